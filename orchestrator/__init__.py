@@ -1,0 +1,1 @@
+"""A persistent state-machine pipeline orchestrator for SLURM, backed by SQLite."""

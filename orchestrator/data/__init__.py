@@ -1,0 +1,1 @@
+"""What a study is about: its domain, its experiments, their results, and the files that hold them."""

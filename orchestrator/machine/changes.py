@@ -1,0 +1,267 @@
+"""The few things that can happen to the records, as values.
+
+`reconcile` and `decide` return them, `apply` does them to the model in memory, `orchestrator.db.store` does them to the
+database, where each becomes one event as well. There is no other way to change a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestrator.machine.model import Job, Run, StepRun
+from orchestrator.machine.states import JobState, RunState, StepRunState, may_move
+
+__all__ = [
+    "AddJob",
+    "AddStepRun",
+    "Change",
+    "MoveJob",
+    "MoveRun",
+    "MoveStepRun",
+    "Note",
+    "RecordFreeze",
+    "RecordJob",
+    "Withdraw",
+    "apply",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRun:
+    """Move the run to a state. `why` becomes its reason."""
+
+    to: RunState
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddStepRun:
+    """Enter a position: a new step run, pending."""
+
+    position: int
+    iteration: str
+    name: str
+    kind: str
+    epoch: int = 0
+    first_attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MoveStepRun:
+    """Move the live step run at a position to a state.
+
+    `n_finished` and `n_failed` are experiments; given when it ends.
+    """
+
+    position: int
+    to: StepRunState
+    why: str | None = None
+    n_finished: int | None = None
+    n_failed: int | None = None
+    until: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFreeze:
+    """Record what freezing found for the step run at a position."""
+
+    position: int
+    n_experiments: int
+    n_tasks: int
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddJob:
+    """Plan a submission. `position` is None for an orchestrator job."""
+
+    token: str
+    role: str
+    position: int | None
+    batch: int = 0
+    attempt: int = 1
+    tasks: str = "0"
+    n_tasks: int = 1
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MoveJob:
+    """Move a job to a state.
+
+    Attributes
+    ----------
+    token : str
+    to : JobState
+    why, kind : str or None
+        For a human; a `FailureKind`.
+    scheduler_id : str or None
+        When it is known now.
+    at : float or None
+        Epoch seconds when the move happened, where that is known better than by the clock of who records it.
+    failed_tasks : str
+        Index list of the tasks that ended without a receipt.
+    n_finished, n_failed : int or None
+        Experiments; given when it ends.
+    until : bool or None
+    detail : mapping
+        What an event should keep besides, as JSON values: exit code, memory, failures grouped by type and message.
+    """
+
+    token: str
+    to: JobState
+    why: str | None = None
+    kind: str | None = None
+    scheduler_id: str | None = None
+    at: float | None = None
+    failed_tasks: str = ""
+    n_finished: int | None = None
+    n_failed: int | None = None
+    until: bool | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordJob:
+    """Record something about a job that is no move: when the scheduler first answered without it."""
+
+    token: str
+    absent_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Put back every live step run from a position on: the rows stay, as history that no longer counts."""
+
+    position: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An event that moves nothing: a failed task, an unknown state, quarantined results.
+
+    Attributes
+    ----------
+    what : str
+        Which kind of event: `"task failed"`, `"experiments failed"`, ...
+    why : str
+        One sentence for a human.
+    token : str or None
+        The job it is about.
+    position : int or None
+        The step run it is about.
+    task : int or None
+    detail : mapping
+        JSON values.
+    """
+
+    what: str
+    why: str
+    token: str | None = None
+    position: int | None = None
+    task: int | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+Change = (
+    MoveRun
+    | AddStepRun
+    | MoveStepRun
+    | RecordFreeze
+    | AddJob
+    | MoveJob
+    | RecordJob
+    | Withdraw
+    | Note
+)
+
+
+def apply(run: Run, change: Change) -> Run:
+    """Do one change to the model.
+
+    Raises
+    ------
+    ValueError
+        If the machine has no such arrow, or what it speaks of is not there: a bug, never a user's mistake.
+    """
+    match change:
+        case Note():
+            return run
+        case MoveRun(to, why):
+            _check(run.state, to)
+            return replace(run, state=to, reason=why)
+        case AddStepRun(position=position, epoch=epoch, first_attempt=first):
+            return replace(run, step_run=StepRun(position, epoch, first))
+        case MoveStepRun(position=position, to=to):
+            step_run = _open(run, position)
+            _check(step_run.state, to)
+            moved = replace(step_run, state=to, reason=change.why, until=change.until)
+            failed = run.n_failed_step_runs + (to is StepRunState.FAILED)
+            return replace(run, step_run=moved, n_failed_step_runs=failed)
+        case RecordFreeze(position, n_experiments, n_tasks, batch_size):
+            frozen = replace(
+                _open(run, position),
+                n_experiments=n_experiments,
+                n_tasks=n_tasks,
+                batch_size=batch_size,
+            )
+            return replace(run, step_run=frozen)
+        case AddJob(position=None):
+            return replace(run, orchestrators=(*run.orchestrators, _new_job(change)))
+        case AddJob():
+            step_run = _open(run, change.position)
+            return replace(run, step_run=replace(step_run, jobs=(*step_run.jobs, _new_job(change))))
+        case MoveJob(token=token):
+            return _with_job(run, token, lambda job: _moved(job, change))
+        case RecordJob(token, absent_since):
+            return _with_job(run, token, lambda job: replace(job, absent_since=absent_since))
+        case Withdraw(position=position):
+            gone = run.step_run is not None and run.step_run.position >= position
+            return replace(run, step_run=None) if gone else run
+
+
+def _check(
+    old: RunState | StepRunState | JobState, new: RunState | StepRunState | JobState
+) -> None:
+    if not may_move(old, new):
+        raise ValueError(f"the machine has no arrow {type(old).__name__} {old} -> {new}")
+
+
+def _open(run: Run, position: int | None) -> StepRun:
+    if run.step_run is None or run.step_run.position != position:
+        raise ValueError(f"run {run.key} has no open step run at position {position}")
+    return run.step_run
+
+
+def _new_job(change: AddJob) -> Job:
+    return Job(change.token, change.role, change.batch, change.attempt, change.tasks)
+
+
+def _moved(job: Job, move: MoveJob) -> Job:
+    _check(job.state, move.to)
+    return replace(
+        job,
+        state=move.to,
+        reason=move.why,
+        kind=move.kind,
+        scheduler_id=move.scheduler_id or job.scheduler_id,
+        absent_since=None,
+        failed_tasks=move.failed_tasks,
+        n_finished=job.n_finished if move.n_finished is None else move.n_finished,
+        n_failed=job.n_failed if move.n_failed is None else move.n_failed,
+        until=job.until if move.until is None else move.until,
+    )
+
+
+def _with_job(run: Run, token: str, edit: Any) -> Run:
+    def edited(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
+        return tuple(edit(job) if job.token == token else job for job in jobs)
+
+    step_run = run.step_run
+    if step_run is not None and any(job.token == token for job in step_run.jobs):
+        return replace(run, step_run=replace(step_run, jobs=edited(step_run.jobs)))
+    if any(job.token == token for job in run.orchestrators):
+        return replace(run, orchestrators=edited(run.orchestrators))
+    raise ValueError(f"run {run.key} has no job {token}")

@@ -1,0 +1,166 @@
+"""What the records say of one run: the part that decisions need, and no more.
+
+A run of a million step runs loads as quickly as one of three: the model holds the step run that is open (or else the last
+one that ended) with its jobs, and two sums over the past.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b32encode
+from dataclasses import dataclass, field
+
+from orchestrator.machine.plan import Plan
+from orchestrator.machine.states import JOB_ENDED, STEP_RUN_ENDED, JobState, RunState, StepRunState
+
+__all__ = ["Job", "Run", "StepRun", "token_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One submission to the scheduler.
+
+    Attributes
+    ----------
+    token : str
+        Ten base-32 characters: its name before it has an id, and the name of its folder.
+    role : str
+        `"orchestrator"`, `"step"` or `"batch"`.
+    batch : int
+        Which batch of its step run, from 0.
+    attempt : int
+        From 1; counts on through resume.
+    tasks : str
+        The tasks of the manifest that it runs, as SLURM writes index lists: `"0-9,12"`; `"0"` for a single process.
+    state : JobState
+    kind : str or None
+        A `FailureKind` when it did not succeed.
+    reason : str or None
+        Why it is where it is, for a human.
+    scheduler_id : str or None
+        The scheduler's id.
+    absent_since : float or None
+        When the scheduler first answered without it, epoch seconds.
+    failed_tasks : str
+        The tasks that ended without a receipt, as an index list.
+    n_finished, n_failed : int
+        Experiments, from the receipts.
+    until : bool or None
+        What the loop's question answered, if this job asked it.
+    """
+
+    token: str
+    role: str
+    batch: int = 0
+    attempt: int = 1
+    tasks: str = "0"
+    state: JobState = JobState.PLANNED
+    kind: str | None = None
+    reason: str | None = None
+    scheduler_id: str | None = None
+    absent_since: float | None = None
+    failed_tasks: str = ""
+    n_finished: int = 0
+    n_failed: int = 0
+    until: bool | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.state in JOB_ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class StepRun:
+    """One step at one iteration.
+
+    Attributes
+    ----------
+    position : int
+        Where in the plan.
+    epoch : int
+        0, and one more each time that it was put back; old epochs stay as history.
+    first_attempt : int
+        The attempt that this epoch's first job has.
+    state : StepRunState
+    reason : str or None
+        Why it ended as it did, or what it waits for.
+    n_experiments, n_tasks, batch_size : int or None
+        What freezing found: open experiments, tasks in the manifest, tasks in one batch. None before the freeze.
+    until : bool or None
+        What the loop's question answered here.
+    jobs : tuple of Job
+        Of this epoch, in the order in which they were planned.
+    """
+
+    position: int
+    epoch: int = 0
+    first_attempt: int = 1
+    state: StepRunState = StepRunState.PENDING
+    reason: str | None = None
+    n_experiments: int | None = None
+    n_tasks: int | None = None
+    batch_size: int | None = None
+    until: bool | None = None
+    jobs: tuple[Job, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is closed."""
+        return self.state in STEP_RUN_ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a pipeline.
+
+    Attributes
+    ----------
+    key : str
+        The `project_job`.
+    salt : str
+        Random text made with the run, from which its tokens are derived.
+    state : RunState
+    plan : Plan
+    first_position : int
+        Positions before it are `skipped (from_step)`.
+    reason : str or None
+    cancel_requested : bool
+    n_failed_step_runs : int
+        Step runs that ended failed, of those that still count.
+    step_run : StepRun or None
+        The one that is open, else the last by position; None before the first.
+    orchestrators : tuple of Job
+        The orchestrator jobs that have not ended.
+    """
+
+    key: str
+    salt: str
+    plan: Plan
+    state: RunState = RunState.ACTIVE
+    first_position: int = 0
+    reason: str | None = None
+    cancel_requested: bool = False
+    n_failed_step_runs: int = 0
+    step_run: StepRun | None = None
+    orchestrators: tuple[Job, ...] = field(default=())
+
+    @property
+    def live_jobs(self) -> tuple[Job, ...]:
+        """The jobs of the open step run that have not ended."""
+        jobs = self.step_run.jobs if self.step_run is not None else ()
+        return tuple(job for job in jobs if not job.ended)
+
+
+def token_for(salt: str, role: str, position: int, batch: int, attempt: int) -> str:
+    """Derive a job's token.
+
+    A pure function gives the same token to whoever decides again after a crash; the run's random salt makes it unique.
+
+    Returns
+    -------
+    str
+        Ten characters of the base-32 alphabet, lower case.
+    """
+    text = f"{salt}/{role}/{position}/{batch}/{attempt}"
+    return b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:10]

@@ -1,0 +1,272 @@
+"""A pipeline, flattened: which step at which iteration stands at which position.
+
+A plan is what the run's row keeps of the definition. Positions are arithmetic on it, so that a loop of a million
+iterations costs nothing until an iteration is entered. A loop with an `until` has one extra slot at the end of each
+iteration, for the case that the question has to be asked by a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+__all__ = ["Plan", "PlannedLoop", "PlannedStep", "Slot"]
+
+UNTIL = "until"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step, with everything that `decide` and a submission need to know of it.
+
+    Attributes
+    ----------
+    path : str
+        Where the step stands in the definition, by index: `"0"`, in a loop `"1.2"`; unique in a plan, names its bundle
+        file.
+    name : str
+        As the user wrote it, or the block's name.
+    kind : str
+        `"call"`: one process calls a block or a callable. `"batch"`: a DataGenerator evaluates experiments.
+        `"until"`: a loop's question.
+    parallel : bool
+        A batch of many tasks; a batch that is not parallel has exactly one task.
+    dependency : str
+        `"afterok"` or `"afterany"`.
+    max_failed : int, float or None
+        How many failed experiments the step bears: a count, a fraction, or any number short of all.
+    retries : int
+        Tries after the first, for the kinds of failure that count.
+    project_dir : str
+        Folder of the table, relative to the run's folder.
+    label : str
+        f3dasm's name for the job: `create`, in a loop `loop1_run`.
+    resources : mapping
+        The fields of `SlurmResources` as JSON values.
+    """
+
+    path: str
+    name: str
+    kind: str = "call"
+    parallel: bool = False
+    dependency: str = "afterok"
+    max_failed: int | float | None = None
+    retries: int = 0
+    project_dir: str = "."
+    label: str = ""
+    resources: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Positions that the element takes."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLoop:
+    """Steps that repeat.
+
+    Attributes
+    ----------
+    path : str
+        As for a step.
+    n_iterations : int
+        Zero or more.
+    body : tuple of PlannedStep or PlannedLoop
+        What one iteration holds.
+    until : PlannedStep or None
+        The question that ends the loop early, as a step of kind `"until"`.
+    """
+
+    path: str
+    n_iterations: int
+    body: tuple[PlannedStep | PlannedLoop, ...]
+    until: PlannedStep | None = None
+
+    @property
+    def iteration_size(self) -> int:
+        """Positions that one iteration takes."""
+        return sum(element.size for element in self.body) + (self.until is not None)
+
+    @property
+    def size(self) -> int:
+        """Positions that the element takes."""
+        return self.n_iterations * self.iteration_size
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What stands at one position.
+
+    Attributes
+    ----------
+    position : int
+        From 0.
+    step : PlannedStep
+    iteration : str
+        `""` outside loops, `"3"`, nested `"3.1"`; from 0.
+    loop_end : int or None
+        The first position after the innermost loop, None outside loops.
+    until : PlannedStep or None
+        The innermost loop's question, when this is the last step of an iteration: the step's own process may answer.
+    element : int
+        Index of the top-level element that the position belongs to.
+    """
+
+    position: int
+    step: PlannedStep
+    iteration: str = ""
+    loop_end: int | None = None
+    until: PlannedStep | None = None
+    element: int = 0
+
+    @property
+    def address(self) -> str:
+        """How a user names it: `run@4`, outside loops `run`."""
+        return f"{self.step.name}@{self.iteration}" if self.iteration else self.step.name
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All elements of a pipeline, in order."""
+
+    elements: tuple[PlannedStep | PlannedLoop, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of positions."""
+        return sum(element.size for element in self.elements)
+
+    def slot(self, position: int) -> Slot:
+        """Find what stands at a position, in time proportional to the length of the definition.
+
+        Raises
+        ------
+        IndexError
+            If the plan has no such position.
+        """
+        if not 0 <= position < self.size:
+            raise IndexError(f"position {position} of {self.size}")
+        start = 0
+        for index, element in enumerate(self.elements):
+            if position < start + element.size:
+                return replace(_slot(element, start, position, ""), element=index)
+            start += element.size
+        raise AssertionError("unreachable: the sizes add up to the plan's")
+
+    def start_of(self, element: int) -> int:
+        """First position of a top-level element; the plan's size for one past the last."""
+        return sum(e.size for e in self.elements[:element])
+
+    def steps(self) -> Iterator[PlannedStep]:
+        """Every step once, loops entered once, in order; questions are not steps."""
+        yield from _steps(self.elements)
+
+    def find(self, address: str) -> int | None:
+        """Find the position of an address.
+
+        Parameters
+        ----------
+        address : str
+            `name@iteration` is exactly that iteration; a bare name outside loops is that step, in a loop the whole
+            loop from iteration 0, as in f3dasm. The first match in the pipeline's order is meant.
+
+        Returns
+        -------
+        int or None
+            None where nothing matches.
+        """
+        name, _, iteration = address.rpartition("@")
+        if not name or not all(part.isdecimal() for part in iteration.split(".")):
+            return self._find_name(address)
+        found = _find_exactly(self.elements, name, [int(p) for p in iteration.split(".")], 0)
+        return self._find_name(address) if found is None else found
+
+    def _find_name(self, name: str) -> int | None:
+        start = 0
+        for element in self.elements:
+            if element.size and any(step.name == name for step in _steps((element,))):
+                return start
+            start += element.size
+        return None
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Give the plan as JSON values."""
+        return [_to_json(element) for element in self.elements]
+
+    @classmethod
+    def from_json(cls, values: list[dict[str, Any]]) -> Plan:
+        """Read what `to_json` gave."""
+        return cls(tuple(_from_json(value) for value in values))
+
+
+def _slot(element: PlannedStep | PlannedLoop, start: int, position: int, prefix: str) -> Slot:
+    if isinstance(element, PlannedStep):
+        return Slot(position, element, prefix)
+    index, offset = divmod(position - start, element.iteration_size)
+    iteration = f"{prefix}.{index}" if prefix else str(index)
+    begin = start + index * element.iteration_size
+    end = start + element.size
+    if element.until is not None and offset == element.iteration_size - 1:
+        return Slot(position, element.until, iteration, end)
+    for inner in element.body:
+        if position < begin + inner.size:
+            found = _slot(inner, begin, position, iteration)
+            if isinstance(inner, PlannedLoop):
+                return found
+            is_last = begin + 1 == start + index * element.iteration_size + sum(
+                e.size for e in element.body
+            )
+            return replace(found, loop_end=end, until=element.until if is_last else None)
+        begin += inner.size
+    raise AssertionError("unreachable: the sizes add up to the iteration's")
+
+
+def _steps(elements: tuple[PlannedStep | PlannedLoop, ...]) -> Iterator[PlannedStep]:
+    for element in elements:
+        if isinstance(element, PlannedStep):
+            yield element
+        else:
+            yield from _steps(element.body)
+
+
+def _find_exactly(
+    elements: tuple[PlannedStep | PlannedLoop, ...], name: str, iteration: list[int], start: int
+) -> int | None:
+    for element in elements:
+        if isinstance(element, PlannedStep):
+            if not iteration and element.name == name:
+                return start
+        elif iteration and iteration[0] < element.n_iterations:
+            begin = start + iteration[0] * element.iteration_size
+            found = _find_exactly(element.body, name, iteration[1:], begin)
+            if found is not None:
+                return found
+            if element.until is not None and name == element.until.name and len(iteration) == 1:
+                return begin + element.iteration_size - 1
+        start += element.size
+    return None
+
+
+def _to_json(element: PlannedStep | PlannedLoop) -> dict[str, Any]:
+    if isinstance(element, PlannedStep):
+        return {name: getattr(element, name) for name in PlannedStep.__slots__}
+    return {
+        "path": element.path,
+        "n_iterations": element.n_iterations,
+        "body": [_to_json(inner) for inner in element.body],
+        "until": None if element.until is None else _to_json(element.until),
+    }
+
+
+def _from_json(value: dict[str, Any]) -> PlannedStep | PlannedLoop:
+    if "body" not in value:
+        return PlannedStep(**value)
+    until = value["until"]
+    return PlannedLoop(
+        path=value["path"],
+        n_iterations=value["n_iterations"],
+        body=tuple(_from_json(inner) for inner in value["body"]),
+        until=None if until is None else PlannedStep(**until),
+    )
