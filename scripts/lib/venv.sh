@@ -1,0 +1,88 @@
+# Sourced by scripts/demo and scripts/test: makes and fills .venv. Sets ROOT, VENV and PY.
+# shellcheck shell=bash
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)"
+VENV="$ROOT/.venv"
+PY="$VENV/bin/python"
+
+die() {
+    printf '%s\n' "$@" >&2
+    exit 1
+}
+
+# Print the first Python on PATH that is new enough.
+find_python() {
+    local name
+    for name in python3.13 python3.12 python3.11 python3 python; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            command -v "$name"
+            return
+        fi
+    done
+    return 1
+}
+
+can_make_venvs() {
+    "$1" -c 'import venv, ensurepip' >/dev/null 2>&1
+}
+
+# Debian and Ubuntu ship Python without ensurepip, in a package of its own.
+install_venv_module() {
+    local python="$1" package as_root=()
+    package="$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+    local by_hand="apt-get install $package"
+    command -v apt-get >/dev/null ||
+        die "$python cannot make virtual environments: its modules venv and ensurepip are missing." \
+            "Install them with your system's package manager, then run this script again."
+    if [ "$(id -u)" -ne 0 ]; then
+        sudo -n true >/dev/null 2>&1 ||
+            die "$python cannot make virtual environments: the package $package is missing." \
+                "Type:" "  sudo $by_hand" "then run this script again."
+        as_root=(sudo -n)
+    fi
+    echo "Installing $package (needed to make .venv)"
+    # "${a[@]+...}": an empty array counts as unset under `set -u` in old versions of bash.
+    ${as_root[@]+"${as_root[@]}"} apt-get update -qq || true
+    ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq "$package" >/dev/null ||
+        die "Could not install $package. Type:" "  $by_hand" "then run this script again."
+}
+
+make_venv() {
+    local python
+    python="$(find_python)" ||
+        die "No Python 3.11 or newer was found (tried python3.13, 3.12, 3.11, python3, python)." \
+            "Install one, put it on PATH, then run this script again."
+    can_make_venvs "$python" || install_venv_module "$python"
+    can_make_venvs "$python" ||
+        die "$python still cannot make virtual environments (no modules venv and ensurepip)."
+    echo "Making .venv with $("$python" --version) ($python)"
+    "$python" -m venv --clear "$VENV"
+    printf '%s\n' "$ROOT" >"$VENV/.made-for"
+}
+
+# fill_venv NAME PIP-ARGUMENT...: install into .venv, unless that was done since pyproject.toml changed.
+fill_venv() {
+    local stamp="$VENV/.installed-$1" wanted
+    shift
+    # An environment knows its own path: one that was made elsewhere (a moved folder) is made again.
+    if [ -f "$VENV/.made-for" ] && [ "$(cat "$VENV/.made-for")" != "$ROOT" ]; then
+        make_venv
+    elif ! "$PY" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+        make_venv
+    fi
+    wanted="$("$PY" - "$ROOT/pyproject.toml" "$@" <<'PYTHON'
+import hashlib, pathlib, sys
+text = [sys.version, *sys.argv[2:], pathlib.Path(sys.argv[1]).read_text()]
+print(hashlib.sha256("\0".join(text).encode()).hexdigest())
+PYTHON
+)"
+    [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+    echo "Installing into .venv (once; again when pyproject.toml changes)"
+    # --group needs pip 25.1, newer than what Python 3.11 brings.
+    (cd "$ROOT" && "$PY" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' &&
+        "$PY" -m pip install --quiet --disable-pip-version-check "$@") ||
+        die "pip could not install the project's dependencies; its words are above." \
+            "Is the package index reachable? Then run this script again."
+    printf '%s\n' "$wanted" >"$stamp"
+}
