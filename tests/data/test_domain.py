@@ -1,0 +1,121 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.data.domain import CategoricalParameter, Domain, Parameter
+from orchestrator.errors import DataError
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "f3dasm"
+
+
+def full_domain():
+    domain = Domain()
+    domain.add_float("x", -1, 1)
+    domain.add_float("lr", 1e-5, 0.1, log=True)
+    domain.add_int("n", 1, 10, step=2)
+    domain.add_category("c", ["steel", 1, None, 2.5])
+    domain.add_constant("g", 9.81)
+    domain.add_array("a", (2, 3), 0, 1)
+    domain.add_float("free")
+    domain.add_parameter("mesh", to_disk=True, load_function=json.load, load_kwargs={"cls": None})
+    domain.add_output("y")
+    domain.add_output("field", to_disk=True)
+    return domain
+
+
+def test_a_domain_comes_back_from_its_json():
+    domain = full_domain()
+    back = Domain.from_json(json.loads(json.dumps(domain.to_json())))
+    assert back == domain
+    assert back.input_names == domain.input_names
+    assert back.output_names == ["y", "field"]
+    assert back.input_space["mesh"].load_function is json.load
+    assert back.input_space["mesh"].load_kwargs == {"cls": None}
+
+
+def test_f3dasms_file_is_read_and_given_back_as_it_was():
+    path = FIXTURES / "all_types" / "domain.json"
+    assert Domain.from_file(path).to_json() == json.loads(path.read_text())
+
+
+def test_a_function_that_cannot_be_imported_here_is_kept():
+    frozen = b"cnot_there\nload\n.".hex()
+    content = full_domain().to_json()
+    content["output_space"]["field"]["load_function"] = frozen
+    back = Domain.from_json(content)
+    assert back.to_json() == content
+    with pytest.raises(ModuleNotFoundError):
+        _ = back.output_space["field"].load_function
+
+
+def test_numpy_bounds_and_categories_can_be_stored(tmp_path):
+    domain = Domain()
+    domain.add_float("x", np.float64(0), np.float32(1))
+    domain.add_int("n", np.int64(0), np.int64(3))
+    domain.add_category("c", np.array(["a", "b"]))
+    domain.add_array("a", 2, np.zeros(2), np.ones(2))
+    domain.store(tmp_path / "domain")
+    assert Domain.from_file(tmp_path / "domain.json") == domain
+
+
+def test_equal_bounds_make_a_constant():
+    domain = Domain()
+    domain.add_float("x", 1.0, 1.0)
+    domain.add_int("n", 3, 3)
+    assert [p.kind for p in domain.input_space.values()] == ["constant", "constant"]
+
+
+def test_names_are_unique():
+    domain = full_domain()
+    with pytest.raises(KeyError, match="'x'"):
+        domain.add_int("x", 0, 1)
+    with pytest.raises(KeyError, match="'y'"):
+        domain.add_output("y")
+    domain.add_output("y", exist_ok=True)
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda d: d.add_float("v", 1, 0),
+        lambda d: d.add_float("v", 0, 1, log=True),
+        lambda d: d.add_float("v", math.nan, 1),
+        lambda d: d.add_int("v", 0, 5, step=0),
+        lambda d: d.add_category("v", ["a", "a"]),
+        lambda d: d.add_array("v", (0,)),
+        lambda d: d.add("v", "complex"),
+        lambda d: d.add_output("v", store_function=print),
+    ],
+)
+def test_what_makes_no_sense_is_refused(add):
+    domain = Domain()
+    with pytest.raises(ValueError):
+        add(domain)
+    assert not domain
+
+
+def test_domains_add_up():
+    one, other = Domain(), Domain()
+    one.add_float("x", 0, 1)
+    one.add_constant("c", "a")
+    other.add_float("x", 0.5, 2)
+    other.add_constant("c", "b")
+    other.add_output("y")
+    both = one + other
+    assert (both.input_space["x"].lower_bound, both.input_space["x"].upper_bound) == (0, 2)
+    assert both.input_space["c"] == CategoricalParameter(["b", "a"])
+    assert both.output_names == ["y"]
+
+
+def test_a_file_that_is_no_domain_is_refused(tmp_path):
+    for text in ("{", "[]", "{}", '{"input_space": {"x": {"type": "odd"}}, "output_space": {}}'):
+        (tmp_path / "domain.json").write_text(text)
+        with pytest.raises(DataError):
+            Domain.from_file(tmp_path / "domain")
+
+
+def test_plain_parameters_differ_by_to_disk():
+    assert Parameter() != Parameter(to_disk=True)

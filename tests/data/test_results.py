@@ -1,0 +1,156 @@
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from orchestrator.data import results
+from orchestrator.data.results import (
+    ResultFile,
+    ResultWriter,
+    frame,
+    inputs_digest,
+    read_results,
+    unframe,
+)
+from orchestrator.errors import DataError
+
+
+def line(row, **more):
+    return {"row": row, "inputs": "0" * 16, "status": "FINISHED", "outputs": {"y": row / 3}, **more}
+
+
+def test_a_line_comes_back():
+    value = line(1, error={"message": "ü\n\x00\ud800"})
+    assert unframe(frame(value)) == value
+    assert frame(value).count(b"\n") == 1
+
+
+def test_a_torn_line_is_refused_wherever_it_was_cut_or_changed():
+    whole = frame(line(1))
+    for cut in range(len(whole) - 1):
+        with pytest.raises(DataError):
+            unframe(whole[:cut])
+    for at in range(len(whole) - 1):
+        changed = bytearray(whole)
+        changed[at] ^= 1
+        with pytest.raises(DataError):
+            unframe(bytes(changed))
+
+
+def test_results_are_appended_and_read(tmp_path):
+    path = tmp_path / "deep" / "0.0.jsonl"
+    for row in range(2):
+        with ResultWriter(path) as writer:
+            writer.write(line(row))
+    assert list(read_results(path)) == [line(0), line(1)]
+
+
+def test_a_line_is_seen_before_the_file_is_closed(tmp_path):
+    with ResultWriter(tmp_path / "r") as writer:
+        writer.write(line(0))
+        assert list(read_results(tmp_path / "r")) == [line(0)]
+
+
+def test_a_torn_tail_swallows_nothing(tmp_path):
+    path = tmp_path / "r"
+    path.write_bytes(frame(line(0)) + frame(line(1))[:30])
+    with ResultWriter(path) as writer:
+        writer.write(line(2))
+    read = ResultFile.read(path)
+    assert read.lines == [line(0), line(2)]
+    assert read.n_torn == 1
+    assert read.end == path.stat().st_size
+
+
+def test_reading_goes_on_where_the_last_whole_line_ended(tmp_path):
+    path = tmp_path / "r"
+    path.write_bytes(frame(line(0)) + frame(line(1))[:30])
+    first = ResultFile.read(path)
+    assert (first.lines, first.n_torn) == ([line(0)], 1)
+    path.write_bytes(frame(line(0)) + frame(line(1)))
+    assert ResultFile.read(path, first.end).lines == [line(1)]
+
+
+def test_a_full_disk_loses_one_line_only(tmp_path, monkeypatch):
+    real = os.write
+    full = [False, True, False]
+
+    def write(fd, data):
+        if full and full.pop(0):
+            real(fd, data[:10])
+            raise OSError(28, "No space left on device")
+        return real(fd, data)
+
+    monkeypatch.setattr(results.os, "write", write)
+    with ResultWriter(tmp_path / "r") as writer:
+        writer.write(line(0))
+        with pytest.raises(OSError, match="No space"):
+            writer.write(line(1))
+        writer.write(line(2))
+    assert ResultFile.read(tmp_path / "r").lines == [line(0), line(2)]
+
+
+def test_lines_are_synced_at_most_once_a_second_and_at_the_end(tmp_path, monkeypatch):
+    now = [100.0]
+    synced = []
+    monkeypatch.setattr(results.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(results.os, "fsync", lambda fd: synced.append(now[0]))
+    with ResultWriter(tmp_path / "r") as writer:
+        for step in range(6):
+            now[0] = 100 + step * 0.5
+            writer.write(line(step))
+    assert synced == [101.0, 102.0, 102.5]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1, "b": 2.5}, {"b": 2.5, "a": 1.0}),
+        ({"a": 1, "b": None}, {"a": 1, "b": math.nan}),
+        ({"a": 1, "b": None}, {"a": 1}),
+        ({"a": np.int64(1), "b": np.float64(0.1)}, {"a": 1, "b": 0.1}),
+        ({"a": np.int8(1), "b": "x"}, {"a": 1, "b": np.str_("x")}),
+        ({"a": np.True_}, {"a": True}),
+        ({"a": [1.0, 2.5]}, {"a": [1, 2.5]}),
+        ({"a": 0.0}, {"a": -0.0}),
+    ],
+)
+def test_equal_inputs_have_the_same_digest(one, other):
+    assert inputs_digest(one) == inputs_digest(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1}, {"a": "1"}),
+        ({"a": 1}, {"b": 1}),
+        ({"a": ""}, {"a": None}),
+        ({"a": 0.1}, {"a": math.nextafter(0.1, 1)}),
+        ({"a": True}, {"a": "True"}),
+        ({"a": 2**53}, {"a": 2**53 + 1}),
+        ({"a": [1, 2]}, {"a": [2, 1]}),
+    ],
+)
+def test_different_inputs_have_different_digests(one, other):
+    assert inputs_digest(one) != inputs_digest(other)
+
+
+def test_infinite_inputs_have_a_digest():
+    assert inputs_digest({"a": math.inf}) != inputs_digest({"a": -math.inf})
+
+
+def test_the_digest_is_the_same_in_every_process():
+    inputs = {"x": 0.1, "c": "steel", "n": 3, "l": [1, "a"]}
+    code = f"from orchestrator.data.results import inputs_digest; print(inputs_digest({inputs!r}))"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+    )
+    assert run.stdout.strip() == inputs_digest(inputs)
+    assert len(inputs_digest(inputs)) == 16
