@@ -1,0 +1,60 @@
+"""The documents say what the code says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STATES = ROOT / "docs" / "concepts" / "states.md"
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+def state_diagram(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "state-diagram", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_state_diagrams_are_those_of_the_code():
+    done = state_diagram("--check", STATES)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_stale_state_diagram_is_found_and_mended(tmp_path):
+    document = tmp_path / "states.md"
+    shutil.copy(STATES, document)
+    document.write_text(document.read_text().replace("planned --> submitting", "planned --> lost"))
+
+    stale = state_diagram("--check", document)
+    assert stale.returncode == 1
+    assert f"scripts/state-diagram --write {document}" in stale.stderr
+
+    assert state_diagram("--write", document).returncode == 0
+    assert document.read_text() == STATES.read_text()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(document):
+    text = document.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_in_documents_compiles(document):
+    for number, code in enumerate(python_blocks(document)):
+        compile(code, f"{document.name}[{number}]", "exec")
+
+
+def python_blocks(document: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)

@@ -1,0 +1,63 @@
+"""What importing and asking for help costs, and which names are public."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {"numpy", "pandas", "scipy", "sqlalchemy", "alembic", "cloudpickle", "rich", "sklearn"}
+
+
+def modules_loaded_by(code: str, cwd: Path) -> set[str]:
+    """Run `code` in a new interpreter; return the top-level modules that it left loaded."""
+    script = (
+        "import sys, json\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        f"try:\n    {code}\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_probe_sees_a_heavy_module(tmp_path):
+    assert "numpy" in modules_loaded_by("import numpy", tmp_path)
+
+
+def test_import_loads_nothing_heavy(tmp_path):
+    loaded = modules_loaded_by("import orchestrator", tmp_path)
+    assert "orchestrator" in loaded
+    assert not loaded & HEAVY
+
+
+def test_the_definition_loads_nothing_heavy(tmp_path):
+    loaded = modules_loaded_by("from orchestrator import Step, Loop, Block, Domain", tmp_path)
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["status", "--help"]])
+def test_help_loads_nothing_heavy(tmp_path, arguments):
+    code = f"from orchestrator.cli.main import main; sys.argv[1:] = {arguments!r}; main()"
+    assert not modules_loaded_by(code, tmp_path) & HEAVY
+
+
+def test_public_names_are_sorted_and_resolve():
+    assert list(orchestrator.__all__) == sorted(orchestrator.__all__)
+    assert len(set(orchestrator.__all__)) == len(orchestrator.__all__)
+    for name in orchestrator.__all__:
+        assert getattr(orchestrator, name) is not None, name
+    assert set(orchestrator.__all__) <= set(dir(orchestrator))
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        orchestrator.no_such_name  # noqa: B018
