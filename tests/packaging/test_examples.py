@@ -1,0 +1,68 @@
+"""The example studies and the README's, run as a reader would run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.acceptance]
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+def succeed(*arguments: str | Path) -> str:
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def orchestrator(*arguments: str | Path) -> str:
+    return succeed("-m", "orchestrator", *arguments)
+
+
+def test_quickstart_by_the_command(workspace):
+    orchestrator("run", EXAMPLES / "quickstart.py")
+    assert "succeeded" in orchestrator("status")
+    log = next((workspace / "logs").glob("*/report*.log")).read_text()
+    assert re.search(r"best of 40 experiments: branin\(\S+, \S+\) = \d+\.\d{3}", log)
+
+
+def test_quickstart_by_python(workspace):
+    succeed(EXAMPLES / "quickstart.py")
+    assert "succeeded" in orchestrator("status")
+
+
+def test_digits_finds_a_good_model(workspace):
+    pytest.importorskip("sklearn", reason="needs the extra 'examples'")
+    orchestrator("run", EXAMPLES / "digits_svm.py")
+
+    [best_file] = workspace.glob("*/best.json")
+    best = json.loads(best_file.read_text())
+    assert best["cross_validated_accuracy"] > 0.98
+    assert best["test_accuracy"] > 0.97
+    # The loop ended because a round gained nothing, not because its iterations ran out.
+    assert 32 <= best["evaluations"] < 16 * 6
+    assert best["evaluations"] % 16 == 0
+
+
+def test_the_study_in_the_readme(workspace):
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (workspace / "study.py").write_text(code)
+    orchestrator("run", "study.py")
+    assert "succeeded" in orchestrator("status")
+    [outputs] = workspace.glob("*/experiment_data/output.csv")
+    assert len(outputs.read_text().splitlines()) == 101

@@ -1,0 +1,142 @@
+"""The wheel, installed alone in a fresh environment far from the repository, does the whole job."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).resolve().parents[2]
+# pip needs the real home folder: its cache and the user's choice of package index are there.
+ENVIRONMENT_OF_PIP = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+STUDY = """\
+from orchestrator import (
+    CollectArrayResults, Domain, ExperimentData, Pipeline, Step, datagenerator
+)
+
+
+def create(project_dir):
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=4.0)
+    domain.add_output("y")
+    rows = [{"x": float(number)} for number in range(5)]
+    ExperimentData(domain=domain, input_data=rows).store(project_dir)
+
+
+@datagenerator(output_names="y")
+def double(x):
+    return 2 * x
+
+
+pipeline = Pipeline(
+    name="tiny",
+    steps=[
+        Step(create, name="create"),
+        Step(double, name="double", parallel=True),
+        Step(CollectArrayResults(), name="collect"),
+    ],
+)
+"""
+
+
+def succeed(command: list[str | Path], **options) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, ROOT]
+    succeed(command, env=ENVIRONMENT_OF_PIP)
+    [wheel] = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel and its dependencies, nothing else, into a new environment."""
+    folder = tmp_path_factory.mktemp("installed alone")  # a path with spaces has to work, too
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    succeed([python, "-m", "pip", "install", "--quiet", wheel], env=ENVIRONMENT_OF_PIP)
+    return python.parent
+
+
+@pytest.fixture
+def run(bin_folder: Path, workspace: Path):
+    """Run one of the environment's programs in an empty folder, blind to the repository."""
+    hidden = {"PYTHONPATH", "VIRTUAL_ENV"}
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment["PATH"] = f"{bin_folder}{os.pathsep}{environment['PATH']}"
+
+    def run(program: str, *arguments: str) -> str:
+        return succeed([bin_folder / program, *arguments], cwd=workspace, env=environment)
+
+    return run
+
+
+def test_the_wheel_holds_the_package_and_its_migrations_only(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    migrations = {
+        f"orchestrator/_migrations/{path.relative_to(ROOT / 'migrations')}"
+        for path in (ROOT / "migrations").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert "orchestrator/_migrations/env.py" in migrations
+    assert migrations <= set(names)
+    assert "orchestrator/py.typed" in names
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"orchestrator"}
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_it_is_imported_from_where_it_was_installed(run, bin_folder):
+    script = "import orchestrator, pathlib; print(pathlib.Path(orchestrator.__file__).parent)"
+    package = Path(run("python", "-c", script).strip())
+    assert bin_folder.parent in package.parents
+    assert (package / "py.typed").is_file()
+
+
+def test_it_has_the_command(run):
+    by_script = run("orchestrator", "--help")
+    assert "status" in by_script
+    assert "Usage: orchestrator" in by_script
+    assert run("python", "-m", "orchestrator", "--help") == by_script
+
+
+def test_it_runs_a_study_and_answers_for_it(run, workspace):
+    (workspace / "study.py").write_text(STUDY)
+    run("orchestrator", "run", "study.py")
+
+    assert "succeeded" in run("orchestrator", "status")
+    assert "succeeded" in json.dumps(json.loads(run("orchestrator", "status", "--json")))
+
+    [table] = workspace.glob("*/experiment_data/output.csv")
+    read = (
+        "import sys; from orchestrator import ExperimentData\n"
+        "data = ExperimentData.from_file(sys.argv[1])\n"
+        "inputs, outputs = data.to_pandas()\n"
+        "assert (outputs['y'] == 2 * inputs['x']).all()\n"
+        "print(*data.jobs.astype(str), sep='\\n')"
+    )
+    statuses = run("python", "-c", read, str(table.parent.parent)).split()
+    assert statuses == ["FINISHED"] * 5
+
+
+def test_its_migrations_work(run, workspace):
+    (workspace / "study.py").write_text(STUDY)
+    run("orchestrator", "run", "study.py")
+    run("orchestrator", "db", "upgrade")
+    run("orchestrator", "db", "check")
+    [newest] = (ROOT / "migrations" / "versions").glob("*.py")
+    assert newest.stem.partition("_")[0] in run("orchestrator", "db", "info")
