@@ -165,17 +165,7 @@ class Note:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-Change = (
-    MoveRun
-    | AddStepRun
-    | MoveStepRun
-    | RecordFreeze
-    | AddJob
-    | MoveJob
-    | RecordJob
-    | Withdraw
-    | Note
-)
+Change = MoveRun | AddStepRun | MoveStepRun | RecordFreeze | AddJob | MoveJob | RecordJob | Withdraw | Note
 
 
 def apply(run: Run, change: Change) -> Run:
@@ -222,9 +212,7 @@ def apply(run: Run, change: Change) -> Run:
             return replace(run, step_run=None) if gone else run
 
 
-def _check(
-    old: RunState | StepRunState | JobState, new: RunState | StepRunState | JobState
-) -> None:
+def _check(old: RunState | StepRunState | JobState, new: RunState | StepRunState | JobState) -> None:
     if not may_move(old, new):
         raise ValueError(f"the machine has no arrow {type(old).__name__} {old} -> {new}")
 

@@ -215,9 +215,7 @@ def _slot(element: PlannedStep | PlannedLoop, start: int, position: int, prefix:
             found = _slot(inner, begin, position, iteration)
             if isinstance(inner, PlannedLoop):
                 return found
-            is_last = begin + 1 == start + index * element.iteration_size + sum(
-                e.size for e in element.body
-            )
+            is_last = begin + 1 == start + index * element.iteration_size + sum(e.size for e in element.body)
             return replace(found, loop_end=end, until=element.until if is_last else None)
         begin += inner.size
     raise AssertionError("unreachable: the sizes add up to the iteration's")

@@ -89,9 +89,7 @@ MOVES: dict[type[StrEnum], dict[str, tuple[str, ...]]] = {
 }
 
 RUN_ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
-STEP_RUN_ENDED = frozenset(
-    {StepRunState.SUCCEEDED, StepRunState.FAILED, StepRunState.CANCELLED, StepRunState.SKIPPED}
-)
+STEP_RUN_ENDED = frozenset({StepRunState.SUCCEEDED, StepRunState.FAILED, StepRunState.CANCELLED, StepRunState.SKIPPED})
 JOB_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST})
 JOB_WITH_SCHEDULER = frozenset({JobState.SUBMITTING, JobState.QUEUED, JobState.RUNNING})
 
@@ -110,9 +108,7 @@ class FailureKind(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-KINDS_THAT_COUNT = frozenset(
-    {FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT, FailureKind.INFRASTRUCTURE}
-)
+KINDS_THAT_COUNT = frozenset({FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT, FailureKind.INFRASTRUCTURE})
 """The kinds that `Step.retries` speaks of; the user's exception is not among them."""
 
 KINDS_OF_THE_CLUSTER = frozenset({FailureKind.NODE_FAILURE, FailureKind.PREEMPTED})

@@ -1,0 +1,53 @@
+"""How many tasks the open experiments make, and how many of them go into one batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.machine.plan import PlannedStep
+
+__all__ = ["Limits", "batch_size", "tasks_of", "tasks_of_batch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a scheduler bears.
+
+    Attributes
+    ----------
+    slices : int or None
+        Into how many tasks a parallel step is cut, whatever its resources say; None: they decide.
+    tasks_at_once : int or None
+        Most tasks in one batch; None: no limit but the step's own `max_array_size`.
+    """
+
+    slices: int | None = None
+    tasks_at_once: int | None = None
+
+
+def tasks_of(n_experiments: int, step: PlannedStep, limits: Limits) -> int:
+    """Count the tasks that a step makes of its open experiments.
+
+    A step that is not parallel is one task. `max_jobs_per_task` experiments go to one task; None means one array.
+    """
+    if not step.parallel:
+        return min(n_experiments, 1)
+    if limits.slices is not None:
+        return min(n_experiments, limits.slices)
+    per_task = step.resources.get("max_jobs_per_task", 1)
+    if per_task is None:
+        return min(n_experiments, batch_size(step, limits))
+    return -(-n_experiments // per_task)
+
+
+def batch_size(step: PlannedStep, limits: Limits) -> int:
+    """Count the tasks that may go into one batch."""
+    if limits.slices is not None:
+        return limits.slices
+    wanted = int(step.resources.get("max_array_size", 900))
+    return wanted if limits.tasks_at_once is None else min(wanted, limits.tasks_at_once)
+
+
+def tasks_of_batch(batch: int, size: int, n_tasks: int) -> range:
+    """Tasks that a batch runs; empty for a batch past the last."""
+    return range(min(batch * size, n_tasks), min((batch + 1) * size, n_tasks))

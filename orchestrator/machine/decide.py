@@ -1,0 +1,244 @@
+"""What to do next, one thing at a time.
+
+`decide` reads records only. It has never heard of SLURM, of files or of the time of day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.indexes import format_indexes, parse_indexes
+from orchestrator.machine.batches import tasks_of_batch
+from orchestrator.machine.changes import AddJob, AddStepRun, Change, MoveJob, MoveStepRun
+from orchestrator.machine.model import Job, Run, StepRun, token_for
+from orchestrator.machine.plan import UNTIL, Slot
+from orchestrator.machine.states import (
+    KINDS_OF_THE_CLUSTER,
+    KINDS_THAT_COUNT,
+    TRIES_OF_THE_CLUSTER,
+    FailureKind,
+    JobState,
+    RunState,
+    StepRunState,
+)
+
+__all__ = ["CancelJobs", "Finish", "Freeze", "Intent", "Record", "Submit", "decide"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write these changes; nothing outside the database happens."""
+
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Turn the open experiments into the manifest of the step run at a position."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Hand the job to the scheduler."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJobs:
+    """Ask the scheduler to end these jobs."""
+
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Fold what is left, then end the run."""
+
+    to: RunState
+    why: str | None
+
+
+Intent = Record | Freeze | Submit | CancelJobs | Finish
+
+
+def decide(run: Run) -> Intent | None:
+    """Say what to do next.
+
+    Parameters
+    ----------
+    run : Run
+        The records, reconciled.
+
+    Returns
+    -------
+    Intent or None
+        None: there is nothing to do until something changes in the world, or the run has ended.
+    """
+    if run.state is not RunState.ACTIVE:
+        return None
+    if run.cancel_requested:
+        return _cancel(run)
+    step_run = run.step_run
+    if step_run is None or step_run.ended:
+        return _go_on(run, step_run)
+    slot = run.plan.slot(step_run.position)
+    if step_run.state is StepRunState.PENDING:
+        return _start(run, step_run, slot)
+    return _drive(run, step_run, slot)
+
+
+# --- between steps -------------------------------------------------------------------------------
+
+
+def _go_on(run: Run, last: StepRun | None) -> Intent:
+    position = 0 if last is None else _next_position(run, last)
+    is_last = position >= run.plan.size
+    if last is not None and last.state is StepRunState.FAILED:
+        slot = run.plan.slot(last.position)
+        if is_last or run.plan.slot(position).step.dependency != "afterany":
+            return Finish(RunState.FAILED, f"step {slot.address} failed: {last.reason}")
+    if last is not None and last.state is StepRunState.CANCELLED:
+        return Finish(RunState.CANCELLED, last.reason)
+    if is_last:
+        return Finish(RunState.SUCCEEDED, _flaws(run))
+    slot = run.plan.slot(position)
+    return Record((AddStepRun(position, slot.iteration, slot.step.name, slot.step.kind),))
+
+
+def _next_position(run: Run, last: StepRun) -> int:
+    slot = run.plan.slot(last.position)
+    after = last.position + 1
+    if last.position < run.first_position:
+        return _next_skipped(run, slot, after)
+    if last.until is True and slot.loop_end is not None:
+        return slot.loop_end
+    # The step's own process answered: the question's own slot is not needed.
+    return after + 1 if last.until is False and slot.step.kind != UNTIL else after
+
+
+def _next_skipped(run: Run, slot: Slot, after: int) -> int:
+    """One row per skipped step tells the story; a loop's other iterations would only repeat it."""
+    if slot.loop_end is None or after >= run.plan.size:
+        return after
+    return after if run.plan.slot(after).iteration == slot.iteration else slot.loop_end
+
+
+def _flaws(run: Run) -> str | None:
+    n = run.n_failed_step_runs
+    return f"{n} step{'s' if n > 1 else ''} failed" if n else None
+
+
+# --- one step ------------------------------------------------------------------------------------
+
+
+def _start(run: Run, step_run: StepRun, slot: Slot) -> Intent:
+    position = step_run.position
+    if position < run.first_position:
+        return Record((MoveStepRun(position, StepRunState.SKIPPED, "from_step"),))
+    is_batch = slot.step.kind == "batch"
+    if is_batch and step_run.n_tasks is None:
+        return Freeze(position)
+    if is_batch and step_run.n_tasks == 0:
+        return Record((MoveStepRun(position, StepRunState.SKIPPED, "no open experiments"),))
+    first = step_run.first_attempt
+    job = _batch(run, step_run, 0, first) if is_batch else _process(run, step_run, first)
+    return Record((MoveStepRun(position, StepRunState.ACTIVE), job))
+
+
+def _drive(run: Run, step_run: StepRun, slot: Slot) -> Intent | None:
+    last = step_run.jobs[-1]
+    if last.state is JobState.PLANNED:
+        return Submit(last.token)
+    if not last.ended:
+        return None
+    if last.state is not JobState.SUCCEEDED and _may_try_again(step_run, last, slot.step.retries):
+        return Record((_again(run, step_run, last),))
+    if slot.step.kind == "batch":
+        following = _batch(run, step_run, last.batch + 1, step_run.first_attempt)
+        return Record((following,)) if following.tasks else Record((_judge(step_run, slot),))
+    return Record((_close(step_run, last),))
+
+
+def _process(run: Run, step_run: StepRun, attempt: int) -> AddJob:
+    token = token_for(run.salt, "step", step_run.position, 0, attempt)
+    return AddJob(token, "step", step_run.position, 0, attempt)
+
+
+def _batch(run: Run, step_run: StepRun, batch: int, attempt: int) -> AddJob:
+    tasks = tasks_of_batch(batch, step_run.batch_size or 1, step_run.n_tasks or 0)
+    token = token_for(run.salt, "batch", step_run.position, batch, attempt)
+    indexes = format_indexes(tasks)
+    return AddJob(token, "batch", step_run.position, batch, attempt, indexes, len(tasks))
+
+
+def _again(run: Run, step_run: StepRun, last: Job) -> AddJob:
+    """Plan the next attempt, with no more than the tasks that need it."""
+    attempt = last.attempt + 1
+    token = token_for(run.salt, last.role, step_run.position, last.batch, attempt)
+    tasks = last.failed_tasks or last.tasks
+    why = f"again after {last.kind or last.state}"
+    return AddJob(token, last.role, step_run.position, last.batch, attempt, tasks, len(parse_indexes(tasks)), why)
+
+
+def _may_try_again(step_run: StepRun, last: Job, retries: int) -> bool:
+    # Whoever stopped it asks for it again by resuming: that is not a failure.
+    if last.kind == FailureKind.INTERRUPTED:
+        return True
+    kinds, tries = KINDS_THAT_COUNT, retries
+    if last.kind in KINDS_OF_THE_CLUSTER:
+        kinds, tries = KINDS_OF_THE_CLUSTER, TRIES_OF_THE_CLUSTER
+    failures = sum(job.batch == last.batch and job.kind in kinds for job in step_run.jobs)
+    return last.kind in kinds and failures <= tries
+
+
+def _close(step_run: StepRun, job: Job) -> MoveStepRun:
+    if job.state is JobState.SUCCEEDED:
+        return MoveStepRun(step_run.position, StepRunState.SUCCEEDED, until=job.until)
+    why = job.reason or f"its job ended {job.state}"
+    return MoveStepRun(step_run.position, StepRunState.FAILED, why)
+
+
+def _judge(step_run: StepRun, slot: Slot) -> MoveStepRun:
+    """Judge a step run by all its batches: a failed experiment is data, until there are too many of them."""
+    n_finished = sum(job.n_finished for job in step_run.jobs)
+    n_failed = sum(job.n_failed for job in step_run.jobs)
+    why = _too_bad(step_run, slot, n_finished, n_failed)
+    state = StepRunState.FAILED if why else StepRunState.SUCCEEDED
+    if not why and n_failed:
+        why = f"{n_failed} of {n_finished + n_failed} experiments failed"
+    return MoveStepRun(step_run.position, state, why, n_finished, n_failed)
+
+
+def _too_bad(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -> str | None:
+    last_tries = {job.batch: job for job in step_run.jobs}.values()
+    broken = [job for job in last_tries if job.state is not JobState.SUCCEEDED]
+    if broken:
+        n_tasks = sum(len(parse_indexes(job.failed_tasks or job.tasks)) for job in broken)
+        return f"{n_tasks} of {step_run.n_tasks} tasks failed ({broken[0].kind}): {broken[0].reason}"
+    n = n_finished + n_failed
+    if n_failed and not n_finished:
+        return f"every experiment failed ({n} of {n})"
+    limit = slot.step.max_failed
+    share = n_failed / n if isinstance(limit, float) and n else n_failed
+    if limit is not None and share > limit:
+        return f"{n_failed} of {n} experiments failed, more than max_failed={limit}"
+    return None
+
+
+# --- cancelling ----------------------------------------------------------------------------------
+
+
+def _cancel(run: Run) -> Intent:
+    with_scheduler = tuple(j.token for j in run.live_jobs if j.state is not JobState.PLANNED)
+    if with_scheduler:
+        return CancelJobs(with_scheduler)
+    changes: list[Change] = [
+        MoveJob(job.token, JobState.CANCELLED, "the run was cancelled", FailureKind.CANCELLED) for job in run.live_jobs
+    ]
+    step_run = run.step_run
+    if step_run is not None and not step_run.ended:
+        changes.append(MoveStepRun(step_run.position, StepRunState.CANCELLED, "cancelled by the user"))
+    return Record(tuple(changes)) if changes else Finish(RunState.CANCELLED, "cancelled by the user")

@@ -1,0 +1,192 @@
+"""Make the records say what the world says.
+
+Evidence in order of weight: receipts, then the scheduler. Absence is no evidence until the scheduler answered twice
+without the job, at least the grace apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestrator.indexes import format_indexes, parse_indexes
+from orchestrator.machine.changes import Change, MoveJob, Note, RecordJob
+from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
+from orchestrator.machine.model import Job, Run
+from orchestrator.machine.states import JOB_WITH_SCHEDULER, FailureKind, JobState
+
+__all__ = ["reconcile"]
+
+ROWS_KEPT = 100
+"""Rows that the event of a failure names; its count tells the rest."""
+
+
+def reconcile(run: Run, facts: Facts) -> list[Change]:
+    """Compare the jobs that the scheduler should know with what was seen of them.
+
+    Parameters
+    ----------
+    run : Run
+        The records.
+    facts : Facts
+        What was seen. A job without a fact was not asked about: nothing follows.
+
+    Returns
+    -------
+    list of Change
+        In the order in which they have to be applied; a second call after applying them returns none.
+    """
+    changes: list[Change] = []
+    for job in (*run.live_jobs, *run.orchestrators):
+        fact = facts.jobs.get(job.token)
+        if job.state in JOB_WITH_SCHEDULER and fact is not None:
+            changes += _reconcile_job(job, fact, facts)
+    return changes
+
+
+def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
+    tasks = parse_indexes(job.tasks)
+    if job.role != "orchestrator" and all(task in fact.receipts for task in tasks):
+        return [*_until_running(job, fact), *_end(job, fact, tasks)]
+    match fact.seen:
+        case Seen.UNANSWERED:
+            return []
+        case Seen.ABSENT:
+            return _absent(job, fact, facts, tasks)
+        case Seen.OVER:
+            return [*_until_running(job, fact), *_end(job, fact, tasks)]
+        case Seen.RUNNING:
+            return [*_until_running(job, fact), *_seen_again(job)]
+        case Seen.QUEUED if job.state is JobState.RUNNING:
+            return [MoveJob(job.token, JobState.QUEUED, "put back into the queue by the scheduler")]
+        case _:
+            return [*_until_queued(job, fact), *_seen_again(job)]
+
+
+def _until_queued(job: Job, fact: JobFact) -> list[Change]:
+    if job.state is not JobState.SUBMITTING:
+        return []
+    return [MoveJob(job.token, JobState.QUEUED, scheduler_id=fact.scheduler_id or job.token)]
+
+
+def _until_running(job: Job, fact: JobFact) -> list[Change]:
+    moves = _until_queued(job, fact)
+    if job.state is not JobState.RUNNING:
+        begins = [receipt.started_at for receipt in fact.receipts.values()]
+        begin = fact.started_at if fact.started_at is not None else min(begins, default=None)
+        moves.append(MoveJob(job.token, JobState.RUNNING, at=begin))
+    return moves
+
+
+def _seen_again(job: Job) -> list[Change]:
+    # A job that was in SUBMITTING moves, and a move forgets the absence.
+    if job.absent_since is None or job.state is JobState.SUBMITTING:
+        return []
+    return [RecordJob(job.token, None)]
+
+
+def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Change]:
+    if job.absent_since is None and facts.grace > 0:
+        return [RecordJob(job.token, facts.now)]
+    if job.absent_since is not None and facts.now - job.absent_since < facts.grace:
+        return []
+    if job.state is JobState.SUBMITTING:
+        return [MoveJob(job.token, JobState.PLANNED, "never reached the scheduler: submitted again")]
+    lost = JobFact(
+        Seen.ABSENT,
+        kind=FailureKind.INFRASTRUCTURE,
+        reason="the scheduler answered and does not know the job",
+        receipts=fact.receipts,
+    )
+    return _end(job, lost, tasks, JobState.LOST)
+
+
+def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = None) -> list[Change]:
+    failed = _failed_tasks(fact, tasks)
+    receipts = [fact.receipts[task] for task in tasks if task in fact.receipts]
+    move = MoveJob(
+        job.token,
+        JobState.SUCCEEDED,
+        at=_end_time(fact, receipts),
+        n_finished=sum(receipt.n_finished for receipt in receipts),
+        n_failed=sum(receipt.n_failed for receipt in receipts),
+        until=next((receipt.until for receipt in receipts if receipt.until is not None), None),
+        detail=_detail(receipts),
+    )
+    notes = [*_task_notes(job, failed), *_experiment_notes(job, receipts)]
+    if job.role == "orchestrator":
+        # It speaks through the records it leaves; how it ended decides nothing.
+        state = JobState.FAILED if fact.kind else JobState.SUCCEEDED
+        return [MoveJob(job.token, state, fact.reason, fact.kind, at=fact.ended_at)]
+    if not failed:
+        return [*notes, move]
+    kinds = {kind for kind, _ in failed.values()}
+    kind = kinds.pop() if len(kinds) == 1 else FailureKind.INFRASTRUCTURE
+    reason = next(iter(failed.values()))[1]
+    if ended is None:
+        given_up = kind in (FailureKind.CANCELLED, FailureKind.INTERRUPTED)
+        ended = JobState.CANCELLED if given_up else JobState.FAILED
+    return [
+        *notes,
+        MoveJob(
+            job.token,
+            ended,
+            reason,
+            kind,
+            at=move.at,
+            failed_tasks=format_indexes(failed),
+            n_finished=move.n_finished,
+            n_failed=move.n_failed,
+            until=move.until,
+            detail=move.detail,
+        ),
+    ]
+
+
+def _failed_tasks(fact: JobFact, tasks: list[int]) -> dict[int, tuple[str, str]]:
+    """Name what became of every task that has no receipt of success."""
+    kind = fact.kind or FailureKind.INFRASTRUCTURE
+    otherwise = (kind, fact.reason or "it ended without a receipt")
+    failed = {}
+    for task in tasks:
+        receipt = fact.receipts.get(task)
+        if receipt is None:
+            failed[task] = fact.failed_tasks.get(task, otherwise)
+        elif not receipt.succeeded:
+            failed[task] = (
+                receipt.kind or FailureKind.EXCEPTION,
+                receipt.reason or "its receipt tells of a failure without a reason",
+            )
+    return failed
+
+
+def _end_time(fact: JobFact, receipts: list[ReceiptFact]) -> float | None:
+    return max((receipt.ended_at for receipt in receipts), default=fact.ended_at)
+
+
+def _detail(receipts: list[ReceiptFact]) -> dict[str, Any]:
+    return dict(receipts[0].detail) if len(receipts) == 1 else {}
+
+
+def _task_notes(job: Job, failed: Mapping[int, tuple[str, str]]) -> list[Change]:
+    if job.role != "batch":
+        return []
+    return [
+        Note("task failed", reason, token=job.token, task=task, detail={"kind": str(kind)})
+        for task, (kind, reason) in failed.items()
+    ]
+
+
+def _experiment_notes(job: Job, receipts: Iterable[ReceiptFact]) -> list[Change]:
+    """Group the failed experiments of all tasks by what went wrong: a line per cause, not per experiment."""
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    for receipt in receipts:
+        for failure in receipt.failures:
+            cause = (str(failure["type"]), str(failure["message"]))
+            group = groups.setdefault(cause, {**failure, "rows": [], "n": 0})
+            group["n"] += failure["n"]
+            group["rows"] = [*group["rows"], *failure["rows"]][:ROWS_KEPT]
+    return [
+        Note("experiments failed", f"{cause[0]}: {cause[1]}", token=job.token, detail=group)
+        for cause, group in groups.items()
+    ]
