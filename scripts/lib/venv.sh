@@ -10,20 +10,22 @@ die() {
     exit 1
 }
 
-# Print the first Python on PATH that is new enough.
+can_make_venvs() {
+    "$1" -c 'import venv, ensurepip' >/dev/null 2>&1
+}
+
+# Print the first Python on PATH that is new enough; one that can make virtual environments, if there is one.
 find_python() {
-    local name
+    local name second_best=""
     for name in python3.13 python3.12 python3.11 python3 python; do
-        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+        "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue
+        if can_make_venvs "$name"; then
             command -v "$name"
             return
         fi
+        second_best="${second_best:-$(command -v "$name")}"
     done
-    return 1
-}
-
-can_make_venvs() {
-    "$1" -c 'import venv, ensurepip' >/dev/null 2>&1
+    [ -n "$second_best" ] && echo "$second_best"
 }
 
 # Debian and Ubuntu ship Python without ensurepip, in a package of its own.

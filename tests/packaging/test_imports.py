@@ -50,6 +50,22 @@ def test_help_loads_nothing_heavy(tmp_path, arguments):
     assert not modules_loaded_by(code, tmp_path) & HEAVY
 
 
+@pytest.mark.acceptance
+def test_status_and_an_idle_advance_load_no_numbers(workspace):
+    (workspace / "study.py").write_text(
+        "from orchestrator import Pipeline, Step\n\n\n"
+        "def note(project_dir):\n    (project_dir / 'note.txt').write_text('done')\n\n\n"
+        "pipeline = Pipeline(name='note', steps=[Step(note)])\n"
+    )
+    main = "from orchestrator.cli.main import main; sys.argv[1:] = {}; main()"
+    modules_loaded_by(main.format(["run", "study.py"]), workspace)
+    [note] = workspace.glob("*/note.txt")
+
+    for arguments in (["status"], ["status", "--json"], ["advance", note.parent.name]):
+        loaded = modules_loaded_by(main.format(arguments), workspace)
+        assert not loaded & {"numpy", "pandas", "scipy", "cloudpickle", "alembic"}, arguments
+
+
 def test_public_names_are_sorted_and_resolve():
     assert list(orchestrator.__all__) == sorted(orchestrator.__all__)
     assert len(set(orchestrator.__all__)) == len(orchestrator.__all__)
