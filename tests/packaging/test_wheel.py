@@ -108,10 +108,9 @@ def test_it_is_imported_from_where_it_was_installed(run, bin_folder):
 
 
 def test_it_has_the_command(run):
-    by_script = run("orchestrator", "--help")
-    assert "status" in by_script
-    assert "Usage: orchestrator" in by_script
-    assert run("python", "-m", "orchestrator", "--help") == by_script
+    page = run("orchestrator", "--help")
+    assert "Usage: orchestrator" in page
+    assert "status" in page
 
 
 def test_it_runs_a_study_and_answers_for_it(run, workspace):
