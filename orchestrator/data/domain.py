@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from orchestrator.data.references import freeze_function, thaw_function
+from orchestrator.data.references import Reference, freeze_function, thaw_function
 from orchestrator.data.values import from_jsonable, to_jsonable
 from orchestrator.errors import DataError
 
@@ -82,6 +82,21 @@ class Parameter:
         """Further arguments for the load function."""
         kwargs: dict[str, Any] | None = thaw_function(self._frozen[2])
         return kwargs
+
+    def refer_to(self, path: str) -> Reference:
+        """Return the reference to an object on disk.
+
+        Parameters
+        ----------
+        path : str
+            Its path.
+
+        Returns
+        -------
+        Reference
+            The path, with this parameter's way to load what lies there.
+        """
+        return Reference(path, self._frozen[1], self._frozen[2])
 
     def to_json(self) -> dict[str, Any]:
         """Return f3dasm's JSON form of the parameter."""

@@ -25,13 +25,13 @@ class Reference:
     load_function : callable, str or None, default None
         ``load_function(path, **load_kwargs) -> object``, or that function as `freeze_function`
         returned it. Without one, the suffix decides: ``.npy``, ``.csv``, else pickle.
-    load_kwargs : dict or None, default None
-        Further arguments for the load function.
+    load_kwargs : dict, str or None, default None
+        Further arguments for the load function, likewise.
     """
 
     path: str
     load_function: Callable[..., Any] | str | None = None
-    load_kwargs: dict[str, Any] | None = None
+    load_kwargs: dict[str, Any] | str | None = None
 
     def load(self, project_dir: Path) -> Any:
         """Read the object.
@@ -48,7 +48,7 @@ class Reference:
         """
         path = Path(project_dir) / DATA_FOLDER / self.path
         function = thaw_function(self.load_function) or _LOADERS.get(path.suffix, _load_pickle)
-        return function(path, **(self.load_kwargs or {}))
+        return function(path, **(thaw_function(self.load_kwargs) or {}))
 
     def __str__(self) -> str:
         return self.path
@@ -65,12 +65,7 @@ class Reference:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Reference:
         """Make a reference of its JSON form; nothing is unpickled before it is needed."""
-        kwargs = content.get("load_kwargs")
-        return cls(
-            path=content["reference"],
-            load_function=content.get("load_function"),
-            load_kwargs=thaw_function(kwargs) if kwargs else None,
-        )
+        return cls(content["reference"], content.get("load_function"), content.get("load_kwargs"))
 
 
 def freeze_function(function: Any, *, null: bool = False) -> str | None:

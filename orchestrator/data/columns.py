@@ -1,0 +1,365 @@
+"""Columns of the table: from cells to pandas, and to the text of a CSV file and back.
+
+CSV knows only text, and no difference between an empty text and a missing value. What each column
+holds is therefore noted beside it (in ``domain.json``); a file that f3dasm wrote has no such note, and
+its columns are read by their domain, or else by their looks.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.data.domain import (
+    CategoricalParameter,
+    ConstantParameter,
+    ContinuousParameter,
+    DiscreteParameter,
+    Parameter,
+)
+from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
+from orchestrator.errors import DataError
+
+__all__ = [
+    "cells_of",
+    "column_of",
+    "decode_column",
+    "encode_column",
+    "plain_cell",
+    "plain_cells",
+    "read_csv",
+    "write_csv",
+]
+
+_KIND_OF = {float: "float", int: "int", bool: "bool"}
+# Those of pandas, which f3dasm reads with.
+_MISSING_TEXTS = frozenset(
+    [
+        "",
+        "nan",
+        "NaN",
+        "-nan",
+        "-NaN",
+        "NA",
+        "N/A",
+        "n/a",
+        "NULL",
+        "null",
+        "None",
+        "<NA>",
+        "#N/A",
+        "#NA",
+        "#N/A N/A",
+        "1.#IND",
+        "1.#QNAN",
+        "-1.#IND",
+        "-1.#QNAN",
+    ]
+)
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_TRUTH = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+_QUOTED = re.compile(r'[,"\r\n]|^\s|\s$')
+
+
+def cells_of(series: pd.Series[Any]) -> list[Any]:
+    """Return a column's values as plain Python values, None where one is missing.
+
+    Parameters
+    ----------
+    series : pandas.Series
+        The column, of any type.
+
+    Returns
+    -------
+    list
+        One value per row.
+    """
+    return plain_cells(series.tolist())
+
+
+def plain_cells(values: Iterable[Any]) -> list[Any]:
+    """Replace NumPy's scalars by the equal Python values, and whatever is missing by None.
+
+    Parameters
+    ----------
+    values : iterable
+        Any values.
+
+    Returns
+    -------
+    list
+        The values as the table holds them.
+    """
+    cells = list(values)
+    kinds = set(map(type, cells))
+    if kinds <= {int, bool, str, type(None)}:
+        return cells
+    if kinds == {float}:
+        return [None if cell != cell else cell for cell in cells]
+    return [plain_cell(cell) for cell in cells]
+
+
+def plain_cell(value: Any) -> Any:
+    """Return a value as the table holds it: see `plain_cells`."""
+    if is_missing(value):
+        return None
+    if isinstance(value, np.generic) and value.dtype.kind in "fiubSU":
+        plain = value.item()
+        return value if isinstance(plain, np.generic) else plain
+    return value
+
+
+def column_of(cells: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
+    """Make a column of plain values.
+
+    Parameters
+    ----------
+    cells : sequence
+        One plain value per row; None where one is missing.
+    index : pandas.Index
+        The rows' labels.
+
+    Returns
+    -------
+    pandas.Series
+        float64, int64 or bool; Int64 or boolean where values are missing; else object, with None
+        for a missing value. Integers among floats become floats if none changes by that.
+    """
+    kinds = set(map(type, cells))
+    gaps = type(None) in kinds
+    kinds.discard(type(None))
+    if kinds <= {float} or (kinds == {int, float} and all(_fits_float(cell) for cell in cells)):
+        return pd.Series(np.array(cells, dtype=np.float64), index=index)
+    if kinds == {int} and all(cell is None or -(2**63) <= cell < 2**63 for cell in cells):
+        return pd.Series(cells, index=index, dtype="Int64" if gaps else "int64")
+    if kinds == {bool}:
+        return pd.Series(cells, index=index, dtype="boolean" if gaps else "bool")
+    objects = np.empty(len(cells), dtype=object)
+    for position, cell in enumerate(cells):  # at once, NumPy would unpack lists of equal length
+        objects[position] = cell
+    return pd.Series(objects, index=index, dtype=object)
+
+
+def _fits_float(cell: Any) -> bool:
+    return cell is None or (-(2**1023) < cell < 2**1023 and float(cell) == cell)
+
+
+def encode_column(cells: Sequence[Any]) -> tuple[list[str], dict[str, str]]:
+    """Turn a column into the texts of a CSV file.
+
+    Parameters
+    ----------
+    cells : sequence
+        One plain value per row, None where one is missing.
+
+    Returns
+    -------
+    texts : list of str
+        One per row; empty where the value is missing, or an empty text.
+    note : dict
+        What `decode_column` has to know: the ``kind`` (float, int, bool, text, json, mixed); for
+        text, whether an ``empty`` one is a missing value; for mixed, one letter per row in ``codes``.
+
+    Raises
+    ------
+    TypeError
+        A value is of a type that can't be kept in the table.
+    """
+    kinds = set(map(type, cells)) - {type(None)}
+    if len(kinds) == 1 and (kind := _KIND_OF.get(kinds.copy().pop())):
+        return ["" if cell is None else repr(cell) for cell in cells], {"kind": kind}
+    pairs = [_encode_cell(cell) for cell in cells]
+    texts = [text for text, _ in pairs]
+    codes = "".join(code for _, code in pairs)
+    if set(codes) == {"s"}:
+        return texts, {"kind": "text"}
+    if set(codes) == {"s", "-"} and ("", "s") not in pairs:
+        return texts, {"kind": "text", "empty": "missing"}
+    if set(codes) <= {"j", "-"}:
+        return texts, {"kind": "json"}
+    return texts, {"kind": "mixed", "codes": codes}
+
+
+def _encode_cell(cell: Any) -> tuple[str, str]:
+    if cell is None:
+        return "", "-"
+    code = {str: "s", bool: "b", int: "i", float: "f"}.get(type(cell), "j")
+    if code == "s":
+        return cell, code
+    return (json.dumps(to_jsonable(cell)) if code == "j" else repr(cell)), code
+
+
+def decode_column(texts: Sequence[str], note: dict[str, str] | None, parameter: Parameter | None) -> list[Any]:
+    """Turn the texts of a CSV file into values.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        One per row.
+    note : dict or None
+        What `encode_column` noted. Without a note, or with one that these texts contradict (the file
+        was written again by another hand), the values are inferred.
+    parameter : Parameter or None
+        The column's parameter in the domain.
+
+    Returns
+    -------
+    list
+        One value per row, None where one is missing.
+    """
+    try:
+        return _decode_noted(texts, note or {})
+    except (ValueError, KeyError, OverflowError):
+        return _infer(texts, parameter)
+
+
+def _decode_noted(texts: Sequence[str], note: dict[str, str]) -> list[Any]:
+    kind = note["kind"]
+    if kind == "text":
+        missing = note.get("empty") == "missing"
+        return [None if missing and text == "" else text for text in texts]
+    if kind == "mixed":
+        codes = note["codes"]
+        if len(codes) != len(texts):
+            raise ValueError("rows came or went since the note was written")
+        return [None if code == "-" else _DECODE[code](text) for text, code in zip(texts, codes, strict=True)]
+    decode = _DECODE[{"float": "f", "int": "i", "bool": "b", "json": "j"}[kind]]
+    return [None if text == "" else decode(text) for text in texts]
+
+
+def _decode_bool(text: str) -> bool:
+    return _TRUTH[text]
+
+
+_DECODE: dict[str, Any] = {
+    "s": str,
+    "b": _decode_bool,
+    "i": int,
+    "f": float,
+    "j": lambda text: from_jsonable(json.loads(text)),
+}
+
+
+def _infer(texts: Sequence[str], parameter: Parameter | None) -> list[Any]:
+    known = _known_values(parameter)
+    if known is not None and all(text in known or text in _MISSING_TEXTS for text in texts):
+        return [known.get(text) for text in texts]
+    present = [text for text in texts if text not in _MISSING_TEXTS]
+    decode = _decoder_by_looks(present, parameter)
+    return [None if text in _MISSING_TEXTS else decode(text) for text in texts]
+
+
+def _known_values(parameter: Parameter | None) -> dict[str, Any] | None:
+    if isinstance(parameter, CategoricalParameter):
+        values = parameter.categories
+    elif isinstance(parameter, ConstantParameter):
+        values = [parameter.value]
+    else:
+        return None
+    return {str(value): value for value in values if value is not None}
+
+
+def _decoder_by_looks(present: Sequence[str], parameter: Parameter | None) -> Any:
+    if parameter is not None and parameter.to_disk:
+        return str
+    if isinstance(parameter, ContinuousParameter) and _all_floats(present):
+        return float
+    if present and all(text in _TRUTH for text in present):
+        return _decode_bool
+    if all(_INTEGER.fullmatch(text) for text in present):
+        return int
+    if _all_floats(present):
+        integers = isinstance(parameter, DiscreteParameter)
+        # f3dasm writes integers as floats when some are missing.
+        if integers and all(float(text).is_integer() for text in present):
+            return lambda text: int(float(text))
+        return float
+    return str
+
+
+def _all_floats(texts: Sequence[str]) -> bool:
+    try:
+        for text in texts:
+            float(text)
+    except ValueError:
+        return False
+    return not any("_" in text for text in texts)
+
+
+def write_csv(labels: Sequence[int], columns: dict[str, list[str]]) -> bytes:
+    """Write a CSV file in f3dasm's layout: labels first, under an empty name.
+
+    Parameters
+    ----------
+    labels : sequence of int
+        The rows' labels.
+    columns : dict of str to list of str
+        The texts by column.
+
+    Returns
+    -------
+    bytes
+        The file.
+    """
+    names = ",".join(["", *map(_quote, columns)]) if columns else '""'
+    rows = zip(map(str, labels), *([_quote(t) for t in column] for column in columns.values()), strict=True)
+    lines = [names, *(",".join(row) for row in rows)]
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
+
+
+def _quote(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+def read_csv(content: bytes, name: str) -> tuple[list[int], dict[str, list[str]]]:
+    """Read a CSV file in f3dasm's layout, as text.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    name : str
+        What to call it in an error.
+
+    Returns
+    -------
+    labels : list of int
+        The first column; counted from 0 where it doesn't hold different integers.
+    columns : dict of str to list of str
+        The others by name.
+
+    Raises
+    ------
+    DataError
+        The file is empty, or has a line with too few or too many fields.
+    """
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        text = io.StringIO(content.decode("utf-8", "surrogatepass"), newline="")
+        rows = [row for row in csv.reader(text) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{name} can't be read as CSV: {error}") from error
+    finally:
+        csv.field_size_limit(limit)
+    if not rows:
+        raise DataError(f"{name} is empty: it was cut short")
+    header = rows.pop(0)
+    for number, row in enumerate(rows):
+        if len(row) != len(header):
+            raise DataError(f"{name} has {len(row)} fields in row {number}, not {len(header)}: it was cut short")
+    fields = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in header]
+    return _labels(fields[0]), dict(zip(header[1:], fields[1:], strict=True))
+
+
+def _labels(texts: list[str]) -> list[int]:
+    if all(_INTEGER.fullmatch(text) for text in texts) and len(set(texts)) == len(texts):
+        return [int(text) for text in texts]
+    return list(range(len(texts)))

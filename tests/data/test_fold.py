@@ -1,0 +1,197 @@
+import json
+
+import pytest
+
+from orchestrator.data import files
+from orchestrator.data.experiment_data import ExperimentData
+from orchestrator.data.fold import fold, fold_into
+from orchestrator.data.results import ResultWriter, inputs_digest, read_results
+
+
+def result(row, inputs, y=None, status="FINISHED", started=0.0):
+    return {
+        "row": row,
+        "inputs": inputs_digest(inputs),
+        "status": status,
+        "outputs": {} if y is None else {"y": y},
+        "error": None if status == "FINISHED" else {"type": "ValueError"},
+        "started": started,
+    }
+
+
+def write(tmp_path, *lines, token="tok", task="0.0"):
+    path = tmp_path / "experiment_data" / ".results" / token / f"{task}.jsonl"
+    with ResultWriter(path) as writer:
+        for line in lines:
+            writer.write(line)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path):
+    data = ExperimentData(input_data=[{"x": x} for x in (1, 2, 3)], project_dir=tmp_path)
+    data.store()
+    return data
+
+
+def outputs(data):
+    rows = data.output_rows()
+    return {label: rows(at).get("y") for at, label in enumerate(data.labels())}
+
+
+def by_input(data):
+    inputs, rows = data.input_rows(), data.output_rows()
+    return {inputs(at)["x"]: rows(at).get("y") for at in range(len(data))}
+
+
+def test_a_result_goes_to_its_experiment(tmp_path, data):
+    write(tmp_path, result(1, {"x": 2}, 20.5))
+    report = fold(tmp_path)
+    back = ExperimentData.from_file(tmp_path)
+    assert (report.n_folded, report.quarantined) == (1, [])
+    assert outputs(back) == {0: None, 1: 20.5, 2: None}
+    assert list(back.jobs) == ["OPEN", "FINISHED", "OPEN"]
+    assert back.domain.output_names == ["y"]
+    assert not list((tmp_path / "experiment_data" / ".results").iterdir())
+    archived = tmp_path / "experiment_data" / ".archive" / "tok" / "0.0.jsonl"
+    assert len(list(read_results(archived))) == 1
+
+
+def test_loading_shows_results_that_are_not_folded_yet(tmp_path, data):
+    path = write(tmp_path, result(1, {"x": 2}, 20.5))
+    back = ExperimentData.from_file(tmp_path)
+    assert outputs(back)[1] == 20.5
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.sort(lambda sample: -sample.get("x")),
+        lambda data: data.sort(lambda sample: -sample.get("x")).reset_index(),
+        lambda data: data[[2, 1]].reset_index(),
+        lambda data: ExperimentData(input_data=[{"x": 9.5}, {"x": 3.0}, {"x": 2.0}], project_dir=data.project_dir),
+    ],
+    ids=["sorted", "renumbered", "dropped", "made again"],
+)
+def test_a_changed_table_never_gets_a_foreign_result(tmp_path, data, change):
+    write(tmp_path, result(1, {"x": 2}, 20), result(2, {"x": 3}, 30))
+    changed = change(data)
+    fold_into(changed, [tmp_path / "experiment_data/.results/tok/0.0.jsonl"])
+    found = by_input(changed)
+    assert (found[2], found[3]) == (20, 30)
+    assert all(y is None for x, y in found.items() if x not in (2, 3))
+
+
+def test_what_fits_no_experiment_is_kept_and_reported(tmp_path, data):
+    write(tmp_path, result(0, {"x": 7}, 70), result(1, {"x": 2}, 20))
+    report = fold(tmp_path)
+    assert [line["outputs"] for line in report.quarantined] == [{"y": 70}]
+    kept = tmp_path / "experiment_data/.archive/quarantine/tok/0.0.jsonl"
+    assert [line["outputs"] for line in read_results(kept)] == [{"y": 70}]
+    assert outputs(ExperimentData.from_file(tmp_path)) == {0: None, 1: 20, 2: None}
+
+
+def test_identical_experiments_get_one_result_each(tmp_path):
+    data = ExperimentData(input_data=[{"x": 1}] * 3, project_dir=tmp_path)
+    data = data[[2, 1, 0]].reset_index()
+    path = write(tmp_path, *(result(10 + n, {"x": 1}, n) for n in range(3)))
+    for _ in range(2):
+        assert fold_into(data, [path]).quarantined == []
+        assert outputs(data) == {0: 0, 1: 1, 2: 2}
+    more = write(tmp_path, result(20, {"x": 1}, 9), token="more")
+    assert len(fold_into(data, [more]).quarantined) == 1
+
+
+def test_folding_twice_changes_nothing_more(tmp_path, data):
+    path = write(tmp_path, result(5, {"x": 2}, 20), result(0, {"x": 1}, status="ERROR"))
+    once = data.copy()
+    fold_into(once, [path])
+    twice = once.copy()
+    report = fold_into(twice, [path])
+    assert twice == once
+    assert report.quarantined == []
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_a_success_counts_more_than_an_error(tmp_path, data, order):
+    lines = [
+        result(0, {"x": 1}, status="ERROR", started=5),
+        result(0, {"x": 1}, 10, started=1),
+    ]
+    path = write(tmp_path, *(lines[at] for at in order))
+    fold_into(data, [path])
+    assert data.jobs[0] == "FINISHED"
+    assert outputs(data)[0] == 10
+
+
+def test_an_error_is_seen_and_later_overcome(tmp_path, data):
+    write(tmp_path, result(0, {"x": 1}, status="ERROR"))
+    assert fold(tmp_path).n_errors == 1
+    assert ExperimentData.from_file(tmp_path).jobs[0] == "ERROR"
+    write(tmp_path, result(0, {"x": 1}, 10), token="again")
+    fold(tmp_path)
+    assert ExperimentData.from_file(tmp_path).jobs[0] == "FINISHED"
+    write(tmp_path, result(0, {"x": 1}, 11), result(0, {"x": 1}, status="ERROR"), token="late")
+    fold(tmp_path)
+    assert outputs(ExperimentData.from_file(tmp_path))[0] == 10
+
+
+def test_torn_lines_are_counted(tmp_path, data):
+    path = write(tmp_path, result(0, {"x": 1}, 10), result(1, {"x": 2}, 20))
+    path.write_bytes(path.read_bytes()[:-9])
+    report = fold(tmp_path)
+    assert (report.n_folded, report.n_torn) == (1, 1)
+
+
+def test_a_result_that_was_folded_and_stored_does_not_undo_a_change(tmp_path, data):
+    path = write(tmp_path, result(0, {"x": 1}, 10))
+    loaded = ExperimentData.from_file(tmp_path)
+    loaded.mark(0, "open", in_place=True)
+    loaded.store()
+    assert ExperimentData.from_file(tmp_path).jobs[0] == "OPEN"
+    assert path.exists()
+    write(tmp_path, result(1, {"x": 2}, 20))  # the task goes on, in the same file
+    assert list(ExperimentData.from_file(tmp_path).jobs) == ["OPEN", "FINISHED", "OPEN"]
+
+
+def test_a_crash_after_the_commit_is_finished_by_the_next_fold(tmp_path, data, monkeypatch):
+    write(tmp_path, result(0, {"x": 1}, 10))
+
+    def die(base):
+        if (base / ".next" / "commit.json").exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "roll_forward", die)
+        with pytest.raises(KeyboardInterrupt):
+            fold(tmp_path)
+    assert outputs(ExperimentData.from_file(tmp_path))[0] == 10
+    write(tmp_path, result(1, {"x": 2}, 20), token="next")
+    fold(tmp_path)
+    assert outputs(ExperimentData.from_file(tmp_path)) == {0: 10, 1: 20, 2: None}
+    assert sorted(p.name for p in (tmp_path / "experiment_data/.archive").iterdir()) == [
+        "next",
+        "tok",
+    ]
+
+
+def test_only_the_wanted_batches_are_folded(tmp_path, data):
+    write(tmp_path, result(0, {"x": 1}, 10), token="a")
+    live = write(tmp_path, result(1, {"x": 2}, 20), token="b")
+    assert fold(tmp_path, ["a"]).n_folded == 1
+    assert live.exists()
+
+
+def test_nothing_to_fold_needs_no_table(tmp_path):
+    assert fold(tmp_path).n_folded == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_domain_json_names_what_was_folded_until_it_is_archived(tmp_path, data):
+    write(tmp_path, result(0, {"x": 1}, 10))
+    ExperimentData.from_file(tmp_path).store()
+    domain = tmp_path / "experiment_data" / "domain.json"
+    assert list(json.loads(domain.read_text())["folded"]) == ["tok/0.0.jsonl"]
+    fold(tmp_path)
+    assert json.loads(domain.read_text())["folded"] == {}
