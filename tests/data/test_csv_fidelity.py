@@ -1,0 +1,165 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.data.columns import decode_column, encode_column, plain_cells, read_csv, write_csv
+from orchestrator.data.experiment_data import ExperimentData
+from orchestrator.errors import DataError
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "f3dasm"
+
+cell_kinds = [
+    st.floats(allow_nan=False),
+    st.integers(),
+    st.booleans(),
+    st.text() | st.sampled_from(["", "nan", "NA", "001", "True", "1.0", " x ", 'a,"b"', "\r\n"]),
+    st.lists(st.integers() | st.text(max_size=3), max_size=3),
+]
+columns = st.one_of(
+    *(st.lists(kind | st.none(), max_size=8) for kind in cell_kinds),
+    st.lists(st.one_of(*cell_kinds, st.none()), max_size=8),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(columns)
+def test_every_cell_comes_back_as_it_was(cells):
+    texts, note = encode_column(cells)
+    content = write_csv(range(len(cells)), {"a": texts, "b,\n": texts})
+    labels, read = read_csv(content, "input.csv")
+    assert labels == list(range(len(cells)))
+    for name in ("a", "b,\n"):
+        back = decode_column(read[name], json.loads(json.dumps(note)), None)
+        assert repr(back) == repr(cells)
+
+
+VALUES = {
+    "text": ["", "nan", "NA", "001", "True", None],
+    "empty": ["", "a", "b", "c", "d", "e"],
+    "float": [0.1 + 0.2, -0.0, 5e-324, 1.7976931348623157e308, float("inf"), None],
+    "int": [1, 2, 3, 2**53 + 1, -5, 0],
+    "holes": [1, None, 3, 2**53 + 1, None, 0],
+    "bool": [True, False, True, True, False, False],
+    "maybe": [True, None, None, True, False, False],
+    "list": [[1, "a"], [], None, {"k": [1.5]}, (1, 2), [None]],
+    "big": [2**70, 1, 2, 3, 4, 5],
+    "mixed": [1, 1.0, "1", True, None, ""],
+}
+
+
+def test_a_table_comes_back_from_its_files(tmp_path):
+    rows = [dict(zip(VALUES, row, strict=True)) for row in zip(*VALUES.values(), strict=True)]
+    data = ExperimentData(input_data=rows, output_data=rows, project_dir=tmp_path)
+    data.store()
+    back = ExperimentData.from_file(tmp_path)
+    assert back == data
+    for rows_of in (back.input_rows(), back.output_rows()):
+        for at, row in enumerate(rows):
+            present = {name: cell for name, cell in row.items() if cell is not None}
+            assert repr(rows_of(at)) == repr(present)
+
+
+def test_arrays_come_back(tmp_path):
+    arrays = [np.arange(4.0).reshape(2, 2), np.array([1, 2], dtype="int8"), np.zeros(100_000)]
+    data = ExperimentData(None, {"x": [1, 2, 3]}, {"a": arrays}, project_dir=tmp_path)
+    data.store()
+    back = [sample.get("a") for _, sample in ExperimentData.from_file(tmp_path)]
+    for one, other in zip(arrays, back, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+
+
+def test_pandas_types(tmp_path):
+    frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in VALUES.items()})
+    data = ExperimentData(input_data=frame[["float", "int", "holes", "bool", "maybe", "text"]])
+    inputs, _ = data.to_pandas()
+    assert [str(kind) for kind in inputs.dtypes] == [
+        "float64", "int64", "Int64", "bool", "boolean", "object",
+    ]  # fmt: skip
+
+
+def test_text_columns_of_pandas_and_numpy_scalars_become_plain():
+    frame = pd.DataFrame({"t": ["a", None], "f": np.float32([0.5, np.nan]), "i": np.int8([1, 2])})
+    data = ExperimentData(input_data=frame)
+    assert list(data.open_rows()) == [(0, {"t": "a", "f": 0.5, "i": 1}, {}), (1, {"i": 2}, {})]
+    assert plain_cells([np.int64(1), np.bool_(True), pd.NA, pd.NaT]) == [1, True, None, None]
+
+
+def test_all_types_of_f3dasm_are_read(tmp_path):
+    shutil.copytree(FIXTURES / "all_types", tmp_path / "experiment_data")
+    data = ExperimentData.from_file(tmp_path)
+    assert list(data.jobs) == ["FINISHED", "ERROR", "IN_PROGRESS", "OPEN"]
+    samples = [sample for _, sample in data]
+    assert samples[0].input_data == {"x0": 0.25, "lr": 0.001, "n": 3, "mat": "al, 6061", "g": 9.81}
+    assert samples[1].get("mat") == '"pvc"'
+    assert samples[0].get("label") == "buckled"
+    assert samples[0].get("field").shape
+    assert samples[3].output_data == {}
+    data.store()
+    again = ExperimentData.from_file(tmp_path)
+    assert again == data
+    for name in ("input.csv", "output.csv", "jobs.csv"):
+        new = (tmp_path / "experiment_data" / name).read_text()
+        assert new == (FIXTURES / "all_types" / name).read_text()
+
+
+@pytest.mark.parametrize("name", ["experiment_data_open", "experiment_data_collected"])
+def test_studies_of_f3dasm_are_read_and_written_alike(tmp_path, name):
+    shutil.copytree(FIXTURES / name, tmp_path / "experiment_data")
+    ExperimentData.from_file(tmp_path).store()
+    for path in (FIXTURES / name).glob("*.csv"):
+        assert (tmp_path / "experiment_data" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("texts", "cells"),
+    [
+        (["1", "2"], [1, 2]),
+        (["1.0", ""], [1.0, None]),
+        (["True", "False"], [True, False]),
+        (["a", "nan", ""], ["a", None, None]),
+        (["1e5", "inf"], [1e5, float("inf")]),
+        (["1_0", "2"], ["1_0", "2"]),
+    ],
+)
+def test_columns_without_a_note_are_read_by_their_looks(texts, cells):
+    assert repr(decode_column(texts, None, None)) == repr(cells)
+
+
+def test_a_note_that_no_longer_fits_is_passed_over():
+    assert decode_column(["a", "2"], {"kind": "int"}, None) == ["a", "2"]
+    assert decode_column(["1", "2"], {"kind": "mixed", "codes": "i"}, None) == [1, 2]
+
+
+def test_categories_keep_their_type_in_files_of_f3dasm(tmp_path):
+    shutil.copytree(FIXTURES / "all_types", tmp_path / "experiment_data")
+    for name, old, new in (("domain.json", "steel", "001"), ("input.csv", "steel", "001")):
+        path = tmp_path / "experiment_data" / name
+        path.write_text(path.read_text().replace(old, new))
+    assert ExperimentData.from_file(tmp_path).to_pandas()[0]["mat"].tolist()[2:] == ["001", "001"]
+
+
+def test_files_that_were_cut_short_are_refused(tmp_path):
+    data = ExperimentData(None, [{"x": 1.5, "z": 2.5}] * 9, [{"y": 2}] * 9, project_dir=tmp_path)
+    data.store()
+    for name in ("input.csv", "output.csv", "jobs.csv", "domain.json"):
+        path = tmp_path / "experiment_data" / name
+        whole = path.read_bytes()
+        for cut in (0, len(whole) // 2):
+            path.write_bytes(whole[:cut])
+            with pytest.raises(DataError):
+                ExperimentData.from_file(tmp_path)
+        path.write_bytes(whole)
+
+
+def test_a_value_that_cannot_be_kept_is_refused_by_name(tmp_path):
+    data = ExperimentData(None, [{"x": 1}], [{"model": object()}], project_dir=tmp_path)
+    with pytest.raises(TypeError, match=r"output 'model'.*to_disk=True"):
+        data.store()
+    assert not (tmp_path / "experiment_data").exists()

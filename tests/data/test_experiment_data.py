@@ -1,0 +1,195 @@
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from orchestrator.data.domain import Domain
+from orchestrator.data.experiment_data import ExperimentData
+from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.errors import DataError
+
+
+@pytest.fixture
+def data(tmp_path):
+    domain = Domain()
+    domain.add_float("x", 0, 10)
+    domain.add_output("y")
+    inputs = [{"x": 3.0}, {"x": 1.0}, {"x": 2.0}, {"x": 0.0}]
+    outputs = [{"y": 9.0}, {"y": 1.0}, {}, {}]
+    jobs = ["FINISHED", "FINISHED", "ERROR", "OPEN"]
+    return ExperimentData(domain, inputs, outputs, jobs, tmp_path)
+
+
+def xs(data):
+    return data.to_pandas()[0]["x"].tolist()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [{"x": 1.0, "z": 2.0}, {"x": 3.0, "z": 4.0}],
+        {"x": [1.0, 3.0], "z": [2.0, 4.0]},
+        pd.DataFrame({"x": [1.0, 3.0], "z": [2.0, 4.0]}, index=[7, 9]),
+    ],
+)
+def test_tables_are_made_of_many_things(given):
+    data = ExperimentData(input_data=given, output_data=np.array([[5.0], [6.0]]))
+    assert data.domain.input_names == ["x", "z"]
+    assert data.to_numpy()[0].tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert data.to_pandas()[1]["y"].tolist() == [5.0, 6.0]
+    assert list(data.index) == [0, 1]
+    assert data.is_all_finished()
+
+
+def test_arrays_take_the_names_of_the_domain_or_numbers():
+    array = np.arange(4.0).reshape(2, 2)
+    assert list(ExperimentData(input_data=array).to_pandas()[0]) == ["x0", "x1"]
+    assert list(ExperimentData(output_data=array).to_pandas()[1]) == ["y0", "y1"]
+    domain = Domain()
+    domain.add_float("a", 0, 1)
+    with pytest.raises(DataError, match="2 columns"):
+        ExperimentData(domain, array)
+    with pytest.raises(DataError, match="int"):
+        ExperimentData(input_data=5)
+
+
+def test_files_are_read(data, tmp_path):
+    data.store()
+    base = tmp_path / "experiment_data"
+    back = ExperimentData(base / "domain.json", base / "input.csv", base / "output.csv", base / "jobs", tmp_path)
+    assert back == data
+
+
+def test_what_a_loop_changes_is_kept(data):
+    for label, sample in data:
+        if sample.is_status("open"):
+            sample.store("y", label * 1.5)
+            sample.mark("finished")
+            break
+    assert data.get_experiment_sample(3).get("y") == 4.5
+    assert data.jobs[3] == "FINISHED"
+
+
+def test_a_missing_value_is_an_absent_name(data):
+    assert data.get_experiment_sample(2).output_data == {}
+    assert list(data.open_rows()) == [(3, {"x": 0.0}, {})]
+    assert data.to_pandas()[1]["y"].isna().tolist() == [False, False, True, True]
+
+
+def test_selecting(data):
+    assert xs(data[1]) == [1.0]
+    assert xs(data[-1]) == [0.0]
+    assert xs(data[1:3]) == [1.0, 2.0]
+    assert xs(data.select([2, 0])) == [2.0, 3.0]
+    assert list(data.select([2, 0]).index) == [2, 0]
+    assert xs(data.select_with_status("finished")) == [3.0, 1.0]
+    assert len(data.select_with_status("in_progress")) == 0
+    with pytest.raises(ValueError, match="done"):
+        data.select_with_status("done")
+    with pytest.raises(IndexError):
+        data[4]
+
+
+def test_marking(data):
+    marked = data.mark([0, 2], "open")
+    assert list(marked.jobs) == ["OPEN", "FINISHED", "OPEN", "OPEN"]
+    assert data.jobs[0] == "FINISHED"
+    assert data.mark_all("finished", in_place=True) is None
+    assert data.is_all_finished()
+    with pytest.raises(KeyError, match="17"):
+        data.mark(17, "open", in_place=True)
+    with pytest.raises(ValueError, match="done"):
+        data.mark(0, "done", in_place=True)
+
+
+def test_tables_and_experiments_are_added(data):
+    both = data + data.sort(lambda sample: sample.get("x"))
+    assert xs(both) == [3.0, 1.0, 2.0, 0.0, 0.0, 1.0, 2.0, 3.0]
+    assert list(both.index) == list(range(8))
+    assert list(both.jobs)[4:] == ["OPEN", "FINISHED", "ERROR", "FINISHED"]
+    one = data.add_experiments(ExperimentSample({"x": 5.0, "new": "a"}, {"w": 1}))
+    assert one.get_experiment_sample(4).to_dict() == {"x": 5.0, "new": "a", "w": 1}
+    assert one.domain.input_names == ["x", "new"]
+    assert len(data) == 4
+    assert data.domain.input_names == ["x"]
+
+
+def test_rows_are_sorted_dropped_and_renumbered(data):
+    ordered = data.sort(lambda sample: sample.get("x"), reverse=True)
+    assert list(ordered.index) == [0, 2, 1, 3]
+    assert ordered.get_experiment_sample(2).get("x") == 2.0
+    assert list(ordered.reset_index().index) == [0, 1, 2, 3]
+    assert ordered.reset_index().get_experiment_sample(1).get("x") == 2.0
+    assert xs(ordered.remove_rows_bottom(3)) == [3.0]
+    ordered.remove_rows_bottom(1, in_place=True)
+    assert xs(ordered) == [3.0, 2.0, 1.0]
+
+
+def test_the_best(data):
+    assert xs(data.get_n_best_output(1)) == [1.0]
+    assert xs(data.get_n_best_output(10)) == [1.0, 3.0]
+    with pytest.raises(KeyError, match="'w'"):
+        data.get_n_best_output(1, "w")
+
+
+def test_joining_and_filling(data):
+    other = ExperimentData(input_data={"b": [1, 2, 3, 4]}, output_data={"w": [0.123] * 4})
+    joined = data.join(other)
+    assert joined.get_experiment_sample(3).to_dict() == {"x": 0.0, "b": 4, "w": 0.123}
+    assert joined.round(1).to_pandas()[1]["w"].tolist() == [0.1] * 4
+    assert joined.replace_nan(0).to_pandas()[1]["y"].tolist() == [9.0, 1.0, 0, 0]
+
+
+def test_open_jobs_are_handed_out_once(data):
+    label, sample, _ = data.get_open_job()
+    assert (label, sample.get("x"), data.jobs[3]) == (3, 0.0, "IN_PROGRESS")
+    sample.store("y", 1)
+    sample.mark("finished")
+    data.store_experimentsample(sample, label)
+    assert data.get_open_job()[0] is None
+    assert data.jobs[3] == "FINISHED"
+
+
+def test_objects_on_disk(data, tmp_path):
+    data.domain.add_output("field", to_disk=True)
+    for label, sample in data:
+        sample.store("field", np.full(2, label), to_disk=True)
+    data.store()
+    back = ExperimentData.from_file(tmp_path)
+    assert back.get_experiment_sample(2).get("field").tolist() == [2, 2]
+    assert back.to_pandas(keep_references=True)[1]["field"].tolist()[0] == "field/0.npy"
+    assert back.to_pandas()[1]["field"][1].tolist() == [1, 1]
+
+
+def test_equality_sees_values_and_statuses(data):
+    assert data == data.copy()
+    assert data != data.mark(0, "open")
+    assert data != data.round(0).replace_nan(1)
+
+
+def test_it_prints(data):
+    assert "FINISHED" in repr(data)
+    assert repr(ExperimentData(input_data=[]))
+
+
+def seconds_to_add(n):
+    data = ExperimentData()
+    start = time.process_time()
+    for number in range(n):
+        data.add_experiments(ExperimentSample({"x": number}, {"y": 0.5}), in_place=True)
+    assert data.index[-1] == n - 1
+    return time.process_time() - start
+
+
+def test_adding_row_by_row_stays_linear():
+    seconds_to_add(100)
+    small = min(seconds_to_add(2_000) for _ in range(3))
+    assert seconds_to_add(40_000) < 20 * small * 4
+
+
+def test_walking_over_the_open_rows_is_fast():
+    data = ExperimentData(input_data={f"x{i}": np.random.default_rng(0).random(50_000) for i in range(4)})
+    start = time.process_time()
+    assert sum(1 for _ in data.open_rows()) == 50_000
+    assert time.process_time() - start < 50_000 * 40e-6

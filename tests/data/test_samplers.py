@@ -1,0 +1,65 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from orchestrator.data.domain import Domain
+from orchestrator.data.samplers import sample_latin, sample_random
+from orchestrator.errors import DefinitionError
+
+both = pytest.mark.parametrize("sample", [sample_random, sample_latin])
+
+
+@pytest.fixture
+def domain():
+    domain = Domain()
+    domain.add_float("x", -5, 5)
+    domain.add_float("lr", 1e-5, 1e-1, log=True)
+    domain.add_int("n", 1, 10, step=3)
+    domain.add_category("c", ["001", 1, None])
+    domain.add_constant("g", 9.81)
+    return domain
+
+
+@both
+def test_values_lie_in_the_domain_and_reach_all_of_it(domain, sample):
+    frame = sample(domain, 200, seed=1)
+    assert list(frame) == domain.input_names
+    assert frame["x"].between(-5, 5).all()
+    assert frame["lr"].between(1e-5, 1e-1).all()
+    assert 60 < (frame["lr"] < 1e-3).sum() < 140
+    assert set(frame["n"]) == {1, 4, 7, 10}
+    assert {repr(value) for value in frame["c"]} == {"'001'", "1", "None"}
+    assert set(frame["g"]) == {9.81}
+
+
+@both
+def test_the_seed_decides(domain, sample):
+    pd.testing.assert_frame_equal(sample(domain, 20, 3), sample(domain, 20, 3))
+    assert not sample(domain, 20, 3).equals(sample(domain, 20, 4))
+    assert not sample(domain, 20).equals(sample(domain, 20))
+
+
+def test_latin_hits_every_slice_once(domain):
+    frame = sample_latin(domain, 50, seed=0)
+    unit = {
+        "x": (frame["x"] + 5) / 10,
+        "lr": (np.log10(frame["lr"]) + 5) / 4,
+    }
+    for values in unit.values():
+        assert sorted((values * 50).astype(int)) == list(range(50))
+
+
+@both
+def test_none_at_all(domain, sample):
+    assert sample(domain, 0, 1).shape == (0, 5)
+    assert sample(Domain(), 3, 1).shape == (3, 0)
+
+
+@both
+def test_what_cannot_be_sampled_is_refused(sample):
+    free, array = Domain(), Domain()
+    free.add_float("x", 0)
+    array.add_array("a", 3, 0, 1)
+    for domain, n, word in ((free, 1, "infinite"), (array, 1, "'array'"), (Domain(), -1, "-1")):
+        with pytest.raises(DefinitionError, match=word):
+            sample(domain, n, 0)
