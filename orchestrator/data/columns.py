@@ -109,6 +109,11 @@ def plain_cells(values: Iterable[Any]) -> list[Any]:
 
 def plain_cell(value: Any) -> Any:
     """Return a value as the table holds it: see `plain_cells`."""
+    kind = type(value)
+    if kind is float:
+        return value if value == value else None
+    if kind is int or kind is str or kind is bool:
+        return value
     if is_missing(value):
         return None
     if isinstance(value, np.generic) and value.dtype.kind in "fiubSU":

@@ -342,13 +342,13 @@ class ExperimentData:
 
     def _kept(self, which: str, name: str, value: Any, label: int) -> Any:
         """Return what the table holds for a value: for an object on disk, its path."""
+        space = self._space(which)
+        parameter = space.get(name)
         if isinstance(value, Reference):
-            space = self._space(which)
-            if name not in space or not space[name].to_disk:
+            if parameter is None or not parameter.to_disk:
                 space[name] = Parameter(True, None, value.load_function, value.load_kwargs)
             return value.path
         cell = plain_cell(value)
-        parameter = self._space(which).get(name)
         if cell is None or parameter is None or not parameter.to_disk:
             return cell
         if isinstance(cell, str | Path):

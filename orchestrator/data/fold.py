@@ -92,11 +92,13 @@ def _final_results(result_files: Iterable[Path | ResultFile], report: FoldReport
     for source in result_files:
         read = source if isinstance(source, ResultFile) else ResultFile.read(source)
         report.n_torn += read.n_torn
+        path = str(read.path)
         for line in read.lines:
             key = (line["row"], line["inputs"])
             old = final.get(key)
             if old is None or _replaces(line, old):
-                final[key] = {**line, "file": str(read.path)}
+                line["file"] = path
+                final[key] = line
     return list(final.values())
 
 
