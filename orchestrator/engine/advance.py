@@ -1,0 +1,89 @@
+"""Bring a run as far as it goes now: look, reconcile, then decide and perform until there is nothing to do.
+
+Safe to call at any time, from anywhere, any number of times, by whoever holds the run's lease.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+
+from orchestrator.engine.context import Context
+from orchestrator.engine.observe import observe
+from orchestrator.engine.perform import perform
+from orchestrator.machine.changes import AddStepRun, Change, MoveJob, apply
+from orchestrator.machine.decide import CancelJobs, Intent, Record, Submit, decide
+from orchestrator.machine.model import Run
+from orchestrator.machine.reconcile import reconcile
+from orchestrator.machine.states import JobState, RunState
+
+__all__ = ["advance", "settle"]
+
+
+def advance(context: Context) -> Run:
+    """Advance a run until it waits for the world, or has ended.
+
+    What only moves records is gathered and written together; the intent is always written before its effect, and the
+    effect's outcome before the next decision that has one.
+
+    Returns
+    -------
+    Run
+        As recorded.
+    """
+    run = context.store.load(context.key)
+    if run.state is not RunState.ACTIVE:
+        return run
+    changes = reconcile(run, observe(context, run))
+    while True:
+        run, changes, intent = _think(context, run, changes)
+        if isinstance(intent, Submit):
+            changes.append(MoveJob(intent.token, JobState.SUBMITTING))
+        run = _write(context, run, changes)
+        if intent is None or isinstance(intent, Record):
+            return run
+        changes = perform(context, run, intent)
+        if isinstance(intent, CancelJobs) and not changes:
+            return run
+        if isinstance(intent, Submit) and _was_put_off(changes):
+            return _write(context, run, changes)
+
+
+def settle(context: Context) -> Run:
+    """Record what became of the jobs, and decide nothing: the last act of a process that was asked to stop."""
+    run = context.store.load(context.key)
+    return _write(context, run, reconcile(run, observe(context, run)))
+
+
+def _think(context: Context, run: Run, changes: list[Change]) -> tuple[Run, list[Change], Intent | None]:
+    """Apply changes in memory and decide, for as long as nothing outside has to happen."""
+    thought = reduce(apply, changes, run)
+    intent = decide(thought)
+    while isinstance(intent, Record):
+        more = [_with_epoch(context, change) for change in intent.changes]
+        changes = [*changes, *more]
+        thought = reduce(apply, more, thought)
+        intent = decide(thought)
+    # The records, not the thought, are what the next writes start from.
+    return run, changes, intent
+
+
+def _with_epoch(context: Context, change: Change) -> Change:
+    if not isinstance(change, AddStepRun):
+        return change
+    epoch, first_attempt = context.store.next_epoch(context.key, change.position)
+    return replace(change, epoch=epoch, first_attempt=first_attempt)
+
+
+def _write(context: Context, run: Run, changes: list[Change]) -> Run:
+    if not changes:
+        return run
+    written = context.store.write(
+        context.key, context.fence, changes, context.clock(), bundle_digest=context.record.bundle_digest
+    )
+    context.progress.changed(written, changes)
+    return written
+
+
+def _was_put_off(changes: list[Change]) -> bool:
+    return any(isinstance(change, MoveJob) and change.to is JobState.PLANNED for change in changes)

@@ -1,0 +1,47 @@
+"""What one advance works with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.db.store import RunRecord, Store
+from orchestrator.engine.progress import Progress
+from orchestrator.engine.scheduler import Scheduler
+from orchestrator.handoff.folder import RunFolder
+
+__all__ = ["Context"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """A run, held by its lease, and the world around it.
+
+    Attributes
+    ----------
+    store : Store
+    record : RunRecord
+        What does not change while the run goes on.
+    fence : int
+        Proof of the lease; every write shows it.
+    folder : RunFolder
+    scheduler : Scheduler
+    progress : Progress
+        Told what happens, for the user's eyes.
+    clock : callable
+        Gives epoch seconds.
+    """
+
+    store: Store
+    record: RunRecord
+    fence: int
+    folder: RunFolder
+    scheduler: Scheduler
+    progress: Progress
+    clock: Callable[[], float] = time.time
+
+    @property
+    def key(self) -> str:
+        """The run's key."""
+        return self.record.key
