@@ -1,0 +1,152 @@
+"""`Pipeline`: what the user runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.definition.pipeline import Loop, Step
+from orchestrator.definition.resources import SlurmCluster, SlurmResources
+from orchestrator.errors import DefinitionError
+
+__all__ = ["Pipeline"]
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """The whole pipeline that a tail was cut from, and where."""
+
+    steps: Sequence[Step | Loop]
+    element: int
+
+
+@dataclass
+class Pipeline:
+    """Steps in order, run with a record of everything that happens.
+
+    Parameters
+    ----------
+    name : str, default ""
+        For humans, and for the names of jobs.
+    steps : list of Step or Loop
+        In the order in which they run.
+    orchestrator_resources : SlurmResources, optional
+        For the orchestrator's own jobs on SLURM.
+
+    Examples
+    --------
+    >>> pipeline = Pipeline("study", steps=[Step(create), Step(evaluate, parallel=True)])  # doctest: +SKIP
+    >>> key = pipeline.run(mode="local")  # doctest: +SKIP
+    """
+
+    name: str = ""
+    steps: list[Step | Loop] = field(default_factory=list)
+    orchestrator_resources: SlurmResources | None = None
+    _origin: _Origin | None = field(default=None, init=False, repr=False, compare=False)
+
+    def run(
+        self,
+        mode: str = "local",
+        cluster: SlurmCluster | None = None,
+        project_job: str | None = None,
+        rootdir: str | Path | None = None,
+        *,
+        jobs: int | None = None,
+    ) -> str:
+        """Run the pipeline; with the `project_job` of a run that exists, go on with that run.
+
+        Parameters
+        ----------
+        mode : str, default "local"
+            `"local"`: here, to the end. `"slurm"` is not done yet.
+        cluster : SlurmCluster, optional
+            For `mode="slurm"`.
+        project_job : str, optional
+            Key of the run, and name of its folder. By default a new one, of digits.
+        rootdir : path-like, optional
+            The workspace. By default the current folder.
+        jobs : int, optional
+            Worker processes for parallel steps. By default the CPUs that this process may use.
+
+        Returns
+        -------
+        str
+            The run's key.
+
+        Raises
+        ------
+        DefinitionError
+            If something in the pipeline can't work; nothing was written.
+        LeaseHeld
+            If another process is advancing the run.
+        RunFailed
+            If the run ended, and not well; an exception of the user's code is the cause.
+        Interrupted
+            After Ctrl-C, or `orchestrator cancel` from elsewhere.
+        """
+        from orchestrator.engine.verbs import start
+
+        if mode not in ("local", "slurm"):
+            raise DefinitionError(f"mode={mode!r} is not a mode.", 'Use mode="local".')
+        if mode == "slurm":
+            raise DefinitionError('mode="slurm" is not done yet.', 'Use mode="local".')
+        return start(self, rootdir=Path(rootdir or "."), project_job=project_job, jobs=jobs)
+
+    def from_step(self, step: int | str) -> Pipeline:
+        """Cut off the steps before a point.
+
+        Parameters
+        ----------
+        step : int or str
+            Index of a top-level element, negative ones from the end; or a step's name, in a loop the whole loop.
+
+        Returns
+        -------
+        Pipeline
+            Its `steps` are the tail. Run with the same `project_job` it goes on with that run from there; with a new
+            one the steps before are recorded as `skipped (from_step)`.
+
+        Raises
+        ------
+        DefinitionError
+            If nothing matches; it is a ValueError too.
+        """
+        element = self._element(step)
+        tail = replace(self, steps=list(self.steps[element:]))
+        before = 0 if self._origin is None else self._origin.element
+        tail._origin = _Origin(self.all_steps, before + element)
+        return tail
+
+    @property
+    def all_steps(self) -> Sequence[Step | Loop]:
+        """The steps of the pipeline that this one was cut from, or else its own."""
+        return self.steps if self._origin is None else self._origin.steps
+
+    @property
+    def first_element(self) -> int | None:
+        """Index in `all_steps` where `from_step` starts; None for a whole pipeline."""
+        return None if self._origin is None else self._origin.element
+
+    def _element(self, step: int | str) -> int:
+        if isinstance(step, str):
+            for index, element in enumerate(self.steps):
+                if step in _names(element):
+                    return index
+            known = ", ".join(name for element in self.steps for name in _names(element))
+            raise DefinitionError(f"from_step: no step is named {step!r}.", f"The steps are: {known}")
+        if not -len(self.steps) <= step < len(self.steps):
+            raise DefinitionError(
+                f"from_step: there is no element {step}; the pipeline has {len(self.steps)}.",
+                f"Use 0 to {len(self.steps) - 1}, or a step's name.",
+            )
+        return step % len(self.steps)
+
+
+def _names(element: Any) -> list[str]:
+    from orchestrator.definition.flatten import step_name
+
+    if isinstance(element, Loop):
+        return [name for inner in element.steps for name in _names(inner)]
+    return [step_name(element)]
