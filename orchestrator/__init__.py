@@ -1,1 +1,58 @@
-"""A persistent state-machine pipeline orchestrator for SLURM, backed by SQLite."""
+"""A persistent state-machine pipeline orchestrator for SLURM, backed by SQLite.
+
+The public names are loaded when they are first used: `import orchestrator` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Block": "definition.blocks",
+    "CollectArrayResults": "definition.blocks",
+    "DataGenerator": "definition.blocks",
+    "Domain": "data.domain",
+    "ExperimentData": "data.experiment_data",
+    "ExperimentSample": "data.experiment_sample",
+    "Loop": "definition.pipeline",
+    "OrchestratorError": "errors",
+    "Pipeline": "api",
+    "SlurmCluster": "definition.resources",
+    "SlurmResources": "definition.resources",
+    "Step": "definition.pipeline",
+    "create_sampler": "definition.samplers",
+    "datagenerator": "definition.blocks",
+}
+
+__all__ = [*sorted(_HOMES)]
+
+if TYPE_CHECKING:
+    from orchestrator.api import Pipeline as Pipeline
+    from orchestrator.data.domain import Domain as Domain
+    from orchestrator.data.experiment_data import ExperimentData as ExperimentData
+    from orchestrator.data.experiment_sample import ExperimentSample as ExperimentSample
+    from orchestrator.definition.blocks import Block as Block
+    from orchestrator.definition.blocks import CollectArrayResults as CollectArrayResults
+    from orchestrator.definition.blocks import DataGenerator as DataGenerator
+    from orchestrator.definition.blocks import datagenerator as datagenerator
+    from orchestrator.definition.pipeline import Loop as Loop
+    from orchestrator.definition.pipeline import Step as Step
+    from orchestrator.definition.resources import SlurmCluster as SlurmCluster
+    from orchestrator.definition.resources import SlurmResources as SlurmResources
+    from orchestrator.definition.samplers import create_sampler as create_sampler
+    from orchestrator.errors import OrchestratorError as OrchestratorError
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
+    value = getattr(import_module(f"orchestrator.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,130 @@
+"""The code of a run: checked before anything is written, kept in its bundle, given back when a step runs."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.db.store import RunRecord
+from orchestrator.definition.bundle import Bundle, LoadedStep, prepare_bundle, source_digest
+from orchestrator.definition.flatten import plan_of, steps_by_path
+from orchestrator.definition.validate import check_key, check_pipeline
+from orchestrator.errors import DataError
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.machine.plan import Plan
+
+if TYPE_CHECKING:
+    from orchestrator.api import Pipeline
+    from orchestrator.definition.bundle import PreparedBundle
+    from orchestrator.definition.study import Study
+
+__all__ = ["Kept", "check", "has_changed", "keep", "loader", "provenance"]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A pipeline that was found to be in order, with its code in memory."""
+
+    plan: Plan
+    bundle: PreparedBundle
+    study_path: str | None
+    study_attr: str | None
+    load: Callable[[str], LoadedStep]
+
+    @property
+    def source_digest(self) -> str:
+        """Digest of the study's sources."""
+        return self.bundle.source_digest
+
+
+def check(pipeline: Pipeline, project_job: str | None, study: Study | None) -> Kept:
+    """Refuse what can't work, before anything is written.
+
+    Raises
+    ------
+    DefinitionError
+        With everything that has to change.
+    """
+    steps = list(pipeline.all_steps)
+    check_pipeline(pipeline.name, steps)
+    if project_job is not None:
+        check_key(project_job)
+    by_path = steps_by_path(steps)
+    path = study.path if study is not None else _main_file()
+    bundle = prepare_bundle(by_path, path)
+    live = _live(by_path)
+    return Kept(
+        plan_of(steps), bundle, None if path is None else str(path), getattr(study, "attr", None), live.__getitem__
+    )
+
+
+def keep(folder: RunFolder, kept: Kept) -> str:
+    """Write the bundle; one that is there already stays.
+
+    Returns
+    -------
+    str
+        Its digest.
+    """
+    return kept.bundle.write(folder.bundles)
+
+
+def loader(folder: RunFolder, record: RunRecord) -> Callable[[str], LoadedStep]:
+    """Load steps from a run's bundle, each when it is needed."""
+    if not record.bundle_digest:
+        raise DataError(f"run {record.key} keeps no code.", "Resume it from its script, with the same project_job.")
+    return Bundle(folder.bundle(record.bundle_digest)).load_step
+
+
+def has_changed(record: RunRecord) -> bool:
+    """Tell whether the study on disk differs from what the run keeps; a study that is gone has not changed."""
+    if record.study is None or not Path(record.study).is_file():
+        return False
+    return source_digest(Path(record.study)) != record.source_digest
+
+
+def provenance() -> dict[str, Any]:
+    """Gather where a run comes from: versions, commit, command, host, user, folder."""
+    from orchestrator import __version__
+
+    return {
+        "orchestrator": __version__,
+        "python": platform.python_version(),
+        "git": _git_commit(),
+        "argv": sys.argv,
+        "host": socket.gethostname(),
+        "user": getpass.getuser(),
+        "folder": str(Path.cwd()),
+        "pid": os.getpid(),
+    }
+
+
+def _git_commit() -> str | None:
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def _main_file() -> Path | None:
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(file).resolve() if file and file.endswith(".py") else None
+
+
+def _live(by_path: Mapping[str, Any]) -> dict[str, LoadedStep]:
+    from orchestrator.definition.pipeline import Step
+
+    return {
+        path: LoadedStep(item.block, dict(item.kwargs)) if isinstance(item, Step) else LoadedStep(item, {})
+        for path, item in by_path.items()
+    }
