@@ -1,0 +1,314 @@
+"""What a step runs: blocks that change the table, and generators that evaluate its experiments."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.data.experiment_sample import ExperimentSample
+
+if TYPE_CHECKING:
+    from orchestrator.data.domain import Domain
+    from orchestrator.data.experiment_data import ExperimentData
+
+__all__ = [
+    "Block",
+    "ChainedBlock",
+    "CollectArrayResults",
+    "DataGenerator",
+    "FunctionDataGenerator",
+    "LoopBlock",
+    "datagenerator",
+    "evaluate",
+    "needs_table",
+]
+
+
+class Block(ABC):
+    """Something that takes the table and gives it back changed."""
+
+    def arm(self, data: ExperimentData) -> None:  # noqa: B027 - optional to override
+        """Prepare for the data; called once, before `call`."""
+
+    @abstractmethod
+    def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
+        """Do the work.
+
+        Parameters
+        ----------
+        data : ExperimentData
+            The whole table.
+        **kwargs
+            The step's.
+
+        Returns
+        -------
+        ExperimentData
+            What is stored as the table.
+        """
+
+    def after_store(self, project_dir: Path) -> None:  # noqa: B027 - optional to override
+        """Clean up what the stored table made superfluous. Called after the table is safely on disk."""
+
+    def __rshift__(self, other: Block) -> ChainedBlock:
+        return ChainedBlock([self, other])
+
+    def loop(self, n_iterations: int) -> LoopBlock:
+        """Give a block that calls this one repeatedly."""
+        return LoopBlock(self, n_iterations)
+
+
+class ChainedBlock(Block):
+    """Blocks one after the other, in one process.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = list(blocks)
+
+    def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
+        """Call each block on what the one before it gave."""
+        for block in self.blocks:
+            block.arm(data)
+            data = block.call(data=data, **kwargs)
+        return data
+
+    def after_store(self, project_dir: Path) -> None:
+        """Let each block clean up."""
+        for block in self.blocks:
+            block.after_store(project_dir)
+
+    def __rshift__(self, other: Block) -> ChainedBlock:
+        return ChainedBlock([*self.blocks, other])
+
+
+class LoopBlock(Block):
+    """A block that is called repeatedly, in one process.
+
+    Parameters
+    ----------
+    block : Block
+    n_iterations : int
+    """
+
+    def __init__(self, block: Block, n_iterations: int) -> None:
+        self.block = block
+        self.n_iterations = n_iterations
+
+    def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
+        """Call the block on what it gave before."""
+        for _ in range(self.n_iterations):
+            self.block.arm(data)
+            data = self.block.call(data=data, **kwargs)
+        return data
+
+    def after_store(self, project_dir: Path) -> None:
+        """Let the block clean up."""
+        self.block.after_store(project_dir)
+
+
+class DataGenerator(Block):
+    """Evaluates experiments, one at a time."""
+
+    @abstractmethod
+    def execute(self, experiment_sample: ExperimentSample, **kwargs: Any) -> ExperimentSample:
+        """Evaluate one experiment.
+
+        Parameters
+        ----------
+        experiment_sample : ExperimentSample
+            With the inputs; the outputs go in by `experiment_sample.store(name, value)`.
+        **kwargs
+            The step's.
+
+        Returns
+        -------
+        ExperimentSample
+            The same, or another with the outputs. None means the same.
+        """
+
+    def call(
+        self, data: ExperimentData, mode: str = "sequential", pass_id: bool = False, **kwargs: Any
+    ) -> ExperimentData:
+        """Evaluate all open experiments here, outside of a pipeline.
+
+        Parameters
+        ----------
+        data : ExperimentData
+            Is not changed.
+        mode : str, default "sequential"
+            The only mode; pipelines evaluate in parallel.
+        pass_id : bool, default False
+            Whether `execute` gets the experiment's label as `id`.
+
+        Returns
+        -------
+        ExperimentData
+            A copy with results; an experiment that raises has the status ERROR.
+
+        Raises
+        ------
+        ValueError
+            If the mode is another.
+        """
+        if mode != "sequential":
+            raise ValueError(f"mode={mode!r} is not a mode of call; use 'sequential', or a step with parallel=True")
+        result = data.copy()
+        for label, inputs, outputs in data.open_rows():
+            sample = ExperimentSample(inputs, outputs, project_dir=data.project_dir, id=label)
+            try:
+                sample = evaluate(self, sample, {**kwargs, "id": label} if pass_id else kwargs)
+            except Exception:
+                sample.mark("error")
+            result.store_experimentsample(sample, label)
+        return result
+
+
+class FunctionDataGenerator(DataGenerator):
+    """A generator made of a function by `datagenerator`.
+
+    Parameters
+    ----------
+    f : callable
+    output_names : list of str
+    domain : Domain, optional
+        Says which outputs go to disk.
+    """
+
+    def __init__(self, f: Callable[..., Any], output_names: list[str], domain: Domain | None = None) -> None:
+        self.f = f
+        self.output_names = output_names
+        self.domain = domain
+        self._parameters = _parameters(f)
+        self.__doc__ = f.__doc__
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return getattr(self.f, "__name__", "step")
+
+    def execute(self, experiment_sample: ExperimentSample, **kwargs: Any) -> ExperimentSample:
+        """Call the function with the experiment's inputs; they win over `kwargs`, which win over defaults."""
+        names, takes_all = self._parameters
+        given = {**kwargs, **experiment_sample.input_data}
+        arguments = given if takes_all else {name: given[name] for name in names if name in given}
+        missing = [name for name, required in names.items() if required and name not in arguments]
+        if missing:
+            raise ValueError(f"{self.name} needs {', '.join(missing)}: neither an input of the domain nor in kwargs")
+        outputs = self.f(**arguments)
+        values = outputs if isinstance(outputs, tuple) else (outputs,)
+        if len(values) != len(self.output_names):
+            raise ValueError(f"{self.name} gave {len(values)} outputs for {len(self.output_names)} names")
+        for name, value in zip(self.output_names, values, strict=True):
+            experiment_sample.store(name, value, **self._to_disk(name))
+        return experiment_sample
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself."""
+        return self.f(*args, **kwargs)
+
+    def _to_disk(self, name: str) -> dict[str, Any]:
+        parameter = None if self.domain is None else self.domain.output_space.get(name)
+        if parameter is None or not parameter.to_disk:
+            return {}
+        return {key: getattr(parameter, key) for key in ("to_disk", "store_function", "load_function", "load_kwargs")}
+
+
+def datagenerator(
+    output_names: str | Sequence[str], domain: Domain | None = None
+) -> Callable[[Callable[..., Any]], FunctionDataGenerator]:
+    """Make a DataGenerator of a function.
+
+    Parameters
+    ----------
+    output_names : str or sequence of str
+        Names of what the function returns, in order.
+    domain : Domain, optional
+        Says which outputs go to disk.
+
+    Returns
+    -------
+    callable
+        A decorator.
+
+    Examples
+    --------
+    >>> @datagenerator(output_names="y")
+    ... def square(x):
+    ...     return x * x
+    >>> square.output_names
+    ['y']
+    """
+    names = [output_names] if isinstance(output_names, str) else list(output_names)
+    return lambda f: FunctionDataGenerator(f, names, domain)
+
+
+class CollectArrayResults(Block):
+    """Bring what array tasks left in files into the table.
+
+    Results of our own tasks are in the table before any block is called; what is left to collect are the files that
+    f3dasm's tasks leave in `experiment_sample/`.
+
+    Parameters
+    ----------
+    cleanup : bool, default True
+        Whether the files are deleted, once the table that holds them is stored.
+    """
+
+    def __init__(self, cleanup: bool = True) -> None:
+        self.cleanup = cleanup
+
+    def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
+        """Put each file's experiment into the row that its name says."""
+        for file in sorted(_left_overs(Path(data.project_dir or "."))):
+            data.store_experimentsample(ExperimentSample.from_json(file), int(file.stem))
+        return data
+
+    def after_store(self, project_dir: Path) -> None:
+        """Delete the files."""
+        if self.cleanup and _left_overs(project_dir):
+            shutil.rmtree(project_dir / "experiment_sample")
+
+
+def _left_overs(project_dir: Path) -> list[Path]:
+    return [file for file in (project_dir / "experiment_sample").glob("*.json") if file.stem.isdecimal()]
+
+
+def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping[str, Any]) -> ExperimentSample:
+    """Evaluate one experiment, and mark it finished unless the generator marked it itself.
+
+    Raises
+    ------
+    Exception
+        Whatever the user's code raises.
+    """
+    result = generator.execute(experiment_sample=sample, **kwargs)
+    result = sample if result is None else result
+    if not isinstance(result, ExperimentSample):
+        raise TypeError(f"execute returns an ExperimentSample, not {type(result).__name__}")
+    if not result.is_status("error"):
+        result.mark("finished")
+    return result
+
+
+def needs_table(generator: DataGenerator) -> bool:
+    """Tell whether evaluating needs the whole table: when `arm` or `call` are not the library's own."""
+    kind = type(generator)
+    return kind.arm is not Block.arm or kind.call is not DataGenerator.call
+
+
+def _parameters(f: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
+    """Name a function's parameters, each with whether it is required, and tell whether it takes any other."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):  # written in C, without a signature
+        return {}, True
+    named = {p.name: p.default is p.empty for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)

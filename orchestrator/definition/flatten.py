@@ -1,0 +1,83 @@
+"""From what the user wrote to the plan that the run's row keeps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from orchestrator.definition.blocks import DataGenerator
+from orchestrator.definition.pipeline import Loop, Step
+from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
+
+__all__ = ["plan_of", "slug", "step_name", "steps_by_path"]
+
+
+def plan_of(steps: Sequence[Step | Loop]) -> Plan:
+    """Flatten checked steps."""
+    return Plan(tuple(_planned(element, str(index), "") for index, element in enumerate(steps)))
+
+
+def steps_by_path(steps: Sequence[Step | Loop], prefix: str = "") -> dict[str, Step | Callable[..., Any]]:
+    """Give every step, and every loop's question, by its path in the plan."""
+    found: dict[str, Step | Callable[..., Any]] = {}
+    for index, element in enumerate(steps):
+        path = f"{prefix}{index}"
+        if isinstance(element, Loop):
+            found |= steps_by_path(element.steps, f"{path}.")
+            if element.until is not None:
+                found[f"{path}.{UNTIL}"] = element.until
+        else:
+            found[path] = element
+    return found
+
+
+def step_name(step: Step) -> str:
+    """Name a step: as the user did, or as its block is called."""
+    if step.name:
+        return step.name
+    block = step.block
+    name = getattr(block, "name", None) if isinstance(block, DataGenerator) else getattr(block, "__name__", None)
+    name = name or type(block).__name__
+    return "step" if name == "<lambda>" else str(name)
+
+
+def slug(name: str) -> str:
+    """Turn a display name into one that files and SLURM bear."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "step"
+
+
+def _planned(element: Step | Loop, path: str, loops: str) -> PlannedStep | PlannedLoop:
+    if isinstance(element, Loop):
+        return _planned_loop(element, path, loops)
+    name = step_name(element)
+    return PlannedStep(
+        path=path,
+        name=name,
+        kind="batch" if isinstance(element.block, DataGenerator) else "call",
+        parallel=element.parallel,
+        dependency=element.dependency,
+        max_failed=element.max_failed,
+        retries=element.retries,
+        project_dir=str(element.project_dir),
+        label=f"loop{loops}_{slug(name)}" if loops else slug(name),
+        resources=element.resources.to_json(),
+    )
+
+
+def _planned_loop(loop: Loop, path: str, loops: str) -> PlannedLoop:
+    # f3dasm counts top-level elements: the loop at index 1 gives loop1_run.
+    inner_loops = f"{loops}.{path.rpartition('.')[2]}" if loops else path
+    body = tuple(_planned(inner, f"{path}.{index}", inner_loops) for index, inner in enumerate(loop.steps))
+    until = None
+    if loop.until is not None and body:
+        steps = list(Plan(body).steps())
+        until = PlannedStep(
+            path=f"{path}.{UNTIL}",
+            name=UNTIL,
+            kind=UNTIL,
+            dependency=steps[0].dependency,
+            project_dir=steps[-1].project_dir,
+            label=f"loop{inner_loops}_{UNTIL}",
+        )
+    return PlannedLoop(path=path, n_iterations=loop.n_iterations, body=body, until=until)

@@ -1,0 +1,177 @@
+"""What a job asks of the cluster, and what the cluster wants to hear."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import DefinitionError
+
+__all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "time_in_seconds"]
+
+
+@dataclass
+class SlurmResources:
+    """What each job of a step asks for.
+
+    Parameters
+    ----------
+    time : str, default "01:00:00"
+        As SLURM writes it: minutes, `MM:SS`, `HH:MM:SS`, `D-HH`, `D-HH:MM`, `D-HH:MM:SS`.
+    mem : str, default "4G"
+        Per node, with K, M, G or T; without a letter, megabytes.
+    cpus_per_task, nodes, ntasks : int, default 1
+    max_array_size : int, default 900
+        Most tasks in one batch.
+    max_concurrent : int, default 64
+        Most tasks of a batch that run at once.
+    max_jobs_per_task : int or None, default 1
+        Experiments per task; None: one batch, however many experiments.
+    extra_sbatch : dict
+        Further directives; they win over ours, and None removes ours.
+    mem_per_cpu : str, optional
+        Instead of `mem`.
+
+    Raises
+    ------
+    ValueError
+        If `max_jobs_per_task` is neither None nor at least 1.
+    """
+
+    time: str = "01:00:00"
+    mem: str = "4G"
+    cpus_per_task: int = 1
+    nodes: int = 1
+    max_array_size: int = 900
+    max_concurrent: int = 64
+    max_jobs_per_task: int | None = 1
+    extra_sbatch: dict[str, Any] = field(default_factory=dict)
+    ntasks: int = 1
+    mem_per_cpu: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_jobs_per_task is not None and self.max_jobs_per_task < 1:
+            raise ValueError(f"max_jobs_per_task is None or at least 1, not {self.max_jobs_per_task}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass
+class SlurmCluster:
+    """What is the same for all jobs on a cluster.
+
+    Parameters
+    ----------
+    partition, account : str or None, default "batch" and "default"
+        None: left to the cluster.
+    env_setup : list of str
+        Shell commands before each job; each must succeed.
+    env_vars : dict
+        Environment variables of each job.
+    runner : str, default "python"
+        What runs Python on the node, such as `uv run`.
+    log_dir : str, default "logs/{project_job}"
+        Relative to the workspace.
+    mem_per_cpu : str, optional
+        The cluster's cap on memory per CPU.
+    """
+
+    partition: str | None = "batch"
+    account: str | None = "default"
+    env_setup: list[str] = field(default_factory=list)
+    env_vars: dict[str, str] = field(default_factory=dict)
+    runner: str = "python"
+    log_dir: str = "logs/{project_job}"
+    mem_per_cpu: str | None = None
+
+    @classmethod
+    def from_yaml(cls, config: Any) -> SlurmCluster:
+        """Make a cluster from configuration.
+
+        Parameters
+        ----------
+        config : mapping, DictConfig or path-like
+            The fields by name; a path is read as YAML. `enabled` is left out.
+
+        Raises
+        ------
+        DefinitionError
+            If a key is no field.
+        """
+        values = dict(_mapping(config))
+        values.pop("enabled", None)
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise DefinitionError(
+                f"SlurmCluster has no {', '.join(map(repr, unknown))}.", f"Its keys are: {', '.join(known)}"
+            )
+        return cls(**values)
+
+
+def _mapping(config: Any) -> Mapping[str, Any]:
+    if isinstance(config, str | Path):
+        import yaml
+
+        config = yaml.safe_load(Path(config).read_text())
+    elif type(config).__module__.startswith("omegaconf"):
+        from omegaconf import OmegaConf
+
+        config = OmegaConf.to_container(config, resolve=True)
+    if not isinstance(config, Mapping):
+        raise DefinitionError(f"a cluster is a mapping of its fields, not {type(config).__name__}.")
+    return config
+
+
+_TIME = re.compile(r"(?:(?P<d>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+)(?::(?P<ds>\d+))?)?|(?P<plain>\d+(?::\d+){0,2}))")
+_MEMORY = re.compile(r"(\d+)([KMGT]?)B?", re.IGNORECASE)
+_MB = {"K": 1 / 1024, "": 1, "M": 1, "G": 1024, "T": 1024**2}
+
+
+def time_in_seconds(text: str) -> int | None:
+    """Read a time limit as SLURM writes it.
+
+    Returns
+    -------
+    int or None
+        Seconds; None for UNLIMITED or INFINITE.
+
+    Raises
+    ------
+    DefinitionError
+    """
+    if str(text).upper() in ("UNLIMITED", "INFINITE"):
+        return None
+    match = _TIME.fullmatch(str(text))
+    if match is None:
+        raise DefinitionError(f"time={text!r} is no time", "use minutes, MM:SS, HH:MM:SS or D-HH:MM:SS")
+    if match["plain"]:
+        parts = [int(part) for part in match["plain"].split(":")]
+        weights = {1: [60], 2: [60, 1], 3: [3600, 60, 1]}[len(parts)]
+    else:
+        parts = [int(match[name] or 0) for name in ("d", "dh", "dm", "ds")]
+        weights = [86400, 3600, 60, 1]
+    return sum(part * weight for part, weight in zip(parts, weights, strict=True))
+
+
+def memory_in_mb(text: str) -> float:
+    """Read an amount of memory as SLURM writes it.
+
+    Returns
+    -------
+    float
+        Megabytes.
+
+    Raises
+    ------
+    DefinitionError
+    """
+    match = _MEMORY.fullmatch(str(text))
+    if match is None:
+        raise DefinitionError(f"mem={text!r} is no amount of memory", "use a number with K, M, G or T, such as 4G")
+    return int(match[1]) * _MB[match[2].upper()]

@@ -1,0 +1,90 @@
+"""Samplers as blocks: they add open experiments to a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.definition.blocks import Block
+from orchestrator.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from orchestrator.data.experiment_data import ExperimentData
+
+__all__ = ["Latin", "RandomUniform", "create_sampler", "latin", "random"]
+
+
+class RandomUniform(Block):
+    """Draw inputs independently and uniformly.
+
+    Parameters
+    ----------
+    seed : int, optional
+        The same seed gives the same inputs; by default other ones each time.
+    """
+
+    _function = "sample_random"
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = seed
+
+    def call(self, data: ExperimentData, n_samples: int = 1, **kwargs: Any) -> ExperimentData:
+        """Add experiments.
+
+        Parameters
+        ----------
+        data : ExperimentData
+            Its domain says what to draw.
+        n_samples : int
+            How many.
+
+        Returns
+        -------
+        ExperimentData
+            `data` and the new experiments, open.
+        """
+        from orchestrator.data import samplers
+        from orchestrator.data.experiment_data import ExperimentData
+
+        inputs = getattr(samplers, self._function)(data.domain, n_samples, kwargs.get("seed", self.seed))
+        return data + ExperimentData(domain=data.domain, input_data=inputs)
+
+
+class Latin(RandomUniform):
+    """Draw a Latin hypercube: each of `n_samples` strata of each input is hit once."""
+
+    _function = "sample_latin"
+
+
+def random(seed: int | None = None, **parameters: Any) -> RandomUniform:
+    """Make a `RandomUniform`."""
+    return RandomUniform(seed=seed, **parameters)
+
+
+def latin(seed: int | None = None, **parameters: Any) -> Latin:
+    """Make a `Latin`."""
+    return Latin(seed=seed, **parameters)
+
+
+_FACTORIES = {"random": random, "random_sampler": random, "latin": latin, "latin_sampler": latin}
+
+
+def create_sampler(sampler: str | Block, **parameters: Any) -> Block:
+    """Make a sampler by name.
+
+    Parameters
+    ----------
+    sampler : str or Block
+        `"random_sampler"` or `"latin_sampler"`, with or without the ending; a block is given back as it is.
+    **parameters
+        `seed`.
+
+    Raises
+    ------
+    DefinitionError
+        If no sampler has the name; it is a ValueError too.
+    """
+    if isinstance(sampler, Block):
+        return sampler
+    if sampler not in _FACTORIES:
+        raise DefinitionError(f"there is no sampler {sampler!r}.", f"Use one of: {', '.join(sorted(_FACTORIES))}")
+    return _FACTORIES[sampler](**parameters)

@@ -1,0 +1,105 @@
+"""Load a study file, and find the pipeline in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import OrchestratorError, StudyError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["Study", "load_study"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file, loaded.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+    path : Path
+        Absolute.
+    attr : str
+        Name of the pipeline in the file.
+    """
+
+    pipeline: Any
+    path: Path
+    attr: str
+
+
+def load_study(source: str) -> Study:
+    """Import a study file; its `if __name__ == "__main__":` part does not run.
+
+    Parameters
+    ----------
+    source : str
+        `path.py`, or `path.py:attr` where the file holds several pipelines. Without `attr`, `pipeline` is meant, or
+        else the only one.
+
+    Raises
+    ------
+    StudyError
+        If there is no such file, importing it fails, or it holds no pipeline.
+    """
+    file, _, attr = source.partition(":") if not Path(source).is_file() else (source, "", "")
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise StudyError(f"There is no study file {file}.", "Give the path of a Python file that holds a Pipeline.")
+    module = _import(path)
+    pipelines = {name: value for name, value in vars(module).items() if _is_pipeline(value)}
+    name = attr or ("pipeline" if "pipeline" in pipelines or len(pipelines) != 1 else next(iter(pipelines)))
+    if name not in pipelines:
+        known = ", ".join(pipelines) or "none"
+        raise StudyError(
+            f"{path.name} holds no pipeline named {name!r}; its pipelines: {known}.",
+            f"Define pipeline = Pipeline(...) in it, or name one: {path.name}:NAME",
+        )
+    return Study(pipelines[name], path, name)
+
+
+def _is_pipeline(value: Any) -> bool:
+    # The class itself lives in a higher layer.
+    return type(value).__name__ == "Pipeline" and hasattr(value, "all_steps")
+
+
+def _import(path: Path) -> ModuleType:
+    import cloudpickle
+
+    name = f"_study_{path.stem}"
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise StudyError(f"{path} is no Python file.", "Give the path of a Python file that holds a Pipeline.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except OrchestratorError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise StudyError(
+            f"{path.name} can't be imported: {type(error).__name__}: {error}{_line(error, path)}.",
+            f"Mend it, then see that this works: python {path}",
+        ) from error
+    # A queued run must not look for this file: what it defines travels with the run.
+    cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+def _line(error: BaseException, path: Path) -> str:
+    traceback, line = error.__traceback__, None
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == str(path):
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    line = error.lineno if isinstance(error, SyntaxError) else line
+    return "" if line is None else f" (line {line})"

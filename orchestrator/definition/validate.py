@@ -1,0 +1,171 @@
+"""Refuse what can't work, before anything is written, and say all of it at once."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from orchestrator.definition.blocks import Block, DataGenerator
+from orchestrator.definition.flatten import step_name
+from orchestrator.definition.pipeline import Loop, Step
+from orchestrator.definition.resources import SlurmResources, memory_in_mb, time_in_seconds
+from orchestrator.errors import DefinitionError
+
+__all__ = ["check_key", "check_pipeline"]
+
+INJECTED = ("iteration", "project_job", "seed")
+RESERVED_KEYS = ("logs",)
+
+
+def check_pipeline(name: str, steps: Sequence[Any]) -> None:
+    """Check a whole pipeline.
+
+    Raises
+    ------
+    DefinitionError
+        Every problem on a line of its own: where, what, and what to change.
+    """
+    problems = [f"the pipeline's name {problem}" for problem in _name_problems(name)] if name else []
+    if not isinstance(name, str):
+        problems = [f"the pipeline's name is text, not {type(name).__name__}"]
+    if not steps:
+        problems.append("the pipeline has no steps: give it at least one")
+    problems += _level(steps, "")
+    if problems:
+        n = f"{len(problems)} things" if len(problems) > 1 else "one thing"
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise DefinitionError(f"The pipeline can't run: {n} must change.\n{listed}", "Nothing was written.")
+
+
+def check_key(project_job: str) -> None:
+    """Check a run's key, which is the name of its folder too.
+
+    Raises
+    ------
+    DefinitionError
+    """
+    if not isinstance(project_job, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}", project_job):
+        raise DefinitionError(
+            f"project_job={project_job!r} can't be the name of a run's folder.",
+            "Use letters, digits, spaces and . _ - only; begin with a letter or digit; at most 128 characters.",
+        )
+    if project_job in RESERVED_KEYS or project_job.startswith("orchestrator.db"):
+        raise DefinitionError(f"project_job={project_job!r} is a name that the workspace needs itself.", "Use another.")
+
+
+def _level(elements: Sequence[Any], where: str) -> Iterator[str]:
+    names: dict[str, int] = {}
+    for index, element in enumerate(elements):
+        at = f"{where}{index}"
+        if isinstance(element, Loop):
+            yield from _loop(element, at)
+        elif isinstance(element, Step):
+            yield from (f"step {at} ({step_name(element)!r}): {problem}" for problem in _step(element))
+            names[step_name(element)] = names.get(step_name(element), 0) + 1
+        else:
+            yield f"element {at} is no Step or Loop but {type(element).__name__}: wrap it in Step(...)"
+    for name, n in names.items():
+        if n > 1:
+            yield f"{n} steps are named {name!r} on one level: give each a name of its own"
+
+
+def _loop(loop: Loop, at: str) -> Iterator[str]:
+    n = loop.n_iterations
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        yield f"loop {at}: n_iterations={n!r}; use a whole number, 0 or more"
+    if loop.until is not None and not callable(loop.until):
+        yield f"loop {at}: until={loop.until!r} can't be called; give a function of the data"
+    if not loop.steps:
+        yield f"loop {at} has no steps: give it at least one"
+    yield from _level(loop.steps, f"{at}.")
+
+
+def _step(step: Step) -> Iterator[str]:
+    yield from (f"its name {problem}" for problem in _name_problems(step_name(step)))
+    yield from _block_problems(step)
+    yield from _number_problems(step)
+    yield from _folder_problems(step.project_dir)
+    if not isinstance(step.kwargs, dict) or not all(isinstance(key, str) for key in step.kwargs):
+        yield "kwargs must be a dict with names as keys"
+    if isinstance(step.resources, SlurmResources):
+        yield from _resource_problems(step.resources)
+    else:
+        yield f"resources must be SlurmResources, not {type(step.resources).__name__}"
+
+
+def _name_problems(name: Any) -> Iterator[str]:
+    if not isinstance(name, str):
+        yield f"must be text, not {type(name).__name__}"
+    elif not name.isprintable() or "/" in name or name != name.strip() or len(name) > 128:
+        yield f"{name!r} can't be used: no line breaks, no '/', no spaces at its ends, at most 128 characters"
+    elif re.search(r"@[\d.]+$", name):
+        yield f"{name!r} reads like an address of an iteration: it must not end in '@' and digits"
+
+
+def _block_problems(step: Step) -> Iterator[str]:
+    block = step.block
+    if isinstance(block, type):
+        yield f"its block is the class {block.__name__}: make an object of it, {block.__name__}(...)"
+    elif not isinstance(block, Block) and not callable(block):
+        yield f"its block is {block!r}: give a Block, a DataGenerator or a function of project_dir"
+    elif step.parallel and not isinstance(block, DataGenerator):
+        yield "parallel=True is for a DataGenerator; anything else would run many times at once"
+    elif isinstance(step.kwargs, dict):
+        yield from _argument_problems(step)
+
+
+def _argument_problems(step: Step) -> Iterator[str]:
+    """Compare the kwargs with the signature of a callable or of `Block.call`; a generator's inputs come from the table."""
+    block = step.block
+    if isinstance(block, DataGenerator):
+        return
+    function, first = (block.call, "data") if isinstance(block, Block) else (block, "project_dir")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # written in C, without a signature
+        return
+    names = [p.name for p in signature.parameters.values() if p.default is p.empty]
+    asked = {name: None for name in INJECTED if name in names}
+    try:
+        signature.bind(**{first: None, **asked, **step.kwargs})
+    except TypeError as error:
+        yield f"it would be called as {first}=..., {', '.join(step.kwargs) or 'no kwargs'}: {error}"
+
+
+def _number_problems(step: Step) -> Iterator[str]:
+    limit, retries = step.max_failed, step.retries
+    is_count = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0
+    is_share = isinstance(limit, float) and 0 <= limit <= 1
+    if limit is not None and not is_count and not is_share:
+        yield f"max_failed={limit!r}; use a count (0 or more), a fraction (0.0 to 1.0) or None"
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        yield f"retries={retries!r}; use a whole number, 0 or more"
+
+
+def _folder_problems(project_dir: Any) -> Iterator[str]:
+    if not isinstance(project_dir, str | PurePath):
+        yield f"project_dir must be text or a path, not {type(project_dir).__name__}"
+        return
+    path = PurePath(project_dir)
+    if path.is_absolute() or ".." in path.parts:
+        yield f"project_dir={str(project_dir)!r} leaves the run's folder; use a folder inside it"
+    elif any(part.startswith(".") for part in path.parts) or not str(project_dir).isprintable():
+        yield f"project_dir={str(project_dir)!r} can't be used; use printable names that don't begin with '.'"
+
+
+def _resource_problems(resources: SlurmResources) -> Iterator[str]:
+    texts = {"time": (time_in_seconds, resources.time), "mem": (memory_in_mb, resources.mem)}
+    if resources.mem_per_cpu is not None:
+        texts["mem_per_cpu"] = (memory_in_mb, resources.mem_per_cpu)
+    for read, text in texts.values():
+        try:
+            read(text)
+        except DefinitionError as error:
+            yield f"{error.message}; {error.hint}"
+    for name in ("cpus_per_task", "nodes", "ntasks", "max_array_size", "max_concurrent"):
+        value = getattr(resources, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            yield f"resources: {name}={value!r}; use a whole number, 1 or more"
