@@ -1,0 +1,11 @@
+"""Run the migrations in the transaction of whoever calls: `orchestrator.db.migrate` holds the guard and the connection."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from orchestrator.db.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()

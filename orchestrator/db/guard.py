@@ -1,0 +1,138 @@
+"""The lock around each access to the database.
+
+On a local file system the kernel's lock: it is free the moment its holder dies. Elsewhere neither fcntl nor flock can be
+trusted to reach other machines, so a lock made of hard links, with a heartbeat. Either is taken before the connection
+is opened and given back after it is closed: pages read before the lock was held would be stale.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import ENOENT, ESTALE
+from functools import lru_cache
+from pathlib import Path
+
+from filelock import FileLock, SoftReadWriteLock, Timeout
+
+from orchestrator.errors import DatabaseBusy, DatabaseError
+
+__all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "guarded", "is_local"]
+
+LOCAL_FILE_SYSTEMS = frozenset(
+    "bcachefs btrfs ext2 ext3 ext4 f2fs jfs overlay ramfs reiserfs tmpfs xfs zfs".split()  # noqa: SIM905
+)
+
+# Longer than the stale time: the clock of that starts anew in each process that waits.
+WAIT = 90.0
+POLL = 0.02
+HEARTBEAT = 5.0
+STALE = 30.0
+MOUNTS = Path("/proc/self/mountinfo")
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Keep every other process away from a database.
+
+    Parameters
+    ----------
+    path : Path
+        The database, without symbolic links; the lock is the file beside it with `.guard` at its end.
+
+    Raises
+    ------
+    DatabaseBusy
+        If it could not be had within 90 s.
+    DatabaseError
+        If the folder bears no lock.
+    """
+    lock = _Kernel(path) if is_local(path.parent) else _Links(path)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise DatabaseBusy(
+            f"{path} was in use by other processes for {WAIT:.0f} s.", "Nothing was changed; try again."
+        ) from None
+    except (OSError, RuntimeError) as error:
+        raise DatabaseError(
+            f"The lock {path}.guard can't be taken: {error}.",
+            "Put the database where this user may write and the file system knows hard links: --db FILE",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Kernel:
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(f"{path}.guard", timeout=WAIT)
+
+    def acquire(self) -> None:
+        self._lock.acquire(poll_interval=POLL)
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+class _Links:
+    def __init__(self, path: Path) -> None:
+        # Not the process's one instance: threads wait for each other as processes do.
+        self._lock = SoftReadWriteLock(
+            f"{path}.guard",
+            timeout=WAIT,
+            is_singleton=False,
+            heartbeat_interval=HEARTBEAT,
+            stale_threshold=STALE,
+            poll_interval=POLL,
+        )
+
+    def acquire(self) -> None:
+        end = time.monotonic() + WAIT
+        while True:
+            try:
+                self._lock.acquire_write()
+                return
+            except OSError as error:
+                # A shared file system forgets and finds names while others make and remove them.
+                transient = error.errno in (ENOENT, ESTALE) and not isinstance(error, Timeout)
+                if not transient or time.monotonic() > end:
+                    raise
+                time.sleep(random.uniform(POLL, 5 * POLL))
+
+    def release(self) -> None:
+        self._lock.close()
+
+
+def is_local(folder: Path) -> bool:
+    """Tell whether only this machine's kernel writes there; when in doubt, no."""
+    return file_system(folder) in LOCAL_FILE_SYSTEMS
+
+
+@lru_cache(maxsize=64)
+def file_system(folder: Path) -> str:
+    """Name the type of the file system that a folder is on; empty when the system does not say."""
+    with suppress(OSError):
+        return type_in(MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"), os.path.realpath(folder))
+    return ""
+
+
+def type_in(mountinfo: str, folder: str) -> str:
+    """Find the type of the file system of a folder in the text of `/proc/<pid>/mountinfo`."""
+    best, found = -1, ""
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields = left.split()
+        if len(fields) < 5 or not right:
+            continue
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
+        inside = folder == point or folder.startswith(point.rstrip("/") + "/")
+        # Of two mounts on one point, the later covers the earlier.
+        if inside and len(point) >= best:
+            best, found = len(point), right.split()[0]
+    return found

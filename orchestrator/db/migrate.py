@@ -1,0 +1,172 @@
+"""Make a database, and bring an old one up to date. Alembic is imported only when there is something to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine
+
+from orchestrator.db import revision
+from orchestrator.db.guard import file_system, is_local
+from orchestrator.db.opening import may_write, opened, revision_of
+from orchestrator.errors import DatabaseError
+
+__all__ = ["check", "create", "info", "migrations", "upgrade"]
+
+
+def create(path: Path) -> None:
+    """Make a database, by the migrations; one that exists stays as it is.
+
+    Raises
+    ------
+    NotADatabase
+        If the file is something else.
+    """
+    with opened(path, "upgrade") as connection:
+        if revision_of(_raw(connection)) == 0:
+            _migrate(connection)
+
+
+def upgrade(path: Path) -> Path | None:
+    """Bring a database up to date, all or nothing, after a copy of it was written beside it.
+
+    Returns
+    -------
+    Path or None
+        The copy, `<name>.backup-<revision>-<UTC time>`; None if there was nothing to do.
+
+    Raises
+    ------
+    NotFound, NotADatabase, DatabaseTooNew, DatabaseBusy, DatabaseError
+    """
+    with opened(path, "inspect") as connection:
+        if revision_of(_raw(connection)) == int(revision.REVISION):
+            return None
+    with opened(path, "upgrade") as connection:
+        found = revision_of(_raw(connection))
+        if found == int(revision.REVISION):  # somebody was quicker
+            return None
+        copy = _back_up(_raw(connection), path, found)
+        _migrate(connection)
+        return copy
+
+
+def info(path: Path) -> dict[str, Any]:
+    """Describe a database of any revision.
+
+    Returns
+    -------
+    dict
+        `path`, `revision`, `needed`, `size` in bytes, `runs` (None in a revision that has no such table), `writable`,
+        `file_system`, `guard` (`"kernel"` or `"links"`), `sqlite`.
+    """
+    with opened(path, "inspect") as connection:
+        raw = _raw(connection)
+        tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        runs = raw.execute("SELECT count(*) FROM run").fetchone()[0] if "run" in tables else None
+        found = revision_of(raw)
+    folder = Path(os.path.realpath(path)).parent
+    return {
+        "path": str(path),
+        "revision": f"{found:04}",
+        "needed": revision.REVISION,
+        "size": path.stat().st_size,
+        "runs": runs,
+        "writable": may_write(path),
+        "file_system": file_system(folder),
+        "guard": "kernel" if is_local(folder) else "links",
+        "sqlite": sqlite3.sqlite_version,
+    }
+
+
+def check(path: Path) -> list[str]:
+    """Look for damage.
+
+    Returns
+    -------
+    list of str
+        One line per problem; empty if all is well.
+    """
+    with opened(path, "inspect") as connection:
+        raw = _raw(connection)
+        problems = [line for (line,) in raw.execute("PRAGMA integrity_check") if line != "ok"]
+        problems += _dangling(raw)
+        found = revision_of(raw)
+        if found != int(revision.REVISION):
+            return [*problems, f"revision {found:04}, needed {revision.REVISION}: orchestrator db upgrade"]
+        is_, should = schema(raw), _schema_of_code()
+    names = sorted(is_.keys() | should.keys())
+    return problems + [f"{name} is not as this version makes it" for name in names if is_.get(name) != should.get(name)]
+
+
+def schema(connection: sqlite3.Connection) -> dict[str, str]:
+    """Read the definition of every table and index, white space and quotes aside."""
+    rows = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version' ORDER BY name"
+    )
+    return {name: re.sub(r"\s+", "", sql).replace('"', "") for name, sql in rows}
+
+
+def migrations() -> Path:
+    """Find the folder of the migrations: in an installed package inside it, in the repository beside it."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "_migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    raw = _raw(connection)
+    if dangling := _dangling(raw):
+        raise DatabaseError(
+            f"The upgrade was undone, because it would have left {len(dangling)} rows without the row they belong to: "
+            f"{dangling[0]}.",
+            "Report this, with the database if you can.",
+        )
+    # Both are part of the transaction: a file has either all of a revision or nothing.
+    raw.execute(f"PRAGMA application_id = {revision.APPLICATION_ID}")
+    raw.execute(f"PRAGMA user_version = {int(revision.REVISION)}")
+
+
+def _dangling(connection: sqlite3.Connection) -> list[str]:
+    rows = connection.execute("PRAGMA foreign_key_check")
+    return [f"row {row} of {table} points to no row of {parent}" for table, row, parent, _ in rows]
+
+
+def _back_up(source: sqlite3.Connection, path: Path, found: int) -> Path:
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    copy = path.with_name(f"{path.name}.backup-{found:04}-{now}")
+    partial = copy.with_name(f"{copy.name}.partial")
+    target = sqlite3.connect(partial)
+    try:
+        source.backup(target)
+    finally:
+        target.close()
+    partial.replace(copy)
+    return copy
+
+
+def _schema_of_code() -> dict[str, str]:
+    from orchestrator.db.tables import metadata
+
+    with create_engine("sqlite://").connect() as connection:
+        metadata.create_all(connection)
+        return schema(_raw(connection))
+
+
+def _raw(connection: Connection) -> sqlite3.Connection:
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw

@@ -1,0 +1,204 @@
+"""Open the file, once the guard is held, and say what is wrong in words that help."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from orchestrator.db import revision
+from orchestrator.db.guard import guarded
+from orchestrator.errors import (
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseTooNew,
+    DatabaseTooOld,
+    NotADatabase,
+    NotFound,
+    OrchestratorError,
+)
+
+__all__ = ["How", "may_write", "opened", "revision_of"]
+
+How = Literal["write", "read", "inspect", "upgrade"]
+"""`inspect` reads any revision; `upgrade` writes any revision up to ours, or makes the file."""
+
+BUSY = 30.0
+
+# The journal mode is set apart, because its answer matters.
+PRAGMAS = """
+PRAGMA synchronous = FULL;
+PRAGMA mmap_size = 0;
+PRAGMA temp_store = MEMORY;
+PRAGMA cache_spill = OFF;
+PRAGMA trusted_schema = OFF;
+"""
+
+
+@contextmanager
+def opened(path: Path, how: How) -> Iterator[Connection]:
+    """Hold the guard, a connection and a transaction; commit at the end, roll back on any exception.
+
+    Parameters
+    ----------
+    path : Path
+    how : str
+        Without permission to write, reading goes without the guard.
+
+    Yields
+    ------
+    sqlalchemy.Connection
+
+    Raises
+    ------
+    NotFound, NotADatabase, DatabaseTooNew, DatabaseTooOld, DatabaseBusy, DatabaseError
+    """
+    path = Path(os.path.realpath(path))
+    if how != "upgrade":
+        _check_exists(path)
+    writable = may_write(path)
+    writes = how in ("write", "upgrade")
+    if writes and not writable:
+        raise DatabaseError(
+            f"You may not write to {path}, or to its folder.", "Ask its owner, or choose another workspace."
+        )
+    with guarded(path) if writable else nullcontext():
+        try:
+            with _engine(str(path), how, writable).connect() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+                yield connection
+                connection.commit()
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            if not isinstance(error.orig, sqlite3.Error):
+                raise
+            raise _in_words(error.orig, path) from error
+
+
+def may_write(path: Path) -> bool:
+    """Tell whether this user may write to the database: journal and guard stand beside it."""
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+def revision_of(connection: sqlite3.Connection) -> int:
+    """Read the number of the revision; 0 where there are no tables yet."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@lru_cache(maxsize=32)
+def _engine(path: str, how: How, writable: bool) -> Engine:
+    # Kept for its compiled statements. It pools nothing: no connection outlives the guard.
+    return create_engine("sqlite://", creator=partial(_connect, path, how, writable), poolclass=NullPool)
+
+
+def _connect(path: str, how: How, writable: bool) -> sqlite3.Connection:
+    mode = "ro" if not writable else "rwc" if how == "upgrade" else "rw"
+    # Never immutable: that reads the uncommitted pages of a writer that died.
+    connection = sqlite3.connect(f"file:{quote(path)}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY)
+    try:
+        _check_ours(connection, path, how)
+        if writable:
+            _keep_journal(connection, path)
+        connection.executescript(PRAGMAS)
+        # A migration that makes a table anew must not trip over the rows that point to it; it checks them afterwards.
+        connection.execute(f"PRAGMA foreign_keys = {'OFF' if how == 'upgrade' else 'ON'}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _keep_journal(connection: sqlite3.Connection, path: str) -> None:
+    """Never remove or cut the journal: another machine that cached its absence would read a dead writer's pages."""
+    mode = connection.execute("PRAGMA journal_mode = PERSIST").fetchone()[0]
+    if mode != "persist":
+        raise DatabaseError(
+            f"{path} stays in journal mode {mode!r}, which is not safe here.",
+            "Close every other program that has the database open.",
+        )
+
+
+def _check_exists(path: Path) -> None:
+    try:
+        if path.stat().st_size:
+            return
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise DatabaseError(f"{path} can't be read: {error.strerror}.", "Check its path and permissions.") from error
+    raise NotFound(
+        f"There is no database at {path}.", "Name the workspace's database: --db FILE; the first run makes one."
+    )
+
+
+def _check_ours(connection: sqlite3.Connection, path: str, how: How) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application != revision.APPLICATION_ID:
+        if how == "upgrade" and application == 0 and not _has_tables(connection):
+            return
+        raise _not_ours(path)
+    found, needed = revision_of(connection), int(revision.REVISION)
+    if found > needed:
+        raise DatabaseTooNew(
+            f"{path} was written by a newer orchestrator: it has revision {found:04}, this one knows up to {needed:04}.",
+            "Install the newer version: pip install --upgrade orchestrator",
+        )
+    if found < needed and how in ("read", "write"):
+        raise DatabaseTooOld(
+            f"{path} has revision {found:04}, this orchestrator needs {needed:04}.",
+            "To upgrade it (a backup is written first), its owner types: orchestrator db upgrade",
+        )
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
+def _not_ours(path: str | Path) -> NotADatabase:
+    return NotADatabase(
+        f"{path} is no database of orchestrator; it was left as it is.",
+        "Name another file (--db FILE), or move this one away.",
+    )
+
+
+def _in_words(error: sqlite3.Error, path: Path) -> OrchestratorError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    match code:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return DatabaseBusy(f"{path} stayed locked for {BUSY:.0f} s.", "Nothing was changed; try again.")
+        case sqlite3.SQLITE_NOTADB:
+            return _not_ours(path)
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            return DatabaseError(
+                f"{path} could not be read or written ({error}); {_room(path)}. Nothing was changed.",
+                "Free some space or quota there, then try again.",
+            )
+        case sqlite3.SQLITE_CORRUPT:
+            return DatabaseError(
+                f"{path} is damaged ({error}).",
+                "See what is left: orchestrator db check. A copy from before an upgrade is named "
+                f"{path.name}.backup-...",
+            )
+        case sqlite3.SQLITE_READONLY:
+            return DatabaseError(
+                f"{path} was left in the middle of a write, and may not be written to by you ({error}).",
+                "Whoever owns it types: orchestrator list",
+            )
+    return DatabaseError(f"{path} can't be used: {error}.", "Check it: orchestrator db check")
+
+
+def _room(path: Path) -> str:
+    try:
+        room = os.statvfs(path.parent)
+    except OSError as error:
+        return f"its file system does not answer ({error.strerror})"
+    return f"its file system has {room.f_bavail * room.f_frsize / 2**20:.0f} MiB and {room.f_favail} files left"

@@ -1,0 +1,219 @@
+"""The tables. What must never happen is a constraint; the lists of states come from `orchestrator.machine.states`.
+
+Times are seconds since 1970, UTC. Nothing is ever deleted: what was put back has a `withdrawn_at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from orchestrator.machine.states import (
+    JOB_ENDED,
+    RUN_ENDED,
+    STEP_RUN_ENDED,
+    FailureKind,
+    JobState,
+    RunState,
+    StepRunState,
+)
+
+__all__ = ["event", "job", "metadata", "run", "step_run"]
+
+metadata = MetaData()
+
+
+def _in(column: str, values: Iterable[str]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+def _ended(states: Iterable[str], ended: frozenset[str]) -> str:
+    in_order = [state for state in states if state in ended]
+    return f"({_in('state', in_order)}) = (ended_at IS NOT NULL)"
+
+
+def _json(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, JSON(none_as_null=True), nullable=nullable)
+
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("salt", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    # Text and not JSON: it is parsed once for as long as it does not change.
+    Column("plan", Text, nullable=False),
+    Column("first_position", Integer, nullable=False),
+    Column("n_failed_step_runs", Integer, nullable=False, server_default="0"),
+    Column("study", Text),
+    Column("study_attr", Text),
+    Column("source_digest", Text),
+    Column("bundle_digest", Text),
+    _json("cluster", nullable=True),
+    _json("provenance"),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    # The lease: who advances the run. The fence only ever grows.
+    Column("fence", Integer, nullable=False, server_default="0"),
+    Column("lease_host", Text),
+    Column("lease_boot", Text),
+    Column("lease_pid", Integer),
+    Column("lease_pid_start", Text),
+    Column("lease_scheduler_id", Text),
+    Column("lease_taken_at", Float),
+    Column("lease_beat", Integer, nullable=False, server_default="0"),
+    Column("lease_beat_at", Float),
+    # When somebody else first saw this beat, by their clock: the holder's clock is never compared with another's.
+    Column("lease_beat_seen_at", Float),
+    Column("cancel_requested_at", Float),
+    Column("hold_requested_at", Float),
+    UniqueConstraint("key", name="run_key"),
+    CheckConstraint(_in("mode", ("local", "slurm")), name="run_mode"),
+    CheckConstraint(_in("state", RunState), name="run_state"),
+    CheckConstraint(_ended(RunState, RUN_ENDED), name="run_ended"),
+    CheckConstraint("first_position >= 0 AND n_failed_step_runs >= 0", name="run_counts"),
+    CheckConstraint(
+        "(lease_host IS NULL) = (lease_pid IS NULL) AND (lease_host IS NULL) = (lease_boot IS NULL) "
+        "AND (lease_host IS NULL) = (lease_pid_start IS NULL) AND (lease_host IS NULL) = (lease_taken_at IS NULL)",
+        name="run_lease",
+    ),
+)
+
+step_run = Table(
+    "step_run",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Integer, ForeignKey("run.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("first_attempt", Integer, nullable=False),
+    Column("iteration", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    # Where the step stands in the definition: all iterations of a step share it.
+    Column("path", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("n_experiments", Integer),
+    Column("n_tasks", Integer),
+    Column("batch_size", Integer),
+    Column("n_finished", Integer, nullable=False, server_default="0"),
+    Column("n_failed", Integer, nullable=False, server_default="0"),
+    Column("until", Boolean(create_constraint=False)),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Column("withdrawn_at", Float),
+    UniqueConstraint("run_id", "position", "epoch", name="step_run_epoch"),
+    CheckConstraint(_in("kind", ("call", "batch", "until")), name="step_run_kind"),
+    CheckConstraint(_in("state", StepRunState), name="step_run_state"),
+    CheckConstraint(_ended(StepRunState, STEP_RUN_ENDED), name="step_run_ended"),
+    CheckConstraint("state NOT IN ('active', 'succeeded') OR started_at IS NOT NULL", name="step_run_started"),
+    CheckConstraint("position >= 0 AND epoch >= 0 AND first_attempt >= 1", name="step_run_counts"),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Integer, ForeignKey("run.id"), nullable=False),
+    Column("step_run_id", Integer, ForeignKey("step_run.id")),
+    Column("token", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("batch", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("tasks", Text, nullable=False),
+    Column("n_tasks", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("kind", Text),
+    Column("reason", Text),
+    Column("scheduler_id", Text),
+    Column("absent_since", Float),
+    Column("failed_tasks", Text, nullable=False, server_default=""),
+    Column("n_finished", Integer, nullable=False, server_default="0"),
+    Column("n_failed", Integer, nullable=False, server_default="0"),
+    Column("until", Boolean(create_constraint=False)),
+    Column("bundle_digest", Text),
+    Column("planned_at", Float, nullable=False),
+    Column("submitting_at", Float),
+    Column("queued_at", Float),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    _json("detail"),
+    UniqueConstraint("token", name="job_token"),
+    UniqueConstraint("step_run_id", "batch", "attempt", name="job_attempt"),
+    CheckConstraint(_in("role", ("orchestrator", "step", "batch")), name="job_role"),
+    CheckConstraint("(role = 'orchestrator') = (step_run_id IS NULL)", name="job_step_run"),
+    CheckConstraint(_in("state", JobState), name="job_state"),
+    CheckConstraint(_ended(JobState, JOB_ENDED), name="job_ended"),
+    CheckConstraint(f"kind IS NULL OR {_in('kind', FailureKind)}", name="job_kind"),
+    CheckConstraint(
+        "state NOT IN ('queued', 'running', 'succeeded', 'lost') OR scheduler_id IS NOT NULL", name="job_scheduler_id"
+    ),
+    CheckConstraint("state NOT IN ('running', 'succeeded') OR started_at IS NOT NULL", name="job_started"),
+    CheckConstraint("batch >= 0 AND attempt >= 1 AND n_tasks >= 1", name="job_counts"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Integer, ForeignKey("run.id"), nullable=False),
+    Column("step_run_id", Integer, ForeignKey("step_run.id")),
+    Column("job_id", Integer, ForeignKey("job.id")),
+    Column("task", Integer),
+    Column("at", Float, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("old", Text),
+    Column("new", Text),
+    Column("why", Text),
+    _json("detail"),
+)
+
+# One row counts at each position; what was put back stays beside it.
+Index(
+    "step_run_live",
+    step_run.c.run_id,
+    step_run.c.position,
+    unique=True,
+    sqlite_where=text("withdrawn_at IS NULL"),
+)
+# One step at a time: two open step runs of a run would mean two advances at once.
+Index(
+    "step_run_open",
+    step_run.c.run_id,
+    unique=True,
+    sqlite_where=text("withdrawn_at IS NULL AND ended_at IS NULL"),
+)
+# Where a resume begins, without reading the iterations that went well.
+Index(
+    "step_run_flawed",
+    step_run.c.run_id,
+    step_run.c.position,
+    sqlite_where=text("withdrawn_at IS NULL AND state IN ('failed', 'cancelled')"),
+)
+# A batch is never submitted while an attempt at it lives.
+Index("job_live", job.c.step_run_id, job.c.batch, unique=True, sqlite_where=text("ended_at IS NULL"))
+Index("job_orchestrator", job.c.run_id, sqlite_where=text("step_run_id IS NULL AND ended_at IS NULL"))
+Index("event_run", event.c.run_id)
