@@ -1,0 +1,1 @@
+"""What the engine and the tasks pass each other on disk; standard library only."""

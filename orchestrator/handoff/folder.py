@@ -1,0 +1,134 @@
+"""Every path of a run.
+
+::
+
+    <workspace>/logs/<key>/<label>[@<iteration>].log                    what a step printed
+    <workspace>/logs/<key>/<label>[@<iteration>].<token>.<task>.log     what a task printed
+    <workspace>/<key>/                                                  the run's folder
+        <project_dir>/experiment_data/                                  a table
+            .results/<token>/<task>.<restart>.jsonl                     results that wait to be folded
+        .orchestrator/
+            bundle/<digest>/                                            code
+            steps/<position>.<epoch>/manifest.jsonl                     which experiments each task has
+            jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json}
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["JobFolder", "RunFolder", "write_aside"]
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """The files of one job.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    path: Path
+
+    @property
+    def file(self) -> Path:
+        """What the job has to do."""
+        return self.path / "job.json"
+
+    @property
+    def claim(self) -> Path:
+        """Who started it first."""
+        return self.path / "claim"
+
+    @property
+    def receipts(self) -> Path:
+        """Folder of the receipts."""
+        return self.path / "receipts"
+
+    def receipt(self, task: int, restart: int = 0) -> Path:
+        """Receipt of a task."""
+        return self.receipts / f"{task}.{restart}.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Parameters
+    ----------
+    workspace : Path
+        Absolute.
+    key : str
+        The run's key.
+    """
+
+    workspace: Path
+    key: str
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.workspace / self.key
+
+    @property
+    def engine(self) -> Path:
+        """What is ours in it, and no user's business."""
+        return self.path / ".orchestrator"
+
+    @property
+    def bundles(self) -> Path:
+        """Folder of all code that the run has had."""
+        return self.engine / "bundle"
+
+    def bundle(self, digest: str) -> Path:
+        """Folder of one bundle."""
+        return self.bundles / digest
+
+    def step_run(self, position: int, epoch: int) -> Path:
+        """Folder of a step run."""
+        return self.engine / "steps" / f"{position}.{epoch}"
+
+    def manifest(self, position: int, epoch: int) -> Path:
+        """Manifest of a step run."""
+        return self.step_run(position, epoch) / "manifest.jsonl"
+
+    def job(self, token: str) -> JobFolder:
+        """Folder of a job."""
+        return JobFolder(self.engine / "jobs" / token)
+
+    def table(self, project_dir: str) -> Path:
+        """Folder that a step is called with; its table is in `experiment_data` below."""
+        return self.path / project_dir
+
+    def results(self, project_dir: str, token: str) -> Path:
+        """Folder of a job's result files."""
+        return self.table(project_dir) / "experiment_data" / ".results" / token
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs."""
+        return self.workspace / "logs" / self.key
+
+    def log(self, label: str, iteration: str, token: str | None = None, task: int | None = None) -> Path:
+        """Log of a step, or of one task of a job."""
+        name = f"{label}@{iteration}" if iteration else label
+        return self.logs / (f"{name}.log" if token is None else f"{name}.{token}.{task}.log")
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Write a file so that whoever looks sees it whole or not at all, also after a crash of the machine.
+
+    Raises
+    ------
+    OSError
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)

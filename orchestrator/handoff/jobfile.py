@@ -1,0 +1,94 @@
+"""What a job is told: everything that it needs besides its task number, in one small file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from orchestrator.errors import DataError
+from orchestrator.handoff.folder import write_aside
+
+__all__ = ["JobFile", "read_jobfile", "write_jobfile"]
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """One job.
+
+    Attributes
+    ----------
+    run_key, workspace, token, role : str
+    position, epoch : int
+        Of its step run.
+    iteration, step_name : str
+    kind : str
+        `"call"`, `"batch"` or `"until"`.
+    parallel : bool
+        Whether its tasks may run side by side.
+    path : str
+        Of the step in the plan; names its pickle in the bundle.
+    until_path : str or None
+        Of the loop's question, where this process is the one to answer it.
+    project_dir, bundle_digest : str
+    batch, attempt : int
+    tasks : str
+        Index list.
+    first_task : int
+        The first task of its batch: a scheduler's array counts from there.
+    earlier_tokens : list of str
+        Of the earlier attempts at the same batch: what they evaluated is not evaluated again.
+    seed : int
+        63 bits.
+    label : str
+        Names its log.
+    threads : int
+        CPUs of a task.
+    """
+
+    run_key: str
+    workspace: str
+    token: str
+    role: str
+    position: int
+    epoch: int
+    iteration: str
+    step_name: str
+    kind: str
+    parallel: bool
+    path: str
+    until_path: str | None
+    project_dir: str
+    bundle_digest: str
+    batch: int = 0
+    attempt: int = 1
+    tasks: str = "0"
+    first_task: int = 0
+    earlier_tokens: list[str] = field(default_factory=list)
+    seed: int = 0
+    label: str = ""
+    threads: int = 1
+
+    @property
+    def injectable(self) -> dict[str, int | str]:
+        """What the user's code may ask for by naming a parameter; the iteration is that of the innermost loop."""
+        innermost = int(self.iteration.rpartition(".")[2] or 0)
+        return {"iteration": innermost, "project_job": self.run_key, "seed": self.seed}
+
+
+def write_jobfile(path: Path, file: JobFile) -> None:
+    """Write a job's file."""
+    write_aside(path, json.dumps(asdict(file), indent=1).encode())
+
+
+def read_jobfile(path: Path) -> JobFile:
+    """Read what `write_jobfile` wrote.
+
+    Raises
+    ------
+    DataError
+    """
+    try:
+        return JobFile(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"the job's file {path} can't be read: {error}") from error

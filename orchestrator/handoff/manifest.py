@@ -1,0 +1,118 @@
+"""The manifest: which experiments each task has, with their inputs, frozen before the batch is submitted.
+
+One header line of fixed width, one line of fixed width per task with the place where its experiments begin, then one
+line per experiment: a task reads its own lines and nothing else, however many there are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrator.errors import DataError
+
+__all__ = ["Entry", "Manifest", "write_manifest"]
+
+HEADER = 128
+OFFSET = 16
+
+
+class Entry(NamedTuple):
+    """One experiment: its label, the digest of its inputs, its inputs and outputs as JSON values."""
+
+    row: int
+    digest: str
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+
+
+def write_manifest(path: Path, entries: Sequence[Entry], n_tasks: int) -> None:
+    """Cut the experiments into tasks of nearly the same size, in order, and write them.
+
+    Parameters
+    ----------
+    path : Path
+    entries : sequence of Entry
+    n_tasks : int
+        At most as many as there are entries.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    n = len(entries)
+    header = json.dumps({"n_experiments": n, "n_tasks": n_tasks})
+    starts = [n * task // n_tasks for task in range(n_tasks)] if n_tasks else []
+    with aside.open("wb") as file:
+        file.write(header.ljust(HEADER - 1).encode() + b"\n")
+        file.write(b" " * OFFSET * (n_tasks + 1))
+        offsets = []
+        for begin, end in zip(starts, [*starts[1:], n], strict=True):
+            offsets.append(file.tell())
+            lines = (json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries[begin:end])
+            file.write("".join(lines).encode())
+        offsets.append(file.tell())
+        file.seek(HEADER)
+        file.write(b"".join(b"%*d\n" % (OFFSET - 1, offset) for offset in offsets))
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest on disk.
+
+    Attributes
+    ----------
+    path : Path
+    n_experiments, n_tasks : int
+    """
+
+    path: Path
+    n_experiments: int
+    n_tasks: int
+
+    @classmethod
+    def open(cls, path: Path) -> Manifest:
+        """Read the header.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        DataError
+            If it is no manifest.
+        """
+        with path.open("rb") as file:
+            try:
+                header = json.loads(file.read(HEADER))
+                return cls(path, int(header["n_experiments"]), int(header["n_tasks"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"the manifest {path} can't be read: {error!r}") from error
+
+    def task(self, task: int) -> list[Entry]:
+        """Read the experiments of one task, in time that does not depend on the others.
+
+        Raises
+        ------
+        DataError
+            If there is no such task, or the file is damaged.
+        """
+        if not 0 <= task < self.n_tasks:
+            raise DataError(f"the manifest {self.path} has {self.n_tasks} tasks, and no task {task}")
+        with self.path.open("rb") as file:
+            file.seek(HEADER + OFFSET * task)
+            try:
+                begin, end = (int(part) for part in file.read(2 * OFFSET).split())
+                file.seek(begin)
+                return [Entry(*json.loads(line)) for line in file.read(end - begin).splitlines()]
+            except (ValueError, TypeError) as error:
+                raise DataError(f"the manifest {self.path} is damaged at task {task}: {error!r}") from error
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Give every experiment, in order."""
+        for task in range(self.n_tasks):
+            yield from self.task(task)
