@@ -267,6 +267,8 @@ class ExperimentData:
         same = _absolute(project_dir) == self._project_dir
         folded = {m: end for m, end in self._offsets.items() if m.split("/")[0] not in gone}
         domain = {**self._domain.to_json(), "columns": notes, "folded": folded if same else {}}
+        if self.stored_by is not None:
+            domain["stored_by"] = self.stored_by
         files["domain.json"] = json.dumps(domain, indent=4).encode()
         files["jobs.csv"] = write_csv(self._labels, {"0": [s.name for s in self.statuses()]})
         return files

@@ -29,6 +29,7 @@ __all__ = [
     "read_snapshot",
     "result_folders",
     "store_table",
+    "stored_by",
     "write_table",
 ]
 
@@ -125,6 +126,29 @@ def read_snapshot(project_dir: Path | str) -> Snapshot:
             )
         time.sleep(0.01)
     raise DataError(f"the table in {base} kept changing while it was read", "Try again.")
+
+
+def stored_by(project_dir: Path | str) -> str | None:
+    """Tell which job stored the table.
+
+    Parameters
+    ----------
+    project_dir : Path or str
+        The project folder.
+
+    Returns
+    -------
+    str or None
+        The job's token; None where nobody signed.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no table.
+    """
+    domain = json.loads(read_snapshot(project_dir).contents["domain.json"])
+    token: str | None = domain.get("stored_by")
+    return token
 
 
 def _result_files(project_dir: Path | str) -> list[Path]:

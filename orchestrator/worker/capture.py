@@ -1,0 +1,115 @@
+"""Copy what a step prints to its log, while it still goes where it went."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+__all__ = ["redirect", "tee"]
+
+
+@contextmanager
+def tee(log: Path) -> Iterator[None]:
+    """Append everything that this process and its children print to a log as well.
+
+    Parameters
+    ----------
+    log : Path
+        Its folder is made where it isn't there.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab", buffering=0) as file, ExitStack() as stack:
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            stream = getattr(sys, name)
+            # In a notebook or under a test runner, sys.stdout is not what descriptor 1 is.
+            if _descriptor(stream) != number:
+                setattr(sys, name, _Both(stream, file))
+                stack.callback(setattr, sys, name, stream)
+            stack.enter_context(_piped(number, file.fileno()))
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+
+def redirect(log: Path) -> None:
+    """Send everything that this process and its children print from now on to the end of a log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+@contextmanager
+def _piped(number: int, log: int) -> Iterator[None]:
+    """Put a pipe in the place of a descriptor; a thread copies what comes out of it to both ends."""
+    original = os.dup(number)
+    out, into = os.pipe()
+    os.dup2(into, number)
+    os.close(into)
+    # A child that the step leaves behind keeps the pipe open: this end says when the step is over.
+    stop_out, stop_in = os.pipe()
+    thread = threading.Thread(target=_copy, args=(out, stop_out, original, log), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        (sys.stdout if number == 1 else sys.stderr).flush()
+        os.dup2(original, number)
+        os.close(stop_in)
+        thread.join()
+        for descriptor in (out, stop_out, original):
+            os.close(descriptor)
+
+
+def _copy(out: int, stop: int, *targets: int) -> None:
+    import select
+
+    while True:
+        readable, _, _ = select.select([out, stop], [], [])
+        if out not in readable:
+            return
+        content = os.read(out, 65536)
+        if not content:
+            return
+        for target in targets:
+            _write_all(target, content)
+
+
+def _write_all(target: int, content: bytes) -> None:
+    while content:
+        try:
+            content = content[os.write(target, content) :]
+        except OSError:  # nobody reads any more, or the disk is full: the step goes on
+            return
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+class _Both:
+    """A text stream that writes to a log as well."""
+
+    def __init__(self, stream: TextIO, log: Any) -> None:
+        self._stream = stream
+        self._log = log
+
+    def write(self, text: str) -> int:
+        self._log.write(text.encode(errors="backslashreplace"))
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -1,0 +1,319 @@
+"""Run the user's code: one task of a batch, one call of a block, or a loop's question.
+
+Each run ends with a receipt. What the user's code raises is either data (an experiment) or a failed receipt (a step);
+an exception that leaves a function here means that the infrastructure failed.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.data.job_status import JobStatus
+from orchestrator.data.results import ResultWriter, read_results
+from orchestrator.data.values import from_jsonable, to_jsonable
+from orchestrator.definition.blocks import Block, DataGenerator, FunctionDataGenerator, evaluate, needs_table
+from orchestrator.definition.bundle import LoadedStep
+from orchestrator.definition.injection import injected
+from orchestrator.errors import DataError
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.jobfile import JobFile
+from orchestrator.handoff.manifest import Entry, Manifest
+from orchestrator.handoff.receipt import Receipt, write_receipt
+from orchestrator.worker.described import described
+
+__all__ = ["run_call", "run_task", "run_until"]
+
+ROWS_KEPT = 100
+"""Rows that a group of failures names; its count tells the rest."""
+
+# A user's sys.exit() ends the experiment or the step, not the process that evaluates the others.
+RAISED = (Exception, SystemExit)
+
+Line = dict[str, Any]
+
+
+def run_task(
+    folder: RunFolder,
+    job: JobFile,
+    task: int,
+    step: LoadedStep,
+    *,
+    restart: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Receipt:
+    """Evaluate the experiments of one task, except those that an earlier attempt has evaluated.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    job : JobFile
+    task : int
+        Index in the manifest.
+    step : LoadedStep
+    restart : int, default 0
+        How often the scheduler has started this task anew under the same id.
+    progress : callable, optional
+        Told how many more experiments have a result.
+
+    Returns
+    -------
+    Receipt
+        As written.
+    """
+    receipt = _begin()
+    entries = Manifest.open(folder.manifest(job.position, job.epoch)).task(task)
+    kept = _kept(folder, job, task)
+    counts = _Counts(receipt)
+    for entry in entries:
+        line = kept.get((entry.row, entry.digest))
+        if line is not None:
+            receipt.n_kept += 1
+            counts.add(line)
+    if progress is not None:
+        progress(receipt.n_kept)
+    left = [entry for entry in entries if (entry.row, entry.digest) not in kept]
+    with ResultWriter(folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl") as writer:
+        for line in _evaluated(folder, job, step, left):
+            writer.write(line)
+            counts.add(line)
+            if progress is not None:
+                progress(1)
+    return _end(folder, job, task, restart, receipt)
+
+
+def run_call(
+    folder: RunFolder,
+    job: JobFile,
+    block: Any,
+    kwargs: Mapping[str, Any],
+    until: Callable[..., Any] | None = None,
+) -> Receipt:
+    """Call a block on the whole table, or a function of the folder; then ask the loop's question, if there is one.
+
+    Results that wait are folded first, so that the user's code sees the whole table.
+
+    Returns
+    -------
+    Receipt
+        As written.
+    """
+
+    def work(receipt: Receipt) -> None:
+        project_dir = _prepared(folder, job)
+        if isinstance(block, Block):
+            _call_block(project_dir, job, block, kwargs)
+        else:
+            block(project_dir=project_dir, **injected(block, kwargs, job.injectable), **kwargs)
+        if until is not None:
+            # A question that can't be answered here is asked again, and fails, as a step run of its own.
+            with suppress(*RAISED):
+                receipt.until = _answer(project_dir, until)
+
+    return _receipted(folder, job, work)
+
+
+def run_until(folder: RunFolder, job: JobFile, until: Callable[..., Any]) -> Receipt:
+    """Ask a loop's question.
+
+    Returns
+    -------
+    Receipt
+        As written.
+    """
+
+    def work(receipt: Receipt) -> None:
+        receipt.until = _answer(_prepared(folder, job), until)
+
+    return _receipted(folder, job, work)
+
+
+# --- blocks and questions ------------------------------------------------------------------------
+
+
+def _prepared(folder: RunFolder, job: JobFile) -> Path:
+    from orchestrator.data.fold import fold
+
+    project_dir = folder.table(job.project_dir)
+    project_dir.mkdir(parents=True, exist_ok=True)
+    fold(project_dir)
+    return project_dir
+
+
+def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[str, Any]) -> None:
+    from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.files import stored_by
+
+    data = _table(project_dir)
+    # A process that died between storing the table and writing its receipt has done the work: not once more.
+    if stored_by(project_dir) not in (*job.earlier_tokens, job.token):
+        block.arm(data)
+        result = block.call(data=data, **injected(block.call, kwargs, job.injectable), **kwargs)
+        if not isinstance(result, ExperimentData):
+            raise TypeError(f"{type(block).__name__}.call returns the ExperimentData, not {type(result).__name__}")
+        result.stored_by = job.token
+        result.store(project_dir)
+    block.after_store(project_dir)
+
+
+def _answer(project_dir: Path, until: Callable[..., Any]) -> bool:
+    return bool(until(_table(project_dir)))
+
+
+def _table(project_dir: Path) -> Any:
+    from orchestrator.data.experiment_data import ExperimentData
+
+    try:
+        return ExperimentData.from_file(project_dir)
+    except FileNotFoundError:
+        raise DataError(
+            f"there is no table in {project_dir / 'experiment_data'}.",
+            "A step before this one has to store one: ExperimentData(...).store(project_dir)",
+        ) from None
+
+
+def _receipted(folder: RunFolder, job: JobFile, work: Callable[[Receipt], None]) -> Receipt:
+    receipt = _begin()
+    try:
+        work(receipt)
+    except RAISED as error:
+        receipt.state, receipt.kind = "failed", "exception"
+        receipt.error, receipt.exception = described(error), error
+    return _end(folder, job, 0, 0, receipt)
+
+
+# --- experiments ---------------------------------------------------------------------------------
+
+
+def _kept(folder: RunFolder, job: JobFile, task: int) -> dict[tuple[int, str], Line]:
+    """Read what earlier attempts at this task, and earlier starts of this one, have written."""
+    kept: dict[tuple[int, str], Line] = {}
+    for token in [*job.earlier_tokens, job.token]:
+        for path in sorted(folder.results(job.project_dir, token).glob(f"{task}.*.jsonl")):
+            kept |= {(line["row"], line["inputs"]): line for line in read_results(path)}
+    return kept
+
+
+def _evaluated(folder: RunFolder, job: JobFile, step: LoadedStep, entries: list[Entry]) -> Iterator[Line]:
+    """Evaluate experiments, one after the other, and give a line for each."""
+    if not entries:
+        return
+    generator, project_dir = step.block, folder.table(job.project_dir)
+    function = generator.f if isinstance(generator, FunctionDataGenerator) else generator.execute
+    supplied = {*step.kwargs, *entries[0].inputs}
+    kwargs = {**injected(function, supplied, job.injectable), **step.kwargs}
+    if needs_table(generator):
+        data = _table(project_dir)
+        generator.arm(data)
+        if type(generator).call is not DataGenerator.call:
+            yield from _called(generator, data, entries, kwargs)
+            return
+    for entry in entries:
+        yield _line(entry, lambda entry=entry: _executed(generator, project_dir, entry, kwargs))  # type: ignore[misc]
+
+
+def _executed(
+    generator: DataGenerator, project_dir: Path, entry: Entry, kwargs: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    inputs = {name: from_jsonable(value) for name, value in entry.inputs.items()}
+    outputs = {name: from_jsonable(value) for name, value in entry.outputs.items()}
+    sample = ExperimentSample(inputs, outputs, "OPEN", project_dir, id=entry.row)
+    return _outcome(evaluate(generator, sample, kwargs))
+
+
+def _outcome(sample: ExperimentSample) -> tuple[str, dict[str, Any]]:
+    outputs = {name: to_jsonable(value) for name, value in sample._output_data.items()}
+    return sample.job_status.name, outputs
+
+
+def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]]) -> Line:
+    started, clock, cpu = time.time(), time.perf_counter(), time.process_time()
+    error, outputs = None, {}
+    try:
+        status, outputs = work()
+        if status == "ERROR":
+            error = {"type": "marked", "message": "the generator marked the experiment as failed", "traceback": ""}
+    except RAISED as raised:
+        status, error = "ERROR", described(raised)
+    return {
+        "row": entry.row,
+        "inputs": entry.digest,
+        "status": status,
+        "outputs": outputs,
+        "error": error,
+        "started": started,
+        "seconds": round(time.perf_counter() - clock, 6),
+        "cpu": round(time.process_time() - cpu, 6),
+    }
+
+
+def _called(generator: DataGenerator, data: Any, entries: list[Entry], kwargs: Mapping[str, Any]) -> Iterator[Line]:
+    """Let a generator with a `call` of its own evaluate its part of the table at once."""
+    rows: dict[int, ExperimentSample] = {}
+    raised: BaseException | None = None
+    try:
+        rows = dict(iter(generator.call(data=data.select([entry.row for entry in entries]), **kwargs)))
+    except RAISED as error:
+        raised = error
+    for entry in entries:
+        yield _line(entry, lambda entry=entry: _of_call(rows.get(entry.row), raised))  # type: ignore[misc]
+
+
+def _of_call(sample: ExperimentSample | None, raised: BaseException | None) -> tuple[str, dict[str, Any]]:
+    if raised is not None:
+        raise raised
+    if sample is None or sample.job_status in (JobStatus.OPEN, JobStatus.IN_PROGRESS):
+        raise ValueError("the generator's call left this experiment open")
+    return _outcome(sample)
+
+
+# --- receipts ------------------------------------------------------------------------------------
+
+
+class _Counts:
+    """Counts experiments into a receipt, and groups the failed ones by what went wrong."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        self._receipt = receipt
+        self._groups: dict[tuple[str, str], Line] = {}
+
+    def add(self, line: Line) -> None:
+        self._receipt.n_experiments += 1
+        if line["status"] != "ERROR":
+            self._receipt.n_finished += 1
+            return
+        self._receipt.n_failed += 1
+        error = line["error"] or {}
+        group = self._groups.get((error.get("type", ""), error.get("message", "")))
+        if group is None:
+            group = {**error, "rows": [], "n": 0}
+            self._groups[error.get("type", ""), error.get("message", "")] = group
+            self._receipt.failures.append(group)
+        group["n"] += 1
+        if len(group["rows"]) < ROWS_KEPT:
+            group["rows"].append(line["row"])
+
+
+def _begin() -> Receipt:
+    now = time.time()
+    return Receipt("succeeded", now, now, socket.gethostname(), os.getpid(), cpu_seconds=-_cpu_seconds())
+
+
+def _end(folder: RunFolder, job: JobFile, task: int, restart: int, receipt: Receipt) -> Receipt:
+    receipt.ended_at = time.time()
+    receipt.cpu_seconds = round(receipt.cpu_seconds + _cpu_seconds(), 3)
+    receipt.max_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    write_receipt(folder.job(job.token).receipt(task, restart), receipt)
+    return receipt
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -1,0 +1,114 @@
+"""Freeze: the open experiments become a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.data.results import inputs_digest
+from orchestrator.data.values import to_jsonable
+from orchestrator.errors import DataError
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.manifest import Entry, Manifest, write_manifest
+
+if TYPE_CHECKING:
+    from orchestrator.data.experiment_data import ExperimentData
+
+__all__ = ["Frozen", "freeze"]
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What was found.
+
+    Attributes
+    ----------
+    n_experiments, n_tasks : int
+    """
+
+    n_experiments: int
+    n_tasks: int
+
+
+def freeze(
+    folder: RunFolder,
+    *,
+    position: int,
+    epoch: int,
+    project_dir: str,
+    step_name: str,
+    reopen: Iterable[Path],
+    n_slices: Callable[[int], int],
+) -> Frozen:
+    """Write the manifest of a step run; one that is there already stays.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    position, epoch : int
+    project_dir : str
+        Folder of the table, relative to the run's.
+    step_name : str
+        For messages.
+    reopen : iterable of Path
+        Manifests of the step run's earlier epochs: experiments in them that failed are opened again.
+    n_slices : callable
+        Gives the number of tasks for a number of experiments.
+
+    Returns
+    -------
+    Frozen
+
+    Raises
+    ------
+    DataError
+        If there is no table, or it can't be read.
+    """
+    path = folder.manifest(position, epoch)
+    if not path.exists():
+        entries = _open_experiments(folder.table(project_dir), step_name, reopen)
+        write_manifest(path, entries, n_slices(len(entries)))
+    manifest = Manifest.open(path)
+    return Frozen(manifest.n_experiments, manifest.n_tasks)
+
+
+def _open_experiments(project_dir: Path, step_name: str, reopen: Iterable[Path]) -> list[Entry]:
+    from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.fold import fold
+
+    try:
+        fold(project_dir)
+        data = ExperimentData.from_file(project_dir)
+    except FileNotFoundError:
+        raise DataError(
+            f"step {step_name} evaluates the experiments of {project_dir / 'experiment_data'}, but there is no table.",
+            "A step before it has to store one: ExperimentData(...).store(project_dir)",
+        ) from None
+    failed = _failed_before(data, [path for path in reopen if path.exists()])
+    if failed:
+        data.mark(failed, "open", in_place=True)
+        data.store(project_dir)
+    return [
+        Entry(label, inputs_digest(inputs), _jsonable(inputs), _jsonable(outputs))
+        for label, inputs, outputs in data.open_rows()
+    ]
+
+
+def _failed_before(data: ExperimentData, manifests: Iterable[Path]) -> list[int]:
+    if not manifests:
+        return []
+    from orchestrator.data.job_status import JobStatus
+
+    evaluated = {(entry.row, entry.digest) for path in manifests for entry in Manifest.open(path)}
+    inputs_of = data.input_rows()
+    return [
+        label
+        for place, (label, status) in enumerate(zip(data.labels(), data.statuses(), strict=True))
+        if status is JobStatus.ERROR and (label, inputs_digest(inputs_of(place))) in evaluated
+    ]
+
+
+def _jsonable(values: dict[str, object]) -> dict[str, object]:
+    return {name: to_jsonable(value) for name, value in values.items()}
