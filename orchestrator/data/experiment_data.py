@@ -103,6 +103,8 @@ class ExperimentData:
         self._status = status
         self._offsets: dict[str, int] = {}
         self.fold_report = FoldReport()
+        # Token of the job whose work the table is; the stored table carries it.
+        self.stored_by: str | None = None
         for name in inputs:
             if name not in self._domain.input_space:
                 self._domain.add_parameter(name)

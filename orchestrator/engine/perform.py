@@ -88,6 +88,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         iteration=slot.iteration,
         step_name=step.name,
         kind=step.kind,
+        parallel=step.parallel,
         path=step.path,
         until_path=slot.until.path if slot.until is not None and step.kind == "call" else None,
         project_dir=step.project_dir,

@@ -1,0 +1,84 @@
+"""Who holds a run, and whether they still live. The words and columns of the lease; `store` takes and gives it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+__all__ = ["STALE", "Holder", "is_gone"]
+
+STALE = 180.0
+"""Seconds without a beat after which a process of another machine counts as gone."""
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that advances a run.
+
+    Attributes
+    ----------
+    host : str
+    boot : str
+        Which boot of that machine: process numbers start anew with each.
+    pid : int
+    pid_start : str
+        When the process started, in the kernel's words: process numbers are used again.
+    scheduler_id : str or None
+        Of the scheduler's job that the process is part of.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    pid_start: str
+    scheduler_id: str | None = None
+
+    @classmethod
+    def me(cls) -> Holder:
+        """Describe this process."""
+        pid = os.getpid()
+        return cls(socket.gethostname(), _boot(), pid, _start_of(pid) or "", os.environ.get("SLURM_JOB_ID"))
+
+
+def is_gone(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
+    """Tell whether a holder can be taken for dead.
+
+    Parameters
+    ----------
+    holder : Holder
+    beat_seen_at : float or None
+        When its last beat was first seen by somebody else, epoch seconds.
+    now : float
+        Epoch seconds.
+
+    Returns
+    -------
+    bool
+        At once when it was of this machine and its process is no more; else after `STALE` seconds without a beat.
+    """
+    if holder.host == socket.gethostname():
+        return holder.boot != _boot() or _start_of(holder.pid) != holder.pid_start
+    return beat_seen_at is not None and now - beat_seen_at >= STALE
+
+
+@lru_cache(maxsize=1)
+def _boot() -> str:
+    try:
+        return BOOT.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _start_of(pid: int) -> str | None:
+    """Read when a process started; None where it is no more, or is dead and only not yet buried."""
+    try:
+        # The name in brackets may hold anything, also brackets.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]

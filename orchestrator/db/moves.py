@@ -1,0 +1,246 @@
+"""How each change is done in SQL. A state moves only along an arrow of the machine, and every change leaves an event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from orchestrator.db.tables import event, job, run, step_run
+from orchestrator.machine.changes import (
+    AddJob,
+    AddStepRun,
+    Change,
+    MoveJob,
+    MoveRun,
+    MoveStepRun,
+    Note,
+    RecordFreeze,
+    RecordJob,
+    Withdraw,
+)
+from orchestrator.machine.plan import Plan
+from orchestrator.machine.states import (
+    JOB_ENDED,
+    RUN_ENDED,
+    STEP_RUN_ENDED,
+    JobState,
+    RunState,
+    StepRunState,
+    may_move,
+)
+
+__all__ = ["Target", "do", "log"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where changes are done: a transaction, the row of a run, the time, the code that jobs are submitted with."""
+
+    connection: Connection
+    run_id: int
+    plan: Plan
+    now: float
+    bundle_digest: str | None = None
+
+
+def do(target: Target, change: Change) -> None:
+    """Do one change.
+
+    Raises
+    ------
+    ValueError
+        If the machine has no such arrow, or what it speaks of is not there.
+    """
+    match change:
+        case MoveRun():
+            _move_run(target, change)
+        case AddStepRun():
+            _add_step_run(target, change)
+        case MoveStepRun():
+            _move_step_run(target, change)
+        case RecordFreeze(position, n_experiments, n_tasks, batch_size):
+            row = _live_step_run(target, position)
+            values = {"n_experiments": n_experiments, "n_tasks": n_tasks, "batch_size": batch_size}
+            target.connection.execute(update(step_run).where(step_run.c.id == row.id).values(values))
+            _log(target, "freeze", step_run_id=row.id, detail=values)
+        case AddJob():
+            _add_job(target, change)
+        case MoveJob():
+            _move_job(target, change)
+        case RecordJob(token, absent_since):
+            row = _job(target, token)
+            target.connection.execute(update(job).where(job.c.id == row.id).values(absent_since=absent_since))
+            what = "job is known again" if absent_since is None else "job is unknown to the scheduler"
+            _log(target, what, step_run_id=row.step_run_id, job_id=row.id)
+        case Withdraw():
+            _withdraw(target, change)
+        case Note():
+            _note(target, change)
+
+
+def log(
+    connection: Connection,
+    run_id: int,
+    at: float,
+    what: str,
+    *,
+    old: str | None = None,
+    new: str | None = None,
+    why: str | None = None,
+    step_run_id: int | None = None,
+    job_id: int | None = None,
+    task: int | None = None,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Add a line to the history."""
+    values = {
+        "run_id": run_id,
+        "step_run_id": step_run_id,
+        "job_id": job_id,
+        "task": task,
+        "at": at,
+        "what": what,
+        "old": old,
+        "new": new,
+        "why": why,
+        "detail": detail or {},
+    }
+    connection.execute(insert(event).values(values))
+
+
+def _log(target: Target, what: str, **columns: Any) -> None:
+    log(target.connection, target.run_id, target.now, what, **columns)
+
+
+def _move_run(target: Target, move: MoveRun) -> None:
+    old = RunState(target.connection.execute(select(run.c.state).where(run.c.id == target.run_id)).scalar_one())
+    ended_at = target.now if move.to in RUN_ENDED else None
+    _move(target, run, target.run_id, old, move.to, {"reason": move.why, "ended_at": ended_at})
+    _log(target, "run", old=old, new=move.to, why=move.why)
+
+
+def _add_step_run(target: Target, new: AddStepRun) -> None:
+    values = {
+        "run_id": target.run_id,
+        "position": new.position,
+        "epoch": new.epoch,
+        "first_attempt": new.first_attempt,
+        "iteration": new.iteration,
+        "name": new.name,
+        "kind": new.kind,
+        "path": target.plan.slot(new.position).step.path,
+        "state": StepRunState.PENDING,
+        "created_at": target.now,
+    }
+    step_run_id = target.connection.execute(insert(step_run).values(values)).inserted_primary_key[0]
+    first = update(run).where(run.c.id == target.run_id, run.c.started_at.is_(None))
+    target.connection.execute(first.values(started_at=target.now))
+    _log(target, "step run", new=StepRunState.PENDING, step_run_id=step_run_id)
+
+
+def _move_step_run(target: Target, move: MoveStepRun) -> None:
+    row = _live_step_run(target, move.position)
+    old = StepRunState(row.state)
+    values: dict[str, Any] = {"reason": move.why}
+    if move.to is StepRunState.ACTIVE:
+        values["started_at"] = target.now
+    if move.to in STEP_RUN_ENDED:
+        values["ended_at"] = target.now
+    values |= {name: value for name in ("n_finished", "n_failed", "until") if (value := getattr(move, name)) is not None}
+    _move(target, step_run, row.id, old, move.to, values)
+    if move.to is StepRunState.FAILED:
+        more = update(run).where(run.c.id == target.run_id)
+        target.connection.execute(more.values(n_failed_step_runs=run.c.n_failed_step_runs + 1))
+    _log(target, "step run", old=old, new=move.to, why=move.why, step_run_id=row.id)
+
+
+def _add_job(target: Target, new: AddJob) -> None:
+    step_run_id = None if new.position is None else _live_step_run(target, new.position).id
+    values = {
+        "run_id": target.run_id,
+        "step_run_id": step_run_id,
+        "token": new.token,
+        "role": new.role,
+        "batch": new.batch,
+        "attempt": new.attempt,
+        "tasks": new.tasks,
+        "n_tasks": new.n_tasks,
+        "state": JobState.PLANNED,
+        "planned_at": target.now,
+        "detail": {},
+    }
+    job_id = target.connection.execute(insert(job).values(values)).inserted_primary_key[0]
+    _log(target, "job", new=JobState.PLANNED, why=new.why, step_run_id=step_run_id, job_id=job_id)
+
+
+_TIME_OF = {JobState.SUBMITTING: "submitting_at", JobState.QUEUED: "queued_at", JobState.RUNNING: "started_at"}
+
+
+def _move_job(target: Target, move: MoveJob) -> None:
+    row = _job(target, move.token)
+    old, at = JobState(row.state), move.at if move.at is not None else target.now
+    values: dict[str, Any] = {
+        "reason": move.why,
+        "kind": move.kind,
+        "absent_since": None,
+        "failed_tasks": move.failed_tasks,
+    }
+    known = {name: getattr(move, name) for name in ("scheduler_id", "n_finished", "n_failed", "until")}
+    values |= {name: value for name, value in known.items() if value is not None}
+    if move.detail:
+        values["detail"] = {**row.detail, **move.detail}
+    if move.to in JOB_ENDED:
+        values["ended_at"] = at
+    elif move.to in _TIME_OF:
+        values[_TIME_OF[move.to]] = at
+    if move.to is JobState.SUBMITTING:
+        values["bundle_digest"] = target.bundle_digest
+    _move(target, job, row.id, old, move.to, values)
+    _log(target, "job", old=old, new=move.to, why=move.why, step_run_id=row.step_run_id, job_id=row.id)
+
+
+def _withdraw(target: Target, withdraw: Withdraw) -> None:
+    live = (step_run.c.run_id == target.run_id) & step_run.c.withdrawn_at.is_(None)
+    late = update(step_run).where(live, step_run.c.position >= withdraw.position)
+    target.connection.execute(late.values(withdrawn_at=target.now))
+    failed = select(func.count()).where(live, step_run.c.state == StepRunState.FAILED).scalar_subquery()
+    target.connection.execute(update(run).where(run.c.id == target.run_id).values(n_failed_step_runs=failed))
+    _log(target, "withdrawn", why=withdraw.why, detail={"position": withdraw.position})
+
+
+def _note(target: Target, note: Note) -> None:
+    step_run_id = job_id = None
+    if note.token is not None:
+        row = _job(target, note.token)
+        step_run_id, job_id = row.step_run_id, row.id
+    elif note.position is not None:
+        step_run_id = _live_step_run(target, note.position).id
+    _log(target, note.what, why=note.why, step_run_id=step_run_id, job_id=job_id, task=note.task, detail=note.detail)
+
+
+def _move(target: Target, table: Any, row_id: int, old: StrEnum, new: StrEnum, values: dict[str, Any]) -> None:
+    if not may_move(old, new):
+        raise ValueError(f"the machine has no arrow {type(old).__name__} {old} -> {new}")
+    guarded = update(table).where(table.c.id == row_id, table.c.state == old)
+    moved = target.connection.execute(guarded.values(state=new, **values)).rowcount
+    if moved != 1:
+        raise ValueError(f"{table.name} {row_id} is no longer {old}")
+
+
+def _live_step_run(target: Target, position: int) -> Row[Any]:
+    at = (step_run.c.run_id == target.run_id) & (step_run.c.position == position)
+    row = target.connection.execute(select(step_run).where(at, step_run.c.withdrawn_at.is_(None))).one_or_none()
+    if row is None:
+        raise ValueError(f"there is no live step run at position {position}")
+    return row
+
+
+def _job(target: Target, token: str) -> Row[Any]:
+    mine = (job.c.token == token) & (job.c.run_id == target.run_id)
+    row = target.connection.execute(select(job).where(mine)).one_or_none()
+    if row is None:
+        raise ValueError(f"there is no job {token}")
+    return row

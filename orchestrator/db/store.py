@@ -1,0 +1,374 @@
+"""What the engine does to the records: guarded, logged moves under a run's lease, and the few questions it asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator.db import migrate, moves
+from orchestrator.db.connection import session
+from orchestrator.db.lease import Holder, is_gone
+from orchestrator.db.tables import job, run, step_run
+from orchestrator.errors import Busy, LeaseHeld, NotFound
+from orchestrator.machine.changes import Change
+from orchestrator.machine.model import Job, Run, StepRun
+from orchestrator.machine.plan import Plan
+from orchestrator.machine.states import JobState, RunState, StepRunState
+
+__all__ = ["Holder", "NewRun", "RunRecord", "Store"]
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What a run starts with; the names are those of the columns."""
+
+    key: str
+    salt: str
+    name: str
+    mode: str
+    plan: Plan
+    first_position: int
+    study: str | None
+    study_attr: str | None
+    source_digest: str | None
+    bundle_digest: str | None
+    cluster: Mapping[str, Any] | None
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunRecord(NewRun):
+    """A run's own row."""
+
+    state: str
+    reason: str | None
+    cancel_requested_at: float | None
+
+
+class Store:
+    """The records of a workspace. Nothing is kept open between two calls.
+
+    Parameters
+    ----------
+    path : Path
+        The database. An older revision is upgraded, after a backup, when it is first used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # --- runs ------------------------------------------------------------------------------------
+
+    def has(self, key: str) -> bool:
+        """Tell whether there is a run of that key."""
+        try:
+            self.record(key)
+        except NotFound:
+            return False
+        return True
+
+    def create_run(self, new: NewRun, now: float) -> None:
+        """Record a run, and make the database where there is none.
+
+        Raises
+        ------
+        Busy
+            If another process has just made a run of that key.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        migrate.create(self.path)
+        values = {**asdict(new), "plan": _text(new.plan), "state": RunState.ACTIVE, "created_at": now}
+        try:
+            with session(self.path) as connection:
+                run_id = connection.execute(insert(run).values(values)).inserted_primary_key[0]
+                moves.log(connection, run_id, now, "run", new=RunState.ACTIVE)
+        except IntegrityError:
+            raise Busy(
+                f"another process has just made a run {new.key}.", f"See it: orchestrator status {new.key}"
+            ) from None
+
+    def record(self, key: str) -> RunRecord:
+        """Read a run's own row.
+
+        Raises
+        ------
+        NotFound
+        """
+        with session(self.path) as connection:
+            row = _run_row(connection, key)._mapping
+        values = {name: row[name] for name in RunRecord.__dataclass_fields__}
+        return RunRecord(**{**values, "plan": _plan(row["plan"])})
+
+    def load(self, key: str) -> Run:
+        """Read what decisions need.
+
+        Raises
+        ------
+        NotFound
+        """
+        with session(self.path) as connection:
+            return _load(connection, key)
+
+    def latest_key(self) -> str | None:
+        """Name the run that was made last."""
+        with session(self.path) as connection:
+            return connection.scalar(select(run.c.key).order_by(run.c.id.desc()).limit(1))
+
+    # --- changes ---------------------------------------------------------------------------------
+
+    def write(
+        self, key: str, fence: int, changes: Sequence[Change], now: float, bundle_digest: str | None = None
+    ) -> Run:
+        """Do changes, all or none, in one commit.
+
+        Parameters
+        ----------
+        key : str
+        fence : int
+            Proof of the lease.
+        changes : sequence of Change
+        now : float
+            Epoch seconds.
+        bundle_digest : str, optional
+            The code that jobs which are submitted now will run.
+
+        Returns
+        -------
+        Run
+            As it is afterwards.
+
+        Raises
+        ------
+        LeaseHeld
+            If the lease was taken over meanwhile.
+        ValueError
+            If the machine has no such arrow.
+        """
+        with session(self.path) as connection:
+            row = _fenced(connection, key, fence)
+            target = moves.Target(connection, row.id, _plan(row.plan), now, bundle_digest)
+            for change in changes:
+                moves.do(target, change)
+            return _load(connection, key)
+
+    def set_code(
+        self,
+        key: str,
+        fence: int,
+        *,
+        plan: Plan,
+        bundle_digest: str,
+        source_digest: str,
+        study: str | None,
+        study_attr: str | None,
+        now: float,
+        why: str,
+    ) -> None:
+        """Give a run another plan and other code."""
+        with session(self.path) as connection:
+            row = _fenced(connection, key, fence)
+            values = {
+                "plan": _text(plan),
+                "bundle_digest": bundle_digest,
+                "source_digest": source_digest,
+                "study": study,
+                "study_attr": study_attr,
+            }
+            connection.execute(update(run).where(run.c.id == row.id).values(values))
+            moves.log(connection, row.id, now, "code", old=row.bundle_digest, new=bundle_digest, why=why)
+
+    # --- questions -------------------------------------------------------------------------------
+
+    def next_epoch(self, key: str, position: int) -> tuple[int, int]:
+        """Give the epoch and the first attempt of a step run that is about to be entered."""
+        with session(self.path) as connection:
+            here = (step_run.c.run_id == _run_row(connection, key).id) & (step_run.c.position == position)
+            epoch = connection.scalar(select(func.max(step_run.c.epoch)).where(here))
+            if epoch is None:
+                return 0, 1
+            attempt = connection.scalar(select(func.max(job.c.attempt)).select_from(job.join(step_run)).where(here))
+            return epoch + 1, (attempt or 0) + 1
+
+    def first_flawed(self, key: str) -> int | None:
+        """Name the position of the first step run that failed or was cancelled, of those that count."""
+        with session(self.path) as connection:
+            flawed = step_run.c.state.in_([StepRunState.FAILED, StepRunState.CANCELLED])
+            return connection.scalar(_live(select(func.min(step_run.c.position)), connection, key).where(flawed))
+
+    def live_step_runs(self, key: str) -> list[tuple[int, str, str]]:
+        """List position, name and iteration of every step run that counts."""
+        with session(self.path) as connection:
+            columns = select(step_run.c.position, step_run.c.name, step_run.c.iteration)
+            rows = connection.execute(_live(columns, connection, key).order_by(step_run.c.position))
+            return [(row.position, row.name, row.iteration) for row in rows]
+
+    # --- the lease, and requests to whoever has it -----------------------------------------------
+
+    def take_lease(self, key: str, holder: Holder, now: float) -> int:
+        """Take a run's lease.
+
+        Returns
+        -------
+        int
+            The fence, which every write has to show.
+
+        Raises
+        ------
+        LeaseHeld
+            If somebody has it who may still live.
+        """
+        with session(self.path) as connection:
+            row = _run_row(connection, key)
+            old = _holder(row)
+            if old is None or self._may_take_over(old, row, holder, now):
+                values = {f"lease_{name}": value for name, value in asdict(holder).items()}
+                values |= {"fence": row.fence + 1, "lease_taken_at": now, "lease_beat_at": now}
+                connection.execute(update(run).where(run.c.id == row.id).values(lease_beat_seen_at=None, **values))
+                if old is not None:
+                    moves.log(connection, row.id, now, "lease", why=f"taken over from {_name(old)}, which is gone")
+                _held.add((self.path, key, row.fence + 1))
+                return row.fence + 1
+            if row.lease_beat_seen_at is None:
+                connection.execute(update(run).where(run.c.id == row.id).values(lease_beat_seen_at=now))
+        since = datetime.fromtimestamp(row.lease_taken_at).strftime("%H:%M:%S")
+        raise LeaseHeld(
+            f"Run {key} is being advanced by {_name(old)}, since {since}.",
+            f"Let it go on, and watch it: orchestrator status {key}",
+        )
+
+    def _may_take_over(self, old: Holder, row: Row[Any], holder: Holder, now: float) -> bool:
+        if (old.host, old.boot, old.pid, old.pid_start) == (holder.host, holder.boot, holder.pid, holder.pid_start):
+            # This process has let go, but could not say so to the database at the time.
+            return (self.path, row.key, row.fence) not in _held
+        return is_gone(old, row.lease_beat_seen_at, now)
+
+    def release_lease(self, key: str, fence: int) -> None:
+        """Give the lease back; nothing happens where it was taken over."""
+        _held.discard((self.path, key, fence))
+        nobody = {f"lease_{name}": None for name in (*Holder.__dataclass_fields__, "taken_at")}
+        with session(self.path) as connection:
+            connection.execute(update(run).where(run.c.key == key, run.c.fence == fence).values(nobody))
+
+    def beat(self, key: str, fence: int, now: float) -> None:
+        """Show that the holder lives.
+
+        Raises
+        ------
+        LeaseHeld
+            If the lease was taken over meanwhile.
+        """
+        with session(self.path) as connection:
+            row = _fenced(connection, key, fence)
+            values = {"lease_beat": row.lease_beat + 1, "lease_beat_at": now, "lease_beat_seen_at": None}
+            connection.execute(update(run).where(run.c.id == row.id).values(values))
+
+    def request_cancel(self, key: str, now: float) -> None:
+        """Ask whoever advances the run to cancel it. Needs no lease."""
+        with session(self.path) as connection:
+            row = _run_row(connection, key)
+            if row.cancel_requested_at is None:
+                connection.execute(update(run).where(run.c.id == row.id).values(cancel_requested_at=now))
+                moves.log(connection, row.id, now, "cancel requested")
+
+    def clear_requests(self, key: str, fence: int) -> None:
+        """Forget requests: the run goes on after all."""
+        with session(self.path) as connection:
+            row = _fenced(connection, key, fence)
+            values = {"cancel_requested_at": None, "hold_requested_at": None}
+            connection.execute(update(run).where(run.c.id == row.id).values(values))
+
+
+# The leases that threads of this process have.
+_held: set[tuple[Path, str, int]] = set()
+
+
+def _name(holder: Holder) -> str:
+    job_id = f" (job {holder.scheduler_id})" if holder.scheduler_id else ""
+    return f"process {holder.pid} on {holder.host}{job_id}"
+
+
+def _holder(row: Row[Any]) -> Holder | None:
+    if row.lease_host is None:
+        return None
+    return Holder(row.lease_host, row.lease_boot, row.lease_pid, row.lease_pid_start, row.lease_scheduler_id)
+
+
+def _text(plan: Plan) -> str:
+    return json.dumps(plan.to_json(), separators=(",", ":"))
+
+
+@lru_cache(maxsize=8)
+def _plan(text: str) -> Plan:
+    return Plan.from_json(json.loads(text))
+
+
+def _run_row(connection: Connection, key: str) -> Row[Any]:
+    row = connection.execute(select(run).where(run.c.key == key)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no run {key} in this workspace.", "See which there are: orchestrator list")
+    return row
+
+
+def _fenced(connection: Connection, key: str, fence: int) -> Row[Any]:
+    row = _run_row(connection, key)
+    if row.fence != fence:
+        raise LeaseHeld(
+            f"Another process took over run {key}; this one stops.",
+            f"See how the run goes on: orchestrator status {key}",
+        )
+    return row
+
+
+def _live(query: Select[Any], connection: Connection, key: str) -> Select[Any]:
+    return query.where(step_run.c.run_id == _run_row(connection, key).id, step_run.c.withdrawn_at.is_(None))
+
+
+def _load(connection: Connection, key: str) -> Run:
+    row = _run_row(connection, key)
+    live = (step_run.c.run_id == row.id) & step_run.c.withdrawn_at.is_(None)
+    last = connection.execute(select(step_run).where(live).order_by(step_run.c.position.desc()).limit(1)).one_or_none()
+    orchestrators = (job.c.run_id == row.id) & job.c.step_run_id.is_(None) & job.c.ended_at.is_(None)
+    return Run(
+        key=row.key,
+        salt=row.salt,
+        plan=_plan(row.plan),
+        state=RunState(row.state),
+        first_position=row.first_position,
+        reason=row.reason,
+        cancel_requested=row.cancel_requested_at is not None,
+        n_failed_step_runs=row.n_failed_step_runs,
+        step_run=None if last is None else _step_run(last, _jobs(connection, job.c.step_run_id == last.id)),
+        orchestrators=_jobs(connection, orchestrators),
+    )
+
+
+def _step_run(row: Row[Any], jobs: tuple[Job, ...]) -> StepRun:
+    return StepRun(
+        position=row.position,
+        epoch=row.epoch,
+        first_attempt=row.first_attempt,
+        state=StepRunState(row.state),
+        reason=row.reason,
+        n_experiments=row.n_experiments,
+        n_tasks=row.n_tasks,
+        batch_size=row.batch_size,
+        until=row.until,
+        jobs=jobs,
+    )
+
+
+def _jobs(connection: Connection, which: Any) -> tuple[Job, ...]:
+    names = [name for name in Job.__dataclass_fields__ if name != "state"]
+    columns = [job.c.state, *(job.c[name] for name in names)]
+    rows = connection.execute(select(*columns).where(which).order_by(job.c.id))
+    return tuple(Job(state=JobState(row.state), **{name: row._mapping[name] for name in names}) for row in rows)
+
+
