@@ -181,7 +181,10 @@ _TIME_OF = {JobState.SUBMITTING: "submitting_at", JobState.QUEUED: "queued_at", 
 
 def _move_job(target: Target, move: MoveJob) -> None:
     row = _job(target, move.token)
-    old, at = JobState(row.state), move.at if move.at is not None else target.now
+    old = JobState(row.state)
+    # Clocks differ a little from machine to machine; no time is before the one that it follows.
+    earlier = [time for time in (row.queued_at, row.started_at) if time is not None]
+    at = max([move.at if move.at is not None else target.now, *earlier])
     values: dict[str, Any] = {
         "reason": move.why,
         "kind": move.kind,

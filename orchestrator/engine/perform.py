@@ -6,13 +6,14 @@ from orchestrator.definition.injection import seed_for
 from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import Accepted, Refused, RefusedForNow
+from orchestrator.errors import DataError
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine.batches import batch_size, tasks_of
-from orchestrator.machine.changes import Change, MoveJob, MoveRun, Note, RecordFreeze
+from orchestrator.machine.changes import Change, MoveJob, MoveRun, MoveStepRun, Note, RecordFreeze
 from orchestrator.machine.decide import CancelJobs, Finish, Freeze, Submit
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.states import FailureKind, JobState
+from orchestrator.machine.states import FailureKind, JobState, StepRunState
 
 __all__ = ["perform"]
 
@@ -45,15 +46,18 @@ def _freeze(context: Context, run: Run, position: int) -> list[Change]:
 
     slot, step_run = run.plan.slot(position), _step_run(run)
     limits = context.scheduler.limits
-    frozen = freeze(
-        context.folder,
-        position=position,
-        epoch=step_run.epoch,
-        project_dir=slot.step.project_dir,
-        step_name=slot.address,
-        reopen=[context.folder.manifest(position, epoch) for epoch in range(step_run.epoch)],
-        n_slices=lambda n: tasks_of(n, slot.step, limits),
-    )
+    try:
+        frozen = freeze(
+            context.folder,
+            position=position,
+            epoch=step_run.epoch,
+            project_dir=slot.step.project_dir,
+            step_name=slot.address,
+            reopen=[context.folder.manifest(position, epoch) for epoch in range(step_run.epoch)],
+            n_slices=lambda n: tasks_of(n, slot.step, limits),
+        )
+    except DataError as error:
+        return [MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
     return [RecordFreeze(position, frozen.n_experiments, frozen.n_tasks, batch_size(slot.step, limits))]
 
 

@@ -16,6 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.machine.states import FailureKind
@@ -86,14 +87,17 @@ class Pool:
             self._reap(worker)
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "orchestrator.worker", "serve"]
+        # -P: a file in the current folder must not pass for a module of ours.
+        command = [sys.executable, "-P", "-m", "orchestrator.worker", "serve"]
         command += [self._job.workspace, self._job.run_key, self._job.token]
         pinned = dict.fromkeys(THREAD_VARIABLES, str(max(1, self._job.threads)))
+        # What this process can import, a worker can import, too.
+        paths = {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **pinned},
+            env={**os.environ, **paths, **pinned},
             # A Ctrl-C in the terminal is for the parent, which decides.
             process_group=0,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from orchestrator.engine.context import Context
 from orchestrator.engine.lease import holding
 from orchestrator.engine.local import LocalScheduler
 from orchestrator.engine.progress import Progress, Silent, progress_for
-from orchestrator.errors import DataError, DefinitionError, Interrupted, LeaseHeld, RunFailed, StudyChanged
+from orchestrator.errors import Busy, DataError, DefinitionError, Interrupted, LeaseHeld, RunFailed, StudyChanged
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.rewind import rewind, where_to_resume
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["advance", "cancel", "resume", "start"]
 
 DATABASE = "orchestrator.db"
+
+CANCEL_WAIT = 60.0
+"""Seconds that `cancel` waits for a step to stop."""
 
 Load = Callable[[str], "LoadedStep"]
 
@@ -149,6 +153,7 @@ def cancel(db: Path, key: str) -> str:
     if run.state is not RunState.ACTIVE:
         return f"Nothing to do: run {key} {_ended(run)}."
     store.request_cancel(key, time.time())
+    end = time.monotonic() + CANCEL_WAIT
     while True:
         try:
             with holding(store, key) as fence:
@@ -158,8 +163,15 @@ def cancel(db: Path, key: str) -> str:
                 return f"Run {key} {_ended(run)}."
         except LeaseHeld:
             # The holder listens once a second; it stops its step, then records.
-            if store.load(key).state is not RunState.ACTIVE:
-                return f"Run {key} {_ended(store.load(key))}."
+            run = store.load(key)
+            if run.state is not RunState.ACTIVE:
+                return f"Run {key} {_ended(run)}."
+            if time.monotonic() > end:
+                raise Busy(
+                    f"Run {key} was asked to stop {CANCEL_WAIT:.0f} s ago, but its step has not stopped yet.",
+                    "It ends with the step. To end it now, kill the process that `orchestrator status` names, then "
+                    f"type: orchestrator cancel {key}",
+                ) from None
             time.sleep(0.1)
 
 
@@ -181,10 +193,13 @@ def _drive(
 
     def on_cancel() -> None:
         scheduler.stop(FailureKind.CANCELLED)
-        signal.raise_signal(signal.SIGINT)
+        # To the thread that runs the step, or a step that waits would not notice.
+        main = threading.main_thread().ident
+        if main is not None:
+            signal.pthread_kill(main, signal.SIGINT)
 
     try:
-        with holding(store, key, on_cancel) as fence:
+        with holding(store, key, on_cancel) as fence, _second_interrupt_kills():
             context = _context(store, key, fence, scheduler, progress)
             if take_code is not None:
                 context = _take_code(context, take_code)
@@ -207,10 +222,9 @@ def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:
                 return run
             scheduler.wait()
         except KeyboardInterrupt:
-            with _second_one_kills():
-                if context.store.record(context.key).cancel_requested_at is not None:
-                    continue
-                settle(context)
+            if context.store.record(context.key).cancel_requested_at is not None:
+                continue
+            settle(context)
             raise Interrupted(
                 f"Run {context.key} was stopped; everything that was evaluated is kept.",
                 f"To go on: orchestrator resume {context.key}",
@@ -218,13 +232,17 @@ def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:
 
 
 @contextmanager
-def _second_one_kills() -> Iterator[None]:
-    """While a clean stop is recorded, another Ctrl-C ends the process at once: the records bear that."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    except ValueError:  # not in the main thread: no signal comes here
+def _second_interrupt_kills() -> Iterator[None]:
+    """Let the first Ctrl-C stop cleanly, and a second end the process at once: the records bear that."""
+
+    def first(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # no signal comes here
         yield
         return
+    before = signal.signal(signal.SIGINT, first)
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,12 +45,12 @@ def write_manifest(path: Path, entries: Sequence[Entry], n_tasks: int) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     n = len(entries)
     header = json.dumps({"n_experiments": n, "n_tasks": n_tasks})
-    starts = [n * task // n_tasks for task in range(n_tasks)] if n_tasks else []
+    bounds = [n * task // n_tasks for task in range(n_tasks + 1)] if n_tasks else []
     with aside.open("wb") as file:
         file.write(header.ljust(HEADER - 1).encode() + b"\n")
         file.write(b" " * OFFSET * (n_tasks + 1))
         offsets = []
-        for begin, end in zip(starts, [*starts[1:], n], strict=True):
+        for begin, end in pairwise(bounds):
             offsets.append(file.tell())
             lines = (json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries[begin:end])
             file.write("".join(lines).encode())

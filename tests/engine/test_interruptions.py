@@ -1,0 +1,266 @@
+"""What a run survives: Ctrl-C, kill -9, a request to cancel, a second process."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from orchestrator import ExperimentData, Pipeline, Step
+from orchestrator.engine import verbs
+from orchestrator.errors import LeaseHeld
+
+pytestmark = [pytest.mark.acceptance]
+
+N_KILLS = int(os.environ.get("ORCHESTRATOR_KILLS", "20"))
+
+STUDY = """
+import os, time
+from pathlib import Path
+from orchestrator import Block, CollectArrayResults, Domain, ExperimentData, Loop, Pipeline, Step, datagenerator
+
+HERE = Path(__file__).parent
+
+def create(project_dir):
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=1000.0)
+    domain.add_output("y")
+    ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(30)]).store(project_dir)
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    with open(HERE / "evaluated", "a") as file:
+        file.write(f"{x}\\n")
+    time.sleep(0.004)
+    return x * x
+
+class Grow(Block):
+    def call(self, data, iteration):
+        new = [{"x": 100.0 * (iteration + 1) + i} for i in range(30)]
+        return data + ExperimentData(domain=data.domain, input_data=new)
+
+pipeline = Pipeline("study", [
+    Step(create),
+    Step(evaluate, parallel=True),
+    Loop(3, [Step(Grow(), name="grow"), Step(evaluate, parallel=True), Step(CollectArrayResults(), name="collect")]),
+])
+if __name__ == "__main__":
+    pipeline.run(project_job="r", jobs=2)
+"""
+
+SLOW = """
+import time
+from pathlib import Path
+from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
+
+def create(project_dir):
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=10.0)
+    domain.add_output("y")
+    ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(6)]).store(project_dir)
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    if x >= 2.0 and not Path("go").exists():
+        Path("waiting").touch()
+        time.sleep(60)
+    return x * x
+
+def wait(project_dir):
+    Path("waiting").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+
+pipeline = Pipeline("slow", [Step(create), Step(evaluate, parallel=PARALLEL) if BATCH else Step(wait)])
+if __name__ == "__main__":
+    pipeline.run(project_job="r", jobs=1)
+"""
+KINDS = {
+    "pool": SLOW.replace("PARALLEL", "True").replace("BATCH", "True"),
+    "batch of one task": SLOW.replace("PARALLEL", "False").replace("BATCH", "True"),
+    "call": SLOW.replace("PARALLEL", "False").replace("BATCH", "False"),
+}
+
+
+def wait_for(fact, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+def is_waiting(workspace):
+    return (workspace / "waiting").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_ctrl_c_stops_cleanly_and_says_how_to_resume(workspace, rows, script, kind):
+    process = script(KINDS[kind])
+    wait_for(lambda: is_waiting(workspace))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "Run r was stopped; everything that was evaluated is kept." in err
+    assert "orchestrator resume r" in err
+    assert rows("SELECT state, lease_pid FROM run") == [("active", None)]
+    assert rows("SELECT state, kind, reason FROM job ORDER BY id DESC LIMIT 1") == [
+        ("cancelled", "interrupted", "interrupted by the user")
+    ]
+    (workspace / "go").touch()
+    verbs.resume(workspace / "orchestrator.db", "r")
+    assert rows("SELECT state FROM run") == ["succeeded"]
+
+
+def test_a_second_ctrl_c_ends_at_once(workspace, script):
+    """A step that swallows the first one is not waited for."""
+    process = script(
+        "import time\nfrom pathlib import Path\nfrom orchestrator import Pipeline, Step\n"
+        "def deaf(project_dir):\n"
+        "    while True:\n"
+        "        try:\n"
+        "            Path('waiting').touch()\n"
+        "            time.sleep(60)\n"
+        "        except KeyboardInterrupt:\n"
+        "            Path('heard').touch()\n"
+        "if __name__ == '__main__':\n    Pipeline('p', [Step(deaf)]).run(project_job='r')\n"
+    )
+    wait_for(lambda: is_waiting(workspace))
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: (workspace / "heard").exists())
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=10)
+    assert process.returncode != 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cancel_from_elsewhere_stops_what_runs(workspace, rows, script, kind):
+    process = script(KINDS[kind])
+    wait_for(lambda: is_waiting(workspace))
+    said = verbs.cancel(workspace / "orchestrator.db", "r")
+    assert said == "Run r cancelled (cancelled by the user)."
+    process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert rows("SELECT state FROM run") == ["cancelled"]
+    assert rows("SELECT state FROM step_run") == ["succeeded", "cancelled"]
+    assert rows("SELECT count(*) FROM job WHERE ended_at IS NULL") == [0]
+    (workspace / "go").touch()
+    verbs.resume(workspace / "orchestrator.db", "r")
+    assert rows("SELECT state, cancel_requested_at FROM run") == [("succeeded", None)]
+
+
+def test_two_processes_never_advance_one_run(workspace, script):
+    process = script(KINDS["call"])
+    wait_for(lambda: is_waiting(workspace))
+    with pytest.raises(LeaseHeld, match=rf"Run r is being advanced by process {process.pid} on .*, since \d"):
+        verbs.resume(workspace / "orchestrator.db", "r")
+    (workspace / "go").touch()
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_workers_die_with_the_process_that_started_them(workspace, script):
+    process = script(KINDS["pool"])
+    wait_for(lambda: is_waiting(workspace))
+    [worker] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.wait()
+    wait_for(lambda: not Path(f"/proc/{worker}").exists() or "\nState:\tZ" in Path(f"/proc/{worker}/status").read_text())
+
+
+def test_work_goes_on_within_two_seconds_of_resume(workspace, script):
+    process = script(KINDS["pool"])
+    wait_for(lambda: is_waiting(workspace))
+    process.kill()
+    process.wait()
+    (workspace / "waiting").unlink()
+    began = time.monotonic()
+    command = [sys.executable, "-c", "import study; study.pipeline.run(project_job='r', jobs=1)"]
+    again = subprocess.Popen(command, cwd=workspace, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    try:
+        wait_for(lambda: is_waiting(workspace))
+        assert time.monotonic() - began < 2.0
+    finally:
+        again.kill()
+        again.wait()
+
+
+def test_twenty_random_kills_lose_and_repeat_nothing(workspace, rows, script):
+    """Kill -9 at random moments, again and again, until the run has ended by itself."""
+    seed = int(os.environ.get("ORCHESTRATOR_SEED", random.randrange(2**32)))
+    print(f"ORCHESTRATOR_SEED={seed}")
+    moments = random.Random(seed)
+    n_kills = 0
+    has_results: dict[float, int] = {}
+    text = STUDY
+    while True:
+        process, text = script(text), None
+        try:
+            process.wait(timeout=moments.uniform(0.2, 1.6) if n_kills < N_KILLS else 60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            n_kills += 1
+            has_results = check_table(workspace, has_results)
+            continue
+        assert process.returncode == 0, process.stderr.read()
+        if n_kills >= N_KILLS:
+            break
+        # It ended before it was killed often enough: once more from the start, in the same records.
+        has_results = {}
+        (workspace / "evaluated").unlink()
+        rename_run(workspace, n_kills)
+    data = ExperimentData.from_file(workspace / "r")
+    xs = [row["x"] for row in map(data.input_rows(), range(len(data)))]
+    assert xs == [100.0 * k + i for k in range(4) for i in range(30)]
+    assert [row["y"] for row in map(data.output_rows(), range(len(data)))] == [x * x for x in xs]
+    assert rows("SELECT state FROM run WHERE key = 'r'") == ["succeeded"]
+    assert rows("SELECT count(*) FROM job WHERE ended_at IS NULL") == [0]
+
+
+def rename_run(workspace, n):
+    import sqlite3
+
+    (workspace / "r").rename(workspace / f"done{n}")
+    with sqlite3.connect(workspace / "orchestrator.db") as connection:
+        connection.execute("UPDATE run SET key = ? WHERE key = 'r'", (f"done{n}",))
+    connection.close()
+
+
+def check_table(workspace, before):
+    """The table can be read, what had a result still has it, and was not evaluated again since."""
+    try:
+        data = ExperimentData.from_file(workspace / "r")
+    except FileNotFoundError:
+        assert not before
+        return {}
+    inputs = data.input_rows()
+    finished = {inputs(place)["x"] for place, status in enumerate(data.statuses()) if status.name == "FINISHED"}
+    evaluated = Counter(map(float, (workspace / "evaluated").read_text().split())) if finished else Counter()
+    assert before.keys() <= finished
+    assert {x: evaluated[x] for x in before} == before
+    return {x: evaluated[x] for x in finished}
+
+
+def test_a_run_that_nobody_advances_can_be_cancelled(workspace, rows, script):
+    process = script(KINDS["call"])
+    wait_for(lambda: is_waiting(workspace))
+    process.kill()
+    process.wait()
+    assert verbs.cancel(workspace / "orchestrator.db", "r") == "Run r cancelled (cancelled by the user)."
+    assert rows("SELECT state, kind FROM job ORDER BY id DESC LIMIT 1") == [("cancelled", "interrupted")]
+    assert verbs.cancel(workspace / "orchestrator.db", "r") == (
+        "Nothing to do: run r cancelled (cancelled by the user)."
+    )
+
+
+def test_pipeline_objects_can_be_run_twice(workspace, rows):
+    pipeline = Pipeline("p", [Step(lambda project_dir: None, name="nothing")])
+    assert pipeline.run() != pipeline.run()
+    assert rows("SELECT state FROM run") == ["succeeded", "succeeded"]

@@ -1,0 +1,465 @@
+"""Pipelines on this machine, end to end: what is recorded, what is kept, what is said."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator import Block, CollectArrayResults, DataGenerator, ExperimentData, Loop, Pipeline, Step, datagenerator
+from orchestrator.engine import verbs
+from orchestrator.errors import DataError, DefinitionError, RunFailed, StudyChanged
+
+
+@datagenerator(output_names="y")
+def square(x):
+    return x * x
+
+
+@datagenerator(output_names="y")
+def odd_ones_fail(x):
+    if x % 2:
+        raise ValueError("odd numbers are not welcome")
+    return x * x
+
+
+@datagenerator(output_names="y")
+def the_third_kills_its_worker(x):
+    if x == 3 and not Path("mended").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x * x
+
+
+def ys(data):
+    return [row.get("y") for row in map(data.output_rows(), range(len(data)))]
+
+
+def test_a_run_leaves_its_table_and_its_history(workspace, rows, table, store_numbers):
+    steps = [Step(store_numbers(20)), Step(square, parallel=True), Step(CollectArrayResults())]
+    key = Pipeline("squares", steps).run(jobs=2)
+    assert key.isdecimal()
+    assert ys(table(key)) == [float(i * i) for i in range(20)]
+    assert table(key).is_all_finished()
+    assert rows("SELECT state, name, mode FROM run") == [("succeeded", "squares", "local")]
+    assert rows("SELECT name, state, n_experiments, n_finished, n_failed FROM step_run") == [
+        ("create", "succeeded", None, 0, 0),
+        ("square", "succeeded", 20, 20, 0),
+        ("CollectArrayResults", "succeeded", None, 0, 0),
+    ]
+    assert rows("SELECT role, state, tasks FROM job") == [
+        ("step", "succeeded", "0"),
+        ("batch", "succeeded", "0-7"),
+        ("step", "succeeded", "0"),
+    ]
+    assert rows("SELECT count(*) FROM job WHERE NOT (queued_at <= started_at AND started_at <= ended_at)") == [0]
+    moves = rows("SELECT old, new FROM event JOIN job ON job.id = job_id WHERE what = 'job' AND role = 'batch'")
+    states = ["planned", "submitting", "queued", "running", "succeeded"]
+    assert moves == list(zip([None, *states], states, strict=False))
+
+
+def test_the_readme_form_of_step_names_itself_first(workspace, rows, store_numbers):
+    Pipeline(steps=[Step("make", block=store_numbers(1)), Step("run", block=square)]).run()
+    assert rows("SELECT name FROM step_run") == ["make", "run"]
+
+
+def test_a_step_that_raises_fails_the_run_with_its_own_exception(workspace, rows):
+    def broken(project_dir):
+        raise KeyError("temperature")
+
+    with pytest.raises(RunFailed) as raised:
+        Pipeline(steps=[Step(broken), Step(lambda project_dir: None, name="after")]).run(project_job="r")
+    assert isinstance(raised.value.__cause__, KeyError)
+    assert raised.value.__cause__.__traceback__ is not None
+    assert raised.value.message == "Run r failed: step broken failed: KeyError: 'temperature'."
+    assert raised.value.hint.endswith("orchestrator resume r")
+    assert rows("SELECT name, state, reason FROM step_run") == [("broken", "failed", "KeyError: 'temperature'")]
+    [detail] = rows("SELECT json_extract(detail, '$.error.traceback') FROM job")
+    assert 'raise KeyError("temperature")' in detail
+    assert "orchestrator/worker" not in detail
+
+
+def test_a_failed_experiment_is_data(workspace, rows, table, store_numbers):
+    key = Pipeline(steps=[Step(store_numbers(10)), Step(odd_ones_fail, parallel=True)]).run(jobs=2)
+    assert [status.name for status in table(key).statuses()] == ["FINISHED", "ERROR"] * 5
+    assert rows("SELECT state, n_finished, n_failed, reason FROM step_run WHERE kind = 'batch'") == [
+        ("succeeded", 5, 5, "5 of 10 experiments failed")
+    ]
+    why, trace, failed = rows(
+        "SELECT why, json_extract(detail, '$.traceback'), json_extract(detail, '$.rows') FROM event "
+        "WHERE what = 'experiments failed'"
+    )[0]
+    assert why == "ValueError: odd numbers are not welcome"
+    assert 'raise ValueError("odd numbers are not welcome")' in trace
+    assert failed == "[1,3,5,7,9]"
+
+
+@pytest.mark.parametrize(
+    ("limit", "state"), [(5, "succeeded"), (4, "failed"), (0.5, "succeeded"), (0.4, "failed"), (0, "failed")]
+)
+def test_max_failed_is_a_count_or_a_share(workspace, rows, store_numbers, limit, state):
+    pipeline = Pipeline(steps=[Step(store_numbers(10)), Step(odd_ones_fail, max_failed=limit)])
+    if state == "failed":
+        with pytest.raises(RunFailed, match=f"5 of 10 experiments failed, more than max_failed={limit}"):
+            pipeline.run()
+    else:
+        pipeline.run()
+    assert rows("SELECT state FROM step_run WHERE kind = 'batch'") == [state]
+
+
+def test_resume_evaluates_again_what_failed_and_nothing_else(workspace, rows, table, store_numbers):
+    evaluated = workspace / "evaluated"
+    evaluated.mkdir()
+
+    @datagenerator(output_names="y")
+    def needs_licence(x):
+        with (evaluated / f"{x}").open("a") as file:
+            file.write("x")
+        if x % 2 and not Path("licence").exists():
+            raise RuntimeError("no licence")
+        return x
+
+    pipeline = Pipeline(steps=[Step(store_numbers(6)), Step(needs_licence, max_failed=0)])
+    with pytest.raises(RunFailed):
+        pipeline.run(project_job="r")
+    (workspace / "licence").touch()
+    verbs.resume(workspace / "orchestrator.db", "r")
+    assert ys(table("r")) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert {path.name: len(path.read_text()) for path in evaluated.iterdir()} == {
+        f"{float(x)}": 1 + x % 2 for x in range(6)
+    }
+    assert rows("SELECT position, epoch, state FROM step_run WHERE withdrawn_at IS NULL") == [
+        (0, 0, "succeeded"),
+        (1, 1, "succeeded"),
+    ]
+    assert rows("SELECT attempt FROM job WHERE role = 'batch'") == [1, 2]
+
+
+def test_a_killed_worker_fails_only_its_own_task(workspace, rows, table, store_numbers):
+    pipeline = Pipeline(steps=[Step(store_numbers(16)), Step(the_third_kills_its_worker, parallel=True)])
+    with pytest.raises(RunFailed, match=r"1 of 8 tasks failed \(infrastructure\): its worker was killed by SIGKILL"):
+        pipeline.run(project_job="r", jobs=2)
+    statuses = [status.name for status in table("r").statuses()]
+    assert statuses[:2] + statuses[4:] == ["FINISHED"] * 14
+    assert rows("SELECT task, why FROM event WHERE what = 'task failed'") == [(1, "its worker was killed by SIGKILL")]
+    (workspace / "mended").touch()
+    verbs.resume(workspace / "orchestrator.db", "r")
+    assert ys(table("r")) == [float(i * i) for i in range(16)]
+
+
+def test_retries_run_only_the_tasks_that_need_it(workspace, rows, table, store_numbers):
+    @datagenerator(output_names="y")
+    def dies_once(x):
+        if x == 3 and not Path("died").exists():
+            Path("died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x * x
+
+    key = Pipeline(steps=[Step(store_numbers(16)), Step(dies_once, parallel=True, retries=1)]).run(jobs=2)
+    assert ys(table(key)) == [float(i * i) for i in range(16)]
+    assert rows("SELECT attempt, state, tasks FROM job WHERE role = 'batch'") == [
+        (1, "failed", "0-7"),
+        (2, "succeeded", "1"),
+    ]
+
+
+def test_a_loop_ends_when_its_question_says_so(workspace, rows, table, store_numbers):
+    class Grow(Block):
+        def call(self, data, iteration):
+            return data + ExperimentData(domain=data.domain, input_data=[{"x": 100.0 + iteration}])
+
+    def enough(data):
+        return len(data) >= 5
+
+    loop = Loop(10, steps=[Step(Grow(), name="grow")], until=enough)
+    key = Pipeline(steps=[Step(store_numbers(2)), loop]).run()
+    assert rows("SELECT iteration, until FROM step_run WHERE name = 'grow'") == [("0", 0), ("1", 0), ("2", 1)]
+    assert len(table(key)) == 5
+
+
+def test_a_question_after_a_batch_is_a_step_of_its_own(workspace, rows, store_numbers):
+    loop = Loop(5, steps=[Step(square, parallel=True)], until=lambda data: data.is_all_finished())
+    Pipeline(steps=[Step(store_numbers(4)), loop]).run(jobs=2)
+    assert rows("SELECT name, iteration, state, until FROM step_run") == [
+        ("create", "", "succeeded", None),
+        ("square", "0", "succeeded", None),
+        ("until", "0", "succeeded", 1),
+    ]
+
+
+def test_a_question_that_raises_fails_as_itself(workspace, rows, store_numbers):
+    def broken(data):
+        raise ZeroDivisionError("division by zero")
+
+    grown = workspace / "grown"
+
+    class Grow(Block):
+        def call(self, data):
+            with grown.open("a") as file:
+                file.write("x")
+            return data
+
+    with pytest.raises(RunFailed, match="step until@0 failed: ZeroDivisionError"):
+        Pipeline(steps=[Step(store_numbers(1)), Loop(3, steps=[Step(Grow(), name="grow")], until=broken)]).run()
+    assert rows("SELECT name, state FROM step_run") == [
+        ("create", "succeeded"),
+        ("grow", "succeeded"),
+        ("until", "failed"),
+    ]
+    assert grown.read_text() == "x"
+
+
+def test_nothing_to_evaluate_is_said(workspace, rows, store_numbers):
+    Pipeline(steps=[Step(store_numbers(0)), Step(square, parallel=True)]).run()
+    assert rows("SELECT state, reason FROM step_run WHERE kind = 'batch'") == [("skipped", "no open experiments")]
+
+
+def test_a_batch_without_a_table_fails_in_words(workspace, rows):
+    with pytest.raises(RunFailed, match="there is no table"):
+        Pipeline(steps=[Step(square, parallel=True)]).run()
+    assert rows("SELECT state FROM run") == ["failed"]
+    assert rows("SELECT state FROM step_run") == ["failed"]
+
+
+def test_a_run_of_that_key_goes_on(workspace, rows, table, store_numbers):
+    blocked = workspace / "blocked"
+    blocked.touch()
+
+    def gate(project_dir):
+        if blocked.exists():
+            raise RuntimeError("blocked")
+
+    pipeline = Pipeline(steps=[Step(store_numbers(3)), Step(gate), Step(square)])
+    with pytest.raises(RunFailed):
+        pipeline.run(project_job="mine")
+    blocked.unlink()
+    assert pipeline.run(project_job="mine") == "mine"
+    assert rows("SELECT count(*) FROM run") == [1]
+    assert rows("SELECT name, state FROM step_run WHERE withdrawn_at IS NULL") == [
+        ("create", "succeeded"),
+        ("gate", "succeeded"),
+        ("square", "succeeded"),
+    ]
+    before = rows("SELECT count(*) FROM event")
+    pipeline.run(project_job="mine")
+    assert rows("SELECT count(*) FROM event") == before
+
+
+def test_a_folder_without_a_row_is_adopted(workspace, table, store_numbers):
+    store_numbers(3)(workspace / "old")
+    Pipeline(steps=[Step(square, parallel=True)]).run(project_job="old")
+    assert ys(table("old")) == [0.0, 1.0, 4.0]
+
+
+def test_from_step_skips_in_a_fresh_run_and_continues_an_old_one(workspace, rows, table, store_numbers):
+    store_numbers(3)(workspace / "r")
+    pipeline = Pipeline(steps=[Step(store_numbers(9), name="create"), Step(square), Step(CollectArrayResults())])
+    pipeline.from_step("square").run(project_job="r")
+    assert ys(table("r")) == [0.0, 1.0, 4.0]
+    assert rows("SELECT name, state, reason FROM step_run") == [
+        ("create", "skipped", "from_step"),
+        ("square", "succeeded", None),
+        ("CollectArrayResults", "succeeded", None),
+    ]
+    pipeline.from_step(-1).run(project_job="r")
+    assert rows("SELECT name, epoch FROM step_run WHERE withdrawn_at IS NULL") == [
+        ("create", 0),
+        ("square", 0),
+        ("CollectArrayResults", 1),
+    ]
+
+
+def test_resume_from_an_iteration(workspace, rows):
+    done = workspace / "done"
+
+    def note(project_dir, iteration):
+        with done.open("a") as file:
+            file.write(str(iteration))
+
+    Pipeline(steps=[Loop(4, steps=[Step(note)])]).run(project_job="r")
+    verbs.resume(workspace / "orchestrator.db", "r", from_step="note@2")
+    assert done.read_text() == "012323"
+    verbs.resume(workspace / "orchestrator.db", "r", from_step="note")
+    assert done.read_text() == "0123230123"
+    with pytest.raises(DefinitionError, match="no step 'nota'"):
+        verbs.resume(workspace / "orchestrator.db", "r", from_step="nota")
+
+
+def test_afterany_goes_on_and_the_run_says_so(workspace, rows):
+    def broken(project_dir):
+        raise ValueError("no")
+
+    def clean_up(project_dir):
+        (project_dir / "clean").touch()
+
+    key = Pipeline(steps=[Step(broken), Step(clean_up, dependency="afterany")]).run()
+    assert (workspace / key / "clean").exists()
+    assert rows("SELECT state, reason FROM run") == [("succeeded", "1 step failed")]
+
+
+def test_a_block_that_rearranges_rows_moves_no_result(workspace, table, store_numbers):
+    class Rearrange(Block):
+        """Drops a row, turns the order around and numbers the rows anew, while results wait beside the table."""
+
+        def call(self, data):
+            inputs = data.to_pandas()[0]["x"].tolist()
+            kept = [{"x": x} for x in reversed(inputs) if x != 3.0]
+            return ExperimentData(domain=data.domain, input_data=kept, project_dir=data.project_dir)
+
+    class Evaluate(DataGenerator):
+        def execute(self, experiment_sample):
+            experiment_sample.store("y", experiment_sample.input_data["x"] * 10)
+            return experiment_sample
+
+    def rearrange_unfolded(project_dir):
+        # As a user's own script would, at the same time: the results are not yet in the table.
+        data = ExperimentData.from_file(project_dir)
+        Rearrange().call(data).store(project_dir)
+
+    key = Pipeline(
+        steps=[
+            Step(store_numbers(6)),
+            Step(Evaluate(), name="evaluate", parallel=True),
+            Step(rearrange_unfolded),
+            Step(Evaluate(), name="again", parallel=True),
+            Step(Rearrange(), name="rearrange"),
+            Step(Evaluate(), name="once more", parallel=True),
+            Step(CollectArrayResults()),
+        ]
+    ).run(jobs=2)
+    data = table(key)
+    xs = [row["x"] for row in map(data.input_rows(), range(len(data)))]
+    assert sorted(xs) == [0.0, 1.0, 2.0, 4.0, 5.0]
+    assert ys(data) == [x * 10 for x in xs]
+
+
+def test_a_generator_with_arm_sees_the_table(workspace, table, store_numbers):
+    class Relative(DataGenerator):
+        def arm(self, data):
+            self.n = len(data)
+
+        def execute(self, experiment_sample):
+            experiment_sample.store("y", experiment_sample.input_data["x"] / self.n)
+
+    key = Pipeline(steps=[Step(store_numbers(4)), Step(Relative(), parallel=True)]).run(jobs=2)
+    assert ys(table(key)) == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_a_generator_with_its_own_call_evaluates_its_part(workspace, table, store_numbers):
+    class Vectorised(DataGenerator):
+        def execute(self, experiment_sample):
+            raise AssertionError("call is overridden")
+
+        def call(self, data, **kwargs):
+            for _, sample in data:
+                sample.store("y", sample.input_data["x"] + 1)
+                sample.mark("finished")
+            return data
+
+    key = Pipeline(steps=[Step(store_numbers(5)), Step(Vectorised(), parallel=True)]).run(jobs=2)
+    assert ys(table(key)) == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def test_seed_iteration_and_key_reach_who_asks(workspace, store_numbers):
+    seen = []
+
+    def ask(project_dir, iteration, seed, project_job):
+        seen.append((iteration, seed, project_job))
+
+    def ask_not(project_dir, iteration=7):
+        seen.append(iteration)
+
+    Pipeline(steps=[Loop(2, steps=[Step(ask), Step(ask_not)])]).run(project_job="r")
+    assert [entry if entry == 7 else (entry[0], entry[2]) for entry in seen] == [(0, "r"), 7, (1, "r"), 7]
+    assert seen[0][1] != seen[2][1]
+    assert 0 <= seen[0][1] < 2**63
+
+
+def test_what_a_step_prints_is_in_its_log(workspace, store_numbers, capfd):
+    def talk(project_dir):
+        print("by print")
+        subprocess.run([sys.executable, "-c", "print('by a child')"], check=True)
+        print("to stderr", file=sys.stderr)
+
+    @datagenerator(output_names="y")
+    def chatty(x):
+        print(f"evaluating {x}")
+        return x
+
+    key = Pipeline(steps=[Step(store_numbers(2)), Step(talk), Step(chatty, parallel=True)]).run(jobs=1)
+    log = (workspace / "logs" / key / "talk.log").read_text()
+    assert sorted(log.splitlines()) == ["by a child", "by print", "to stderr"]
+    assert "by a child" in capfd.readouterr().out
+    tasks = [path.read_text() for path in sorted((workspace / "logs" / key).glob("chatty.*.log"))]
+    assert tasks == ["evaluating 0.0\n", "evaluating 1.0\n"]
+
+
+def test_an_unpicklable_parallel_step_is_refused_before_anything_is_written(workspace, store_numbers):
+    class Locked(DataGenerator):
+        def __init__(self):
+            import threading
+
+            self.lock = threading.Lock()
+
+        def execute(self, experiment_sample):
+            return experiment_sample
+
+    with pytest.raises(DefinitionError, match=r"block\.lock is a lock"):
+        Pipeline(steps=[Step(store_numbers(1)), Step(Locked(), parallel=True)]).run()
+    assert list(workspace.iterdir()) == []
+
+
+def test_resume_of_a_step_that_lives_in_its_process_only(workspace, store_numbers):
+    import threading
+
+    lock = threading.Lock()
+    (workspace / "blocked").touch()
+
+    def guarded(project_dir):
+        with lock:
+            if Path("blocked").exists():
+                raise RuntimeError("blocked")
+
+    pipeline = Pipeline(steps=[Step(guarded)])
+    with pytest.raises(RunFailed):
+        pipeline.run(project_job="r")
+    (workspace / "blocked").unlink()
+    with pytest.raises(DataError, match="keeps no code for step 0.*lock"):
+        verbs.resume(workspace / "orchestrator.db", "r")
+    pipeline.run(project_job="r")
+
+
+def test_new_code_for_other_steps_is_refused(workspace, store_numbers):
+    Pipeline(steps=[Step(store_numbers(1)), Step(square)]).run(project_job="r")
+    with pytest.raises(StudyChanged, match="does not have square where run r recorded it"):
+        Pipeline(steps=[Step(store_numbers(1)), Step(odd_ones_fail, max_failed=1)]).from_step(1).run(project_job="r")
+
+
+def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, store_numbers, monkeypatch):
+    """The process dies after the table was stored and before the receipt was written."""
+    from orchestrator.worker import execute
+
+    class Grow(Block):
+        def call(self, data):
+            return data + ExperimentData(domain=data.domain, input_data=[{"x": 100.0}])
+
+    class PowerCutError(BaseException):
+        pass
+
+    written = execute.write_receipt
+    pipeline = Pipeline(steps=[Step(store_numbers(2)), Step(Grow(), name="grow")])
+
+    def write(path, receipt):
+        if len(ExperimentData.from_file(workspace / "r")) == 3:
+            raise PowerCutError
+        written(path, receipt)
+
+    monkeypatch.setattr(execute, "write_receipt", write)
+    with pytest.raises(PowerCutError):
+        pipeline.run(project_job="r")
+    monkeypatch.setattr(execute, "write_receipt", written)
+    pipeline.run(project_job="r")
+    assert len(table("r")) == 3
