@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, func, insert, select, update
 
 from orchestrator.db.tables import event, job, run, step_run
 from orchestrator.machine.changes import (
@@ -32,7 +32,7 @@ from orchestrator.machine.states import (
     may_move,
 )
 
-__all__ = ["Target", "do", "log"]
+__all__ = ["Target", "do", "inserted", "log"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,13 @@ def log(
     connection.execute(insert(event).values(values))
 
 
+def inserted(connection: Connection, table: Table, values: dict[str, Any]) -> int:
+    """Insert a row, and give its id."""
+    key = connection.execute(insert(table).values(values)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
 def _log(target: Target, what: str, **columns: Any) -> None:
     log(target.connection, target.run_id, target.now, what, **columns)
 
@@ -135,7 +142,7 @@ def _add_step_run(target: Target, new: AddStepRun) -> None:
         "state": StepRunState.PENDING,
         "created_at": target.now,
     }
-    step_run_id = target.connection.execute(insert(step_run).values(values)).inserted_primary_key[0]
+    step_run_id = inserted(target.connection, step_run, values)
     first = update(run).where(run.c.id == target.run_id, run.c.started_at.is_(None))
     target.connection.execute(first.values(started_at=target.now))
     _log(target, "step run", new=StepRunState.PENDING, step_run_id=step_run_id)
@@ -149,7 +156,9 @@ def _move_step_run(target: Target, move: MoveStepRun) -> None:
         values["started_at"] = target.now
     if move.to in STEP_RUN_ENDED:
         values["ended_at"] = target.now
-    values |= {name: value for name in ("n_finished", "n_failed", "until") if (value := getattr(move, name)) is not None}
+    values |= {
+        name: value for name in ("n_finished", "n_failed", "until") if (value := getattr(move, name)) is not None
+    }
     _move(target, step_run, row.id, old, move.to, values)
     if move.to is StepRunState.FAILED:
         more = update(run).where(run.c.id == target.run_id)
@@ -172,7 +181,7 @@ def _add_job(target: Target, new: AddJob) -> None:
         "planned_at": target.now,
         "detail": {},
     }
-    job_id = target.connection.execute(insert(job).values(values)).inserted_primary_key[0]
+    job_id = inserted(target.connection, job, values)
     _log(target, "job", new=JobState.PLANNED, why=new.why, step_run_id=step_run_id, job_id=job_id)
 
 
@@ -191,7 +200,7 @@ def _move_job(target: Target, move: MoveJob) -> None:
         "absent_since": None,
         "failed_tasks": move.failed_tasks,
     }
-    known = {name: getattr(move, name) for name in ("scheduler_id", "n_finished", "n_failed", "until")}
+    known: dict[str, Any] = {name: getattr(move, name) for name in ("scheduler_id", "n_finished", "n_failed", "until")}
     values |= {name: value for name, value in known.items() if value is not None}
     if move.detail:
         values["detail"] = {**row.detail, **move.detail}

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.db import migrate, moves
@@ -88,7 +88,7 @@ class Store:
         values = {**asdict(new), "plan": _text(new.plan), "state": RunState.ACTIVE, "created_at": now}
         try:
             with session(self.path) as connection:
-                run_id = connection.execute(insert(run).values(values)).inserted_primary_key[0]
+                run_id = moves.inserted(connection, run, values)
                 moves.log(connection, run_id, now, "run", new=RunState.ACTIVE)
         except IntegrityError:
             raise Busy(
@@ -201,7 +201,9 @@ class Store:
         """Name the position of the first step run that failed or was cancelled, of those that count."""
         with session(self.path) as connection:
             flawed = step_run.c.state.in_([StepRunState.FAILED, StepRunState.CANCELLED])
-            return connection.scalar(_live(select(func.min(step_run.c.position)), connection, key).where(flawed))
+            first = _live(select(func.min(step_run.c.position)), connection, key).where(flawed)
+            position: int | None = connection.scalar(first)
+            return position
 
     def live_step_runs(self, key: str) -> list[tuple[int, str, str]]:
         """List position, name and iteration of every step run that counts."""
@@ -235,7 +237,7 @@ class Store:
                 if old is not None:
                     moves.log(connection, row.id, now, "lease", why=f"taken over from {_name(old)}, which is gone")
                 _held.add((self.path, key, row.fence + 1))
-                return row.fence + 1
+                return int(row.fence) + 1
             if row.lease_beat_seen_at is None:
                 connection.execute(update(run).where(run.c.id == row.id).values(lease_beat_seen_at=now))
         since = datetime.fromtimestamp(row.lease_taken_at).strftime("%H:%M:%S")
@@ -370,5 +372,3 @@ def _jobs(connection: Connection, which: Any) -> tuple[Job, ...]:
     columns = [job.c.state, *(job.c[name] for name in names)]
     rows = connection.execute(select(*columns).where(which).order_by(job.c.id))
     return tuple(Job(state=JobState(row.state), **{name: row._mapping[name] for name in names}) for row in rows)
-
-

@@ -118,7 +118,7 @@ def _block_problems(step: Step) -> Iterator[str]:
 
 
 def _argument_problems(step: Step) -> Iterator[str]:
-    """Compare the kwargs with the signature of a callable or of `Block.call`; a generator's inputs come from the table."""
+    """Compare the kwargs with the signature of a callable or of `Block.call`; a generator has inputs, too."""
     block = step.block
     if isinstance(block, DataGenerator):
         return

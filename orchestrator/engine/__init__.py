@@ -1,0 +1,1 @@
+"""Advance runs: look at the world, decide, act, record."""

@@ -1,4 +1,4 @@
-"""This machine as a scheduler.
+"""The scheduler that is this machine.
 
 It accepts a job at once and runs it when it is waited for: a step in this process, on the live object; a parallel
 batch on a pool; a batch of one task in this process.
@@ -129,8 +129,8 @@ class LocalScheduler:
         return pool.failed
 
     def _run_here(self, job: JobFile) -> None:
-        from orchestrator.worker import execute
         from orchestrator.worker.capture import tee
+        from orchestrator.worker.execute import run_call, run_task, run_until
 
         step = self._load(job.path)
         until = self._load(job.until_path).block if job.until_path else None
@@ -138,12 +138,12 @@ class LocalScheduler:
             receipt: Any
             if job.kind == "batch":
                 for task in parse_indexes(job.tasks):
-                    execute.run_task(self._folder, job, task, step, progress=self._on_done)
+                    run_task(self._folder, job, task, step, progress=self._on_done)
                 return
             if job.kind == "until":
-                receipt = execute.run_until(self._folder, job, step.block)
+                receipt = run_until(self._folder, job, step.block)
             else:
-                receipt = execute.run_call(self._folder, job, step.block, step.kwargs, until=until)
+                receipt = run_call(self._folder, job, step.block, step.kwargs, until=until)
         self.exception = receipt.exception
 
 

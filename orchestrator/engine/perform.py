@@ -21,8 +21,8 @@ __all__ = ["perform"]
 def perform(context: Context, run: Run, intent: Freeze | Submit | CancelJobs | Finish) -> list[Change]:
     """Carry out one intent.
 
-    Each effect may be repeated after a crash: freezing keeps a manifest that is there, a job keeps its token, cancelling
-    and folding twice change nothing.
+    Each effect may be repeated after a crash: freezing keeps a manifest that is there, a job keeps its token,
+    cancelling and folding twice change nothing.
 
     Returns
     -------

@@ -23,7 +23,7 @@ class Progress(Protocol):
     """Is told what happens."""
 
     def changed(self, run: Run, changes: Sequence[Change]) -> None:
-        """Changes were recorded."""
+        """Hear which changes were recorded."""
 
     def evaluated(self, n: int) -> None:
         """So many more experiments have a result."""

@@ -62,7 +62,8 @@ def start(
     store = Store(db or workspace / DATABASE)
     if project_job is not None and store.has(project_job):
         record = store.record(project_job)
-        _say_nothing_to_do(store, record, pipeline.first_element) or _resume_live(store, record, pipeline, kept, jobs)
+        if not _say_nothing_to_do(store, record, pipeline.first_element):
+            _resume_live(store, record, pipeline, kept, jobs)
         return project_job
     key = _make_folder(workspace, project_job)
     folder = RunFolder(workspace, key)
@@ -277,7 +278,7 @@ def _take_code(context: Context, kept: Any) -> Context:
         if slot is None or (slot.step.name, slot.iteration) != (name, iteration):
             at = f"{name}@{iteration}" if iteration else name
             raise StudyChanged(
-                f"The new pipeline does not have {at} where run {record.key} recorded it, so the run can't go on with it.",
+                f"The new pipeline does not have {at} where run {record.key} recorded it: the run can't go on with it.",
                 "Keep the steps that have run, or start a new run.",
             )
     context.store.set_code(

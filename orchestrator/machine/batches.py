@@ -37,7 +37,7 @@ def tasks_of(n_experiments: int, step: PlannedStep, limits: Limits) -> int:
     per_task = step.resources.get("max_jobs_per_task", 1)
     if per_task is None:
         return min(n_experiments, batch_size(step, limits))
-    return -(-n_experiments // per_task)
+    return -(-n_experiments // int(per_task))
 
 
 def batch_size(step: PlannedStep, limits: Limits) -> int:

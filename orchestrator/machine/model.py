@@ -1,7 +1,7 @@
 """What the records say of one run: the part that decisions need, and no more.
 
-A run of a million step runs loads as quickly as one of three: the model holds the step run that is open (or else the last
-one that ended) with its jobs, and two sums over the past.
+A run of a million step runs loads as quickly as one of three: the model holds the step run that is open (or else the
+last one that ended) with its jobs, and two sums over the past.
 """
 
 from __future__ import annotations

@@ -235,7 +235,8 @@ def _outcome(sample: ExperimentSample) -> tuple[str, dict[str, Any]]:
 
 def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]]) -> Line:
     started, clock, cpu = time.time(), time.perf_counter(), time.process_time()
-    error, outputs = None, {}
+    error: dict[str, str] | None = None
+    outputs: dict[str, Any] = {}
     try:
         status, outputs = work()
         if status == "ERROR":

@@ -171,7 +171,9 @@ def test_workers_die_with_the_process_that_started_them(workspace, script):
     [worker] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
     process.wait()
-    wait_for(lambda: not Path(f"/proc/{worker}").exists() or "\nState:\tZ" in Path(f"/proc/{worker}/status").read_text())
+    wait_for(
+        lambda: not Path(f"/proc/{worker}").exists() or "\nState:\tZ" in Path(f"/proc/{worker}/status").read_text()
+    )
 
 
 def test_work_goes_on_within_two_seconds_of_resume(workspace, script):

@@ -427,7 +427,7 @@ def test_resume_of_a_step_that_lives_in_its_process_only(workspace, store_number
     with pytest.raises(RunFailed):
         pipeline.run(project_job="r")
     (workspace / "blocked").unlink()
-    with pytest.raises(DataError, match="keeps no code for step 0.*lock"):
+    with pytest.raises(DataError, match=r"keeps no code for step 0.*lock"):
         verbs.resume(workspace / "orchestrator.db", "r")
     pipeline.run(project_job="r")
 
