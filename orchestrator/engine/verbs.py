@@ -42,7 +42,7 @@ Load = Callable[[str], "LoadedStep"]
 def start(
     pipeline: Pipeline,
     *,
-    rootdir: Path,
+    rootdir: Path = Path(),
     project_job: str | None = None,
     study: Study | None = None,
     jobs: int | None = None,
@@ -58,8 +58,8 @@ def start(
     from orchestrator.engine import code
 
     kept = code.check(pipeline, project_job, study)
-    workspace = rootdir.resolve()
-    store = Store(db or workspace / DATABASE)
+    store = Store((db or rootdir / DATABASE).absolute())
+    workspace = store.path.parent
     if project_job is not None and store.has(project_job):
         record = store.record(project_job)
         if not _say_nothing_to_do(store, record, pipeline.first_element):

@@ -1,0 +1,29 @@
+"""`orchestrator advance`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.workspace import database, key_of, options
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("run", required=False)
+@options
+def command(run: str | None, rootdir: Path | None, db: Path | None) -> None:
+    """Bring a run as far as it goes now. Safe to type at any time.
+
+    RUN is the latest run where it is left out.
+
+    \b
+    Examples:
+      orchestrator advance 1795531215
+    """
+    from orchestrator.engine.verbs import advance
+
+    path = database(rootdir, db)
+    click.echo(advance(path, key_of(path, run)))

@@ -1,0 +1,56 @@
+"""The one place that prints errors."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import textwrap
+from typing import TextIO
+
+from orchestrator.errors import OrchestratorError
+
+__all__ = ["show"]
+
+_COMMAND = re.compile(r"(?P<text>.*: )(?P<command>(?:orchestrator|python|pip) .*)", re.DOTALL)
+
+
+def show(error: OrchestratorError, stream: TextIO | None = None) -> None:
+    """Print what happened, and what to do next.
+
+    Parameters
+    ----------
+    error : OrchestratorError
+    stream : text stream, optional
+        By default standard error.
+    """
+    stream = sys.stderr if stream is None else stream
+    width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+    lines = _wrapped("Error: ", error.message, width)
+    if error.hint:
+        lines += _hint(error.hint, width)
+    print("\n".join(lines), file=stream)
+
+
+def _hint(hint: str, width: int) -> list[str]:
+    """A command stays in one piece, so that it can be copied."""
+    match = _COMMAND.fullmatch(hint)
+    if match is None or len(f"Next: {hint}") <= width:
+        return _wrapped("Next: ", hint, width)
+    return [*_wrapped("Next: ", match["text"].rstrip(), width), f"  {match['command']}"]
+
+
+def _wrapped(label: str, text: str, width: int) -> list[str]:
+    lines: list[str] = []
+    for number, paragraph in enumerate(text.splitlines()):
+        indent = re.match(r"[ -]*", paragraph)
+        hanging = " " * len(indent[0]) if indent else ""
+        lines += textwrap.wrap(
+            paragraph,
+            width,
+            initial_indent=label if number == 0 else "",
+            subsequent_indent=hanging,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return lines

@@ -1,0 +1,38 @@
+"""`python -m orchestrator.cli.reference > docs/reference/cli.md`: every help page, as one document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from orchestrator.cli.main import cli
+
+__all__ = ["document"]
+
+HEAD = """# The command line
+
+Every help page, printed by `python -m orchestrator.cli.reference`.
+
+Exit codes: 0 done; 1 it failed, or the run did; 2 wrong usage; 75 busy, try again later.
+"""
+
+
+def document() -> str:
+    """Write the document."""
+    pages = [f"## `{name}`\n\n```text\n{text}\n```\n" for name, text in _pages(cli, "orchestrator")]
+    return "\n".join([HEAD, *pages])
+
+
+def _pages(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:
+    context = click.Context(command, info_name=name.split()[-1], parent=parent, terminal_width=80, max_content_width=80)
+    yield name, command.get_help(context)
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            found = command.get_command(context, inner)
+            if found is not None:
+                yield from _pages(found, f"{name} {inner}", context)
+
+
+if __name__ == "__main__":
+    print(document(), end="")

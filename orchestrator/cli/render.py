@@ -1,0 +1,96 @@
+"""Turn answers into text that fits 80 columns, or into JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["clock", "duration", "paint", "shorten", "table", "to_json"]
+
+_COLOURS = {"succeeded": 32, "failed": 31, "stalled": 31, "cancelled": 33, "active": 36, "skipped": 2, "waiting": 2}
+
+
+def to_json(value: Any) -> str:
+    """Write JSON: names that end in `_at` are times, in ISO 8601, UTC."""
+    return json.dumps(_timed(value), indent=2)
+
+
+def _timed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _iso(inner) if name.endswith("_at") else _timed(inner) for name, inner in value.items()}
+    return [_timed(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _iso(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def duration(seconds: float | None) -> str:
+    """Write a duration: `0.3 s`, `3 min 05 s`, `2 h 07 min`, `3 d 04 h`."""
+    if seconds is None:
+        return ""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02} h"
+
+
+def clock(seconds: float | None, now: float) -> str:
+    """Write a time of day in local time, with the date where it is not today's."""
+    if seconds is None:
+        return ""
+    moment = datetime.fromtimestamp(seconds)
+    is_today = moment.date() == datetime.fromtimestamp(now).date()
+    return moment.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M")
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut text to a width."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def paint(state: str, text: str | None = None) -> str:
+    """Colour a state, in a terminal that wants colours."""
+    text = state if text is None else text
+    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return f"\x1b[{_COLOURS[state]}m{text}\x1b[0m" if wanted and state in _COLOURS else text
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Align columns.
+
+    Parameters
+    ----------
+    header : sequence of str
+    rows : sequence of sequence of str
+    right : sequence of int
+        Columns of numbers, aligned to the right.
+
+    Returns
+    -------
+    list of str
+        Lines; a state in the second column is coloured.
+    """
+    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+
+    def line(cells: Sequence[str], *, colour: bool) -> str:
+        padded = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        if colour:
+            padded[1] = paint(cells[1], padded[1])
+        return "  ".join(padded).rstrip()
+
+    return [line(header, colour=False), *(line(row, colour=True) for row in rows)]
