@@ -33,7 +33,7 @@ def show(error: OrchestratorError, stream: TextIO | None = None) -> None:
 
 
 def _hint(hint: str, width: int) -> list[str]:
-    """A command stays in one piece, so that it can be copied."""
+    """Keep a command in one piece, so that it can be copied."""
     match = _COMMAND.fullmatch(hint)
     if match is None or len(f"Next: {hint}") <= width:
         return _wrapped("Next: ", hint, width)

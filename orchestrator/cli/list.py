@@ -36,7 +36,7 @@ def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     rows = [
         [
             run["key"],
-            run["state"],
+            "stalled" if run["stalled"] else run["state"],
             shorten(run["name"], 20),
             clock(run["created_at"], now),
             duration((run["ended_at"] or now) - (run["started_at"] or run["created_at"])),

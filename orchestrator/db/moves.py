@@ -1,4 +1,4 @@
-"""How each change is done in SQL. A state moves only along an arrow of the machine, and every change leaves an event."""
+"""How each change is done in SQL: states move only along the machine's arrows, and every change leaves an event."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _move_step_run(target: Target, move: MoveStepRun) -> None:
 
 def _add_job(target: Target, new: AddJob) -> None:
     step_run_id = None if new.position is None else _live_step_run(target, new.position).id
-    values = {
+    values: dict[str, Any] = {
         "run_id": target.run_id,
         "step_run_id": step_run_id,
         "token": new.token,

@@ -149,7 +149,7 @@ def _check_ours(connection: sqlite3.Connection, path: str, how: How) -> None:
     found, needed = revision_of(connection), int(revision.REVISION)
     if found > needed:
         raise DatabaseTooNew(
-            f"{path} was written by a newer orchestrator: it has revision {found:04}, this one knows up to {needed:04}.",
+            f"{path} was written by a newer orchestrator: its revision is {found:04}, this one knows {needed:04}.",
             "Install the newer version: pip install --upgrade orchestrator",
         )
     if found < needed and how in ("read", "write"):

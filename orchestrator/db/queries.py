@@ -36,10 +36,11 @@ def list_runs(path: Path) -> list[dict[str, Any]]:
     with session(path, write=False) as connection:
         experiments = {row[0]: (row[1], row[2]) for row in connection.execute(counts)}
         rows = connection.execute(select(run).order_by(run.c.id.desc())).all()
-    return [
-        {**_run(row), "n_finished": experiments.get(row.id, (0, 0))[0], "n_failed": experiments.get(row.id, (0, 0))[1]}
-        for row in rows
-    ]
+    listed = []
+    for row in rows:
+        n_finished, n_failed = experiments.get(row.id, (0, 0))
+        listed.append({**_run(row), **_stalled(row, time.time()), "n_finished": n_finished, "n_failed": n_failed})
+    return listed
 
 
 def latest_key(path: Path) -> str:
@@ -84,7 +85,7 @@ def run_status(path: Path, key: str, now: float | None = None) -> dict[str, Any]
     described = [_described(found, jobs) for found in step_runs]
     current = described[-1] if described and described[-1]["ended_at"] is None else None
     return {
-        "run": {**_run(row), **_stalled(row, current, now)},
+        "run": {**_run(row), **_stalled(row, now)},
         "steps": [_step(step, depth, loops, sums.get(step.path)) for step, depth, loops in _in_order(plan.elements)],
         "step_runs": described,
         "failures": failures,
@@ -163,7 +164,7 @@ def _run(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _stalled(row: Row[Any], current: dict[str, Any] | None, now: float) -> dict[str, Any]:
+def _stalled(row: Row[Any], now: float) -> dict[str, Any]:
     """Derive whether an active run waits for somebody to type something."""
     if row.state != "active" or row.mode != "local":
         return {"stalled": None}

@@ -1,8 +1,8 @@
 """The code that a run keeps: one pickle per step, beside a copy of the study's local sources.
 
 A task must not import the other steps' libraries, so each step has its own pickle. What lives in the study file itself
-is pickled by value; modules beside it are imported by reference, from the copy. So a queued run keeps the code that it was
-submitted with.
+is pickled by value; modules beside it are imported by reference, from the copy. So a queued run keeps the code that it
+was submitted with.
 """
 
 from __future__ import annotations
