@@ -27,17 +27,17 @@ def show(error: OrchestratorError, stream: TextIO | None = None) -> None:
     stream = sys.stderr if stream is None else stream
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     lines = _wrapped("Error: ", error.message, width)
-    if error.hint:
-        lines += _hint(error.hint, width)
+    for number, hint in enumerate(error.hint.splitlines()):
+        lines += _hint("" if number else "Next: ", hint, width)
     print("\n".join(lines), file=stream)
 
 
-def _hint(hint: str, width: int) -> list[str]:
+def _hint(label: str, hint: str, width: int) -> list[str]:
     """Keep a command in one piece, so that it can be copied."""
     match = _COMMAND.fullmatch(hint)
-    if match is None or len(f"Next: {hint}") <= width:
-        return _wrapped("Next: ", hint, width)
-    return [*_wrapped("Next: ", match["text"].rstrip(), width), f"  {match['command']}"]
+    if match is None or len(f"{label}{hint}") <= width:
+        return _wrapped(label, hint, width)
+    return [*_wrapped(label, match["text"].rstrip(), width), f"  {match['command']}"]
 
 
 def _wrapped(label: str, text: str, width: int) -> list[str]:

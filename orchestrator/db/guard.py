@@ -1,8 +1,8 @@
 """The lock around each access to the database.
 
 On a local file system the kernel's lock: it is free the moment its holder dies. Elsewhere neither fcntl nor flock can
-be trusted to reach other machines, so a lock made of hard links, with a heartbeat. Either is taken before the connection
-is opened and given back after it is closed: pages read before the lock was held would be stale.
+be trusted to reach other machines, so a lock made of hard links, with a heartbeat. Either is taken before the
+connection is opened and given back after it is closed: pages read before the lock was held would be stale.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import threading
 import time
@@ -321,9 +322,16 @@ def _report(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
     if run.state is RunState.FAILED:
         raise RunFailed(
             f"Run {run.key} failed: {run.reason}.",
-            f"Mend what failed, then type: orchestrator resume {run.key}",
+            f"{_traceback(run)}Then go on: orchestrator resume {run.key}",
         ) from scheduler.exception
     progress.say(f"Run {run.key} {_ended(run)}.")
+
+
+def _traceback(run: Run) -> str:
+    if run.step_run is None:
+        return ""
+    address = shlex.quote(run.plan.slot(run.step_run.position).address)
+    return f"See the traceback: orchestrator logs {run.key} {address}\n"
 
 
 def _ended(run: Run) -> str:

@@ -75,7 +75,7 @@ def test_a_step_that_raises_fails_the_run_with_its_own_exception(workspace, rows
     assert isinstance(raised.value.__cause__, KeyError)
     assert raised.value.__cause__.__traceback__ is not None
     assert raised.value.message == "Run r failed: step broken failed: KeyError: 'temperature'."
-    assert raised.value.hint.endswith("orchestrator resume r")
+    assert raised.value.hint == "See the traceback: orchestrator logs r broken\nThen go on: orchestrator resume r"
     assert rows("SELECT name, state, reason FROM step_run") == [("broken", "failed", "KeyError: 'temperature'")]
     [detail] = rows("SELECT json_extract(detail, '$.error.traceback') FROM job")
     assert 'raise KeyError("temperature")' in detail

@@ -1,0 +1,232 @@
+"""What each command prints."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from pathlib import Path
+
+import click
+import pytest
+
+from orchestrator.cli.main import COMMANDS
+from orchestrator.cli.main import cli as group
+from orchestrator.cli.reference import document
+from orchestrator.cli.render import clock, duration, shorten, to_json
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def all_commands(command=group, name="orchestrator"):
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for inner in command.list_commands(context):
+            yield from all_commands(command.get_command(context, inner), f"{name} {inner}")
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), list(all_commands()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_help_page_ends_with_examples_of_itself(name, command):
+    page = command.get_help(click.Context(command, info_name=name))
+    assert "Examples:" in page
+    examples = page.split("Examples:")[1].split("Options:")[0]
+    assert name in examples
+
+
+def test_the_reference_is_what_help_says():
+    assert (ROOT / "docs/reference/cli.md").read_text() == document(), (
+        "python -m orchestrator.cli.reference > docs/reference/cli.md"
+    )
+    for name in COMMANDS:
+        assert f"## `orchestrator {name}`" in document()
+
+
+def without_times(text):
+    text = re.sub(r"\d+\.\d s|\d+ min \d\d s", "T", text)
+    text = re.sub(r"began \d\d:\d\d:\d\d", "began NOW", text)
+    return re.sub(r" +(?=T\b)", " ", text)
+
+
+def test_a_run_says_where_it_is_and_status_what_it_did(cli):
+    done = cli("run", "batch.py", "--project-job", "r", "--jobs", "2")
+    assert done.code == 0
+    assert done.out == f"look 0\nlook 1\nlook 2\n{cli.workspace / 'r'}\nWhat happened in it: orchestrator status r\n"
+    assert done.err.splitlines() == [
+        "create: done",
+        "evaluate: 10 open experiments",
+        "evaluate: done, 9 experiments (1 of 10 experiments failed)",
+        "look@0: done",
+        "look@1: done",
+        "look@2: done",
+        "Run r has succeeded.",
+    ]
+    status = cli("status")
+    assert status.code == 0
+    assert max(map(len, status.out.splitlines())) <= 80 + len(str(cli.workspace))
+    assert without_times(status.out) == (
+        "Run r (batch): succeeded\n"
+        "  began NOW, took T\n"
+        f"  study {cli.workspace}/batch.py\n"
+        "\n"
+        "STEP      STATE      ITERATIONS  FINISHED  FAILED   TIME\n"
+        "create    succeeded T\n"
+        "evaluate  succeeded                     9       1 T\n"
+        "  look    succeeded      3 of 3 T\n"
+        "\n"
+        "Failures:\n"
+        "  evaluate: 1 experiment failed (3)\n"
+        "    ValueError: three is not welcome\n"
+        "  With tracebacks: orchestrator logs r evaluate\n"
+    )
+
+
+def test_logs_print_what_was_printed_and_why_it_failed(cli):
+    cli("run", "batch.py", "--project-job", "r", "--jobs", "1")
+    assert cli("logs", "look@1").out == "look 1\n"
+    assert cli("logs", "r", "look").out == "look 2\n"
+    evaluated = cli("logs", "evaluate").out
+    assert evaluated.startswith("==> task 1 <==\nthree comes\n==> 1 failed: experiment 3 <==\nTraceback")
+    assert evaluated.endswith("ValueError: three is not welcome\n")
+    assert cli("logs", "evaluate", "--task", "1").out == "three comes\n"
+    assert cli("logs", "evaluate", "--task", "0").out == ""
+    assert cli("logs", "look", "-f").out == "look 2\n"
+    paths = json.loads(cli("logs", "evaluate", "--json").out)["logs"]
+    assert [Path(path).name.split(".")[-2] for path in paths] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["logs", "r", "nothing@7"], "Step nothing@7 of run r has not run yet."),
+        (["logs", "r", "sleep"], "Run r has no step 'sleep'."),
+        (["logs", "r", "nothing", "--task", "3"], "Step nothing has one task, 0."),
+        (["status", "x"], "There is no run x in this workspace. Its latest are: r."),
+        (["resume", "r", "--from-step", "sleep"], "Run r has no step 'sleep'."),
+        (["logs", "a", "b", "c"], "Give a run and a step, or only a step."),
+        (["status", "--rootdir", ".", "--db", "x"], "--rootdir and --db both name the workspace"),
+        (["stat"], "No such command 'stat'"),
+        (["run"], "Missing argument 'STUDY.py[:ATTR]'"),
+        (["run", "study.py:nothing"], "study.py holds no pipeline named 'nothing'; its pipelines: pipeline."),
+        (["run", "none.py"], "There is no study file none.py."),
+        (["run", "study.py", "--from-step", "x"], "no step is named 'x'"),
+        (["run", "study.py", "--project-job", "../x"], "can't be the name of a run's folder"),
+    ],
+)
+def test_usage_errors_exit_with_2(cli, arguments, said):
+    cli("run", "study.py", "--project-job", "r")
+    done = cli(*arguments)
+    assert said in " ".join(done.err.split())
+    assert done.code == 2
+    assert "Traceback" not in done.err
+
+
+def test_json_has_times_in_utc_and_seconds(cli):
+    cli("run", "batch.py", "--project-job", "r")
+    status = json.loads(cli("status", "--json").out)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", status["run"]["ended_at"])
+    assert [step["name"] for step in status["steps"]] == ["create", "evaluate", "look"]
+    assert isinstance(status["steps"][0]["seconds"], float)
+    assert status["failures"][0]["rows"] == [3]
+    assert "three is not welcome" in status["failures"][0]["traceback"]
+    assert status["step_runs"][1]["jobs"][0]["state"] == "succeeded"
+    [listed] = json.loads(cli("list", "--json").out)
+    assert (listed["key"], listed["n_finished"], listed["n_failed"]) == ("r", 9, 1)
+    assert json.loads(cli("db", "info", "--json").out)["runs"] == 1
+    assert json.loads(cli("db", "check", "--json").out)["problems"] == []
+
+
+def test_a_run_whose_process_died_is_stalled(cli):
+    cli("run", "study.py", "--project-job", "r")
+    with sqlite3.connect(cli.workspace / "orchestrator.db") as connection:
+        connection.execute("UPDATE run SET state = 'active', ended_at = NULL")
+    connection.close()
+    status = cli("status").out
+    assert status.startswith("Run r (quiet): stalled\n  no process advances it\n")
+    assert status.endswith("\nTo go on: orchestrator resume r\n")
+    assert cli("list").out.splitlines()[1].split()[:2] == ["r", "stalled"]
+
+
+def test_resume_after_a_failure(cli):
+    assert cli("run", "fails.py", "--project-job", "r").code == 1
+    status = cli("status").out
+    assert "  fails: failed, exception\n    ValueError: no licence\n" in status
+    assert status.endswith("To go on, when what failed is mended: orchestrator resume r\n")
+    assert 'raise ValueError("no licence")' in cli("logs", "fails").out
+    mended = (cli.workspace / "fails.py").read_text().replace('raise ValueError("no licence")', "print('mended')")
+    (cli.workspace / "fails.py").write_text(mended)
+    old = cli("resume")
+    assert old.code == 1
+    assert "has changed since this run was submitted; the run keeps its old code." in old.err
+    assert f"To take the new code: orchestrator resume r --update {cli.workspace}/fails.py" in old.err
+    assert cli("resume", "--update", "fails.py").code == 0
+    assert cli("logs", "fails").out.endswith("mended\n")
+
+
+def test_advance_and_cancel_of_an_ended_run_say_so(cli):
+    cli("run", "study.py", "--project-job", "r")
+    assert cli("advance").out == "Nothing to do: run r has succeeded.\n"
+    assert cli("cancel", "r").out == "Nothing to do: run r has succeeded.\n"
+    assert cli("resume").err == "Nothing to do: run r has succeeded.\n"
+
+
+def test_the_workspace_is_found(cli, monkeypatch):
+    cli("run", "study.py", "--project-job", "r")
+    (cli.workspace / "deep/er").mkdir(parents=True)
+    monkeypatch.chdir(cli.workspace / "deep/er")
+    assert cli("list").out.splitlines()[1].startswith("r ")
+    monkeypatch.chdir("/")
+    assert cli("list").code == 2
+    assert cli("list", "--rootdir", str(cli.workspace)).code == 0
+    assert cli("list", "--db", str(cli.workspace / "orchestrator.db")).code == 0
+    assert cli("list", ORCHESTRATOR_DB=str(cli.workspace / "orchestrator.db")).code == 0
+
+
+def test_whoever_may_only_read_sees_the_status(cli):
+    cli("run", "study.py", "--project-job", "r")
+    database = cli.workspace / "orchestrator.db"
+    before = database.read_bytes()
+    cli.workspace.chmod(0o555)
+    try:
+        assert "succeeded" in cli("status").out
+    finally:
+        cli.workspace.chmod(0o755)
+    assert database.read_bytes() == before
+
+
+def test_colours_are_for_terminals_that_want_them(monkeypatch):
+    from orchestrator.cli import render
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert render.paint("failed") == "\x1b[31mfailed\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert render.paint("failed") == "failed"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (7620, "2 h 07 min"),
+        (273600, "3 d 04 h"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_small_renderings():
+    assert shorten("a\nb  c", 10) == "a b c"
+    assert shorten("abcdefghij", 8) == "abcde..."
+    assert clock(None, 0.0) == ""
+    assert json.loads(to_json({"a": [{"b_at": 0.5}], "c_at": None})) == {
+        "a": [{"b_at": "1970-01-01T00:00:00.500Z"}],
+        "c_at": None,
+    }
