@@ -8,15 +8,18 @@ was submitted with.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pickle
 import shutil
 import sys
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import CodeType
+from typing import Any, ClassVar
 
 from orchestrator.errors import DataError, DefinitionError
 
@@ -201,8 +204,21 @@ def _digest(contents: Mapping[str, bytes]) -> str:
 def _dumps(value: Any) -> bytes:
     import cloudpickle
 
-    content: bytes = cloudpickle.dumps(value)
-    return content
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        """Keeps the name of the file that code is from, which cloudpickle 3.1.3 drops: a traceback needs it."""
+
+        dispatch_table: ClassVar[Any] = ChainMap({CodeType: _reduced_code}, cloudpickle.Pickler.dispatch_table)
+
+    buffer = io.BytesIO()
+    Pickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
+def _reduced_code(code: CodeType) -> tuple[Any, ...]:
+    import cloudpickle
+
+    function, arguments, *rest = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return (function, tuple(code.co_filename if value == "<dynamic-code>" else value for value in arguments), *rest)
 
 
 def _culprit(block: Any, kwargs: Mapping[str, Any]) -> str:

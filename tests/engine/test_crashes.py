@@ -6,6 +6,7 @@ On a cluster in memory, where every advance also runs twice, and on this machine
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections import Counter
@@ -97,10 +98,11 @@ def begin(workspace):
 
 
 def wipe(workspace):
-    import shutil
-
-    for path in workspace.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(workspace / KEY)
+    with sqlite3.connect(workspace / "orchestrator.db") as connection:
+        for table in ("event", "job", "step_run", "run"):
+            connection.execute(f"DELETE FROM {table}")
+    connection.close()
     store_module._held.clear()
 
 
