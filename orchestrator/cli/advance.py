@@ -6,22 +6,18 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import database, key_of, options
+from orchestrator.cli.workspace import database, examples, key_of, options
 
 __all__ = ["command"]
 
 
-@click.command()
+@click.command(epilog=examples("orchestrator advance 1795531215"))
 @click.argument("run", required=False)
 @options
 def command(run: str | None, rootdir: Path | None, db: Path | None) -> None:
     """Bring a run as far as it goes now. Safe to type at any time.
 
     RUN is the latest run where it is left out.
-
-    \b
-    Examples:
-      orchestrator advance 1795531215
     """
     from orchestrator.engine.verbs import advance
 

@@ -6,23 +6,18 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import database, key_of, options
+from orchestrator.cli.workspace import database, examples, key_of, options
 
 __all__ = ["command"]
 
 
-@click.command()
+@click.command(epilog=examples("orchestrator cancel", "orchestrator cancel 1795531215"))
 @click.argument("run", required=False)
 @options
 def command(run: str | None, rootdir: Path | None, db: Path | None) -> None:
     """Stop a run, wherever it is advanced. What was evaluated is kept; resume goes on after all.
 
     RUN is the latest run where it is left out.
-
-    \b
-    Examples:
-      orchestrator cancel
-      orchestrator cancel 1795531215
     """
     from orchestrator.engine.verbs import cancel
 

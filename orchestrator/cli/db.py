@@ -3,74 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from orchestrator.cli.render import to_json
-from orchestrator.cli.workspace import database, options
+from orchestrator.cli.render import several, to_json
+from orchestrator.cli.workspace import database, examples, options
 from orchestrator.errors import DatabaseError
 
 __all__ = ["command"]
 
 
-@click.group("db")
+@click.group("db", epilog=examples("orchestrator db info", "orchestrator db check", "orchestrator db upgrade"))
 def command() -> None:
-    """Look after the workspace's database.
-
-    \b
-    Examples:
-      orchestrator db info
-      orchestrator db check
-      orchestrator db upgrade
-    """
+    """Look after the workspace's database."""
 
 
-@command.command()
+@command.command(epilog=examples("orchestrator db upgrade"))
 @options
 def upgrade(rootdir: Path | None, db: Path | None) -> None:
-    """Bring the database to this version's revision, after a backup.
-
-    \b
-    Examples:
-      orchestrator db upgrade
-    """
+    """Bring the database to this version's revision, after a backup."""
     from orchestrator.db import migrate
     from orchestrator.db.revision import REVISION
 
     path = database(rootdir, db)
     copy = migrate.upgrade(path)
-    click.echo(f"Revision {REVISION} already: nothing to do." if copy is None else f"Now {REVISION}. Backup: {copy}")
+    if copy is None:
+        click.echo(f"Nothing to do: {path} has revision {REVISION} already.")
+    else:
+        click.echo(f"{path} has revision {REVISION} now. As it was before, it is in:\n{copy}")
 
 
-@command.command()
+@command.command(epilog=examples("orchestrator db info", "orchestrator db info --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options
 def info(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
-    """Describe the database: revision, size, runs, file system and lock.
-
-    \b
-    Examples:
-      orchestrator db info
-      orchestrator db info --json
-    """
+    """Describe the database: revision, size, runs, file system, lock."""
     from orchestrator.db import migrate
 
     facts = migrate.info(database(rootdir, db))
-    width = max(map(len, facts)) + 2
-    lines = [f"{name.replace('_', ' '):{width}}{value}" for name, value in facts.items()]
-    click.echo(to_json(facts) if as_json else "\n".join(lines))
+    click.echo(to_json(facts) if as_json else "\n".join(_lines(facts)))
 
 
-@command.command()
+@command.command(epilog=examples("orchestrator db check"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options
 def check(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
-    """Look for damage.
-
-    \b
-    Examples:
-      orchestrator db check
-    """
+    """Look for damage."""
     from orchestrator.db import migrate
 
     path = database(rootdir, db)
@@ -82,6 +61,23 @@ def check(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise DatabaseError(
-            f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n{listed}",
+            f"{path} has {several(len(problems), 'problem')}:\n{listed}",
             "Keep a copy of the file before anything else writes to it.",
         )
+
+
+_GUARDS = {"kernel": "the kernel's file lock", "links": "links in the workspace's folder"}
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    needs = "" if facts["revision"] == facts["needed"] else f" (this orchestrator needs {facts['needed']})"
+    told = {
+        "file": facts["path"],
+        "revision": f"{facts['revision']}{needs}",
+        "runs": "unknown" if facts["runs"] is None else facts["runs"],
+        "size": f"{facts['size'] / 1024:.0f} KiB",
+        "writable": "yes, by you" if facts["writable"] else "no, not by you",
+        "lock": f"{_GUARDS[facts['guard']]} ({facts['file_system']})",
+        "sqlite": facts["sqlite"],
+    }
+    return [f"{name:10}{value}" for name, value in told.items()]

@@ -8,41 +8,37 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.render import clock, duration, shorten, table, to_json
-from orchestrator.cli.workspace import database, options
+from orchestrator.cli.workspace import database, examples, options, place
 
 __all__ = ["command"]
 
 
-@click.command()
+@click.command(epilog=examples("orchestrator list", "orchestrator list --rootdir ~/studies --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options
 def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
-    """List the runs of the workspace, the latest first.
-
-    \b
-    Examples:
-      orchestrator list
-      orchestrator list --rootdir ~/studies --json
-    """
+    """List the runs of the workspace, the latest first."""
     from orchestrator.db.queries import list_runs
 
-    runs, now = list_runs(database(rootdir, db)), time.time()
+    now = time.time()
+    runs = list_runs(database(rootdir, db), now)
     if as_json:
         click.echo(to_json(runs))
         return
     if not runs:
-        click.echo("No runs yet. Start one: orchestrator run STUDY.py")
+        click.echo(f"No runs yet. Start one: orchestrator run STUDY.py{place()}")
         return
     rows = [
         [
             run["key"],
             "stalled" if run["stalled"] else run["state"],
-            shorten(run["name"], 20),
-            clock(run["created_at"], now),
-            duration((run["ended_at"] or now) - (run["started_at"] or run["created_at"])),
+            shorten(run["name"], 40),
+            clock(run["started_at"] or run["created_at"], now),
+            duration(run["seconds"]),
             str(run["n_finished"]),
             str(run["n_failed"]),
         ]
         for run in runs
     ]
-    click.echo("\n".join(table(["RUN", "STATE", "NAME", "BEGAN", "TIME", "FINISHED", "FAILED"], rows, (4, 5, 6))))
+    header = ["RUN", "STATE", "NAME", "BEGAN", "TIME", "FINISHED", "FAILED"]
+    click.echo("\n".join(table(header, rows, right=(4, 5, 6), give=2)))

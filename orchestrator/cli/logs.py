@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +11,8 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.render import to_json
-from orchestrator.cli.workspace import database, key_of, options
+from orchestrator.cli.render import several, to_json
+from orchestrator.cli.workspace import database, examples, options, place
 from orchestrator.errors import NotFound
 
 __all__ = ["command"]
@@ -21,8 +23,15 @@ LOOK_EVERY = 0.3
 MOST_TASKS = 8
 """Task logs that are printed without being asked for."""
 
+MOST_CAUSES = 8
+"""Tracebacks that are printed; `--json` has all."""
 
-@click.command()
+
+@click.command(
+    epilog=examples(
+        "orchestrator logs evaluate", "orchestrator logs 1795531215 evaluate@3 --task 5", "orchestrator logs narrow -f"
+    )
+)
 @click.argument("run_and_step", nargs=-1, required=True, metavar="[RUN] STEP[@ITER]")
 @click.option("--task", type=click.IntRange(min=0), metavar="N", help="Only this task of a parallel step.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the step ends.")
@@ -36,81 +45,105 @@ def command(
     rootdir: Path | None,
     db: Path | None,
 ) -> None:
-    """Print what a step printed, and the tracebacks of what failed in it.
+    """Print what a step printed, and the tracebacks of what failed.
 
     RUN is the latest run where it is left out. STEP@3 is iteration 3 of a loop, counted from 0; a bare STEP in a loop
-    is its latest iteration.
-
-    \b
-    Examples:
-      orchestrator logs evaluate
-      orchestrator logs 1795531215 evaluate@3 --task 5
-      orchestrator logs narrow -f
+    is its latest iteration. Of a parallel step with many tasks, those that failed are printed, and which others there
+    are is said.
     """
     from orchestrator.db.queries import find_step_run
 
     if len(run_and_step) > 2:
-        raise click.UsageError("Give a run and a step, or only a step.")
+        raise click.UsageError("Give a run and a step, or only a step.", click.get_current_context())
     path = database(rootdir, db)
-    key = key_of(path, run_and_step[0] if len(run_and_step) == 2 else None)
-    found = find_step_run(path, key, run_and_step[-1])
-    folder = path.parent / "logs" / key
+    found = find_step_run(path, run_and_step[0] if len(run_and_step) == 2 else None, run_and_step[-1])
+    _check_task(found, task)
+    folder = path.parent / "logs" / found["key"]
     if as_json:
-        logs = [str(log) for log in _logs(folder, found, task)]
-        click.echo(to_json({"step_run": found, "logs": logs, "failures": found["failures"]}))
+        logs = [{"path": str(log), "task": number} for log, number in _logs(folder, found, task)]
+        click.echo(to_json({"step_run": found, "logs": logs}))
         return
     if follow:
-        _follow(path, folder, found, task)
-        found = find_step_run(path, key, run_and_step[-1])
+        found = _follow(path, folder, found, task)
     else:
         _print(folder, found, task)
     if task is None:
         _print_failures(found)
 
 
-def _logs(folder: Path, found: dict[str, Any], task: int | None) -> list[Path]:
-    """Name the logs of a step run that exist: of its own process, or of its tasks."""
+def _check_task(found: dict[str, Any], task: int | None) -> None:
+    n = found["n_tasks"] or 1
+    if task is not None and task >= n:
+        which = "one task: 0" if n == 1 else f"{n} tasks: 0 to {n - 1}"
+        raise NotFound(
+            f"Step {found['address']} has no task {task}; it has {which}.",
+            "Name one of these, or leave out --task.",
+        )
+
+
+def _logs(folder: Path, found: dict[str, Any], task: int | None) -> list[tuple[Path, int | None]]:
+    """List the logs of a step run that exist, with the number of the task: of its own process, or of its tasks."""
     name = found["label"] + (f"@{found['iteration']}" if found["iteration"] else "")
-    whole = folder / f"{name}.log"
-    logs = [whole] if task is None and whole.exists() else []
-    if found["parallel"]:
-        for job in found["jobs"]:
-            which = "*" if task is None else str(task)
-            logs += sorted(folder.glob(f"{name}.{job['token']}.{which}.log"), key=_task)
-    elif task not in (None, 0):
-        raise NotFound(f"Step {found['address']} has one task, 0.", "Leave out --task.")
-    elif task == 0 and whole.exists():
-        logs = [whole]
-    return logs
-
-
-def _task(log: Path) -> int:
-    return int(log.name.rsplit(".", 2)[1])
+    if not found["parallel"]:
+        whole = folder / f"{name}.log"
+        return [(whole, None)] if whole.exists() else []
+    logs: list[tuple[Path, int | None]] = []
+    for job in found["jobs"]:
+        prefix = f"{name}.{job['token']}."
+        # Not a pattern: a step's name may hold brackets and stars.
+        logs += sorted(
+            (log, int(number))
+            for log in (folder.iterdir() if folder.is_dir() else ())
+            if log.name.startswith(prefix)
+            and (number := log.name[len(prefix) :].removesuffix(".log")).isdecimal()
+            and task in (None, int(number))
+        )
+    return sorted(logs, key=lambda log: log[1] or 0)
 
 
 def _print(folder: Path, found: dict[str, Any], task: int | None) -> None:
     logs = _logs(folder, found, task)
     if not logs:
-        what = found["address"] if task is None else f"task {task} of {found['address']}"
-        if found["state"] == "skipped":
-            click.echo(f"{what} was skipped: {found['reason']}.", err=True)
-            return
-        raise NotFound(f"There is no log of {what} ({found['state']}).", f"Logs are in: {folder}")
-    spoken = [log for log in logs if log.stat().st_size]
+        _say_none(folder, found, task)
+        return
+    spoken = [(log, number) for log, number in logs if log.stat().st_size]
+    if task is None and len(spoken) > MOST_TASKS:
+        spoken = _choose(spoken, found)
+    for log, number in spoken:
+        if number is not None and task is None:
+            click.echo(f"==> task {number} <==")
+        with log.open(errors="replace") as file:
+            shutil.copyfileobj(file, sys.stdout)
+    if not spoken and (task is not None or not found["failures"]):
+        click.echo(f"{_what(found, task)} printed nothing.", err=True)
+
+
+def _choose(logs: list[tuple[Path, int | None]], found: dict[str, Any]) -> list[tuple[Path, int | None]]:
+    """Take the tasks that failed, or else the first: nobody reads hundreds."""
     failed = {number for failure in found["failures"] for number in failure["tasks"]}
-    if found["parallel"] and task is None and len(spoken) > MOST_TASKS:
-        shown = [log for log in spoken if _task(log) in failed][:MOST_TASKS] or spoken[:MOST_TASKS]
-        click.echo(f"{len(shown)} of {len(spoken)} logs; the others: --task N (0 to {found['n_tasks'] - 1})", err=True)
-        spoken = shown
-    for log in spoken:
-        if found["parallel"] and task is None:
-            click.echo(f"==> task {_task(log)} <==")
-        click.echo(log.read_text(errors="replace"), nl=False)
-    if not spoken and not found["failures"]:
-        click.echo(f"{found['address']} printed nothing.", err=True)
+    shown = [log for log in logs if log[1] in failed][:MOST_TASKS] or logs[:MOST_TASKS]
+    which = "those that failed" if shown[0][1] in failed else "the first"
+    click.echo(
+        f"{several(len(logs), 'task')} of {found['address']} printed something; here are {len(shown)}, {which}.\n"
+        f"Any other: --task N, with N from 0 to {found['n_tasks'] - 1}.",
+        err=True,
+    )
+    return shown
 
 
-def _follow(path: Path, folder: Path, found: dict[str, Any], task: int | None) -> None:
+def _say_none(folder: Path, found: dict[str, Any], task: int | None) -> None:
+    if found["state"] == "skipped":
+        click.echo(f"{found['address']} was skipped: {found['reason']}.", err=True)
+    elif not found["failures"]:
+        raise NotFound(f"There is no log of {_what(found, task)} ({found['state']}).", f"Logs are in: {folder}")
+
+
+def _what(found: dict[str, Any], task: int | None) -> str:
+    address: str = found["address"]
+    return address if task is None else f"task {task} of {address}"
+
+
+def _follow(path: Path, folder: Path, found: dict[str, Any], task: int | None) -> dict[str, Any]:
     from orchestrator.db.queries import find_step_run
 
     places: dict[Path, int] = {}
@@ -118,36 +151,55 @@ def _follow(path: Path, folder: Path, found: dict[str, Any], task: int | None) -
     while True:
         # Looked at first: what was written before the end is printed after it.
         found = find_step_run(path, folder.name, found["address"])
-        for log, text in _news(_logs(folder, found, task), places):
-            if found["parallel"] and task is None and log != shown:
-                click.echo(f"==> task {_task(log)} <==")
+        for log, number, text in _news(_logs(folder, found, task), places):
+            if number is not None and task is None and log != shown:
+                click.echo(f"==> task {number} <==")
             shown = log
             click.echo(text, nl=False)
+        sys.stdout.flush()
         if found["ended_at"] is not None:
-            return
+            return found
+        if found["stalled"]:
+            # Nothing more will come, until somebody types this.
+            click.echo(
+                f"{found['address']} has not ended, but {found['stalled']}.\n"
+                f"To go on: orchestrator resume {found['key']}{place()}",
+                err=True,
+            )
+            return found
         time.sleep(LOOK_EVERY)
 
 
-def _news(logs: list[Path], places: dict[Path, int]) -> Iterator[tuple[Path, bytes]]:
-    for log in logs:
+def _news(logs: list[tuple[Path, int | None]], places: dict[Path, int]) -> Iterator[tuple[Path, int | None, bytes]]:
+    for log, number in logs:
         with log.open("rb") as file:
             file.seek(places.get(log, 0))
             text = file.read()
             places[log] = file.tell()
         if text:
-            yield log, text
+            yield log, number, text
 
 
 def _print_failures(found: dict[str, Any]) -> None:
-    for failure in found["failures"]:
-        if failure["what"] == "experiments failed":
-            rows = ", ".join(map(str, failure["rows"]))
-            more = ", ..." if failure["n"] > len(failure["rows"]) else ""
-            click.echo(f"==> {failure['n']} failed: experiment {rows}{more} <==")
-        elif failure["what"] == "task failed":
-            tasks = ", ".join(map(str, failure["tasks"]))
-            click.echo(f"==> task {tasks} failed ({failure['kind']}): {failure['why']} <==")
-        else:
-            click.echo(f"==> failed ({failure['kind']}): {failure['why']} <==")
+    failures = found["failures"]
+    for failure in failures[:MOST_CAUSES]:
+        click.echo(f"==> {_headline(failure)} <==")
         if failure["traceback"]:
             click.echo(failure["traceback"].rstrip("\n"))
+    if len(failures) > MOST_CAUSES:
+        more = several(len(failures) - MOST_CAUSES, "more cause")
+        click.echo(f"{more}: orchestrator logs {found['key']} {found['address']} --json{place()}", err=True)
+
+
+def _headline(failure: dict[str, Any]) -> str:
+    kind = f" ({failure['kind']})" if failure["kind"] else ""
+    again = ", tried again" if failure["tried_again"] else ""
+    if failure["what"] == "experiments failed":
+        more = ", ..." if failure["n"] > len(failure["rows"]) else ""
+        return f"{several(failure['n'], 'experiment')} failed: {', '.join(map(str, failure['rows']))}{more}"
+    if failure["what"] == "task failed":
+        numbers = ", ".join(map(str, failure["tasks"]))
+        return f"task{'s' if len(failure['tasks']) > 1 else ''} {numbers} failed{kind}{again}: {failure['why']}"
+    if failure["what"] == "results quarantined":
+        return f"results were set aside: {failure['why']}"
+    return f"failed{kind}{again}: {failure['why']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -9,10 +10,17 @@ from importlib import import_module
 import click
 
 from orchestrator import __version__
-from orchestrator.cli.errors import show
+from orchestrator.cli.errors import show, show_bug, show_system, show_usage
+from orchestrator.cli.workspace import Place, examples
 from orchestrator.errors import OrchestratorError
 
 __all__ = ["cli", "main"]
+
+# A group without a command shows its help; click tells so by an exception since 8.2.
+_HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+# What the user or the machine's owner can mend; all else that escapes is a bug.
+_OF_THE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE}
 
 COMMANDS = ("run", "status", "list", "logs", "resume", "advance", "cancel", "db")
 
@@ -30,39 +38,49 @@ class _Lazy(click.Group):
         return command
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.group(
+    cls=_Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog=examples("orchestrator run study.py", "orchestrator status", "orchestrator resume"),
+)
 @click.version_option(__version__, prog_name="orchestrator")
 def cli() -> None:
     """Run studies made of many experiments, and forget nothing.
 
     A workspace is a folder with a database, orchestrator.db, and one folder per run. It is found upwards from the
     current folder.
-
-    \b
-    Examples:
-      orchestrator run study.py
-      orchestrator status
-      orchestrator resume
     """
 
 
 def main() -> None:
     """Run the command line; never returns."""
+    place = Place()
     try:
-        code = cli.main(prog_name="orchestrator", standalone_mode=False)
+        code = cli.main(prog_name="orchestrator", standalone_mode=False, obj=place)
+        # Here, and not while Python ends: a reader who has gone is met below.
+        sys.stdout.flush()
     except OrchestratorError as error:
-        show(error)
+        show(error, place=place.words)
         code = error.exit_code
-    except click.ClickException as error:
+    except _HELP as error:
         error.show()
         code = error.exit_code
+    except click.ClickException as error:
+        show_usage(error)
+        code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
-        code = 1
+        print("Interrupted.", file=sys.stderr)
+        code = 130
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python must not complain about it while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+            show_system(error, place.words)
+        else:
+            show_bug(error, place.words)
+        code = 1
     sys.exit(code or 0)
 
 

@@ -8,30 +8,34 @@ import click
 
 from orchestrator.cli.main import cli
 
-__all__ = ["document"]
+__all__ = ["document", "pages"]
 
 HEAD = """# The command line
 
 Every help page, printed by `python -m orchestrator.cli.reference`.
 
-Exit codes: 0 done; 1 it failed, or the run did; 2 wrong usage; 75 busy, try again later.
+Exit codes: 0 done; 1 it failed, or the run did; 2 wrong usage; 75 busy, try again later;
+130 interrupted.
 """
 
 
 def document() -> str:
     """Write the document."""
-    pages = [f"## `{name}`\n\n```text\n{text}\n```\n" for name, text in _pages(cli, "orchestrator")]
-    return "\n".join([HEAD, *pages])
+    written = [f"## `{name}`\n\n```text\n{text}\n```\n" for name, text in pages(cli, "orchestrator")]
+    return "\n".join([HEAD, *written])
 
 
-def _pages(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:
-    context = click.Context(command, info_name=name.split()[-1], parent=parent, terminal_width=80, max_content_width=80)
+def pages(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:
+    """Give every command's name and help page."""
+    context = click.Context(
+        command, info_name=name.split()[-1], parent=parent, terminal_width=80, **command.context_settings
+    )
     yield name, command.get_help(context)
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
             found = command.get_command(context, inner)
             if found is not None:
-                yield from _pages(found, f"{name} {inner}", context)
+                yield from pages(found, f"{name} {inner}", context)
 
 
 if __name__ == "__main__":

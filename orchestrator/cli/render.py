@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["clock", "duration", "paint", "shorten", "table", "to_json"]
+__all__ = ["WIDTH", "clock", "cut", "duration", "paint", "several", "shorten", "table", "to_json"]
+
+WIDTH = 80
+LEAST = 8
+"""Columns that a cell keeps, however wide the others are."""
 
 _COLOURS = {"succeeded": 32, "failed": 31, "stalled": 31, "cancelled": 33, "active": 36, "skipped": 2, "waiting": 2}
 
@@ -55,9 +59,18 @@ def clock(seconds: float | None, now: float) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """Cut text to a width."""
-    line = " ".join(text.split())
-    return line if len(line) <= width else f"{line[: width - 3]}..."
+    """Make one line of a text, cut to a width."""
+    return cut(" ".join(text.split()), width)
+
+
+def cut(text: str, width: int) -> str:
+    """Cut a line to a width."""
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def several(n: int, thing: str) -> str:
+    """Count things: `1 task`, `2 tasks`."""
+    return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
 def paint(state: str, text: str | None = None) -> str:
@@ -67,7 +80,9 @@ def paint(state: str, text: str | None = None) -> str:
     return f"\x1b[{_COLOURS[state]}m{text}\x1b[0m" if wanted and state in _COLOURS else text
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), give: int | None = None
+) -> list[str]:
     """Align columns.
 
     Parameters
@@ -76,6 +91,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     rows : sequence of sequence of str
     right : sequence of int
         Columns of numbers, aligned to the right.
+    give : int, optional
+        The column whose cells are cut where a line would be wider than 80 columns.
 
     Returns
     -------
@@ -83,8 +100,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
         Lines; a state in the second column is coloured.
     """
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+    if give is not None:
+        too_much = max(0, sum(widths) + 2 * (len(widths) - 1) - WIDTH)
+        widths[give] = min(widths[give], max(widths[give] - too_much, len(header[give]), LEAST))
 
     def line(cells: Sequence[str], *, colour: bool) -> str:
+        if give is not None:
+            cells = [cut(cell, widths[give]) if column == give else cell for column, cell in enumerate(cells)]
         padded = [
             cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(cells, widths, strict=True))

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import database, key_of, options
+from orchestrator.cli.workspace import database, examples, key_of, options, place
 
 __all__ = ["command"]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "orchestrator resume",
+        "orchestrator resume 1795531215 --from-step evaluate@3",
+        "orchestrator resume 1795531215 --update study.py",
+    )
+)
 @click.argument("run", required=False)
 @click.option(
     "--from-step", metavar="STEP[@ITER]", help="Go back to this step; a bare name in a loop: its iteration 0."
@@ -30,12 +36,6 @@ def command(
     """Go on with a run, from where it stands or from a step.
 
     What has a result is not evaluated again. RUN is the latest run where it is left out.
-
-    \b
-    Examples:
-      orchestrator resume
-      orchestrator resume 1795531215 --from-step evaluate@3
-      orchestrator resume 1795531215 --update study.py
     """
     from orchestrator.engine import verbs
 
@@ -47,4 +47,4 @@ def command(
 
         study = load_study(update)
     verbs.resume(path, key, from_step=from_step, update=study, jobs=jobs)
-    click.echo(f"{path.parent / key}\nWhat happened in it: orchestrator status {key}")
+    click.echo(f"{path.parent / key}\nWhat happened in it: orchestrator status {key}{place()}")

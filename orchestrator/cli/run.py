@@ -6,12 +6,18 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import new_database, options
+from orchestrator.cli.workspace import examples, new_database, options, place
 
 __all__ = ["command"]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "orchestrator run study.py",
+        "orchestrator run study.py:second --jobs 4",
+        "orchestrator run study.py --project-job trial --from-step evaluate",
+    )
+)
 @click.argument("study", metavar="STUDY.py[:ATTR]")
 @click.option("--project-job", metavar="KEY", help="Key of the run; one that exists goes on. [default: new digits]")
 @click.option("--from-step", metavar="STEP", help="Leave out the steps before this one.")
@@ -23,12 +29,6 @@ def command(
     """Run a study on this machine, to its end.
 
     STUDY.py holds a Pipeline named `pipeline`, or a single one of any name; else name it after a colon.
-
-    \b
-    Examples:
-      orchestrator run study.py
-      orchestrator run study.py:second --jobs 4
-      orchestrator run study.py --project-job trial --from-step evaluate
     """
     from orchestrator.definition.study import load_study
     from orchestrator.engine.verbs import start
@@ -37,4 +37,4 @@ def command(
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
     key = start(pipeline, project_job=project_job, study=loaded, jobs=jobs, db=path)
-    click.echo(f"{path.parent / key}\nWhat happened in it: orchestrator status {key}")
+    click.echo(f"{path.parent / key}\nWhat happened in it: orchestrator status {key}{place()}")

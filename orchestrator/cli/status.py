@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from orchestrator.cli.render import clock, duration, paint, shorten, table, to_json
-from orchestrator.cli.workspace import database, key_of, options
+from orchestrator.cli.render import WIDTH, clock, duration, paint, several, shorten, table, to_json
+from orchestrator.cli.workspace import database, examples, options, place
 
 __all__ = ["command", "render"]
 
 MOST_FAILURES = 5
-MOST_ROWS = 6
+"""Causes that are shown; `--json` has all."""
+
+MOST_NUMBERS = 8
+"""Experiments or tasks that are named for one cause."""
 
 
-@click.command()
+@click.command(epilog=examples("orchestrator status", "orchestrator status 1795531215 --json"))
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print everything that is known, as JSON.")
 @options
 def command(run: str | None, as_json: bool, rootdir: Path | None, db: Path | None) -> None:
-    """Show what a run has done, what failed and why, and what comes next.
+    """Show what a run has done, what failed and why, what comes next.
 
     RUN is the latest run where it is left out.
-
-    \b
-    Examples:
-      orchestrator status
-      orchestrator status 1795531215 --json
     """
     from orchestrator.db.queries import run_status
 
-    path = database(rootdir, db)
-    found = run_status(path, key_of(path, run))
+    path, now = database(rootdir, db), time.time()
+    found = run_status(path, run, now, whole=as_json)
     _count_live(path.parent, found)
-    click.echo(to_json(found) if as_json else render(found, time.time()))
+    click.echo(to_json(found) if as_json else render(found, now, place()))
 
 
 def _count_live(workspace: Path, found: dict[str, Any]) -> None:
@@ -50,88 +51,168 @@ def _count_live(workspace: Path, found: dict[str, Any]) -> None:
             job["n_tasks_ended"] = len(receipts_of(folder))
 
 
-def render(found: dict[str, Any], now: float) -> str:
-    """Write a status for a terminal of 80 columns."""
+def render(found: dict[str, Any], now: float, place: str = "") -> str:
+    """Write a status for a terminal of 80 columns.
+
+    Parameters
+    ----------
+    found : dict
+        What `orchestrator.db.queries.run_status` gave.
+    now : float
+        Epoch seconds.
+    place : str, default ""
+        The options that name the workspace, for the commands that are shown.
+
+    Returns
+    -------
+    str
+    """
     run = found["run"]
-    lines = [*_headline(run, now), "", *_steps(found["steps"])]
-    if found["now"] is not None and run["stalled"] is None:
-        lines += ["", *_now(found["now"], now)]
-    if found["next"] is not None and run["stalled"] is None:
-        lines += [f"Next: {found['next']}"]
-    if found["failures"]:
-        lines += ["", *_failures(found["failures"], run["key"])]
-    return "\n".join([*lines, *_to_type(run, found["failures"])])
+    paragraphs = [
+        _headline(run, now),
+        _steps(found["steps"]),
+        _now_and_next(found, now),
+        _failures(found["failures"], run["key"], place),
+        _to_type(found, place),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
 
 
 def _headline(run: dict[str, Any], now: float) -> list[str]:
-    state = "stalled" if run["stalled"] else run["state"]
     name = f" ({run['name']})" if run["name"] else ""
-    lines = [f"Run {run['key']}{name}: {paint(state)}"]
+    lines = [f"Run {run['key']}{name}: {paint('stalled' if run['stalled'] else run['state'])}"]
     why = run["stalled"] or run["reason"]
     if why:
-        lines += [f"  {shorten(why, 76)}"]
-    begin = run["started_at"] or run["created_at"]
-    took = duration((run["ended_at"] or now) - begin)
-    lines += [f"  began {clock(begin, now)}, {'took' if run['ended_at'] else 'for'} {took}"]
+        lines.append(f"  {shorten(why, WIDTH - 2)}")
+    began, took = clock(run["started_at"] or run["created_at"], now), duration(run["seconds"])
+    if run["stalled"]:
+        lines.append(f"  began {began}, last change {clock(run['last_event_at'], now)} (after {took})")
+    else:
+        lines.append(f"  began {began}, {'took' if run['ended_at'] else 'for'} {took}")
     if run["study"]:
-        lines += [f"  study {run['study']}"]
+        lines.append(f"  study {run['study']}")
     if run["cancel_requested_at"] and run["state"] == "active":
-        lines += ["  asked to stop: it ends with what runs now"]
+        lines.append("  asked to stop: it ends with what runs now")
     return lines
 
 
 def _steps(steps: list[dict[str, Any]]) -> list[str]:
     rows = []
     for step in steps:
-        in_loop = step["depth"] > 0
-        count = f"{step['n']} of {step['n_planned']}" if in_loop else ""
-        failed = str(step["n_failed"]) if step["n_failed"] else ""
-        finished = str(step["n_finished"]) if step["n_finished"] or step["n_failed"] else ""
-        name = "  " * step["depth"] + shorten(step["name"], 26)
-        rows.append([name, step["state"], count, finished, failed, duration(step["seconds"])])
-    return table(["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", "TIME"], rows, right=(2, 3, 4, 5))
+        count = f"{step['n']} of {step['n_planned']}" if step["depth"] else ""
+        evaluated = step["n_finished"] or step["n_failed"]
+        rows.append(
+            [
+                "  " * step["depth"] + shorten(step["name"], WIDTH),
+                step["state"],
+                count,
+                str(step["n_finished"]) if evaluated else "",
+                str(step["n_failed"]) if step["n_failed"] else "",
+                duration(step["seconds"]),
+            ]
+        )
+    return table(["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", "TIME"], rows, right=(2, 3, 4, 5), give=0)
+
+
+def _now_and_next(found: dict[str, Any], now: float) -> list[str]:
+    if found["run"]["stalled"] is not None:
+        return []
+    lines = [] if found["now"] is None else _now(found["now"], now)
+    return lines + ([f"Next: {shorten(found['next'], WIDTH - 6)}"] if found["next"] else [])
 
 
 def _now(step_run: dict[str, Any], now: float) -> list[str]:
     begin = step_run["started_at"] or step_run["created_at"]
-    lines = [f"Now:  {step_run['address']}, for {duration(now - begin)}"]
+    took = duration(max(0.0, now - begin))
+    lines = [f"Now:  {shorten(step_run['address'], 50)}, for {took}"]
     for job in step_run["jobs"]:
         if job["ended_at"] is None:
-            tasks = f", {job['n_tasks_ended']} of {job['n_tasks']} tasks ended" if "n_tasks_ended" in job else ""
+            tasks = ""
+            if "n_tasks_ended" in job:
+                tasks = f", {job['n_tasks_ended']} of {several(job['n_tasks'], 'task')} ended"
+            again = f", attempt {job['attempt']}" if job["attempt"] > 1 else ""
             why = f" ({job['reason']})" if job["reason"] else ""
-            lines.append(f"      job {job['scheduler_id'] or job['token']} {job['state']}{tasks}{why}")
+            line = f"job {job['scheduler_id'] or job['token']} {job['state']}{again}{tasks}{why}"
+            lines.append(f"      {shorten(line, WIDTH - 6)}")
     return lines
 
 
-def _failures(failures: list[dict[str, Any]], key: str) -> list[str]:
+# --- what failed ---------------------------------------------------------------------------------
+
+_NO_FAULT = ("interrupted", "cancelled", "preempted", "node_failure")
+
+
+def _failures(failures: list[dict[str, Any]], key: str, place: str) -> list[str]:
+    """Show a cause once, in however many iterations, and with whatever numbers in its text, it came."""
+    causes: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for failure in failures:
+        # It was tried again, and nobody has to mend anything.
+        if not (failure["tried_again"] and failure["kind"] in _NO_FAULT):
+            alike = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", failure["why"] or "")
+            kind = failure["kind"] or ""
+            again = str(failure["tried_again"])
+            causes.setdefault((again, failure["path"], failure["what"], kind, alike), []).append(failure)
+    if not causes:
+        return []
+    # What was tried again comes last: it is not what has to be mended.
+    told = [cause for _, cause in sorted(causes.items(), key=lambda item: item[0][0])]
     lines = ["Failures:"]
-    for failure in failures[:MOST_FAILURES]:
-        lines += [f"  {failure['address']}: {_who(failure)}", f"    {shorten(failure['why'], 74)}"]
-    if len(failures) > MOST_FAILURES:
-        lines += [f"  and {len(failures) - MOST_FAILURES} more: orchestrator status {key} --json"]
-    return [*lines, f"  With tracebacks: orchestrator logs {key} {_quoted(failures[0]['address'])}"]
+    for cause in told[:MOST_FAILURES]:
+        lines += _cause(cause)
+    if len(told) > MOST_FAILURES:
+        lines.append(
+            f"  and {several(len(told) - MOST_FAILURES, 'more cause')}: orchestrator status {key} --json{place}"
+        )
+    command = f"orchestrator logs {key} {shlex.quote(told[0][0]['address'])}{place}"
+    return [*lines, *_typed("  Tracebacks: ", command)]
 
 
-def _who(failure: dict[str, Any]) -> str:
-    if failure["what"] == "experiments failed":
-        rows = ", ".join(map(str, failure["rows"][:MOST_ROWS]))
-        more = ", ..." if failure["n"] > MOST_ROWS else ""
-        return f"{failure['n']} experiment{'s' if failure['n'] > 1 else ''} failed ({rows}{more})"
-    if failure["what"] == "task failed":
-        n = len(failure["tasks"])
-        tasks = ", ".join(map(str, failure["tasks"][:MOST_ROWS]))
-        return f"{n} task{'s' if n > 1 else ''} failed, {failure['kind']} ({tasks}{', ...' if n > MOST_ROWS else ''})"
-    return f"failed, {failure['kind']}"
+def _cause(cause: Sequence[dict[str, Any]]) -> list[str]:
+    first = cause[0]
+    places = len({failure["address"] for failure in cause})
+    where = first["address"] + (f" and {several(places - 1, 'more iteration')}" if places > 1 else "")
+    lines = [shorten(f"{where}: {_who(cause, with_numbers=places == 1)}", WIDTH - 2)]
+    if first["why"]:
+        differ = len({failure["why"] for failure in cause}) > 1
+        lines.append(f"  {shorten(('first: ' if differ else '') + first['why'], WIDTH - 4)}")
+    return [f"  {line}" for line in lines]
 
 
-def _to_type(run: dict[str, Any], failures: list[dict[str, Any]]) -> list[str]:
-    if run["stalled"] or run["state"] in ("failed", "cancelled"):
-        mend = "To go on, when what failed is mended" if run["state"] == "failed" else "To go on"
-        return ["", f"{mend}: orchestrator resume {run['key']}"]
-    return []
+def _who(cause: Sequence[dict[str, Any]], *, with_numbers: bool) -> str:
+    first = cause[0]
+    again = ", tried again" if first["tried_again"] else ""
+    if first["what"] == "experiments failed":
+        rows = [row for failure in cause for row in failure["rows"]]
+        n = sum(failure["n"] for failure in cause)
+        return f"{several(n, 'experiment')} failed{_numbers(rows, n) if with_numbers else ''}"
+    if first["what"] == "task failed":
+        tasks = sorted({task for failure in cause for task in failure["tasks"]})
+        n = len(tasks) if with_numbers else sum(len(failure["tasks"]) for failure in cause)
+        return f"{several(n, 'task')} failed, {first['kind']}{_numbers(tasks, n) if with_numbers else ''}{again}"
+    if first["what"] == "results quarantined":
+        return "results were set aside, because their rows have changed"
+    return f"failed, {first['kind']}{again}" if first["kind"] else f"failed{again}"
 
 
-def _quoted(text: str) -> str:
-    import shlex
+def _numbers(numbers: Sequence[int], n: int) -> str:
+    some = ", ".join(map(str, numbers[:MOST_NUMBERS]))
+    return f" ({some}{', ...' if n > MOST_NUMBERS else ''})" if numbers else ""
 
-    return shlex.quote(text)
+
+# --- what to type --------------------------------------------------------------------------------
+
+
+def _to_type(found: dict[str, Any], place: str) -> list[str]:
+    run = found["run"]
+    if not run["stalled"] and run["state"] not in ("failed", "cancelled"):
+        return []
+    at = f" from {shorten(found['resume_from'], 50)}" if found["resume_from"] else ""
+    mended = ", once what failed is mended" if run["state"] == "failed" else ""
+    return _typed(f"To go on{at}{mended}: ", f"orchestrator resume {run['key']}{place}")
+
+
+def _typed(text: str, command: str) -> list[str]:
+    """Keep a command in one piece, so that it can be copied."""
+    if len(text + command) <= WIDTH:
+        return [text + command]
+    return [text.rstrip(), " " * (len(text) - len(text.lstrip()) + 2) + command]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,51 @@ import click
 
 from orchestrator.errors import NotFound
 
-__all__ = ["database", "key_of", "new_database", "options"]
+__all__ = ["Place", "database", "examples", "key_of", "new_database", "options", "place"]
 
 NAME = "orchestrator.db"
+
+
+@dataclass
+class Place:
+    """How the workspace was named, so that the commands that we print name it, too.
+
+    Attributes
+    ----------
+    words : str
+        ` --rootdir FOLDER`, ` --db FILE`, or nothing: found from the current folder or the environment.
+    """
+
+    words: str = ""
+
+
+def place() -> str:
+    """Give the options that name the workspace as they were typed, with a space before."""
+    context = click.get_current_context(silent=True)
+    found = None if context is None else context.find_object(Place)
+    return "" if found is None else found.words
+
+
+def examples(*lines: str) -> str:
+    """Write the end of a help page."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which workspace is meant."""
     folder = click.Path(file_okay=False, path_type=Path)
     file = click.Path(dir_okay=False, path_type=Path)
-    function = click.option("--db", type=file, help="The workspace's database. [env: ORCHESTRATOR_DB]")(function)
-    return click.option("--rootdir", type=folder, help="The workspace's folder.")(function)
+    database = click.option(
+        "--db", type=file, callback=_keep, metavar="FILE", help="The workspace's database. [env: ORCHESTRATOR_DB]"
+    )
+    rootdir = click.option("--rootdir", type=folder, callback=_keep, metavar="DIR", help="The workspace's folder.")
+    return rootdir(database(function))
+
+
+def _keep(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None:
+        context.ensure_object(Place).words = f" --{option.name} {shlex.quote(str(value))}"
+    return value
 
 
 def database(rootdir: Path | None, db: Path | None) -> Path:

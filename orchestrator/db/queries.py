@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +17,37 @@ from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder, is_gone
 from orchestrator.db.tables import event, job, run, step_run
 from orchestrator.errors import NotFound
-from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
-from orchestrator.machine.states import StepRunState
+from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
+from orchestrator.machine.states import JobState, RunState, StepRunState
 
-__all__ = ["find_step_run", "latest_key", "list_runs", "run_status", "step_run_ended"]
+__all__ = ["find_step_run", "latest_key", "list_runs", "run_status"]
 
-MOST_STEP_RUNS = 1000
-"""Step runs that a status lists one by one, the latest; the sums are of all."""
+ROWS_KEPT = 100
+"""Failed experiments that a failure names; its count tells the rest."""
 
 
-def list_runs(path: Path) -> list[dict[str, Any]]:
-    """List all runs, the latest first."""
+def list_runs(path: Path, now: float | None = None) -> list[dict[str, Any]]:
+    """List all runs, the latest first.
+
+    Returns
+    -------
+    list of dict
+        The run's own columns; `stalled`, the reason or None; `seconds` that it took; `n_finished` and `n_failed`
+        experiments.
+    """
+    now = time.time() if now is None else now
     counts = (
         select(step_run.c.run_id, func.sum(step_run.c.n_finished), func.sum(step_run.c.n_failed))
         .where(step_run.c.withdrawn_at.is_(None))
         .group_by(step_run.c.run_id)
     )
     with session(path, write=False) as connection:
-        experiments = {row[0]: (row[1], row[2]) for row in connection.execute(counts)}
-        rows = connection.execute(select(run).order_by(run.c.id.desc())).all()
+        rows = connection.execute(_runs().order_by(run.c.id.desc())).all()
+        experiments = {run_id: (finished, failed) for run_id, finished, failed in connection.execute(counts)}
     listed = []
     for row in rows:
         n_finished, n_failed = experiments.get(row.id, (0, 0))
-        listed.append({**_run(row), **_stalled(row, time.time()), "n_finished": n_finished, "n_failed": n_failed})
+        listed.append({**_run(row, now), "n_finished": n_finished, "n_failed": n_failed})
     return listed
 
 
@@ -51,21 +59,30 @@ def latest_key(path: Path) -> str:
     NotFound
     """
     with session(path, write=False) as connection:
-        key: str | None = connection.scalar(select(run.c.key).order_by(run.c.id.desc()).limit(1))
-    if key is None:
-        raise NotFound(f"There is no run in {path.parent} yet.", "Start one: orchestrator run STUDY.py")
+        key: str = _find_run(connection, None).key
     return key
 
 
-def run_status(path: Path, key: str, now: float | None = None) -> dict[str, Any]:
+def run_status(path: Path, key: str | None, now: float | None = None, *, whole: bool = False) -> dict[str, Any]:
     """Tell all about one run.
+
+    Parameters
+    ----------
+    path : Path
+    key : str or None
+        None means the latest run.
+    now : float, optional
+        Epoch seconds.
+    whole : bool, default False
+        With every step run and job, also those that were put back, and with tracebacks.
 
     Returns
     -------
     dict
-        `run`; `steps`: one sum per step of the pipeline, in its order; `step_runs`, with their `jobs`: the latest
-        thousand; `failures`: causes, with how many and which experiments; `now`: the step run that is open, or None;
-        `next`: address of the step after it, or None.
+        `run`; `steps`: one sum per step of the pipeline, in its order; `failures`: causes, with how many and which
+        experiments or tasks; `now`: the step run that is open, with its `jobs`, or None; `next`: address of what comes
+        after it, or None; `resume_from`: address where a resume begins, or None. With `whole`, `provenance`,
+        `step_runs` with their `jobs`, and `history`: the events of the run itself.
 
     Raises
     ------
@@ -73,34 +90,48 @@ def run_status(path: Path, key: str, now: float | None = None) -> dict[str, Any]
     """
     now = time.time() if now is None else now
     with session(path, write=False) as connection:
-        row = _run_row(connection, key)
+        row = _find_run(connection, key)
         plan = Plan.from_json(json.loads(row.plan))
         live = (step_run.c.run_id == row.id) & step_run.c.withdrawn_at.is_(None)
-        last = select(step_run).where(live).order_by(step_run.c.position.desc()).limit(MOST_STEP_RUNS)
-        step_runs = connection.execute(last).all()[::-1]
-        ids = [found.id for found in step_runs]
-        jobs = connection.execute(select(job).where(job.c.step_run_id.in_(ids)).order_by(job.c.id)).all()
-        sums = _sums(connection, live, now)
-        failures = _failures(connection, live)
-    described = [_described(found, jobs) for found in step_runs]
-    current = described[-1] if described and described[-1]["ended_at"] is None else None
-    return {
-        "run": {**_run(row), **_stalled(row, now)},
-        "steps": [_step(step, depth, loops, sums.get(step.path)) for step, depth, loops in _in_order(plan.elements)],
-        "step_runs": described,
-        "failures": failures,
-        "now": current,
-        "next": _next(plan, row, current),
-    }
+        described = _run(row, now)
+        # What a dead process had open did not go on after its last word.
+        sums = _sums(connection, live, described["last_event_at"] if described["stalled"] else now)
+        last = connection.execute(select(step_run).where(live).order_by(step_run.c.position.desc()).limit(1)).first()
+        current = last if last is not None and last.ended_at is None else None
+        found: dict[str, Any] = {
+            "run": described,
+            "steps": [_step(step, depth, n, sums.get(step.path)) for step, depth, n in _in_order(plan.elements)],
+            "now": None if current is None else _described(current, _jobs_of(connection, current.id)),
+            "next": _next(plan, row, last),
+            "resume_from": _resume_from(connection, plan, row, last, described["stalled"]),
+            "failures": _failures(connection, row.id, live),
+        }
+        if whole:
+            found["provenance"] = row.provenance
+            found["step_runs"] = _step_runs(connection, row.id)
+            found["history"] = _history(connection, row.id)
+    if not whole:
+        for failure in found["failures"]:
+            del failure["traceback"]
+    return found
 
 
-def find_step_run(path: Path, key: str, address: str) -> dict[str, Any]:
+def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
     """Find the latest epoch of the step run at an address; a bare name in a loop means its latest iteration.
+
+    Parameters
+    ----------
+    path : Path
+    key : str or None
+        None means the latest run.
+    address : str
+        `name`, or `name@iteration`.
 
     Returns
     -------
     dict
-        The step run with its `jobs`, its `label`, whether it is `parallel`, and its `failures`.
+        The step run with its `jobs`, the `key` of its run, its `label`, whether it is `parallel`, its `failures`, and
+        why its run is `stalled` if it is.
 
     Raises
     ------
@@ -108,93 +139,106 @@ def find_step_run(path: Path, key: str, address: str) -> dict[str, Any]:
         If there is no such step, or it has not run.
     """
     with session(path, write=False) as connection:
-        row = _run_row(connection, key)
+        row = _find_run(connection, key)
         plan = Plan.from_json(json.loads(row.plan))
-        name, _, iteration = address.rpartition("@")
-        if not name or not all(part.isdecimal() for part in iteration.split(".")):
-            name, iteration = address, ""
-        here = select(step_run).where(step_run.c.run_id == row.id, step_run.c.name == name)
-        latest = here.order_by(step_run.c.position.desc(), step_run.c.epoch.desc()).limit(1)
-        exactly = latest.where(step_run.c.iteration == iteration)
-        found = connection.execute(exactly).one_or_none()
-        if found is None and not iteration:
-            found = connection.execute(latest).one_or_none()
+        found, name = _at_address(connection, row.id, address)
         if found is None:
-            raise _not_run(key, address, name, plan)
-        jobs = connection.execute(select(job).where(job.c.step_run_id == found.id).order_by(job.c.id)).all()
-        failures = _failures(connection, step_run.c.id == found.id)
+            raise _not_run(connection, row, address, name, plan)
+        jobs = _jobs_of(connection, found.id)
+        failures = _failures(connection, row.id, step_run.c.id == found.id)
     step = plan.slot(found.position).step if found.position < plan.size else None
     return {
+        "key": row.key,
         **_described(found, jobs),
         "label": step.label if step is not None else found.name,
         "parallel": step is not None and step.parallel,
         "failures": failures,
+        "stalled": _stalled(row, time.time()),
     }
 
 
-def step_run_ended(path: Path, step_run_id: int) -> bool:
-    """Tell whether a step run is closed."""
-    with session(path, write=False) as connection:
-        return connection.scalar(select(step_run.c.ended_at).where(step_run.c.id == step_run_id)) is not None
+# --- the run's own row ---------------------------------------------------------------------------
 
 
-# --- pieces --------------------------------------------------------------------------------------
+def _runs() -> Any:
+    last = select(func.max(event.c.at)).where(event.c.run_id == run.c.id).scalar_subquery()
+    # Asked only of runs that go on: the history of all others would be read for nothing.
+    return select(run, case((run.c.state == RunState.ACTIVE, last)).label("last_event_at"))
 
 
-def _run_row(connection: Connection, key: str) -> Row[Any]:
-    row = connection.execute(select(run).where(run.c.key == key)).one_or_none()
-    if row is None:
-        known = connection.scalars(select(run.c.key).order_by(run.c.id.desc()).limit(4)).all()
-        some = f" Its latest are: {', '.join(known)}." if known else ""
-        raise NotFound(f"There is no run {key} in this workspace.{some}", "See which there are: orchestrator list")
-    return row
+def _find_run(connection: Connection, key: str | None) -> Row[Any]:
+    which = _runs().order_by(run.c.id.desc()).limit(1) if key is None else _runs().where(run.c.key == key)
+    row: Row[Any] | None = connection.execute(which).one_or_none()
+    if row is not None:
+        return row
+    known = connection.scalars(select(run.c.key).order_by(run.c.id.desc()).limit(4)).all()
+    if not known:
+        raise NotFound("There is no run in this workspace yet.", "Start one: orchestrator run STUDY.py")
+    raise NotFound(
+        f"There is no run {key} in this workspace. Its latest are: {', '.join(known)}.",
+        "See which there are: orchestrator list",
+    )
 
 
-def _run(row: Row[Any]) -> dict[str, Any]:
+def _run(row: Row[Any], now: float) -> dict[str, Any]:
     names = ("key", "name", "mode", "state", "reason", "study", "created_at", "started_at", "ended_at")
+    stalled = _stalled(row, now)
+    last = row.last_event_at or row.ended_at or row.created_at
+    end = row.ended_at or (last if stalled else now)
     holder = None
     if row.lease_host is not None:
         holder = {"host": row.lease_host, "pid": row.lease_pid, "scheduler_id": row.lease_scheduler_id}
     return {
         **{name: row._mapping[name] for name in names},
+        "last_event_at": last,
+        "seconds": max(0.0, end - (row.started_at or row.created_at)),
+        "stalled": stalled,
         "cancel_requested_at": row.cancel_requested_at,
         "n_failed_step_runs": row.n_failed_step_runs,
         "holder": holder,
-        "provenance": row.provenance,
     }
 
 
-def _stalled(row: Row[Any], now: float) -> dict[str, Any]:
-    """Derive whether an active run waits for somebody to type something."""
-    if row.state != "active" or row.mode != "local":
-        return {"stalled": None}
+def _stalled(row: Row[Any], now: float) -> str | None:
+    """Derive whether an active run waits for somebody to type something, and why."""
+    if row.state != RunState.ACTIVE or row.mode != "local":
+        return None
     if row.lease_host is None:
-        return {"stalled": "no process advances it"}
+        return "no process advances it"
     holder = Holder(row.lease_host, row.lease_boot, row.lease_pid, row.lease_pid_start, row.lease_scheduler_id)
     if is_gone(holder, row.lease_beat_seen_at, now):
-        return {"stalled": f"process {holder.pid} on {holder.host}, which advanced it, has died"}
-    return {"stalled": None}
+        return f"process {holder.pid} on {holder.host}, which advanced it, has died"
+    return None
 
 
-def _sums(connection: Connection, live: Any, now: float) -> dict[str, Row[Any]]:
+def _history(connection: Connection, run_id: int) -> list[dict[str, Any]]:
+    query = select(event).where(event.c.run_id == run_id, event.c.step_run_id.is_(None)).order_by(event.c.id)
+    names = ("at", "what", "old", "new", "why", "detail")
+    # `at` alone would not be seen to be a time.
+    return [
+        {"happened_at" if name == "at" else name: row._mapping[name] for name in names}
+        for row in connection.execute(query)
+    ]
+
+
+# --- step runs and jobs --------------------------------------------------------------------------
+
+
+def _sums(connection: Connection, live: Any, until: float) -> dict[str, Row[Any]]:
     """Add up the step runs of each step."""
 
-    def count(*states: str) -> Any:
-        return func.sum(case((step_run.c.state.in_(states), 1), else_=0))
+    def count(state: StepRunState) -> Any:
+        return func.sum(case((step_run.c.state == state, 1), else_=0)).label(f"n_{state}")
 
+    seconds = func.max(0.0, func.coalesce(step_run.c.ended_at, until) - step_run.c.started_at)
     query = (
         select(
             step_run.c.path,
-            func.count().label("n"),
-            count(StepRunState.SUCCEEDED).label("succeeded"),
-            count(StepRunState.FAILED).label("failed"),
-            count(StepRunState.CANCELLED).label("cancelled"),
-            count(StepRunState.SKIPPED).label("skipped"),
-            count(StepRunState.ACTIVE).label("active"),
-            count(StepRunState.PENDING).label("pending"),
-            func.sum(step_run.c.n_finished).label("n_finished"),
-            func.sum(step_run.c.n_failed).label("n_failed"),
-            func.sum(func.coalesce(step_run.c.ended_at, now) - step_run.c.started_at).label("seconds"),
+            func.count().label("n_step_runs"),
+            *(count(state) for state in StepRunState),
+            func.sum(step_run.c.n_finished).label("n_finished_experiments"),
+            func.sum(step_run.c.n_failed).label("n_failed_experiments"),
+            func.sum(seconds).label("seconds"),
         )
         .where(live)
         .group_by(step_run.c.path)
@@ -212,22 +256,45 @@ def _in_order(
             yield from _in_order(element.body, depth + 1, n * element.n_iterations)
 
 
+_MOST_TELLING_FIRST = ("active", "pending", "failed", "cancelled", "succeeded", "skipped")
+
+
 def _step(step: PlannedStep, depth: int, n_planned: int, row: Row[Any] | None) -> dict[str, Any]:
-    values: dict[str, Any] = {"name": step.name, "path": step.path, "depth": depth, "n_planned": n_planned}
-    if row is None:
-        return {**values, "state": "waiting", "n": 0, "n_finished": 0, "n_failed": 0, "seconds": None}
-    order = ("active", "pending", "failed", "cancelled", "succeeded", "skipped")
-    state = next(state for state in order if row._mapping[state])
-    counts = {name: row._mapping[name] for name in ("n", "n_finished", "n_failed", "seconds")}
-    return {**values, "state": state, **counts, "n_step_runs_failed": row.failed}
+    counts = {state: 0 if row is None else row._mapping[f"n_{state}"] for state in _MOST_TELLING_FIRST}
+    return {
+        "name": step.name,
+        "path": step.path,
+        "depth": depth,
+        "state": next((state for state, n in counts.items() if n), "waiting"),
+        "n_planned": n_planned,
+        "n": 0 if row is None else row.n_step_runs,
+        "step_runs": counts,
+        "n_finished": 0 if row is None else row.n_finished_experiments,
+        "n_failed": 0 if row is None else row.n_failed_experiments,
+        "seconds": None if row is None else row.seconds,
+    }
+
+
+def _step_runs(connection: Connection, run_id: int) -> list[dict[str, Any]]:
+    jobs: dict[int | None, list[Row[Any]]] = {}
+    for row in connection.execute(select(job).where(job.c.run_id == run_id).order_by(job.c.id)):
+        jobs.setdefault(row.step_run_id, []).append(row)
+    rows = connection.execute(select(step_run).where(step_run.c.run_id == run_id).order_by(step_run.c.id))
+    return [_described(row, jobs.get(row.id, [])) for row in rows]
+
+
+def _jobs_of(connection: Connection, step_run_id: int) -> Sequence[Row[Any]]:
+    return connection.execute(select(job).where(job.c.step_run_id == step_run_id).order_by(job.c.id)).all()
 
 
 def _described(row: Row[Any], jobs: Iterable[Row[Any]]) -> dict[str, Any]:
     names = ("id", "position", "epoch", "name", "iteration", "kind", "state", "reason", "n_experiments", "n_tasks")
-    more = ("n_finished", "n_failed", "until", "created_at", "started_at", "ended_at")
-    address = f"{row.name}@{row.iteration}" if row.iteration else row.name
-    mine = [_job(found) for found in jobs if found.step_run_id == row.id]
-    return {"address": address, **{name: row._mapping[name] for name in (*names, *more)}, "jobs": mine}
+    more = ("n_finished", "n_failed", "until", "created_at", "started_at", "ended_at", "withdrawn_at")
+    return {
+        "address": _address(row),
+        **{name: row._mapping[name] for name in (*names, *more)},
+        "jobs": [_job(found) for found in jobs],
+    }
 
 
 def _job(row: Row[Any]) -> dict[str, Any]:
@@ -236,53 +303,154 @@ def _job(row: Row[Any]) -> dict[str, Any]:
     return {name: row._mapping[name] for name in (*names, *times)}
 
 
-def _failures(connection: Connection, live: Any) -> list[dict[str, Any]]:
-    """Gather what went wrong: failed experiments by cause, failed tasks and jobs by reason."""
-    what = event.c.what.in_(("experiments failed", "task failed", "results quarantined"))
-    events = select(step_run, event.c.what, event.c.why, event.c.task, event.c.detail).join_from(event, step_run)
-    groups: dict[tuple[int, str, str], dict[str, Any]] = {}
-    for row in connection.execute(events.where(live, what).order_by(event.c.id)):
-        group = groups.setdefault((row.position, row.what, row.why), _failure(row, row.what, row.why, row.detail))
-        group["n"] += row.detail.get("n", 1)
-        group["rows"] = (group["rows"] + row.detail.get("rows", []))[:100]
-        group["tasks"] += [] if row.task is None else [row.task]
-    failed = select(step_run, job.c.reason.label("why"), job.c.kind.label("job_kind"), job.c.detail).join_from(
-        job, step_run
+def _address(row: Row[Any]) -> str:
+    return f"{row.name}@{row.iteration}" if row.iteration else row.name
+
+
+def _at_address(connection: Connection, run_id: int, address: str) -> tuple[Row[Any] | None, str]:
+    name, _, iteration = address.rpartition("@")
+    if not name or not all(part.isdecimal() for part in iteration.split(".")):
+        name, iteration = address, ""
+    here = select(step_run).where(step_run.c.run_id == run_id, step_run.c.name == name)
+    latest = here.order_by(step_run.c.position.desc(), step_run.c.epoch.desc()).limit(1)
+    found = connection.execute(latest.where(step_run.c.iteration == iteration)).one_or_none()
+    if found is None and not iteration:
+        found = connection.execute(latest).one_or_none()
+    return found, name
+
+
+def _not_run(connection: Connection, row: Row[Any], address: str, name: str, plan: Plan) -> NotFound:
+    names = list(dict.fromkeys(step.name for step in plan.steps()))
+    if name not in names:
+        return NotFound(f"Run {row.key} has no step {address!r}.", f"Its steps are: {', '.join(names)}")
+    last = connection.scalar(
+        select(step_run.c.iteration)
+        .where(step_run.c.run_id == row.id, step_run.c.name == name)
+        .order_by(step_run.c.position.desc())
+        .limit(1)
     )
-    broken = (job.c.state.in_(("failed", "lost"))) & (job.c.role == "step")
-    for row in connection.execute(failed.where(live, broken).order_by(job.c.id)):
-        detail = {**row.detail.get("error", {}), "kind": row.job_kind}
-        group = groups.setdefault((row.position, "step failed", row.why), _failure(row, "step failed", row.why, detail))
-        group["n"] += 1
+    known = f" The last that has is {name}@{last}." if last else ""
+    return NotFound(
+        f"Step {address} of run {row.key} has not run yet.{known}",
+        f"See how far the run has come: orchestrator status {row.key}",
+    )
+
+
+# --- what failed ---------------------------------------------------------------------------------
+
+
+def _failures(connection: Connection, run_id: int, which: Any) -> list[dict[str, Any]]:
+    """Gather what went wrong, by place and cause: experiments, tasks, jobs, and steps that say no more than why."""
+    groups: dict[tuple[int, str, str | None], dict[str, Any]] = {}
+
+    def group(row: Row[Any], what: str, why: str | None, detail: dict[str, Any]) -> dict[str, Any]:
+        return groups.setdefault((row.position, what, why), _failure(row, what, why, detail))
+
+    where = (step_run.c.position, step_run.c.name, step_run.c.iteration, step_run.c.path)
+    later = job.alias("later")
+    tried_again = (
+        select(later.c.id)
+        .where(later.c.step_run_id == job.c.step_run_id, later.c.batch == job.c.batch, later.c.attempt > job.c.attempt)
+        .exists()
+        .label("tried_again")
+    )
+    events = (
+        select(*where, event.c.what, event.c.why, event.c.task, event.c.detail, tried_again)
+        .join_from(event, step_run, event.c.step_run_id == step_run.c.id)
+        .outerjoin(job, event.c.job_id == job.c.id)
+        .where(event.c.run_id == run_id, which)
+        .where(event.c.what.in_(("experiments failed", "task failed", "results quarantined")))
+        .order_by(event.c.id)
+    )
+    for row in connection.execute(events):
+        failure = group(row, row.what, row.why, row.detail)
+        failure["n"] += row.detail.get("n", 1)
+        failure["rows"] = [*failure["rows"], *row.detail.get("rows", [])][:ROWS_KEPT]
+        if row.task is not None:
+            failure["tasks"].append(row.task)
+            failure["tried_again"] &= bool(row.tried_again)
+    # The failed tasks of a batch have events of their own, unless it was refused as a whole.
+    jobs = (
+        select(*where, job.c.reason, job.c.kind, job.c.detail, tried_again)
+        .join_from(job, step_run, job.c.step_run_id == step_run.c.id)
+        .where(job.c.run_id == run_id, which, job.c.state.in_((JobState.FAILED, JobState.LOST)))
+        .where((job.c.role == "step") | (job.c.kind == "refused"))
+        .order_by(job.c.id)
+    )
+    for row in connection.execute(jobs):
+        failure = group(row, "step failed", row.reason, {**row.detail.get("error", {}), "kind": row.kind})
+        failure["n"] += 1
+        failure["tried_again"] &= bool(row.tried_again)
+    for failure in groups.values():
+        failure["tried_again"] &= failure["what"] in ("task failed", "step failed")
+    explained = {position for position, what, _ in groups if what in ("task failed", "step failed")}
+    steps = (
+        select(*where, step_run.c.reason)
+        .where(step_run.c.run_id == run_id, which, step_run.c.state == StepRunState.FAILED)
+        .order_by(step_run.c.position)
+    )
+    for row in connection.execute(steps):
+        if row.position not in explained:
+            failure = group(row, "step failed", row.reason, {"kind": None})
+            failure.update(n=1, tried_again=False)
     return list(groups.values())
 
 
-def _failure(row: Row[Any], what: str, why: str, detail: dict[str, Any]) -> dict[str, Any]:
+def _failure(row: Row[Any], what: str, why: str | None, detail: dict[str, Any]) -> dict[str, Any]:
     return {
-        "address": f"{row.name}@{row.iteration}" if row.iteration else row.name,
+        "address": _address(row),
+        "name": row.name,
+        "path": row.path,
         "what": what,
         "why": why,
         "kind": detail.get("kind", "exception"),
         "n": 0,
         "rows": [],
         "tasks": [],
+        "tried_again": True,
         "traceback": detail.get("traceback"),
     }
 
 
-def _next(plan: Plan, row: Row[Any], current: dict[str, Any] | None) -> str | None:
-    if row.state != "active":
+# --- what comes next -----------------------------------------------------------------------------
+
+
+def _next(plan: Plan, row: Row[Any], last: Row[Any] | None) -> str | None:
+    """Name the step after the last one; a loop's question may still end the loop there."""
+    if row.state != RunState.ACTIVE:
         return None
-    after = row.first_position if current is None else current["position"] + 1
-    if current is not None and after < plan.size and plan.slot(after).step.kind == "until":
-        after += 1
-    return plan.slot(after).address if after < plan.size else None
+    position = _after(plan, last)
+    if position < row.first_position:
+        position = row.first_position
+    return plan.slot(position).address if position < plan.size else None
 
 
-def _not_run(key: str, address: str, name: str, plan: Plan) -> NotFound:
-    names = list(dict.fromkeys(step.name for step in plan.steps()))
-    if name not in names:
-        return NotFound(f"Run {key} has no step {address!r}.", f"Its steps are: {', '.join(names)}")
-    return NotFound(
-        f"Step {address} of run {key} has not run yet.", f"See how far the run has come: orchestrator status {key}"
+def _after(plan: Plan, last: Row[Any] | None) -> int:
+    if last is None:
+        return 0
+    position: int = last.position + 1
+    if last.position >= plan.size:
+        return position
+    slot = plan.slot(last.position)
+    if last.until and slot.loop_end is not None:
+        return slot.loop_end
+    return position + (position < plan.size and plan.slot(position).step.kind == UNTIL)
+
+
+def _resume_from(
+    connection: Connection, plan: Plan, row: Row[Any], last: Row[Any] | None, stalled: str | None
+) -> str | None:
+    if row.state == RunState.ACTIVE:
+        open_ = last is not None and last.ended_at is None
+        return None if stalled is None else _address(last) if last is not None and open_ else _next(plan, row, last)
+    flawed = (StepRunState.FAILED, StepRunState.CANCELLED)
+    first: int | None = connection.scalar(
+        select(func.min(step_run.c.position)).where(
+            step_run.c.run_id == row.id, step_run.c.withdrawn_at.is_(None), step_run.c.state.in_(flawed)
+        )
     )
+    if first is None:
+        if row.state == RunState.SUCCEEDED:
+            return None
+        first = 0 if last is None else last.position + 1
+    return plan.slot(first).address if first < plan.size else None

@@ -7,33 +7,33 @@ import re
 import sqlite3
 from pathlib import Path
 
-import click
 import pytest
+from click.testing import CliRunner
 
 from orchestrator.cli.main import COMMANDS
 from orchestrator.cli.main import cli as group
-from orchestrator.cli.reference import document
+from orchestrator.cli.reference import document, pages
 from orchestrator.cli.render import clock, duration, shorten, to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def all_commands(command=group, name="orchestrator"):
-    yield name, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for inner in command.list_commands(context):
-            yield from all_commands(command.get_command(context, inner), f"{name} {inner}")
+PAGES = dict(pages(group, "orchestrator"))
 
 
-@pytest.mark.parametrize(
-    ("name", "command"), list(all_commands()), ids=lambda value: value if isinstance(value, str) else ""
-)
-def test_every_help_page_ends_with_examples_of_itself(name, command):
-    page = command.get_help(click.Context(command, info_name=name))
-    assert "Examples:" in page
-    examples = page.split("Examples:")[1].split("Options:")[0]
-    assert name in examples
+@pytest.mark.parametrize("name", PAGES)
+def test_every_help_page_ends_with_examples_of_itself(name):
+    _, _, examples = PAGES[name].partition("\n\n  Examples:\n")
+    assert examples
+    assert all(line.startswith(f"    {name} ") or line == f"    {name}" for line in examples.splitlines())
+    assert "..." not in PAGES[name].replace("[ARGS]...", "")
+    assert max(map(len, PAGES[name].splitlines())) <= 80
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["status", "--help"], ["db", "check", "-h"]])
+def test_help_prints_the_page_of_the_reference(arguments):
+    shown = CliRunner().invoke(group, arguments, prog_name="orchestrator", terminal_width=80)
+    assert shown.output == PAGES[" ".join(["orchestrator", *arguments[:-1]])] + "\n"
 
 
 def test_the_reference_is_what_help_says():
@@ -79,7 +79,7 @@ def test_a_run_says_where_it_is_and_status_what_it_did(cli):
         "Failures:\n"
         "  evaluate: 1 experiment failed (3)\n"
         "    ValueError: three is not welcome\n"
-        "  With tracebacks: orchestrator logs r evaluate\n"
+        "  Tracebacks: orchestrator logs r evaluate\n"
     )
 
 
@@ -88,13 +88,14 @@ def test_logs_print_what_was_printed_and_why_it_failed(cli):
     assert cli("logs", "look@1").out == "look 1\n"
     assert cli("logs", "r", "look").out == "look 2\n"
     evaluated = cli("logs", "evaluate").out
-    assert evaluated.startswith("==> task 1 <==\nthree comes\n==> 1 failed: experiment 3 <==\nTraceback")
+    assert evaluated.startswith("==> task 1 <==\nthree comes\n==> 1 experiment failed: 3 <==\nTraceback")
     assert evaluated.endswith("ValueError: three is not welcome\n")
     assert cli("logs", "evaluate", "--task", "1").out == "three comes\n"
     assert cli("logs", "evaluate", "--task", "0").out == ""
     assert cli("logs", "look", "-f").out == "look 2\n"
     paths = json.loads(cli("logs", "evaluate", "--json").out)["logs"]
-    assert [Path(path).name.split(".")[-2] for path in paths] == ["0", "1", "2", "3"]
+    assert [Path(log["path"]).name.split(".")[-2] for log in paths] == ["0", "1", "2", "3"]
+    assert [log["task"] for log in paths] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_logs_print_what_was_printed_and_why_it_failed(cli):
     [
         (["logs", "r", "nothing@7"], "Step nothing@7 of run r has not run yet."),
         (["logs", "r", "sleep"], "Run r has no step 'sleep'."),
-        (["logs", "r", "nothing", "--task", "3"], "Step nothing has one task, 0."),
+        (["logs", "r", "nothing", "--task", "3"], "Step nothing has no task 3; it has one task: 0."),
         (["status", "x"], "There is no run x in this workspace. Its latest are: r."),
         (["resume", "r", "--from-step", "sleep"], "Run r has no step 'sleep'."),
         (["logs", "a", "b", "c"], "Give a run and a step, or only a step."),
@@ -145,7 +146,7 @@ def test_a_run_whose_process_died_is_stalled(cli):
     connection.close()
     status = cli("status").out
     assert status.startswith("Run r (quiet): stalled\n  no process advances it\n")
-    assert status.endswith("\nTo go on: orchestrator resume r\n")
+    assert status.endswith("\n\nTo go on: orchestrator resume r\n")
     assert cli("list").out.splitlines()[1].split()[:2] == ["r", "stalled"]
 
 
@@ -153,7 +154,7 @@ def test_resume_after_a_failure(cli):
     assert cli("run", "fails.py", "--project-job", "r").code == 1
     status = cli("status").out
     assert "  fails: failed, exception\n    ValueError: no licence\n" in status
-    assert status.endswith("To go on, when what failed is mended: orchestrator resume r\n")
+    assert status.endswith("To go on from fails, once what failed is mended: orchestrator resume r\n")
     assert 'raise ValueError("no licence")' in cli("logs", "fails").out
     mended = (cli.workspace / "fails.py").read_text().replace('raise ValueError("no licence")', "print('mended')")
     (cli.workspace / "fails.py").write_text(mended)
