@@ -54,7 +54,7 @@ def command(
     from orchestrator.db.queries import find_step_run
 
     if len(run_and_step) > 2:
-        raise click.UsageError("Give a run and a step, or only a step.", click.get_current_context())
+        raise click.UsageError("Give a run and a step, or only a step.")
     path = database(rootdir, db)
     found = find_step_run(path, run_and_step[0] if len(run_and_step) == 2 else None, run_and_step[-1])
     _check_task(found, task)
@@ -107,7 +107,7 @@ def _print(folder: Path, found: dict[str, Any], task: int | None) -> None:
         _say_none(folder, found, task)
         return
     spoken = [(log, number) for log, number in logs if log.stat().st_size]
-    if task is None and len(spoken) > MOST_TASKS:
+    if task is None and len({number for _, number in spoken}) > MOST_TASKS:
         spoken = _choose(spoken, found)
     for log, number in spoken:
         if number is not None and task is None:
@@ -120,15 +120,17 @@ def _print(folder: Path, found: dict[str, Any], task: int | None) -> None:
 
 def _choose(logs: list[tuple[Path, int | None]], found: dict[str, Any]) -> list[tuple[Path, int | None]]:
     """Take the tasks that failed, or else the first: nobody reads hundreds."""
+    tasks = list(dict.fromkeys(number for _, number in logs))
     failed = {number for failure in found["failures"] for number in failure["tasks"]}
-    shown = [log for log in logs if log[1] in failed][:MOST_TASKS] or logs[:MOST_TASKS]
-    which = "those that failed" if shown[0][1] in failed else "the first"
+    shown = [number for number in tasks if number in failed] or tasks
+    which = "that failed" if shown[0] in failed else "that come first"
+    shown = shown[:MOST_TASKS]
     click.echo(
-        f"{several(len(logs), 'task')} of {found['address']} printed something; here are {len(shown)}, {which}.\n"
+        f"{len(tasks)} tasks of {found['address']} printed something; shown: {len(shown)} {which}.\n"
         f"Any other: --task N, with N from 0 to {found['n_tasks'] - 1}.",
         err=True,
     )
-    return shown
+    return [log for log in logs if log[1] in shown]
 
 
 def _say_none(folder: Path, found: dict[str, Any], task: int | None) -> None:

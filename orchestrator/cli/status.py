@@ -79,7 +79,7 @@ def render(found: dict[str, Any], now: float, place: str = "") -> str:
 
 
 def _headline(run: dict[str, Any], now: float) -> list[str]:
-    name = f" ({run['name']})" if run["name"] else ""
+    name = f" ({shorten(run['name'], 30)})" if run["name"] else ""
     lines = [f"Run {run['key']}{name}: {paint('stalled' if run['stalled'] else run['state'])}"]
     why = run["stalled"] or run["reason"]
     if why:
@@ -206,7 +206,7 @@ def _to_type(found: dict[str, Any], place: str) -> list[str]:
     run = found["run"]
     if not run["stalled"] and run["state"] not in ("failed", "cancelled"):
         return []
-    at = f" from {shorten(found['resume_from'], 50)}" if found["resume_from"] else ""
+    at = f" from {shorten(found['resume_from'], 32)}" if found["resume_from"] else ""
     mended = ", once what failed is mended" if run["state"] == "failed" else ""
     return _typed(f"To go on{at}{mended}: ", f"orchestrator resume {run['key']}{place}")
 

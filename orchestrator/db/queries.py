@@ -330,8 +330,9 @@ def _not_run(connection: Connection, row: Row[Any], address: str, name: str, pla
         .limit(1)
     )
     known = f" The last that has is {name}@{last}." if last else ""
+    so = "has not run yet" if row.state == RunState.ACTIVE else "did not run"
     return NotFound(
-        f"Step {address} of run {row.key} has not run yet.{known}",
+        f"Step {address} of run {row.key} {so}.{known}",
         f"See how far the run has come: orchestrator status {row.key}",
     )
 

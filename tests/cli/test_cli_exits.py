@@ -1,0 +1,142 @@
+"""How the command ends when something goes wrong outside of it, and what it says then."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import main as module
+from orchestrator.cli.errors import show
+from orchestrator.cli.main import main
+from orchestrator.errors import RunFailed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Make `orchestrator list` raise what is given; return the exit code."""
+
+    def run(error):
+        def fail(*arguments):
+            raise error
+
+        monkeypatch.setattr("orchestrator.db.queries.list_runs", fail)
+        monkeypatch.setattr("sys.argv", ["orchestrator", "list", "--db", "the file.db"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code
+
+    return run
+
+
+def test_an_interrupt(broken, capsys):
+    assert broken(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "\nInterrupted.\n"
+
+
+def test_a_full_disk_is_no_bug(broken, capsys):
+    assert broken(OSError(errno.ENOSPC, "No space left on device", "/w/r/table.csv")) == 1
+    assert capsys.readouterr().err == (
+        "Error: /w/r/table.csv: No space left on device.\n"
+        "Next: Mend that, then see where the run stands:\n"
+        "  orchestrator status --db 'the file.db'\n"
+    )
+
+
+def test_a_bug_says_that_it_is_one(broken, capsys):
+    assert broken(KeyError("nobody thought of it")) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback (most recent call last):\n")
+    assert "\nError: This is a bug in orchestrator: KeyError: 'nobody thought of it'\n" in shown
+    assert shown.endswith("\n  orchestrator status --db 'the file.db'\n")
+
+
+def test_a_file_that_is_not_where_we_look_is_a_bug(broken, capsys):
+    assert broken(FileNotFoundError(errno.ENOENT, "No such file", "x")) == 1
+    assert "This is a bug" in capsys.readouterr().err
+
+
+def test_a_reader_who_has_gone_hears_no_complaint(workspace):
+    command = [sys.executable, "-m", "orchestrator.cli.main", "--help"]
+    from_here = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **from_here) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["stat"], "Error: No such command 'stat'.\nNext: See how it is typed: orchestrator --help\n"),
+        (
+            ["run"],
+            "Error: Missing argument 'STUDY.py[:ATTR]'.\nNext: See how it is typed: orchestrator run --help\n",
+        ),
+        (
+            ["resume", "--jobs", "0"],
+            "Error: Invalid value for '--jobs': 0 is not in the range x>=1.\n"
+            "Next: See how it is typed: orchestrator resume --help\n",
+        ),
+        (
+            ["logs", "a", "b", "c"],
+            "Error: Give a run and a step, or only a step.\nNext: See how it is typed: orchestrator logs --help\n",
+        ),
+        (
+            ["db", "upgrade", "--db", "x", "--rootdir", "."],
+            "Error: --rootdir and --db both name the workspace: give one of them.\n"
+            "Next: See how it is typed: orchestrator db upgrade --help\n",
+        ),
+    ],
+)
+def test_wrong_usage_is_said_like_every_other_error(arguments, text, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["orchestrator", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == text
+
+
+def test_a_group_alone_shows_its_help(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["orchestrator", "db"])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).startswith("Usage: orchestrator db ")
+
+
+def test_commands_in_hints_find_the_workspace_that_was_named(capsys):
+    hint = "See the traceback: orchestrator logs r fails\nThen go on: orchestrator resume r"
+    show(RunFailed("Run r failed.", hint), place=" --rootdir '/data/my runs'")
+    assert capsys.readouterr().err == (
+        "Error: Run r failed.\n"
+        "Next: See the traceback: orchestrator logs r fails --rootdir '/data/my runs'\n"
+        "Then go on: orchestrator resume r --rootdir '/data/my runs'\n"
+    )
+
+
+def test_a_command_inside_a_sentence_stays_in_it(capsys):
+    hint = "See what is left: orchestrator db check. A copy from before an upgrade is named x.backup-..."
+    show(RunFailed("Damaged.", hint), place=" --db x")
+    assert capsys.readouterr().err == (
+        "Error: Damaged.\n"
+        "Next: See what is left: orchestrator db check. A copy from before an upgrade is\n"
+        "named x.backup-...\n"
+    )
+
+
+def test_only_the_command_that_was_typed_is_loaded():
+    script = (
+        "import sys\nfrom orchestrator.cli.main import cli\n"
+        "cli(['status', '--help'], standalone_mode=False)\n"
+        "print([m for m in sys.modules if m.startswith('orchestrator.cli.')], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = done.stderr
+    assert "cli.status" in loaded
+    assert not [name for name in module.COMMANDS if name != "status" and f"cli.{name}'" in loaded]

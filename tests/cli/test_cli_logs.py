@@ -1,0 +1,180 @@
+"""What `logs` prints, of steps that run, ran, failed, and of those that never will."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from cli_records import PLAN, Records
+from click.testing import CliRunner
+
+from orchestrator.cli.main import cli
+from orchestrator.cli.workspace import Place
+from orchestrator.db.lease import Holder
+from orchestrator.errors import NotFound
+from orchestrator.machine.plan import Plan, PlannedStep
+
+
+@pytest.fixture
+def records(workspace):
+    return Records(workspace)
+
+
+def logs(*arguments):
+    return CliRunner().invoke(cli, ["logs", *arguments], obj=Place(), catch_exceptions=False)
+
+
+def write_log(workspace, name, text):
+    log = workspace / "logs" / "r" / name
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(text)
+    return log
+
+
+@pytest.fixture
+def batch(records, workspace):
+    """20 tasks of one step run, each of which printed a line; task 13 died, and was tried again."""
+    records.add_run("r", "succeeded")
+    records.add_step_run(1, "succeeded", n_tasks=20)
+    token = records.add_job("failed", role="batch", tasks="0-19", n_tasks=20, kind="infrastructure", reason="x")
+    records.add_failed_task(13, "its worker was killed by SIGKILL", "infrastructure")
+    for task in range(20):
+        write_log(workspace, f"evaluate.{token}.{task}.log", f"this is {task}\n")
+    second = records.add_job("succeeded", role="batch", tasks="13", attempt=2)
+    write_log(workspace, f"evaluate.{second}.13.log", "this is 13 again\n")
+
+
+def test_of_many_tasks_those_that_failed_are_printed(batch):
+    done = logs("evaluate")
+    assert done.stdout == (
+        "==> task 13 <==\n"
+        "this is 13\n"
+        "==> task 13 <==\n"
+        "this is 13 again\n"
+        "==> task 13 failed (infrastructure), tried again: its worker was killed by SIGKILL <==\n"
+    )
+    assert done.stderr == (
+        "20 tasks of evaluate printed something; shown: 1 that failed.\nAny other: --task N, with N from 0 to 19.\n"
+    )
+
+
+def test_one_task_is_printed_as_it_is(batch):
+    assert logs("r", "evaluate", "--task", "2").stdout == "this is 2\n"
+    assert logs("r", "evaluate", "--task", "13").stdout == "this is 13\nthis is 13 again\n"
+    assert logs("r", "evaluate", "--task", "13", "-f").stdout == "this is 13\nthis is 13 again\n"
+
+
+def test_a_task_that_there_is_not(batch):
+    with pytest.raises(NotFound, match="has no task 20; it has 20 tasks: 0 to 19"):
+        logs("evaluate", "--task", "20")
+
+
+def test_json_names_the_files(batch, workspace):
+    told = json.loads(logs("evaluate", "--task", "13", "--json").stdout)
+    assert [(log["task"], log["path"].startswith(str(workspace))) for log in told["logs"]] == [(13, True), (13, True)]
+    assert told["step_run"]["address"] == "evaluate"
+    assert told["step_run"]["failures"][0]["tasks"] == [13]
+
+
+def test_names_are_no_patterns(workspace):
+    name = "evaluate [E, nu]*"
+    records = Records(workspace, Plan((PlannedStep("0", name, kind="batch", parallel=True, label=name),)))
+    records.add_run("r", "succeeded")
+    records.add_step_run(0, "succeeded", n_tasks=2)
+    token = records.add_job("succeeded", role="batch", n_tasks=2)
+    write_log(workspace, f"{name}.{token}.1.log", "printed\n")
+    assert logs(name).stdout == "==> task 1 <==\nprinted\n"
+
+
+def test_a_step_that_was_skipped_has_no_log(records):
+    records.add_run("r", "succeeded")
+    records.add_step_run(1, "skipped", reason="no open experiments")
+    done = logs("evaluate")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == "evaluate was skipped: no open experiments.\n"
+
+
+def test_a_step_that_has_not_run_yet(records):
+    records.add_run("r", holder=Holder.me())
+    records.add_step_run(2, "succeeded")
+    with pytest.raises(NotFound) as caught:
+        logs("look@1")
+    assert caught.value.message == "Step look@1 of run r has not run yet. The last that has is look@0."
+    assert caught.value.hint == "See how far the run has come: orchestrator status r"
+
+
+def test_a_step_that_is_none(records):
+    records.add_run("r", holder=Holder.me())
+    with pytest.raises(NotFound) as caught:
+        logs("lok")
+    assert caught.value.message == "Run r has no step 'lok'."
+    assert caught.value.hint == "Its steps are: create, evaluate, look, refine, report"
+
+
+def test_the_latest_epoch_is_meant(records, workspace):
+    records.add_run("r", "succeeded")
+    records.add_step_run(1, "succeeded", n_tasks=1, withdrawn_at=5.0)
+    old = records.add_job("succeeded", role="batch")
+    records.add_step_run(1, "succeeded", n_tasks=1, epoch=1)
+    new = records.add_job("succeeded", role="batch")
+    write_log(workspace, f"evaluate.{old}.0.log", "old\n")
+    write_log(workspace, f"evaluate.{new}.0.log", "new\n")
+    assert logs("evaluate").stdout == "==> task 0 <==\nnew\n"
+
+
+def test_following_ends_with_the_step(records, workspace, monkeypatch):
+    records.add_run("r", holder=Holder.me())
+    step_run_id = records.add_step_run(0, "active")
+    log = write_log(workspace, "create.log", "one\n")
+    looked = threading.Event()
+
+    def end_the_step(seconds):
+        # In place of the pause between two looks: what is written now is seen by the next.
+        looked.set()
+        with log.open("a") as file:
+            file.write("two\n")
+        from sqlalchemy import update
+
+        from orchestrator.db.connection import session
+        from orchestrator.db.tables import step_run
+
+        with session(records.path) as connection:
+            ended = {"state": "succeeded", "ended_at": 1.0}
+            connection.execute(update(step_run).where(step_run.c.id == step_run_id).values(ended))
+
+    monkeypatch.setattr("orchestrator.cli.logs.time.sleep", end_the_step)
+    assert logs("create", "-f").stdout == "one\ntwo\n"
+    assert looked.is_set()
+
+
+def test_following_a_run_that_died_ends_and_says_so(records, workspace):
+    records.add_run("r")
+    records.add_step_run(0, "active")
+    write_log(workspace, "create.log", "one\n")
+    done = logs("create", "-f", "--rootdir", str(workspace))
+    assert done.stdout == "one\n"
+    assert done.stderr == (
+        f"create has not ended, but no process advances it.\nTo go on: orchestrator resume r --rootdir {workspace}\n"
+    )
+
+
+def test_only_a_few_tracebacks_are_printed(records):
+    records.add_run("r", "succeeded")
+    records.add_step_run(1, "succeeded", n_tasks=1)
+    records.add_job("succeeded", role="batch")
+    for row in range(12):
+        records.add_failed_experiments(f"KeyError: {row}", [row], traceback=f"Traceback {row}\n")
+    done = logs("evaluate")
+    assert done.stdout == "".join(f"==> 1 experiment failed: {row} <==\nTraceback {row}\n" for row in range(8))
+    assert done.stderr == "4 more causes: orchestrator logs r evaluate --json\n"
+
+
+def test_a_step_that_prints_nothing(records, workspace):
+    records.add_run("r", "succeeded")
+    records.add_step_run(PLAN.size - 1, "succeeded")
+    write_log(workspace, "report.log", "")
+    assert logs("report").stderr == "report printed nothing.\n"
+    (workspace / "logs/r/report.log").unlink()
+    with pytest.raises(NotFound, match=r"There is no log of report \(succeeded\)\."):
+        logs("report")

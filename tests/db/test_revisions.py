@@ -1,0 +1,134 @@
+"""Old, new and foreign files."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from orchestrator.db import guard, migrate, revision
+from orchestrator.db.connection import session
+from orchestrator.errors import DatabaseBusy, DatabaseTooNew, DatabaseTooOld, NotADatabase, NotFound
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "orchestrator.db"
+    migrate.create(path)
+    return path
+
+
+@pytest.fixture
+def newer_code(tmp_path, monkeypatch):
+    """Code that knows one revision more."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(migrate.migrations(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "versions" / "0002_more.py").write_text(
+        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+        "def upgrade():\n    op.execute('CREATE TABLE more (id INTEGER)')\n"
+    )
+    monkeypatch.setattr(migrate, "migrations", lambda: folder)
+    monkeypatch.setattr(revision, "REVISION", "0002")
+    return folder
+
+
+def tables(path):
+    connection = sqlite3.connect(path)
+    try:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    finally:
+        connection.close()
+
+
+def test_an_old_database_is_upgraded_after_a_backup(path, newer_code):
+    with pytest.raises(DatabaseTooOld, match="has revision 0001, this orchestrator needs 0002"), session(path, False):
+        pass
+    with session(path) as connection:
+        assert connection.exec_driver_sql("PRAGMA user_version").scalar() == 2
+    assert "more" in tables(path)
+    [backup] = path.parent.glob("orchestrator.db.backup-0001-*")
+    assert "more" not in tables(backup)
+    assert migrate.upgrade(path) is None
+
+
+def test_an_upgrade_that_fails_changes_nothing(path, newer_code):
+    script = newer_code / "versions" / "0002_more.py"
+    script.write_text(script.read_text() + "    op.execute('NONSENSE')\n")
+    before = tables(path)
+    with pytest.raises(Exception, match="NONSENSE"):
+        migrate.upgrade(path)
+    assert tables(path) == before
+    assert migrate.info(path)["revision"] == "0001"
+
+
+def test_a_newer_database_is_refused(path):
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 7")
+    connection.commit()
+    connection.close()
+    with pytest.raises(DatabaseTooNew, match="its revision is 0007, this one knows 0001"), session(path):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"a text file\n" * 200, b"x"])
+def test_another_file_is_left_as_it_is(tmp_path, content):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    for attempt in (lambda: migrate.create(path), lambda: session(path).__enter__()):
+        with pytest.raises(NotADatabase, match="it was left as it is"):
+            attempt()
+    assert path.read_bytes() == content
+
+
+def test_another_programs_database_is_left_as_it_is(tmp_path):
+    path = tmp_path / "other.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE theirs (id INTEGER)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(NotADatabase):
+        migrate.create(path)
+    assert tables(path) == {"theirs"}
+
+
+def test_no_file_is_made_by_looking(tmp_path):
+    with pytest.raises(NotFound), session(tmp_path / "orchestrator.db", write=False):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_guard_that_is_not_given_back_is_said_to_be_busy(path, monkeypatch):
+    monkeypatch.setattr(guard, "WAIT", 0.05)
+    with session(path), pytest.raises(DatabaseBusy, match="was in use by other processes"), session(path):
+        pass
+
+
+def test_the_journal_stays_so_that_other_machines_see_it(path):
+    with session(path) as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "persist"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    assert Path(f"{path}-journal").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/home/me/study", "nfs4"),
+        ("/scratch", "lustre"),
+        ("/scratch/local/x", "xfs"),
+        ("/with space/x", "tmpfs"),
+        ("/etc", "ext4"),
+    ],
+)
+def test_the_file_system_is_found_by_the_longest_mount(folder, kind):
+    mounts = (
+        "22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"
+        "23 22 0:40 / /home rw shared:1 - nfs4 server:/home rw\n"
+        "24 22 0:41 / /scratch rw - lustre mds:/s rw\n"
+        "25 24 8:2 / /scratch/local rw - xfs /dev/sdb rw\n"
+        "26 22 0:42 / /with\\040space rw - tmpfs tmpfs rw\n"
+    )
+    assert guard.type_in(mounts, folder) == kind
+    assert (kind in guard.LOCAL_FILE_SYSTEMS) == (kind in ("xfs", "tmpfs", "ext4"))

@@ -1,0 +1,278 @@
+"""The records: what they refuse, who may write them, what they remember."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator.db import lease, migrate
+from orchestrator.db.connection import session
+from orchestrator.db.lease import STALE, Holder
+from orchestrator.db.store import NewRun, Store
+from orchestrator.db.tables import event, job, run, step_run
+from orchestrator.errors import Busy, LeaseHeld, NotFound
+from orchestrator.machine.changes import (
+    AddJob,
+    AddStepRun,
+    MoveJob,
+    MoveRun,
+    MoveStepRun,
+    Note,
+    RecordFreeze,
+    RecordJob,
+    Withdraw,
+)
+from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
+from orchestrator.machine.states import JobState, RunState, StepRunState
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAN = Plan((PlannedStep("0", "create"), PlannedLoop("1", 10, (PlannedStep("1.0", "work"),))))
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "orchestrator.db")
+    store.create_run(NewRun("r", "salt", "name", "local", PLAN, 0, None, None, None, "d", {"a": 1}, {"b": 2}), 1.0)
+    return store
+
+
+@pytest.fixture
+def fence(store):
+    return store.take_lease("r", Holder.me(), 2.0)
+
+
+def rows(store, table):
+    with session(store.path) as connection:
+        return [row._mapping for row in connection.execute(table.select())]
+
+
+ENTER = [AddStepRun(0, "", "create", "call"), MoveStepRun(0, StepRunState.ACTIVE), AddJob("t1", "step", 0)]
+
+
+def test_a_run_is_read_as_it_was_written(store):
+    record = store.record("r")
+    assert (record.key, record.plan, record.cluster, record.provenance) == ("r", PLAN, {"a": 1}, {"b": 2})
+    assert store.load("r").plan == PLAN
+    assert store.latest_key() == "r"
+    assert store.has("r")
+    assert not store.has("s")
+    with pytest.raises(NotFound, match="There is no run s"):
+        store.load("s")
+
+
+def test_two_runs_of_one_key_are_refused(store):
+    with pytest.raises(Busy, match="another process has just made a run r"):
+        store.create_run(NewRun("r", "s", "", "local", PLAN, 0, None, None, None, None, None, {}), 1.0)
+
+
+def test_moves_are_recorded_with_times_and_events(store, fence):
+    store.write("r", fence, [*ENTER, MoveJob("t1", JobState.SUBMITTING)], 10.0, bundle_digest="code")
+    moves = [MoveJob("t1", JobState.QUEUED, scheduler_id="7"), MoveJob("t1", JobState.RUNNING, at=11.5)]
+    store.write("r", fence, moves, 11.0)
+    loaded = store.write("r", fence, [MoveJob("t1", JobState.SUCCEEDED, at=13.0, detail={"host": "n1"})], 14.0)
+    [found] = rows(store, job)
+    times = [found[name] for name in ("planned_at", "submitting_at", "queued_at", "started_at", "ended_at")]
+    assert times == [10.0, 10.0, 11.0, 11.5, 13.0]
+    assert (found["scheduler_id"], found["bundle_digest"], found["detail"]) == ("7", "code", {"host": "n1"})
+    assert loaded.step_run.jobs[0].state is JobState.SUCCEEDED
+    history = [(row["old"], row["new"]) for row in rows(store, event) if row["what"] == "job"]
+    assert history == [
+        (None, "planned"),
+        ("planned", "submitting"),
+        ("submitting", "queued"),
+        ("queued", "running"),
+        ("running", "succeeded"),
+    ]
+
+
+def test_no_time_is_before_the_one_that_it_follows(store, fence):
+    store.write("r", fence, [*ENTER, MoveJob("t1", JobState.SUBMITTING)], 10.0)
+    store.write("r", fence, [MoveJob("t1", JobState.QUEUED, scheduler_id="7")], 20.0)
+    store.write("r", fence, [MoveJob("t1", JobState.RUNNING, at=15.0), MoveJob("t1", JobState.FAILED, at=1.0)], 21.0)
+    [found] = rows(store, job)
+    assert (found["queued_at"], found["started_at"], found["ended_at"]) == (20.0, 20.0, 20.0)
+
+
+def test_an_arrow_that_is_not_there_changes_nothing(store, fence):
+    with pytest.raises(ValueError, match="no arrow JobState planned -> succeeded"):
+        store.write("r", fence, [*ENTER, MoveJob("t1", JobState.SUCCEEDED)], 10.0)
+    assert rows(store, step_run) == []
+    assert [row["what"] for row in rows(store, event)] == ["run"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [MoveJob("nobody", JobState.SUBMITTING), MoveStepRun(5, StepRunState.ACTIVE), RecordJob("nobody", 1.0)],
+)
+def test_a_change_of_what_is_not_there_is_refused(store, fence, change):
+    with pytest.raises(ValueError, match="there is no"):
+        store.write("r", fence, [change], 10.0)
+
+
+def test_withdrawn_rows_stay_and_count_no_more(store, fence):
+    store.write("r", fence, [*ENTER, MoveStepRun(0, StepRunState.FAILED, "no"), MoveRun(RunState.FAILED)], 10.0)
+    assert store.load("r").n_failed_step_runs == 1
+    assert store.first_flawed("r") == 0
+    run_ = store.write("r", fence, [Withdraw(0, "resume"), MoveRun(RunState.ACTIVE, "resume")], 11.0)
+    assert (run_.n_failed_step_runs, run_.step_run, run_.state) == (0, None, RunState.ACTIVE)
+    assert store.first_flawed("r") is None
+    assert store.next_epoch("r", 0) == (1, 2)
+    assert store.next_epoch("r", 1) == (0, 1)
+    assert store.live_step_runs("r") == []
+    [kept] = rows(store, step_run)
+    assert (kept["state"], kept["withdrawn_at"]) == ("failed", 11.0)
+    assert rows(store, run)[0]["ended_at"] is None
+
+
+def test_freeze_notes_and_absence_are_recorded(store, fence):
+    changes = [*ENTER, RecordFreeze(0, 10, 5, 3), Note("task failed", "why", token="t1", task=4, detail={"kind": "x"})]
+    run_ = store.write("r", fence, [*changes, RecordJob("t1", 9.0)], 10.0)
+    assert (run_.step_run.n_experiments, run_.step_run.n_tasks, run_.step_run.batch_size) == (10, 5, 3)
+    assert run_.step_run.jobs[0].absent_since == 9.0
+    [note] = [row for row in rows(store, event) if row["what"] == "task failed"]
+    assert (note["why"], note["task"], note["detail"]) == ("why", 4, {"kind": "x"})
+    assert note["job_id"] is not None
+
+
+BASE_STEP = {"run_id": 1, "epoch": 0, "first_attempt": 1, "iteration": "", "name": "s", "kind": "call", "path": "0", "created_at": 1.0}
+BASE_JOB = {
+    "run_id": 1, "step_run_id": 1, "role": "step", "batch": 0, "tasks": "0", "n_tasks": 1, "planned_at": 1.0, "detail": {}, "token": "t9"
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "constraint"),
+    [
+        (run, {"state": "failed"}, "run_ended"),
+        (run, {"mode": "cloud"}, "run_mode"),
+        (run, {"lease_host": "h"}, "run_lease"),
+        (step_run, {"position": 3, "state": "active"}, "step_run_started"),
+        (step_run, {"position": 3, "state": "failed"}, "step_run_ended"),
+        (step_run, {"position": 3, "state": "odd"}, "step_run_state"),
+        (step_run, {"position": 3, "state": "pending"}, "step_run_open|run_id"),
+        (job, {"state": "planned", "attempt": 2}, "batch"),
+        (job, {"state": "queued", "attempt": 2}, "job_scheduler_id"),
+        (job, {"state": "failed", "attempt": 2}, "job_ended"),
+        (job, {"state": "cancelled", "ended_at": 1.0, "kind": "bad luck", "attempt": 2}, "job_kind"),
+        (job, {"state": "cancelled", "ended_at": 1.0, "attempt": 1}, "attempt"),
+    ],
+)
+def test_what_must_never_happen_is_refused_by_the_schema(store, fence, table, values, constraint):
+    store.write("r", fence, ENTER, 10.0)
+    base = {run: {"key": "q", "salt": "", "name": "", "mode": "local", "state": "active", "plan": "[]", "first_position": 0,
+                      "provenance": {}, "created_at": 1.0}, step_run: BASE_STEP, job: BASE_JOB}[table]  # fmt: skip
+    with pytest.raises(IntegrityError, match=constraint), session(store.path) as connection:
+        connection.execute(insert(table).values({**base, **values}))
+
+
+# --- lease ---------------------------------------------------------------------------------------
+
+
+def test_one_holder_at_a_time(store):
+    fence = store.take_lease("r", Holder.me(), 2.0)
+    with pytest.raises(LeaseHeld, match=f"process {os.getpid()} on "):
+        store.take_lease("r", Holder.me(), 3.0)
+    store.release_lease("r", fence)
+    assert store.take_lease("r", Holder.me(), 4.0) > fence
+
+
+def test_a_dead_process_of_this_machine_is_replaced_at_once(store):
+    code = (
+        f"from orchestrator.db.store import Store, Holder; from pathlib import Path\n"
+        f"Store(Path({str(store.path)!r})).take_lease('r', Holder.me(), 2.0); print('taken', flush=True)\n"
+        f"import time; time.sleep(60)"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    try:
+        assert other.stdout.readline() == b"taken\n"
+        with pytest.raises(LeaseHeld, match=f"process {other.pid} on "):
+            store.take_lease("r", Holder.me(), 3.0)
+    finally:
+        other.send_signal(signal.SIGKILL)
+        # Not yet waited for: a dead process that nobody has buried is dead.
+        while Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.001)
+        store.take_lease("r", Holder.me(), 3.0)
+        other.communicate()
+    assert any("taken over" in (row["why"] or "") for row in rows(store, event))
+
+
+def test_another_machine_is_waited_for(store):
+    far = Holder("far", "boot", 1, "1")
+    fence = store.take_lease("r", far, 0.0)
+    with pytest.raises(LeaseHeld):
+        store.take_lease("r", Holder.me(), 1000.0)  # its beat was seen now, for the first time
+    with pytest.raises(LeaseHeld):
+        store.take_lease("r", Holder.me(), 1000.0 + STALE - 1)
+    store.beat("r", fence, 5.0)
+    with pytest.raises(LeaseHeld):
+        store.take_lease("r", Holder.me(), 2000.0)
+    assert store.take_lease("r", Holder.me(), 2000.0 + STALE) > fence
+    with pytest.raises(LeaseHeld, match="Another process took over run r; this one stops"):
+        store.write("r", fence, ENTER, 3000.0)
+    with pytest.raises(LeaseHeld):
+        store.beat("r", fence, 3000.0)
+    store.release_lease("r", fence)  # of no effect
+    assert rows(store, run)[0]["lease_pid"] == os.getpid()
+
+
+def test_a_process_number_that_was_used_again_is_somebody_else(monkeypatch):
+    me = Holder.me()
+    assert not lease.is_gone(me, None, 0.0)
+    assert lease.is_gone(Holder(me.host, me.boot, me.pid, "another start"), None, 0.0)
+    assert lease.is_gone(Holder(me.host, "another boot", me.pid, me.pid_start), None, 0.0)
+
+
+def test_requests_need_no_lease(store, fence):
+    store.request_cancel("r", 5.0)
+    store.request_cancel("r", 6.0)
+    assert store.load("r").cancel_requested
+    assert store.record("r").cancel_requested_at == 5.0
+    store.clear_requests("r", fence)
+    assert not store.load("r").cancel_requested
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+def test_a_database_made_by_the_migrations_is_what_the_code_says(store):
+    assert migrate.check(store.path) == []
+    connection = sqlite3.connect(store.path)
+    connection.execute("DROP INDEX job_live")
+    connection.commit()
+    connection.close()
+    assert migrate.check(store.path) == ["job_live is not as this version makes it"]
+
+
+HAMMER = """
+import sys
+from pathlib import Path
+from sqlalchemy import text
+from orchestrator.db import guard
+from orchestrator.db.connection import session
+if sys.argv[2] == "links":
+    guard.is_local = lambda folder: False
+for _ in range(int(sys.argv[3])):
+    with session(Path(sys.argv[1])) as connection:
+        n = connection.execute(text("SELECT fence FROM run")).scalar_one()
+        connection.execute(text("UPDATE run SET fence = :n"), {"n": n + 1})
+"""
+
+
+@pytest.mark.parametrize(("kind", "n"), [("kernel", 40), ("links", 15)])
+def test_no_access_is_lost_between_processes(store, kind, n):
+    command = [sys.executable, "-c", HAMMER, str(store.path), kind, str(n)]
+    processes = [subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert rows(store, run)[0]["fence"] == 4 * n
