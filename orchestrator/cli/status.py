@@ -139,15 +139,17 @@ def _now(step_run: dict[str, Any], now: float) -> list[str]:
 
 # --- what failed ---------------------------------------------------------------------------------
 
-_NO_FAULT = ("interrupted", "cancelled", "preempted", "node_failure")
+_ASKED_FOR = ("interrupted", "cancelled")
+_NOBODYS_FAULT = ("preempted", "node_failure")
 
 
 def _failures(failures: list[dict[str, Any]], key: str, place: str) -> list[str]:
     """Show a cause once, in however many iterations, and with whatever numbers in its text, it came."""
     causes: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for failure in failures:
-        # It was tried again, and nobody has to mend anything.
-        if not (failure["tried_again"] and failure["kind"] in _NO_FAULT):
+        # There is nothing to mend.
+        mended = failure["tried_again"] and failure["kind"] in _NOBODYS_FAULT
+        if not mended and failure["kind"] not in _ASKED_FOR:
             alike = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", failure["why"] or "")
             kind = failure["kind"] or ""
             again = str(failure["tried_again"])

@@ -175,6 +175,17 @@ def test_what_was_tried_again_comes_after_what_has_to_be_mended(records, ask):
     )
 
 
+def test_what_was_asked_for_is_no_failure(records, ask):
+    records.add_run("r", "cancelled", reason="cancelled by the user")
+    records.add_step_run(1, "cancelled", reason="cancelled by the user", n_tasks=20)
+    records.add_job("cancelled", role="batch", tasks="0-19", n_tasks=20, kind="cancelled")
+    records.add_failed_task(4, "cancelled by the user", "cancelled")
+    text = ask("status")
+    assert text.startswith("Run r (cantilever): cancelled\n  cancelled by the user\n")
+    assert "Failures" not in text
+    assert text.endswith("\n\nTo go on from evaluate: orchestrator resume r\n")
+
+
 def test_a_refusal_keeps_the_words_of_who_refused(records, ask):
     records.add_run("r", "failed")
     records.add_step_run(1, "failed", reason="20 of 20 tasks failed (refused): invalid partition")
