@@ -89,6 +89,10 @@ def _headline(run: dict[str, Any], now: float) -> list[str]:
         lines.append(f"  began {began}, last change {clock(run['last_event_at'], now)} (after {took})")
     else:
         lines.append(f"  began {began}, {'took' if run['ended_at'] else 'for'} {took}")
+    if run["holder"] and run["state"] == "active" and not run["stalled"]:
+        holder = run["holder"]
+        part_of = f" (job {holder['scheduler_id']})" if holder["scheduler_id"] else ""
+        lines.append(f"  by process {holder['pid']} on {holder['host']}{part_of}")
     if run["study"]:
         lines.append(f"  study {run['study']}")
     if run["cancel_requested_at"] and run["state"] == "active":
@@ -111,7 +115,11 @@ def _steps(steps: list[dict[str, Any]]) -> list[str]:
                 duration(step["seconds"]),
             ]
         )
-    return table(["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", "TIME"], rows, right=(2, 3, 4, 5), give=0)
+    lines = table(["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", "TIME"], rows, right=(2, 3, 4, 5), give=0)
+    again = [step["name"] for step in steps if step["n_put_back"] and (step["n_finished"] or step["n_failed"])]
+    if again:
+        lines.append(shorten(f"Counted since a resume began there anew: {', '.join(again)}", WIDTH))
+    return lines
 
 
 def _now_and_next(found: dict[str, Any], now: float) -> list[str]:

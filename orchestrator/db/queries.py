@@ -96,11 +96,15 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
         described = _run(row, now)
         # What a dead process had open did not go on after its last word.
         sums = _sums(connection, live, described["last_event_at"] if described["stalled"] else now)
+        put_back = _put_back(connection, row.id)
         last = connection.execute(select(step_run).where(live).order_by(step_run.c.position.desc()).limit(1)).first()
         current = last if last is not None and last.ended_at is None else None
         found: dict[str, Any] = {
             "run": described,
-            "steps": [_step(step, depth, n, sums.get(step.path)) for step, depth, n in _in_order(plan.elements)],
+            "steps": [
+                _step(step, depth, n, sums.get(step.path)) | {"n_put_back": put_back.get(step.path, 0)}
+                for step, depth, n in _in_order(plan.elements)
+            ],
             "now": None if current is None else _described(current, _jobs_of(connection, current.id)),
             "next": _next(plan, row, last),
             "resume_from": _resume_from(connection, plan, row, last, described["stalled"]),
@@ -244,6 +248,13 @@ def _sums(connection: Connection, live: Any, until: float) -> dict[str, Row[Any]
         .group_by(step_run.c.path)
     )
     return {row.path: row for row in connection.execute(query)}
+
+
+def _put_back(connection: Connection, run_id: int) -> dict[str, int]:
+    """Count the step runs of each step that a resume withdrew."""
+    withdrawn = (step_run.c.run_id == run_id) & step_run.c.withdrawn_at.is_not(None)
+    query = select(step_run.c.path, func.count()).where(withdrawn).group_by(step_run.c.path)
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _in_order(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import cProfile
 import json
+import os
 import pstats
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -48,7 +50,7 @@ def ask(monkeypatch, records):
 
 
 def test_a_batch_that_runs(records, ask, workspace):
-    records.add_run(holder=Holder.me())
+    records.add_run(holder=replace(Holder.me(), scheduler_id="77"))
     records.add_step_run(0, "succeeded", seconds=1.25)
     records.add_job("succeeded")
     records.add_step_run(1, "active", begin=2, n_experiments=500, n_tasks=20, batch_size=20)
@@ -58,6 +60,7 @@ def test_a_batch_that_runs(records, ask, workspace):
     assert ask("status", after=187) == (
         "Run 1795500000 (cantilever): active\n"
         "  began 06:00:00, for 3 min 07 s\n"
+        f"  by process {os.getpid()} on login1 (job 77)\n"
         "  study /home/me/study.py\n"
         "\n"
         "STEP      STATE      ITERATIONS  FINISHED  FAILED        TIME\n"
@@ -150,6 +153,14 @@ def test_a_run_that_failed_in_an_iteration(records, ask):
         "\n"
         "To go on from look@1, once what failed is mended: orchestrator resume r\n"
     )
+
+
+def test_counts_say_when_they_are_not_of_the_whole_step(records, ask):
+    records.add_run("r", "succeeded")
+    records.add_step_run(0, "succeeded")
+    records.add_step_run(1, "cancelled", withdrawn_at=T0 + 5)
+    records.add_step_run(1, "succeeded", epoch=1, n_finished=14)
+    assert "\nCounted since a resume began there anew: evaluate\n" in ask("status")
 
 
 def failures_of(text):

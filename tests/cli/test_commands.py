@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sqlite3
 from pathlib import Path
 
@@ -183,6 +184,17 @@ def test_the_workspace_is_found(cli, monkeypatch):
     assert cli("list", "--rootdir", str(cli.workspace)).code == 0
     assert cli("list", "--db", str(cli.workspace / "orchestrator.db")).code == 0
     assert cli("list", ORCHESTRATOR_DB=str(cli.workspace / "orchestrator.db")).code == 0
+
+
+def test_commands_that_are_printed_can_be_typed_as_they_are(cli, monkeypatch):
+    study, there = str(cli.workspace / "fails.py"), str(cli.workspace / "my runs")
+    monkeypatch.chdir("/")
+    done = cli("run", study, "--project-job", "r", "--rootdir", there)
+    assert f"Next: See the traceback: orchestrator logs r fails --rootdir '{there}'" in " ".join(done.err.split())
+    named = re.findall(r"orchestrator ((?:logs|resume) .*)", cli("status", "--rootdir", there).out)
+    assert [shlex.split(command)[0] for command in named] == ["logs", "resume"]
+    assert "no licence" in cli(*shlex.split(named[0])).out
+    assert "no licence" in cli(*shlex.split(named[1])).err
 
 
 def test_whoever_may_only_read_sees_the_status(cli):
