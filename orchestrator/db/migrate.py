@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, create_engine
 
@@ -51,7 +53,7 @@ def upgrade(path: Path) -> Path | None:
         found = revision_of(_raw(connection))
         if found == int(revision.REVISION):  # somebody was quicker
             return None
-        copy = _back_up(_raw(connection), path, found)
+        copy = _back_up(path, found)
         _migrate(connection)
         return copy
 
@@ -145,15 +147,16 @@ def _dangling(connection: sqlite3.Connection) -> list[str]:
     return [f"row {row} of {table} points to no row of {parent}" for table, row, parent, _ in rows]
 
 
-def _back_up(source: sqlite3.Connection, path: Path, found: int) -> Path:
+def _back_up(path: Path, found: int) -> Path:
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     copy = path.with_name(f"{path.name}.backup-{found:04}-{now}")
     partial = copy.with_name(f"{copy.name}.partial")
-    target = sqlite3.connect(partial)
-    try:
+    # A connection of its own: one that holds the write lock can't be copied from, it would wait for itself.
+    with (
+        closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(partial)) as target,
+    ):
         source.backup(target)
-    finally:
-        target.close()
     partial.replace(copy)
     return copy
 

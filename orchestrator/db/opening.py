@@ -33,6 +33,9 @@ How = Literal["write", "read", "inspect", "upgrade"]
 
 BUSY = 30.0
 
+SMALLEST = 512
+"""Bytes of the smallest database; SQLite takes a smaller file for an empty one, and writes over it."""
+
 # The journal mode is set apart, because its answer matters.
 PRAGMAS = """
 PRAGMA synchronous = FULL;
@@ -62,8 +65,7 @@ def opened(path: Path, how: How) -> Iterator[Connection]:
     NotFound, NotADatabase, DatabaseTooNew, DatabaseTooOld, DatabaseBusy, DatabaseError
     """
     path = Path(os.path.realpath(path))
-    if how != "upgrade":
-        _check_exists(path)
+    _check_exists(path, how)
     writable = may_write(path)
     writes = how in ("write", "upgrade")
     if writes and not writable:
@@ -127,14 +129,19 @@ def _keep_journal(connection: sqlite3.Connection, path: str) -> None:
         )
 
 
-def _check_exists(path: Path) -> None:
+def _check_exists(path: Path, how: How) -> None:
     try:
-        if path.stat().st_size:
+        size = path.stat().st_size
+        if 0 < size < SMALLEST:
+            raise _not_ours(path)
+        if size or how == "upgrade":
             return
     except FileNotFoundError:
         pass
     except OSError as error:
         raise DatabaseError(f"{path} can't be read: {error.strerror}.", "Check its path and permissions.") from error
+    if how == "upgrade":
+        return
     raise NotFound(
         f"There is no database at {path}.", "Name the workspace's database: --db FILE; the first run makes one."
     )

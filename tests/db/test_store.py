@@ -143,9 +143,39 @@ def test_freeze_notes_and_absence_are_recorded(store, fence):
     assert note["job_id"] is not None
 
 
-BASE_STEP = {"run_id": 1, "epoch": 0, "first_attempt": 1, "iteration": "", "name": "s", "kind": "call", "path": "0", "created_at": 1.0}
-BASE_JOB = {
-    "run_id": 1, "step_run_id": 1, "role": "step", "batch": 0, "tasks": "0", "n_tasks": 1, "planned_at": 1.0, "detail": {}, "token": "t9"
+BASE = {
+    run: {
+        "key": "q",
+        "salt": "",
+        "name": "",
+        "mode": "local",
+        "state": "active",
+        "plan": "[]",
+        "first_position": 0,
+        "provenance": {},
+        "created_at": 1.0,
+    },
+    step_run: {
+        "run_id": 1,
+        "epoch": 0,
+        "first_attempt": 1,
+        "iteration": "",
+        "name": "s",
+        "kind": "call",
+        "path": "0",
+        "created_at": 1.0,
+    },
+    job: {
+        "run_id": 1,
+        "step_run_id": 1,
+        "role": "step",
+        "batch": 0,
+        "tasks": "0",
+        "n_tasks": 1,
+        "planned_at": 1.0,
+        "detail": {},
+        "token": "t9",
+    },
 }
 
 
@@ -168,10 +198,8 @@ BASE_JOB = {
 )
 def test_what_must_never_happen_is_refused_by_the_schema(store, fence, table, values, constraint):
     store.write("r", fence, ENTER, 10.0)
-    base = {run: {"key": "q", "salt": "", "name": "", "mode": "local", "state": "active", "plan": "[]", "first_position": 0,
-                      "provenance": {}, "created_at": 1.0}, step_run: BASE_STEP, job: BASE_JOB}[table]  # fmt: skip
     with pytest.raises(IntegrityError, match=constraint), session(store.path) as connection:
-        connection.execute(insert(table).values({**base, **values}))
+        connection.execute(insert(table).values({**BASE[table], **values}))
 
 
 # --- lease ---------------------------------------------------------------------------------------
