@@ -218,7 +218,13 @@ def _to_type(found: dict[str, Any], place: str) -> list[str]:
         return []
     at = f" from {shorten(found['resume_from'], 32)}" if found["resume_from"] else ""
     mended = ", once what failed is mended" if run["state"] == "failed" else ""
-    return _typed(f"To go on{at}{mended}: ", f"orchestrator resume {run['key']}{place}")
+    resume = f"orchestrator resume {run['key']}{place}"
+    lines = _typed(f"To go on{at}{mended}: ", resume)
+    if run["study"] and any(failure["kind"] == "exception" for failure in found["failures"]) and mended:
+        # The run keeps the code that failed: to resume it as it is would fail again.
+        attr = f":{run['study_attr']}" if run["study_attr"] not in (None, "pipeline") else ""
+        lines += _typed("If you mended the study for that: ", f"{resume} --update {shlex.quote(run['study'] + attr)}")
+    return lines
 
 
 def _typed(text: str, command: str) -> list[str]:

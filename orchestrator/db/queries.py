@@ -185,7 +185,7 @@ def _find_run(connection: Connection, key: str | None) -> Row[Any]:
 
 
 def _run(row: Row[Any], now: float) -> dict[str, Any]:
-    names = ("key", "name", "mode", "state", "reason", "study", "created_at", "started_at", "ended_at")
+    names = ("key", "name", "mode", "state", "reason", "study", "study_attr", "created_at", "started_at", "ended_at")
     stalled = _stalled(row, now)
     last = row.last_event_at or row.ended_at or row.created_at
     end = row.ended_at or (last if stalled else now)

@@ -124,7 +124,8 @@ def test_a_run_whose_process_died(records, ask):
 
 
 def test_a_run_that_failed_in_an_iteration(records, ask):
-    records.add_run("r", "failed", reason="step look@1 failed: ValueError: singular")
+    study = {"study": "/home/my self/study.py", "study_attr": "second"}
+    records.add_run("r", "failed", reason="step look@1 failed: ValueError: singular", **study)
     records.add_step_run(0, "succeeded")
     records.add_step_run(1, "skipped", reason="no open experiments")
     records.add_step_run(2, "failed", reason="ValueError: singular", withdrawn_at=T0 + 5)
@@ -137,7 +138,7 @@ def test_a_run_that_failed_in_an_iteration(records, ask):
         "Run r (cantilever): failed\n"
         "  step look@1 failed: ValueError: singular\n"
         "  began 06:00:00, took 1 h 00 min\n"
-        "  study /home/me/study.py\n"
+        "  study /home/my self/study.py\n"
         "\n"
         "STEP      STATE      ITERATIONS  FINISHED  FAILED   TIME\n"
         "create    succeeded                                1.0 s\n"
@@ -152,6 +153,8 @@ def test_a_run_that_failed_in_an_iteration(records, ask):
         "  Tracebacks: orchestrator logs r look@1\n"
         "\n"
         "To go on from look@1, once what failed is mended: orchestrator resume r\n"
+        "If you mended the study for that:\n"
+        "  orchestrator resume r --update '/home/my self/study.py:second'\n"
     )
 
 

@@ -155,7 +155,8 @@ def test_resume_after_a_failure(cli):
     assert cli("run", "fails.py", "--project-job", "r").code == 1
     status = cli("status").out
     assert "  fails: failed, exception\n    ValueError: no licence\n" in status
-    assert status.endswith("To go on from fails, once what failed is mended: orchestrator resume r\n")
+    assert "\n\nTo go on from fails, once what failed is mended: orchestrator resume r\n" in status
+    assert f"orchestrator resume r --update {cli.workspace}/fails.py\n" in status
     assert 'raise ValueError("no licence")' in cli("logs", "fails").out
     mended = (cli.workspace / "fails.py").read_text().replace('raise ValueError("no licence")', "print('mended')")
     (cli.workspace / "fails.py").write_text(mended)
@@ -192,7 +193,7 @@ def test_commands_that_are_printed_can_be_typed_as_they_are(cli, monkeypatch):
     done = cli("run", study, "--project-job", "r", "--rootdir", there)
     assert f"Next: See the traceback: orchestrator logs r fails --rootdir '{there}'" in " ".join(done.err.split())
     named = re.findall(r"orchestrator ((?:logs|resume) .*)", cli("status", "--rootdir", there).out)
-    assert [shlex.split(command)[0] for command in named] == ["logs", "resume"]
+    assert [shlex.split(command)[0] for command in named] == ["logs", "resume", "resume"]
     assert "no licence" in cli(*shlex.split(named[0])).out
     assert "no licence" in cli(*shlex.split(named[1])).err
 
