@@ -18,11 +18,30 @@ Exit codes: 0 done; 1 it failed, or the run did; 2 wrong usage; 75 busy, try aga
 130 interrupted.
 """
 
+JSON = """## JSON
+
+Names that end in `_at` are times, ISO 8601 in UTC (`2026-11-24T06:00:00.000Z`); `seconds` are floats.
+
+- `status --json`: one object.
+  - `run`: its columns; `stalled` says why, or is null; `holder` is the process that advances it.
+  - `steps`: the pipeline's steps in order, each with sums over its iterations: `n` of `n_planned` step runs, how many
+    are in which state (`step_runs`), experiments (`n_finished`, `n_failed`), `seconds`; `n_put_back` step runs were
+    withdrawn by a resume.
+  - `step_runs`: each step at each iteration, with its `jobs`; what was put back has a `withdrawn_at`.
+  - `failures`: one for each cause at each address: `what`, `why`, `kind`, how many (`n`), the first 100 experiments
+    (`rows`), `tasks`, whether it was `tried_again`, `traceback`.
+  - `now`: the open step run; `next`: address of what comes after it; `resume_from`: where a resume begins.
+  - `history`: what happened to the run itself. `provenance`: versions, git commit, arguments, host, user.
+- `list --json`: an array of runs, the latest first, with `n_finished` and `n_failed` experiments.
+- `logs --json`: `step_run`, with its `jobs` and `failures`; `logs`, an array of `path` and `task`.
+- `db info --json`, `db check --json`: one object each; `problems` is empty if all is well.
+"""
+
 
 def document() -> str:
     """Write the document."""
     written = [f"## `{name}`\n\n```text\n{text}\n```\n" for name, text in pages(cli, "orchestrator")]
-    return "\n".join([HEAD, *written])
+    return "\n".join([HEAD, *written, JSON])
 
 
 def pages(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:

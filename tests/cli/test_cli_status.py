@@ -8,6 +8,7 @@ import os
 import pstats
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,7 @@ from orchestrator.db.lease import Holder
 from orchestrator.db.queries import run_status
 from orchestrator.handoff.folder import RunFolder, write_aside
 
+ROOT = Path(__file__).resolve().parents[2]
 DEAD = Holder("login1", "another boot", 4242, "1")
 
 
@@ -277,6 +279,10 @@ def test_json_tells_all(records, ask):
     assert set(told) == {
         *("run", "steps", "step_runs", "failures", "now", "next", "resume_from", "provenance", "history")
     }
+    documented = (ROOT / "docs/reference/cli.md").read_text().partition("## JSON")[2]
+    names = [*told, *told["steps"][0], "stalled", "holder", "withdrawn_at", *told["failures"][0]]
+    plain = {"name", "path", "address", "depth", "state", "run"}
+    assert not [name for name in names if f"`{name}`" not in documented and name not in plain]
     assert told["run"]["started_at"] == "2026-11-24T06:00:00.000Z"
     assert told["run"]["seconds"] == 3600.0
     seen = [(s["address"], s["epoch"], s["state"], s["withdrawn_at"]) for s in told["step_runs"]]
