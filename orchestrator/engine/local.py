@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.engine.pool import Pool
 from orchestrator.engine.scheduler import Accepted
+from orchestrator.handoff.claim import claim
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import receipts_of
@@ -102,6 +103,8 @@ class LocalScheduler:
         job, self._job = self._job, None
         if job is None:
             raise RuntimeError("nothing was submitted: there is nothing to wait for")
+        if not claim(self._folder.job(job.token), f"{os.getpid()}.{self._n_submitted}"):
+            raise RuntimeError(f"job {job.token} was started before: the records should know that")
         try:
             failed = self._run(job)
         except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import secrets
 from contextlib import suppress
 
 from orchestrator.handoff.folder import JobFolder, write_aside
@@ -27,7 +27,7 @@ def claim(folder: JobFolder, owner: str) -> bool:
     bool
         Whether the job is this owner's.
     """
-    mine = folder.path / f".claim.{socket.gethostname()}.{os.getpid()}"
+    mine = folder.path / f".claim.{secrets.token_hex(8)}"
     write_aside(mine, owner.encode())
     try:
         # Whether it worked is read below: over NFS, the answer to link() itself may be lost.

@@ -1,0 +1,364 @@
+"""What the user writes: what is refused before a run, how it is named, what code travels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from orchestrator import (
+    Block,
+    CollectArrayResults,
+    DataGenerator,
+    Domain,
+    ExperimentData,
+    ExperimentSample,
+    Loop,
+    Pipeline,
+    SlurmCluster,
+    SlurmResources,
+    Step,
+    create_sampler,
+    datagenerator,
+)
+from orchestrator.definition.bundle import Bundle, prepare_bundle, source_digest
+from orchestrator.definition.flatten import plan_of, slug, step_name, steps_by_path
+from orchestrator.definition.injection import injected, seed_for
+from orchestrator.definition.resources import memory_in_mb, time_in_seconds
+from orchestrator.definition.study import load_study
+from orchestrator.definition.validate import check_key, check_pipeline
+from orchestrator.errors import DataError, DefinitionError, StudyError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def nothing(project_dir):
+    pass
+
+
+@datagenerator(output_names="y")
+def square(x):
+    return x * x
+
+
+class Double(Block):
+    def call(self, data, factor=2):
+        return data
+
+
+# --- refused before anything is written ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ([], "steps"),
+        ([Step(nothing), Step(nothing)], "2 steps are named 'nothing' on one level: give each a name of its own"),
+        ([nothing], "element 0 is no Step or Loop but function: wrap it in Step(...)"),
+        ([Loop(-3, [Step(nothing)])], "loop 0: n_iterations=-3; use a whole number, 0 or more"),
+        ([Loop(2, [])], "loop 0 has no steps"),
+        ([Loop(2, [Step(nothing)], until=3)], "until=3 can't be called"),
+        ([Step(Double)], "its block is the class Double: make an object of it, Double(...)"),
+        ([Step(7, name="seven")], "its block is 7: give a Block, a DataGenerator or a function of project_dir"),
+        ([Step(nothing, parallel=True)], "parallel=True is for a DataGenerator"),
+        ([Step(Double(), parallel=True)], "parallel=True is for a DataGenerator"),
+        ([Step(nothing, project_dir="../other")], "project_dir='../other' leaves the run's folder"),
+        ([Step(nothing, project_dir="/tmp")], "project_dir='/tmp' leaves the run's folder"),
+        ([Step(nothing, project_dir=".orchestrator")], "don't begin with '.'"),
+        ([Step(nothing, name="a/b")], "'a/b' can't be used: no line breaks, no '/'"),
+        ([Step(nothing, name="run@3")], "reads like an address of an iteration"),
+        ([Step(nothing, resources=SlurmResources(time="soon"))], "time='soon' is no time"),
+        ([Step(nothing, resources=SlurmResources(mem="much"))], "mem='much' is no amount of memory"),
+        ([Step(nothing, resources=SlurmResources(cpus_per_task=0))], "cpus_per_task=0"),
+        ([Step(square, max_failed=1.5)], "max_failed=1.5; use a count (0 or more), a fraction"),
+        ([Step(square, retries=-1)], "retries=-1"),
+        ([Step(nothing, kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
+        ([Step(Double(), kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
+        ([Step(lambda project_dir, n: None, name="f")], "missing a required argument: 'n'"),
+    ],
+)
+def test_what_is_refused_and_what_to_change(steps, problem):
+    with pytest.raises(DefinitionError) as raised:
+        check_pipeline("p", steps)
+    assert problem in raised.value.message
+    assert raised.value.hint == "Nothing was written."
+
+
+def test_everything_wrong_is_said_at_once():
+    with pytest.raises(DefinitionError, match="2 things must change"):
+        check_pipeline("p", [Step(nothing, retries=-1), Loop(-1, [Step(square)])])
+
+
+def test_the_same_name_on_another_level_is_fine():
+    check_pipeline("p", [Step(square, name="run"), Loop(2, [Step(square, name="run"), Step(nothing)])])
+    check_pipeline("p", [Step(nothing, kwargs={}), Step(Double(), kwargs={"factor": 3})])
+
+
+@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200])
+def test_keys_that_cannot_be_folders(key):
+    with pytest.raises(DefinitionError):
+        check_key(key)
+
+
+def test_a_run_that_is_refused_leaves_nothing(workspace):
+    with pytest.raises(DefinitionError):
+        Pipeline(steps=[Loop(-1, [Step(nothing)])]).run(rootdir="new")
+    with pytest.raises(DefinitionError):
+        Pipeline(steps=[Step(nothing)]).run(project_job="../x")
+    with pytest.raises(DefinitionError, match="mode='cloud' is not a mode"):
+        Pipeline(steps=[Step(nothing)]).run(mode="cloud")
+    assert list(workspace.iterdir()) == []
+
+
+def test_constructors_check_no_more_than_f3dasms():
+    Step(7, max_failed="many")
+    Loop(-3, [1, 2])
+    SlurmResources(time="soon")
+    with pytest.raises(ValueError, match="Invalid dependency 'never'"):
+        Step(nothing, dependency="never")
+    with pytest.raises(ValueError, match="max_jobs_per_task"):
+        SlurmResources(max_jobs_per_task=0)
+
+
+def test_from_step_counts_elements_and_finds_names():
+    pipeline = Pipeline("p", [Step(nothing), Loop(3, [Step(square), Step(Double(), name="double")]), Step(nothing)])
+    assert pipeline.from_step("double").steps == pipeline.steps[1:]
+    assert pipeline.from_step(-1).first_element == 2
+    assert pipeline.from_step(1).from_step(1).first_element == 2
+    assert pipeline.from_step(1).all_steps == pipeline.steps
+    with pytest.raises(ValueError, match="there is no element 99; the pipeline has 3"):
+        pipeline.from_step(99)
+    with pytest.raises(ValueError, match="no step is named 'x'"):
+        pipeline.from_step("x")
+
+
+# --- names, labels, injection --------------------------------------------------------------------
+
+
+def test_steps_are_named_by_their_blocks():
+    assert [step_name(Step(block)) for block in (nothing, square, Double(), lambda project_dir: None)] == [
+        "nothing",
+        "square",
+        "Double",
+        "step",
+    ]
+    assert step_name(Step("run", block=square)) == "run"
+    assert Step("run", True, block=square).parallel is True
+
+
+def test_labels_are_f3dasms():
+    plan = plan_of([Step(nothing, name="create"), Loop(2, [Step(square, name="run it!")])])
+    assert [step.label for step in plan.steps()] == ["create", "loop1_run-it"]
+    assert slug("$(rm -rf) 'x'") == "rm--rf-x"
+    assert list(steps_by_path([Loop(1, [Step(nothing)], until=bool)])) == ["0.0", "0.until"]
+
+
+def test_who_asks_gets_what_nobody_supplies():
+    values = {"iteration": 3, "seed": 5, "project_job": "r"}
+
+    def asks(data, iteration, seed=0, *, project_job):
+        pass
+
+    assert injected(asks, {}, values) == {"iteration": 3, "project_job": "r"}
+    assert injected(asks, {"iteration"}, values) == {"project_job": "r"}
+    assert injected(lambda **everything: None, {}, values) == {}
+    assert injected(dict, {}, values) == {}
+
+
+def test_seeds_are_the_same_for_ever():
+    expected = int.from_bytes(hashlib.sha256(b"job\0step\x003.1").digest()[:8], "big") >> 1
+    assert seed_for("job", "step", "3.1") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30", 1800), ("10:30", 630), ("01:00:00", 3600), ("1-12", 129600), ("1-00:30", 88200), ("UNLIMITED", None)],
+)
+def test_times_as_slurm_writes_them(text, seconds):
+    assert time_in_seconds(text) == seconds
+
+
+def test_memory_as_slurm_writes_it():
+    assert [memory_in_mb(text) for text in ("512", "4G", "1T", "2048K", "1gb")] == [512, 4096, 1048576, 2, 1024]
+
+
+def test_a_cluster_from_a_mapping():
+    cluster = SlurmCluster.from_yaml({"partition": None, "enabled": True, "env_vars": {"A": "1"}})
+    assert cluster == SlurmCluster(partition=None, env_vars={"A": "1"})
+    with pytest.raises(DefinitionError, match="SlurmCluster has no 'partitoin'"):
+        SlurmCluster.from_yaml({"partitoin": "x"})
+
+
+# --- blocks --------------------------------------------------------------------------------------
+
+
+def numbers(n):
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=10.0)
+    domain.add_output("y")
+    return ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(n)])
+
+
+def test_a_generator_outside_a_pipeline_marks_what_raises():
+    @datagenerator(output_names=["y", "z"])
+    def pair(x, factor):
+        if x == 1:
+            raise ValueError
+        return x * factor, -x
+
+    data = pair.call(numbers(3), factor=10)
+    assert [status.name for status in data.statuses()] == ["FINISHED", "ERROR", "FINISHED"]
+    assert data.output_rows()(2) == {"y": 20.0, "z": -2.0}
+    assert pair(2, 3) == (6, -2)
+
+
+def test_a_wrong_number_of_outputs_is_said():
+    @datagenerator(output_names=["y", "z"])
+    def one(x):
+        return x
+
+    with pytest.raises(ValueError, match="one gave 1 outputs for 2 names"):
+        one.execute(ExperimentSample({"x": 1.0}))
+    with pytest.raises(ValueError, match="square needs x"):
+        square.execute(ExperimentSample({"w": 1.0}))
+
+
+def test_blocks_are_chained_and_repeated():
+    class Add(Block):
+        def __init__(self, n):
+            self.n = n
+
+        def call(self, data, **kwargs):
+            return data + numbers(self.n)
+
+    assert len((Add(1) >> Add(2) >> Add(3)).call(numbers(0))) == 6
+    assert len(Add(2).loop(4).call(numbers(1))) == 9
+
+
+def test_samplers_by_name():
+    domain = numbers(0).domain
+    one, two = (create_sampler("latin", seed=3).call(ExperimentData(domain=domain), n_samples=8) for _ in range(2))
+    assert one == two
+    assert len(one) == 8
+    with pytest.raises(DefinitionError, match="there is no sampler 'sobol'"):
+        create_sampler("sobol")
+
+
+def test_files_that_f3dasms_tasks_leave_are_collected(tmp_path):
+    numbers(2).store(tmp_path)
+    sample = ExperimentSample({"x": 1.0}, project_dir=tmp_path)
+    sample.store("y", 42.0)
+    sample.mark("finished")
+    sample.store_as_json(tmp_path, 1)
+    block = CollectArrayResults()
+    data = block.call(ExperimentData.from_file(tmp_path))
+    assert data.output_rows()(1) == {"y": 42.0}
+    data.store(tmp_path)
+    block.after_store(tmp_path)
+    assert not (tmp_path / "experiment_sample").exists()
+
+
+# --- studies -------------------------------------------------------------------------------------
+
+PIPELINE = "from orchestrator import Pipeline, Step\ndef f(project_dir): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "message"),
+    [
+        ("x = 1\n", "s.py", "s.py holds no pipeline named 'pipeline'; its pipelines: none."),
+        (PIPELINE + "a = Pipeline('a', [Step(f)])\nb = Pipeline('b', [Step(f)])\n", "s.py", "its pipelines: a, b."),
+        ("import nowhere\n", "s.py", "ModuleNotFoundError: No module named 'nowhere' (line 1)"),
+        ("def f(:\n", "s.py", "SyntaxError: invalid syntax (s.py, line 1) (line 1)"),
+        ("exit(3)\n", "s.py", "SystemExit: 3 (line 1)"),
+        (None, "s.py", "There is no study file s.py."),
+    ],
+)
+def test_studies_that_cannot_be_loaded(workspace, text, source, message):
+    if text is not None:
+        Path("s.py").write_text(text)
+    with pytest.raises(StudyError) as raised:
+        load_study(source)
+    assert message in raised.value.message
+
+
+def test_the_only_pipeline_needs_no_name(workspace):
+    Path("only.py").write_text(PIPELINE + "mine = Pipeline('a', [Step(f)])\nif __name__ == '__main__': 1 / 0\n")
+    study = load_study("only.py")
+    assert (study.attr, study.path) == ("mine", workspace / "only.py")
+    assert load_study("only.py:mine").pipeline.name == "a"
+
+
+# --- the code that travels -----------------------------------------------------------------------
+
+
+def test_the_culprit_is_named_as_deep_as_it_can_be():
+    class Solver(DataGenerator):
+        def __init__(self):
+            self.options = {"lock": threading.Lock()}
+
+        def execute(self, experiment_sample):
+            return experiment_sample
+
+    with pytest.raises(DefinitionError, match=r"block\.options\['lock'\] is a lock"):
+        prepare_bundle({"0": Step(Solver(), parallel=True)}, None)
+    prepared = prepare_bundle({"0": Step(Solver())}, None)
+    assert "can't be pickled" in prepared.missing["0"]
+
+
+def test_a_bundle_is_private_and_checked(tmp_path):
+    digest = prepare_bundle({"0": Step(square, kwargs={"a": 1})}, None).write(tmp_path)
+    folder = tmp_path / digest
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    loaded = Bundle(folder).load_step("0")
+    assert (loaded.block(3), loaded.kwargs) == (9, {"a": 1})
+    (folder / "0.pkl").write_bytes((folder / "0.pkl").read_bytes() + b".")
+    with pytest.raises(DataError, match="is not what was written at submission"):
+        Bundle(folder).load_step("0")
+
+
+def test_a_queued_run_keeps_the_code_it_was_submitted_with(workspace):
+    """Also of a module beside the study, after both were edited."""
+    Path("helper.py").write_text("def value():\n    return 'old'\n")
+    Path("study.py").write_text(
+        "import helper\nfrom orchestrator import Pipeline, Step\n"
+        "def f(project_dir):\n    return helper.value() + ' study'\n"
+        "pipeline = Pipeline('p', [Step(f)])\n"
+    )
+    run = [sys.executable, "-c"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    make = (
+        "from pathlib import Path; from orchestrator.definition.study import load_study;"
+        "from orchestrator.definition.bundle import prepare_bundle;"
+        "from orchestrator.definition.flatten import steps_by_path;"
+        "study = load_study('study.py');"
+        "print(prepare_bundle(steps_by_path(study.pipeline.steps), study.path).write(Path('b')))"
+    )
+    done = subprocess.run([*run, make], capture_output=True, text=True, check=True, env=environment)
+    Path("helper.py").write_text("def value():\n    return 'new'\n")
+    Path("study.py").unlink()
+    load = (
+        "from pathlib import Path; from orchestrator.definition.bundle import Bundle;"
+        f"print(Bundle(Path('b/{done.stdout.strip()}').resolve()).load_step('0').block(None))"
+    )
+    done = subprocess.run([*run, load], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "old study\n"
+
+
+def test_the_source_digest_speaks_of_the_study_and_what_it_imports(workspace):
+    study = workspace / "study.py"
+    study.write_text("import helper\n")
+    Path("helper.py").write_text("a = 1\n")
+    Path("unrelated.py").write_text("a = 1\n")
+    before = source_digest(study)
+    Path("unrelated.py").write_text("a = 2\n")
+    assert source_digest(study) == before
+    Path("helper.py").write_text("a = 2\n")
+    assert source_digest(study) != before

@@ -1,0 +1,110 @@
+"""What the engine and the tasks pass each other on disk."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import DataError
+from orchestrator.handoff.claim import claim
+from orchestrator.handoff.folder import JobFolder, RunFolder, write_aside
+from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
+from orchestrator.handoff.manifest import Entry, Manifest, write_manifest
+from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of, write_receipt
+
+
+@given(n=st.integers(0, 200), n_tasks=st.integers(1, 50))
+def test_a_manifest_gives_every_experiment_to_one_task(tmp_path_factory, n, n_tasks):
+    n_tasks = min(n, n_tasks)
+    path = tmp_path_factory.mktemp("m") / "manifest.jsonl"
+    entries = [Entry(row, f"{row:016x}", {"x": row / 3, "name": "é"}, {}) for row in range(n)]
+    write_manifest(path, entries, n_tasks)
+    manifest = Manifest.open(path)
+    assert (manifest.n_experiments, manifest.n_tasks) == (n, n_tasks)
+    assert list(manifest) == entries
+    sizes = [len(manifest.task(task)) for task in range(n_tasks)]
+    assert not sizes or max(sizes) - min(sizes) <= 1
+    with pytest.raises(DataError, match="no task"):
+        manifest.task(n_tasks)
+
+
+def test_a_task_reads_its_own_part_only(tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    write_manifest(path, [Entry(row, "d", {"x": "v" * 1000}, {}) for row in range(1000)], 1000)
+    content = path.read_bytes()
+    begin = content.index(b"[500,")
+    # Everything after its line is gone, as far as task 500 can tell.
+    path.write_bytes(content[: content.index(b"\n", begin) + 1])
+    assert [entry.row for entry in Manifest.open(path).task(500)] == [500]
+
+
+def test_damage_is_said(tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("no manifest")
+    with pytest.raises(DataError, match="can't be read"):
+        Manifest.open(path)
+    with pytest.raises(DataError, match="can't be read"):
+        read_receipt(path)
+    with pytest.raises(DataError, match="can't be read"):
+        read_jobfile(path)
+
+
+def test_a_job_file_comes_back(tmp_path):
+    job = JobFile("r", "/w", "t", "batch", 3, 1, "2.4", "s", "batch", True, "1.0", None, ".", "d", tasks="0-9")
+    write_jobfile(tmp_path / "job.json", job)
+    assert read_jobfile(tmp_path / "job.json") == job
+    assert job.injectable == {"iteration": 4, "project_job": "r", "seed": 0}
+
+
+def test_only_one_submission_of_a_job_runs(tmp_path):
+    folder = JobFolder(tmp_path / "t")
+    begin, outcomes = threading.Barrier(8), {}
+
+    def start(owner):
+        begin.wait()
+        outcomes[owner] = claim(folder, owner)
+
+    threads = [threading.Thread(target=start, args=(str(owner),)) for owner in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(outcomes.values()) == 1
+    winner = next(owner for owner, won in outcomes.items() if won)
+    assert claim(folder, winner)  # its other tasks, and its restarts
+
+
+def test_the_last_restart_speaks_for_its_task(tmp_path):
+    folder = JobFolder(tmp_path)
+    for task, restart in [(0, 0), (0, 2), (0, 10), (3, 0)]:
+        write_receipt(folder.receipt(task, restart), Receipt("succeeded", 1.0, 2.0, n_finished=restart))
+    (folder.receipts / ".5.0.json.123").touch()
+    found = receipts_of(folder)
+    assert {task: read_receipt(path).n_finished for task, path in found.items()} == {0: 10, 3: 0}
+
+
+def test_an_exception_stays_in_its_process(tmp_path):
+    receipt = Receipt("failed", 1.0, 2.0, exception=ValueError("x"))
+    write_receipt(tmp_path / "0.0.json", receipt)
+    assert isinstance(receipt.exception, ValueError)
+    assert read_receipt(tmp_path / "0.0.json").exception is None
+
+
+def test_what_is_cut_short_is_not_there(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_aside(tmp_path / "receipt", b"content")
+    assert not (tmp_path / "receipt").exists()
+
+
+def test_paths_of_a_run(tmp_path):
+    folder = RunFolder(tmp_path, "r")
+    assert folder.log("loop1_run", "3.1", "tok", 4) == tmp_path / "logs/r/loop1_run@3.1.tok.4.log"
+    assert folder.log("create", "") == tmp_path / "logs/r/create.log"
+    assert folder.results("sub", "tok") == tmp_path / "r/sub/experiment_data/.results/tok"
