@@ -28,7 +28,9 @@ def tee(log: Path) -> Iterator[None]:
             stream = getattr(sys, name)
             # In a notebook or under a test runner, sys.stdout is not what descriptor 1 is.
             if _descriptor(stream) != number:
-                setattr(sys, name, _Both(stream, file))
+                both = _Both(stream, file)
+                setattr(sys, name, both)
+                stack.callback(both.end)
                 stack.callback(setattr, sys, name, stream)
             stack.enter_context(_piped(number, file.fileno()))
         try:
@@ -101,15 +103,20 @@ def _descriptor(stream: TextIO) -> int | None:
 
 
 class _Both:
-    """A text stream that writes to a log as well."""
+    """A text stream that writes to a log as well: whole lines, since others write there, too."""
 
     def __init__(self, stream: TextIO, log: Any) -> None:
         self._stream = stream
         self._log = log
+        self._line = ""
 
     def write(self, text: str) -> int:
-        self._log.write(text.encode(errors="backslashreplace"))
+        lines, newline, self._line = (self._line + text).rpartition("\n")
+        self._log.write((lines + newline).encode(errors="backslashreplace"))
         return self._stream.write(text)
+
+    def end(self) -> None:
+        self._log.write(self._line.encode(errors="backslashreplace"))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
