@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import threading
 from collections.abc import Iterator
@@ -73,18 +74,18 @@ def _piped(number: int, log: int) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _copy(out: int, stop: int, *targets: int) -> None:
-    import select
-
+def _copy(out: int, stop: int, original: int, log: int) -> None:
+    """Copy what comes; to the log in whole lines, since the other stream is written there, too."""
+    line = b""
     while True:
         readable, _, _ = select.select([out, stop], [], [])
-        if out not in readable:
-            return
-        content = os.read(out, 65536)
+        content = os.read(out, 65536) if out in readable else b""
         if not content:
+            _write_all(log, line)
             return
-        for target in targets:
-            _write_all(target, content)
+        _write_all(original, content)
+        lines, newline, line = (line + content).rpartition(b"\n")
+        _write_all(log, lines + newline)
 
 
 def _write_all(target: int, content: bytes) -> None:
