@@ -119,7 +119,7 @@ def resume(
     if code.has_changed(record):
         progress_for().say(
             f"The study {record.study} has changed since this run was submitted; the run keeps its old code.\n"
-            f"To take the new code: orchestrator resume {key} --update {record.study}"
+            f"To take the new code: orchestrator resume {key} --update {shlex.quote(_source(record))}"
         )
     load = code.loader(RunFolder(store.path.parent, key), record)
     _drive(store, key, load, jobs, position=position)
@@ -335,8 +335,9 @@ def _traceback(run: Run) -> str:
 
 
 def _ended(run: Run) -> str:
-    why = f" ({run.reason})" if run.reason else ""
-    return f"{'has ' if run.state is RunState.SUCCEEDED else ''}{run.state}{why}"
+    why = f" ({run.reason})" if run.reason and run.state is not RunState.CANCELLED else ""
+    verb = "was " if run.state is RunState.CANCELLED else "has "
+    return f"{verb}{run.state}{why}"
 
 
 # --- small things --------------------------------------------------------------------------------
@@ -356,6 +357,10 @@ def _make_folder(workspace: Path, key: str | None) -> str:
             number += 1
         else:
             return str(number)
+
+
+def _source(record: RunRecord) -> str:
+    return f"{record.study}:{record.study_attr}" if record.study_attr else str(record.study)
 
 
 def _position(record: RunRecord, address: str) -> int:

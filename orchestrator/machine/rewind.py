@@ -61,7 +61,7 @@ def rewind(run: Run, position: int, why: str) -> list[Change]:
     if position > reached + 1:
         slot = run.plan.slot(position)
         raise DefinitionError(
-            f"run {run.key} has not come as far as {slot.address}, so it can't go on from there.",
+            f"Run {run.key} has not come as far as {slot.address}, so it can't go on from there.",
             f"To go on from where it stands: orchestrator resume {run.key}",
         )
     changes: list[Change] = []
@@ -69,7 +69,7 @@ def rewind(run: Run, position: int, why: str) -> list[Change]:
         if run.live_jobs:
             tokens = ", ".join(job.scheduler_id or job.token for job in run.live_jobs)
             raise Busy(
-                f"run {run.key} still has live jobs where it should be put back: {tokens}.",
+                f"Run {run.key} still has live jobs where it should be put back: {tokens}.",
                 f"Wait for them, or type: orchestrator cancel {run.key}",
             )
         if not last.ended:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import ExperimentData, Pipeline, Step
+from orchestrator.db.lease import STALE
 from orchestrator.engine import verbs
 from orchestrator.errors import LeaseHeld
 
@@ -144,7 +145,7 @@ def test_cancel_from_elsewhere_stops_what_runs(workspace, rows, script, kind):
     process = script(KINDS[kind])
     wait_for(lambda: is_waiting(workspace))
     said = verbs.cancel(workspace / "orchestrator.db", "r")
-    assert said == "Run r cancelled (cancelled by the user)."
+    assert said == "Run r was cancelled."
     process.communicate(timeout=20)
     assert process.returncode == 1
     assert rows("SELECT state FROM run") == ["cancelled"]
@@ -176,18 +177,17 @@ def test_workers_die_with_the_process_that_started_them(workspace, script):
     )
 
 
-def test_work_goes_on_within_two_seconds_of_resume(workspace, script):
+def test_a_killed_run_is_taken_over_at_once(workspace, script):
+    """Without waiting for a lease to grow stale; `scripts/bench/resume` prints the seconds."""
     process = script(KINDS["pool"])
     wait_for(lambda: is_waiting(workspace))
     process.kill()
     process.wait()
     (workspace / "waiting").unlink()
-    began = time.monotonic()
     command = [sys.executable, "-c", "import study; study.pipeline.run(project_job='r', jobs=1)"]
     again = subprocess.Popen(command, cwd=workspace, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     try:
-        wait_for(lambda: is_waiting(workspace))
-        assert time.monotonic() - began < 2.0
+        wait_for(lambda: is_waiting(workspace), seconds=STALE / 4)
     finally:
         again.kill()
         again.wait()
@@ -255,11 +255,9 @@ def test_a_run_that_nobody_advances_can_be_cancelled(workspace, rows, script):
     wait_for(lambda: is_waiting(workspace))
     process.kill()
     process.wait()
-    assert verbs.cancel(workspace / "orchestrator.db", "r") == "Run r cancelled (cancelled by the user)."
+    assert verbs.cancel(workspace / "orchestrator.db", "r") == "Run r was cancelled."
     assert rows("SELECT state, kind FROM job ORDER BY id DESC LIMIT 1") == [("cancelled", "interrupted")]
-    assert verbs.cancel(workspace / "orchestrator.db", "r") == (
-        "Nothing to do: run r cancelled (cancelled by the user)."
-    )
+    assert verbs.cancel(workspace / "orchestrator.db", "r") == ("Nothing to do: run r was cancelled.")
 
 
 def test_pipeline_objects_can_be_run_twice(workspace, rows):

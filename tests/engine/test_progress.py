@@ -1,0 +1,80 @@
+"""What a user sees while a run goes on."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+
+import pytest
+
+from orchestrator import Pipeline, Step, datagenerator
+from orchestrator.engine.progress import Bars, Lines, progress_for
+
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    return x
+
+
+@pytest.fixture
+def watch(workspace, store_numbers, monkeypatch):
+    """Give a function that runs a pipeline with a progress on a stream."""
+
+    def run(progress):
+        monkeypatch.setattr("orchestrator.engine.verbs.progress_for", lambda: progress)
+        Pipeline(steps=[Step(store_numbers(12)), Step(evaluate, parallel=True)]).run(project_job="r", jobs=1)
+
+    return run
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Give a stream that is a terminal, and a function that gives what was written to it."""
+    ours, theirs = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = os.fdopen(theirs, "w")
+
+    def written():
+        stream.flush()
+        os.set_blocking(ours, False)
+        try:
+            return os.read(ours, 1_000_000).decode()
+        except BlockingIOError:
+            return ""
+
+    yield stream, written
+    stream.close()
+    os.close(ours)
+
+
+def test_plain_lines_where_it_is_no_terminal(watch):
+    stream = io.StringIO()
+    watch(Lines(stream))
+    assert stream.getvalue().splitlines() == [
+        "create: done",
+        "evaluate: 12 open experiments",
+        "evaluate: done, 12 experiments",
+        "Run r has succeeded.",
+    ]
+    assert isinstance(progress_for(stream), Lines)
+    assert not isinstance(progress_for(stream), Bars)
+
+
+def test_a_bar_counts_experiments_in_a_terminal(watch, terminal):
+    stream, written = terminal
+    assert isinstance(progress_for(stream), Bars)
+    watch(Bars(stream))
+    text = written()
+    assert "12/12" in text
+    assert "evaluate: done, 12 experiments" in text
+
+
+def test_no_color_is_respected(watch, terminal, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream, written = terminal
+    watch(Bars(stream))
+    text = written()
+    assert "12/12" in text
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m|\x1b\[9[0-9]m", text)
