@@ -20,8 +20,6 @@ from orchestrator.errors import LeaseHeld
 
 pytestmark = [pytest.mark.acceptance]
 
-N_KILLS = int(os.environ.get("ORCHESTRATOR_KILLS", "20"))
-
 STUDY = """
 import os, time
 from pathlib import Path
@@ -193,18 +191,19 @@ def test_a_killed_run_is_taken_over_at_once(workspace, script):
         again.wait()
 
 
-def test_twenty_random_kills_lose_and_repeat_nothing(workspace, rows, script):
+@pytest.mark.timeout(0)
+def test_random_kills_lose_and_repeat_nothing(workspace, rows, script, pytestconfig):
     """Kill -9 at random moments, again and again, until the run has ended by itself."""
     seed = int(os.environ.get("ORCHESTRATOR_SEED", random.randrange(2**32)))
     print(f"ORCHESTRATOR_SEED={seed}")
     moments = random.Random(seed)
-    n_kills = 0
+    n_kills, wanted = 0, pytestconfig.getoption("--kills")
     has_results: dict[float, int] = {}
     text = STUDY
     while True:
         process, text = script(text), None
         try:
-            process.wait(timeout=moments.uniform(0.2, 1.6) if n_kills < N_KILLS else 60)
+            process.wait(timeout=moments.uniform(0.2, 1.6) if n_kills < wanted else 60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -212,7 +211,7 @@ def test_twenty_random_kills_lose_and_repeat_nothing(workspace, rows, script):
             has_results = check_table(workspace, has_results)
             continue
         assert process.returncode == 0, process.stderr.read()
-        if n_kills >= N_KILLS:
+        if n_kills >= wanted:
             break
         # It ended before it was killed often enough: once more from the start, in the same records.
         has_results = {}
