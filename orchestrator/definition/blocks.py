@@ -73,10 +73,14 @@ class ChainedBlock(Block):
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = list(blocks)
 
+    def arm(self, data: ExperimentData) -> None:
+        """Prepare each block for the data that the first one gets."""
+        for block in self.blocks:
+            block.arm(data)
+
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
         """Call each block on what the one before it gave."""
         for block in self.blocks:
-            block.arm(data)
             data = block.call(data=data, **kwargs)
         return data
 
@@ -102,10 +106,13 @@ class LoopBlock(Block):
         self.block = block
         self.n_iterations = n_iterations
 
+    def arm(self, data: ExperimentData) -> None:
+        """Prepare the block, once for all iterations: what it learns in one is there in the next."""
+        self.block.arm(data)
+
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
         """Call the block on what it gave before."""
         for _ in range(self.n_iterations):
-            self.block.arm(data)
             data = self.block.call(data=data, **kwargs)
         return data
 
@@ -197,8 +204,9 @@ class FunctionDataGenerator(DataGenerator):
     def execute(self, experiment_sample: ExperimentSample, **kwargs: Any) -> ExperimentSample:
         """Call the function with the experiment's inputs; they win over `kwargs`, which win over defaults."""
         names, takes_all = self._parameters
-        given = {**kwargs, **experiment_sample.input_data}
-        arguments = given if takes_all else {name: given[name] for name in names if name in given}
+        inputs = experiment_sample.input_data
+        # What the step passes has to have a place; of the inputs, the function takes those that it names.
+        arguments = {**kwargs, **{name: value for name, value in inputs.items() if takes_all or name in names}}
         missing = [name for name, required in names.items() if required and name not in arguments]
         if missing:
             raise ValueError(f"{self.name} needs {', '.join(missing)}: neither an input of the domain nor in kwargs")
@@ -238,6 +246,11 @@ def datagenerator(
     callable
         A decorator.
 
+    Raises
+    ------
+    ValueError
+        If a name is missing.
+
     Examples
     --------
     >>> @datagenerator(output_names="y")
@@ -247,6 +260,8 @@ def datagenerator(
     ['y']
     """
     names = [output_names] if isinstance(output_names, str) else list(output_names)
+    if not all(names) or not names:
+        raise ValueError("datagenerator needs output_names: a name for each value that the function returns")
     return lambda f: FunctionDataGenerator(f, names, domain)
 
 

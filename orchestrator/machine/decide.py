@@ -112,18 +112,12 @@ def _next_position(run: Run, last: StepRun) -> int:
     slot = run.plan.slot(last.position)
     after = last.position + 1
     if last.position < run.first_position:
-        return _next_skipped(run, slot, after)
+        # One row per skipped step tells the story; a loop's other iterations would only repeat it.
+        return next((first for first in run.plan.first_pass() if first > last.position), run.plan.size)
     if last.until is True and slot.loop_end is not None:
         return slot.loop_end
     # The step's own process answered: the question's own slot is not needed.
     return after + 1 if last.until is False and slot.step.kind != UNTIL else after
-
-
-def _next_skipped(run: Run, slot: Slot, after: int) -> int:
-    """One row per skipped step tells the story; a loop's other iterations would only repeat it."""
-    if slot.loop_end is None or after >= run.plan.size:
-        return after
-    return after if run.plan.slot(after).iteration == slot.iteration else slot.loop_end
 
 
 def _flaws(run: Run) -> str | None:

@@ -163,6 +163,10 @@ class Plan:
         """Every step once, loops entered once, in order; questions are not steps."""
         yield from _steps(self.elements)
 
+    def first_pass(self) -> Iterator[int]:
+        """Positions of every step and question once, in order: those of each loop's first iteration."""
+        yield from _first_pass(self.elements, 0)
+
     def find(self, address: str) -> int | None:
         """Find the position of an address.
 
@@ -204,19 +208,19 @@ class Plan:
 def _slot(element: PlannedStep | PlannedLoop, start: int, position: int, prefix: str) -> Slot:
     if isinstance(element, PlannedStep):
         return Slot(position, element, prefix)
-    index, offset = divmod(position - start, element.iteration_size)
+    index = (position - start) // element.iteration_size
     iteration = f"{prefix}.{index}" if prefix else str(index)
     begin = start + index * element.iteration_size
+    body_end = begin + element.iteration_size - (element.until is not None)
     end = start + element.size
-    if element.until is not None and offset == element.iteration_size - 1:
+    if position == body_end and element.until is not None:
         return Slot(position, element.until, iteration, end)
     for inner in element.body:
         if position < begin + inner.size:
             found = _slot(inner, begin, position, iteration)
             if isinstance(inner, PlannedLoop):
                 return found
-            is_last = begin + 1 == start + index * element.iteration_size + sum(e.size for e in element.body)
-            return replace(found, loop_end=end, until=element.until if is_last else None)
+            return replace(found, loop_end=end, until=element.until if begin + 1 == body_end else None)
         begin += inner.size
     raise AssertionError("unreachable: the sizes add up to the iteration's")
 
@@ -227,6 +231,17 @@ def _steps(elements: tuple[PlannedStep | PlannedLoop, ...]) -> Iterator[PlannedS
             yield element
         else:
             yield from _steps(element.body)
+
+
+def _first_pass(elements: tuple[PlannedStep | PlannedLoop, ...], start: int) -> Iterator[int]:
+    for element in elements:
+        if isinstance(element, PlannedStep):
+            yield start
+        elif element.size:
+            yield from _first_pass(element.body, start)
+            if element.until is not None:
+                yield start + element.iteration_size - 1
+        start += element.size
 
 
 def _find_exactly(

@@ -13,9 +13,24 @@ from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.changes import Change, MoveJob, Note, RecordJob
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.model import Job, Run
-from orchestrator.machine.states import JOB_WITH_SCHEDULER, FailureKind, JobState
+from orchestrator.machine.states import (
+    JOB_WITH_SCHEDULER,
+    KINDS_OF_THE_CLUSTER,
+    KINDS_THAT_COUNT,
+    FailureKind,
+    JobState,
+)
 
 __all__ = ["reconcile"]
+
+GRAVITY = (
+    FailureKind.INTERRUPTED,
+    *sorted(KINDS_OF_THE_CLUSTER),
+    *sorted(KINDS_THAT_COUNT),
+    FailureKind.EXCEPTION,
+    FailureKind.CANCELLED,
+)
+"""Which kind speaks for a job whose tasks failed in several ways: the one that is tried again most readily."""
 
 ROWS_KEPT = 100
 """Rows that the event of a failure names; its count tells the rest."""
@@ -54,7 +69,7 @@ def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
         case Seen.ABSENT:
             return _absent(job, fact, facts, tasks)
         case Seen.OVER:
-            return [*_until_running(job, fact), *_end(job, fact, tasks)]
+            return [*_until_over(job, fact), *_end(job, fact, tasks)]
         case Seen.RUNNING:
             return [*_until_running(job, fact), *_seen_again(job)]
         case Seen.QUEUED if job.state is JobState.RUNNING:
@@ -78,6 +93,12 @@ def _until_running(job: Job, fact: JobFact) -> list[Change]:
     return moves
 
 
+def _until_over(job: Job, fact: JobFact) -> list[Change]:
+    # One that was cancelled while it waited has never run. How an orchestrator job ended is not known so exactly.
+    has_run = fact.started_at is not None or bool(fact.receipts) or job.role == "orchestrator"
+    return _until_running(job, fact) if has_run else _until_queued(job, fact)
+
+
 def _seen_again(job: Job) -> list[Change]:
     # A job that was in SUBMITTING moves, and a move forgets the absence.
     if job.absent_since is None or job.state is JobState.SUBMITTING:
@@ -90,7 +111,7 @@ def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Cha
         return [RecordJob(job.token, facts.now)]
     if job.absent_since is not None and facts.now - job.absent_since < facts.grace:
         return []
-    if job.state is JobState.SUBMITTING:
+    if job.state is JobState.SUBMITTING and not fact.receipts:
         return [MoveJob(job.token, JobState.PLANNED, "never reached the scheduler: submitted again")]
     lost = JobFact(
         Seen.ABSENT,
@@ -98,7 +119,9 @@ def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Cha
         reason="the scheduler answered and does not know the job",
         receipts=fact.receipts,
     )
-    return _end(job, lost, tasks, JobState.LOST)
+    # Receipts tell that it arrived, though nobody recorded its id.
+    arrived = _until_running(job, lost) if job.state is JobState.SUBMITTING else []
+    return [*arrived, *_end(job, lost, tasks, JobState.LOST)]
 
 
 def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = None) -> list[Change]:
@@ -120,9 +143,7 @@ def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = Non
         return [MoveJob(job.token, state, fact.reason, fact.kind, at=fact.ended_at)]
     if not failed:
         return [*notes, move]
-    kinds = {kind for kind, _ in failed.values()}
-    kind = kinds.pop() if len(kinds) == 1 else FailureKind.INFRASTRUCTURE
-    reason = next(iter(failed.values()))[1]
+    kind, reason = min(failed.values(), key=_gravity)
     if ended is None:
         given_up = kind in (FailureKind.CANCELLED, FailureKind.INTERRUPTED)
         ended = JobState.CANCELLED if given_up else JobState.FAILED
@@ -141,6 +162,11 @@ def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = Non
             detail=move.detail,
         ),
     ]
+
+
+def _gravity(failure: tuple[str, str]) -> int:
+    kind, _ = failure
+    return GRAVITY.index(FailureKind(kind)) if kind in GRAVITY else len(GRAVITY)
 
 
 def _failed_tasks(fact: JobFact, tasks: list[int]) -> dict[int, tuple[str, str]]:

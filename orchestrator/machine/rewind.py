@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from orchestrator.errors import Busy, DefinitionError
 from orchestrator.machine.changes import Change, MoveRun, MoveStepRun, Withdraw
 from orchestrator.machine.model import Run
 from orchestrator.machine.states import RunState, StepRunState
 
 __all__ = ["rewind", "where_to_resume"]
+
+_TO_DO_AGAIN = (StepRunState.FAILED, StepRunState.CANCELLED)
 
 
 def where_to_resume(run: Run, first_failed: int | None) -> int | None:
@@ -23,17 +27,23 @@ def where_to_resume(run: Run, first_failed: int | None) -> int | None:
     -------
     int or None
         None: nothing has to be put back; the run has succeeded wholly, or is active and only needs `advance`.
+
+    Notes
+    -----
+    A run that failed or was cancelled goes on where it stopped: a failure that an `afterany` step passed over long ago
+    stays passed over. Only a run that has come to its end goes back to such a failure.
     """
     if run.state is RunState.ACTIVE:
         return None
-    if first_failed is not None:
-        return first_failed
     if run.state is RunState.SUCCEEDED:
-        return None
-    return 0 if run.step_run is None else run.step_run.position + 1
+        return first_failed
+    last = run.step_run
+    if last is None:
+        return 0
+    return last.position if last.state in _TO_DO_AGAIN else last.position + 1
 
 
-def rewind(run: Run, position: int, why: str) -> list[Change]:
+def rewind(run: Run, position: int, why: str, recorded: Container[int] | None = None) -> list[Change]:
     """Name what has to change so that the run goes on from a position.
 
     Parameters
@@ -44,6 +54,8 @@ def rewind(run: Run, position: int, why: str) -> list[Change]:
         Of the first step run to put back.
     why : str
         For the history.
+    recorded : container of int, optional
+        Positions of the step runs that count; by default every one up to the last.
 
     Returns
     -------
@@ -54,16 +66,10 @@ def rewind(run: Run, position: int, why: str) -> list[Change]:
     Busy
         While a job there is live.
     DefinitionError
-        If the run has not come that far.
+        If the run has not come that far, has skipped the place, or would fail again at once.
     """
     last = run.step_run
-    reached = -1 if last is None else last.position
-    if position > reached + 1:
-        slot = run.plan.slot(position)
-        raise DefinitionError(
-            f"Run {run.key} has not come as far as {slot.address}, so it can't go on from there.",
-            f"To go on from where it stands: orchestrator resume {run.key}",
-        )
+    _check_place(run, position, recorded)
     changes: list[Change] = []
     if last is not None and last.position >= position:
         if run.live_jobs:
@@ -78,3 +84,29 @@ def rewind(run: Run, position: int, why: str) -> list[Change]:
     if run.state is not RunState.ACTIVE:
         changes.append(MoveRun(RunState.ACTIVE, why))
     return changes
+
+
+def _check_place(run: Run, position: int, recorded: Container[int] | None) -> None:
+    last = run.step_run
+    reached = -1 if last is None else last.position
+    address = run.plan.slot(position).address if position < run.plan.size else "its end"
+    go_on = f"To go on from where it stands: orchestrator resume {run.key}"
+    if position > reached + 1:
+        raise DefinitionError(f"Run {run.key} has not come as far as {address}, so it can't go on from there.", go_on)
+    if position < run.first_position and position <= reached:
+        begin = run.plan.slot(run.first_position).address if run.first_position < run.plan.size else "its end"
+        raise DefinitionError(
+            f"Run {run.key} was begun with from_step at {begin}; {address} is not part of it.",
+            "To run the steps before, too, start a new run.",
+        )
+    if position <= reached and recorded is not None and position not in recorded:
+        raise DefinitionError(f"Run {run.key} never ran {address}: its loop ended before it.", go_on)
+    if last is None or last.state is not StepRunState.FAILED or not reached < position < run.plan.size:
+        return
+    step, failed = run.plan.slot(position).step, run.plan.slot(last.position).address
+    if step.dependency != "afterany":
+        raise DefinitionError(
+            f"Run {run.key} can't go on from {address}: {failed}, before it, failed.",
+            f"Give {step.name!r} dependency='afterany' and resume with --update, or repeat {failed}: "
+            f"orchestrator resume {run.key}",
+        )

@@ -362,3 +362,28 @@ def test_the_source_digest_speaks_of_the_study_and_what_it_imports(workspace):
     assert source_digest(study) == before
     Path("helper.py").write_text("a = 2\n")
     assert source_digest(study) != before
+
+
+def test_what_a_step_passes_must_have_a_place():
+    with pytest.raises(TypeError, match="factr"):
+        square.execute(ExperimentSample({"x": 1.0, "other": 2.0}), factr=3)
+    assert square.execute(ExperimentSample({"x": 3.0, "other": 2.0})).output_data == {"y": 9.0}
+    with pytest.raises(ValueError, match="datagenerator needs output_names"):
+        datagenerator(output_names=[])
+
+
+def test_a_block_is_armed_once_for_all_its_iterations():
+    class Counts(Block):
+        armed = 0
+
+        def arm(self, data):
+            self.armed += 1
+
+        def call(self, data):
+            return data
+
+    one, data = Counts(), numbers(1)
+    repeated = (one >> Counts()).loop(3)
+    repeated.arm(data)
+    repeated.call(data)
+    assert one.armed == 1
