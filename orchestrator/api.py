@@ -90,6 +90,10 @@ class Pipeline:
 
         if mode not in ("local", "slurm"):
             raise DefinitionError(f"mode={mode!r} is not a mode.", 'Use mode="local".')
+        if not isinstance(self.steps, list | tuple):
+            raise DefinitionError(
+                f"The steps of a pipeline must be a list, not {type(self.steps).__name__}.", "Use steps=[...]."
+            )
         if mode == "slurm":
             raise DefinitionError('mode="slurm" is not done yet.', 'Use mode="local".')
         return start(self, rootdir=Path(rootdir or "."), project_job=project_job, jobs=jobs)
@@ -136,10 +140,14 @@ class Pipeline:
                     return index
             known = ", ".join(name for element in self.steps for name in _names(element))
             raise DefinitionError(f"from_step: no step is named {step!r}.", f"The steps are: {known}")
+        if isinstance(step, bool) or not isinstance(step, int):
+            raise DefinitionError(
+                f"from_step: {step!r} is neither an index nor a name.", "Give a whole number, or a step's name."
+            )
         if not -len(self.steps) <= step < len(self.steps):
             raise DefinitionError(
                 f"from_step: there is no element {step}; the pipeline has {len(self.steps)}.",
-                f"Use 0 to {len(self.steps) - 1}, or a step's name.",
+                f"Use 0 to {len(self.steps) - 1}, or a step's name." if self.steps else "Give it steps=[...] first.",
             )
         return step % len(self.steps)
 
@@ -149,4 +157,4 @@ def _names(element: Any) -> list[str]:
 
     if isinstance(element, Loop):
         return [name for inner in element.steps for name in _names(inner)]
-    return [step_name(element)]
+    return [step_name(element)] if isinstance(element, Step) else []

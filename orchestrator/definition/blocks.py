@@ -320,10 +320,11 @@ def needs_table(generator: DataGenerator) -> bool:
 
 
 def _parameters(f: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
-    """Name a function's parameters, each with whether it is required, and tell whether it takes any other."""
+    """Name a function's parameters, each with whether it is required, and tell whether it takes all inputs."""
     try:
         parameters = inspect.signature(f).parameters.values()
     except (TypeError, ValueError):  # written in C, without a signature
         return {}, True
     named = {p.name: p.default is p.empty for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+    # One that names some inputs gets no others, though it could take them.
+    return named, not named and any(p.kind is p.VAR_KEYWORD for p in parameters)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
-from orchestrator.definition.blocks import DataGenerator
+from orchestrator.definition.blocks import DataGenerator, FunctionDataGenerator
 from orchestrator.definition.pipeline import Loop, Step
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
 
@@ -15,7 +16,8 @@ __all__ = ["plan_of", "slug", "step_name", "steps_by_path"]
 
 def plan_of(steps: Sequence[Step | Loop]) -> Plan:
     """Flatten checked steps."""
-    return Plan(tuple(_planned(element, str(index), "") for index, element in enumerate(steps)))
+    labels: set[str] = set()
+    return Plan(tuple(_planned(element, str(index), "", labels) for index, element in enumerate(steps)))
 
 
 def steps_by_path(steps: Sequence[Step | Loop], prefix: str = "") -> dict[str, Step | Callable[..., Any]]:
@@ -37,8 +39,10 @@ def step_name(step: Step) -> str:
     if step.name:
         return step.name
     block = step.block
-    name = getattr(block, "name", None) if isinstance(block, DataGenerator) else getattr(block, "__name__", None)
-    name = name or type(block).__name__
+    name = block.name if isinstance(block, FunctionDataGenerator) else getattr(block, "__name__", None)
+    if not isinstance(name, str):
+        # What a partial calls has the telling name.
+        name = getattr(getattr(block, "func", None), "__name__", type(block).__name__)
     return "step" if name == "<lambda>" else str(name)
 
 
@@ -47,9 +51,19 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "step"
 
 
-def _planned(element: Step | Loop, path: str, loops: str) -> PlannedStep | PlannedLoop:
+def _label(name: str, loops: str, taken: set[str]) -> str:
+    """Give f3dasm's name for a job; where two names differ only in what files can't bear, one gets its number."""
+    plain = label = f"loop{loops}_{slug(name)}" if loops else slug(name)
+    numbers = count(2)
+    while label in taken:
+        label = f"{plain}-{next(numbers)}"
+    taken.add(label)
+    return label
+
+
+def _planned(element: Step | Loop, path: str, loops: str, labels: set[str]) -> PlannedStep | PlannedLoop:
     if isinstance(element, Loop):
-        return _planned_loop(element, path, loops)
+        return _planned_loop(element, path, loops, labels)
     name = step_name(element)
     return PlannedStep(
         path=path,
@@ -60,15 +74,15 @@ def _planned(element: Step | Loop, path: str, loops: str) -> PlannedStep | Plann
         max_failed=element.max_failed,
         retries=element.retries,
         project_dir=str(element.project_dir),
-        label=f"loop{loops}_{slug(name)}" if loops else slug(name),
+        label=_label(name, loops, labels),
         resources=element.resources.to_json(),
     )
 
 
-def _planned_loop(loop: Loop, path: str, loops: str) -> PlannedLoop:
+def _planned_loop(loop: Loop, path: str, loops: str, labels: set[str]) -> PlannedLoop:
     # f3dasm counts top-level elements: the loop at index 1 gives loop1_run.
     inner_loops = f"{loops}.{path.rpartition('.')[2]}" if loops else path
-    body = tuple(_planned(inner, f"{path}.{index}", inner_loops) for index, inner in enumerate(loop.steps))
+    body = tuple(_planned(inner, f"{path}.{index}", inner_loops, labels) for index, inner in enumerate(loop.steps))
     until = None
     if loop.until is not None and body:
         steps = list(Plan(body).steps())
@@ -78,6 +92,6 @@ def _planned_loop(loop: Loop, path: str, loops: str) -> PlannedLoop:
             kind=UNTIL,
             dependency=steps[0].dependency,
             project_dir=steps[-1].project_dir,
-            label=f"loop{inner_loops}_{UNTIL}",
+            label=_label(UNTIL, inner_loops, labels),
         )
     return PlannedLoop(path=path, n_iterations=loop.n_iterations, body=body, until=until)

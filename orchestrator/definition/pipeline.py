@@ -89,6 +89,8 @@ class Step:
         order = ["name", "parallel"] if names_first else list(given)
         if len(args) > len(order):
             raise TypeError(f"Step takes at most {len(order)} positional arguments here, not {len(args)}")
+        if block is not None and args and not names_first:
+            raise TypeError("Step got two blocks: one in first place, and block=...")
         for key, value in {**given, **dict(zip(order, args, strict=False))}.items():
             setattr(self, key, value)
         if self.dependency not in DEPENDENCIES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,11 @@ def load_study(source: str) -> Study:
         raise StudyError(f"There is no study file {file}.", "Give the path of a Python file that holds a Pipeline.")
     module = _import(path)
     pipelines = {name: value for name, value in vars(module).items() if _is_pipeline(value)}
+    if attr and attr not in pipelines and hasattr(module, attr):
+        raise StudyError(
+            f"{attr} in {path.name} is no Pipeline but {type(getattr(module, attr)).__name__}.",
+            f"Name one of its pipelines: {', '.join(pipelines) or 'it has none'}",
+        )
     name = attr or ("pipeline" if "pipeline" in pipelines or len(pipelines) != 1 else next(iter(pipelines)))
     if name not in pipelines:
         known = ", ".join(pipelines) or "none"
@@ -66,26 +72,28 @@ def load_study(source: str) -> Study:
 
 def _is_pipeline(value: Any) -> bool:
     # The class itself lives in a higher layer.
-    return type(value).__name__ == "Pipeline" and hasattr(value, "all_steps")
+    return any(kind.__name__ == "Pipeline" for kind in type(value).__mro__) and hasattr(value, "all_steps")
 
 
 def _import(path: Path) -> ModuleType:
     import cloudpickle
 
     name = f"_study_{path.stem}"
-    sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise StudyError(f"{path} is no Python file.", "Give the path of a Python file that holds a Pipeline.")
+    # As for a script: what lies beside the study can be imported.
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except OrchestratorError:
+    except (OrchestratorError, KeyboardInterrupt):
+        del sys.modules[name]
         raise
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
+    except BaseException as error:  # a study may call exit(), too
+        del sys.modules[name]
         raise StudyError(
             f"{path.name} can't be imported: {type(error).__name__}: {error}{_line(error, path)}.",
             f"Mend it, then see that this works: python {path}",
@@ -95,11 +103,13 @@ def _import(path: Path) -> ModuleType:
     return module
 
 
-def _line(error: BaseException, path: Path) -> str:
-    traceback, line = error.__traceback__, None
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == str(path):
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
-    line = error.lineno if isinstance(error, SyntaxError) else line
-    return "" if line is None else f" (line {line})"
+def _line(error: BaseException, study: Path) -> str:
+    """Tell where it went wrong: the last line of the user's own code, in the study or in a module beside it."""
+    places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        places.append((Path(error.filename), error.lineno))
+    own = [(file, line) for file, line in places if file.is_relative_to(study.parent)]
+    if not own:
+        return ""
+    file, line = own[-1]
+    return f" (line {line})" if file == study else f" ({file.relative_to(study.parent)}, line {line})"

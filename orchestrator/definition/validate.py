@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from orchestrator.definition.blocks import Block, DataGenerator
+from orchestrator.definition.blocks import Block, ChainedBlock, DataGenerator, FunctionDataGenerator, LoopBlock
 from orchestrator.definition.flatten import step_name
 from orchestrator.definition.pipeline import Loop, Step
 from orchestrator.definition.resources import SlurmResources, memory_in_mb, time_in_seconds
 from orchestrator.errors import DefinitionError
+from orchestrator.machine.plan import UNTIL
 
 __all__ = ["check_key", "check_pipeline"]
 
@@ -31,9 +33,7 @@ def check_pipeline(name: str, steps: Sequence[Any]) -> None:
     problems = [f"the pipeline's name {problem}" for problem in _name_problems(name)] if name else []
     if not isinstance(name, str):
         problems = [f"the pipeline's name is text, not {type(name).__name__}"]
-    if not steps:
-        problems.append("the pipeline has no steps: give it at least one")
-    problems += _level(steps, "")
+    problems += _steps_problems(steps, "the pipeline") or _level(steps, "")
     if problems:
         n = f"{len(problems)} things" if len(problems) > 1 else "one thing"
         listed = "\n".join(f"  - {problem}" for problem in problems)
@@ -56,15 +56,21 @@ def check_key(project_job: str) -> None:
         raise DefinitionError(f"project_job={project_job!r} is a name that the workspace needs itself.", "Use another.")
 
 
+def _steps_problems(steps: Any, owner: str) -> list[str]:
+    if not isinstance(steps, list | tuple):
+        return [f"the steps of {owner} must be a list, not {type(steps).__name__}"]
+    return [] if steps else [f"{owner} has no steps: give it at least one"]
+
+
 def _level(elements: Sequence[Any], where: str) -> Iterator[str]:
-    names: dict[str, int] = {}
+    names: Counter[str] = Counter()
     for index, element in enumerate(elements):
         at = f"{where}{index}"
         if isinstance(element, Loop):
             yield from _loop(element, at)
         elif isinstance(element, Step):
             yield from (f"step {at} ({step_name(element)!r}): {problem}" for problem in _step(element))
-            names[step_name(element)] = names.get(step_name(element), 0) + 1
+            names[str(step_name(element))] += 1
         else:
             yield f"element {at} is no Step or Loop but {type(element).__name__}: wrap it in Step(...)"
     for name, n in names.items():
@@ -78,9 +84,14 @@ def _loop(loop: Loop, at: str) -> Iterator[str]:
         yield f"loop {at}: n_iterations={n!r}; use a whole number, 0 or more"
     if loop.until is not None and not callable(loop.until):
         yield f"loop {at}: until={loop.until!r} can't be called; give a function of the data"
-    if not loop.steps:
-        yield f"loop {at} has no steps: give it at least one"
-    yield from _level(loop.steps, f"{at}.")
+    problems = _steps_problems(loop.steps, f"loop {at}")
+    yield from problems or _level(loop.steps, f"{at}.")
+    if loop.until is not None and not problems and UNTIL in _names(loop.steps):
+        yield f"loop {at}: a step named {UNTIL!r} would be taken for the loop's own question: give it another name"
+
+
+def _names(elements: Sequence[Any]) -> set[str]:
+    return {str(step_name(element)) for element in elements if isinstance(element, Step)}
 
 
 def _step(step: Step) -> Iterator[str]:
@@ -118,21 +129,47 @@ def _block_problems(step: Step) -> Iterator[str]:
 
 
 def _argument_problems(step: Step) -> Iterator[str]:
-    """Compare the kwargs with the signature of a callable or of `Block.call`; a generator has inputs, too."""
-    block = step.block
-    if isinstance(block, DataGenerator):
-        return
-    function, first = (block.call, "data") if isinstance(block, Block) else (block, "project_dir")
+    """Compare the kwargs with the signatures of what will be called with them."""
+    for function, first, is_injected in _called(step.block, True):
+        problem = _call_problem(function, first, step.kwargs, INJECTED if is_injected else ())
+        if problem is not None:
+            yield problem
+
+
+def _called(block: Any, is_injected: bool) -> Iterator[tuple[Any, str, bool]]:
+    """Name what is called, by which keyword it gets the data, and whether it gets what it asks for besides."""
+    if isinstance(block, ChainedBlock | LoopBlock):
+        for inner in block.blocks if isinstance(block, ChainedBlock) else [block.block]:
+            yield from _called(inner, False)
+    elif isinstance(block, FunctionDataGenerator):
+        yield block.f, "", is_injected
+    elif isinstance(block, DataGenerator) and type(block).call is DataGenerator.call:
+        yield block.execute, "experiment_sample", is_injected
+    elif isinstance(block, Block):
+        yield block.call, "data", is_injected and not isinstance(block, DataGenerator)
+    else:
+        yield block, "project_dir", is_injected
+
+
+def _call_problem(function: Any, first: str, kwargs: Mapping[str, Any], injected: Sequence[str]) -> str | None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # written in C, without a signature
-        return
-    names = [p.name for p in signature.parameters.values() if p.default is p.empty]
-    asked = {name: None for name in INJECTED if name in names}
+        return None
+    if first and first in kwargs:
+        return f"kwargs must not hold {first!r}: the step passes that itself"
+    parameters = signature.parameters
+    asked = {
+        name: None for name in injected if name in parameters and parameters[name].default is inspect.Parameter.empty
+    }
+    given = {**({first: None} if first else {}), **asked, **kwargs}
     try:
-        signature.bind(**{first: None, **asked, **step.kwargs})
+        # A function that is a generator gets the inputs, too, and which these are is known when it runs.
+        (signature.bind if first else signature.bind_partial)(**given)
     except TypeError as error:
-        yield f"it would be called as {first}=..., {', '.join(step.kwargs) or 'no kwargs'}: {error}"
+        called = f"{first}=..., " if first else "inputs..., "
+        return f"it would be called as {called}{', '.join(kwargs) or 'no kwargs'}: {error}"
+    return None
 
 
 def _number_problems(step: Step) -> Iterator[str]:
@@ -169,3 +206,16 @@ def _resource_problems(resources: SlurmResources) -> Iterator[str]:
         value = getattr(resources, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             yield f"resources: {name}={value!r}; use a whole number, 1 or more"
+    per_task = resources.max_jobs_per_task
+    if per_task is not None and (isinstance(per_task, bool) or not isinstance(per_task, int)):
+        yield f"resources: max_jobs_per_task={per_task!r}; use a whole number, 1 or more, or None"
+    yield from _directive_problems(resources.extra_sbatch)
+
+
+def _directive_problems(directives: Any) -> Iterator[str]:
+    if not isinstance(directives, Mapping) or not all(isinstance(name, str) for name in directives):
+        yield "resources: extra_sbatch must be a dict with the names of options as keys"
+        return
+    for name, value in directives.items():
+        if not isinstance(value, str | int | float | None):
+            yield f"resources: extra_sbatch[{name!r}] is {value!r}; use text, a number, True, or None"

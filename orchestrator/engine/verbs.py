@@ -259,7 +259,8 @@ def _put_back(context: Context, position: int | None) -> None:
         position = where_to_resume(run, context.store.first_flawed(context.key))
     if position is None:
         return
-    changes = rewind(run, position, why)
+    recorded = {at for at, _, _ in context.store.live_step_runs(context.key)}
+    changes = rewind(run, position, why, recorded)
     if run.cancel_requested:
         context.store.clear_requests(context.key, context.fence)
     if changes:

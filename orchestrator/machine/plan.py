@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-__all__ = ["Plan", "PlannedLoop", "PlannedStep", "Slot"]
+__all__ = ["UNTIL", "Plan", "PlannedLoop", "PlannedStep", "Slot"]
 
 UNTIL = "until"
 

@@ -78,6 +78,16 @@ class Double(Block):
         ([Step(nothing, resources=SlurmResources(cpus_per_task=0))], "cpus_per_task=0"),
         ([Step(square, max_failed=1.5)], "max_failed=1.5; use a count (0 or more), a fraction"),
         ([Step(square, retries=-1)], "retries=-1"),
+        (Step(nothing), "the steps of the pipeline must be a list, not Step"),
+        ([Loop(2, Step(nothing))], "the steps of loop 0 must be a list, not Step"),
+        ([Loop(2, [Step(nothing, name="until")], until=len)], "a step named 'until' would be taken for the loop's own"),
+        ([Step(Double() >> Double(), kwargs={"power": 2})], "got an unexpected keyword argument 'power'"),
+        ([Step(Double().loop(2), kwargs={"power": 2})], "got an unexpected keyword argument 'power'"),
+        ([Step(square, kwargs={"power": 2})], "it would be called as inputs..., power: got an unexpected keyword"),
+        ([Step(Double(), kwargs={"data": 2})], "kwargs must not hold 'data': the step passes that itself"),
+        ([Step(nothing, resources=SlurmResources(max_jobs_per_task=1.5))], "max_jobs_per_task=1.5; use a whole number"),
+        ([Step(nothing, resources=SlurmResources(extra_sbatch={"qos": []}))], "extra_sbatch['qos'] is []; use text"),
+        ([Step(nothing, resources=SlurmResources(extra_sbatch=["--qos"]))], "extra_sbatch must be a dict"),
         ([Step(nothing, kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(Double(), kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(lambda project_dir, n: None, name="f")], "missing a required argument: 'n'"),
@@ -157,6 +167,11 @@ def test_labels_are_f3dasms():
     assert [step.label for step in plan.steps()] == ["create", "loop1_run-it"]
     assert slug("$(rm -rf) 'x'") == "rm--rf-x"
     assert list(steps_by_path([Loop(1, [Step(nothing)], until=bool)])) == ["0.0", "0.until"]
+
+
+def test_labels_that_files_cannot_tell_apart_are_numbered():
+    plan = plan_of([Step(nothing, name="a b"), Step(nothing, name="a:b"), Step(nothing, name="a-b")])
+    assert [step.label for step in plan.steps()] == ["a-b", "a-b-2", "a-b-3"]
 
 
 def test_who_asks_gets_what_nobody_supplies():
@@ -362,6 +377,14 @@ def test_the_source_digest_speaks_of_the_study_and_what_it_imports(workspace):
     assert source_digest(study) == before
     Path("helper.py").write_text("a = 2\n")
     assert source_digest(study) != before
+
+
+def test_a_module_beside_the_study_is_where_it_went_wrong(workspace):
+    (workspace / "beside_it.py").write_text("x = 1\n1 / 0\n")
+    (workspace / "study.py").write_text("import beside_it\n")
+    with pytest.raises(StudyError, match=r"ZeroDivisionError: division by zero \(beside_it.py, line 2\)"):
+        load_study(str(workspace / "study.py"))
+    assert "_study_study" not in sys.modules
 
 
 def test_what_a_step_passes_must_have_a_place():

@@ -1,14 +1,14 @@
-"""What the pure machine decides: by example, and for ten thousands of histories by chance."""
+"""What the pure machine decides, by example."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from functools import reduce
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from plans import plans
 
 from orchestrator.errors import Busy, DefinitionError
 from orchestrator.indexes import format_indexes, parse_indexes
@@ -31,7 +31,7 @@ from orchestrator.machine.model import Job, Run, StepRun, token_for
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import rewind, where_to_resume
-from orchestrator.machine.states import MOVES, FailureKind, JobState, RunState, StepRunState, may_move
+from orchestrator.machine.states import MOVES, JobState, RunState, StepRunState, may_move, mermaid
 
 # --- plans ---------------------------------------------------------------------------------------
 
@@ -47,33 +47,6 @@ def flattened(elements, iteration=""):
                 yield from flattened(element.body, inner)
                 if element.until is not None:
                     yield "until", inner
-
-
-names = st.integers(0, 9).map(lambda n: f"step{n}")
-steps = st.builds(
-    PlannedStep,
-    path=st.uuids().map(str),
-    name=names,
-    kind=st.sampled_from(["call", "batch"]),
-    parallel=st.just(True),
-    dependency=st.sampled_from(["afterok", "afterok", "afterany"]),
-    retries=st.integers(0, 2),
-    resources=st.builds(lambda n: {"max_array_size": n}, st.integers(1, 4)),
-)
-untils = st.none() | st.builds(PlannedStep, path=st.uuids().map(str), name=st.just("until"), kind=st.just("until"))
-
-
-def loops(bodies):
-    return st.builds(
-        PlannedLoop,
-        path=st.uuids().map(str),
-        n_iterations=st.integers(0, 3),
-        body=st.lists(bodies, min_size=1, max_size=3).map(tuple),
-        until=untils,
-    )
-
-
-plans = st.lists(steps | loops(steps | loops(steps)), min_size=1, max_size=4).map(lambda e: Plan(tuple(e)))
 
 
 @given(plans)
@@ -444,126 +417,210 @@ def test_an_open_step_is_cancelled_before_it_is_put_back():
     assert rewind(run, 0, "why") == [MoveStepRun(0, StepRunState.CANCELLED, "why"), Withdraw(0, "why")]
 
 
-# --- histories by chance -------------------------------------------------------------------------
+# --- loops, and what follows a failure -----------------------------------------------------------
+
+UNTIL = PlannedStep("0.until", "until", kind="until")
 
 
-class World:
-    """A cluster whose answers, failures and crashes are drawn by chance; the records are a value."""
-
-    def __init__(self, plan, chance):
-        self.run = Run("r", "salt", plan)
-        self.chance = chance
-        self.now = 0.0
-        self.known: dict[str, str] = {}  # token -> queued, running, over
-        self.receipts: dict[str, dict[int, ReceiptFact]] = {}
-        self.ran: dict[tuple[str, int], int] = {}
-        self.entered: list[int] = []
-
-    def draw(self, percent):
-        return self.chance.randrange(100) < percent
-
-    def record(self, changes):
-        for change in changes:
-            self.run = apply(self.run, change)
-            if isinstance(change, AddStepRun):
-                self.entered.append(change.position)
-            if isinstance(change, MoveStepRun) and change.to is StepRunState.SUCCEEDED:
-                self.check_succeeded()
-
-    def check_succeeded(self):
-        """Every task of a step run that succeeded has left a receipt of success in some attempt."""
-        step_run = self.run.step_run
-        tasks = {(job.batch, task) for job in step_run.jobs for task in parse_indexes(job.tasks)}
-        good = {
-            (job.batch, task)
-            for job in step_run.jobs
-            for task, found in self.receipts.get(job.token, {}).items()
-            if found.succeeded
-        }
-        assert tasks <= good
-        if step_run.n_tasks is not None:
-            assert {task for _, task in tasks} == set(range(step_run.n_tasks))
-
-    def facts(self):
-        jobs = {}
-        for job in self.run.live_jobs:
-            answer = self.known.get(job.token, "absent")
-            if self.draw(10):
-                answer = self.chance.choice(["absent", "unanswered"])
-            receipts = self.receipts.get(job.token, {}) if answer == "over" or self.draw(50) else {}
-            kind = "infrastructure" if answer == "over" else None
-            jobs[job.token] = JobFact(Seen(answer), "77", receipts=receipts, kind=kind, reason="why")
-        return Facts(self.now, 90.0, jobs)
-
-    def advance(self):
-        """One advance; it may die before any commit, and after the effect of any intent."""
-        self.record(reconcile(self.run, self.facts()))
-        while (intent := decide(self.run)) is not None:
-            assert decide(self.run) == intent
-            if self.draw(5):
-                return  # it dies before it does it
-            match intent:
-                case Record(changes):
-                    self.record(changes)
-                case Freeze(position):
-                    n = self.chance.randrange(6)
-                    self.record([RecordFreeze(position, n, n, self.size(position))])
-                case Submit(token):
-                    self.record([MoveJob(token, JobState.SUBMITTING)])
-                    if self.draw(10):
-                        return  # it dies before sbatch
-                    assert self.known.setdefault(token, "queued") == "queued"
-                    if self.draw(10):
-                        return  # it dies after sbatch
-                    self.record([MoveJob(token, JobState.QUEUED, scheduler_id="77")])
-                case Finish(to, why):
-                    self.record([MoveRun(to, why)])
-                case CancelJobs():
-                    raise AssertionError("nobody asked")
-
-    def size(self, position):
-        return self.run.plan.slot(position).step.resources["max_array_size"]
-
-    def pass_time(self):
-        self.now += 60.0
-        for token, state in self.known.items():
-            if state == "queued":
-                self.execute(token)
-                self.known[token] = "over"
-
-    def execute(self, token):
-        job = next((job for job in self.run.live_jobs if job.token == token), None)
-        assert job is not None, "a job ran whose row had ended"
-        left = {}
-        for task in parse_indexes(job.tasks):
-            self.ran[token, task] = self.ran.get((token, task), 0) + 1
-            if not self.draw(10):
-                good = not self.draw(5)
-                left[task] = ReceiptFact(good, self.now, self.now, n_finished=1, reason=None if good else "it raised")
-        self.receipts[token] = left
+def ended_at(plan, position, state="succeeded", run_state="active", **fields):
+    step_run = StepRun(
+        position, state=StepRunState(state), reason=fields.pop("why", None), until=fields.pop("until", None)
+    )
+    return Run("r", "s", plan, RunState(run_state), step_run=step_run, **fields)
 
 
-@settings(max_examples=500, deadline=None)
-@given(plans, st.integers(0, 2**32))
-def test_whatever_happens_the_run_ends_and_nothing_runs_twice(plan, seed):
-    for offset in range(20):
-        live_through(plan, random.Random(seed + offset))
+def nested():
+    """Positions: a@0 0, b@0.0 1, b@0.1 2, c@0 3, until@0 4; a@1 5, ...; end 10."""
+    inner = PlannedLoop("0.1", 2, (PlannedStep("0.1.0", "b"),))
+    body = (PlannedStep("0.0", "a"), inner, PlannedStep("0.2", "c"))
+    return Plan((PlannedLoop("0", 2, body, UNTIL), PlannedStep("1", "end")))
 
 
-def live_through(plan, chance):
-    world = World(plan, chance)
-    for _ in range(3000):
-        world.advance()
-        if world.run.state is not RunState.ACTIVE:
-            break
-        world.pass_time()
-    assert world.run.state in (RunState.SUCCEEDED, RunState.FAILED)
-    assert set(world.ran.values()) <= {1}
-    assert world.entered == sorted(set(world.entered))
-    if world.run.state is RunState.SUCCEEDED and not any(e.until for e in plan.elements if hasattr(e, "until")):
-        assert world.run.live_jobs == ()
+def test_a_loop_whose_last_element_is_a_loop_asks_in_a_process_of_its_own():
+    inner = PlannedLoop("0.1", 2, (PlannedStep("0.1.0", "b"),), replace(UNTIL, path="0.1.until"))
+    plan = Plan((PlannedLoop("0", 2, (PlannedStep("0.0", "a"), inner), UNTIL), PlannedStep("1", "end")))
+    slots = [plan.slot(position) for position in range(6)]
+    assert [slot.address for slot in slots] == ["a@0", "b@0.0", "until@0.0", "b@0.1", "until@0.1", "until@0"]
+    assert [slot.until and slot.until.path for slot in slots] == [None, "0.1.until", None, "0.1.until", None, None]
+    # The inner loop is over early: the outer one's question follows.
+    assert only(decide(ended_at(plan, 1, until=True))).position == 5
+    assert only(decide(ended_at(plan, 5, until=True))).position == 12
 
 
-def test_kinds_of_failure_that_count_are_kinds():
-    assert {str(kind) for kind in FailureKind} >= {"refused", "interrupted", "exception"}
-    assert isinstance(RecordJob("t", None), RecordJob)
+def test_a_loop_without_iterations_takes_no_room():
+    empty = PlannedLoop("0.1", 0, (PlannedStep("0.1.0", "b"),), UNTIL)
+    plan = Plan((PlannedLoop("0", 2, (PlannedStep("0.0", "a"), empty), UNTIL), PlannedLoop("1", 0, (CALL,))))
+    assert [plan.slot(position).address for position in range(plan.size)] == ["a@0", "until@0", "a@1", "until@1"]
+    assert plan.slot(0).until == UNTIL
+    assert plan.find("b") == 0
+    assert Plan((PlannedLoop("0", 0, (CALL,)),)).find("a") is None
+
+
+def test_every_step_of_a_skipped_loop_is_told_once_also_within():
+    plan = nested()
+    assert list(plan.first_pass()) == [0, 1, 3, 4, 10]
+    run, seen = Run("r", "s", plan, first_position=plan.start_of(1)), []
+    while (intent := decide(run)).changes[0] != MoveStepRun(10, StepRunState.ACTIVE):
+        run = reduce(apply, intent.changes, run)
+        seen += [plan.slot(run.step_run.position).address] if run.step_run.ended else []
+    assert seen == ["a@0", "b@0.0", "c@0", "until@0"]
+
+
+def test_afterany_passes_over_a_failure_within_a_loop():
+    steps = (PlannedStep("0.0", "a"), PlannedStep("0.1", "b", dependency="afterany"))
+    plan = Plan((PlannedLoop("0", 2, steps),))
+    assert only(decide(ended_at(plan, 0, "failed"))).position == 1
+    # The next iteration begins with a step that does not bear it.
+    assert decide(ended_at(plan, 1, "failed", why="no luck")) == Finish(RunState.FAILED, "step b@0 failed: no luck")
+
+
+def test_a_skipped_step_is_no_failure():
+    plan = Plan((BATCH, PlannedStep("1", "b")))
+    assert only(decide(ended_at(plan, 0, "skipped"))).position == 1
+
+
+def test_a_question_is_asked_also_after_a_last_step_that_was_skipped():
+    plan = Plan((PlannedLoop("0", 2, (replace(BATCH, path="0.0"),), UNTIL),))
+    assert only(decide(ended_at(plan, 0, "skipped"))) == AddStepRun(1, "0", "until", "until")
+
+
+@pytest.mark.parametrize(("n", "why"), [(0, None), (1, "1 step failed"), (2, "2 steps failed")])
+def test_failures_that_were_passed_over_are_told_at_the_end(n, why):
+    run = ended_at(Plan((CALL,)), 0, n_failed_step_runs=n)
+    assert decide(run) == Finish(RunState.SUCCEEDED, why)
+
+
+def test_a_step_run_is_judged_by_the_last_try_of_each_batch():
+    first = job(JobState.FAILED, role="batch", tasks="0-2", kind="timeout", failed_tasks="1", reason="60 of 60 min")
+    again = job(JobState.SUCCEEDED, role="batch", tasks="1", attempt=2, n_finished=1)
+    assert only(decide(run_with(replace(BATCH, retries=1), first, again, n_tasks=3))).to is StepRunState.SUCCEEDED
+    still = replace(again, state=JobState.FAILED, kind="timeout", failed_tasks="1", reason="60 of 60 min")
+    change = only(decide(run_with(replace(BATCH, retries=1), first, still, n_tasks=3)))
+    assert (change.to, change.why) == (StepRunState.FAILED, "1 of 3 tasks failed (timeout): 60 of 60 min")
+
+
+def test_retries_are_counted_for_each_batch():
+    first = job(JobState.FAILED, role="batch", batch=0, tasks="0-2", kind="timeout", failed_tasks="0")
+    fine = job(JobState.SUCCEEDED, role="batch", batch=0, tasks="0", attempt=2)
+    second = job(JobState.FAILED, role="batch", batch=1, tasks="3-5", kind="timeout", failed_tasks="4")
+    change = only(decide(run_with(replace(BATCH, retries=1), first, fine, second, n_tasks=6)))
+    assert (change.batch, change.tasks) == (1, "4")
+
+
+def test_a_step_that_has_not_started_is_cancelled():
+    run = run_with(BATCH, state=StepRunState.PENDING, cancel_requested=True)
+    assert only(decide(run)).to is StepRunState.CANCELLED
+
+
+# --- several causes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kind", "state"),
+    [
+        (("exception", "interrupted"), "interrupted", "cancelled"),
+        (("infrastructure", "interrupted"), "interrupted", "cancelled"),
+        (("exception", "node_failure"), "node_failure", "failed"),
+        (("timeout", "preempted"), "preempted", "failed"),
+        (("exception", "timeout"), "timeout", "failed"),
+        (("cancelled", "out_of_memory"), "out_of_memory", "failed"),
+        (("cancelled", "exception"), "exception", "failed"),
+        (("cancelled", "cancelled"), "cancelled", "cancelled"),
+    ],
+)
+def test_of_several_kinds_the_one_that_is_tried_again_speaks(kinds, kind, state):
+    """Ctrl-C, or a node that dies, after a task has failed: the others are still tried again."""
+    batch = job(JobState.RUNNING, role="batch", tasks="0-1")
+    failed = {task: (one, f"because of {one}") for task, one in enumerate(kinds)}
+    run, _ = seen(run_with(BATCH, batch, n_tasks=2), JobFact(Seen.OVER, failed_tasks=failed))
+    [ended] = run.step_run.jobs
+    assert (ended.kind, ended.state, ended.reason, ended.failed_tasks) == (kind, state, f"because of {kind}", "0-1")
+
+
+def test_a_job_that_was_cancelled_while_it_waited_never_ran():
+    waiting = job(JobState.QUEUED, scheduler_id="77")
+    _, changes = seen(run_with(CALL, waiting), JobFact(Seen.OVER, kind="cancelled", reason="by root", ended_at=5.0))
+    assert [(change.to, change.at) for change in changes] == [(JobState.CANCELLED, 5.0)]
+    _, changes = seen(run_with(CALL, waiting), JobFact(Seen.OVER, kind="cancelled", started_at=1.0, ended_at=5.0))
+    assert [(change.to, change.at) for change in changes] == [(JobState.RUNNING, 1.0), (JobState.CANCELLED, 5.0)]
+
+
+def test_an_intent_that_left_receipts_did_arrive():
+    batch = job(JobState.SUBMITTING, role="batch", tasks="0-1")
+    run, _ = seen(run_with(BATCH, batch, n_tasks=2), JobFact(Seen.ABSENT, receipts={0: receipt(n_finished=1)}), grace=0)
+    [ended] = run.step_run.jobs
+    assert (ended.state, ended.failed_tasks, ended.n_finished) == (JobState.LOST, "1", 1)
+
+
+def test_a_receipt_of_failure_names_the_users_exception():
+    bad = receipt(False, kind="exception", reason="ValueError: no")
+    run, _ = seen(run_with(CALL, job(JobState.RUNNING)), JobFact(Seen.RUNNING, receipts={0: bad}))
+    [ended] = run.step_run.jobs
+    assert (ended.state, ended.kind, ended.reason) == (JobState.FAILED, "exception", "ValueError: no")
+
+
+def test_a_part_of_the_receipts_ends_nothing():
+    batch = job(JobState.RUNNING, role="batch", tasks="0-1")
+    assert seen(run_with(BATCH, batch, n_tasks=2), JobFact(Seen.RUNNING, receipts={0: receipt()}))[1] == []
+
+
+def test_the_answer_is_that_of_the_receipt():
+    run, _ = seen(run_with(CALL, job(JobState.RUNNING)), JobFact(Seen.OVER, receipts={0: receipt(until=False)}))
+    assert only(decide(run)).until is False
+
+
+def test_who_was_not_asked_about_stays():
+    assert reconcile(run_with(CALL, job(JobState.RUNNING)), Facts(1.0, 90.0, {})) == []
+    assert reconcile(run_with(CALL, job(JobState.PLANNED)), Facts(1.0, 90.0, {"t": JobFact(Seen.ABSENT)})) == []
+
+
+# --- where to go on ------------------------------------------------------------------------------
+
+
+def test_a_failure_that_was_passed_over_stays_so_when_a_later_one_is_resumed():
+    plan = Plan((CALL, PlannedStep("1", "b", dependency="afterany"), PlannedStep("2", "c")))
+    assert where_to_resume(ended_at(plan, 2, "failed", "failed"), first_failed=0) == 2
+    assert where_to_resume(ended_at(plan, 1, "succeeded", "cancelled"), first_failed=0) == 2
+    assert where_to_resume(ended_at(plan, 2, "succeeded", "succeeded"), first_failed=0) == 0
+    assert where_to_resume(Run("r", "s", plan, RunState.CANCELLED), None) == 0
+    assert where_to_resume(ended_at(plan, 2, "failed", "active"), first_failed=0) is None
+
+
+def test_a_place_that_never_ran_is_refused():
+    plan = nested()
+    run = ended_at(plan, 10, "failed", "failed")
+    with pytest.raises(DefinitionError, match="never ran a@1: its loop ended before it"):
+        rewind(run, 5, "why", recorded={0, 1, 2, 3, 4, 10})
+    assert rewind(run, 4, "why", recorded={0, 1, 2, 3, 4, 10})[0] == Withdraw(4, "why")
+
+
+def test_what_from_step_left_out_is_refused():
+    run = ended_at(Plan((CALL, PlannedStep("1", "b"))), 1, "succeeded", "succeeded", first_position=1)
+    with pytest.raises(DefinitionError, match="was begun with from_step at b; a is not part of it"):
+        rewind(run, 0, "why")
+    assert rewind(replace(run, step_run=None, state=RunState.CANCELLED), 0, "why") == [MoveRun(RunState.ACTIVE, "why")]
+
+
+def test_going_on_behind_a_failure_needs_a_step_that_bears_it():
+    run = ended_at(Plan((CALL, PlannedStep("1", "b"))), 0, "failed", "failed")
+    with pytest.raises(DefinitionError, match="can't go on from b: a, before it, failed"):
+        rewind(run, 1, "why")
+    bears = replace(run, plan=Plan((CALL, PlannedStep("1", "b", dependency="afterany"))))
+    assert rewind(bears, 1, "why") == [MoveRun(RunState.ACTIVE, "why")]
+
+
+def test_changes_that_speak_of_nothing_are_bugs():
+    with pytest.raises(ValueError, match="has no open step run at position 3"):
+        apply(run_with(CALL), RecordFreeze(3, 1, 1, 1))
+    with pytest.raises(ValueError, match="has no job x"):
+        apply(run_with(CALL), RecordJob("x", None))
+    assert apply(run_with(CALL), Note("what", "why")) == run_with(CALL)
+
+
+def test_the_diagram_has_every_arrow_and_every_end():
+    lines = mermaid(JobState).splitlines()
+    assert lines[:2] == ["stateDiagram-v2", "    [*] --> planned"]
+    assert "    running --> lost" in lines
+    assert "    lost --> [*]" in lines
+    assert "    queued --> [*]" not in lines
+    assert len(lines) == 2 + sum(map(len, MOVES[JobState].values())) + 4

@@ -1,0 +1,34 @@
+"""Random plans, for hypothesis."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
+
+names = st.integers(0, 9).map(lambda n: f"step{n}")
+steps = st.builds(
+    PlannedStep,
+    path=st.uuids().map(str),
+    name=names,
+    kind=st.sampled_from(["call", "batch"]),
+    parallel=st.booleans(),
+    dependency=st.sampled_from(["afterok", "afterok", "afterany"]),
+    max_failed=st.sampled_from([None, 0, 1, 0.5]),
+    retries=st.integers(0, 2),
+    resources=st.builds(lambda n: {"max_array_size": n}, st.integers(1, 4)),
+)
+untils = st.none() | st.builds(PlannedStep, path=st.uuids().map(str), name=st.just("until"), kind=st.just("until"))
+
+
+def loops(bodies):
+    return st.builds(
+        PlannedLoop,
+        path=st.uuids().map(str),
+        n_iterations=st.integers(0, 3),
+        body=st.lists(bodies, min_size=1, max_size=3).map(tuple),
+        until=untils,
+    )
+
+
+plans = st.lists(steps | loops(steps | loops(steps)), min_size=1, max_size=4).map(lambda e: Plan(tuple(e)))

@@ -1,0 +1,109 @@
+"""Histories by chance: whatever dies or lies, whenever, a run ends, and nothing is done twice."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plans import plans
+from world import World
+
+from orchestrator.errors import DefinitionError
+from orchestrator.machine.states import RunState, StepRunState
+
+seeds = st.integers(0, 2**32).map(random.Random)
+ENDED = (RunState.SUCCEEDED, RunState.FAILED)
+
+
+@settings(max_examples=300, deadline=None)
+@given(plans, seeds, st.sampled_from([0, 10, 30]))
+def test_a_run_ends_and_nothing_runs_twice(plan, chance, trouble):
+    world = World(plan, chance, trouble=trouble)
+    run = world.live_until_it_ends()
+    assert run.state in ENDED
+    world.check()
+    if run.state is RunState.FAILED:
+        assert run.step_run.state is StepRunState.FAILED
+        assert plan.slot(run.step_run.position).address in run.reason
+    if trouble == 0 and not asks(plan):
+        assert list(world.records.live) == list(range(plan.size))
+
+
+@settings(max_examples=100, deadline=None)
+@given(plans, seeds)
+def test_a_run_that_failed_is_resumed_until_it_succeeds(plan, chance):
+    """What went well before the failure stays, and is not done again."""
+    world = World(plan, chance)
+    while world.live_until_it_ends().state is RunState.FAILED:
+        stopped = world.run.step_run.position
+        before = {position: step_run for position, step_run in world.records.live.items() if position < stopped}
+        assert world.resume() == stopped
+        assert before == world.records.live
+        world.trouble = max(0, world.trouble - 1)
+    world.check()
+    assert world.run.state is RunState.SUCCEEDED
+    flawed = world.records.first_flawed
+    assert world.resume() == flawed
+    assert (world.run.state is RunState.ACTIVE) == (flawed is not None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(plans, seeds, st.integers(0, 10))
+def test_a_run_that_is_cancelled_stops_and_goes_on_where_it_stopped(plan, chance, when):
+    world = World(plan, chance)
+    for _ in range(when):
+        world.advance()
+        world.pass_time()
+    if world.run.state is not RunState.ACTIVE:
+        return
+    world.cancel()
+    assert world.live_until_it_ends().state is RunState.CANCELLED
+    world.check()
+    assert world.run.live_jobs == ()
+    world.resume()
+    assert world.live_until_it_ends().state in ENDED
+    world.check()
+
+
+@settings(max_examples=100, deadline=None)
+@given(plans, seeds, st.data())
+def test_a_run_is_put_back_to_any_place_that_it_has_come_to(plan, chance, data):
+    world = World(plan, chance)
+    world.live_until_it_ends()
+    position = data.draw(st.integers(0, max(0, plan.size - 1)))
+    was_there = position in world.records.live
+    try:
+        world.resume(position)
+    except (DefinitionError, IndexError):
+        assert not was_there
+        return
+    assert position not in world.records.live
+    assert world.live_until_it_ends().state in ENDED
+    world.check()
+    if was_there:
+        assert world.records.live[position].epoch == 1
+        first = world.records.live[position].jobs[:1]
+        old = [job.attempt for s in world.records.history for job in s.jobs if s.position == position]
+        assert all(job.attempt > attempt for job in first for attempt in old)
+
+
+@settings(max_examples=100, deadline=None)
+@given(plans, seeds, st.data())
+def test_what_is_before_from_step_is_skipped(plan, chance, data):
+    element = data.draw(st.integers(0, len(plan.elements) - 1))
+    first = plan.start_of(element)
+    world = World(plan, chance, trouble=0, first_position=first)
+    world.live_until_it_ends()
+    skipped = {p: s for p, s in world.records.live.items() if s.reason == "from_step"}
+    assert list(skipped) == [position for position in plan.first_pass() if position < first]
+    assert {step_run.state for step_run in skipped.values()} <= {StepRunState.SKIPPED}
+    if not asks(plan):
+        assert [p for p in world.records.live if p >= first] == list(range(first, plan.size))
+
+
+def asks(plan):
+    def inside(elements):
+        return any(getattr(e, "until", None) or inside(getattr(e, "body", ())) for e in elements)
+
+    return inside(plan.elements)
