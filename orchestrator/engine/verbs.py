@@ -66,6 +66,8 @@ def start(
         if not _say_nothing_to_do(store, record, pipeline.first_element):
             _resume_live(store, record, pipeline, kept, jobs)
         return project_job
+    # Refused here, it leaves no folder behind.
+    store.make()
     key = _make_folder(workspace, project_job)
     folder = RunFolder(workspace, key)
     bundle = code.keep(folder, kept)
@@ -346,9 +348,14 @@ def _ended(run: Run) -> str:
 
 def _make_folder(workspace: Path, key: str | None) -> str:
     """Take a key by making its folder; a folder that the user named may be there already: it is adopted."""
-    workspace.mkdir(parents=True, exist_ok=True)
     if key is not None:
-        (workspace / key).mkdir(exist_ok=True)
+        try:
+            (workspace / key).mkdir(exist_ok=True)
+        except FileExistsError:
+            raise DefinitionError(
+                f"project_job={key!r} can't be the name of a run's folder: {workspace} holds a file of that name.",
+                "Use another.",
+            ) from None
         return key
     number = int(time.time())
     while True:
