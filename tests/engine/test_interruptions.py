@@ -7,16 +7,20 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from orchestrator import ExperimentData, Pipeline, Step
+from orchestrator import ExperimentData, Pipeline, Step, datagenerator
+from orchestrator.db import guard
 from orchestrator.db.lease import STALE
 from orchestrator.engine import verbs
-from orchestrator.errors import LeaseHeld
+from orchestrator.engine.lease import holding
+from orchestrator.errors import Interrupted, LeaseHeld
 
 pytestmark = [pytest.mark.acceptance]
 
@@ -86,6 +90,11 @@ KINDS = {
     "batch of one task": SLOW.replace("PARALLEL", "False").replace("BATCH", "True"),
     "call": SLOW.replace("PARALLEL", "False").replace("BATCH", "False"),
 }
+
+
+@datagenerator(output_names="y")
+def doubled(x):
+    return 2 * x
 
 
 def wait_for(fact, seconds=30.0):
@@ -263,3 +272,47 @@ def test_pipeline_objects_can_be_run_twice(workspace, rows):
     pipeline = Pipeline("p", [Step(lambda project_dir: None, name="nothing")])
     assert pipeline.run() != pipeline.run()
     assert rows("SELECT state FROM run") == ["succeeded", "succeeded"]
+
+
+def test_a_ctrl_c_in_the_middle_of_any_access_to_the_database_stops_cleanly(
+    workspace, rows, store_numbers, monkeypatch
+):
+    """It must not leave a lock behind for which its own process then waits."""
+    pipeline = Pipeline("p", [Step(store_numbers(3)), Step(doubled), Step(lambda project_dir: None, name="end")])
+    monkeypatch.setattr(guard, "WAIT", 1.0)
+    acquired = guard._Kernel.acquire
+    n_stopped = 0
+    for at in range(1, 100):
+        came = iter(range(1, 1000))
+
+        def acquire(self, at=at, came=came):
+            acquired(self)
+            if threading.current_thread() is threading.main_thread() and next(came) == at:
+                signal.raise_signal(signal.SIGINT)
+
+        key = f"r{at}"
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(verbs, "holding", watched(patch, acquire))
+                pipeline.run(project_job=key)
+        except Interrupted as stopped:
+            n_stopped += 1
+            assert stopped.hint == f"To go on: orchestrator resume {key}"
+            assert rows("SELECT lease_pid FROM run WHERE key = ?", key) == [None]
+            pipeline.run(project_job=key)
+        assert rows("SELECT state FROM run WHERE key = ?", key) == ["succeeded"]
+        if next(came) < at:
+            break
+    assert n_stopped > 5
+
+
+def watched(patch, acquire):
+    """Give `holding`, with the guard as it is to be from the moment on when the run is held."""
+
+    @contextmanager
+    def hold(*arguments):
+        patch.setattr(guard._Kernel, "acquire", acquire)
+        with holding(*arguments) as fence:
+            yield fence
+
+    return hold
