@@ -96,7 +96,7 @@ def squeue_lines(text: str) -> list[Line]:
         If it is no complete answer.
     """
     records = [record.removesuffix("\n").split(FIELD) for record in text.split(RECORD)[1:]]
-    if not records or FIELD.join(records[0]) != _SQUEUE_HEADER:
+    if not records or FIELD.join(records[0]).partition("\n")[0] != _SQUEUE_HEADER:
         raise ValueError(f"squeue's answer has no header: {_shortened(text)}")
     if not text.endswith("\n"):
         raise ValueError(f"squeue's answer breaks off: {_shortened(text[-200:])}")
@@ -126,16 +126,16 @@ def sacct_lines(text: str) -> list[Line]:
     ValueError
         If it is no complete answer.
     """
-    latest: dict[tuple[str, tuple[int, ...] | None], tuple[float, Line]] = {}
+    latest: dict[str, tuple[float, Line]] = {}
     for fields in _sacct_records(text):
         written_id, state, exit_code, submit, start, end, name = fields
         base, indexes = _id(written_id)
         started_at, ended_at = _times(state, start, end, is_listed=False)
         line = Line(base, indexes, state, "", token_of_name(name), started_at, ended_at, exit_code, name)
         submitted_at = _time(submit) or 0.0
-        known = latest.get((base, indexes))
+        known = latest.get(written_id)
         if known is None or submitted_at >= known[0]:
-            latest[base, indexes] = (submitted_at, line)
+            latest[written_id] = (submitted_at, line)
     return [line for _, line in latest.values()]
 
 
