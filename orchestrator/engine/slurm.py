@@ -198,7 +198,7 @@ class SlurmScheduler:
         return fact if live else self._over(job, fact, lines)
 
     def _over(self, job: Job, fact: JobFact, lines: Sequence[Line]) -> JobFact:
-        """Tell how each task ended. One that ended well and left no receipt may have left one that is yet to be seen."""
+        """Tell how each task ended. One that ended well may have left a receipt that is yet to be seen."""
         kinds = [meaning(line.state, is_listed=False)[1] for line in lines]
         if self._shared and None in kinds and job.role != "orchestrator":
             return replace(fact, seen=Seen.ABSENT)
