@@ -76,7 +76,7 @@ def test_no_venv_module_and_root(bare_machine, tmp_path):
     install("apt-get", f'echo "$*" >> "{tmp_path}/asked"')
     done = run("test")
     package = f"python3.{sys.version_info.minor}-venv"
-    assert f"install -y -qq {package}" in (tmp_path / "asked").read_text()
+    assert f"install -y -qq --no-install-recommends {package}" in (tmp_path / "asked").read_text()
     assert done.returncode == 1
     assert "still cannot make virtual environments" in done.stderr
 

@@ -118,7 +118,7 @@ def last_words(folder: Path, name: str) -> str:
 
 
 def cancel_jobs(folder: Path, user: str) -> None:
-    """Cancel all jobs and wait a little; what does not listen is killed after the servers."""
+    """Cancel all jobs and wait a little; what does not listen is to be killed."""
     if any(server.lives for server in known(folder) if server.name == "slurmctld"):
         run(folder, "scancel", "--user", user)
         limit = time.monotonic() + SECONDS_FOR_JOBS
@@ -143,7 +143,7 @@ def kill(pid: int, birth: str | None, number: int) -> None:
 
 
 def kill_leftovers(folder: Path) -> None:
-    """Kill jobs that outlived their servers, until none is left."""
+    """Kill what jobs have left, until nothing is."""
     limit = time.monotonic() + SECONDS_TO_END
     while (left := list(of_jobs(folder))) and time.monotonic() < limit:
         for pid, birth in left:
