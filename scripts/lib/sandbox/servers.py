@@ -19,7 +19,7 @@ GIVEN_PATH = os.environ.get("PATH", "").split(":")
 PATH = ":".join([*GIVEN_PATH, *(folder for folder in ("/usr/bin", "/usr/sbin") if folder not in GIVEN_PATH)])
 SECONDS_TO_START = 60.0
 SECONDS_TO_END = 10.0
-SECONDS_FOR_JOBS = 3.0
+SECONDS_FOR_JOBS = 1.0
 SECONDS_TO_ANSWER = 10.0
 
 
@@ -127,13 +127,13 @@ def cancel_jobs(folder: Path, user: str) -> None:
 
 
 def end(servers: list[Server], number: int) -> None:
-    """Send a signal, and kill what does not listen to it."""
-    for one in (number, signal.SIGKILL):
-        for server in reversed(servers):
+    """End servers, the last started first: each needs those before it to end well."""
+    for server in reversed(servers):
+        for one in (number, signal.SIGKILL):
             kill(server.pid, server.birth, one)
-        limit = time.monotonic() + SECONDS_TO_END
-        while time.monotonic() < limit and any(server.lives for server in servers):
-            time.sleep(0.02)
+            limit = time.monotonic() + SECONDS_TO_END
+            while server.lives and time.monotonic() < limit:
+                time.sleep(0.01)
 
 
 def kill(pid: int, birth: str | None, number: int) -> None:
