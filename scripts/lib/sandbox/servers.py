@@ -19,7 +19,7 @@ GIVEN_PATH = os.environ.get("PATH", "").split(":")
 PATH = ":".join([*GIVEN_PATH, *(folder for folder in ("/usr/bin", "/usr/sbin") if folder not in GIVEN_PATH)])
 SECONDS_TO_START = 60.0
 SECONDS_TO_END = 10.0
-SECONDS_FOR_JOBS = 3.0
+SECONDS_FOR_JOBS = 1.0
 SECONDS_TO_ANSWER = 10.0
 
 
@@ -118,7 +118,7 @@ def last_words(folder: Path, name: str) -> str:
 
 
 def cancel_jobs(folder: Path, user: str) -> None:
-    """Cancel all jobs and wait a little; what does not listen is killed after the servers."""
+    """Cancel all jobs and wait a little; what does not listen is to be killed."""
     if any(server.lives for server in known(folder) if server.name == "slurmctld"):
         run(folder, "scancel", "--user", user)
         limit = time.monotonic() + SECONDS_FOR_JOBS
@@ -127,13 +127,13 @@ def cancel_jobs(folder: Path, user: str) -> None:
 
 
 def end(servers: list[Server], number: int) -> None:
-    """Send a signal, and kill what does not listen to it."""
-    for one in (number, signal.SIGKILL):
-        for server in reversed(servers):
+    """End servers, the last started first: each needs those before it to end well."""
+    for server in reversed(servers):
+        for one in (number, signal.SIGKILL):
             kill(server.pid, server.birth, one)
-        limit = time.monotonic() + SECONDS_TO_END
-        while time.monotonic() < limit and any(server.lives for server in servers):
-            time.sleep(0.02)
+            limit = time.monotonic() + SECONDS_TO_END
+            while server.lives and time.monotonic() < limit:
+                time.sleep(0.01)
 
 
 def kill(pid: int, birth: str | None, number: int) -> None:
@@ -143,7 +143,7 @@ def kill(pid: int, birth: str | None, number: int) -> None:
 
 
 def kill_leftovers(folder: Path) -> None:
-    """Kill jobs that outlived their servers, until none is left."""
+    """Kill what jobs have left, until nothing is."""
     limit = time.monotonic() + SECONDS_TO_END
     while (left := list(of_jobs(folder))) and time.monotonic() < limit:
         for pid, birth in left:
