@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.db.store import NewRun, Store
 from orchestrator.engine import code
+from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def begin(
         The run's key.
     """
     workspace = store.path.parent
+    # Refused here, it leaves no folder behind.
+    store.make()
     key = _make_folder(workspace, project_job)
     bundle = code.keep(RunFolder(workspace, key), kept)
     new = NewRun(
@@ -63,9 +66,14 @@ def begin(
 
 def _make_folder(workspace: Path, key: str | None) -> str:
     """Take a key by making its folder; a folder that the user named may be there already: it is adopted."""
-    workspace.mkdir(parents=True, exist_ok=True)
     if key is not None:
-        (workspace / key).mkdir(exist_ok=True)
+        try:
+            (workspace / key).mkdir(exist_ok=True)
+        except FileExistsError:
+            raise DefinitionError(
+                f"project_job={key!r} can't be the name of a run's folder: {workspace} holds a file of that name.",
+                "Use another.",
+            ) from None
         return key
     number = int(time.time())
     while True:

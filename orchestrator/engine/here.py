@@ -7,8 +7,7 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.db.store import Store
@@ -16,6 +15,7 @@ from orchestrator.engine.advance import advance, settle
 from orchestrator.engine.code import Kept
 from orchestrator.engine.context import Context
 from orchestrator.engine.go_on import ended, put_back, take_code
+from orchestrator.engine.interrupts import interrupts
 from orchestrator.engine.lease import holding
 from orchestrator.engine.local import LocalScheduler
 from orchestrator.engine.progress import Progress, Silent, progress_for
@@ -65,17 +65,18 @@ def drive(
     """
     progress = progress_for()
     folder = RunFolder(store.path.parent, key)
-    scheduler = LocalScheduler(folder, load, jobs or len(os.sched_getaffinity(0)), progress.evaluated)
+    n_workers = jobs or len(os.sched_getaffinity(0))
+    here = threading.current_thread()
 
     def on_cancel() -> None:
         scheduler.stop(FailureKind.CANCELLED)
         # To the thread that runs the step, or a step that waits would not notice.
-        main = threading.main_thread().ident
-        if main is not None:
-            signal.pthread_kill(main, signal.SIGINT)
+        if here is threading.main_thread() and here.ident is not None:
+            signal.pthread_kill(here.ident, signal.SIGINT)
 
     try:
-        with holding(store, key, on_cancel) as fence, _second_interrupt_kills():
+        with interrupts() as ctrl_c, holding(store, key, on_cancel) as fence:
+            scheduler = LocalScheduler(folder, load, n_workers, progress.evaluated, interruptible=ctrl_c.allowed)
             context = _context(store, key, fence, scheduler, progress)
             if kept is not None:
                 context = take_code(context, kept)
@@ -138,24 +139,6 @@ def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:
                 f"Run {context.key} was stopped; everything that was evaluated is kept.",
                 f"To go on: orchestrator resume {context.key}",
             ) from None
-
-
-@contextmanager
-def _second_interrupt_kills() -> Iterator[None]:
-    """Let the first Ctrl-C stop cleanly, and a second end the process at once: the records bear that."""
-
-    def first(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # no signal comes here
-        yield
-        return
-    before = signal.signal(signal.SIGINT, first)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _report(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
