@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,6 +97,10 @@ class Pipeline:
             )
         if mode == "slurm":
             raise DefinitionError('mode="slurm" is not done yet.', 'Use mode="local".')
+        if rootdir is not None and not isinstance(rootdir, str | os.PathLike):
+            raise DefinitionError(f"rootdir must be text or a path, not {type(rootdir).__name__}.", "Name a folder.")
+        if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+            raise DefinitionError(f"jobs={jobs!r} is no number of processes.", "Use 1 or more, or None.")
         return start(self, rootdir=Path(rootdir or "."), project_job=project_job, jobs=jobs)
 
     def from_step(self, step: int | str) -> Pipeline:

@@ -61,7 +61,9 @@ def start(
     kept = code.check(pipeline, project_job, study)
     store = Store((db or rootdir / DATABASE).absolute())
     workspace = store.path.parent
-    if project_job is not None and store.has(project_job):
+    # Asked without a key, too: a file that is no database is refused before a folder is made.
+    known = store.has(project_job or "")
+    if known and project_job is not None:
         record = store.record(project_job)
         if not _say_nothing_to_do(store, record, pipeline.first_element):
             _resume_live(store, record, pipeline, kept, jobs)
@@ -346,10 +348,13 @@ def _ended(run: Run) -> str:
 
 def _make_folder(workspace: Path, key: str | None) -> str:
     """Take a key by making its folder; a folder that the user named may be there already: it is adopted."""
-    workspace.mkdir(parents=True, exist_ok=True)
-    if key is not None:
-        (workspace / key).mkdir(exist_ok=True)
-        return key
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+        if key is not None:
+            (workspace / key).mkdir(exist_ok=True)
+            return key
+    except FileExistsError as error:
+        raise DefinitionError(f"{error.filename} is no folder, so no run can be kept there.", _OTHER_PLACE) from error
     number = int(time.time())
     while True:
         try:
@@ -358,6 +363,9 @@ def _make_folder(workspace: Path, key: str | None) -> str:
             number += 1
         else:
             return str(number)
+
+
+_OTHER_PLACE = "Use another project_job, or move the file away."
 
 
 def _source(record: RunRecord) -> str:

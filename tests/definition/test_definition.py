@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -33,7 +34,7 @@ from orchestrator.definition.injection import injected, seed_for
 from orchestrator.definition.resources import memory_in_mb, time_in_seconds
 from orchestrator.definition.study import load_study
 from orchestrator.definition.validate import check_key, check_pipeline
-from orchestrator.errors import DataError, DefinitionError, StudyError
+from orchestrator.errors import DatabaseError, DataError, DefinitionError, NotADatabase, StudyError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +51,34 @@ def square(x):
 class Double(Block):
     def call(self, data, factor=2):
         return data
+
+
+async def later(project_dir):
+    pass
+
+
+def piecewise(project_dir):
+    yield
+
+
+@datagenerator(output_names="y")
+async def square_later(x):
+    return x * x
+
+
+class Later(Block):
+    async def call(self, data):
+        return data
+
+
+async def ask_later(data):
+    return False
+
+
+def changed(step, **values):
+    for name, value in values.items():
+        setattr(step, name, value)
+    return step
 
 
 # --- refused before anything is written ----------------------------------------------------------
@@ -91,6 +120,18 @@ class Double(Block):
         ([Step(nothing, kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(Double(), kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(lambda project_dir, n: None, name="f")], "missing a required argument: 'n'"),
+        ([Step(later)], "later is an async function: it would be called, but never awaited"),
+        ([Step(piecewise)], "piecewise is a generator function (it has a yield): called, it would do nothing"),
+        ([Step(square_later)], "square_later is an async function"),
+        ([Step(Later() >> Double())], "Later.call is an async function"),
+        ([Loop(2, [Step(nothing)], until=ask_later)], "loop 0: until: ask_later is an async function"),
+        ([Loop(2, [Step(nothing)], until=lambda: True)], "loop 0: until would be called with the data: too many"),
+        ([Step(square, parallel="no")], "parallel='no'; use True or False"),
+        ([changed(Step(nothing), dependency="never")], "dependency='never'; use 'afterok' or 'afterany'"),
+        ([Step(nothing, project_dir="experiment_data")], "is where tables keep their files; use another name"),
+        ([Step(nothing, project_dir="a/experiment_sample")], "is where tables keep their files; use another name"),
+        ([Step(nothing, project_dir="é" * 150)], "can't be used; no part of it may be longer than 255 bytes"),
+        ([Step(nothing, resources="4G")], "resources: it must be SlurmResources, not str"),
     ],
 )
 def test_what_is_refused_and_what_to_change(steps, problem):
@@ -105,12 +146,23 @@ def test_everything_wrong_is_said_at_once():
         check_pipeline("p", [Step(nothing, retries=-1), Loop(-1, [Step(square)])])
 
 
+def test_the_orchestrators_own_resources_are_checked():
+    for wrong, problem in [(SlurmResources(nodes=0), "nodes=0; use"), ("4G", "it must be SlurmResources")]:
+        with pytest.raises(DefinitionError) as raised:
+            Pipeline("p", [Step(nothing)], orchestrator_resources=wrong).run()
+        assert f"  - orchestrator_resources: {problem}" in raised.value.message
+
+
+def test_kwargs_may_be_any_mapping():
+    check_pipeline("p", [Step(Double(), kwargs=MappingProxyType({"factor": 3}))])
+
+
 def test_the_same_name_on_another_level_is_fine():
     check_pipeline("p", [Step(square, name="run"), Loop(2, [Step(square, name="run"), Step(nothing)])])
     check_pipeline("p", [Step(nothing, kwargs={}), Step(Double(), kwargs={"factor": 3})])
 
 
-@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200])
+@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200, "a "])
 def test_keys_that_cannot_be_folders(key):
     with pytest.raises(DefinitionError):
         check_key(key)
@@ -123,7 +175,32 @@ def test_a_run_that_is_refused_leaves_nothing(workspace):
         Pipeline(steps=[Step(nothing)]).run(project_job="../x")
     with pytest.raises(DefinitionError, match="mode='cloud' is not a mode"):
         Pipeline(steps=[Step(nothing)]).run(mode="cloud")
+    for jobs in (0, -1, "2", True):
+        with pytest.raises(DefinitionError, match="is no number of processes"):
+            Pipeline(steps=[Step(nothing)]).run(jobs=jobs)
+    with pytest.raises(DefinitionError, match="rootdir must be text or a path, not int"):
+        Pipeline(steps=[Step(nothing)]).run(rootdir=5)
     assert list(workspace.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_a_folder_is_left_alone(workspace):
+    Path("file").write_text("mine")
+    Path("link").symlink_to("nowhere")
+    pipeline = Pipeline(steps=[Step(nothing)])
+    for key in ("file", "link"):
+        with pytest.raises(DefinitionError, match=f"{key} is no folder, so no run can be kept there"):
+            pipeline.run(project_job=key)
+    with pytest.raises(DatabaseError, match="Not a directory"):
+        pipeline.run(rootdir="file")
+    assert sorted(path.name for path in workspace.iterdir()) == ["file", "link"]
+    assert Path("file").read_text() == "mine"
+
+
+def test_a_database_that_is_none_is_refused_before_a_folder_is_made(workspace):
+    Path("orchestrator.db").write_text("something else")
+    with pytest.raises(NotADatabase):
+        Pipeline(steps=[Step(nothing)]).run()
+    assert [path.name for path in workspace.iterdir()] == ["orchestrator.db"]
 
 
 def test_constructors_check_no_more_than_f3dasms():
