@@ -22,6 +22,7 @@ from orchestrator.engine.progress import Progress, Silent, progress_for
 from orchestrator.errors import Busy, DataError, DefinitionError, Interrupted, LeaseHeld, RunFailed, StudyChanged
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.model import Run
+from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.states import FailureKind, RunState
 
@@ -65,7 +66,7 @@ def start(
     known = store.has(project_job or "")
     if known and project_job is not None:
         record = store.record(project_job)
-        if not _say_nothing_to_do(store, record, pipeline.first_element):
+        if not _say_nothing_to_do(store, record, pipeline.first_element, kept.plan):
             _resume_live(store, record, pipeline, kept, jobs)
         return project_job
     key = _make_folder(workspace, project_job)
@@ -116,7 +117,7 @@ def resume(
         kept = code.check(update.pipeline, key, update)
         _drive(store, key, kept.load, jobs, position=position, take_code=kept)
         return key
-    if position is None and _say_nothing_to_do(store, record, None):
+    if position is None and _say_nothing_to_do(store, record, None, record.plan):
         return key
     if code.has_changed(record):
         progress_for().say(
@@ -312,11 +313,23 @@ def _resume_live(store: Store, record: RunRecord, pipeline: Pipeline, kept: Any,
     _drive(store, record.key, kept.load, jobs, position=position, take_code=kept)
 
 
-def _say_nothing_to_do(store: Store, record: RunRecord, first_element: int | None) -> bool:
+def _say_nothing_to_do(store: Store, record: RunRecord, first_element: int | None, plan: Plan) -> bool:
     if first_element is not None or record.state != RunState.SUCCEEDED or store.first_flawed(record.key) is not None:
         return False
+    _refuse_other_steps(record, plan)
     progress_for().say(f"Nothing to do: run {record.key} {_ended(store.load(record.key))}.")
     return True
+
+
+def _refuse_other_steps(record: RunRecord, plan: Plan) -> None:
+    """Don't say "nothing to do" of steps that the run has never had."""
+    shapes = [(p.size, [(step.path, step.name) for step in p.steps()]) for p in (record.plan, plan)]
+    if shapes[0] != shapes[1]:
+        raise StudyChanged(
+            f"Run {record.key} has succeeded, but with other steps than this pipeline's.",
+            "To run this pipeline's steps from one of them on, in the same folder: "
+            f"pipeline.from_step(...).run(project_job={record.key!r}). For a run of its own, use another project_job.",
+        )
 
 
 def _report(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:

@@ -248,6 +248,25 @@ def test_a_run_of_that_key_goes_on(workspace, rows, table, store_numbers):
     assert rows("SELECT count(*) FROM event") == before
 
 
+def test_a_finished_run_of_other_steps_is_not_taken_for_done(workspace, rows, table, store_numbers):
+    steps = [Step(store_numbers(3)), Loop(1, [Step(square)])]
+    Pipeline(steps=steps).run(project_job="r")
+    before = rows("SELECT count(*) FROM event")
+    longer = Pipeline(steps=[*steps, Step(CollectArrayResults())])
+    for other in (longer, Pipeline(steps=steps[:1]), Pipeline(steps=[steps[0], Loop(2, steps[1].steps)])):
+        with pytest.raises(StudyChanged, match="Run r has succeeded, but with other steps than this pipeline's"):
+            other.run(project_job="r")
+    assert rows("SELECT count(*) FROM event") == before
+    Pipeline("renamed", [Step(steps[0].block, retries=2), steps[1]]).run(project_job="r")
+    assert rows("SELECT count(*) FROM event") == before
+    longer.from_step(2).run(project_job="r")
+    assert rows("SELECT name, state FROM step_run WHERE withdrawn_at IS NULL") == [
+        ("create", "succeeded"),
+        ("square", "succeeded"),
+        ("CollectArrayResults", "succeeded"),
+    ]
+
+
 def test_a_folder_without_a_row_is_adopted(workspace, table, store_numbers):
     store_numbers(3)(workspace / "old")
     Pipeline(steps=[Step(square, parallel=True)]).run(project_job="old")
