@@ -112,11 +112,14 @@ def resume(
 
     store = Store(db)
     record = store.record(key)
-    position = None if from_step is None else _position(record, from_step)
     if update is not None:
         kept = code.check(update.pipeline, key, update)
+        position = None if from_step is None else _position(key, kept.plan, from_step)
+        if position is None and _is_done(store, record):
+            _refuse_other_steps(record, kept.plan)
         _drive(store, key, kept.load, jobs, position=position, take_code=kept)
         return key
+    position = None if from_step is None else _position(key, record.plan, from_step)
     if position is None and _say_nothing_to_do(store, record, None, record.plan):
         return key
     if code.has_changed(record):
@@ -314,11 +317,15 @@ def _resume_live(store: Store, record: RunRecord, pipeline: Pipeline, kept: Any,
 
 
 def _say_nothing_to_do(store: Store, record: RunRecord, first_element: int | None, plan: Plan) -> bool:
-    if first_element is not None or record.state != RunState.SUCCEEDED or store.first_flawed(record.key) is not None:
+    if first_element is not None or not _is_done(store, record):
         return False
     _refuse_other_steps(record, plan)
     progress_for().say(f"Nothing to do: run {record.key} {_ended(store.load(record.key))}.")
     return True
+
+
+def _is_done(store: Store, record: RunRecord) -> bool:
+    return record.state == RunState.SUCCEEDED and store.first_flawed(record.key) is None
 
 
 def _refuse_other_steps(record: RunRecord, plan: Plan) -> None:
@@ -327,8 +334,8 @@ def _refuse_other_steps(record: RunRecord, plan: Plan) -> None:
     if shapes[0] != shapes[1]:
         raise StudyChanged(
             f"Run {record.key} has succeeded, but with other steps than this pipeline's.",
-            "To run this pipeline's steps from one of them on, in the same folder: "
-            f"pipeline.from_step(...).run(project_job={record.key!r}). For a run of its own, use another project_job.",
+            f"Say where to begin: orchestrator resume {record.key} --from-step STEP --update STUDY.py\n"
+            f"In Python: pipeline.from_step(STEP).run(project_job={record.key!r})",
         )
 
 
@@ -385,11 +392,11 @@ def _source(record: RunRecord) -> str:
     return f"{record.study}:{record.study_attr}" if record.study_attr else str(record.study)
 
 
-def _position(record: RunRecord, address: str) -> int:
-    position = record.plan.find(address)
+def _position(key: str, plan: Plan, address: str) -> int:
+    position = plan.find(address)
     if position is None:
-        names = ", ".join(step.name for step in record.plan.steps())
-        raise DefinitionError(f"Run {record.key} has no step {address!r}.", f"Its steps are: {names}")
+        names = ", ".join(step.name for step in plan.steps())
+        raise DefinitionError(f"Run {key} has no step {address!r}.", f"Its steps are: {names}")
     return position
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Block, CollectArrayResults, DataGenerator, ExperimentData, Loop, Pipeline, Step, datagenerator
+from orchestrator.definition.study import Study
 from orchestrator.engine import verbs
 from orchestrator.errors import DataError, DefinitionError, RunFailed, StudyChanged
 
@@ -259,6 +260,11 @@ def test_a_finished_run_of_other_steps_is_not_taken_for_done(workspace, rows, ta
     assert rows("SELECT count(*) FROM event") == before
     Pipeline("renamed", [Step(steps[0].block, retries=2), steps[1]]).run(project_job="r")
     assert rows("SELECT count(*) FROM event") == before
+    study = Study(longer, workspace / "study.py", "pipeline")
+    study.path.touch()
+    with pytest.raises(StudyChanged, match="--from-step STEP --update"):
+        verbs.resume(workspace / "orchestrator.db", "r", update=study)
+    verbs.resume(workspace / "orchestrator.db", "r", update=study, from_step="CollectArrayResults")
     longer.from_step(2).run(project_job="r")
     assert rows("SELECT name, state FROM step_run WHERE withdrawn_at IS NULL") == [
         ("create", "succeeded"),
