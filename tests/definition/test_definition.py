@@ -338,8 +338,14 @@ def test_samplers_by_name():
     one, two = (create_sampler("latin", seed=3).call(ExperimentData(domain=domain), n_samples=8) for _ in range(2))
     assert one == two
     assert len(one) == 8
+    for name in ("Latin", "latin_sampler", "Latin Sampler", "LATIN-SAMPLER"):
+        assert type(create_sampler(name)).__name__ == "Latin"
     with pytest.raises(DefinitionError, match="there is no sampler 'sobol'"):
         create_sampler("sobol")
+    with pytest.raises(DefinitionError, match="missing a required argument: 'n_samples'"):
+        check_pipeline("p", [Step(create_sampler("latin"), kwargs={"n_sample": 100})])
+    by_step = create_sampler("latin").call(ExperimentData(domain=domain), n_samples=8, seed=3)
+    assert by_step == one
 
 
 def test_files_that_f3dasms_tasks_leave_are_collected(tmp_path):
