@@ -31,6 +31,8 @@ class Context:
         Told what happens, for the user's eyes.
     clock : callable
         Gives epoch seconds.
+    own_token, own_id : str or None
+        Of the orchestrator job that this process is.
     """
 
     store: Store
@@ -40,6 +42,8 @@ class Context:
     scheduler: Scheduler
     progress: Progress
     clock: Callable[[], float] = time.time
+    own_token: str | None = None
+    own_id: str | None = None
 
     @property
     def key(self) -> str:

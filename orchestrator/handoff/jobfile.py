@@ -44,6 +44,12 @@ class JobFile:
         Names its log.
     threads : int
         CPUs of a task.
+    database : str or None
+        The workspace's database, where the last task is to advance the run itself.
+    cwd : str or None
+        The folder that the job runs in: the submitter's.
+    log_dir : str
+        Where the run's logs are, relative to the workspace.
     """
 
     run_key: str
@@ -68,6 +74,9 @@ class JobFile:
     seed: int = 0
     label: str = ""
     threads: int = 1
+    database: str | None = None
+    cwd: str | None = None
+    log_dir: str = "logs/{project_job}"
 
     @property
     def injectable(self) -> dict[str, int | str]:
