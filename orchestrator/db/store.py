@@ -75,6 +75,17 @@ class Store:
             return False
         return True
 
+    def make(self) -> None:
+        """Make the database where there is none.
+
+        Raises
+        ------
+        NotADatabase, DatabaseTooNew, DatabaseBusy, DatabaseError
+            If the file can't serve.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        migrate.create(self.path)
+
     def create_run(self, new: NewRun, now: float) -> None:
         """Record a run, and make the database where there is none.
 
@@ -83,8 +94,7 @@ class Store:
         Busy
             If another process has just made a run of that key.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        migrate.create(self.path)
+        self.make()
         values = {**asdict(new), "plan": _text(new.plan), "state": RunState.ACTIVE, "created_at": now}
         try:
             with session(self.path) as connection:

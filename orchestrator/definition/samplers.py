@@ -27,7 +27,9 @@ class RandomUniform(Block):
     def __init__(self, seed: int | None = None) -> None:
         self.seed = seed
 
-    def call(self, data: ExperimentData, n_samples: int, seed: int | None = None, **kwargs: Any) -> ExperimentData:
+    def call(  # type: ignore[override]
+        self, data: ExperimentData, n_samples: int, seed: int | None = None, **kwargs: Any
+    ) -> ExperimentData:
         """Add experiments.
 
         Parameters

@@ -62,13 +62,13 @@ def start(
     kept = code.check(pipeline, project_job, study)
     store = Store((db or rootdir / DATABASE).absolute())
     workspace = store.path.parent
-    # Asked without a key, too: a file that is no database is refused before a folder is made.
-    known = store.has(project_job or "")
-    if known and project_job is not None:
+    if project_job is not None and store.has(project_job):
         record = store.record(project_job)
         if not _say_nothing_to_do(store, record, pipeline.first_element, kept.plan):
             _resume_live(store, record, pipeline, kept, jobs)
         return project_job
+    # Refused here, it leaves no folder behind.
+    store.make()
     key = _make_folder(workspace, project_job)
     folder = RunFolder(workspace, key)
     bundle = code.keep(folder, kept)
@@ -368,13 +368,15 @@ def _ended(run: Run) -> str:
 
 def _make_folder(workspace: Path, key: str | None) -> str:
     """Take a key by making its folder; a folder that the user named may be there already: it is adopted."""
-    try:
-        workspace.mkdir(parents=True, exist_ok=True)
-        if key is not None:
+    if key is not None:
+        try:
             (workspace / key).mkdir(exist_ok=True)
-            return key
-    except FileExistsError as error:
-        raise DefinitionError(f"{error.filename} is no folder, so no run can be kept there.", _OTHER_PLACE) from error
+        except FileExistsError:
+            raise DefinitionError(
+                f"project_job={key!r} can't be the name of a run's folder: {workspace} holds a file of that name.",
+                "Use another.",
+            ) from None
+        return key
     number = int(time.time())
     while True:
         try:
@@ -383,9 +385,6 @@ def _make_folder(workspace: Path, key: str | None) -> str:
             number += 1
         else:
             return str(number)
-
-
-_OTHER_PLACE = "Use another project_job, or move the file away."
 
 
 def _source(record: RunRecord) -> str:
