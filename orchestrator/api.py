@@ -99,6 +99,8 @@ class Pipeline:
             raise DefinitionError('mode="slurm" is not done yet.', 'Use mode="local".')
         if rootdir is not None and not isinstance(rootdir, str | os.PathLike):
             raise DefinitionError(f"rootdir must be text or a path, not {type(rootdir).__name__}.", "Name a folder.")
+        if rootdir is not None and Path(rootdir).exists() and not Path(rootdir).is_dir():
+            raise DefinitionError(f"rootdir={str(rootdir)!r} is no folder.", "Name a folder, or leave it out.")
         if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
             raise DefinitionError(f"jobs={jobs!r} is no number of processes.", "Use 1 or more, or None.")
         return start(self, rootdir=Path(rootdir or "."), project_job=project_job, jobs=jobs)

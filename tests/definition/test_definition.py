@@ -34,7 +34,7 @@ from orchestrator.definition.injection import injected, seed_for
 from orchestrator.definition.resources import memory_in_mb, time_in_seconds
 from orchestrator.definition.study import load_study
 from orchestrator.definition.validate import check_key, check_pipeline
-from orchestrator.errors import DatabaseError, DataError, DefinitionError, StudyError
+from orchestrator.errors import DataError, DefinitionError, StudyError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -185,7 +185,7 @@ def test_a_run_that_is_refused_leaves_nothing(workspace):
 
 def test_a_file_in_the_place_of_a_folder_is_left_alone(workspace):
     Path("file").write_text("mine")
-    with pytest.raises(DatabaseError, match="Not a directory"):
+    with pytest.raises(DefinitionError, match="rootdir='file' is no folder"):
         Pipeline(steps=[Step(nothing)]).run(rootdir="file")
     assert Path("file").read_text() == "mine"
 
