@@ -284,15 +284,17 @@ def numbers(n):
     return ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(n)])
 
 
-def test_a_generator_outside_a_pipeline_marks_what_raises():
+def test_a_generator_outside_a_pipeline_marks_what_raises(caplog):
     @datagenerator(output_names=["y", "z"])
     def pair(x, factor):
         if x == 1:
-            raise ValueError
+            raise ValueError("one is not welcome")
         return x * factor, -x
 
     data = pair.call(numbers(3), factor=10)
     assert [status.name for status in data.statuses()] == ["FINISHED", "ERROR", "FINISHED"]
+    assert "experiment 1 failed" in caplog.text
+    assert "ValueError: one is not welcome" in caplog.text
     assert data.output_rows()(2) == {"y": 20.0, "z": -2.0}
     assert pair(2, 3) == (6, -2)
 
@@ -347,6 +349,36 @@ def test_files_that_f3dasms_tasks_leave_are_collected(tmp_path):
     data.store(tmp_path)
     block.after_store(tmp_path)
     assert not (tmp_path / "experiment_sample").exists()
+
+
+def test_a_left_over_file_fills_only_the_experiment_that_it_is_about(tmp_path, caplog):
+    data = numbers(4)
+    data.mark([3], "finished", in_place=True)
+    data.store(tmp_path)
+    for row, x, status in ((0, 0.0, "error"), (1, 5.0, "finished"), (2, 2.0, "in_progress"), (7, 7.0, "finished")):
+        sample = ExperimentSample({"x": x}, {"y": 42.0}, status, tmp_path)
+        sample.store_as_json(tmp_path, row)
+    ExperimentSample({"x": 3.0}, {}, "error", tmp_path).store_as_json(tmp_path, 3)
+    block = CollectArrayResults()
+    data = block.call(ExperimentData.from_file(tmp_path))
+    assert [status.name for status in data.statuses()] == ["ERROR", "OPEN", "OPEN", "FINISHED"]
+    assert data.output_rows()(1) == {}
+    data.store(tmp_path)
+    block.after_store(tmp_path)
+    kept = sorted(path.name for path in (tmp_path / "experiment_sample").iterdir())
+    assert kept == ["1.json", "2.json", "7.json"]
+    for row, why in ((1, "other inputs than experiment 1"), (2, "no result"), (7, "no experiment 7")):
+        assert f"{row}.json is left where it is: " in caplog.text
+        assert why in caplog.text
+
+
+def test_a_left_over_file_that_was_cut_short_is_named_and_kept(tmp_path):
+    numbers(1).store(tmp_path)
+    (tmp_path / "experiment_sample").mkdir()
+    (tmp_path / "experiment_sample" / "0.json").write_text('{"input_data": {')
+    with pytest.raises(DataError, match=r"0\.json can't be read"):
+        CollectArrayResults().call(ExperimentData.from_file(tmp_path))
+    assert (tmp_path / "experiment_sample" / "0.json").exists()
 
 
 # --- studies -------------------------------------------------------------------------------------
