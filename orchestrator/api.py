@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,6 +98,12 @@ class Pipeline:
             raise DefinitionError(
                 f"The steps of a pipeline must be a list, not {type(self.steps).__name__}.", "Use steps=[...]."
             )
+        if rootdir is not None and not isinstance(rootdir, str | os.PathLike):
+            raise DefinitionError(f"rootdir must be text or a path, not {type(rootdir).__name__}.", "Name a folder.")
+        if rootdir is not None and Path(rootdir).exists() and not Path(rootdir).is_dir():
+            raise DefinitionError(f"rootdir={str(rootdir)!r} is no folder.", "Name a folder, or leave it out.")
+        if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+            raise DefinitionError(f"jobs={jobs!r} is no number of processes.", "Use 1 or more, or None.")
         if mode == "slurm":
             return submit(self, cluster, rootdir=Path(rootdir or "."), project_job=project_job)
         return start(self, rootdir=Path(rootdir or "."), project_job=project_job, jobs=jobs)

@@ -160,7 +160,7 @@ def prepare_bundle(
     pickles: dict[str, bytes] = {}
     missing: dict[str, str] = {}
     for path, item in by_path.items():
-        block, kwargs = (item.block, item.kwargs) if hasattr(item, "block") else (item, {})
+        block, kwargs = (item.block, dict(item.kwargs)) if hasattr(item, "block") else (item, {})
         try:
             pickles[path] = _dumps((block, kwargs))
         except Exception as error:

@@ -9,12 +9,13 @@ import shlex
 import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
 from orchestrator.definition.blocks import Block, ChainedBlock, DataGenerator, FunctionDataGenerator, LoopBlock
 from orchestrator.definition.flatten import step_name
-from orchestrator.definition.pipeline import Loop, Step
+from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.plan import UNTIL
@@ -24,9 +25,12 @@ __all__ = ["check_cluster", "check_key", "check_pipeline"]
 INJECTED = ("iteration", "project_job", "seed")
 RESERVED_KEYS = ("logs",)
 OPTIONS_OF_OURS = ("array", "clusters", "comment", "dependency", "job-name", "parsable", "test-only", "wait", "wrap")
+TABLE_FOLDERS = ("experiment_data", "experiment_sample")
+
+_KEY = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9_](?:[A-Za-z0-9._ -]*[A-Za-z0-9._-])?")
 
 
-def check_pipeline(name: str, steps: Sequence[Any]) -> None:
+def check_pipeline(name: str, steps: Sequence[Any], orchestrator_resources: Any = None) -> None:
     """Check a whole pipeline.
 
     Raises
@@ -38,6 +42,9 @@ def check_pipeline(name: str, steps: Sequence[Any]) -> None:
     if not isinstance(name, str):
         problems = [f"the pipeline's name is text, not {type(name).__name__}"]
     problems += _steps_problems(steps, "the pipeline") or _level(steps, "")
+    if orchestrator_resources is not None:
+        found = _resource_problems(orchestrator_resources)
+        problems += (f"orchestrator_resources: {problem.removeprefix('resources: ')}" for problem in found)
     _refuse("The pipeline can't run", problems)
 
 
@@ -72,10 +79,11 @@ def check_key(project_job: str) -> None:
     ------
     DefinitionError
     """
-    if not isinstance(project_job, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}", project_job):
+    if not isinstance(project_job, str) or not _KEY.fullmatch(project_job):
         raise DefinitionError(
             f"project_job={project_job!r} can't be the name of a run's folder.",
-            "Use letters, digits, spaces and . _ - only; begin with a letter or digit; at most 128 characters.",
+            "Use letters, digits, spaces and . _ - only; begin with a letter or digit; no space at the end; "
+            "at most 128 characters.",
         )
     if project_job in RESERVED_KEYS or project_job.startswith("orchestrator.db"):
         raise DefinitionError(f"project_job={project_job!r} is a name that the workspace needs itself.", "Use another.")
@@ -107,12 +115,25 @@ def _loop(loop: Loop, at: str) -> Iterator[str]:
     n = loop.n_iterations
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
         yield f"loop {at}: n_iterations={n!r}; use a whole number, 0 or more"
-    if loop.until is not None and not callable(loop.until):
-        yield f"loop {at}: until={loop.until!r} can't be called; give a function of the data"
+    if loop.until is not None:
+        yield from (f"loop {at}: until{problem}" for problem in _until_problems(loop.until))
     problems = _steps_problems(loop.steps, f"loop {at}")
     yield from problems or _level(loop.steps, f"{at}.")
     if loop.until is not None and not problems and UNTIL in _names(loop.steps):
         yield f"loop {at}: a step named {UNTIL!r} would be taken for the loop's own question: give it another name"
+
+
+def _until_problems(until: Any) -> Iterator[str]:
+    if not callable(until):
+        yield f"={until!r} can't be called; give a function of the data"
+        return
+    yield from (f": {problem}" for problem in _unfinished_problems(until))
+    try:
+        inspect.signature(until).bind(None)
+    except TypeError as error:
+        yield f" would be called with the data: {error}"
+    except ValueError:  # written in C, without a signature
+        pass
 
 
 def _names(elements: Sequence[Any]) -> set[str]:
@@ -124,12 +145,11 @@ def _step(step: Step) -> Iterator[str]:
     yield from _block_problems(step)
     yield from _number_problems(step)
     yield from _folder_problems(step.project_dir)
-    if not isinstance(step.kwargs, dict) or not all(isinstance(key, str) for key in step.kwargs):
+    if not isinstance(step.kwargs, Mapping) or not all(isinstance(key, str) for key in step.kwargs):
         yield "kwargs must be a dict with names as keys"
-    if isinstance(step.resources, SlurmResources):
-        yield from _resource_problems(step.resources)
-    else:
-        yield f"resources must be SlurmResources, not {type(step.resources).__name__}"
+    if step.dependency not in DEPENDENCIES:
+        yield f"dependency={step.dependency!r}; use 'afterok' or 'afterany'"
+    yield from _resource_problems(step.resources)
 
 
 def _name_problems(name: Any) -> Iterator[str]:
@@ -147,18 +167,32 @@ def _block_problems(step: Step) -> Iterator[str]:
         yield f"its block is the class {block.__name__}: make an object of it, {block.__name__}(...)"
     elif not isinstance(block, Block) and not callable(block):
         yield f"its block is {block!r}: give a Block, a DataGenerator or a function of project_dir"
+    elif not isinstance(step.parallel, bool):
+        yield f"parallel={step.parallel!r}; use True or False"
     elif step.parallel and not isinstance(block, DataGenerator):
         yield "parallel=True is for a DataGenerator; anything else would run many times at once"
-    elif isinstance(step.kwargs, dict):
+    elif isinstance(step.kwargs, Mapping):
         yield from _argument_problems(step)
 
 
 def _argument_problems(step: Step) -> Iterator[str]:
     """Compare the kwargs with the signatures of what will be called with them."""
     for function, first, is_injected in _called(step.block, True):
+        yield from _unfinished_problems(function)
         problem = _call_problem(function, first, step.kwargs, INJECTED if is_injected else ())
         if problem is not None:
             yield problem
+
+
+def _unfinished_problems(function: Any) -> Iterator[str]:
+    """Name what a plain call would not run to its end: nothing would be done, and nothing would fail."""
+    name = getattr(function, "__qualname__", type(function).__name__).rpartition("<locals>.")[2]
+    inner = function.func if isinstance(function, partial) else function
+    inner = inner if inspect.isroutine(inner) else type(inner).__call__
+    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+        yield f"{name} is an async function: it would be called, but never awaited; give one without async"
+    elif inspect.isgeneratorfunction(inner):
+        yield f"{name} is a generator function (it has a yield): called, it would do nothing; give one without yield"
 
 
 def _called(block: Any, is_injected: bool) -> Iterator[tuple[Any, str, bool]]:
@@ -216,9 +250,16 @@ def _folder_problems(project_dir: Any) -> Iterator[str]:
         yield f"project_dir={str(project_dir)!r} leaves the run's folder; use a folder inside it"
     elif any(part.startswith(".") for part in path.parts) or not str(project_dir).isprintable():
         yield f"project_dir={str(project_dir)!r} can't be used; use printable names that don't begin with '.'"
+    elif any(len(part.encode()) > 255 for part in path.parts):
+        yield f"project_dir={str(project_dir)!r} can't be used; no part of it may be longer than 255 bytes"
+    elif any(part in TABLE_FOLDERS for part in path.parts):
+        yield f"project_dir={str(project_dir)!r} is where tables keep their files; use another name"
 
 
-def _resource_problems(resources: SlurmResources) -> Iterator[str]:
+def _resource_problems(resources: Any) -> Iterator[str]:
+    if not isinstance(resources, SlurmResources):
+        yield f"resources: it must be SlurmResources, not {type(resources).__name__}"
+        return
     texts = {"time": (time_in_seconds, resources.time), "mem": (memory_in_mb, resources.mem)}
     if resources.mem_per_cpu is not None:
         texts["mem_per_cpu"] = (memory_in_mb, resources.mem_per_cpu)

@@ -66,7 +66,7 @@ def check(
         With everything that has to change.
     """
     steps = list(pipeline.all_steps)
-    check_pipeline(pipeline.name, steps)
+    check_pipeline(pipeline.name, steps, pipeline.orchestrator_resources)
     if project_job is not None:
         check_key(project_job)
     by_path = steps_by_path(steps)

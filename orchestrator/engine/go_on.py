@@ -12,10 +12,11 @@ from orchestrator.engine.code import Kept
 from orchestrator.engine.context import Context
 from orchestrator.errors import DefinitionError, StudyChanged
 from orchestrator.machine.model import Run
+from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.states import RunState
 
-__all__ = ["change_of_study", "ended", "is_done", "position_of", "put_back", "take_code"]
+__all__ = ["change_of_study", "ended", "is_done", "position_of", "put_back", "refuse_other_steps", "take_code"]
 
 
 def put_back(context: Context, position: int | None) -> None:
@@ -67,6 +68,22 @@ def is_done(store: Store, record: RunRecord) -> bool:
     return record.state == RunState.SUCCEEDED and store.first_flawed(record.key) is None
 
 
+def refuse_other_steps(record: RunRecord, plan: Plan) -> None:
+    """Don't say "nothing to do" of steps that the run has never had.
+
+    Raises
+    ------
+    StudyChanged
+    """
+    shapes = [(p.size, [(step.path, step.name) for step in p.steps()]) for p in (record.plan, plan)]
+    if shapes[0] != shapes[1]:
+        raise StudyChanged(
+            f"Run {record.key} has succeeded, but with other steps than this pipeline's.",
+            f"Say where to begin: orchestrator resume {record.key} --from-step STEP --update STUDY.py\n"
+            f"In Python: pipeline.from_step(STEP).run(project_job={record.key!r})",
+        )
+
+
 def ended(run: Run) -> str:
     """Say how a run ended, after its name."""
     why = f" ({run.reason})" if run.reason and run.state is not RunState.CANCELLED else ""
@@ -85,16 +102,16 @@ def change_of_study(record: RunRecord) -> str | None:
     )
 
 
-def position_of(record: RunRecord, address: str) -> int:
-    """Find the position of an address in a run.
+def position_of(key: str, plan: Plan, address: str) -> int:
+    """Find the position of an address in a run's plan.
 
     Raises
     ------
     DefinitionError
         If it has no such step.
     """
-    position = record.plan.find(address)
+    position = plan.find(address)
     if position is None:
-        names = ", ".join(step.name for step in record.plan.steps())
-        raise DefinitionError(f"Run {record.key} has no step {address!r}.", f"Its steps are: {names}")
+        names = ", ".join(step.name for step in plan.steps())
+        raise DefinitionError(f"Run {key} has no step {address!r}.", f"Its steps are: {names}")
     return position

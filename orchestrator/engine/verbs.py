@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.db.store import RunRecord, Store
-from orchestrator.engine.go_on import change_of_study, ended, is_done, position_of
+from orchestrator.engine.go_on import change_of_study, ended, is_done, position_of, refuse_other_steps
 from orchestrator.engine.progress import progress_for
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import RunFolder
+from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import RunState
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def start(
         return key
     record = store.record(project_job)
     _check_mode(record, "local")
-    if not _nothing_to_do(store, record, pipeline.first_element):
+    if not _nothing_to_do(store, record, pipeline.first_element, kept.plan):
         drive(store, project_job, kept.load, jobs, position=_first_position(pipeline, kept.plan.start_of), kept=kept)
     return project_job
 
@@ -94,7 +95,7 @@ def submit(
         return key
     record = store.record(project_job)
     _check_mode(record, "slurm")
-    if not _nothing_to_do(store, record, pipeline.first_element):
+    if not _nothing_to_do(store, record, pipeline.first_element, kept.plan):
         position = _first_position(pipeline, kept.plan.start_of)
         go_on_from_here(
             store, project_job, say=progress_for().say, is_resume=True, position=position, kept=kept, site=site
@@ -121,15 +122,19 @@ def resume(
 
     store = Store(db)
     record = store.record(key)
-    position = None if from_step is None else position_of(record, from_step)
     on_cluster = record.mode == "slurm"
     kept = None
     if update is not None:
         kept = code.check(update.pipeline, key, update, everything_travels=on_cluster)
-    elif position is None and _nothing_to_do(store, record, None):
-        return key
-    elif (change := change_of_study(record)) is not None:
-        progress_for().say(change)
+        if from_step is None and is_done(store, record):
+            refuse_other_steps(record, kept.plan)
+    position = None if from_step is None else position_of(key, (kept or record).plan, from_step)
+    if kept is None:
+        if position is None and _nothing_to_do(store, record, None, record.plan):
+            return key
+        change = change_of_study(record)
+        if change is not None:
+            progress_for().say(change)
     if on_cluster:
         from orchestrator.engine.login import go_on_from_here
 
@@ -212,8 +217,9 @@ def _first_position(pipeline: Pipeline, start_of: Callable[[int], int]) -> int |
     return None if pipeline.first_element is None else start_of(pipeline.first_element)
 
 
-def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None) -> bool:
+def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, plan: Plan) -> bool:
     if first_element is not None or not is_done(store, record):
         return False
+    refuse_other_steps(record, plan)
     progress_for().say(f"Nothing to do: run {record.key} {ended(store.load(record.key))}.")
     return True

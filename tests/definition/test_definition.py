@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -53,6 +54,34 @@ class Double(Block):
         return data
 
 
+async def later(project_dir):
+    pass
+
+
+def piecewise(project_dir):
+    yield
+
+
+@datagenerator(output_names="y")
+async def square_later(x):
+    return x * x
+
+
+class Later(Block):
+    async def call(self, data):
+        return data
+
+
+async def ask_later(data):
+    return False
+
+
+def changed(step, **values):
+    for name, value in values.items():
+        setattr(step, name, value)
+    return step
+
+
 # --- refused before anything is written ----------------------------------------------------------
 
 
@@ -92,6 +121,18 @@ class Double(Block):
         ([Step(nothing, kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(Double(), kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(lambda project_dir, n: None, name="f")], "missing a required argument: 'n'"),
+        ([Step(later)], "later is an async function: it would be called, but never awaited"),
+        ([Step(piecewise)], "piecewise is a generator function (it has a yield): called, it would do nothing"),
+        ([Step(square_later)], "square_later is an async function"),
+        ([Step(Later() >> Double())], "Later.call is an async function"),
+        ([Loop(2, [Step(nothing)], until=ask_later)], "loop 0: until: ask_later is an async function"),
+        ([Loop(2, [Step(nothing)], until=lambda: True)], "loop 0: until would be called with the data: too many"),
+        ([Step(square, parallel="no")], "parallel='no'; use True or False"),
+        ([changed(Step(nothing), dependency="never")], "dependency='never'; use 'afterok' or 'afterany'"),
+        ([Step(nothing, project_dir="experiment_data")], "is where tables keep their files; use another name"),
+        ([Step(nothing, project_dir="a/experiment_sample")], "is where tables keep their files; use another name"),
+        ([Step(nothing, project_dir="é" * 150)], "can't be used; no part of it may be longer than 255 bytes"),
+        ([Step(nothing, resources="4G")], "resources: it must be SlurmResources, not str"),
     ],
 )
 def test_what_is_refused_and_what_to_change(steps, problem):
@@ -106,12 +147,23 @@ def test_everything_wrong_is_said_at_once():
         check_pipeline("p", [Step(nothing, retries=-1), Loop(-1, [Step(square)])])
 
 
+def test_the_orchestrators_own_resources_are_checked():
+    for wrong, problem in [(SlurmResources(nodes=0), "nodes=0; use"), ("4G", "it must be SlurmResources")]:
+        with pytest.raises(DefinitionError) as raised:
+            Pipeline("p", [Step(nothing)], orchestrator_resources=wrong).run()
+        assert f"  - orchestrator_resources: {problem}" in raised.value.message
+
+
+def test_kwargs_may_be_any_mapping():
+    check_pipeline("p", [Step(Double(), kwargs=MappingProxyType({"factor": 3}))])
+
+
 def test_the_same_name_on_another_level_is_fine():
     check_pipeline("p", [Step(square, name="run"), Loop(2, [Step(square, name="run"), Step(nothing)])])
     check_pipeline("p", [Step(nothing, kwargs={}), Step(Double(), kwargs={"factor": 3})])
 
 
-@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200])
+@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200, "a "])
 def test_keys_that_cannot_be_folders(key):
     with pytest.raises(DefinitionError):
         check_key(key)
@@ -124,7 +176,19 @@ def test_a_run_that_is_refused_leaves_nothing(workspace):
         Pipeline(steps=[Step(nothing)]).run(project_job="../x")
     with pytest.raises(DefinitionError, match="mode='cloud' is not a mode"):
         Pipeline(steps=[Step(nothing)]).run(mode="cloud")
+    for jobs in (0, -1, "2", True):
+        with pytest.raises(DefinitionError, match="is no number of processes"):
+            Pipeline(steps=[Step(nothing)]).run(jobs=jobs)
+    with pytest.raises(DefinitionError, match="rootdir must be text or a path, not int"):
+        Pipeline(steps=[Step(nothing)]).run(rootdir=5)
     assert list(workspace.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_a_folder_is_left_alone(workspace):
+    Path("file").write_text("mine")
+    with pytest.raises(DefinitionError, match="rootdir='file' is no folder"):
+        Pipeline(steps=[Step(nothing)]).run(rootdir="file")
+    assert Path("file").read_text() == "mine"
 
 
 def test_constructors_check_no_more_than_f3dasms():
@@ -349,15 +413,17 @@ def numbers(n):
     return ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(n)])
 
 
-def test_a_generator_outside_a_pipeline_marks_what_raises():
+def test_a_generator_outside_a_pipeline_marks_what_raises(caplog):
     @datagenerator(output_names=["y", "z"])
     def pair(x, factor):
         if x == 1:
-            raise ValueError
+            raise ValueError("one is not welcome")
         return x * factor, -x
 
     data = pair.call(numbers(3), factor=10)
     assert [status.name for status in data.statuses()] == ["FINISHED", "ERROR", "FINISHED"]
+    assert "experiment 1 failed" in caplog.text
+    assert "ValueError: one is not welcome" in caplog.text
     assert data.output_rows()(2) == {"y": 20.0, "z": -2.0}
     assert pair(2, 3) == (6, -2)
 
@@ -390,8 +456,14 @@ def test_samplers_by_name():
     one, two = (create_sampler("latin", seed=3).call(ExperimentData(domain=domain), n_samples=8) for _ in range(2))
     assert one == two
     assert len(one) == 8
+    for name in ("Latin", "latin_sampler", "Latin Sampler", "LATIN-SAMPLER"):
+        assert type(create_sampler(name)).__name__ == "Latin"
     with pytest.raises(DefinitionError, match="there is no sampler 'sobol'"):
         create_sampler("sobol")
+    with pytest.raises(DefinitionError, match="missing a required argument: 'n_samples'"):
+        check_pipeline("p", [Step(create_sampler("latin"), kwargs={"n_sample": 100})])
+    by_step = create_sampler("latin").call(ExperimentData(domain=domain), n_samples=8, seed=3)
+    assert by_step == one
 
 
 def test_files_that_f3dasms_tasks_leave_are_collected(tmp_path):
@@ -406,6 +478,36 @@ def test_files_that_f3dasms_tasks_leave_are_collected(tmp_path):
     data.store(tmp_path)
     block.after_store(tmp_path)
     assert not (tmp_path / "experiment_sample").exists()
+
+
+def test_a_left_over_file_fills_only_the_experiment_that_it_is_about(tmp_path, caplog):
+    data = numbers(4)
+    data.mark([3], "finished", in_place=True)
+    data.store(tmp_path)
+    for row, x, status in ((0, 0.0, "error"), (1, 5.0, "finished"), (2, 2.0, "in_progress"), (7, 7.0, "finished")):
+        sample = ExperimentSample({"x": x}, {"y": 42.0}, status, tmp_path)
+        sample.store_as_json(tmp_path, row)
+    ExperimentSample({"x": 3.0}, {}, "error", tmp_path).store_as_json(tmp_path, 3)
+    block = CollectArrayResults()
+    data = block.call(ExperimentData.from_file(tmp_path))
+    assert [status.name for status in data.statuses()] == ["ERROR", "OPEN", "OPEN", "FINISHED"]
+    assert data.output_rows()(1) == {}
+    data.store(tmp_path)
+    block.after_store(tmp_path)
+    kept = sorted(path.name for path in (tmp_path / "experiment_sample").iterdir())
+    assert kept == ["1.json", "2.json", "7.json"]
+    for row, why in ((1, "other inputs than experiment 1"), (2, "no result"), (7, "no experiment 7")):
+        assert f"{row}.json is left where it is: " in caplog.text
+        assert why in caplog.text
+
+
+def test_a_left_over_file_that_was_cut_short_is_named_and_kept(tmp_path):
+    numbers(1).store(tmp_path)
+    (tmp_path / "experiment_sample").mkdir()
+    (tmp_path / "experiment_sample" / "0.json").write_text('{"input_data": {')
+    with pytest.raises(DataError, match=r"0\.json can't be read"):
+        CollectArrayResults().call(ExperimentData.from_file(tmp_path))
+    assert (tmp_path / "experiment_sample" / "0.json").exists()
 
 
 # --- studies -------------------------------------------------------------------------------------
