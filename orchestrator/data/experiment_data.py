@@ -844,16 +844,38 @@ def _columns_of(data: Any, space: Mapping[str, Parameter], which: str) -> _Colum
         data = pd.DataFrame(data if data.ndim > 1 else data.reshape(-1, 1))
         data.columns = pd.Index(_names(data.shape[1], list(space), which))
     if isinstance(data, pd.DataFrame):
+        _check_names(data.columns)
         return {str(name): cells_of(data[name]) for name in data.columns}
     if isinstance(data, Mapping):
+        _check_columns(data)
         return {str(name): plain_cells(values) for name, values in data.items()}
     if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         names = dict.fromkeys(name for row in data for name in row)
+        _check_names(names)
         return {str(name): plain_cells(row.get(name) for row in data) for name in names}
     raise DataError(
         f"{which} data of type {type(data).__name__} can't be read",
         "Give a list of dicts, a dict of columns, a DataFrame, a NumPy array or a CSV file.",
     )
+
+
+def _check_columns(columns: Mapping[Any, Any]) -> None:
+    _check_names(columns)
+    for name, values in columns.items():
+        if isinstance(values, str) or not hasattr(values, "__len__"):
+            found = "text" if isinstance(values, str) else repr(values)
+            raise DataError(f"column {name!r} is {found}, not a list of values", "Give one value per experiment.")
+    if len({len(values) for values in columns.values()}) > 1:
+        lengths = ", ".join(f"{name} ({len(values)})" for name, values in columns.items())
+        raise DataError(f"the columns have different lengths: {lengths}", "Give None where a value is missing.")
+
+
+def _check_names(names: Iterable[Any]) -> None:
+    seen: set[str] = set()
+    for name in map(str, names):
+        if name in seen:
+            raise DataError(f"two columns are named {name!r}", "Give each a name of its own.")
+        seen.add(name)
 
 
 def _names(n: int, names: list[str], which: str) -> list[str]:

@@ -103,6 +103,11 @@ def _check(domain: Domain, n_samples: int) -> None:
                 f"input {name!r} of type {parameter.kind!r} can't be sampled",
                 "Samplers know float, int, category and constant inputs.",
             )
+        if isinstance(parameter, CategoricalParameter) and not parameter.categories:
+            raise DefinitionError(
+                f"input {name!r} can't be sampled: it has no values",
+                f"Give it some: domain.add_category({name!r}, [...]).",
+            )
         if isinstance(parameter, ContinuousParameter):
             span = parameter.upper_bound - parameter.lower_bound
             if not span < float("inf"):

@@ -22,7 +22,7 @@ from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.rewind import where_to_resume
 from orchestrator.machine.states import JobState, RunState, StepRunState
 
-__all__ = ["find_step_run", "latest_key", "list_runs", "run_status"]
+__all__ = ["find_step_run", "latest_key", "list_runs", "run_outcome", "run_status"]
 
 ROWS_KEPT = 100
 """Failed experiments that a failure names; its count tells the rest."""
@@ -63,6 +63,27 @@ def latest_key(path: Path) -> str:
     with session(path, write=False) as connection:
         key: str = _find_run(connection, None).key
     return key
+
+
+def run_outcome(path: Path, key: str, now: float | None = None) -> dict[str, Any]:
+    """Tell how a run stands, in a few words: for whoever waits for its end.
+
+    Returns
+    -------
+    dict
+        As an entry of `list_runs`, with `n_finished` and `n_failed` experiments.
+
+    Raises
+    ------
+    NotFound
+    """
+    with session(path, write=False) as connection:
+        row = _find_run(connection, key)
+        live = (step_run.c.run_id == row.id) & step_run.c.withdrawn_at.is_(None)
+        sums = select(func.sum(step_run.c.n_finished), func.sum(step_run.c.n_failed)).where(live)
+        n_finished, n_failed = connection.execute(sums).one()
+    found = _run(row, time.time() if now is None else now)
+    return {**found, "n_finished": n_finished or 0, "n_failed": n_failed or 0}
 
 
 def run_status(path: Path, key: str | None, now: float | None = None, *, whole: bool = False) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import shutil
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.data.experiment_sample import SAMPLE_FOLDER, ExperimentSample
+from orchestrator.data.values import is_missing
+from orchestrator.errors import DataError
 
 if TYPE_CHECKING:
     from orchestrator.data.domain import Domain
@@ -26,6 +29,8 @@ __all__ = [
     "evaluate",
     "needs_table",
 ]
+
+_LOG = logging.getLogger("orchestrator")
 
 
 class Block(ABC):
@@ -173,6 +178,7 @@ class DataGenerator(Block):
             try:
                 sample = evaluate(self, sample, {**kwargs, "id": label} if pass_id else kwargs)
             except Exception:
+                _LOG.exception("experiment %s failed", label)
                 sample.mark("error")
             result.store_experimentsample(sample, label)
         return result
@@ -269,7 +275,8 @@ class CollectArrayResults(Block):
     """Bring what array tasks left in files into the table.
 
     Results of our own tasks are in the table before any block is called; what is left to collect are the files that
-    f3dasm's tasks leave in `experiment_sample/`.
+    f3dasm's tasks leave in `experiment_sample/`. A file fills only the experiment of its number, if that has the same
+    inputs and no result yet; what fits nowhere stays where it is, and a warning names it.
 
     Parameters
     ----------
@@ -281,19 +288,59 @@ class CollectArrayResults(Block):
         self.cleanup = cleanup
 
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
-        """Put each file's experiment into the row that its name says."""
-        for file in sorted(_left_overs(Path(data.project_dir or "."))):
-            data.store_experimentsample(ExperimentSample.from_json(file), int(file.stem))
+        """Put each file's result into the row that its name says."""
+        for row, file, sample in _left_overs(Path(data.project_dir or ".")):
+            misfit = _misfit(data, row, sample)
+            if misfit:
+                _LOG.warning("%s is left where it is: %s.", file, misfit)
+                continue
+            mine = data.get_experiment_sample(row)
+            if not mine.is_status("finished"):
+                # Its inputs stay: the file has them as JSON knows them.
+                done = ExperimentSample(mine._input_data, sample._output_data, sample.job_status, mine.project_dir)
+                data.store_experimentsample(done, row)
         return data
 
     def after_store(self, project_dir: Path) -> None:
-        """Delete the files."""
-        if self.cleanup and _left_overs(project_dir):
-            shutil.rmtree(project_dir / "experiment_sample")
+        """Delete the files whose result the table holds."""
+        left = list(_left_overs(project_dir)) if self.cleanup else []
+        if not left:
+            return
+        from orchestrator.data.experiment_data import ExperimentData
+
+        data = ExperimentData.from_file(project_dir)
+        for row, file, sample in left:
+            if not _misfit(data, row, sample):
+                file.unlink()
+        with suppress(OSError):  # others are left in it
+            (project_dir / SAMPLE_FOLDER).rmdir()
 
 
-def _left_overs(project_dir: Path) -> list[Path]:
-    return [file for file in (project_dir / "experiment_sample").glob("*.json") if file.stem.isdecimal()]
+def _left_overs(project_dir: Path) -> Iterator[tuple[int, Path, ExperimentSample]]:
+    for file in sorted((project_dir / SAMPLE_FOLDER).glob("*.json")):
+        if file.stem.isdecimal():
+            try:
+                yield int(file.stem), file, ExperimentSample.from_json(file)
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{file} can't be read: {error!r}.", "Mend it, or move it away.") from error
+
+
+def _misfit(data: ExperimentData, row: int, sample: ExperimentSample) -> str:
+    """Tell why a file is not the result of an experiment in the table; the empty text if it is."""
+    try:
+        mine = data.get_experiment_sample(row)
+    except KeyError:
+        return f"the table has no experiment {row}"
+    if sample.job_status.name not in ("FINISHED", "ERROR"):
+        return "it holds no result"
+    same = _comparable(mine._input_data) == _comparable(sample._input_data)
+    return "" if same else f"it has other inputs than experiment {row}"
+
+
+def _comparable(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    # f3dasm writes as text what JSON doesn't know; a missing value is an absent name.
+    present = {name: value for name, value in inputs.items() if not is_missing(value)}
+    return {name: value if isinstance(value, int | float) else str(value) for name, value in present.items()}
 
 
 def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping[str, Any]) -> ExperimentSample:

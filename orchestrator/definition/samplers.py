@@ -27,7 +27,9 @@ class RandomUniform(Block):
     def __init__(self, seed: int | None = None) -> None:
         self.seed = seed
 
-    def call(self, data: ExperimentData, n_samples: int = 1, **kwargs: Any) -> ExperimentData:
+    def call(  # type: ignore[override]
+        self, data: ExperimentData, n_samples: int, seed: int | None = None, **kwargs: Any
+    ) -> ExperimentData:
         """Add experiments.
 
         Parameters
@@ -36,6 +38,10 @@ class RandomUniform(Block):
             Its domain says what to draw.
         n_samples : int
             How many.
+        seed : int, optional
+            Instead of the sampler's own.
+        **kwargs
+            Are left to the blocks that it is chained with.
 
         Returns
         -------
@@ -45,7 +51,7 @@ class RandomUniform(Block):
         from orchestrator.data import samplers
         from orchestrator.data.experiment_data import ExperimentData
 
-        inputs = getattr(samplers, self._function)(data.domain, n_samples, kwargs.get("seed", self.seed))
+        inputs = getattr(samplers, self._function)(data.domain, n_samples, self.seed if seed is None else seed)
         return data + ExperimentData(domain=data.domain, input_data=inputs)
 
 
@@ -65,7 +71,7 @@ def latin(seed: int | None = None, **parameters: Any) -> Latin:
     return Latin(seed=seed, **parameters)
 
 
-_FACTORIES = {"random": random, "random_sampler": random, "latin": latin, "latin_sampler": latin}
+_FACTORIES = {"random": random, "latin": latin}
 
 
 def create_sampler(sampler: str | Block, **parameters: Any) -> Block:
@@ -85,6 +91,8 @@ def create_sampler(sampler: str | Block, **parameters: Any) -> Block:
     """
     if isinstance(sampler, Block):
         return sampler
-    if sampler not in _FACTORIES:
-        raise DefinitionError(f"there is no sampler {sampler!r}.", f"Use one of: {', '.join(sorted(_FACTORIES))}")
-    return _FACTORIES[sampler](**parameters)
+    name = str(sampler).lower().translate(str.maketrans("", "", " -_")).removesuffix("sampler")
+    if name not in _FACTORIES:
+        known = ", ".join(f"{name}_sampler" for name in _FACTORIES)
+        raise DefinitionError(f"there is no sampler {sampler!r}.", f"Use one of: {known}")
+    return _FACTORIES[name](**parameters)

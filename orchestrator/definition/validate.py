@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
+import shlex
+import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
 from orchestrator.definition.blocks import Block, ChainedBlock, DataGenerator, FunctionDataGenerator, LoopBlock
 from orchestrator.definition.flatten import step_name
-from orchestrator.definition.pipeline import Loop, Step
-from orchestrator.definition.resources import SlurmResources, memory_in_mb, time_in_seconds
+from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step
+from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.plan import UNTIL
 
-__all__ = ["check_key", "check_pipeline"]
+__all__ = ["check_cluster", "check_key", "check_pipeline"]
 
 INJECTED = ("iteration", "project_job", "seed")
 RESERVED_KEYS = ("logs",)
+OPTIONS_OF_OURS = ("array", "clusters", "comment", "dependency", "job-name", "parsable", "test-only", "wait", "wrap")
+TABLE_FOLDERS = ("experiment_data", "experiment_sample")
+
+_KEY = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9_](?:[A-Za-z0-9._ -]*[A-Za-z0-9._-])?")
 
 
-def check_pipeline(name: str, steps: Sequence[Any]) -> None:
+def check_pipeline(name: str, steps: Sequence[Any], orchestrator_resources: Any = None) -> None:
     """Check a whole pipeline.
 
     Raises
@@ -34,10 +42,34 @@ def check_pipeline(name: str, steps: Sequence[Any]) -> None:
     if not isinstance(name, str):
         problems = [f"the pipeline's name is text, not {type(name).__name__}"]
     problems += _steps_problems(steps, "the pipeline") or _level(steps, "")
+    if orchestrator_resources is not None:
+        found = _resource_problems(orchestrator_resources)
+        problems += (f"orchestrator_resources: {problem.removeprefix('resources: ')}" for problem in found)
+    _refuse("The pipeline can't run", problems)
+
+
+def check_cluster(cluster: Any) -> None:
+    """Check what is said about a cluster.
+
+    Raises
+    ------
+    DefinitionError
+        Every problem on a line of its own.
+    """
+    if not isinstance(cluster, SlurmCluster):
+        kind = type(cluster).__name__
+        raise DefinitionError(
+            f"cluster must be a SlurmCluster, not {kind}.",
+            "SlurmCluster.from_yaml(...) makes one of a mapping or file.",
+        )
+    _refuse("The cluster can't be used", list(_cluster_problems(cluster)))
+
+
+def _refuse(what: str, problems: Sequence[str]) -> None:
     if problems:
         n = f"{len(problems)} things" if len(problems) > 1 else "one thing"
         listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise DefinitionError(f"The pipeline can't run: {n} must change.\n{listed}", "Nothing was written.")
+        raise DefinitionError(f"{what}: {n} must change.\n{listed}", "Nothing was written.")
 
 
 def check_key(project_job: str) -> None:
@@ -47,10 +79,11 @@ def check_key(project_job: str) -> None:
     ------
     DefinitionError
     """
-    if not isinstance(project_job, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}", project_job):
+    if not isinstance(project_job, str) or not _KEY.fullmatch(project_job):
         raise DefinitionError(
             f"project_job={project_job!r} can't be the name of a run's folder.",
-            "Use letters, digits, spaces and . _ - only; begin with a letter or digit; at most 128 characters.",
+            "Use letters, digits, spaces and . _ - only; begin with a letter or digit; no space at the end; "
+            "at most 128 characters.",
         )
     if project_job in RESERVED_KEYS or project_job.startswith("orchestrator.db"):
         raise DefinitionError(f"project_job={project_job!r} is a name that the workspace needs itself.", "Use another.")
@@ -82,12 +115,25 @@ def _loop(loop: Loop, at: str) -> Iterator[str]:
     n = loop.n_iterations
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
         yield f"loop {at}: n_iterations={n!r}; use a whole number, 0 or more"
-    if loop.until is not None and not callable(loop.until):
-        yield f"loop {at}: until={loop.until!r} can't be called; give a function of the data"
+    if loop.until is not None:
+        yield from (f"loop {at}: until{problem}" for problem in _until_problems(loop.until))
     problems = _steps_problems(loop.steps, f"loop {at}")
     yield from problems or _level(loop.steps, f"{at}.")
     if loop.until is not None and not problems and UNTIL in _names(loop.steps):
         yield f"loop {at}: a step named {UNTIL!r} would be taken for the loop's own question: give it another name"
+
+
+def _until_problems(until: Any) -> Iterator[str]:
+    if not callable(until):
+        yield f"={until!r} can't be called; give a function of the data"
+        return
+    yield from (f": {problem}" for problem in _unfinished_problems(until))
+    try:
+        inspect.signature(until).bind(None)
+    except TypeError as error:
+        yield f" would be called with the data: {error}"
+    except ValueError:  # written in C, without a signature
+        pass
 
 
 def _names(elements: Sequence[Any]) -> set[str]:
@@ -99,12 +145,11 @@ def _step(step: Step) -> Iterator[str]:
     yield from _block_problems(step)
     yield from _number_problems(step)
     yield from _folder_problems(step.project_dir)
-    if not isinstance(step.kwargs, dict) or not all(isinstance(key, str) for key in step.kwargs):
+    if not isinstance(step.kwargs, Mapping) or not all(isinstance(key, str) for key in step.kwargs):
         yield "kwargs must be a dict with names as keys"
-    if isinstance(step.resources, SlurmResources):
-        yield from _resource_problems(step.resources)
-    else:
-        yield f"resources must be SlurmResources, not {type(step.resources).__name__}"
+    if step.dependency not in DEPENDENCIES:
+        yield f"dependency={step.dependency!r}; use 'afterok' or 'afterany'"
+    yield from _resource_problems(step.resources)
 
 
 def _name_problems(name: Any) -> Iterator[str]:
@@ -122,18 +167,32 @@ def _block_problems(step: Step) -> Iterator[str]:
         yield f"its block is the class {block.__name__}: make an object of it, {block.__name__}(...)"
     elif not isinstance(block, Block) and not callable(block):
         yield f"its block is {block!r}: give a Block, a DataGenerator or a function of project_dir"
+    elif not isinstance(step.parallel, bool):
+        yield f"parallel={step.parallel!r}; use True or False"
     elif step.parallel and not isinstance(block, DataGenerator):
         yield "parallel=True is for a DataGenerator; anything else would run many times at once"
-    elif isinstance(step.kwargs, dict):
+    elif isinstance(step.kwargs, Mapping):
         yield from _argument_problems(step)
 
 
 def _argument_problems(step: Step) -> Iterator[str]:
     """Compare the kwargs with the signatures of what will be called with them."""
     for function, first, is_injected in _called(step.block, True):
+        yield from _unfinished_problems(function)
         problem = _call_problem(function, first, step.kwargs, INJECTED if is_injected else ())
         if problem is not None:
             yield problem
+
+
+def _unfinished_problems(function: Any) -> Iterator[str]:
+    """Name what a plain call would not run to its end: nothing would be done, and nothing would fail."""
+    name = getattr(function, "__qualname__", type(function).__name__).rpartition("<locals>.")[2]
+    inner = function.func if isinstance(function, partial) else function
+    inner = inner if inspect.isroutine(inner) else type(inner).__call__
+    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+        yield f"{name} is an async function: it would be called, but never awaited; give one without async"
+    elif inspect.isgeneratorfunction(inner):
+        yield f"{name} is a generator function (it has a yield): called, it would do nothing; give one without yield"
 
 
 def _called(block: Any, is_injected: bool) -> Iterator[tuple[Any, str, bool]]:
@@ -191,9 +250,16 @@ def _folder_problems(project_dir: Any) -> Iterator[str]:
         yield f"project_dir={str(project_dir)!r} leaves the run's folder; use a folder inside it"
     elif any(part.startswith(".") for part in path.parts) or not str(project_dir).isprintable():
         yield f"project_dir={str(project_dir)!r} can't be used; use printable names that don't begin with '.'"
+    elif any(len(part.encode()) > 255 for part in path.parts):
+        yield f"project_dir={str(project_dir)!r} can't be used; no part of it may be longer than 255 bytes"
+    elif any(part in TABLE_FOLDERS for part in path.parts):
+        yield f"project_dir={str(project_dir)!r} is where tables keep their files; use another name"
 
 
-def _resource_problems(resources: SlurmResources) -> Iterator[str]:
+def _resource_problems(resources: Any) -> Iterator[str]:
+    if not isinstance(resources, SlurmResources):
+        yield f"resources: it must be SlurmResources, not {type(resources).__name__}"
+        return
     texts = {"time": (time_in_seconds, resources.time), "mem": (memory_in_mb, resources.mem)}
     if resources.mem_per_cpu is not None:
         texts["mem_per_cpu"] = (memory_in_mb, resources.mem_per_cpu)
@@ -219,3 +285,76 @@ def _directive_problems(directives: Any) -> Iterator[str]:
     for name, value in directives.items():
         if not isinstance(value, str | int | float | None):
             yield f"resources: extra_sbatch[{name!r}] is {value!r}; use text, a number, True, or None"
+        elif isinstance(value, str) and re.search(r"[\n\r\0]", value):
+            yield f"resources: extra_sbatch[{name!r}] is {value!r}; use a value without line breaks"
+        option = option_name(name)
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", option):
+            yield f"resources: extra_sbatch[{name!r}] is no option of sbatch; use its long name, such as 'gres'"
+        elif option in OPTIONS_OF_OURS:
+            yield f"resources: extra_sbatch[{name!r}] can't be set: each job needs its own"
+
+
+def _cluster_problems(cluster: SlurmCluster) -> Iterator[str]:
+    for name in ("partition", "account"):
+        value = getattr(cluster, name)
+        if value is not None and not (isinstance(value, str) and value.strip() and value.isprintable()):
+            yield f"{name}={value!r}; use its name, or None to leave it to SLURM"
+    yield from _env_problems(cluster.env_setup, cluster.env_vars)
+    yield from _runner_problems(cluster.runner)
+    yield from _log_dir_problems(cluster.log_dir)
+    if cluster.mem_per_cpu is not None:
+        yield from _cap_problems(cluster.mem_per_cpu)
+    if cluster.wake not in ("job", "both"):
+        yield f"wake={cluster.wake!r}; use 'job' or 'both'"
+    grace = cluster.grace
+    if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < math.inf:
+        yield f"grace={grace!r}; use a number of seconds, 0 or more"
+
+
+def _env_problems(setup: Any, variables: Any) -> Iterator[str]:
+    if not isinstance(setup, list | tuple) or not all(isinstance(command, str) for command in setup):
+        yield f"env_setup={setup!r}; use a list of shell commands"
+    elif any("\0" in command or "\r" in command for command in setup):
+        yield "env_setup: a command holds a NUL or a carriage return; take it out"
+    if not isinstance(variables, Mapping):
+        yield f"env_vars={variables!r}; use a dict of names and values"
+        return
+    for name, value in variables.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            yield f"env_vars: {name!r} is no name of a variable; use letters, digits and _, no digit first"
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or "\0" in str(value):
+            yield f"env_vars[{name!r}] is {value!r}; use text or a number"
+
+
+def _runner_problems(runner: Any) -> Iterator[str]:
+    try:
+        words = shlex.split(runner) if isinstance(runner, str) else []
+    except ValueError:  # a quote that isn't closed
+        words = []
+    if not words or not runner.isprintable():
+        yield f"runner={runner!r}; use what runs Python on the node, such as 'python' or 'uv run'"
+
+
+def _log_dir_problems(log_dir: Any) -> Iterator[str]:
+    if not isinstance(log_dir, str) or not log_dir.strip() or not log_dir.isprintable() or "\\" in log_dir:
+        yield f"log_dir={log_dir!r}; use a folder's path, relative to the workspace"
+        return
+    try:
+        placeholders = {name for _, name, _, _ in string.Formatter().parse(log_dir) if name is not None}
+        path = PurePath(log_dir.format(project_job="x"))
+    except (ValueError, LookupError, AttributeError):
+        yield f"log_dir={log_dir!r}; its only placeholder is {{project_job}}"
+        return
+    if placeholders - {"project_job"}:
+        yield f"log_dir={log_dir!r}; its only placeholder is {{project_job}}"
+    if path.is_absolute() or ".." in path.parts:
+        yield f"log_dir={log_dir!r} leaves the workspace; use a folder inside it"
+
+
+def _cap_problems(cap: Any) -> Iterator[str]:
+    try:
+        if memory_in_mb(cap) > 0:
+            return
+    except DefinitionError:
+        pass
+    yield f"mem_per_cpu={cap!r}; use the most memory per CPU, such as 3968M, or None"

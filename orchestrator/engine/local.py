@@ -55,6 +55,8 @@ class LocalScheduler:
     """
 
     grace = 0.0
+    is_here = True
+    has_tail = False
 
     def __init__(
         self,

@@ -89,6 +89,11 @@ def study_changed(cli):
     return cli("resume", "r", "--update", "other.py")
 
 
+def study_changed_of_a_failed_run(cli):
+    cli("run", "fails.py", "--project-job", "r")
+    return cli("resume", "r", "--update", "other.py")
+
+
 def not_found(cli):
     return cli("status")
 
@@ -191,7 +196,18 @@ Next: Mend it, then see that this works: python {workspace}/broken.py
         study_changed,
         1,
         """\
-Error: The new pipeline does not have nothing where run r recorded it: the run
+Error: Run r has succeeded, but with other steps than this pipeline's.
+Next: Say where to begin:
+  orchestrator resume r --from-step STEP --update STUDY.py
+In Python: pipeline.from_step(STEP).run(project_job='r')
+""",
+    ),
+    pytest.param(
+        errors.StudyChanged,
+        study_changed_of_a_failed_run,
+        1,
+        """\
+Error: The new pipeline does not have fails where run r recorded it: the run
 can't go on with it.
 Next: Keep the steps that have run, or start a new run.
 """,

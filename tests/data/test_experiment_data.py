@@ -54,6 +54,22 @@ def test_arrays_take_the_names_of_the_domain_or_numbers():
         ExperimentData(input_data=5)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"x": [1, 2], "z": [1]}, r"the columns have different lengths: x \(2\), z \(1\)"),
+        ({"x": "abc"}, "column 'x' is text, not a list of values"),
+        ({"x": 3}, "column 'x' is 3, not a list of values"),
+        ({0: [1], "0": [2]}, "two columns are named '0'"),
+        (pd.DataFrame([[1, 2]], columns=["x", "x"]), "two columns are named 'x'"),
+        ([{0: 1, "0": 2}], "two columns are named '0'"),
+    ],
+)
+def test_columns_that_would_lose_something_are_refused(given, message):
+    with pytest.raises(DataError, match=message):
+        ExperimentData(input_data=given)
+
+
 def test_files_are_read(data, tmp_path):
     data.store()
     base = tmp_path / "experiment_data"

@@ -59,7 +59,14 @@ def test_none_at_all(domain, sample):
 def test_what_cannot_be_sampled_is_refused(sample):
     free, array = Domain(), Domain()
     free.add_float("x", 0)
+    empty = Domain()
+    empty.add_category("c", [])
     array.add_array("a", 3, 0, 1)
-    for domain, n, word in ((free, 1, "infinite"), (array, 1, "'array'"), (Domain(), -1, "-1")):
+    for domain, n, word in (
+        (free, 1, "infinite"),
+        (array, 1, "'array'"),
+        (Domain(), -1, "-1"),
+        (empty, 1, "no values"),
+    ):
         with pytest.raises(DefinitionError, match=word):
             sample(domain, n, 0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -32,7 +34,7 @@ from orchestrator.definition.flatten import plan_of, slug, step_name, steps_by_p
 from orchestrator.definition.injection import injected, seed_for
 from orchestrator.definition.resources import memory_in_mb, time_in_seconds
 from orchestrator.definition.study import load_study
-from orchestrator.definition.validate import check_key, check_pipeline
+from orchestrator.definition.validate import check_cluster, check_key, check_pipeline
 from orchestrator.errors import DataError, DefinitionError, StudyError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +52,34 @@ def square(x):
 class Double(Block):
     def call(self, data, factor=2):
         return data
+
+
+async def later(project_dir):
+    pass
+
+
+def piecewise(project_dir):
+    yield
+
+
+@datagenerator(output_names="y")
+async def square_later(x):
+    return x * x
+
+
+class Later(Block):
+    async def call(self, data):
+        return data
+
+
+async def ask_later(data):
+    return False
+
+
+def changed(step, **values):
+    for name, value in values.items():
+        setattr(step, name, value)
+    return step
 
 
 # --- refused before anything is written ----------------------------------------------------------
@@ -91,6 +121,18 @@ class Double(Block):
         ([Step(nothing, kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(Double(), kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(lambda project_dir, n: None, name="f")], "missing a required argument: 'n'"),
+        ([Step(later)], "later is an async function: it would be called, but never awaited"),
+        ([Step(piecewise)], "piecewise is a generator function (it has a yield): called, it would do nothing"),
+        ([Step(square_later)], "square_later is an async function"),
+        ([Step(Later() >> Double())], "Later.call is an async function"),
+        ([Loop(2, [Step(nothing)], until=ask_later)], "loop 0: until: ask_later is an async function"),
+        ([Loop(2, [Step(nothing)], until=lambda: True)], "loop 0: until would be called with the data: too many"),
+        ([Step(square, parallel="no")], "parallel='no'; use True or False"),
+        ([changed(Step(nothing), dependency="never")], "dependency='never'; use 'afterok' or 'afterany'"),
+        ([Step(nothing, project_dir="experiment_data")], "is where tables keep their files; use another name"),
+        ([Step(nothing, project_dir="a/experiment_sample")], "is where tables keep their files; use another name"),
+        ([Step(nothing, project_dir="é" * 150)], "can't be used; no part of it may be longer than 255 bytes"),
+        ([Step(nothing, resources="4G")], "resources: it must be SlurmResources, not str"),
     ],
 )
 def test_what_is_refused_and_what_to_change(steps, problem):
@@ -105,12 +147,23 @@ def test_everything_wrong_is_said_at_once():
         check_pipeline("p", [Step(nothing, retries=-1), Loop(-1, [Step(square)])])
 
 
+def test_the_orchestrators_own_resources_are_checked():
+    for wrong, problem in [(SlurmResources(nodes=0), "nodes=0; use"), ("4G", "it must be SlurmResources")]:
+        with pytest.raises(DefinitionError) as raised:
+            Pipeline("p", [Step(nothing)], orchestrator_resources=wrong).run()
+        assert f"  - orchestrator_resources: {problem}" in raised.value.message
+
+
+def test_kwargs_may_be_any_mapping():
+    check_pipeline("p", [Step(Double(), kwargs=MappingProxyType({"factor": 3}))])
+
+
 def test_the_same_name_on_another_level_is_fine():
     check_pipeline("p", [Step(square, name="run"), Loop(2, [Step(square, name="run"), Step(nothing)])])
     check_pipeline("p", [Step(nothing, kwargs={}), Step(Double(), kwargs={"factor": 3})])
 
 
-@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200])
+@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200, "a "])
 def test_keys_that_cannot_be_folders(key):
     with pytest.raises(DefinitionError):
         check_key(key)
@@ -123,7 +176,19 @@ def test_a_run_that_is_refused_leaves_nothing(workspace):
         Pipeline(steps=[Step(nothing)]).run(project_job="../x")
     with pytest.raises(DefinitionError, match="mode='cloud' is not a mode"):
         Pipeline(steps=[Step(nothing)]).run(mode="cloud")
+    for jobs in (0, -1, "2", True):
+        with pytest.raises(DefinitionError, match="is no number of processes"):
+            Pipeline(steps=[Step(nothing)]).run(jobs=jobs)
+    with pytest.raises(DefinitionError, match="rootdir must be text or a path, not int"):
+        Pipeline(steps=[Step(nothing)]).run(rootdir=5)
     assert list(workspace.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_a_folder_is_left_alone(workspace):
+    Path("file").write_text("mine")
+    with pytest.raises(DefinitionError, match="rootdir='file' is no folder"):
+        Pipeline(steps=[Step(nothing)]).run(rootdir="file")
+    assert Path("file").read_text() == "mine"
 
 
 def test_constructors_check_no_more_than_f3dasms():
@@ -210,6 +275,134 @@ def test_a_cluster_from_a_mapping():
         SlurmCluster.from_yaml({"partitoin": "x"})
 
 
+CLUSTER = """\
+enabled: true
+partition: ${oc.env:PARTITION}
+account: null
+env_setup: [module load python]
+env_vars: {DATA: "/data/${.name}", name: me}
+mem_per_cpu: 3968M
+wake: job
+"""
+
+
+@pytest.mark.parametrize("read", [str, Path, lambda path: __import__("omegaconf").OmegaConf.load(path)])
+def test_a_cluster_from_a_file_or_from_hydra(tmp_path, monkeypatch, read):
+    monkeypatch.setenv("PARTITION", "gpu")
+    path = tmp_path / "cluster.yaml"
+    path.write_text(CLUSTER)
+    cluster = SlurmCluster.from_yaml(read(path))
+    assert cluster == SlurmCluster(
+        partition="gpu",
+        account=None,
+        env_setup=["module load python"],
+        env_vars={"DATA": "/data/me", "name": "me"},
+        mem_per_cpu="3968M",
+        wake="job",
+    )
+    assert type(cluster.env_vars) is dict
+    assert SlurmCluster.from_json(json.loads(json.dumps(cluster.to_json()))) == cluster
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("- a\n- b\n", "a cluster is a mapping of its fields, not list"),
+        ("partition: a\npartition: b\n", "The cluster can't be read from .*duplicate key"),
+        ("partition: ${nowhere}\n", "The cluster can't be read from .*nowhere"),
+        ("partition: [\n", "The cluster can't be read from "),
+        ("partition: !!python/object/apply:os.system ['true']\n", "The cluster can't be read from "),
+        ("wake_up: job\n", "SlurmCluster has no 'wake_up'"),
+    ],
+)
+def test_a_file_that_is_no_cluster(tmp_path, text, problem):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text)
+    with pytest.raises(DefinitionError, match=f"(?s){problem}"):
+        SlurmCluster.from_yaml(path)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DefinitionError, match=r"can't be read from .*No such file"):
+        SlurmCluster.from_yaml(tmp_path / "none.yaml")
+
+
+def test_reading_yaml_needs_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "omegaconf", None)
+    with pytest.raises(DefinitionError, match=r"pip install 'orchestrator\[hydra\]'"):
+        SlurmCluster.from_yaml(tmp_path / "cluster.yaml")
+    assert SlurmCluster.from_yaml({"partition": "x"}).partition == "x"
+
+
+def test_a_cluster_that_can_be_used():
+    check_cluster(SlurmCluster())
+    check_cluster(SlurmCluster(None, None, ["a b", "c\nd"], {"_A1": "x\ny", "N": 3}, "uv run", "l", "4G", "job", 0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"partition": ""}, "partition=''; use its name, or None"),
+        ({"partition": "a\n#SBATCH --hold"}, "partition="),
+        ({"account": 7}, "account=7; use its name"),
+        ({"env_setup": "module load x"}, "env_setup='module load x'; use a list"),
+        ({"env_setup": [1]}, "use a list of shell commands"),
+        ({"env_setup": ["a\rb"]}, "a command holds a NUL or a carriage return"),
+        ({"env_vars": ["A=1"]}, "use a dict of names and values"),
+        ({"env_vars": {"1A": "x"}}, "'1A' is no name of a variable"),
+        ({"env_vars": {"A;id": "x"}}, "'A;id' is no name of a variable"),
+        ({"env_vars": {"A": True}}, "env_vars['A'] is True; use text or a number"),
+        ({"env_vars": {"A": None}}, "env_vars['A'] is None"),
+        ({"runner": ""}, "runner=''; use what runs Python"),
+        ({"runner": "  "}, "use what runs Python"),
+        ({"runner": "python '"}, "use what runs Python"),
+        ({"runner": None}, "runner=None"),
+        ({"log_dir": "/tmp/logs"}, "log_dir='/tmp/logs' leaves the workspace"),
+        ({"log_dir": "../{project_job}"}, "leaves the workspace"),
+        ({"log_dir": "{run}"}, "its only placeholder is {project_job}"),
+        ({"log_dir": "{"}, "its only placeholder is {project_job}"),
+        ({"log_dir": "{}"}, "its only placeholder is {project_job}"),
+        ({"log_dir": "a\\b"}, "use a folder's path"),
+        ({"log_dir": ""}, "use a folder's path"),
+        ({"mem_per_cpu": "much"}, "mem_per_cpu='much'; use the most memory per CPU"),
+        ({"mem_per_cpu": "0"}, "mem_per_cpu='0'"),
+        ({"wake": "never"}, "wake='never'; use 'job' or 'both'"),
+        ({"grace": -1}, "grace=-1; use a number of seconds"),
+        ({"grace": float("nan")}, "grace=nan"),
+        ({"grace": True}, "grace=True"),
+        ({"grace": "90"}, "grace='90'"),
+    ],
+)
+def test_a_cluster_that_can_not_be_used(changes, problem):
+    with pytest.raises(DefinitionError, match="one thing must change") as caught:
+        check_cluster(SlurmCluster(**changes))
+    assert problem in str(caught.value)
+
+
+def test_all_that_is_wrong_with_a_cluster_is_said_at_once():
+    with pytest.raises(DefinitionError, match="5 things must change"):
+        check_cluster(SlurmCluster(partition="", runner="", wake="x", grace=-1, log_dir=".."))
+    with pytest.raises(DefinitionError, match=r"must be a SlurmCluster, not dict.\n.*from_yaml"):
+        check_cluster({"partition": "x"})
+
+
+@pytest.mark.parametrize(
+    ("extra", "problem"),
+    [
+        ({"array": "0-3"}, "extra_sbatch['array'] can't be set"),
+        ({"--job_name": "x"}, "extra_sbatch['--job_name'] can't be set"),
+        ({"comment": "x"}, "can't be set"),
+        ({"gres x": 1}, "is no option of sbatch"),
+        ({"": 1}, "is no option of sbatch"),
+        ({"gres": "a\nb"}, "use a value without line breaks"),
+    ],
+)
+def test_options_that_are_ours_or_none(extra, problem):
+    with pytest.raises(DefinitionError) as caught:
+        check_pipeline("p", [Step(nothing, resources=SlurmResources(extra_sbatch=extra))])
+    assert problem in str(caught.value)
+
+
 # --- blocks --------------------------------------------------------------------------------------
 
 
@@ -220,15 +413,17 @@ def numbers(n):
     return ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(n)])
 
 
-def test_a_generator_outside_a_pipeline_marks_what_raises():
+def test_a_generator_outside_a_pipeline_marks_what_raises(caplog):
     @datagenerator(output_names=["y", "z"])
     def pair(x, factor):
         if x == 1:
-            raise ValueError
+            raise ValueError("one is not welcome")
         return x * factor, -x
 
     data = pair.call(numbers(3), factor=10)
     assert [status.name for status in data.statuses()] == ["FINISHED", "ERROR", "FINISHED"]
+    assert "experiment 1 failed" in caplog.text
+    assert "ValueError: one is not welcome" in caplog.text
     assert data.output_rows()(2) == {"y": 20.0, "z": -2.0}
     assert pair(2, 3) == (6, -2)
 
@@ -261,8 +456,14 @@ def test_samplers_by_name():
     one, two = (create_sampler("latin", seed=3).call(ExperimentData(domain=domain), n_samples=8) for _ in range(2))
     assert one == two
     assert len(one) == 8
+    for name in ("Latin", "latin_sampler", "Latin Sampler", "LATIN-SAMPLER"):
+        assert type(create_sampler(name)).__name__ == "Latin"
     with pytest.raises(DefinitionError, match="there is no sampler 'sobol'"):
         create_sampler("sobol")
+    with pytest.raises(DefinitionError, match="missing a required argument: 'n_samples'"):
+        check_pipeline("p", [Step(create_sampler("latin"), kwargs={"n_sample": 100})])
+    by_step = create_sampler("latin").call(ExperimentData(domain=domain), n_samples=8, seed=3)
+    assert by_step == one
 
 
 def test_files_that_f3dasms_tasks_leave_are_collected(tmp_path):
@@ -277,6 +478,36 @@ def test_files_that_f3dasms_tasks_leave_are_collected(tmp_path):
     data.store(tmp_path)
     block.after_store(tmp_path)
     assert not (tmp_path / "experiment_sample").exists()
+
+
+def test_a_left_over_file_fills_only_the_experiment_that_it_is_about(tmp_path, caplog):
+    data = numbers(4)
+    data.mark([3], "finished", in_place=True)
+    data.store(tmp_path)
+    for row, x, status in ((0, 0.0, "error"), (1, 5.0, "finished"), (2, 2.0, "in_progress"), (7, 7.0, "finished")):
+        sample = ExperimentSample({"x": x}, {"y": 42.0}, status, tmp_path)
+        sample.store_as_json(tmp_path, row)
+    ExperimentSample({"x": 3.0}, {}, "error", tmp_path).store_as_json(tmp_path, 3)
+    block = CollectArrayResults()
+    data = block.call(ExperimentData.from_file(tmp_path))
+    assert [status.name for status in data.statuses()] == ["ERROR", "OPEN", "OPEN", "FINISHED"]
+    assert data.output_rows()(1) == {}
+    data.store(tmp_path)
+    block.after_store(tmp_path)
+    kept = sorted(path.name for path in (tmp_path / "experiment_sample").iterdir())
+    assert kept == ["1.json", "2.json", "7.json"]
+    for row, why in ((1, "other inputs than experiment 1"), (2, "no result"), (7, "no experiment 7")):
+        assert f"{row}.json is left where it is: " in caplog.text
+        assert why in caplog.text
+
+
+def test_a_left_over_file_that_was_cut_short_is_named_and_kept(tmp_path):
+    numbers(1).store(tmp_path)
+    (tmp_path / "experiment_sample").mkdir()
+    (tmp_path / "experiment_sample" / "0.json").write_text('{"input_data": {')
+    with pytest.raises(DataError, match=r"0\.json can't be read"):
+        CollectArrayResults().call(ExperimentData.from_file(tmp_path))
+    assert (tmp_path / "experiment_sample" / "0.json").exists()
 
 
 # --- studies -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Block, CollectArrayResults, DataGenerator, ExperimentData, Loop, Pipeline, Step, datagenerator
+from orchestrator.definition.study import Study
 from orchestrator.engine import verbs
 from orchestrator.errors import DataError, DefinitionError, RunFailed, StudyChanged
 
@@ -143,8 +144,9 @@ def test_a_killed_worker_fails_only_its_own_task(workspace, rows, table, store_n
     with pytest.raises(RunFailed, match=r"1 of 8 tasks failed \(infrastructure\): its worker was killed by SIGKILL"):
         pipeline.run(project_job="r", jobs=2)
     statuses = [status.name for status in table("r").statuses()]
-    assert statuses[:2] + statuses[4:] == ["FINISHED"] * 14
-    assert rows("SELECT task, why FROM event WHERE what = 'task failed'") == [(1, "its worker was killed by SIGKILL")]
+    assert "FINISHED" not in (statuses.pop(11), statuses.pop(3))  # the two of its task
+    assert statuses == ["FINISHED"] * 14
+    assert rows("SELECT task, why FROM event WHERE what = 'task failed'") == [(3, "its worker was killed by SIGKILL")]
     (workspace / "mended").touch()
     verbs.resume(workspace / "orchestrator.db", "r")
     assert ys(table("r")) == [float(i * i) for i in range(16)]
@@ -246,6 +248,30 @@ def test_a_run_of_that_key_goes_on(workspace, rows, table, store_numbers):
     before = rows("SELECT count(*) FROM event")
     pipeline.run(project_job="mine")
     assert rows("SELECT count(*) FROM event") == before
+
+
+def test_a_finished_run_of_other_steps_is_not_taken_for_done(workspace, rows, table, store_numbers):
+    steps = [Step(store_numbers(3)), Loop(1, [Step(square)])]
+    Pipeline(steps=steps).run(project_job="r")
+    before = rows("SELECT count(*) FROM event")
+    longer = Pipeline(steps=[*steps, Step(CollectArrayResults())])
+    for other in (longer, Pipeline(steps=steps[:1]), Pipeline(steps=[steps[0], Loop(2, steps[1].steps)])):
+        with pytest.raises(StudyChanged, match="Run r has succeeded, but with other steps than this pipeline's"):
+            other.run(project_job="r")
+    assert rows("SELECT count(*) FROM event") == before
+    Pipeline("renamed", [Step(steps[0].block, retries=2), steps[1]]).run(project_job="r")
+    assert rows("SELECT count(*) FROM event") == before
+    study = Study(longer, workspace / "study.py", "pipeline")
+    study.path.touch()
+    with pytest.raises(StudyChanged, match="--from-step STEP --update"):
+        verbs.resume(workspace / "orchestrator.db", "r", update=study)
+    verbs.resume(workspace / "orchestrator.db", "r", update=study, from_step="CollectArrayResults")
+    longer.from_step(2).run(project_job="r")
+    assert rows("SELECT name, state FROM step_run WHERE withdrawn_at IS NULL") == [
+        ("create", "succeeded"),
+        ("square", "succeeded"),
+        ("CollectArrayResults", "succeeded"),
+    ]
 
 
 def test_a_folder_without_a_row_is_adopted(workspace, table, store_numbers):

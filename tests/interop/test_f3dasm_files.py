@@ -8,6 +8,7 @@ import pytest
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.definition.blocks import CollectArrayResults
 
 # The first of them may have to install f3dasm.
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
@@ -170,3 +171,31 @@ for n in (0, 3, 5, 9):
         theirs.project_dir = tmp_path
         assert repr(ours.output_data) == repr(theirs.output_data)
         assert (ours.input_data, ours.job_status) == (theirs.input_data, theirs.job_status)
+
+
+def test_what_f3dasms_array_tasks_leave_is_collected(tmp_path, run_f3dasm):
+    domain = Domain()
+    domain.add_float("x", 0.0, 1.0)
+    domain.add_int("n", 0, 9)
+    domain.add_category("c", ["a,b", "001"])
+    domain.add_output("y")
+    inputs = [{"x": 0.1 + 0.2, "n": 3, "c": "001"}, {"x": 1 / 3, "n": 4, "c": "a,b"}, {"x": 1.0, "c": "a,b"}]
+    ExperimentData(domain, inputs, project_dir=tmp_path).store()
+    run_f3dasm(
+        """
+from pathlib import Path
+from f3dasm import ExperimentData, datagenerator
+@datagenerator(output_names="y")
+def evaluate(x, n=0):
+    if n == 4:
+        raise ValueError
+    return x / 3
+data = ExperimentData.from_file(Path("."))
+for row in range(3):
+    evaluate.call(data, mode="cluster_array", job_number=row)
+"""
+    )
+    data = CollectArrayResults().call(ExperimentData.from_file(tmp_path))
+    assert [status.name for status in data.statuses()] == ["FINISHED", "ERROR", "FINISHED"]
+    assert [data.output_rows()(row) for row in range(3)] == [{"y": (0.1 + 0.2) / 3}, {}, {"y": 1 / 3}]
+    assert [data.input_rows()(row) for row in range(3)] == inputs

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.changes import AddJob, AddStepRun, MoveJob, MoveRun, RecordFreeze, Withdraw, apply
-from orchestrator.machine.decide import CancelJobs, Finish, Freeze, Record, Submit, decide
+from orchestrator.machine.decide import decide
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
+from orchestrator.machine.intents import CancelJobs, Finish, Freeze, Record, Submit
 from orchestrator.machine.model import Run
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import rewind, where_to_resume
