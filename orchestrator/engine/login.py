@@ -83,7 +83,7 @@ def scripts_of(pipeline: Pipeline, cluster: SlurmCluster, project_job: str, root
     from orchestrator.definition.validate import check_key, check_pipeline
 
     steps = list(pipeline.all_steps)
-    check_pipeline(pipeline.name, steps)
+    check_pipeline(pipeline.name, steps, pipeline.orchestrator_resources)
     check_key(project_job)
     site = _site_of(cluster, pipeline)
     workspace = rootdir.absolute()
