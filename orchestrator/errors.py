@@ -115,7 +115,18 @@ class Busy(OrchestratorError):
 
 
 class LeaseHeld(Busy):
-    """Another process is advancing this run."""
+    """Another process is advancing this run.
+
+    Parameters
+    ----------
+    message, hint : str
+    holder : object, optional
+        Who holds the lease, where that is known.
+    """
+
+    def __init__(self, message: str, hint: str = "", holder: object = None) -> None:
+        super().__init__(message, hint)
+        self.holder = holder
 
 
 class DatabaseBusy(Busy):

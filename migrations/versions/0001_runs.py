@@ -24,6 +24,9 @@ def upgrade() -> None:
             "plan" TEXT NOT NULL,
             first_position INTEGER NOT NULL,
             n_failed_step_runs INTEGER DEFAULT '0' NOT NULL,
+            failing TEXT,
+            n_orchestrators INTEGER DEFAULT '0' NOT NULL,
+            n_fruitless INTEGER DEFAULT '0' NOT NULL,
             study TEXT,
             study_attr TEXT,
             source_digest TEXT,
@@ -50,7 +53,8 @@ def upgrade() -> None:
             CONSTRAINT run_mode CHECK (mode IN ('local', 'slurm')),
             CONSTRAINT run_state CHECK (state IN ('active', 'succeeded', 'failed', 'cancelled')),
             CONSTRAINT run_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
-            CONSTRAINT run_counts CHECK (first_position >= 0 AND n_failed_step_runs >= 0),
+            CONSTRAINT run_counts CHECK (first_position >= 0 AND n_failed_step_runs >= 0 AND n_orchestrators >=
+                n_fruitless AND n_fruitless >= 0),
             CONSTRAINT run_lease CHECK ((lease_host IS NULL) = (lease_pid IS NULL) AND (lease_host IS NULL) =
                 (lease_boot IS NULL) AND (lease_host IS NULL) = (lease_pid_start IS NULL) AND (lease_host IS NULL) =
                 (lease_taken_at IS NULL))
@@ -127,6 +131,7 @@ def upgrade() -> None:
             reason TEXT,
             scheduler_id TEXT,
             absent_since FLOAT,
+            waits_for TEXT,
             failed_tasks TEXT DEFAULT '' NOT NULL,
             n_finished INTEGER DEFAULT '0' NOT NULL,
             n_failed INTEGER DEFAULT '0' NOT NULL,
@@ -153,6 +158,7 @@ def upgrade() -> None:
                 IS NOT NULL),
             CONSTRAINT job_started CHECK (state NOT IN ('running', 'succeeded') OR started_at IS NOT NULL),
             CONSTRAINT job_counts CHECK (batch >= 0 AND attempt >= 1 AND n_tasks >= 1),
+            CONSTRAINT job_waits_for CHECK (role = 'orchestrator' OR waits_for IS NULL),
             FOREIGN KEY(run_id) REFERENCES run (id),
             FOREIGN KEY(step_run_id) REFERENCES step_run (id)
         )
@@ -166,6 +172,12 @@ def upgrade() -> None:
     op.execute(
         """
         CREATE INDEX job_orchestrator ON job (run_id) WHERE step_run_id IS NULL AND ended_at IS NULL
+        """
+    )
+    op.execute(
+        """
+        CREATE UNIQUE INDEX job_waiting ON job (run_id) WHERE step_run_id IS NULL AND state IN ('planned', 'submitting',
+            'queued')
         """
     )
     op.execute(

@@ -20,9 +20,12 @@ __all__ = ["cli", "main"]
 _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 # What the user or the machine's owner can mend; all else that escapes is a bug.
-_OF_THE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE}
+_OF_THE_SYSTEM = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+}
 
-COMMANDS = ("run", "status", "list", "logs", "resume", "advance", "cancel", "db")
+COMMANDS = ("run", "submit", "status", "list", "logs", "wait", "resume", "advance", "cancel", "scripts", "db")
 
 
 class _Lazy(click.Group):

@@ -13,12 +13,14 @@ from orchestrator.machine.changes import (
     AddJob,
     AddStepRun,
     Change,
+    FailRun,
     MoveJob,
     MoveRun,
     MoveStepRun,
     Note,
     RecordFreeze,
     RecordJob,
+    RecordWait,
     Withdraw,
 )
 from orchestrator.machine.plan import Plan
@@ -70,11 +72,14 @@ def do(target: Target, change: Change) -> None:
             _add_job(target, change)
         case MoveJob():
             _move_job(target, change)
-        case RecordJob(token, absent_since):
-            row = _job(target, token)
-            target.connection.execute(update(job).where(job.c.id == row.id).values(absent_since=absent_since))
-            what = "job is known again" if absent_since is None else "job is unknown to the scheduler"
-            _log(target, what, step_run_id=row.step_run_id, job_id=row.id)
+        case RecordJob(token, absent_since, reason):
+            what = "job is known" if absent_since is None else "job is unknown to the scheduler"
+            _record_job(target, token, what, reason, {"absent_since": absent_since, "reason": reason})
+        case RecordWait(token, waits_for):
+            _record_job(target, token, "job waits", f"for {waits_for}", {"waits_for": waits_for})
+        case FailRun(why):
+            target.connection.execute(update(run).where(run.c.id == target.run_id).values(failing=why))
+            _log(target, "run has to fail", why=why)
         case Withdraw():
             _withdraw(target, change)
         case Note():
@@ -125,7 +130,10 @@ def _log(target: Target, what: str, **columns: Any) -> None:
 def _move_run(target: Target, move: MoveRun) -> None:
     old = RunState(target.connection.execute(select(run.c.state).where(run.c.id == target.run_id)).scalar_one())
     ended_at = target.now if move.to in RUN_ENDED else None
-    _move(target, run, target.run_id, old, move.to, {"reason": move.why, "ended_at": ended_at})
+    values: dict[str, Any] = {"reason": move.why, "ended_at": ended_at, "failing": None}
+    if move.to is RunState.ACTIVE:
+        values["n_fruitless"] = 0
+    _move(target, run, target.run_id, old, move.to, values)
     _log(target, "run", old=old, new=move.to, why=move.why)
 
 
@@ -179,9 +187,13 @@ def _add_job(target: Target, new: AddJob) -> None:
         "n_tasks": new.n_tasks,
         "state": JobState.PLANNED,
         "planned_at": target.now,
+        "waits_for": new.waits_for,
         "detail": {},
     }
     job_id = inserted(target.connection, job, values)
+    if step_run_id is None:
+        counts = {name: run.c[name] + 1 for name in ("n_orchestrators", "n_fruitless")}
+        target.connection.execute(update(run).where(run.c.id == target.run_id).values(counts))
     _log(target, "job", new=JobState.PLANNED, why=new.why, step_run_id=step_run_id, job_id=job_id)
 
 
@@ -211,7 +223,15 @@ def _move_job(target: Target, move: MoveJob) -> None:
     if move.to is JobState.SUBMITTING:
         values["bundle_digest"] = target.bundle_digest
     _move(target, job, row.id, old, move.to, values)
+    if move.to is JobState.QUEUED and row.step_run_id is not None:
+        target.connection.execute(update(run).where(run.c.id == target.run_id).values(n_fruitless=0))
     _log(target, "job", old=old, new=move.to, why=move.why, step_run_id=row.step_run_id, job_id=row.id)
+
+
+def _record_job(target: Target, token: str, what: str, why: str | None, values: dict[str, Any]) -> None:
+    row = _job(target, token)
+    target.connection.execute(update(job).where(job.c.id == row.id).values(values))
+    _log(target, what, why=why, step_run_id=row.step_run_id, job_id=row.id)
 
 
 def _withdraw(target: Target, withdraw: Withdraw) -> None:

@@ -134,6 +134,8 @@ def _check_exists(path: Path, how: How) -> None:
         size = path.stat().st_size
         if 0 < size < SMALLEST:
             raise _not_ours(path)
+        if not os.access(path, os.R_OK):
+            raise DatabaseError(f"You may not read {path}.", "Ask its owner, or name another: --db FILE")
         if size or how == "upgrade":
             return
     except FileNotFoundError:

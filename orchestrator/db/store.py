@@ -75,6 +75,17 @@ class Store:
             return False
         return True
 
+    def make(self) -> None:
+        """Make the database where there is none.
+
+        Raises
+        ------
+        NotADatabase, DatabaseTooNew, DatabaseBusy, DatabaseError
+            If the file can't serve.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        migrate.create(self.path)
+
     def create_run(self, new: NewRun, now: float) -> None:
         """Record a run, and make the database where there is none.
 
@@ -83,8 +94,7 @@ class Store:
         Busy
             If another process has just made a run of that key.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        migrate.create(self.path)
+        self.make()
         values = {**asdict(new), "plan": _text(new.plan), "state": RunState.ACTIVE, "created_at": now}
         try:
             with session(self.path) as connection:
@@ -185,6 +195,12 @@ class Store:
             connection.execute(update(run).where(run.c.id == row.id).values(values))
             moves.log(connection, row.id, now, "code", old=row.bundle_digest, new=bundle_digest, why=why)
 
+    def set_cluster(self, key: str, fence: int, cluster: Mapping[str, Any]) -> None:
+        """Give a run another cluster, or another use of it: jobs that are submitted from now on go there."""
+        with session(self.path) as connection:
+            row = _fenced(connection, key, fence)
+            connection.execute(update(run).where(run.c.id == row.id).values(cluster=dict(cluster)))
+
     # --- questions -------------------------------------------------------------------------------
 
     def next_epoch(self, key: str, position: int) -> tuple[int, int]:
@@ -212,10 +228,26 @@ class Store:
             rows = connection.execute(_live(columns, connection, key).order_by(step_run.c.position))
             return [(row.position, row.name, row.iteration) for row in rows]
 
+    def tokens(self, key: str) -> set[str]:
+        """List the tokens of all jobs that the run ever had."""
+        with session(self.path) as connection:
+            mine = job.c.run_id == _run_row(connection, key).id
+            return set(connection.scalars(select(job.c.token).where(mine)))
+
     # --- the lease, and requests to whoever has it -----------------------------------------------
 
-    def take_lease(self, key: str, holder: Holder, now: float) -> int:
+    def take_lease(self, key: str, holder: Holder, now: float, gone: Holder | None = None) -> int:
         """Take a run's lease.
+
+        Parameters
+        ----------
+        key : str
+        holder : Holder
+            Who takes it.
+        now : float
+            Epoch seconds.
+        gone : Holder, optional
+            Somebody of whom the scheduler has said that they are no more.
 
         Returns
         -------
@@ -225,12 +257,12 @@ class Store:
         Raises
         ------
         LeaseHeld
-            If somebody has it who may still live.
+            If somebody has it who may still live; its `holder` is who.
         """
         with session(self.path) as connection:
             row = _run_row(connection, key)
             old = _holder(row)
-            if old is None or self._may_take_over(old, row, holder, now):
+            if old is None or old == gone or self._may_take_over(old, row, holder, now):
                 values = {f"lease_{name}": value for name, value in asdict(holder).items()}
                 values |= {"fence": row.fence + 1, "lease_taken_at": now, "lease_beat_at": now}
                 connection.execute(update(run).where(run.c.id == row.id).values(lease_beat_seen_at=None, **values))
@@ -244,6 +276,7 @@ class Store:
         raise LeaseHeld(
             f"Run {key} is being advanced by {_name(old)}, since {since}.",
             f"Let it go on, and watch it: orchestrator status {key}",
+            holder=old,
         )
 
     def _may_take_over(self, old: Holder, row: Row[Any], holder: Holder, now: float) -> bool:
@@ -349,6 +382,10 @@ def _load(connection: Connection, key: str) -> Run:
         n_failed_step_runs=row.n_failed_step_runs,
         step_run=None if last is None else _step_run(last, _jobs(connection, job.c.step_run_id == last.id)),
         orchestrators=_jobs(connection, orchestrators),
+        wakes=row.mode == "slurm",
+        n_orchestrators=row.n_orchestrators,
+        n_fruitless=row.n_fruitless,
+        failing=row.failing,
     )
 
 

@@ -65,6 +65,11 @@ run = Table(
     Column("plan", Text, nullable=False),
     Column("first_position", Integer, nullable=False),
     Column("n_failed_step_runs", Integer, nullable=False, server_default="0"),
+    # Why it has to fail, once its live jobs are cancelled.
+    Column("failing", Text),
+    # Orchestrator jobs that it had, and those of them since the scheduler last took a job of a step.
+    Column("n_orchestrators", Integer, nullable=False, server_default="0"),
+    Column("n_fruitless", Integer, nullable=False, server_default="0"),
     Column("study", Text),
     Column("study_attr", Text),
     Column("source_digest", Text),
@@ -92,7 +97,10 @@ run = Table(
     CheckConstraint(_in("mode", ("local", "slurm")), name="run_mode"),
     CheckConstraint(_in("state", RunState), name="run_state"),
     CheckConstraint(_ended(RunState, RUN_ENDED), name="run_ended"),
-    CheckConstraint("first_position >= 0 AND n_failed_step_runs >= 0", name="run_counts"),
+    CheckConstraint(
+        "first_position >= 0 AND n_failed_step_runs >= 0 AND n_orchestrators >= n_fruitless AND n_fruitless >= 0",
+        name="run_counts",
+    ),
     CheckConstraint(
         "(lease_host IS NULL) = (lease_pid IS NULL) AND (lease_host IS NULL) = (lease_boot IS NULL) "
         "AND (lease_host IS NULL) = (lease_pid_start IS NULL) AND (lease_host IS NULL) = (lease_taken_at IS NULL)",
@@ -150,6 +158,8 @@ job = Table(
     Column("reason", Text),
     Column("scheduler_id", Text),
     Column("absent_since", Float),
+    # Of an orchestrator job: the scheduler's id of the job after whose end it starts.
+    Column("waits_for", Text),
     Column("failed_tasks", Text, nullable=False, server_default=""),
     Column("n_finished", Integer, nullable=False, server_default="0"),
     Column("n_failed", Integer, nullable=False, server_default="0"),
@@ -173,6 +183,7 @@ job = Table(
     ),
     CheckConstraint("state NOT IN ('running', 'succeeded') OR started_at IS NOT NULL", name="job_started"),
     CheckConstraint("batch >= 0 AND attempt >= 1 AND n_tasks >= 1", name="job_counts"),
+    CheckConstraint("role = 'orchestrator' OR waits_for IS NULL", name="job_waits_for"),
 )
 
 event = Table(
@@ -215,5 +226,12 @@ Index(
 )
 # A batch is never submitted while an attempt at it lives.
 Index("job_live", job.c.step_run_id, job.c.batch, unique=True, sqlite_where=text("ended_at IS NULL"))
+# One successor at a time: a run never fills the queue with orchestrators.
+Index(
+    "job_waiting",
+    job.c.run_id,
+    unique=True,
+    sqlite_where=text("step_run_id IS NULL AND state IN ('planned', 'submitting', 'queued')"),
+)
 Index("job_orchestrator", job.c.run_id, sqlite_where=text("step_run_id IS NULL AND ended_at IS NULL"))
 Index("event_run", event.c.run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -10,7 +11,7 @@ from typing import Any
 
 from orchestrator.errors import DefinitionError
 
-__all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "time_in_seconds"]
+__all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "option_name", "time_in_seconds"]
 
 
 @dataclass
@@ -79,6 +80,12 @@ class SlurmCluster:
         Relative to the workspace.
     mem_per_cpu : str, optional
         The cluster's cap on memory per CPU.
+    wake : str, default "both"
+        Who goes on when a step has ended. "job": the orchestrator job that waits for it. "both": also the step's own
+        job, at once, which saves a wait in the queue; the orchestrator job then finds nothing left to do.
+    grace : float, default 90.0
+        Seconds for which SLURM must not know a job, asked again, before the job counts as lost. Longer than accounting
+        lags behind and than file systems need to show a file that another node wrote.
     """
 
     partition: str | None = "batch"
@@ -88,6 +95,8 @@ class SlurmCluster:
     runner: str = "python"
     log_dir: str = "logs/{project_job}"
     mem_per_cpu: str | None = None
+    wake: str = "both"
+    grace: float = 90.0
 
     @classmethod
     def from_yaml(cls, config: Any) -> SlurmCluster:
@@ -96,12 +105,13 @@ class SlurmCluster:
         Parameters
         ----------
         config : mapping, DictConfig or path-like
-            The fields by name; a path is read as YAML. `enabled` is left out.
+            The fields by name. A path is read as YAML. Interpolations, such as `${oc.env:USER}`, are resolved in a file
+            and in a DictConfig. `enabled` is left out.
 
         Raises
         ------
         DefinitionError
-            If a key is no field.
+            If it can't be read, or a key is no field.
         """
         values = dict(_mapping(config))
         values.pop("enabled", None)
@@ -113,19 +123,47 @@ class SlurmCluster:
             )
         return cls(**values)
 
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SlurmCluster:
+        """Make it from what `to_json` gave."""
+        return cls(**values)
+
 
 def _mapping(config: Any) -> Mapping[str, Any]:
-    if isinstance(config, str | Path):
-        import yaml
-
-        config = yaml.safe_load(Path(config).read_text())
+    if isinstance(config, str | os.PathLike):
+        config = _resolved(Path(config))
     elif type(config).__module__.startswith("omegaconf"):
-        from omegaconf import OmegaConf
-
-        config = OmegaConf.to_container(config, resolve=True)
+        config = _resolved(config)
     if not isinstance(config, Mapping):
         raise DefinitionError(f"a cluster is a mapping of its fields, not {type(config).__name__}.")
     return config
+
+
+def _resolved(config: Any) -> Any:
+    """Read a YAML file or a DictConfig, with its interpolations."""
+    try:
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError
+    except ImportError as error:
+        raise DefinitionError(
+            f"Reading {config} needs OmegaConf, which is not installed.", "Type: pip install 'orchestrator[hydra]'"
+        ) from error
+    try:
+        loaded = OmegaConf.load(config) if isinstance(config, Path) else config
+        return OmegaConf.to_container(loaded, resolve=True)
+    except (OSError, UnicodeError, OmegaConfBaseException, YAMLError) as error:
+        where = f" from {config}" if isinstance(config, Path) else ""
+        raise DefinitionError(f"The cluster can't be read{where}: {error}") from error
+
+
+def option_name(name: str) -> str:
+    """Give an option's name as sbatch knows it, of `--mem-per-cpu`, `mem-per-cpu` or `mem_per_cpu`."""
+    return name.strip().lstrip("-").replace("_", "-")
 
 
 _TIME = re.compile(r"(?:(?P<d>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+)(?::(?P<ds>\d+))?)?|(?P<plain>\d+(?::\d+){0,2}))")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
+import shlex
+import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
@@ -12,14 +15,15 @@ from typing import Any
 from orchestrator.definition.blocks import Block, ChainedBlock, DataGenerator, FunctionDataGenerator, LoopBlock
 from orchestrator.definition.flatten import step_name
 from orchestrator.definition.pipeline import Loop, Step
-from orchestrator.definition.resources import SlurmResources, memory_in_mb, time_in_seconds
+from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.plan import UNTIL
 
-__all__ = ["check_key", "check_pipeline"]
+__all__ = ["check_cluster", "check_key", "check_pipeline"]
 
 INJECTED = ("iteration", "project_job", "seed")
 RESERVED_KEYS = ("logs",)
+OPTIONS_OF_OURS = ("array", "clusters", "comment", "dependency", "job-name", "parsable", "test-only", "wait", "wrap")
 
 
 def check_pipeline(name: str, steps: Sequence[Any]) -> None:
@@ -34,10 +38,31 @@ def check_pipeline(name: str, steps: Sequence[Any]) -> None:
     if not isinstance(name, str):
         problems = [f"the pipeline's name is text, not {type(name).__name__}"]
     problems += _steps_problems(steps, "the pipeline") or _level(steps, "")
+    _refuse("The pipeline can't run", problems)
+
+
+def check_cluster(cluster: Any) -> None:
+    """Check what is said about a cluster.
+
+    Raises
+    ------
+    DefinitionError
+        Every problem on a line of its own.
+    """
+    if not isinstance(cluster, SlurmCluster):
+        kind = type(cluster).__name__
+        raise DefinitionError(
+            f"cluster must be a SlurmCluster, not {kind}.",
+            "SlurmCluster.from_yaml(...) makes one of a mapping or file.",
+        )
+    _refuse("The cluster can't be used", list(_cluster_problems(cluster)))
+
+
+def _refuse(what: str, problems: Sequence[str]) -> None:
     if problems:
         n = f"{len(problems)} things" if len(problems) > 1 else "one thing"
         listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise DefinitionError(f"The pipeline can't run: {n} must change.\n{listed}", "Nothing was written.")
+        raise DefinitionError(f"{what}: {n} must change.\n{listed}", "Nothing was written.")
 
 
 def check_key(project_job: str) -> None:
@@ -219,3 +244,76 @@ def _directive_problems(directives: Any) -> Iterator[str]:
     for name, value in directives.items():
         if not isinstance(value, str | int | float | None):
             yield f"resources: extra_sbatch[{name!r}] is {value!r}; use text, a number, True, or None"
+        elif isinstance(value, str) and re.search(r"[\n\r\0]", value):
+            yield f"resources: extra_sbatch[{name!r}] is {value!r}; use a value without line breaks"
+        option = option_name(name)
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", option):
+            yield f"resources: extra_sbatch[{name!r}] is no option of sbatch; use its long name, such as 'gres'"
+        elif option in OPTIONS_OF_OURS:
+            yield f"resources: extra_sbatch[{name!r}] can't be set: each job needs its own"
+
+
+def _cluster_problems(cluster: SlurmCluster) -> Iterator[str]:
+    for name in ("partition", "account"):
+        value = getattr(cluster, name)
+        if value is not None and not (isinstance(value, str) and value.strip() and value.isprintable()):
+            yield f"{name}={value!r}; use its name, or None to leave it to SLURM"
+    yield from _env_problems(cluster.env_setup, cluster.env_vars)
+    yield from _runner_problems(cluster.runner)
+    yield from _log_dir_problems(cluster.log_dir)
+    if cluster.mem_per_cpu is not None:
+        yield from _cap_problems(cluster.mem_per_cpu)
+    if cluster.wake not in ("job", "both"):
+        yield f"wake={cluster.wake!r}; use 'job' or 'both'"
+    grace = cluster.grace
+    if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < math.inf:
+        yield f"grace={grace!r}; use a number of seconds, 0 or more"
+
+
+def _env_problems(setup: Any, variables: Any) -> Iterator[str]:
+    if not isinstance(setup, list | tuple) or not all(isinstance(command, str) for command in setup):
+        yield f"env_setup={setup!r}; use a list of shell commands"
+    elif any("\0" in command or "\r" in command for command in setup):
+        yield "env_setup: a command holds a NUL or a carriage return; take it out"
+    if not isinstance(variables, Mapping):
+        yield f"env_vars={variables!r}; use a dict of names and values"
+        return
+    for name, value in variables.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            yield f"env_vars: {name!r} is no name of a variable; use letters, digits and _, no digit first"
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or "\0" in str(value):
+            yield f"env_vars[{name!r}] is {value!r}; use text or a number"
+
+
+def _runner_problems(runner: Any) -> Iterator[str]:
+    try:
+        words = shlex.split(runner) if isinstance(runner, str) else []
+    except ValueError:  # a quote that isn't closed
+        words = []
+    if not words or not runner.isprintable():
+        yield f"runner={runner!r}; use what runs Python on the node, such as 'python' or 'uv run'"
+
+
+def _log_dir_problems(log_dir: Any) -> Iterator[str]:
+    if not isinstance(log_dir, str) or not log_dir.strip() or not log_dir.isprintable() or "\\" in log_dir:
+        yield f"log_dir={log_dir!r}; use a folder's path, relative to the workspace"
+        return
+    try:
+        placeholders = {name for _, name, _, _ in string.Formatter().parse(log_dir) if name is not None}
+        path = PurePath(log_dir.format(project_job="x"))
+    except (ValueError, LookupError, AttributeError):
+        yield f"log_dir={log_dir!r}; its only placeholder is {{project_job}}"
+        return
+    if placeholders - {"project_job"}:
+        yield f"log_dir={log_dir!r}; its only placeholder is {{project_job}}"
+    if path.is_absolute() or ".." in path.parts:
+        yield f"log_dir={log_dir!r} leaves the workspace; use a folder inside it"
+
+
+def _cap_problems(cap: Any) -> Iterator[str]:
+    try:
+        if memory_in_mb(cap) > 0:
+            return
+    except DefinitionError:
+        pass
+    yield f"mem_per_cpu={cap!r}; use the most memory per CPU, such as 3968M, or None"

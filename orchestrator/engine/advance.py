@@ -12,7 +12,8 @@ from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe
 from orchestrator.engine.perform import perform
 from orchestrator.machine.changes import AddStepRun, Change, MoveJob, apply
-from orchestrator.machine.decide import CancelJobs, Intent, Record, Submit, decide
+from orchestrator.machine.decide import decide
+from orchestrator.machine.intents import CancelJobs, Intent, Record, Submit
 from orchestrator.machine.model import Run
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.states import JobState, RunState
@@ -32,9 +33,7 @@ def advance(context: Context) -> Run:
         As recorded.
     """
     run = context.store.load(context.key)
-    if run.state is not RunState.ACTIVE:
-        return run
-    changes = reconcile(run, observe(context, run))
+    changes = reconcile(run, observe(context, run)) if run.state is RunState.ACTIVE else []
     while True:
         run, changes, intent = _think(context, run, changes)
         if isinstance(intent, Submit):

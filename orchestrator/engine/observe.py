@@ -1,12 +1,14 @@
-"""Look at the world once: the scheduler in one query, and the receipts of jobs that may have ended."""
+"""Look at the world once: the receipts, and the scheduler in one query about the jobs whose receipts are not whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from orchestrator.engine.context import Context
 from orchestrator.errors import DataError
+from orchestrator.handoff.claim import owner_of
 from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
@@ -25,27 +27,42 @@ def observe(context: Context, run: Run) -> Facts:
         If the scheduler did not answer.
     """
     jobs = [job for job in (*run.live_jobs, *run.orchestrators) if job.state in JOB_WITH_SCHEDULER]
-    seen = context.scheduler.observe(jobs) if jobs else {}
-    facts = {job.token: _with_receipts(context, job, seen.get(job.token, JobFact(Seen.ABSENT))) for job in jobs}
+    paths = {job.token: _receipts(context, job) for job in jobs}
+    unclear = [job for job in jobs if not _is_whole(job, paths[job.token]) and job.token != context.own_token]
+    seen = dict(context.scheduler.observe(unclear)) if unclear else {}
+    if context.own_token is not None:
+        seen[context.own_token] = JobFact(Seen.RUNNING, context.own_id)
+    facts = {job.token: _fact(context, job, seen, paths[job.token]) for job in jobs}
     return Facts(context.clock(), context.scheduler.grace, facts)
 
 
-def _with_receipts(context: Context, job: Job, fact: JobFact) -> JobFact:
+def _receipts(context: Context, job: Job) -> dict[int, Path]:
+    return {} if job.role == "orchestrator" else receipts_of(context.folder.job(job.token))
+
+
+def _is_whole(job: Job, paths: Mapping[int, Path]) -> bool:
+    return job.role != "orchestrator" and all(task in paths for task in parse_indexes(job.tasks))
+
+
+def _fact(context: Context, job: Job, seen: Mapping[str, JobFact], paths: Mapping[int, Path]) -> JobFact:
     """Read the receipts once they can matter: a part of them says nothing while the job still runs."""
-    paths = receipts_of(context.folder.job(job.token))
-    is_complete = all(task in paths for task in parse_indexes(job.tasks))
-    if not is_complete and fact.seen in (Seen.QUEUED, Seen.RUNNING, Seen.UNANSWERED):
-        return fact
+    if _is_whole(job, paths):
+        # A receipt is enough, whatever the scheduler would say.
+        scheduler_id = job.scheduler_id or owner_of(context.folder.job(job.token))
+        return _with_receipts(JobFact(Seen.OVER, scheduler_id), paths)
+    fact = seen.get(job.token, JobFact(Seen.ABSENT))
+    return fact if fact.seen in (Seen.QUEUED, Seen.RUNNING, Seen.UNANSWERED) else _with_receipts(fact, paths)
+
+
+def _with_receipts(fact: JobFact, paths: Mapping[int, Path]) -> JobFact:
     receipts: dict[int, ReceiptFact] = {}
-    unreadable: dict[int, tuple[str, str]] = dict(fact.failed_tasks)
+    failed: dict[int, tuple[str, str]] = dict(fact.failed_tasks)
     for task, path in paths.items():
         try:
             receipts[task] = _fact_of(read_receipt(path))
         except DataError as error:
-            unreadable[task] = (FailureKind.INFRASTRUCTURE, error.message)
-    if unreadable and is_complete and fact.seen is Seen.RUNNING:
-        fact = replace(fact, seen=Seen.OVER)
-    return replace(fact, receipts=receipts, failed_tasks=unreadable)
+            failed[task] = (FailureKind.INFRASTRUCTURE, error.message)
+    return replace(fact, receipts=receipts, failed_tasks=failed)
 
 
 def _fact_of(receipt: Receipt) -> ReceiptFact:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from orchestrator.definition.injection import seed_for
 from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe
-from orchestrator.engine.scheduler import Accepted, Refused, RefusedForNow
+from orchestrator.engine.scheduler import Accepted, Answer, Refused, RefusedForNow, Unanswered, WakingScheduler
+from orchestrator.engine.tables import fold_tables, freeze_table
 from orchestrator.errors import DataError
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
-from orchestrator.machine.batches import batch_size, tasks_of
-from orchestrator.machine.changes import Change, MoveJob, MoveRun, MoveStepRun, Note, RecordFreeze
-from orchestrator.machine.decide import CancelJobs, Finish, Freeze, Submit
+from orchestrator.machine.batches import batch_size, cut
+from orchestrator.machine.changes import (
+    Change,
+    FailRun,
+    MoveJob,
+    MoveRun,
+    MoveStepRun,
+    Note,
+    RecordFreeze,
+    RecordJob,
+    RecordWait,
+)
+from orchestrator.machine.intents import CancelJobs, Finish, Freeze, Repoint, Submit
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.states import FailureKind, JobState, StepRunState
@@ -18,7 +31,7 @@ from orchestrator.machine.states import FailureKind, JobState, StepRunState
 __all__ = ["perform"]
 
 
-def perform(context: Context, run: Run, intent: Freeze | Submit | CancelJobs | Finish) -> list[Change]:
+def perform(context: Context, run: Run, intent: Freeze | Submit | Repoint | CancelJobs | Finish) -> list[Change]:
     """Carry out one intent.
 
     Each effect may be repeated after a crash: freezing keeps a manifest that is there, a job keeps its token,
@@ -34,38 +47,26 @@ def perform(context: Context, run: Run, intent: Freeze | Submit | CancelJobs | F
             return _freeze(context, run, position)
         case Submit(token):
             return _submit(context, run, token)
+        case Repoint(token, after):
+            return _repoint(context, run, token, after)
         case CancelJobs(tokens):
-            context.scheduler.cancel([job for job in run.live_jobs if job.token in tokens])
-            return reconcile(run, observe(context, run))
+            return _cancel(context, run, tokens)
         case Finish(to, why):
             return [*_fold(context, run), MoveRun(to, why)]
 
 
 def _freeze(context: Context, run: Run, position: int) -> list[Change]:
-    from orchestrator.worker.freeze import freeze  # loads pandas
-
-    slot, step_run = run.plan.slot(position), _step_run(run)
-    limits = context.scheduler.limits
+    slot, limits = run.plan.slot(position), context.scheduler.limits
     try:
-        frozen = freeze(
-            context.folder,
-            position=position,
-            epoch=step_run.epoch,
-            project_dir=slot.step.project_dir,
-            step_name=slot.address,
-            reopen=[context.folder.manifest(position, epoch) for epoch in range(step_run.epoch)],
-            n_slices=lambda n: tasks_of(n, slot.step, limits),
-        )
+        n_experiments, n_tasks = freeze_table(context, slot, _step_run(run), cut(slot.step, limits))
     except DataError as error:
         return [MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
-    return [RecordFreeze(position, frozen.n_experiments, frozen.n_tasks, batch_size(slot.step, limits))]
+    return [RecordFreeze(position, n_experiments, n_tasks, batch_size(slot.step, limits))]
 
 
 def _submit(context: Context, run: Run, token: str) -> list[Change]:
-    job = next(job for job in run.live_jobs if job.token == token)
-    file = _jobfile(context, run, job)
-    write_jobfile(context.folder.job(token).file, file)
-    match context.scheduler.submit(file):
+    job = next(job for job in (*run.live_jobs, *run.orchestrators) if job.token == token)
+    match _answer(context, run, job):
         case Accepted(scheduler_id, started_at):
             moves: list[Change] = [MoveJob(token, JobState.QUEUED, scheduler_id=scheduler_id)]
             if started_at is not None:
@@ -73,8 +74,43 @@ def _submit(context: Context, run: Run, token: str) -> list[Change]:
             return moves
         case RefusedForNow(reason):
             return [MoveJob(token, JobState.PLANNED, reason)]
+        case Unanswered(reason):
+            return [RecordJob(token, None, reason)]
         case Refused(reason):
-            return [MoveJob(token, JobState.FAILED, reason, FailureKind.REFUSED, failed_tasks=job.tasks)]
+            failed = MoveJob(token, JobState.FAILED, reason, FailureKind.REFUSED, failed_tasks=job.tasks)
+            is_orchestrator = job.role == "orchestrator"
+            # Without somebody to wake it, the run would stand still without a word.
+            return [failed, FailRun(f"its orchestrator job was refused: {reason}")] if is_orchestrator else [failed]
+
+
+def _answer(context: Context, run: Run, job: Job) -> Answer:
+    if job.role == "orchestrator":
+        return _waking(context).submit_orchestrator(job.token, job.waits_for or "")
+    file = _jobfile(context, run, job)
+    write_jobfile(context.folder.job(job.token).file, file)
+    return context.scheduler.submit(file)
+
+
+def _repoint(context: Context, run: Run, token: str, after: str) -> list[Change]:
+    job = next(job for job in run.orchestrators if job.token == token)
+    if _waking(context).repoint(job.scheduler_id or "", after):
+        return [RecordWait(token, after)]
+    return [MoveJob(token, JobState.RUNNING, "it had started before it could be pointed anew")]
+
+
+def _cancel(context: Context, run: Run, tokens: tuple[str, ...]) -> list[Change]:
+    """End jobs. What only waits is gone with that; of all others, what becomes of them is seen."""
+    waiting = [job for job in run.orchestrators if job.token in tokens]
+    live = [job for job in run.live_jobs if job.token in tokens]
+    context.scheduler.cancel([*waiting, *live])
+    gone = [MoveJob(job.token, JobState.CANCELLED, "nobody needs it any more") for job in waiting]
+    tokens_gone = {job.token for job in waiting}
+    seen = reconcile(run, observe(context, run)) if live else []
+    return [*gone, *(change for change in seen if getattr(change, "token", None) not in tokens_gone)]
+
+
+def _waking(context: Context) -> WakingScheduler:
+    return cast("WakingScheduler", context.scheduler)
 
 
 def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
@@ -105,19 +141,16 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         seed=seed_for(run.key, step.name, slot.iteration),
         label=step.label,
         threads=int(step.resources.get("cpus_per_task", 1)),
+        cwd=context.cwd,
+        log_dir=context.folder.log_dir,
+        resources=step.resources,
+        database=str(context.store.path) if context.scheduler.has_tail else None,
     )
 
 
 def _fold(context: Context, run: Run) -> list[Change]:
-    """Put what is left in the result files into the tables, so that every reader sees it."""
-    from orchestrator.worker.fold import fold_all
-
-    reports = fold_all(context.folder, sorted({step.project_dir for step in run.plan.steps()}))
-    return [
-        Note("results quarantined", f"{len(report.quarantined)} results fit no experiment of the table")
-        for report in reports
-        if report.quarantined
-    ]
+    n = fold_tables(context, sorted({step.project_dir for step in run.plan.steps()}))
+    return [Note("results quarantined", f"{n} results fit no experiment of the table")] if n else []
 
 
 def _step_run(run: Run) -> StepRun:

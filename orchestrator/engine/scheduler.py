@@ -14,7 +14,7 @@ from orchestrator.machine.batches import Limits
 from orchestrator.machine.facts import JobFact
 from orchestrator.machine.model import Job
 
-__all__ = ["Accepted", "Refused", "RefusedForNow", "Scheduler"]
+__all__ = ["Accepted", "Answer", "Refused", "RefusedForNow", "Scheduler", "Unanswered", "WakingScheduler"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,16 @@ class Refused:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Nobody knows whether the job is the scheduler's: it has to be looked for by its token."""
+
+    reason: str
+
+
+Answer = Accepted | RefusedForNow | Refused | Unanswered
+
+
 class Scheduler(Protocol):
     """Runs jobs, and says what became of them.
 
@@ -47,12 +57,18 @@ class Scheduler(Protocol):
     limits : Limits
     grace : float
         Seconds between two answers without a job before it counts as gone.
+    is_here : bool
+        Whether jobs run in this process, which has the libraries for the table loaded anyway.
+    has_tail : bool
+        Whether the last task of a job advances the run itself.
     """
 
     limits: Limits
     grace: float
+    is_here: bool
+    has_tail: bool
 
-    def submit(self, job: JobFile) -> Accepted | RefusedForNow | Refused:
+    def submit(self, job: JobFile) -> Answer:
         """Hand over a job whose file is written."""
 
     def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
@@ -66,3 +82,19 @@ class Scheduler(Protocol):
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         """End these jobs. Asking again for an ended one does nothing."""
+
+
+class WakingScheduler(Scheduler, Protocol):
+    """One on which orchestrator jobs wake a run that nobody waits for."""
+
+    def submit_orchestrator(self, token: str, after: str) -> Answer:
+        """Hand over an orchestrator job that starts after the end of a job."""
+
+    def repoint(self, scheduler_id: str, after: str) -> bool:
+        """Let a waiting orchestrator job start after the end of another job.
+
+        Returns
+        -------
+        bool
+            False: it waits no more.
+        """

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from orchestrator.handoff.folder import JobFolder, write_aside
 
-__all__ = ["claim"]
+__all__ = ["claim", "owner_of"]
 
 
 def claim(folder: JobFolder, owner: str) -> bool:
@@ -36,3 +36,11 @@ def claim(folder: JobFolder, owner: str) -> bool:
     finally:
         mine.unlink()
     return folder.claim.read_text() == owner
+
+
+def owner_of(folder: JobFolder) -> str | None:
+    """Tell which submission took a job; None where it has not started, as far as this machine can see."""
+    try:
+        return folder.claim.read_text()
+    except FileNotFoundError:
+        return None

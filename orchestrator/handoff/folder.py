@@ -9,6 +9,7 @@
             .results/<token>/<task>.<restart>.jsonl                     results that wait to be folded
         .orchestrator/
             bundle/<digest>/                                            code
+            scripts/<label>.sh                                          what is handed to sbatch
             steps/<position>.<epoch>/manifest.jsonl                     which experiments each task has
             jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json}
 """
@@ -63,10 +64,13 @@ class RunFolder:
         Absolute.
     key : str
         The run's key.
+    log_dir : str, default "logs/{project_job}"
+        Where the logs are, relative to the workspace.
     """
 
     workspace: Path
     key: str
+    log_dir: str = "logs/{project_job}"
 
     @property
     def path(self) -> Path:
@@ -87,6 +91,10 @@ class RunFolder:
         """Folder of one bundle."""
         return self.bundles / digest
 
+    def script(self, label: str) -> Path:
+        """Script of a step's jobs."""
+        return self.engine / "scripts" / f"{label}.sh"
+
     def step_run(self, position: int, epoch: int) -> Path:
         """Folder of a step run."""
         return self.engine / "steps" / f"{position}.{epoch}"
@@ -105,12 +113,25 @@ class RunFolder:
 
     def results(self, project_dir: str, token: str) -> Path:
         """Folder of a job's result files."""
-        return self.table(project_dir) / "experiment_data" / ".results" / token
+        return self._results(project_dir) / token
+
+    def has_results(self, project_dir: str) -> bool:
+        """Tell whether results of a table wait to be folded."""
+        folder = self._results(project_dir)
+        return folder.is_dir() and any(folder.iterdir())
+
+    def _results(self, project_dir: str) -> Path:
+        return self.table(project_dir) / "experiment_data" / ".results"
 
     @property
     def logs(self) -> Path:
         """Folder of the logs."""
-        return self.workspace / "logs" / self.key
+        return self.workspace / self.log_dir.format(project_job=self.key)
+
+    @property
+    def orchestrator_log(self) -> Path:
+        """What those who advanced the run said."""
+        return self.logs / "orchestrator.log"
 
     def log(self, label: str, iteration: str, token: str | None = None, task: int | None = None) -> Path:
         """Log of a step, or of one task of a job."""

@@ -10,13 +10,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.errors import DataError
 
-__all__ = ["Entry", "Manifest", "write_manifest"]
+__all__ = ["Entry", "Manifest", "tasks_for", "write_manifest"]
 
 HEADER = 128
 OFFSET = 16
@@ -31,28 +30,46 @@ class Entry(NamedTuple):
     outputs: Mapping[str, Any]
 
 
-def write_manifest(path: Path, entries: Sequence[Entry], n_tasks: int) -> None:
-    """Cut the experiments into tasks of nearly the same size, in order, and write them.
+def tasks_for(entries: Sequence[Entry], per_task: int | None, most_tasks: int | None) -> list[Sequence[Entry]]:
+    """Cut experiments into tasks.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    per_task : int or None
+        Neighbours go to one task, so many to each.
+    most_tasks : int or None
+        Without `per_task`: they are dealt out in turn to at most so many tasks.
+
+    Returns
+    -------
+    list of sequence of Entry
+        None of them is empty.
+    """
+    if per_task is not None:
+        return [entries[begin : begin + per_task] for begin in range(0, len(entries), per_task)]
+    n = len(entries) if most_tasks is None else min(len(entries), most_tasks)
+    return [entries[task::n] for task in range(n)]
+
+
+def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]]) -> None:
+    """Write the experiments of each task.
 
     Parameters
     ----------
     path : Path
-    entries : sequence of Entry
-    n_tasks : int
-        At most as many as there are entries.
+    tasks : sequence of sequence of Entry
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    n = len(entries)
-    header = json.dumps({"n_experiments": n, "n_tasks": n_tasks})
-    bounds = [n * task // n_tasks for task in range(n_tasks + 1)] if n_tasks else []
+    header = json.dumps({"n_experiments": sum(map(len, tasks)), "n_tasks": len(tasks)})
     with aside.open("wb") as file:
         file.write(header.ljust(HEADER - 1).encode() + b"\n")
-        file.write(b" " * OFFSET * (n_tasks + 1))
+        file.write(b" " * OFFSET * (len(tasks) + 1))
         offsets = []
-        for begin, end in pairwise(bounds):
+        for entries in tasks:
             offsets.append(file.tell())
-            lines = (json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries[begin:end])
+            lines = (json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries)
             file.write("".join(lines).encode())
         offsets.append(file.tell())
         file.seek(HEADER)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.machine.plan import PlannedStep
 
-__all__ = ["Limits", "batch_size", "tasks_of", "tasks_of_batch"]
+__all__ = ["Cut", "Limits", "batch_size", "cut", "tasks_of_batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +25,33 @@ class Limits:
     tasks_at_once: int | None = None
 
 
-def tasks_of(n_experiments: int, step: PlannedStep, limits: Limits) -> int:
-    """Count the tasks that a step makes of its open experiments.
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How open experiments are cut into tasks: so many in each, or else into at most so many tasks.
+
+    Attributes
+    ----------
+    per_task : int or None
+        Neighbours in the table go to one task.
+    most_tasks : int or None
+        Dealt out in turn, so that each task gets its share of every part of the table.
+    """
+
+    per_task: int | None = None
+    most_tasks: int | None = None
+
+
+def cut(step: PlannedStep, limits: Limits) -> Cut:
+    """Say how a step's open experiments are cut.
 
     A step that is not parallel is one task. `max_jobs_per_task` experiments go to one task; None means one array.
     """
     if not step.parallel:
-        return min(n_experiments, 1)
+        return Cut(most_tasks=1)
     if limits.slices is not None:
-        return min(n_experiments, limits.slices)
+        return Cut(most_tasks=limits.slices)
     per_task = step.resources.get("max_jobs_per_task", 1)
-    if per_task is None:
-        return min(n_experiments, batch_size(step, limits))
-    return -(-n_experiments // int(per_task))
+    return Cut(most_tasks=batch_size(step, limits)) if per_task is None else Cut(per_task=int(per_task))
 
 
 def batch_size(step: PlannedStep, limits: Limits) -> int:

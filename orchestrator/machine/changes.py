@@ -16,12 +16,14 @@ __all__ = [
     "AddJob",
     "AddStepRun",
     "Change",
+    "FailRun",
     "MoveJob",
     "MoveRun",
     "MoveStepRun",
     "Note",
     "RecordFreeze",
     "RecordJob",
+    "RecordWait",
     "Withdraw",
     "apply",
 ]
@@ -33,6 +35,13 @@ class MoveRun:
 
     to: RunState
     why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailRun:
+    """Say that the run has to fail, as soon as its live jobs are cancelled."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,7 @@ class AddJob:
     tasks: str = "0"
     n_tasks: int = 1
     why: str | None = None
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +134,19 @@ class MoveJob:
 
 @dataclass(frozen=True, slots=True)
 class RecordJob:
-    """Record something about a job that is no move: when the scheduler first answered without it."""
+    """Record something about a job that is no move: when the scheduler first answered without it, what is odd."""
 
     token: str
     absent_since: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordWait:
+    """Record after which job of the scheduler an orchestrator job starts."""
+
+    token: str
+    waits_for: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +184,19 @@ class Note:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-Change = MoveRun | AddStepRun | MoveStepRun | RecordFreeze | AddJob | MoveJob | RecordJob | Withdraw | Note
+Change = (
+    MoveRun
+    | FailRun
+    | AddStepRun
+    | MoveStepRun
+    | RecordFreeze
+    | AddJob
+    | MoveJob
+    | RecordJob
+    | RecordWait
+    | Withdraw
+    | Note
+)
 
 
 def apply(run: Run, change: Change) -> Run:
@@ -181,7 +212,10 @@ def apply(run: Run, change: Change) -> Run:
             return run
         case MoveRun(to, why):
             _check(run.state, to)
-            return replace(run, state=to, reason=why)
+            fruitless = 0 if to is RunState.ACTIVE else run.n_fruitless
+            return replace(run, state=to, reason=why, failing=None, n_fruitless=fruitless)
+        case FailRun(why):
+            return replace(run, failing=why)
         case AddStepRun(position=position, epoch=epoch, first_attempt=first):
             return replace(run, step_run=StepRun(position, epoch, first))
         case MoveStepRun(position=position, to=to):
@@ -199,17 +233,30 @@ def apply(run: Run, change: Change) -> Run:
             )
             return replace(run, step_run=frozen)
         case AddJob(position=None):
-            return replace(run, orchestrators=(*run.orchestrators, _new_job(change)))
+            return replace(
+                run,
+                orchestrators=(*run.orchestrators, _new_job(change)),
+                n_orchestrators=run.n_orchestrators + 1,
+                n_fruitless=run.n_fruitless + 1,
+            )
         case AddJob():
             step_run = _open(run, change.position)
             return replace(run, step_run=replace(step_run, jobs=(*step_run.jobs, _new_job(change))))
         case MoveJob(token=token):
-            return _with_job(run, token, lambda job: _moved(job, change))
-        case RecordJob(token, absent_since):
-            return _with_job(run, token, lambda job: replace(job, absent_since=absent_since))
+            moved_run = _with_job(run, token, lambda job: _moved(job, change))
+            return replace(moved_run, n_fruitless=0) if is_progress(run, change) else moved_run
+        case RecordJob(token, absent_since, reason):
+            return _with_job(run, token, lambda job: replace(job, absent_since=absent_since, reason=reason))
+        case RecordWait(token, waits_for):
+            return _with_job(run, token, lambda job: replace(job, waits_for=waits_for))
         case Withdraw(position=position):
             gone = run.step_run is not None and run.step_run.position >= position
             return replace(run, step_run=None) if gone else run
+
+
+def is_progress(run: Run, move: MoveJob) -> bool:
+    """Tell whether a move means that the scheduler took a job of a step."""
+    return move.to is JobState.QUEUED and all(job.token != move.token for job in run.orchestrators)
 
 
 def _check(old: RunState | StepRunState | JobState, new: RunState | StepRunState | JobState) -> None:
@@ -224,7 +271,7 @@ def _open(run: Run, position: int | None) -> StepRun:
 
 
 def _new_job(change: AddJob) -> Job:
-    return Job(change.token, change.role, change.batch, change.attempt, change.tasks)
+    return Job(change.token, change.role, change.batch, change.attempt, change.tasks, waits_for=change.waits_for)
 
 
 def _moved(job: Job, move: MoveJob) -> Job:
@@ -251,5 +298,6 @@ def _with_job(run: Run, token: str, edit: Any) -> Run:
     if step_run is not None and any(job.token == token for job in step_run.jobs):
         return replace(run, step_run=replace(step_run, jobs=edited(step_run.jobs)))
     if any(job.token == token for job in run.orchestrators):
-        return replace(run, orchestrators=edited(run.orchestrators))
+        # Those that have ended are history.
+        return replace(run, orchestrators=tuple(job for job in edited(run.orchestrators) if not job.ended))
     raise ValueError(f"run {run.key} has no job {token}")

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.batches import tasks_of_batch
 from orchestrator.machine.changes import AddJob, AddStepRun, Change, MoveJob, MoveStepRun
+from orchestrator.machine.intents import CancelJobs, Finish, Freeze, Intent, Record, Submit
 from orchestrator.machine.model import Job, Run, StepRun, token_for
 from orchestrator.machine.plan import UNTIL, Slot
 from orchestrator.machine.states import (
@@ -21,47 +20,9 @@ from orchestrator.machine.states import (
     RunState,
     StepRunState,
 )
+from orchestrator.machine.wakeup import dismiss, secure
 
-__all__ = ["CancelJobs", "Finish", "Freeze", "Intent", "Record", "Submit", "decide"]
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Write these changes; nothing outside the database happens."""
-
-    changes: tuple[Change, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Freeze:
-    """Turn the open experiments into the manifest of the step run at a position."""
-
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class Submit:
-    """Hand the job to the scheduler."""
-
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class CancelJobs:
-    """Ask the scheduler to end these jobs."""
-
-    tokens: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Fold what is left, then end the run."""
-
-    to: RunState
-    why: str | None
-
-
-Intent = Record | Freeze | Submit | CancelJobs | Finish
+__all__ = ["decide"]
 
 
 def decide(run: Run) -> Intent | None:
@@ -78,9 +39,15 @@ def decide(run: Run) -> Intent | None:
         None: there is nothing to do until something changes in the world, or the run has ended.
     """
     if run.state is not RunState.ACTIVE:
-        return None
+        return dismiss(run)
     if run.cancel_requested:
-        return _cancel(run)
+        return _stop(run, StepRunState.CANCELLED, "cancelled by the user")
+    if run.failing is not None:
+        return _stop(run, StepRunState.FAILED, run.failing)
+    # First, so that whatever happens to the process that decides, somebody comes after it.
+    wake = secure(run)
+    if wake is not None:
+        return wake
     step_run = run.step_run
     if step_run is None or step_run.ended:
         return _go_on(run, step_run)
@@ -197,13 +164,16 @@ def _close(step_run: StepRun, job: Job) -> MoveStepRun:
 
 def _judge(step_run: StepRun, slot: Slot) -> MoveStepRun:
     """Judge a step run by all its batches: a failed experiment is data, until there are too many of them."""
-    n_finished = sum(job.n_finished for job in step_run.jobs)
-    n_failed = sum(job.n_failed for job in step_run.jobs)
+    n_finished, n_failed = _counts(step_run)
     why = _too_bad(step_run, slot, n_finished, n_failed)
     state = StepRunState.FAILED if why else StepRunState.SUCCEEDED
     if not why and n_failed:
         why = f"{n_failed} of {n_finished + n_failed} experiments failed"
     return MoveStepRun(step_run.position, state, why, n_finished, n_failed)
+
+
+def _counts(step_run: StepRun) -> tuple[int, int]:
+    return sum(job.n_finished for job in step_run.jobs), sum(job.n_failed for job in step_run.jobs)
 
 
 def _too_bad(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -> str | None:
@@ -222,17 +192,19 @@ def _too_bad(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -> s
     return None
 
 
-# --- cancelling ----------------------------------------------------------------------------------
+# --- stopping ------------------------------------------------------------------------------------
 
 
-def _cancel(run: Run) -> Intent:
-    with_scheduler = tuple(j.token for j in run.live_jobs if j.state is not JobState.PLANNED)
+def _stop(run: Run, to: StepRunState, why: str) -> Intent:
+    """End what is live, orchestrators that wait first: the end of a step's job would start them."""
+    waiting = [job.token for job in run.orchestrators if job.state is JobState.QUEUED]
+    with_scheduler = [job.token for job in run.live_jobs if job.state is not JobState.PLANNED]
     if with_scheduler:
-        return CancelJobs(with_scheduler)
+        return CancelJobs((*waiting, *with_scheduler))
     changes: list[Change] = [
-        MoveJob(job.token, JobState.CANCELLED, "the run was cancelled", FailureKind.CANCELLED) for job in run.live_jobs
+        MoveJob(job.token, JobState.CANCELLED, why, FailureKind.CANCELLED) for job in run.live_jobs
     ]
     step_run = run.step_run
     if step_run is not None and not step_run.ended:
-        changes.append(MoveStepRun(step_run.position, StepRunState.CANCELLED, "cancelled by the user"))
-    return Record(tuple(changes)) if changes else Finish(RunState.CANCELLED, "cancelled by the user")
+        changes.append(MoveStepRun(step_run.position, to, why, *_counts(step_run)))
+    return Record(tuple(changes)) if changes else Finish(RunState(to.value), why)

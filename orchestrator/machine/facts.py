@@ -68,6 +68,8 @@ class JobFact:
         By task. May be left empty while the job is neither over nor complete: nothing follows from a part of them.
     failed_tasks : mapping of int to (kind, reason)
         Tasks that the scheduler knows to have ended badly.
+    oddity : str or None
+        What is odd about a job that is live: a state that nobody knows.
     """
 
     seen: Seen
@@ -78,6 +80,7 @@ class JobFact:
     reason: str | None = None
     receipts: Mapping[int, ReceiptFact] = field(default_factory=dict)
     failed_tasks: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    oddity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

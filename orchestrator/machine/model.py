@@ -47,6 +47,8 @@ class Job:
         Experiments, from the receipts.
     until : bool or None
         What the loop's question answered, if this job asked it.
+    waits_for : str or None
+        Of an orchestrator job: the scheduler's id of the job after whose end it starts.
     """
 
     token: str
@@ -63,6 +65,7 @@ class Job:
     n_finished: int = 0
     n_failed: int = 0
     until: bool | None = None
+    waits_for: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -132,6 +135,14 @@ class Run:
         The one that is open, else the last by position; None before the first.
     orchestrators : tuple of Job
         The orchestrator jobs that have not ended.
+    wakes : bool
+        Whether a job of the scheduler has to wake the run: it is not driven by a process that waits.
+    n_orchestrators : int
+        Orchestrator jobs that it ever had.
+    n_fruitless : int
+        Orchestrator jobs that were planned since the scheduler last took a job of a step.
+    failing : str or None
+        Why the run has to fail, once its live jobs are cancelled.
     """
 
     key: str
@@ -144,6 +155,10 @@ class Run:
     n_failed_step_runs: int = 0
     step_run: StepRun | None = None
     orchestrators: tuple[Job, ...] = field(default=())
+    wakes: bool = False
+    n_orchestrators: int = 0
+    n_fruitless: int = 0
+    failing: str | None = None
 
     @property
     def live_jobs(self) -> tuple[Job, ...]:

@@ -71,11 +71,12 @@ def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
         case Seen.OVER:
             return [*_until_over(job, fact), *_end(job, fact, tasks)]
         case Seen.RUNNING:
-            return [*_until_running(job, fact), *_seen_again(job)]
-        case Seen.QUEUED if job.state is JobState.RUNNING:
+            return [*_until_running(job, fact), *_seen_again(job, fact)]
+        # An orchestrator job that was put back is none that waits for a step.
+        case Seen.QUEUED if job.state is JobState.RUNNING and job.role != "orchestrator":
             return [MoveJob(job.token, JobState.QUEUED, "put back into the queue by the scheduler")]
         case _:
-            return [*_until_queued(job, fact), *_seen_again(job)]
+            return [*_until_queued(job, fact), *_seen_again(job, fact)]
 
 
 def _until_queued(job: Job, fact: JobFact) -> list[Change]:
@@ -99,16 +100,16 @@ def _until_over(job: Job, fact: JobFact) -> list[Change]:
     return _until_running(job, fact) if has_run else _until_queued(job, fact)
 
 
-def _seen_again(job: Job) -> list[Change]:
+def _seen_again(job: Job, fact: JobFact) -> list[Change]:
     # A job that was in SUBMITTING moves, and a move forgets the absence.
-    if job.absent_since is None or job.state is JobState.SUBMITTING:
-        return []
-    return [RecordJob(job.token, None)]
+    is_back = job.absent_since is not None and job.state is not JobState.SUBMITTING
+    is_news = fact.oddity is not None and fact.oddity != job.reason
+    return [RecordJob(job.token, None, fact.oddity)] if is_back or is_news else []
 
 
 def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Change]:
     if job.absent_since is None and facts.grace > 0:
-        return [RecordJob(job.token, facts.now)]
+        return [RecordJob(job.token, facts.now, "the scheduler answered without it")]
     if job.absent_since is not None and facts.now - job.absent_since < facts.grace:
         return []
     if job.state is JobState.SUBMITTING and not fact.receipts:
@@ -125,6 +126,10 @@ def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Cha
 
 
 def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = None) -> list[Change]:
+    if job.role == "orchestrator":
+        # It speaks through the records it leaves; how it ended decides nothing.
+        state = ended or (_bad_end(fact.kind) if fact.kind else JobState.SUCCEEDED)
+        return [MoveJob(job.token, state, fact.reason, fact.kind, at=fact.ended_at)]
     failed = _failed_tasks(fact, tasks)
     receipts = [fact.receipts[task] for task in tasks if task in fact.receipts]
     move = MoveJob(
@@ -137,21 +142,14 @@ def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = Non
         detail=_detail(receipts),
     )
     notes = [*_task_notes(job, failed), *_experiment_notes(job, receipts)]
-    if job.role == "orchestrator":
-        # It speaks through the records it leaves; how it ended decides nothing.
-        state = JobState.FAILED if fact.kind else JobState.SUCCEEDED
-        return [MoveJob(job.token, state, fact.reason, fact.kind, at=fact.ended_at)]
     if not failed:
         return [*notes, move]
     kind, reason = min(failed.values(), key=_gravity)
-    if ended is None:
-        given_up = kind in (FailureKind.CANCELLED, FailureKind.INTERRUPTED)
-        ended = JobState.CANCELLED if given_up else JobState.FAILED
     return [
         *notes,
         MoveJob(
             job.token,
-            ended,
+            ended or _bad_end(kind),
             reason,
             kind,
             at=move.at,
@@ -162,6 +160,11 @@ def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = Non
             detail=move.detail,
         ),
     ]
+
+
+def _bad_end(kind: str) -> JobState:
+    given_up = kind in (FailureKind.CANCELLED, FailureKind.INTERRUPTED)
+    return JobState.CANCELLED if given_up else JobState.FAILED
 
 
 def _gravity(failure: tuple[str, str]) -> int:
@@ -211,7 +214,7 @@ def _experiment_notes(job: Job, receipts: Iterable[ReceiptFact]) -> list[Change]
             cause = (str(failure["type"]), str(failure["message"]))
             group = groups.setdefault(cause, {**failure, "rows": [], "n": 0})
             group["n"] += failure["n"]
-            group["rows"] = [*group["rows"], *failure["rows"]][:ROWS_KEPT]
+            group["rows"] = sorted([*group["rows"], *failure["rows"]])[:ROWS_KEPT]
     return [
         Note("experiments failed", f"{cause[0]}: {cause[1]}", token=job.token, detail=group)
         for cause, group in groups.items()

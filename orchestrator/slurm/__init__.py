@@ -1,1 +1,1 @@
-"""SLURM as a scheduler: not done yet."""
+"""What is said to SLURM and what it answers; the only package that starts its programs."""

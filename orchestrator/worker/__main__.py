@@ -1,13 +1,31 @@
-"""`python -m orchestrator.worker serve WORKSPACE KEY TOKEN`: how the engine starts a worker."""
+"""How the engine and SLURM start a worker.
+
+python -m orchestrator.worker job WORKSPACE KEY TOKEN       a job of a cluster
+python -m orchestrator.worker serve WORKSPACE KEY TOKEN     a process of the pool on this machine
+python -m orchestrator.worker freeze|fold WORKSPACE KEY     a request comes in as JSON, an answer goes out
+"""
 
 import sys
 from pathlib import Path
 
-from orchestrator.worker.serve import serve
+from orchestrator.errors import OrchestratorError
 
-if __name__ == "__main__":
+# Each loads what it needs, and no more: hundreds of tasks of an array start at once.
+try:
     match sys.argv[1:]:
+        case ["job", workspace, key, token]:
+            from orchestrator.worker.job import run_job
+
+            run_job(Path(workspace), key, token)
         case ["serve", workspace, key, token]:
+            from orchestrator.worker.serve import serve
+
             serve(Path(workspace), key, token)
+        case ["freeze" | "fold" as what, workspace, key]:
+            from orchestrator.worker.tables import answer
+
+            answer(what, Path(workspace), key)
         case _:
             sys.exit(__doc__)
+except OrchestratorError as error:
+    sys.exit(str(error))

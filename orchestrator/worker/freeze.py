@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +11,36 @@ from orchestrator.data.results import inputs_digest
 from orchestrator.data.values import to_jsonable
 from orchestrator.errors import DataError
 from orchestrator.handoff.folder import RunFolder
-from orchestrator.handoff.manifest import Entry, Manifest, write_manifest
+from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["Frozen", "freeze"]
+__all__ = ["Frozen", "Request", "freeze"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What shall be frozen; JSON values only.
+
+    Attributes
+    ----------
+    position, epoch : int
+        Of the step run.
+    project_dir : str
+        Folder of the table, relative to the run's.
+    step_name : str
+        For messages.
+    per_task, most_tasks : int or None
+        How the experiments are cut into tasks.
+    """
+
+    position: int
+    epoch: int
+    project_dir: str
+    step_name: str
+    per_task: int | None = None
+    most_tasks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -32,44 +56,21 @@ class Frozen:
     n_tasks: int
 
 
-def freeze(
-    folder: RunFolder,
-    *,
-    position: int,
-    epoch: int,
-    project_dir: str,
-    step_name: str,
-    reopen: Iterable[Path],
-    n_slices: Callable[[int], int],
-) -> Frozen:
+def freeze(folder: RunFolder, request: Request) -> Frozen:
     """Write the manifest of a step run; one that is there already stays.
 
-    Parameters
-    ----------
-    folder : RunFolder
-    position, epoch : int
-    project_dir : str
-        Folder of the table, relative to the run's.
-    step_name : str
-        For messages.
-    reopen : iterable of Path
-        Manifests of the step run's earlier epochs: experiments in them that failed are opened again.
-    n_slices : callable
-        Gives the number of tasks for a number of experiments.
-
-    Returns
-    -------
-    Frozen
+    Experiments that failed in an earlier epoch of the step run are opened again.
 
     Raises
     ------
     DataError
         If there is no table, or it can't be read.
     """
-    path = folder.manifest(position, epoch)
+    path = folder.manifest(request.position, request.epoch)
     if not path.exists():
-        entries = _open_experiments(folder.table(project_dir), step_name, reopen)
-        write_manifest(path, entries, n_slices(len(entries)))
+        before = [folder.manifest(request.position, epoch) for epoch in range(request.epoch)]
+        entries = _open_experiments(folder.table(request.project_dir), request.step_name, before)
+        write_manifest(path, tasks_for(entries, request.per_task, request.most_tasks))
     manifest = Manifest.open(path)
     return Frozen(manifest.n_experiments, manifest.n_tasks)
 

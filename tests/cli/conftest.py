@@ -70,10 +70,11 @@ class Cli:
     """Call it with arguments, as a shell would."""
 
     workspace: Path
+    before: tuple[str, ...] = ()
 
     def __call__(self, *arguments: str, **environment: str) -> Outcome:
         done = subprocess.run(
-            [sys.executable, "-m", "orchestrator.cli.main", *arguments],
+            [*self.before, sys.executable, "-m", "orchestrator.cli.main", *arguments],
             capture_output=True,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sqlite3
@@ -199,16 +200,70 @@ def test_commands_that_are_printed_can_be_typed_as_they_are(cli, monkeypatch):
     assert "no licence" in cli(*shlex.split(named[1])).err
 
 
-def test_whoever_may_only_read_sees_the_status(cli):
+@pytest.fixture
+def read_only(cli):
+    """Give the command line to somebody who may not write to the workspace; to root, too, whom no mode stops."""
+    cli("run", "study.py", "--project-job", "r")
+    cli.workspace.chmod(0o555)
+    cli.before = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ()
+    yield cli
+    cli.workspace.chmod(0o755)
+
+
+def one_line(text):
+    return " ".join(text.split())
+
+
+def everything_in(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+
+
+def test_whoever_may_only_read_can_read_all(read_only):
+    before = everything_in(read_only.workspace)
+    for command in ("status", "list", "logs nothing", "db info", "db check"):
+        done = read_only(*command.split())
+        assert (done.code, done.err) == (0, ""), command
+        assert "writable  yes" not in done.out
+    assert everything_in(read_only.workspace) == before
+
+
+def test_whoever_may_only_read_changes_nothing_and_is_told(read_only):
+    before = everything_in(read_only.workspace)
+    for command in ("run study.py", "resume --from-step nothing", "cancel", "advance"):
+        done = read_only(*command.split())
+        assert done.code == 1, command
+        assert f"You may not write to {read_only.workspace}/orchestrator.db," in one_line(done.err), command
+    assert everything_in(read_only.workspace) == before
+
+
+def test_a_database_that_may_not_even_be_read(cli):
     cli("run", "study.py", "--project-job", "r")
     database = cli.workspace / "orchestrator.db"
-    before = database.read_bytes()
-    cli.workspace.chmod(0o555)
-    try:
-        assert "succeeded" in cli("status").out
-    finally:
-        cli.workspace.chmod(0o755)
-    assert database.read_bytes() == before
+    database.chmod(0o000)
+    cli.before = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    done = cli("status")
+    assert done.code == 1
+    assert f"Error: You may not read {database}." in one_line(done.err)
+
+
+def test_a_database_that_can_not_be_had_leaves_no_run_behind(cli):
+    (cli.workspace / "foreign.db").write_text("foreign\n" * 100)
+    before = everything_in(cli.workspace)
+    assert cli("run", "study.py", "--db", "foreign.db").code == 1
+    assert everything_in(cli.workspace).keys() - before.keys() <= {cli.workspace / "foreign.db.guard"}
+    assert not [path for path in cli.workspace.iterdir() if path.name.isdecimal()]
+
+
+def test_a_key_that_is_a_file_and_a_workspace_that_is_none(cli):
+    done = cli("run", "study.py", "--project-job", "other.py")
+    assert done.code == 2
+    assert (
+        f"Error: project_job='other.py' can't be the name of a run's folder: {cli.workspace} holds a file"
+        in one_line(done.err)
+    )
+    done = cli("run", "study.py", "--rootdir", "other.py/inside")
+    assert done.code == 1
+    assert f"Error: {cli.workspace}/other.py/inside: Not a directory." in one_line(done.err)
 
 
 def test_colours_are_for_terminals_that_want_them(monkeypatch):

@@ -41,6 +41,8 @@ class FakeSlurm:
     """
 
     grace = 90.0
+    is_here = True  # its nodes are this process
+    has_tail = False
 
     def __init__(self, folder: RunFolder, load: Callable[[str], LoadedStep]) -> None:
         self.limits = Limits()

@@ -12,28 +12,37 @@ from orchestrator.errors import DataError
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.folder import JobFolder, RunFolder, write_aside
 from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
-from orchestrator.handoff.manifest import Entry, Manifest, write_manifest
+from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
 from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of, write_receipt
 
 
-@given(n=st.integers(0, 200), n_tasks=st.integers(1, 50))
-def test_a_manifest_gives_every_experiment_to_one_task(tmp_path_factory, n, n_tasks):
-    n_tasks = min(n, n_tasks)
+@given(n=st.integers(0, 200), per_task=st.none() | st.integers(1, 50), most_tasks=st.integers(1, 50))
+def test_a_manifest_gives_every_experiment_to_one_task(tmp_path_factory, n, per_task, most_tasks):
     path = tmp_path_factory.mktemp("m") / "manifest.jsonl"
     entries = [Entry(row, f"{row:016x}", {"x": row / 3, "name": "é"}, {}) for row in range(n)]
-    write_manifest(path, entries, n_tasks)
+    write_manifest(path, tasks_for(entries, per_task, most_tasks))
     manifest = Manifest.open(path)
+    assert sorted(manifest) == entries
+    n_tasks = min(n, most_tasks) if per_task is None else -(-n // per_task)
     assert (manifest.n_experiments, manifest.n_tasks) == (n, n_tasks)
-    assert list(manifest) == entries
     sizes = [len(manifest.task(task)) for task in range(n_tasks)]
-    assert not sizes or max(sizes) - min(sizes) <= 1
+    assert max(sizes, default=0) <= (per_task or n)
+    assert per_task is not None or not sizes or max(sizes) - min(sizes) <= 1
     with pytest.raises(DataError, match="no task"):
         manifest.task(n_tasks)
 
 
+def test_a_task_of_a_number_of_experiments_has_neighbours_one_of_a_number_of_tasks_a_share_of_all():
+    entries = [Entry(row, "d", {}, {}) for row in range(7)]
+    rows = [[entry.row for entry in task] for task in tasks_for(entries, 3, None)]
+    assert rows == [[0, 1, 2], [3, 4, 5], [6]]
+    rows = [[entry.row for entry in task] for task in tasks_for(entries, None, 3)]
+    assert rows == [[0, 3, 6], [1, 4], [2, 5]]
+
+
 def test_a_task_reads_its_own_part_only(tmp_path):
     path = tmp_path / "manifest.jsonl"
-    write_manifest(path, [Entry(row, "d", {"x": "v" * 1000}, {}) for row in range(1000)], 1000)
+    write_manifest(path, [[Entry(row, "d", {"x": "v" * 1000}, {})] for row in range(1000)])
     content = path.read_bytes()
     begin = content.index(b"[500,")
     # Everything after its line is gone, as far as task 500 can tell.

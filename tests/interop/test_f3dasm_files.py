@@ -9,7 +9,8 @@ from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.experiment_sample import ExperimentSample
 
-pytestmark = pytest.mark.interop
+# The first of them may have to install f3dasm.
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "f3dasm"
 

@@ -12,7 +12,7 @@ from plans import plans
 
 from orchestrator.errors import Busy, DefinitionError
 from orchestrator.indexes import format_indexes, parse_indexes
-from orchestrator.machine.batches import Limits, batch_size, tasks_of, tasks_of_batch
+from orchestrator.machine.batches import Cut, Limits, batch_size, cut, tasks_of_batch
 from orchestrator.machine.changes import (
     AddJob,
     AddStepRun,
@@ -25,8 +25,9 @@ from orchestrator.machine.changes import (
     Withdraw,
     apply,
 )
-from orchestrator.machine.decide import CancelJobs, Finish, Freeze, Record, Submit, decide
+from orchestrator.machine.decide import decide
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
+from orchestrator.machine.intents import CancelJobs, Finish, Freeze, Record, Submit
 from orchestrator.machine.model import Job, Run, StepRun, token_for
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.reconcile import reconcile
@@ -117,15 +118,15 @@ def test_batches_cover_every_task_once(n_tasks, size):
 
 
 @pytest.mark.parametrize(
-    ("n", "per_task", "size", "expected"), [(10, 1, 900, 10), (10, 3, 900, 4), (10, None, 4, 4), (3, None, 900, 3)]
+    ("per_task", "size", "expected"), [(1, 900, Cut(1)), (3, 900, Cut(3)), (None, 4, Cut(most_tasks=4))]
 )
-def test_tasks_of_the_open_experiments(n, per_task, size, expected):
+def test_how_open_experiments_are_cut_into_tasks(per_task, size, expected):
     step = PlannedStep(
         "0", "a", kind="batch", parallel=True, resources={"max_jobs_per_task": per_task, "max_array_size": size}
     )
-    assert tasks_of(n, step, Limits()) == expected
-    assert tasks_of(n, replace(step, parallel=False), Limits()) == 1
-    assert tasks_of(0, replace(step, parallel=False), Limits()) == 0
+    assert cut(step, Limits()) == expected
+    assert cut(step, Limits(slices=8)) == Cut(most_tasks=8)
+    assert cut(replace(step, parallel=False), Limits()) == Cut(most_tasks=1)
     assert batch_size(step, Limits(tasks_at_once=2)) == 2
 
 
@@ -295,6 +296,13 @@ def test_cancelling_ends_jobs_first_then_records():
     assert [type(change) for change in decide(planned).changes] == [MoveJob, MoveStepRun]
 
 
+def test_a_step_that_is_cancelled_keeps_the_count_of_what_it_did():
+    done = job(JobState.SUCCEEDED, role="batch", tasks="0-2", n_finished=5, n_failed=1)
+    stopped = job(JobState.CANCELLED, role="batch", batch=1, tasks="3-5", kind="cancelled", n_finished=2)
+    change = only(decide(run_with(BATCH, done, stopped, n_tasks=6, cancel_requested=True)))
+    assert (change.to, change.n_finished, change.n_failed) == (StepRunState.CANCELLED, 7, 1)
+
+
 def test_what_waits_is_waited_for():
     assert decide(run_with(CALL, job(JobState.RUNNING))) is None
     assert decide(run_with(CALL, job(JobState.PLANNED))) == Submit("t")
@@ -389,8 +397,9 @@ def test_a_requeued_job_waits_again():
 def test_an_orchestrator_job_is_judged_by_no_receipt():
     orchestrator = Job("t", "orchestrator", state=JobState.QUEUED, scheduler_id="5")
     run = Run("r", "s", Plan((CALL,)), orchestrators=(orchestrator,))
-    after, _ = seen(run, JobFact(Seen.OVER))
-    assert after.orchestrators[0].state is JobState.SUCCEEDED
+    after, changes = seen(run, JobFact(Seen.OVER))
+    assert [change.to for change in changes] == [JobState.RUNNING, JobState.SUCCEEDED]
+    assert after.orchestrators == ()
 
 
 # --- rewind --------------------------------------------------------------------------------------

@@ -1,0 +1,94 @@
+"""Where the engine meets the tables: freezing and folding, in this process or in a child.
+
+`advance` never loads pandas. Where the process that advances runs the steps itself it is loaded anyway; everywhere else
+a child process does the work.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from orchestrator.engine.context import Context
+from orchestrator.errors import Busy, DataError
+from orchestrator.machine.batches import Cut
+from orchestrator.machine.model import StepRun
+from orchestrator.machine.plan import Slot
+
+__all__ = ["fold_tables", "freeze_table"]
+
+
+def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> tuple[int, int]:
+    """Write the manifest of a step run.
+
+    Returns
+    -------
+    tuple of int
+        Open experiments, and the tasks that they make.
+
+    Raises
+    ------
+    DataError
+        If the table can't be frozen.
+    Busy
+        If the child process was killed: nothing follows from that.
+    """
+    from orchestrator.worker.freeze import Request, freeze
+
+    request = Request(
+        position=slot.position,
+        epoch=step_run.epoch,
+        project_dir=slot.step.project_dir,
+        step_name=slot.address,
+        per_task=cut.per_task,
+        most_tasks=cut.most_tasks,
+    )
+    if context.scheduler.is_here:
+        frozen = freeze(context.folder, request)
+        return frozen.n_experiments, frozen.n_tasks
+    answer = _in_child(context, "freeze", asdict(request))
+    return answer["n_experiments"], answer["n_tasks"]
+
+
+def fold_tables(context: Context, project_dirs: Sequence[str]) -> int:
+    """Put what is left in the result files into the tables, so that every reader sees it.
+
+    Returns
+    -------
+    int
+        Results that fit no experiment, and were set aside.
+    """
+    if context.scheduler.is_here:
+        from orchestrator.worker.fold import fold_all
+
+        return sum(len(report.quarantined) for report in fold_all(context.folder, project_dirs))
+    left = [project_dir for project_dir in project_dirs if context.folder.has_results(project_dir)]
+    return int(_in_child(context, "fold", left)["n_quarantined"]) if left else 0
+
+
+def _in_child(context: Context, what: str, request: Any) -> dict[str, Any]:
+    command = [sys.executable, "-P", "-m", "orchestrator.worker", what]
+    command += [str(context.folder.workspace), context.key]
+    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise Busy(
+            f"The process that should {what} the table of run {context.key} ended without an answer: {_why(done)}.",
+            "It is tried again. If it needs more memory: Pipeline(orchestrator_resources=SlurmResources(mem=...))",
+        ) from None
+    if "error" in answer:
+        raise DataError(answer["error"], answer["hint"])
+    return answer
+
+
+def _why(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode < 0:
+        return f"killed by {signal.Signals(-done.returncode).name}"
+    said = done.stderr.strip().splitlines()
+    return said[-1] if said else f"exit code {done.returncode}"

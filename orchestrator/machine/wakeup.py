@@ -1,0 +1,91 @@
+"""The wake-up: who advances the run after the process that advances it now is gone.
+
+At most one orchestrator job waits, for the end of the step's job that is live, or, before there is one, for the end of
+the orchestrator job that runs. It is the second witness: the tail of the step's own job advances the run too, and then
+it only has to be pointed at what comes next.
+"""
+
+from __future__ import annotations
+
+from orchestrator.machine.changes import AddJob, MoveJob
+from orchestrator.machine.intents import CancelJobs, Intent, Record, Repoint, Submit
+from orchestrator.machine.model import Job, Run, token_for
+from orchestrator.machine.states import JobState, RunState
+
+__all__ = ["MOST_FRUITLESS", "dismiss", "secure", "why_look_again"]
+
+MOST_FRUITLESS = 5
+"""Orchestrator jobs in a row that may come and go while the scheduler takes no job of a step."""
+
+
+def secure(run: Run) -> Intent | None:
+    """Make sure that something will wake the run.
+
+    Returns
+    -------
+    Intent or None
+        None: somebody will, or there is nothing yet that could.
+    """
+    if not run.wakes:
+        return None
+    live = _with_id(run.live_jobs)
+    anchor = live or _with_id(tuple(job for job in run.orchestrators if job.state is JobState.RUNNING))
+    if anchor is None:
+        return None
+    waiting = next((job for job in run.orchestrators if job.state is not JobState.RUNNING), None)
+    if waiting is None:
+        given_up = live is None and run.n_fruitless >= MOST_FRUITLESS
+        return None if given_up else Record((_successor(run, anchor),))
+    if waiting.state is JobState.PLANNED:
+        return Submit(waiting.token)
+    # An orchestrator that waits for another one is pointed anew only when there is a step's job to wait for.
+    if waiting.state is JobState.QUEUED and live is not None and waiting.waits_for != live:
+        return Repoint(waiting.token, live)
+    return None
+
+
+def dismiss(run: Run) -> Intent | None:
+    """After the end of a run, send home who still waits to wake it."""
+    planned = tuple(
+        MoveJob(job.token, JobState.CANCELLED, "the run has ended")
+        for job in run.orchestrators
+        if job.state is JobState.PLANNED
+    )
+    if planned:
+        return Record(planned)
+    queued = tuple(job.token for job in run.orchestrators if job.state is JobState.QUEUED)
+    return CancelJobs(queued) if queued else None
+
+
+def why_look_again(run: Run) -> str | None:
+    """Say why somebody has to look again soon, though no job's end would make them.
+
+    Returns
+    -------
+    str or None
+        None: the run has ended, or what it waits for wakes it.
+    """
+    if run.state is not RunState.ACTIVE:
+        return None
+    job = next(iter(run.live_jobs), None)
+    if job is None:
+        return "none of its jobs is in the queue"
+    if job.state is JobState.PLANNED:
+        return f"its next job is not in the queue: {job.reason or 'not submitted yet'}"
+    if job.state is JobState.SUBMITTING:
+        return f"whether its job was submitted is not known: {job.reason or 'the process that submitted it died'}"
+    if job.absent_since is not None:
+        return f"job {job.scheduler_id} is unknown to the scheduler, which may be mistaken"
+    waiting = [o for o in run.orchestrators if o.state is JobState.QUEUED and o.waits_for == job.scheduler_id]
+    return None if waiting else "no orchestrator job waits for its job"
+
+
+def _with_id(jobs: tuple[Job, ...]) -> str | None:
+    ids = (job.scheduler_id for job in jobs if job.state in (JobState.QUEUED, JobState.RUNNING))
+    return next((found for found in ids if found is not None), None)
+
+
+def _successor(run: Run, after: str) -> AddJob:
+    number = run.n_orchestrators + 1
+    token = token_for(run.salt, "orchestrator", 0, 0, number)
+    return AddJob(token, "orchestrator", None, 0, number, waits_for=after)

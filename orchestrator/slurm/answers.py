@@ -1,0 +1,98 @@
+"""What became of a submission, from what sbatch said."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from orchestrator.slurm.parse import job_id
+
+__all__ = ["Answer", "Refused", "RefusedForNow", "Submitted", "Unanswered", "is_out_of_reach", "judge", "words_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """SLURM has the job, under this id."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """SLURM doesn't take the job, and will not by waiting."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedForNow:
+    """SLURM doesn't take the job now; it has none."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """SLURM may have taken the job: ask by its token before it is submitted again."""
+
+    words: str
+
+
+Answer = Submitted | Refused | RefusedForNow | Unanswered
+
+# The request may have arrived, and the job may even come to be seconds after sbatch has given up.
+_UNANSWERED = re.compile(
+    r"socket timed out|timed out|connection reset|broken pipe|not connected|zero bytes were transmitted"
+    r"|message (receive|send) failure|communication shutdown|unexpected message"
+    r"|contact slurm controller \((send|receive|shutdown) failure\)|authentication|munge",
+    re.IGNORECASE,
+)
+# Nothing arrived, or it was turned away for a reason that goes away.
+_FOR_NOW = re.compile(
+    r"unable to contact slurm controller|communication connection failure|connection refused|standby mode"
+    r"|temporarily|try again|job queue full|submissions (are )?disabled|backing off|backoff|rate limit"
+    r"|partition not available \(inactive or drain\)|node not available \(down, drained or reserved\)"
+    r"|error writing script/environment|configuration source|unable to process configuration",
+    re.IGNORECASE,
+)
+_POLICY = re.compile(r"violates accounting/QOS policy", re.IGNORECASE)
+_LIMIT = re.compile(r"\b(Assoc|QOS)[A-Z]\w+")
+
+
+def judge(returncode: int, stdout: str, stderr: str) -> Answer:
+    """Judge what sbatch said; where that leaves a doubt, it is `Unanswered`.
+
+    Parameters
+    ----------
+    returncode : int
+        Negative for a signal.
+    stdout, stderr : str
+    """
+    words = words_of(stderr, stdout)
+    found = job_id(stdout)
+    if returncode == 0 and found is not None:
+        return Submitted(found)
+    # A shell around sbatch says 128 + signal; sbatch itself says 255 to a wrong option.
+    is_killed = returncode < 0 or 128 < returncode < 128 + 65
+    if is_killed or returncode == 0 or found is not None or not words or _UNANSWERED.search(words):
+        return Unanswered(words or f"sbatch said nothing and ended with {returncode}")
+    if _POLICY.search(words):
+        limits = [match[0] for match in _LIMIT.finditer(words)]
+        passes = all("Submit" in limit for limit in limits)
+        return RefusedForNow(words) if passes else Refused(words)
+    if _FOR_NOW.search(words):
+        return RefusedForNow(words)
+    return Refused(words)
+
+
+def is_out_of_reach(words: str) -> bool:
+    """Tell whether these are words of a program that could not speak with the controller."""
+    return _UNANSWERED.search(words) is not None or _FOR_NOW.search(words) is not None
+
+
+def words_of(stderr: str, stdout: str = "") -> str:
+    """Give a program's words without its name before each line; what it printed where it complained of nothing."""
+    lines = [
+        re.sub(r"^\w+: (error|fatal|warning): ", "", line.strip()) for line in (stderr.strip() or stdout).splitlines()
+    ]
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,211 @@
+"""Read what SLURM's programs print: text in, value out. What can't be read is an error, never "nothing there".
+
+Names and comments may hold anything, even line breaks, so no answer is cut at those: each record of squeue begins with
+`RECORD`, fields end at `FIELD`, and free text comes last. The header is the proof that the program itself answered: an
+answer without it is refused, though a site's wrapper may print lines before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.machine.facts import Seen
+from orchestrator.slurm.states import meaning
+
+__all__ = [
+    "FIELD",
+    "RECORD",
+    "SACCT_FIELDS",
+    "SQUEUE_FORMAT",
+    "Line",
+    "config_values",
+    "job_id",
+    "sacct_lines",
+    "squeue_lines",
+    "token_of_name",
+]
+
+RECORD, FIELD = "\x1e", "\x1f"
+
+_SQUEUE_FIELDS = ("%i", "%T", "%r", "%S", "%e", "%j", "%k")
+SQUEUE_FORMAT = RECORD + FIELD.join(_SQUEUE_FIELDS)
+
+SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "JobName")
+
+_ID = re.compile(r"(?P<base>\d+)(?:\+\d+)?(?:_(?:(?P<index>\d+)|\[(?P<list>[^\]]+)\]))?")
+_SPAN = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
+_TOKEN = re.compile(r"[a-z2-7]{10}")
+_NO_TIME = frozenset({"", "N/A", "NONE", "UNKNOWN"})
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of squeue or sacct.
+
+    Attributes
+    ----------
+    job_id : str
+        Of the whole array, where it is one.
+    indexes : tuple of int or None
+        The elements of the array that the line speaks of; None for a job that is no array.
+    state, reason : str
+        In SLURM's words. sacct gives no reason.
+    token : str
+        From the comment (squeue) or else the name; empty where there is none.
+    started_at, ended_at : float or None
+        Epoch seconds; None for what has not happened, even where SLURM expects when it will.
+    exit_code : str
+        Status and signal as `1:0`; only from sacct.
+    name : str
+    """
+
+    job_id: str
+    indexes: tuple[int, ...] | None
+    state: str
+    reason: str
+    token: str
+    started_at: float | None
+    ended_at: float | None
+    exit_code: str = ""
+    name: str = ""
+
+    def carries(self, token: str) -> bool:
+        """Tell whether this is the job of that token; sure even where a label looks like a token."""
+        return token == self.token or f"_{token}_" in self.name
+
+
+def job_id(text: str) -> str | None:
+    """Find the job's id in what `sbatch --parsable` printed, among a site's own lines; None if there is none."""
+    ids = [line.partition(";")[0] for line in text.splitlines() if re.fullmatch(r"[0-9]+(;\S+)?", line)]
+    return ids[-1] if ids else None
+
+
+def token_of_name(name: str) -> str:
+    """Find the token in `<label>_<token>_<pipeline>`: the first part that looks like one, or nothing."""
+    return next((part for part in name.split("_")[1:-1] if _TOKEN.fullmatch(part)), "")
+
+
+def squeue_lines(text: str) -> list[Line]:
+    """Read what squeue printed with `SQUEUE_FORMAT`, header included.
+
+    Raises
+    ------
+    ValueError
+        If it is no complete answer.
+    """
+    records = [record.removesuffix("\n").split(FIELD) for record in text.split(RECORD)[1:]]
+    if not records or records[0][0] != "JOBID":
+        raise ValueError(f"squeue's answer has no header: {_shortened(text)}")
+    if not text.endswith("\n"):
+        raise ValueError(f"squeue's answer breaks off: {_shortened(text[-200:])}")
+    # With several clusters, each has a header of its own.
+    return [_squeue_line(fields) for fields in records if fields[0] != "JOBID"]
+
+
+def _squeue_line(fields: list[str]) -> Line:
+    if len(fields) < len(_SQUEUE_FIELDS):
+        raise ValueError(f"squeue's line has only {len(fields)} fields: {_shortened(' '.join(fields))}")
+    written_id, state, reason, start, end, name = fields[:6]
+    comment = fields[-1].partition("\n")[0]
+    base, indexes = _id(written_id)
+    token = comment if _TOKEN.fullmatch(comment) else token_of_name(name)
+    started_at, ended_at = _times(state, start, end, is_listed=True)
+    return Line(base, indexes, state, reason, token, started_at, ended_at, name=name)
+
+
+def sacct_lines(text: str) -> list[Line]:
+    """Read what `sacct -X -P` printed with `SACCT_FIELDS`, header included. Of a requeued job, its latest life.
+
+    Raises
+    ------
+    ValueError
+        If it is no complete answer.
+    """
+    latest: dict[str, tuple[float, Line]] = {}
+    for fields in _sacct_records(text):
+        written_id, state, exit_code, submit, start, end, name = fields
+        base, indexes = _id(written_id)
+        started_at, ended_at = _times(state, start, end, is_listed=False)
+        line = Line(base, indexes, state, "", token_of_name(name), started_at, ended_at, exit_code, name)
+        submitted_at = _time(submit) or 0.0
+        known = latest.get(written_id)
+        if known is None or submitted_at >= known[0]:
+            latest[written_id] = (submitted_at, line)
+    return [line for _, line in latest.values()]
+
+
+def _sacct_records(text: str) -> Iterator[list[str]]:
+    """Cut the answer into records; lines without any separator go on with the name of the job before."""
+    header = FIELD.join(SACCT_FIELDS) + "\n"
+    _, found, rest = ("\n" + text).partition("\n" + header)
+    if not found:
+        raise ValueError(f"sacct's answer has no header: {_shortened(text)}")
+    if rest and not rest.endswith("\n"):
+        raise ValueError(f"sacct's answer breaks off: {_shortened(rest[-200:])}")
+    record: list[str] = []
+    for line in rest.removesuffix("\n").split("\n") if rest else []:
+        fields = line.split(FIELD)
+        if len(fields) == 1 and record:
+            record[-1] += f"\n{line}"
+            continue
+        if len(fields) != len(SACCT_FIELDS):
+            raise ValueError(
+                f"sacct's line has {len(fields)} fields instead of {len(SACCT_FIELDS)}: {_shortened(line)}"
+            )
+        if record:
+            yield record
+        record = fields
+    if record:
+        yield record
+
+
+def _id(text: str) -> tuple[str, tuple[int, ...] | None]:
+    """Read `12`, `12_3`, `12_[0-5,9%3]` or, for a part of a heterogeneous job, `12+1`."""
+    match = _ID.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{_shortened(text)} is no complete job id")
+    if match["list"] is not None:
+        return match["base"], _indexes(match["list"])
+    return match["base"], None if match["index"] is None else (int(match["index"]),)
+
+
+def _indexes(text: str) -> tuple[int, ...]:
+    indexes: list[int] = []
+    for span in text.partition("%")[0].split(","):
+        match = _SPAN.fullmatch(span)
+        if match is None:
+            raise ValueError(f"{_shortened(text)} is no list of array indexes")
+        first, last, step = match.groups()
+        indexes.extend(range(int(first), int(last or first) + 1, int(step or 1)))
+    return tuple(indexes)
+
+
+def _times(state: str, start: str, end: str, *, is_listed: bool) -> tuple[float | None, float | None]:
+    """Read when a job started and ended; what SLURM only expects did not happen."""
+    seen, _, _ = meaning(state, is_listed=is_listed)
+    started_at, ended_at = _time(start), _time(end)
+    return (None if seen is Seen.QUEUED else started_at), (ended_at if seen is Seen.OVER else None)
+
+
+def _time(text: str) -> float | None:
+    if text.upper() in _NO_TIME:
+        return None
+    if not re.fullmatch(r"[0-9]+", text):
+        raise ValueError(f"{_shortened(text)} is no time in epoch seconds")
+    return float(text)
+
+
+def config_values(text: str) -> dict[str, str]:
+    """Read what `scontrol show config` printed."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        match = re.fullmatch(r"(\S+)\s+=\s?(.*)", line)
+        if match is not None:
+            values.setdefault(match[1], match[2].strip())
+    return values
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 200 else text[:200] + "...")

@@ -1,0 +1,91 @@
+"""What a job of a cluster does: its own part of the work, once, then it wakes the run if it was the last."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from orchestrator.definition.bundle import Bundle
+from orchestrator.errors import DataError
+from orchestrator.handoff.claim import claim
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.jobfile import JobFile, read_jobfile
+from orchestrator.handoff.receipt import receipts_of
+from orchestrator.indexes import parse_indexes
+from orchestrator.worker.execute import run_call, run_task, run_until
+
+__all__ = ["run_job"]
+
+
+def run_job(workspace: Path, key: str, token: str) -> None:
+    """Run a job of a step, or one task of an array.
+
+    Parameters
+    ----------
+    workspace : Path
+    key : str
+        Of the run.
+    token : str
+        Of the job.
+
+    Raises
+    ------
+    DataError
+        If something that the job needs is not there.
+    """
+    # It was for this interpreter; what the step starts decides for itself.
+    os.environ.pop("PYTHONSAFEPATH", None)
+    folder = RunFolder(workspace, key)
+    job = read_jobfile(folder.job(token).file)
+    _check_cwd(job)
+    # All tasks of an array are one submission; SLURM_JOB_ID is another one in each.
+    owner = os.environ.get("SLURM_ARRAY_JOB_ID") if job.parallel else None
+    if not claim(folder.job(token), owner or os.environ["SLURM_JOB_ID"]):
+        print(f"Job {token} was submitted twice; the other one runs it.", flush=True)
+        return
+    _work(folder, job)
+    sys.stdout.flush()
+    if job.database is not None and _is_last(folder, job):
+        _advance(folder, job, job.database)
+
+
+def _work(folder: RunFolder, job: JobFile) -> None:
+    task = job.first_task + int(os.environ["SLURM_ARRAY_TASK_ID"]) if job.parallel else 0
+    if task in receipts_of(folder.job(job.token)):
+        print(f"Task {task} had ended before it was started again.", flush=True)
+        return
+    restart = int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    bundle = Bundle(folder.bundle(job.bundle_digest))
+    step = bundle.load_step(job.path)
+    match job.kind:
+        case "batch":
+            run_task(folder, job, task, step, restart=restart)
+        case "until":
+            run_until(folder, job, step.block)
+        case _:
+            until = bundle.load_step(job.until_path).block if job.until_path else None
+            run_call(folder, job, step.block, step.kwargs, until=until)
+
+
+def _check_cwd(job: JobFile) -> None:
+    """Make sure that relative paths mean what they meant: SLURM starts a job in /tmp where its folder is missing."""
+    if job.cwd is not None and not (Path(job.cwd).is_dir() and Path.cwd().samefile(job.cwd)):
+        raise DataError(
+            f"the job should run in {job.cwd}, which this node does not have; it runs in {Path.cwd()}.",
+            "Submit from a folder that the nodes can see.",
+        )
+
+
+def _is_last(folder: RunFolder, job: JobFile) -> bool:
+    have = receipts_of(folder.job(job.token))
+    return all(task in have for task in parse_indexes(job.tasks))
+
+
+def _advance(folder: RunFolder, job: JobFile, database: str) -> None:
+    """Advance the run in a child: if that fails, the orchestrator job that waits for this job does it."""
+    log = RunFolder(folder.workspace, folder.key, job.log_dir).orchestrator_log
+    command = [sys.executable, "-P", "-m", "orchestrator", "advance", job.run_key, "--db", database]
+    with log.open("ab") as output:
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)

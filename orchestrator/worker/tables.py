@@ -1,0 +1,44 @@
+"""Freeze and fold as a process of their own: a request comes in as JSON, an answer goes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import DataError
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.worker.fold import fold_all
+from orchestrator.worker.freeze import Request, freeze
+
+__all__ = ["answer"]
+
+
+def answer(what: str, workspace: Path, key: str) -> None:
+    """Do what the request on standard input asks, and print the answer.
+
+    Parameters
+    ----------
+    what : {"freeze", "fold"}
+    workspace : Path
+    key : str
+        Of the run.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    # The answer is all that may be printed there.
+    os.dup2(2, 1)
+    try:
+        told = _do(what, RunFolder(workspace, key), json.load(sys.stdin))
+    except DataError as error:
+        told = {"error": error.message, "hint": error.hint}
+    with answers:
+        json.dump(told, answers)
+
+
+def _do(what: str, folder: RunFolder, request: Any) -> dict[str, Any]:
+    if what == "freeze":
+        return asdict(freeze(folder, Request(**request)))
+    return {"n_quarantined": sum(len(report.quarantined) for report in fold_all(folder, request))}

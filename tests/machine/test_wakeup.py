@@ -1,0 +1,124 @@
+"""Who advances a run next: at most one orchestrator job waits, for the job that is live."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+
+import pytest
+
+from orchestrator.machine.changes import FailRun, MoveJob, MoveRun, apply
+from orchestrator.machine.decide import decide
+from orchestrator.machine.intents import CancelJobs, Finish, Record, Repoint, Submit
+from orchestrator.machine.model import Job, Run, StepRun
+from orchestrator.machine.plan import Plan, PlannedStep
+from orchestrator.machine.states import JobState, RunState, StepRunState
+from orchestrator.machine.wakeup import MOST_FRUITLESS
+
+PLAN = Plan((PlannedStep("0", "first"), PlannedStep("1", "second")))
+LIVE = Job("step", "step", state=JobState.QUEUED, scheduler_id="7")
+DONE = replace(LIVE, state=JobState.SUCCEEDED)
+
+
+def orchestrator(state, waits_for="7", token="wake", scheduler_id="8"):
+    known = None if state in (JobState.PLANNED, JobState.SUBMITTING) else scheduler_id
+    return Job(token, "orchestrator", state=state, scheduler_id=known, waits_for=waits_for)
+
+
+def run_with(*orchestrators, job=LIVE, **fields):
+    open_ = StepRun(0, state=StepRunState.ACTIVE, jobs=(job,))
+    return replace(Run("r", "salt", PLAN, step_run=open_, orchestrators=orchestrators, wakes=True), **fields)
+
+
+def test_an_orchestrator_waits_for_the_live_job():
+    intent = decide(run_with())
+    assert isinstance(intent, Record)
+    [planned] = intent.changes
+    assert (planned.role, planned.position, planned.waits_for) == ("orchestrator", None, "7")
+    run = apply(run_with(), planned)
+    assert decide(run) == Submit(planned.token)
+    assert run.n_orchestrators == 1
+
+
+def test_with_one_that_waits_for_it_there_is_nothing_to_do():
+    assert decide(run_with(orchestrator(JobState.QUEUED))) is None
+
+
+def test_one_that_waits_for_an_earlier_job_is_pointed_anew():
+    assert decide(run_with(orchestrator(JobState.QUEUED, waits_for="3"))) == Repoint("wake", "7")
+
+
+def test_one_whose_submission_is_not_answered_is_left_alone():
+    assert decide(run_with(orchestrator(JobState.SUBMITTING))) is None
+
+
+def test_the_one_that_runs_gets_a_successor_before_anything_else():
+    run = run_with(orchestrator(JobState.RUNNING), job=DONE)
+    intent = decide(run)
+    [planned] = intent.changes
+    assert (planned.role, planned.waits_for) == ("orchestrator", "8")
+    run = reduce(
+        apply,
+        [
+            planned,
+            MoveJob(planned.token, JobState.SUBMITTING),
+            MoveJob(planned.token, JobState.QUEUED, scheduler_id="9"),
+        ],
+        run,
+    )
+    # Now the step that has ended is closed.
+    assert decide(run).changes[0].to is StepRunState.SUCCEEDED
+
+
+def test_a_run_on_this_machine_wakes_nobody():
+    assert decide(run_with(wakes=False)) is None
+
+
+def test_before_the_first_job_nothing_can_wake_the_run():
+    planned = replace(LIVE, state=JobState.PLANNED, scheduler_id=None)
+    assert decide(run_with(job=planned)) == Submit("step")
+
+
+def test_after_five_in_vain_no_more_are_planned():
+    """Where the scheduler takes no job of a step, the queue is not kept busy for ever."""
+    planned = replace(LIVE, state=JobState.PLANNED, scheduler_id=None)
+    run = run_with(orchestrator(JobState.RUNNING), job=planned, n_orchestrators=9, n_fruitless=MOST_FRUITLESS)
+    assert decide(run) == Submit("step")
+    assert isinstance(decide(replace(run, n_fruitless=MOST_FRUITLESS - 1)), Record)
+
+
+def test_a_job_that_the_scheduler_takes_is_progress():
+    submitting = replace(LIVE, state=JobState.SUBMITTING, scheduler_id=None)
+    run = run_with(job=submitting, n_orchestrators=9, n_fruitless=4)
+    run = apply(run, MoveJob("step", JobState.QUEUED, scheduler_id="7"))
+    assert run.n_fruitless == 0
+
+
+def test_a_resume_may_try_as_often_again():
+    run = run_with(job=DONE, n_orchestrators=9, n_fruitless=5, state=RunState.FAILED)
+    assert apply(run, MoveRun(RunState.ACTIVE)).n_fruitless == 0
+
+
+@pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED])
+def test_after_the_end_nobody_is_left_waiting(state):
+    assert decide(run_with(orchestrator(JobState.QUEUED), job=DONE, state=state)) == CancelJobs(("wake",))
+    [move] = decide(run_with(orchestrator(JobState.PLANNED), job=DONE, state=state)).changes
+    assert (move.token, move.to) == ("wake", JobState.CANCELLED)
+    assert decide(run_with(orchestrator(JobState.RUNNING), job=DONE, state=state)) is None
+
+
+def test_cancelling_ends_the_orchestrator_before_the_job_whose_end_would_start_it():
+    run = run_with(orchestrator(JobState.QUEUED), cancel_requested=True)
+    assert decide(run) == CancelJobs(("wake", "step"))
+
+
+def test_a_run_that_has_to_fail_cancels_its_jobs_first():
+    run = apply(run_with(), FailRun("the orchestrator was refused"))
+    assert decide(run) == CancelJobs(("step",))
+    run = apply(run, MoveJob("step", JobState.CANCELLED))
+    [close] = decide(run).changes
+    assert (close.to, close.why) == (StepRunState.FAILED, "the orchestrator was refused")
+    run = apply(run, close)
+    assert decide(run) == Finish(RunState.FAILED, "the orchestrator was refused")
+    run = apply(run, MoveRun(RunState.FAILED, "the orchestrator was refused"))
+    assert (decide(run), run.failing) == (None, None)
