@@ -17,7 +17,7 @@ from orchestrator.engine.go_on import put_back, take_code
 from orchestrator.engine.scripts import Scripts, all_scripts
 from orchestrator.engine.site import Site, orchestrator_resources
 from orchestrator.errors import Busy, DefinitionError, RunFailed, SchedulerUnreachable
-from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import RunState
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from orchestrator.definition.resources import SlurmCluster
 
 __all__ = ["ask_site", "go_on_from_here", "scripts_of"]
-
-DATABASE = "orchestrator.db"
 
 
 def _site_of(cluster: SlurmCluster | None, pipeline: Pipeline) -> Site:
