@@ -20,7 +20,7 @@ from orchestrator.errors import Busy, DefinitionError, RunFailed, SchedulerUnrea
 from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.states import RunState
+from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wakeup import why_look_again
 from orchestrator.slurm.client import Client
 
@@ -133,8 +133,12 @@ def go_on_from_here(
     if run.state is RunState.FAILED:
         raise RunFailed(f"Run {key} failed: {run.reason}.", f"Mend that, then: orchestrator resume {key}")
     why = why_look_again(run)
-    if why is not None:
+    watcher = next((job for job in run.orchestrators if job.state in (JobState.QUEUED, JobState.RUNNING)), None)
+    if why is not None and watcher is None:
         raise Busy(f"Run {key} is recorded, but {why}.", f"Go on when that has passed: orchestrator resume {key}")
+    if why is not None and watcher is not None:
+        say(f"Run {key}: {why}; orchestrator job {watcher.scheduler_id} looks again.")
+        return
     say(f"{what_now(run)}\nWatch it: orchestrator status {key}")
 
 
