@@ -21,6 +21,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, ClassVar
 
+from orchestrator.definition.pipeline import step_name
 from orchestrator.errors import DataError, DefinitionError
 
 __all__ = ["Bundle", "LoadedStep", "PreparedBundle", "prepare_bundle", "source_digest"]
@@ -162,7 +163,7 @@ def prepare_bundle(by_path: Mapping[str, Any], study: Path | None) -> PreparedBu
         except Exception as error:
             reason = f"{_culprit(block, kwargs)} ({type(error).__name__}: {error})"
             if getattr(item, "parallel", False):
-                name = getattr(item, "name", "") or path
+                name = step_name(item)
                 raise DefinitionError(
                     f"Step {name!r} runs in other processes, but it can't be pickled: {reason}.",
                     "Make it where it is used, inside the function, or leave it out in __getstate__.",
@@ -250,13 +251,19 @@ def _inside(name: str, value: Any) -> list[tuple[str, Any]]:
         return [(f"{name}[{key!r}]", inner) for key, inner in value.items()]
     if isinstance(value, list | tuple):
         return [(f"{name}[{index}]", inner) for index, inner in enumerate(value)]
-    inside = [(f"{name}.{key}", inner) for key, inner in vars(value).items()] if hasattr(value, "__dict__") else []
+    inside = [(f"{name}.{key}", inner) for key, inner in _attributes(value).items()]
     code, cells = getattr(value, "__code__", None), getattr(value, "__closure__", None)
     if code is not None:
         inside += [(f"{name}: {key}", c.cell_contents) for key, c in zip(code.co_freevars, cells or (), strict=True)]
         module = getattr(value, "__globals__", {})
         inside += [(f"{name}: {key}", module[key]) for key in code.co_names if key in module]
     return inside
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
+    names = [name for slot in slots for name in ([slot] if isinstance(slot, str) else slot)]
+    return {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in names if hasattr(value, name)}}
 
 
 def _write_private(path: Path, content: bytes) -> None:

@@ -14,8 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from orchestrator.definition.blocks import Block, ChainedBlock, DataGenerator, FunctionDataGenerator, LoopBlock
-from orchestrator.definition.flatten import step_name
-from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step
+from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step, step_name
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.plan import UNTIL

@@ -29,8 +29,9 @@ from orchestrator import (
     datagenerator,
 )
 from orchestrator.definition.bundle import Bundle, prepare_bundle, source_digest
-from orchestrator.definition.flatten import plan_of, slug, step_name, steps_by_path
+from orchestrator.definition.flatten import plan_of, slug, steps_by_path
 from orchestrator.definition.injection import injected, seed_for
+from orchestrator.definition.pipeline import step_name
 from orchestrator.definition.resources import memory_in_mb, time_in_seconds
 from orchestrator.definition.study import load_study
 from orchestrator.definition.validate import check_key, check_pipeline
@@ -423,8 +424,16 @@ def test_the_culprit_is_named_as_deep_as_it_can_be():
         def execute(self, experiment_sample):
             return experiment_sample
 
+    class Slotted(Solver):
+        __slots__ = "lock"
+
+        def __init__(self):
+            self.lock = threading.Lock()
+
     with pytest.raises(DefinitionError, match=r"block\.options\['lock'\] is a lock"):
         prepare_bundle({"0": Step(Solver(), parallel=True)}, None)
+    with pytest.raises(DefinitionError, match=r"Step 'Slotted' runs in other processes.*: block\.lock is a lock"):
+        prepare_bundle({"0": Step(Slotted(), parallel=True)}, None)
     prepared = prepare_bundle({"0": Step(Solver())}, None)
     assert "can't be pickled" in prepared.missing["0"]
 
