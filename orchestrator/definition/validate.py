@@ -179,6 +179,8 @@ def _argument_problems(step: Step) -> Iterator[str]:
     for function, first, is_injected in _called(step.block, True):
         yield from _unfinished_problems(function)
         problem = _call_problem(function, first, step.kwargs, INJECTED if is_injected else ())
+        if "pass_id" in step.kwargs and isinstance(step.block, DataGenerator):
+            problem = "pass_id is not needed here: an experiment knows its label, experiment_sample.id"
         if problem is not None:
             yield problem
 

@@ -121,6 +121,7 @@ def changed(step, **values):
         ([Step(nothing, kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(Double(), kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(lambda project_dir, n: None, name="f")], "missing a required argument: 'n'"),
+        ([Step(square, kwargs={"pass_id": True})], "an experiment knows its label, experiment_sample.id"),
         ([Step(later)], "later is an async function: it would be called, but never awaited"),
         ([Step(piecewise)], "piecewise is a generator function (it has a yield): called, it would do nothing"),
         ([Step(square_later)], "square_later is an async function"),
