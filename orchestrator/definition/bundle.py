@@ -191,7 +191,8 @@ def _sources(folder: Path) -> dict[str, bytes]:
     files = list(folder.glob("*.py"))
     for package in sorted(folder.glob("*/__init__.py")):
         files += [file for file in package.parent.rglob("*.py") if "__pycache__" not in file.parts]
-    small = [file for file in sorted(files)[:MOST_FILES] if file.stat().st_size <= MOST_BYTES]
+    real = sorted(file for file in files if file.is_file() and os.access(file, os.R_OK))
+    small = [file for file in real[:MOST_FILES] if file.stat().st_size <= MOST_BYTES]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in small}
 
 

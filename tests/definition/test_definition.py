@@ -479,6 +479,14 @@ def test_a_queued_run_keeps_the_code_it_was_submitted_with(workspace):
     assert done.stdout == "old study\n"
 
 
+def test_a_file_beside_the_study_that_is_none_does_no_harm(workspace):
+    """Emacs leaves a link to nowhere beside a file that is being edited."""
+    Path("study.py").write_text("x = 1\n")
+    Path(".#study.py").symlink_to("user@host.4711")
+    Path("folder.py").mkdir()
+    assert list(prepare_bundle({"0": Step(nothing)}, Path("study.py").resolve()).sources) == ["study.py"]
+
+
 def test_the_source_digest_speaks_of_the_study_and_what_it_imports(workspace):
     study = workspace / "study.py"
     study.write_text("import helper\n")
