@@ -5,12 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.marked_slurm"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=20, help="how often the test of random kills kills")
+    parser.addoption("--examples", type=int, default=100, help="how many examples a test by chance tries")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # How long an example takes says more about what else the machine does than about the code.
+    settings.register_profile(
+        "tests",
+        max_examples=config.getoption("--examples"),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        print_blob=True,
+    )
+    settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

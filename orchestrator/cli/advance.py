@@ -13,8 +13,10 @@ __all__ = ["command"]
 
 @click.command(epilog=examples("orchestrator advance 1795531215"))
 @click.argument("run", required=False)
+@click.option("--job", hidden=True, metavar="TOKEN", help="The orchestrator job that this process is.")
+@click.option("--patience", hidden=True, type=float, default=0.0, help="Seconds for which it looks again.")
 @options
-def command(run: str | None, rootdir: Path | None, db: Path | None) -> None:
+def command(run: str | None, job: str | None, patience: float, rootdir: Path | None, db: Path | None) -> None:
     """Bring a run as far as it goes now. Safe to type at any time.
 
     RUN is the latest run where it is left out.
@@ -22,4 +24,4 @@ def command(run: str | None, rootdir: Path | None, db: Path | None) -> None:
     from orchestrator.engine.verbs import advance
 
     path = database(rootdir, db)
-    click.echo(advance(path, key_of(path, run)))
+    click.echo(advance(path, key_of(path, run), job=job, patience=patience))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import time
@@ -138,6 +139,9 @@ def _say_none(folder: Path, found: dict[str, Any], task: int | None) -> None:
         click.echo(f"{found['address']} was skipped: {found['reason']}.", err=True)
     elif not found["failures"]:
         raise NotFound(f"There is no log of {_what(found, task)} ({found['state']}).", f"Logs are in: {folder}")
+    elif task is not None:
+        command = f"orchestrator logs {found['key']} {shlex.quote(found['address'])}"
+        raise NotFound(f"There is no log of {_what(found, task)}.", f"See what became of the step: {command}")
 
 
 def _what(found: dict[str, Any], task: int | None) -> str:
@@ -160,6 +164,8 @@ def _follow(path: Path, folder: Path, found: dict[str, Any], task: int | None) -
             click.echo(text, nl=False)
         sys.stdout.flush()
         if found["ended_at"] is not None:
+            if shown is None:
+                _print(folder, found, task)
             return found
         if found["stalled"]:
             # Nothing more will come, until somebody types this.

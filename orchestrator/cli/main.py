@@ -25,7 +25,7 @@ _OF_THE_SYSTEM = {
     *(errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
 }
 
-COMMANDS = ("run", "status", "list", "logs", "resume", "advance", "cancel", "db")
+COMMANDS = ("run", "submit", "status", "list", "logs", "wait", "resume", "advance", "cancel", "scripts", "db")
 
 
 class _Lazy(click.Group):

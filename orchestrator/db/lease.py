@@ -42,7 +42,7 @@ class Holder:
     def me(cls) -> Holder:
         """Describe this process."""
         pid = os.getpid()
-        return cls(socket.gethostname(), _boot(), pid, _start_of(pid) or "", os.environ.get("SLURM_JOB_ID"))
+        return cls(socket.gethostname(), _boot(), pid, _start_of(pid) or "", _job_id())
 
 
 def is_gone(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
@@ -64,6 +64,11 @@ def is_gone(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
     if holder.host == socket.gethostname():
         return holder.boot != _boot() or _start_of(holder.pid) != holder.pid_start
     return beat_seen_at is not None and now - beat_seen_at >= STALE
+
+
+def _job_id() -> str | None:
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 @lru_cache(maxsize=1)

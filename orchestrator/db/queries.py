@@ -17,10 +17,12 @@ from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder, is_gone
 from orchestrator.db.tables import event, job, run, step_run
 from orchestrator.errors import NotFound
+from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
+from orchestrator.machine.rewind import where_to_resume
 from orchestrator.machine.states import JobState, RunState, StepRunState
 
-__all__ = ["find_step_run", "latest_key", "list_runs", "run_status"]
+__all__ = ["find_step_run", "latest_key", "list_runs", "run_outcome", "run_status"]
 
 ROWS_KEPT = 100
 """Failed experiments that a failure names; its count tells the rest."""
@@ -37,7 +39,7 @@ def list_runs(path: Path, now: float | None = None) -> list[dict[str, Any]]:
     """
     now = time.time() if now is None else now
     counts = (
-        select(step_run.c.run_id, func.sum(step_run.c.n_finished), func.sum(step_run.c.n_failed))
+        select(step_run.c.run_id, func.sum(_so_far("n_finished")), func.sum(_so_far("n_failed")))
         .where(step_run.c.withdrawn_at.is_(None))
         .group_by(step_run.c.run_id)
     )
@@ -61,6 +63,27 @@ def latest_key(path: Path) -> str:
     with session(path, write=False) as connection:
         key: str = _find_run(connection, None).key
     return key
+
+
+def run_outcome(path: Path, key: str, now: float | None = None) -> dict[str, Any]:
+    """Tell how a run stands, in a few words: for whoever waits for its end.
+
+    Returns
+    -------
+    dict
+        As an entry of `list_runs`, with `n_finished` and `n_failed` experiments.
+
+    Raises
+    ------
+    NotFound
+    """
+    with session(path, write=False) as connection:
+        row = _find_run(connection, key)
+        live = (step_run.c.run_id == row.id) & step_run.c.withdrawn_at.is_(None)
+        sums = select(func.sum(step_run.c.n_finished), func.sum(step_run.c.n_failed)).where(live)
+        n_finished, n_failed = connection.execute(sums).one()
+    found = _run(row, time.time() if now is None else now)
+    return {**found, "n_finished": n_finished or 0, "n_failed": n_failed or 0}
 
 
 def run_status(path: Path, key: str | None, now: float | None = None, *, whole: bool = False) -> dict[str, Any]:
@@ -240,14 +263,20 @@ def _sums(connection: Connection, live: Any, until: float) -> dict[str, Row[Any]
             step_run.c.path,
             func.count().label("n_step_runs"),
             *(count(state) for state in StepRunState),
-            func.sum(step_run.c.n_finished).label("n_finished_experiments"),
-            func.sum(step_run.c.n_failed).label("n_failed_experiments"),
+            func.sum(_so_far("n_finished")).label("n_finished_experiments"),
+            func.sum(_so_far("n_failed")).label("n_failed_experiments"),
             func.sum(seconds).label("seconds"),
         )
         .where(live)
         .group_by(step_run.c.path)
     )
     return {row.path: row for row in connection.execute(query)}
+
+
+def _so_far(name: str) -> Any:
+    """Count experiments; of a step run that is open, those of its jobs that have ended."""
+    of_jobs = select(func.coalesce(func.sum(job.c[name]), 0)).where(job.c.step_run_id == step_run.c.id)
+    return case((step_run.c.ended_at.is_(None), of_jobs.scalar_subquery()), else_=step_run.c[name])
 
 
 def _put_back(connection: Connection, run_id: int) -> dict[str, int]:
@@ -456,13 +485,12 @@ def _resume_from(
         open_ = last is not None and last.ended_at is None
         return None if stalled is None else _address(last) if last is not None and open_ else _next(plan, row, last)
     flawed = (StepRunState.FAILED, StepRunState.CANCELLED)
-    first: int | None = connection.scalar(
+    first_flawed: int | None = connection.scalar(
         select(func.min(step_run.c.position)).where(
             step_run.c.run_id == row.id, step_run.c.withdrawn_at.is_(None), step_run.c.state.in_(flawed)
         )
     )
-    if first is None:
-        if row.state == RunState.SUCCEEDED:
-            return None
-        first = 0 if last is None else last.position + 1
-    return plan.slot(first).address if first < plan.size else None
+    at = None if last is None else StepRun(last.position, state=StepRunState(last.state))
+    stopped = Run(row.key, row.salt, plan, RunState(row.state), step_run=at)
+    first = where_to_resume(stopped, first_flawed)
+    return plan.slot(first).address if first is not None and first < plan.size else None

@@ -195,6 +195,12 @@ class Store:
             connection.execute(update(run).where(run.c.id == row.id).values(values))
             moves.log(connection, row.id, now, "code", old=row.bundle_digest, new=bundle_digest, why=why)
 
+    def set_cluster(self, key: str, fence: int, cluster: Mapping[str, Any]) -> None:
+        """Give a run another cluster, or another use of it: jobs that are submitted from now on go there."""
+        with session(self.path) as connection:
+            row = _fenced(connection, key, fence)
+            connection.execute(update(run).where(run.c.id == row.id).values(cluster=dict(cluster)))
+
     # --- questions -------------------------------------------------------------------------------
 
     def next_epoch(self, key: str, position: int) -> tuple[int, int]:
@@ -221,6 +227,12 @@ class Store:
             columns = select(step_run.c.position, step_run.c.name, step_run.c.iteration)
             rows = connection.execute(_live(columns, connection, key).order_by(step_run.c.position))
             return [(row.position, row.name, row.iteration) for row in rows]
+
+    def tokens(self, key: str) -> set[str]:
+        """List the tokens of all jobs that the run ever had."""
+        with session(self.path) as connection:
+            mine = job.c.run_id == _run_row(connection, key).id
+            return set(connection.scalars(select(job.c.token).where(mine)))
 
     # --- the lease, and requests to whoever has it -----------------------------------------------
 

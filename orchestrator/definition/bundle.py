@@ -139,7 +139,9 @@ class Bundle:
 _ANEW = "Give the run its code anew: orchestrator resume RUN --update STUDY.py"
 
 
-def prepare_bundle(by_path: Mapping[str, Any], study: Path | None) -> PreparedBundle:
+def prepare_bundle(
+    by_path: Mapping[str, Any], study: Path | None, *, everything_travels: bool = False
+) -> PreparedBundle:
     """Pickle every step.
 
     Parameters
@@ -148,6 +150,8 @@ def prepare_bundle(by_path: Mapping[str, Any], study: Path | None) -> PreparedBu
         Steps, and loops' questions, by path.
     study : Path or None
         The file that defines them; None where there is none, as in a notebook.
+    everything_travels : bool, default False
+        Whether every step runs in another process, not only the parallel ones.
 
     Raises
     ------
@@ -162,8 +166,8 @@ def prepare_bundle(by_path: Mapping[str, Any], study: Path | None) -> PreparedBu
             pickles[path] = _dumps((block, kwargs))
         except Exception as error:
             reason = f"{_culprit(block, kwargs)} ({type(error).__name__}: {error})"
-            if getattr(item, "parallel", False):
-                name = step_name(item)
+            if everything_travels or getattr(item, "parallel", False):
+                name = step_name(item) if hasattr(item, "block") else path
                 raise DefinitionError(
                     f"Step {name!r} runs in other processes, but it can't be pickled: {reason}.",
                     "Make it where it is used, inside the function, or leave it out in __getstate__.",

@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import OrchestratorError, StudyError
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["Study", "load_study"]
+__all__ = ["Study", "cluster_of", "load_study"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,14 @@ class Study:
         Absolute.
     attr : str
         Name of the pipeline in the file.
+    clusters : mapping
+        The clusters in the file, by name.
     """
 
     pipeline: Any
     path: Path
     attr: str
+    clusters: Mapping[str, SlurmCluster] = field(default_factory=dict)
 
 
 def load_study(source: str) -> Study:
@@ -67,7 +72,37 @@ def load_study(source: str) -> Study:
             f"{path.name} holds no pipeline named {name!r}; its pipelines: {known}.",
             f"Define pipeline = Pipeline(...) in it, or name one: {path.name}:NAME",
         )
-    return Study(pipelines[name], path, name)
+    clusters = {name: value for name, value in vars(module).items() if isinstance(value, SlurmCluster)}
+    return Study(pipelines[name], path, name, clusters)
+
+
+def cluster_of(study: Study, file: str | None) -> SlurmCluster:
+    """Find the cluster that a study is for.
+
+    Parameters
+    ----------
+    study : Study
+    file : str or None
+        A YAML file. Without one, the cluster in the study is meant: that named `cluster`, or the only one.
+
+    Raises
+    ------
+    StudyError
+        If there is none, or several.
+    DefinitionError
+        If the file can't be read.
+    """
+    if file is not None:
+        return SlurmCluster.from_yaml(file)
+    found = study.clusters
+    name = "cluster" if "cluster" in found or len(found) != 1 else next(iter(found))
+    if name not in found:
+        known = ", ".join(found) or "none"
+        raise StudyError(
+            f"{study.path.name} holds no SlurmCluster named 'cluster'; its clusters: {known}.",
+            "Define cluster = SlurmCluster(partition=..., account=...) in it, or give --cluster FILE.yaml",
+        )
+    return found[name]
 
 
 def _is_pipeline(value: Any) -> bool:

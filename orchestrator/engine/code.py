@@ -45,8 +45,20 @@ class Kept:
         return self.bundle.source_digest
 
 
-def check(pipeline: Pipeline, project_job: str | None, study: Study | None) -> Kept:
+def check(
+    pipeline: Pipeline, project_job: str | None, study: Study | None, *, everything_travels: bool = False
+) -> Kept:
     """Refuse what can't work, before anything is written.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+    project_job : str or None
+        Key of the run.
+    study : Study or None
+        Where the pipeline comes from.
+    everything_travels : bool, default False
+        Whether every step runs in another process than this one, so that each has to be pickled.
 
     Raises
     ------
@@ -59,7 +71,7 @@ def check(pipeline: Pipeline, project_job: str | None, study: Study | None) -> K
         check_key(project_job)
     by_path = steps_by_path(steps)
     path = study.path if study is not None else _main_file()
-    bundle = prepare_bundle(by_path, path)
+    bundle = prepare_bundle(by_path, path, everything_travels=everything_travels)
     live = _live(by_path)
     return Kept(
         plan_of(steps), bundle, None if path is None else str(path), getattr(study, "attr", None), live.__getitem__

@@ -31,6 +31,8 @@ class Context:
         Told what happens, for the user's eyes.
     clock : callable
         Gives epoch seconds.
+    cwd : str or None
+        The folder that jobs run in, where the scheduler could choose another.
     own_token, own_id : str or None
         Of the orchestrator job that this process is.
     """
@@ -42,6 +44,7 @@ class Context:
     scheduler: Scheduler
     progress: Progress
     clock: Callable[[], float] = time.time
+    cwd: str | None = None
     own_token: str | None = None
     own_id: str | None = None
 

@@ -20,7 +20,14 @@ LISTEN = 1.0
 
 
 @contextmanager
-def holding(store: Store, key: str, on_cancel: Callable[[], None] | None = None) -> Iterator[int]:
+def holding(
+    store: Store,
+    key: str,
+    on_cancel: Callable[[], None] | None = None,
+    *,
+    beats: bool = False,
+    gone: Holder | None = None,
+) -> Iterator[int]:
     """Take the lease of a run, and give it back at the end.
 
     Parameters
@@ -28,8 +35,11 @@ def holding(store: Store, key: str, on_cancel: Callable[[], None] | None = None)
     store : Store
     key : str
     on_cancel : callable, optional
-        Called once, in another thread, when somebody asks to cancel the run. Without it, nobody listens and the lease
-        has no beat: for what takes no longer than a moment.
+        Called once, in another thread, when somebody asks to cancel the run.
+    beats : bool, default False
+        Whether the lease has a beat though nobody listens: for what may take more than a moment.
+    gone : Holder, optional
+        Somebody of whom the scheduler has said that they are no more.
 
     Yields
     ------
@@ -41,10 +51,10 @@ def holding(store: Store, key: str, on_cancel: Callable[[], None] | None = None)
     LeaseHeld
         If another process holds it.
     """
-    fence = store.take_lease(key, Holder.me(), time.time())
+    fence = store.take_lease(key, Holder.me(), time.time(), gone)
     stop = threading.Event()
     heart = None
-    if on_cancel is not None:
+    if on_cancel is not None or beats:
         heart = threading.Thread(target=_beat, args=(store, key, fence, on_cancel, stop), daemon=True)
         heart.start()
     try:
@@ -56,16 +66,17 @@ def holding(store: Store, key: str, on_cancel: Callable[[], None] | None = None)
         store.release_lease(key, fence)
 
 
-def _beat(store: Store, key: str, fence: int, on_cancel: Callable[[], None], stop: threading.Event) -> None:
-    last, heard = time.monotonic(), False
-    while not stop.wait(LISTEN):
+def _beat(store: Store, key: str, fence: int, on_cancel: Callable[[], None] | None, stop: threading.Event) -> None:
+    last, heard = time.monotonic(), on_cancel is None
+    while not stop.wait(BEAT if on_cancel is None else LISTEN):
         try:
             if time.monotonic() - last >= BEAT:
                 store.beat(key, fence, time.time())
                 last = time.monotonic()
             if not heard and store.record(key).cancel_requested_at is not None:
                 heard = True
-                on_cancel()
+                if on_cancel is not None:
+                    on_cancel()
         except DatabaseBusy:
             # Whoever keeps the database busy lets go some time; the lease lives for twelve beats.
             continue

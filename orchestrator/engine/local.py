@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from orchestrator.definition.bundle import LoadedStep
@@ -44,6 +45,8 @@ class LocalScheduler:
         Told how many more experiments have a result.
     slices : int, optional
         Tasks that a parallel step is cut into; by default four per worker.
+    interruptible : callable, optional
+        Gives the block in which a job runs: the only one in which a Ctrl-C may be raised.
 
     Attributes
     ----------
@@ -62,6 +65,7 @@ class LocalScheduler:
         n_workers: int,
         on_done: Callable[[int], None],
         slices: int | None = None,
+        interruptible: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.limits = Limits(slices=slices or n_workers * SLICES_PER_WORKER)
         self.exception: BaseException | None = None
@@ -69,6 +73,7 @@ class LocalScheduler:
         self._load = load
         self._n_workers = n_workers
         self._on_done = on_done
+        self._interruptible = interruptible
         self._n_submitted = 0
         self._job: JobFile | None = None
         self._facts: dict[str, JobFact] = {}
@@ -108,7 +113,8 @@ class LocalScheduler:
         if not claim(self._folder.job(job.token), f"{os.getpid()}.{self._n_submitted}"):
             raise RuntimeError(f"job {job.token} was started before: the records should know that")
         try:
-            failed = self._run(job)
+            with self._interruptible():
+                failed = self._run(job)
         except KeyboardInterrupt:
             kind = self._stop or FailureKind.INTERRUPTED
             self._facts[job.token] = _over(kind, _STOPPED[kind])

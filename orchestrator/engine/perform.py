@@ -141,6 +141,9 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         seed=seed_for(run.key, step.name, slot.iteration),
         label=step.label,
         threads=int(step.resources.get("cpus_per_task", 1)),
+        cwd=context.cwd,
+        log_dir=context.folder.log_dir,
+        resources=step.resources,
         database=str(context.store.path) if context.scheduler.has_tail else None,
     )
 

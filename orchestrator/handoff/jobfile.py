@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import DataError
 from orchestrator.handoff.folder import write_aside
@@ -44,6 +46,8 @@ class JobFile:
         Names its log.
     threads : int
         CPUs of a task.
+    resources : mapping
+        The fields of `SlurmResources` of its step.
     database : str or None
         The workspace's database, where the last task is to advance the run itself.
     cwd : str or None
@@ -74,6 +78,7 @@ class JobFile:
     seed: int = 0
     label: str = ""
     threads: int = 1
+    resources: Mapping[str, Any] = field(default_factory=dict)
     database: str | None = None
     cwd: str | None = None
     log_dir: str = "logs/{project_job}"

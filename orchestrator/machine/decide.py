@@ -164,13 +164,16 @@ def _close(step_run: StepRun, job: Job) -> MoveStepRun:
 
 def _judge(step_run: StepRun, slot: Slot) -> MoveStepRun:
     """Judge a step run by all its batches: a failed experiment is data, until there are too many of them."""
-    n_finished = sum(job.n_finished for job in step_run.jobs)
-    n_failed = sum(job.n_failed for job in step_run.jobs)
+    n_finished, n_failed = _counts(step_run)
     why = _too_bad(step_run, slot, n_finished, n_failed)
     state = StepRunState.FAILED if why else StepRunState.SUCCEEDED
     if not why and n_failed:
         why = f"{n_failed} of {n_finished + n_failed} experiments failed"
     return MoveStepRun(step_run.position, state, why, n_finished, n_failed)
+
+
+def _counts(step_run: StepRun) -> tuple[int, int]:
+    return sum(job.n_finished for job in step_run.jobs), sum(job.n_failed for job in step_run.jobs)
 
 
 def _too_bad(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -> str | None:
@@ -203,5 +206,5 @@ def _stop(run: Run, to: StepRunState, why: str) -> Intent:
     ]
     step_run = run.step_run
     if step_run is not None and not step_run.ended:
-        changes.append(MoveStepRun(step_run.position, to, why))
+        changes.append(MoveStepRun(step_run.position, to, why, *_counts(step_run)))
     return Record(tuple(changes)) if changes else Finish(RunState(to.value), why)

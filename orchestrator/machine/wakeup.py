@@ -10,9 +10,9 @@ from __future__ import annotations
 from orchestrator.machine.changes import AddJob, MoveJob
 from orchestrator.machine.intents import CancelJobs, Intent, Record, Repoint, Submit
 from orchestrator.machine.model import Job, Run, token_for
-from orchestrator.machine.states import JobState
+from orchestrator.machine.states import JobState, RunState
 
-__all__ = ["MOST_FRUITLESS", "dismiss", "secure"]
+__all__ = ["MOST_FRUITLESS", "dismiss", "secure", "why_look_again"]
 
 MOST_FRUITLESS = 5
 """Orchestrator jobs in a row that may come and go while the scheduler takes no job of a step."""
@@ -55,6 +55,29 @@ def dismiss(run: Run) -> Intent | None:
         return Record(planned)
     queued = tuple(job.token for job in run.orchestrators if job.state is JobState.QUEUED)
     return CancelJobs(queued) if queued else None
+
+
+def why_look_again(run: Run) -> str | None:
+    """Say why somebody has to look again soon, though no job's end would make them.
+
+    Returns
+    -------
+    str or None
+        None: the run has ended, or what it waits for wakes it.
+    """
+    if run.state is not RunState.ACTIVE:
+        return None
+    job = next(iter(run.live_jobs), None)
+    if job is None:
+        return "none of its jobs is in the queue"
+    if job.state is JobState.PLANNED:
+        return f"its next job is not in the queue: {job.reason or 'not submitted yet'}"
+    if job.state is JobState.SUBMITTING:
+        return f"whether its job was submitted is not known: {job.reason or 'the process that submitted it died'}"
+    if job.absent_since is not None:
+        return f"job {job.scheduler_id} is unknown to the scheduler, which may be mistaken"
+    waiting = [o for o in run.orchestrators if o.state is JobState.QUEUED and o.waits_for == job.scheduler_id]
+    return None if waiting else "no orchestrator job waits for its job"
 
 
 def _with_id(jobs: tuple[Job, ...]) -> str | None:

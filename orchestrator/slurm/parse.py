@@ -29,8 +29,8 @@ __all__ = [
 
 RECORD, FIELD = "\x1e", "\x1f"
 
-SQUEUE_FORMAT = RECORD + FIELD.join(["%i", "%T", "%r", "%S", "%e", "%j", "%k"])
-_SQUEUE_HEADER = FIELD.join(["JOBID", "STATE", "REASON", "START_TIME", "END_TIME", "NAME", "COMMENT"])
+_SQUEUE_FIELDS = ("%i", "%T", "%r", "%S", "%e", "%j", "%k")
+SQUEUE_FORMAT = RECORD + FIELD.join(_SQUEUE_FIELDS)
 
 SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "JobName")
 
@@ -96,22 +96,19 @@ def squeue_lines(text: str) -> list[Line]:
         If it is no complete answer.
     """
     records = [record.removesuffix("\n").split(FIELD) for record in text.split(RECORD)[1:]]
-    if not records or FIELD.join(records[0]) != _SQUEUE_HEADER:
+    if not records or records[0][0] != "JOBID":
         raise ValueError(f"squeue's answer has no header: {_shortened(text)}")
     if not text.endswith("\n"):
         raise ValueError(f"squeue's answer breaks off: {_shortened(text[-200:])}")
-    n_fields = len(records[0])
     # With several clusters, each has a header of its own.
-    return [_squeue_line(fields, n_fields) for fields in records if fields[0] != "JOBID"]
+    return [_squeue_line(fields) for fields in records if fields[0] != "JOBID"]
 
 
-def _squeue_line(fields: list[str], n_fields: int) -> Line:
-    if len(fields) < n_fields:
-        raise ValueError(
-            f"squeue's line has {len(fields)} fields instead of {n_fields}: {_shortened(' '.join(fields))}"
-        )
-    written_id, state, reason, start, end = fields[:5]
-    name, comment = fields[5], fields[-1].partition("\n")[0]
+def _squeue_line(fields: list[str]) -> Line:
+    if len(fields) < len(_SQUEUE_FIELDS):
+        raise ValueError(f"squeue's line has only {len(fields)} fields: {_shortened(' '.join(fields))}")
+    written_id, state, reason, start, end, name = fields[:6]
+    comment = fields[-1].partition("\n")[0]
     base, indexes = _id(written_id)
     token = comment if _TOKEN.fullmatch(comment) else token_of_name(name)
     started_at, ended_at = _times(state, start, end, is_listed=True)
@@ -126,16 +123,16 @@ def sacct_lines(text: str) -> list[Line]:
     ValueError
         If it is no complete answer.
     """
-    latest: dict[tuple[str, tuple[int, ...] | None], tuple[float, Line]] = {}
+    latest: dict[str, tuple[float, Line]] = {}
     for fields in _sacct_records(text):
         written_id, state, exit_code, submit, start, end, name = fields
         base, indexes = _id(written_id)
         started_at, ended_at = _times(state, start, end, is_listed=False)
         line = Line(base, indexes, state, "", token_of_name(name), started_at, ended_at, exit_code, name)
         submitted_at = _time(submit) or 0.0
-        known = latest.get((base, indexes))
+        known = latest.get(written_id)
         if known is None or submitted_at >= known[0]:
-            latest[base, indexes] = (submitted_at, line)
+            latest[written_id] = (submitted_at, line)
     return [line for _, line in latest.values()]
 
 

@@ -4,6 +4,7 @@
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)"
 VENV="$ROOT/.venv"
 PY="$VENV/bin/python"
+. "$ROOT/scripts/lib/apt.sh"
 
 die() {
     printf '%s\n' "$@" >&2
@@ -30,24 +31,17 @@ find_python() {
 
 # Debian and Ubuntu ship Python without ensurepip, in a package of its own.
 install_venv_module() {
-    local python="$1" package as_root=()
+    local python="$1" package
     package="$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
     local by_hand="apt-get install $package"
     command -v apt-get >/dev/null ||
         die "$python cannot make virtual environments: its modules venv and ensurepip are missing." \
             "Install them with your system's package manager, then run this script again."
-    if [ "$(id -u)" -ne 0 ]; then
-        sudo -n true >/dev/null 2>&1 ||
-            die "$python cannot make virtual environments: the package $package is missing." \
-                "Type:" "  sudo $by_hand" "then run this script again."
-        as_root=(sudo -n)
-    fi
+    may_be_root ||
+        die "$python cannot make virtual environments: the package $package is missing." \
+            "Type:" "  sudo $by_hand" "then run this script again."
     echo "Installing $package (needed to make .venv)"
-    # "${a[@]+...}": an empty array counts as unset under `set -u` in old versions of bash.
-    ${as_root[@]+"${as_root[@]}"} apt-get update -qq || true
-    ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq "$package" >/dev/null ||
-        die "Could not install $package. Type:" "  $by_hand" "then run this script again."
+    apt_install "$package" || die "Could not install $package. Type:" "  $by_hand" "then run this script again."
 }
 
 make_venv() {

@@ -65,6 +65,19 @@ def test_one_task_is_printed_as_it_is(batch):
     assert logs("r", "evaluate", "--task", "13", "-f").stdout == "this is 13\nthis is 13 again\n"
 
 
+def test_a_task_that_printed_nothing_or_never_began_says_so(batch, workspace):
+    [log] = workspace.glob("logs/r/evaluate.*.4.log")
+    log.write_text("")
+    assert logs("evaluate", "--task", "4").stderr == "task 4 of evaluate printed nothing.\n"
+    assert logs("evaluate", "--task", "4", "-f").stderr == "task 4 of evaluate printed nothing.\n"
+    log.unlink()
+    for follow in ((), ("-f",)):
+        with pytest.raises(NotFound) as caught:
+            logs("evaluate", "--task", "4", *follow)
+        assert caught.value.message == "There is no log of task 4 of evaluate."
+        assert caught.value.hint == "See what became of the step: orchestrator logs r evaluate"
+
+
 def test_a_task_that_there_is_not(batch):
     with pytest.raises(NotFound, match="has no task 20; it has 20 tasks: 0 to 19"):
         logs("evaluate", "--task", "20")

@@ -253,6 +253,28 @@ def test_what_comes_next(records, ended, expected):
     assert run_status(records.path, "r")["next"] == expected
 
 
+def test_a_resume_begins_where_status_says_that_it_begins(records):
+    """A failure that an afterany step passed over long ago is not gone back to."""
+    records.add_run("r", "failed", reason="step evaluate failed: x")
+    records.add_step_run(0, "failed", reason="passed over")
+    records.add_step_run(1, "failed", reason="x")
+    assert run_status(records.path, "r")["resume_from"] == "evaluate"
+    records.add_run("at its end", "succeeded")
+    records.add_step_run(0, "failed", reason="passed over")
+    records.add_step_run(1, "succeeded")
+    assert run_status(records.path, "at its end")["resume_from"] == "create"
+
+
+def test_the_batches_that_have_ended_are_counted_while_others_go_on(records, ask):
+    records.add_run("r", holder=Holder.me())
+    records.add_step_run(1, "active", n_experiments=40, n_tasks=40, batch_size=20)
+    records.add_job("succeeded", role="batch", n_tasks=20, n_finished=18, n_failed=2)
+    records.add_job("running", role="batch", batch=1, n_tasks=20)
+    [line] = [line for line in ask("status").splitlines() if line.startswith("evaluate")]
+    assert line.split()[:4] == ["evaluate", "active", "18", "2"]
+    assert ask("list").splitlines()[1].split()[-2:] == ["18", "2"]
+
+
 def test_what_comes_after_a_loop_that_ended_early(records):
     records.add_run("r", holder=Holder.me())
     records.add_step_run(3, "succeeded", until=True)

@@ -27,7 +27,7 @@ columns = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(columns)
 def test_every_cell_comes_back_as_it_was(cells):
     texts, note = encode_column(cells)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
@@ -39,7 +39,6 @@ def through_json(value):
     return from_jsonable(json.loads(json.dumps(to_jsonable(value))))
 
 
-@settings(max_examples=100, deadline=None)
 @given(nested)
 def test_a_value_comes_back_equal_and_of_the_same_type(value):
     back = through_json(value)

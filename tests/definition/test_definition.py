@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 import subprocess
@@ -34,7 +35,7 @@ from orchestrator.definition.injection import injected, seed_for
 from orchestrator.definition.pipeline import step_name
 from orchestrator.definition.resources import memory_in_mb, time_in_seconds
 from orchestrator.definition.study import load_study
-from orchestrator.definition.validate import check_key, check_pipeline
+from orchestrator.definition.validate import check_cluster, check_key, check_pipeline
 from orchestrator.errors import DataError, DefinitionError, StudyError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -274,6 +275,134 @@ def test_a_cluster_from_a_mapping():
     assert cluster == SlurmCluster(partition=None, env_vars={"A": "1"})
     with pytest.raises(DefinitionError, match="SlurmCluster has no 'partitoin'"):
         SlurmCluster.from_yaml({"partitoin": "x"})
+
+
+CLUSTER = """\
+enabled: true
+partition: ${oc.env:PARTITION}
+account: null
+env_setup: [module load python]
+env_vars: {DATA: "/data/${.name}", name: me}
+mem_per_cpu: 3968M
+wake: job
+"""
+
+
+@pytest.mark.parametrize("read", [str, Path, lambda path: __import__("omegaconf").OmegaConf.load(path)])
+def test_a_cluster_from_a_file_or_from_hydra(tmp_path, monkeypatch, read):
+    monkeypatch.setenv("PARTITION", "gpu")
+    path = tmp_path / "cluster.yaml"
+    path.write_text(CLUSTER)
+    cluster = SlurmCluster.from_yaml(read(path))
+    assert cluster == SlurmCluster(
+        partition="gpu",
+        account=None,
+        env_setup=["module load python"],
+        env_vars={"DATA": "/data/me", "name": "me"},
+        mem_per_cpu="3968M",
+        wake="job",
+    )
+    assert type(cluster.env_vars) is dict
+    assert SlurmCluster.from_json(json.loads(json.dumps(cluster.to_json()))) == cluster
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("- a\n- b\n", "a cluster is a mapping of its fields, not list"),
+        ("partition: a\npartition: b\n", "The cluster can't be read from .*duplicate key"),
+        ("partition: ${nowhere}\n", "The cluster can't be read from .*nowhere"),
+        ("partition: [\n", "The cluster can't be read from "),
+        ("partition: !!python/object/apply:os.system ['true']\n", "The cluster can't be read from "),
+        ("wake_up: job\n", "SlurmCluster has no 'wake_up'"),
+    ],
+)
+def test_a_file_that_is_no_cluster(tmp_path, text, problem):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text)
+    with pytest.raises(DefinitionError, match=f"(?s){problem}"):
+        SlurmCluster.from_yaml(path)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DefinitionError, match=r"can't be read from .*No such file"):
+        SlurmCluster.from_yaml(tmp_path / "none.yaml")
+
+
+def test_reading_yaml_needs_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "omegaconf", None)
+    with pytest.raises(DefinitionError, match=r"pip install 'orchestrator\[hydra\]'"):
+        SlurmCluster.from_yaml(tmp_path / "cluster.yaml")
+    assert SlurmCluster.from_yaml({"partition": "x"}).partition == "x"
+
+
+def test_a_cluster_that_can_be_used():
+    check_cluster(SlurmCluster())
+    check_cluster(SlurmCluster(None, None, ["a b", "c\nd"], {"_A1": "x\ny", "N": 3}, "uv run", "l", "4G", "job", 0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"partition": ""}, "partition=''; use its name, or None"),
+        ({"partition": "a\n#SBATCH --hold"}, "partition="),
+        ({"account": 7}, "account=7; use its name"),
+        ({"env_setup": "module load x"}, "env_setup='module load x'; use a list"),
+        ({"env_setup": [1]}, "use a list of shell commands"),
+        ({"env_setup": ["a\rb"]}, "a command holds a NUL or a carriage return"),
+        ({"env_vars": ["A=1"]}, "use a dict of names and values"),
+        ({"env_vars": {"1A": "x"}}, "'1A' is no name of a variable"),
+        ({"env_vars": {"A;id": "x"}}, "'A;id' is no name of a variable"),
+        ({"env_vars": {"A": True}}, "env_vars['A'] is True; use text or a number"),
+        ({"env_vars": {"A": None}}, "env_vars['A'] is None"),
+        ({"runner": ""}, "runner=''; use what runs Python"),
+        ({"runner": "  "}, "use what runs Python"),
+        ({"runner": "python '"}, "use what runs Python"),
+        ({"runner": None}, "runner=None"),
+        ({"log_dir": "/tmp/logs"}, "log_dir='/tmp/logs' leaves the workspace"),
+        ({"log_dir": "../{project_job}"}, "leaves the workspace"),
+        ({"log_dir": "{run}"}, "its only placeholder is {project_job}"),
+        ({"log_dir": "{"}, "its only placeholder is {project_job}"),
+        ({"log_dir": "{}"}, "its only placeholder is {project_job}"),
+        ({"log_dir": "a\\b"}, "use a folder's path"),
+        ({"log_dir": ""}, "use a folder's path"),
+        ({"mem_per_cpu": "much"}, "mem_per_cpu='much'; use the most memory per CPU"),
+        ({"mem_per_cpu": "0"}, "mem_per_cpu='0'"),
+        ({"wake": "never"}, "wake='never'; use 'job' or 'both'"),
+        ({"grace": -1}, "grace=-1; use a number of seconds"),
+        ({"grace": float("nan")}, "grace=nan"),
+        ({"grace": True}, "grace=True"),
+        ({"grace": "90"}, "grace='90'"),
+    ],
+)
+def test_a_cluster_that_can_not_be_used(changes, problem):
+    with pytest.raises(DefinitionError, match="one thing must change") as caught:
+        check_cluster(SlurmCluster(**changes))
+    assert problem in str(caught.value)
+
+
+def test_all_that_is_wrong_with_a_cluster_is_said_at_once():
+    with pytest.raises(DefinitionError, match="5 things must change"):
+        check_cluster(SlurmCluster(partition="", runner="", wake="x", grace=-1, log_dir=".."))
+    with pytest.raises(DefinitionError, match=r"must be a SlurmCluster, not dict.\n.*from_yaml"):
+        check_cluster({"partition": "x"})
+
+
+@pytest.mark.parametrize(
+    ("extra", "problem"),
+    [
+        ({"array": "0-3"}, "extra_sbatch['array'] can't be set"),
+        ({"--job_name": "x"}, "extra_sbatch['--job_name'] can't be set"),
+        ({"comment": "x"}, "can't be set"),
+        ({"gres x": 1}, "is no option of sbatch"),
+        ({"": 1}, "is no option of sbatch"),
+        ({"gres": "a\nb"}, "use a value without line breaks"),
+    ],
+)
+def test_options_that_are_ours_or_none(extra, problem):
+    with pytest.raises(DefinitionError) as caught:
+        check_pipeline("p", [Step(nothing, resources=SlurmResources(extra_sbatch=extra))])
+    assert problem in str(caught.value)
 
 
 # --- blocks --------------------------------------------------------------------------------------

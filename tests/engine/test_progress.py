@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pty
 import re
+import threading
 
 import pytest
 
@@ -35,17 +37,24 @@ def terminal(monkeypatch):
     ours, theirs = pty.openpty()
     monkeypatch.setenv("TERM", "xterm-256color")
     stream = os.fdopen(theirs, "w")
+    heard = []
+
+    def listen():
+        # All the time: a terminal that nobody reads holds up who writes to it.
+        with contextlib.suppress(OSError):  # the other end was closed
+            while text := os.read(ours, 65536):
+                heard.append(text)
+
+    listener = threading.Thread(target=listen)
+    listener.start()
 
     def written():
-        stream.flush()
-        os.set_blocking(ours, False)
-        try:
-            return os.read(ours, 1_000_000).decode()
-        except BlockingIOError:
-            return ""
+        stream.close()
+        listener.join()
+        return b"".join(heard).decode()
 
     yield stream, written
-    stream.close()
+    written()
     os.close(ours)
 
 

@@ -10,7 +10,8 @@ from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.definition.blocks import CollectArrayResults
 
-pytestmark = pytest.mark.interop
+# The first of them may have to install f3dasm.
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "f3dasm"
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import ExperimentData
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.interop]
+pytestmark = [pytest.mark.acceptance, pytest.mark.interop, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 

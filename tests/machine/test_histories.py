@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import plans
@@ -12,14 +10,14 @@ from world import World
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.states import RunState, StepRunState
 
-seeds = st.integers(0, 2**32).map(random.Random)
+seeds = st.integers(0, 2**32)
 ENDED = (RunState.SUCCEEDED, RunState.FAILED)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(plans, seeds, st.sampled_from([0, 10, 30]))
-def test_a_run_ends_and_nothing_runs_twice(plan, chance, trouble):
-    world = World(plan, chance, trouble=trouble)
+def test_a_run_ends_and_nothing_runs_twice(plan, seed, trouble):
+    world = World(plan, seed, trouble=trouble)
     run = world.live_until_it_ends()
     assert run.state in ENDED
     world.check()
@@ -30,11 +28,10 @@ def test_a_run_ends_and_nothing_runs_twice(plan, chance, trouble):
         assert list(world.records.live) == list(range(plan.size))
 
 
-@settings(max_examples=100, deadline=None)
 @given(plans, seeds)
-def test_a_run_that_failed_is_resumed_until_it_succeeds(plan, chance):
+def test_a_run_that_failed_is_resumed_until_it_succeeds(plan, seed):
     """What went well before the failure stays, and is not done again."""
-    world = World(plan, chance)
+    world = World(plan, seed)
     while world.live_until_it_ends().state is RunState.FAILED:
         stopped = world.run.step_run.position
         before = {position: step_run for position, step_run in world.records.live.items() if position < stopped}
@@ -48,10 +45,9 @@ def test_a_run_that_failed_is_resumed_until_it_succeeds(plan, chance):
     assert (world.run.state is RunState.ACTIVE) == (flawed is not None)
 
 
-@settings(max_examples=100, deadline=None)
 @given(plans, seeds, st.integers(0, 10))
-def test_a_run_that_is_cancelled_stops_and_goes_on_where_it_stopped(plan, chance, when):
-    world = World(plan, chance)
+def test_a_run_that_is_cancelled_stops_and_goes_on_where_it_stopped(plan, seed, when):
+    world = World(plan, seed)
     for _ in range(when):
         world.advance()
         world.pass_time()
@@ -66,10 +62,9 @@ def test_a_run_that_is_cancelled_stops_and_goes_on_where_it_stopped(plan, chance
     world.check()
 
 
-@settings(max_examples=100, deadline=None)
 @given(plans, seeds, st.data())
-def test_a_run_is_put_back_to_any_place_that_it_has_come_to(plan, chance, data):
-    world = World(plan, chance)
+def test_a_run_is_put_back_to_any_place_that_it_has_come_to(plan, seed, data):
+    world = World(plan, seed)
     world.live_until_it_ends()
     position = data.draw(st.integers(0, max(0, plan.size - 1)))
     was_there = position in world.records.live
@@ -88,12 +83,11 @@ def test_a_run_is_put_back_to_any_place_that_it_has_come_to(plan, chance, data):
         assert all(job.attempt > attempt for job in first for attempt in old)
 
 
-@settings(max_examples=100, deadline=None)
 @given(plans, seeds, st.data())
-def test_what_is_before_from_step_is_skipped(plan, chance, data):
+def test_what_is_before_from_step_is_skipped(plan, seed, data):
     element = data.draw(st.integers(0, len(plan.elements) - 1))
     first = plan.start_of(element)
-    world = World(plan, chance, trouble=0, first_position=first)
+    world = World(plan, seed, trouble=0, first_position=first)
     world.live_until_it_ends()
     skipped = {p: s for p, s in world.records.live.items() if s.reason == "from_step"}
     assert list(skipped) == [position for position in plan.first_pass() if position < first]

@@ -296,6 +296,13 @@ def test_cancelling_ends_jobs_first_then_records():
     assert [type(change) for change in decide(planned).changes] == [MoveJob, MoveStepRun]
 
 
+def test_a_step_that_is_cancelled_keeps_the_count_of_what_it_did():
+    done = job(JobState.SUCCEEDED, role="batch", tasks="0-2", n_finished=5, n_failed=1)
+    stopped = job(JobState.CANCELLED, role="batch", batch=1, tasks="3-5", kind="cancelled", n_finished=2)
+    change = only(decide(run_with(BATCH, done, stopped, n_tasks=6, cancel_requested=True)))
+    assert (change.to, change.n_finished, change.n_failed) == (StepRunState.CANCELLED, 7, 1)
+
+
 def test_what_waits_is_waited_for():
     assert decide(run_with(CALL, job(JobState.RUNNING))) is None
     assert decide(run_with(CALL, job(JobState.PLANNED))) == Submit("t")

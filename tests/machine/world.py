@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from dataclasses import replace
 
 from orchestrator.indexes import parse_indexes
@@ -75,14 +76,15 @@ class World:
     Parameters
     ----------
     plan : Plan
-    chance : random.Random
+    seed : int
+        Of all that happens by chance.
     trouble : int
         How often, in percent, each thing that can go wrong does.
     """
 
-    def __init__(self, plan, chance, *, trouble=10, first_position=0):
+    def __init__(self, plan, seed, *, trouble=10, first_position=0):
         self.records = Records(plan, first_position)
-        self.chance = chance
+        self.chance = random.Random(seed)
         self.trouble = trouble
         self.now = 0.0
         self.submitted = {}  # token -> the job as it was when it was submitted

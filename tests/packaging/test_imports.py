@@ -44,6 +44,11 @@ def test_the_definition_loads_nothing_heavy(tmp_path):
     assert not loaded & HEAVY
 
 
+def test_asking_slurm_loads_nothing_heavy(tmp_path):
+    loaded = modules_loaded_by("import orchestrator.slurm.client, orchestrator.slurm.script", tmp_path)
+    assert not loaded & (HEAVY | {"jinja2", "omegaconf", "yaml"})
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["status", "--help"]])
 def test_help_loads_nothing_heavy(tmp_path, arguments):
     code = f"from orchestrator.cli.main import main; sys.argv[1:] = {arguments!r}; main()"

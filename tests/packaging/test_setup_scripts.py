@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ("bash", "cat", "dirname", "env", "mkdir")
+TOOLS = ("bash", "cat", "dirname", "env", "grep", "mkdir", "sed")
 
 
 @pytest.fixture
@@ -18,6 +18,8 @@ def bare_machine(tmp_path: Path):
     """Copy the scripts into a folder with a space; run them with a PATH that holds next to nothing."""
     checkout = tmp_path / "a checkout"
     shutil.copytree(ROOT / "scripts", checkout / "scripts")
+    shutil.copytree(ROOT / ".ci", checkout / ".ci")
+    shutil.copytree(ROOT / "tests" / "slurm", checkout / "tests" / "slurm")
     shutil.copy(ROOT / "pyproject.toml", checkout)
     path = tmp_path / "bin"
     path.mkdir()
@@ -28,7 +30,7 @@ def bare_machine(tmp_path: Path):
         (path / name).write_text(f"#!/bin/bash\n{body}\n")
         (path / name).chmod(0o755)
 
-    def run(script: str) -> subprocess.CompletedProcess[str]:
+    def run(script: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [checkout / "scripts" / script],
             env={"PATH": str(path), "HOME": str(tmp_path)},
@@ -76,7 +78,7 @@ def test_no_venv_module_and_root(bare_machine, tmp_path):
     install("apt-get", f'echo "$*" >> "{tmp_path}/asked"')
     done = run("test")
     package = f"python3.{sys.version_info.minor}-venv"
-    assert f"install -y -qq {package}" in (tmp_path / "asked").read_text()
+    assert f"install -y -qq --no-install-recommends {package}" in (tmp_path / "asked").read_text()
     assert done.returncode == 1
     assert "still cannot make virtual environments" in done.stderr
 
@@ -94,3 +96,116 @@ def test_check_before_test(bare_machine):
     done = run("check")
     assert done.returncode == 1
     assert done.stderr.endswith("Type:\n  scripts/test\n")
+
+
+@pytest.fixture
+def without_slurm(bare_machine, tmp_path):
+    """Make .venv of programs that only note what they are asked, and a `slurm-sandbox` that lacks two packages."""
+    install, run = bare_machine
+    tools = tmp_path / "a checkout" / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    note = f'echo "$*" >> "{tmp_path}/python-asked"'
+    missing = f'[ -e "{tmp_path}/installed" ] || printf "munge\\nmariadb-server\\n"'
+    (tools / "python").write_text(
+        f'#!/bin/bash\ncase "$*" in *"slurm-sandbox missing") {missing} ;; *) {note} ;; esac\n'
+    )
+    (tools / "lint-imports").write_text("#!/bin/bash\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    # What would write outside the checkout only notes it.
+    for name in ("tee", "chmod", "rm", "systemctl"):
+        install(name, f'echo "{name} $*" >> "{tmp_path}/asked"')
+    return install, run
+
+
+def test_no_slurm_and_no_rights(without_slurm):
+    install, run = without_slurm
+    install("id", "echo 1000")
+    install("apt-get", "exit 1")
+    done = run("test")
+    assert done.returncode == 0
+    assert done.stderr.startswith(
+        "The tests marked slurm did not run, since SLURM is not installed. They are in:\n  tests"
+    )
+    assert "\n  tests/slurm/test_sandbox.py\n" in done.stderr
+    assert "test_marked_slurm" not in done.stderr
+    assert done.stderr.endswith("Type:\n  sudo apt-get install munge mariadb-server\nthen run this script again.\n")
+
+
+def test_no_slurm_and_root(without_slurm, tmp_path):
+    install, run = without_slurm
+    install("id", "echo 0")
+    install("apt-get", f'echo "apt-get $*" >> "{tmp_path}/asked"; echo > "{tmp_path}/installed"')
+    done = run("test")
+    asked = (tmp_path / "asked").read_text()
+    assert done.returncode == 0
+    assert "apt-get install -y -qq --no-install-recommends munge mariadb-server\n" in asked
+    assert "apt-get update" not in asked
+    assert "did not run" not in done.stderr
+
+
+def test_no_slurm_and_old_lists_of_packages(without_slurm, tmp_path):
+    install, run = without_slurm
+    install("id", "echo 0")
+    refuse = f'[ -e "{tmp_path}/updated" ] || {{ echo "404 Not Found" >&2; exit 100; }}; echo > "{tmp_path}/installed"'
+    install("apt-get", f'case "$1" in update) echo > "{tmp_path}/updated" ;; *) {refuse} ;; esac')
+    done = run("test")
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_no_slurm_and_no_archive(without_slurm):
+    install, run = without_slurm
+    install("id", "echo 0")
+    install("apt-get", "echo no route to host >&2; exit 100")
+    done = run("test")
+    assert done.returncode == 0
+    assert "no route to host" in done.stderr
+    assert done.stderr.endswith("Type:\n  sudo apt-get install munge mariadb-server\nthen run this script again.\n")
+
+
+def test_the_demo_needs_no_slurm(without_slurm, tmp_path):
+    install, run = without_slurm
+    (tmp_path / "a checkout" / ".venv" / "bin" / "orchestrator").symlink_to("lint-imports")
+    install("apt-get", f'echo "$*" >> "{tmp_path}/asked"')
+    done = run("demo")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "asked").exists()
+
+
+def test_failures_are_told_though_slurm_is_missing(without_slurm, tmp_path):
+    install, run = without_slurm
+    install("id", "echo 1000")
+    (tmp_path / "a checkout" / ".venv" / "bin" / "lint-imports").write_text("#!/bin/bash\nexit 1\n")
+    done = run("test")
+    assert done.returncode == 1
+    assert "failed: import-linter" in done.stderr
+
+
+def test_ci_asks_for_tests_on_the_real_slurm(without_slurm, tmp_path):
+    install, run = without_slurm
+    install("id", "echo 1000")
+    run(Path("..") / ".ci" / "run")
+    least = int((ROOT / "tests" / "slurm" / "least").read_text())
+    assert least > 0
+    assert f"-m pytest --least-slurm {least}\n" in (tmp_path / "python-asked").read_text()
+
+
+def test_no_service_starts_while_packages_are_installed(tmp_path):
+    policy = tmp_path / "policy-rc.d"
+    load = f"""set -euo pipefail; cd "{ROOT}/scripts/lib"; . ./apt.sh; . ./slurm.sh; POLICY="{policy}"; AS_ROOT=()"""
+
+    def during(command: str) -> subprocess.CompletedProcess[str]:
+        script = f"{load}; without_services {command}"
+        return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+
+    assert during(f"bash -c '{policy} mariadb start || echo refused: $?'").stdout == "refused: 101\n"
+    assert not policy.exists()
+    assert during("false").returncode == 1
+    assert not policy.exists()
+    assert during("kill -TERM $$").returncode != 0
+    assert not policy.exists()
+
+    policy.write_text("that of the machine")
+    assert during(f"cat {policy}").stdout == "that of the machine"
+    assert policy.read_text() == "that of the machine"

@@ -95,7 +95,7 @@ def test_the_wheel_holds_the_package_and_its_migrations_only(wheel):
     }
     assert "orchestrator/_migrations/env.py" in migrations
     assert migrations <= set(names)
-    assert "orchestrator/py.typed" in names
+    assert {"orchestrator/py.typed", "orchestrator/slurm/templates/job.sh.j2"} <= set(names)
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"orchestrator"}
     assert not [name for name in names if "__pycache__" in name]
 

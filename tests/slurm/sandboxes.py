@@ -64,7 +64,23 @@ class Sandbox:
 
     def wait_until_idle(self, name_contains: str = "", seconds: float = 120) -> None:
         """Wait until no job with such a name is left."""
-        wait_until(lambda: not self.jobs_left(name_contains), seconds, lambda: f"left: {self.jobs_left(name_contains)}")
+        wait_until(lambda: not self.jobs_left(name_contains), seconds, lambda: self.scontrol("show", "job"))
+
+    def stop(self, server: str) -> None:
+        """End a server: slurmctld, slurmd-n1, slurmdbd, ..."""
+        self._script("stop", server)
+
+    def kill(self, server: str) -> None:
+        """End a server as a crash would: slurmctld forgets what it was told in the last seconds."""
+        self._script("kill", server)
+
+    def start(self, server: str) -> None:
+        """Start a server that was stopped or killed."""
+        self._script("start", server)
+
+    def _script(self, *arguments: str) -> None:
+        done = slurm_sandbox(*arguments, "--dir", self.folder)
+        assert done.returncode == 0, done.stderr
 
 
 def wait_until(is_so: Callable[[], object], seconds: float = 60, explain: Callable[[], str] = lambda: "") -> None:
@@ -87,6 +103,7 @@ def started(*, nodes: int = 4, accounting: bool = False, conf: Sequence[str] = (
     try:
         yield Sandbox(folder, {name: value for name, _, value in exports})
     finally:
-        done = slurm_sandbox("down", "--dir", folder)
-        assert done.returncode == 0, done.stderr
-        assert not folder.exists()
+        if folder.exists():
+            done = slurm_sandbox("down", "--dir", folder)
+            assert done.returncode == 0, done.stderr
+            assert not folder.exists()

@@ -1,12 +1,46 @@
-"""The throwaway cluster: real jobs, several side by side, nothing left behind."""
+"""The throwaway cluster itself: starting, several side by side, other users, and nothing left behind."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
 import pytest
 
-from tests.slurm.sandboxes import slurm_sandbox
+from tests.slurm.sandboxes import SCRIPT, slurm_sandbox, wait_until
 
 pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture
+def short_folder():
+    """Give a folder where a sandbox can be: others may pass it, and its path is short."""
+    folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def lives(pid: int) -> bool:
+    """Tell whether a process does anything still; where nobody waits for orphans, the dead stay in the list."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def servers_of(folder: Path) -> list[int]:
+    """List the processes that were started with a folder's configuration."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"SLURM_CONF={folder}/slurm.conf".encode() in (path / "environ").read_bytes().split(b"\0"):
+                found.append(int(path.name))
+    return [pid for pid in found if lives(pid)]
 
 
 def test_two_clusters_side_by_side_run_their_own_jobs(start_sandbox, tmp_path):
@@ -19,7 +53,122 @@ def test_two_clusters_side_by_side_run_their_own_jobs(start_sandbox, tmp_path):
         assert output.read_text() == f"ran on {name} as 1\n"
 
 
-def test_what_is_not_there_is_said(tmp_path):
-    done = slurm_sandbox("env", "--dir", tmp_path / "none")
+def test_an_ordinary_user_runs_one_beside_that_of_another(sandbox, short_folder):
+    nobody = pwd.getpwnam("nobody")
+    # Not root: then all other tests are run by an ordinary user, and so is this one.
+    switch = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"] * (os.getuid() == 0)
+    user = pwd.getpwuid(nobody.pw_uid if switch else os.getuid()).pw_name
+    shutil.copytree(SCRIPT.parent, short_folder / "scripts")
+    (short_folder / "clusters").mkdir()
+    if switch:
+        os.chown(short_folder / "clusters", nobody.pw_uid, nobody.pw_gid)
+    folder = short_folder / "clusters" / "one"
+
+    def as_user(*command: object, environment: dict[str, str] | None = None) -> str:
+        words = [*switch, *map(str, command)]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, cwd="/")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    script = short_folder / "scripts" / "slurm-sandbox"
+    try:
+        as_user(script, "up", "--dir", folder, "--nodes", 1, "--accounting")
+        shell = f'eval "$({script} env --dir {folder})"; "$@"'
+        # As on a machine where an ordinary user finds no daemons.
+        bare = {"PATH": "/usr/bin:/bin"}
+
+        def client(*command: object) -> str:
+            return as_user("bash", "-c", shell, "bash", *command, environment=bare).strip()
+
+        assert client("which", "slurmctld", "sbatch").splitlines() == ["/usr/sbin/slurmctld", "/usr/bin/sbatch"]
+        job_id = client("sbatch", "--parsable", "--output", folder / "out", "--wrap", "id --user --name")
+        wait_until(lambda: not client("squeue", "--noheader"))
+        assert (folder / "out").read_text() == f"{user}\n"
+        known = ("sacct", "--noheader", "--parsable2", "--allocations", "--jobs", job_id, "--format")
+        wait_until(lambda: client(*known, "user,account,state") == f"{user}|default|COMPLETED")
+        sandbox.sbatch("--output=/dev/null", "--wrap", "true")
+    finally:
+        if folder.exists():
+            as_user(script, "down", "--dir", folder)
+    assert not folder.exists()
+    assert servers_of(folder) == []
+
+
+@pytest.mark.parametrize("crashed", [[], ["slurmctld", "slurmd-n1"]], ids=["healthy", "after crashes"])
+def test_down_leaves_no_process_and_no_folder(start_sandbox, tmp_path, crashed):
+    cluster = start_sandbox(nodes=2)
+    pids = tmp_path / "pids"
+    stubborn = f"trap '' TERM; echo $$ >> {pids}; sleep 600 & echo $! >> {pids}; wait; sleep 600"
+    for node in ("n1", "n2"):
+        cluster.sbatch("--output=/dev/null", "--nodelist", node, "--wrap", stubborn)
+    wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 4)
+    of_jobs = [int(pid) for pid in pids.read_text().split()]
+    for server in crashed:
+        cluster.kill(server)
+    assert all(lives(pid) for pid in of_jobs)
+
+    done = slurm_sandbox("down", "--dir", cluster.folder)
+
+    assert done.returncode == 0, done.stderr
+    assert not cluster.folder.exists()
+    assert servers_of(cluster.folder) == []
+    assert not any(lives(pid) for pid in of_jobs)
+
+
+def test_status_names_what_runs_and_what_does_not(start_sandbox):
+    cluster = start_sandbox(nodes=1)
+    cluster.sbatch("--hold", "--job-name=held", "--wrap", "true")
+    done = slurm_sandbox("status", "--dir", cluster.folder)
+    assert "slurmd-n1: runs, pid" in done.stdout
+    assert " held " in done.stdout
+
+    cluster.stop("slurmd-n1")
+    done = slurm_sandbox("status", "--dir", cluster.folder)
+    assert "slurmctld: runs, pid" in done.stdout
+    assert "slurmd-n1: is not running" in done.stdout
+
+    done = slurm_sandbox("stop", "slurmd-n2", "--dir", cluster.folder)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"There is no sandbox in {tmp_path}/none. Start one:\n  scripts/slurm-sandbox up")
+    assert "There is no server 'slurmd-n2'" in done.stderr
+
+
+def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(short_folder):
+    folder = short_folder / "one"
+    done = slurm_sandbox("up", "--dir", folder, "--conf", "NoSuchLine=1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("slurmctld ended at once. Its last words:\n")
+    assert "NoSuchLine" in done.stderr
+    assert not folder.exists()
+    assert servers_of(folder) == []
+
+
+def test_a_second_up_in_one_folder_is_refused(sandbox):
+    done = slurm_sandbox("up", "--dir", sandbox.folder)
+    assert done.returncode == 1
+    assert f"Stop it first:\n  scripts/slurm-sandbox down --dir {sandbox.folder}\n" in done.stderr
+    assert sandbox.run("sinfo").stdout
+
+
+def test_a_folder_that_holds_something_is_refused_and_kept(short_folder):
+    (short_folder / "thesis.tex").touch()
+    done = slurm_sandbox("up", "--dir", short_folder)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{short_folder} is not empty.")
+    assert (short_folder / "thesis.tex").exists()
+
+
+def test_a_folder_that_others_may_not_pass_is_refused(short_folder):
+    (short_folder / "private").mkdir(mode=0o700)
+    done = slurm_sandbox("up", "--dir", short_folder / "private" / "one")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Others may not pass {short_folder}/private")
+    assert not (short_folder / "private" / "one").exists()
+
+
+@pytest.mark.parametrize("command", ["env", "status", "down"])
+def test_what_is_not_there_is_said(short_folder, command):
+    done = slurm_sandbox(command, "--dir", short_folder / "none")
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"There is no sandbox in {short_folder}/none. Start one:\n  scripts/slurm-sandbox up --dir {short_folder}/none"
+    )

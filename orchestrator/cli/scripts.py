@@ -1,0 +1,38 @@
+"""`orchestrator scripts`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.workspace import examples
+
+__all__ = ["command"]
+
+
+@click.command(epilog=examples("orchestrator scripts study.py", "orchestrator scripts study.py orchestrator"))
+@click.argument("study", metavar="STUDY.py[:ATTR]")
+@click.argument("label", required=False)
+@click.option("--cluster", metavar="FILE.yaml", help="The cluster. [default: the SlurmCluster in the study]")
+@click.option("--project-job", metavar="KEY", default="PLACEHOLDER", help="Key of the run. [default: PLACEHOLDER]")
+@click.option("--rootdir", type=click.Path(path_type=Path), metavar="DIR", help="The workspace's folder.")
+def command(study: str, label: str | None, cluster: str | None, project_job: str, rootdir: Path | None) -> None:
+    """Print what `submit` would hand to sbatch; nothing is written or asked.
+
+    All scripts, or the one with a LABEL. TOKEN, TASKS, ITERATION and JOB stand for what is known at submission only.
+    """
+    from orchestrator.definition.study import cluster_of, load_study
+    from orchestrator.errors import NotFound
+
+    loaded = load_study(study)
+    scripts = loaded.pipeline.generate_scripts(cluster_of(loaded, cluster), project_job, rootdir)
+    if label is not None and label not in scripts:
+        raise NotFound(f"There is no script {label!r}.", f"There are: {', '.join(scripts)}")
+    shown = scripts if label is None else {label: scripts[label]}
+    for name, text in shown.items():
+        if label is None:
+            click.echo(f"==> {name} <==")
+        click.echo(text.rstrip("\n"))
+        if label is None:
+            click.echo()

@@ -1,0 +1,59 @@
+"""`orchestrator wait`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.workspace import database, examples, key_of, options, place
+
+__all__ = ["command"]
+
+LOOK_EVERY = 1.0
+
+FLAWED, CANCELLED, TIMED_OUT, STALLED = 3, 4, 124, 75
+
+
+@click.command(epilog=examples("orchestrator wait", "orchestrator wait 1795531215 --timeout 3600 && python report.py"))
+@click.argument("run", required=False)
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up after this. [default: never]")
+@options
+def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Path | None) -> None:
+    """Wait until a run has ended; the exit code says how.
+
+    0: it succeeded. 3: it failed, or finished with failed experiments or steps. 4: it was cancelled. 124: the time is
+    up. 75: it is stalled, and will not end by itself. RUN is the latest run where it is left out.
+    """
+    from orchestrator.db.queries import run_outcome
+
+    path = database(rootdir, db)
+    key = key_of(path, run)
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        found = run_outcome(path, key)
+        if found["state"] != "active" or found["stalled"]:
+            break
+        if end is not None and time.monotonic() >= end:
+            click.echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
+            raise click.exceptions.Exit(TIMED_OUT)
+        time.sleep(LOOK_EVERY if end is None else min(LOOK_EVERY, max(0.0, end - time.monotonic())))
+    text, code = _outcome(key, found)
+    click.echo(f"{text}\nWhat happened in it: orchestrator status {key}{place()}", err=code != 0)
+    raise click.exceptions.Exit(code)
+
+
+def _outcome(key: str, found: dict[str, object]) -> tuple[str, int]:
+    state, why = found["state"], f": {found['reason']}" if found["reason"] else ""
+    if state == "active":
+        return f"Run {key} is stalled: {found['stalled']}.", STALLED
+    if state == "cancelled":
+        return f"Run {key} was cancelled.", CANCELLED
+    if state == "failed":
+        return f"Run {key} has failed{why}.", FLAWED
+    if found["n_failed"]:
+        return f"Run {key} has finished; {found['n_failed']} experiments failed.", FLAWED
+    if found["n_failed_step_runs"]:
+        return f"Run {key} has finished{why}.", FLAWED
+    return f"Run {key} has succeeded.", 0

@@ -1,0 +1,85 @@
+"""Begin a run: take its folder, keep its code, write its row."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.db.store import NewRun, Store
+from orchestrator.engine import code
+from orchestrator.errors import DefinitionError
+from orchestrator.handoff.folder import RunFolder
+
+if TYPE_CHECKING:
+    from orchestrator.api import Pipeline
+    from orchestrator.engine.code import Kept
+
+__all__ = ["begin"]
+
+
+def begin(
+    store: Store, pipeline: Pipeline, kept: Kept, project_job: str | None, mode: str, site: dict[str, Any] | None = None
+) -> str:
+    """Record a new run.
+
+    Parameters
+    ----------
+    store : Store
+    pipeline : Pipeline
+    kept : Kept
+        The pipeline's plan and code, checked.
+    project_job : str or None
+        Its key; None: a new one, of digits.
+    mode : {"local", "slurm"}
+    site : mapping, optional
+        Of a run on a cluster: a `Site` as JSON values.
+
+    Returns
+    -------
+    str
+        The run's key.
+    """
+    workspace = store.path.parent
+    # Refused here, it leaves no folder behind.
+    store.make()
+    key = _make_folder(workspace, project_job)
+    bundle = code.keep(RunFolder(workspace, key), kept)
+    new = NewRun(
+        key=key,
+        salt=os.urandom(16).hex(),
+        name=pipeline.name,
+        mode=mode,
+        plan=kept.plan,
+        first_position=kept.plan.start_of(pipeline.first_element or 0),
+        study=kept.study_path,
+        study_attr=kept.study_attr,
+        source_digest=kept.source_digest,
+        bundle_digest=bundle,
+        cluster=site,
+        provenance=code.provenance(),
+    )
+    store.create_run(new, time.time())
+    return key
+
+
+def _make_folder(workspace: Path, key: str | None) -> str:
+    """Take a key by making its folder; a folder that the user named may be there already: it is adopted."""
+    if key is not None:
+        try:
+            (workspace / key).mkdir(exist_ok=True)
+        except FileExistsError:
+            raise DefinitionError(
+                f"project_job={key!r} can't be the name of a run's folder: {workspace} holds a file of that name.",
+                "Use another.",
+            ) from None
+        return key
+    number = int(time.time())
+    while True:
+        try:
+            (workspace / str(number)).mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return str(number)

@@ -1,0 +1,196 @@
+"""Advance a run on a cluster: from a login node, from an orchestrator job, from the tail of a step's own job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import chain, repeat
+
+from orchestrator.db.guard import is_local
+from orchestrator.db.store import Holder, RunRecord, Store
+from orchestrator.engine.advance import advance
+from orchestrator.engine.context import Context
+from orchestrator.engine.lease import holding
+from orchestrator.engine.progress import Silent
+from orchestrator.engine.site import Site
+from orchestrator.engine.slurm import SlurmScheduler
+from orchestrator.errors import Busy, LeaseHeld
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.machine.changes import MoveJob
+from orchestrator.machine.model import Run
+from orchestrator.machine.states import JobState, RunState
+from orchestrator.machine.wakeup import why_look_again
+
+__all__ = ["advance_now", "cancel_jobs", "context_of", "holding_on_cluster", "orchestrate", "scheduler_of", "what_now"]
+
+PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+"""Seconds between two looks of an orchestrator job; the last is repeated."""
+
+CANCEL_WAIT = 120.0
+"""Seconds that `cancel` waits for the queue to be empty: SLURM gives a job 30 s to end, and sites give more."""
+
+LOOK_EVERY = 0.5
+
+
+def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
+    """Give the scheduler of a run that was submitted to a cluster."""
+    site = Site.from_json(record.cluster or {})
+    workspace = store.path.parent
+    folder = RunFolder(workspace, record.key, site.cluster.log_dir)
+    return SlurmScheduler(folder, site, record.name, store.path, shared=not is_local(workspace))
+
+
+def context_of(store: Store, key: str, fence: int, scheduler: SlurmScheduler) -> Context:
+    """Give what one advance works with."""
+    return Context(store, store.record(key), fence, scheduler.folder, scheduler, Silent(), cwd=scheduler.site.cwd)
+
+
+@contextmanager
+def holding_on_cluster(store: Store, key: str, scheduler: SlurmScheduler) -> Iterator[int]:
+    """Hold a run's lease; from a job that SLURM calls gone it is taken over at once.
+
+    Raises
+    ------
+    LeaseHeld
+    """
+    with ExitStack() as stack:
+        try:
+            fence = stack.enter_context(holding(store, key, beats=True))
+        except LeaseHeld as held:
+            gone = _if_gone(held, scheduler)
+            if gone is None:
+                raise
+            fence = stack.enter_context(holding(store, key, beats=True, gone=gone))
+        yield fence
+
+
+def _if_gone(held: LeaseHeld, scheduler: SlurmScheduler) -> Holder | None:
+    holder = held.holder
+    if not isinstance(holder, Holder) or holder.scheduler_id is None:
+        return None
+    return holder if scheduler.is_gone(holder.scheduler_id) else None
+
+
+def advance_now(store: Store, key: str) -> str:
+    """Advance a run once, from anywhere.
+
+    Returns
+    -------
+    str
+        One sentence: what came of it.
+    """
+    scheduler = scheduler_of(store, store.record(key))
+    with holding_on_cluster(store, key, scheduler) as fence:
+        run = advance(context_of(store, key, fence, scheduler))
+    why = why_look_again(run)
+    line = what_now(run)
+    return line[0].upper() + line[1:] + (f"; {why}" if why else "") + "."
+
+
+# --- an orchestrator job -------------------------------------------------------------------------
+
+
+def orchestrate(store: Store, key: str, token: str, job_id: str, patience: float, say: Callable[[str], None]) -> None:
+    """Do what an orchestrator job is for: advance, until the end of some job makes somebody come after it.
+
+    Parameters
+    ----------
+    store : Store
+    key : str
+    token, job_id : str
+        Of the orchestrator job.
+    patience : float
+        Seconds for which it looks again, where that is needed; then its successor does.
+    say : callable
+        Told one line at a time.
+    """
+    end = time.monotonic() + patience
+    for pause in chain(PAUSES, repeat(PAUSES[-1])):
+        why = _turn(store, key, token, job_id, say)
+        if why is None:
+            return
+        if time.monotonic() + pause > end:
+            say(f"{why}; this job's time is up, its successor goes on")
+            return
+        say(f"{why}; looks again in {pause:.0f} s")
+        time.sleep(pause)
+
+
+def _turn(store: Store, key: str, token: str, job_id: str, say: Callable[[str], None]) -> str | None:
+    """Advance once, and tell why that was not enough."""
+    try:
+        scheduler = scheduler_of(store, store.record(key))
+        with holding_on_cluster(store, key, scheduler) as fence:
+            context = replace(context_of(store, key, fence, scheduler), own_token=token, own_id=job_id)
+            run = advance(context)
+            why = why_look_again(run)
+            if why is None:
+                _end_own(context, run)
+                say(what_now(run))
+            return why
+    except Busy as error:
+        return error.message
+
+
+def _end_own(context: Context, run: Run) -> None:
+    """Record that this job has nothing left to do: nobody will look at how it ended."""
+    if any(job.token == context.own_token and job.state is JobState.RUNNING for job in run.orchestrators):
+        done = MoveJob(context.own_token or "", JobState.SUCCEEDED)
+        context.store.write(context.key, context.fence, [done], context.clock())
+
+
+def what_now(run: Run) -> str:
+    """Say in one line what a run waits for, or how it ended."""
+    if run.state is not RunState.ACTIVE:
+        return f"run {run.key}: {run.state}" + (f" ({run.reason})" if run.reason else "")
+    if run.step_run is None or not run.live_jobs:
+        return f"run {run.key}: nothing runs"
+    address, job = run.plan.slot(run.step_run.position).address, run.live_jobs[0]
+    return f"run {run.key}: {address} is job {job.scheduler_id or job.token} ({job.state})"
+
+
+# --- cancelling ----------------------------------------------------------------------------------
+
+
+def cancel_jobs(store: Store, key: str) -> Run:
+    """Cancel a run that was asked to stop, and wait until none of its jobs is left in the queue.
+
+    Returns
+    -------
+    Run
+        As it ended.
+
+    Raises
+    ------
+    Busy
+        If jobs are left after two minutes.
+    """
+    scheduler = scheduler_of(store, store.record(key))
+    end = time.monotonic() + CANCEL_WAIT
+    run = store.load(key)
+    while run.state is RunState.ACTIVE:
+        try:
+            with holding_on_cluster(store, key, scheduler) as fence:
+                run = advance(context_of(store, key, fence, scheduler))
+        except LeaseHeld:
+            # Whoever has it reads the request with its next write.
+            run = store.load(key)
+        if run.state is RunState.ACTIVE:
+            _pause(end, key, "its jobs have not ended yet")
+    tokens = store.tokens(key)
+    while ids := scheduler.live_ids(tokens):
+        # An orchestrator job that ran, or one that nobody had recorded.
+        scheduler.cancel_ids(ids)
+        _pause(end, key, f"SLURM still ends job {', '.join(ids)}")
+    return run
+
+
+def _pause(end: float, key: str, why: str) -> None:
+    if time.monotonic() > end:
+        raise Busy(
+            f"Run {key} was asked to stop {CANCEL_WAIT:.0f} s ago, but {why}.",
+            f"It is asked again by: orchestrator cancel {key}",
+        )
+    time.sleep(LOOK_EVERY)

@@ -1,0 +1,117 @@
+"""Go on with a run: put back what has to be done again, give it new code."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+from orchestrator.db.store import RunRecord, Store
+from orchestrator.engine import code
+from orchestrator.engine.advance import settle
+from orchestrator.engine.code import Kept
+from orchestrator.engine.context import Context
+from orchestrator.errors import DefinitionError, StudyChanged
+from orchestrator.machine.model import Run
+from orchestrator.machine.plan import Plan
+from orchestrator.machine.rewind import rewind, where_to_resume
+from orchestrator.machine.states import RunState
+
+__all__ = ["change_of_study", "ended", "is_done", "position_of", "put_back", "refuse_other_steps", "take_code"]
+
+
+def put_back(context: Context, position: int | None) -> None:
+    """Withdraw what has to be done again, and make an ended run active."""
+    run = settle(context)
+    why = "resume" if position is None else f"resume from {run.plan.slot(position).address}"
+    if position is None:
+        position = where_to_resume(run, context.store.first_flawed(context.key))
+    if position is None:
+        return
+    recorded = {at for at, _, _ in context.store.live_step_runs(context.key)}
+    changes = rewind(run, position, why, recorded)
+    if run.cancel_requested:
+        context.store.clear_requests(context.key, context.fence)
+    if changes:
+        context.store.write(context.key, context.fence, changes, context.clock())
+
+
+def take_code(context: Context, kept: Kept) -> Context:
+    """Give the run new code, if the steps that it has recorded stand where they stood."""
+    record = context.record
+    bundle = code.keep(context.folder, kept)
+    if bundle == record.bundle_digest and kept.plan == record.plan:
+        return context
+    for position, name, iteration in context.store.live_step_runs(context.key):
+        slot = kept.plan.slot(position) if position < kept.plan.size else None
+        if slot is None or (slot.step.name, slot.iteration) != (name, iteration):
+            at = f"{name}@{iteration}" if iteration else name
+            raise StudyChanged(
+                f"The new pipeline does not have {at} where run {record.key} recorded it: the run can't go on with it.",
+                "Keep the steps that have run, or start a new run.",
+            )
+    context.store.set_code(
+        record.key,
+        context.fence,
+        plan=kept.plan,
+        bundle_digest=bundle,
+        source_digest=kept.source_digest,
+        study=kept.study_path,
+        study_attr=kept.study_attr,
+        now=context.clock(),
+        why="new code",
+    )
+    return replace(context, record=context.store.record(record.key))
+
+
+def is_done(store: Store, record: RunRecord) -> bool:
+    """Tell whether a run has ended so well that a plain resume has nothing to do."""
+    return record.state == RunState.SUCCEEDED and store.first_flawed(record.key) is None
+
+
+def refuse_other_steps(record: RunRecord, plan: Plan) -> None:
+    """Don't say "nothing to do" of steps that the run has never had.
+
+    Raises
+    ------
+    StudyChanged
+    """
+    shapes = [(p.size, [(step.path, step.name) for step in p.steps()]) for p in (record.plan, plan)]
+    if shapes[0] != shapes[1]:
+        raise StudyChanged(
+            f"Run {record.key} has succeeded, but with other steps than this pipeline's.",
+            f"Say where to begin: orchestrator resume {record.key} --from-step STEP --update STUDY.py\n"
+            f"In Python: pipeline.from_step(STEP).run(project_job={record.key!r})",
+        )
+
+
+def ended(run: Run) -> str:
+    """Say how a run ended, after its name."""
+    why = f" ({run.reason})" if run.reason and run.state is not RunState.CANCELLED else ""
+    verb = "was " if run.state is RunState.CANCELLED else "has "
+    return f"{verb}{run.state}{why}"
+
+
+def change_of_study(record: RunRecord) -> str | None:
+    """Say that the study on disk differs from what the run keeps; None where it does not."""
+    if not code.has_changed(record):
+        return None
+    source = f"{record.study}:{record.study_attr}" if record.study_attr else str(record.study)
+    return (
+        f"The study {record.study} has changed since this run was submitted; the run keeps its old code.\n"
+        f"To take the new code: orchestrator resume {record.key} --update {shlex.quote(source)}"
+    )
+
+
+def position_of(key: str, plan: Plan, address: str) -> int:
+    """Find the position of an address in a run's plan.
+
+    Raises
+    ------
+    DefinitionError
+        If it has no such step.
+    """
+    position = plan.find(address)
+    if position is None:
+        names = ", ".join(step.name for step in plan.steps())
+        raise DefinitionError(f"Run {key} has no step {address!r}.", f"Its steps are: {names}")
+    return position

@@ -1,0 +1,167 @@
+"""Drive a run on this machine, in this process, to its end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from orchestrator.db.store import Store
+from orchestrator.engine.advance import advance, settle
+from orchestrator.engine.code import Kept
+from orchestrator.engine.context import Context
+from orchestrator.engine.go_on import ended, put_back, take_code
+from orchestrator.engine.interrupts import interrupts
+from orchestrator.engine.lease import holding
+from orchestrator.engine.local import LocalScheduler
+from orchestrator.engine.progress import Progress, Silent, progress_for
+from orchestrator.errors import Busy, DataError, Interrupted, LeaseHeld, RunFailed
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.machine.model import Run
+from orchestrator.machine.states import FailureKind, RunState
+
+if TYPE_CHECKING:
+    from orchestrator.definition.bundle import LoadedStep
+
+__all__ = ["cancel_here", "drive"]
+
+CANCEL_WAIT = 60.0
+"""Seconds that `cancel` waits for a step to stop."""
+
+Load = Callable[[str], "LoadedStep"]
+
+
+def drive(
+    store: Store,
+    key: str,
+    load: Load,
+    jobs: int | None,
+    *,
+    position: int | None = None,
+    kept: Kept | None = None,
+) -> None:
+    """Hold a run until it has ended.
+
+    Parameters
+    ----------
+    store : Store
+    key : str
+    load : callable
+        Gives the step of a path.
+    jobs : int or None
+        Worker processes; None: the CPUs that this process may use.
+    position : int, optional
+        From where it goes on; by default where it stands.
+    kept : Kept, optional
+        New code for it.
+
+    Raises
+    ------
+    RunFailed, Interrupted, LeaseHeld
+    """
+    progress = progress_for()
+    folder = RunFolder(store.path.parent, key)
+    n_workers = jobs or len(os.sched_getaffinity(0))
+    here = threading.current_thread()
+
+    def on_cancel() -> None:
+        scheduler.stop(FailureKind.CANCELLED)
+        # To the thread that runs the step, or a step that waits would not notice.
+        if here is threading.main_thread() and here.ident is not None:
+            signal.pthread_kill(here.ident, signal.SIGINT)
+
+    try:
+        with interrupts() as ctrl_c, holding(store, key, on_cancel) as fence:
+            scheduler = LocalScheduler(folder, load, n_workers, progress.evaluated, interruptible=ctrl_c.allowed)
+            context = _context(store, key, fence, scheduler, progress)
+            if kept is not None:
+                context = take_code(context, kept)
+            put_back(context, position)
+            run = _to_the_end(context, scheduler)
+    finally:
+        progress.close()
+    _report(run, scheduler, progress)
+
+
+def cancel_here(store: Store, key: str) -> Run:
+    """Cancel a run of this machine that was asked to stop: wait for whoever advances it, or, where nobody does, do it.
+
+    Returns
+    -------
+    Run
+        As it ended.
+
+    Raises
+    ------
+    Busy
+        If its step does not stop.
+    """
+    end = time.monotonic() + CANCEL_WAIT
+    while True:
+        try:
+            with holding(store, key) as fence:
+                scheduler = LocalScheduler(RunFolder(store.path.parent, key), _no_code, 1, _ignore)
+                return advance(_context(store, key, fence, scheduler, Silent()))
+        except LeaseHeld:
+            # The holder listens once a second; it stops its step, then records.
+            run = store.load(key)
+            if run.state is not RunState.ACTIVE:
+                return run
+            if time.monotonic() > end:
+                raise Busy(
+                    f"Run {key} was asked to stop {CANCEL_WAIT:.0f} s ago, but its step has not stopped yet.",
+                    "It ends with the step. To end it now, kill the process that `orchestrator status` names, then "
+                    f"type: orchestrator cancel {key}",
+                ) from None
+            time.sleep(0.1)
+
+
+def _context(store: Store, key: str, fence: int, scheduler: LocalScheduler, progress: Progress) -> Context:
+    return Context(store, store.record(key), fence, RunFolder(store.path.parent, key), scheduler, progress)
+
+
+def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:
+    while True:
+        try:
+            run = advance(context)
+            if run.state is not RunState.ACTIVE:
+                return run
+            scheduler.wait()
+        except KeyboardInterrupt:
+            if context.store.record(context.key).cancel_requested_at is not None:
+                continue
+            settle(context)
+            raise Interrupted(
+                f"Run {context.key} was stopped; everything that was evaluated is kept.",
+                f"To go on: orchestrator resume {context.key}",
+            ) from None
+
+
+def _report(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
+    if run.state is RunState.CANCELLED:
+        raise Interrupted(f"Run {run.key} was cancelled.", f"To go on after all: orchestrator resume {run.key}")
+    if run.state is RunState.FAILED:
+        raise RunFailed(
+            f"Run {run.key} failed: {run.reason}.",
+            f"{_traceback(run)}Then go on: orchestrator resume {run.key}",
+        ) from scheduler.exception
+    progress.say(f"Run {run.key} {ended(run)}.")
+
+
+def _traceback(run: Run) -> str:
+    if run.step_run is None:
+        return ""
+    address = shlex.quote(run.plan.slot(run.step_run.position).address)
+    return f"See the traceback: orchestrator logs {run.key} {address}\n"
+
+
+def _no_code(path: str) -> LoadedStep:
+    raise DataError(f"the code of {path} was asked for where nothing should run")
+
+
+def _ignore(n: int) -> None:
+    """Nobody watches."""

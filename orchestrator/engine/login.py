@@ -1,0 +1,152 @@
+"""What a login node does with a run on a cluster: begin it, or let it go on, and leave it to its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.db.store import Store
+from orchestrator.definition.validate import check_cluster
+from orchestrator.engine.advance import advance
+from orchestrator.engine.cluster import context_of, holding_on_cluster, scheduler_of, what_now
+from orchestrator.engine.code import Kept
+from orchestrator.engine.context import Context
+from orchestrator.engine.go_on import put_back, take_code
+from orchestrator.engine.scripts import Scripts, all_scripts
+from orchestrator.engine.site import Site, orchestrator_resources
+from orchestrator.errors import Busy, DefinitionError, RunFailed, SchedulerUnreachable
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.machine.model import Run
+from orchestrator.machine.plan import Plan
+from orchestrator.machine.states import RunState
+from orchestrator.machine.wakeup import why_look_again
+from orchestrator.slurm.client import Client
+
+if TYPE_CHECKING:
+    from orchestrator.api import Pipeline
+    from orchestrator.definition.resources import SlurmCluster
+
+__all__ = ["ask_site", "go_on_from_here", "scripts_of"]
+
+DATABASE = "orchestrator.db"
+
+
+def _site_of(cluster: SlurmCluster | None, pipeline: Pipeline) -> Site:
+    """Check how a pipeline would use a cluster, without asking the cluster.
+
+    Raises
+    ------
+    DefinitionError
+    """
+    if cluster is None:
+        raise DefinitionError(
+            'mode="slurm" needs to know the cluster.',
+            'Say which: cluster=SlurmCluster(partition="...", account="...")',
+        )
+    check_cluster(cluster)
+    return Site(cluster, orchestrator_resources(pipeline.orchestrator_resources), str(Path.cwd()))
+
+
+def ask_site(cluster: SlurmCluster | None, pipeline: Pipeline, plan: Plan) -> Site:
+    """Check how a pipeline would use a cluster, and ask the cluster, once, what it bears.
+
+    Raises
+    ------
+    DefinitionError
+        If something can't work, or SLURM's programs are not here.
+    SchedulerUnreachable
+    """
+    site = _site_of(cluster, pipeline)
+    # Whatever can't be said to sbatch is refused now, and not when its turn comes.
+    all_scripts(Scripts(site, RunFolder(Path("/"), "x", site.cluster.log_dir), Path("/"), pipeline.name), plan)
+    client = Client()
+    missing = client.is_missing()
+    if missing is not None:
+        raise DefinitionError(
+            f"{missing} is not on PATH: this machine is no login node of a SLURM cluster.",
+            'Type it on one, or run here: mode="local", or: orchestrator run STUDY.py',
+        )
+    config = client.config()
+    return replace(site, max_array_size=config.max_array_size, has_accounting=config.has_accounting)
+
+
+def scripts_of(pipeline: Pipeline, cluster: SlurmCluster, project_job: str, rootdir: Path) -> dict[str, str]:
+    """Print the scripts that a run would hand to sbatch, by label.
+
+    Raises
+    ------
+    DefinitionError
+    """
+    from orchestrator.definition.flatten import plan_of
+    from orchestrator.definition.validate import check_key, check_pipeline
+
+    steps = list(pipeline.all_steps)
+    check_pipeline(pipeline.name, steps)
+    check_key(project_job)
+    site = _site_of(cluster, pipeline)
+    workspace = rootdir.absolute()
+    folder = RunFolder(workspace, project_job, site.cluster.log_dir)
+    return all_scripts(Scripts(site, folder, workspace / DATABASE, pipeline.name), plan_of(steps))
+
+
+def go_on_from_here(
+    store: Store,
+    key: str,
+    *,
+    say: Callable[[str], None],
+    is_resume: bool = False,
+    position: int | None = None,
+    kept: Kept | None = None,
+    site: Site | None = None,
+) -> None:
+    """Advance a run once; from then on its own jobs do.
+
+    Parameters
+    ----------
+    store : Store
+    key : str
+    say : callable
+        Told what was submitted.
+    is_resume : bool, default False
+        Whether what failed is put back first.
+    position : int, optional
+        From where it goes on; by default where it stands.
+    kept : Kept, optional
+        New code for it.
+    site : Site, optional
+        Another cluster for it, or other resources of its orchestrator.
+
+    Raises
+    ------
+    Busy
+        If nothing will wake the run: SLURM took no job, or gave no answer.
+    RunFailed
+        If it has failed already.
+    """
+    scheduler = scheduler_of(store, store.record(key))
+    with holding_on_cluster(store, key, scheduler) as fence:
+        if site is not None:
+            store.set_cluster(key, fence, site.to_json())
+            scheduler = scheduler_of(store, store.record(key))
+        context = context_of(store, key, fence, scheduler)
+        run = _advance(context, is_resume, position, kept)
+    if run.state is RunState.FAILED:
+        raise RunFailed(f"Run {key} failed: {run.reason}.", f"Mend that, then: orchestrator resume {key}")
+    why = why_look_again(run)
+    if why is not None:
+        raise Busy(f"Run {key} is recorded, but {why}.", f"Go on when that has passed: orchestrator resume {key}")
+    say(f"{what_now(run)}\nWatch it: orchestrator status {key}")
+
+
+def _advance(context: Context, is_resume: bool, position: int | None, kept: Kept | None) -> Run:
+    try:
+        if kept is not None:
+            context = take_code(context, kept)
+        if is_resume:
+            put_back(context, position)
+        return advance(context)
+    except SchedulerUnreachable as error:
+        hint = f"Go on when it answers: orchestrator resume {context.key}"
+        raise SchedulerUnreachable(error.message, hint) from error

@@ -1,0 +1,163 @@
+"""The scripts that are handed to sbatch, and the command lines: one code for what is shown and what is submitted."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.definition.flatten import slug
+from orchestrator.definition.resources import time_in_seconds
+from orchestrator.engine.site import Site
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
+from orchestrator.slurm.script import TOKEN, cpus, directives, literal_path, render
+
+__all__ = ["ORCHESTRATOR", "Script", "Scripts", "all_scripts", "options_of"]
+
+ORCHESTRATOR = "orchestrator"
+
+LONGEST_LABEL, LONGEST_PIPELINE = 32, 20
+"""In the name of a job, which SLURM's tools show."""
+
+MARGIN = 120
+"""Seconds before its time is up at which an orchestrator job leaves what is left to do to its successor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A job's script.
+
+    Attributes
+    ----------
+    text : str
+    options : tuple of str
+        Names of the options of sbatch that it sets.
+    """
+
+    text: str
+    options: tuple[str, ...]
+
+
+class Scripts:
+    """Prints the scripts of one run.
+
+    Parameters
+    ----------
+    site : Site
+    folder : RunFolder
+    database : Path
+    pipeline : str
+        Its name.
+    """
+
+    def __init__(self, site: Site, folder: RunFolder, database: Path, pipeline: str) -> None:
+        self._site = site
+        self._folder = folder
+        self._database = database
+        self._pipeline = pipeline
+
+    def of_step(self, label: str, resources: Mapping[str, Any], *, in_loop: bool, parallel: bool) -> Script:
+        """Print the script of a step: the same for all its iterations, batches and attempts.
+
+        Raises
+        ------
+        DefinitionError
+            If something in it can't be said to sbatch.
+        """
+        iteration, task = "ITERATION" if in_loop else "", ("TOKEN", "%a") if parallel else ()
+        log = self._folder.log(label, iteration, *task)
+        more = [f"--array=TASKS%{resources['max_concurrent']}"] if parallel else []
+        command = ["orchestrator.worker", "job", str(self._folder.workspace), self._folder.key, TOKEN]
+        return self._script(label, log, more, resources, command, requeue=False)
+
+    def of_orchestrator(self) -> Script:
+        """Print the script of the orchestrator jobs, which SLURM may start again by itself.
+
+        Raises
+        ------
+        DefinitionError
+            If something in it can't be said to sbatch.
+        """
+        resources = self._site.orchestrator
+        command = ["orchestrator", "advance", self._folder.key, "--db", str(self._database)]
+        command += ["--job", TOKEN, "--patience", str(_patience(resources))]
+        more = ["--dependency=afterany:JOB"]
+        return self._script(ORCHESTRATOR, self._folder.orchestrator_log, more, resources, command, requeue=True)
+
+    def _script(
+        self,
+        label: str,
+        log: Path,
+        more: Sequence[str],
+        resources: Mapping[str, Any],
+        command: Sequence[str],
+        *,
+        requeue: bool,
+    ) -> Script:
+        cluster = self._site.cluster
+        static = directives(resources, cluster, chdir=self._site.cwd, requeue=requeue)
+        line = ["sbatch", *options_of(label, "TOKEN", self._pipeline, log), *more]
+        line += [str(self._folder.script(label)), "TOKEN"]
+        text = render(
+            directives=static,
+            env_setup=cluster.env_setup,
+            env_vars=cluster.env_vars,
+            runner=self._runner,
+            threads=cpus(resources, cluster),
+            command=command,
+            comment=" ".join(map(_shown, line)),
+        )
+        return Script(text, (*static, "job-name", "comment", "output", "dependency"))
+
+    @property
+    def _runner(self) -> str:
+        """Run the Python that submits, unless the user says which: a job has the same PATH, but no shell's aliases."""
+        cluster = self._site.cluster
+        is_unsaid = cluster.runner == "python" and not cluster.env_setup
+        return shlex.quote(sys.executable) if is_unsaid else cluster.runner
+
+
+def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, str]:
+    """Print every script of a run, by label.
+
+    Raises
+    ------
+    DefinitionError
+        If something in one can't be said to sbatch.
+    """
+    printed = {
+        step.label: scripts.of_step(step.label, step.resources, in_loop=in_loop, parallel=step.parallel).text
+        for step, in_loop in _steps(plan.elements, in_loop=False)
+    }
+    return {**printed, ORCHESTRATOR: scripts.of_orchestrator().text}
+
+
+def options_of(label: str, token: str, pipeline: str, log: Path) -> list[str]:
+    """Give the options of a job's own: its name, its comment, and where it logs to."""
+    name = f"{label[:LONGEST_LABEL]}_{token}_{(slug(pipeline) if pipeline else 'pipeline')[:LONGEST_PIPELINE]}"
+    output = f"{literal_path(str(log.parent))}/{log.name}"
+    return [f"--job-name={name}", f"--comment={token}", f"--output={output}"]
+
+
+def _steps(elements: Sequence[PlannedStep | PlannedLoop], *, in_loop: bool) -> Iterator[tuple[PlannedStep, bool]]:
+    for element in elements:
+        if isinstance(element, PlannedStep):
+            yield element, in_loop
+            continue
+        yield from _steps(element.body, in_loop=True)
+        if element.until is not None:
+            yield element.until, True
+
+
+def _patience(resources: Mapping[str, Any]) -> int:
+    limit = time_in_seconds(resources["time"])
+    return 600 if limit is None else max(limit - MARGIN, limit // 2)
+
+
+def _shown(word: str) -> str:
+    """Quote a word where a shell needs it; the placeholders stay as they are."""
+    return shlex.quote(word)

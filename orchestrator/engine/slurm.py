@@ -1,0 +1,248 @@
+"""The scheduler that is a SLURM cluster: submits jobs, finds them by token or id, says what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.engine.scheduler import Accepted, Answer, Refused, RefusedForNow, Unanswered
+from orchestrator.engine.scripts import ORCHESTRATOR, Script, Scripts, options_of
+from orchestrator.engine.site import Site
+from orchestrator.errors import DefinitionError
+from orchestrator.handoff.claim import owner_of
+from orchestrator.handoff.folder import RunFolder, write_aside
+from orchestrator.handoff.jobfile import JobFile, read_jobfile
+from orchestrator.indexes import format_indexes, parse_indexes
+from orchestrator.machine.batches import Limits
+from orchestrator.machine.facts import JobFact, Seen
+from orchestrator.machine.model import Job
+from orchestrator.machine.states import FailureKind
+from orchestrator.slurm import answers
+from orchestrator.slurm.client import Client
+from orchestrator.slurm.parse import Line
+from orchestrator.slurm.states import meaning
+
+__all__ = ["SlurmScheduler"]
+
+LAST_WORDS = 200
+"""Characters of a log's last line that the reason of a failure quotes."""
+
+
+class SlurmScheduler:
+    """Submits, observes and cancels the jobs of one run.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    site : Site
+    pipeline : str
+        Its name, for the names of jobs.
+    database : Path
+        Where the run is recorded.
+    shared : bool
+        Whether other machines write to the run's folder: a file that is not to be seen yet may still come.
+    client : Client, optional
+
+    Attributes
+    ----------
+    folder, site
+        As given.
+    """
+
+    is_here = False
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        site: Site,
+        pipeline: str,
+        database: Path,
+        *,
+        shared: bool,
+        client: Client | None = None,
+    ) -> None:
+        self.limits = Limits(tasks_at_once=site.max_array_size)
+        self.grace = float(site.cluster.grace)
+        self.has_tail = site.cluster.wake == "both"
+        self.folder = folder
+        self.site = site
+        self._pipeline = pipeline
+        self._scripts = Scripts(site, folder, database, pipeline)
+        self._shared = shared
+        self._client = client or Client()
+
+    # --- submitting ------------------------------------------------------------------------------
+
+    def submit(self, job: JobFile) -> Answer:
+        """Hand over a job of a step: an array for a batch that is parallel."""
+        log = self.folder.log(job.label, job.iteration, *((job.token, "%a") if job.parallel else ()))
+        try:
+            script = self._scripts.of_step(job.label, job.resources, in_loop=bool(job.iteration), parallel=job.parallel)
+        except DefinitionError as error:
+            return Refused(error.message)
+        return self._sbatch(script, job.label, job.token, log, [f"--array={_array(job)}"] if job.parallel else [])
+
+    def submit_orchestrator(self, token: str, after: str) -> Answer:
+        """Hand over an orchestrator job that starts after the end of a job."""
+        try:
+            script = self._scripts.of_orchestrator()
+        except DefinitionError as error:
+            return Refused(error.message)
+        log = self.folder.orchestrator_log
+        return self._sbatch(script, ORCHESTRATOR, token, log, [f"--dependency=afterany:{after}"])
+
+    def _sbatch(self, script: Script, label: str, token: str, log: Path, more: Sequence[str]) -> Answer:
+        # Where the log's folder is missing, SLURM fails the job without a word.
+        log.parent.mkdir(parents=True, exist_ok=True)
+        path = self.folder.script(label)
+        write_aside(path, script.text.encode())
+        arguments = [*options_of(label, token, self._pipeline, log), *more, str(path), token]
+        match self._client.sbatch(arguments, script.options):
+            case answers.Submitted(job_id):
+                return Accepted(job_id)
+            case answers.Refused(words):
+                return Refused(f"sbatch: {words}")
+            case answers.RefusedForNow(words):
+                return RefusedForNow(f"sbatch: {words}")
+            case answers.Unanswered(words):
+                return Unanswered(f"sbatch: {words}")
+
+    def repoint(self, scheduler_id: str, after: str) -> bool:
+        """Let a waiting orchestrator job start after the end of another job."""
+        return self._client.repoint(scheduler_id, after)
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        """End jobs in one call, in this order."""
+        self.cancel_ids([job.scheduler_id for job in jobs if job.scheduler_id is not None])
+
+    def cancel_ids(self, ids: Sequence[str]) -> None:
+        """End jobs that are known by their ids only."""
+        if ids:
+            self._client.scancel(ids)
+
+    # --- observing -------------------------------------------------------------------------------
+
+    def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
+        """Ask squeue once for all jobs, and sacct once for those that it no longer lists."""
+        listed = self._client.squeue()
+        lines = {job.token: self._lines_of(job, listed) for job in jobs}
+        unlisted = [job for job in jobs if not lines[job.token]]
+        if unlisted and self.site.has_accounting:
+            accounted = self._accounted(unlisted)
+            lines |= {job.token: self._lines_of(job, accounted) for job in unlisted}
+        return {job.token: self._fact(job, found) for job in jobs if (found := lines[job.token])}
+
+    def is_gone(self, scheduler_id: str) -> bool:
+        """Tell whether SLURM answers that a job, or a task of an array, is no more.
+
+        Raises
+        ------
+        SchedulerUnreachable
+        """
+        base, _, index = scheduler_id.partition("_")
+        return not any(
+            line.job_id == base
+            and (not index or line.indexes is None or int(index) in line.indexes)
+            and meaning(line.state)[0] is not Seen.OVER
+            for line in self._client.squeue()
+        )
+
+    def live_ids(self, tokens: Container[str]) -> list[str]:
+        """List the jobs with these tokens that SLURM has not done with.
+
+        Raises
+        ------
+        SchedulerUnreachable
+        """
+        lines = [line for line in self._client.squeue() if meaning(line.state)[0] is not Seen.OVER]
+        return sorted({line.job_id for line in lines if line.token in tokens}, key=int)
+
+    def _accounted(self, jobs: Sequence[Job]) -> list[Line]:
+        """Ask sacct. What it calls live is none that squeue knows, so it has not heard the end yet: no evidence."""
+        ids = [job.scheduler_id for job in jobs if job.scheduler_id is not None]
+        since = min((self._submitted_at(job) for job in jobs if job.scheduler_id is None), default=None)
+        found = self._client.sacct(ids, since)
+        live = {line.job_id for line in found if meaning(line.state, is_listed=False)[0] is not Seen.OVER}
+        return [line for line in found if line.job_id not in live]
+
+    def _submitted_at(self, job: Job) -> float:
+        is_orchestrator = job.role == "orchestrator"
+        path = self.folder.script(ORCHESTRATOR) if is_orchestrator else self.folder.job(job.token).file
+        return path.stat().st_mtime
+
+    def _lines_of(self, job: Job, lines: Sequence[Line]) -> list[Line]:
+        if job.scheduler_id is not None:
+            return [line for line in lines if line.job_id == job.scheduler_id and line.carries(job.token)]
+        mine = [line for line in lines if line.carries(job.token)]
+        ids = sorted({line.job_id for line in mine}, key=int)
+        if len(ids) > 1:
+            # It was submitted twice, after an answer that never came. One has started, or neither: the claim says.
+            owner = owner_of(self.folder.job(job.token))
+            kept = owner if owner in ids else ids[0]
+            self.cancel_ids([other for other in ids if other != kept])
+            mine = [line for line in mine if line.job_id == kept]
+        return mine
+
+    def _fact(self, job: Job, lines: Sequence[Line]) -> JobFact:
+        states = [(line, *meaning(line.state)) for line in lines]
+        live = {seen for _, seen, _, _ in states if seen is not Seen.OVER}
+        odd = next((line.state for line, _, _, is_known in states if not is_known), None)
+        begins = [line.started_at for line in lines if line.started_at is not None]
+        fact = JobFact(
+            Seen.RUNNING if Seen.RUNNING in live or (live and begins) else Seen.QUEUED,
+            lines[0].job_id,
+            started_at=min(begins, default=None),
+            oddity=None if odd is None else f"SLURM calls its state {odd}, which is unknown here; it counts as live",
+        )
+        return fact if live else self._over(job, fact, lines)
+
+    def _over(self, job: Job, fact: JobFact, lines: Sequence[Line]) -> JobFact:
+        """Tell how each task ended. One that ended well may have left a receipt that is yet to be seen."""
+        kinds = [meaning(line.state, is_listed=False)[1] for line in lines]
+        if self._shared and None in kinds and job.role != "orchestrator":
+            return replace(fact, seen=Seen.ABSENT)
+        first, default = next(((kind, line) for kind, line in zip(kinds, lines, strict=True) if kind), (None, lines[0]))
+        failed = {}
+        if job.role == "batch":
+            first_task, wanted = self._first_task(job), set(parse_indexes(job.tasks))
+            for kind, line in zip(kinds, lines, strict=True):
+                for index in line.indexes or (0,):
+                    if first_task + index in wanted:
+                        failed[first_task + index] = (kind or FailureKind.INFRASTRUCTURE, self._why(job, line, index))
+        return replace(
+            fact,
+            seen=Seen.OVER,
+            ended_at=max((line.ended_at for line in lines if line.ended_at is not None), default=None),
+            kind=first,
+            reason=self._why(job, default, None),
+            failed_tasks=failed,
+        )
+
+    def _first_task(self, job: Job) -> int:
+        return read_jobfile(self.folder.job(job.token).file).first_task
+
+    def _why(self, job: Job, line: Line, index: int | None) -> str:
+        code = f", exit code {line.exit_code}" if line.exit_code not in ("", "0:0") else ""
+        said = self._last_words(job, index)
+        return f"SLURM job {line.job_id} ended {line.state}{code}" + (f": {said}" if said else "")
+
+    def _last_words(self, job: Job, index: int | None) -> str:
+        """Give the last line of the log: what a job says that ends without a receipt."""
+        if job.role == "orchestrator":
+            return ""
+        file = read_jobfile(self.folder.job(job.token).file)
+        which = (job.token, "0" if index is None else str(index)) if file.parallel else ()
+        try:
+            with self.folder.log(file.label, file.iteration, *which).open("rb") as log:
+                log.seek(max(0, log.seek(0, 2) - 4096))
+                lines = log.read().decode(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip()[:LAST_WORDS] for line in reversed(lines) if line.strip()), "")
+
+
+def _array(job: JobFile) -> str:
+    """Write a batch's tasks as indexes of an array, which begin at 0 in each batch: a cluster limits the largest."""
+    indexes = format_indexes(task - job.first_task for task in parse_indexes(job.tasks))
+    return f"{indexes}%{job.resources['max_concurrent']}"

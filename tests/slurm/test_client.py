@@ -1,0 +1,426 @@
+"""What the client makes of SLURM's programs: of their words, of their silence, and of the user's environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import SchedulerUnreachable
+from orchestrator.machine.facts import Seen
+from orchestrator.slurm import client as module
+from orchestrator.slurm.answers import Refused, RefusedForNow, Submitted, Unanswered, judge
+from orchestrator.slurm.client import Client, Config
+from orchestrator.slurm.parse import FIELD, SACCT_FIELDS
+from orchestrator.slurm.states import meaning
+from orchestrator.slurm.variables import for_query, for_submission
+from tests.slurm.sandboxes import wait_until
+
+CAPTURED = Path(__file__).resolve().parents[1] / "fixtures" / "slurm"
+
+
+# --- what sbatch says ----------------------------------------------------------------------------
+
+ANSWERS = {
+    "accepted": Submitted,
+    "one job more than MaxSubmitJobs": RefusedForNow,
+    "one job more than MaxSubmitJobsPerUser": RefusedForNow,
+    "one job more than GrpSubmitJobs": RefusedForNow,
+    "more CPUs than the QOS allows": Refused,
+    "more time than the QOS allows": Refused,
+    "no such account": Refused,
+    "no such qos": Refused,
+    "no such partition": Refused,
+    "too much memory": Refused,
+    "an index as large as MaxArraySize": Refused,
+    "no time": Refused,
+    "wrong option": Refused,
+    "dependency on no job": Refused,
+    "two kinds of memory": Refused,
+    "line breaks of DOS": Refused,
+    "no script": Refused,
+    "inactive partition": RefusedForNow,
+    "a controller that does not answer": Unanswered,
+    "no controller": RefusedForNow,
+    "no configuration": RefusedForNow,
+}
+
+
+@pytest.mark.parametrize("said", json.loads((CAPTURED / "sbatch.json").read_text()), ids=lambda said: said["what"])
+def test_what_sbatch_really_said(said):
+    assert type(judge(said["returncode"], said["stdout"], said["stderr"])) is ANSWERS[said["what"]]
+
+
+def failed(words):
+    return judge(1, "", f"sbatch: error: Batch job submission failed: {words}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Socket timed out on send/recv operation",
+        "Connection reset by peer",
+        "Unable to contact slurm controller (receive failure)",
+        "Zero Bytes were transmitted or received",
+        "Unexpected message received",
+        "Protocol authentication error",
+    ],
+)
+def test_what_leaves_open_whether_the_job_was_taken(words):
+    assert failed(words) == Unanswered(f"Batch job submission failed: {words}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Slurm temporarily unable to accept job, sleeping and retrying",
+        "Resource temporarily unavailable",
+        "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+        "Slurm backup controller in standby mode",
+        "Unable to create job record, try again",
+        "System submissions disabled",
+    ],
+)
+def test_what_passes(words):
+    assert isinstance(failed(words), RefusedForNow)
+
+
+@pytest.mark.parametrize(
+    ("returncode", "stdout"), [(0, ""), (0, "Submitted batch job 5\n"), (-9, ""), (137, "x\n"), (1, "647\n"), (1, "")]
+)
+def test_without_a_clear_word_the_job_may_be_there(returncode, stdout):
+    assert isinstance(judge(returncode, stdout, ""), Unanswered)
+
+
+def test_the_last_word_counts_where_sbatch_tried_again():
+    tried = "sbatch: Slurm temporarily unable to accept job, sleeping and retrying\n"
+    assert judge(0, "7\n", tried) == Submitted("7")
+    last = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n"
+    assert isinstance(judge(1, "", tried + last), Unanswered)
+
+
+def test_a_refusal_keeps_sbatchs_words_only():
+    said = "sbatch: error: Memory specification can not be satisfied\nsbatch: error: Batch job submission failed: x\n"
+    assert judge(1, "", said) == Refused("Memory specification can not be satisfied\nBatch job submission failed: x")
+
+
+# --- the environment -----------------------------------------------------------------------------
+
+SITE = {"PATH": "/bin", "SLURM_CONF": "/c", "SLURM_CLUSTERS": "a", "HOME": "/h"}
+
+
+def test_nothing_of_the_job_around_reaches_a_new_one():
+    inherited = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "1", "SLURM_MEM_PER_NODE": "5", "SLURM_EXIT_ERROR": "0"}
+    assert for_submission(SITE | inherited, []) == SITE
+    assert for_query(SITE | inherited) == {**SITE, "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "%s"}
+
+
+@pytest.mark.parametrize(
+    ("option", "variable"),
+    [
+        ("time", "SBATCH_TIMELIMIT"),
+        ("partition", "SBATCH_PARTITION"),
+        ("account", "SBATCH_ACCOUNT"),
+        ("mem", "SBATCH_MEM_PER_NODE"),
+        ("mem", "SBATCH_MEM_PER_CPU"),
+        ("mem-per-cpu", "SBATCH_MEM_PER_GPU"),
+        ("job-name", "SBATCH_JOB_NAME"),
+        ("no-requeue", "SBATCH_REQUEUE"),
+        ("open-mode", "SBATCH_OPEN_MODE"),
+        ("output", "SBATCH_OUTPUT"),
+        ("tres-per-task", "SBATCH_TRES_PER_TASK"),
+    ],
+)
+def test_a_variable_does_not_win_over_what_we_set(option, variable):
+    assert for_submission(SITE | {variable: "x"}, []) == SITE | {variable: "x"}
+    assert for_submission(SITE | {variable: "x"}, ["chdir", option]) == SITE
+
+
+@pytest.mark.parametrize("variable", ["SBATCH_ARRAY_INX", "SBATCH_WAIT", "SBATCH_CLUSTERS"])
+def test_what_would_make_another_job_of_it_is_never_taken_over(variable):
+    assert for_submission(SITE | {variable: "x"}, []) == SITE
+
+
+@pytest.mark.parametrize("variable", ["SQUEUE_PARTITION", "SQUEUE_FORMAT", "SACCT_FORMAT", "SCANCEL_INTERACTIVE"])
+def test_the_users_own_filters_hide_no_job_from_us(variable):
+    assert variable not in for_query(SITE | {variable: "x"})
+
+
+# --- programs that don't answer ------------------------------------------------------------------
+
+
+@pytest.fixture
+def programs(tmp_path):
+    """Give a function that puts a program on PATH; `calls` has what each was called with."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+
+    def put(name, body):
+        script = folder / name
+        script.write_text(f'#!/bin/bash\nprintf "%s\\n" "$*" >> {folder / "calls"}\n{body}\n')
+        script.chmod(0o755)
+        return Client({"PATH": f"{folder}:{os.environ['PATH']}"})
+
+    put.calls = lambda: (folder / "calls").read_text().splitlines()
+    return put
+
+
+def ask(client):
+    """Ask each question."""
+    return [client.squeue, lambda: client.sacct(["1"], None), client.config, lambda: client.scancel(["1"])]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "echo slurm_load_jobs error: Unable to contact slurm controller >&2; exit 1",
+        "exit 1",
+        "kill -9 $$",
+        "exit 0",
+        "echo The cluster is down.",
+        "echo 'squeue: error: Invalid user: nobody' >&2; printf '\\x1eJOBID\\n'",
+    ],
+)
+def test_no_answer_is_never_no_jobs(programs, body):
+    with pytest.raises(SchedulerUnreachable):
+        programs("squeue", body).squeue()
+    with pytest.raises(SchedulerUnreachable):
+        programs("sacct", body).sacct(["1"], None)
+    with pytest.raises(SchedulerUnreachable):
+        programs("scontrol", body).config()
+
+
+def test_a_program_that_hangs_has_not_answered(programs, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_TO_ASK", 0.3)
+    monkeypatch.setattr(module, "SECONDS_TO_SUBMIT", 0.3)
+    for name in ("squeue", "sacct", "scontrol", "scancel", "sbatch"):
+        client = programs(name, "exec sleep 60")
+    for question in ask(client):
+        with pytest.raises(SchedulerUnreachable, match=r"did not end within"):
+            question()
+    assert client.sbatch(["x.sh"], []) == Unanswered("sbatch did not end within 0 s.")
+
+
+def test_a_missing_program_is_named(tmp_path):
+    client = Client({"PATH": str(tmp_path)})
+    assert client.is_missing() == "sbatch"
+    for question, name in zip(ask(client), ("squeue", "sacct", "scontrol", "scancel"), strict=True):
+        with pytest.raises(SchedulerUnreachable, match=f"{name} can't be started on this machine"):
+            question()
+    answer = client.sbatch(["x.sh"], [])
+    assert isinstance(answer, RefusedForNow)
+    assert "sbatch can't be started on this machine: No such file or directory." in answer.words
+
+
+def test_many_jobs_are_ended_by_few_calls(programs):
+    client = programs("scancel", "")
+    client.scancel([str(number) for number in range(1, 1202)])
+    assert len(programs.calls()) == 3
+    assert [int(word) for call in programs.calls() for word in call.split()] == list(range(1, 1202))
+    client.scancel([])
+    assert len(programs.calls()) == 3
+
+
+def test_sacct_is_not_asked_about_nothing(tmp_path):
+    assert Client({"PATH": str(tmp_path)}).sacct([], None) == []
+
+
+def test_jobs_without_an_id_are_looked_for_from_then_on(programs):
+    client = programs("sacct", f"echo '{FIELD.join(SACCT_FIELDS)}'")
+    assert client.sacct([], 1_000_000.0) == []
+    (call,) = programs.calls()
+    assert f"--user={os.getuid()}" in call
+    start = time.mktime(time.strptime(call.split("--starttime=")[1], "%Y-%m-%dT%H:%M:%S"))
+    assert start <= 1_000_000.0 - 3600
+
+
+@pytest.mark.parametrize("bad", ["", "-u", "1 2", "1;2", "--state=RUNNING", "1_[2]"])
+def test_what_is_no_job_id_never_reaches_a_program(tmp_path, bad):
+    client = Client({"PATH": str(tmp_path)})
+    for question in (
+        lambda: client.scancel(["1", bad]),
+        lambda: client.sacct([bad], None),
+        lambda: client.repoint(bad, "1"),
+        lambda: client.repoint("1", bad),
+    ):
+        with pytest.raises(ValueError, match="no job id"):
+            question()
+
+
+@pytest.mark.parametrize(
+    ("words", "is_error"),
+    [
+        ("Job is no longer pending execution for job 7", False),
+        ("Invalid job id specified for job 7", False),
+        ("Job has already finished for job 7", False),
+        ("Unexpected message received for job 7", True),  # what scontrol 22.05 says when there is no controller
+        ("Unable to contact slurm controller (connect failure)", True),
+        ("Socket timed out on send/recv operation for job 7", True),
+    ],
+)
+def test_a_job_that_does_not_wait_can_not_be_repointed(programs, words, is_error):
+    client = programs("scontrol", f"echo '{words}' >&2; exit 1")
+    if is_error:
+        with pytest.raises(SchedulerUnreachable, match=r"scontrol failed"):
+            client.repoint("7", "8")
+    else:
+        assert client.repoint("7", "8") is False
+
+
+# --- the real SLURM ------------------------------------------------------------------------------
+
+
+def lines_of(client, job_id):
+    return [line for line in client.squeue() if line.job_id == job_id]
+
+
+def submitted(client, *arguments):
+    answer = client.sbatch(["--output=/dev/null", *arguments], ["output"])
+    assert isinstance(answer, Submitted), answer
+    return answer.job_id
+
+
+@pytest.mark.slurm
+def test_the_life_of_an_array(sandbox):
+    client = Client(sandbox.environment)
+    name = ["--job-name=loop1_run_lifeofarr2_pipe", "--comment=lifeofarr2"]
+    job = submitted(client, *name, "--array=0-3", "--hold", "--wrap", "exit $((SLURM_ARRAY_TASK_ID == 2))")
+    (line,) = lines_of(client, job)
+    assert (line.indexes, line.state, line.reason, line.token) == ((0, 1, 2, 3), "PENDING", "JobHeldUser", "lifeofarr2")
+    sandbox.scancel(f"{job}_1")
+    sandbox.scontrol("release", job)
+
+    over = {}  # squeue soon forgets them
+
+    def are_over():
+        over.update({line.indexes: line for line in lines_of(client, job) if meaning(line.state)[0] is Seen.OVER})
+        return {(0,), (2,), (3,)} <= set(over)
+
+    wait_until(are_over, 60, lambda: f"{over}")
+    assert [over[index,].state for index in (0, 2, 3)] == ["COMPLETED", "FAILED", "COMPLETED"]
+    assert over[2,].reason == "NonZeroExitCode"
+    assert over[2,].started_at <= over[2,].ended_at
+
+
+@pytest.mark.slurm
+def test_names_that_would_forge_a_line_do_not(sandbox):
+    client = Client(sandbox.environment)
+    forged = "x\n99999" + FIELD + "RUNNING" + FIELD + "a|b"
+    job = submitted(client, "--hold", f"--job-name={forged}", f"--comment={forged}", "--wrap", "true")
+    listed = client.squeue()
+    assert "99999" not in {line.job_id for line in listed}
+    assert [line.state for line in listed if line.job_id == job] == ["PENDING"]
+    client.scancel([job])
+
+
+@pytest.mark.slurm
+def test_a_waiting_job_is_repointed_and_no_other(sandbox):
+    client = Client(sandbox.environment)
+    first = submitted(client, "--hold", "--wrap", "true")
+    waiting = submitted(client, "--hold", "--wrap", "true", f"--dependency=afterany:{first}")
+    running = submitted(client, "--wrap", "sleep 60")
+    wait_until(lambda: [line.state for line in lines_of(client, running)] == ["RUNNING"], 30)
+    assert client.repoint(waiting, running) is True
+    assert f"afterany:{running}" in sandbox.scontrol("show", "job", waiting)
+    assert client.repoint(running, first) is False
+    assert client.repoint("9999999", first) is False
+    client.scancel([first, waiting, running, "9999998"])
+    wait_until(
+        lambda: (
+            not {line.job_id for line in client.squeue() if meaning(line.state)[0] is not Seen.OVER}
+            & {first, waiting, running}
+        ),
+        30,
+    )
+    assert client.repoint(waiting, first) is False
+    client.scancel([first, waiting, running])
+
+
+@pytest.mark.slurm
+def test_variables_of_a_user_and_of_a_job_around_reach_no_new_job(sandbox):
+    inherited = {
+        "SLURM_ARRAY_TASK_ID": "7",
+        "SBATCH_ARRAY_INX": "1-5",
+        "SBATCH_TIMELIMIT": "3",
+        "SBATCH_JOB_NAME": "stolen",
+        "SQUEUE_STATES": "RUNNING",
+        "SQUEUE_FORMAT": "%i",
+    }
+    client = Client(sandbox.environment | inherited)
+    script = "#!/bin/bash\n#SBATCH --time=5\n#SBATCH --job-name=ours\nsleep 60\n"
+    path = sandbox.folder / "inherited.sh"
+    path.write_text(script)
+    job = submitted(client, "--hold", str(path))
+    assert "TimeLimit=00:03:00" in sandbox.scontrol("show", "job", job)
+    client.scancel([job])
+    answer = client.sbatch(["--hold", "--output=/dev/null", str(path)], ["time", "job-name"])
+    assert isinstance(answer, Submitted)
+    shown = sandbox.scontrol("show", "job", answer.job_id)
+    assert "TimeLimit=00:05:00" in shown
+    assert "JobName=ours" in shown
+    (line,) = lines_of(client, answer.job_id)
+    assert line.indexes is None
+    client.scancel([answer.job_id])
+
+
+@pytest.mark.slurm
+def test_a_site_without_accounting(sandbox):
+    client = Client(sandbox.environment)
+    assert client.config() == Config(1001, has_accounting=False, version=client.config().version)
+    assert client.is_missing() is None
+    with pytest.raises(SchedulerUnreachable, match="Slurm accounting storage is disabled"):
+        client.sacct(["1"], None)
+
+
+@pytest.mark.slurm
+def test_what_squeue_has_forgotten_sacct_knows(sandbox_with_accounting):
+    sandbox = sandbox_with_accounting
+    client = Client(sandbox.environment)
+    assert client.config().has_accounting
+    began = time.time()
+    name = "--job-name=loop1_run_forgotten2_pipe"
+    job = submitted(client, name, "--array=0-2", "--wrap", "exit $((SLURM_ARRAY_TASK_ID == 2))")
+    no_log = client.sbatch(["--output=/nonexistent/x", "--wrap", "true"], [])
+    assert isinstance(no_log, Submitted)
+    wait_until(lambda: not {line.job_id for line in client.squeue()} & {job, no_log.job_id}, 60)
+
+    def known():
+        return {(line.job_id, line.indexes): line for line in client.sacct([job, no_log.job_id, "9999999"], None)}
+
+    expected = {
+        (job, (0,)): ("COMPLETED", "0:0"),
+        (job, (1,)): ("COMPLETED", "0:0"),
+        (job, (2,)): ("FAILED", "1:0"),
+        (no_log.job_id, None): ("FAILED", "0:53"),
+    }
+    wait_until(lambda: {key: (line.state, line.exit_code) for key, line in known().items()} == expected, 30, known)
+    assert {line.job_id for line in client.sacct([], began) if line.carries("forgotten2")} == {job}
+
+
+@pytest.mark.slurm
+def test_a_long_irregular_array_is_listed_whole(sandbox_with_accounting):
+    client = Client(sandbox_with_accounting.environment)
+    indexes = tuple(range(1, 400, 3)) + tuple(range(401, 600, 7))
+    job = submitted(client, "--hold", f"--array={','.join(map(str, indexes))}", "--wrap", "true")
+    (line,) = lines_of(client, job)
+    assert line.indexes == indexes
+    wait_until(lambda: client.sacct([job], None), 30)
+    (line,) = client.sacct([job], None)
+    assert line.indexes == indexes
+    client.scancel([job])
+
+
+@pytest.mark.slurm
+def test_without_a_controller_nothing_is_concluded(start_sandbox):
+    sandbox = start_sandbox(nodes=1)
+    port = next(line for line in (sandbox.folder / "slurm.conf").read_text().splitlines() if "SlurmctldPort" in line)
+    conf = sandbox.folder / "down.conf"
+    conf.write_text((sandbox.folder / "slurm.conf").read_text().replace(port, "SlurmctldPort=1\nMessageTimeout=2"))
+    client = Client(sandbox.environment | {"SLURM_CONF": str(conf)})
+    for question in (client.squeue, client.config, lambda: client.scancel(["1"]), lambda: client.repoint("1", "2")):
+        with pytest.raises(SchedulerUnreachable):
+            question()
+    assert isinstance(client.sbatch(["--wrap", "true"], []), RefusedForNow)

@@ -1,0 +1,231 @@
+"""What SLURM 22.05 really printed, and what is read from it: all of it, or an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.slurm.parse import (
+    FIELD,
+    RECORD,
+    Line,
+    config_values,
+    job_id,
+    sacct_lines,
+    squeue_lines,
+    token_of_name,
+)
+
+CAPTURED = Path(__file__).resolve().parents[1] / "fixtures" / "slurm"
+IRREGULAR = (2, 9, 12, 22, 26, 29, 30, 31, 35, 44, *range(50, 61), 70, 81, 83, 85, 87, 89, *range(91, 96), 105, 110)
+IRREGULAR += (120, 121, 122)
+HEADER = RECORD + FIELD.join(["JOBID", "STATE", "REASON", "START_TIME", "END_TIME", "NAME", "COMMENT"]) + "\n"
+
+
+def captured(name):
+    return (CAPTURED / name).read_text()
+
+
+def record(*fields):
+    return RECORD + FIELD.join(fields) + "\n"
+
+
+def only(lines, job, index=None):
+    (line,) = [line for line in lines if line.job_id == job and (index is None or index in (line.indexes or ()))]
+    return line
+
+
+# --- sbatch --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("647\n", "647"),
+        ("649;mini\n", "649"),
+        ("Welcome to the cluster!\nYou have 3 jobs\n647\n", "647"),
+        ("12\nyour quota: 80 %\n13;big\nbye\n", "13"),
+        ("Submitted batch job 647\n", None),
+        ("647 648\n", None),
+        ("-647\n", None),
+        ("٦٤٧\n", None),
+        ("", None),
+    ],
+)
+def test_the_id_among_a_sites_own_lines(text, found):
+    assert job_id(text) == found
+
+
+# --- squeue --------------------------------------------------------------------------------------
+
+
+def test_every_line_of_squeue_is_read():
+    lines = squeue_lines(captured("squeue.txt"))
+    assert len(lines) == 21
+    assert only(lines, "47").indexes == tuple(range(1, 400, 2))
+    assert only(lines, "48").indexes == IRREGULAR
+    assert only(lines, "49") == Line(
+        "49", (7,), "CANCELLED", "JobHeldUser", "oneaaaaaa2", 1795574502.0, 1795574502.0, name="one_oneaaaaaa2_pipe"
+    )
+    assert only(lines, "61", 3).indexes == (3, 4)
+    assert {line.state for line in lines if line.job_id == "61"} == {"CANCELLED", "RUNNING", "PENDING"}
+    assert only(lines, "45", 2).reason == "NonZeroExitCode"
+    assert only(lines, "54").reason == "PartitionNodeLimit"
+    assert [line.indexes for line in lines if line.job_id == "52"] == [None, None]
+
+
+def test_what_slurm_only_expects_has_not_happened():
+    lines = squeue_lines(captured("squeue.txt"))
+    running, waiting, over = only(lines, "46"), only(lines, "56"), only(lines, "55")
+    assert (running.started_at, running.ended_at) == (1795574498.0, None)
+    assert (waiting.started_at, waiting.ended_at) == (None, None)
+    assert (over.started_at, over.ended_at) == (1795574498.0, 1795574498.0)
+
+
+def test_names_and_comments_with_line_breaks_hide_nothing():
+    lines = squeue_lines(captured("squeue.txt"))
+    assert only(lines, "50").name == "nl\nx|y"
+    assert only(lines, "50").token == ""
+    assert only(lines, "46").token == "limitaaaa2"
+    forged = record("1", "PENDING", "None", "N/A", "N/A", "x", "y\n2\x1fRUNNING\x1fNone\x1f1\x1f2\x1fx\x1fabcdefghij")
+    assert [line.job_id for line in squeue_lines(HEADER + forged)] == ["1"]
+
+
+def test_a_job_is_found_by_its_name_where_its_comment_was_changed():
+    fields = ("5", "PENDING", "None", "N/A", "N/A", "loop1_run_abcdefghi2_my_pipe", "seen by the operators")
+    (line,) = squeue_lines(HEADER + record(*fields))
+    assert line.token == "abcdefghi2"
+
+
+def test_a_list_that_slurm_cut_is_no_answer():
+    for read, name in ((squeue_lines, "squeue_cut.txt"), (sacct_lines, "sacct_cut.txt")):
+        with pytest.raises(ValueError, match="no list of array indexes"):
+            read(captured(name))
+    # As wide as squeue's own column.
+    with pytest.raises(ValueError, match="no complete job id"):
+        squeue_lines(HEADER + record("1128_[2,9,12,22,26,29-31,35,44,", "PENDING", "None", "N/A", "N/A", "x", "y"))
+
+
+def test_no_jobs_is_an_answer_but_nothing_is_none():
+    assert squeue_lines(HEADER) == []
+    assert squeue_lines("CLUSTER: a\n" + HEADER + "CLUSTER: b\n" + HEADER) == []
+    assert squeue_lines("The cluster will be down on Monday.\n" + HEADER) == []
+    for text in ("", "\n", "The cluster is down.\n", "JOBID|STATE\n", record("1", "PENDING", "None", "", "", "", "")):
+        with pytest.raises(ValueError, match="no header"):
+            squeue_lines(text)
+
+
+def test_every_place_where_squeue_may_break_off_is_noticed_or_harmless():
+    text = captured("squeue.txt")
+    whole = squeue_lines(text)
+    for end in range(len(text)):
+        try:
+            lines = squeue_lines(text[:end])
+        except ValueError:
+            continue
+        # A line break ends each record: then what is read is right, and squeue's exit code tells that it is a part.
+        assert text[end - 1] == "\n"
+        assert [line.job_id for line in lines] == [line.job_id for line in whole[: len(lines)]]
+
+
+@pytest.mark.parametrize(
+    "written_id", ["", "x", "12_", "12_[", "12_[]", "12_[1-]", "12_[1,,2]", "12_[1-3", "12.batch", "1 2"]
+)
+def test_an_id_that_cannot_be_read_is_no_answer(written_id):
+    with pytest.raises(ValueError, match=r"job id|array indexes"):
+        squeue_lines(HEADER + record(written_id, "PENDING", "None", "N/A", "N/A", "x", "y"))
+
+
+def test_a_time_that_is_no_number_is_no_answer():
+    with pytest.raises(ValueError, match="epoch seconds"):
+        squeue_lines(HEADER + record("1", "RUNNING", "None", "2026-11-25T02:22:15", "N/A", "x", "y"))
+
+
+# --- sacct ---------------------------------------------------------------------------------------
+
+
+def test_every_line_of_sacct_is_read():
+    lines = sacct_lines(captured("sacct.txt"))
+    assert len(lines) == 21
+    assert only(lines, "48").indexes == IRREGULAR
+    assert only(lines, "51").name == "nl\nx|y"
+    assert only(lines, "55") == Line(
+        "55", None, "FAILED", "", "nologaaaa2", 1795574498.0, 1795574498.0, "0:53", "nolog_nologaaaa2_pipe"
+    )
+    assert only(lines, "61", 0).state == "CANCELLED by 0"
+    assert only(lines, "45", 2).exit_code == "1:0"
+    assert [line.job_id for line in lines].count("61") == 4
+
+
+def test_of_a_requeued_job_only_the_latest_life_counts():
+    lines = sacct_lines(captured("sacct_ended.txt"))
+    assert [(line.job_id, line.state) for line in lines if line.job_id == "56"] == [("56", "COMPLETED")]
+    assert only(lines, "46").state == "TIMEOUT"
+    header = FIELD.join(["JobID", "State", "ExitCode", "Submit", "Start", "End", "JobName"])
+    lives = [
+        FIELD.join(["56", "RUNNING", "0:0", "1795574500", "1795574521", "Unknown", "x"]),
+        FIELD.join(["56", "REQUEUED", "0:0", "1795574498", "1795574498", "1795574499", "x"]),
+    ]
+    for order in (lives, lives[::-1]):
+        (line,) = sacct_lines("\n".join([header, *order, ""]))
+        assert (line.state, line.started_at, line.ended_at) == ("RUNNING", 1795574521.0, None)
+
+
+def test_sacct_without_its_header_did_not_answer():
+    assert sacct_lines("JobID\x1fState\x1fExitCode\x1fSubmit\x1fStart\x1fEnd\x1fJobName\n") == []
+    text = captured("sacct.txt")
+    for part in ("", text.split("\n", 1)[1], text[:-5], text + "x\x1fy\n"):
+        with pytest.raises(ValueError, match=r"header|breaks off|fields"):
+            sacct_lines(part)
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "token"),
+    [
+        ("create_abcdefghi2_pipe", "abcdefghi2"),
+        ("loop1_run_abcdefghi2_my_long_pipeline", "abcdefghi2"),
+        ("orchestrator_abcdefghij_p", "abcdefghij"),
+        ("create_ABCDEFGHI2_pipe", ""),
+        ("abcdefghi2", ""),
+        ("", ""),
+    ],
+)
+def test_the_token_in_a_name(name, token):
+    assert token_of_name(name) == token
+
+
+def test_a_label_that_looks_like_a_token_hides_none():
+    line = Line(
+        "1",
+        None,
+        "RUNNING",
+        "",
+        token_of_name("loop1_optimising_abcdefghi2_p"),
+        None,
+        None,
+        "",
+        "loop1_optimising_abcdefghi2_p",
+    )
+    assert line.carries("abcdefghi2")
+    assert not line.carries("abcdefghi3")
+
+
+# --- configuration -------------------------------------------------------------------------------
+
+
+def test_the_configuration():
+    text = (
+        "Configuration data as of 2026-11-25T02:26:41\nMaxArraySize            = 1001\nMinJobAge   = 10 sec\n"
+        "SlurmctldHost[0]        = vm(127.0.0.1)\nEpilog =\nSLURM_CONF = /a = b\n\nSlurmctld(primary) at vm is UP\n"
+    )
+    assert config_values(text) == {
+        "MaxArraySize": "1001",
+        "MinJobAge": "10 sec",
+        "SlurmctldHost[0]": "vm(127.0.0.1)",
+        "Epilog": "",
+        "SLURM_CONF": "/a = b",
+    }

@@ -1,0 +1,354 @@
+"""The script of a job: what it asks of SLURM, and what a shell makes of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator import SlurmCluster
+from orchestrator.errors import DefinitionError
+from orchestrator.slurm.client import Client
+from orchestrator.slurm.script import TOKEN, cpus, directives, literal_path, render
+from tests.slurm.sandboxes import wait_until
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "slurm"
+PLAIN = SlurmCluster(partition=None, account=None)
+ODD = """a'; echo $(hostname) "b" `id` \\ #x %j"""
+
+
+def asked(cluster=PLAIN, requeue=False, **resources):
+    return directives(resources, cluster, chdir="/study", requeue=requeue)
+
+
+def script(**changes):
+    given = {
+        "directives": {"chdir": "/"},
+        "env_setup": [],
+        "env_vars": {},
+        "runner": "python",
+        "threads": 1,
+        "command": ["module"],
+        "comment": "A job",
+    }
+    return render(**(given | changes))
+
+
+# --- what is asked for ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", json.loads((FIXTURES / "f3dasm_directives.json").read_text()), ids=str)
+def test_the_numbers_are_those_of_f3dasm_2_4(row):
+    cluster = SlurmCluster(partition=None, account=None, mem_per_cpu=row["cap"])
+    ours = asked(cluster, **row["resources"])
+    for name in ("chdir", "no-requeue", "open-mode"):
+        del ours[name]
+    assert ours == row["directives"]
+    assert cpus(row["resources"], cluster) == int(row["directives"]["cpus-per-task"])
+
+
+def test_a_plain_job():
+    assert directives({}, SlurmCluster(), chdir="/study", requeue=False) == {
+        "time": "01:00:00",
+        "mem": "4G",
+        "ntasks": "1",
+        "cpus-per-task": "1",
+        "nodes": "1",
+        "partition": "batch",
+        "account": "default",
+        "chdir": "/study",
+        "no-requeue": None,
+        "open-mode": "append",
+    }
+
+
+def test_what_is_none_is_left_to_slurm():
+    assert not {"partition", "account"} & set(asked())
+
+
+def test_only_orchestrators_are_run_again_by_slurm():
+    assert "requeue" in asked(requeue=True)
+    assert "no-requeue" not in asked(requeue=True)
+
+
+@pytest.mark.parametrize(
+    ("extra", "present", "absent"),
+    [
+        ({"time": "5"}, {"time": "5"}, ()),
+        ({"--time": "5"}, {"time": "5"}, ()),
+        ({"cpus_per_task": 3}, {"cpus-per-task": "3"}, ()),
+        ({"gres": "gpu:1", "nice": 10}, {"gres": "gpu:1", "nice": "10"}, ()),
+        ({"exclusive": True, "contiguous": ""}, {"exclusive": None, "contiguous": None}, ()),
+        ({"nodes": None, "open-mode": False}, {}, ("nodes", "open-mode")),
+        ({"mem": None}, {}, ("mem",)),
+        ({"mem-per-gpu": "8G"}, {"mem-per-gpu": "8G"}, ("mem",)),  # sbatch refuses both
+        ({"requeue": True}, {"requeue": None}, ("no-requeue",)),
+    ],
+)
+def test_extra_options_win_over_ours(extra, present, absent):
+    got = asked(extra_sbatch=extra)
+    assert present.items() <= got.items()
+    assert not set(absent) & set(got)
+
+
+def test_threads_follow_the_cpus_that_the_job_gets():
+    capped = SlurmCluster(mem_per_cpu="2G")
+    assert cpus({"mem": "8G"}, capped) == 4
+    assert cpus({"mem": "8G", "mem_per_cpu": "8G"}, capped) == 1
+    assert cpus({"extra_sbatch": {"--cpus-per-task": "6"}}, PLAIN) == 6
+
+
+@pytest.mark.parametrize("bad", ["a\nb", "a\n#SBATCH --hold", "a\rb", "a\0b"])
+def test_a_line_break_never_becomes_a_directive(bad):
+    with pytest.raises(DefinitionError, match="can't be given to sbatch"):
+        asked(extra_sbatch={"comment": bad})
+    with pytest.raises(DefinitionError, match="can't be given to sbatch"):
+        script(directives={"output": bad})
+
+
+def test_the_path_of_a_log_is_taken_literally():
+    assert literal_path("/a b/100%j/") + "%j.out" == "/a b/100%%j/%j.out"
+    with pytest.raises(DefinitionError, match="backslash"):
+        literal_path("/a\\b")
+
+
+# --- what is printed -----------------------------------------------------------------------------
+
+
+def test_a_stranger_can_read_it():
+    cluster = SlurmCluster(env_setup=["module load python"], env_vars={"DATA": "$HOME/data"}, runner="uv run")
+    printed = render(
+        directives={**asked(cluster), "output": "/runs/1/logs/create_%j.out"},
+        env_setup=cluster.env_setup,
+        env_vars=cluster.env_vars,
+        runner=cluster.runner,
+        threads=1,
+        command=["orchestrator.worker", "/runs/1", TOKEN],
+        comment="Step 'create' of run 1",
+    )
+    assert (
+        printed
+        == """\
+#!/bin/bash
+# Step 'create' of run 1
+#SBATCH --time=01:00:00
+#SBATCH --mem=4G
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=1
+#SBATCH --nodes=1
+#SBATCH --partition=batch
+#SBATCH --account=default
+#SBATCH --chdir=/study
+#SBATCH --no-requeue
+#SBATCH --open-mode=append
+#SBATCH --output=/runs/1/logs/create_%j.out
+
+# Which job this is. What is sourced below must not take it for an argument of its own.
+job_token="${1:?is missing: orchestrator passes the token of a job that it submits}"
+set --
+
+# Where this folder is missing, SLURM uses another one and says nothing.
+cd -- /study || exit 1
+
+# The cluster's env_setup: each command must succeed.
+env_setup_failed() { echo "orchestrator: env_setup failed on $(hostname) at: $1" >&2; exit 1; }
+{
+module load python
+} || env_setup_failed 'module load python'
+
+# Use the CPUs that were asked for, not all that the node has.
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+export OPENBLAS_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1
+export DATA="$HOME/data"
+
+set -euo pipefail
+# PYTHONSAFEPATH: a file here that is named like a module is not imported instead of it.
+PYTHONSAFEPATH=1 exec uv run -m orchestrator.worker /runs/1 "$job_token"
+"""
+    )
+
+
+def test_a_comment_is_only_a_comment():
+    printed = script(comment="a\nSBATCH --hold\r#SBATCH --hold\n$(touch x)")
+    assert [line for line in printed.splitlines() if "hold" in line] == ["# SBATCH --hold", "# #SBATCH --hold"]
+
+
+# --- what a shell makes of it --------------------------------------------------------------------
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Run a script; give its exit code, what it said, and what the program at its end was given."""
+    told = tmp_path / "told.json"
+    probe = tmp_path / "a probe.py"
+    probe.write_text(
+        f"#!{sys.executable}\nimport json, os, sys\n"
+        f"json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], open({str(told)!r}, 'w'))\n"
+    )
+    probe.chmod(0o755)
+
+    def run(*arguments, **changes):
+        text = script(**({"runner": f"'{probe}'"} | changes))
+        told.unlink(missing_ok=True)
+        done = subprocess.run(["bash", "-s", *arguments], input=text, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr, json.loads(told.read_text()) if told.exists() else None
+
+    return run
+
+
+def test_arguments_arrive_as_they_are(shell):
+    words = ["module", ODD, "$HOME", "", "--x=$1"]
+    _, _, (arguments, environment, folder) = shell("abcdefghi2", command=[*words, TOKEN])
+    assert arguments == ["-m", *words, "abcdefghi2"]
+    assert environment["PYTHONSAFEPATH"] == "1"
+    assert folder == "/"
+
+
+def test_the_folder_of_a_job_may_have_any_name(shell, tmp_path):
+    folder = tmp_path / ODD.replace("/", "")
+    folder.mkdir()
+    _, _, (_, _, where) = shell(directives={"chdir": str(folder)})
+    assert where == str(folder)
+
+
+def test_a_job_does_not_run_elsewhere(shell, tmp_path):
+    code, said, told = shell(directives={"chdir": str(tmp_path / "gone")})
+    assert (code, told) == (1, None)
+    assert "gone: No such file or directory" in said
+
+
+def test_without_its_token_a_script_does_nothing(shell):
+    code, said, told = shell(command=["module", TOKEN])
+    assert code != 0
+    assert told is None
+    assert "is missing: orchestrator passes the token" in said
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("plain", "plain"),
+        ("$WHO/x:${WHO}y", "me/x:mey"),
+        ("/x:$NOT_SET_AT_ALL", "/x:"),
+        ("$(echo no) `echo no` ${WHO:-no} $1 $$ $? \\$WHO", "$(echo no) `echo no` ${WHO:-no} $1 $$ $? \\me"),
+        ('a "quoted" \'word\' \\ and \\" more', 'a "quoted" \'word\' \\ and \\" more'),
+        ("two\nlines", "two\nlines"),
+        ("!! * ? ~ #", "!! * ? ~ #"),
+        ("$", "$"),
+        (4, "4"),
+    ],
+)
+def test_only_variables_are_filled_in(shell, value, expected):
+    code, said, told = shell(env_vars={"WHO": "me", "VALUE": value})
+    assert (code, said) == (0, "")
+    assert told[1]["VALUE"] == expected
+
+
+def test_threads_are_pinned_unless_the_user_says_otherwise(shell):
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    _, _, (_, environment, _) = shell(threads=3, env_vars={"MKL_NUM_THREADS": "1"})
+    assert [environment[name] for name in names] == ["3", "1", "3", "3"]
+
+
+@pytest.mark.parametrize("name", ["1A", "A B", "A=B", "", "A;id", "Ä"])
+def test_a_name_that_is_none_is_refused(name):
+    with pytest.raises(DefinitionError, match="no name of a variable"):
+        script(env_vars={name: "x"})
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["false", "false  # never", "true; nonsense-command", "source /nonexistent/activate", "(exit 3)", "true\nfalse"],
+)
+def test_a_command_of_env_setup_that_fails_ends_the_job(shell, command):
+    code, said, told = shell(env_setup=["true", command, "echo never"])
+    assert (code, told) == (1, None)
+    assert f"at: {command}" in said
+    assert "orchestrator: env_setup failed on " in said
+
+
+def test_env_setup_works_in_the_shell_itself_as_modules_and_conda_want_it(shell, tmp_path):
+    sourced = tmp_path / "activate"
+    sourced.write_text('export FOUND="$UNSET_BEFORE:$#"\nfalse\nload() { false; export LOADED=yes; }\n')
+    commands = [f"source {sourced}", "load", "", "# nothing here", "export A=1  # ours", "cat > /dev/null <<'X'\n}\nX"]
+    code, said, told = shell("abcdefghi2", env_setup=commands, command=["module", TOKEN])
+    assert (code, said) == (0, "")
+    environment = told[1]
+    assert (environment["FOUND"], environment["LOADED"], environment["A"]) == (":0", "yes", "1")
+
+
+# --- the real SLURM ------------------------------------------------------------------------------
+
+VALUES = [
+    *("a b", " a", "a ", "a'b", 'a"b', "a\\b", "\\", "'", '"', "#b", "a #b", "a#b", "$(hostname)", "$HOME", "`id`"),
+    *(
+        "a;b",
+        "a|b",
+        "a&b",
+        "a\tb",
+        "é",
+        "*",
+        "-x",
+        "--hold",
+        "a=b",
+        "%j",
+        ODD,
+        "x\\\\y",
+        "'a'",
+        '"a"',
+        "\\n",
+        "x" * 900,
+    ),
+]
+
+
+@pytest.mark.slurm
+def test_sbatch_reads_every_value_exactly(sandbox):
+    path = sandbox.folder / "values.sh"
+    got = {}
+    for value in VALUES:
+        path.write_text(script(directives={"comment": value, "hold": None, "output": "/dev/null"}))
+        job = sandbox.sbatch(path)
+        got[value] = sandbox.run("squeue", "--noheader", f"--jobs={job}", "--format=%k\x1e").stdout.partition("\x1e")[0]
+        sandbox.scancel(job)
+    assert got == {value: value for value in VALUES}
+
+
+def run_really(sandbox, **changes):
+    """Submit a script, wait for its end; give the state and the log."""
+    folder = sandbox.folder / ODD.replace("\\", "")
+    folder.mkdir(exist_ok=True)
+    path = sandbox.folder / "really.sh"
+    settings = {**directives({"mem": "100M", "time": "5"}, PLAIN, chdir=str(folder), requeue=False)}
+    settings["output"] = literal_path(str(folder)) + "/log_%j"
+    path.write_text(script(**({"directives": settings} | changes)))
+    client = Client(sandbox.environment)
+    answer = client.sbatch(["--job-name=really", str(path), "abcdefghi2"], settings)
+    states = []
+
+    def is_over():
+        states.extend(line.state for line in client.squeue() if line.job_id == answer.job_id)
+        return states[-1] in ("COMPLETED", "FAILED")
+
+    wait_until(is_over, 60, lambda: f"{answer} {states}")
+    return states[-1], (folder / f"log_{answer.job_id}").read_text(), folder
+
+
+@pytest.mark.slurm
+def test_a_job_runs_in_a_folder_with_any_name(sandbox):
+    probe = sandbox.folder / "probe"
+    probe.write_text('#!/bin/bash\necho "$PWD" $OMP_NUM_THREADS "$@"\n')
+    probe.chmod(0o755)
+    state, log, folder = run_really(sandbox, runner=str(probe), threads=2, command=["module", TOKEN])
+    assert (state, log) == ("COMPLETED", f"{folder} 2 -m module abcdefghi2\n")
+
+
+@pytest.mark.slurm
+def test_a_job_whose_env_setup_fails_is_failed_and_says_where(sandbox):
+    state, log, _ = run_really(sandbox, env_setup=["true", "module load nonsense"], command=["module", TOKEN])
+    assert state == "FAILED"
+    assert "orchestrator: env_setup failed on " in log
+    assert log.endswith(" at: module load nonsense\n")

@@ -1,0 +1,119 @@
+"""Every word that SLURM has for a job's state means something to us, and no unknown one ends a job."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.machine.facts import Seen
+from orchestrator.machine.states import FailureKind
+from orchestrator.slurm.states import STATES, is_stuck, meaning
+
+# Of SLURM 22.05's and 25.05's documents: base states, then flags that are shown in their place.
+WORDS = [
+    "PENDING",
+    "RUNNING",
+    "SUSPENDED",
+    "COMPLETED",
+    "CANCELLED",
+    "FAILED",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "PREEMPTED",
+    "BOOT_FAIL",
+    "DEADLINE",
+    "OUT_OF_MEMORY",
+    "LAUNCH_FAILED",
+    "REQUEUED",
+    "REQUEUE_HOLD",
+    "SPECIAL_EXIT",
+    "RESIZING",
+    "CONFIGURING",
+    "COMPLETING",
+    "STOPPED",
+    "RECONFIG_FAIL",
+    "POWER_UP_NODE",
+    "REVOKED",
+    "REQUEUE_FED",
+    "RESV_DEL_HOLD",
+    "SIGNALING",
+    "STAGE_OUT",
+    "EXPEDITING",
+    "UPDATE_DB",
+]
+
+
+def test_the_table_has_every_word():
+    assert set(STATES) == set(WORDS)
+
+
+def test_a_job_is_over_only_by_these_words():
+    assert {word for word in WORDS if meaning(word)[0] is Seen.OVER} == {
+        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+        *("RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
+    }
+
+
+@pytest.mark.parametrize("word", [word for word in WORDS if meaning(word)[0] is Seen.OVER and word != "COMPLETED"])
+def test_whatever_ends_badly_has_a_kind(word):
+    assert meaning(word)[1] is not None
+
+
+@pytest.mark.parametrize("written", ["CANCELLED", "CANCELLED by 0", "CANCELLED by 1000", "CANCELLED+", "cancelled"])
+def test_cancelled_as_sacct_writes_it(written):
+    assert meaning(written) == (Seen.OVER, FailureKind.CANCELLED, True)
+
+
+@pytest.mark.parametrize("written", ["", "HIBERNATING", "RUNNING_LATE", "0"])
+def test_an_unknown_word_counts_as_live_and_is_told(written):
+    assert meaning(written) == (Seen.RUNNING, None, False)
+
+
+def test_a_preempted_job_is_live_while_it_is_listed():
+    assert meaning("PREEMPTED") == (Seen.RUNNING, FailureKind.PREEMPTED, True)
+    assert meaning("PREEMPTED", is_listed=False) == (Seen.OVER, FailureKind.PREEMPTED, True)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "DependencyNeverSatisfied",
+        "JobHeldUser",
+        "(JobHeldAdmin)",
+        "launch failed requeued held",
+        "launch_failed_requeued_held",
+        "PartitionConfig",
+        "PartitionTimeLimit",
+        "PartitionNodeLimit",
+        "BadConstraints",
+        "InvalidAccount",
+        "InvalidQOS",
+        "AssocMaxWallDurationPerJobLimit",
+        "QOSMaxCpuPerJobLimit",
+        "QOSMinCpuNotSatisfied",
+    ],
+)
+def test_what_never_passes_by_waiting(reason):
+    assert is_stuck(reason)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "None",
+        "",
+        "Priority",
+        "Resources",
+        "Dependency",
+        "BeginTime",
+        "JobArrayTaskLimit",
+        "PartitionDown",
+        "QOSMaxCpuPerUserLimit",
+        "QOSMaxJobsPerUserLimit",
+        "AssocGrpCpuLimit",
+        "AssocMaxJobsLimit",
+        "ReqNodeNotAvail, UnavailableNodes:n1",
+        "Licenses",
+    ],
+)
+def test_what_passes_by_waiting(reason):
+    assert not is_stuck(reason)
