@@ -165,7 +165,7 @@ def test_the_same_name_on_another_level_is_fine():
     check_pipeline("p", [Step(nothing, kwargs={}), Step(Double(), kwargs={"factor": 3})])
 
 
-@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200, "a "])
+@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200, "my run"])
 def test_keys_that_cannot_be_folders(key):
     with pytest.raises(DefinitionError):
         check_key(key)
