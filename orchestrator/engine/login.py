@@ -17,10 +17,10 @@ from orchestrator.engine.go_on import put_back, take_code
 from orchestrator.engine.scripts import Scripts, all_scripts
 from orchestrator.engine.site import Site, orchestrator_resources
 from orchestrator.errors import Busy, DefinitionError, RunFailed, SchedulerUnreachable
-from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.states import RunState
+from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wakeup import why_look_again
 from orchestrator.slurm.client import Client
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from orchestrator.definition.resources import SlurmCluster
 
 __all__ = ["ask_site", "go_on_from_here", "scripts_of"]
-
-DATABASE = "orchestrator.db"
 
 
 def _site_of(cluster: SlurmCluster | None, pipeline: Pipeline) -> Site:
@@ -83,7 +81,7 @@ def scripts_of(pipeline: Pipeline, cluster: SlurmCluster, project_job: str, root
     from orchestrator.definition.validate import check_key, check_pipeline
 
     steps = list(pipeline.all_steps)
-    check_pipeline(pipeline.name, steps)
+    check_pipeline(pipeline.name, steps, pipeline.orchestrator_resources)
     check_key(project_job)
     site = _site_of(cluster, pipeline)
     workspace = rootdir.absolute()
@@ -135,8 +133,12 @@ def go_on_from_here(
     if run.state is RunState.FAILED:
         raise RunFailed(f"Run {key} failed: {run.reason}.", f"Mend that, then: orchestrator resume {key}")
     why = why_look_again(run)
-    if why is not None:
+    watcher = next((job for job in run.orchestrators if job.state in (JobState.QUEUED, JobState.RUNNING)), None)
+    if why is not None and watcher is None:
         raise Busy(f"Run {key} is recorded, but {why}.", f"Go on when that has passed: orchestrator resume {key}")
+    if why is not None and watcher is not None:
+        say(f"Run {key}: {why}; orchestrator job {watcher.scheduler_id} looks again.")
+        return
     say(f"{what_now(run)}\nWatch it: orchestrator status {key}")
 
 
