@@ -33,7 +33,9 @@ def advance(context: Context) -> Run:
         As recorded.
     """
     run = context.store.load(context.key)
-    changes = reconcile(run, observe(context, run)) if run.state is RunState.ACTIVE else []
+    # An orchestrator job that starts after the end would end itself as one that waits, unless it knows that it runs.
+    is_open = run.state is RunState.ACTIVE or run.orchestrators
+    changes = reconcile(run, observe(context, run)) if is_open else []
     while True:
         run, changes, intent = _think(context, run, changes)
         if isinstance(intent, Submit):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import chain, repeat
 
 from orchestrator.db.guard import is_local
@@ -23,7 +24,16 @@ from orchestrator.machine.model import Run
 from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wakeup import why_look_again
 
-__all__ = ["advance_now", "cancel_jobs", "context_of", "holding_on_cluster", "orchestrate", "scheduler_of", "what_now"]
+__all__ = [
+    "advance_now",
+    "cancel_jobs",
+    "context_of",
+    "holding_on_cluster",
+    "looks",
+    "orchestrate",
+    "scheduler_of",
+    "what_now",
+]
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Seconds between two looks of an orchestrator job; the last is repeated."""
@@ -106,24 +116,50 @@ def orchestrate(store: Store, key: str, token: str, job_id: str, patience: float
     say : callable
         Told one line at a time.
     """
-    end = time.monotonic() + patience
-    for pause in chain(PAUSES, repeat(PAUSES[-1])):
-        why = _turn(store, key, token, job_id, say)
-        if why is None:
-            return
-        if time.monotonic() + pause > end:
-            say(f"{why}; this job's time is up, its successor goes on")
-            return
-        say(f"{why}; looks again in {pause:.0f} s")
+    for pause in looks(partial(_opened, store, key, token, job_id), patience, say, time.monotonic):
         time.sleep(pause)
 
 
-def _turn(store: Store, key: str, token: str, job_id: str, say: Callable[[str], None]) -> str | None:
+def looks(
+    opened: Callable[[], AbstractContextManager[Context]],
+    patience: float,
+    say: Callable[[str], None],
+    clock: Callable[[], float],
+) -> Iterator[float]:
+    """Advance once per item, and give the seconds until the next look; the end comes when none is needed any more.
+
+    Parameters
+    ----------
+    opened : callable
+        Gives the block in which the run is held.
+    patience, say
+        As of `orchestrate`.
+    clock : callable
+        Gives seconds.
+    """
+    end = clock() + patience
+    for pause in chain(PAUSES, repeat(PAUSES[-1])):
+        why = _look(opened, say)
+        if why is None:
+            return
+        if clock() + pause > end:
+            say(f"{why}; this job's time is up, its successor goes on")
+            return
+        say(f"{why}; looks again in {pause:.0f} s")
+        yield pause
+
+
+@contextmanager
+def _opened(store: Store, key: str, token: str, job_id: str) -> Iterator[Context]:
+    scheduler = scheduler_of(store, store.record(key))
+    with holding_on_cluster(store, key, scheduler) as fence:
+        yield replace(context_of(store, key, fence, scheduler), own_token=token, own_id=job_id)
+
+
+def _look(opened: Callable[[], AbstractContextManager[Context]], say: Callable[[str], None]) -> str | None:
     """Advance once, and tell why that was not enough."""
     try:
-        scheduler = scheduler_of(store, store.record(key))
-        with holding_on_cluster(store, key, scheduler) as fence:
-            context = replace(context_of(store, key, fence, scheduler), own_token=token, own_id=job_id)
+        with opened() as context:
             run = advance(context)
             why = why_look_again(run)
             if why is None:

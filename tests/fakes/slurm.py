@@ -1,94 +1,177 @@
-"""A cluster in memory: accepts jobs, runs them when time passes, forgets them, and can be asked by token."""
+"""A cluster in memory: runs the jobs of a run in this process, wakes the run, and can be made to lie."""
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 
 from orchestrator.definition.bundle import LoadedStep
-from orchestrator.engine.scheduler import Accepted
-from orchestrator.handoff.claim import claim
+from orchestrator.engine import cluster
+from orchestrator.engine.context import Context
+from orchestrator.engine.scheduler import Accepted, Answer, RefusedForNow, Unanswered
+from orchestrator.errors import Busy, SchedulerUnreachable
+from orchestrator.handoff.claim import claim, owner_of
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.batches import Limits
-from orchestrator.machine.facts import JobFact, Seen
+from orchestrator.machine.facts import JobFact
 from orchestrator.machine.model import Job
+from orchestrator.slurm.states import meaning
 from orchestrator.worker.execute import run_call, run_task, run_until
+from tests.fakes.queue import MINUTE, WAITS, Entry, PowerCut, Queue
 
-MINUTE = 60.0
+PATIENCE = 8 * MINUTE
+"""Seconds for which an orchestrator job looks again."""
 
-
-@dataclass
-class Submitted:
-    job: JobFile
-    scheduler_id: str
-    seen: Seen = Seen.QUEUED
-    started_at: float | None = None
-    ended_at: float | None = None
+Opened = Callable[[str | None, str | None], AbstractContextManager[Context]]
 
 
 class FakeSlurm:
-    """Time passes with `tick`: what was queued runs, what ran is over, what was over is forgotten.
+    """A scheduler whose jobs run when its time passes, with `tick`.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    load : callable
+        Gives the step of a path.
+    opened : callable, optional
+        Gives the block in which a job holds the run, from the token and id of the orchestrator job that it is.
+    has_tail : bool
+        Whether a job of a step advances the run at its end.
+    lies : random.Random, optional
+        Draws what goes wrong between us and the cluster.
 
     Attributes
     ----------
-    now : float
-        Its clock.
     ran : Counter
         How often each (token, task) ran.
+    most_live, most_waiting : int
+        Most jobs of steps that were live, and orchestrator jobs that waited, at once.
     """
 
     grace = 90.0
     is_here = True  # its nodes are this process
-    has_tail = False
 
-    def __init__(self, folder: RunFolder, load: Callable[[str], LoadedStep]) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        load: Callable[[str], LoadedStep],
+        *,
+        opened: Opened | None = None,
+        has_tail: bool = False,
+        lies: random.Random | None = None,
+    ) -> None:
         self.limits = Limits()
-        self.now = 1_000_000.0
+        self.has_tail = has_tail
+        self.queue = Queue(self._process)
         self.ran: Counter[tuple[str, int]] = Counter()
+        self.said: list[str] = []
         self.n_observed = 0
-        self.most_live = 0
+        self.most_live = self.most_waiting = 0
         self._folder = folder
         self._load = load
-        self._jobs: list[Submitted] = []
-        self._next_id = 100
+        self._opened = opened
+        self._lies = lies
+        self._left_out: dict[str, float] = {}
+        self._jobs: dict[str, JobFile] = {}
 
-    def submit(self, job: JobFile) -> Accepted:
-        self._next_id += 1
-        self._jobs.append(Submitted(job, str(self._next_id)))
-        self.most_live = max(self.most_live, sum(known.ended_at is None for known in self._jobs))
-        return Accepted(str(self._next_id))
-
-    def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
-        self.n_observed += 1
-        known = {submitted.job.token: submitted for submitted in self._jobs}
-        return {
-            job.token: JobFact(found.seen, found.scheduler_id, found.started_at, found.ended_at)
-            for job in jobs
-            if (found := known.get(job.token)) is not None
-        }
-
-    def cancel(self, jobs: Sequence[Job]) -> None:
-        tokens = {job.token for job in jobs}
-        for submitted in self._jobs:
-            if submitted.job.token in tokens and submitted.ended_at is None:
-                submitted.seen, submitted.ended_at = Seen.OVER, self.now
+    @property
+    def now(self) -> float:
+        return self.queue.now
 
     def tick(self) -> None:
         """Let a minute pass."""
-        self._jobs = [job for job in self._jobs if job.seen is not Seen.OVER]
-        for submitted in self._jobs:
-            submitted.started_at = self.now
-            self._run(submitted)
-            submitted.seen, submitted.ended_at = Seen.OVER, self.now + MINUTE
-        self.now += MINUTE
+        self.queue.tick()
 
-    def _run(self, submitted: Submitted) -> None:
-        job = submitted.job
-        if not claim(self._folder.job(job.token), submitted.scheduler_id):
-            return
+    # --- as a scheduler --------------------------------------------------------------------------
+
+    def submit(self, job: JobFile) -> Answer:
+        self._jobs[job.token] = job
+        return self._sbatch(job.token)
+
+    def submit_orchestrator(self, token: str, after: str) -> Answer:
+        return self._sbatch(token, after)
+
+    def repoint(self, scheduler_id: str, after: str) -> bool:
+        self._may_be_silent()
+        return self.queue.repoint(scheduler_id, after)
+
+    def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
+        self._may_be_silent()
+        self.n_observed += 1
+        found = {job.token: self._entry(job) for job in jobs if not self._leaves_out(job.token)}
+        return {token: _fact(entry) for token, entry in found.items() if entry is not None}
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        self._may_be_silent()
+        self.queue.cancel([job.scheduler_id for job in jobs if job.scheduler_id is not None])
+
+    def _sbatch(self, token: str, after: str | None = None) -> Answer:
+        what = self._draw("refuses", "hears nothing", "answer is lost", "comes late", "takes it twice")
+        if what == "refuses":
+            return RefusedForNow("the queue is full")
+        if what != "hears nothing":
+            job_id = self.queue.take(token, after, delay=3 * self.grace if what == "comes late" else 0.0)
+        if what == "takes it twice":
+            self.queue.take(token, after)
+        self._count()
+        return Unanswered("Socket timed out") if what not in (None, "takes it twice") else Accepted(job_id)
+
+    def _entry(self, job: Job) -> Entry | None:
+        """Find a job; of two submissions, the one that runs it, and end the other."""
+        mine = {entry.job_id: entry for entry in self.queue.listed if entry.token == job.token}
+        wanted = (owner_of(self._folder.job(job.token)), job.scheduler_id, *mine)
+        kept = next((job_id for job_id in wanted if job_id in mine), None)
+        self.queue.cancel([job_id for job_id in mine if job_id != kept])
+        return None if kept is None else mine[kept]
+
+    def _count(self) -> None:
+        live = self.queue.live
+        self.most_live = max(self.most_live, sum(entry.token in self._jobs for entry in live))
+        waiting = {entry.token for entry in live if entry.token not in self._jobs and entry.state == WAITS}
+        self.most_waiting = max(self.most_waiting, len(waiting))
+
+    # --- lies ------------------------------------------------------------------------------------
+
+    def _draw(self, *whats: str) -> str | None:
+        if self._lies is None or self._lies.randrange(4):
+            return None
+        return self._lies.choice(whats)
+
+    def _may_be_silent(self) -> None:
+        if self._draw("silent", "answers", "answers") == "silent":
+            raise SchedulerUnreachable("squeue did not end within 60 s.", "Try again.")
+
+    def _leaves_out(self, token: str) -> bool:
+        """Answer without a job that it has, at one moment only: after the second one it would count as gone."""
+        if self._draw("leaves out") is None:
+            return False
+        return self._left_out.setdefault(token, self.now) == self.now
+
+    # --- its nodes -------------------------------------------------------------------------------
+
+    def _process(self, entry: Entry) -> Iterator[float]:
+        job = self._jobs.get(entry.token)
+        if job is not None:
+            return self._step(entry, job)
+        assert self._opened is not None
+        opened = partial(self._opened, entry.token, entry.job_id)
+        return cluster.looks(opened, PATIENCE, self.said.append, lambda: self.now)
+
+    def _step(self, entry: Entry, job: JobFile) -> Iterator[float]:
+        if claim(self._folder.job(job.token), entry.job_id):
+            self._work(job)
+            if self.has_tail and self._opened is not None:
+                # Whatever becomes of it: the job has done its work.
+                with suppress(Busy, PowerCut), self._opened(None, None) as context:
+                    cluster.advance(context)
+        yield from ()
+
+    def _work(self, job: JobFile) -> None:
         step = self._load(job.path)
         for task in parse_indexes(job.tasks):
             self.ran[job.token, task] += 1
@@ -99,3 +182,9 @@ class FakeSlurm:
             else:
                 until = self._load(job.until_path).block if job.until_path else None
                 run_call(self._folder, job, step.block, step.kwargs, until=until)
+
+
+def _fact(entry: Entry) -> JobFact:
+    seen, kind, _ = meaning(entry.state)
+    reason = f"it ended {entry.state}" if kind else None
+    return JobFact(seen, entry.job_id, entry.started_at, entry.ended_at, kind, reason)
