@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.data.domain import (
+from orchestrator.data.parameters import (
     CategoricalParameter,
     ConstantParameter,
     ContinuousParameter,

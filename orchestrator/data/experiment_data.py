@@ -20,11 +20,12 @@ from orchestrator.data.columns import (
     read_csv,
     write_csv,
 )
-from orchestrator.data.domain import Domain, Parameter
+from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.files import data_folder, read_snapshot, store_table
 from orchestrator.data.fold import FoldReport, fold_into
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.parameters import Parameter
 from orchestrator.data.references import Reference, write_object
 from orchestrator.data.results import ResultFile
 from orchestrator.data.values import is_missing, to_jsonable
