@@ -13,7 +13,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 
 __all__ = [
+    "Columns",
     "cells_of",
     "column_of",
     "decode_column",
@@ -38,6 +39,9 @@ __all__ = [
     "read_csv",
     "write_csv",
 ]
+
+# The cells of each column by its name; None where a value is missing.
+Columns: TypeAlias = dict[str, list[Any]]
 
 _KIND_OF = {float: "float", int: "int", bool: "bool"}
 # Those of pandas, which f3dasm reads with.
