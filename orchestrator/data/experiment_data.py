@@ -12,9 +12,9 @@ import pandas as pd
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.files import data_folder, read_snapshot, store_table
-from orchestrator.data.fold import FoldReport, fold_into
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.layout import StoredTable, decode_files, encode_files
+from orchestrator.data.matching import FoldReport, fold_into
 from orchestrator.data.results import ResultFile
 from orchestrator.data.sources import Source, columns_of, n_rows_of, statuses_of
 from orchestrator.data.table import Table
