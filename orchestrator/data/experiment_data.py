@@ -11,7 +11,7 @@ import pandas as pd
 
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
-from orchestrator.data.files import data_folder, read_snapshot, store_table
+from orchestrator.data.files import data_folder, locked, read_snapshot, write_table
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.layout import StoredTable, decode_files, encode_files
 from orchestrator.data.matching import FoldReport, fold_into
@@ -207,7 +207,9 @@ class ExperimentData(Table):
         """
         if project_dir is not None:
             self.project_dir = project_dir
-        store_table(self._project_dir, self)
+        contents = self.to_files(self._project_dir)
+        with locked(self._project_dir):
+            write_table(self._project_dir, contents)
 
     def to_files(self, project_dir: Path | str, consumed: Iterable[Path] = ()) -> dict[str, bytes]:
         """Encode the table as the four files of f3dasm's layout.
