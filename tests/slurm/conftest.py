@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +34,15 @@ def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
     """Give a function that starts a cluster of the test's own: `start_sandbox(nodes=2, conf=["MaxArraySize=11"])`."""
     with contextlib.ExitStack() as stack:
         yield lambda **given: stack.enter_context(started(**given))
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Give a folder where a sandbox can be: others may pass it, and its path is short."""
+    folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ class Studies:
         """Give the files of a run's table, but for which job wrote them."""
         folder = self.folder / key / "experiment_data"
         domain = json.loads((folder / "domain.json").read_text())
-        del domain["stored_by"]
+        domain.pop("stored_by", None)
         return {"domain": domain, **{path.name: path.read_text() for path in folder.glob("*.csv")}}
 
     def story(self, key: str) -> str:
