@@ -18,6 +18,7 @@ _HOMES = {
     "ExperimentData": "data.experiment_data",
     "ExperimentSample": "data.experiment_sample",
     "Loop": "definition.pipeline",
+    "LoopBlock": "definition.blocks",
     "OrchestratorError": "errors",
     "Pipeline": "api",
     "SlurmCluster": "definition.resources",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from orchestrator.definition.blocks import Block as Block
     from orchestrator.definition.blocks import CollectArrayResults as CollectArrayResults
     from orchestrator.definition.blocks import DataGenerator as DataGenerator
+    from orchestrator.definition.blocks import LoopBlock as LoopBlock
     from orchestrator.definition.blocks import datagenerator as datagenerator
     from orchestrator.definition.pipeline import Loop as Loop
     from orchestrator.definition.pipeline import Step as Step

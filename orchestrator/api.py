@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.definition.pipeline import Loop, Step
+from orchestrator.definition.pipeline import Loop, Step, step_name
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
 from orchestrator.errors import DefinitionError
 
@@ -191,8 +191,6 @@ class Pipeline:
 
 
 def _names(element: Any) -> list[str]:
-    from orchestrator.definition.flatten import step_name
-
     if isinstance(element, Loop):
         return [name for inner in element.steps for name in _names(inner)]
     return [step_name(element)] if isinstance(element, Step) else []

@@ -12,10 +12,9 @@ from typing import Any
 import click
 
 from orchestrator.errors import NotFound
+from orchestrator.handoff.folder import DATABASE
 
 __all__ = ["Place", "database", "examples", "key_of", "new_database", "options", "place"]
-
-NAME = "orchestrator.db"
 
 
 @dataclass
@@ -73,7 +72,7 @@ def database(rootdir: Path | None, db: Path | None) -> Path:
     found = _upwards()
     if found is None:
         raise NotFound(
-            f"There is no {NAME} in {Path.cwd()} or in a folder above it.",
+            f"There is no {DATABASE} in {Path.cwd()} or in a folder above it.",
             "Go to the folder of a study that was run, or name it: --rootdir FOLDER",
         )
     return found
@@ -81,7 +80,7 @@ def database(rootdir: Path | None, db: Path | None) -> Path:
 
 def new_database(rootdir: Path | None, db: Path | None) -> Path:
     """Find the database for a new run: that of the workspace around, or a new one in the current folder."""
-    return _named(rootdir, db) or _upwards() or Path.cwd() / NAME
+    return _named(rootdir, db) or _upwards() or Path.cwd() / DATABASE
 
 
 def key_of(path: Path, key: str | None) -> str:
@@ -97,7 +96,7 @@ def _named(rootdir: Path | None, db: Path | None) -> Path | None:
     if rootdir is not None and db is not None:
         raise click.UsageError("--rootdir and --db both name the workspace: give one of them.")
     if rootdir is not None:
-        return rootdir.absolute() / NAME
+        return rootdir.absolute() / DATABASE
     if db is None and os.environ.get("ORCHESTRATOR_DB"):
         db = Path(os.environ["ORCHESTRATOR_DB"])
     return None if db is None else db.absolute()
@@ -105,4 +104,4 @@ def _named(rootdir: Path | None, db: Path | None) -> Path | None:
 
 def _upwards() -> Path | None:
     here = Path.cwd()
-    return next((folder / NAME for folder in (here, *here.parents) if (folder / NAME).is_file()), None)
+    return next((folder / DATABASE for folder in (here, *here.parents) if (folder / DATABASE).is_file()), None)

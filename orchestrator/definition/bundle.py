@@ -21,6 +21,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, ClassVar
 
+from orchestrator.definition.pipeline import step_name
 from orchestrator.errors import DataError, DefinitionError
 
 __all__ = ["Bundle", "LoadedStep", "PreparedBundle", "prepare_bundle", "source_digest"]
@@ -166,7 +167,7 @@ def prepare_bundle(
         except Exception as error:
             reason = f"{_culprit(block, kwargs)} ({type(error).__name__}: {error})"
             if everything_travels or getattr(item, "parallel", False):
-                name = getattr(item, "name", "") or path
+                name = step_name(item) if hasattr(item, "block") else path
                 raise DefinitionError(
                     f"Step {name!r} runs in other processes, but it can't be pickled: {reason}.",
                     "Make it where it is used, inside the function, or leave it out in __getstate__.",
@@ -194,7 +195,8 @@ def _sources(folder: Path) -> dict[str, bytes]:
     files = list(folder.glob("*.py"))
     for package in sorted(folder.glob("*/__init__.py")):
         files += [file for file in package.parent.rglob("*.py") if "__pycache__" not in file.parts]
-    small = [file for file in sorted(files)[:MOST_FILES] if file.stat().st_size <= MOST_BYTES]
+    real = sorted(file for file in files if file.is_file() and os.access(file, os.R_OK))
+    small = [file for file in real[:MOST_FILES] if file.stat().st_size <= MOST_BYTES]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in small}
 
 
@@ -254,13 +256,19 @@ def _inside(name: str, value: Any) -> list[tuple[str, Any]]:
         return [(f"{name}[{key!r}]", inner) for key, inner in value.items()]
     if isinstance(value, list | tuple):
         return [(f"{name}[{index}]", inner) for index, inner in enumerate(value)]
-    inside = [(f"{name}.{key}", inner) for key, inner in vars(value).items()] if hasattr(value, "__dict__") else []
+    inside = [(f"{name}.{key}", inner) for key, inner in _attributes(value).items()]
     code, cells = getattr(value, "__code__", None), getattr(value, "__closure__", None)
     if code is not None:
         inside += [(f"{name}: {key}", c.cell_contents) for key, c in zip(code.co_freevars, cells or (), strict=True)]
         module = getattr(value, "__globals__", {})
         inside += [(f"{name}: {key}", module[key]) for key in code.co_names if key in module]
     return inside
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
+    names = [name for slot in slots for name in ([slot] if isinstance(slot, str) else slot)]
+    return {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in names if hasattr(value, name)}}
 
 
 def _write_private(path: Path, content: bytes) -> None:

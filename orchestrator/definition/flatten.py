@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
-from orchestrator.definition.blocks import DataGenerator, FunctionDataGenerator
-from orchestrator.definition.pipeline import Loop, Step
+from orchestrator.definition.blocks import DataGenerator
+from orchestrator.definition.pipeline import Loop, Step, step_name
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
 
-__all__ = ["plan_of", "slug", "step_name", "steps_by_path"]
+__all__ = ["plan_of", "slug", "steps_by_path"]
 
 
 def plan_of(steps: Sequence[Step | Loop]) -> Plan:
@@ -32,18 +32,6 @@ def steps_by_path(steps: Sequence[Step | Loop], prefix: str = "") -> dict[str, S
         else:
             found[path] = element
     return found
-
-
-def step_name(step: Step) -> str:
-    """Name a step: as the user did, or as its block is called."""
-    if step.name:
-        return step.name
-    block = step.block
-    name = block.name if isinstance(block, FunctionDataGenerator) else getattr(block, "__name__", None)
-    if not isinstance(name, str):
-        # What a partial calls has the telling name.
-        name = getattr(getattr(block, "func", None), "__name__", type(block).__name__)
-    return "step" if name == "<lambda>" else str(name)
 
 
 def slug(name: str) -> str:

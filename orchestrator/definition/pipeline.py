@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.definition.blocks import FunctionDataGenerator
 from orchestrator.definition.resources import SlurmResources
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["Loop", "Step"]
+__all__ = ["Loop", "Step", "step_name"]
 
 DEPENDENCIES = ("afterok", "afterany")
 
@@ -114,3 +115,15 @@ class Loop:
     n_iterations: int = 1
     steps: list[Any] = field(default_factory=list)
     until: Callable[[ExperimentData], bool] | None = None
+
+
+def step_name(step: Step) -> str:
+    """Name a step: as the user did, or as its block is called."""
+    if step.name:
+        return step.name
+    block = step.block
+    name = block.name if isinstance(block, FunctionDataGenerator) else getattr(block, "__name__", None)
+    if not isinstance(name, str):
+        # What a partial calls has the telling name.
+        name = getattr(getattr(block, "func", None), "__name__", type(block).__name__)
+    return "step" if name == "<lambda>" else str(name)

@@ -14,8 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from orchestrator.definition.blocks import Block, ChainedBlock, DataGenerator, FunctionDataGenerator, LoopBlock
-from orchestrator.definition.flatten import step_name
-from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step
+from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step, step_name
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.plan import UNTIL
@@ -27,7 +26,8 @@ RESERVED_KEYS = ("logs",)
 OPTIONS_OF_OURS = ("array", "clusters", "comment", "dependency", "job-name", "parsable", "test-only", "wait", "wrap")
 TABLE_FOLDERS = ("experiment_data", "experiment_sample")
 
-_KEY = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9_](?:[A-Za-z0-9._ -]*[A-Za-z0-9._-])?")
+# A key is typed in commands, and every hint names it: nothing that a shell takes apart.
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 def check_pipeline(name: str, steps: Sequence[Any], orchestrator_resources: Any = None) -> None:
@@ -82,8 +82,7 @@ def check_key(project_job: str) -> None:
     if not isinstance(project_job, str) or not _KEY.fullmatch(project_job):
         raise DefinitionError(
             f"project_job={project_job!r} can't be the name of a run's folder.",
-            "Use letters, digits, spaces and . _ - only; begin with a letter or digit; no space at the end; "
-            "at most 128 characters.",
+            "Use letters, digits and . _ - only; begin with a letter or digit; at most 128 characters.",
         )
     if project_job in RESERVED_KEYS or project_job.startswith("orchestrator.db"):
         raise DefinitionError(f"project_job={project_job!r} is a name that the workspace needs itself.", "Use another.")
@@ -180,6 +179,8 @@ def _argument_problems(step: Step) -> Iterator[str]:
     for function, first, is_injected in _called(step.block, True):
         yield from _unfinished_problems(function)
         problem = _call_problem(function, first, step.kwargs, INJECTED if is_injected else ())
+        if "pass_id" in step.kwargs and isinstance(step.block, DataGenerator):
+            problem = "pass_id is not needed here: an experiment knows its label, experiment_sample.id"
         if problem is not None:
             yield problem
 

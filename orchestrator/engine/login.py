@@ -17,10 +17,10 @@ from orchestrator.engine.go_on import put_back, take_code
 from orchestrator.engine.scripts import Scripts, all_scripts
 from orchestrator.engine.site import Site, orchestrator_resources
 from orchestrator.errors import Busy, DefinitionError, RunFailed, SchedulerUnreachable
-from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.states import RunState
+from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wakeup import why_look_again
 from orchestrator.slurm.client import Client
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from orchestrator.definition.resources import SlurmCluster
 
 __all__ = ["ask_site", "go_on_from_here", "scripts_of"]
-
-DATABASE = "orchestrator.db"
 
 
 def _site_of(cluster: SlurmCluster | None, pipeline: Pipeline) -> Site:
@@ -135,9 +133,15 @@ def go_on_from_here(
     if run.state is RunState.FAILED:
         raise RunFailed(f"Run {key} failed: {run.reason}.", f"Mend that, then: orchestrator resume {key}")
     why = why_look_again(run)
-    if why is not None:
+    if why is not None and not _somebody_comes(run, scheduler.has_tail):
         raise Busy(f"Run {key} is recorded, but {why}.", f"Go on when that has passed: orchestrator resume {key}")
-    say(f"{what_now(run)}\nWatch it: orchestrator status {key}")
+    say(f"{what_now(run)}" + (f"; {why}" if why is not None else "") + f"\nWatch it: orchestrator status {key}")
+
+
+def _somebody_comes(run: Run, has_tail: bool) -> bool:
+    """Tell whether a job that SLURM has will advance the run, whatever this process has not seen to its end."""
+    jobs = (*run.orchestrators, *(run.live_jobs if has_tail else ()))
+    return any(job.state in (JobState.QUEUED, JobState.RUNNING) and job.absent_since is None for job in jobs)
 
 
 def _advance(context: Context, is_resume: bool, position: int | None, kept: Kept | None) -> Run:

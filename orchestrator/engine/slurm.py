@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.engine.scheduler import Accepted, Answer, Refused, RefusedForNow, Unanswered
@@ -13,6 +12,7 @@ from orchestrator.errors import DefinitionError
 from orchestrator.handoff.claim import owner_of
 from orchestrator.handoff.folder import RunFolder, write_aside
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
+from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.batches import Limits
 from orchestrator.machine.facts import JobFact, Seen
@@ -20,7 +20,7 @@ from orchestrator.machine.model import Job
 from orchestrator.machine.states import FailureKind
 from orchestrator.slurm import answers
 from orchestrator.slurm.client import Client
-from orchestrator.slurm.parse import Line
+from orchestrator.slurm.parse import Line, is_live
 from orchestrator.slurm.states import meaning
 
 __all__ = ["SlurmScheduler"]
@@ -126,12 +126,12 @@ class SlurmScheduler:
     def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
         """Ask squeue once for all jobs, and sacct once for those that it no longer lists."""
         listed = self._client.squeue()
-        lines = {job.token: self._lines_of(job, listed) for job in jobs}
-        unlisted = [job for job in jobs if not lines[job.token]]
+        facts = {job.token: self._fact(job, lines) for job in jobs if (lines := self._lines_of(job, listed))}
+        unlisted = [job for job in jobs if job.token not in facts]
         if unlisted and self.site.has_accounting:
-            accounted = self._accounted(unlisted)
-            lines |= {job.token: self._lines_of(job, accounted) for job in unlisted}
-        return {job.token: self._fact(job, found) for job in jobs if (found := lines[job.token])}
+            ended = self._ended(unlisted)
+            facts |= {job.token: self._over(job, lines) for job in unlisted if (lines := self._lines_of(job, ended))}
+        return facts
 
     def is_gone(self, scheduler_id: str) -> bool:
         """Tell whether SLURM answers that a job, or a task of an array, is no more.
@@ -140,13 +140,7 @@ class SlurmScheduler:
         ------
         SchedulerUnreachable
         """
-        base, _, index = scheduler_id.partition("_")
-        return not any(
-            line.job_id == base
-            and (not index or line.indexes is None or int(index) in line.indexes)
-            and meaning(line.state)[0] is not Seen.OVER
-            for line in self._client.squeue()
-        )
+        return not is_live(scheduler_id, self._client.squeue())
 
     def live_ids(self, tokens: Container[str]) -> list[str]:
         """List the jobs with these tokens that SLURM has not done with.
@@ -158,7 +152,7 @@ class SlurmScheduler:
         lines = [line for line in self._client.squeue() if meaning(line.state)[0] is not Seen.OVER]
         return sorted({line.job_id for line in lines if line.token in tokens}, key=int)
 
-    def _accounted(self, jobs: Sequence[Job]) -> list[Line]:
+    def _ended(self, jobs: Sequence[Job]) -> list[Line]:
         """Ask sacct. What it calls live is none that squeue knows, so it has not heard the end yet: no evidence."""
         ids = [job.scheduler_id for job in jobs if job.scheduler_id is not None]
         since = min((self._submitted_at(job) for job in jobs if job.scheduler_id is None), default=None)
@@ -172,14 +166,12 @@ class SlurmScheduler:
         return path.stat().st_mtime
 
     def _lines_of(self, job: Job, lines: Sequence[Line]) -> list[Line]:
-        if job.scheduler_id is not None:
-            return [line for line in lines if line.job_id == job.scheduler_id and line.carries(job.token)]
         mine = [line for line in lines if line.carries(job.token)]
         ids = sorted({line.job_id for line in mine}, key=int)
         if len(ids) > 1:
-            # It was submitted twice, after an answer that never came. One has started, or neither: the claim says.
+            # It was submitted twice, after an answer that never came. The claim says which of the two runs it.
             owner = owner_of(self.folder.job(job.token))
-            kept = owner if owner in ids else ids[0]
+            kept = next((found for found in (owner, job.scheduler_id) if found in ids), ids[0])
             self.cancel_ids([other for other in ids if other != kept])
             mine = [line for line in mine if line.job_id == kept]
         return mine
@@ -187,52 +179,41 @@ class SlurmScheduler:
     def _fact(self, job: Job, lines: Sequence[Line]) -> JobFact:
         states = [(line, *meaning(line.state)) for line in lines]
         live = {seen for _, seen, _, _ in states if seen is not Seen.OVER}
+        if not live:
+            return self._over(job, lines)
         odd = next((line.state for line, _, _, is_known in states if not is_known), None)
-        begins = [line.started_at for line in lines if line.started_at is not None]
-        fact = JobFact(
-            Seen.RUNNING if Seen.RUNNING in live or (live and begins) else Seen.QUEUED,
+        begun_at = _begun_at(lines)
+        return JobFact(
+            Seen.RUNNING if Seen.RUNNING in live or begun_at is not None else Seen.QUEUED,
             lines[0].job_id,
-            started_at=min(begins, default=None),
+            started_at=begun_at,
             oddity=None if odd is None else f"SLURM calls its state {odd}, which is unknown here; it counts as live",
         )
-        return fact if live else self._over(job, fact, lines)
 
-    def _over(self, job: Job, fact: JobFact, lines: Sequence[Line]) -> JobFact:
-        """Tell how each task ended. One that ended well may have left a receipt that is yet to be seen."""
-        kinds = [meaning(line.state, is_listed=False)[1] for line in lines]
-        if self._shared and None in kinds and job.role != "orchestrator":
-            return replace(fact, seen=Seen.ABSENT)
-        first, default = next(((kind, line) for kind, line in zip(kinds, lines, strict=True) if kind), (None, lines[0]))
-        failed = {}
-        if job.role == "batch":
-            first_task, wanted = self._first_task(job), set(parse_indexes(job.tasks))
-            for kind, line in zip(kinds, lines, strict=True):
-                for index in line.indexes or (0,):
-                    if first_task + index in wanted:
-                        failed[first_task + index] = (kind or FailureKind.INFRASTRUCTURE, self._why(job, line, index))
-        return replace(
-            fact,
-            seen=Seen.OVER,
-            ended_at=max((line.ended_at for line in lines if line.ended_at is not None), default=None),
-            kind=first,
-            reason=self._why(job, default, None),
-            failed_tasks=failed,
-        )
+    def _over(self, job: Job, lines: Sequence[Line]) -> JobFact:
+        """Tell how each task ended."""
+        if job.role == "orchestrator":
+            return _over(lines, self._why(lines[0], ""))
+        file = read_jobfile(self.folder.job(job.token).file)
+        by_task = _by_task(lines, file)
+        if self._shared and self._may_still_come(job, by_task):
+            return JobFact(Seen.ABSENT, lines[0].job_id, started_at=_begun_at(lines))
+        why = {task: self._why(line, self._last_words(file, task)) for task, line in by_task.items()}
+        failed = {task: (_kind(line) or FailureKind.INFRASTRUCTURE, why[task]) for task, line in by_task.items()}
+        return _over(lines, next(iter(why.values()), None), failed)
 
-    def _first_task(self, job: Job) -> int:
-        return read_jobfile(self.folder.job(job.token).file).first_task
+    def _may_still_come(self, job: Job, by_task: Mapping[int, Line]) -> bool:
+        """Tell whether a task that ended well may have left a receipt that is not to be seen here yet."""
+        have = receipts_of(self.folder.job(job.token))
+        return any(_kind(line) is None and task not in have for task, line in by_task.items())
 
-    def _why(self, job: Job, line: Line, index: int | None) -> str:
+    def _why(self, line: Line, said: str) -> str:
         code = f", exit code {line.exit_code}" if line.exit_code not in ("", "0:0") else ""
-        said = self._last_words(job, index)
         return f"SLURM job {line.job_id} ended {line.state}{code}" + (f": {said}" if said else "")
 
-    def _last_words(self, job: Job, index: int | None) -> str:
+    def _last_words(self, file: JobFile, task: int) -> str:
         """Give the last line of the log: what a job says that ends without a receipt."""
-        if job.role == "orchestrator":
-            return ""
-        file = read_jobfile(self.folder.job(job.token).file)
-        which = (job.token, "0" if index is None else str(index)) if file.parallel else ()
+        which = (file.token, str(task - file.first_task)) if file.parallel else ()
         try:
             with self.folder.log(file.label, file.iteration, *which).open("rb") as log:
                 log.seek(max(0, log.seek(0, 2) - 4096))
@@ -240,6 +221,35 @@ class SlurmScheduler:
         except OSError:
             return ""
         return next((line.strip()[:LAST_WORDS] for line in reversed(lines) if line.strip()), "")
+
+
+def _kind(line: Line) -> FailureKind | None:
+    return meaning(line.state, is_listed=False)[1]
+
+
+def _begun_at(lines: Sequence[Line]) -> float | None:
+    return min((line.started_at for line in lines if line.started_at is not None), default=None)
+
+
+def _by_task(lines: Sequence[Line], file: JobFile) -> dict[int, Line]:
+    """Sort lines by the tasks of the manifest that they speak of."""
+    tasks = set(parse_indexes(file.tasks))
+    found = {file.first_task + index: line for line in lines for index in line.indexes or (0,)}
+    return {task: found[task] for task in sorted(tasks & set(found))}
+
+
+def _over(
+    lines: Sequence[Line], reason: str | None, failed: Mapping[int, tuple[FailureKind, str]] | None = None
+) -> JobFact:
+    return JobFact(
+        Seen.OVER,
+        lines[0].job_id,
+        started_at=_begun_at(lines),
+        ended_at=max((line.ended_at for line in lines if line.ended_at is not None), default=None),
+        kind=next((kind for line in lines if (kind := _kind(line)) is not None), None),
+        reason=reason,
+        failed_tasks=failed or {},
+    )
 
 
 def _array(job: JobFile) -> str:

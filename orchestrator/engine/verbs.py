@@ -12,7 +12,7 @@ from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.go_on import change_of_study, ended, is_done, position_of, refuse_other_steps
 from orchestrator.engine.progress import progress_for
 from orchestrator.errors import DefinitionError
-from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import RunState
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from orchestrator.definition.study import Study
 
 __all__ = ["advance", "cancel", "resume", "start", "submit"]
-
-DATABASE = "orchestrator.db"
 
 
 def start(

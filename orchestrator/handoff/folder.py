@@ -2,8 +2,10 @@
 
 ::
 
+    <workspace>/orchestrator.db                                         the records
     <workspace>/logs/<key>/<label>[@<iteration>].log                    what a step printed
     <workspace>/logs/<key>/<label>[@<iteration>].<token>.<task>.log     what a task printed
+    <workspace>/logs/<key>/orchestrator.log                             what those who advanced it said
     <workspace>/<key>/                                                  the run's folder
         <project_dir>/experiment_data/                                  a table
             .results/<token>/<task>.<restart>.jsonl                     results that wait to be folded
@@ -20,7 +22,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["JobFolder", "RunFolder", "write_aside"]
+__all__ = ["DATABASE", "JobFolder", "RunFolder", "write_aside"]
+
+DATABASE = "orchestrator.db"
+"""Name of the database in a workspace."""
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ from orchestrator import (
     datagenerator,
 )
 from orchestrator.definition.bundle import Bundle, prepare_bundle, source_digest
-from orchestrator.definition.flatten import plan_of, slug, step_name, steps_by_path
+from orchestrator.definition.flatten import plan_of, slug, steps_by_path
 from orchestrator.definition.injection import injected, seed_for
+from orchestrator.definition.pipeline import step_name
 from orchestrator.definition.resources import memory_in_mb, time_in_seconds
 from orchestrator.definition.study import load_study
 from orchestrator.definition.validate import check_cluster, check_key, check_pipeline
@@ -121,6 +122,7 @@ def changed(step, **values):
         ([Step(nothing, kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(Double(), kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
         ([Step(lambda project_dir, n: None, name="f")], "missing a required argument: 'n'"),
+        ([Step(square, kwargs={"pass_id": True})], "an experiment knows its label, experiment_sample.id"),
         ([Step(later)], "later is an async function: it would be called, but never awaited"),
         ([Step(piecewise)], "piecewise is a generator function (it has a yield): called, it would do nothing"),
         ([Step(square_later)], "square_later is an async function"),
@@ -163,7 +165,7 @@ def test_the_same_name_on_another_level_is_fine():
     check_pipeline("p", [Step(nothing, kwargs={}), Step(Double(), kwargs={"factor": 3})])
 
 
-@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200, "a "])
+@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200, "my run"])
 def test_keys_that_cannot_be_folders(key):
     with pytest.raises(DefinitionError):
         check_key(key)
@@ -428,6 +430,42 @@ def test_a_generator_outside_a_pipeline_marks_what_raises(caplog):
     assert pair(2, 3) == (6, -2)
 
 
+def test_inputs_win_over_kwargs_and_those_over_defaults():
+    @datagenerator(output_names="y")
+    def total(x, a=1, b=1):
+        return [x, a, b]
+
+    data = total.call(numbers(1), x=7, a=5)
+    assert data.output_rows()(0) == {"y": [0.0, 5, 1]}
+
+
+def test_a_generator_knows_the_label_and_may_mark_an_experiment_as_failed():
+    class Picky(DataGenerator):
+        def execute(self, experiment_sample, id=None):
+            experiment_sample.store("y", [id, experiment_sample.id])
+            if experiment_sample.id == 2:
+                experiment_sample.mark("error")
+
+    data = numbers(3)[[1, 2]]
+    assert [status.name for status in Picky().call(data).statuses()] == ["FINISHED", "ERROR"]
+    assert Picky().call(data).output_rows()(0) == {"y": [None, 1]}
+    assert Picky().call(data, pass_id=True).output_rows()(1) == {"y": [2, 2]}
+
+
+def test_outputs_go_to_disk_as_the_generators_domain_says(tmp_path):
+    domain = Domain()
+    domain.add_output("y", to_disk=True)
+
+    @datagenerator(output_names="y", domain=domain)
+    def spread(x):
+        return {"x": x}
+
+    data = ExperimentData(input_data=[{"x": 1.0}], project_dir=tmp_path)
+    done = spread.call(data)
+    assert done.to_pandas(keep_references=True)[1]["y"].tolist() == ["y/0.pkl"]
+    assert done.to_pandas()[1]["y"].tolist() == [{"x": 1.0}]
+
+
 def test_a_wrong_number_of_outputs_is_said():
     @datagenerator(output_names=["y", "z"])
     def one(x):
@@ -552,8 +590,16 @@ def test_the_culprit_is_named_as_deep_as_it_can_be():
         def execute(self, experiment_sample):
             return experiment_sample
 
+    class Slotted(Solver):
+        __slots__ = "lock"
+
+        def __init__(self):
+            self.lock = threading.Lock()
+
     with pytest.raises(DefinitionError, match=r"block\.options\['lock'\] is a lock"):
         prepare_bundle({"0": Step(Solver(), parallel=True)}, None)
+    with pytest.raises(DefinitionError, match=r"Step 'Slotted' runs in other processes.*: block\.lock is a lock"):
+        prepare_bundle({"0": Step(Slotted(), parallel=True)}, None)
     prepared = prepare_bundle({"0": Step(Solver())}, None)
     assert "can't be pickled" in prepared.missing["0"]
 
@@ -596,6 +642,14 @@ def test_a_queued_run_keeps_the_code_it_was_submitted_with(workspace):
     )
     done = subprocess.run([*run, load], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "old study\n"
+
+
+def test_a_file_beside_the_study_that_is_none_does_no_harm(workspace):
+    """Emacs leaves a link to nowhere beside a file that is being edited."""
+    Path("study.py").write_text("x = 1\n")
+    Path(".#study.py").symlink_to("user@host.4711")
+    Path("folder.py").mkdir()
+    assert list(prepare_bundle({"0": Step(nothing)}, Path("study.py").resolve()).sources) == ["study.py"]
 
 
 def test_the_source_digest_speaks_of_the_study_and_what_it_imports(workspace):

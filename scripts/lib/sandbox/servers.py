@@ -54,9 +54,11 @@ def known(folder: Path) -> list[Server]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Give what a program needs to find this cluster; slurmdbd's client library finds the database's socket."""
+    """Give what a program needs to find this cluster, and slurmdbd its database; nothing that is meant for another."""
+    others = ("SLURM_", "SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_")
+    given = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     mine = {"SLURM_CONF": str(folder / "slurm.conf"), "MYSQL_UNIX_PORT": str(folder / "mariadb.socket"), "PATH": PATH}
-    return {**os.environ, **mine}
+    return given | mine
 
 
 def start(folder: Path, name: str, *command: str) -> None:
@@ -72,12 +74,8 @@ def start(folder: Path, name: str, *command: str) -> None:
             start_new_session=True,
         )
     server = Server(name, list(command), process.pid, birth_of(process.pid))
-    others = known(folder)
-    if name in [one.name for one in others]:
-        servers = [server if one.name == name else one for one in others]
-    else:
-        servers = [*others, server]
-    (folder / "servers.json").write_text(json.dumps(servers))
+    all_of_them = {one.name: one for one in known(folder)} | {name: server}
+    (folder / "servers.json").write_text(json.dumps(list(all_of_them.values())))
 
 
 def run(folder: Path, *command: str, show: bool = False) -> str:
@@ -107,8 +105,8 @@ def wait(folder: Path, what: str, is_there: Callable[[], object]) -> None:
             if not server.lives:
                 sys.exit(f"{server.name} ended at once. Its last words:\n{last_words(folder, server.name)}")
         if time.monotonic() > end:
-            logs = " ".join(sorted(str(path) for path in folder.glob("*.log")))
-            sys.exit(f"{what} did not come within {SECONDS_TO_START:.0f} s; see {logs}")
+            words = "\n".join(last_words(folder, server.name) for server in known(folder))
+            sys.exit(f"{what} did not come within {SECONDS_TO_START:.0f} s. The servers' last words:\n{words}")
         time.sleep(0.05)
 
 

@@ -1,0 +1,33 @@
+"""What the benchmarks share: the Python that has the package, and the aims that figures are held against."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_missed: list[str] = []
+
+
+def use_venv() -> None:
+    """Go on in the Python of .venv, unless this one has what it takes."""
+    try:
+        import sqlalchemy  # noqa: F401
+    except ImportError:
+        python = ROOT / ".venv" / "bin" / "python"
+        if not python.exists():
+            sys.exit(f"There is no {python} yet. Type:\n  scripts/test")
+        os.execv(python, [str(python), *sys.argv])
+
+
+def aim(text: str, is_reached: bool) -> None:
+    """Print whether an aim is reached."""
+    print(f"  aim: {text}: {'reached' if is_reached else 'MISSED'}")
+    if not is_reached:
+        _missed.append(text)
+
+
+def end() -> None:
+    """End with exit code 1 if an aim was missed."""
+    sys.exit(1 if _missed else 0)
