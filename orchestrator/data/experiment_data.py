@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.files import data_folder, locked, read_snapshot, write_table
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.kinds import is_integer
 from orchestrator.data.layout import StoredTable, decode_files, encode_files
 from orchestrator.data.matching import FoldReport, fold_into
 from orchestrator.data.results import ResultFile
 from orchestrator.data.sources import Source, columns_of, n_rows_of, statuses_of
 from orchestrator.data.table import Table
 from orchestrator.data.values import is_missing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["ExperimentData"]
 
@@ -354,7 +355,7 @@ class ExperimentData(Table):
         KeyError
             There is no such experiment.
         """
-        labels = [indices] if isinstance(indices, int | np.integer) else list(indices)
+        labels = [indices] if isinstance(indices, int) or is_integer(indices) else list(indices)
         positions = [self._at(int(label)) for label in labels]
         value = JobStatus.of(status).value
 

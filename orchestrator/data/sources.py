@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.data.columns import Columns, cells_of, decode_column, plain_cells, read_csv
+from orchestrator.data.kinds import is_array, is_frame
 from orchestrator.data.layout import single_column
 from orchestrator.data.parameters import Parameter
 from orchestrator.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 __all__ = ["Source", "columns_of", "n_rows_of", "statuses_of"]
 
@@ -47,10 +49,12 @@ def columns_of(data: Any, space: Mapping[str, Parameter], which: str) -> Columns
         path = Path(data).with_suffix(".csv")
         columns = read_csv(path.read_bytes(), str(path))[1]
         return {name: decode_column(c, None, space.get(name)) for name, c in columns.items()}
-    if isinstance(data, np.ndarray):
+    if is_array(data):
+        import pandas as pd
+
         data = pd.DataFrame(data if data.ndim > 1 else data.reshape(-1, 1))
         data.columns = pd.Index(_names(data.shape[1], list(space), which))
-    if isinstance(data, pd.DataFrame):
+    if is_frame(data):
         _check_names(data.columns)
         return {str(name): cells_of(data[name]) for name in data.columns}
     if isinstance(data, Mapping):
@@ -97,7 +101,7 @@ def _names(n: int, names: list[str], which: str) -> list[str]:
 
 def n_rows_of(data: Source | None) -> int:
     """Count the rows of a source whose rows may be empty: columns don't show those; 0 for another source."""
-    return len(data) if isinstance(data, pd.DataFrame | list | tuple) else 0
+    return len(data) if is_frame(data) or isinstance(data, list | tuple) else 0
 
 
 def statuses_of(jobs: pd.Series[Any] | Sequence[str] | Path | str | None) -> list[Any]:

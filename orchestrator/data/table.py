@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.data.columns import Columns, column_of, plain_cell
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.kinds import is_integer, is_truth
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.references import Reference, write_object
 from orchestrator.data.values import to_jsonable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 __all__ = ["Table"]
 
@@ -87,10 +89,10 @@ class Table:
         positions = range(len(self))
         if isinstance(key, slice):
             return self._taken(positions[key])
-        if isinstance(key, int | np.integer):
+        if isinstance(key, int) or is_integer(key):
             return self._taken([positions[key]])
         keys = list(key)
-        if keys and isinstance(keys[0], bool | np.bool_):
+        if keys and (isinstance(keys[0], bool) or is_truth(keys[0])):
             return self._taken([p for p, wanted in zip(positions, keys, strict=True) if wanted])
         return self._taken([positions[int(k)] for k in keys])
 
@@ -111,11 +113,16 @@ class Table:
     @property
     def index(self) -> pd.Index[Any]:
         """The rows' labels."""
+        import pandas as pd
+
         return pd.Index(self._labels, dtype="int64")
 
     @property
     def jobs(self) -> pd.Series[Any]:
         """The rows' statuses, as text."""
+        import numpy as np
+        import pandas as pd
+
         names = np.array([status.name for status in self.statuses()], dtype=object)
         return pd.Series(names, index=self.index, dtype=object)
 
@@ -371,6 +378,8 @@ class Table:
         return self._frame("input", keep_references), self._frame("output", keep_references)
 
     def _frame(self, which: str, keep_references: bool) -> pd.DataFrame:
+        import pandas as pd
+
         columns, space, index = self._columns(which), self._space(which), self.index
         built = {}
         for name, cells in columns.items():
@@ -387,6 +396,8 @@ class Table:
         return inputs.to_numpy(), outputs.to_numpy()
 
     def __repr__(self) -> str:
+        import pandas as pd
+
         inputs, outputs = self.to_pandas(keep_references=True)
         parts = {"jobs": self.jobs.to_frame(""), "input": inputs, "output": outputs}
         return repr(pd.concat({n: part for n, part in parts.items() if part.shape[1]}, axis=1))

@@ -20,7 +20,7 @@ from orchestrator.machine.model import Job
 from orchestrator.machine.states import FailureKind
 from orchestrator.slurm import answers
 from orchestrator.slurm.client import Client
-from orchestrator.slurm.parse import Line
+from orchestrator.slurm.parse import Line, is_live
 from orchestrator.slurm.states import meaning
 
 __all__ = ["SlurmScheduler"]
@@ -140,13 +140,7 @@ class SlurmScheduler:
         ------
         SchedulerUnreachable
         """
-        base, _, index = scheduler_id.partition("_")
-        return not any(
-            line.job_id == base
-            and (not index or line.indexes is None or int(index) in line.indexes)
-            and meaning(line.state)[0] is not Seen.OVER
-            for line in self._client.squeue()
-        )
+        return not is_live(scheduler_id, self._client.squeue())
 
     def live_ids(self, tokens: Container[str]) -> list[str]:
         """List the jobs with these tokens that SLURM has not done with.

@@ -299,7 +299,8 @@ def test_json_tells_all(records, ask):
     records.add_event("withdrawn", at=T0 + 3, why="resume from create", detail={"position": 0})
     told = json.loads(ask("status", "--json"))
     assert set(told) == {
-        *("run", "steps", "step_runs", "failures", "now", "next", "resume_from", "provenance", "history")
+        *("run", "steps", "step_runs", "failures", "now", "next", "resume_from", "orchestrators", "provenance"),
+        "history",
     }
     documented = (ROOT / "docs/reference/cli.md").read_text().partition("## JSON")[2]
     names = [*told, *told["steps"][0], "stalled", "holder", "withdrawn_at", *told["failures"][0]]
