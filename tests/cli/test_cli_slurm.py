@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from cli_records import T0, Records, on_slurm
 from click.testing import CliRunner
-from programs import Programs, squeue_answer
+from programs import squeue_answer
 
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import Place
@@ -34,13 +34,6 @@ def records(workspace, monkeypatch):
     yield Records(workspace)
     monkeypatch.undo()
     time.tzset()
-
-
-@pytest.fixture
-def programs(tmp_path, monkeypatch):
-    programs = Programs(tmp_path / "programs")
-    monkeypatch.setenv("PATH", programs.path)
-    return programs
 
 
 @pytest.fixture
