@@ -18,7 +18,7 @@ __all__ = ["command"]
 @click.option("--project-job", metavar="KEY", default="PLACEHOLDER", help="Key of the run. [default: PLACEHOLDER]")
 @click.option("--rootdir", type=click.Path(path_type=Path), metavar="DIR", help="The workspace's folder.")
 def command(study: str, label: str | None, cluster: str | None, project_job: str, rootdir: Path | None) -> None:
-    """Print what `submit` would hand to sbatch; nothing is written or asked.
+    """Print what `submit` would hand to sbatch, and do nothing else.
 
     All scripts, or the one with a LABEL. TOKEN, TASKS, ITERATION and JOB stand for what is known at submission only.
     """

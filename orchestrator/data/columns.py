@@ -13,10 +13,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.domain import (
     CategoricalParameter,
@@ -25,8 +22,12 @@ from orchestrator.data.domain import (
     DiscreteParameter,
     Parameter,
 )
+from orchestrator.data.kinds import is_scalar
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "cells_of",
@@ -116,9 +117,9 @@ def plain_cell(value: Any) -> Any:
         return value
     if is_missing(value):
         return None
-    if isinstance(value, np.generic) and value.dtype.kind in "fiubSU":
+    if is_scalar(value) and value.dtype.kind in "fiubSU":
         plain = value.item()
-        return value if isinstance(plain, np.generic) else plain
+        return value if is_scalar(plain) else plain
     return value
 
 
@@ -138,6 +139,9 @@ def column_of(cells: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
         float64, int64 or bool; Int64 or boolean where values are missing; else object, with None
         for a missing value. Integers among floats become floats if none changes by that.
     """
+    import numpy as np
+    import pandas as pd
+
     kinds = set(map(type, cells))
     gaps = type(None) in kinds
     kinds.discard(type(None))

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.data.columns import (
     cells_of,
@@ -25,10 +22,15 @@ from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.files import data_folder, read_snapshot, store_table
 from orchestrator.data.fold import FoldReport, fold_into
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.kinds import is_array, is_frame, is_integer, is_truth
 from orchestrator.data.references import Reference, write_object
 from orchestrator.data.results import ResultFile
 from orchestrator.data.values import is_missing, to_jsonable
 from orchestrator.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 __all__ = ["ExperimentData"]
 
@@ -479,10 +481,10 @@ class ExperimentData:
         positions = range(len(self))
         if isinstance(key, slice):
             return self._taken(positions[key])
-        if isinstance(key, int | np.integer):
+        if isinstance(key, int) or is_integer(key):
             return self._taken([positions[key]])
         keys = list(key)
-        if keys and isinstance(keys[0], bool | np.bool_):
+        if keys and (isinstance(keys[0], bool) or is_truth(keys[0])):
             return self._taken([p for p, wanted in zip(positions, keys, strict=True) if wanted])
         return self._taken([positions[int(k)] for k in keys])
 
@@ -522,6 +524,8 @@ class ExperimentData:
         return data
 
     def __repr__(self) -> str:
+        import pandas as pd
+
         inputs, outputs = self.to_pandas(keep_references=True)
         parts = {"jobs": self.jobs.to_frame(""), "input": inputs, "output": outputs}
         return repr(pd.concat({n: part for n, part in parts.items() if part.shape[1]}, axis=1))
@@ -529,11 +533,16 @@ class ExperimentData:
     @property
     def index(self) -> pd.Index[Any]:
         """The rows' labels."""
+        import pandas as pd
+
         return pd.Index(self._labels, dtype="int64")
 
     @property
     def jobs(self) -> pd.Series[Any]:
         """The rows' statuses, as text."""
+        import numpy as np
+        import pandas as pd
+
         names = np.array([status.name for status in self.statuses()], dtype=object)
         return pd.Series(names, index=self.index, dtype=object)
 
@@ -619,7 +628,7 @@ class ExperimentData:
         KeyError
             There is no such experiment.
         """
-        labels = [indices] if isinstance(indices, int | np.integer) else list(indices)
+        labels = [indices] if isinstance(indices, int) or is_integer(indices) else list(indices)
         positions = [self._at(int(label)) for label in labels]
         value = JobStatus.of(status).value
 
@@ -777,6 +786,8 @@ class ExperimentData:
         return self._frame("input", keep_references), self._frame("output", keep_references)
 
     def _frame(self, which: str, keep_references: bool) -> pd.DataFrame:
+        import pandas as pd
+
         columns = self._inputs if which == "input" else self._outputs
         space, index = self._space(which), self.index
         built = {}
@@ -830,7 +841,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _n_rows(data: Any) -> int:
-    return len(data) if isinstance(data, pd.DataFrame | list | tuple) else 0
+    return len(data) if is_frame(data) or isinstance(data, list | tuple) else 0
 
 
 def _columns_of(data: Any, space: Mapping[str, Parameter], which: str) -> _Columns:
@@ -840,10 +851,12 @@ def _columns_of(data: Any, space: Mapping[str, Parameter], which: str) -> _Colum
         path = Path(data).with_suffix(".csv")
         columns = read_csv(path.read_bytes(), str(path))[1]
         return {name: decode_column(c, None, space.get(name)) for name, c in columns.items()}
-    if isinstance(data, np.ndarray):
+    if is_array(data):
+        import pandas as pd
+
         data = pd.DataFrame(data if data.ndim > 1 else data.reshape(-1, 1))
         data.columns = pd.Index(_names(data.shape[1], list(space), which))
-    if isinstance(data, pd.DataFrame):
+    if is_frame(data):
         _check_names(data.columns)
         return {str(name): cells_of(data[name]) for name in data.columns}
     if isinstance(data, Mapping):

@@ -166,14 +166,12 @@ class SlurmScheduler:
         return path.stat().st_mtime
 
     def _lines_of(self, job: Job, lines: Sequence[Line]) -> list[Line]:
-        if job.scheduler_id is not None:
-            return [line for line in lines if line.job_id == job.scheduler_id and line.carries(job.token)]
         mine = [line for line in lines if line.carries(job.token)]
         ids = sorted({line.job_id for line in mine}, key=int)
         if len(ids) > 1:
-            # It was submitted twice, after an answer that never came. One has started, or neither: the claim says.
+            # It was submitted twice, after an answer that never came. The claim says which of the two runs it.
             owner = owner_of(self.folder.job(job.token))
-            kept = owner if owner in ids else ids[0]
+            kept = next((found for found in (owner, job.scheduler_id) if found in ids), ids[0])
             self.cancel_ids([other for other in ids if other != kept])
             mine = [line for line in mine if line.job_id == kept]
         return mine

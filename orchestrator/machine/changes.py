@@ -134,11 +134,23 @@ class MoveJob:
 
 @dataclass(frozen=True, slots=True)
 class RecordJob:
-    """Record something about a job that is no move: when the scheduler first answered without it, what is odd."""
+    """Record something about a job that is no move.
+
+    Attributes
+    ----------
+    token : str
+    absent_since : float or None
+        When the scheduler first answered without it.
+    reason : str or None
+        What is odd about it.
+    scheduler_id : str or None
+        Its id, where that is another one than was recorded: of two submissions, the one that runs it.
+    """
 
     token: str
     absent_since: float | None
     reason: str | None = None
+    scheduler_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +257,8 @@ def apply(run: Run, change: Change) -> Run:
         case MoveJob(token=token):
             moved_run = _with_job(run, token, lambda job: _moved(job, change))
             return replace(moved_run, n_fruitless=0) if is_progress(run, change) else moved_run
-        case RecordJob(token, absent_since, reason):
-            return _with_job(run, token, lambda job: replace(job, absent_since=absent_since, reason=reason))
+        case RecordJob(token=token):
+            return _with_job(run, token, lambda job: _recorded(job, change))
         case RecordWait(token, waits_for):
             return _with_job(run, token, lambda job: replace(job, waits_for=waits_for))
         case Withdraw(position=position):
@@ -288,6 +300,11 @@ def _moved(job: Job, move: MoveJob) -> Job:
         n_failed=job.n_failed if move.n_failed is None else move.n_failed,
         until=job.until if move.until is None else move.until,
     )
+
+
+def _recorded(job: Job, record: RecordJob) -> Job:
+    scheduler_id = record.scheduler_id or job.scheduler_id
+    return replace(job, absent_since=record.absent_since, reason=record.reason, scheduler_id=scheduler_id)
 
 
 def _with_job(run: Run, token: str, edit: Any) -> Run:

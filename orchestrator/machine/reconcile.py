@@ -104,7 +104,9 @@ def _seen_again(job: Job, fact: JobFact) -> list[Change]:
     # A job that was in SUBMITTING moves, and a move forgets the absence.
     is_back = job.absent_since is not None and job.state is not JobState.SUBMITTING
     is_news = fact.oddity is not None and fact.oddity != job.reason
-    return [RecordJob(job.token, None, fact.oddity)] if is_back or is_news else []
+    is_another = None not in (job.scheduler_id, fact.scheduler_id) and job.scheduler_id != fact.scheduler_id
+    found = RecordJob(job.token, None, fact.oddity, fact.scheduler_id if is_another else None)
+    return [found] if is_back or is_news or is_another else []
 
 
 def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Change]:

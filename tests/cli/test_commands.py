@@ -90,9 +90,9 @@ def test_logs_print_what_was_printed_and_why_it_failed(cli):
     assert cli("logs", "look@1").out == "look 1\n"
     assert cli("logs", "r", "look").out == "look 2\n"
     evaluated = cli("logs", "evaluate").out
-    assert evaluated.startswith("==> task 1 <==\nthree comes\n==> 1 experiment failed: 3 <==\nTraceback")
+    assert evaluated.startswith("==> task 3 <==\nthree comes\n==> 1 experiment failed: 3 <==\nTraceback")
     assert evaluated.endswith("ValueError: three is not welcome\n")
-    assert cli("logs", "evaluate", "--task", "1").out == "three comes\n"
+    assert cli("logs", "evaluate", "--task", "3").out == "three comes\n"
     assert cli("logs", "evaluate", "--task", "0").out == ""
     assert cli("logs", "look", "-f").out == "look 2\n"
     paths = json.loads(cli("logs", "evaluate", "--json").out)["logs"]

@@ -430,6 +430,42 @@ def test_a_generator_outside_a_pipeline_marks_what_raises(caplog):
     assert pair(2, 3) == (6, -2)
 
 
+def test_inputs_win_over_kwargs_and_those_over_defaults():
+    @datagenerator(output_names="y")
+    def total(x, a=1, b=1):
+        return [x, a, b]
+
+    data = total.call(numbers(1), x=7, a=5)
+    assert data.output_rows()(0) == {"y": [0.0, 5, 1]}
+
+
+def test_a_generator_knows_the_label_and_may_mark_an_experiment_as_failed():
+    class Picky(DataGenerator):
+        def execute(self, experiment_sample, id=None):
+            experiment_sample.store("y", [id, experiment_sample.id])
+            if experiment_sample.id == 2:
+                experiment_sample.mark("error")
+
+    data = numbers(3)[[1, 2]]
+    assert [status.name for status in Picky().call(data).statuses()] == ["FINISHED", "ERROR"]
+    assert Picky().call(data).output_rows()(0) == {"y": [None, 1]}
+    assert Picky().call(data, pass_id=True).output_rows()(1) == {"y": [2, 2]}
+
+
+def test_outputs_go_to_disk_as_the_generators_domain_says(tmp_path):
+    domain = Domain()
+    domain.add_output("y", to_disk=True)
+
+    @datagenerator(output_names="y", domain=domain)
+    def spread(x):
+        return {"x": x}
+
+    data = ExperimentData(input_data=[{"x": 1.0}], project_dir=tmp_path)
+    done = spread.call(data)
+    assert done.to_pandas(keep_references=True)[1]["y"].tolist() == ["y/0.pkl"]
+    assert done.to_pandas()[1]["y"].tolist() == [{"x": 1.0}]
+
+
 def test_a_wrong_number_of_outputs_is_said():
     @datagenerator(output_names=["y", "z"])
     def one(x):

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("orchestrator.engine.verbs.progress_for", lambda: Silent())
+    for module in ("verbs", "here"):
+        monkeypatch.setattr(f"orchestrator.engine.{module}.progress_for", lambda: Silent())
 
 
 @pytest.fixture

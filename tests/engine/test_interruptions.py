@@ -18,7 +18,7 @@ import pytest
 from orchestrator import ExperimentData, Pipeline, Step, datagenerator
 from orchestrator.db import guard
 from orchestrator.db.lease import STALE
-from orchestrator.engine import verbs
+from orchestrator.engine import here, verbs
 from orchestrator.engine.lease import holding
 from orchestrator.errors import Interrupted, LeaseHeld
 
@@ -293,7 +293,7 @@ def test_a_ctrl_c_in_the_middle_of_any_access_to_the_database_stops_cleanly(
         key = f"r{at}"
         try:
             with monkeypatch.context() as patch:
-                patch.setattr(verbs, "holding", watched(patch, acquire))
+                patch.setattr(here, "holding", watched(patch, acquire))
                 pipeline.run(project_job=key)
         except Interrupted as stopped:
             hints.append(stopped.hint)

@@ -389,6 +389,13 @@ def test_failed_experiments_are_grouped_by_cause():
     assert (note.why, note.detail["n"], note.detail["rows"]) == ("ValueError: m", 3, [1, 2, 7])
 
 
+def test_of_two_submissions_the_one_that_runs_is_recorded():
+    first = replace(job(JobState.RUNNING), scheduler_id="77")
+    run, changes = seen(run_with(CALL, first), JobFact(Seen.RUNNING, "99"))
+    assert [change.scheduler_id for change in changes] == ["99"]
+    assert run.step_run.jobs[0].scheduler_id == "99"
+
+
 def test_a_requeued_job_waits_again():
     run, _ = seen(run_with(CALL, job(JobState.RUNNING)), JobFact(Seen.QUEUED, "77"))
     assert run.step_run.jobs[0].state is JobState.QUEUED
