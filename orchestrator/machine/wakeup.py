@@ -116,10 +116,8 @@ def why_stalled(live: Sequence[Job], orchestrators: Sequence[Job], n_fruitless: 
         return None if has_tail else f"nobody waits for the end of job {job.scheduler_id}"
     if job.absent_since is not None:
         return f"the scheduler answered without job {job.scheduler_id or job.token}"
-    if job.state is JobState.SUBMITTING:
-        return "whether its next job was submitted is not known: the process that submitted it died"
-    given_up = f", after {n_fruitless} tries" if n_fruitless >= MOST_FRUITLESS else ""
-    return f"its next job is not in the queue{given_up}: {job.reason or 'it was not submitted yet'}"
+    given_up = f", and {n_fruitless} orchestrator jobs in a row have tried" if n_fruitless >= MOST_FRUITLESS else ""
+    return _not_there(job, "its next job") + given_up
 
 
 def _is_there(job: Job) -> bool:

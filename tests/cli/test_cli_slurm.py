@@ -105,8 +105,9 @@ def test_a_run_whose_tries_are_used_up_is_stalled(records, ask):
     text = ask("status")
     assert text.startswith(
         "Run r (cantilever): stalled\n"
-        "  its next job is not in the queue, after 5 tries: sbatch: Batch job submission\n"
-        "  failed: Job violates accounting/QOS policy (job submit limit, user's size)\n"
+        "  its next job is not in the queue: sbatch: Batch job submission failed: Job\n"
+        "  violates accounting/QOS policy (job submit limit, user's size), and 5\n"
+        "  orchestrator jobs in a row have tried\n"
         "  began 06:00:00, last change 06:00:02 (after 2.0 s)\n"
     )
     assert "Next:" not in text
@@ -122,7 +123,7 @@ STALLED = [
     ("running", None, "job", "nobody waits for the end of job 3"),
     ("queued", None, "job", "nobody waits for the end of job 3"),
     ("planned", "running", "both", None),
-    ("planned", None, "both", "its next job is not in the queue: it was not submitted yet"),
+    ("planned", None, "both", "its next job is not in the queue: not submitted yet"),
     (
         "submitting",
         None,
@@ -153,8 +154,7 @@ def test_whoever_holds_the_lease_goes_on(records):
 def test_a_holder_that_died_is_named(records):
     evaluating(records, "planned", holder=HERE)
     assert run_status(records.path, "r")["run"]["stalled"] == (
-        "process 4242 on login1, which advanced it, has died, "
-        "and its next job is not in the queue: it was not submitted yet"
+        "process 4242 on login1, which advanced it, has died, and its next job is not in the queue: not submitted yet"
     )
 
 
