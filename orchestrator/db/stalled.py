@@ -79,4 +79,5 @@ def live_jobs(connection: Connection, runs: Iterable[Row[Any]]) -> dict[int, lis
 
 
 def _as_job(row: Row[Any]) -> Job:
-    return Job(row.token, row.role, state=JobState(row.state), reason=row.reason, scheduler_id=row.scheduler_id)
+    names = ("token", "role", "reason", "scheduler_id", "absent_since")
+    return Job(state=JobState(row.state), **{name: row._mapping[name] for name in names})

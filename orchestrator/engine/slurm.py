@@ -102,11 +102,11 @@ class SlurmScheduler:
             case answers.Submitted(job_id):
                 return Accepted(job_id)
             case answers.Refused(words):
-                return Refused(f"sbatch: {words}")
+                return Refused(_quoted(words))
             case answers.RefusedForNow(words):
-                return RefusedForNow(f"sbatch: {words}")
+                return RefusedForNow(_quoted(words))
             case answers.Unanswered(words):
-                return Unanswered(f"sbatch: {words}")
+                return Unanswered(_quoted(words))
 
     def repoint(self, scheduler_id: str, after: str) -> bool:
         """Let a waiting orchestrator job start after the end of another job."""
@@ -250,6 +250,11 @@ def _over(
         reason=reason,
         failed_tasks=failed or {},
     )
+
+
+def _quoted(words: str) -> str:
+    """Give sbatch's words on one line."""
+    return f"sbatch: {'; '.join(words.splitlines())}"
 
 
 def _array(job: JobFile) -> str:

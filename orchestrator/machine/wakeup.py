@@ -107,18 +107,21 @@ def why_stalled(live: Sequence[Job], orchestrators: Sequence[Job], n_fruitless: 
     str or None
         None: an orchestrator job will, or a job that the scheduler has.
     """
-    at_scheduler = (JobState.QUEUED, JobState.RUNNING)
-    if any(job.state in at_scheduler for job in orchestrators):
+    if any(_is_there(job) for job in orchestrators):
         return None
     job = next(iter(live), None)
     if job is None:
         return "none of its jobs is in the queue"
-    if job.state in at_scheduler:
+    if _is_there(job):
         return None if has_tail else f"nobody waits for the end of job {job.scheduler_id}"
-    if job.state is JobState.SUBMITTING:
-        return "whether its next job was submitted is not known: the process that submitted it died"
-    given_up = f", after {n_fruitless} tries" if n_fruitless >= MOST_FRUITLESS else ""
-    return f"its next job is not in the queue{given_up}: {job.reason or 'it was not submitted yet'}"
+    if job.absent_since is not None:
+        return f"the scheduler answered without job {job.scheduler_id or job.token}"
+    given_up = f", and {n_fruitless} orchestrator jobs in a row have tried" if n_fruitless >= MOST_FRUITLESS else ""
+    return _not_there(job, "its next job") + given_up
+
+
+def _is_there(job: Job) -> bool:
+    return job.state in (JobState.QUEUED, JobState.RUNNING) and job.absent_since is None
 
 
 def _with_id(jobs: tuple[Job, ...]) -> str | None:

@@ -48,6 +48,32 @@ class Programs:
         file.write_text("\n".join(lines) + "\n")
         file.chmod(0o755)
 
+    def accepts(self) -> None:
+        """Let this be a cluster that takes every job, the first one as job 1, and keeps a copy of each script."""
+        counter, scripts = self.folder.parent / "n", self.folder.parent / "submitted"
+        scripts.mkdir()
+        counter.write_text("0\n")
+        self.says("scontrol", CONFIG)
+        self.says("squeue", HEADER)
+        self.says("scancel")
+        self.says("sbatch")
+        file = self.folder / "sbatch"
+        lines = [
+            *file.read_text().splitlines()[:2],
+            f"read n < {shlex.quote(str(counter))}",
+            "n=$((n + 1))",
+            f"echo $n > {shlex.quote(str(counter))}",
+            # The script comes last but one, before the token.
+            'while [ "$#" -gt 2 ]; do shift; done',
+            f'while IFS= read -r line; do printf "%s\\n" "$line"; done < "$1" > {shlex.quote(str(scripts))}/$n.sh',
+            "echo $n",
+        ]
+        file.write_text("\n".join(lines) + "\n")
+
+    def submitted(self, number: int) -> str:
+        """Give the script of a job."""
+        return (self.folder.parent / "submitted" / f"{number}.sh").read_text()
+
     def called(self, program: str) -> list[str]:
         """List the calls of a program, with their arguments."""
         lines = self.calls.read_text().splitlines() if self.calls.exists() else []

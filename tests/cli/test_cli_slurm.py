@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from cli_records import T0, Records, on_slurm
 from click.testing import CliRunner
-from programs import Programs, squeue_answer
+from programs import squeue_answer
 
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import Place
@@ -34,13 +34,6 @@ def records(workspace, monkeypatch):
     yield Records(workspace)
     monkeypatch.undo()
     time.tzset()
-
-
-@pytest.fixture
-def programs(tmp_path, monkeypatch):
-    programs = Programs(tmp_path / "programs")
-    monkeypatch.setenv("PATH", programs.path)
-    return programs
 
 
 @pytest.fixture
@@ -112,8 +105,9 @@ def test_a_run_whose_tries_are_used_up_is_stalled(records, ask):
     text = ask("status")
     assert text.startswith(
         "Run r (cantilever): stalled\n"
-        "  its next job is not in the queue, after 5 tries: sbatch: Batch job submission\n"
-        "  failed: Job violates accounting/QOS policy (job submit limit, user's size)\n"
+        "  its next job is not in the queue: sbatch: Batch job submission failed: Job\n"
+        "  violates accounting/QOS policy (job submit limit, user's size), and 5\n"
+        "  orchestrator jobs in a row have tried\n"
         "  began 06:00:00, last change 06:00:02 (after 2.0 s)\n"
     )
     assert "Next:" not in text
@@ -129,7 +123,7 @@ STALLED = [
     ("running", None, "job", "nobody waits for the end of job 3"),
     ("queued", None, "job", "nobody waits for the end of job 3"),
     ("planned", "running", "both", None),
-    ("planned", None, "both", "its next job is not in the queue: it was not submitted yet"),
+    ("planned", None, "both", "its next job is not in the queue: not submitted yet"),
     (
         "submitting",
         None,
@@ -160,8 +154,7 @@ def test_whoever_holds_the_lease_goes_on(records):
 def test_a_holder_that_died_is_named(records):
     evaluating(records, "planned", holder=HERE)
     assert run_status(records.path, "r")["run"]["stalled"] == (
-        "process 4242 on login1, which advanced it, has died, "
-        "and its next job is not in the queue: it was not submitted yet"
+        "process 4242 on login1, which advanced it, has died, and its next job is not in the queue: not submitted yet"
     )
 
 

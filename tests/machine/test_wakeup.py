@@ -147,13 +147,20 @@ def test_a_run_without_any_job_is_stalled():
     assert stalled(job=None) == "none of its jobs is in the queue"
 
 
+def test_a_job_that_the_scheduler_answered_without_is_nobody_to_count_on():
+    absent = replace(LIVE, absent_since=5.0)
+    assert stalled(job=absent) == "the scheduler answered without job 7"
+    assert stalled(replace(orchestrator(JobState.QUEUED), absent_since=5.0), job=absent) is not None
+    assert stalled(orchestrator(JobState.RUNNING), job=absent) is None
+
+
 def test_a_refusal_is_told_with_the_tries_that_were_made():
     refused = replace(LIVE, state=JobState.PLANNED, scheduler_id=None, reason="sbatch: too many jobs")
     assert stalled(job=refused) == "its next job is not in the queue: sbatch: too many jobs"
-    given_up = "its next job is not in the queue, after 5 tries: sbatch: too many jobs"
+    given_up = "its next job is not in the queue: sbatch: too many jobs, and 5 orchestrator jobs in a row have tried"
     assert stalled(job=refused, n_fruitless=MOST_FRUITLESS) == given_up
     new = replace(refused, reason=None)
-    assert stalled(job=new) == "its next job is not in the queue: it was not submitted yet"
+    assert stalled(job=new) == "its next job is not in the queue: not submitted yet"
 
 
 def test_a_submission_whose_process_died_is_told():
