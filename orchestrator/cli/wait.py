@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -58,12 +59,14 @@ class _Queue:
     def __init__(self, path: Path, key: str) -> None:
         self._path = path
         self._key = key
+        # squeue lists one's own jobs.
+        self._is_own = path.stat().st_uid == os.getuid()
         self._asked = time.monotonic()
         self._why: str | None = None
 
     def why_stalled(self) -> str | None:
         """Give the reason why nobody is, once two answers in a row say so."""
-        if time.monotonic() - self._asked < ASK_EVERY:
+        if not self._is_own or time.monotonic() - self._asked < ASK_EVERY:
             return None
         before, self._why = self._why, self._answer()
         self._asked = time.monotonic()

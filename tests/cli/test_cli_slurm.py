@@ -563,3 +563,12 @@ def test_waiting_goes_on_when_slurm_does_not_answer(records, programs, clock):
     programs.says("squeue", err="slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", code=1)
     assert wait("--timeout", "200") == (124, "Run r has not ended after 200 s.\n")
     assert len(programs.called("squeue")) == 3
+
+
+def test_waiting_for_the_run_of_another_user_asks_nothing(records, programs, clock, monkeypatch):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", squeue_answer())
+    monkeypatch.setattr("orchestrator.cli.wait.os.getuid", lambda: records.path.stat().st_uid + 1)
+    assert wait("--timeout", "200") == (124, "Run r has not ended after 200 s.\n")
+    assert not programs.called("squeue")
