@@ -99,7 +99,7 @@ def render(found: dict[str, Any], now: float, place: str = "") -> str:
         _steps(found["steps"]),
         _now_and_next(found, now, place),
         answer(found, now, place),
-        _failures(found["failures"], run["key"], place),
+        _failures(_not_asked_for(found["failures"], run["state"]), run["key"], place),
         _to_type(found, place),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
@@ -178,8 +178,13 @@ def _now(step_run: dict[str, Any], now: float) -> list[str]:
 
 # --- what failed ---------------------------------------------------------------------------------
 
-_ASKED_FOR = ("interrupted", "cancelled")
 _NOBODYS_FAULT = ("preempted", "node_failure")
+
+
+def _not_asked_for(failures: list[dict[str, Any]], state: str) -> list[dict[str, Any]]:
+    """Leave out what ended because the user stopped the run; a job that scancel ended is a failure like any other."""
+    asked_for = ("interrupted", "cancelled") if state == "cancelled" else ("interrupted",)
+    return [failure for failure in failures if failure["kind"] not in asked_for]
 
 
 def _failures(failures: list[dict[str, Any]], key: str, place: str) -> list[str]:
@@ -188,7 +193,7 @@ def _failures(failures: list[dict[str, Any]], key: str, place: str) -> list[str]
     for failure in failures:
         # There is nothing to mend.
         mended = failure["tried_again"] and failure["kind"] in _NOBODYS_FAULT
-        if not mended and failure["kind"] not in _ASKED_FOR:
+        if not mended:
             alike = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", failure["why"] or "")
             kind = failure["kind"] or ""
             again = str(failure["tried_again"])

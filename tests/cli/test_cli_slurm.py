@@ -525,3 +525,43 @@ def test_waiting_until_it_ends(records, monkeypatch):
 
     monkeypatch.setattr("orchestrator.cli.wait.time.sleep", it_ends)
     assert wait() == (0, f"Run r has succeeded.\n{SEE}")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Let seconds pass without waiting for them."""
+    now = SimpleNamespace(seconds=0.0)
+
+    def sleep(seconds):
+        now.seconds += seconds
+
+    fake = SimpleNamespace(time=time.time, monotonic=lambda: now.seconds, sleep=sleep)
+    monkeypatch.setattr("orchestrator.cli.wait.time", fake)
+    return now
+
+
+def test_waiting_for_a_run_whose_jobs_have_died_without_a_word_in_the_records(records, programs, clock):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", squeue_answer())
+    assert wait() == (75, f"Run r is stalled: none of its jobs is in the queue.\n{SEE}")
+    # Two answers, a minute apart: a single one may have come between two jobs.
+    assert len(programs.called("squeue")) == 2
+    assert 120 <= clock.seconds < 130
+
+
+def test_waiting_goes_on_when_slurm_does_not_answer(records, programs, clock):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", err="slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", code=1)
+    assert wait("--timeout", "200") == (124, "Run r has not ended after 200 s.\n")
+    assert len(programs.called("squeue")) == 3
+
+
+def test_waiting_for_the_run_of_another_user_asks_nothing(records, programs, clock, monkeypatch):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", squeue_answer())
+    monkeypatch.setattr("orchestrator.cli.wait.os.getuid", lambda: records.path.stat().st_uid + 1)
+    assert wait("--timeout", "200") == (124, "Run r has not ended after 200 s.\n")
+    assert not programs.called("squeue")

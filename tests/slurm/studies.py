@@ -86,10 +86,12 @@ class Studies:
         """Type a command of ours."""
         return self.run(sys.executable, "-m", "orchestrator", *words, **more)
 
-    def submit(self, body: str | None = None, *options: object, name: str = "study.py", **more: Any) -> str:
+    def submit(
+        self, body: str | None = None, *options: object, name: str = "study.py", attr: str = "pipeline", **more: Any
+    ) -> str:
         """Submit a study, or one that is there already; give the run's key."""
         path = self.folder / name if body is None else self.write(body, name)
-        done = self.orchestrator("submit", path.name, *options, **more)
+        done = self.orchestrator("submit", f"{path.name}:{attr}", *options, **more)
         return Path(done.stdout.splitlines()[0]).name
 
     def wait(self, key: str, code: int = 0, seconds: float = 120) -> str:

@@ -32,7 +32,7 @@ class Update(Append):
         return super().call(data, iteration)
 
 
-pipeline = Pipeline("grows", steps=[
+grows = Pipeline("grows", steps=[
     Step(create, name="create", kwargs={"n": 2}),
     Loop(5, steps=[
         Step(Append(100, MORE), name="before"),
@@ -41,11 +41,27 @@ pipeline = Pipeline("grows", steps=[
         Step(Update(1000, (2, 0, 0, 1, 4)), name="after"),
     ]),
 ])
+
+
+def enough(data):
+    return len(data) >= 5
+
+
+asks = Pipeline("asks", steps=[
+    Step(create, name="create", kwargs={"n": 2}),
+    Loop(1, steps=[
+        Loop(4, until=enough, steps=[
+            Step(Append(100, (1, 2)), name="more"),
+            Step(double, name="run", parallel=True),
+        ]),
+        Step(nothing, name="then"),
+    ]),
+])
 '''
 
 
 def test_experiments_are_added_in_each_iteration_before_and_after_the_parallel_step(studies):
-    key = studies.finish(GROWS)
+    key = studies.finish(GROWS, attr="grows")
 
     sizes = {}
     for iteration in range(5):
@@ -60,3 +76,13 @@ def test_experiments_are_added_in_each_iteration_before_and_after_the_parallel_s
     evaluated = outputs["y"].notna()
     assert (outputs["y"][evaluated] == 2 * inputs["x"][evaluated]).all()
     assert inputs["x"][~evaluated].tolist() == [1040.0, 1041.0, 1042.0, 1043.0]
+
+
+def test_a_question_ends_an_inner_loop_though_no_process_of_the_last_step_can_answer_it(studies):
+    """After an array it is asked by a job of its own."""
+    key = studies.finish(GROWS, attr="asks")
+
+    rounds = [f"{name}@0.{iteration}" for iteration in (0, 1) for name in ("more", "run", "until")]
+    assert studies.states(key) == dict.fromkeys(["create", *rounds, "then@0"], "succeeded")
+    assert [studies.jobs(key, f"run@0.{iteration}")[0]["n_tasks"] for iteration in (0, 1)] == [3, 2]
+    assert studies.outputs(key) == [0, 2, 200, 220, 222]

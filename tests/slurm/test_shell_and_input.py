@@ -64,9 +64,13 @@ cluster = SlurmCluster(grace=2, env_setup=["module_of_nobody load gcc"])
 pipeline = Pipeline("setup", steps=[Step(create, name="create"), Step(nothing, name="last")])
 """
     key = studies.submit(body)
-    studies.cluster.wait_until_idle()
+    # All its jobs have died, and nobody was left to write that down.
+    impatient = "from orchestrator.cli import main, wait; wait.ASK_EVERY = 0.5; main.main()"
+    waited = studies.run(sys.executable, "-c", impatient, "wait", key, "--timeout", "60", code=75)
+    assert f"Run {key} is stalled: none of its jobs is in the queue." in waited.stderr
+    assert "env_setup failed on" in studies.orchestrator("logs", key, "orchestrator").stdout
 
-    # From a machine where it does not matter.
+    # From a machine where that does not matter.
     studies.orchestrator("advance", key)
     said = studies.wait(key, code=3)
     assert "step create failed" in said
