@@ -14,21 +14,19 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, func, select
 
 from orchestrator.db.connection import session
+from orchestrator.db.failures import address_of, failures
 from orchestrator.db.stalled import cluster_of, live_jobs, stalled
 from orchestrator.db.tables import event, job, run, step_run
 from orchestrator.errors import NotFound
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.rewind import where_to_resume
-from orchestrator.machine.states import JobState, RunState, StepRunState
+from orchestrator.machine.states import RunState, StepRunState
 
 __all__ = ["ended_among", "find_run", "find_step_run", "latest_key", "list_runs", "run_outcome", "run_status"]
 
 LOG_DIR = "logs/{project_job}"
 """Of a run of this machine, relative to the workspace."""
-
-ROWS_KEPT = 100
-"""Failed experiments that a failure names; its count tells the rest."""
 
 
 def list_runs(path: Path, now: float | None = None) -> list[dict[str, Any]]:
@@ -139,7 +137,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
             "next": _next(plan, row, last),
             "orchestrators": [_job(found) for found in live_ones if found.role == "orchestrator"],
             "resume_from": _resume_from(connection, plan, row, last, described["stalled"]),
-            "failures": _failures(connection, row.id, live),
+            "failures": failures(connection, row.id, live),
         }
         if whole:
             found["provenance"] = row.provenance
@@ -199,7 +197,7 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
         if found is None:
             raise _not_run(connection, row, address, name, plan)
         jobs = _jobs_of(connection, found.id)
-        failures = _failures(connection, row.id, step_run.c.id == found.id)
+        failed = failures(connection, row.id, step_run.c.id == found.id)
         described = _run(row, time.time(), live_jobs(connection, [row]).get(row.id, []))
     step = plan.slot(found.position).step if found.position < plan.size else None
     return {
@@ -207,7 +205,7 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
         **_described(found, jobs),
         "label": step.label if step is not None else found.name,
         "parallel": step is not None and step.parallel,
-        "failures": failures,
+        "failures": failed,
         **{name: described[name] for name in ("stalled", "log_dir")},
         "numbered_by_batch": row.mode == "slurm",
     }
@@ -364,7 +362,7 @@ def _described(row: Row[Any], jobs: Iterable[Row[Any]]) -> dict[str, Any]:
     names = ("id", "position", "epoch", "name", "iteration", "kind", "state", "reason", "n_experiments", "n_tasks")
     more = ("batch_size", "n_finished", "n_failed", "until", "created_at", "started_at", "ended_at", "withdrawn_at")
     return {
-        "address": _address(row),
+        "address": address_of(row),
         **{name: row._mapping[name] for name in (*names, *more)},
         "jobs": [_job(found) for found in jobs],
     }
@@ -376,10 +374,6 @@ def _job(row: Row[Any]) -> dict[str, Any]:
     times = ("planned_at", "submitting_at", "queued_at", "started_at", "ended_at")
     described = {name: row._mapping[name] for name in (*names, *more, *times)}
     return {**described, "absent_since_at": row.absent_since}
-
-
-def _address(row: Row[Any]) -> str:
-    return f"{row.name}@{row.iteration}" if row.iteration else row.name
 
 
 def _at_address(connection: Connection, run_id: int, address: str) -> tuple[Row[Any] | None, str]:
@@ -412,82 +406,6 @@ def _not_run(connection: Connection, row: Row[Any], address: str, name: str, pla
     )
 
 
-# --- what failed ---------------------------------------------------------------------------------
-
-
-def _failures(connection: Connection, run_id: int, which: Any) -> list[dict[str, Any]]:
-    """Gather what went wrong, by place and cause: experiments, tasks, jobs, and steps that say no more than why."""
-    groups: dict[tuple[int, str, str | None], dict[str, Any]] = {}
-
-    def group(row: Row[Any], what: str, why: str | None, detail: dict[str, Any]) -> dict[str, Any]:
-        return groups.setdefault((row.position, what, why), _failure(row, what, why, detail))
-
-    where = (step_run.c.position, step_run.c.name, step_run.c.iteration, step_run.c.path)
-    later = job.alias("later")
-    tried_again = (
-        select(later.c.id)
-        .where(later.c.step_run_id == job.c.step_run_id, later.c.batch == job.c.batch, later.c.attempt > job.c.attempt)
-        .exists()
-        .label("tried_again")
-    )
-    events = (
-        select(*where, event.c.what, event.c.why, event.c.task, event.c.detail, tried_again)
-        .join_from(event, step_run, event.c.step_run_id == step_run.c.id)
-        .outerjoin(job, event.c.job_id == job.c.id)
-        .where(event.c.run_id == run_id, which)
-        .where(event.c.what.in_(("experiments failed", "task failed", "results quarantined")))
-        .order_by(event.c.id)
-    )
-    for row in connection.execute(events):
-        failure = group(row, row.what, row.why, row.detail)
-        failure["n"] += row.detail.get("n", 1)
-        failure["rows"] = [*failure["rows"], *row.detail.get("rows", [])][:ROWS_KEPT]
-        if row.task is not None:
-            failure["tasks"].append(row.task)
-            failure["tried_again"] &= bool(row.tried_again)
-    # The failed tasks of a batch have events of their own, unless it was refused as a whole.
-    jobs = (
-        select(*where, job.c.reason, job.c.kind, job.c.detail, tried_again)
-        .join_from(job, step_run, job.c.step_run_id == step_run.c.id)
-        .where(job.c.run_id == run_id, which, job.c.state.in_((JobState.FAILED, JobState.LOST)))
-        .where((job.c.role == "step") | (job.c.kind == "refused"))
-        .order_by(job.c.id)
-    )
-    for row in connection.execute(jobs):
-        failure = group(row, "step failed", row.reason, {**row.detail.get("error", {}), "kind": row.kind})
-        failure["n"] += 1
-        failure["tried_again"] &= bool(row.tried_again)
-    for failure in groups.values():
-        failure["tried_again"] &= failure["what"] in ("task failed", "step failed")
-    explained = {position for position, what, _ in groups if what in ("task failed", "step failed")}
-    steps = (
-        select(*where, step_run.c.reason)
-        .where(step_run.c.run_id == run_id, which, step_run.c.state == StepRunState.FAILED)
-        .order_by(step_run.c.position)
-    )
-    for row in connection.execute(steps):
-        if row.position not in explained:
-            failure = group(row, "step failed", row.reason, {"kind": None})
-            failure.update(n=1, tried_again=False)
-    return list(groups.values())
-
-
-def _failure(row: Row[Any], what: str, why: str | None, detail: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "address": _address(row),
-        "name": row.name,
-        "path": row.path,
-        "what": what,
-        "why": why,
-        "kind": detail.get("kind", "exception"),
-        "n": 0,
-        "rows": [],
-        "tasks": [],
-        "tried_again": True,
-        "traceback": detail.get("traceback"),
-    }
-
-
 # --- what comes next -----------------------------------------------------------------------------
 
 
@@ -518,7 +436,7 @@ def _resume_from(
 ) -> str | None:
     if row.state == RunState.ACTIVE:
         open_ = last is not None and last.ended_at is None
-        return None if stalled is None else _address(last) if last is not None and open_ else _next(plan, row, last)
+        return None if stalled is None else address_of(last) if last is not None and open_ else _next(plan, row, last)
     flawed = (StepRunState.FAILED, StepRunState.CANCELLED)
     first_flawed: int | None = connection.scalar(
         select(func.min(step_run.c.position)).where(
