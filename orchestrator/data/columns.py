@@ -13,16 +13,16 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from orchestrator.data.domain import (
+from orchestrator.data.kinds import is_scalar
+from orchestrator.data.parameters import (
     CategoricalParameter,
     ConstantParameter,
     ContinuousParameter,
     DiscreteParameter,
     Parameter,
 )
-from orchestrator.data.kinds import is_scalar
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "Columns",
     "cells_of",
     "column_of",
     "decode_column",
@@ -39,6 +40,9 @@ __all__ = [
     "read_csv",
     "write_csv",
 ]
+
+# The cells of each column by its name; None where a value is missing.
+Columns: TypeAlias = dict[str, list[Any]]
 
 _KIND_OF = {float: "float", int: "int", bool: "bool"}
 # Those of pandas, which f3dasm reads with.
