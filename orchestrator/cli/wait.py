@@ -37,12 +37,15 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
     path = database(rootdir, db)
     key = key_of(path, run)
     end = None if timeout is None else time.monotonic() + timeout
-    queue = _Queue(path, key)
+    queue, looked_stalled = _Queue(path, key), False
     while True:
         found = run_outcome(path, key)
-        if found["state"] == "active" and found["mode"] == "slurm":
-            found["stalled"] = found["stalled"] or queue.why_stalled()
-        if found["state"] != "active" or found["stalled"]:
+        # Between two processes that advance it, a run looks stalled for a moment.
+        looked_stalled, is_stalled = bool(found["stalled"]), looked_stalled and bool(found["stalled"])
+        if found["state"] == "active" and found["mode"] == "slurm" and not looked_stalled:
+            found["stalled"] = queue.why_stalled()
+            is_stalled = bool(found["stalled"])
+        if found["state"] != "active" or is_stalled:
             break
         if end is not None and time.monotonic() >= end:
             click.echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
