@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,7 +107,9 @@ class Pipeline:
         if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
             raise DefinitionError(f"jobs={jobs!r} is no number of processes.", "Use 1 or more, or None.")
         if mode == "slurm":
-            return submit(self, cluster, rootdir=Path(rootdir or "."), project_job=project_job)
+            key = submit(self, cluster, rootdir=Path(rootdir or "."), project_job=project_job)
+            _say_how_to_watch(key, rootdir)
+            return key
         return start(self, rootdir=Path(rootdir or "."), project_job=project_job, jobs=jobs)
 
     def generate_scripts(
@@ -188,6 +192,11 @@ class Pipeline:
                 f"Use 0 to {len(self.steps) - 1}, or a step's name." if self.steps else "Give it steps=[...] first.",
             )
         return step % len(self.steps)
+
+
+def _say_how_to_watch(key: str, rootdir: str | Path | None) -> None:
+    where = "" if rootdir is None else f" --rootdir {shlex.quote(str(rootdir))}"
+    print(f"Watch it: orchestrator status {key}{where}", file=sys.stderr)
 
 
 def _names(element: Any) -> list[str]:

@@ -18,6 +18,8 @@ from orchestrator.errors import NotFound
 
 __all__ = ["command"]
 
+ORCHESTRATOR = "orchestrator"
+
 LOOK_EVERY = 0.3
 """Seconds between two looks of `-f`."""
 
@@ -50,16 +52,21 @@ def command(
 
     RUN is the latest run where it is left out. STEP@3 is iteration 3 of a loop, counted from 0; a bare STEP in a loop
     is its latest iteration. Of a parallel step with many tasks, those that failed are printed, and which others there
-    are is said.
+    are is said. On a cluster, the step named orchestrator is what those said who advanced the run.
     """
     from orchestrator.db.queries import find_step_run
+    from orchestrator.handoff.folder import RunFolder
 
     if len(run_and_step) > 2:
         raise click.UsageError("Give a run and a step, or only a step.")
     path = database(rootdir, db)
-    found = find_step_run(path, run_and_step[0] if len(run_and_step) == 2 else None, run_and_step[-1])
+    run = run_and_step[0] if len(run_and_step) == 2 else None
+    if run_and_step[-1] == ORCHESTRATOR and _is_on_cluster(path, run):
+        _print_orchestrator(path, run, task, follow=follow, as_json=as_json)
+        return
+    found = find_step_run(path, run, run_and_step[-1])
     _check_task(found, task)
-    folder = path.parent / "logs" / found["key"]
+    folder = RunFolder(path.parent, found["key"], found["log_dir"]).logs
     if as_json:
         logs = [{"path": str(log), "task": number} for log, number in _logs(folder, found, task)]
         click.echo(to_json({"step_run": found, "logs": logs}))
@@ -70,6 +77,47 @@ def command(
         _print(folder, found, task)
     if task is None:
         _print_failures(found)
+
+
+def _is_on_cluster(path: Path, run: str | None) -> bool:
+    from orchestrator.db.queries import find_run
+
+    return bool(find_run(path, run)["mode"] == "slurm")
+
+
+def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow: bool, as_json: bool) -> None:
+    """Print what orchestrator jobs, and the tails of the steps' jobs, have said."""
+    from orchestrator.db.queries import find_run
+    from orchestrator.handoff.folder import RunFolder
+
+    found = find_run(path, run)
+    _check_task({"address": ORCHESTRATOR, "n_tasks": 1}, task)
+    log = RunFolder(path.parent, found["key"], found["log_dir"]).orchestrator_log
+    if as_json:
+        logs = [{"path": str(log), "task": None}] if log.exists() else []
+        click.echo(to_json({"step_run": None, "logs": logs}))
+        return
+    if not log.exists() and not follow:
+        raise NotFound(f"Nobody has advanced run {found['key']} in a job yet.", f"Logs are in: {log.parent}")
+    places: dict[Path, int] = {}
+    while True:
+        found = find_run(path, found["key"])
+        for _, _, text in _news([(log, None)] if log.exists() else [], places):
+            click.echo(text, nl=False)
+        sys.stdout.flush()
+        if not follow or found["state"] != "active" or found["stalled"]:
+            break
+        time.sleep(LOOK_EVERY)
+    if follow and found["stalled"]:
+        _say_stalled(f"Run {found['key']}", found)
+
+
+def _say_stalled(what: str, found: dict[str, Any]) -> None:
+    """Nothing more will come, until somebody types this."""
+    click.echo(
+        f"{what} has not ended, but {found['stalled']}.\nTo go on: orchestrator resume {found['key']}{place()}",
+        err=True,
+    )
 
 
 def _check_task(found: dict[str, Any], task: int | None) -> None:
@@ -89,16 +137,20 @@ def _logs(folder: Path, found: dict[str, Any], task: int | None) -> list[tuple[P
         whole = folder / f"{name}.log"
         return [(whole, None)] if whole.exists() else []
     logs: list[tuple[Path, int | None]] = []
+    files = list(folder.iterdir()) if folder.is_dir() else []
     for job in found["jobs"]:
         prefix = f"{name}.{job['token']}."
+        # The indexes of an array begin at 0 in each batch.
+        first = (found["batch_size"] or 0) * job["batch"] if found["numbered_by_batch"] else 0
         # Not a pattern: a step's name may hold brackets and stars.
-        logs += sorted(
-            (log, int(number))
-            for log in (folder.iterdir() if folder.is_dir() else ())
+        logs += [
+            (log, first + int(number))
+            for log in files
             if log.name.startswith(prefix)
             and (number := log.name[len(prefix) :].removesuffix(".log")).isdecimal()
-            and task in (None, int(number))
-        )
+            and task in (None, first + int(number))
+        ]
+    # The order of the jobs, which is that of the attempts, stays within each task.
     return sorted(logs, key=lambda log: log[1] or 0)
 
 
@@ -156,7 +208,7 @@ def _follow(path: Path, folder: Path, found: dict[str, Any], task: int | None) -
     shown: Path | None = None
     while True:
         # Looked at first: what was written before the end is printed after it.
-        found = find_step_run(path, folder.name, found["address"])
+        found = find_step_run(path, found["key"], found["address"])
         for log, number, text in _news(_logs(folder, found, task), places):
             if number is not None and task is None and log != shown:
                 click.echo(f"==> task {number} <==")
@@ -168,12 +220,7 @@ def _follow(path: Path, folder: Path, found: dict[str, Any], task: int | None) -
                 _print(folder, found, task)
             return found
         if found["stalled"]:
-            # Nothing more will come, until somebody types this.
-            click.echo(
-                f"{found['address']} has not ended, but {found['stalled']}.\n"
-                f"To go on: orchestrator resume {found['key']}{place()}",
-                err=True,
-            )
+            _say_stalled(found["address"], found)
             return found
         time.sleep(LOOK_EVERY)
 

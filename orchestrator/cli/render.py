@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["WIDTH", "clock", "cut", "duration", "paint", "several", "shorten", "table", "to_json"]
+__all__ = ["WIDTH", "clock", "cut", "duration", "paint", "several", "shorten", "source", "table", "to_json"]
 
 WIDTH = 80
 LEAST = 8
@@ -71,6 +72,12 @@ def cut(text: str, width: int) -> str:
 def several(n: int, thing: str) -> str:
     """Count things: `1 task`, `2 tasks`."""
     return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
+def source(run: dict[str, Any]) -> str:
+    """Write where a run's study is, as it is typed: `STUDY.py[:ATTR]`."""
+    attr = f":{run['study_attr']}" if run["study_attr"] not in (None, "pipeline") else ""
+    return shlex.quote(run["study"] + attr) if run["study"] else "STUDY.py"
 
 
 def paint(state: str, text: str | None = None) -> str:

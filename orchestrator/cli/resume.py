@@ -37,6 +37,7 @@ def command(
 
     What has a result is not evaluated again. RUN is the latest run where it is left out.
     """
+    from orchestrator.db.queries import run_outcome
     from orchestrator.engine import verbs
 
     path = database(rootdir, db)
@@ -47,4 +48,6 @@ def command(
 
         study = load_study(update)
     verbs.resume(path, key, from_step=from_step, update=study, jobs=jobs)
-    click.echo(f"{path.parent / key}\nWhat happened in it: orchestrator status {key}{place()}")
+    goes_on = run_outcome(path, key)["state"] == "active"
+    label = "Watch it" if goes_on else "What happened in it"
+    click.echo(f"{path.parent / key}\n{label}: orchestrator status {key}{place()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.render import WIDTH, clock, duration, paint, several, shorten, table, to_json
+from orchestrator.cli.render import WIDTH, clock, duration, paint, several, shorten, source, table, to_json
+from orchestrator.cli.slurm_words import answer, as_recorded
 from orchestrator.cli.workspace import database, examples, options, place
+from orchestrator.errors import SchedulerUnreachable
 
 __all__ = ["command", "render"]
 
@@ -23,21 +26,44 @@ MOST_NUMBERS = 8
 """Experiments or tasks that are named for one cause."""
 
 
-@click.command(epilog=examples("orchestrator status", "orchestrator status 1795531215 --json"))
+@click.command(
+    epilog=examples("orchestrator status", "orchestrator status 1795531215 --json", "orchestrator status --refresh")
+)
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print everything that is known, as JSON.")
+@click.option("--refresh", is_flag=True, help="Ask SLURM, too, and show its answer beside the records.")
 @options
-def command(run: str | None, as_json: bool, rootdir: Path | None, db: Path | None) -> None:
+def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None, db: Path | None) -> None:
     """Show what a run has done, what failed and why, what comes next.
 
-    RUN is the latest run where it is left out.
+    RUN is the latest run where it is left out. All is from the records, and nothing is written. With --refresh, SLURM
+    is asked once; if it does not answer, the records are shown, and the exit code is 75.
     """
     from orchestrator.db.queries import run_status
 
     path, now = database(rootdir, db), time.time()
     found = run_status(path, run, now, whole=as_json)
     _count_live(path.parent, found)
+    unanswered = _refresh(path, found, now) if refresh else None
     click.echo(to_json(found) if as_json else render(found, now, place()))
+    if unanswered is not None:
+        raise unanswered
+
+
+def _refresh(path: Path, found: dict[str, Any], now: float) -> SchedulerUnreachable | None:
+    """Add what SLURM says; give the error if it does not say anything."""
+    found["slurm"] = None
+    if found["run"]["mode"] != "slurm":
+        click.echo(f"Run {found['run']['key']} runs on this machine: there is no SLURM to ask.", err=True)
+        return None
+    from orchestrator.engine.refresh import ask_slurm
+
+    try:
+        found["slurm"] = ask_slurm(path, found, now)
+    except SchedulerUnreachable as error:
+        return error
+    found["run"]["stalled"] = found["slurm"]["stalled"]
+    return None
 
 
 def _count_live(workspace: Path, found: dict[str, Any]) -> None:
@@ -46,7 +72,7 @@ def _count_live(workspace: Path, found: dict[str, Any]) -> None:
     from orchestrator.handoff.receipt import receipts_of
 
     for job in (found["now"] or {"jobs": []})["jobs"]:
-        if job["ended_at"] is None and job["role"] == "batch":
+        if job["state"] in ("queued", "running") and job["role"] == "batch":
             folder = RunFolder(workspace, found["run"]["key"]).job(job["token"])
             job["n_tasks_ended"] = len(receipts_of(folder))
 
@@ -71,8 +97,9 @@ def render(found: dict[str, Any], now: float, place: str = "") -> str:
     paragraphs = [
         _headline(run, now),
         _steps(found["steps"]),
-        _now_and_next(found, now),
-        _failures(found["failures"], run["key"], place),
+        _now_and_next(found, now, place),
+        answer(found, now, place),
+        _failures(_not_asked_for(found["failures"], run["state"]), run["key"], place),
         _to_type(found, place),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
@@ -81,9 +108,11 @@ def render(found: dict[str, Any], now: float, place: str = "") -> str:
 def _headline(run: dict[str, Any], now: float) -> list[str]:
     name = f" ({shorten(run['name'], 30)})" if run["name"] else ""
     lines = [f"Run {run['key']}{name}: {paint('stalled' if run['stalled'] else run['state'])}"]
-    why = run["stalled"] or run["reason"]
-    if why:
-        lines.append(f"  {shorten(why, WIDTH - 2)}")
+    if run["stalled"]:
+        # SLURM's own words are in it, and what has to be mended.
+        lines += textwrap.wrap(shorten(run["stalled"], 4 * WIDTH), WIDTH, initial_indent="  ", subsequent_indent="  ")
+    elif run["reason"]:
+        lines.append(f"  {shorten(run['reason'], WIDTH - 2)}")
     began, took = clock(run["started_at"] or run["created_at"], now), duration(run["seconds"])
     if run["stalled"]:
         lines.append(f"  began {began}, last change {clock(run['last_event_at'], now)} (after {took})")
@@ -122,11 +151,13 @@ def _steps(steps: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _now_and_next(found: dict[str, Any], now: float) -> list[str]:
-    if found["run"]["stalled"] is not None:
+def _now_and_next(found: dict[str, Any], now: float, place: str) -> list[str]:
+    run = found["run"]
+    if run["stalled"] is not None and run["mode"] == "local":
         return []
     lines = [] if found["now"] is None else _now(found["now"], now)
-    return lines + ([f"Next: {shorten(found['next'], WIDTH - 6)}"] if found["next"] else [])
+    lines += as_recorded(found, place)
+    return lines + ([f"Next: {shorten(found['next'], WIDTH - 6)}"] if found["next"] and not run["stalled"] else [])
 
 
 def _now(step_run: dict[str, Any], now: float) -> list[str]:
@@ -147,8 +178,13 @@ def _now(step_run: dict[str, Any], now: float) -> list[str]:
 
 # --- what failed ---------------------------------------------------------------------------------
 
-_ASKED_FOR = ("interrupted", "cancelled")
 _NOBODYS_FAULT = ("preempted", "node_failure")
+
+
+def _not_asked_for(failures: list[dict[str, Any]], state: str) -> list[dict[str, Any]]:
+    """Leave out what ended because the user stopped the run; a job that scancel ended is a failure like any other."""
+    asked_for = ("interrupted", "cancelled") if state == "cancelled" else ("interrupted",)
+    return [failure for failure in failures if failure["kind"] not in asked_for]
 
 
 def _failures(failures: list[dict[str, Any]], key: str, place: str) -> list[str]:
@@ -157,7 +193,7 @@ def _failures(failures: list[dict[str, Any]], key: str, place: str) -> list[str]
     for failure in failures:
         # There is nothing to mend.
         mended = failure["tried_again"] and failure["kind"] in _NOBODYS_FAULT
-        if not mended and failure["kind"] not in _ASKED_FOR:
+        if not mended:
             alike = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", failure["why"] or "")
             kind = failure["kind"] or ""
             again = str(failure["tried_again"])
@@ -222,8 +258,7 @@ def _to_type(found: dict[str, Any], place: str) -> list[str]:
     lines = _typed(f"To go on{at}{mended}: ", resume)
     if run["study"] and any(failure["kind"] == "exception" for failure in found["failures"]) and mended:
         # The run keeps the code that failed: to resume it as it is would fail again.
-        attr = f":{run['study_attr']}" if run["study_attr"] not in (None, "pipeline") else ""
-        lines += _typed("If you mended the study for that: ", f"{resume} --update {shlex.quote(run['study'] + attr)}")
+        lines += _typed("If you mended the study for that: ", f"{resume} --update {source(run)}")
     return lines
 
 

@@ -34,7 +34,8 @@ def command(
     """Submit a study to a SLURM cluster. Its own jobs bring it to its end.
 
     STUDY.py holds a Pipeline named `pipeline`, or a single one of any name; else name it after a colon. In the same way
-    it holds a SlurmCluster named `cluster`, unless a file is given.
+    it holds a SlurmCluster named `cluster`, unless a file is given. With the KEY of a run that exists, that run goes on
+    with the study and the cluster as they are now.
     """
     from orchestrator.definition.study import cluster_of, load_study
     from orchestrator.engine.verbs import submit

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import click
 
 from orchestrator.cli.workspace import database, examples, key_of, options, place
+from orchestrator.errors import SchedulerUnreachable
 
 __all__ = ["command"]
 
 LOOK_EVERY = 1.0
+
+ASK_EVERY = 60.0
+"""Seconds between two questions to SLURM."""
 
 FLAWED, CANCELLED, TIMED_OUT, STALLED = 3, 4, 124, 75
 
@@ -24,16 +29,23 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
     """Wait until a run has ended; the exit code says how.
 
     0: it succeeded. 3: it failed, or finished with failed experiments or steps. 4: it was cancelled. 124: the time is
-    up. 75: it is stalled, and will not end by itself. RUN is the latest run where it is left out.
+    up. 75: it is stalled, and will not end by itself; SLURM is asked for that once a minute. RUN is the latest run
+    where it is left out.
     """
     from orchestrator.db.queries import run_outcome
 
     path = database(rootdir, db)
     key = key_of(path, run)
     end = None if timeout is None else time.monotonic() + timeout
+    queue, looked_stalled = _Queue(path, key), False
     while True:
         found = run_outcome(path, key)
-        if found["state"] != "active" or found["stalled"]:
+        # Between two processes that advance it, a run looks stalled for a moment.
+        looked_stalled, is_stalled = bool(found["stalled"]), looked_stalled and bool(found["stalled"])
+        if found["state"] == "active" and found["mode"] == "slurm" and not looked_stalled:
+            found["stalled"] = queue.why_stalled()
+            is_stalled = bool(found["stalled"])
+        if found["state"] != "active" or is_stalled:
             break
         if end is not None and time.monotonic() >= end:
             click.echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
@@ -42,6 +54,37 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
     text, code = _outcome(key, found)
     click.echo(f"{text}\nWhat happened in it: orchestrator status {key}{place()}", err=code != 0)
     raise click.exceptions.Exit(code)
+
+
+class _Queue:
+    """Asks SLURM now and then whether anybody is left to go on: jobs may die without a word in the records."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._path = path
+        self._key = key
+        # squeue lists one's own jobs.
+        self._is_own = path.stat().st_uid == os.getuid()
+        self._asked = time.monotonic()
+        self._why: str | None = None
+
+    def why_stalled(self) -> str | None:
+        """Give the reason why nobody is, once two answers in a row say so."""
+        if not self._is_own or time.monotonic() - self._asked < ASK_EVERY:
+            return None
+        before, self._why = self._why, self._answer()
+        self._asked = time.monotonic()
+        return before and self._why
+
+    def _answer(self) -> str | None:
+        from orchestrator.db.queries import run_status
+        from orchestrator.engine.refresh import ask_slurm
+
+        now = time.time()
+        try:
+            why: str | None = ask_slurm(self._path, run_status(self._path, self._key, now), now)["stalled"]
+        except SchedulerUnreachable:
+            return None
+        return why
 
 
 def _outcome(key: str, found: dict[str, object]) -> tuple[str, int]:

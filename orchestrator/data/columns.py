@@ -13,12 +13,10 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import pandas as pd
-
-from orchestrator.data.domain import (
+from orchestrator.data.kinds import is_scalar
+from orchestrator.data.parameters import (
     CategoricalParameter,
     ConstantParameter,
     ContinuousParameter,
@@ -28,7 +26,11 @@ from orchestrator.data.domain import (
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = [
+    "Columns",
     "cells_of",
     "column_of",
     "decode_column",
@@ -38,6 +40,9 @@ __all__ = [
     "read_csv",
     "write_csv",
 ]
+
+# The cells of each column by its name; None where a value is missing.
+Columns: TypeAlias = dict[str, list[Any]]
 
 _KIND_OF = {float: "float", int: "int", bool: "bool"}
 # Those of pandas, which f3dasm reads with.
@@ -116,9 +121,9 @@ def plain_cell(value: Any) -> Any:
         return value
     if is_missing(value):
         return None
-    if isinstance(value, np.generic) and value.dtype.kind in "fiubSU":
+    if is_scalar(value) and value.dtype.kind in "fiubSU":
         plain = value.item()
-        return value if isinstance(plain, np.generic) else plain
+        return value if is_scalar(plain) else plain
     return value
 
 
@@ -138,6 +143,9 @@ def column_of(cells: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
         float64, int64 or bool; Int64 or boolean where values are missing; else object, with None
         for a missing value. Integers among floats become floats if none changes by that.
     """
+    import numpy as np
+    import pandas as pd
+
     kinds = set(map(type, cells))
     gaps = type(None) in kinds
     kinds.discard(type(None))

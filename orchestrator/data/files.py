@@ -28,7 +28,6 @@ __all__ = [
     "locked",
     "read_snapshot",
     "result_folders",
-    "store_table",
     "stored_by",
     "write_table",
 ]
@@ -217,28 +216,6 @@ def locked(project_dir: Path | str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def store_table(project_dir: Path | str, table: Any, consumed: Iterable[Path] = ()) -> None:
-    """Store a table: wholly, or not at all.
-
-    Parameters
-    ----------
-    project_dir : Path or str
-        The project folder.
-    table : ExperimentData
-        What to store.
-    consumed : iterable of Path, default ()
-        Folders of result files that the table now holds; they move to ``.archive`` with the commit.
-
-    Raises
-    ------
-    DataError
-        The disk refused; the table that was there is unchanged.
-    """
-    contents = table.to_files(project_dir)
-    with locked(project_dir):
-        write_table(project_dir, contents, consumed)
 
 
 def write_table(

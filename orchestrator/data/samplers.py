@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.data.domain import (
+from orchestrator.data.domain import Domain
+from orchestrator.data.parameters import (
     CategoricalParameter,
     ConstantParameter,
     ContinuousParameter,
     DiscreteParameter,
-    Domain,
     Parameter,
 )
 from orchestrator.errors import DefinitionError

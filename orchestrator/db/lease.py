@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["STALE", "Holder", "is_gone"]
+__all__ = ["STALE", "Holder", "is_gone", "is_silent"]
 
 STALE = 180.0
 """Seconds without a beat after which a process of another machine counts as gone."""
+
+SILENT = 600.0
+"""Seconds, by two clocks, after which a beat is too old to be believed; for those who only look."""
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -64,6 +67,20 @@ def is_gone(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
     if holder.host == socket.gethostname():
         return holder.boot != _boot() or _start_of(holder.pid) != holder.pid_start
     return beat_seen_at is not None and now - beat_seen_at >= STALE
+
+
+def is_silent(holder: Holder, beat_at: float | None, now: float) -> bool:
+    """Tell whether a process of another machine has not been heard of for long: to show it, and for no decision.
+
+    Parameters
+    ----------
+    holder : Holder
+    beat_at : float or None
+        When it last beat, by its own clock.
+    now : float
+        Epoch seconds, by ours.
+    """
+    return holder.host != socket.gethostname() and beat_at is not None and now - beat_at >= SILENT
 
 
 def _job_id() -> str | None:

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, select
 
 from orchestrator.db.connection import session
-from orchestrator.db.lease import Holder, is_gone
+from orchestrator.db.failures import address_of, failures
+from orchestrator.db.stalled import cluster_of, live_jobs, stalled
 from orchestrator.db.tables import event, job, run, step_run
 from orchestrator.errors import NotFound
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.rewind import where_to_resume
-from orchestrator.machine.states import JobState, RunState, StepRunState
+from orchestrator.machine.states import RunState, StepRunState
 
-__all__ = ["find_step_run", "latest_key", "list_runs", "run_outcome", "run_status"]
+__all__ = ["ended_among", "find_run", "find_step_run", "latest_key", "list_runs", "run_outcome", "run_status"]
 
-ROWS_KEPT = 100
-"""Failed experiments that a failure names; its count tells the rest."""
+LOG_DIR = "logs/{project_job}"
+"""Of a run of this machine, relative to the workspace."""
 
 
 def list_runs(path: Path, now: float | None = None) -> list[dict[str, Any]]:
@@ -46,10 +47,12 @@ def list_runs(path: Path, now: float | None = None) -> list[dict[str, Any]]:
     with session(path, write=False) as connection:
         rows = connection.execute(_runs().order_by(run.c.id.desc())).all()
         experiments = {run_id: (finished, failed) for run_id, finished, failed in connection.execute(counts)}
+        live = live_jobs(connection, rows)
     listed = []
     for row in rows:
         n_finished, n_failed = experiments.get(row.id, (0, 0))
-        listed.append({**_run(row, now), "n_finished": n_finished, "n_failed": n_failed})
+        described = _run(row, now, live.get(row.id, []))
+        listed.append({**described, "n_finished": n_finished, "n_failed": n_failed})
     return listed
 
 
@@ -82,7 +85,7 @@ def run_outcome(path: Path, key: str, now: float | None = None) -> dict[str, Any
         live = (step_run.c.run_id == row.id) & step_run.c.withdrawn_at.is_(None)
         sums = select(func.sum(step_run.c.n_finished), func.sum(step_run.c.n_failed)).where(live)
         n_finished, n_failed = connection.execute(sums).one()
-    found = _run(row, time.time() if now is None else now)
+        found = _run(row, time.time() if now is None else now, live_jobs(connection, [row]).get(row.id, []))
     return {**found, "n_finished": n_finished or 0, "n_failed": n_failed or 0}
 
 
@@ -104,8 +107,9 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
     dict
         `run`; `steps`: one sum per step of the pipeline, in its order; `failures`: causes, with how many and which
         experiments or tasks; `now`: the step run that is open, with its `jobs`, or None; `next`: address of what comes
-        after it, or None; `resume_from`: address where a resume begins, or None. With `whole`, `provenance`,
-        `step_runs` with their `jobs`, and `history`: the events of the run itself.
+        after it, or None; `orchestrators`: the orchestrator jobs that have not ended; `resume_from`: address where a
+        resume begins, or None. With `whole`, `provenance`, `step_runs` with their `jobs`, all `orchestrators`, and
+        `history`: the events of the run itself.
 
     Raises
     ------
@@ -116,7 +120,8 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
         row = _find_run(connection, key)
         plan = Plan.from_json(json.loads(row.plan))
         live = (step_run.c.run_id == row.id) & step_run.c.withdrawn_at.is_(None)
-        described = _run(row, now)
+        live_ones = live_jobs(connection, [row]).get(row.id, [])
+        described = _run(row, now, live_ones)
         # What a dead process had open did not go on after its last word.
         sums = _sums(connection, live, described["last_event_at"] if described["stalled"] else now)
         put_back = _put_back(connection, row.id)
@@ -130,17 +135,36 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
             ],
             "now": None if current is None else _described(current, _jobs_of(connection, current.id)),
             "next": _next(plan, row, last),
+            "orchestrators": [_job(found) for found in live_ones if found.role == "orchestrator"],
             "resume_from": _resume_from(connection, plan, row, last, described["stalled"]),
-            "failures": _failures(connection, row.id, live),
+            "failures": failures(connection, row.id, live),
         }
         if whole:
             found["provenance"] = row.provenance
             found["step_runs"] = _step_runs(connection, row.id)
+            found["orchestrators"] = _orchestrators(connection, row.id)
             found["history"] = _history(connection, row.id)
     if not whole:
         for failure in found["failures"]:
             del failure["traceback"]
     return found
+
+
+def find_run(path: Path, key: str | None) -> dict[str, Any]:
+    """Find a run, for whoever prints what those said who advanced it.
+
+    Returns
+    -------
+    dict
+        The run's own columns, as `run` of `run_status`.
+
+    Raises
+    ------
+    NotFound
+    """
+    with session(path, write=False) as connection:
+        row = _find_run(connection, key)
+        return _run(row, time.time(), live_jobs(connection, [row]).get(row.id, []))
 
 
 def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
@@ -157,8 +181,9 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        The step run with its `jobs`, the `key` of its run, its `label`, whether it is `parallel`, its `failures`, and
-        why its run is `stalled` if it is.
+        The step run with its `jobs`, the `key` of its run, its `label`, whether it is `parallel`, its `failures`, why
+        its run is `stalled` if it is, the run's `log_dir`, and whether logs of tasks are `numbered_by_batch`: from 0 in
+        each batch, as arrays are.
 
     Raises
     ------
@@ -172,16 +197,26 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
         if found is None:
             raise _not_run(connection, row, address, name, plan)
         jobs = _jobs_of(connection, found.id)
-        failures = _failures(connection, row.id, step_run.c.id == found.id)
+        failed = failures(connection, row.id, step_run.c.id == found.id)
+        described = _run(row, time.time(), live_jobs(connection, [row]).get(row.id, []))
     step = plan.slot(found.position).step if found.position < plan.size else None
     return {
         "key": row.key,
         **_described(found, jobs),
         "label": step.label if step is not None else found.name,
         "parallel": step is not None and step.parallel,
-        "failures": failures,
-        "stalled": _stalled(row, time.time()),
+        "failures": failed,
+        **{name: described[name] for name in ("stalled", "log_dir")},
+        "numbered_by_batch": row.mode == "slurm",
     }
+
+
+def ended_among(path: Path, key: str, tokens: Collection[str]) -> dict[str, bool]:
+    """Tell which of these tokens are of jobs of a run, and whether these have ended."""
+    mine = (job.c.run_id == run.c.id) & (run.c.key == key) & job.c.token.in_(list(tokens))
+    with session(path, write=False) as connection:
+        rows = connection.execute(select(job.c.token, job.c.ended_at).where(mine))
+        return {row.token: row.ended_at is not None for row in rows}
 
 
 # --- the run's own row ---------------------------------------------------------------------------
@@ -207,11 +242,11 @@ def _find_run(connection: Connection, key: str | None) -> Row[Any]:
     )
 
 
-def _run(row: Row[Any], now: float) -> dict[str, Any]:
+def _run(row: Row[Any], now: float, live_ones: Sequence[Row[Any]]) -> dict[str, Any]:
     names = ("key", "name", "mode", "state", "reason", "study", "study_attr", "created_at", "started_at", "ended_at")
-    stalled = _stalled(row, now)
+    why_stalled = stalled(row, now, live_ones)
     last = row.last_event_at or row.ended_at or row.created_at
-    end = row.ended_at or (last if stalled else now)
+    end = row.ended_at or (last if why_stalled else now)
     holder = None
     if row.lease_host is not None:
         holder = {"host": row.lease_host, "pid": row.lease_pid, "scheduler_id": row.lease_scheduler_id}
@@ -219,23 +254,14 @@ def _run(row: Row[Any], now: float) -> dict[str, Any]:
         **{name: row._mapping[name] for name in names},
         "last_event_at": last,
         "seconds": max(0.0, end - (row.started_at or row.created_at)),
-        "stalled": stalled,
+        "stalled": why_stalled,
         "cancel_requested_at": row.cancel_requested_at,
         "n_failed_step_runs": row.n_failed_step_runs,
         "holder": holder,
+        "wake": cluster_of(row).get("wake"),
+        "n_fruitless": row.n_fruitless,
+        "log_dir": cluster_of(row).get("log_dir", LOG_DIR),
     }
-
-
-def _stalled(row: Row[Any], now: float) -> str | None:
-    """Derive whether an active run waits for somebody to type something, and why."""
-    if row.state != RunState.ACTIVE or row.mode != "local":
-        return None
-    if row.lease_host is None:
-        return "no process advances it"
-    holder = Holder(row.lease_host, row.lease_boot, row.lease_pid, row.lease_pid_start, row.lease_scheduler_id)
-    if is_gone(holder, row.lease_beat_seen_at, now):
-        return f"process {holder.pid} on {holder.host}, which advanced it, has died"
-    return None
 
 
 def _history(connection: Connection, run_id: int) -> list[dict[str, Any]]:
@@ -323,15 +349,20 @@ def _step_runs(connection: Connection, run_id: int) -> list[dict[str, Any]]:
     return [_described(row, jobs.get(row.id, [])) for row in rows]
 
 
+def _orchestrators(connection: Connection, run_id: int) -> list[dict[str, Any]]:
+    query = select(job).where(job.c.run_id == run_id, job.c.step_run_id.is_(None)).order_by(job.c.id)
+    return [_job(row) for row in connection.execute(query)]
+
+
 def _jobs_of(connection: Connection, step_run_id: int) -> Sequence[Row[Any]]:
     return connection.execute(select(job).where(job.c.step_run_id == step_run_id).order_by(job.c.id)).all()
 
 
 def _described(row: Row[Any], jobs: Iterable[Row[Any]]) -> dict[str, Any]:
     names = ("id", "position", "epoch", "name", "iteration", "kind", "state", "reason", "n_experiments", "n_tasks")
-    more = ("n_finished", "n_failed", "until", "created_at", "started_at", "ended_at", "withdrawn_at")
+    more = ("batch_size", "n_finished", "n_failed", "until", "created_at", "started_at", "ended_at", "withdrawn_at")
     return {
-        "address": _address(row),
+        "address": address_of(row),
         **{name: row._mapping[name] for name in (*names, *more)},
         "jobs": [_job(found) for found in jobs],
     }
@@ -339,12 +370,10 @@ def _described(row: Row[Any], jobs: Iterable[Row[Any]]) -> dict[str, Any]:
 
 def _job(row: Row[Any]) -> dict[str, Any]:
     names = ("token", "role", "batch", "attempt", "tasks", "n_tasks", "state", "kind", "reason", "scheduler_id")
-    times = ("failed_tasks", "n_finished", "n_failed", "planned_at", "queued_at", "started_at", "ended_at", "detail")
-    return {name: row._mapping[name] for name in (*names, *times)}
-
-
-def _address(row: Row[Any]) -> str:
-    return f"{row.name}@{row.iteration}" if row.iteration else row.name
+    more = ("waits_for", "failed_tasks", "n_finished", "n_failed", "detail")
+    times = ("planned_at", "submitting_at", "queued_at", "started_at", "ended_at")
+    described = {name: row._mapping[name] for name in (*names, *more, *times)}
+    return {**described, "absent_since_at": row.absent_since}
 
 
 def _at_address(connection: Connection, run_id: int, address: str) -> tuple[Row[Any] | None, str]:
@@ -377,82 +406,6 @@ def _not_run(connection: Connection, row: Row[Any], address: str, name: str, pla
     )
 
 
-# --- what failed ---------------------------------------------------------------------------------
-
-
-def _failures(connection: Connection, run_id: int, which: Any) -> list[dict[str, Any]]:
-    """Gather what went wrong, by place and cause: experiments, tasks, jobs, and steps that say no more than why."""
-    groups: dict[tuple[int, str, str | None], dict[str, Any]] = {}
-
-    def group(row: Row[Any], what: str, why: str | None, detail: dict[str, Any]) -> dict[str, Any]:
-        return groups.setdefault((row.position, what, why), _failure(row, what, why, detail))
-
-    where = (step_run.c.position, step_run.c.name, step_run.c.iteration, step_run.c.path)
-    later = job.alias("later")
-    tried_again = (
-        select(later.c.id)
-        .where(later.c.step_run_id == job.c.step_run_id, later.c.batch == job.c.batch, later.c.attempt > job.c.attempt)
-        .exists()
-        .label("tried_again")
-    )
-    events = (
-        select(*where, event.c.what, event.c.why, event.c.task, event.c.detail, tried_again)
-        .join_from(event, step_run, event.c.step_run_id == step_run.c.id)
-        .outerjoin(job, event.c.job_id == job.c.id)
-        .where(event.c.run_id == run_id, which)
-        .where(event.c.what.in_(("experiments failed", "task failed", "results quarantined")))
-        .order_by(event.c.id)
-    )
-    for row in connection.execute(events):
-        failure = group(row, row.what, row.why, row.detail)
-        failure["n"] += row.detail.get("n", 1)
-        failure["rows"] = [*failure["rows"], *row.detail.get("rows", [])][:ROWS_KEPT]
-        if row.task is not None:
-            failure["tasks"].append(row.task)
-            failure["tried_again"] &= bool(row.tried_again)
-    # The failed tasks of a batch have events of their own, unless it was refused as a whole.
-    jobs = (
-        select(*where, job.c.reason, job.c.kind, job.c.detail, tried_again)
-        .join_from(job, step_run, job.c.step_run_id == step_run.c.id)
-        .where(job.c.run_id == run_id, which, job.c.state.in_((JobState.FAILED, JobState.LOST)))
-        .where((job.c.role == "step") | (job.c.kind == "refused"))
-        .order_by(job.c.id)
-    )
-    for row in connection.execute(jobs):
-        failure = group(row, "step failed", row.reason, {**row.detail.get("error", {}), "kind": row.kind})
-        failure["n"] += 1
-        failure["tried_again"] &= bool(row.tried_again)
-    for failure in groups.values():
-        failure["tried_again"] &= failure["what"] in ("task failed", "step failed")
-    explained = {position for position, what, _ in groups if what in ("task failed", "step failed")}
-    steps = (
-        select(*where, step_run.c.reason)
-        .where(step_run.c.run_id == run_id, which, step_run.c.state == StepRunState.FAILED)
-        .order_by(step_run.c.position)
-    )
-    for row in connection.execute(steps):
-        if row.position not in explained:
-            failure = group(row, "step failed", row.reason, {"kind": None})
-            failure.update(n=1, tried_again=False)
-    return list(groups.values())
-
-
-def _failure(row: Row[Any], what: str, why: str | None, detail: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "address": _address(row),
-        "name": row.name,
-        "path": row.path,
-        "what": what,
-        "why": why,
-        "kind": detail.get("kind", "exception"),
-        "n": 0,
-        "rows": [],
-        "tasks": [],
-        "tried_again": True,
-        "traceback": detail.get("traceback"),
-    }
-
-
 # --- what comes next -----------------------------------------------------------------------------
 
 
@@ -483,7 +436,7 @@ def _resume_from(
 ) -> str | None:
     if row.state == RunState.ACTIVE:
         open_ = last is not None and last.ended_at is None
-        return None if stalled is None else _address(last) if last is not None and open_ else _next(plan, row, last)
+        return None if stalled is None else address_of(last) if last is not None and open_ else _next(plan, row, last)
     flawed = (StepRunState.FAILED, StepRunState.CANCELLED)
     first_flawed: int | None = connection.scalar(
         select(func.min(step_run.c.position)).where(

@@ -54,7 +54,9 @@ def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
 
 def context_of(store: Store, key: str, fence: int, scheduler: SlurmScheduler) -> Context:
     """Give what one advance works with."""
-    return Context(store, store.record(key), fence, scheduler.folder, scheduler, Silent(), cwd=scheduler.site.cwd)
+    within = (Holder.me().scheduler_id or "").partition("_")[0] or None
+    record, cwd = store.record(key), scheduler.site.cwd
+    return Context(store, record, fence, scheduler.folder, scheduler, Silent(), cwd=cwd, within=within)
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class Context:
         The folder that jobs run in, where the scheduler could choose another.
     own_token, own_id : str or None
         Of the orchestrator job that this process is.
+    within : str or None
+        The id of the scheduler's job that this process is part of: of an orchestrator job, or of one of a step.
     """
 
     store: Store
@@ -47,6 +49,7 @@ class Context:
     cwd: str | None = None
     own_token: str | None = None
     own_id: str | None = None
+    within: str | None = None
 
     @property
     def key(self) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.db.store import Store
+from orchestrator.db.store import RunRecord, Store
 from orchestrator.definition.validate import check_cluster
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster import context_of, holding_on_cluster, scheduler_of, what_now
@@ -20,8 +21,8 @@ from orchestrator.errors import Busy, DefinitionError, RunFailed, SchedulerUnrea
 from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.states import JobState, RunState
-from orchestrator.machine.wakeup import why_look_again
+from orchestrator.machine.states import RunState
+from orchestrator.machine.wakeup import why_look_again, why_stalled
 from orchestrator.slurm.client import Client
 
 if TYPE_CHECKING:
@@ -131,15 +132,27 @@ def go_on_from_here(
         context = context_of(store, key, fence, scheduler)
         run = _advance(context, is_resume, position, kept)
     if run.state is RunState.FAILED:
-        raise RunFailed(f"Run {key} failed: {run.reason}.", f"Mend that, then: orchestrator resume {key}")
+        raise RunFailed(f"Run {key} failed: {run.reason}.", _when_mended(context.record))
     why = why_look_again(run)
-    watcher = next((job for job in run.orchestrators if job.state in (JobState.QUEUED, JobState.RUNNING)), None)
-    if why is not None and watcher is None:
+    if why is not None and not _somebody_comes(run, scheduler.has_tail):
         raise Busy(f"Run {key} is recorded, but {why}.", f"Go on when that has passed: orchestrator resume {key}")
-    if why is not None and watcher is not None:
-        say(f"Run {key}: {why}; orchestrator job {watcher.scheduler_id} looks again.")
-        return
-    say(f"{what_now(run)}\nWatch it: orchestrator status {key}")
+    line = what_now(run) + (f"; {why}" if why is not None else "")
+    say(f"{line[0].upper()}{line[1:]}.")
+
+
+def _when_mended(record: RunRecord) -> str:
+    """Say what to type after a failure: the run keeps its resources and its cluster until the study is read again."""
+    attr = f":{record.study_attr}" if record.study_attr not in (None, "pipeline") else ""
+    study = shlex.quote(record.study + attr) if record.study else "STUDY.py"
+    return (
+        f"Once that is mended: orchestrator resume {record.key}\n"
+        f"With what the study says now: orchestrator submit {study} --project-job {record.key}"
+    )
+
+
+def _somebody_comes(run: Run, has_tail: bool) -> bool:
+    """Tell whether a job that SLURM has will advance the run, whatever this process has not seen to its end."""
+    return why_stalled(run.live_jobs, run.orchestrators, run.n_fruitless, has_tail=has_tail) is None
 
 
 def _advance(context: Context, is_resume: bool, position: int | None, kept: Kept | None) -> Run:

@@ -13,7 +13,7 @@ from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.model import Job, Run
-from orchestrator.machine.states import JOB_WITH_SCHEDULER, FailureKind
+from orchestrator.machine.states import JOB_WITH_SCHEDULER, FailureKind, JobState
 
 __all__ = ["observe"]
 
@@ -26,7 +26,8 @@ def observe(context: Context, run: Run) -> Facts:
     SchedulerUnreachable
         If the scheduler did not answer.
     """
-    jobs = [job for job in (*run.live_jobs, *run.orchestrators) if job.state in JOB_WITH_SCHEDULER]
+    known = [job for job in (*run.live_jobs, *run.orchestrators) if job.state in JOB_WITH_SCHEDULER]
+    jobs = [job for job in known if not _waits_for_us(context, job)]
     paths = {job.token: _receipts(context, job) for job in jobs}
     unclear = [job for job in jobs if not _is_whole(job, paths[job.token]) and job.token != context.own_token]
     seen = dict(context.scheduler.observe(unclear)) if unclear else {}
@@ -34,6 +35,15 @@ def observe(context: Context, run: Run) -> Facts:
         seen[context.own_token] = JobFact(Seen.RUNNING, context.own_id)
     facts = {job.token: _fact(context, job, seen, paths[job.token]) for job in jobs}
     return Facts(context.clock(), context.scheduler.grace, facts)
+
+
+def _waits_for_us(context: Context, job: Job) -> bool:
+    """Tell whether a job can't have started: it waits for the end of the one that this process is part of.
+
+    The tail of a step's job asks the scheduler nothing for its sake. Should the job be gone, it can't be pointed anew,
+    and gets a successor.
+    """
+    return job.state is JobState.QUEUED and job.waits_for is not None and job.waits_for == context.within
 
 
 def _receipts(context: Context, job: Job) -> dict[int, Path]:

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.definition.flatten import slug
 from orchestrator.definition.resources import time_in_seconds
 from orchestrator.engine.site import Site
+from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.slurm.script import TOKEN, cpus, directives, literal_path, render
@@ -129,9 +130,15 @@ def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, str]:
     DefinitionError
         If something in one can't be said to sbatch.
     """
+    steps = list(_steps(plan.elements, in_loop=False))
+    if any(step.label == ORCHESTRATOR for step, _ in steps):
+        raise DefinitionError(
+            f"On a cluster, no step can be named {ORCHESTRATOR!r}: that is the name of the run's own jobs.",
+            "Give the step another name.",
+        )
     printed = {
         step.label: scripts.of_step(step.label, step.resources, in_loop=in_loop, parallel=step.parallel).text
-        for step, in_loop in _steps(plan.elements, in_loop=False)
+        for step, in_loop in steps
     }
     return {**printed, ORCHESTRATOR: scripts.of_orchestrator().text}
 

@@ -20,7 +20,7 @@ from orchestrator.machine.model import Job
 from orchestrator.machine.states import FailureKind
 from orchestrator.slurm import answers
 from orchestrator.slurm.client import Client
-from orchestrator.slurm.parse import Line
+from orchestrator.slurm.parse import Line, is_live
 from orchestrator.slurm.states import meaning
 
 __all__ = ["SlurmScheduler"]
@@ -102,11 +102,11 @@ class SlurmScheduler:
             case answers.Submitted(job_id):
                 return Accepted(job_id)
             case answers.Refused(words):
-                return Refused(f"sbatch: {words}")
+                return Refused(_quoted(words))
             case answers.RefusedForNow(words):
-                return RefusedForNow(f"sbatch: {words}")
+                return RefusedForNow(_quoted(words))
             case answers.Unanswered(words):
-                return Unanswered(f"sbatch: {words}")
+                return Unanswered(_quoted(words))
 
     def repoint(self, scheduler_id: str, after: str) -> bool:
         """Let a waiting orchestrator job start after the end of another job."""
@@ -140,13 +140,7 @@ class SlurmScheduler:
         ------
         SchedulerUnreachable
         """
-        base, _, index = scheduler_id.partition("_")
-        return not any(
-            line.job_id == base
-            and (not index or line.indexes is None or int(index) in line.indexes)
-            and meaning(line.state)[0] is not Seen.OVER
-            for line in self._client.squeue()
-        )
+        return not is_live(scheduler_id, self._client.squeue())
 
     def live_ids(self, tokens: Container[str]) -> list[str]:
         """List the jobs with these tokens that SLURM has not done with.
@@ -256,6 +250,11 @@ def _over(
         reason=reason,
         failed_tasks=failed or {},
     )
+
+
+def _quoted(words: str) -> str:
+    """Give sbatch's words on one line."""
+    return f"sbatch: {'; '.join(words.splitlines())}"
 
 
 def _array(job: JobFile) -> str:

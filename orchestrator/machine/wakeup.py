@@ -7,12 +7,14 @@ it only has to be pointed at what comes next.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.machine.changes import AddJob, MoveJob
 from orchestrator.machine.intents import CancelJobs, Intent, Record, Repoint, Submit
 from orchestrator.machine.model import Job, Run, token_for
 from orchestrator.machine.states import JobState, RunState
 
-__all__ = ["MOST_FRUITLESS", "dismiss", "secure", "why_look_again"]
+__all__ = ["MOST_FRUITLESS", "dismiss", "secure", "why_look_again", "why_stalled"]
 
 MOST_FRUITLESS = 5
 """Orchestrator jobs in a row that may come and go while the scheduler takes no job of a step."""
@@ -70,14 +72,56 @@ def why_look_again(run: Run) -> str | None:
     job = next(iter(run.live_jobs), None)
     if job is None:
         return "none of its jobs is in the queue"
-    if job.state is JobState.PLANNED:
-        return f"its next job is not in the queue: {job.reason or 'not submitted yet'}"
-    if job.state is JobState.SUBMITTING:
-        return f"whether its job was submitted is not known: {job.reason or 'the process that submitted it died'}"
     if job.absent_since is not None:
-        return f"job {job.scheduler_id} is unknown to the scheduler, which may be mistaken"
-    waiting = [o for o in run.orchestrators if o.state is JobState.QUEUED and o.waits_for == job.scheduler_id]
-    return None if waiting else "no orchestrator job waits for its job"
+        return f"job {job.scheduler_id or job.token} is unknown to the scheduler, which may be mistaken"
+    if job.state in (JobState.PLANNED, JobState.SUBMITTING):
+        return _not_there(job, "its next job")
+    orchestrators = [other for other in run.orchestrators if other.state is not JobState.RUNNING]
+    if any(other.state is JobState.QUEUED and other.waits_for == job.scheduler_id for other in orchestrators):
+        return None
+    return (
+        _not_there(orchestrators[-1], "its orchestrator job") if orchestrators else "no orchestrator job waits for it"
+    )
+
+
+def _not_there(job: Job, name: str) -> str:
+    if job.state is JobState.SUBMITTING:
+        return f"whether {name} was submitted is not known: {job.reason or 'the process that submitted it died'}"
+    return f"{name} is not in the queue: {job.reason or 'not submitted yet'}"
+
+
+def why_stalled(live: Sequence[Job], orchestrators: Sequence[Job], n_fruitless: int, *, has_tail: bool) -> str | None:
+    """Say why nobody will advance an active run whose lease nobody holds.
+
+    Parameters
+    ----------
+    live, orchestrators : sequence of Job
+        The jobs of its open step run, and its orchestrator jobs, that have not ended.
+    n_fruitless : int
+        Orchestrator jobs since the scheduler last took a job of a step.
+    has_tail : bool
+        Whether a job's last task advances the run itself.
+
+    Returns
+    -------
+    str or None
+        None: an orchestrator job will, or a job that the scheduler has.
+    """
+    if any(_is_there(job) for job in orchestrators):
+        return None
+    job = next(iter(live), None)
+    if job is None:
+        return "none of its jobs is in the queue"
+    if _is_there(job):
+        return None if has_tail else f"nobody waits for the end of job {job.scheduler_id}"
+    if job.absent_since is not None:
+        return f"the scheduler answered without job {job.scheduler_id or job.token}"
+    given_up = f", and {n_fruitless} orchestrator jobs in a row have tried" if n_fruitless >= MOST_FRUITLESS else ""
+    return _not_there(job, "its next job") + given_up
+
+
+def _is_there(job: Job) -> bool:
+    return job.state in (JobState.QUEUED, JobState.RUNNING) and job.absent_since is None
 
 
 def _with_id(jobs: tuple[Job, ...]) -> str | None:

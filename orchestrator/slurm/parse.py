@@ -8,7 +8,7 @@ answer without it is refused, though a site's wrapper may print lines before it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.machine.facts import Seen
@@ -21,6 +21,7 @@ __all__ = [
     "SQUEUE_FORMAT",
     "Line",
     "config_values",
+    "is_live",
     "job_id",
     "sacct_lines",
     "squeue_lines",
@@ -113,6 +114,17 @@ def _squeue_line(fields: list[str]) -> Line:
     token = comment if _TOKEN.fullmatch(comment) else token_of_name(name)
     started_at, ended_at = _times(state, start, end, is_listed=True)
     return Line(base, indexes, state, reason, token, started_at, ended_at, name=name)
+
+
+def is_live(scheduler_id: str, lines: Iterable[Line]) -> bool:
+    """Tell whether squeue lists a job, or a task of an array such as `12_3`, as one that is not over."""
+    base, _, index = scheduler_id.partition("_")
+    return any(
+        line.job_id == base
+        and (not index or line.indexes is None or int(index) in line.indexes)
+        and meaning(line.state)[0] is not Seen.OVER
+        for line in lines
+    )
 
 
 def sacct_lines(text: str) -> list[Line]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import parse_indexes
 from orchestrator.worker.execute import run_call, run_task, run_until
+from orchestrator.worker.tail import Tail
 
 __all__ = ["run_job"]
 
@@ -45,14 +45,24 @@ def run_job(workspace: Path, key: str, token: str) -> None:
     if not claim(folder.job(token), owner or os.environ["SLURM_JOB_ID"]):
         print(f"Job {token} was submitted twice; the other one runs it.", flush=True)
         return
-    _work(folder, job)
-    sys.stdout.flush()
-    if job.database is not None and _is_last(folder, job):
-        _advance(folder, job, job.database)
-
-
-def _work(folder: RunFolder, job: JobFile) -> None:
     task = job.first_task + int(os.environ["SLURM_ARRAY_TASK_ID"]) if job.parallel else 0
+    tail = Tail(folder, job)
+    if task == parse_indexes(job.tasks)[-1]:
+        # Most likely the last to end; of hundreds, one loads what only one will need.
+        tail.start()
+    try:
+        _work(folder, job, task)
+    except BaseException:
+        tail.leave()
+        raise
+    sys.stdout.flush()
+    if _is_last(folder, job):
+        tail.go()
+    else:
+        tail.leave()
+
+
+def _work(folder: RunFolder, job: JobFile, task: int) -> None:
     if task in receipts_of(folder.job(job.token)):
         print(f"Task {task} had ended before it was started again.", flush=True)
         return
@@ -81,11 +91,3 @@ def _check_cwd(job: JobFile) -> None:
 def _is_last(folder: RunFolder, job: JobFile) -> bool:
     have = receipts_of(folder.job(job.token))
     return all(task in have for task in parse_indexes(job.tasks))
-
-
-def _advance(folder: RunFolder, job: JobFile, database: str) -> None:
-    """Advance the run in a child: if that fails, the orchestrator job that waits for this job does it."""
-    log = RunFolder(folder.workspace, folder.key, job.log_dir).orchestrator_log
-    command = [sys.executable, "-P", "-m", "orchestrator", "advance", job.run_key, "--db", database]
-    with log.open("ab") as output:
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)

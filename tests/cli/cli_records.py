@@ -11,9 +11,12 @@ from orchestrator.db import migrate
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
 from orchestrator.db.tables import event, job, run, step_run
+from orchestrator.definition.resources import SlurmCluster, SlurmResources
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 
 T0 = 1795500000.0  # 2026-11-24 06:00:00 UTC
+# The alphabet of tokens has no 0 and 1, and SLURM's answers are searched for tokens.
+NO_DIGITS = str.maketrans("0123456789", "abcdefghij")
 ENDED = ("succeeded", "failed", "cancelled", "skipped", "lost")
 
 CREATE = PlannedStep("0", "create", label="create")
@@ -23,6 +26,16 @@ REFINE = PlannedStep("2.1", "refine", kind="batch", parallel=True, label="loop2_
 UNTIL = PlannedStep("2.until", "until", kind="until", label="loop2_until")
 REPORT = PlannedStep("3", "report", label="report")
 PLAN = Plan((CREATE, EVALUATE, PlannedLoop("2", 1000, (LOOK, REFINE), UNTIL), REPORT))
+
+
+CLUSTER = {"partition": None, "account": None, "log_dir": "runlogs/{project_job}/x"}
+
+
+def on_slurm(**cluster):
+    """Give the columns of a run that was submitted to a cluster."""
+    fields = SlurmCluster(**{**CLUSTER, **cluster}).to_json()
+    resources = SlurmResources(time="00:10:00", mem="1G").to_json()
+    return {"mode": "slurm", "cluster": {"cluster": fields, "orchestrator": resources, "cwd": "/home/me"}}
 
 
 class Records:
@@ -113,7 +126,7 @@ class Records:
         values = {
             "run_id": self.run_id,
             "step_run_id": self.step_run_id,
-            "token": f"token{self._n:05}",
+            "token": f"token{self._n:05}".translate(NO_DIGITS),
             "role": "step",
             "batch": 0,
             "attempt": 1,
@@ -129,6 +142,13 @@ class Records:
         }
         self.job_id = self._add(job, {**values, **more})
         return values["token"]
+
+    def add_orchestrator(self, state, scheduler_id, waits_for, **more):
+        step_run_id, self.step_run_id = self.step_run_id, None
+        values = {"role": "orchestrator", "scheduler_id": scheduler_id, "waits_for": waits_for, **more}
+        token = self.add_job(state, **values)
+        self.step_run_id = step_run_id
+        return token
 
     def add_event(self, what, *, at=T0, **more):
         values = {"run_id": self.run_id, "at": at, "what": what, "detail": {}}

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from programs import Programs
+
+from orchestrator.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +42,13 @@ from orchestrator import Pipeline, Step
 def fails(project_dir):
     raise ValueError("no licence")
 pipeline = Pipeline("failing", [Step(fails)])
+""",
+    "slurm.py": """
+from orchestrator import Pipeline, SlurmCluster, Step
+def nothing(project_dir):
+    print("nothing happens")
+pipeline = Pipeline("quiet", [Step(nothing)])
+cluster = SlurmCluster(partition=None, account=None)
 """,
     "batch.py": """
 from orchestrator import Domain, ExperimentData, Loop, Pipeline, Step, datagenerator
@@ -73,8 +85,11 @@ class Cli:
     before: tuple[str, ...] = ()
 
     def __call__(self, *arguments: str, **environment: str) -> Outcome:
+        return self.python("-m", "orchestrator.cli.main", *arguments, **environment)
+
+    def python(self, *arguments: str, **environment: str) -> Outcome:
         done = subprocess.run(
-            [*self.before, sys.executable, "-m", "orchestrator.cli.main", *arguments],
+            [*self.before, sys.executable, *arguments],
             capture_output=True,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -87,3 +102,46 @@ def cli(workspace):
     for name, text in STUDIES.items():
         (workspace / name).write_text(text.lstrip())
     return Cli(workspace)
+
+
+@pytest.fixture
+def short(cli, monkeypatch):
+    """Work in a folder whose name has the same length everywhere, so that lines break at the same places."""
+    folder = Path(tempfile.mkdtemp(prefix="w", dir="/tmp"))
+    for study in cli.workspace.iterdir():
+        shutil.copy(study, folder)
+    monkeypatch.chdir(folder)
+    cli.workspace = folder
+    yield cli
+    shutil.rmtree(folder)
+
+
+class InThisProcess(Cli):
+    """The same without a process of its own: what is asked for here needs none, and there is much of it."""
+
+    capsys: pytest.CaptureFixture
+    monkeypatch: pytest.MonkeyPatch
+
+    def __call__(self, *arguments):
+        self.monkeypatch.setattr("sys.argv", ["orchestrator", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Outcome(ended.value.code, *self.capsys.readouterr())
+
+
+@pytest.fixture
+def here(short, capsys, monkeypatch):
+    """Call the command line in this process, in a folder whose name has the same length everywhere."""
+    here = InThisProcess(short.workspace)
+    here.capsys, here.monkeypatch = capsys, monkeypatch
+    # A study's folder goes there.
+    monkeypatch.setattr("sys.path", [*sys.path])
+    return here
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """Stand in for SLURM's programs: none is there until a test says what it says."""
+    programs = Programs(tmp_path / "programs")
+    monkeypatch.setenv("PATH", programs.path)
+    return programs

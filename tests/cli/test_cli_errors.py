@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import sqlite3
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -25,18 +22,6 @@ def classes(root=errors.OrchestratorError):
     yield root
     for child in root.__subclasses__():
         yield from classes(child)
-
-
-@pytest.fixture
-def short(cli, monkeypatch):
-    """Work in a folder whose name has the same length everywhere, so that lines break at the same places."""
-    folder = Path(tempfile.mkdtemp(prefix="w", dir="/tmp"))
-    for study in cli.workspace.iterdir():
-        shutil.copy(study, folder)
-    monkeypatch.chdir(folder)
-    cli.workspace = folder
-    yield cli
-    shutil.rmtree(folder)
 
 
 def test_a_command_is_never_broken():

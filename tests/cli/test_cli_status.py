@@ -202,6 +202,15 @@ def test_what_was_asked_for_is_no_failure(records, ask):
     assert text.endswith("\n\nTo go on from evaluate: orchestrator resume r\n")
 
 
+def test_a_task_that_somebody_else_cancelled_is_named(records, ask):
+    records.add_run("r", "failed", reason="step evaluate failed: 1 of 20 tasks failed (cancelled): job 7 CANCELLED")
+    records.add_step_run(1, "failed", reason="1 of 20 tasks failed", n_tasks=20)
+    records.add_job("cancelled", role="batch", tasks="0-19", n_tasks=20, kind="cancelled")
+    records.add_failed_task(4, "job 7 CANCELLED", "cancelled")
+    text = ask("status")
+    assert "Failures:\n  evaluate: 1 task failed, cancelled (4)\n    job 7 CANCELLED\n" in text
+
+
 def test_a_refusal_keeps_the_words_of_who_refused(records, ask):
     records.add_run("r", "failed")
     records.add_step_run(1, "failed", reason="20 of 20 tasks failed (refused): invalid partition")
@@ -299,7 +308,8 @@ def test_json_tells_all(records, ask):
     records.add_event("withdrawn", at=T0 + 3, why="resume from create", detail={"position": 0})
     told = json.loads(ask("status", "--json"))
     assert set(told) == {
-        *("run", "steps", "step_runs", "failures", "now", "next", "resume_from", "provenance", "history")
+        *("run", "steps", "step_runs", "failures", "now", "next", "resume_from", "orchestrators", "provenance"),
+        "history",
     }
     documented = (ROOT / "docs/reference/cli.md").read_text().partition("## JSON")[2]
     names = [*told, *told["steps"][0], "stalled", "holder", "withdrawn_at", *told["failures"][0]]

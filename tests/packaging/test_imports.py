@@ -44,6 +44,19 @@ def test_the_definition_loads_nothing_heavy(tmp_path):
     assert not loaded & HEAVY
 
 
+def test_a_table_loads_nothing_heavy_until_somebody_asks_for_its_arrays(tmp_path):
+    work = (
+        "from orchestrator import Domain, ExperimentData; domain = Domain(); domain.add_float('x', 0.0, 1.0); "
+        "ExperimentData(domain=domain, input_data=[{'x': 0.5}, {'x': 0.25}]).store('.'); "
+        "data = ExperimentData.from_file('.'); data.mark(0, 'finished', in_place=True); "
+        "data.add_experiments(data.select_with_status('open'), in_place=True); data.store('.'); "
+        "from orchestrator.worker.fold import fold_all; from orchestrator.handoff.folder import RunFolder; "
+        "from pathlib import Path; fold_all(RunFolder(Path().absolute(), '.'), ['.'])"
+    )
+    assert not modules_loaded_by(work, tmp_path) & HEAVY
+    assert {"numpy", "pandas"} <= modules_loaded_by(f"{work}; print(data[0].to_pandas())", tmp_path)
+
+
 def test_asking_slurm_loads_nothing_heavy(tmp_path):
     loaded = modules_loaded_by("import orchestrator.slurm.client, orchestrator.slurm.script", tmp_path)
     assert not loaded & (HEAVY | {"jinja2", "omegaconf", "yaml"})

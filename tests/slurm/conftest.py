@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.slurm.sandboxes import Sandbox, started
+from tests.slurm.studies import Studies
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +34,39 @@ def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
     """Give a function that starts a cluster of the test's own: `start_sandbox(nodes=2, conf=["MaxArraySize=11"])`."""
     with contextlib.ExitStack() as stack:
         yield lambda **given: stack.enter_context(started(**given))
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Give a folder where a sandbox can be: others may pass it, and its path is short."""
+    folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def studies(sandbox: Sandbox, tmp_path: Path) -> Iterator[Studies]:
+    """Give a workspace on the cluster without accounting; at the end nothing of it may be left in the queue."""
+    with workspace_on(sandbox, tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def studies_with_accounting(sandbox_with_accounting: Sandbox, tmp_path: Path) -> Iterator[Studies]:
+    """Give a workspace on the cluster with accounting; at the end nothing of it may be left in the queue."""
+    with workspace_on(sandbox_with_accounting, tmp_path) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def workspace_on(cluster: Sandbox, folder: Path) -> Iterator[Studies]:
+    """Give a workspace on a cluster, whose queue must be empty at the end."""
+    try:
+        yield Studies(folder, cluster)
+        # The task or the orchestrator job that ended the run may still be at its last breath.
+        cluster.wait_until_idle(seconds=30)
+    finally:
+        if cluster.jobs_left():
+            cluster.scancel("--user", getpass.getuser())
+            cluster.wait_until_idle(seconds=60)

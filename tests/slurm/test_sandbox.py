@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,6 @@ import pytest
 from tests.slurm.sandboxes import SCRIPT, slurm_sandbox, wait_until
 
 pytestmark = pytest.mark.slurm
-
-
-@pytest.fixture
-def short_folder():
-    """Give a folder where a sandbox can be: others may pass it, and its path is short."""
-    folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir="/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def lives(pid: int) -> bool:

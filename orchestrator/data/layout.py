@@ -1,0 +1,155 @@
+"""f3dasm's layout: a table as the content of four files, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.data.columns import Columns, decode_column, encode_column, read_csv, write_csv
+from orchestrator.data.domain import Domain
+from orchestrator.data.job_status import JobStatus
+from orchestrator.errors import DataError
+
+__all__ = ["StoredTable", "decode_files", "encode_files", "single_column"]
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """What the four files hold together.
+
+    Attributes
+    ----------
+    domain : Domain
+        The domain.
+    labels : list of int
+        The rows' labels.
+    inputs, outputs : dict of str to list
+        The cells by column.
+    statuses : list of JobStatus
+        The rows' statuses.
+    folded : dict of str to int
+        How many bytes of each result file are folded into the table already.
+    stored_by : str or None, default None
+        Token of the job whose work the table is; once loaded, it is nobody's until somebody signs anew.
+    """
+
+    domain: Domain
+    labels: list[int]
+    inputs: Columns
+    outputs: Columns
+    statuses: list[JobStatus]
+    folded: dict[str, int]
+    stored_by: str | None = None
+
+
+def encode_files(table: StoredTable) -> dict[str, bytes]:
+    """Write a table in f3dasm's layout.
+
+    Parameters
+    ----------
+    table : StoredTable
+        The table.
+
+    Returns
+    -------
+    dict of str to bytes
+        The four files by name.
+
+    Raises
+    ------
+    TypeError
+        A value is of a type that can't be kept in a table.
+    """
+    notes: dict[str, Any] = {"rows": len(table.labels)}
+    files = {}
+    for which, columns in (("input", table.inputs), ("output", table.outputs)):
+        encoded = {}
+        for name, cells in columns.items():
+            try:
+                encoded[name] = encode_column(cells)
+            except TypeError as error:
+                raise TypeError(f"{which} {name!r}: {error}") from error
+        files[f"{which}.csv"] = write_csv(table.labels, {n: e[0] for n, e in encoded.items()})
+        notes[which] = {name: note for name, (_, note) in encoded.items()}
+    domain = {**table.domain.to_json(), "columns": notes, "folded": table.folded}
+    if table.stored_by is not None:
+        domain["stored_by"] = table.stored_by
+    files["domain.json"] = json.dumps(domain, indent=4).encode()
+    files["jobs.csv"] = write_csv(table.labels, {"0": [s.name for s in table.statuses]})
+    return files
+
+
+def decode_files(base: Path, contents: Mapping[str, bytes]) -> StoredTable:
+    """Read a table that `encode_files` or f3dasm wrote.
+
+    Parameters
+    ----------
+    base : Path
+        The folder that the files come from, for errors.
+    contents : Mapping of str to bytes
+        The four files by name.
+
+    Returns
+    -------
+    StoredTable
+        The table.
+
+    Raises
+    ------
+    DataError
+        The files can't be read, or don't belong together.
+    """
+    try:
+        noted = json.loads(contents["domain.json"])
+        domain = Domain.from_json(noted)
+    except ValueError as error:
+        raise DataError(f"{base / 'domain.json'} is no JSON: {error}") from error
+    notes = noted.get("columns", {})
+    labels, columns = {}, {}
+    for name in ("input", "output", "jobs"):
+        path = base / f"{name}.csv"
+        labels[name], columns[name] = read_csv(contents[path.name], str(path))
+    if not labels["input"] == labels["output"] == labels["jobs"]:
+        raise DataError(
+            f"the files in {base} don't belong together: input.csv has {len(labels['input'])} rows, "
+            f"output.csv {len(labels['output'])}, jobs.csv {len(labels['jobs'])}, or other labels",
+            "One of them was cut short or changed by hand: bring back a copy of all four.",
+        )
+    statuses = [JobStatus.of(text) for text in single_column(columns["jobs"], base)]
+    inputs, outputs = (
+        {
+            name: decode_column(texts, notes.get(which, {}).get(name), space.get(name))
+            for name, texts in columns[which].items()
+        }
+        for which, space in (("input", domain.input_space), ("output", domain.output_space))
+    )
+    folded = dict(noted.get("folded", {}))
+    return StoredTable(domain, labels["input"], inputs, outputs, statuses, folded, noted.get("stored_by"))
+
+
+def single_column(columns: Mapping[str, list[str]], path: Path) -> list[str]:
+    """Return the one column that a file of statuses has.
+
+    Parameters
+    ----------
+    columns : Mapping of str to list of str
+        The columns by name.
+    path : Path
+        Where they come from, for errors.
+
+    Returns
+    -------
+    list of str
+        The statuses' names.
+
+    Raises
+    ------
+    DataError
+        There is not one column.
+    """
+    if len(columns) != 1:
+        raise DataError(f"{path} has {len(columns)} columns of statuses, not one")
+    return next(iter(columns.values()))

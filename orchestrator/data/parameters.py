@@ -1,0 +1,363 @@
+"""Parameters: what values an input or output may have, and how those that lie on disk get there and back.
+
+Names and the JSON form are those of f3dasm's ``domain.json``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar
+
+from orchestrator.data.references import Reference, freeze_function, thaw_function
+from orchestrator.data.values import from_jsonable, to_jsonable
+from orchestrator.errors import DataError
+
+__all__ = [
+    "KINDS",
+    "ArrayParameter",
+    "CategoricalParameter",
+    "ConstantParameter",
+    "ContinuousParameter",
+    "DiscreteParameter",
+    "Parameter",
+]
+
+
+class Parameter:
+    """An input or output of any kind.
+
+    Parameters
+    ----------
+    to_disk : bool, default False
+        Whether the values lie in files of their own; the table then holds their paths.
+    store_function : callable or None, default None
+        ``store_function(object, path) -> path``; only with `to_disk`.
+    load_function : callable or None, default None
+        ``load_function(path, **load_kwargs) -> object``; only with `to_disk`.
+    load_kwargs : dict or None, default None
+        Further arguments for `load_function`; only with `to_disk`.
+
+    Raises
+    ------
+    ValueError
+        A function is given without `to_disk`.
+    """
+
+    kind: ClassVar[str] = "object"
+
+    def __init__(
+        self,
+        to_disk: bool = False,
+        store_function: Callable[..., Any] | str | None = None,
+        load_function: Callable[..., Any] | str | None = None,
+        load_kwargs: dict[str, Any] | str | None = None,
+    ) -> None:
+        functions = (store_function, load_function, load_kwargs)
+        if not to_disk and any(function is not None for function in functions):
+            raise ValueError("store_function, load_function and load_kwargs need to_disk=True")
+        self.to_disk = to_disk
+        # Read from a file they stay pickled until somebody asks: the module that they come from
+        # need not be importable here.
+        self._frozen = functions
+
+    @property
+    def store_function(self) -> Callable[..., Any] | None:
+        """The function that writes a value, or None for the built-in ones."""
+        function: Callable[..., Any] | None = thaw_function(self._frozen[0])
+        return function
+
+    @property
+    def load_function(self) -> Callable[..., Any] | None:
+        """The function that reads a value, or None for the built-in ones."""
+        function: Callable[..., Any] | None = thaw_function(self._frozen[1])
+        return function
+
+    @property
+    def load_kwargs(self) -> dict[str, Any] | None:
+        """Further arguments for the load function."""
+        kwargs: dict[str, Any] | None = thaw_function(self._frozen[2])
+        return kwargs
+
+    def refer_to(self, path: str) -> Reference:
+        """Return the reference to an object on disk.
+
+        Parameters
+        ----------
+        path : str
+            Its path.
+
+        Returns
+        -------
+        Reference
+            The path, with this parameter's way to load what lies there.
+        """
+        return Reference(path, self._frozen[1], self._frozen[2])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return f3dasm's JSON form of the parameter."""
+        content = {
+            "type": self.kind,
+            "to_disk": self.to_disk,
+            "store_function": freeze_function(self._frozen[0]),
+            "load_function": freeze_function(self._frozen[1]),
+            "load_kwargs": freeze_function(self._frozen[2]),
+        }
+        return content | self._own_fields()
+
+    def _own_fields(self) -> dict[str, Any]:
+        if not is_dataclass(self):
+            return {}
+        return {name: to_jsonable(value) for name, value in asdict(self).items()}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Parameter:
+        """Make a parameter of its JSON form.
+
+        Parameters
+        ----------
+        content : Mapping
+            What `to_json` or f3dasm returned.
+
+        Returns
+        -------
+        Parameter
+            The parameter, of the class that its ``type`` names.
+
+        Raises
+        ------
+        DataError
+            The type isn't known.
+        """
+        kind = content.get("type")
+        if kind == Parameter.kind:
+            frozen = (content.get(n) for n in ("store_function", "load_function", "load_kwargs"))
+            return Parameter(bool(content.get("to_disk")), *frozen)
+        if kind not in KINDS:
+            raise DataError(
+                f"the domain has a parameter of the unknown type {kind!r}",
+                "Known types: " + ", ".join([Parameter.kind, *KINDS]),
+            )
+        cls = KINDS[kind]
+        names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: from_jsonable(content[name]) for name in names if name in content})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Parameter) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __add__(self, other: Parameter) -> Parameter:
+        return self
+
+    def __repr__(self) -> str:
+        own = ", ".join(f"{name}={value!r}" for name, value in self._own_fields().items())
+        return f"{type(self).__name__}({own or f'to_disk={self.to_disk}'})"
+
+
+@dataclass(eq=False, repr=False)
+class ContinuousParameter(Parameter):
+    """A float input.
+
+    Parameters
+    ----------
+    lower_bound : float, default -inf
+        Smallest value.
+    upper_bound : float, default inf
+        Largest value.
+    log : bool, default False
+        Whether samplers spread its logarithm evenly; wants a positive lower bound.
+
+    Raises
+    ------
+    ValueError
+        The bounds are no range, or not positive with `log`.
+    """
+
+    kind: ClassVar[str] = "float"
+    lower_bound: float = -math.inf
+    upper_bound: float = math.inf
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.lower_bound = float(self.lower_bound)
+        self.upper_bound = float(self.upper_bound)
+        if self.log and self.lower_bound <= 0:
+            raise ValueError(f"log=True needs a lower bound above 0, not {self.lower_bound}")
+        _check_range(self.lower_bound, self.upper_bound)
+
+    def __add__(self, other: Parameter) -> Parameter:
+        if not isinstance(other, ContinuousParameter) or other.log != self.log:
+            raise ValueError(f"{self!r} and {other!r} can't be joined to one input")
+        if self.lower_bound > other.upper_bound or other.lower_bound > self.upper_bound:
+            raise ValueError(f"{self!r} and {other!r} don't overlap")
+        low = min(self.lower_bound, other.lower_bound)
+        return ContinuousParameter(low, max(self.upper_bound, other.upper_bound), self.log)
+
+
+@dataclass(eq=False, repr=False)
+class DiscreteParameter(Parameter):
+    """An integer input: `lower_bound`, `lower_bound` + `step`, ... up to `upper_bound`.
+
+    Parameters
+    ----------
+    lower_bound : int, default 0
+        Smallest value.
+    upper_bound : int, default 1
+        No value is above it.
+    step : int, default 1
+        Distance between values.
+
+    Raises
+    ------
+    ValueError
+        The bounds are no range, or the step isn't positive.
+    """
+
+    kind: ClassVar[str] = "int"
+    lower_bound: int = 0
+    upper_bound: int = 1
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.lower_bound = int(self.lower_bound)
+        self.upper_bound = int(self.upper_bound)
+        self.step = int(self.step)
+        _check_range(self.lower_bound, self.upper_bound)
+        if self.step <= 0:
+            raise ValueError(f"the step must be positive, not {self.step}")
+
+    def __add__(self, other: Parameter) -> Parameter:
+        if isinstance(other, CategoricalParameter | ConstantParameter):
+            return other + self
+        if not isinstance(other, DiscreteParameter):
+            raise ValueError(f"{self!r} and {other!r} can't be joined to one input")
+        return self
+
+
+@dataclass(eq=False, repr=False)
+class CategoricalParameter(Parameter):
+    """An input that takes one of some values.
+
+    Parameters
+    ----------
+    categories : list
+        The values: text, numbers, None.
+
+    Raises
+    ------
+    ValueError
+        A value is there twice.
+    """
+
+    kind: ClassVar[str] = "category"
+    categories: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.categories = [from_jsonable(to_jsonable(value)) for value in self.categories]
+        if len(set(self.categories)) != len(self.categories):
+            raise ValueError(f"a category is there twice: {self.categories}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CategoricalParameter) and (set(self.categories) == set(other.categories))
+
+    def __add__(self, other: Parameter) -> Parameter:
+        if isinstance(other, CategoricalParameter):
+            more = other.categories
+        elif isinstance(other, ConstantParameter):
+            more = [other.value]
+        elif isinstance(other, DiscreteParameter):
+            more = list(range(other.lower_bound, other.upper_bound + 1, other.step))
+        else:
+            raise ValueError(f"{self!r} and {other!r} can't be joined to one input")
+        return CategoricalParameter(list(dict.fromkeys([*self.categories, *more])))
+
+
+@dataclass(eq=False, repr=False)
+class ConstantParameter(Parameter):
+    """An input that never changes.
+
+    Parameters
+    ----------
+    value : Any
+        Its value.
+
+    Raises
+    ------
+    TypeError
+        The value isn't hashable.
+    """
+
+    kind: ClassVar[str] = "constant"
+    value: Any = None
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.value = from_jsonable(to_jsonable(self.value))
+        hash(self.value)
+
+    def __add__(self, other: Parameter) -> Parameter:
+        if isinstance(other, ConstantParameter) and self.value == other.value:
+            return self
+        return CategoricalParameter([self.value]) + other
+
+
+@dataclass(eq=False, repr=False)
+class ArrayParameter(Parameter):
+    """An array of floats as one input.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        The array's shape.
+    lower_bound : float or nested list, default -inf
+        Smallest value, of all elements or of each.
+    upper_bound : float or nested list, default inf
+        Largest value, of all elements or of each.
+
+    Raises
+    ------
+    ValueError
+        The shape is empty or has a size that isn't positive.
+    """
+
+    kind: ClassVar[str] = "array"
+    shape: Any = ()
+    lower_bound: Any = -math.inf
+    upper_bound: Any = math.inf
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        sizes = [self.shape] if isinstance(self.shape, int) else self.shape
+        self.shape = [int(size) for size in sizes]
+        if not self.shape or min(self.shape) <= 0:
+            raise ValueError(f"the shape must be positive sizes, not {self.shape}")
+        self.lower_bound = _plain_bound(self.lower_bound)
+        self.upper_bound = _plain_bound(self.upper_bound)
+
+
+def _check_range(low: float, high: float) -> None:
+    if not low < high:
+        raise ValueError(f"the upper bound must be above the lower one, not {low} .. {high}")
+
+
+def _plain_bound(bound: Any) -> Any:
+    if hasattr(bound, "tolist"):
+        return bound.tolist()
+    return bound if isinstance(bound, list | tuple) else float(bound)
+
+
+KINDS: dict[str, type[Parameter]] = {
+    cls.kind: cls
+    for cls in (
+        ContinuousParameter,
+        DiscreteParameter,
+        CategoricalParameter,
+        ConstantParameter,
+        ArrayParameter,
+    )
+}

@@ -1,0 +1,67 @@
+"""The tail of a job: the last task advances the run itself, so that the next step waits in no queue but its own.
+
+What `advance` has to load takes longer than what it has to do. So its process may be started early, while the work goes
+on, and then waits for the word: it goes when it hears one, and ends when the pipe closes without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.jobfile import JobFile
+
+__all__ = ["Tail"]
+
+
+class Tail:
+    """A process that advances a run when it is told to. If it fails, the orchestrator job does its work.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    job : JobFile
+        Its `database` says where the run is recorded; without one the job has no tail.
+    """
+
+    def __init__(self, folder: RunFolder, job: JobFile) -> None:
+        self._log = RunFolder(folder.workspace, folder.key, job.log_dir).orchestrator_log
+        self._job = job
+        self._word: int | None = None
+        self._end: int | None = None
+
+    def start(self) -> None:
+        """Load what will be needed; nothing is done yet."""
+        if self._word is not None or self._job.database is None:
+            return
+        command = [sys.executable, "-P", "-m", "orchestrator", "advance", self._job.run_key]
+        command += ["--db", self._job.database, "--on-word"]
+        (hears, self._word), (self._end, ends) = os.pipe(), os.pipe()
+        # Through a shell that ends at once: the user's code, which may wait for its children, must not wait for this.
+        shell = ["/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh", *command]
+        with self._log.open("ab") as log:
+            subprocess.run(shell, stdin=hears, stdout=log, stderr=log, pass_fds=(ends,), check=False)
+        os.close(hears)
+        os.close(ends)
+
+    def go(self) -> None:
+        """Advance the run, and wait until that is done."""
+        self.start()
+        self._say(b"go\n")
+
+    def leave(self) -> None:
+        """Do without."""
+        self._say(b"")
+
+    def _say(self, word: bytes) -> None:
+        if self._word is None or self._end is None:
+            return
+        with contextlib.suppress(BrokenPipeError):  # it has died: the orchestrator job stands behind it
+            os.write(self._word, word)
+        os.close(self._word)
+        while os.read(self._end, 1):
+            pass
+        os.close(self._end)

@@ -1,0 +1,1 @@
+"""What scripts/bench/makespan is made of: what it runs, and how it counts what ran."""

@@ -1,0 +1,80 @@
+"""SLURM's programs as a test wants them: small shell scripts, first on PATH."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from orchestrator.slurm.parse import FIELD, RECORD
+
+HEADER = RECORD + FIELD.join(("JOBID", "STATE", "REASON", "START_TIME", "END_TIME", "NAME", "COMMENT")) + "\n"
+
+CONFIG = "MaxArraySize            = 1001\nAccountingStorageType   = accounting_storage/none\nSLURM_VERSION = 22.05.8\n"
+
+
+def squeue_answer(*jobs):
+    """Write what squeue prints; of each job its id, state, reason and token, and perhaps its label."""
+    written = []
+    for job_id, state, reason, token, *label in jobs:
+        name = f"{(label or ['step'])[0]}_{token}_study"
+        written.append(RECORD + FIELD.join((job_id, state, reason, "N/A", "N/A", name, token)) + "\n")
+    return HEADER + "".join(written)
+
+
+class Programs:
+    """A folder that is all of PATH, but for Python's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folder.mkdir()
+        self.calls = folder.parent / "calls"
+
+    @property
+    def path(self) -> str:
+        return os.pathsep.join([str(self.folder), str(Path(sys.executable).parent)])
+
+    def says(self, program: str, out: str = "", err: str = "", code: int = 0) -> None:
+        """Let a program print this; it notes each of its calls."""
+        file = self.folder / program
+        lines = [
+            "#!/bin/sh",
+            f'echo {program} "$@" >> {shlex.quote(str(self.calls))}',
+            f"printf %s {shlex.quote(out)}",
+            f"printf %s {shlex.quote(err)} >&2",
+            f"exit {code}",
+        ]
+        file.write_text("\n".join(lines) + "\n")
+        file.chmod(0o755)
+
+    def accepts(self) -> None:
+        """Let this be a cluster that takes every job, the first one as job 1, and keeps a copy of each script."""
+        counter, scripts = self.folder.parent / "n", self.folder.parent / "submitted"
+        scripts.mkdir()
+        counter.write_text("0\n")
+        self.says("scontrol", CONFIG)
+        self.says("squeue", HEADER)
+        self.says("scancel")
+        self.says("sbatch")
+        file = self.folder / "sbatch"
+        lines = [
+            *file.read_text().splitlines()[:2],
+            f"read n < {shlex.quote(str(counter))}",
+            "n=$((n + 1))",
+            f"echo $n > {shlex.quote(str(counter))}",
+            # The script comes last but one, before the token.
+            'while [ "$#" -gt 2 ]; do shift; done',
+            f'while IFS= read -r line; do printf "%s\\n" "$line"; done < "$1" > {shlex.quote(str(scripts))}/$n.sh',
+            "echo $n",
+        ]
+        file.write_text("\n".join(lines) + "\n")
+
+    def submitted(self, number: int) -> str:
+        """Give the script of a job."""
+        return (self.folder.parent / "submitted" / f"{number}.sh").read_text()
+
+    def called(self, program: str) -> list[str]:
+        """List the calls of a program, with their arguments."""
+        lines = self.calls.read_text().splitlines() if self.calls.exists() else []
+        return [line for line in lines if line.split()[0] == program]

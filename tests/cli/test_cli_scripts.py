@@ -1,0 +1,118 @@
+"""`generate_scripts` and `orchestrator scripts`: what is shown is what is submitted, and to show it touches nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import Domain, ExperimentData, Loop, Pipeline, SlurmCluster, SlurmResources, Step, datagenerator
+from orchestrator.errors import DefinitionError
+
+STUDY = """
+from orchestrator import Loop, Pipeline, SlurmCluster, SlurmResources, Step, datagenerator
+def create(project_dir):
+    pass
+@datagenerator(output_names="y")
+def evaluate(x):
+    return x
+steps = [Step(create), Loop(2, [Step(evaluate, name="run", parallel=True, resources=SlurmResources(mem="2G"))])]
+pipeline = Pipeline("my study", steps)
+looped = Pipeline("looped", [steps[1]])
+cluster = SlurmCluster(partition="gpu", account=None, log_dir="runlogs/{project_job}/x")
+"""
+
+
+def create(project_dir):
+    pass
+
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    return x
+
+
+PIPELINE = Pipeline("my study", [Step(create), Loop(2, [Step(evaluate, name="run", parallel=True)])])
+CLUSTER = SlurmCluster(partition="gpu", account=None, log_dir="runlogs/{project_job}/x")
+
+
+def comment(script):
+    """Give the command line that the script shows."""
+    [line] = [line for line in script.splitlines() if line.startswith("# sbatch ")]
+    return line
+
+
+def test_labels_and_placeholders(workspace):
+    scripts = PIPELINE.generate_scripts(CLUSTER)
+    assert list(scripts) == ["create", "loop1_run", "orchestrator"]
+    logs = f"{workspace}/runlogs/PLACEHOLDER/x"
+    kept = f"{workspace}/PLACEHOLDER/.orchestrator/scripts"
+    assert comment(scripts["create"]) == (
+        f"# sbatch --job-name=create_TOKEN_my-study --comment=TOKEN --output={logs}/create.log {kept}/create.sh TOKEN"
+    )
+    assert comment(scripts["loop1_run"]) == (
+        f"# sbatch --job-name=loop1_run_TOKEN_my-study --comment=TOKEN "
+        f"--output={logs}/loop1_run@ITERATION.TOKEN.%a.log --array=TASKS%64 {kept}/loop1_run.sh TOKEN"
+    )
+    assert comment(scripts["orchestrator"]) == (
+        f"# sbatch --job-name=orchestrator_TOKEN_my-study --comment=TOKEN --output={logs}/orchestrator.log "
+        f"--dependency=afterany:JOB {kept}/orchestrator.sh TOKEN"
+    )
+    assert all("#SBATCH --partition=gpu\n" in script for script in scripts.values())
+
+
+def test_to_show_them_touches_nothing(workspace, programs):
+    for program in ("sbatch", "squeue", "scancel", "scontrol", "sacct", "sinfo"):
+        programs.says(program)
+    assert PIPELINE.generate_scripts(CLUSTER, "r", workspace / "not there")
+    assert not programs.calls.exists()
+    assert list(workspace.iterdir()) == []
+    for program in programs.folder.iterdir():
+        program.unlink()
+    assert PIPELINE.generate_scripts(CLUSTER)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: Pipeline("", [Step(create), Step(create)]).generate_scripts(CLUSTER), "2 steps are named 'create'"),
+        (lambda: PIPELINE.generate_scripts(SlurmCluster(wake="never")), "wake='never'"),
+        (lambda: PIPELINE.generate_scripts(None), "needs to know the cluster"),
+        (lambda: PIPELINE.generate_scripts(CLUSTER, "../x"), "can't be the name of a run's folder"),
+        (
+            lambda: Pipeline("", [Step(create)], SlurmResources(time="soon")).generate_scripts(CLUSTER),
+            "time='soon'",
+        ),
+    ],
+)
+def test_what_could_not_be_submitted_is_not_shown(workspace, wrong, said):
+    with pytest.raises(DefinitionError, match=said):
+        wrong()
+
+
+def test_the_command_shows_the_same(here):
+    (here.workspace / "study.py").write_text(STUDY)
+    shown = here("scripts", "study.py", "--project-job", "r").out
+    one = here("scripts", "study.py", "loop1_run", "--project-job", "r").out
+    assert f"==> loop1_run <==\n{one}\n==> orchestrator <==\n" in shown
+    assert "#SBATCH --mem=2G\n" in one
+
+
+def test_what_is_shown_is_what_is_submitted(here, programs):
+    """Also the array of a step in a loop: its table is there already."""
+    programs.accepts()
+    (here.workspace / "study.py").write_text(STUDY)
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=10.0)
+    domain.add_output("y")
+    table = ExperimentData(domain=domain, input_data=[{"x": 1.0}, {"x": 2.0}])
+    table.store(here.workspace / "b")
+    for attr, key, label, first in (("pipeline", "a", "create", 1), ("looped", "b", "loop0_run", 3)):
+        done = here("submit", f"study.py:{attr}", "--project-job", key)
+        assert done.code == 0, done.err
+        for number, name in ((first, label), (first + 1, "orchestrator")):
+            shown = here("scripts", f"study.py:{attr}", name, "--project-job", key).out
+            assert programs.submitted(number) == shown, name
+    # What stood for something known at submission only was filled in there.
+    [array] = [call for call in programs.called("sbatch") if "--array" in call]
+    assert "--array=0-1%64 " in array
+    assert f"--output={here.workspace}/runlogs/b/x/loop0_run@0." in array
+    assert ".%a.log " in array

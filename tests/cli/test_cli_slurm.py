@@ -1,0 +1,567 @@
+"""What `status`, `list`, `logs` and `wait` say of a run on a cluster: from its records, and beside SLURM's answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from cli_records import T0, Records, on_slurm
+from click.testing import CliRunner
+from programs import squeue_answer
+
+from orchestrator.cli.main import cli
+from orchestrator.cli.workspace import Place
+from orchestrator.db.lease import Holder
+from orchestrator.db.queries import run_outcome, run_status
+from orchestrator.errors import NotFound, SchedulerUnreachable
+from orchestrator.handoff.folder import RunFolder, write_aside
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Holder("login1", "another boot", 4242, "1")
+ON_A_NODE = Holder("node7", "its boot", 77, "1", "9")
+
+
+@pytest.fixture
+def records(workspace, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    monkeypatch.setattr("orchestrator.db.lease.socket.gethostname", lambda: "login1")
+    yield Records(workspace)
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def ask(monkeypatch, records):
+    """Run a command in this process, as many seconds after the run began as are given; give what it printed."""
+
+    def ask(*arguments, after=600.0):
+        for name in ("status", "list"):
+            monkeypatch.setattr(f"orchestrator.cli.{name}.time", SimpleNamespace(time=lambda: T0 + after))
+        done = CliRunner().invoke(cli, arguments, obj=Place(), catch_exceptions=False)
+        assert all(len(line) <= 80 for line in done.stdout.splitlines()) or "--json" in arguments
+        return done.stdout
+
+    return ask
+
+
+def evaluating(records, state="running", **more):
+    """20 tasks of evaluate are job 3."""
+    run = {name: more.pop(name) for name in ("holder", "n_fruitless", "n_orchestrators") if name in more}
+    cluster = more.pop("cluster", {})
+    records.add_run("r", **on_slurm(**cluster), **run)
+    records.add_step_run(0, "succeeded", seconds=2)
+    records.add_job("succeeded", scheduler_id="1")
+    records.add_step_run(1, "active", begin=2, n_experiments=20, n_tasks=20, batch_size=20)
+    known = {"scheduler_id": "3"} if state in ("queued", "running") else {}
+    return records.add_job(state, begin=2, role="batch", tasks="0-19", n_tasks=20, **known, **more)
+
+
+# --- from the records ----------------------------------------------------------------------------
+
+
+def test_who_runs_and_who_waits(records, ask, workspace):
+    token = evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    for task in (0, 3, 11):
+        write_aside(RunFolder(workspace, "r").job(token).receipt(task), b"{}")
+    assert ask("status", after=187) == (
+        "Run r (cantilever): active\n"
+        "  began 06:00:00, for 3 min 07 s\n"
+        "  study /home/me/study.py\n"
+        "\n"
+        "STEP      STATE      ITERATIONS  FINISHED  FAILED        TIME\n"
+        "create    succeeded                                     2.0 s\n"
+        "evaluate  active                                   3 min 05 s\n"
+        "  look    waiting     0 of 1000\n"
+        "  refine  waiting     0 of 1000\n"
+        "report    waiting\n"
+        "\n"
+        "Now:  evaluate, for 3 min 05 s\n"
+        "      job 3 running, 3 of 20 tasks ended\n"
+        "      orchestrator job 2 waits for the end of job 3\n"
+        "      As recorded at 06:00:02. To ask SLURM: orchestrator status r --refresh\n"
+        "Next: look@0\n"
+    )
+
+
+def test_a_job_that_slurm_did_not_take_is_shown_with_slurms_words(records, ask):
+    evaluating(records, "planned", reason="sbatch: Job violates accounting/QOS policy", n_orchestrators=1)
+    records.add_orchestrator("running", "9", "8")
+    text = ask("status")
+    assert "Run r (cantilever): active\n" in text
+    assert "      job tokenaaaac planned (sbatch: Job violates accounting/QOS policy)\n" in text
+    assert "      orchestrator job 9 running\n" in text
+
+
+def test_a_run_whose_tries_are_used_up_is_stalled(records, ask):
+    words = "sbatch: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size)"
+    evaluating(records, "planned", reason=words, n_orchestrators=6, n_fruitless=5)
+    text = ask("status")
+    assert text.startswith(
+        "Run r (cantilever): stalled\n"
+        "  its next job is not in the queue: sbatch: Batch job submission failed: Job\n"
+        "  violates accounting/QOS policy (job submit limit, user's size), and 5\n"
+        "  orchestrator jobs in a row have tried\n"
+        "  began 06:00:00, last change 06:00:02 (after 2.0 s)\n"
+    )
+    assert "Next:" not in text
+    assert text.endswith("\nTo go on from evaluate: orchestrator resume r\n")
+    assert ask("list").splitlines()[1].split()[:2] == ["r", "stalled"]
+
+
+STALLED = [
+    # state of the step's job, state of the orchestrator job, who wakes, stalled because
+    ("running", "queued", "job", None),
+    ("running", "queued", "both", None),
+    ("running", None, "both", None),
+    ("running", None, "job", "nobody waits for the end of job 3"),
+    ("queued", None, "job", "nobody waits for the end of job 3"),
+    ("planned", "running", "both", None),
+    ("planned", None, "both", "its next job is not in the queue: not submitted yet"),
+    (
+        "submitting",
+        None,
+        "both",
+        "whether its next job was submitted is not known: the process that submitted it died",
+    ),
+    ("succeeded", None, "both", "none of its jobs is in the queue"),
+    ("succeeded", "queued", "both", None),
+]
+
+
+@pytest.mark.parametrize(("state", "orchestrator", "wake", "why"), STALLED)
+def test_stalled_means_that_nobody_will_come(records, state, orchestrator, wake, why):
+    evaluating(records, state, cluster={"wake": wake}, **({"scheduler_id": "3"} if state == "succeeded" else {}))
+    if orchestrator:
+        records.add_orchestrator(orchestrator, "2", "3")
+    assert run_status(records.path, "r")["run"]["stalled"] == why
+    assert run_outcome(records.path, "r")["stalled"] == why
+    [listed] = json.loads(CliRunner().invoke(cli, ["list", "--json"], obj=Place()).stdout)
+    assert listed["stalled"] == why
+
+
+def test_whoever_holds_the_lease_goes_on(records):
+    evaluating(records, "planned", holder=ON_A_NODE)
+    assert run_status(records.path, "r")["run"]["stalled"] is None
+
+
+def test_a_holder_that_died_is_named(records):
+    evaluating(records, "planned", holder=HERE)
+    assert run_status(records.path, "r")["run"]["stalled"] == (
+        "process 4242 on login1, which advanced it, has died, and its next job is not in the queue: not submitted yet"
+    )
+
+
+def test_a_holder_of_another_machine_that_has_been_silent_for_long_is_named(records):
+    evaluating(records, "planned", holder=ON_A_NODE)
+    set_run(records, lease_beat_at=T0)
+    assert run_status(records.path, "r", T0 + 599)["run"]["stalled"] is None
+    assert run_status(records.path, "r", T0 + 720)["run"]["stalled"].startswith(
+        "process 77 on node7, which advanced it, has not been heard of for 12 min, and its next job"
+    )
+
+
+def set_run(records, **values):
+    from sqlalchemy import update
+
+    from orchestrator.db.connection import session
+    from orchestrator.db.tables import run
+
+    with session(records.path) as connection:
+        connection.execute(update(run).values(values))
+
+
+def test_a_run_of_another_machine_that_has_been_silent_for_long_is_stalled_locally_too(records):
+    records.add_run("r", holder=ON_A_NODE, lease_beat_at=T0)
+    assert run_status(records.path, "r", T0 + 599)["run"]["stalled"] is None
+    assert run_status(records.path, "r", T0 + 600)["run"]["stalled"] is not None
+
+
+def test_json_has_all_jobs_also_the_orchestrators(records, ask):
+    evaluating(records)
+    records.add_orchestrator("succeeded", "2", "1", begin=1)
+    records.add_orchestrator("queued", "4", "3", begin=3)
+    told = json.loads(ask("status", "--json"))
+    [job] = told["now"]["jobs"]
+    assert (job["scheduler_id"], job["role"], job["submitting_at"]) == ("3", "batch", None)
+    seen = [(o["scheduler_id"], o["state"], o["waits_for"], o["queued_at"]) for o in told["orchestrators"]]
+    assert seen == [
+        ("2", "succeeded", "1", "2026-11-24T06:00:01.000Z"),
+        ("4", "queued", "3", "2026-11-24T06:00:03.000Z"),
+    ]
+    assert (told["run"]["wake"], told["run"]["n_fruitless"], told["run"]["mode"]) == ("both", 0, "slurm")
+    assert told["run"]["log_dir"] == "runlogs/{project_job}/x"
+
+
+# --- beside SLURM's answer -----------------------------------------------------------------------
+
+
+def refreshed(ask, *arguments):
+    """Give the lines of what SLURM says."""
+    text = ask("status", "--refresh", *arguments)
+    return text.partition("SLURM, asked at 06:10:00:\n")[2].partition("\n\n")[0].splitlines()
+
+
+def test_slurms_own_words_beside_the_records(records, ask, programs):
+    token = evaluating(records)
+    wakes = records.add_orchestrator("queued", "2", "3")
+    programs.says(
+        "squeue",
+        squeue_answer(
+            ("3_0", "RUNNING", "None", token),
+            ("3_1", "RUNNING", "None", token),
+            ("3_[2-19%2]", "PENDING", "JobArrayTaskLimit", token),
+            ("2", "PENDING", "Dependency", wakes, "orchestrator"),
+            ("77", "RUNNING", "None", "", "of somebody's own"),
+        ),
+    )
+    before = records.path.read_bytes()
+    assert refreshed(ask) == [
+        "  job 3 (evaluate): 2 tasks RUNNING, 18 tasks PENDING (JobArrayTaskLimit)",
+        "  job 2 (orchestrator): PENDING (Dependency)",
+    ]
+    assert len(programs.called("squeue")) == 1
+    assert records.path.read_bytes() == before
+    told = json.loads(ask("status", "--refresh", "--json"))["slurm"]
+    assert told["asked_at"] == "2026-11-24T06:10:00.000Z"
+    assert [(job["scheduler_id"], job["is_live"], job["stuck"]) for job in told["jobs"]] == [
+        ("3", True, None),
+        ("2", True, None),
+    ]
+    documented = (ROOT / "docs/reference/cli.md").read_text().partition("## JSON")[2]
+    names = [*told, *told["jobs"][0], *told["jobs"][0]["states"][0]]
+    assert not [name for name in names if f"`{name}`" not in documented]
+    assert told["jobs"][0]["states"][1] == {"state": "PENDING", "reason": "JobArrayTaskLimit", "n_tasks": 18}
+
+
+def test_a_job_whose_submission_nobody_recorded_is_found_by_its_token(records, ask, programs):
+    token = evaluating(records, "submitting")
+    programs.says("squeue", squeue_answer(("3_[0-19]", "PENDING", "Priority", token)))
+    assert "stalled" in ask("status")
+    text = ask("status", "--refresh")
+    assert "Run r (cantilever): active\n" in text
+    assert "  job 3 (evaluate): 20 tasks PENDING (Priority)\n" in text
+
+
+def test_jobs_that_slurm_does_not_know_and_so_nobody_comes(records, ask, programs):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", squeue_answer())
+    assert "Run r (cantilever): active\n" in ask("status")
+    text = ask("status", "--refresh")
+    assert text.startswith("Run r (cantilever): stalled\n  none of its jobs is in the queue\n")
+    assert (
+        "SLURM, asked at 06:10:00:\n"
+        "  job 3 (evaluate): not in SLURM's queue\n"
+        "  job 2 (orchestrator): not in SLURM's queue\n"
+    ) in text
+    assert text.endswith("\nTo go on: orchestrator resume r\n")
+
+
+def test_an_orchestrator_that_is_gone_where_only_it_would_have_come(records, ask, programs):
+    token = evaluating(records, cluster={"wake": "job"})
+    wakes = records.add_orchestrator("queued", "2", "3")
+    programs.says(
+        "squeue",
+        squeue_answer(("3_[0-19]", "PENDING", "Priority", token), ("2", "CANCELLED", "None", wakes, "orchestrator")),
+    )
+    text = ask("status", "--refresh")
+    assert text.startswith("Run r (cantilever): stalled\n  nobody waits for the end of job 3\n")
+    assert "  job 2 (orchestrator): CANCELLED\n" in text
+    assert text.endswith("\nTo go on: orchestrator resume r\n")
+
+
+def test_an_orchestrator_that_is_gone_where_the_job_goes_on_itself(records, ask, programs):
+    token = evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", squeue_answer(("3_[0-19]", "PENDING", "Priority", token)))
+    assert "Run r (cantilever): active\n" in ask("status", "--refresh")
+    assert refreshed(ask)[1:] == [
+        "  job 2 (orchestrator): not in SLURM's queue",
+        "No orchestrator job waits: if the job dies, nobody goes on. To submit one:",
+        "  orchestrator advance r",
+    ]
+
+
+def test_a_holder_whose_job_is_gone_does_not_go_on(records, ask, programs):
+    evaluating(records, "planned", holder=ON_A_NODE)
+    programs.says("squeue", squeue_answer())
+    assert ask("status", "--refresh").startswith("Run r (cantilever): stalled\n  its next job is not in the queue:")
+    programs.says("squeue", squeue_answer(("9", "RUNNING", "None", "aaaaaaaaaa", "orchestrator")))
+    assert ask("status", "--refresh").startswith("Run r (cantilever): active\n")
+
+
+def test_a_job_that_is_recorded_as_ended_and_still_there(records, ask, programs):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    left = records.add_orchestrator("succeeded", "4", "1")
+    programs.says("squeue", squeue_answer(("4", "COMPLETING", "None", left, "orchestrator")))
+    assert refreshed(ask)[2] == "  job 4 (orchestrator): COMPLETING; recorded as ended"
+
+
+@pytest.mark.parametrize(
+    ("reason", "typed"),
+    [
+        ("JobHeldUser", ["  Let it go: scontrol release 3"]),
+        ("job_requeued_in_held_state", ["  Let it go: scontrol release 3"]),
+        ("JobHeldAdmin", ["  The cluster's administrators hold it: ask them."]),
+        (
+            "PartitionTimeLimit",
+            [
+                "  Mend its resources or the cluster in the study, then type:",
+                "    orchestrator cancel r",
+                "    orchestrator submit /home/me/study.py --project-job r",
+            ],
+        ),
+    ],
+)
+def test_a_reason_that_never_passes_and_what_to_type(records, ask, programs, reason, typed):
+    token = evaluating(records)
+    wakes = records.add_orchestrator("queued", "2", "3")
+    programs.says(
+        "squeue",
+        squeue_answer(("3_[0-19]", "PENDING", reason, token), ("2", "PENDING", "Dependency", wakes, "orchestrator")),
+    )
+    assert refreshed(ask)[2:] == [f"Job 3 waits for something that does not pass: {reason}.", *typed]
+
+
+def test_without_an_answer_the_records_are_shown_and_the_error_is_raised(records, ask, programs):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", err="slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", code=1)
+    done = CliRunner().invoke(cli, ["status", "--refresh"], obj=Place())
+    assert isinstance(done.exception, SchedulerUnreachable)
+    assert done.exception.exit_code == 75
+    assert done.stdout.startswith("Run r (cantilever): active\n")
+    assert "SLURM, asked" not in done.stdout
+    assert json.loads(CliRunner().invoke(cli, ["status", "--refresh", "--json"], obj=Place()).stdout)["slurm"] is None
+
+
+def test_a_run_of_this_machine_has_no_slurm_to_ask(records, ask, programs):
+    records.add_run("r", "succeeded")
+    done = CliRunner().invoke(cli, ["status", "--refresh"], obj=Place(), catch_exceptions=False)
+    assert (done.exit_code, done.stderr) == (0, "Run r runs on this machine: there is no SLURM to ask.\n")
+    assert done.stdout.startswith("Run r (cantilever): succeeded\n")
+    assert not programs.called("squeue")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["status", "--refresh"], ["status", "--json"], ["advance"], ["list"]]
+)
+def test_nobody_who_finds_nothing_to_do_loads_numbers(records, programs, arguments):
+    token = evaluating(records)
+    wakes = records.add_orchestrator("queued", "2", "3")
+    programs.says(
+        "squeue",
+        squeue_answer(("3_[0-19]", "RUNNING", "None", token), ("2", "PENDING", "Dependency", wakes, "orchestrator")),
+    )
+    script = (
+        "import sys\nfrom orchestrator.cli.main import cli\n"
+        f"cli({arguments!r}, standalone_mode=False)\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stderr.split())
+    assert "orchestrator" in loaded
+    assert not loaded & {"numpy", "pandas", "scipy", "cloudpickle", "alembic", "jinja2", "omegaconf", "yaml"}
+    if arguments == ["advance"]:
+        assert done.stdout == "Run r: evaluate is job 3 (running).\n"
+        assert len(programs.called("squeue")) == 1
+
+
+# --- logs ----------------------------------------------------------------------------------------
+
+
+def logs(*arguments):
+    return CliRunner().invoke(cli, ["logs", *arguments], obj=Place(), catch_exceptions=False)
+
+
+def write_log(workspace, name, text):
+    log = workspace / "runlogs/r/x" / name
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(text)
+    return log
+
+
+@pytest.fixture
+def batches(records, workspace):
+    """Five tasks in batches of two; task 3 was cancelled by SLURM, and tried again."""
+    records.add_run("r", "succeeded", **on_slurm())
+    records.add_step_run(1, "succeeded", n_tasks=5, batch_size=2)
+    jobs = (("succeeded", 0, "0-1", 1), ("failed", 1, "2-3", 1), ("succeeded", 1, "3", 2), ("succeeded", 2, "4", 1))
+    for number, (state, batch, tasks, attempt) in enumerate(jobs, start=1):
+        token = records.add_job(
+            state, role="batch", batch=batch, tasks=tasks, attempt=attempt, scheduler_id=str(number)
+        )
+        for task in range(int(tasks[0]), int(tasks[-1]) + 1):
+            cancelled = number == 2 and task == 3
+            words = "slurmstepd: error: *** JOB 2 CANCELLED ***" if cancelled else f"this is {task}"
+            write_log(workspace, f"evaluate.{token}.{task - 2 * batch}.log", f"{words}\n")
+
+
+def test_a_task_is_that_of_the_manifest_in_every_batch(batches):
+    for task in (0, 1, 2, 4):
+        assert logs("evaluate", "--task", str(task)).stdout == f"this is {task}\n"
+    told = json.loads(logs("evaluate", "--json").stdout)["logs"]
+    assert [log["task"] for log in told] == [0, 1, 2, 3, 3, 4]
+
+
+def test_attempts_are_in_order_with_slurms_own_lines(batches):
+    expected = "slurmstepd: error: *** JOB 2 CANCELLED ***\nthis is 3\n"
+    assert logs("r", "evaluate", "--task", "3").stdout == expected
+    assert logs("r", "evaluate", "--task", "3", "-f").stdout == expected
+
+
+def test_what_those_said_who_advanced_the_run(batches, workspace):
+    with pytest.raises(NotFound) as caught:
+        logs("r", "orchestrator")
+    assert caught.value.message == "Nobody has advanced run r in a job yet."
+    assert caught.value.hint == f"Logs are in: {workspace}/runlogs/r/x"
+    log = write_log(workspace, "orchestrator.log", "run r: evaluate is job 1 (queued)\n")
+    assert logs("orchestrator").stdout == "run r: evaluate is job 1 (queued)\n"
+    assert logs("orchestrator", "-f").stdout == "run r: evaluate is job 1 (queued)\n"
+    assert json.loads(logs("orchestrator", "--json").stdout) == {
+        "step_run": None,
+        "logs": [{"path": str(log), "task": None}],
+    }
+    with pytest.raises(NotFound, match="has no task 1; it has one task: 0"):
+        logs("orchestrator", "--task", "1")
+
+
+def test_following_goes_on_until_nobody_will_come(records, workspace, monkeypatch):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    log = write_log(workspace, "orchestrator.log", "one\n")
+
+    def the_orchestrator_ends(seconds):
+        # In place of the pause between two looks.
+        log.write_text("one\ntwo\n")
+        end_all_jobs(records)
+
+    monkeypatch.setattr("orchestrator.cli.logs.time.sleep", the_orchestrator_ends)
+    done = logs("orchestrator", "-f")
+    assert done.stdout == "one\ntwo\n"
+    assert (
+        done.stderr == "Run r has not ended, but none of its jobs is in the queue.\nTo go on: orchestrator resume r\n"
+    )
+    done = logs("evaluate", "-f")
+    assert (
+        done.stderr
+        == "evaluate has not ended, but none of its jobs is in the queue.\nTo go on: orchestrator resume r\n"
+    )
+
+
+def end_all_jobs(records):
+    from sqlalchemy import update
+
+    from orchestrator.db.connection import session
+    from orchestrator.db.tables import job
+
+    with session(records.path) as connection:
+        connection.execute(update(job).where(job.c.ended_at.is_(None)).values(state="lost", ended_at=1.0))
+
+
+# --- wait ----------------------------------------------------------------------------------------
+
+
+def wait(*arguments):
+    done = CliRunner().invoke(cli, ["wait", *arguments], obj=Place(), catch_exceptions=False)
+    return done.exit_code, done.stdout + done.stderr
+
+
+SEE = "What happened in it: orchestrator status r\n"
+
+
+def test_waiting_for_a_run_that_succeeds(records):
+    records.add_run("r", "succeeded", **on_slurm())
+    records.add_step_run(1, "succeeded", n_finished=20)
+    assert wait() == (0, f"Run r has succeeded.\n{SEE}")
+
+
+def test_waiting_for_a_run_with_failed_experiments(records):
+    records.add_run("r", "succeeded", **on_slurm())
+    records.add_step_run(1, "succeeded", n_finished=18, n_failed=2)
+    assert wait("r") == (3, f"Run r has finished; 2 experiments failed.\n{SEE}")
+
+
+def test_waiting_for_a_run_with_a_failed_step(records):
+    records.add_run("r", "succeeded", reason="1 step failed", n_failed_step_runs=1, **on_slurm())
+    assert wait() == (3, f"Run r has finished: 1 step failed.\n{SEE}")
+
+
+def test_waiting_for_a_run_that_fails(records):
+    records.add_run("r", "failed", reason="step create failed: ValueError: no", **on_slurm())
+    assert wait() == (3, f"Run r has failed: step create failed: ValueError: no.\n{SEE}")
+
+
+def test_waiting_for_a_run_that_is_cancelled(records):
+    records.add_run("r", "cancelled", **on_slurm())
+    assert wait() == (4, f"Run r was cancelled.\n{SEE}")
+
+
+def test_waiting_no_longer_than_that(records):
+    evaluating(records)
+    assert wait("--timeout", "0") == (124, "Run r has not ended after 0 s.\n")
+
+
+def test_waiting_for_a_run_that_is_stalled(records):
+    evaluating(records, "planned", reason="sbatch: too many jobs")
+    assert wait() == (75, f"Run r is stalled: its next job is not in the queue: sbatch: too many jobs.\n{SEE}")
+
+
+def test_waiting_until_it_ends(records, monkeypatch):
+    evaluating(records)
+
+    def it_ends(seconds):
+        # In place of the pause between two looks.
+        set_run(records, state="succeeded", ended_at=T0 + 5)
+
+    monkeypatch.setattr("orchestrator.cli.wait.time.sleep", it_ends)
+    assert wait() == (0, f"Run r has succeeded.\n{SEE}")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Let seconds pass without waiting for them."""
+    now = SimpleNamespace(seconds=0.0)
+
+    def sleep(seconds):
+        now.seconds += seconds
+
+    fake = SimpleNamespace(time=time.time, monotonic=lambda: now.seconds, sleep=sleep)
+    monkeypatch.setattr("orchestrator.cli.wait.time", fake)
+    return now
+
+
+def test_waiting_for_a_run_whose_jobs_have_died_without_a_word_in_the_records(records, programs, clock):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", squeue_answer())
+    assert wait() == (75, f"Run r is stalled: none of its jobs is in the queue.\n{SEE}")
+    # Two answers, a minute apart: a single one may have come between two jobs.
+    assert len(programs.called("squeue")) == 2
+    assert 120 <= clock.seconds < 130
+
+
+def test_waiting_goes_on_when_slurm_does_not_answer(records, programs, clock):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", err="slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", code=1)
+    assert wait("--timeout", "200") == (124, "Run r has not ended after 200 s.\n")
+    assert len(programs.called("squeue")) == 3
+
+
+def test_waiting_for_the_run_of_another_user_asks_nothing(records, programs, clock, monkeypatch):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", squeue_answer())
+    monkeypatch.setattr("orchestrator.cli.wait.os.getuid", lambda: records.path.stat().st_uid + 1)
+    assert wait("--timeout", "200") == (124, "Run r has not ended after 200 s.\n")
+    assert not programs.called("squeue")

@@ -1,0 +1,69 @@
+"""What is asked of the scheduler in one look."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.engine.context import Context
+from orchestrator.engine.observe import observe
+from orchestrator.engine.progress import Silent
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.receipt import Receipt, write_receipt
+from orchestrator.machine.facts import Seen
+from orchestrator.machine.model import Job, Run, StepRun
+from orchestrator.machine.plan import Plan
+from orchestrator.machine.states import JobState, StepRunState
+
+
+class Asked:
+    """A scheduler that knows no job, and remembers for which it was asked."""
+
+    grace = 90.0
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+
+    def observe(self, jobs: Any) -> dict[str, Any]:
+        self.tokens += [job.token for job in jobs]
+        return {}
+
+
+@pytest.fixture
+def run():
+    step = Job("step", "step", state=JobState.QUEUED, scheduler_id="7")
+    waiting = Job("waiting", "orchestrator", state=JobState.QUEUED, scheduler_id="8", waits_for="7")
+    step_run = StepRun(0, state=StepRunState.ACTIVE, jobs=(step,))
+    return Run("x", "salt", Plan(()), step_run=step_run, orchestrators=(waiting,), wakes=True)
+
+
+@pytest.fixture
+def context(workspace):
+    folder = RunFolder(workspace, "x")
+    now = time.time()
+    write_receipt(folder.job("step").receipt(0), Receipt("succeeded", now, now))
+    nobody = cast("Any", None)
+    return Context(nobody, nobody, 1, folder, cast("Any", Asked()), Silent())
+
+
+def test_the_tail_of_a_step_asks_nothing_of_what_waits_for_its_own_job(context, run):
+    facts = observe(replace(context, within="7"), run)
+    assert context.scheduler.tokens == []
+    assert facts.jobs["step"].receipts[0].succeeded
+    assert "waiting" not in facts.jobs  # nothing is concluded
+
+
+def test_everybody_else_asks_whether_the_orchestrator_job_still_waits(context, run):
+    for within in (None, "9"):
+        facts = observe(replace(context, within=within), run)
+        assert facts.jobs["waiting"].seen is Seen.ABSENT
+    assert context.scheduler.tokens == ["waiting", "waiting"]
+
+
+def test_the_tail_asks_of_an_orchestrator_job_that_may_have_started(context, run):
+    started = replace(run.orchestrators[0], state=JobState.RUNNING)
+    observe(replace(context, within="7"), replace(run, orchestrators=(started,)))
+    assert context.scheduler.tokens == ["waiting"]

@@ -1,0 +1,147 @@
+"""Studies in a workspace on a running cluster: written, submitted by a process of their own, and waited for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator import ExperimentData
+from tests.slurm.sandboxes import Sandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HEAD = '''\
+import os
+import signal
+from pathlib import Path
+
+from orchestrator import *
+
+cluster = SlurmCluster(grace=2)
+
+
+def rows(first, n):
+    """Give a table of open experiments x = first, first + 1, ..."""
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=1e6)
+    domain.add_output("y")
+    return ExperimentData(domain=domain, input_data=[{"x": float(first + i)} for i in range(n)])
+
+
+def create(project_dir, n=3):
+    rows(0, n).store(project_dir)
+
+
+@datagenerator(output_names="y")
+def double(x):
+    return 2 * x
+
+
+def nothing(project_dir):
+    pass
+
+
+def fail(project_dir):
+    raise ValueError("this step can't work")
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+'''
+"""What every study here begins with."""
+
+
+class Studies:
+    """A workspace, and the commands that a user types there."""
+
+    def __init__(self, folder: Path, cluster: Sandbox) -> None:
+        self.folder = folder
+        self.cluster = cluster
+        self.variables: dict[str, str] = {"PYTHONPATH": str(ROOT)}
+
+    def write(self, body: str, name: str = "study.py", head: str = HEAD) -> Path:
+        """Write a study."""
+        path = self.folder / name
+        path.write_text(head + textwrap.dedent(body))
+        return path
+
+    def run(self, *command: object, code: int | None = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Type a command on the login node; it must end with this exit code."""
+        words = [str(word) for word in command]
+        environment = self.cluster.environment | self.variables
+        done = subprocess.run(
+            words, cwd=cwd or self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert code in (None, done.returncode), f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done
+
+    def orchestrator(self, *words: object, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Type a command of ours."""
+        return self.run(sys.executable, "-m", "orchestrator", *words, **more)
+
+    def submit(
+        self, body: str | None = None, *options: object, name: str = "study.py", attr: str = "pipeline", **more: Any
+    ) -> str:
+        """Submit a study, or one that is there already; give the run's key."""
+        path = self.folder / name if body is None else self.write(body, name)
+        done = self.orchestrator("submit", f"{path.name}:{attr}", *options, **more)
+        return Path(done.stdout.splitlines()[0]).name
+
+    def wait(self, key: str, code: int = 0, seconds: float = 120) -> str:
+        """Wait until a run has ended as this exit code says; give what was said."""
+        done = self.orchestrator("wait", key, "--timeout", seconds, code=None)
+        assert done.returncode == code, f"ended with {done.returncode}: {done.stdout}{done.stderr}{self.story(key)}"
+        return done.stdout + done.stderr
+
+    def finish(self, body: str, *options: object, code: int = 0, **more: Any) -> str:
+        """Submit a study and wait for its end; give the run's key."""
+        key = self.submit(body, *options, **more)
+        self.wait(key, code)
+        return key
+
+    def status(self, key: str) -> dict[str, Any]:
+        """Give all that is known of a run."""
+        found: dict[str, Any] = json.loads(self.orchestrator("status", key, "--json").stdout)
+        return found
+
+    def step_runs(self, key: str) -> dict[str, dict[str, Any]]:
+        """Give what counts of a run's steps, by address."""
+        return {each["address"]: each for each in self.status(key)["step_runs"] if each["withdrawn_at"] is None}
+
+    def states(self, key: str) -> dict[str, str]:
+        """Say how each step of a run stands."""
+        return {address: each["state"] for address, each in self.step_runs(key).items()}
+
+    def jobs(self, key: str, address: str) -> list[Mapping[str, Any]]:
+        """Give the jobs that a step has had."""
+        jobs: list[Mapping[str, Any]] = self.step_runs(key)[address]["jobs"]
+        return jobs
+
+    def data(self, key: str) -> ExperimentData:
+        """Give a run's table."""
+        return ExperimentData.from_file(self.folder / key)
+
+    def outputs(self, key: str) -> list[float]:
+        """Give the table's one output."""
+        column: list[float] = self.data(key).to_pandas()[1].iloc[:, 0].tolist()
+        return column
+
+    def files(self, key: str) -> dict[str, Any]:
+        """Give the files of a run's table, but for which job wrote them."""
+        folder = self.folder / key / "experiment_data"
+        domain = json.loads((folder / "domain.json").read_text())
+        domain.pop("stored_by", None)
+        return {"domain": domain, **{path.name: path.read_text() for path in folder.glob("*.csv")}}
+
+    def story(self, key: str) -> str:
+        """Tell all about a run, for whoever wants to know why it did not end as it should."""
+        log = self.folder / "logs" / key / "orchestrator.log"
+        said = log.read_text() if log.exists() else "nobody has advanced it but who submitted it"
+        return f"\n{self.orchestrator('status', key).stdout}\n{said}\n{self.cluster.scontrol('show', 'job')}"

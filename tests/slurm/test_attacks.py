@@ -1,0 +1,215 @@
+"""Processes die, jobs are cancelled, SLURM falls silent: a run ends right, or says that it stalls and what to type."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.sandboxes import wait_until
+from tests.slurm.studies import Studies
+
+pytestmark = pytest.mark.slurm
+
+STEPS = '''
+cluster.wake = "{wake}"
+
+
+@datagenerator(output_names="y")
+def counted(x):
+    with open("evaluated", "a") as file:
+        file.write(f"{{x}}\\n")
+    return 2 * x
+
+
+def hold(project_dir):
+    """Last until the test says so."""
+    import time
+
+    Path("holds").touch()
+    while not Path("let go").exists():
+        time.sleep(0.05)
+
+
+pipeline = Pipeline("attacked", steps=[
+    Step(create, name="create", kwargs={{"n": 6}}),
+    Step(hold, name="hold"),
+    Step(counted, name="run", parallel=True),
+    Step(nothing, name="last"),
+])
+'''
+
+
+def let_go(studies: Studies) -> None:
+    (studies.folder / "let go").touch()
+
+
+def submit(studies: Studies, wake: str) -> str:
+    """Submit the study, and wait until its second step runs and an orchestrator job waits for it."""
+    key = studies.submit(STEPS.format(wake=wake))
+    wait_until((studies.folder / "holds").exists)
+    wait_until(lambda: waiting(studies))
+    return key
+
+
+def orchestrators(studies: Studies) -> list[tuple[str, str]]:
+    return [(job_id, state) for job_id, name, state in studies.cluster.squeue() if name.startswith("orchestrator_")]
+
+
+def waiting(studies: Studies) -> list[str]:
+    return [job_id for job_id, state in orchestrators(studies) if state == "PENDING"]
+
+
+def is_right(studies: Studies, key: str) -> None:
+    """Every step has succeeded, and every experiment was evaluated once."""
+    assert studies.states(key) == dict.fromkeys(["create", "hold", "run", "last"], "succeeded")
+    assert studies.outputs(key) == [0, 2, 4, 6, 8, 10]
+    evaluated = (studies.folder / "evaluated").read_text().split()
+    assert sorted(map(float, evaluated)) == [0, 1, 2, 3, 4, 5]
+
+
+def cure(studies: Studies, key: str) -> None:
+    """Status has said that the run stalls and what to type; that is typed."""
+    said = studies.orchestrator("status", key, "--refresh", code=None).stdout
+    assert "stalled" in said
+    assert f"orchestrator resume {key}" in said
+    studies.orchestrator("resume", key)
+
+
+def process_of_orchestrator(key: str) -> int | None:
+    """Find the process of an orchestrator job: not its shell, and not the tail of a step's job."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"--job" in words and key.encode() in words and b"orchestrator" in words:
+            return int(folder.name)
+    return None
+
+
+@pytest.mark.parametrize("has_successor", [False, True])
+def test_the_orchestrator_is_killed(studies, has_successor):
+    key = submit(studies, "job")
+    [first] = waiting(studies)
+    let_go(studies)
+
+    def may_be_killed():
+        return process_of_orchestrator(key) is not None and (not has_successor or set(waiting(studies)) - {first})
+
+    wait_until(may_be_killed)
+    os.kill(process_of_orchestrator(key), signal.SIGKILL)
+    wait_until(lambda: studies.status(key)["run"]["state"] != "active" or not studies.cluster.jobs_left())
+    if studies.status(key)["run"]["state"] == "active":
+        # It had not come as far as its successor.
+        cure(studies, key)
+    studies.wait(key)
+    is_right(studies, key)
+
+
+def test_the_orchestrator_that_waits_is_cancelled(studies):
+    key = submit(studies, "job")
+    studies.cluster.scancel(*waiting(studies))
+    let_go(studies)
+    wait_until(lambda: not studies.cluster.jobs_left())
+    cure(studies, key)
+    studies.wait(key)
+    is_right(studies, key)
+
+
+def test_with_two_witnesses_one_may_be_cancelled(studies):
+    key = submit(studies, "both")
+    studies.cluster.scancel(*waiting(studies))
+    let_go(studies)
+    studies.wait(key)
+    is_right(studies, key)
+
+
+def test_the_job_of_a_step_is_cancelled(studies):
+    key = submit(studies, "both")
+    [job] = studies.jobs(key, "hold")
+    studies.cluster.scancel(job["scheduler_id"])
+    said = studies.wait(key, code=3)
+    assert "CANCELLED" in said
+    let_go(studies)
+    studies.orchestrator("resume", key)
+    studies.wait(key)
+    is_right(studies, key)
+
+
+SBATCH = """#!/bin/sh
+echo x >> {counter}
+n=$(wc -l < {counter})
+if [ "$n" = {nth} ]; then
+    [ {accepted} = yes ] && {real} "$@" > /dev/null
+    echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2
+    exit 1
+fi
+exec {real} "$@"
+"""
+
+
+@pytest.fixture
+def socket_times_out(studies: Studies, tmp_path_factory: pytest.TempPathFactory):
+    """Give a function that makes the nth sbatch, from anywhere, answer that its socket timed out."""
+
+    def arrange(nth: int, *, accepted: bool) -> None:
+        folder = tmp_path_factory.mktemp("bin")
+        real = shutil.which("sbatch", path=studies.cluster.environment["PATH"])
+        text = SBATCH.format(
+            counter=shlex.quote(str(folder / "counter")),
+            nth=nth,
+            accepted="yes" if accepted else "no",
+            real=shlex.quote(str(real)),
+        )
+        (folder / "sbatch").write_text(text)
+        (folder / "sbatch").chmod(0o755)
+        studies.variables["PATH"] = f"{folder}:{studies.cluster.environment['PATH']}"
+
+    return arrange
+
+
+@pytest.mark.parametrize(("nth", "accepted"), [(2, True), (3, False), (4, True)])
+def test_sbatch_times_out_though_the_job_was_accepted_or_not(studies, socket_times_out, nth, accepted):
+    """The second sbatch is that of the first orchestrator, the others are of steps."""
+    socket_times_out(nth, accepted=accepted)
+    let_go(studies)
+    path = studies.write(STEPS.format(wake="both"))
+    studies.orchestrator("submit", path.name, "--project-job", "r")
+    studies.wait("r")
+    is_right(studies, "r")
+
+
+def test_the_first_sbatch_times_out_though_the_job_was_accepted(studies, socket_times_out):
+    socket_times_out(1, accepted=True)
+    let_go(studies)
+    path = studies.write(STEPS.format(wake="job"))
+    done = studies.orchestrator("submit", path.name, "--project-job", "r", code=75)
+    assert "Socket timed out" in done.stderr
+    assert "orchestrator resume r" in done.stderr
+    wait_until(lambda: not studies.cluster.jobs_left())
+    studies.orchestrator("resume", "r")
+    studies.wait("r")
+    is_right(studies, "r")
+
+
+def test_the_controller_is_down_for_a_while(start_sandbox, tmp_path):
+    cluster = start_sandbox(nodes=1)
+    studies = Studies(tmp_path, cluster)
+    key = submit(studies, "both")
+    cluster.stop("slurmctld")
+    let_go(studies)
+    log = studies.folder / "logs" / key / "orchestrator.log"
+    # The tail of the step's job has found nobody who takes the next one.
+    wait_until(lambda: "Unable to contact slurm controller" in log.read_text())
+    assert studies.status(key)["run"]["state"] == "active"
+    refused = studies.orchestrator("advance", key, code=75)
+    assert "Unable to contact slurm controller" in refused.stderr
+    cluster.start("slurmctld")
+    studies.wait(key)
+    is_right(studies, key)
+    cluster.wait_until_idle()

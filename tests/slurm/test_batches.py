@@ -1,0 +1,136 @@
+"""How open experiments become arrays: sized when they are submitted, within what the step and the cluster allow."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.slurm.conftest import workspace_on
+
+pytestmark = pytest.mark.slurm
+
+STUDY = '''
+@datagenerator(output_names="y")
+def where(x):
+    """Give the number of the array's task that evaluates it."""
+    return int(os.environ["SLURM_ARRAY_TASK_ID"])
+
+
+pipeline = Pipeline("batches", steps=[
+    Step(create, name="create", kwargs={{"n": {n}}}),
+    Step(where, name="run", parallel=True, resources=SlurmResources({resources})),
+    Step(nothing, name="last"),
+])
+'''
+
+
+def arrays(studies, key):
+    """Give the tasks of each array that was submitted, the number in each, and what their last states are."""
+    return [(job["batch"], job["tasks"], job["n_finished"]) for job in studies.jobs(key, "run")]
+
+
+def test_two_thousand_experiments_in_arrays_of_fifty(studies):
+    """Meanwhile a task runs into its time limit, of which SLURM knows no smaller one than a minute."""
+    slow = """
+@datagenerator(output_names="y")
+def slow(x):
+    import time
+    time.sleep(600)
+
+
+pipeline = Pipeline("slow", steps=[
+    Step(create, name="create", kwargs={"n": 1}),
+    Step(slow, name="run", parallel=True, resources=SlurmResources(time="1")),
+])
+"""
+    too_slow = studies.submit(slow, name="slow.py")
+    resources = "max_array_size=50, max_jobs_per_task=20"
+    key = studies.submit(STUDY.format(n=2000, resources=resources))
+
+    studies.wait(key, seconds=240)
+    assert arrays(studies, key) == [(0, "0-49", 1000), (1, "50-99", 1000)]
+    # Neighbours go to one task; the indexes begin at 0 in each array.
+    assert studies.outputs(key) == [row // 20 % 50 for row in range(2000)]
+
+    said = studies.wait(too_slow, code=3)
+    assert "TIMEOUT" in said
+    (job,) = studies.jobs(too_slow, "run")
+    assert (job["state"], job["kind"], job["failed_tasks"]) == ("failed", "timeout", "0")
+
+
+def test_arrays_one_after_the_other_also_after_a_task_that_died(studies):
+    body = STUDY.format(n=10, resources="max_array_size=3, max_jobs_per_task=2")
+    dies = body.replace("return int(", "if x == 3:\n        die()\n    return int(")
+    key = studies.submit(dies)
+    said = studies.wait(key, code=3)
+
+    # Task 1 evaluated experiment 2 before it died at 3.
+    assert arrays(studies, key) == [(0, "0-2", 4), (1, "3-4", 4)]
+    assert [job["failed_tasks"] for job in studies.jobs(key, "run")] == ["1", ""]
+    assert studies.states(key) == {"create": "succeeded", "run": "failed"}
+    assert "step run failed: 1 of 5 tasks" in said
+    statuses = [line.partition(",")[2] for line in studies.files(key)["jobs.csv"].splitlines()[1:]]
+    assert statuses == ["FINISHED"] * 3 + ["OPEN"] + ["FINISHED"] * 6
+    first, second = studies.jobs(key, "run")
+    assert second["queued_at"] >= first["ended_at"]
+
+    # What is left makes an array of its own.
+    studies.write(body)
+    studies.orchestrator("resume", key, "--update", "study.py")
+    studies.wait(key)
+    assert arrays(studies, key) == [(0, "0", 1)]
+
+
+def test_without_a_number_per_task_there_is_one_array_whose_tasks_stride_the_table(studies):
+    key = studies.finish(STUDY.format(n=10, resources="max_array_size=4, max_jobs_per_task=None, max_concurrent=2"))
+
+    assert arrays(studies, key) == [(0, "0-3", 10)]
+    assert studies.outputs(key) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    script = next((studies.folder / key / ".orchestrator" / "scripts").glob("*run*")).read_text()
+    assert "--array=TASKS%2" in script
+
+
+def test_each_of_two_clusters_bounds_the_largest_index_of_its_own_arrays(start_sandbox, studies, short_folder):
+    """The same study on both at the same time; their jobs have the same ids."""
+    with workspace_on(start_sandbox(nodes=1, conf=["MaxArraySize=5"]), short_folder) as other:
+        keys = [each.submit(STUDY.format(n=7, resources="")) for each in (studies, other)]
+        for each, key in zip((studies, other), keys, strict=True):
+            each.wait(key)
+        assert arrays(studies, keys[0]) == [(0, "0-6", 7)]
+        assert arrays(other, keys[1]) == [(0, "0-4", 5), (1, "5-6", 2)]
+        assert other.outputs(keys[1]) == [0, 1, 2, 3, 4, 0, 1]
+
+
+def test_what_a_job_inherits_does_not_leak_into_what_it_submits(studies):
+    """An array task submits the next steps, in an environment full of its own variables and of the user's."""
+    reads = """
+import json
+
+
+def keep_environment(project_dir, name):
+    import subprocess
+    found = {key: value for key, value in os.environ.items() if key.startswith("SLURM_")}
+    (project_dir / name).write_text(json.dumps(found))
+
+
+pipeline = Pipeline("leaks", steps=[
+    Step(create, name="create"),
+    Step(double, name="run", parallel=True, resources=SlurmResources(mem="100M", cpus_per_task=2)),
+    Step(keep_environment, name="after", kwargs={"name": "after.json"}, resources=SlurmResources(time="7", mem="50M")),
+    Step(double, name="again", parallel=True),
+])
+"""
+    studies.variables |= {"SBATCH_ARRAY_INX": "0-9", "SBATCH_TIMELIMIT": "1", "SLURM_ARRAY_TASK_ID": "3"}
+    studies.variables |= {
+        "SBATCH_WAIT": "1",
+        "SQUEUE_PARTITION": "nowhere",
+        "SQUEUE_FORMAT": "%N",
+        "SBATCH_PARTITION": "nowhere",
+    }
+    key = studies.finish(reads)
+
+    found = json.loads((studies.folder / key / "after.json").read_text())
+    assert not [name for name in found if name.startswith("SLURM_ARRAY")]
+    assert (found["SLURM_MEM_PER_NODE"], found["SLURM_CPUS_PER_TASK"]) == ("50", "1")
+    assert studies.outputs(key) == [0, 2, 4]

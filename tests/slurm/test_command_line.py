@@ -1,0 +1,98 @@
+"""The command line on the real SLURM: what it says while jobs wait, run and have ended."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from tests.slurm.sandboxes import wait_until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+
+STUDY = """
+from orchestrator import Domain, ExperimentData, Pipeline, SlurmCluster, SlurmResources, Step, datagenerator
+
+def create(project_dir):
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=10.0)
+    domain.add_output("y")
+    ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(3)]).store(project_dir)
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    print("x is", x)
+    return x
+
+small = dict(time="5", mem="200M")
+pipeline = Pipeline(
+    "spoken",
+    [
+        Step(create, resources=SlurmResources(**small, extra_sbatch={"hold": ""})),
+        Step(evaluate, name="evaluate", parallel=True, resources=SlurmResources(**small, max_array_size=2)),
+    ],
+    orchestrator_resources=SlurmResources(**small),
+)
+cluster = SlurmCluster(partition=None, account=None, log_dir="runlogs/{project_job}/x", grace=5)
+"""
+
+
+@pytest.fixture
+def type_(sandbox, workspace):
+    """Type a command in the workspace; give what it printed."""
+    (workspace / "study.py").write_text(STUDY)
+
+    def type_(*arguments, code=0):
+        done = sandbox.run(sys.executable, "-m", "orchestrator", *arguments, check=False, cwd=workspace)
+        assert done.returncode == code, f"{done.stdout}{done.stderr}"
+        return done.stdout
+
+    return type_
+
+
+def test_a_run_is_told_of_from_its_submission_to_its_logs(sandbox, type_, workspace):
+    assert (
+        type_("submit", "study.py", "--project-job", "told")
+        == f"{workspace}/told\nWatch it: orchestrator status told\n"
+    )
+    told = json.loads(type_("status", "--refresh", "--json"))
+    [held], [waits] = told["now"]["jobs"], told["orchestrators"]
+    assert waits["waits_for"] == held["scheduler_id"]
+    job_id = held["scheduler_id"]
+    text = type_("status", "--refresh")
+    assert f"\n  job {job_id} (create): PENDING (JobHeldUser)\n" in text
+    assert f"\n  job {waits['scheduler_id']} (orchestrator): PENDING (Dependency)\n" in text
+    assert f"\n  Let it go: scontrol release {job_id}\n" in text
+    type_("wait", "--timeout", "0", code=124)
+
+    sandbox.scontrol("release", job_id)
+    assert type_("wait", "--timeout", "200").startswith("Run told has succeeded.\n")
+    # Two batches, of two tasks and of one: task 2 is index 0 of the second array.
+    assert [type_("logs", "evaluate", "--task", str(task)) for task in range(3)] == [
+        f"x is {task}.0\n" for task in range(3)
+    ]
+    assert "Run told: evaluate is job " in type_("logs", "orchestrator")
+    sandbox.wait_until_idle("spoken")
+    assert "  no job of this run is in the queue\n" in type_("status", "told", "--refresh")
+
+
+def test_a_run_whose_jobs_were_cancelled_behind_its_back_is_stalled_and_goes_on(sandbox, type_):
+    type_("submit", "study.py", "--project-job", "robbed")
+    told = json.loads(type_("status", "--json"))
+    ids = [job["scheduler_id"] for job in (*told["now"]["jobs"], *told["orchestrators"])]
+    sandbox.scancel(*ids)
+    wait_until(lambda: not sandbox.jobs_left("spoken"))
+    assert type_("status").startswith("Run robbed (spoken): active\n")
+    text = type_("status", "--refresh")
+    assert text.startswith("Run robbed (spoken): stalled\n  none of its jobs is in the queue\n")
+    assert text.endswith("\nTo go on: orchestrator resume robbed\n")
+    # Whoever looks next records how the job ended, and that the run failed with it.
+    type_("resume", "robbed", code=1)
+    assert f"  step create failed: SLURM job {ids[0]} ended CANCELLED\n" in type_("status")
+    type_("resume", "robbed")
+    [held] = json.loads(type_("status", "--json"))["now"]["jobs"]
+    assert held["scheduler_id"] not in ids
+    assert type_("cancel") == "Run robbed was cancelled.\n"
+    assert not sandbox.jobs_left("spoken")
+    type_("wait", code=4)

@@ -1,0 +1,241 @@
+"""What fails on a cluster: nothing waits for ever, nothing is silently wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.slurm.sandboxes import wait_until
+
+pytestmark = pytest.mark.slurm
+
+STEPS = """
+pipeline = Pipeline("mends", steps=[
+    Step(create, name="create"),
+    Step({block}, name="middle"),
+    Step(double, name="run", parallel=True, dependency="{dependency}"),
+    Step(nothing, name="last"),
+])
+"""
+
+
+def test_a_step_that_raises_ends_the_run_at_once_and_resume_goes_on(studies):
+    key = studies.submit(STEPS.format(block="fail", dependency="afterok"))
+    said = studies.wait(key, code=3)
+
+    assert f"Run {key} has failed: step middle failed: ValueError: this step can't work." in said
+    assert studies.states(key) == {"create": "succeeded", "middle": "failed"}
+    # The run has ended: nobody waits for anything.
+    wait_until(lambda: not studies.cluster.jobs_left(), 15)
+    assert "ValueError: this step can't work" in studies.orchestrator("logs", key, "middle").stdout
+
+    studies.write(STEPS.format(block="nothing", dependency="afterok"))
+    studies.orchestrator("resume", key, "--update", "study.py")
+    studies.wait(key)
+    assert studies.states(key) == dict.fromkeys(["create", "middle", "run", "last"], "succeeded")
+    assert studies.outputs(key) == [0, 2, 4]
+
+
+def test_afterany_goes_on_after_a_step_that_raises(studies):
+    key = studies.submit(STEPS.format(block="fail", dependency="afterany"))
+    said = studies.wait(key, code=3)
+
+    assert f"Run {key} has finished: 1 step failed." in said
+    assert studies.states(key) == {"create": "succeeded", "middle": "failed", "run": "succeeded", "last": "succeeded"}
+    assert studies.status(key)["run"]["state"] == "succeeded"
+    assert studies.outputs(key) == [0, 2, 4]
+
+
+ONE_DIES = """
+@datagenerator(output_names="y")
+def risky(x):
+    if x == 7 and not Path("mended").exists():
+        die()
+    if x == 3:
+        raise ValueError(f"no value at {{x}}")
+    return 2 * x
+
+
+pipeline = Pipeline("one dies", steps=[
+    Step(create, name="create", kwargs={{"n": 12}}),
+    Step(risky, name="run", parallel=True, {options}),
+    Step(nothing, name="last"),
+])
+"""
+
+
+def test_a_task_that_dies_among_many_fails_the_step_and_keeps_all_other_results(studies):
+    """Submitted again by `resume`, the array holds the one index that has no result, and the one that failed."""
+    key = studies.submit(ONE_DIES.format(options=""))
+    said = studies.wait(key, code=3)
+
+    assert "step run failed" in said
+    first = studies.jobs(key, "run")[0]
+    assert (first["state"], first["kind"], first["n_finished"], first["n_failed"]) == (
+        "failed",
+        "infrastructure",
+        10,
+        1,
+    )
+    assert "ended FAILED" in first["reason"]
+    assert first["failed_tasks"] == "7"
+    statuses = [line.partition(",")[2] for line in studies.files(key)["jobs.csv"].splitlines()[1:]]
+    assert statuses == ["FINISHED"] * 3 + ["ERROR"] + ["FINISHED"] * 3 + ["OPEN"] + ["FINISHED"] * 4
+
+    (studies.folder / "mended").touch()
+    studies.orchestrator("resume", key)
+    said = studies.wait(key, code=3)
+    assert f"Run {key} has finished; 1 experiments failed." in said
+    (second,) = studies.jobs(key, "run")
+    assert (second["n_tasks"], second["n_finished"], second["n_failed"]) == (2, 1, 1)
+    assert studies.outputs(key)[7] == 14
+    log = studies.orchestrator("logs", key, "run").stdout
+    assert "ValueError: no value at 3.0" in log
+
+
+def test_a_retry_holds_only_the_task_that_needs_it(studies):
+    dies_once = """
+@datagenerator(output_names="y")
+def risky(x):
+    if x in (2, 5) and not Path(f"tried-{x}").exists():
+        Path(f"tried-{x}").touch()
+        die()
+    return 2 * x
+
+
+pipeline = Pipeline("retries", steps=[
+    Step(create, name="create", kwargs={"n": 8}),
+    Step(risky, name="run", parallel=True, retries=1),
+])
+"""
+    key = studies.finish(dies_once)
+
+    first, second = studies.jobs(key, "run")
+    assert (first["tasks"], first["state"], first["failed_tasks"]) == ("0-7", "failed", "2,5")
+    assert (second["tasks"], second["state"], second["n_tasks"], second["attempt"]) == ("2,5", "succeeded", 2, 2)
+    assert second["scheduler_id"] != first["scheduler_id"]
+    assert studies.outputs(key) == [2 * x for x in range(8)]
+
+
+SLEEPS = """
+@datagenerator(output_names="y")
+def sleepy(x):
+    import time
+    while {waits}:
+        time.sleep(0.1)
+    return 2 * x
+
+
+pipeline = Pipeline("sleeps", steps=[
+    Step(create, name="create"),
+    Step(sleepy, name="run", parallel=True, resources=SlurmResources(max_concurrent={at_once})),
+    Step(nothing, name="last"),
+])
+"""
+
+
+def running(studies, key, address):
+    """Wait until a step's job runs; give its id."""
+
+    def found():
+        jobs = studies.step_runs(key).get(address, {"jobs": []})["jobs"]
+        ids = {job["scheduler_id"] for job in jobs if job["ended_at"] is None}
+        lines = studies.cluster.run("squeue", "--noheader", "--states=R", "--format=%F").stdout.split()
+        return next((line for line in lines if line in ids), None)
+
+    wait_until(found, 60)
+    return found()
+
+
+def test_an_array_that_is_cancelled_fails_its_step_and_resume_evaluates_what_is_left(studies):
+    """One at a time: the first has ended, the second runs, the third waits when the array is cancelled."""
+    body = SLEEPS.format(waits='x == 1 and not Path("go").exists()', at_once=1)
+    key = studies.submit(body)
+    job_id = running(studies, key, "run")
+    wait_until(lambda: studies.cluster.run("squeue", "-h", "-r", "-t", "R", "-o", "%K").stdout.strip() == "1")
+
+    studies.cluster.scancel(job_id)
+
+    said = studies.wait(key, code=3)
+    assert "CANCELLED" in said
+    (job,) = studies.jobs(key, "run")
+    assert (job["state"], job["kind"], job["failed_tasks"], job["n_finished"]) == ("cancelled", "cancelled", "1-2", 1)
+    (studies.folder / "go").touch()
+    studies.orchestrator("resume", key)
+    studies.wait(key)
+    assert [job["n_tasks"] for job in studies.jobs(key, "run")] == [2]
+    assert studies.outputs(key) == [0, 2, 4]
+
+
+def test_one_task_that_is_cancelled_fails_the_step_with_its_name(studies):
+    key = studies.submit(SLEEPS.format(waits='x == 1 and not Path("go").exists()', at_once=8))
+    job_id = running(studies, key, "run")
+    wait_until(lambda: studies.cluster.run("squeue", "-h", "-r", "-t", "all", "-o", "%K %T").stdout.count("COMPL") > 2)
+
+    studies.cluster.scancel(f"{job_id}_1")
+
+    studies.wait(key, code=3)
+    (job,) = studies.jobs(key, "run")
+    assert (job["kind"], job["failed_tasks"], job["n_finished"]) == ("cancelled", "1", 2)
+    assert "run: 1 task failed, cancelled (1)" in studies.orchestrator("status", key).stdout
+
+
+def test_every_experiment_fails(studies):
+    all_fail = """
+@datagenerator(output_names="y")
+def hopeless(x):
+    raise RuntimeError("no licence")
+
+
+pipeline = Pipeline("hopeless", steps=[
+    Step(create, name="create"),
+    Step(hopeless, name="run", parallel=True),
+    Step(nothing, name="last"),
+])
+"""
+    key = studies.submit(all_fail)
+    said = studies.wait(key, code=3)
+    assert "step run failed" in said
+    assert studies.states(key) == {"create": "succeeded", "run": "failed"}
+    assert "RuntimeError: no licence" in studies.orchestrator("status", key).stdout
+
+
+def test_a_parallel_step_without_open_experiments_is_skipped_and_one_without_a_table_fails(studies):
+    none_open = """
+pipeline = Pipeline("none open", steps=[
+    Step(create, name="create"),
+    Step(double, name="run", parallel=True),
+    Step(double, name="again", parallel=True),
+    Step(nothing, name="last"),
+])
+"""
+    no_table = (
+        'pipeline = Pipeline("no table", steps=[Step(nothing, name="create"), Step(double, name="run", parallel=True)])'
+    )
+    one = studies.submit(none_open)
+    other = studies.submit(no_table, name="other.py")
+    studies.wait(one)
+    again = studies.step_runs(one)["again"]
+    assert (again["state"], again["reason"], again["jobs"]) == ("skipped", "no open experiments", [])
+    assert "skipped" in studies.orchestrator("status", one).stdout
+    assert "there is no table" in studies.wait(other, code=3)
+
+
+def test_a_table_that_cannot_be_read_fails_the_step_and_is_no_table_without_open_experiments(studies):
+    damaged = """
+def damage(project_dir):
+    (project_dir / "experiment_data" / "input.csv").write_bytes(b"\\xff not what it was")
+
+
+pipeline = Pipeline("damaged", steps=[
+    Step(create, name="create"),
+    Step(damage, name="damage"),
+    Step(double, name="run", parallel=True),
+    Step(nothing, name="last"),
+])
+"""
+    key = studies.submit(damaged)
+    said = studies.wait(key, code=3)
+    assert "step run failed" in said
+    assert "input.csv" in said
+    assert studies.states(key) == {"create": "succeeded", "damage": "succeeded", "run": "failed"}
+    assert studies.jobs(key, "run") == []

@@ -1,0 +1,67 @@
+"""The same pipeline gives the same table on a cluster, whether the site keeps accounts or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.studies import ROOT, Studies
+
+pytestmark = pytest.mark.slurm
+
+EXAMPLES = ROOT / "docs" / "examples"
+
+ON_CLUSTER = """
+
+from orchestrator import SlurmCluster, SlurmResources
+
+cluster = SlurmCluster()
+for element in pipeline.steps:
+    for step in getattr(element, "steps", [element]):
+        step.resources = SlurmResources(max_jobs_per_task=3)
+"""
+
+
+def same_both_ways(studies: Studies, study: Path) -> str:
+    """Run a study here and on the cluster, and compare; give the key of the run on the cluster."""
+    key = studies.submit(name=study.name)
+    studies.orchestrator("run", study.name, "--project-job", "local")
+    studies.wait(key, seconds=240)
+    assert studies.files(key) == studies.files("local")
+    return key
+
+
+@pytest.mark.parametrize("site", ["studies", "studies_with_accounting"])
+def test_the_quickstart(request, site):
+    studies = request.getfixturevalue(site)
+    study = studies.write("\ncluster = SlurmCluster()", head=(EXAMPLES / "quickstart.py").read_text())
+    study.write_text(study.read_text().replace("    Step,\n", "    SlurmCluster,\n    Step,\n"))
+
+    key = same_both_ways(studies, study)
+
+    steps = studies.step_runs(key)
+    assert [(name, step["state"], step["n_finished"]) for name, step in steps.items()] == [
+        ("create", "succeeded", 0),
+        ("evaluate", "succeeded", 40),
+        ("collect", "succeeded", 0),
+        ("report", "succeeded", 0),
+    ]
+    assert [job["n_tasks"] for job in studies.jobs(key, "evaluate")] == [40]
+    assert "best of 40 experiments" in studies.orchestrator("logs", key, "report").stdout
+
+
+def test_the_digits_study(studies_with_accounting):
+    studies = studies_with_accounting
+    text = (EXAMPLES / "digits_svm.py").read_text()
+    # Smaller, so that it takes seconds; its loop, its question and its blocks are the same.
+    small = text.replace("SAMPLES_PER_ROUND = 16", "SAMPLES_PER_ROUND = 6").replace("n_iterations=5", "n_iterations=1")
+    assert small.count("SAMPLES_PER_ROUND = 6") == small.count("n_iterations=1") == 1
+    study = studies.write(ON_CLUSTER, name="digits.py", head=small)
+
+    key = same_both_ways(studies, study)
+
+    assert (studies.folder / key / "best.json").read_text() == (studies.folder / "local" / "best.json").read_text()
+    assert [job["n_tasks"] for job in studies.jobs(key, "evaluate@0")] == [2]
+    steps = ["create", "evaluate", "collect", "narrow@0", "evaluate@0", "collect@0", "report"]
+    assert studies.states(key) == dict.fromkeys(steps, "succeeded")

@@ -1,0 +1,155 @@
+"""Whatever is in a name, a path or a setting means itself, and code is what it was at submission."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.studies import Studies
+
+pytestmark = pytest.mark.slurm
+
+ODD = 'a\'; echo $(hostname) "b"'
+
+ODD_STUDY = '''
+cluster = SlurmCluster(
+    grace=2,
+    log_dir="my logs/of $(hostname)/{project_job}",
+    env_setup=["export FROM_SETUP='it works'", "# only words", "true && cd ."],
+    env_vars={"PATH": "$PWD/bin:$PATH", "ODD": """it's $(hostname) `id` "x" \\\\ $FROM_SETUP ${NO_SUCH}!"""},
+    runner="fake-uv run",
+)
+
+
+def note(project_dir):
+    (project_dir / "noted").write_text(os.environ["ODD"] + "|" + os.environ["RUN_BY"] + "|" + os.getcwd())
+
+
+pipeline = Pipeline("""it's $(id) "x" \\\\ ; *""", steps=[
+    Step(create, name="cre ate"),
+    Step(double, name="""r'un "$(touch pwned)" """.strip(), parallel=True, project_dir="."),
+    Step(note, name="no*te[1];"),
+])
+'''
+
+
+def test_a_folder_and_names_and_settings_full_of_shell(studies):
+    folder = studies.folder / ODD
+    (folder / "bin").mkdir(parents=True)
+    fake = folder / "bin" / "fake-uv"
+    fake.write_text(f'#!/bin/bash\n[ "$1" = run ] || exit 9\nshift\nRUN_BY=fake exec {sys.executable} "$@"\n')
+    fake.chmod(0o755)
+    odd = Studies(folder, studies.cluster)
+
+    key = odd.submit(ODD_STUDY)
+    odd.wait(key)
+
+    assert odd.outputs(key) == [0, 2, 4]
+    noted, run_by, cwd = (folder / key / "noted").read_text().split("|")
+    assert noted == """it's $(hostname) `id` "x" \\ it works !"""
+    assert run_by == "fake"
+    assert Path(cwd) == folder
+    assert not list(studies.folder.rglob("pwned"))
+    logs = folder / "my logs" / "of $(hostname)" / key
+    assert len(list(logs.iterdir())) >= 2 + 3
+    assert not (folder / "logs").exists()
+
+
+def test_a_failing_env_setup_fails_the_run_with_its_words(studies):
+    """It fails in every job of the run, also in those that would bring it to its end."""
+    body = """
+cluster = SlurmCluster(grace=2, env_setup=["module_of_nobody load gcc"])
+pipeline = Pipeline("setup", steps=[Step(create, name="create"), Step(nothing, name="last")])
+"""
+    key = studies.submit(body)
+    # All its jobs have died, and nobody was left to write that down.
+    impatient = "from orchestrator.cli import main, wait; wait.ASK_EVERY = 0.5; main.main()"
+    waited = studies.run(sys.executable, "-c", impatient, "wait", key, "--timeout", "60", code=75)
+    assert f"Run {key} is stalled: none of its jobs is in the queue." in waited.stderr
+    assert "env_setup failed on" in studies.orchestrator("logs", key, "orchestrator").stdout
+
+    # From a machine where that does not matter.
+    studies.orchestrator("advance", key)
+    said = studies.wait(key, code=3)
+    assert "step create failed" in said
+    assert "env_setup failed on" in said
+    assert "module_of_nobody" in studies.orchestrator("logs", key, "create").stdout
+
+
+SCRIPT = '''
+from functools import partial
+
+from helping import factor
+
+
+class Scale(DataGenerator):
+    """Its attribute is a lambda of this script."""
+
+    def __init__(self):
+        self.f = lambda x: factor() * x
+
+    def execute(self, experiment_sample):
+        experiment_sample.store("y", self.f(experiment_sample.input_data["x"]))
+        return experiment_sample
+
+
+def report(project_dir, text):
+    Path("reported.txt").write_text(text + " " + str(factor()))
+
+
+pipeline = Pipeline("script", steps=[
+    Step(lambda project_dir: create(project_dir, n=4), name="create"),
+    Step(Scale(), name="run", parallel=True, resources=SlurmResources(max_jobs_per_task=2)),
+    Step(partial(report, text="was"), name="report"),
+])
+
+if __name__ == "__main__":
+    print(pipeline.run(mode="slurm", cluster=cluster, rootdir="out put"))
+'''
+
+
+def test_a_script_keeps_the_code_it_was_submitted_with(studies):
+    """Functions of `__main__`, lambdas, a module beside it; all are edited while the run waits in the queue."""
+    beside = studies.folder / "helping.py"
+    beside.write_text("def factor():\n    return 3\n")
+    script = studies.write(SCRIPT)
+    studies.cluster.scontrol("update", "PartitionName=batch", "State=DOWN")
+    try:
+        key = studies.run(sys.executable, "study.py").stdout.split()[-1]
+        waits = studies.orchestrator("wait", "--timeout", "0.5", "--rootdir", "out put", code=124)
+        assert f"Run {key} has not ended after 0.5 s." in waits.stderr
+        beside.write_text("raise ImportError('edited')\n")
+        script.write_text("raise ImportError('edited')\n")
+    finally:
+        studies.cluster.scontrol("update", "PartitionName=batch", "State=UP")
+
+    studies.orchestrator("wait", key, "--rootdir", "out put")
+    there = Studies(studies.folder / "out put", studies.cluster)
+    assert there.outputs(key) == [0, 3, 6, 9]
+    # Relative to where it was submitted from.
+    assert (studies.folder / "reported.txt").read_text() == "was 3"
+
+
+def test_what_cannot_be_pickled_is_refused_before_anything_is_written(studies):
+    body = """
+import threading
+
+lock = threading.Lock()
+
+
+@datagenerator(output_names="y")
+def locked(x):
+    with lock:
+        return x
+
+
+pipeline = Pipeline("locked", steps=[Step(create, name="create"), Step(locked, name="run", parallel=True)])
+"""
+    studies.write(body)
+    before = sorted(path.name for path in studies.folder.iterdir())
+    done = studies.orchestrator("submit", "study.py", code=2)
+    assert "can't be pickled" in done.stderr
+    assert "block.f: lock is a lock" in " ".join(done.stderr.split())
+    assert sorted(path.name for path in studies.folder.iterdir() if path.name != "__pycache__") == before

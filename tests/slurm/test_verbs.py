@@ -1,0 +1,118 @@
+"""The verbs on a run of a cluster: submit, status, wait, logs, cancel, resume, scripts."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.slurm.sandboxes import wait_until
+
+pytestmark = pytest.mark.slurm
+
+TWO = """
+@datagenerator(output_names="y")
+def speak(x, shift):
+    print(f"evaluating {{x}}")
+    return 2 * x + shift
+
+
+cluster = SlurmCluster(grace=2, wake="{wake}")
+pipeline = Pipeline("two", steps=[
+    Step(create, name="create", kwargs={{"n": 5}}),
+    Step(speak, name="run", parallel=True, kwargs={{"shift": {shift}}},
+         resources=SlurmResources(max_array_size=2, max_jobs_per_task=1)),
+    Step(nothing, name="last"),
+])
+"""
+
+
+def test_two_runs_in_one_workspace_at_once_one_woken_by_its_orchestrator_only(studies):
+    one = studies.submit(TWO.format(wake="job", shift=0), name="one.py")
+    other = studies.submit(TWO.format(wake="both", shift=100), name="other.py")
+    assert one != other
+    studies.wait(one)
+    studies.wait(other)
+
+    assert studies.outputs(one) == [0, 2, 4, 6, 8]
+    assert studies.outputs(other) == [100, 102, 104, 106, 108]
+    for key in (one, other):
+        ids = [job["scheduler_id"] for each in studies.step_runs(key).values() for job in each["jobs"]]
+        assert len(set(ids)) == len(ids) == 5
+        assert all(job_id.isdigit() for job_id in ids)
+        assert [job["n_tasks"] for job in studies.jobs(key, "run")] == [2, 2, 1]
+        assert studies.orchestrator("logs", key, "run", "--task", "3").stdout == "evaluating 3.0\n"
+    listed = studies.orchestrator("list").stdout
+    assert one in listed
+    assert other in listed
+
+
+WAITS = """
+@datagenerator(output_names="y")
+def patient(x):
+    import time
+    while not Path("go").exists():
+        time.sleep(0.1)
+    return 2 * x
+
+
+pipeline = Pipeline("waits", steps=[
+    Step(create, name="create"),
+    Step(patient, name="run", parallel=True),
+    Step(nothing, name="last"),
+])
+"""
+
+
+def test_cancel_ends_every_job_and_resume_goes_on(studies):
+    key = studies.submit(WAITS)
+    wait_until(lambda: len(studies.cluster.jobs_left("run_")) == 3, 60, lambda: studies.story(key))
+    told = studies.orchestrator("wait", key, "--timeout", "0.2", code=124)
+    assert "has not ended" in told.stderr
+    # Whoever is impatient harms nothing.
+    queue = studies.cluster.jobs_left()
+    for words in (("advance", key), ("resume", key), ("submit", "study.py", "--project-job", key)):
+        studies.orchestrator(*words)
+    assert studies.cluster.jobs_left() == queue
+    assert [job["attempt"] for job in studies.jobs(key, "run")] == [1]
+
+    done = studies.orchestrator("cancel", key)
+
+    assert studies.cluster.jobs_left() == []
+    assert "cancelled" in done.stdout
+    assert "was cancelled" in studies.wait(key, code=4)
+    assert studies.states(key) == {"create": "succeeded", "run": "cancelled"}
+    (studies.folder / "go").touch()
+    studies.orchestrator("resume", key)
+    studies.wait(key)
+    assert studies.outputs(key) == [0, 2, 4]
+
+    # And once more from a step, with all that follows.
+    studies.orchestrator("resume", key, "--from-step", "create")
+    studies.wait(key)
+    assert studies.outputs(key) == [0, 2, 4]
+    before = [each for each in studies.status(key)["step_runs"] if each["withdrawn_at"] is not None]
+    assert [each["name"] for each in before] == ["create", "run", "run", "last"]
+    assert f"Nothing to do: run {key} has succeeded." in studies.orchestrator("resume", key).stderr
+
+
+def test_scripts_shows_what_is_submitted_and_touches_nothing(studies):
+    path = studies.write(TWO.format(wake="both", shift=0))
+    shown = {
+        label: studies.orchestrator("scripts", path.name, label, "--project-job", "r").stdout
+        for label in ("create", "run", "last", "orchestrator")
+    }
+    assert [each.name for each in studies.folder.iterdir() if each.name != "__pycache__"] == ["study.py"]
+
+    studies.orchestrator("submit", path.name, "--project-job", "r")
+    studies.wait("r")
+    submitted = studies.folder / "r" / ".orchestrator" / "scripts"
+    assert {each.stem: each.read_text() for each in submitted.iterdir()} == shown
+
+
+def test_a_pipeline_that_starts_at_a_later_step(studies):
+    studies.write(TWO.format(wake="both", shift=0))
+    studies.orchestrator("run", "study.py", "--project-job", "before")
+    studies.orchestrator("submit", "study.py", "--project-job", "r", "--from-step", "last")
+    studies.wait("r")
+    assert studies.states("r") == {"create": "skipped", "run": "skipped", "last": "succeeded"}
+    refused = studies.orchestrator("submit", "study.py", "--project-job", "before", code=2)
+    assert 'was begun with mode="local"' in refused.stderr

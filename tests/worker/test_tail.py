@@ -1,0 +1,74 @@
+"""The process that a job starts early, and that advances the run when it hears the word."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.jobfile import JobFile
+from orchestrator.worker.tail import Tail
+
+
+@pytest.fixture
+def folder(workspace):
+    folder = RunFolder(workspace, "r")
+    folder.logs.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def job(workspace):
+    return JobFile(
+        run_key="r",
+        workspace=str(workspace),
+        token="token",
+        role="step",
+        position=0,
+        epoch=0,
+        iteration="",
+        step_name="s",
+        kind="call",
+        parallel=False,
+        path="0",
+        until_path=None,
+        project_dir=".",
+        bundle_digest="",
+        database=str(workspace / "orchestrator.db"),
+    )
+
+
+def test_it_advances_when_it_is_told_to(folder, job):
+    tail = Tail(folder, job)
+    tail.start()
+    assert folder.orchestrator_log.read_text() == ""
+    tail.go()
+    # There is no database here: that it looked for one is how we know that it went.
+    assert "There is no database" in folder.orchestrator_log.read_text()
+
+
+def test_it_goes_without_having_been_started(folder, job):
+    Tail(folder, job).go()
+    assert "There is no database" in folder.orchestrator_log.read_text()
+
+
+def test_it_does_nothing_without_the_word(folder, job):
+    tail = Tail(folder, job)
+    tail.start()
+    tail.leave()
+    assert folder.orchestrator_log.read_text() == ""
+
+
+def test_a_job_without_a_database_has_no_tail(folder, job):
+    Tail(folder, replace(job, database=None)).go()
+    assert not folder.orchestrator_log.exists()
+
+
+def test_the_users_code_has_no_child_to_wait_for(folder, job):
+    tail = Tail(folder, job)
+    tail.start()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    tail.leave()
