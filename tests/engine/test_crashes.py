@@ -42,7 +42,7 @@ from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.changes import apply
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.states import RunState
-from orchestrator.machine.wakeup import why_look_again
+from orchestrator.machine.wakeup import why_stalled
 from tests.fakes.queue import PowerCut
 from tests.fakes.slurm import FakeSlurm
 
@@ -253,7 +253,9 @@ def by_itself(store, folder, kept, mains, *, has_tail, lies=None):
             with suppress(Busy, PowerCut):
                 with opened() as context:
                     seen = reduce(apply, reconcile(run, observe(context, run)), run)
-                    assert why_look_again(seen), "it only looks well"
+                    assert why_stalled(seen.live_jobs, seen.orchestrators, seen.n_fruitless, has_tail=has_tail), (
+                        "nobody comes, and nothing shows it"
+                    )
                     put_back(context, None)
                 for _ in cluster.looks(opened, 2 * slurm.grace, slurm.said.append, lambda: slurm.now):
                     slurm.tick()

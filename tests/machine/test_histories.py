@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import plans
-from world import World
+from world import WakingWorld, World
 
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.states import RunState, StepRunState
@@ -94,6 +94,53 @@ def test_what_is_before_from_step_is_skipped(plan, seed, data):
     assert {step_run.state for step_run in skipped.values()} <= {StepRunState.SKIPPED}
     if not asks(plan):
         assert [p for p in world.records.live if p >= first] == list(range(first, plan.size))
+
+
+@settings(max_examples=2 * settings.default.max_examples)
+@given(plans, seeds, st.sampled_from([0, 10, 30]), st.booleans())
+def test_a_run_that_wakes_itself_ends_and_nobody_waits_for_it(plan, seed, trouble, has_tail):
+    world = WakingWorld(plan, seed, trouble=trouble, has_tail=has_tail)
+    run = world.live_until_it_ends()
+    assert run.state in ENDED
+    world.check()
+    world.check_that_nobody_waits()
+    if trouble == 0:
+        assert world.n_resumes == 0
+
+
+@given(plans, seeds, st.booleans(), st.integers(0, 20))
+def test_a_run_ends_by_itself_once_nothing_goes_wrong_any_more(plan, seed, has_tail, when):
+    world = WakingWorld(plan, seed, trouble=30, has_tail=has_tail)
+    world.advance()
+    for _ in range(when):
+        world.pass_time()
+    world.trouble = 0
+    world.live_until_it_ends()
+    assert world.n_resumes <= 1
+    world.check()
+    world.check_that_nobody_waits()
+
+
+@given(plans, seeds, st.booleans(), st.integers(0, 20))
+def test_a_run_that_wakes_itself_can_be_cancelled_and_goes_on(plan, seed, has_tail, when):
+    world = WakingWorld(plan, seed, trouble=10, has_tail=has_tail)
+    world.advance()
+    for _ in range(when):
+        world.pass_time()
+    if world.run.state is not RunState.ACTIVE:
+        return
+    world.cancel()
+    while world.run.state is RunState.ACTIVE:
+        world.advance()
+        world.now += 60
+    assert world.run.state in (RunState.CANCELLED, *ENDED)
+    while world.live:
+        world.pass_time()
+    world.check()
+    world.resume()
+    assert world.live_until_it_ends().state in ENDED
+    world.check()
+    world.check_that_nobody_waits()
 
 
 def asks(plan):

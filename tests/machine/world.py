@@ -5,19 +5,37 @@ from __future__ import annotations
 import contextlib
 import random
 from dataclasses import replace
+from functools import reduce
 
 from orchestrator.indexes import parse_indexes
-from orchestrator.machine.changes import AddJob, AddStepRun, MoveJob, MoveRun, RecordFreeze, Withdraw, apply
+from orchestrator.machine.changes import (
+    AddJob,
+    AddStepRun,
+    FailRun,
+    MoveJob,
+    MoveRun,
+    RecordFreeze,
+    RecordJob,
+    RecordWait,
+    Withdraw,
+    apply,
+)
 from orchestrator.machine.decide import decide
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
-from orchestrator.machine.intents import CancelJobs, Finish, Freeze, Record, Submit
+from orchestrator.machine.intents import CancelJobs, Finish, Freeze, Record, Repoint, Submit
 from orchestrator.machine.model import Run
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
+from orchestrator.machine.wakeup import MOST_FRUITLESS, why_look_again, why_stalled
 
 GRACE = 90.0
 TROUBLE = [str(kind) for kind in FailureKind if kind not in ("refused", "interrupted", "cancelled")]
+
+
+def id_of(token):
+    """Give the scheduler's id of a job."""
+    return f"id of {token}"
 
 
 class Died(Exception):
@@ -54,7 +72,7 @@ class Records:
             self.history += [self.live.pop(position) for position in gone]
         elif run.step_run is not None:
             self.live[run.step_run.position] = run.step_run
-        self.blank = replace(self.blank, state=run.state, reason=run.reason)
+        self.blank = replace(run, step_run=None, n_failed_step_runs=0)
 
     def with_epoch(self, change):
         """Count epochs and attempts on, as the database does."""
@@ -129,14 +147,17 @@ class World:
             case Submit(token):
                 return self._submit(token)
             case CancelJobs(tokens):
-                for token in tokens:
-                    self.known[token] = "over"
-                changes = reconcile(self.run, self.facts())
-                self.records.write(changes)
-                return bool(changes)
+                return self._cancel(tokens)
             case Finish(to, why):
                 self.records.write([MoveRun(to, why)])
         return True
+
+    def _cancel(self, tokens):
+        for token in tokens:
+            self.known[token] = "over"
+        changes = reconcile(self.run, self.facts())
+        self.records.write(changes)
+        return bool(changes)
 
     def _freeze(self, position):
         step = self.run.plan.slot(position).step
@@ -160,7 +181,7 @@ class World:
         self.positions[token] = self.run.step_run.position
         self.known.setdefault(token, "queued")
         self._may_die()
-        self.records.write([MoveJob(token, JobState.QUEUED, scheduler_id="77")])
+        self.records.write([MoveJob(token, JobState.QUEUED, scheduler_id=id_of(token))])
         return True
 
     def _may_die(self):
@@ -178,7 +199,7 @@ class World:
         if self.unlucky():
             return JobFact(Seen(self.chance.choice(["absent", "unanswered", "queued"])), receipts=receipts)
         kind = self.chance.choice(TROUBLE) if truth == "over" else None
-        return JobFact(Seen(truth), "77", receipts=receipts, kind=kind, reason="why")
+        return JobFact(Seen(truth), id_of(token), receipts=receipts, kind=kind, reason="why")
 
     def pass_time(self):
         self.now += 60.0
@@ -251,3 +272,212 @@ class World:
         assert tasks <= good
         if step_run.n_tasks is not None:
             assert sorted(task for _, task in tasks) == list(range(step_run.n_tasks))
+
+
+class WakingWorld(World):
+    """One in which only jobs advance the run, and the user where none is left that would.
+
+    Parameters
+    ----------
+    plan, seed, trouble
+        As of `World`.
+    has_tail : bool
+        Whether a job of a step advances the run before it ends.
+    """
+
+    def __init__(self, plan, seed, *, trouble, has_tail):
+        super().__init__(plan, seed, trouble=trouble)
+        self.records.blank = replace(self.records.blank, wakes=True)
+        self.has_tail = has_tail
+        self.had_trouble = trouble > 0
+        self.waits_for = {}  # token of an orchestrator job -> the id of the job after which it truly starts
+        self.looks_left = {}
+        self.left_out = {}
+        self.own = None
+        self.is_honest = True
+        self.n_resumes = 0
+
+    # --- who advances ----------------------------------------------------------------------------
+
+    def advance(self, own=None):
+        """Advance once, and tell whether that came to an end."""
+        self.own, self.is_honest = own, True
+        try:
+            self._advance()
+            self._check_waker()
+            if own is not None and why_look_again(self.run) is None:
+                self._end_own()
+        except Died:
+            return False
+        finally:
+            self.own = None
+            self._check_waiting()
+        return True
+
+    def _end_own(self):
+        self._may_die()
+        if any(job.token == self.own and job.state is JobState.RUNNING for job in self.run.orchestrators):
+            self.records.write([MoveJob(self.own, JobState.SUCCEEDED)])
+
+    def _perform(self, intent):
+        if not isinstance(intent, Repoint):
+            return super()._perform(intent)
+        if self.known.get(intent.token) == "queued":
+            self.waits_for[intent.token] = intent.after
+            self._may_die()
+            self.records.write([RecordWait(intent.token, intent.after)])
+        else:
+            self.records.write([MoveJob(intent.token, JobState.RUNNING, "it had started")])
+        return True
+
+    def _cancel(self, tokens):
+        waiting = [job.token for job in self.run.orchestrators if job.token in tokens]
+        for token in tokens:
+            self.known[token] = "over"
+        assert self.own not in tokens, "an orchestrator job ends itself"
+        self._may_die()
+        gone = [MoveJob(token, JobState.CANCELLED, "nobody needs it") for token in waiting]
+        seen = reconcile(self.run, self.facts()) if len(waiting) < len(tokens) else []
+        changes = [*gone, *(change for change in seen if getattr(change, "token", None) not in waiting)]
+        self.records.write(changes)
+        return bool(changes)
+
+    def _submit(self, token):
+        job = next((job for job in self.run.orchestrators if job.token == token), None)
+        if job is None:
+            return super()._submit(token)
+        self.records.write([MoveJob(token, JobState.SUBMITTING)])
+        self._may_die()
+        luck = self.chance.randrange(100)
+        if luck < self.trouble // 2:
+            self.records.write([MoveJob(token, JobState.PLANNED, "submit limit")])
+            return False
+        if luck < self.trouble // 2 + self.trouble // 10:
+            refused = MoveJob(token, JobState.FAILED, "refused", FailureKind.REFUSED)
+            self.records.write([refused, FailRun("its orchestrator job was refused")])
+            return True
+        is_silent = self.unlucky()
+        if not is_silent or self.unlucky(50):
+            assert self.known.get(token) not in ("queued", "running"), "submitted again though it is there"
+            self.known[token], self.waits_for[token] = "queued", job.waits_for
+        self._may_die()
+        silence = RecordJob(token, None, "timed out")
+        self.records.write([silence if is_silent else MoveJob(token, JobState.QUEUED, scheduler_id=id_of(token))])
+        return True
+
+    # --- the cluster -----------------------------------------------------------------------------
+
+    def facts(self):
+        jobs = (*self.run.live_jobs, *self.run.orchestrators)
+        return Facts(self.now, GRACE, {job.token: self._fact(job.token) for job in jobs})
+
+    def _fact(self, token):
+        if token == self.own:
+            return JobFact(Seen.RUNNING, id_of(token))
+        if any(job.token == token for job in self.run.orchestrators):
+            return self._fact_of_orchestrator(token)
+        before = self.chance.getstate()
+        self.is_honest &= not self.unlucky()
+        self.chance.setstate(before)
+        return super()._fact(token)
+
+    def _fact_of_orchestrator(self, token):
+        truth = self.known.get(token, "absent")
+        if truth in ("queued", "running") and self.unlucky():
+            self.is_honest = False
+            # Left out at one moment only: an answer without it at another one would be the end of it.
+            is_left_out = self.left_out.setdefault(token, self.now) == self.now
+            truth = "absent" if is_left_out else "unanswered"
+        return JobFact(Seen(truth), id_of(token))
+
+    def pass_time(self):
+        self.now += 60.0
+        for token, state in list(self.known.items()):
+            if token in self.waits_for:
+                self._pass_time_of_orchestrator(token)
+            elif state == "queued" and not self.unlucky(30):
+                self._execute(token)
+                self.known[token] = "running"
+            elif state == "running":
+                if self.has_tail and not self.unlucky():
+                    self.advance()
+                self.known[token] = "over"
+
+    def _pass_time_of_orchestrator(self, token):
+        if self.known[token] == "queued":
+            if self.unlucky(self.trouble // 4):
+                self.known[token] = "over"  # cancelled by the user
+            elif all(self.waits_for[token] != id_of(live) for live in self.live):
+                self.known[token], self.looks_left[token] = "running", 5
+        if self.known[token] == "running":
+            self.looks_left[token] -= 1
+            if not self.advance(token) or why_look_again(self.run) is None or not self.looks_left[token]:
+                self.known[token] = "over"
+
+    @property
+    def live(self):
+        return [token for token, state in self.known.items() if state in ("queued", "running")]
+
+    # --- the user --------------------------------------------------------------------------------
+
+    def live_until_it_ends(self, most=2000):
+        self.advance()
+        for _ in range(most):
+            if not self.live:
+                if self.run.state is not RunState.ACTIVE:
+                    return self.run
+                self._check_that_it_looks_stalled()
+                self.n_resumes += 1
+                self.resume_by_hand()
+            self.pass_time()
+        raise AssertionError(f"after {most} minutes the run has not ended: {self.run}")
+
+    def resume_by_hand(self):
+        """Advance, and look again for as long as it is not known whether a job was submitted."""
+        end = self.now + 2 * GRACE
+        self.advance()
+        while self.now < end and not self.live:
+            self.now += 30.0
+            self.advance()
+
+    # --- what must hold --------------------------------------------------------------------------
+
+    def _check_waker(self):
+        """After an advance, somebody wakes the run, or the records say why nobody does."""
+        run = self.run
+        if not self.is_honest:
+            return
+        wakers = [token for token in self.live if token in self.waits_for and token != self.own]
+        tries = [job for job in run.orchestrators if job.state in (JobState.PLANNED, JobState.SUBMITTING)]
+        if run.state is not RunState.ACTIVE:
+            queued = [token for token in wakers if self.known[token] == "queued"]
+            assert not queued or tries, "somebody waits to wake a run that has ended"
+            return
+        why = why_look_again(run)
+        has_given_up = run.n_fruitless >= MOST_FRUITLESS
+        assert wakers or why or has_given_up
+        assert why is None or self.had_trouble, "where nothing goes wrong, nobody has to look again"
+        if any(job.token == self.own and job.state is JobState.RUNNING for job in run.orchestrators):
+            assert wakers or tries or has_given_up, "an orchestrator job has no successor"
+
+    def _check_waiting(self):
+        truly = [token for token in self.waits_for if self.known[token] == "queued"]
+        assert len(truly) <= 1, "two orchestrator jobs wait"
+        recorded = [job for job in self.run.orchestrators if job.state is not JobState.RUNNING]
+        assert len(recorded) <= 1
+
+    def _check_that_it_looks_stalled(self):
+        trouble, self.trouble = self.trouble, 0
+        seen = reduce(apply, reconcile(self.run, self.facts()), self.run)
+        why = why_stalled(seen.live_jobs, seen.orchestrators, seen.n_fruitless, has_tail=self.has_tail)
+        assert why is not None, "nobody comes, and nothing shows it"
+        self.trouble = trouble
+
+    def check_that_nobody_waits(self):
+        """What a death at the very end left in the records, two honest looks put right."""
+        assert not self.live
+        self.trouble = 0
+        for _ in range(2):
+            self.advance()
+            self.now += GRACE
+        assert self.run.orchestrators == ()
