@@ -6,8 +6,8 @@ from collections.abc import Container
 
 from orchestrator.errors import Busy, DefinitionError
 from orchestrator.machine.changes import Change, MoveRun, MoveStepRun, Withdraw
-from orchestrator.machine.model import Run
-from orchestrator.machine.states import RunState, StepRunState
+from orchestrator.machine.model import Run, StepRun
+from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
 __all__ = ["rewind", "where_to_resume"]
 
@@ -32,15 +32,27 @@ def where_to_resume(run: Run, first_failed: int | None) -> int | None:
     -----
     A run that failed or was cancelled goes on where it stopped: a failure that an `afterany` step passed over long ago
     stays passed over. Only a run that has come to its end goes back to such a failure.
+
+    A job that died behind the run's back has not failed it yet. Whoever resumes asks for it again, and not to be told
+    that it died.
     """
     if run.state is RunState.ACTIVE:
-        return None
+        return None if run.step_run is None or not _died_unseen(run.step_run) else run.step_run.position
     if run.state is RunState.SUCCEEDED:
         return first_failed
     last = run.step_run
     if last is None:
         return 0
     return last.position if last.state in _TO_DO_AGAIN else last.position + 1
+
+
+def _died_unseen(step_run: StepRun) -> bool:
+    if step_run.ended or not step_run.jobs or not step_run.jobs[-1].ended:
+        return False
+    last = step_run.jobs[-1]
+    # What the user's code raised it raises again; one that was only interrupted is tried again anyway.
+    is_told = last.kind in (FailureKind.EXCEPTION, FailureKind.REFUSED, FailureKind.INTERRUPTED)
+    return last.state is not JobState.SUCCEEDED and not is_told
 
 
 def rewind(run: Run, position: int, why: str, recorded: Container[int] | None = None) -> list[Change]:

@@ -54,14 +54,6 @@ class Config:
     version: str
 
 
-class _Missing(SchedulerUnreachable):
-    """The program isn't on this machine."""
-
-
-class _Silent(SchedulerUnreachable):
-    """The program did not end in time."""
-
-
 class Client:
     """SLURM's programs as functions.
 
@@ -90,14 +82,13 @@ class Client:
             Names of the options that are set, there or in the script, such as `time`. sbatch prefers the environment
             to what is in the script, so the variables of these are taken out of it.
         """
+        argv, environment = ["sbatch", "--parsable", *arguments], for_submission(self._environment, taken)
         try:
-            done = self._run(
-                ["sbatch", "--parsable", *arguments], for_submission(self._environment, taken), SECONDS_TO_SUBMIT
-            )
-        except _Missing as error:
-            return RefusedForNow(error.message)
-        except _Silent as error:
-            return Unanswered(error.message)
+            done = _started(argv, environment, SECONDS_TO_SUBMIT)
+        except OSError as error:
+            return RefusedForNow(_missing(argv, error))
+        except subprocess.TimeoutExpired as error:
+            return Unanswered(_silent(argv, error))
         return judge(done.returncode, done.stdout, done.stderr)
 
     def squeue(self) -> list[Line]:
@@ -214,23 +205,35 @@ class Client:
         self, argv: Sequence[str], environment: Mapping[str, str], seconds: float
     ) -> subprocess.CompletedProcess[str]:
         try:
-            return subprocess.run(
-                argv,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=seconds,
-                check=False,
-            )
+            return _started(argv, environment, seconds)
         except OSError as error:
-            raise _Missing(
-                f"{argv[0]} can't be started on this machine: {error.strerror}.",
+            raise SchedulerUnreachable(
+                _missing(argv, error),
                 "Type it on a login node of the cluster, or load the module that puts SLURM's programs on PATH.",
             ) from error
         except subprocess.TimeoutExpired as error:
-            raise _Silent(f"{argv[0]} did not end within {seconds:.0f} s.", HINT) from error
+            raise SchedulerUnreachable(_silent(argv, error), HINT) from error
+
+
+def _started(argv: Sequence[str], environment: Mapping[str, str], seconds: float) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+        check=False,
+    )
+
+
+def _missing(argv: Sequence[str], error: OSError) -> str:
+    return f"{argv[0]} can't be started on this machine: {error.strerror}."
+
+
+def _silent(argv: Sequence[str], error: subprocess.TimeoutExpired) -> str:
+    return f"{argv[0]} did not end within {error.timeout:.0f} s."
 
 
 def _checked(job_id: str) -> str:

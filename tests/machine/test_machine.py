@@ -421,6 +421,23 @@ def test_resume_begins_where_it_failed():
     assert rewind(ended, 0, "resume") == [Withdraw(0, "resume"), MoveRun(RunState.ACTIVE, "resume")]
 
 
+@pytest.mark.parametrize(
+    ("state", "kind", "position"),
+    [
+        (JobState.LOST, "infrastructure", 0),
+        (JobState.CANCELLED, "cancelled", 0),
+        (JobState.FAILED, "timeout", 0),
+        (JobState.FAILED, "exception", None),
+        (JobState.FAILED, "refused", None),
+        (JobState.CANCELLED, "interrupted", None),
+        (JobState.SUCCEEDED, None, None),
+        (JobState.RUNNING, None, None),
+    ],
+)
+def test_resume_begins_with_a_job_that_died_unseen(state, kind, position):
+    assert where_to_resume(run_with(CALL, job(state, kind=kind)), None) == position
+
+
 def test_what_lives_is_not_put_back():
     with pytest.raises(Busy, match="still has live jobs"):
         rewind(run_with(CALL, job(JobState.RUNNING, scheduler_id="77")), 0, "resume")

@@ -87,9 +87,6 @@ def test_a_run_whose_jobs_were_cancelled_behind_its_back_is_stalled_and_goes_on(
     text = type_("status", "--refresh")
     assert text.startswith("Run robbed (spoken): stalled\n  none of its jobs is in the queue\n")
     assert text.endswith("\nTo go on: orchestrator resume robbed\n")
-    # Whoever looks next records how the job ended, and that the run failed with it.
-    type_("resume", "robbed", code=1)
-    assert f"  step create failed: SLURM job {ids[0]} ended CANCELLED\n" in type_("status")
     type_("resume", "robbed")
     [held] = json.loads(type_("status", "--json"))["now"]["jobs"]
     assert held["scheduler_id"] not in ids
