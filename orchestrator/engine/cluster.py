@@ -30,6 +30,7 @@ __all__ = [
     "context_of",
     "holding_on_cluster",
     "looks",
+    "opened",
     "orchestrate",
     "scheduler_of",
     "what_now",
@@ -85,6 +86,19 @@ def _if_gone(held: LeaseHeld, scheduler: SlurmScheduler) -> Holder | None:
     return holder if scheduler.is_gone(holder.scheduler_id) else None
 
 
+@contextmanager
+def opened(store: Store, key: str, token: str | None = None, job_id: str | None = None) -> Iterator[Context]:
+    """Hold a run for one advance, by the orchestrator job of that token and id if it is one.
+
+    Raises
+    ------
+    LeaseHeld
+    """
+    scheduler = scheduler_of(store, store.record(key))
+    with holding_on_cluster(store, key, scheduler) as fence:
+        yield replace(context_of(store, key, fence, scheduler), own_token=token, own_id=job_id)
+
+
 def advance_now(store: Store, key: str) -> str:
     """Advance a run once, from anywhere.
 
@@ -118,12 +132,12 @@ def orchestrate(store: Store, key: str, token: str, job_id: str, patience: float
     say : callable
         Told one line at a time.
     """
-    for pause in looks(partial(_opened, store, key, token, job_id), patience, say, time.monotonic):
+    for pause in looks(partial(opened, store, key, token, job_id), patience, say, time.monotonic):
         time.sleep(pause)
 
 
 def looks(
-    opened: Callable[[], AbstractContextManager[Context]],
+    hold: Callable[[], AbstractContextManager[Context]],
     patience: float,
     say: Callable[[str], None],
     clock: Callable[[], float],
@@ -132,7 +146,7 @@ def looks(
 
     Parameters
     ----------
-    opened : callable
+    hold : callable
         Gives the block in which the run is held.
     patience, say
         As of `orchestrate`.
@@ -141,27 +155,20 @@ def looks(
     """
     end = clock() + patience
     for pause in chain(PAUSES, repeat(PAUSES[-1])):
-        why = _look(opened, say)
+        why = _look(hold, say)
         if why is None:
             return
         if clock() + pause > end:
-            say(f"{why}; this job's time is up, its successor goes on")
+            say(f"{why}; the time for looking is up")
             return
         say(f"{why}; looks again in {pause:.0f} s")
         yield pause
 
 
-@contextmanager
-def _opened(store: Store, key: str, token: str, job_id: str) -> Iterator[Context]:
-    scheduler = scheduler_of(store, store.record(key))
-    with holding_on_cluster(store, key, scheduler) as fence:
-        yield replace(context_of(store, key, fence, scheduler), own_token=token, own_id=job_id)
-
-
-def _look(opened: Callable[[], AbstractContextManager[Context]], say: Callable[[str], None]) -> str | None:
+def _look(hold: Callable[[], AbstractContextManager[Context]], say: Callable[[str], None]) -> str | None:
     """Advance once, and tell why that was not enough."""
     try:
-        with opened() as context:
+        with hold() as context:
             run = advance(context)
             why = why_look_again(run)
             if why is None:

@@ -92,8 +92,12 @@ class LocalScheduler:
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         """End jobs: none runs while the engine decides."""
-        for job in jobs:
-            self._facts[job.token] = _over(FailureKind.CANCELLED, "cancelled by the user")
+        tokens = {job.token for job in jobs}
+        if self._job is not None and self._job.token in tokens:
+            self._job = None
+        for token in tokens:
+            if self._facts.get(token, _NEVER).seen is not Seen.OVER:
+                self._facts[token] = _over(FailureKind.CANCELLED, "cancelled by the user")
 
     def stop(self, kind: FailureKind) -> None:
         """Ask the job that runs to stop soon. May be called from another thread or a signal handler."""
@@ -158,6 +162,8 @@ class LocalScheduler:
         self.exception = receipt.exception
 
 
+_NEVER = JobFact(Seen.ABSENT)
+
 _STOPPED = {
     FailureKind.INTERRUPTED: "interrupted by the user",
     FailureKind.CANCELLED: "cancelled by the user",
@@ -171,5 +177,5 @@ def _over(kind: FailureKind, reason: str) -> JobFact:
 def _of_another_process(job: Job) -> JobFact:
     # It runs in the process that submits it, so an intent of a dead process never became a job.
     if job.state is JobState.SUBMITTING:
-        return JobFact(Seen.ABSENT)
+        return _NEVER
     return _over(FailureKind.INTERRUPTED, f"the process that ran it ({job.scheduler_id}) ended")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.definition.validate import check_cluster
 from orchestrator.engine.advance import advance
-from orchestrator.engine.cluster import context_of, holding_on_cluster, scheduler_of, what_now
+from orchestrator.engine.cluster import context_of, holding_on_cluster, looks, opened, scheduler_of, what_now
 from orchestrator.engine.code import Kept
 from orchestrator.engine.context import Context
 from orchestrator.engine.go_on import put_back, take_code
@@ -22,7 +24,7 @@ from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import RunState
-from orchestrator.machine.wakeup import why_look_again, why_stalled
+from orchestrator.machine.wakeup import is_in_doubt, why_look_again, why_stalled
 from orchestrator.slurm.client import Client
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from orchestrator.definition.resources import SlurmCluster
 
 __all__ = ["ask_site", "go_on_from_here", "scripts_of"]
+
+LONGER = 60.0
+"""Seconds beyond the grace for which a resume looks again where it is not known whether SLURM has a job."""
 
 
 def _site_of(cluster: SlurmCluster | None, pipeline: Pipeline) -> Site:
@@ -120,7 +125,8 @@ def go_on_from_here(
     Raises
     ------
     Busy
-        If nothing will wake the run: SLURM took no job, or gave no answer.
+        If nothing will wake the run: SLURM took no job, or gave no answer. A resume waits for one where it is not
+        known whether SLURM has a job: about as long as the grace.
     RunFailed
         If it has failed already.
     """
@@ -131,6 +137,8 @@ def go_on_from_here(
             scheduler = scheduler_of(store, store.record(key))
         context = context_of(store, key, fence, scheduler)
         run = _advance(context, is_resume, position, kept)
+    if is_resume and is_in_doubt(run) and not _somebody_comes(run, scheduler.has_tail):
+        run = _look_until_it_is_known(store, key, scheduler.grace + LONGER, say)
     if run.state is RunState.FAILED:
         raise RunFailed(f"Run {key} failed: {run.reason}.", _when_mended(context.record))
     why = why_look_again(run)
@@ -153,6 +161,15 @@ def _when_mended(record: RunRecord) -> str:
 def _somebody_comes(run: Run, has_tail: bool) -> bool:
     """Tell whether a job that SLURM has will advance the run, whatever this process has not seen to its end."""
     return why_stalled(run.live_jobs, run.orchestrators, run.n_fruitless, has_tail=has_tail) is None
+
+
+def _look_until_it_is_known(store: Store, key: str, patience: float, say: Callable[[str], None]) -> Run:
+    """Advance again until SLURM has said often enough that it does not have a job: nobody else would ask."""
+    for pause in looks(partial(opened, store, key), patience, say, time.monotonic):
+        if not is_in_doubt(store.load(key)):
+            break
+        time.sleep(pause)
+    return store.load(key)
 
 
 def _advance(context: Context, is_resume: bool, position: int | None, kept: Kept | None) -> Run:

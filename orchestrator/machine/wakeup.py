@@ -14,7 +14,7 @@ from orchestrator.machine.intents import CancelJobs, Intent, Record, Repoint, Su
 from orchestrator.machine.model import Job, Run, token_for
 from orchestrator.machine.states import JobState, RunState
 
-__all__ = ["MOST_FRUITLESS", "dismiss", "secure", "why_look_again", "why_stalled"]
+__all__ = ["MOST_FRUITLESS", "dismiss", "is_in_doubt", "secure", "why_look_again", "why_stalled"]
 
 MOST_FRUITLESS = 5
 """Orchestrator jobs in a row that may come and go while the scheduler takes no job of a step."""
@@ -88,6 +88,12 @@ def _not_there(job: Job, name: str) -> str:
     if job.state is JobState.SUBMITTING:
         return f"whether {name} was submitted is not known: {job.reason or 'the process that submitted it died'}"
     return f"{name} is not in the queue: {job.reason or 'not submitted yet'}"
+
+
+def is_in_doubt(run: Run) -> bool:
+    """Tell whether the scheduler has to answer once more before it is known whether it has a job."""
+    jobs = (*run.live_jobs, *run.orchestrators)
+    return any(job.state is JobState.SUBMITTING or job.absent_since is not None for job in jobs)
 
 
 def why_stalled(live: Sequence[Job], orchestrators: Sequence[Job], n_fruitless: int, *, has_tail: bool) -> str | None:

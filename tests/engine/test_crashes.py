@@ -6,6 +6,7 @@ On a cluster in memory, where every advance also runs twice, and on this machine
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sqlite3
 import time
@@ -13,6 +14,7 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from functools import partial, reduce
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,7 +31,7 @@ from orchestrator import (
 from orchestrator.db import opening
 from orchestrator.db import store as store_module
 from orchestrator.db.store import NewRun, Store
-from orchestrator.engine import cluster, code
+from orchestrator.engine import cluster, code, login
 from orchestrator.engine.advance import advance
 from orchestrator.engine.context import Context
 from orchestrator.engine.go_on import put_back
@@ -219,14 +221,12 @@ def by_itself(store, folder, kept, mains, *, has_tail, lies=None):
     """Advance once; from then on only the jobs of the cluster do, and the user where nobody else would."""
 
     @contextmanager
-    def opened(token=None, job_id=None):
+    def opened(**me):
         mains.is_on = True
         try:
             with holding(store, KEY) as fence:
                 record = store.record(KEY)
-                yield Context(
-                    store, record, fence, folder, slurm, Silent(), lambda: slurm.now, own_token=token, own_id=job_id
-                )
+                yield Context(store, record, fence, folder, slurm, Silent(), lambda: slurm.now, **me)
         except PowerCut:
             mains.restore()
             raise
@@ -245,7 +245,7 @@ def by_itself(store, folder, kept, mains, *, has_tail, lies=None):
                 return slurm
             if run.state is not RunState.ACTIVE:
                 # What a death at the very end left in the records, the next look puts right.
-                with opened() as context:
+                with suppress(Busy), opened() as context:
                     cluster.advance(context)
                 slurm.tick()
                 continue
@@ -350,3 +350,49 @@ def test_a_power_cut_at_every_boundary_of_a_run_that_wakes_itself(workspace, beg
             assert set(slurm.ran.values()) == {1}, where
             assert slurm.most_waiting <= 1, where
         wipe(workspace)
+
+
+@pytest.mark.timeout(900)
+def test_a_cluster_that_refuses_is_silent_loses_answers_and_takes_jobs_twice(workspace, begin, monkeypatch, request):
+    """The run ends as it would have, though the user may have to ask for it more than once."""
+    expected = None
+    for seed in range(request.config.getoption("--examples") // 10 + 1):
+        with monkeypatch.context() as patch:
+            started = begin(pipeline(True), "slurm")
+            lies = random.Random(seed) if seed else None
+            slurm = by_itself(*started, Mains(patch, 0), has_tail=seed % 2 == 0, lies=lies)
+            where = f"lies of seed {seed}"
+            expected = expected or records(workspace)[:3]
+            assert records(workspace)[:3] == expected, where
+            assert values(workspace) == [(x, x * x) for x in EXPECTED], where
+            assert Counter(dict.fromkeys(EXPECTED, 1)) == EVALUATED, where
+            assert set(slurm.ran.values()) == {1}, where
+        wipe(workspace)
+
+
+@pytest.mark.parametrize("has_arrived", [False, True])
+def test_one_resume_is_enough_where_it_is_not_known_whether_the_first_job_was_submitted(
+    workspace, begin, monkeypatch, has_arrived
+):
+    store, folder, kept = begin(pipeline(True), "slurm")
+    slurm = FakeSlurm(folder, kept.load)
+    slurm.folder, slurm.site, slurm.grace = folder, SimpleNamespace(cwd=None), 0.5
+    for module in (cluster, login):
+        monkeypatch.setattr(module, "scheduler_of", lambda store, record: slurm)
+    submit = slurm.submit
+
+    def die(job):
+        if has_arrived:
+            submit(job)
+        raise PowerCut
+
+    slurm.submit = die
+    with pytest.raises(PowerCut):
+        login.go_on_from_here(store, KEY, say=lambda line: None)
+    slurm.submit = submit
+    said = []
+    login.go_on_from_here(store, KEY, say=said.append, is_resume=True)
+    [job, orchestrator] = slurm.queue.live
+    assert orchestrator.after == job.job_id
+    assert said[-1] == f"Run r: create is job {job.job_id} (queued)."
+    assert ("looks again in 1 s" in said[0]) == (not has_arrived)

@@ -15,7 +15,7 @@ from orchestrator.engine.scheduler import Accepted, Answer, RefusedForNow, Unans
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.claim import claim, owner_of
 from orchestrator.handoff.folder import RunFolder
-from orchestrator.handoff.jobfile import JobFile
+from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.batches import Limits
 from orchestrator.machine.facts import JobFact
@@ -27,7 +27,7 @@ from tests.fakes.queue import MINUTE, WAITS, Entry, PowerCut, Queue
 PATIENCE = 8 * MINUTE
 """Seconds for which an orchestrator job looks again."""
 
-Opened = Callable[[str | None, str | None], AbstractContextManager[Context]]
+Opened = Callable[..., AbstractContextManager[Context]]
 
 
 class FakeSlurm:
@@ -39,7 +39,8 @@ class FakeSlurm:
     load : callable
         Gives the step of a path.
     opened : callable, optional
-        Gives the block in which a job holds the run, from the token and id of the orchestrator job that it is.
+        Gives the block in which a job holds the run: `own_token` and `own_id` say which orchestrator job it is,
+        `within` of which job of a step it is the tail.
     has_tail : bool
         Whether a job of a step advances the run at its end.
     lies : random.Random, optional
@@ -77,7 +78,6 @@ class FakeSlurm:
         self._opened = opened
         self._lies = lies
         self._left_out: dict[str, float] = {}
-        self._jobs: dict[str, JobFile] = {}
 
     @property
     def now(self) -> float:
@@ -90,7 +90,6 @@ class FakeSlurm:
     # --- as a scheduler --------------------------------------------------------------------------
 
     def submit(self, job: JobFile) -> Answer:
-        self._jobs[job.token] = job
         return self._sbatch(job.token)
 
     def submit_orchestrator(self, token: str, after: str) -> Answer:
@@ -131,8 +130,8 @@ class FakeSlurm:
 
     def _count(self) -> None:
         live = self.queue.live
-        self.most_live = max(self.most_live, sum(entry.token in self._jobs for entry in live))
-        waiting = {entry.token for entry in live if entry.token not in self._jobs and entry.state == WAITS}
+        self.most_live = max(self.most_live, sum(self._is_step(entry) for entry in live))
+        waiting = {entry.token for entry in live if not self._is_step(entry) and entry.state == WAITS}
         self.most_waiting = max(self.most_waiting, len(waiting))
 
     # --- lies ------------------------------------------------------------------------------------
@@ -155,19 +154,21 @@ class FakeSlurm:
     # --- its nodes -------------------------------------------------------------------------------
 
     def _process(self, entry: Entry) -> Iterator[float]:
-        job = self._jobs.get(entry.token)
-        if job is not None:
-            return self._step(entry, job)
+        if self._is_step(entry):
+            return self._step(entry, read_jobfile(self._folder.job(entry.token).file))
         assert self._opened is not None
-        opened = partial(self._opened, entry.token, entry.job_id)
+        opened = partial(self._opened, own_token=entry.token, own_id=entry.job_id)
         return cluster.looks(opened, PATIENCE, self.said.append, lambda: self.now)
+
+    def _is_step(self, entry: Entry) -> bool:
+        return self._folder.job(entry.token).file.exists()
 
     def _step(self, entry: Entry, job: JobFile) -> Iterator[float]:
         if claim(self._folder.job(job.token), entry.job_id):
             self._work(job)
             if self.has_tail and self._opened is not None:
                 # Whatever becomes of it: the job has done its work.
-                with suppress(Busy, PowerCut), self._opened(None, None) as context:
+                with suppress(Busy, PowerCut), self._opened(within=entry.job_id) as context:
                     cluster.advance(context)
         yield from ()
 

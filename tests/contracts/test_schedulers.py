@@ -1,0 +1,248 @@
+"""What every scheduler promises, whoever runs the jobs: this machine, a cluster, a cluster in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from orchestrator import SlurmCluster, SlurmResources
+from orchestrator.definition.bundle import LoadedStep
+from orchestrator.engine.local import LocalScheduler
+from orchestrator.engine.scheduler import Accepted
+from orchestrator.engine.site import Site, orchestrator_resources
+from orchestrator.engine.slurm import SlurmScheduler
+from orchestrator.errors import Busy, SchedulerUnreachable
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.jobfile import JobFile, write_jobfile
+from orchestrator.handoff.receipt import receipts_of
+from orchestrator.machine.facts import Seen
+from orchestrator.machine.model import Job
+from orchestrator.machine.states import FailureKind, JobState
+from tests.fakes.client import FakeClient
+from tests.fakes.slurm import FakeSlurm
+
+CALLED: Counter[str] = Counter()
+
+
+def step(project_dir):
+    CALLED["step"] += 1
+
+
+class Place:
+    """A scheduler, and the time that passes for it."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def load(self, path):
+        return LoadedStep(step, {})
+
+    def hand_over(self, token):
+        """Submit a job, and give it as the records would have it."""
+        file = JobFile(
+            run_key=self.folder.key,
+            workspace=str(self.folder.workspace),
+            token=token,
+            role="step",
+            position=0,
+            epoch=0,
+            iteration="",
+            step_name="step",
+            kind="call",
+            parallel=False,
+            path="0",
+            until_path=None,
+            project_dir=".",
+            bundle_digest="",
+            label="step",
+            resources=SlurmResources().to_json(),
+        )
+        write_jobfile(self.folder.job(token).file, file)
+        return self.recorded(token, self.scheduler.submit(file))
+
+    def recorded(self, token, answer, role="step"):
+        assert isinstance(answer, Accepted)
+        return Job(token, role, state=JobState.QUEUED, scheduler_id=answer.scheduler_id)
+
+    def has_receipt(self, token):
+        return bool(receipts_of(self.folder.job(token)))
+
+
+class Here(Place):
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.scheduler = LocalScheduler(folder, self.load, 1, lambda n: None)
+
+    def pass_time(self):
+        with suppress(RuntimeError):  # nothing was submitted
+            self.scheduler.wait()
+
+
+class InMemory(Place):
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.woken = []
+        self.fake = self.scheduler = FakeSlurm(folder, self.load, opened=self.opened)
+
+    @contextmanager
+    def opened(self, own_token, own_id):
+        """Let an orchestrator job come, and find that others are busy."""
+        self.woken.append(own_token)
+        raise Busy("another process advances it")
+        yield
+
+    def pass_time(self):
+        self.fake.tick()
+
+
+class OnClient(InMemory):
+    def __init__(self, folder):
+        super().__init__(folder)
+        site = Site(SlurmCluster(partition="p"), orchestrator_resources(None), str(folder.workspace))
+        self.client = FakeClient(self.fake.queue)
+        database = folder.workspace / "orchestrator.db"
+        self.scheduler = SlurmScheduler(folder, site, "contract", database, shared=False, client=self.client)
+
+
+@pytest.fixture(params=[Here, InMemory, OnClient], ids=["LocalScheduler", "FakeSlurm", "SlurmScheduler"])
+def place(request, workspace):
+    CALLED.clear()
+    return request.param(RunFolder(workspace, "r"))
+
+
+@pytest.fixture(params=[InMemory, OnClient], ids=["FakeSlurm", "SlurmScheduler"])
+def cluster(request, workspace):
+    CALLED.clear()
+    return request.param(RunFolder(workspace, "r"))
+
+
+# --- every scheduler -----------------------------------------------------------------------------
+
+
+def test_a_job_that_was_taken_has_an_id_of_its_own_and_is_live_until_it_has_run(place):
+    job = place.hand_over("a")
+    fact = place.scheduler.observe([job])["a"]
+    assert fact.seen in (Seen.QUEUED, Seen.RUNNING)
+    assert fact.scheduler_id in (None, job.scheduler_id)
+    assert not place.has_receipt("a")
+    place.pass_time()
+    assert place.has_receipt("a")
+    assert place.hand_over("b").scheduler_id != job.scheduler_id
+
+
+def test_a_job_that_has_run_is_over_or_no_longer_known(place):
+    job = place.hand_over("a")
+    for _ in range(4):
+        place.pass_time()
+        fact = place.scheduler.observe([job]).get("a")
+        assert fact is None or fact.seen in (Seen.OVER, Seen.ABSENT)
+    assert CALLED["step"] == 1
+
+
+def test_of_a_job_that_never_came_nothing_is_made_up(place):
+    never = Job("never", "step", state=JobState.SUBMITTING)
+    job = place.hand_over("a")
+    facts = place.scheduler.observe([never, job])
+    assert "never" not in facts or facts["never"].seen is Seen.ABSENT
+    assert facts["a"].seen in (Seen.QUEUED, Seen.RUNNING)
+
+
+def test_asking_changes_nothing(place):
+    job = place.hand_over("a")
+    assert place.scheduler.observe([job]) == place.scheduler.observe([job])
+    place.pass_time()
+    assert place.scheduler.observe([job]) == place.scheduler.observe([job])
+
+
+def test_a_job_that_is_cancelled_is_over_by_that_and_never_runs(place):
+    job = place.hand_over("a")
+    place.scheduler.cancel([job])
+    fact = place.scheduler.observe([job])["a"]
+    assert (fact.seen, fact.kind) == (Seen.OVER, FailureKind.CANCELLED)
+    place.pass_time()
+    assert CALLED["step"] == 0
+    assert not place.has_receipt("a")
+
+
+def test_to_cancel_twice_or_too_late_or_nothing_does_no_harm(place):
+    job = place.hand_over("a")
+    place.scheduler.cancel([])
+    place.scheduler.cancel([job])
+    place.scheduler.cancel([job])
+    late = place.hand_over("b")
+    place.pass_time()
+    before = place.scheduler.observe([late])
+    place.scheduler.cancel([late])
+    assert place.scheduler.observe([late]) == before
+    assert place.has_receipt("b")
+
+
+# --- those on which a run wakes itself -----------------------------------------------------------
+
+
+def test_a_job_whose_id_nobody_recorded_is_found_by_its_token(cluster):
+    taken = cluster.hand_over("a")
+    fact = cluster.scheduler.observe([Job("a", "step", state=JobState.SUBMITTING)])["a"]
+    assert (fact.seen, fact.scheduler_id) == (Seen.QUEUED, taken.scheduler_id)
+
+
+def test_what_was_submitted_twice_runs_once(cluster):
+    first = cluster.hand_over("a")
+    second = cluster.hand_over("a")
+    assert first.scheduler_id != second.scheduler_id
+    cluster.pass_time()
+    cluster.pass_time()
+    assert CALLED["step"] == 1
+
+
+def test_of_two_submissions_one_is_kept(cluster):
+    first = cluster.hand_over("a")
+    cluster.hand_over("a")
+    fact = cluster.scheduler.observe([first])["a"]
+    assert (fact.seen, fact.scheduler_id) == (Seen.QUEUED, first.scheduler_id)
+    assert [entry.job_id for entry in cluster.fake.queue.live] == [first.scheduler_id]
+
+
+def test_an_orchestrator_job_starts_after_the_end_of_the_job_that_it_waits_for(cluster):
+    job = cluster.hand_over("a")
+    waiting = cluster.recorded("o", cluster.scheduler.submit_orchestrator("o", job.scheduler_id), "orchestrator")
+    assert cluster.scheduler.observe([waiting])["o"].seen is Seen.QUEUED
+    cluster.scheduler.cancel([job])
+    cluster.pass_time()
+    assert cluster.woken == ["o"]
+    assert cluster.scheduler.observe([waiting])["o"].seen is Seen.RUNNING
+
+
+def test_an_orchestrator_job_does_not_wait_for_a_job_that_nobody_knows(cluster):
+    cluster.scheduler.submit_orchestrator("o", "99999")
+    cluster.pass_time()
+    assert cluster.woken == ["o"]
+
+
+def test_an_orchestrator_job_is_pointed_anew_as_long_as_it_waits(cluster):
+    first, second = cluster.hand_over("a"), cluster.hand_over("b")
+    waiting = cluster.recorded("o", cluster.scheduler.submit_orchestrator("o", first.scheduler_id), "orchestrator")
+    third = cluster.recorded("p", cluster.scheduler.submit_orchestrator("p", waiting.scheduler_id), "orchestrator")
+    assert cluster.scheduler.repoint(waiting.scheduler_id, third.scheduler_id)
+    cluster.pass_time()
+    # Each waits for the other.
+    assert cluster.woken == []
+    assert cluster.scheduler.repoint(waiting.scheduler_id, second.scheduler_id)
+    cluster.pass_time()
+    assert cluster.woken == ["o"]
+    assert not cluster.scheduler.repoint(waiting.scheduler_id, third.scheduler_id)
+
+
+def test_a_cluster_that_does_not_answer_has_said_nothing(workspace):
+    place = OnClient(RunFolder(workspace, "r"))
+    job = place.hand_over("a")
+    place.client.is_silent = True
+    for ask in (
+        lambda: place.scheduler.observe([job]),
+        lambda: place.scheduler.cancel([job]),
+        lambda: place.scheduler.repoint(job.scheduler_id, "1"),
+    ):
+        with pytest.raises(SchedulerUnreachable):
+            ask()

@@ -1,0 +1,52 @@
+"""SLURM's programs, answered by a queue in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from orchestrator.errors import SchedulerUnreachable
+from orchestrator.indexes import parse_indexes
+from orchestrator.slurm.answers import Answer, Submitted
+from orchestrator.slurm.client import Client
+from orchestrator.slurm.parse import Line
+from tests.fakes.queue import Queue
+
+
+class FakeClient(Client):
+    """What `SlurmScheduler` talks to; `is_silent` makes every program fail."""
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__()
+        self.is_silent = False
+        self._queue = queue
+
+    def sbatch(self, arguments: Sequence[str], taken: Iterable[str]) -> Answer:
+        given = dict(
+            word.removeprefix("--").split("=", 1) for word in arguments if word.startswith("--") and "=" in word
+        )
+        array, dependency = given.get("array"), given.get("dependency")
+        indexes = tuple(parse_indexes(array.partition("%")[0])) if array else None
+        after = dependency.removeprefix("afterany:") if dependency else None
+        return Submitted(self._queue.take(arguments[-1], after, indexes))
+
+    def squeue(self) -> list[Line]:
+        self._answer()
+        return [
+            Line(entry.job_id, entry.indexes, entry.state, "None", entry.token, entry.started_at, entry.ended_at)
+            for entry in self._queue.listed
+        ]
+
+    def sacct(self, ids: Sequence[str], since: float | None = None) -> list[Line]:
+        raise AssertionError("a site without accounting is not asked")
+
+    def scancel(self, job_ids: Sequence[str]) -> None:
+        self._answer()
+        self._queue.cancel(job_ids)
+
+    def repoint(self, job_id: str, after: str) -> bool:
+        self._answer()
+        return self._queue.repoint(job_id, after)
+
+    def _answer(self) -> None:
+        if self.is_silent:
+            raise SchedulerUnreachable("squeue did not end within 60 s.", "Try again.")
