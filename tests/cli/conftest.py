@@ -48,7 +48,7 @@ from orchestrator import Pipeline, SlurmCluster, Step
 def nothing(project_dir):
     print("nothing happens")
 pipeline = Pipeline("quiet", [Step(nothing)])
-cluster = SlurmCluster(partition=None, account=None)
+cluster = SlurmCluster(partition=None, account=None, grace=1)
 """,
     "batch.py": """
 from orchestrator import Domain, ExperimentData, Loop, Pipeline, Step, datagenerator
