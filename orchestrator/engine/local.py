@@ -14,12 +14,12 @@ from typing import Any
 
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.engine.pool import Pool
-from orchestrator.engine.scheduler import Accepted
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import parse_indexes
+from orchestrator.machine.answers import Accepted
 from orchestrator.machine.batches import Limits
 from orchestrator.machine.facts import JobFact, Seen
 from orchestrator.machine.model import Job

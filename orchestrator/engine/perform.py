@@ -7,10 +7,11 @@ from typing import cast
 from orchestrator.definition.injection import seed_for
 from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe
-from orchestrator.engine.scheduler import Accepted, Answer, Refused, RefusedForNow, Unanswered, WakingScheduler
+from orchestrator.engine.scheduler import WakingScheduler
 from orchestrator.engine.tables import fold_tables, freeze_table
 from orchestrator.errors import DataError
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
+from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered
 from orchestrator.machine.batches import batch_size, cut
 from orchestrator.machine.changes import (
     Change,

@@ -6,47 +6,15 @@ One contract suite (`tests/contracts`) holds for every implementation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.handoff.jobfile import JobFile
+from orchestrator.machine.answers import Answer
 from orchestrator.machine.batches import Limits
 from orchestrator.machine.facts import JobFact
 from orchestrator.machine.model import Job
 
-__all__ = ["Accepted", "Answer", "Refused", "RefusedForNow", "Scheduler", "Unanswered", "WakingScheduler"]
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The job is the scheduler's now. `started_at` where it is known to run already."""
-
-    scheduler_id: str
-    started_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedForNow:
-    """A refusal that passes: a submit limit, a busy controller."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A refusal that will not pass, in the scheduler's words."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unanswered:
-    """Nobody knows whether the job is the scheduler's: it has to be looked for by its token."""
-
-    reason: str
-
-
-Answer = Accepted | RefusedForNow | Refused | Unanswered
+__all__ = ["Scheduler", "WakingScheduler"]
 
 
 class Scheduler(Protocol):

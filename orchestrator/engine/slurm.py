@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.engine.scheduler import Accepted, Answer, Refused, RefusedForNow, Unanswered
 from orchestrator.engine.scripts import ORCHESTRATOR, Script, Scripts, options_of
 from orchestrator.engine.site import Site
 from orchestrator.errors import DefinitionError
@@ -14,11 +14,11 @@ from orchestrator.handoff.folder import RunFolder, write_aside
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import format_indexes, parse_indexes
+from orchestrator.machine.answers import Accepted, Answer, Refused
 from orchestrator.machine.batches import Limits
 from orchestrator.machine.facts import JobFact, Seen
 from orchestrator.machine.model import Job
 from orchestrator.machine.states import FailureKind
-from orchestrator.slurm import answers
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line, is_live
 from orchestrator.slurm.states import meaning
@@ -98,15 +98,10 @@ class SlurmScheduler:
         path = self.folder.script(label)
         write_aside(path, script.text.encode())
         arguments = [*options_of(label, token, self._pipeline, log), *more, str(path), token]
-        match self._client.sbatch(arguments, script.options):
-            case answers.Submitted(job_id):
-                return Accepted(job_id)
-            case answers.Refused(words):
-                return Refused(_quoted(words))
-            case answers.RefusedForNow(words):
-                return RefusedForNow(_quoted(words))
-            case answers.Unanswered(words):
-                return Unanswered(_quoted(words))
+        answer = self._client.sbatch(arguments, script.options)
+        if isinstance(answer, Accepted):
+            return answer
+        return replace(answer, reason=_quoted(answer.reason))
 
     def repoint(self, scheduler_id: str, after: str) -> bool:
         """Let a waiting orchestrator job start after the end of another job."""

@@ -3,42 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered
 from orchestrator.slurm.parse import job_id
 
-__all__ = ["Answer", "Refused", "RefusedForNow", "Submitted", "Unanswered", "is_out_of_reach", "judge", "words_of"]
+__all__ = ["is_out_of_reach", "judge", "words_of"]
 
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """SLURM has the job, under this id."""
-
-    job_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """SLURM doesn't take the job, and will not by waiting."""
-
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedForNow:
-    """SLURM doesn't take the job now; it has none."""
-
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unanswered:
-    """SLURM may have taken the job: ask by its token before it is submitted again."""
-
-    words: str
-
-
-Answer = Submitted | Refused | RefusedForNow | Unanswered
 
 # The request may have arrived, and the job may even come to be seconds after sbatch has given up.
 _UNANSWERED = re.compile(
@@ -71,7 +41,7 @@ def judge(returncode: int, stdout: str, stderr: str) -> Answer:
     words = words_of(stderr, stdout)
     found = job_id(stdout)
     if returncode == 0 and found is not None:
-        return Submitted(found)
+        return Accepted(found)
     # A shell around sbatch says 128 + signal; sbatch itself says 255 to a wrong option.
     is_killed = returncode < 0 or 128 < returncode < 128 + 65
     if is_killed or returncode == 0 or found is not None or not words or _UNANSWERED.search(words):

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import SchedulerUnreachable
-from orchestrator.slurm.answers import Answer, RefusedForNow, Unanswered, is_out_of_reach, judge, words_of
+from orchestrator.machine.answers import Answer, RefusedForNow, Unanswered
+from orchestrator.slurm.answers import is_out_of_reach, judge, words_of
 from orchestrator.slurm.parse import (
     FIELD,
     SACCT_FIELDS,

@@ -10,13 +10,13 @@ import pytest
 from orchestrator import SlurmCluster, SlurmResources
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.engine.local import LocalScheduler
-from orchestrator.engine.scheduler import Accepted
 from orchestrator.engine.site import Site, orchestrator_resources
 from orchestrator.engine.slurm import SlurmScheduler
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.receipt import receipts_of
+from orchestrator.machine.answers import Accepted
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.model import Job
 from orchestrator.machine.states import FailureKind, JobState

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.indexes import parse_indexes
-from orchestrator.slurm.answers import Answer, Submitted
+from orchestrator.machine.answers import Accepted, Answer
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line
 from tests.fakes.queue import Queue
@@ -27,7 +27,7 @@ class FakeClient(Client):
         array, dependency = given.get("array"), given.get("dependency")
         indexes = tuple(parse_indexes(array.partition("%")[0])) if array else None
         after = dependency.removeprefix("afterany:") if dependency else None
-        return Submitted(self._queue.take(arguments[-1], after, indexes))
+        return Accepted(self._queue.take(arguments[-1], after, indexes))
 
     def squeue(self) -> list[Line]:
         self._answer()

@@ -11,12 +11,12 @@ from functools import partial
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.engine import cluster
 from orchestrator.engine.context import Context
-from orchestrator.engine.scheduler import Accepted, Answer, RefusedForNow, Unanswered
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.claim import claim, owner_of
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.indexes import parse_indexes
+from orchestrator.machine.answers import Accepted, Answer, RefusedForNow, Unanswered
 from orchestrator.machine.batches import Limits
 from orchestrator.machine.facts import JobFact
 from orchestrator.machine.model import Job

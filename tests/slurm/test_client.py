@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SchedulerUnreachable
+from orchestrator.machine.answers import Accepted, Refused, RefusedForNow, Unanswered
 from orchestrator.machine.facts import Seen
 from orchestrator.slurm import client as module
-from orchestrator.slurm.answers import Refused, RefusedForNow, Submitted, Unanswered, judge
+from orchestrator.slurm.answers import judge
 from orchestrator.slurm.client import Client, Config
 from orchestrator.slurm.parse import FIELD, SACCT_FIELDS
 from orchestrator.slurm.states import meaning
@@ -25,7 +26,7 @@ CAPTURED = Path(__file__).resolve().parents[1] / "fixtures" / "slurm"
 # --- what sbatch says ----------------------------------------------------------------------------
 
 ANSWERS = {
-    "accepted": Submitted,
+    "accepted": Accepted,
     "one job more than MaxSubmitJobs": RefusedForNow,
     "one job more than MaxSubmitJobsPerUser": RefusedForNow,
     "one job more than GrpSubmitJobs": RefusedForNow,
@@ -97,7 +98,7 @@ def test_without_a_clear_word_the_job_may_be_there(returncode, stdout):
 
 def test_the_last_word_counts_where_sbatch_tried_again():
     tried = "sbatch: Slurm temporarily unable to accept job, sleeping and retrying\n"
-    assert judge(0, "7\n", tried) == Submitted("7")
+    assert judge(0, "7\n", tried) == Accepted("7")
     last = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n"
     assert isinstance(judge(1, "", tried + last), Unanswered)
 
@@ -212,7 +213,7 @@ def test_a_missing_program_is_named(tmp_path):
             question()
     answer = client.sbatch(["x.sh"], [])
     assert isinstance(answer, RefusedForNow)
-    assert "sbatch can't be started on this machine: No such file or directory." in answer.words
+    assert "sbatch can't be started on this machine: No such file or directory." in answer.reason
 
 
 def test_many_jobs_are_ended_by_few_calls(programs):
@@ -279,8 +280,8 @@ def lines_of(client, job_id):
 
 def submitted(client, *arguments):
     answer = client.sbatch(["--output=/dev/null", *arguments], ["output"])
-    assert isinstance(answer, Submitted), answer
-    return answer.job_id
+    assert isinstance(answer, Accepted), answer
+    return answer.scheduler_id
 
 
 @pytest.mark.slurm
@@ -357,13 +358,13 @@ def test_variables_of_a_user_and_of_a_job_around_reach_no_new_job(sandbox):
     assert "TimeLimit=00:03:00" in sandbox.scontrol("show", "job", job)
     client.scancel([job])
     answer = client.sbatch(["--hold", "--output=/dev/null", str(path)], ["time", "job-name"])
-    assert isinstance(answer, Submitted)
-    shown = sandbox.scontrol("show", "job", answer.job_id)
+    assert isinstance(answer, Accepted)
+    shown = sandbox.scontrol("show", "job", answer.scheduler_id)
     assert "TimeLimit=00:05:00" in shown
     assert "JobName=ours" in shown
-    (line,) = lines_of(client, answer.job_id)
+    (line,) = lines_of(client, answer.scheduler_id)
     assert line.indexes is None
-    client.scancel([answer.job_id])
+    client.scancel([answer.scheduler_id])
 
 
 @pytest.mark.slurm
@@ -384,17 +385,17 @@ def test_what_squeue_has_forgotten_sacct_knows(sandbox_with_accounting):
     name = "--job-name=loop1_run_forgotten2_pipe"
     job = submitted(client, name, "--array=0-2", "--wrap", "exit $((SLURM_ARRAY_TASK_ID == 2))")
     no_log = client.sbatch(["--output=/nonexistent/x", "--wrap", "true"], [])
-    assert isinstance(no_log, Submitted)
-    wait_until(lambda: not {line.job_id for line in client.squeue()} & {job, no_log.job_id}, 60)
+    assert isinstance(no_log, Accepted)
+    wait_until(lambda: not {line.job_id for line in client.squeue()} & {job, no_log.scheduler_id}, 60)
 
     def known():
-        return {(line.job_id, line.indexes): line for line in client.sacct([job, no_log.job_id, "9999999"], None)}
+        return {(line.job_id, line.indexes): line for line in client.sacct([job, no_log.scheduler_id, "9999999"], None)}
 
     expected = {
         (job, (0,)): ("COMPLETED", "0:0"),
         (job, (1,)): ("COMPLETED", "0:0"),
         (job, (2,)): ("FAILED", "1:0"),
-        (no_log.job_id, None): ("FAILED", "0:53"),
+        (no_log.scheduler_id, None): ("FAILED", "0:53"),
     }
     wait_until(lambda: {key: (line.state, line.exit_code) for key, line in known().items()} == expected, 30, known)
     assert {line.job_id for line in client.sacct([], began) if line.carries("forgotten2")} == {job}
