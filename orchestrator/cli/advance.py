@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -30,7 +31,9 @@ def command(
     if on_word and not _hears_a_word():
         return
     path = database(rootdir, db)
-    click.echo(advance(path, key_of(path, run), job=job, patience=patience))
+    said = advance(path, key_of(path, run), job=job, patience=patience)
+    # What a tail says goes to the run's log, among what others say at other times.
+    click.echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {said}" if on_word else said)
 
 
 def _hears_a_word() -> bool:

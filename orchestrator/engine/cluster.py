@@ -29,6 +29,7 @@ __all__ = [
     "cancel_jobs",
     "context_of",
     "holding_on_cluster",
+    "how_it_stands",
     "looks",
     "opened",
     "orchestrate",
@@ -107,12 +108,8 @@ def advance_now(store: Store, key: str) -> str:
     str
         One sentence: what came of it.
     """
-    scheduler = scheduler_of(store, store.record(key))
-    with holding_on_cluster(store, key, scheduler) as fence:
-        run = advance(context_of(store, key, fence, scheduler))
-    why = why_look_again(run)
-    line = what_now(run)
-    return line[0].upper() + line[1:] + (f"; {why}" if why else "") + "."
+    with opened(store, key) as context:
+        return how_it_stands(advance(context))
 
 
 # --- an orchestrator job -------------------------------------------------------------------------
@@ -184,6 +181,12 @@ def _end_own(context: Context, run: Run) -> None:
     if any(job.token == context.own_token and job.state is JobState.RUNNING for job in run.orchestrators):
         done = MoveJob(context.own_token or "", JobState.SUCCEEDED)
         context.store.write(context.key, context.fence, [done], context.clock())
+
+
+def how_it_stands(run: Run) -> str:
+    """Say in one sentence what a run waits for, and what is not known yet."""
+    line, why = what_now(run), why_look_again(run)
+    return line[0].upper() + line[1:] + (f"; {why}" if why else "") + "."
 
 
 def what_now(run: Run) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.definition.validate import check_cluster
 from orchestrator.engine.advance import advance
-from orchestrator.engine.cluster import context_of, holding_on_cluster, looks, opened, scheduler_of, what_now
+from orchestrator.engine.cluster import context_of, holding_on_cluster, how_it_stands, looks, opened, scheduler_of
 from orchestrator.engine.code import Kept
 from orchestrator.engine.context import Context
 from orchestrator.engine.go_on import put_back, take_code
@@ -144,8 +144,7 @@ def go_on_from_here(
     why = why_look_again(run)
     if why is not None and not _somebody_comes(run, scheduler.has_tail):
         raise Busy(f"Run {key} is recorded, but {why}.", f"Go on when that has passed: orchestrator resume {key}")
-    line = what_now(run) + (f"; {why}" if why is not None else "")
-    say(f"{line[0].upper()}{line[1:]}.")
+    say(how_it_stands(run))
 
 
 def _when_mended(record: RunRecord) -> str:

@@ -17,7 +17,6 @@ from orchestrator.slurm.states import is_stuck, meaning
 
 __all__ = ["ask_slurm"]
 
-OVER = Seen.OVER
 NOT_YET = (JobState.PLANNED, JobState.SUBMITTING)
 
 
@@ -51,7 +50,9 @@ def ask_slurm(path: Path, found: dict[str, Any], now: float) -> dict[str, Any]:
     jobs = [_job(job, _what(found, job), lines) for job in live if job["state"] != JobState.PLANNED]
     jobs = [job for job in jobs if job["is_known"] or job["scheduler_id"] is not None]
     known = {job["token"] for job in live}
-    others = [line for line in lines if line.token and line.token not in known and meaning(line.state)[0] is not OVER]
+    others = [
+        line for line in lines if line.token and line.token not in known and meaning(line.state)[0] is not Seen.OVER
+    ]
     ended = ended_among(path, found["run"]["key"], {line.token for line in others}) if others else {}
     jobs += _unlisted([line for line in others if line.token in ended], ended)
     return {"asked_at": now, "stalled": _stalled(found["run"], live, lines), "jobs": jobs}
@@ -98,7 +99,7 @@ def _described(
         "what": what,
         "has_ended": has_ended,
         "is_known": bool(lines),
-        "is_live": any(meaning(line.state)[0] is not OVER for line in lines),
+        "is_live": any(meaning(line.state)[0] is not Seen.OVER for line in lines),
         "states": [{"state": state, "reason": reason, "n_tasks": n} for (state, reason), n in counts.items()],
         "stuck": next((line.reason for line in waits if is_stuck(line.reason)), None),
     }
@@ -126,7 +127,7 @@ def _may_live(holder: dict[str, Any], lines: Sequence[Line]) -> bool:
 
 def _as_seen(job: dict[str, Any], lines: Sequence[Line]) -> Job | None:
     """Give a recorded job as SLURM sees it; None where it is over or unknown."""
-    mine = [line for line in _lines_of(job, lines) if meaning(line.state)[0] is not OVER]
+    mine = [line for line in _lines_of(job, lines) if meaning(line.state)[0] is not Seen.OVER]
     state = JobState(job["state"])
     if mine and state is JobState.SUBMITTING:
         state = JobState.QUEUED

@@ -110,7 +110,7 @@ class Scripts:
             runner=self._runner,
             threads=cpus(resources, cluster),
             command=command,
-            comment=" ".join(map(_shown, line)),
+            comment=shlex.join(line),
         )
         return Script(text, (*static, "job-name", "comment", "output", "dependency"))
 
@@ -163,8 +163,3 @@ def _steps(elements: Sequence[PlannedStep | PlannedLoop], *, in_loop: bool) -> I
 def _patience(resources: Mapping[str, Any]) -> int:
     limit = time_in_seconds(resources["time"])
     return 600 if limit is None else max(limit - MARGIN, limit // 2)
-
-
-def _shown(word: str) -> str:
-    """Quote a word where a shell needs it; the placeholders stay as they are."""
-    return shlex.quote(word)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from orchestrator import Pipeline, Step
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.worker.tail import Tail
@@ -48,6 +50,13 @@ def test_it_advances_when_it_is_told_to(folder, job):
     tail.go()
     # There is no database here: that it looked for one is how we know that it went.
     assert "There is no database" in folder.orchestrator_log.read_text()
+
+
+def test_it_says_when_it_did_what(folder, job):
+    Pipeline("p", [Step(lambda project_dir: None, name="only")]).run(project_job="r")
+    Tail(folder, job).go()
+    line = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d Nothing to do: run r has succeeded\.\n"
+    assert re.fullmatch(line, folder.orchestrator_log.read_text())
 
 
 def test_it_goes_without_having_been_started(folder, job):
