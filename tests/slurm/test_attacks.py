@@ -6,6 +6,8 @@ import os
 import shlex
 import shutil
 import signal
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -212,4 +214,57 @@ def test_the_controller_is_down_for_a_while(start_sandbox, tmp_path):
     cluster.start("slurmctld")
     studies.wait(key)
     is_right(studies, key)
+    cluster.wait_until_idle()
+
+
+def test_a_node_fails(start_sandbox, tmp_path):
+    """Nobody's fault: it is tried again, though the step has no retries."""
+    cluster = start_sandbox(nodes=2)
+    studies = Studies(tmp_path, cluster)
+    key = submit(studies, "both")
+    [job] = studies.jobs(key, "hold")
+    node = cluster.run("squeue", "--noheader", "--format=%N", "--jobs", job["scheduler_id"]).stdout.strip()
+    cluster.scontrol("update", f"nodename={node}", "state=down", "reason=test")
+    wait_until(lambda: len(studies.jobs(key, "hold")) == 2)
+    let_go(studies)
+    studies.wait(key)
+    is_right(studies, key)
+    first, second = studies.jobs(key, "hold")
+    assert (first["state"], first["kind"]) == ("failed", "node_failure")
+    assert (second["state"], second["attempt"]) == ("succeeded", 2)
+    cluster.wait_until_idle()
+
+
+def test_a_job_that_squeue_forgot_is_lost_after_the_grace_and_not_before(start_sandbox, tmp_path):
+    cluster = start_sandbox(nodes=1, conf=["MinJobAge=2"])
+    studies = Studies(tmp_path, cluster)
+    grace = 6.0
+    path = studies.write(STEPS.format(wake="job") + f"\ncluster.grace = {grace}\n")
+    studies.orchestrator("submit", path.name, "--project-job", "r")
+    wait_until((studies.folder / "holds").exists)
+    wait_until(lambda: waiting(studies))
+    [job] = studies.jobs("r", "hold")
+    # Nobody is left who would see how it ended, until squeue does not know any more.
+    cluster.scancel(*waiting(studies), job["scheduler_id"])
+    listed = ("squeue", "--noheader", "--states=all", "--format=%i")
+    wait_until(lambda: job["scheduler_id"] not in cluster.run(*listed).stdout.split())
+    asked = time.time()
+    studies.orchestrator("advance", "r")
+    [doubtful] = studies.jobs("r", "hold")
+    assert doubtful["state"] == "queued"  # as it was recorded last
+    # Of its witnesses SLURM knows none either: that is said, and nothing is concluded.
+    assert "stalled: the scheduler answered without job" in studies.wait("r", code=75)
+
+    def state_when_asked_again():
+        studies.orchestrator("advance", "r")
+        return studies.jobs("r", "hold")[0]["state"]
+
+    wait_until(lambda: state_when_asked_again() == "lost")
+    assert "the scheduler answered and does not know the job" in studies.wait("r", code=3)
+    [lost] = studies.jobs("r", "hold")
+    assert datetime.fromisoformat(lost["ended_at"]).timestamp() - asked >= grace
+    let_go(studies)
+    studies.orchestrator("resume", "r")
+    studies.wait("r")
+    is_right(studies, "r")
     cluster.wait_until_idle()
