@@ -330,11 +330,11 @@ def run_really(sandbox, **changes):
     states = []
 
     def is_over():
-        states.extend(line.state for line in client.squeue() if line.job_id == answer.job_id)
+        states.extend(line.state for line in client.squeue() if line.job_id == answer.scheduler_id)
         return states[-1] in ("COMPLETED", "FAILED")
 
     wait_until(is_over, 60, lambda: f"{answer} {states}")
-    return states[-1], (folder / f"log_{answer.job_id}").read_text(), folder
+    return states[-1], (folder / f"log_{answer.scheduler_id}").read_text(), folder
 
 
 @pytest.mark.slurm
