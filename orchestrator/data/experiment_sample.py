@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import secrets
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,7 +152,7 @@ class ExperimentSample:
         (self._input_data if which == "input" else self._output_data)[name] = value
 
     def _identity(self) -> str:
-        return secrets.token_hex(8) if self.id is None else str(self.id)
+        return os.urandom(8).hex() if self.id is None else str(self.id)
 
     def mark(self, status: str | JobStatus) -> None:
         """Set the status.
@@ -290,7 +290,7 @@ class ExperimentSample:
         }
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{id}.json"
-        aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+        aside = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
         aside.write_text(json.dumps(content, indent=2), encoding="utf-8")
         aside.replace(path)
         return path

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import pickle
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,7 @@ def write_object(
     target.parent.mkdir(parents=True, exist_ok=True)
     if any(target.parent.glob(f"{identity}.*")):
         # Another row, renumbered since, may refer to the file of that name.
-        target = target.with_name(f"{identity}-{secrets.token_hex(4)}")
+        target = target.with_name(f"{identity}-{os.urandom(4).hex()}")
     written = Path((store_function or _write_by_type)(value, target))
     return str(written.relative_to(base) if written.is_relative_to(base) else written)
 
@@ -138,7 +138,7 @@ def _write_by_type(value: Any, target: Path) -> Path:
     elif package == "pandas" and hasattr(value, "to_csv"):
         suffix = ".csv"
     path = target.with_name(target.name + suffix)
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    aside = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with aside.open("wb") as file:
             if suffix == ".npy":

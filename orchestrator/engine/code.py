@@ -5,28 +5,31 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.db.store import RunRecord
-from orchestrator.definition.bundle import Bundle, LoadedStep, prepare_bundle, source_digest
+from orchestrator.definition.bundle import Bundle, LoadedStep
+from orchestrator.definition.bundling import prepare_bundle, source_digest
 from orchestrator.definition.flatten import plan_of, steps_by_path
 from orchestrator.definition.validate import check_key, check_pipeline
-from orchestrator.errors import DataError
+from orchestrator.engine.context import Context
+from orchestrator.errors import DataError, StudyChanged
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.plan import Plan
 
 if TYPE_CHECKING:
     from orchestrator.api import Pipeline
-    from orchestrator.definition.bundle import PreparedBundle
+    from orchestrator.definition.bundling import PreparedBundle
     from orchestrator.definition.study import Study
 
-__all__ = ["Kept", "check", "has_changed", "keep", "loader", "provenance"]
+__all__ = ["Kept", "change_of_study", "check", "keep", "loader", "provenance", "take_code"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,46 @@ def loader(folder: RunFolder, record: RunRecord) -> Callable[[str], LoadedStep]:
     return Bundle(folder.bundle(record.bundle_digest)).load_step
 
 
-def has_changed(record: RunRecord) -> bool:
+def take_code(context: Context, kept: Kept) -> Context:
+    """Give the run new code, if the steps that it has recorded stand where they stood."""
+    record = context.record
+    bundle = keep(context.folder, kept)
+    if bundle == record.bundle_digest and kept.plan == record.plan:
+        return context
+    for position, name, iteration in context.store.live_step_runs(context.key):
+        slot = kept.plan.slot(position) if position < kept.plan.size else None
+        if slot is None or (slot.step.name, slot.iteration) != (name, iteration):
+            at = f"{name}@{iteration}" if iteration else name
+            raise StudyChanged(
+                f"The new pipeline does not have {at} where run {record.key} recorded it: the run can't go on with it.",
+                "Keep the steps that have run, or start a new run.",
+            )
+    context.store.set_code(
+        record.key,
+        context.fence,
+        plan=kept.plan,
+        bundle_digest=bundle,
+        source_digest=kept.source_digest,
+        study=kept.study_path,
+        study_attr=kept.study_attr,
+        now=context.clock(),
+        why="new code",
+    )
+    return replace(context, record=context.store.record(record.key))
+
+
+def change_of_study(record: RunRecord) -> str | None:
+    """Say that the study on disk differs from what the run keeps; None where it does not."""
+    if not _has_changed(record):
+        return None
+    source = f"{record.study}:{record.study_attr}" if record.study_attr else str(record.study)
+    return (
+        f"The study {record.study} has changed since this run was submitted; the run keeps its old code.\n"
+        f"To take the new code: orchestrator resume {record.key} --update {shlex.quote(source)}"
+    )
+
+
+def _has_changed(record: RunRecord) -> bool:
     """Tell whether the study on disk differs from what the run keeps; a study that is gone has not changed."""
     if record.study is None or not Path(record.study).is_file():
         return False

@@ -1,14 +1,9 @@
-"""Go on with a run: put back what has to be done again, give it new code."""
+"""Go on with a run: from where, and what has to be done again."""
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import replace
-
 from orchestrator.db.store import RunRecord, Store
-from orchestrator.engine import code
 from orchestrator.engine.advance import settle
-from orchestrator.engine.code import Kept
 from orchestrator.engine.context import Context
 from orchestrator.errors import DefinitionError, StudyChanged
 from orchestrator.machine.model import Run
@@ -16,7 +11,7 @@ from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.states import RunState
 
-__all__ = ["change_of_study", "ended", "is_done", "position_of", "put_back", "refuse_other_steps", "take_code"]
+__all__ = ["ended", "is_done", "position_of", "put_back", "refuse_other_steps"]
 
 
 def put_back(context: Context, position: int | None) -> None:
@@ -33,34 +28,6 @@ def put_back(context: Context, position: int | None) -> None:
         context.store.clear_requests(context.key, context.fence)
     if changes:
         context.store.write(context.key, context.fence, changes, context.clock())
-
-
-def take_code(context: Context, kept: Kept) -> Context:
-    """Give the run new code, if the steps that it has recorded stand where they stood."""
-    record = context.record
-    bundle = code.keep(context.folder, kept)
-    if bundle == record.bundle_digest and kept.plan == record.plan:
-        return context
-    for position, name, iteration in context.store.live_step_runs(context.key):
-        slot = kept.plan.slot(position) if position < kept.plan.size else None
-        if slot is None or (slot.step.name, slot.iteration) != (name, iteration):
-            at = f"{name}@{iteration}" if iteration else name
-            raise StudyChanged(
-                f"The new pipeline does not have {at} where run {record.key} recorded it: the run can't go on with it.",
-                "Keep the steps that have run, or start a new run.",
-            )
-    context.store.set_code(
-        record.key,
-        context.fence,
-        plan=kept.plan,
-        bundle_digest=bundle,
-        source_digest=kept.source_digest,
-        study=kept.study_path,
-        study_attr=kept.study_attr,
-        now=context.clock(),
-        why="new code",
-    )
-    return replace(context, record=context.store.record(record.key))
 
 
 def is_done(store: Store, record: RunRecord) -> bool:
@@ -89,17 +56,6 @@ def ended(run: Run) -> str:
     why = f" ({run.reason})" if run.reason and run.state is not RunState.CANCELLED else ""
     verb = "was " if run.state is RunState.CANCELLED else "has "
     return f"{verb}{run.state}{why}"
-
-
-def change_of_study(record: RunRecord) -> str | None:
-    """Say that the study on disk differs from what the run keeps; None where it does not."""
-    if not code.has_changed(record):
-        return None
-    source = f"{record.study}:{record.study_attr}" if record.study_attr else str(record.study)
-    return (
-        f"The study {record.study} has changed since this run was submitted; the run keeps its old code.\n"
-        f"To take the new code: orchestrator resume {record.key} --update {shlex.quote(source)}"
-    )
 
 
 def position_of(key: str, plan: Plan, address: str) -> int:

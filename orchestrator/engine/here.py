@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance, settle
-from orchestrator.engine.code import Kept
+from orchestrator.engine.code import Kept, take_code
 from orchestrator.engine.context import Context
-from orchestrator.engine.go_on import ended, put_back, take_code
+from orchestrator.engine.go_on import ended, put_back
 from orchestrator.engine.interrupts import interrupts
 from orchestrator.engine.lease import holding
 from orchestrator.engine.local import LocalScheduler

@@ -14,9 +14,9 @@ from orchestrator.db.store import RunRecord, Store
 from orchestrator.definition.validate import check_cluster
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster import context_of, holding_on_cluster, how_it_stands, looks, opened, scheduler_of
-from orchestrator.engine.code import Kept
+from orchestrator.engine.code import Kept, take_code
 from orchestrator.engine.context import Context
-from orchestrator.engine.go_on import put_back, take_code
+from orchestrator.engine.go_on import put_back
 from orchestrator.engine.scripts import Scripts, all_scripts
 from orchestrator.engine.site import Site, orchestrator_resources
 from orchestrator.errors import Busy, DefinitionError, RunFailed, SchedulerUnreachable

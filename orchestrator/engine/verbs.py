@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.db.store import RunRecord, Store
-from orchestrator.engine.go_on import change_of_study, ended, is_done, position_of, refuse_other_steps
+from orchestrator.engine.go_on import ended, is_done, position_of, refuse_other_steps
 from orchestrator.engine.progress import progress_for
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import DATABASE, RunFolder
@@ -130,7 +130,7 @@ def resume(
     if kept is None:
         if position is None and _nothing_to_do(store, record, None, record.plan):
             return key
-        change = change_of_study(record)
+        change = code.change_of_study(record)
         if change is not None:
             progress_for().say(change)
     if on_cluster:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import suppress
 
 from orchestrator.handoff.folder import JobFolder, write_aside
@@ -27,7 +26,9 @@ def claim(folder: JobFolder, owner: str) -> bool:
     bool
         Whether the job is this owner's.
     """
-    mine = folder.path / f".claim.{secrets.token_hex(8)}"
+    if (taken := owner_of(folder)) is not None:
+        return taken == owner
+    mine = folder.path / f".claim.{os.urandom(8).hex()}"
     write_aside(mine, owner.encode())
     try:
         # Whether it worked is read below: over NFS, the answer to link() itself may be lost.

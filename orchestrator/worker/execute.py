@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -304,7 +303,7 @@ class _Counts:
 
 def _begin() -> Receipt:
     now = time.time()
-    return Receipt("succeeded", now, now, socket.gethostname(), os.getpid(), cpu_seconds=-_cpu_seconds())
+    return Receipt("succeeded", now, now, os.uname().nodename, os.getpid(), cpu_seconds=-_cpu_seconds())
 
 
 def _end(folder: RunFolder, job: JobFile, task: int, restart: int, receipt: Receipt) -> Receipt:

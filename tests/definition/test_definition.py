@@ -29,7 +29,8 @@ from orchestrator import (
     create_sampler,
     datagenerator,
 )
-from orchestrator.definition.bundle import Bundle, prepare_bundle, source_digest
+from orchestrator.definition.bundle import Bundle
+from orchestrator.definition.bundling import prepare_bundle, source_digest
 from orchestrator.definition.flatten import plan_of, slug, steps_by_path
 from orchestrator.definition.injection import injected, seed_for
 from orchestrator.definition.pipeline import step_name
@@ -628,7 +629,7 @@ def test_a_queued_run_keeps_the_code_it_was_submitted_with(workspace):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     make = (
         "from pathlib import Path; from orchestrator.definition.study import load_study;"
-        "from orchestrator.definition.bundle import prepare_bundle;"
+        "from orchestrator.definition.bundling import prepare_bundle;"
         "from orchestrator.definition.flatten import steps_by_path;"
         "study = load_study('study.py');"
         "print(prepare_bundle(steps_by_path(study.pipeline.steps), study.path).write(Path('b')))"
