@@ -15,7 +15,7 @@ from orchestrator.engine.site import Site
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
-from orchestrator.slurm.script import TOKEN, cpus, directives, literal_path, render
+from orchestrator.slurm.script import TOKEN, Values, cpus, digest, directives, literal_path, render, values
 
 __all__ = ["ORCHESTRATOR", "Script", "Scripts", "all_scripts", "options_of"]
 
@@ -34,13 +34,21 @@ class Script:
 
     Attributes
     ----------
-    text : str
+    path : Path
+        Where it is written, once: the name tells what it says.
     options : tuple of str
         Names of the options of sbatch that it sets.
     """
 
-    text: str
+    path: Path
     options: tuple[str, ...]
+    _values: Values
+    _comment: str
+
+    @property
+    def text(self) -> str:
+        """Print it."""
+        return render(self._values, self._comment)
 
 
 class Scripts:
@@ -101,18 +109,17 @@ class Scripts:
     ) -> Script:
         cluster = self._site.cluster
         static = directives(resources, cluster, chdir=self._site.cwd, requeue=requeue)
-        line = ["sbatch", *options_of(label, "TOKEN", self._pipeline, log), *more]
-        line += [str(self._folder.script(label)), "TOKEN"]
-        text = render(
+        said = values(
             directives=static,
             env_setup=cluster.env_setup,
             env_vars=cluster.env_vars,
             runner=self._runner,
             threads=cpus(resources, cluster),
             command=command,
-            comment=shlex.join(line),
         )
-        return Script(text, (*static, "job-name", "comment", "output", "dependency"))
+        path = self._folder.script(label, digest(said))
+        line = ["sbatch", *options_of(label, "TOKEN", self._pipeline, log), *more, str(path), "TOKEN"]
+        return Script(path, (*static, "job-name", "comment", "output", "dependency"), said, shlex.join(line))
 
     @property
     def _runner(self) -> str:

@@ -95,9 +95,9 @@ class SlurmScheduler:
     def _sbatch(self, script: Script, label: str, token: str, log: Path, more: Sequence[str]) -> Answer:
         # Where the log's folder is missing, SLURM fails the job without a word.
         log.parent.mkdir(parents=True, exist_ok=True)
-        path = self.folder.script(label)
-        write_aside(path, script.text.encode())
-        arguments = [*options_of(label, token, self._pipeline, log), *more, str(path), token]
+        if not script.path.exists():
+            write_aside(script.path, script.text.encode())
+        arguments = [*options_of(label, token, self._pipeline, log), *more, str(script.path), token]
         answer = self._client.sbatch(arguments, script.options)
         if isinstance(answer, Accepted):
             return answer
@@ -156,8 +156,9 @@ class SlurmScheduler:
         return [line for line in found if line.job_id not in live]
 
     def _submitted_at(self, job: Job) -> float:
+        """Give a time before which a job was not submitted."""
         is_orchestrator = job.role == "orchestrator"
-        path = self.folder.script(ORCHESTRATOR) if is_orchestrator else self.folder.job(job.token).file
+        path = self._scripts.of_orchestrator().path if is_orchestrator else self.folder.job(job.token).file
         return path.stat().st_mtime
 
     def _lines_of(self, job: Job, lines: Sequence[Line]) -> list[Line]:

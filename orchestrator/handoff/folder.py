@@ -11,7 +11,7 @@
             .results/<token>/<task>.<restart>.jsonl                     results that wait to be folded
         .orchestrator/
             bundle/<digest>/                                            code
-            scripts/<label>.sh                                          what is handed to sbatch
+            scripts/<label>.<digest>.sh                                 what is handed to sbatch
             steps/<position>.<epoch>/manifest.jsonl                     which experiments each task has
             jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json}
 """
@@ -96,9 +96,9 @@ class RunFolder:
         """Folder of one bundle."""
         return self.bundles / digest
 
-    def script(self, label: str) -> Path:
-        """Script of a step's jobs."""
-        return self.engine / "scripts" / f"{label}.sh"
+    def script(self, label: str, digest: str) -> Path:
+        """Script of a step's jobs, by what it says."""
+        return self.engine / "scripts" / f"{label}.{digest}.sh"
 
     def step_run(self, position: int, epoch: int) -> Path:
         """Folder of a step run."""

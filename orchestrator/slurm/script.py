@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
+import json
 import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name
 from orchestrator.errors import DefinitionError
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
-__all__ = ["TOKEN", "cpus", "directives", "literal_path", "render"]
+__all__ = ["TOKEN", "Values", "cpus", "digest", "directives", "literal_path", "render", "values"]
 
 TOKEN = "$1"
 """Stands in a command for the argument that the script itself gets; all else in a command is taken literally."""
+
+Values = Mapping[str, Any]
+"""What a template places."""
+
+TEMPLATE = Path(__file__).parent / "templates" / "job.sh.j2"
 
 _EXCLUDE_EACH_OTHER = ({"mem", "mem-per-cpu", "mem-per-gpu"}, {"requeue", "no-requeue"})
 _PLAIN = re.compile(r"[A-Za-z0-9%+,./:=@_-]*")
@@ -91,7 +94,7 @@ def literal_path(path: str) -> str:
     return path.replace("%", "%%")
 
 
-def render(
+def values(
     *,
     directives: Mapping[str, str | None],
     env_setup: Sequence[str],
@@ -99,9 +102,8 @@ def render(
     runner: str,
     threads: int,
     command: Sequence[str],
-    comment: str,
-) -> str:
-    """Print a job's script.
+) -> Values:
+    """Compute what a job's script says.
 
     Parameters
     ----------
@@ -117,31 +119,46 @@ def render(
         Of the libraries for numbers.
     command : sequence of str
         The module to run, and its arguments; `TOKEN` for the script's own.
+
+    Raises
+    ------
+    DefinitionError
+        If something in it can't be said to sbatch or the shell.
+    """
+    words = [*map(shlex.quote, shlex.split(runner)), "-m", *map(_argument, command)]
+    return {
+        "directives": [_directive(name, value) for name, value in directives.items()],
+        "folder": directives.get("chdir"),
+        "takes_token": TOKEN in command,
+        "env_setup": [text.strip() for text in env_setup if _does_something(text)],
+        "env_vars": {_variable_name(name): _expanding(str(value)) for name, value in env_vars.items()},
+        "threads": threads,
+        "command": " ".join(words),
+    }
+
+
+def digest(values: Values) -> str:
+    """Name a script before it is printed: 8 hexadecimal digits of a SHA-256 of all that it is made of."""
+    text = json.dumps(values, sort_keys=True) + TEMPLATE.read_text()
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def render(values: Values, comment: str) -> str:
+    """Print a job's script.
+
+    Parameters
+    ----------
+    values : mapping
     comment : str
         What it is, for whoever reads it.
     """
-    words = [*map(shlex.quote, shlex.split(runner)), "-m", *map(_argument, command)]
-    return _template().render(
-        comment=comment.splitlines(),
-        directives=[_directive(name, value) for name, value in directives.items()],
-        folder=directives.get("chdir"),
-        takes_token=TOKEN in command,
-        env_setup=[text.strip() for text in env_setup if _does_something(text)],
-        env_vars={_variable_name(name): _expanding(str(value)) for name, value in env_vars.items()},
-        threads=threads,
-        command=" ".join(words),
-    )
-
-
-@functools.cache
-def _template() -> Template:
     from jinja2 import Environment, StrictUndefined  # costs more than all the rest here
 
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
     )
     environment.filters["q"] = shlex.quote
-    return environment.from_string((Path(__file__).parent / "templates" / "job.sh.j2").read_text())
+    return environment.from_string(TEMPLATE.read_text()).render(comment=comment.splitlines(), **values)
 
 
 def _memory(asked: SlurmResources, cluster: SlurmCluster) -> dict[str, str]:

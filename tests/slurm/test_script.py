@@ -12,7 +12,7 @@ import pytest
 from orchestrator import SlurmCluster
 from orchestrator.errors import DefinitionError
 from orchestrator.slurm.client import Client
-from orchestrator.slurm.script import TOKEN, cpus, directives, literal_path, render
+from orchestrator.slurm.script import TOKEN, cpus, directives, literal_path, render, values
 from tests.slurm.sandboxes import wait_until
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "slurm"
@@ -32,9 +32,9 @@ def script(**changes):
         "runner": "python",
         "threads": 1,
         "command": ["module"],
-        "comment": "A job",
     }
-    return render(**(given | changes))
+    comment = changes.pop("comment", "A job")
+    return render(values(**(given | changes)), comment)
 
 
 # --- what is asked for ---------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_the_path_of_a_log_is_taken_literally():
 
 def test_a_stranger_can_read_it():
     cluster = SlurmCluster(env_setup=["module load python"], env_vars={"DATA": "$HOME/data"}, runner="uv run")
-    printed = render(
+    printed = script(
         directives={**asked(cluster), "output": "/runs/1/logs/create_%j.out"},
         env_setup=cluster.env_setup,
         env_vars=cluster.env_vars,
