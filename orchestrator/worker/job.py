@@ -6,14 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-from orchestrator.definition.bundle import Bundle
 from orchestrator.errors import DataError
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import parse_indexes
-from orchestrator.worker.execute import run_call, run_task, run_until
 from orchestrator.worker.tail import Tail
 
 __all__ = ["run_job"]
@@ -47,8 +45,8 @@ def run_job(workspace: Path, key: str, token: str) -> None:
         return
     task = job.first_task + int(os.environ["SLURM_ARRAY_TASK_ID"]) if job.parallel else 0
     tail = Tail(folder, job)
-    if task == parse_indexes(job.tasks)[-1]:
-        # Most likely the last to end; of hundreds, one loads what only one will need.
+    if len(parse_indexes(job.tasks)) == 1:
+        # It will be the last to end. Of hundreds nobody knows which one is, and loading costs more than a short task.
         tail.start()
     try:
         _work(folder, job, task)
@@ -63,6 +61,10 @@ def run_job(workspace: Path, key: str, token: str) -> None:
 
 
 def _work(folder: RunFolder, job: JobFile, task: int) -> None:
+    # Here, so that the tail loads at the same time.
+    from orchestrator.definition.bundle import Bundle
+    from orchestrator.worker.execute import run_call, run_task, run_until
+
     if task in receipts_of(folder.job(job.token)):
         print(f"Task {task} had ended before it was started again.", flush=True)
         return

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 
 from orchestrator.handoff.folder import RunFolder
@@ -37,6 +36,8 @@ class Tail:
         """Load what will be needed; nothing is done yet."""
         if self._word is not None or self._job.database is None:
             return
+        import subprocess  # most tasks of an array start no tail
+
         command = [sys.executable, "-P", "-m", "orchestrator", "advance", self._job.run_key]
         command += ["--db", self._job.database, "--on-word"]
         (hears, self._word), (self._end, ends) = os.pipe(), os.pipe()

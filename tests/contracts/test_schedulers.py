@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from contextlib import contextmanager, suppress
 
@@ -246,3 +247,10 @@ def test_a_cluster_that_does_not_answer_has_said_nothing(workspace):
     ):
         with pytest.raises(SchedulerUnreachable):
             ask()
+
+
+def test_the_next_job_of_a_step_loads_no_template(workspace, monkeypatch):
+    place = OnClient(RunFolder(workspace, "r"))
+    place.hand_over("a")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    place.hand_over("b")

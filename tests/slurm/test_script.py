@@ -12,7 +12,7 @@ import pytest
 from orchestrator import SlurmCluster
 from orchestrator.errors import DefinitionError
 from orchestrator.slurm.client import Client
-from orchestrator.slurm.script import TOKEN, cpus, directives, literal_path, render, values
+from orchestrator.slurm.script import TOKEN, cpus, digest, directives, literal_path, render, values
 from tests.slurm.sandboxes import wait_until
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "slurm"
@@ -174,6 +174,21 @@ PYTHONSAFEPATH=1 exec uv run -m orchestrator.worker /runs/1 "$job_token"
 def test_a_comment_is_only_a_comment():
     printed = script(comment="a\nSBATCH --hold\r#SBATCH --hold\n$(touch x)")
     assert [line for line in printed.splitlines() if "hold" in line] == ["# SBATCH --hold", "# #SBATCH --hold"]
+
+
+def test_the_name_of_a_script_tells_what_it_says():
+    plain = {"directives": {}, "env_setup": [], "env_vars": {}, "runner": "python", "threads": 1, "command": ["m"]}
+    other = {
+        "directives": {"mem": "1G"},
+        "env_setup": ["module load x"],
+        "env_vars": {"A": "1"},
+        "runner": "uv run",
+        "threads": 2,
+        "command": ["m", TOKEN],
+    }
+    names = [digest(values(**plain)), *(digest(values(**(plain | {name: other[name]}))) for name in other)]
+    assert len(set(names)) == 7
+    assert digest(values(**plain)) == names[0]
 
 
 # --- what a shell makes of it --------------------------------------------------------------------

@@ -1,0 +1,71 @@
+"""A job of a cluster: what it loads, and who starts the tail, when."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import Step, datagenerator
+from orchestrator.data.results import inputs_digest
+from orchestrator.definition.bundling import prepare_bundle
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.jobfile import JobFile, write_jobfile
+from orchestrator.handoff.manifest import Entry, tasks_for, write_manifest
+from orchestrator.handoff.receipt import receipts_of
+from orchestrator.worker.job import run_job
+
+
+@datagenerator(output_names="y")
+def square(x):
+    return x * x
+
+
+def note(project_dir):
+    """Tell whether a tail has been started by now."""
+    (project_dir / "note.txt").write_text(str(list(project_dir.parent.glob("logs/r/orchestrator.log"))))
+
+
+STEPS = {"0": Step(note), "1": Step(square, parallel=True)}
+
+
+@pytest.fixture
+def submitted(workspace, monkeypatch):
+    """Give a function that prepares a job, and one that runs a task of it."""
+    folder = RunFolder(workspace, "r")
+    folder.logs.mkdir(parents=True)
+    digest = prepare_bundle(STEPS, None, everything_travels=True).write(folder.bundles)
+
+    def submit(**what):
+        ours = {"run_key": "r", "workspace": str(workspace), "token": "token", "role": "step", "bundle_digest": digest}
+        step = {"position": 0, "epoch": 0, "iteration": "", "step_name": "s", "until_path": None, "project_dir": "."}
+        job = JobFile(**ours, **step, **what, database=str(workspace / "orchestrator.db"))
+        write_jobfile(folder.job("token").file, job)
+
+    def run(task=None):
+        monkeypatch.setenv("SLURM_JOB_ID", str(7 + (task or 0)))
+        if task is not None:
+            monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+            monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(task))
+        run_job(workspace, "r", "token")
+
+    return folder, submit, run
+
+
+def test_the_one_task_of_a_job_starts_the_tail_before_its_work(submitted):
+    folder, submit, run = submitted
+    submit(kind="call", parallel=False, path="0")
+    run()
+    assert "orchestrator.log" in (folder.path / "note.txt").read_text()
+
+
+def test_of_the_tasks_of_an_array_only_the_last_to_end_starts_it(submitted):
+    folder, submit, run = submitted
+    entries = [Entry(row, inputs_digest({"x": row}), {"x": row}, {}) for row in range(3)]
+    write_manifest(folder.manifest(0, 0), tasks_for(entries, 1, None))
+    submit(kind="batch", parallel=True, path="1", tasks="0-2")
+    for task in (2, 0):
+        run(task)
+        assert not folder.orchestrator_log.exists()
+    run(1)
+    # There is no database here: that it looked for one is how we know that it went.
+    assert "There is no database" in folder.orchestrator_log.read_text()
+    assert sorted(receipts_of(folder.job("token"))) == [0, 1, 2]
