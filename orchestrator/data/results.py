@@ -10,12 +10,11 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.data.references import Reference
 from orchestrator.data.values import is_missing, to_jsonable
@@ -202,15 +201,14 @@ class ResultWriter:
             self._fd = -1
 
 
-@dataclass(frozen=True)
-class ResultFile:
+class ResultFile(NamedTuple):
     """What a result file holds.
 
     Attributes
     ----------
     path : Path
         The file.
-    lines : list of dict
+    lines : sequence of dict
         The whole lines, in the order in which they were written.
     n_torn : int
         How many lines were torn, and left out.
@@ -219,7 +217,7 @@ class ResultFile:
     """
 
     path: Path
-    lines: list[dict[str, Any]] = field(default_factory=list)
+    lines: Sequence[dict[str, Any]] = ()
     n_torn: int = 0
     end: int = 0
 

@@ -6,9 +6,8 @@ import hashlib
 import json
 import pickle
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.errors import DataError
 
@@ -17,8 +16,7 @@ __all__ = ["Bundle", "LoadedStep"]
 _ANEW = "Give the run its code anew: orchestrator resume RUN --update STUDY.py"
 
 
-@dataclass(frozen=True)
-class LoadedStep:
+class LoadedStep(NamedTuple):
     """A step's block, or a loop's question, with the step's kwargs."""
 
     block: Any

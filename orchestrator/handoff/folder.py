@@ -19,8 +19,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 __all__ = ["DATABASE", "JobFolder", "RunFolder", "write_aside"]
 
@@ -28,8 +28,7 @@ DATABASE = "orchestrator.db"
 """Name of the database in a workspace."""
 
 
-@dataclass(frozen=True)
-class JobFolder:
+class JobFolder(NamedTuple):
     """The files of one job.
 
     Parameters
@@ -59,8 +58,7 @@ class JobFolder:
         return self.receipts / f"{task}.{restart}.json"
 
 
-@dataclass(frozen=True)
-class RunFolder:
+class RunFolder(NamedTuple):
     """The files of one run.
 
     Parameters

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.errors import DataError
 from orchestrator.handoff.folder import write_aside
@@ -14,8 +13,7 @@ from orchestrator.handoff.folder import write_aside
 __all__ = ["JobFile", "read_jobfile", "write_jobfile"]
 
 
-@dataclass(frozen=True)
-class JobFile:
+class JobFile(NamedTuple):
     """One job.
 
     Attributes
@@ -38,7 +36,7 @@ class JobFile:
         Index list.
     first_task : int
         The first task of its batch: a scheduler's array counts from there.
-    earlier_tokens : list of str
+    earlier_tokens : sequence of str
         Of the earlier attempts at the same batch: what they evaluated is not evaluated again.
     seed : int
         63 bits.
@@ -74,11 +72,11 @@ class JobFile:
     attempt: int = 1
     tasks: str = "0"
     first_task: int = 0
-    earlier_tokens: list[str] = field(default_factory=list)
+    earlier_tokens: Sequence[str] = ()
     seed: int = 0
     label: str = ""
     threads: int = 1
-    resources: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, Any] = {}
     database: str | None = None
     cwd: str | None = None
     log_dir: str = "logs/{project_job}"
@@ -92,7 +90,7 @@ class JobFile:
 
 def write_jobfile(path: Path, file: JobFile) -> None:
     """Write a job's file."""
-    write_aside(path, json.dumps(asdict(file), indent=1).encode())
+    write_aside(path, json.dumps(file._asdict(), indent=1).encode())
 
 
 def read_jobfile(path: Path) -> JobFile:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,7 @@ def test_it_does_nothing_without_the_word(folder, job):
 
 
 def test_a_job_without_a_database_has_no_tail(folder, job):
-    Tail(folder, replace(job, database=None)).go()
+    Tail(folder, job._replace(database=None)).go()
     assert not folder.orchestrator_log.exists()
 
 
