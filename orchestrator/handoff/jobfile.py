@@ -72,7 +72,8 @@ class JobFile(NamedTuple):
     attempt: int = 1
     tasks: str = "0"
     first_task: int = 0
-    earlier_tokens: Sequence[str] = ()
+    # Defaults that nobody changes.
+    earlier_tokens: Sequence[str] = []
     seed: int = 0
     label: str = ""
     threads: int = 1
