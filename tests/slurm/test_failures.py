@@ -179,14 +179,18 @@ pipeline = Pipeline("sleeps", steps=[
 def running(studies, key, address):
     """Wait until a step's job runs; give its id."""
 
-    def found():
+    # Between two tasks none runs: what was found once is kept.
+    found = []
+
+    def runs():
         jobs = studies.step_runs(key).get(address, {"jobs": []})["jobs"]
         ids = {job["scheduler_id"] for job in jobs if job["ended_at"] is None}
         lines = studies.cluster.run("squeue", "--noheader", "--states=R", "--format=%F").stdout.split()
-        return next((line for line in lines if line in ids), None)
+        found.extend(line for line in lines if line in ids)
+        return found
 
-    wait_until(found, 60)
-    return found()
+    wait_until(runs, 60)
+    return found[0]
 
 
 def test_an_array_that_is_cancelled_fails_its_step_and_resume_evaluates_what_is_left(studies):
