@@ -152,7 +152,7 @@ class SlurmScheduler:
         ids = [job.scheduler_id for job in jobs if job.scheduler_id is not None]
         since = min((self._submitted_at(job) for job in jobs if job.scheduler_id is None), default=None)
         found = self._client.sacct(ids, since)
-        live = {line.job_id for line in found if meaning(line.state, is_listed=False)[0] is not Seen.OVER}
+        live = {line.job_id for line in found if meaning(line.state)[0] is not Seen.OVER}
         return [line for line in found if line.job_id not in live]
 
     def _submitted_at(self, job: Job) -> float:
@@ -220,7 +220,7 @@ class SlurmScheduler:
 
 
 def _kind(line: Line) -> FailureKind | None:
-    return meaning(line.state, is_listed=False)[1]
+    return meaning(line.state)[1]
 
 
 def _begun_at(lines: Sequence[Line]) -> float | None:

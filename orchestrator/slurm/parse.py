@@ -112,7 +112,7 @@ def _squeue_line(fields: list[str]) -> Line:
     comment = fields[-1].partition("\n")[0]
     base, indexes = _id(written_id)
     token = comment if _TOKEN.fullmatch(comment) else token_of_name(name)
-    started_at, ended_at = _times(state, start, end, is_listed=True)
+    started_at, ended_at = _times(state, start, end)
     return Line(base, indexes, state, reason, token, started_at, ended_at, name=name)
 
 
@@ -139,7 +139,7 @@ def sacct_lines(text: str) -> list[Line]:
     for fields in _sacct_records(text):
         written_id, state, exit_code, submit, start, end, name = fields
         base, indexes = _id(written_id)
-        started_at, ended_at = _times(state, start, end, is_listed=False)
+        started_at, ended_at = _times(state, start, end)
         line = Line(base, indexes, state, "", token_of_name(name), started_at, ended_at, exit_code, name)
         submitted_at = _time(submit) or 0.0
         known = latest.get(written_id)
@@ -194,9 +194,9 @@ def _indexes(text: str) -> tuple[int, ...]:
     return tuple(indexes)
 
 
-def _times(state: str, start: str, end: str, *, is_listed: bool) -> tuple[float | None, float | None]:
+def _times(state: str, start: str, end: str) -> tuple[float | None, float | None]:
     """Read when a job started and ended; what SLURM only expects did not happen."""
-    seen, _, _ = meaning(state, is_listed=is_listed)
+    seen, _, _ = meaning(state)
     started_at, ended_at = _time(start), _time(end)
     return (None if seen is Seen.QUEUED else started_at), (ended_at if seen is Seen.OVER else None)
 

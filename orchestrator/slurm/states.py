@@ -29,13 +29,13 @@ STATES: dict[str, tuple[Seen, FailureKind | None]] = {
     "STOPPED": (Seen.RUNNING, None),
     "SUSPENDED": (Seen.RUNNING, None),
     "UPDATE_DB": (Seen.RUNNING, None),
-    "PREEMPTED": (Seen.RUNNING, FailureKind.PREEMPTED),  # may be requeued: over only when squeue has forgotten it
     # over
     "COMPLETED": (Seen.OVER, None),
     "CANCELLED": (Seen.OVER, FailureKind.CANCELLED),
     "DEADLINE": (Seen.OVER, FailureKind.TIMEOUT),
     "FAILED": (Seen.OVER, FailureKind.INFRASTRUCTURE),
     "OUT_OF_MEMORY": (Seen.OVER, FailureKind.OUT_OF_MEMORY),
+    "PREEMPTED": (Seen.OVER, FailureKind.PREEMPTED),  # one that SLURM runs again is COMPLETING, then PENDING
     "REVOKED": (Seen.OVER, FailureKind.INFRASTRUCTURE),
     "TIMEOUT": (Seen.OVER, FailureKind.TIMEOUT),
     "BOOT_FAIL": (Seen.OVER, FailureKind.NODE_FAILURE),
@@ -70,15 +70,13 @@ STUCK = (
 _STUCK = re.compile("|".join(f"(?:{pattern})" for pattern in STUCK), re.IGNORECASE)
 
 
-def meaning(state: str, *, is_listed: bool = True) -> tuple[Seen, FailureKind | None, bool]:
+def meaning(state: str) -> tuple[Seen, FailureKind | None, bool]:
     """Say what a state means.
 
     Parameters
     ----------
     state : str
         As squeue or sacct writes it, such as `RUNNING`, `CANCELLED by 1000` or `CANCELLED+`.
-    is_listed : bool, default True
-        Whether squeue lists the job. Without, a preempted job is over.
 
     Returns
     -------
@@ -92,10 +90,7 @@ def meaning(state: str, *, is_listed: bool = True) -> tuple[Seen, FailureKind | 
     word = words[0].rstrip("+").upper() if words else ""
     if word not in STATES:
         return Seen.RUNNING, None, False
-    seen, kind = STATES[word]
-    if kind is FailureKind.PREEMPTED and not is_listed:
-        seen = Seen.OVER
-    return seen, kind, True
+    return *STATES[word], True
 
 
 def is_stuck(reason: str) -> bool:

@@ -14,6 +14,13 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "slurm-sandbox"
 Job = tuple[str, str, str]
+PREEMPTS = [
+    "PreemptType=preempt/partition_prio",
+    "PreemptMode=REQUEUE",
+    "PartitionName=batch Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1",
+    "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2",
+]
+"""Lines of slurm.conf with which jobs of the partition `urgent` take the place of others."""
 
 
 def slurm_sandbox(*arguments: object) -> subprocess.CompletedProcess[str]:

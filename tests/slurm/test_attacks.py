@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.sandboxes import wait_until
+from tests.slurm.sandboxes import PREEMPTS, wait_until
 from tests.slurm.studies import Studies
 
 pytestmark = pytest.mark.slurm
@@ -267,4 +267,22 @@ def test_a_job_that_squeue_forgot_is_lost_after_the_grace_and_not_before(start_s
     studies.orchestrator("resume", "r")
     studies.wait("r")
     is_right(studies, "r")
+    cluster.wait_until_idle()
+
+
+def test_a_job_is_preempted(start_sandbox, tmp_path):
+    """Nobody's fault: it is tried again, at once, though squeue goes on to list it."""
+    cluster = start_sandbox(nodes=1, conf=[*PREEMPTS, "MinJobAge=300"])
+    studies = Studies(tmp_path, cluster)
+    key = submit(studies, "both")
+    urgent = ("--partition=urgent", "--exclusive", "--job-name=urgent", "--output=/dev/null")
+    cluster.sbatch(*urgent, "--wrap", "true")
+    wait_until(lambda: len(studies.jobs(key, "hold")) == 2, 60, lambda: studies.story(key))
+    let_go(studies)
+    studies.wait(key)
+    is_right(studies, key)
+    first, second = studies.jobs(key, "hold")
+    assert (first["state"], first["kind"]) == ("failed", "preempted")
+    assert "PREEMPTED" in first["reason"]
+    assert (second["state"], second["attempt"]) == ("succeeded", 2)
     cluster.wait_until_idle()

@@ -92,6 +92,49 @@ def test_a_task_that_dies_among_many_fails_the_step_and_keeps_all_other_results(
     assert "ValueError: no value at 3.0" in log
 
 
+DIES_ON_THE_WAY = """
+@datagenerator(output_names="y")
+def risky(x):
+    if x == 4 and not Path("mended").exists():
+        die()
+    return 2 * x
+
+
+def count(project_dir):
+    data = ExperimentData.from_file(project_dir)
+    Path("counted").write_text(" ".join(str(sample.job_status.name) for _, sample in data))
+
+
+pipeline = Pipeline("dies on the way", steps=[
+    Step(create, name="create", kwargs={"n": 6}),
+    Step(risky, name="run", parallel=True),
+    Step(CollectArrayResults(), name="collect", dependency="afterany"),
+    Step(count, name="count"),
+])
+"""
+
+
+def test_after_a_task_that_died_afterany_goes_on_with_all_other_results(studies):
+    key = studies.submit(DIES_ON_THE_WAY)
+    said = studies.wait(key, code=3)
+
+    assert f"Run {key} has finished: 1 step failed." in said
+    assert studies.status(key)["run"]["state"] == "succeeded"
+    others = dict.fromkeys(["create", "collect", "count"], "succeeded")
+    assert studies.states(key) == {**others, "run": "failed"}
+    assert (studies.folder / "counted").read_text() == " ".join(["FINISHED"] * 4 + ["OPEN", "FINISHED"])
+    assert [y for y in studies.outputs(key) if y == y] == [0, 2, 4, 6, 10]
+
+    (studies.folder / "mended").touch()
+    studies.orchestrator("resume", key)
+    studies.wait(key)
+    assert studies.states(key) == {**others, "run": "succeeded"}
+    # What had its result was not evaluated again.
+    assert [job["n_tasks"] for job in studies.jobs(key, "run")] == [1]
+    assert studies.outputs(key) == [0, 2, 4, 6, 8, 10]
+    assert (studies.folder / "counted").read_text() == " ".join(["FINISHED"] * 6)
+
+
 def test_a_retry_holds_only_the_task_that_needs_it(studies):
     dies_once = """
 @datagenerator(output_names="y")
@@ -136,14 +179,18 @@ pipeline = Pipeline("sleeps", steps=[
 def running(studies, key, address):
     """Wait until a step's job runs; give its id."""
 
-    def found():
+    # Between two tasks none runs: what was found once is kept.
+    found = []
+
+    def runs():
         jobs = studies.step_runs(key).get(address, {"jobs": []})["jobs"]
         ids = {job["scheduler_id"] for job in jobs if job["ended_at"] is None}
         lines = studies.cluster.run("squeue", "--noheader", "--states=R", "--format=%F").stdout.split()
-        return next((line for line in lines if line in ids), None)
+        found.extend(line for line in lines if line in ids)
+        return found
 
-    wait_until(found, 60)
-    return found()
+    wait_until(runs, 60)
+    return found[0]
 
 
 def test_an_array_that_is_cancelled_fails_its_step_and_resume_evaluates_what_is_left(studies):

@@ -6,7 +6,7 @@ import getpass
 
 import pytest
 
-from tests.slurm.sandboxes import Sandbox, wait_until
+from tests.slurm.sandboxes import PREEMPTS, Sandbox, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -93,6 +93,25 @@ def test_a_lost_node_fails_its_job_which_runs_on(start_sandbox, tmp_path):
 
     cluster.start("slurmd-n2")
     wait_until(lambda: cluster.run("sinfo", "--noheader", "--nodes=n2", "--format=%t").stdout.strip() == "idle")
+
+
+@pytest.mark.parametrize(("option", "then"), [("--no-requeue", "PREEMPTED"), ("--requeue", "PENDING")])
+def test_a_preempted_job_is_called_so_only_when_it_is_over(start_sandbox, option, then):
+    """While it ends it is COMPLETING; one that SLURM runs again waits at once."""
+    cluster = start_sandbox(nodes=1, conf=PREEMPTS)
+    job_id = cluster.sbatch(option, "--exclusive", "--output=/dev/null", "--wrap", "trap '' TERM; sleep 600; sleep 600")
+    wait_until(lambda: state_of(cluster, job_id) == "RUNNING")
+    urgent = cluster.sbatch("--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap", "true")
+    seen = []
+
+    def has_run() -> bool:
+        seen.append(state_of(cluster, job_id))
+        return state_of(cluster, urgent) == "COMPLETED"
+
+    wait_until(has_run)
+    assert seen[-1] == then
+    assert set(seen) <= {"RUNNING", "COMPLETING", then}
+    cluster.scancel(job_id)
 
 
 def test_a_requeued_job_starts_again_soon(sandbox, tmp_path):

@@ -49,7 +49,7 @@ def test_the_table_has_every_word():
 def test_a_job_is_over_only_by_these_words():
     assert {word for word in WORDS if meaning(word)[0] is Seen.OVER} == {
         *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
-        *("RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
+        *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
     }
 
 
@@ -66,11 +66,6 @@ def test_cancelled_as_sacct_writes_it(written):
 @pytest.mark.parametrize("written", ["", "HIBERNATING", "RUNNING_LATE", "0"])
 def test_an_unknown_word_counts_as_live_and_is_told(written):
     assert meaning(written) == (Seen.RUNNING, None, False)
-
-
-def test_a_preempted_job_is_live_while_it_is_listed():
-    assert meaning("PREEMPTED") == (Seen.RUNNING, FailureKind.PREEMPTED, True)
-    assert meaning("PREEMPTED", is_listed=False) == (Seen.OVER, FailureKind.PREEMPTED, True)
 
 
 @pytest.mark.parametrize(
