@@ -30,8 +30,8 @@ def secure(run: Run) -> Intent | None:
     """
     if not run.wakes:
         return None
-    live = _with_id(run.live_jobs)
-    anchor = live or _with_id(tuple(job for job in run.orchestrators if job.state is JobState.RUNNING))
+    live = _still_to_end(run)
+    anchor = live or _with_id(_running(run))
     if anchor is None:
         return None
     waiting = next((job for job in run.orchestrators if job.state is not JobState.RUNNING), None)
@@ -79,6 +79,8 @@ def why_look_again(run: Run) -> str | None:
     orchestrators = [other for other in run.orchestrators if other.state is not JobState.RUNNING]
     if any(other.state is JobState.QUEUED and other.waits_for == job.scheduler_id for other in orchestrators):
         return None
+    if _still_to_end(run) is None:
+        return f"what waited for the end of job {job.scheduler_id} has started, but the scheduler lists it as live"
     return (
         _not_there(orchestrators[-1], "its orchestrator job") if orchestrators else "no orchestrator job waits for it"
     )
@@ -128,6 +130,21 @@ def why_stalled(live: Sequence[Job], orchestrators: Sequence[Job], n_fruitless: 
 
 def _is_there(job: Job) -> bool:
     return job.state in (JobState.QUEUED, JobState.RUNNING) and job.absent_since is None
+
+
+def _still_to_end(run: Run) -> str | None:
+    """Give the id of the live job whose end will wake somebody.
+
+    An orchestrator job that runs has been woken by the end of the job that it waited for. Should the scheduler list that
+    job as live nevertheless, in a state that we do not know, a successor that waits for it would start at once, and the
+    next, and the next.
+    """
+    live = _with_id(run.live_jobs)
+    return None if live in [job.waits_for for job in _running(run)] else live
+
+
+def _running(run: Run) -> tuple[Job, ...]:
+    return tuple(job for job in run.orchestrators if job.state is JobState.RUNNING)
 
 
 def _with_id(jobs: tuple[Job, ...]) -> str | None:
