@@ -13,7 +13,10 @@ import click
 
 from orchestrator.errors import OrchestratorError
 
-__all__ = ["show", "show_bug", "show_system", "show_usage"]
+__all__ = ["NEEDED", "show", "show_bug", "show_missing", "show_system", "show_usage"]
+
+NEEDED = {"alembic", "cloudpickle", "filelock", "jinja2", "numpy", "pandas", "rich", "scipy", "sqlalchemy"}
+"""Packages without which an orchestrator that is found on some path does not work."""
 
 # A command ends its line; where a sentence follows it, it is only quoted.
 _COMMAND = re.compile(r"(?P<text>.*: )(?P<command>(?P<program>orchestrator|python|pip) (?:(?!\. ).)*)", re.DOTALL)
@@ -53,6 +56,17 @@ def show_system(error: OSError, place: str = "") -> None:
             f"{about}{error.strerror or error}.", "Mend that, then see where the run stands: orchestrator status"
         ),
         place=place,
+    )
+
+
+def show_missing(error: ModuleNotFoundError) -> None:
+    """Print that this Python is not one in which orchestrator is installed."""
+    show(
+        OrchestratorError(
+            f"{sys.executable} has no package {error.name}, which orchestrator needs: "
+            "it is not installed in this Python.",
+            "Run the Python in which it is. Jobs of a cluster do with SlurmCluster(runner=..., env_setup=[...])",
+        )
     )
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from orchestrator import __version__
-from orchestrator.cli.errors import show, show_bug, show_system, show_usage
+from orchestrator.cli.errors import NEEDED, show, show_bug, show_missing, show_system, show_usage
 from orchestrator.cli.workspace import Place, examples
 from orchestrator.errors import OrchestratorError
 
@@ -79,7 +79,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        if isinstance(error, ModuleNotFoundError) and error.name in NEEDED:
+            show_missing(error)
+        elif isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
             show_system(error, place.words)
         else:
             show_bug(error, place.words)

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 from orchestrator.errors import DataError
 
-__all__ = ["Bundle", "LoadedStep"]
+__all__ = ["PYTHON", "Bundle", "LoadedStep"]
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""Whose bytecode a pickle of this process holds: another version may misread it without a word."""
 
 _ANEW = "Give the run its code anew: orchestrator resume RUN --update STUDY.py"
 
@@ -41,13 +44,18 @@ class Bundle:
         Raises
         ------
         DataError
-            If the run keeps no code for it, or a file is not what was written.
+            If the run keeps no code for it, a file is not what was written, or another version of Python wrote it.
         """
         index = self._index()
         if path in index["missing"]:
             raise DataError(
                 f"the run keeps no code for step {path}: {index['missing'][path]}.",
                 "Resume the run from its script, with the same project_job.",
+            )
+        if index.get("python", PYTHON) != PYTHON:
+            raise DataError(
+                f"the run's code was pickled by Python {index['python']}, but {sys.executable} is Python {PYTHON}.",
+                "Let jobs run the Python that submits: SlurmCluster(runner=..., env_setup=[...])\n" + _ANEW,
             )
         name = f"{path}.pkl"
         content = self._read(name)

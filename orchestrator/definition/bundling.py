@@ -19,6 +19,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, ClassVar
 
+from orchestrator.definition.bundle import PYTHON
 from orchestrator.definition.pipeline import step_name
 from orchestrator.errors import DefinitionError
 
@@ -62,6 +63,7 @@ class PreparedBundle:
         index = {
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
             "missing": self.missing,
+            "python": PYTHON,
         }
         text = json.dumps(index, indent=1, sort_keys=True).encode()
         digest = hashlib.sha256(text).hexdigest()

@@ -56,6 +56,20 @@ def test_a_bug_says_that_it_is_one(broken, capsys):
     assert shown.endswith("\n  orchestrator status --db 'the file.db'\n")
 
 
+def test_a_python_in_which_it_is_not_installed(broken, capsys, monkeypatch):
+    """Found on some path by a job's `python`, without what it needs."""
+    monkeypatch.setattr("sys.executable", "/usr/bin/python3")
+    assert broken(ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy")) == 1
+    assert capsys.readouterr().err == (
+        "Error: /usr/bin/python3 has no package sqlalchemy, which orchestrator needs: it\n"
+        "is not installed in this Python.\n"
+        "Next: Run the Python in which it is. Jobs of a cluster do with\n"
+        "SlurmCluster(runner=..., env_setup=[...])\n"
+    )
+    assert broken(ModuleNotFoundError("No module named 'nobodys'", name="nobodys")) == 1
+    assert "This is a bug" in capsys.readouterr().err
+
+
 def test_a_file_that_is_not_where_we_look_is_a_bug(broken, capsys):
     assert broken(FileNotFoundError(errno.ENOENT, "No such file", "x")) == 1
     assert "This is a bug" in capsys.readouterr().err

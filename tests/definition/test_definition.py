@@ -605,6 +605,16 @@ def test_the_culprit_is_named_as_deep_as_it_can_be():
     assert "can't be pickled" in prepared.missing["0"]
 
 
+def test_another_version_of_python_refuses_the_code_of_a_run(tmp_path, monkeypatch):
+    """The node's `python` is not always that of the login node."""
+    folder = tmp_path / prepare_bundle({"0": Step(square)}, None).write(tmp_path)
+    monkeypatch.setattr("orchestrator.definition.bundle.PYTHON", "3.99")
+    with pytest.raises(DataError, match="was pickled by Python 3") as raised:
+        Bundle(folder).load_step("0")
+    assert f"but {sys.executable} is Python 3.99" in raised.value.message
+    assert "SlurmCluster(runner=..., env_setup=[...])" in raised.value.hint
+
+
 def test_a_bundle_is_private_and_checked(tmp_path):
     digest = prepare_bundle({"0": Step(square, kwargs={"a": 1})}, None).write(tmp_path)
     folder = tmp_path / digest
