@@ -135,9 +135,9 @@ def _is_there(job: Job) -> bool:
 def _still_to_end(run: Run) -> str | None:
     """Give the id of the live job whose end will wake somebody.
 
-    An orchestrator job that runs has been woken by the end of the job that it waited for. Should the scheduler list that
-    job as live nevertheless, in a state that we do not know, a successor that waits for it would start at once, and the
-    next, and the next.
+    An orchestrator job that runs has been woken by the end of the job that it waited for. Should the scheduler list
+    that job as live nevertheless, in a state that we do not know, a successor that waits for it would start at once,
+    and the next, and the next.
     """
     live = _with_id(run.live_jobs)
     return None if live in [job.waits_for for job in _running(run)] else live
