@@ -117,9 +117,10 @@ class Scripts:
             threads=cpus(resources, cluster),
             command=command,
         )
-        path = self._folder.script(label, digest(said))
-        line = ["sbatch", *options_of(label, "TOKEN", self._pipeline, log), *more, str(path), "TOKEN"]
-        return Script(path, (*static, "job-name", "comment", "output", "dependency"), said, shlex.join(line))
+        line = ["sbatch", *options_of(label, "TOKEN", self._pipeline, log), *more]
+        path = self._folder.script(label, digest(said, shlex.join(line)))
+        comment = shlex.join([*line, str(path), "TOKEN"])
+        return Script(path, (*static, "job-name", "comment", "output", "dependency"), said, comment)
 
     @property
     def _runner(self) -> str:

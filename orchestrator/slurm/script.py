@@ -137,9 +137,9 @@ def values(
     }
 
 
-def digest(values: Values) -> str:
+def digest(values: Values, comment: str) -> str:
     """Name a script before it is printed: 8 hexadecimal digits of a SHA-256 of all that it is made of."""
-    text = json.dumps(values, sort_keys=True) + TEMPLATE.read_text()
+    text = json.dumps([values, comment, TEMPLATE.read_text()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

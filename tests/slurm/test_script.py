@@ -186,9 +186,10 @@ def test_the_name_of_a_script_tells_what_it_says():
         "threads": 2,
         "command": ["m", TOKEN],
     }
-    names = [digest(values(**plain)), *(digest(values(**(plain | {name: other[name]}))) for name in other)]
-    assert len(set(names)) == 7
-    assert digest(values(**plain)) == names[0]
+    names = [digest(values(**plain), "a"), digest(values(**plain), "b")]
+    names += [digest(values(**(plain | {name: other[name]})), "a") for name in other]
+    assert len(set(names)) == 8
+    assert digest(values(**plain), "a") == names[0]
 
 
 # --- what a shell makes of it --------------------------------------------------------------------
