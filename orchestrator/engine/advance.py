@@ -5,11 +5,12 @@ Safe to call at any time, from anywhere, any number of times, by whoever holds t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 
 from orchestrator.engine.context import Context
-from orchestrator.engine.observe import observe
+from orchestrator.engine.observe import observe, only_own
 from orchestrator.engine.perform import perform
 from orchestrator.machine.changes import AddStepRun, Change, MoveJob, apply
 from orchestrator.machine.decide import decide
@@ -17,8 +18,11 @@ from orchestrator.machine.intents import CancelJobs, Intent, Record, Submit
 from orchestrator.machine.model import Run
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.states import JobState, RunState
+from orchestrator.machine.wakeup import secure
 
 __all__ = ["advance", "settle"]
+
+WhatNext = Callable[[Run], Intent | None]
 
 
 def advance(context: Context) -> Run:
@@ -33,11 +37,23 @@ def advance(context: Context) -> Run:
         As recorded.
     """
     run = context.store.load(context.key)
+    if context.own_token is not None:
+        # Before the scheduler is asked: it may not answer, and then somebody has to come again.
+        run = _pursue(context, run, reconcile(run, only_own(context)), secure)
     # An orchestrator job that starts after the end would end itself as one that waits, unless it knows that it runs.
     is_open = run.state is RunState.ACTIVE or run.orchestrators
-    changes = reconcile(run, observe(context, run)) if is_open else []
+    return _pursue(context, run, reconcile(run, observe(context, run)) if is_open else [], decide)
+
+
+def settle(context: Context) -> Run:
+    """Record what became of the jobs, and decide nothing: the last act of a process that was asked to stop."""
+    run = context.store.load(context.key)
+    return _write(context, run, reconcile(run, observe(context, run)))
+
+
+def _pursue(context: Context, run: Run, changes: list[Change], what_next: WhatNext) -> Run:
     while True:
-        run, changes, intent = _think(context, run, changes)
+        run, changes, intent = _think(context, run, changes, what_next)
         if isinstance(intent, Submit):
             changes.append(MoveJob(intent.token, JobState.SUBMITTING))
         run = _write(context, run, changes)
@@ -50,21 +66,17 @@ def advance(context: Context) -> Run:
             return _write(context, run, changes)
 
 
-def settle(context: Context) -> Run:
-    """Record what became of the jobs, and decide nothing: the last act of a process that was asked to stop."""
-    run = context.store.load(context.key)
-    return _write(context, run, reconcile(run, observe(context, run)))
-
-
-def _think(context: Context, run: Run, changes: list[Change]) -> tuple[Run, list[Change], Intent | None]:
+def _think(
+    context: Context, run: Run, changes: list[Change], what_next: WhatNext
+) -> tuple[Run, list[Change], Intent | None]:
     """Apply changes in memory and decide, for as long as nothing outside has to happen."""
     thought = reduce(apply, changes, run)
-    intent = decide(thought)
+    intent = what_next(thought)
     while isinstance(intent, Record):
         more = [_with_epoch(context, change) for change in intent.changes]
         changes = [*changes, *more]
         thought = reduce(apply, more, thought)
-        intent = decide(thought)
+        intent = what_next(thought)
     # The records, not the thought, are what the next writes start from.
     return run, changes, intent
 

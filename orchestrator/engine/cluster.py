@@ -18,11 +18,13 @@ from orchestrator.engine.progress import Silent
 from orchestrator.engine.site import Site
 from orchestrator.engine.slurm import SlurmScheduler
 from orchestrator.errors import Busy, LeaseHeld
+from orchestrator.handoff.environment import kept_environment
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.changes import MoveJob
 from orchestrator.machine.model import Run
 from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wakeup import why_look_again
+from orchestrator.slurm.client import Client
 
 __all__ = [
     "advance_now",
@@ -51,7 +53,8 @@ def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
     site = Site.from_json(record.cluster or {})
     workspace = store.path.parent
     folder = RunFolder(workspace, record.key, site.cluster.log_dir)
-    return SlurmScheduler(folder, site, record.name, store.path, shared=not is_local(workspace))
+    client = Client(submitter=kept_environment(folder))
+    return SlurmScheduler(folder, site, record.name, store.path, shared=not is_local(workspace), client=client)
 
 
 def context_of(store: Store, key: str, fence: int, scheduler: SlurmScheduler) -> Context:

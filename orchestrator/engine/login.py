@@ -20,6 +20,7 @@ from orchestrator.engine.go_on import put_back
 from orchestrator.engine.scripts import Scripts, all_scripts
 from orchestrator.engine.site import Site, orchestrator_resources
 from orchestrator.errors import Busy, DefinitionError, RunFailed, SchedulerUnreachable
+from orchestrator.handoff.environment import keep_environment
 from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
@@ -130,6 +131,7 @@ def go_on_from_here(
     RunFailed
         If it has failed already.
     """
+    keep_environment(RunFolder(store.path.parent, key))
     scheduler = scheduler_of(store, store.record(key))
     with holding_on_cluster(store, key, scheduler) as fence:
         if site is not None:

@@ -15,7 +15,7 @@ from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.model import Job, Run
 from orchestrator.machine.states import JOB_WITH_SCHEDULER, FailureKind, JobState
 
-__all__ = ["observe"]
+__all__ = ["observe", "only_own"]
 
 
 def observe(context: Context, run: Run) -> Facts:
@@ -31,10 +31,15 @@ def observe(context: Context, run: Run) -> Facts:
     paths = {job.token: _receipts(context, job) for job in jobs}
     unclear = [job for job in jobs if not _is_whole(job, paths[job.token]) and job.token != context.own_token]
     seen = dict(context.scheduler.observe(unclear)) if unclear else {}
-    if context.own_token is not None:
-        seen[context.own_token] = JobFact(Seen.RUNNING, context.own_id)
+    seen |= only_own(context).jobs
     facts = {job.token: _fact(context, job, seen, paths[job.token]) for job in jobs}
     return Facts(context.clock(), context.scheduler.grace, facts)
+
+
+def only_own(context: Context) -> Facts:
+    """Give the one fact that nobody has to be asked for: the orchestrator job that this process is runs."""
+    own = {} if context.own_token is None else {context.own_token: JobFact(Seen.RUNNING, context.own_id)}
+    return Facts(context.clock(), context.scheduler.grace, own)
 
 
 def _waits_for_us(context: Context, job: Job) -> bool:

@@ -11,6 +11,7 @@
             .results/<token>/<task>.<restart>.jsonl                     results that wait to be folded
         .orchestrator/
             bundle/<digest>/                                            code
+            environment.json                                            what every job is submitted in; private
             scripts/<label>.<digest>.sh                                 what is handed to sbatch
             steps/<position>.<epoch>/manifest.jsonl                     which experiments each task has
             jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json}
@@ -86,6 +87,11 @@ class RunFolder(NamedTuple):
         return self.path / ".orchestrator"
 
     @property
+    def environment(self) -> Path:
+        """The environment that every job is submitted in."""
+        return self.engine / "environment.json"
+
+    @property
     def bundles(self) -> Path:
         """Folder of all code that the run has had."""
         return self.engine / "bundle"
@@ -142,8 +148,15 @@ class RunFolder(NamedTuple):
         return self.logs / (f"{name}.log" if token is None else f"{name}.{token}.{task}.log")
 
 
-def write_aside(path: Path, content: bytes) -> None:
+def write_aside(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write a file so that whoever looks sees it whole or not at all, also after a crash of the machine.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+    mode : int, default 0o666
+        Its permissions, less what the user's umask takes.
 
     Raises
     ------
@@ -151,7 +164,7 @@ def write_aside(path: Path, content: bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -28,7 +28,7 @@ def secure(run: Run) -> Intent | None:
     Intent or None
         None: somebody will, or there is nothing yet that could.
     """
-    if not run.wakes:
+    if not run.wakes or run.state is not RunState.ACTIVE or run.cancel_requested or run.failing is not None:
         return None
     live = _still_to_end(run)
     anchor = live or _with_id(_running(run))

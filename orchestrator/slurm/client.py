@@ -26,7 +26,7 @@ from orchestrator.slurm.parse import (
     sacct_lines,
     squeue_lines,
 )
-from orchestrator.slurm.variables import for_query, for_submission
+from orchestrator.slurm.variables import for_query, for_submission, where_slurm_is
 
 __all__ = ["Client", "Config"]
 
@@ -62,10 +62,15 @@ class Client:
     ----------
     environment : mapping, optional
         Their environment, before what could change their answers is taken out; default: this process's own.
+    submitter : mapping, optional
+        The environment of sbatch, and so of the jobs; default: the same.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, submitter: Mapping[str, str] | None = None
+    ) -> None:
         self._given = environment
+        self._submitter = submitter
 
     def is_missing(self) -> str | None:
         """Name the first of sbatch, squeue, scancel and scontrol that is not on PATH; None if all are."""
@@ -83,7 +88,10 @@ class Client:
             Names of the options that are set, there or in the script, such as `time`. sbatch prefers the environment
             to what is in the script, so the variables of these are taken out of it.
         """
-        argv, environment = ["sbatch", "--parsable", *arguments], for_submission(self._environment, taken)
+        argv, here = ["sbatch", "--parsable", *arguments], self._environment
+        # Where SLURM is, is what this process was told.
+        submitter = here if self._submitter is None else {**self._submitter, **where_slurm_is(here)}
+        environment = for_submission(submitter, taken)
         try:
             done = _started(argv, environment, SECONDS_TO_SUBMIT)
         except OSError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-__all__ = ["VARIABLES", "for_query", "for_submission"]
+__all__ = ["VARIABLES", "for_query", "for_submission", "where_slurm_is"]
 
 KEPT = ("SLURM_CLUSTERS", "SLURM_CONF")
 
@@ -50,6 +50,11 @@ def for_query(environment: Mapping[str, str]) -> dict[str, str]:
     settings = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
     kept = {name: value for name, value in _without_slurm(environment).items() if not name.startswith(settings)}
     return {**kept, "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "%s"}
+
+
+def where_slurm_is(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables that say which cluster is meant, and where its configuration is."""
+    return {name: environment[name] for name in KEPT if name in environment}
 
 
 def _without_slurm(environment: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from pathlib import Path
 
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
@@ -29,6 +30,8 @@ class Tail:
     def __init__(self, folder: RunFolder, job: JobFile) -> None:
         self._log = RunFolder(folder.workspace, folder.key, job.log_dir).orchestrator_log
         self._job = job
+        # The user's code may change them.
+        self._environment, self._cwd = dict(os.environ), Path.cwd()
         self._word: int | None = None
         self._end: int | None = None
 
@@ -36,17 +39,39 @@ class Tail:
         """Load what will be needed; nothing is done yet."""
         if self._word is not None or self._job.database is None:
             return
+        try:
+            self._word, self._end = self._spawn(self._job.database)
+        except OSError as error:
+            print(f"This job can't advance the run itself ({error}); its orchestrator job will.", flush=True)
+
+    def _spawn(self, database: str) -> tuple[int, int]:
         import subprocess  # most tasks of an array start no tail
 
         command = [sys.executable, "-P", "-m", "orchestrator", "advance", self._job.run_key]
-        command += ["--db", self._job.database, "--on-word"]
-        (hears, self._word), (self._end, ends) = os.pipe(), os.pipe()
+        command += ["--db", database, "--on-word"]
         # Through a shell that ends at once: the user's code, which may wait for its children, must not wait for this.
         shell = ["/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh", *command]
         with self._log.open("ab") as log:
-            subprocess.run(shell, stdin=hears, stdout=log, stderr=log, pass_fds=(ends,), check=False)
-        os.close(hears)
-        os.close(ends)
+            (hears, word), (end, ends) = os.pipe(), os.pipe()
+            try:
+                subprocess.run(
+                    shell,
+                    stdin=hears,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(ends,),
+                    env=self._environment,
+                    cwd=self._cwd,
+                    check=False,
+                )
+            except OSError:
+                os.close(word)
+                os.close(end)
+                raise
+            finally:
+                os.close(hears)
+                os.close(ends)
+        return word, end
 
     def go(self) -> None:
         """Advance the run, and wait until that is done."""

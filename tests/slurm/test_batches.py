@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 
 import pytest
 
@@ -134,3 +136,46 @@ pipeline = Pipeline("leaks", steps=[
     assert not [name for name in found if name.startswith("SLURM_ARRAY")]
     assert (found["SLURM_MEM_PER_NODE"], found["SLURM_CPUS_PER_TASK"]) == ("50", "1")
     assert studies.outputs(key) == [0, 2, 4]
+
+
+@pytest.mark.parametrize("wake", ["both", "job"])
+def test_every_job_starts_in_the_environment_of_the_submission(studies, wake):
+    """What a job makes of its environment stays its own, though jobs submit each other."""
+    reads = f"""
+cluster = SlurmCluster(
+    wake={wake!r},
+    grace=2,
+    runner={shlex.quote(sys.executable)!r},
+    env_setup=['export HOPS="${{HOPS:-}}x"'],
+    env_vars={{"TRAIL": "$TRAIL:x"}},
+)
+
+
+def keep_environment(project_dir, name):
+    Path(project_dir, name).write_text(" ".join(os.environ.get(v, "-") for v in ("HOPS", "TRAIL", "MINE", "LEAKED")))
+    os.environ["LEAKED"] = "1"
+    os.chdir("/")
+
+
+@datagenerator(output_names="y")
+def leak(x):
+    os.environ |= {{"LEAKED": "1", "PATH": "/nowhere"}}
+    os.chdir("/")
+    return 2 * x
+
+
+pipeline = Pipeline("trail", steps=[
+    Step(create, name="create"),
+    Step(keep_environment, name="first", kwargs={{"name": "first.txt"}}),
+    Step(leak, name="run", parallel=True),
+    Step(keep_environment, name="last", kwargs={{"name": "last.txt"}}),
+])
+"""
+    studies.variables["MINE"] = "kept"
+    key = studies.finish(reads)
+
+    folder = studies.folder / key
+    assert [(folder / f"{name}.txt").read_text() for name in ("first", "last")] == ["x :x kept -"] * 2
+    assert studies.outputs(key) == [0, 2, 4]
+    # It may hold secrets.
+    assert (folder / ".orchestrator" / "environment.json").stat().st_mode & 0o777 == 0o600

@@ -94,3 +94,22 @@ def test_the_users_code_has_no_child_to_wait_for(folder, job):
     tail.start()
     assert children() == before
     tail.leave()
+
+
+def test_the_users_code_may_change_the_environment_and_the_folder(folder, job, monkeypatch):
+    tail = Tail(folder, job)
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    monkeypatch.chdir("/")
+    tail.go()
+    assert "There is no database" in folder.orchestrator_log.read_text()
+
+
+def test_a_job_does_its_work_though_its_tail_can_not_be_started(folder, job, capsys):
+    folder.orchestrator_log.mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    tail = Tail(folder, job)
+    tail.start()
+    tail.leave()
+    tail.go()
+    assert "This job can't advance the run itself ([Errno 21] Is a directory" in capsys.readouterr().out
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
