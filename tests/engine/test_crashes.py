@@ -39,11 +39,11 @@ from orchestrator.engine.lease import holding
 from orchestrator.engine.local import LocalScheduler
 from orchestrator.engine.observe import observe
 from orchestrator.engine.progress import Silent
-from orchestrator.errors import Busy
+from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.changes import apply
 from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.states import RunState
+from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wakeup import why_stalled
 from tests.fakes.queue import PowerCut
 from tests.fakes.slurm import FakeSlurm
@@ -290,6 +290,28 @@ def test_the_cluster_and_this_machine_leave_the_same_records(workspace, begin, m
     for ours, theirs in zip(records(workspace), cluster, strict=True):
         assert ours == theirs
     assert values(workspace) == table
+
+
+def test_an_orchestrator_job_has_a_successor_though_the_scheduler_does_not_answer(begin, monkeypatch):
+    """Else, once the time for looking is up, nobody would come again."""
+    store, folder, kept = begin(pipeline(True), "slurm")
+    slurm = FakeSlurm(folder, kept.load)
+
+    def is_silent(jobs):
+        raise SchedulerUnreachable("squeue did not end within 60 s.", "")
+
+    def advanced(**me):
+        with holding(store, KEY) as fence:
+            context = Context(store, store.record(KEY), fence, folder, slurm, Silent(), lambda: slurm.now, **me)
+            return advance(context)
+
+    [first] = advanced().orchestrators
+    monkeypatch.setattr(slurm, "observe", is_silent)
+    with pytest.raises(SchedulerUnreachable):
+        advanced(own_token=first.token, own_id=first.scheduler_id)
+    mine, successor = store.load(KEY).orchestrators
+    assert (mine.token, mine.state) == (first.token, JobState.RUNNING)
+    assert (successor.state, successor.waits_for) == (JobState.QUEUED, first.scheduler_id)
 
 
 @pytest.mark.timeout(900)
