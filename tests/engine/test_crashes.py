@@ -43,7 +43,7 @@ from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.changes import apply
 from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.states import JobState, RunState
+from orchestrator.machine.states import JobState, RunState, StepRunState
 from orchestrator.machine.wakeup import why_stalled
 from tests.fakes.queue import PowerCut
 from tests.fakes.slurm import FakeSlurm
@@ -292,26 +292,58 @@ def test_the_cluster_and_this_machine_leave_the_same_records(workspace, begin, m
     assert values(workspace) == table
 
 
-def test_an_orchestrator_job_has_a_successor_though_the_scheduler_does_not_answer(begin, monkeypatch):
-    """Else, once the time for looking is up, nobody would come again."""
+@pytest.fixture
+def looked(begin):
+    """Give a cluster with a run, and a function that advances the run once."""
     store, folder, kept = begin(pipeline(True), "slurm")
-    slurm = FakeSlurm(folder, kept.load)
 
-    def is_silent(jobs):
-        raise SchedulerUnreachable("squeue did not end within 60 s.", "")
+    @contextmanager
+    def held_by_us(**me):
+        raise Busy("another process advances it")
+        yield
+
+    slurm = FakeSlurm(folder, kept.load, opened=held_by_us)
 
     def advanced(**me):
         with holding(store, KEY) as fence:
             context = Context(store, store.record(KEY), fence, folder, slurm, Silent(), lambda: slurm.now, **me)
             return advance(context)
 
+    return slurm, advanced
+
+
+def test_an_orchestrator_job_has_a_successor_though_the_scheduler_does_not_answer(looked, workspace, monkeypatch):
+    """Else, once the time for looking is up, nobody would come again."""
+    slurm, advanced = looked
+
+    def is_silent(jobs):
+        raise SchedulerUnreachable("squeue did not end within 60 s.", "")
+
     [first] = advanced().orchestrators
     monkeypatch.setattr(slurm, "observe", is_silent)
     with pytest.raises(SchedulerUnreachable):
         advanced(own_token=first.token, own_id=first.scheduler_id)
-    mine, successor = store.load(KEY).orchestrators
+    mine, successor = Store(workspace / "orchestrator.db").load(KEY).orchestrators
     assert (mine.token, mine.state) == (first.token, JobState.RUNNING)
     assert (successor.state, successor.waits_for) == (JobState.QUEUED, first.scheduler_id)
+
+
+def test_nothing_follows_from_the_death_of_the_process_that_counts_open_experiments(looked, workspace, monkeypatch):
+    slurm, advanced = looked
+    monkeypatch.setattr(FakeSlurm, "is_here", False)
+    advanced()
+    slurm.tick()
+    killer = workspace / "killer"
+    killer.write_text("#!/bin/sh\nkill -9 $$\n")
+    killer.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", str(killer))
+        with pytest.raises(Busy, match=r"should freeze the table of run r ended without an answer: killed by SIGKILL"):
+            advanced()
+    assert Store(workspace / "orchestrator.db").load(KEY).step_run.state is StepRunState.PENDING
+    while advanced().state is RunState.ACTIVE:
+        slurm.tick()
+    assert values(workspace) == [(x, x * x) for x in EXPECTED]
 
 
 @pytest.mark.timeout(900)
