@@ -286,3 +286,18 @@ def test_a_job_is_preempted(start_sandbox, tmp_path):
     assert "PREEMPTED" in first["reason"]
     assert (second["state"], second["attempt"]) == ("succeeded", 2)
     cluster.wait_until_idle()
+
+
+def test_a_state_that_nobody_knows_counts_as_live_and_is_shown(studies, tmp_path_factory):
+    key = submit(studies, "both")
+    folder, path = tmp_path_factory.mktemp("bin"), studies.cluster.environment["PATH"]
+    real = shlex.quote(str(shutil.which("squeue", path=path)))
+    (folder / "squeue").write_text(f'#!/bin/sh\n{real} "$@" | sed s/RUNNING/SOMETHING_NEW/\n')
+    (folder / "squeue").chmod(0o755)
+    studies.variables["PATH"] = f"{folder}:{path}"
+    studies.orchestrator("advance", key)
+    assert studies.states(key)["hold"] == "active"
+    assert "SLURM calls its state SOMETHING_NEW" in " ".join(studies.orchestrator("status", key).stdout.split())
+    let_go(studies)
+    studies.wait(key)
+    is_right(studies, key)
