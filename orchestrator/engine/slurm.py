@@ -104,8 +104,12 @@ class SlurmScheduler:
         return replace(answer, reason=_quoted(answer.reason))
 
     def repoint(self, scheduler_id: str, after: str) -> bool:
-        """Let a waiting orchestrator job start after the end of another job."""
-        return self._client.repoint(scheduler_id, after)
+        """Let a waiting orchestrator job start after the end of another job; one for which that fails waits no more."""
+        if self._client.repoint(scheduler_id, after):
+            return True
+        # Another one will wait instead of it.
+        self._client.scancel([scheduler_id], only_waiting=True)
+        return False
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         """End jobs in one call, in this order."""

@@ -142,16 +142,25 @@ class Client:
         except ValueError as error:
             raise SchedulerUnreachable(f"SLURM's answer can't be read: {error}.", HINT) from error
 
-    def scancel(self, job_ids: Sequence[str]) -> None:
+    def scancel(self, job_ids: Sequence[str], *, only_waiting: bool = False) -> None:
         """End jobs. Those that are over or unknown are left alone.
+
+        Parameters
+        ----------
+        job_ids : sequence of str
+        only_waiting : bool, default False
+            Leave those alone that run, too.
 
         Raises
         ------
         SchedulerUnreachable
         """
         ids = [_checked(job_id) for job_id in job_ids]
+        options = ["--state=PENDING"] if only_waiting else []
         for i in range(0, len(ids), IDS_PER_CALL):
-            done = self._run(["scancel", *ids[i : i + IDS_PER_CALL]], for_query(self._environment), SECONDS_TO_ASK)
+            done = self._run(
+                ["scancel", *options, *ids[i : i + IDS_PER_CALL]], for_query(self._environment), SECONDS_TO_ASK
+            )
             harmless = re.compile(r"already (completing|finished)|invalid job id", re.IGNORECASE)
             words = [line for line in words_of(done.stderr).splitlines() if not harmless.search(line)]
             if done.returncode != 0 and words:

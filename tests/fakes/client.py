@@ -39,8 +39,11 @@ class FakeClient(Client):
     def sacct(self, ids: Sequence[str], since: float | None = None) -> list[Line]:
         raise AssertionError("a site without accounting is not asked")
 
-    def scancel(self, job_ids: Sequence[str]) -> None:
+    def scancel(self, job_ids: Sequence[str], *, only_waiting: bool = False) -> None:
         self._answer()
+        if only_waiting:
+            waiting = {entry.job_id for entry in self._queue.listed if entry.state == "PENDING"}
+            job_ids = [job_id for job_id in job_ids if job_id in waiting]
         self._queue.cancel(job_ids)
 
     def repoint(self, job_id: str, after: str) -> bool:

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import SlurmCluster
+from orchestrator.engine.site import Site, orchestrator_resources
+from orchestrator.engine.slurm import SlurmScheduler
 from orchestrator.errors import SchedulerUnreachable
+from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.answers import Accepted, Refused, RefusedForNow, Unanswered
 from orchestrator.machine.facts import Seen
 from orchestrator.slurm import client as module
@@ -338,6 +342,22 @@ def test_a_waiting_job_is_repointed_and_no_other(sandbox):
     )
     assert client.repoint(waiting, first) is False
     client.scancel([first, waiting, running])
+
+
+@pytest.mark.slurm
+def test_an_orchestrator_job_that_can_not_be_pointed_anew_waits_no_more(sandbox, tmp_path):
+    client = Client(sandbox.environment)
+    waiting = submitted(client, "--hold", "--wrap", "true")
+    running = submitted(client, "--wrap", "sleep 60")
+    wait_until(lambda: lines_of(client, running)[0].state == "RUNNING", 30)
+    site = Site(SlurmCluster(), orchestrator_resources(None), str(tmp_path))
+    scheduler = SlurmScheduler(RunFolder(tmp_path, "r"), site, "p", tmp_path / "db", shared=False, client=client)
+    # A job can't wait for itself.
+    assert scheduler.repoint(waiting, waiting) is False
+    assert scheduler.repoint(running, waiting) is False
+    wait_until(lambda: lines_of(client, waiting)[0].state.startswith("CANCELLED"), 30)
+    assert lines_of(client, running)[0].state == "RUNNING"
+    client.scancel([running])
 
 
 @pytest.mark.slurm
