@@ -153,11 +153,14 @@ set --
 # Where this folder is missing, SLURM uses another one and says nothing.
 cd -- /study || exit 1
 
-# The cluster's env_setup: each command must succeed.
-env_setup_failed() { echo "orchestrator: env_setup failed on $(hostname) at: $1" >&2; exit 1; }
-{
+# The cluster's env_setup: each command must succeed. What happens inside of a script that it sources is no matter.
+env_setup_failed() { echo "orchestrator: env_setup failed on $(hostname) at: $env_setup_at" >&2; exit 1; }
+env_setup_level="${BASH_SOURCE[*]}"
+trap '[ "${BASH_SOURCE[*]}" != "$env_setup_level" ] || env_setup_failed' ERR
+env_setup_at='module load python'
 module load python
-} || env_setup_failed 'module load python'
+[ $? -eq 0 ] || env_setup_failed
+trap - ERR
 
 # Use the CPUs that were asked for, not all that the node has.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -277,7 +280,16 @@ def test_a_name_that_is_none_is_refused(name):
 
 @pytest.mark.parametrize(
     "command",
-    ["false", "false  # never", "true; nonsense-command", "source /nonexistent/activate", "(exit 3)", "true\nfalse"],
+    [
+        *("false", "false  # never", "true; nonsense-command", "source /nonexistent/activate", "(exit 3)"),
+        *(
+            "true\nfalse",
+            "false\ntrue",
+            "if true; then\n  false\nfi\ntrue",
+            "load() { false; }\nload\ntrue",
+            "true && false",
+        ),
+    ],
 )
 def test_a_command_of_env_setup_that_fails_ends_the_job(shell, command):
     code, said, told = shell(env_setup=["true", command, "echo never"])
@@ -289,7 +301,16 @@ def test_a_command_of_env_setup_that_fails_ends_the_job(shell, command):
 def test_env_setup_works_in_the_shell_itself_as_modules_and_conda_want_it(shell, tmp_path):
     sourced = tmp_path / "activate"
     sourced.write_text('export FOUND="$UNSET_BEFORE:$#"\nfalse\nload() { false; export LOADED=yes; }\n')
-    commands = [f"source {sourced}", "load", "", "# nothing here", "export A=1  # ours", "cat > /dev/null <<'X'\n}\nX"]
+    several = f"if false; then\n  exit 7\nfi\nfalse || true\nsource {sourced}\n! false"
+    commands = [
+        f"source {sourced}",
+        several,
+        "load",
+        "",
+        "# nothing here",
+        "export A=1  # ours",
+        "cat > /dev/null <<'X'\n}\nX",
+    ]
     code, said, told = shell("abcdefghi2", env_setup=commands, command=["module", TOKEN])
     assert (code, said) == (0, "")
     environment = told[1]
