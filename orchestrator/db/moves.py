@@ -73,7 +73,7 @@ def do(target: Target, change: Change) -> None:
         case MoveJob():
             _move_job(target, change)
         case RecordJob(token, absent_since, reason, scheduler_id):
-            what = "job is known" if absent_since is None else "job is unknown to the scheduler"
+            what = "job is known" if absent_since is None else "job is in doubt"
             known = {} if scheduler_id is None else {"scheduler_id": scheduler_id}
             _record_job(target, token, what, reason, {"absent_since": absent_since, "reason": reason, **known})
         case RecordWait(token, waits_for):

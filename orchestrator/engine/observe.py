@@ -32,6 +32,8 @@ def observe(context: Context, run: Run) -> Facts:
     unclear = [job for job in jobs if not _is_whole(job, paths[job.token]) and job.token != context.own_token]
     seen = dict(context.scheduler.observe(unclear)) if unclear else {}
     seen |= only_own(context).jobs
+    # Once more: what the scheduler calls over may have left its receipt while it was asked.
+    paths |= {job.token: _receipts(context, job) for job in unclear}
     facts = {job.token: _fact(context, job, seen, paths[job.token]) for job in jobs}
     return Facts(context.clock(), context.scheduler.grace, facts)
 

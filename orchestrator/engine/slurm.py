@@ -125,12 +125,12 @@ class SlurmScheduler:
     def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
         """Ask squeue once for all jobs, and sacct once for those that it no longer lists."""
         listed = self._client.squeue()
-        facts = {job.token: self._fact(job, lines) for job in jobs if (lines := self._lines_of(job, listed))}
-        unlisted = [job for job in jobs if job.token not in facts]
-        if unlisted and self.site.has_accounting:
-            ended = self._ended(unlisted)
-            facts |= {job.token: self._over(job, lines) for job in unlisted if (lines := self._lines_of(job, ended))}
-        return facts
+        lines = {job.token: self._lines_of(job, listed) for job in jobs}
+        forgotten = [job for job in jobs if self._is_forgotten(job, lines[job.token])]
+        if forgotten and self.site.has_accounting:
+            ended = self._ended(forgotten)
+            lines |= {job.token: _with_more(lines[job.token], self._lines_of(job, ended)) for job in forgotten}
+        return {job.token: self._fact(job, lines[job.token]) for job in jobs if lines[job.token]}
 
     def is_gone(self, scheduler_id: str) -> bool:
         """Tell whether SLURM answers that a job, or a task of an array, is no more.
@@ -150,6 +150,16 @@ class SlurmScheduler:
         """
         lines = [line for line in self._client.squeue() if meaning(line.state)[0] is not Seen.OVER]
         return sorted({line.job_id for line in lines if line.token in tokens}, key=int)
+
+    def _is_forgotten(self, job: Job, lines: Sequence[Line]) -> bool:
+        """Tell whether squeue has forgotten a job, or how a task of it has ended that left no receipt."""
+        if not lines or job.role == "orchestrator" or any(meaning(line.state)[0] is not Seen.OVER for line in lines):
+            return not lines
+        file = read_jobfile(self.folder.job(job.token).file)
+        return bool(self._without_receipt(file) - set(_by_task(lines, file)))
+
+    def _without_receipt(self, file: JobFile) -> set[int]:
+        return set(parse_indexes(file.tasks)) - set(receipts_of(self.folder.job(file.token)))
 
     def _ended(self, jobs: Sequence[Job]) -> list[Line]:
         """Ask sacct. What it calls live is none that squeue knows, so it has not heard the end yet: no evidence."""
@@ -195,17 +205,15 @@ class SlurmScheduler:
         if job.role == "orchestrator":
             return _over(lines, self._why(lines[0], ""))
         file = read_jobfile(self.folder.job(job.token).file)
-        by_task = _by_task(lines, file)
-        if self._shared and self._may_still_come(job, by_task):
-            return JobFact(Seen.ABSENT, lines[0].job_id, started_at=_begun_at(lines))
-        why = {task: self._why(line, self._last_words(file, task)) for task, line in by_task.items()}
-        failed = {task: (_kind(line) or FailureKind.INFRASTRUCTURE, why[task]) for task, line in by_task.items()}
-        return _over(lines, next(iter(why.values()), None), failed)
-
-    def _may_still_come(self, job: Job, by_task: Mapping[int, Line]) -> bool:
-        """Tell whether a task that ended well may have left a receipt that is not to be seen here yet."""
-        have = receipts_of(self.folder.job(job.token))
-        return any(_kind(line) is None and task not in have for task, line in by_task.items())
+        by_task, without = _by_task(lines, file), self._without_receipt(file)
+        failed = {
+            task: (_kind(by_task[task]) or FailureKind.INFRASTRUCTURE, self._why(by_task[task], said))
+            if task in by_task
+            else (FailureKind.INFRASTRUCTURE, f"SLURM no longer knows how task {task} of job {lines[0].job_id} ended")
+            for task in sorted(without)
+            for said in [self._last_words(file, task)]
+        }
+        return _over(lines, None, failed, may_still_come=self._shared and bool(without))
 
     def _why(self, line: Line, said: str) -> str:
         code = f", exit code {line.exit_code}" if line.exit_code not in ("", "0:0") else ""
@@ -238,8 +246,18 @@ def _by_task(lines: Sequence[Line], file: JobFile) -> dict[int, Line]:
     return {task: found[task] for task in sorted(tasks & set(found))}
 
 
+def _with_more(lines: list[Line], more: Sequence[Line]) -> list[Line]:
+    """Add what is said of other tasks than those that lines speak of."""
+    known = {index for line in lines for index in line.indexes or (None,)}
+    return lines + [line for line in more if not known.intersection(line.indexes or (None,))]
+
+
 def _over(
-    lines: Sequence[Line], reason: str | None, failed: Mapping[int, tuple[FailureKind, str]] | None = None
+    lines: Sequence[Line],
+    reason: str | None,
+    failed: Mapping[int, tuple[FailureKind, str]] | None = None,
+    *,
+    may_still_come: bool = False,
 ) -> JobFact:
     return JobFact(
         Seen.OVER,
@@ -249,6 +267,7 @@ def _over(
         kind=next((kind for line in lines if (kind := _kind(line)) is not None), None),
         reason=reason,
         failed_tasks=failed or {},
+        may_still_come=may_still_come,
     )
 
 

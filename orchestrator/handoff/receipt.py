@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import DataError
+from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.folder import JobFolder, write_aside
 
 __all__ = ["Receipt", "read_receipt", "receipts_of", "write_receipt"]
@@ -76,10 +76,17 @@ def read_receipt(path: Path) -> Receipt:
     Raises
     ------
     DataError
+        If it holds something else.
+    Busy
+        If it can't be read now: nothing follows from that.
     """
     try:
-        return Receipt(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Busy(f"The receipt {path} can't be read now: {error.strerror}.", "Try again.") from error
+    try:
+        return Receipt(**json.loads(content))
+    except (ValueError, TypeError) as error:
         raise DataError(f"the receipt {path} can't be read: {error}") from error
 
 

@@ -68,6 +68,8 @@ class JobFact:
         By task. May be left empty while the job is neither over nor complete: nothing follows from a part of them.
     failed_tasks : mapping of int to (kind, reason)
         Tasks that the scheduler knows to have ended badly.
+    may_still_come : bool
+        Whether a job that is over may have left receipts that are not to be seen yet: other machines write them.
     oddity : str or None
         What is odd about a job that is live: a state that nobody knows.
     """
@@ -80,6 +82,7 @@ class JobFact:
     reason: str | None = None
     receipts: Mapping[int, ReceiptFact] = field(default_factory=dict)
     failed_tasks: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    may_still_come: bool = False
     oddity: str | None = None
 
 

@@ -68,6 +68,9 @@ def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
             return []
         case Seen.ABSENT:
             return _absent(job, fact, facts, tasks)
+        case Seen.OVER if fact.may_still_come and not _has_waited(job, facts):
+            why = "it has ended, but not all of its receipts are to be seen yet"
+            return [RecordJob(job.token, facts.now, why)] if job.absent_since is None else []
         case Seen.OVER:
             return [*_until_over(job, fact), *_end(job, fact, tasks)]
         case Seen.RUNNING:
@@ -110,10 +113,9 @@ def _seen_again(job: Job, fact: JobFact) -> list[Change]:
 
 
 def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Change]:
-    if job.absent_since is None and facts.grace > 0:
-        return [RecordJob(job.token, facts.now, "the scheduler answered without it")]
-    if job.absent_since is not None and facts.now - job.absent_since < facts.grace:
-        return []
+    if not _has_waited(job, facts):
+        why = "the scheduler answered without it"
+        return [RecordJob(job.token, facts.now, why)] if job.absent_since is None else []
     if job.state is JobState.SUBMITTING and not fact.receipts:
         return [MoveJob(job.token, JobState.PLANNED, "never reached the scheduler: submitted again")]
     lost = JobFact(
@@ -125,6 +127,12 @@ def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Cha
     # Receipts tell that it arrived, though nobody recorded its id.
     arrived = _until_running(job, lost) if job.state is JobState.SUBMITTING else []
     return [*arrived, *_end(job, lost, tasks, JobState.LOST)]
+
+
+def _has_waited(job: Job, facts: Facts) -> bool:
+    """Tell whether the grace has passed since the first answer that left something open."""
+    since = facts.now if job.absent_since is None else job.absent_since
+    return facts.now - since >= facts.grace
 
 
 def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = None) -> list[Change]:

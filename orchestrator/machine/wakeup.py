@@ -73,7 +73,7 @@ def why_look_again(run: Run) -> str | None:
     if job is None:
         return "none of its jobs is in the queue"
     if job.absent_since is not None:
-        return f"job {job.scheduler_id or job.token} is unknown to the scheduler, which may be mistaken"
+        return _doubt(job)
     if job.state in (JobState.PLANNED, JobState.SUBMITTING):
         return _not_there(job, "its next job")
     orchestrators = [other for other in run.orchestrators if other.state is not JobState.RUNNING]
@@ -90,6 +90,10 @@ def _not_there(job: Job, name: str) -> str:
     if job.state is JobState.SUBMITTING:
         return f"whether {name} was submitted is not known: {job.reason or 'the process that submitted it died'}"
     return f"{name} is not in the queue: {job.reason or 'not submitted yet'}"
+
+
+def _doubt(job: Job) -> str:
+    return f"job {job.scheduler_id or job.token}: {job.reason or 'the scheduler answered without it'}"
 
 
 def is_in_doubt(run: Run) -> bool:
@@ -123,7 +127,7 @@ def why_stalled(live: Sequence[Job], orchestrators: Sequence[Job], n_fruitless: 
     if _is_there(job):
         return None if has_tail else f"nobody waits for the end of job {job.scheduler_id}"
     if job.absent_since is not None:
-        return f"the scheduler answered without job {job.scheduler_id or job.token}"
+        return _doubt(job)
     given_up = f", and {n_fruitless} orchestrator jobs in a row have tried" if n_fruitless >= MOST_FRUITLESS else ""
     return _not_there(job, "its next job") + given_up
 

@@ -11,9 +11,10 @@ import pytest
 from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe
 from orchestrator.engine.progress import Silent
+from orchestrator.errors import Busy
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.receipt import Receipt, write_receipt
-from orchestrator.machine.facts import Seen
+from orchestrator.machine.facts import JobFact, Seen
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import JobState, StepRunState
@@ -61,6 +62,33 @@ def test_everybody_else_asks_whether_the_orchestrator_job_still_waits(context, r
         facts = observe(replace(context, within=within), run)
         assert facts.jobs["waiting"].seen is Seen.ABSENT
     assert context.scheduler.tokens == ["waiting", "waiting"]
+
+
+def test_a_receipt_that_comes_while_the_scheduler_is_asked_counts(context, run):
+    receipt = context.folder.job("step").receipt(0)
+    content = receipt.read_bytes()
+    receipt.unlink()
+
+    def says_over(jobs):
+        receipt.write_bytes(content)
+        return {"step": JobFact(Seen.OVER, "7")}
+
+    context.scheduler.observe = says_over
+    assert observe(context, run).jobs["step"].receipts[0].succeeded
+
+
+def test_nothing_follows_from_a_receipt_that_can_not_be_read_now(context, run):
+    """A shared file system has such moments; what a receipt should not say is another thing."""
+    receipt = context.folder.job("step").receipt(0)
+    receipt.unlink()
+    receipt.mkdir()
+    with pytest.raises(Busy, match=r"0\.0\.json can't be read now: Is a directory"):
+        observe(context, run)
+    receipt.rmdir()
+    receipt.write_text("{")
+    [(kind, why)] = observe(context, run).jobs["step"].failed_tasks.values()
+    assert kind == "infrastructure"
+    assert "can't be read" in why
 
 
 def test_the_tail_asks_of_an_orchestrator_job_that_may_have_started(context, run):

@@ -9,7 +9,7 @@ from orchestrator.indexes import parse_indexes
 from orchestrator.machine.answers import Accepted, Answer
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line
-from tests.fakes.queue import Queue
+from tests.fakes.queue import WAITS, Queue
 
 
 class FakeClient(Client):
@@ -42,7 +42,7 @@ class FakeClient(Client):
     def scancel(self, job_ids: Sequence[str], *, only_waiting: bool = False) -> None:
         self._answer()
         if only_waiting:
-            waiting = {entry.job_id for entry in self._queue.listed if entry.state == "PENDING"}
+            waiting = {entry.job_id for entry in self._queue.listed if entry.state == WAITS}
             job_ids = [job_id for job_id in job_ids if job_id in waiting]
         self._queue.cancel(job_ids)
 

@@ -33,6 +33,7 @@ from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.states import MOVES, JobState, RunState, StepRunState, may_move, mermaid
+from orchestrator.machine.wakeup import why_look_again
 
 # --- plans ---------------------------------------------------------------------------------------
 
@@ -351,6 +352,21 @@ def test_absence_counts_after_two_answers_the_grace_apart():
     run, _ = seen(run, JobFact(Seen.ABSENT), now=1090.0)
     assert run.step_run.jobs[0].state is JobState.LOST
     assert "does not know the job" in run.step_run.jobs[0].reason
+
+
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUBMITTING])
+def test_what_may_still_come_is_waited_for_and_the_end_keeps_its_kind(state):
+    """On a shared file system a receipt is seen late: it is no evidence yet that there is none."""
+    over = JobFact(Seen.OVER, "7", 10.0, 20.0, "timeout", failed_tasks={0: ("timeout", "its time was up")})
+    late = replace(over, may_still_come=True)
+    run, _ = seen(run_with(CALL, job(state)), late, now=1000.0)
+    assert not run.step_run.jobs[0].ended
+    assert why_look_again(run).endswith(": it has ended, but not all of its receipts are to be seen yet")
+    came, _ = seen(run, replace(late, receipts={0: receipt()}), now=1050.0)
+    assert came.step_run.jobs[0].state is JobState.SUCCEEDED
+    run, _ = seen(run, late, now=1090.0)
+    assert (run.step_run.jobs[0].state, run.step_run.jobs[0].kind) == (JobState.FAILED, "timeout")
+    assert run.step_run.jobs[0].reason == "its time was up"
 
 
 def test_an_intent_that_never_arrived_is_planned_again_and_one_that_did_is_adopted():
