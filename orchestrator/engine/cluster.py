@@ -10,6 +10,7 @@ from functools import partial
 from itertools import chain, repeat
 
 from orchestrator.db.guard import is_local
+from orchestrator.db.lease import STALE
 from orchestrator.db.store import Holder, RunRecord, Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.context import Context
@@ -42,8 +43,8 @@ __all__ = [
 PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Seconds between two looks of an orchestrator job; the last is repeated."""
 
-CANCEL_WAIT = 120.0
-"""Seconds that `cancel` waits for the queue to be empty: SLURM gives a job 30 s to end, and sites give more."""
+CANCEL_WAIT = STALE + 60.0
+"""Seconds that `cancel` waits for the queue to be empty: longer than for somebody who died on another machine."""
 
 LOOK_EVERY = 0.5
 
@@ -216,32 +217,33 @@ def cancel_jobs(store: Store, key: str) -> Run:
     Raises
     ------
     Busy
-        If jobs are left after two minutes.
+        If jobs are left after four minutes.
     """
     scheduler = scheduler_of(store, store.record(key))
     end = time.monotonic() + CANCEL_WAIT
     run = store.load(key)
     while run.state is RunState.ACTIVE:
+        why = "Its jobs have not ended yet."
         try:
             with holding_on_cluster(store, key, scheduler) as fence:
                 run = advance(context_of(store, key, fence, scheduler))
-        except LeaseHeld:
+        except LeaseHeld as held:
             # Whoever has it reads the request with its next write.
-            run = store.load(key)
+            run, why = store.load(key), held.message
         if run.state is RunState.ACTIVE:
-            _pause(end, key, "its jobs have not ended yet")
+            _pause(end, key, why)
     tokens = store.tokens(key)
     while ids := scheduler.live_ids(tokens):
         # An orchestrator job that ran, or one that nobody had recorded.
         scheduler.cancel_ids(ids)
-        _pause(end, key, f"SLURM still ends job {', '.join(ids)}")
+        _pause(end, key, f"SLURM still ends job {', '.join(ids)}.")
     return run
 
 
 def _pause(end: float, key: str, why: str) -> None:
     if time.monotonic() > end:
         raise Busy(
-            f"Run {key} was asked to stop {CANCEL_WAIT:.0f} s ago, but {why}.",
+            f"Run {key} was asked to stop {CANCEL_WAIT:.0f} s ago. {why}",
             f"It is asked again by: orchestrator cancel {key}",
         )
     time.sleep(LOOK_EVERY)

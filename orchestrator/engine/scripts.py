@@ -93,7 +93,8 @@ class Scripts:
         """
         resources = self._site.orchestrator
         command = ["orchestrator", "advance", self._folder.key, "--db", str(self._database)]
-        command += ["--job", TOKEN, "--patience", str(_patience(resources))]
+        asked = directives(resources, self._site.cluster, chdir=self._site.cwd, requeue=True)
+        command += ["--job", TOKEN, "--patience", str(_patience(asked.get("time")))]
         more = ["--dependency=afterany:JOB"]
         return self._script(ORCHESTRATOR, self._folder.orchestrator_log, more, resources, command, requeue=True)
 
@@ -168,6 +169,6 @@ def _steps(elements: Sequence[PlannedStep | PlannedLoop], *, in_loop: bool) -> I
             yield element.until, True
 
 
-def _patience(resources: Mapping[str, Any]) -> int:
-    limit = time_in_seconds(resources["time"])
+def _patience(time: str | None) -> int:
+    limit = None if time is None else time_in_seconds(time)
     return 600 if limit is None else max(limit - MARGIN, limit // 2)

@@ -118,3 +118,16 @@ def test_what_is_shown_is_what_is_submitted(here, programs):
     assert "--array=0-1%64 " in array
     assert f"--output={here.workspace}/runlogs/b/x/loop0_run@0." in array
     assert ".%a.log " in array
+
+
+@pytest.mark.parametrize(
+    ("resources", "patience"),
+    [
+        (SlurmResources(time="00:10:00"), 480),
+        (SlurmResources(extra_sbatch={"time": "5"}), 180),
+        (SlurmResources(extra_sbatch={"time": None}), 600),
+    ],
+)
+def test_an_orchestrator_job_ends_before_its_time_is_up(workspace, resources, patience):
+    pipeline = Pipeline("p", [Step(create)], orchestrator_resources=resources)
+    assert f" --patience {patience}\n" in pipeline.generate_scripts(CLUSTER)["orchestrator"]

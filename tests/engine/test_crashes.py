@@ -28,7 +28,7 @@ from orchestrator import (
     Step,
     datagenerator,
 )
-from orchestrator.db import opening
+from orchestrator.db import lease, opening
 from orchestrator.db import store as store_module
 from orchestrator.db.store import NewRun, Store
 from orchestrator.engine import cluster, code, login
@@ -326,6 +326,23 @@ def test_an_orchestrator_job_has_a_successor_though_the_scheduler_does_not_answe
     mine, successor = Store(workspace / "orchestrator.db").load(KEY).orchestrators
     assert (mine.token, mine.state) == (first.token, JobState.RUNNING)
     assert (successor.state, successor.waits_for) == (JobState.QUEUED, first.scheduler_id)
+
+
+def test_a_run_that_somebody_holds_is_not_cancelled_and_cancel_says_who(looked, workspace, monkeypatch):
+    slurm, advanced = looked
+    advanced()
+    store = Store(workspace / "orchestrator.db")
+    monkeypatch.setattr(cluster, "scheduler_of", lambda *_: slurm)
+    # Long enough for somebody who died on another machine to lose it.
+    assert cluster.CANCEL_WAIT > lease.STALE
+    monkeypatch.setattr(cluster, "CANCEL_WAIT", -1.0)
+    with (
+        holding(store, KEY),
+        pytest.raises(
+            Busy, match=rf"was asked to stop .* s ago\. Run r is being advanced by process {os.getpid()} on "
+        ),
+    ):
+        cluster.cancel_jobs(store, KEY)
 
 
 def test_nothing_follows_from_the_death_of_the_process_that_counts_open_experiments(looked, workspace, monkeypatch):

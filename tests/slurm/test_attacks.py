@@ -95,6 +95,18 @@ def process_of_orchestrator(key: str) -> int | None:
     return None
 
 
+def test_the_orchestrator_is_requeued_while_it_runs(studies):
+    """SLURM does that when its node fails; it starts again under the same id, and nothing is done twice."""
+    key = submit(studies, "job")
+    [first] = waiting(studies)
+    let_go(studies)
+    wait_until(lambda: process_of_orchestrator(key) is not None)
+    studies.cluster.scontrol("requeue", first)
+    studies.wait(key, seconds=240)
+    is_right(studies, key)
+    assert [len(studies.jobs(key, address)) for address in ("hold", "run", "last")] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("has_successor", [False, True])
 def test_the_orchestrator_is_killed(studies, has_successor):
     key = submit(studies, "job")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import ExperimentData
 from tests.slurm.studies import Studies
 
 pytestmark = pytest.mark.slurm
@@ -28,9 +29,9 @@ def note(project_dir):
 
 
 pipeline = Pipeline("""it's $(id) "x" \\\\ ; *""", steps=[
-    Step(create, name="cre ate"),
-    Step(double, name="""r'un "$(touch pwned)" """.strip(), parallel=True, project_dir="."),
-    Step(note, name="no*te[1];"),
+    Step(create, name="cre ate", project_dir="a $(id) 'table'"),
+    Step(double, name="""r'un "$(touch pwned)" """.strip(), parallel=True, project_dir="a $(id) 'table'"),
+    Step(note, name="no*te[1];", project_dir="a $(id) 'table'"),
 ])
 '''
 
@@ -46,8 +47,9 @@ def test_a_folder_and_names_and_settings_full_of_shell(studies):
     key = odd.submit(ODD_STUDY)
     odd.wait(key)
 
-    assert odd.outputs(key) == [0, 2, 4]
-    noted, run_by, cwd = (folder / key / "noted").read_text().split("|")
+    table = folder / key / "a $(id) 'table'"
+    assert ExperimentData.from_file(table).to_pandas()[1]["y"].tolist() == [0, 2, 4]
+    noted, run_by, cwd = (table / "noted").read_text().split("|")
     assert noted == """it's $(hostname) `id` "x" \\ it works !"""
     assert run_by == "fake"
     assert Path(cwd) == folder
