@@ -29,7 +29,7 @@ Names that end in `_at` are times, ISO 8601 in UTC (`2026-11-24T06:00:00.000Z`);
     are in which state (`step_runs`), experiments (`n_finished`, `n_failed`), `seconds`; `n_put_back` step runs were
     withdrawn by a resume.
   - `step_runs`: each step at each iteration, with its `jobs`; what was put back has a `withdrawn_at`. A job's
-    `scheduler_id` is SLURM's; `absent_since_at` is when SLURM first answered without it.
+    `scheduler_id` is SLURM's; `absent_since_at` is since when it is in doubt.
   - `orchestrators`: all orchestrator jobs, as jobs; `waits_for` is the id of the job after whose end one starts.
   - `failures`: one for each cause at each address: `what`, `why`, `kind`, how many (`n`), the first 100 experiments
     (`rows`), `tasks`, whether it was `tried_again`, `traceback`.

@@ -140,7 +140,7 @@ class RecordJob:
     ----------
     token : str
     absent_since : float or None
-        When the scheduler first answered without it.
+        As of `Job`.
     reason : str or None
         What is odd about it.
     scheduler_id : str or None

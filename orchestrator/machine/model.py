@@ -40,7 +40,7 @@ class Job:
     scheduler_id : str or None
         The scheduler's id.
     absent_since : float or None
-        When the scheduler first answered without it, epoch seconds.
+        When the scheduler first answered without it, or its receipts were first missed after its end; epoch seconds.
     failed_tasks : str
         The tasks that ended without a receipt, as an index list.
     n_finished, n_failed : int
