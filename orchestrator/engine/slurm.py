@@ -123,13 +123,12 @@ class SlurmScheduler:
     # --- observing -------------------------------------------------------------------------------
 
     def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
-        """Ask squeue once for all jobs, and sacct once for those that it no longer lists."""
+        """Ask squeue once for all jobs, and sacct once for those that it no longer lists, or only a part of."""
         listed = self._client.squeue()
         lines = {job.token: self._lines_of(job, listed) for job in jobs}
         forgotten = [job for job in jobs if self._is_forgotten(job, lines[job.token])]
         if forgotten and self.site.has_accounting:
-            ended = self._ended(forgotten)
-            lines |= {job.token: _with_more(lines[job.token], self._lines_of(job, ended)) for job in forgotten}
+            lines |= self._with_accounting(forgotten, lines)
         return {job.token: self._fact(job, lines[job.token]) for job in jobs if lines[job.token]}
 
     def is_gone(self, scheduler_id: str) -> bool:
@@ -152,8 +151,8 @@ class SlurmScheduler:
         return sorted({line.job_id for line in lines if line.token in tokens}, key=int)
 
     def _is_forgotten(self, job: Job, lines: Sequence[Line]) -> bool:
-        """Tell whether squeue has forgotten a job, or how a task of it has ended that left no receipt."""
-        if not lines or job.role == "orchestrator" or any(meaning(line.state)[0] is not Seen.OVER for line in lines):
+        """Tell whether squeue has forgotten a job, or a task of it that left no receipt: it forgets them one by one."""
+        if not lines or job.role == "orchestrator" or not _are_over(lines):
             return not lines
         file = read_jobfile(self.folder.job(job.token).file)
         return bool(self._without_receipt(file) - set(_by_task(lines, file)))
@@ -161,13 +160,22 @@ class SlurmScheduler:
     def _without_receipt(self, file: JobFile) -> set[int]:
         return set(parse_indexes(file.tasks)) - set(receipts_of(self.folder.job(file.token)))
 
-    def _ended(self, jobs: Sequence[Job]) -> list[Line]:
-        """Ask sacct. What it calls live is none that squeue knows, so it has not heard the end yet: no evidence."""
-        ids = [job.scheduler_id for job in jobs if job.scheduler_id is not None]
-        since = min((self._submitted_at(job) for job in jobs if job.scheduler_id is None), default=None)
+    def _with_accounting(self, jobs: Sequence[Job], listed: Mapping[str, list[Line]]) -> dict[str, list[Line]]:
+        """Ask sacct about jobs, and put what it says beside what squeue still lists of them."""
+        known = {job.token: listed[job.token][0].job_id if listed[job.token] else job.scheduler_id for job in jobs}
+        ids = [job_id for job_id in known.values() if job_id is not None]
+        since = min((self._submitted_at(job) for job in jobs if known[job.token] is None), default=None)
         found = self._client.sacct(ids, since)
-        live = {line.job_id for line in found if meaning(line.state)[0] is not Seen.OVER}
-        return [line for line in found if line.job_id not in live]
+        return {job.token: self._told(job, listed[job.token], found) for job in jobs}
+
+    def _told(self, job: Job, listed: list[Line], found: Sequence[Line]) -> list[Line]:
+        """Give the lines of one job. What sacct calls live has ended, but it has not heard that yet: no evidence."""
+        if listed:
+            more = [line for line in found if line.job_id == listed[0].job_id and _are_over([line])]
+            # The later line of a task counts: squeue's own.
+            return [*more, *listed]
+        live = {line.job_id for line in found if not _are_over([line])}
+        return self._lines_of(job, [line for line in found if line.job_id not in live])
 
     def _submitted_at(self, job: Job) -> float:
         """Give a time before which a job was not submitted."""
@@ -206,14 +214,16 @@ class SlurmScheduler:
             return _over(lines, self._why(lines[0], ""))
         file = read_jobfile(self.folder.job(job.token).file)
         by_task, without = _by_task(lines, file), self._without_receipt(file)
-        failed = {
-            task: (_kind(by_task[task]) or FailureKind.INFRASTRUCTURE, self._why(by_task[task], said))
-            if task in by_task
-            else (FailureKind.INFRASTRUCTURE, f"SLURM no longer knows how task {task} of job {lines[0].job_id} ended")
-            for task in sorted(without)
-            for said in [self._last_words(file, task)]
-        }
+        failed = {task: self._failure(file, task, by_task.get(task), lines) for task in sorted(without)}
         return _over(lines, None, failed, may_still_come=self._shared and bool(without))
+
+    def _failure(self, file: JobFile, task: int, line: Line | None, lines: Sequence[Line]) -> tuple[FailureKind, str]:
+        """Say what it means that a task has no receipt. How another one ended says nothing of it."""
+        said = self._last_words(file, task)
+        if line is not None:
+            return _kind(line) or FailureKind.INFRASTRUCTURE, self._why(line, said)
+        why = f"SLURM no longer knows how task {task} of job {lines[0].job_id} ended"
+        return FailureKind.INFRASTRUCTURE, why + (f": {said}" if said else "")
 
     def _why(self, line: Line, said: str) -> str:
         code = f", exit code {line.exit_code}" if line.exit_code not in ("", "0:0") else ""
@@ -231,6 +241,10 @@ class SlurmScheduler:
         return next((line.strip()[:LAST_WORDS] for line in reversed(lines) if line.strip()), "")
 
 
+def _are_over(lines: Sequence[Line]) -> bool:
+    return all(meaning(line.state)[0] is Seen.OVER for line in lines)
+
+
 def _kind(line: Line) -> FailureKind | None:
     return meaning(line.state)[1]
 
@@ -244,12 +258,6 @@ def _by_task(lines: Sequence[Line], file: JobFile) -> dict[int, Line]:
     tasks = set(parse_indexes(file.tasks))
     found = {file.first_task + index: line for line in lines for index in line.indexes or (0,)}
     return {task: found[task] for task in sorted(tasks & set(found))}
-
-
-def _with_more(lines: list[Line], more: Sequence[Line]) -> list[Line]:
-    """Add what is said of other tasks than those that lines speak of."""
-    known = {index for line in lines for index in line.indexes or (None,)}
-    return lines + [line for line in more if not known.intersection(line.indexes or (None,))]
 
 
 def _over(

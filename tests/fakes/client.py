@@ -53,3 +53,46 @@ class FakeClient(Client):
     def _answer(self) -> None:
         if self.is_silent:
             raise SchedulerUnreachable("squeue did not end within 60 s.", "Try again.")
+
+
+class SaidClient(Client):
+    """One that says what a test wants to hear: states by written id, such as `7_1` or `7_[0-2]`.
+
+    Attributes
+    ----------
+    listed, accounted : dict
+        What squeue and sacct say.
+    tokens : dict
+        By job id; every other job is that of `t`.
+    n_asked : int
+        How often sacct was asked, and for which `ids_asked` at last.
+    cancelled : list of str
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed: dict[str, str] = {}
+        self.accounted: dict[str, str] = {}
+        self.tokens: dict[str, str] = {}
+        self.n_asked = 0
+        self.ids_asked: list[str] = []
+        self.cancelled: list[str] = []
+
+    def squeue(self) -> list[Line]:
+        return self._lines(self.listed)
+
+    def sacct(self, job_ids: Sequence[str], since: float | None) -> list[Line]:
+        self.n_asked += 1
+        self.ids_asked = list(job_ids)
+        return self._lines(self.accounted)
+
+    def scancel(self, job_ids: Sequence[str], *, only_waiting: bool = False) -> None:
+        self.cancelled += job_ids
+
+    def _lines(self, states: dict[str, str]) -> list[Line]:
+        return [self._line(written_id, state) for written_id, state in states.items()]
+
+    def _line(self, written_id: str, state: str) -> Line:
+        job_id, _, index = written_id.partition("_")
+        indexes = tuple(parse_indexes(index.strip("[]"))) if index else None
+        return Line(job_id, indexes, state, "None", self.tokens.get(job_id, "t"), 1.0, 2.0)

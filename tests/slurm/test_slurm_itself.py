@@ -67,6 +67,22 @@ def test_squeue_forgets_what_sacct_still_knows(sandbox_with_accounting):
     wait_until(lambda: accounted(cluster, job_id) == "FAILED")
 
 
+def test_squeue_forgets_the_tasks_of_an_array_one_by_one_while_others_run(sandbox_with_accounting, tmp_path):
+    """What it lists of an array at last is no word on the tasks that it has forgotten."""
+    cluster, go = sandbox_with_accounting, tmp_path / "go"
+    body = f'[ "$SLURM_ARRAY_TASK_ID" = 0 ] && exit 3; until [ -e {go} ]; do sleep 0.1; done'
+    job_id = cluster.sbatch("--array=0-1", "--job-name=forgotten", "--output=/dev/null", "--wrap", body)
+
+    def listed() -> list[str]:
+        options = ("--noheader", "--states=all", "--array", "--name=forgotten", "--format=%i %T")
+        return cluster.run("squeue", *options).stdout.splitlines()
+
+    wait_until(lambda: listed() == [f"{job_id}_1 RUNNING"], 120)
+    go.touch()
+    wait_until(lambda: listed() == [f"{job_id}_1 COMPLETED"])
+    wait_until(lambda: accounted(cluster, job_id).splitlines() == ["FAILED", "COMPLETED"])
+
+
 def test_a_job_over_its_memory_fails_by_signal_9_and_says_so_in_its_output_only(start_sandbox, tmp_path):
     cluster = start_sandbox(nodes=1, conf=["JobAcctGatherParams=OverMemoryKill", "SelectTypeParameters=CR_CPU_Memory"])
     job_id = cluster.sbatch("--mem=100M", "--output", tmp_path / "out", "--wrap", f'python3 -c "{GREEDY}"')

@@ -1,0 +1,127 @@
+"""What is concluded from the words of squeue and sacct where one of them no longer knows, or does not know yet."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import SlurmCluster, SlurmResources
+from orchestrator.engine.site import Site, orchestrator_resources
+from orchestrator.engine.slurm import SlurmScheduler
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.jobfile import JobFile, write_jobfile
+from orchestrator.handoff.receipt import Receipt, write_receipt
+from orchestrator.machine.facts import Seen
+from orchestrator.machine.model import Job
+from orchestrator.machine.states import FailureKind, JobState
+from tests.fakes.client import SaidClient
+
+
+@pytest.fixture
+def client():
+    return SaidClient()
+
+
+@pytest.fixture
+def folder(workspace):
+    return RunFolder(workspace, "r")
+
+
+@pytest.fixture
+def ask(folder, client):
+    """Give a function that hands over an array of three tasks, asks about it and gives the fact."""
+
+    def ask(*, has_accounting=True, shared=False, **job):
+        resources = orchestrator_resources(None)
+        site = Site(SlurmCluster(partition="p"), resources, str(folder.workspace), has_accounting=has_accounting)
+        database = folder.workspace / "orchestrator.db"
+        scheduler = SlurmScheduler(folder, site, "evidence", database, shared=shared, client=client)
+        return scheduler.observe([array(folder, **job)]).get("t")
+
+    return ask
+
+
+def array(folder, token="t", scheduler_id="7"):
+    """Write down a batch whose tasks 10 to 12 are the elements 0 to 2 of an array."""
+    given = {"tasks": "10-12", "first_task": 10, "label": "s", "resources": SlurmResources().to_json()}
+    file = JobFile(
+        "r", str(folder.workspace), token, "batch", 0, 0, "", "s", "batch", True, "0", None, ".", "", **given
+    )
+    write_jobfile(folder.job(token).file, file)
+    return Job(token, "batch", tasks="10-12", state=JobState.RUNNING, scheduler_id=scheduler_id)
+
+
+def kinds(fact):
+    return {task: kind for task, (kind, _) in fact.failed_tasks.items()}
+
+
+# --- squeue forgets the tasks of an array one by one ---------------------------------------------
+
+
+def test_accounting_tells_of_the_tasks_that_squeue_has_forgotten(ask, client):
+    client.listed = {"7_1": "FAILED"}
+    client.accounted = {"7_0": "NODE_FAIL", "7_1": "RUNNING", "7_2": "TIMEOUT"}
+    fact = ask()
+    assert (fact.seen, fact.scheduler_id) == (Seen.OVER, "7")
+    assert kinds(fact) == {
+        10: FailureKind.NODE_FAILURE,
+        11: FailureKind.INFRASTRUCTURE,  # squeue's own word is the newer one
+        12: FailureKind.TIMEOUT,
+    }
+    assert fact.failed_tasks[10][1] == "SLURM job 7 ended NODE_FAIL"
+    assert client.n_asked == 1
+
+
+def test_accounting_is_not_asked_about_tasks_with_receipts(ask, client, folder):
+    client.listed = {"7_1": "FAILED", "7_2": "COMPLETED"}
+    write_receipt(folder.job("t").receipt(10), Receipt("succeeded", 1.0, 2.0))
+    assert ask().seen is Seen.OVER
+    assert client.n_asked == 0
+
+
+def test_accounting_is_not_asked_while_a_task_lives(ask, client):
+    client.listed = {"7_1": "RUNNING"}
+    assert ask().seen is Seen.RUNNING
+    assert client.n_asked == 0
+
+
+def test_accounting_is_asked_once_for_all_jobs(folder, client):
+    site = Site(SlurmCluster(partition="p"), orchestrator_resources(None), "/", has_accounting=True)
+    scheduler = SlurmScheduler(folder, site, "evidence", folder.workspace / "x.db", shared=False, client=client)
+    client.listed = {"7_1": "FAILED"}
+    client.accounted = {"7_0": "COMPLETED", "7_2": "OUT_OF_MEMORY", "8_[0-2]": "CANCELLED by 0"}
+    client.tokens = {"8": "u"}
+    facts = scheduler.observe([array(folder), array(folder, "u", "8")])
+    assert kinds(facts["t"])[12] == FailureKind.OUT_OF_MEMORY
+    assert set(kinds(facts["u"]).values()) == {FailureKind.CANCELLED}
+    assert (client.n_asked, client.ids_asked) == (1, ["7", "8"])
+
+
+def test_without_accounting_nobody_makes_up_how_a_forgotten_task_ended(ask, client):
+    client.listed = {"7_1": "OUT_OF_MEMORY"}
+    fact = ask(has_accounting=False)
+    assert fact.failed_tasks == {
+        10: (FailureKind.INFRASTRUCTURE, "SLURM no longer knows how task 10 of job 7 ended"),
+        11: (FailureKind.OUT_OF_MEMORY, "SLURM job 7 ended OUT_OF_MEMORY"),
+        12: (FailureKind.INFRASTRUCTURE, "SLURM no longer knows how task 12 of job 7 ended"),
+    }
+
+
+def test_what_accounting_says_of_another_submission_is_left_out(ask, client):
+    client.listed = {"7_1": "COMPLETED"}
+    client.accounted = {"6_0": "TIMEOUT", "7_0": "NODE_FAIL", "7_2": "COMPLETED"}
+    client.tokens = {"6": "t"}
+    assert kinds(ask())[10] == FailureKind.NODE_FAILURE
+
+
+# --- other machines write the receipts -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["COMPLETED", "TIMEOUT", "NODE_FAIL"])
+def test_where_other_machines_write_a_receipt_may_still_come(ask, client, folder, state):
+    client.listed = {"7_0": state, "7_1": "COMPLETED", "7_2": "COMPLETED"}
+    for task in (11, 12):
+        write_receipt(folder.job("t").receipt(task), Receipt("succeeded", 1.0, 2.0))
+    assert ask(shared=True).may_still_come
+    assert not ask().may_still_come
+    write_receipt(folder.job("t").receipt(10), Receipt("succeeded", 1.0, 2.0))
+    assert not ask(shared=True).may_still_come
