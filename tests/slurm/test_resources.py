@@ -43,7 +43,11 @@ def threads(x):
 
 def told_of(line: str) -> dict[str, str]:
     """Read what scontrol says of one job on one line."""
-    return dict(word.split("=", 1) for word in line.split() if "=" in word)
+    told = dict(word.split("=", 1) for word in line.split() if "=" in word)
+    if told.get("TimeLimit") == "365-00:00:00":
+        # So it writes no limit where the backfill scheduler has started the job.
+        told["TimeLimit"] = "UNLIMITED"
+    return told
 
 
 @pytest.fixture
@@ -94,7 +98,7 @@ UNDERSTOOD = {
     # One node is not asked for beside memory per CPU, and twelve tasks of one CPU need two.
     "spread": ({"MinMemoryCPU": "10M", "NumTasks": "12", "NumNodes": "2"}, 1),
     "overridden": ({"TimeLimit": "00:07:00", "CPUs/Task": "4", "Nice": "11"}, 4),
-    "removed": ({"TimeLimit": "365-00:00:00", "MinMemoryNode": "0", "Account": "(null)", "Requeue": "1"}, 1),
+    "removed": ({"TimeLimit": "UNLIMITED", "MinMemoryNode": "0", "Account": "(null)", "Requeue": "1"}, 1),
 }
 """What is different from what is asked for by default, and the threads."""
 
