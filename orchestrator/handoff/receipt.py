@@ -91,12 +91,20 @@ def read_receipt(path: Path) -> Receipt:
 
 
 def receipts_of(folder: JobFolder) -> dict[int, Path]:
-    """List a job's receipts: by task, the one of the last restart."""
+    """List a job's receipts: by task, the one of the last restart.
+
+    Raises
+    ------
+    Busy
+        If they can't be listed now: nothing follows from that.
+    """
     found: dict[int, tuple[int, Path]] = {}
     try:
         paths = list(folder.receipts.iterdir())
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise Busy(f"The receipts in {folder.receipts} can't be listed now: {error.strerror}.", "Try again.") from error
     for path in paths:
         parts = path.name.split(".")
         if len(parts) == 3 and parts[0].isdecimal() and parts[1].isdecimal():

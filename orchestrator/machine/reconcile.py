@@ -23,6 +23,10 @@ from orchestrator.machine.states import (
 
 __all__ = ["reconcile"]
 
+UNKNOWN = "the scheduler answered without it"
+UNSEEN = "it has ended, but not all of its receipts are to be seen yet"
+"""What is in doubt about a job until the grace has passed."""
+
 GRAVITY = (
     FailureKind.INTERRUPTED,
     *sorted(KINDS_OF_THE_CLUSTER),
@@ -68,9 +72,9 @@ def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
             return []
         case Seen.ABSENT:
             return _absent(job, fact, facts, tasks)
-        case Seen.OVER if fact.may_still_come and not _has_waited(job, facts):
-            why = "it has ended, but not all of its receipts are to be seen yet"
-            return [RecordJob(job.token, facts.now, why)] if job.absent_since is None else []
+        case Seen.OVER if fact.may_still_come and not _has_waited(job, UNSEEN, facts):
+            # It did arrive, and its id is known: should SLURM forget it now, it must not be submitted again.
+            return [*_until_queued(job, fact), *_doubt(job, UNSEEN, facts)]
         case Seen.OVER:
             return [*_until_over(job, fact), *_end(job, fact, tasks)]
         case Seen.RUNNING:
@@ -113,9 +117,8 @@ def _seen_again(job: Job, fact: JobFact) -> list[Change]:
 
 
 def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Change]:
-    if not _has_waited(job, facts):
-        why = "the scheduler answered without it"
-        return [RecordJob(job.token, facts.now, why)] if job.absent_since is None else []
+    if not _has_waited(job, UNKNOWN, facts):
+        return _doubt(job, UNKNOWN, facts)
     if job.state is JobState.SUBMITTING and not fact.receipts:
         return [MoveJob(job.token, JobState.PLANNED, "never reached the scheduler: submitted again")]
     lost = JobFact(
@@ -129,10 +132,19 @@ def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Cha
     return [*arrived, *_end(job, lost, tasks, JobState.LOST)]
 
 
-def _has_waited(job: Job, facts: Facts) -> bool:
-    """Tell whether the grace has passed since the first answer that left something open."""
-    since = facts.now if job.absent_since is None else job.absent_since
-    return facts.now - since >= facts.grace
+def _doubt(job: Job, why: str, facts: Facts) -> list[Change]:
+    return [] if _is_in_doubt(job, why) else [RecordJob(job.token, facts.now, why)]
+
+
+def _has_waited(job: Job, why: str, facts: Facts) -> bool:
+    """Tell whether the grace has passed since the first answer that left this open."""
+    since = job.absent_since if _is_in_doubt(job, why) else None
+    return facts.now - (facts.now if since is None else since) >= facts.grace
+
+
+def _is_in_doubt(job: Job, why: str) -> bool:
+    """Tell whether a doubt is recorded already. One of another kind says nothing of this one."""
+    return job.absent_since is not None and job.reason == why
 
 
 def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = None) -> list[Change]:

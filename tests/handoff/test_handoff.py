@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import DataError
+from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.folder import JobFolder, RunFolder, write_aside
 from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
@@ -117,3 +119,12 @@ def test_paths_of_a_run(tmp_path):
     assert folder.log("loop1_run", "3.1", "tok", 4) == tmp_path / "logs/r/loop1_run@3.1.tok.4.log"
     assert folder.log("create", "") == tmp_path / "logs/r/create.log"
     assert folder.results("sub", "tok") == tmp_path / "r/sub/experiment_data/.results/tok"
+
+
+def test_receipts_that_cannot_be_listed_now_say_nothing(tmp_path, monkeypatch):
+    def stale(path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "iterdir", stale)
+    with pytest.raises(Busy, match="Stale file handle"):
+        receipts_of(JobFolder(tmp_path))

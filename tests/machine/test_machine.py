@@ -369,6 +369,26 @@ def test_what_may_still_come_is_waited_for_and_the_end_keeps_its_kind(state):
     assert run.step_run.jobs[0].reason == "its time was up"
 
 
+LATE = JobFact(Seen.OVER, "7", kind="timeout", reason="ran 60 min of 60", may_still_come=True)
+
+
+@pytest.mark.parametrize(("first", "then"), [(LATE, JobFact(Seen.ABSENT)), (JobFact(Seen.ABSENT), LATE)])
+def test_each_doubt_has_to_last_for_the_grace_of_its_own(first, then):
+    run, _ = seen(run_with(CALL, job(JobState.RUNNING, scheduler_id="7")), first, now=1000.0)
+    run, _ = seen(run, then, now=1095.0)
+    assert (run.step_run.jobs[0].state, run.step_run.jobs[0].absent_since) == (JobState.RUNNING, 1095.0)
+    run, _ = seen(run, then, now=1185.0)
+    assert run.step_run.jobs[0].ended
+
+
+def test_a_submission_that_is_found_after_its_end_is_not_submitted_again():
+    run, _ = seen(run_with(CALL, job(JobState.SUBMITTING)), LATE, now=1000.0)
+    assert (run.step_run.jobs[0].state, run.step_run.jobs[0].scheduler_id) == (JobState.QUEUED, "7")
+    for now in (1090.0, 1180.0):
+        run, _ = seen(run, JobFact(Seen.ABSENT), now=now)
+    assert run.step_run.jobs[0].state is JobState.LOST
+
+
 def test_an_intent_that_never_arrived_is_planned_again_and_one_that_did_is_adopted():
     run = run_with(CALL, job(JobState.SUBMITTING))
     adopted, _ = seen(run, JobFact(Seen.QUEUED, "77"))
