@@ -28,9 +28,9 @@ from orchestrator import (
     Step,
     datagenerator,
 )
-from orchestrator.db import lease, opening
+from orchestrator.db import opening
 from orchestrator.db import store as store_module
-from orchestrator.db.store import NewRun, Store
+from orchestrator.db.store import Holder, NewRun, Store
 from orchestrator.engine import cluster, code, login
 from orchestrator.engine.advance import advance
 from orchestrator.engine.context import Context
@@ -292,6 +292,11 @@ def test_the_cluster_and_this_machine_leave_the_same_records(workspace, begin, m
     assert values(workspace) == table
 
 
+def context_on(slurm, store, fence, **me):
+    folder = RunFolder(store.path.parent, KEY)
+    return Context(store, store.record(KEY), fence, folder, slurm, Silent(), lambda: slurm.now, **me)
+
+
 @pytest.fixture
 def looked(begin):
     """Give a cluster with a run, and a function that advances the run once."""
@@ -306,8 +311,7 @@ def looked(begin):
 
     def advanced(**me):
         with holding(store, KEY) as fence:
-            context = Context(store, store.record(KEY), fence, folder, slurm, Silent(), lambda: slurm.now, **me)
-            return advance(context)
+            return advance(context_on(slurm, store, fence, **me))
 
     return slurm, advanced
 
@@ -328,21 +332,48 @@ def test_an_orchestrator_job_has_a_successor_though_the_scheduler_does_not_answe
     assert (successor.state, successor.waits_for) == (JobState.QUEUED, first.scheduler_id)
 
 
-def test_a_run_that_somebody_holds_is_not_cancelled_and_cancel_says_who(looked, workspace, monkeypatch):
+@pytest.fixture
+def asked_to_stop(looked, workspace, monkeypatch):
+    """Give a run that is to be cancelled, on a cluster; where `cancel` would sleep, its time passes."""
     slurm, advanced = looked
     advanced()
     store = Store(workspace / "orchestrator.db")
+    store.request_cancel(KEY, slurm.now)
+    monkeypatch.setattr(slurm, "live_ids", lambda tokens: [], raising=False)
     monkeypatch.setattr(cluster, "scheduler_of", lambda *_: slurm)
-    # Long enough for somebody who died on another machine to lose it.
-    assert cluster.CANCEL_WAIT > lease.STALE
-    monkeypatch.setattr(cluster, "CANCEL_WAIT", -1.0)
-    with (
-        holding(store, KEY),
-        pytest.raises(
-            Busy, match=rf"was asked to stop .* s ago\. Run r is being advanced by process {os.getpid()} on "
-        ),
-    ):
-        cluster.cancel_jobs(store, KEY)
+    monkeypatch.setattr(cluster, "context_of", lambda store, _, fence, slurm: context_on(slurm, store, fence))
+
+    def sleep(seconds):
+        slurm.queue.now += seconds
+
+    clock = SimpleNamespace(monotonic=lambda: slurm.now, time=lambda: slurm.now, sleep=sleep)
+    monkeypatch.setattr(cluster, "LOOK_EVERY", 10.0)
+    monkeypatch.setattr(cluster, "time", clock)
+    monkeypatch.setattr("orchestrator.engine.lease.time", clock)
+    return store
+
+
+ELSEWHERE = Holder("elsewhere", "its boot", 7, "its start")
+
+
+def test_cancel_outwaits_somebody_who_died_on_another_machine(asked_to_stop):
+    asked_to_stop.take_lease(KEY, ELSEWHERE, time.time())
+    assert cluster.cancel_jobs(asked_to_stop, KEY).state is RunState.CANCELLED
+
+
+def test_cancel_says_who_holds_a_run_and_leaves_it_to_them(asked_to_stop, monkeypatch):
+    fence = asked_to_stop.take_lease(KEY, ELSEWHERE, time.time())
+
+    pause = cluster.time.sleep
+
+    def they_live(seconds):
+        asked_to_stop.beat(KEY, fence, cluster.time.time())
+        pause(seconds)
+
+    monkeypatch.setattr(cluster.time, "sleep", they_live)
+    with pytest.raises(Busy, match=r"was asked to stop .* s ago\. Run r is being advanced by process 7 on elsewhere"):
+        cluster.cancel_jobs(asked_to_stop, KEY)
+    assert asked_to_stop.load(KEY).state is RunState.ACTIVE
 
 
 def test_nothing_follows_from_the_death_of_the_process_that_counts_open_experiments(looked, workspace, monkeypatch):
