@@ -171,4 +171,5 @@ def _steps(elements: Sequence[PlannedStep | PlannedLoop], *, in_loop: bool) -> I
 
 def _patience(time: str | None) -> int:
     limit = None if time is None else time_in_seconds(time)
-    return 600 if limit is None else max(limit - MARGIN, limit // 2)
+    # To SLURM, too, zero is no limit.
+    return max(limit - MARGIN, limit // 2) if limit else 600

@@ -126,6 +126,7 @@ def test_what_is_shown_is_what_is_submitted(here, programs):
         (SlurmResources(time="00:10:00"), 480),
         (SlurmResources(extra_sbatch={"time": "5"}), 180),
         (SlurmResources(extra_sbatch={"time": None}), 600),
+        (SlurmResources(time="0"), 600),  # to SLURM: no limit
     ],
 )
 def test_an_orchestrator_job_ends_before_its_time_is_up(workspace, resources, patience):
