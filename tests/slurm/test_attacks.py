@@ -52,10 +52,10 @@ def let_go(studies: Studies) -> None:
 
 
 def submit(studies: Studies, wake: str) -> str:
-    """Submit the study, and wait until its second step runs and an orchestrator job waits for it."""
+    """Submit the study, and wait until its second step runs and an orchestrator job waits for it, the only one left."""
     key = studies.submit(STEPS.format(wake=wake))
     wait_until((studies.folder / "holds").exists)
-    wait_until(lambda: waiting(studies))
+    wait_until(lambda: [state for _, state in orchestrators(studies)] == ["PENDING"])
     return key
 
 
@@ -101,8 +101,16 @@ def test_the_orchestrator_is_requeued_while_it_runs(studies):
     [first] = waiting(studies)
     let_go(studies)
     wait_until(lambda: process_of_orchestrator(key) is not None)
+    # So that it is not over before SLURM has heard of it.
+    os.kill(process_of_orchestrator(key), signal.SIGSTOP)
     studies.cluster.scontrol("requeue", first)
+    job = studies.cluster.scontrol("show", "job", first)
+    assert "Restarts=1 " in job
     studies.wait(key, seconds=240)
+    studies.cluster.wait_until_idle()
+    token = re.search(r"Comment=(\w+)", job)[1]
+    # Its first life could not say so.
+    assert f"Orchestrator job {token} is done." in (studies.folder / "logs" / key / "orchestrator.log").read_text()
     is_right(studies, key)
     assert [len(studies.jobs(key, address)) for address in ("hold", "run", "last")] == [1, 1, 1]
 
