@@ -153,14 +153,16 @@ set --
 # Where this folder is missing, SLURM uses another one and says nothing.
 cd -- /study || exit 1
 
-# The cluster's env_setup: each command must succeed. What happens inside of a script that it sources is no matter.
-env_setup_failed() { echo "orchestrator: env_setup failed on $(hostname) at: $env_setup_at" >&2; exit 1; }
+# The cluster's env_setup: each command must succeed. What happens inside of a script that it sources is no matter,
+# unless it ends the shell.
+env_setup_failed() { trap - EXIT; echo "orchestrator: env_setup failed on $(hostname) at: $env_setup_at" >&2; exit 1; }
 env_setup_level="${BASH_SOURCE[*]}"
 trap '[ "${BASH_SOURCE[*]}" != "$env_setup_level" ] || env_setup_failed' ERR
+trap env_setup_failed EXIT
 env_setup_at='module load python'
 module load python
 [ $? -eq 0 ] || env_setup_failed
-trap - ERR
+trap - ERR EXIT
 
 # Use the CPUs that were asked for, not all that the node has.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -289,13 +291,30 @@ def test_a_name_that_is_none_is_refused(name):
             "load() { false; }\nload\ntrue",
             "true && false",
         ),
+        # What ends the shell itself, and so asks nobody.
+        *(
+            "exit 3",
+            "exit 0",
+            "set -u\necho $UNSET_BEFORE",
+            "echo ${UNSET_BEFORE:?is not set}",
+            "set -e\nload() { false; }\nload",
+        ),
     ],
 )
 def test_a_command_of_env_setup_that_fails_ends_the_job(shell, command):
     code, said, told = shell(env_setup=["true", command, "echo never"])
     assert (code, told) == (1, None)
     assert f"at: {command}" in said
-    assert "orchestrator: env_setup failed on " in said
+    assert said.count("orchestrator: env_setup failed on ") == 1
+
+
+def test_a_script_that_env_setup_sources_may_end_the_job_and_the_log_says_where(shell, tmp_path):
+    sourced = tmp_path / "strict"
+    sourced.write_text("set -e\nfalse\n")
+    code, said, told = shell(env_setup=["true", f"source {sourced}", "echo never"])
+    assert (code, told) == (1, None)
+    assert said.count("orchestrator: env_setup failed on ") == 1
+    assert said.endswith(f" at: source {sourced}\n")
 
 
 def test_env_setup_works_in_the_shell_itself_as_modules_and_conda_want_it(shell, tmp_path):
