@@ -64,11 +64,18 @@ def test_accounting_tells_of_the_tasks_that_squeue_has_forgotten(ask, client):
     assert (fact.seen, fact.scheduler_id) == (Seen.OVER, "7")
     assert kinds(fact) == {
         10: FailureKind.NODE_FAILURE,
-        11: FailureKind.INFRASTRUCTURE,  # squeue's own word is the newer one
+        11: FailureKind.INFRASTRUCTURE,
         12: FailureKind.TIMEOUT,
     }
     assert fact.failed_tasks[10][1] == "SLURM job 7 ended NODE_FAIL"
     assert client.n_asked == 1
+
+
+def test_what_squeue_says_of_a_task_outweighs_what_accounting_says(ask, client):
+    client.listed = {"7_1": "OUT_OF_MEMORY"}
+    client.accounted = {"7_0": "COMPLETED", "7_1": "TIMEOUT", "7_2": "COMPLETED"}
+    fact = ask()
+    assert fact.failed_tasks[11] == (FailureKind.OUT_OF_MEMORY, "SLURM job 7 ended OUT_OF_MEMORY")
 
 
 def test_accounting_is_not_asked_about_tasks_with_receipts(ask, client, folder):
