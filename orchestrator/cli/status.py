@@ -7,6 +7,7 @@ import shlex
 import textwrap
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import click
 from orchestrator.cli.render import WIDTH, clock, duration, paint, several, shorten, source, table, to_json
 from orchestrator.cli.slurm_words import answer, as_recorded
 from orchestrator.cli.workspace import database, examples, options, place
-from orchestrator.errors import SchedulerUnreachable
+from orchestrator.errors import Busy, SchedulerUnreachable
 
 __all__ = ["command", "render"]
 
@@ -74,7 +75,8 @@ def _count_live(workspace: Path, found: dict[str, Any]) -> None:
     for job in (found["now"] or {"jobs": []})["jobs"]:
         if job["state"] in ("queued", "running") and job["role"] == "batch":
             folder = RunFolder(workspace, found["run"]["key"]).job(job["token"])
-            job["n_tasks_ended"] = len(receipts_of(folder))
+            with suppress(Busy):  # the records are worth showing without
+                job["n_tasks_ended"] = len(receipts_of(folder))
 
 
 def render(found: dict[str, Any], now: float, place: str = "") -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from orchestrator.errors import DataError
+from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
@@ -91,5 +91,9 @@ def _check_cwd(job: JobFile) -> None:
 
 
 def _is_last(folder: RunFolder, job: JobFile) -> bool:
-    have = receipts_of(folder.job(job.token))
+    try:
+        have = receipts_of(folder.job(job.token))
+    except Busy:
+        # The work is done, whoever goes on: the orchestrator job will.
+        return False
     return all(task in have for task in parse_indexes(job.tasks))

@@ -90,6 +90,13 @@ def test_who_runs_and_who_waits(records, ask, workspace):
     )
 
 
+def test_the_records_are_shown_though_the_receipts_can_not_be_listed_now(records, ask, workspace):
+    token = evaluating(records)
+    # A file is where their folder should be.
+    write_aside(RunFolder(workspace, "r").job(token).receipts, b"")
+    assert "      job 3 running\n" in ask("status", after=187)
+
+
 def test_a_job_that_slurm_did_not_take_is_shown_with_slurms_words(records, ask):
     evaluating(records, "planned", reason="sbatch: Job violates accounting/QOS policy", n_orchestrators=1)
     records.add_orchestrator("running", "9", "8")

@@ -7,6 +7,7 @@ import pytest
 from orchestrator import Step, datagenerator
 from orchestrator.data.results import inputs_digest
 from orchestrator.definition.bundling import prepare_bundle
+from orchestrator.errors import Busy
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.manifest import Entry, tasks_for, write_manifest
@@ -55,6 +56,24 @@ def test_the_one_task_of_a_job_starts_the_tail_before_its_work(submitted):
     submit(kind="call", parallel=False, path="0")
     run()
     assert "orchestrator.log" in (folder.path / "note.txt").read_text()
+
+
+def test_work_that_is_done_stays_done_though_the_receipts_can_not_be_listed_now(submitted, monkeypatch):
+    """Whether it was the last is not known then; the orchestrator job stands behind it."""
+    folder, submit, run = submitted
+    submit(kind="call", parallel=False, path="0")
+    looks = iter([{}])
+
+    def once_only(of):
+        for first in looks:
+            return first
+        raise Busy("The receipts can't be listed now: Stale file handle.", "Try again.")
+
+    monkeypatch.setattr("orchestrator.worker.job.receipts_of", once_only)
+    run()
+    assert sorted(receipts_of(folder.job("token"))) == [0]
+    # The process that it had started was let go without the word.
+    assert folder.orchestrator_log.read_text() == ""
 
 
 def test_of_the_tasks_of_an_array_only_the_last_to_end_starts_it(submitted):

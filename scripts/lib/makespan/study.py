@@ -1,16 +1,12 @@
 """The study that is timed; the same text for orchestrator and f3dasm, and the hand-made chain calls its functions.
 
 python study.py PACKAGE N_EXPERIMENTS N_ITERATIONS TASKS     TASKS: at most so many in an array, or `each`
-
-Each piece of work takes WORK_SECONDS more, of which the CPU sees nothing; of collect, which is not the study's, none.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
 from pathlib import Path
 
 if __name__ == "__main__" and sys.argv[1] == "f3dasm":
@@ -32,11 +28,6 @@ else:
     )
 
 
-def work() -> None:
-    """Take the time that real work would."""
-    time.sleep(float(os.environ["WORK_SECONDS"]))
-
-
 def table(n: int, **where: Path) -> ExperimentData:
     """Make a table of open experiments."""
     domain = Domain()
@@ -46,13 +37,11 @@ def table(n: int, **where: Path) -> ExperimentData:
 
 
 def create(project_dir: Path, n: int, **kwargs: object) -> None:
-    work()
     table(n, project_dir=project_dir).store(project_dir)
 
 
 @datagenerator(output_names="y")
 def square(x: float) -> float:
-    work()
     return x * x
 
 
@@ -60,13 +49,11 @@ class Update(Block):
     """Adds as many open experiments as there were in the beginning."""
 
     def call(self, data: ExperimentData, n: int, **kwargs: object) -> ExperimentData:
-        work()
         data.add_experiments(table(n), in_place=True)
         return data
 
 
 def report(project_dir: Path, **kwargs: object) -> None:
-    work()
     data = ExperimentData.from_file(project_dir)
     n_finished = len(data.select_with_status("finished"))
     (Path(project_dir) / "report.json").write_text(json.dumps({"n": len(data), "n_finished": n_finished}))
