@@ -93,7 +93,7 @@ def _not_there(job: Job, name: str) -> str:
 
 
 def _doubt(job: Job) -> str:
-    return f"job {job.scheduler_id or job.token}: {job.reason or 'the scheduler answered without it'}"
+    return f"job {job.scheduler_id or job.token}: {job.reason}"
 
 
 def is_in_doubt(run: Run) -> bool:

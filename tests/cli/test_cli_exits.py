@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cli import main as module
-from orchestrator.cli.errors import show
+from orchestrator.cli.errors import NEEDED, show
 from orchestrator.cli.main import main
 from orchestrator.errors import RunFailed
 
@@ -68,6 +70,12 @@ def test_a_python_in_which_it_is_not_installed(broken, capsys, monkeypatch):
     )
     assert broken(ModuleNotFoundError("No module named 'nobodys'", name="nobodys")) == 1
     assert "This is a bug" in capsys.readouterr().err
+
+
+def test_every_package_that_is_needed_is_known_as_such():
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    # Without click there is no command line that could say so.
+    assert {re.match(r"[a-z0-9]+", line)[0] for line in needed} - {"click"} == NEEDED
 
 
 def test_a_file_that_is_not_where_we_look_is_a_bug(broken, capsys):

@@ -162,7 +162,7 @@ def test_a_run_without_any_job_is_stalled():
 
 
 def test_a_job_that_the_scheduler_answered_without_is_nobody_to_count_on():
-    absent = replace(LIVE, absent_since=5.0)
+    absent = replace(LIVE, absent_since=5.0, reason="the scheduler answered without it")
     assert stalled(job=absent) == "job 7: the scheduler answered without it"
     assert stalled(replace(orchestrator(JobState.QUEUED), absent_since=5.0), job=absent) is not None
     assert stalled(orchestrator(JobState.RUNNING), job=absent) is None
