@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-from sqlalchemy import Connection
 
 from orchestrator.db.migrate import upgrade
 from orchestrator.db.opening import opened
@@ -16,7 +15,7 @@ __all__ = ["session"]
 
 
 @contextmanager
-def session(path: Path, write: bool = True) -> Iterator[Connection]:
+def session(path: Path, write: bool = True) -> Iterator[sqlite3.Connection]:
     """Hold the database for one transaction.
 
     Sessions on one database do not nest: the inner one would wait for the outer.
@@ -29,8 +28,8 @@ def session(path: Path, write: bool = True) -> Iterator[Connection]:
 
     Yields
     ------
-    sqlalchemy.Connection
-        Committed at the end; rolled back when an exception leaves the block.
+    sqlite3.Connection
+        Its rows are `orchestrator.db.rows.Row`. Committed at the end; rolled back when an exception leaves the block.
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""Make a database, and bring an old one up to date. Alembic is imported only when there is something to do."""
+"""Make a database, and bring an old one up to date.
+
+Alembic and SQLAlchemy are loaded only when there is something to do.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, create_engine
-
 from orchestrator.db import revision
 from orchestrator.db.guard import file_system, is_local
 from orchestrator.db.opening import may_write, opened, revision_of
+from orchestrator.db.rows import scalar, scalars
 from orchestrator.errors import DatabaseError
 
 __all__ = ["check", "create", "info", "migrations", "upgrade"]
@@ -30,7 +32,7 @@ def create(path: Path) -> None:
         If the file is something else.
     """
     with opened(path, "upgrade") as connection:
-        if revision_of(_raw(connection)) == 0:
+        if revision_of(connection) == 0:
             _migrate(connection)
 
 
@@ -47,10 +49,10 @@ def upgrade(path: Path) -> Path | None:
     NotFound, NotADatabase, DatabaseTooNew, DatabaseBusy, DatabaseError
     """
     with opened(path, "inspect") as connection:
-        if revision_of(_raw(connection)) == int(revision.REVISION):
+        if revision_of(connection) == int(revision.REVISION):
             return None
     with opened(path, "upgrade") as connection:
-        found = revision_of(_raw(connection))
+        found = revision_of(connection)
         if found == int(revision.REVISION):  # somebody was quicker
             return None
         copy = _back_up(path, found)
@@ -68,10 +70,9 @@ def info(path: Path) -> dict[str, Any]:
         `file_system`, `guard` (`"kernel"` or `"links"`), `sqlite`.
     """
     with opened(path, "inspect") as connection:
-        raw = _raw(connection)
-        tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        runs = raw.execute("SELECT count(*) FROM run").fetchone()[0] if "run" in tables else None
-        found = revision_of(raw)
+        tables = scalars(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")
+        runs = scalar(connection, "SELECT count(*) FROM run") if "run" in tables else None
+        found = revision_of(connection)
     folder = Path(os.path.realpath(path)).parent
     return {
         "path": str(path),
@@ -95,13 +96,12 @@ def check(path: Path) -> list[str]:
         One line per problem; empty if all is well.
     """
     with opened(path, "inspect") as connection:
-        raw = _raw(connection)
-        problems = [line for (line,) in raw.execute("PRAGMA integrity_check") if line != "ok"]
-        problems += _dangling(raw)
-        found = revision_of(raw)
+        problems = [line for line in scalars(connection, "PRAGMA integrity_check") if line != "ok"]
+        problems += _dangling(connection)
+        found = revision_of(connection)
         if found != int(revision.REVISION):
             return [*problems, f"revision {found:04}, needed {revision.REVISION}: orchestrator db upgrade"]
-        is_, should = schema(raw), _schema_of_code()
+        is_, should = schema(connection), _schema_of_code()
     names = sorted(is_.keys() | should.keys())
     return problems + [f"{name} is not as this version makes it" for name in names if is_.get(name) != should.get(name)]
 
@@ -121,25 +121,30 @@ def migrations() -> Path:
     return inside if inside.is_dir() else package.parent / "migrations"
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Do the migrations in one transaction of this connection."""
     from alembic import command
     from alembic.config import Config
+    from sqlalchemy import StaticPool, create_engine
 
     config = Config()
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-    raw = _raw(connection)
-    if dangling := _dangling(raw):
-        raise DatabaseError(
-            f"The upgrade was undone, because it would have left {len(dangling)} rows without the row they belong to: "
-            f"{dangling[0]}.",
-            "Report this, with the database if you can.",
-        )
-    # Both are part of the transaction: a file has either all of a revision or nothing.
-    raw.execute(f"PRAGMA application_id = {revision.APPLICATION_ID}")
-    raw.execute(f"PRAGMA user_version = {int(revision.REVISION)}")
+    connection.row_factory = None
+    with create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool).begin() as transaction:
+        # SQLAlchemy begins with a rollback of its own.
+        connection.execute("BEGIN IMMEDIATE")
+        config.attributes["connection"] = transaction
+        command.upgrade(config, "head")
+        if dangling := _dangling(connection):
+            raise DatabaseError(
+                f"The upgrade was undone, because it would have left {len(dangling)} rows without the row they belong "
+                f"to: {dangling[0]}.",
+                "Report this, with the database if you can.",
+            )
+        # Both are part of the transaction: a file has either all of a revision or nothing.
+        connection.execute(f"PRAGMA application_id = {revision.APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {int(revision.REVISION)}")
 
 
 def _dangling(connection: sqlite3.Connection) -> list[str]:
@@ -162,14 +167,10 @@ def _back_up(path: Path, found: int) -> Path:
 
 
 def _schema_of_code() -> dict[str, str]:
+    from sqlalchemy import StaticPool, create_engine
+
     from orchestrator.db.tables import metadata
 
-    with create_engine("sqlite://").connect() as connection:
-        metadata.create_all(connection)
-        return schema(_raw(connection))
-
-
-def _raw(connection: Connection) -> sqlite3.Connection:
-    raw = connection.connection.driver_connection
-    assert isinstance(raw, sqlite3.Connection)
-    return raw
+    with closing(sqlite3.connect(":memory:")) as connection:
+        metadata.create_all(create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool))
+        return schema(connection)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sqlite3
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Table, func, insert, select, update
-
-from orchestrator.db.tables import event, job, run, step_run
+from orchestrator.db.rows import Row, insert, scalar, update
 from orchestrator.machine.changes import (
     AddJob,
     AddStepRun,
@@ -34,14 +32,13 @@ from orchestrator.machine.states import (
     may_move,
 )
 
-__all__ = ["Target", "do", "inserted", "log"]
+__all__ = ["Target", "do", "log"]
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """Where changes are done: a transaction, the row of a run, the time, the code that jobs are submitted with."""
 
-    connection: Connection
+    connection: sqlite3.Connection
     run_id: int
     plan: Plan
     now: float
@@ -66,7 +63,7 @@ def do(target: Target, change: Change) -> None:
         case RecordFreeze(position, n_experiments, n_tasks, batch_size):
             row = _live_step_run(target, position)
             values = {"n_experiments": n_experiments, "n_tasks": n_tasks, "batch_size": batch_size}
-            target.connection.execute(update(step_run).where(step_run.c.id == row.id).values(values))
+            update(target.connection, "step_run", values, id=row.id)
             _log(target, "freeze", step_run_id=row.id, detail=values)
         case AddJob():
             _add_job(target, change)
@@ -79,7 +76,7 @@ def do(target: Target, change: Change) -> None:
         case RecordWait(token, waits_for):
             _record_job(target, token, "job waits", f"for {waits_for}", {"waits_for": waits_for})
         case FailRun(why):
-            target.connection.execute(update(run).where(run.c.id == target.run_id).values(failing=why))
+            update(target.connection, "run", {"failing": why}, id=target.run_id)
             _log(target, "run has to fail", why=why)
         case Withdraw():
             _withdraw(target, change)
@@ -88,7 +85,7 @@ def do(target: Target, change: Change) -> None:
 
 
 def log(
-    connection: Connection,
+    connection: sqlite3.Connection,
     run_id: int,
     at: float,
     what: str,
@@ -114,14 +111,7 @@ def log(
         "why": why,
         "detail": detail or {},
     }
-    connection.execute(insert(event).values(values))
-
-
-def inserted(connection: Connection, table: Table, values: dict[str, Any]) -> int:
-    """Insert a row, and give its id."""
-    key = connection.execute(insert(table).values(values)).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    insert(connection, "event", values)
 
 
 def _log(target: Target, what: str, **columns: Any) -> None:
@@ -129,12 +119,12 @@ def _log(target: Target, what: str, **columns: Any) -> None:
 
 
 def _move_run(target: Target, move: MoveRun) -> None:
-    old = RunState(target.connection.execute(select(run.c.state).where(run.c.id == target.run_id)).scalar_one())
+    old = RunState(scalar(target.connection, "SELECT state FROM run WHERE id = ?", (target.run_id,)))
     ended_at = target.now if move.to in RUN_ENDED else None
     values: dict[str, Any] = {"reason": move.why, "ended_at": ended_at, "failing": None}
     if move.to is RunState.ACTIVE:
         values["n_fruitless"] = 0
-    _move(target, run, target.run_id, old, move.to, values)
+    _move(target, "run", target.run_id, old, move.to, values)
     _log(target, "run", old=old, new=move.to, why=move.why)
 
 
@@ -151,9 +141,9 @@ def _add_step_run(target: Target, new: AddStepRun) -> None:
         "state": StepRunState.PENDING,
         "created_at": target.now,
     }
-    step_run_id = inserted(target.connection, step_run, values)
-    first = update(run).where(run.c.id == target.run_id, run.c.started_at.is_(None))
-    target.connection.execute(first.values(started_at=target.now))
+    step_run_id = insert(target.connection, "step_run", values)
+    begun = "UPDATE run SET started_at = ? WHERE id = ? AND started_at IS NULL"
+    target.connection.execute(begun, (target.now, target.run_id))
     _log(target, "step run", new=StepRunState.PENDING, step_run_id=step_run_id)
 
 
@@ -168,10 +158,10 @@ def _move_step_run(target: Target, move: MoveStepRun) -> None:
     values |= {
         name: value for name in ("n_finished", "n_failed", "until") if (value := getattr(move, name)) is not None
     }
-    _move(target, step_run, row.id, old, move.to, values)
+    _move(target, "step_run", row.id, old, move.to, values)
     if move.to is StepRunState.FAILED:
-        more = update(run).where(run.c.id == target.run_id)
-        target.connection.execute(more.values(n_failed_step_runs=run.c.n_failed_step_runs + 1))
+        more = "UPDATE run SET n_failed_step_runs = n_failed_step_runs + 1 WHERE id = ?"
+        target.connection.execute(more, (target.run_id,))
     _log(target, "step run", old=old, new=move.to, why=move.why, step_run_id=row.id)
 
 
@@ -191,10 +181,10 @@ def _add_job(target: Target, new: AddJob) -> None:
         "waits_for": new.waits_for,
         "detail": {},
     }
-    job_id = inserted(target.connection, job, values)
+    job_id = insert(target.connection, "job", values)
     if step_run_id is None:
-        counts = {name: run.c[name] + 1 for name in ("n_orchestrators", "n_fruitless")}
-        target.connection.execute(update(run).where(run.c.id == target.run_id).values(counts))
+        more = "UPDATE run SET n_orchestrators = n_orchestrators + 1, n_fruitless = n_fruitless + 1 WHERE id = ?"
+        target.connection.execute(more, (target.run_id,))
     _log(target, "job", new=JobState.PLANNED, why=new.why, step_run_id=step_run_id, job_id=job_id)
 
 
@@ -223,24 +213,24 @@ def _move_job(target: Target, move: MoveJob) -> None:
         values[_TIME_OF[move.to]] = at
     if move.to is JobState.SUBMITTING:
         values["bundle_digest"] = target.bundle_digest
-    _move(target, job, row.id, old, move.to, values)
+    _move(target, "job", row.id, old, move.to, values)
     if move.to is JobState.QUEUED and row.step_run_id is not None:
-        target.connection.execute(update(run).where(run.c.id == target.run_id).values(n_fruitless=0))
+        update(target.connection, "run", {"n_fruitless": 0}, id=target.run_id)
     _log(target, "job", old=old, new=move.to, why=move.why, step_run_id=row.step_run_id, job_id=row.id)
 
 
 def _record_job(target: Target, token: str, what: str, why: str | None, values: dict[str, Any]) -> None:
     row = _job(target, token)
-    target.connection.execute(update(job).where(job.c.id == row.id).values(values))
+    update(target.connection, "job", values, id=row.id)
     _log(target, what, why=why, step_run_id=row.step_run_id, job_id=row.id)
 
 
 def _withdraw(target: Target, withdraw: Withdraw) -> None:
-    live = (step_run.c.run_id == target.run_id) & step_run.c.withdrawn_at.is_(None)
-    late = update(step_run).where(live, step_run.c.position >= withdraw.position)
-    target.connection.execute(late.values(withdrawn_at=target.now))
-    failed = select(func.count()).where(live, step_run.c.state == StepRunState.FAILED).scalar_subquery()
-    target.connection.execute(update(run).where(run.c.id == target.run_id).values(n_failed_step_runs=failed))
+    late = "UPDATE step_run SET withdrawn_at = ? WHERE run_id = ? AND withdrawn_at IS NULL AND position >= ?"
+    target.connection.execute(late, (target.now, target.run_id, withdraw.position))
+    failed = "SELECT count(*) FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL AND state = 'failed'"
+    n_failed = scalar(target.connection, failed, (target.run_id,))
+    update(target.connection, "run", {"n_failed_step_runs": n_failed}, id=target.run_id)
     _log(target, "withdrawn", why=withdraw.why, detail={"position": withdraw.position})
 
 
@@ -254,26 +244,24 @@ def _note(target: Target, note: Note) -> None:
     _log(target, note.what, why=note.why, step_run_id=step_run_id, job_id=job_id, task=note.task, detail=note.detail)
 
 
-def _move(target: Target, table: Any, row_id: int, old: StrEnum, new: StrEnum, values: dict[str, Any]) -> None:
+def _move(target: Target, table: str, row_id: int, old: StrEnum, new: StrEnum, values: dict[str, Any]) -> None:
     if not may_move(old, new):
         raise ValueError(f"the machine has no arrow {type(old).__name__} {old} -> {new}")
-    guarded = update(table).where(table.c.id == row_id, table.c.state == old)
-    moved = target.connection.execute(guarded.values(state=new, **values)).rowcount
-    if moved != 1:
-        raise ValueError(f"{table.name} {row_id} is no longer {old}")
+    if update(target.connection, table, {"state": new, **values}, id=row_id, state=old) != 1:
+        raise ValueError(f"{table} {row_id} is no longer {old}")
 
 
-def _live_step_run(target: Target, position: int) -> Row[Any]:
-    at = (step_run.c.run_id == target.run_id) & (step_run.c.position == position)
-    row = target.connection.execute(select(step_run).where(at, step_run.c.withdrawn_at.is_(None))).one_or_none()
+def _live_step_run(target: Target, position: int) -> Row:
+    at = "SELECT * FROM step_run WHERE run_id = ? AND position = ? AND withdrawn_at IS NULL"
+    row: Row | None = target.connection.execute(at, (target.run_id, position)).fetchone()
     if row is None:
         raise ValueError(f"there is no live step run at position {position}")
     return row
 
 
-def _job(target: Target, token: str) -> Row[Any]:
-    mine = (job.c.token == token) & (job.c.run_id == target.run_id)
-    row = target.connection.execute(select(job).where(mine)).one_or_none()
+def _job(target: Target, token: str) -> Row:
+    mine = "SELECT * FROM job WHERE token = ? AND run_id = ?"
+    row: Row | None = target.connection.execute(mine, (token, target.run_id)).fetchone()
     if row is None:
         raise ValueError(f"there is no job {token}")
     return row

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from functools import lru_cache, partial
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine
-from sqlalchemy.exc import DBAPIError, IntegrityError
-
 from orchestrator.db import revision
 from orchestrator.db.guard import guarded
+from orchestrator.db.rows import as_row, scalar
 from orchestrator.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -47,7 +44,7 @@ PRAGMA trusted_schema = OFF;
 
 
 @contextmanager
-def opened(path: Path, how: How) -> Iterator[Connection]:
+def opened(path: Path, how: How) -> Iterator[sqlite3.Connection]:
     """Hold the guard, a connection and a transaction; commit at the end, roll back on any exception.
 
     Parameters
@@ -58,7 +55,7 @@ def opened(path: Path, how: How) -> Iterator[Connection]:
 
     Yields
     ------
-    sqlalchemy.Connection
+    sqlite3.Connection
 
     Raises
     ------
@@ -74,16 +71,15 @@ def opened(path: Path, how: How) -> Iterator[Connection]:
         )
     with guarded(path) if writable else nullcontext():
         try:
-            with _engine(str(path), how, writable).connect() as connection:
-                connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            with closing(_connect(str(path), how, writable)) as connection:
+                connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+                # What is not committed is rolled back when the connection is closed.
                 yield connection
                 connection.commit()
-        except IntegrityError:
+        except sqlite3.IntegrityError:
             raise
-        except DBAPIError as error:
-            if not isinstance(error.orig, sqlite3.Error):
-                raise
-            raise _in_words(error.orig, path) from error
+        except sqlite3.Error as error:
+            raise _in_words(error, path) from error
 
 
 def may_write(path: Path) -> bool:
@@ -93,13 +89,7 @@ def may_write(path: Path) -> bool:
 
 def revision_of(connection: sqlite3.Connection) -> int:
     """Read the number of the revision; 0 where there are no tables yet."""
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-@lru_cache(maxsize=32)
-def _engine(path: str, how: How, writable: bool) -> Engine:
-    # Kept for its compiled statements. It pools nothing: no connection outlives the guard.
-    return create_engine("sqlite://", creator=partial(_connect, path, how, writable), poolclass=NullPool)
+    return int(scalar(connection, "PRAGMA user_version"))
 
 
 def _connect(path: str, how: How, writable: bool) -> sqlite3.Connection:
@@ -113,6 +103,7 @@ def _connect(path: str, how: How, writable: bool) -> sqlite3.Connection:
         connection.executescript(PRAGMAS)
         # A migration that makes a table anew must not trip over the rows that point to it; it checks them afterwards.
         connection.execute(f"PRAGMA foreign_keys = {'OFF' if how == 'upgrade' else 'ON'}")
+        connection.row_factory = as_row
     except BaseException:
         connection.close()
         raise
@@ -121,7 +112,7 @@ def _connect(path: str, how: How, writable: bool) -> sqlite3.Connection:
 
 def _keep_journal(connection: sqlite3.Connection, path: str) -> None:
     """Never remove or cut the journal: another machine that cached its absence would read a dead writer's pages."""
-    mode = connection.execute("PRAGMA journal_mode = PERSIST").fetchone()[0]
+    mode = scalar(connection, "PRAGMA journal_mode = PERSIST")
     if mode != "persist":
         raise DatabaseError(
             f"{path} stays in journal mode {mode!r}, which is not safe here.",
@@ -150,7 +141,7 @@ def _check_exists(path: Path, how: How) -> None:
 
 
 def _check_ours(connection: sqlite3.Connection, path: str, how: How) -> None:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    application = scalar(connection, "PRAGMA application_id")
     if application != revision.APPLICATION_ID:
         if how == "upgrade" and application == 0 and not _has_tables(connection):
             return
@@ -169,7 +160,7 @@ def _check_ours(connection: sqlite3.Connection, path: str, how: How) -> None:
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    return bool(scalar(connection, "SELECT count(*) FROM sqlite_master"))
 
 
 def _not_ours(path: str | Path) -> NotADatabase:

@@ -6,17 +6,16 @@ The answers are dicts of JSON values; names that end in `_at` are times in epoch
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, select
-
 from orchestrator.db.connection import session
-from orchestrator.db.failures import address_of, failures
+from orchestrator.db.failures import address_of, failures, first_flawed
+from orchestrator.db.rows import Row, scalar, scalars
 from orchestrator.db.stalled import cluster_of, live_jobs, stalled
-from orchestrator.db.tables import event, job, run, step_run
 from orchestrator.errors import NotFound
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
@@ -27,6 +26,34 @@ __all__ = ["ended_among", "find_run", "find_step_run", "latest_key", "list_runs"
 
 LOG_DIR = "logs/{project_job}"
 """Of a run of this machine, relative to the workspace."""
+
+# Asked only of runs that go on: the history of all others would be read for nothing.
+_RUN = """
+SELECT *, CASE WHEN state = 'active' THEN (SELECT max(at) FROM event WHERE run_id = run.id) END AS last_event_at
+FROM run
+"""
+
+_LATEST = "SELECT * FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position DESC LIMIT 1"
+
+
+def _so_far(column: str) -> str:
+    """Count experiments; of a step run that is open, those of its jobs that have ended."""
+    of_jobs = f"(SELECT coalesce(sum(job.{column}), 0) FROM job WHERE job.step_run_id = step_run.id)"
+    return f"sum(CASE WHEN ended_at IS NULL THEN {of_jobs} ELSE {column} END)"
+
+
+_EXPERIMENTS = f"""
+SELECT run_id, {_so_far("n_finished")} AS n_finished, {_so_far("n_failed")} AS n_failed
+FROM step_run WHERE withdrawn_at IS NULL GROUP BY run_id
+"""
+
+_SUMS = f"""
+SELECT path, count(*) AS n_step_runs,
+    {", ".join(f"sum(state = '{state}') AS n_{state}" for state in StepRunState)},
+    {_so_far("n_finished")} AS n_finished_experiments, {_so_far("n_failed")} AS n_failed_experiments,
+    sum(max(0.0, coalesce(ended_at, :until) - started_at)) AS seconds
+FROM step_run WHERE run_id = :run_id AND withdrawn_at IS NULL GROUP BY path
+"""
 
 
 def list_runs(path: Path, now: float | None = None) -> list[dict[str, Any]]:
@@ -39,20 +66,15 @@ def list_runs(path: Path, now: float | None = None) -> list[dict[str, Any]]:
         experiments.
     """
     now = time.time() if now is None else now
-    counts = (
-        select(step_run.c.run_id, func.sum(_so_far("n_finished")), func.sum(_so_far("n_failed")))
-        .where(step_run.c.withdrawn_at.is_(None))
-        .group_by(step_run.c.run_id)
-    )
     with session(path, write=False) as connection:
-        rows = connection.execute(_runs().order_by(run.c.id.desc())).all()
-        experiments = {run_id: (finished, failed) for run_id, finished, failed in connection.execute(counts)}
+        rows = connection.execute(f"{_RUN} ORDER BY id DESC").fetchall()
+        counts = {row.run_id: row for row in connection.execute(_EXPERIMENTS)}
         live = live_jobs(connection, rows)
     listed = []
     for row in rows:
-        n_finished, n_failed = experiments.get(row.id, (0, 0))
-        described = _run(row, now, live.get(row.id, []))
-        listed.append({**described, "n_finished": n_finished, "n_failed": n_failed})
+        described, count = _run(row, now, live.get(row.id, [])), counts.get(row.id)
+        experiments = {name: 0 if count is None else count[name] for name in ("n_finished", "n_failed")}
+        listed.append({**described, **experiments})
     return listed
 
 
@@ -82,11 +104,13 @@ def run_outcome(path: Path, key: str, now: float | None = None) -> dict[str, Any
     """
     with session(path, write=False) as connection:
         row = _find_run(connection, key)
-        live = (step_run.c.run_id == row.id) & step_run.c.withdrawn_at.is_(None)
-        sums = select(func.sum(step_run.c.n_finished), func.sum(step_run.c.n_failed)).where(live)
-        n_finished, n_failed = connection.execute(sums).one()
+        ended = (
+            "SELECT coalesce(sum(n_finished), 0) AS n_finished, coalesce(sum(n_failed), 0) AS n_failed "
+            "FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL"
+        )
+        experiments: Row = connection.execute(ended, (row.id,)).fetchone()
         found = _run(row, time.time() if now is None else now, live_jobs(connection, [row]).get(row.id, []))
-    return {**found, "n_finished": n_finished or 0, "n_failed": n_failed or 0}
+    return {**found, **vars(experiments)}
 
 
 def run_status(path: Path, key: str | None, now: float | None = None, *, whole: bool = False) -> dict[str, Any]:
@@ -119,13 +143,13 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
     with session(path, write=False) as connection:
         row = _find_run(connection, key)
         plan = Plan.from_json(json.loads(row.plan))
-        live = (step_run.c.run_id == row.id) & step_run.c.withdrawn_at.is_(None)
         live_ones = live_jobs(connection, [row]).get(row.id, [])
         described = _run(row, now, live_ones)
         # What a dead process had open did not go on after its last word.
-        sums = _sums(connection, live, described["last_event_at"] if described["stalled"] else now)
+        until = described["last_event_at"] if described["stalled"] else now
+        sums = {row.path: row for row in connection.execute(_SUMS, {"run_id": row.id, "until": until})}
         put_back = _put_back(connection, row.id)
-        last = connection.execute(select(step_run).where(live).order_by(step_run.c.position.desc()).limit(1)).first()
+        last: Row | None = connection.execute(_LATEST, (row.id,)).fetchone()
         current = last if last is not None and last.ended_at is None else None
         found: dict[str, Any] = {
             "run": described,
@@ -137,7 +161,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
             "next": _next(plan, row, last),
             "orchestrators": [_job(found) for found in live_ones if found.role == "orchestrator"],
             "resume_from": _resume_from(connection, plan, row, last, described["stalled"]),
-            "failures": failures(connection, row.id, live),
+            "failures": failures(connection, row.id),
         }
         if whole:
             found["provenance"] = row.provenance
@@ -197,7 +221,7 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
         if found is None:
             raise _not_run(connection, row, address, name, plan)
         jobs = _jobs_of(connection, found.id)
-        failed = failures(connection, row.id, step_run.c.id == found.id)
+        failed = failures(connection, row.id, found.id)
         described = _run(row, time.time(), live_jobs(connection, [row]).get(row.id, []))
     step = plan.slot(found.position).step if found.position < plan.size else None
     return {
@@ -213,27 +237,23 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
 
 def ended_among(path: Path, key: str, tokens: Collection[str]) -> dict[str, bool]:
     """Tell which of these tokens are of jobs of a run, and whether these have ended."""
-    mine = (job.c.run_id == run.c.id) & (run.c.key == key) & job.c.token.in_(list(tokens))
+    query = (
+        "SELECT token, job.ended_at FROM job JOIN run ON job.run_id = run.id "
+        f"WHERE key = ? AND token IN ({', '.join('?' * len(tokens))})"
+    )
     with session(path, write=False) as connection:
-        rows = connection.execute(select(job.c.token, job.c.ended_at).where(mine))
-        return {row.token: row.ended_at is not None for row in rows}
+        return {row.token: row.ended_at is not None for row in connection.execute(query, (key, *tokens))}
 
 
 # --- the run's own row ---------------------------------------------------------------------------
 
 
-def _runs() -> Any:
-    last = select(func.max(event.c.at)).where(event.c.run_id == run.c.id).scalar_subquery()
-    # Asked only of runs that go on: the history of all others would be read for nothing.
-    return select(run, case((run.c.state == RunState.ACTIVE, last)).label("last_event_at"))
-
-
-def _find_run(connection: Connection, key: str | None) -> Row[Any]:
-    which = _runs().order_by(run.c.id.desc()).limit(1) if key is None else _runs().where(run.c.key == key)
-    row: Row[Any] | None = connection.execute(which).one_or_none()
+def _find_run(connection: sqlite3.Connection, key: str | None) -> Row:
+    latest, this_one = f"{_RUN} ORDER BY id DESC LIMIT 1", f"{_RUN} WHERE key = :key"
+    row: Row | None = connection.execute(latest if key is None else this_one, {"key": key}).fetchone()
     if row is not None:
         return row
-    known = connection.scalars(select(run.c.key).order_by(run.c.id.desc()).limit(4)).all()
+    known = scalars(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 4")
     if not known:
         raise NotFound("There is no run in this workspace yet.", "Start one: orchestrator run STUDY.py")
     raise NotFound(
@@ -242,7 +262,7 @@ def _find_run(connection: Connection, key: str | None) -> Row[Any]:
     )
 
 
-def _run(row: Row[Any], now: float, live_ones: Sequence[Row[Any]]) -> dict[str, Any]:
+def _run(row: Row, now: float, live_ones: Sequence[Row]) -> dict[str, Any]:
     names = ("key", "name", "mode", "state", "reason", "study", "study_attr", "created_at", "started_at", "ended_at")
     why_stalled = stalled(row, now, live_ones)
     last = row.last_event_at or row.ended_at or row.created_at
@@ -251,7 +271,7 @@ def _run(row: Row[Any], now: float, live_ones: Sequence[Row[Any]]) -> dict[str, 
     if row.lease_host is not None:
         holder = {"host": row.lease_host, "pid": row.lease_pid, "scheduler_id": row.lease_scheduler_id}
     return {
-        **{name: row._mapping[name] for name in names},
+        **{name: row[name] for name in names},
         "last_event_at": last,
         "seconds": max(0.0, end - (row.started_at or row.created_at)),
         "stalled": why_stalled,
@@ -264,52 +284,23 @@ def _run(row: Row[Any], now: float, live_ones: Sequence[Row[Any]]) -> dict[str, 
     }
 
 
-def _history(connection: Connection, run_id: int) -> list[dict[str, Any]]:
-    query = select(event).where(event.c.run_id == run_id, event.c.step_run_id.is_(None)).order_by(event.c.id)
+def _history(connection: sqlite3.Connection, run_id: int) -> list[dict[str, Any]]:
+    query = "SELECT * FROM event WHERE run_id = ? AND step_run_id IS NULL ORDER BY id"
     names = ("at", "what", "old", "new", "why", "detail")
     # `at` alone would not be seen to be a time.
     return [
-        {"happened_at" if name == "at" else name: row._mapping[name] for name in names}
-        for row in connection.execute(query)
+        {"happened_at" if name == "at" else name: row[name] for name in names}
+        for row in connection.execute(query, (run_id,))
     ]
 
 
 # --- step runs and jobs --------------------------------------------------------------------------
 
 
-def _sums(connection: Connection, live: Any, until: float) -> dict[str, Row[Any]]:
-    """Add up the step runs of each step."""
-
-    def count(state: StepRunState) -> Any:
-        return func.sum(case((step_run.c.state == state, 1), else_=0)).label(f"n_{state}")
-
-    seconds = func.max(0.0, func.coalesce(step_run.c.ended_at, until) - step_run.c.started_at)
-    query = (
-        select(
-            step_run.c.path,
-            func.count().label("n_step_runs"),
-            *(count(state) for state in StepRunState),
-            func.sum(_so_far("n_finished")).label("n_finished_experiments"),
-            func.sum(_so_far("n_failed")).label("n_failed_experiments"),
-            func.sum(seconds).label("seconds"),
-        )
-        .where(live)
-        .group_by(step_run.c.path)
-    )
-    return {row.path: row for row in connection.execute(query)}
-
-
-def _so_far(name: str) -> Any:
-    """Count experiments; of a step run that is open, those of its jobs that have ended."""
-    of_jobs = select(func.coalesce(func.sum(job.c[name]), 0)).where(job.c.step_run_id == step_run.c.id)
-    return case((step_run.c.ended_at.is_(None), of_jobs.scalar_subquery()), else_=step_run.c[name])
-
-
-def _put_back(connection: Connection, run_id: int) -> dict[str, int]:
+def _put_back(connection: sqlite3.Connection, run_id: int) -> dict[str, int]:
     """Count the step runs of each step that a resume withdrew."""
-    withdrawn = (step_run.c.run_id == run_id) & step_run.c.withdrawn_at.is_not(None)
-    query = select(step_run.c.path, func.count()).where(withdrawn).group_by(step_run.c.path)
-    return {row[0]: row[1] for row in connection.execute(query)}
+    query = "SELECT path, count(*) AS n FROM step_run WHERE run_id = ? AND withdrawn_at IS NOT NULL GROUP BY path"
+    return {row.path: row.n for row in connection.execute(query, (run_id,))}
 
 
 def _in_order(
@@ -325,8 +316,8 @@ def _in_order(
 _MOST_TELLING_FIRST = ("active", "pending", "failed", "cancelled", "succeeded", "skipped")
 
 
-def _step(step: PlannedStep, depth: int, n_planned: int, row: Row[Any] | None) -> dict[str, Any]:
-    counts = {state: 0 if row is None else row._mapping[f"n_{state}"] for state in _MOST_TELLING_FIRST}
+def _step(step: PlannedStep, depth: int, n_planned: int, row: Row | None) -> dict[str, Any]:
+    counts = {state: 0 if row is None else row[f"n_{state}"] for state in _MOST_TELLING_FIRST}
     return {
         "name": step.name,
         "path": step.path,
@@ -341,63 +332,60 @@ def _step(step: PlannedStep, depth: int, n_planned: int, row: Row[Any] | None) -
     }
 
 
-def _step_runs(connection: Connection, run_id: int) -> list[dict[str, Any]]:
-    jobs: dict[int | None, list[Row[Any]]] = {}
-    for row in connection.execute(select(job).where(job.c.run_id == run_id).order_by(job.c.id)):
+def _step_runs(connection: sqlite3.Connection, run_id: int) -> list[dict[str, Any]]:
+    jobs: dict[int | None, list[Row]] = {}
+    for row in connection.execute("SELECT * FROM job WHERE run_id = ? ORDER BY id", (run_id,)):
         jobs.setdefault(row.step_run_id, []).append(row)
-    rows = connection.execute(select(step_run).where(step_run.c.run_id == run_id).order_by(step_run.c.id))
+    rows = connection.execute("SELECT * FROM step_run WHERE run_id = ? ORDER BY id", (run_id,))
     return [_described(row, jobs.get(row.id, [])) for row in rows]
 
 
-def _orchestrators(connection: Connection, run_id: int) -> list[dict[str, Any]]:
-    query = select(job).where(job.c.run_id == run_id, job.c.step_run_id.is_(None)).order_by(job.c.id)
-    return [_job(row) for row in connection.execute(query)]
+def _orchestrators(connection: sqlite3.Connection, run_id: int) -> list[dict[str, Any]]:
+    query = "SELECT * FROM job WHERE run_id = ? AND step_run_id IS NULL ORDER BY id"
+    return [_job(row) for row in connection.execute(query, (run_id,))]
 
 
-def _jobs_of(connection: Connection, step_run_id: int) -> Sequence[Row[Any]]:
-    return connection.execute(select(job).where(job.c.step_run_id == step_run_id).order_by(job.c.id)).all()
+def _jobs_of(connection: sqlite3.Connection, step_run_id: int) -> list[Row]:
+    return connection.execute("SELECT * FROM job WHERE step_run_id = ? ORDER BY id", (step_run_id,)).fetchall()
 
 
-def _described(row: Row[Any], jobs: Iterable[Row[Any]]) -> dict[str, Any]:
+def _described(row: Row, jobs: Iterable[Row]) -> dict[str, Any]:
     names = ("id", "position", "epoch", "name", "iteration", "kind", "state", "reason", "n_experiments", "n_tasks")
     more = ("batch_size", "n_finished", "n_failed", "until", "created_at", "started_at", "ended_at", "withdrawn_at")
     return {
         "address": address_of(row),
-        **{name: row._mapping[name] for name in (*names, *more)},
+        **{name: row[name] for name in (*names, *more)},
         "jobs": [_job(found) for found in jobs],
     }
 
 
-def _job(row: Row[Any]) -> dict[str, Any]:
+def _job(row: Row) -> dict[str, Any]:
     names = ("token", "role", "batch", "attempt", "tasks", "n_tasks", "state", "kind", "reason", "scheduler_id")
     more = ("waits_for", "failed_tasks", "n_finished", "n_failed", "detail")
     times = ("planned_at", "submitting_at", "queued_at", "started_at", "ended_at")
-    described = {name: row._mapping[name] for name in (*names, *more, *times)}
+    described = {name: row[name] for name in (*names, *more, *times)}
     return {**described, "absent_since_at": row.absent_since}
 
 
-def _at_address(connection: Connection, run_id: int, address: str) -> tuple[Row[Any] | None, str]:
+def _at_address(connection: sqlite3.Connection, run_id: int, address: str) -> tuple[Row | None, str]:
     name, _, iteration = address.rpartition("@")
     if not name or not all(part.isdecimal() for part in iteration.split(".")):
         name, iteration = address, ""
-    here = select(step_run).where(step_run.c.run_id == run_id, step_run.c.name == name)
-    latest = here.order_by(step_run.c.position.desc(), step_run.c.epoch.desc()).limit(1)
-    found = connection.execute(latest.where(step_run.c.iteration == iteration)).one_or_none()
+    here = "SELECT * FROM step_run WHERE run_id = :run_id AND name = :name"
+    latest = "ORDER BY position DESC, epoch DESC LIMIT 1"
+    where = {"run_id": run_id, "name": name, "iteration": iteration}
+    found: Row | None = connection.execute(f"{here} AND iteration = :iteration {latest}", where).fetchone()
     if found is None and not iteration:
-        found = connection.execute(latest).one_or_none()
+        found = connection.execute(f"{here} {latest}", where).fetchone()
     return found, name
 
 
-def _not_run(connection: Connection, row: Row[Any], address: str, name: str, plan: Plan) -> NotFound:
+def _not_run(connection: sqlite3.Connection, row: Row, address: str, name: str, plan: Plan) -> NotFound:
     names = list(dict.fromkeys(step.name for step in plan.steps()))
     if name not in names:
         return NotFound(f"Run {row.key} has no step {address!r}.", f"Its steps are: {', '.join(names)}")
-    last = connection.scalar(
-        select(step_run.c.iteration)
-        .where(step_run.c.run_id == row.id, step_run.c.name == name)
-        .order_by(step_run.c.position.desc())
-        .limit(1)
-    )
+    iterations = "SELECT iteration FROM step_run WHERE run_id = ? AND name = ? ORDER BY position DESC LIMIT 1"
+    last = scalar(connection, iterations, (row.id, name))
     known = f" The last that has is {name}@{last}." if last else ""
     so = "has not run yet" if row.state == RunState.ACTIVE else "did not run"
     return NotFound(
@@ -409,7 +397,7 @@ def _not_run(connection: Connection, row: Row[Any], address: str, name: str, pla
 # --- what comes next -----------------------------------------------------------------------------
 
 
-def _next(plan: Plan, row: Row[Any], last: Row[Any] | None) -> str | None:
+def _next(plan: Plan, row: Row, last: Row | None) -> str | None:
     """Name the step after the last one; a loop's question may still end the loop there."""
     if row.state != RunState.ACTIVE:
         return None
@@ -419,7 +407,7 @@ def _next(plan: Plan, row: Row[Any], last: Row[Any] | None) -> str | None:
     return plan.slot(position).address if position < plan.size else None
 
 
-def _after(plan: Plan, last: Row[Any] | None) -> int:
+def _after(plan: Plan, last: Row | None) -> int:
     if last is None:
         return 0
     position: int = last.position + 1
@@ -432,18 +420,12 @@ def _after(plan: Plan, last: Row[Any] | None) -> int:
 
 
 def _resume_from(
-    connection: Connection, plan: Plan, row: Row[Any], last: Row[Any] | None, stalled: str | None
+    connection: sqlite3.Connection, plan: Plan, row: Row, last: Row | None, stalled: str | None
 ) -> str | None:
     if row.state == RunState.ACTIVE:
         open_ = last is not None and last.ended_at is None
         return None if stalled is None else address_of(last) if last is not None and open_ else _next(plan, row, last)
-    flawed = (StepRunState.FAILED, StepRunState.CANCELLED)
-    first_flawed: int | None = connection.scalar(
-        select(func.min(step_run.c.position)).where(
-            step_run.c.run_id == row.id, step_run.c.withdrawn_at.is_(None), step_run.c.state.in_(flawed)
-        )
-    )
     at = None if last is None else StepRun(last.position, state=StepRunState(last.state))
     stopped = Run(row.key, row.salt, plan, RunState(row.state), step_run=at)
-    first = where_to_resume(stopped, first_flawed)
+    first = where_to_resume(stopped, first_flawed(connection, row.id))
     return plan.slot(first).address if first is not None and first < plan.size else None

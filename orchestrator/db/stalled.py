@@ -5,13 +5,12 @@ From the records alone. `status --refresh` asks SLURM, too.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
-
 from orchestrator.db.lease import Holder, is_gone, is_silent
-from orchestrator.db.tables import job, step_run
+from orchestrator.db.rows import Row
 from orchestrator.machine.model import Job
 from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wakeup import why_stalled
@@ -19,13 +18,13 @@ from orchestrator.machine.wakeup import why_stalled
 __all__ = ["cluster_of", "live_jobs", "stalled"]
 
 
-def cluster_of(row: Row[Any]) -> dict[str, Any]:
+def cluster_of(row: Row) -> dict[str, Any]:
     """Give the fields of the run's `SlurmCluster`; none, for a run of this machine."""
     fields: dict[str, Any] = (row.cluster or {}).get("cluster", {})
     return fields
 
 
-def stalled(row: Row[Any], now: float, live_ones: Sequence[Row[Any]]) -> str | None:
+def stalled(row: Row, now: float, live_ones: Sequence[Row]) -> str | None:
     """Say why an active run waits for somebody to type something; None where it does not.
 
     Parameters
@@ -50,7 +49,7 @@ def stalled(row: Row[Any], now: float, live_ones: Sequence[Row[Any]]) -> str | N
     return why if why is None or gone is None else f"{gone}, and {why}"
 
 
-def _why_gone(row: Row[Any], now: float) -> str | None:
+def _why_gone(row: Row, now: float) -> str | None:
     """Say why whoever has the lease advances the run no more; None where they may, or nobody has it."""
     if row.lease_host is None:
         return None
@@ -63,21 +62,25 @@ def _why_gone(row: Row[Any], now: float) -> str | None:
     return None
 
 
-def live_jobs(connection: Connection, runs: Iterable[Row[Any]]) -> dict[int, list[Row[Any]]]:
+def live_jobs(connection: sqlite3.Connection, runs: Iterable[Row]) -> dict[int, list[Row]]:
     """Find what a cluster may have of each active run: the jobs of its open step run, then its orchestrator jobs."""
     ids = [row.id for row in runs if row.mode == "slurm" and row.state == RunState.ACTIVE]
     if not ids:
         return {}
-    is_open = step_run.c.run_id.in_(ids) & step_run.c.withdrawn_at.is_(None) & step_run.c.ended_at.is_(None)
-    of_steps = select(job).join(step_run, job.c.step_run_id == step_run.c.id).where(is_open, job.c.ended_at.is_(None))
-    orchestrators = job.c.run_id.in_(ids) & job.c.step_run_id.is_(None) & job.c.ended_at.is_(None)
-    found: dict[int, list[Row[Any]]] = {}
-    for query in (of_steps, select(job).where(orchestrators)):
-        for row in connection.execute(query.order_by(job.c.id)):
+    mine = f"({', '.join('?' * len(ids))})"
+    of_steps = (
+        "SELECT job.* FROM job JOIN step_run ON job.step_run_id = step_run.id "
+        f"WHERE step_run.run_id IN {mine} AND withdrawn_at IS NULL AND step_run.ended_at IS NULL "
+        "AND job.ended_at IS NULL ORDER BY job.id"
+    )
+    orchestrators = f"SELECT * FROM job WHERE run_id IN {mine} AND step_run_id IS NULL AND ended_at IS NULL ORDER BY id"
+    found: dict[int, list[Row]] = {}
+    for query in (of_steps, orchestrators):
+        for row in connection.execute(query, ids):
             found.setdefault(row.run_id, []).append(row)
     return found
 
 
-def _as_job(row: Row[Any]) -> Job:
+def _as_job(row: Row) -> Job:
     names = ("token", "role", "reason", "scheduler_id", "absent_since")
-    return Job(state=JobState(row.state), **{name: row._mapping[name] for name in names})
+    return Job(state=JobState(row.state), **{name: row[name] for name in names})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -10,13 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
-from sqlalchemy.exc import IntegrityError
-
 from orchestrator.db import migrate, moves
 from orchestrator.db.connection import session
+from orchestrator.db.failures import first_flawed
 from orchestrator.db.lease import Holder, is_gone
-from orchestrator.db.tables import job, run, step_run
+from orchestrator.db.rows import Row, insert, scalar, scalars, update
 from orchestrator.errors import Busy, LeaseHeld, NotFound
 from orchestrator.machine.changes import Change
 from orchestrator.machine.model import Job, Run, StepRun
@@ -98,9 +97,9 @@ class Store:
         values = {**asdict(new), "plan": _text(new.plan), "state": RunState.ACTIVE, "created_at": now}
         try:
             with session(self.path) as connection:
-                run_id = moves.inserted(connection, run, values)
+                run_id = insert(connection, "run", values)
                 moves.log(connection, run_id, now, "run", new=RunState.ACTIVE)
-        except IntegrityError:
+        except sqlite3.IntegrityError:
             raise Busy(
                 f"another process has just made a run {new.key}.", f"See it: orchestrator status {new.key}"
             ) from None
@@ -113,9 +112,9 @@ class Store:
         NotFound
         """
         with session(self.path) as connection:
-            row = _run_row(connection, key)._mapping
+            row = _run_row(connection, key)
         values = {name: row[name] for name in RunRecord.__dataclass_fields__}
-        return RunRecord(**{**values, "plan": _plan(row["plan"])})
+        return RunRecord(**{**values, "plan": _plan(row.plan)})
 
     def load(self, key: str) -> Run:
         """Read what decisions need.
@@ -130,7 +129,8 @@ class Store:
     def latest_key(self) -> str | None:
         """Name the run that was made last."""
         with session(self.path) as connection:
-            return connection.scalar(select(run.c.key).order_by(run.c.id.desc()).limit(1))
+            key: str | None = scalar(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 1")
+        return key
 
     # --- changes ---------------------------------------------------------------------------------
 
@@ -192,47 +192,49 @@ class Store:
                 "study": study,
                 "study_attr": study_attr,
             }
-            connection.execute(update(run).where(run.c.id == row.id).values(values))
+            update(connection, "run", values, id=row.id)
             moves.log(connection, row.id, now, "code", old=row.bundle_digest, new=bundle_digest, why=why)
 
     def set_cluster(self, key: str, fence: int, cluster: Mapping[str, Any]) -> None:
         """Give a run another cluster, or another use of it: jobs that are submitted from now on go there."""
         with session(self.path) as connection:
             row = _fenced(connection, key, fence)
-            connection.execute(update(run).where(run.c.id == row.id).values(cluster=dict(cluster)))
+            update(connection, "run", {"cluster": cluster}, id=row.id)
 
     # --- questions -------------------------------------------------------------------------------
 
     def next_epoch(self, key: str, position: int) -> tuple[int, int]:
         """Give the epoch and the first attempt of a step run that is about to be entered."""
         with session(self.path) as connection:
-            here = (step_run.c.run_id == _run_row(connection, key).id) & (step_run.c.position == position)
-            epoch = connection.scalar(select(func.max(step_run.c.epoch)).where(here))
+            here = (_run_row(connection, key).id, position)
+            epoch = scalar(connection, "SELECT max(epoch) FROM step_run WHERE run_id = ? AND position = ?", here)
             if epoch is None:
                 return 0, 1
-            attempt = connection.scalar(select(func.max(job.c.attempt)).select_from(job.join(step_run)).where(here))
-            return epoch + 1, (attempt or 0) + 1
+            attempts = (
+                "SELECT max(attempt) FROM job JOIN step_run ON job.step_run_id = step_run.id "
+                "WHERE step_run.run_id = ? AND position = ?"
+            )
+            return epoch + 1, (scalar(connection, attempts, here) or 0) + 1
 
     def first_flawed(self, key: str) -> int | None:
         """Name the position of the first step run that failed or was cancelled, of those that count."""
         with session(self.path) as connection:
-            flawed = step_run.c.state.in_([StepRunState.FAILED, StepRunState.CANCELLED])
-            first = _live(select(func.min(step_run.c.position)), connection, key).where(flawed)
-            position: int | None = connection.scalar(first)
-            return position
+            return first_flawed(connection, _run_row(connection, key).id)
 
     def live_step_runs(self, key: str) -> list[tuple[int, str, str]]:
         """List position, name and iteration of every step run that counts."""
+        query = (
+            "SELECT position, name, iteration FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position"
+        )
         with session(self.path) as connection:
-            columns = select(step_run.c.position, step_run.c.name, step_run.c.iteration)
-            rows = connection.execute(_live(columns, connection, key).order_by(step_run.c.position))
+            rows = connection.execute(query, (_run_row(connection, key).id,))
             return [(row.position, row.name, row.iteration) for row in rows]
 
     def tokens(self, key: str) -> set[str]:
         """List the tokens of all jobs that the run ever had."""
         with session(self.path) as connection:
-            mine = job.c.run_id == _run_row(connection, key).id
-            return set(connection.scalars(select(job.c.token).where(mine)))
+            run_id = _run_row(connection, key).id
+            return set(scalars(connection, "SELECT token FROM job WHERE run_id = ?", (run_id,)))
 
     # --- the lease, and requests to whoever has it -----------------------------------------------
 
@@ -265,13 +267,13 @@ class Store:
             if old is None or old == gone or self._may_take_over(old, row, holder, now):
                 values = {f"lease_{name}": value for name, value in asdict(holder).items()}
                 values |= {"fence": row.fence + 1, "lease_taken_at": now, "lease_beat_at": now}
-                connection.execute(update(run).where(run.c.id == row.id).values(lease_beat_seen_at=None, **values))
+                update(connection, "run", {**values, "lease_beat_seen_at": None}, id=row.id)
                 if old is not None:
                     moves.log(connection, row.id, now, "lease", why=f"taken over from {_name(old)}, which is gone")
                 _held.add((self.path, key, row.fence + 1))
                 return int(row.fence) + 1
             if row.lease_beat_seen_at is None:
-                connection.execute(update(run).where(run.c.id == row.id).values(lease_beat_seen_at=now))
+                update(connection, "run", {"lease_beat_seen_at": now}, id=row.id)
         since = datetime.fromtimestamp(row.lease_taken_at).strftime("%H:%M:%S")
         raise LeaseHeld(
             f"Run {key} is being advanced by {_name(old)}, since {since}.",
@@ -279,7 +281,7 @@ class Store:
             holder=old,
         )
 
-    def _may_take_over(self, old: Holder, row: Row[Any], holder: Holder, now: float) -> bool:
+    def _may_take_over(self, old: Holder, row: Row, holder: Holder, now: float) -> bool:
         if (old.host, old.boot, old.pid, old.pid_start) == (holder.host, holder.boot, holder.pid, holder.pid_start):
             # This process has let go, but could not say so to the database at the time.
             return (self.path, row.key, row.fence) not in _held
@@ -290,7 +292,7 @@ class Store:
         _held.discard((self.path, key, fence))
         nobody = {f"lease_{name}": None for name in (*Holder.__dataclass_fields__, "taken_at")}
         with session(self.path) as connection:
-            connection.execute(update(run).where(run.c.key == key, run.c.fence == fence).values(nobody))
+            update(connection, "run", nobody, key=key, fence=fence)
 
     def beat(self, key: str, fence: int, now: float) -> None:
         """Show that the holder lives.
@@ -303,14 +305,14 @@ class Store:
         with session(self.path) as connection:
             row = _fenced(connection, key, fence)
             values = {"lease_beat": row.lease_beat + 1, "lease_beat_at": now, "lease_beat_seen_at": None}
-            connection.execute(update(run).where(run.c.id == row.id).values(values))
+            update(connection, "run", values, id=row.id)
 
     def request_cancel(self, key: str, now: float) -> None:
         """Ask whoever advances the run to cancel it. Needs no lease."""
         with session(self.path) as connection:
             row = _run_row(connection, key)
             if row.cancel_requested_at is None:
-                connection.execute(update(run).where(run.c.id == row.id).values(cancel_requested_at=now))
+                update(connection, "run", {"cancel_requested_at": now}, id=row.id)
                 moves.log(connection, row.id, now, "cancel requested")
 
     def clear_requests(self, key: str, fence: int) -> None:
@@ -318,7 +320,7 @@ class Store:
         with session(self.path) as connection:
             row = _fenced(connection, key, fence)
             values = {"cancel_requested_at": None, "hold_requested_at": None}
-            connection.execute(update(run).where(run.c.id == row.id).values(values))
+            update(connection, "run", values, id=row.id)
 
 
 # The leases that threads of this process have.
@@ -330,7 +332,7 @@ def _name(holder: Holder) -> str:
     return f"process {holder.pid} on {holder.host}{job_id}"
 
 
-def _holder(row: Row[Any]) -> Holder | None:
+def _holder(row: Row) -> Holder | None:
     if row.lease_host is None:
         return None
     return Holder(row.lease_host, row.lease_boot, row.lease_pid, row.lease_pid_start, row.lease_scheduler_id)
@@ -345,14 +347,14 @@ def _plan(text: str) -> Plan:
     return Plan.from_json(json.loads(text))
 
 
-def _run_row(connection: Connection, key: str) -> Row[Any]:
-    row = connection.execute(select(run).where(run.c.key == key)).one_or_none()
+def _run_row(connection: sqlite3.Connection, key: str) -> Row:
+    row: Row | None = connection.execute("SELECT * FROM run WHERE key = ?", (key,)).fetchone()
     if row is None:
         raise NotFound(f"There is no run {key} in this workspace.", "See which there are: orchestrator list")
     return row
 
 
-def _fenced(connection: Connection, key: str, fence: int) -> Row[Any]:
+def _fenced(connection: sqlite3.Connection, key: str, fence: int) -> Row:
     row = _run_row(connection, key)
     if row.fence != fence:
         raise LeaseHeld(
@@ -362,15 +364,10 @@ def _fenced(connection: Connection, key: str, fence: int) -> Row[Any]:
     return row
 
 
-def _live(query: Select[Any], connection: Connection, key: str) -> Select[Any]:
-    return query.where(step_run.c.run_id == _run_row(connection, key).id, step_run.c.withdrawn_at.is_(None))
-
-
-def _load(connection: Connection, key: str) -> Run:
+def _load(connection: sqlite3.Connection, key: str) -> Run:
     row = _run_row(connection, key)
-    live = (step_run.c.run_id == row.id) & step_run.c.withdrawn_at.is_(None)
-    last = connection.execute(select(step_run).where(live).order_by(step_run.c.position.desc()).limit(1)).one_or_none()
-    orchestrators = (job.c.run_id == row.id) & job.c.step_run_id.is_(None) & job.c.ended_at.is_(None)
+    latest = "SELECT * FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position DESC LIMIT 1"
+    last: Row | None = connection.execute(latest, (row.id,)).fetchone()
     return Run(
         key=row.key,
         salt=row.salt,
@@ -380,8 +377,8 @@ def _load(connection: Connection, key: str) -> Run:
         reason=row.reason,
         cancel_requested=row.cancel_requested_at is not None,
         n_failed_step_runs=row.n_failed_step_runs,
-        step_run=None if last is None else _step_run(last, _jobs(connection, job.c.step_run_id == last.id)),
-        orchestrators=_jobs(connection, orchestrators),
+        step_run=None if last is None else _step_run(last, _jobs(connection, "step_run_id = ?", last.id)),
+        orchestrators=_jobs(connection, "run_id = ? AND step_run_id IS NULL AND ended_at IS NULL", row.id),
         wakes=row.mode == "slurm",
         n_orchestrators=row.n_orchestrators,
         n_fruitless=row.n_fruitless,
@@ -389,7 +386,7 @@ def _load(connection: Connection, key: str) -> Run:
     )
 
 
-def _step_run(row: Row[Any], jobs: tuple[Job, ...]) -> StepRun:
+def _step_run(row: Row, jobs: tuple[Job, ...]) -> StepRun:
     return StepRun(
         position=row.position,
         epoch=row.epoch,
@@ -404,8 +401,7 @@ def _step_run(row: Row[Any], jobs: tuple[Job, ...]) -> StepRun:
     )
 
 
-def _jobs(connection: Connection, which: Any) -> tuple[Job, ...]:
+def _jobs(connection: sqlite3.Connection, which: str, value: int) -> tuple[Job, ...]:
     names = [name for name in Job.__dataclass_fields__ if name != "state"]
-    columns = [job.c.state, *(job.c[name] for name in names)]
-    rows = connection.execute(select(*columns).where(which).order_by(job.c.id))
-    return tuple(Job(state=JobState(row.state), **{name: row._mapping[name] for name in names}) for row in rows)
+    rows = connection.execute(f"SELECT * FROM job WHERE {which} ORDER BY id", (value,))
+    return tuple(Job(state=JobState(row.state), **{name: row[name] for name in names}) for row in rows)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sqlalchemy import insert
-
 from orchestrator.db import migrate
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
-from orchestrator.db.tables import event, job, run, step_run
+from orchestrator.db.rows import insert
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 
@@ -49,7 +47,7 @@ class Records:
 
     def _add(self, table, values):
         with session(self.path) as connection:
-            return connection.execute(insert(table).values(values)).inserted_primary_key[0]
+            return insert(connection, table, values)
 
     def add_run(self, key="1795500000", state="active", *, holder: Holder | None = None, **more):
         lease = {}
@@ -70,7 +68,7 @@ class Records:
             "ended_at": T0 + 3600 if state in ENDED else None,
             "study": "/home/me/study.py",
         }
-        self.run_id = self._add(run, {**values, **lease, **more})
+        self.run_id = self._add("run", {**values, **lease, **more})
         self.add_event("run", at=T0, new="active")
 
     def add_step_run(self, position, state, *, begin=0.0, seconds=1.0, **more):
@@ -89,7 +87,7 @@ class Records:
             "started_at": None if state in ("pending", "skipped") else T0 + begin,
             "ended_at": T0 + begin + seconds if state in ENDED else None,
         }
-        self.step_run_id = self._add(step_run, {**values, **more})
+        self.step_run_id = self._add("step_run", {**values, **more})
         self.add_event("step run", at=T0 + begin, new=state, step_run_id=self.step_run_id)
         return self.step_run_id
 
@@ -118,7 +116,8 @@ class Records:
                     }
                 )
         with session(self.path) as connection:
-            connection.execute(insert(step_run), rows)
+            for row in rows:
+                insert(connection, "step_run", row)
 
     def add_job(self, state, *, begin=0.0, seconds=1.0, **more):
         self._n += 1
@@ -140,7 +139,7 @@ class Records:
             "ended_at": T0 + begin + seconds if state in ENDED else None,
             "detail": {},
         }
-        self.job_id = self._add(job, {**values, **more})
+        self.job_id = self._add("job", {**values, **more})
         return values["token"]
 
     def add_orchestrator(self, state, scheduler_id, waits_for, **more):
@@ -152,7 +151,7 @@ class Records:
 
     def add_event(self, what, *, at=T0, **more):
         values = {"run_id": self.run_id, "at": at, "what": what, "detail": {}}
-        self._add(event, {**values, **more})
+        self._add("event", {**values, **more})
 
     def add_failed_experiments(self, why, rows, *, n=None, traceback="Traceback\n", at=T0):
         detail = {"rows": rows, "n": n or len(rows), "traceback": traceback}

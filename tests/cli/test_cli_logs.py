@@ -11,7 +11,9 @@ from click.testing import CliRunner
 
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import Place
+from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
+from orchestrator.db.rows import update
 from orchestrator.errors import NotFound
 from orchestrator.machine.plan import Plan, PlannedStep
 
@@ -147,14 +149,8 @@ def test_following_ends_with_the_step(records, workspace, monkeypatch):
         looked.set()
         with log.open("a") as file:
             file.write("two\n")
-        from sqlalchemy import update
-
-        from orchestrator.db.connection import session
-        from orchestrator.db.tables import step_run
-
         with session(records.path) as connection:
-            ended = {"state": "succeeded", "ended_at": 1.0}
-            connection.execute(update(step_run).where(step_run.c.id == step_run_id).values(ended))
+            update(connection, "step_run", {"state": "succeeded", "ended_at": 1.0}, id=step_run_id)
 
     monkeypatch.setattr("orchestrator.cli.logs.time.sleep", end_the_step)
     assert logs("create", "-f").stdout == "one\ntwo\n"

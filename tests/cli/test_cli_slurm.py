@@ -16,8 +16,10 @@ from programs import squeue_answer
 
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import Place
+from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
 from orchestrator.db.queries import run_outcome, run_status
+from orchestrator.db.rows import update
 from orchestrator.errors import NotFound, SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder, write_aside
 
@@ -175,13 +177,8 @@ def test_a_holder_of_another_machine_that_has_been_silent_for_long_is_named(reco
 
 
 def set_run(records, **values):
-    from sqlalchemy import update
-
-    from orchestrator.db.connection import session
-    from orchestrator.db.tables import run
-
     with session(records.path) as connection:
-        connection.execute(update(run).values(values))
+        update(connection, "run", values, id=records.run_id)
 
 
 def test_a_run_of_another_machine_that_has_been_silent_for_long_is_stalled_locally_too(records):
@@ -466,13 +463,8 @@ def test_following_goes_on_until_nobody_will_come(records, workspace, monkeypatc
 
 
 def end_all_jobs(records):
-    from sqlalchemy import update
-
-    from orchestrator.db.connection import session
-    from orchestrator.db.tables import job
-
     with session(records.path) as connection:
-        connection.execute(update(job).where(job.c.ended_at.is_(None)).values(state="lost", ended_at=1.0))
+        connection.execute("UPDATE job SET state = 'lost', ended_at = 1.0 WHERE ended_at IS NULL")
 
 
 # --- wait ----------------------------------------------------------------------------------------

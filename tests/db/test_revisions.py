@@ -10,6 +10,8 @@ import pytest
 
 from orchestrator.db import guard, migrate, revision
 from orchestrator.db.connection import session
+from orchestrator.db.opening import revision_of
+from orchestrator.db.rows import scalar
 from orchestrator.errors import DatabaseBusy, DatabaseTooNew, DatabaseTooOld, NotADatabase, NotFound
 
 
@@ -46,7 +48,7 @@ def test_an_old_database_is_upgraded_after_a_backup(path, newer_code):
     with pytest.raises(DatabaseTooOld, match="has revision 0001, this orchestrator needs 0002"), session(path, False):
         pass
     with session(path) as connection:
-        assert connection.exec_driver_sql("PRAGMA user_version").scalar() == 2
+        assert revision_of(connection) == 2
     assert "more" in tables(path)
     [backup] = path.parent.glob("orchestrator.db.backup-0001-*")
     assert "more" not in tables(backup)
@@ -107,8 +109,8 @@ def test_a_guard_that_is_not_given_back_is_said_to_be_busy(path, monkeypatch):
 
 def test_the_journal_stays_so_that_other_machines_see_it(path):
     with session(path) as connection:
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "persist"
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert scalar(connection, "PRAGMA journal_mode") == "persist"
+        assert scalar(connection, "PRAGMA synchronous") == 2
     assert Path(f"{path}-journal").exists()
 
 

@@ -11,14 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
-from sqlalchemy.exc import IntegrityError
 
 from orchestrator.db import lease, migrate
 from orchestrator.db.connection import session
 from orchestrator.db.lease import STALE, Holder
+from orchestrator.db.rows import BOOLEANS, JSON, insert
 from orchestrator.db.store import NewRun, Store
-from orchestrator.db.tables import event, job, run, step_run
 from orchestrator.errors import Busy, LeaseHeld, NotFound
 from orchestrator.machine.changes import (
     AddJob,
@@ -52,7 +50,7 @@ def fence(store):
 
 def rows(store, table):
     with session(store.path) as connection:
-        return [row._mapping for row in connection.execute(table.select())]
+        return connection.execute(f"SELECT * FROM {table}").fetchall()
 
 
 ENTER = [AddStepRun(0, "", "create", "call"), MoveStepRun(0, StepRunState.ACTIVE), AddJob("t1", "step", 0)]
@@ -79,12 +77,12 @@ def test_moves_are_recorded_with_times_and_events(store, fence):
     moves = [MoveJob("t1", JobState.QUEUED, scheduler_id="7"), MoveJob("t1", JobState.RUNNING, at=11.5)]
     store.write("r", fence, moves, 11.0)
     loaded = store.write("r", fence, [MoveJob("t1", JobState.SUCCEEDED, at=13.0, detail={"host": "n1"})], 14.0)
-    [found] = rows(store, job)
+    [found] = rows(store, "job")
     times = [found[name] for name in ("planned_at", "submitting_at", "queued_at", "started_at", "ended_at")]
     assert times == [10.0, 10.0, 11.0, 11.5, 13.0]
     assert (found["scheduler_id"], found["bundle_digest"], found["detail"]) == ("7", "code", {"host": "n1"})
     assert loaded.step_run.jobs[0].state is JobState.SUCCEEDED
-    history = [(row["old"], row["new"]) for row in rows(store, event) if row["what"] == "job"]
+    history = [(row["old"], row["new"]) for row in rows(store, "event") if row["what"] == "job"]
     assert history == [
         (None, "planned"),
         ("planned", "submitting"),
@@ -98,15 +96,15 @@ def test_no_time_is_before_the_one_that_it_follows(store, fence):
     store.write("r", fence, [*ENTER, MoveJob("t1", JobState.SUBMITTING)], 10.0)
     store.write("r", fence, [MoveJob("t1", JobState.QUEUED, scheduler_id="7")], 20.0)
     store.write("r", fence, [MoveJob("t1", JobState.RUNNING, at=15.0), MoveJob("t1", JobState.FAILED, at=1.0)], 21.0)
-    [found] = rows(store, job)
+    [found] = rows(store, "job")
     assert (found["queued_at"], found["started_at"], found["ended_at"]) == (20.0, 20.0, 20.0)
 
 
 def test_an_arrow_that_is_not_there_changes_nothing(store, fence):
     with pytest.raises(ValueError, match="no arrow JobState planned -> succeeded"):
         store.write("r", fence, [*ENTER, MoveJob("t1", JobState.SUCCEEDED)], 10.0)
-    assert rows(store, step_run) == []
-    assert [row["what"] for row in rows(store, event)] == ["run"]
+    assert rows(store, "step_run") == []
+    assert [row["what"] for row in rows(store, "event")] == ["run"]
 
 
 @pytest.mark.parametrize(
@@ -128,9 +126,9 @@ def test_withdrawn_rows_stay_and_count_no_more(store, fence):
     assert store.next_epoch("r", 0) == (1, 2)
     assert store.next_epoch("r", 1) == (0, 1)
     assert store.live_step_runs("r") == []
-    [kept] = rows(store, step_run)
+    [kept] = rows(store, "step_run")
     assert (kept["state"], kept["withdrawn_at"]) == ("failed", 11.0)
-    assert rows(store, run)[0]["ended_at"] is None
+    assert rows(store, "run")[0]["ended_at"] is None
 
 
 def test_freeze_notes_and_absence_are_recorded(store, fence):
@@ -138,13 +136,13 @@ def test_freeze_notes_and_absence_are_recorded(store, fence):
     run_ = store.write("r", fence, [*changes, RecordJob("t1", 9.0)], 10.0)
     assert (run_.step_run.n_experiments, run_.step_run.n_tasks, run_.step_run.batch_size) == (10, 5, 3)
     assert run_.step_run.jobs[0].absent_since == 9.0
-    [note] = [row for row in rows(store, event) if row["what"] == "task failed"]
+    [note] = [row for row in rows(store, "event") if row["what"] == "task failed"]
     assert (note["why"], note["task"], note["detail"]) == ("why", 4, {"kind": "x"})
     assert note["job_id"] is not None
 
 
 BASE = {
-    run: {
+    "run": {
         "key": "q",
         "salt": "",
         "name": "",
@@ -155,7 +153,7 @@ BASE = {
         "provenance": {},
         "created_at": 1.0,
     },
-    step_run: {
+    "step_run": {
         "run_id": 1,
         "epoch": 0,
         "first_attempt": 1,
@@ -165,7 +163,7 @@ BASE = {
         "path": "0",
         "created_at": 1.0,
     },
-    job: {
+    "job": {
         "run_id": 1,
         "step_run_id": 1,
         "role": "step",
@@ -182,24 +180,24 @@ BASE = {
 @pytest.mark.parametrize(
     ("table", "values", "constraint"),
     [
-        (run, {"state": "failed"}, "run_ended"),
-        (run, {"mode": "cloud"}, "run_mode"),
-        (run, {"lease_host": "h"}, "run_lease"),
-        (step_run, {"position": 3, "state": "active"}, "step_run_started"),
-        (step_run, {"position": 3, "state": "failed"}, "step_run_ended"),
-        (step_run, {"position": 3, "state": "odd"}, "step_run_state"),
-        (step_run, {"position": 3, "state": "pending"}, "step_run_open|run_id"),
-        (job, {"state": "planned", "attempt": 2}, "batch"),
-        (job, {"state": "queued", "attempt": 2}, "job_scheduler_id"),
-        (job, {"state": "failed", "attempt": 2}, "job_ended"),
-        (job, {"state": "cancelled", "ended_at": 1.0, "kind": "bad luck", "attempt": 2}, "job_kind"),
-        (job, {"state": "cancelled", "ended_at": 1.0, "attempt": 1}, "attempt"),
+        ("run", {"state": "failed"}, "run_ended"),
+        ("run", {"mode": "cloud"}, "run_mode"),
+        ("run", {"lease_host": "h"}, "run_lease"),
+        ("step_run", {"position": 3, "state": "active"}, "step_run_started"),
+        ("step_run", {"position": 3, "state": "failed"}, "step_run_ended"),
+        ("step_run", {"position": 3, "state": "odd"}, "step_run_state"),
+        ("step_run", {"position": 3, "state": "pending"}, "step_run_open|run_id"),
+        ("job", {"state": "planned", "attempt": 2}, "batch"),
+        ("job", {"state": "queued", "attempt": 2}, "job_scheduler_id"),
+        ("job", {"state": "failed", "attempt": 2}, "job_ended"),
+        ("job", {"state": "cancelled", "ended_at": 1.0, "kind": "bad luck", "attempt": 2}, "job_kind"),
+        ("job", {"state": "cancelled", "ended_at": 1.0, "attempt": 1}, "attempt"),
     ],
 )
 def test_what_must_never_happen_is_refused_by_the_schema(store, fence, table, values, constraint):
     store.write("r", fence, ENTER, 10.0)
-    with pytest.raises(IntegrityError, match=constraint), session(store.path) as connection:
-        connection.execute(insert(table).values({**BASE[table], **values}))
+    with pytest.raises(sqlite3.IntegrityError, match=constraint), session(store.path) as connection:
+        insert(connection, table, {**BASE[table], **values})
 
 
 # --- lease ---------------------------------------------------------------------------------------
@@ -233,7 +231,7 @@ def test_a_dead_process_of_this_machine_is_replaced_at_once(store):
             time.sleep(0.001)
         store.take_lease("r", Holder.me(), 3.0)
         other.communicate()
-    assert any("taken over" in (row["why"] or "") for row in rows(store, event))
+    assert any("taken over" in (row["why"] or "") for row in rows(store, "event"))
 
 
 def test_another_machine_is_waited_for(store):
@@ -252,7 +250,7 @@ def test_another_machine_is_waited_for(store):
     with pytest.raises(LeaseHeld):
         store.beat("r", fence, 3000.0)
     store.release_lease("r", fence)  # of no effect
-    assert rows(store, run)[0]["lease_pid"] == os.getpid()
+    assert rows(store, "run")[0]["lease_pid"] == os.getpid()
 
 
 def test_a_process_number_that_was_used_again_is_somebody_else(monkeypatch):
@@ -271,6 +269,17 @@ def test_requests_need_no_lease(store, fence):
     assert not store.load("r").cancel_requested
 
 
+def test_what_is_not_text_or_a_number_is_written_and_read_as_the_tables_say():
+    from sqlalchemy import JSON as JsonType
+    from sqlalchemy import Boolean
+
+    from orchestrator.db.tables import metadata
+
+    columns = [column for table in metadata.tables.values() for column in table.columns]
+    assert {column.name for column in columns if isinstance(column.type, JsonType)} == JSON
+    assert {column.name for column in columns if isinstance(column.type, Boolean)} == BOOLEANS
+
+
 # --- the file ------------------------------------------------------------------------------------
 
 
@@ -286,15 +295,14 @@ def test_a_database_made_by_the_migrations_is_what_the_code_says(store):
 HAMMER = """
 import sys
 from pathlib import Path
-from sqlalchemy import text
 from orchestrator.db import guard
 from orchestrator.db.connection import session
 if sys.argv[2] == "links":
     guard.is_local = lambda folder: False
 for _ in range(int(sys.argv[3])):
     with session(Path(sys.argv[1])) as connection:
-        n = connection.execute(text("SELECT fence FROM run")).scalar_one()
-        connection.execute(text("UPDATE run SET fence = :n"), {"n": n + 1})
+        n = connection.execute("SELECT fence FROM run").fetchone().fence
+        connection.execute("UPDATE run SET fence = ?", (n + 1,))
 """
 
 
@@ -303,4 +311,4 @@ def test_no_access_is_lost_between_processes(store, kind, n):
     command = [sys.executable, "-c", HAMMER, str(store.path), kind, str(n)]
     processes = [subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
-    assert rows(store, run)[0]["fence"] == 4 * n
+    assert rows(store, "run")[0]["fence"] == 4 * n
