@@ -17,9 +17,8 @@ from errno import ENOENT, ESTALE
 from functools import lru_cache
 from pathlib import Path
 
-from filelock import FileLock, SoftReadWriteLock, Timeout
-
 from orchestrator.errors import DatabaseBusy, DatabaseError
+from orchestrator.locks import KernelLock
 
 __all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "guarded", "is_local"]
 
@@ -51,56 +50,47 @@ def guarded(path: Path) -> Iterator[None]:
     DatabaseError
         If the folder bears no lock.
     """
-    lock = _Kernel(path) if is_local(path.parent) else _Links(path)
+    file = path.with_name(f"{path.name}.guard")
+    lock = KernelLock(file) if is_local(path.parent) else _LinksLock(file)
     try:
-        lock.acquire()
-    except Timeout:
-        raise DatabaseBusy(
-            f"{path} was in use by other processes for {WAIT:.0f} s.", "Nothing was changed; try again."
-        ) from None
-    except (OSError, RuntimeError) as error:
-        raise DatabaseError(
-            f"The lock {path}.guard can't be taken: {error}.",
-            "Put the database where this user may write and the file system knows hard links: --db FILE",
-        ) from error
-    try:
+        try:
+            lock.acquire(WAIT)
+        except TimeoutError:
+            raise DatabaseBusy(
+                f"{path} was in use by other processes for {WAIT:.0f} s.", "Nothing was changed; try again."
+            ) from None
+        except (OSError, RuntimeError) as error:
+            raise DatabaseError(
+                f"The lock {file} can't be taken: {error}.",
+                "Put the database where this user may write and the file system knows hard links: --db FILE",
+            ) from error
         yield
     finally:
         lock.release()
 
 
-class _Kernel:
+class _LinksLock:
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(f"{path}.guard", timeout=WAIT)
+        from filelock import SoftReadWriteLock  # not where the kernel's lock will do: it takes long to load
 
-    def acquire(self) -> None:
-        self._lock.acquire(poll_interval=POLL)
-
-    def release(self) -> None:
-        self._lock.release()
-
-
-class _Links:
-    def __init__(self, path: Path) -> None:
         # Not the process's one instance: threads wait for each other as processes do.
         self._lock = SoftReadWriteLock(
-            f"{path}.guard",
-            timeout=WAIT,
+            str(path),
             is_singleton=False,
             heartbeat_interval=HEARTBEAT,
             stale_threshold=STALE,
             poll_interval=POLL,
         )
 
-    def acquire(self) -> None:
-        end = time.monotonic() + WAIT
+    def acquire(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
         while True:
             try:
-                self._lock.acquire_write()
+                self._lock.acquire_write(seconds)
                 return
             except OSError as error:
                 # A shared file system forgets and finds names while others make and remove them.
-                transient = error.errno in (ENOENT, ESTALE) and not isinstance(error, Timeout)
+                transient = error.errno in (ENOENT, ESTALE) and not isinstance(error, TimeoutError)
                 if not transient or time.monotonic() > end:
                     raise
                 time.sleep(random.uniform(POLL, 5 * POLL))

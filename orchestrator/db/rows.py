@@ -67,4 +67,4 @@ _READ: dict[str, Callable[[Any], Any]] = {**dict.fromkeys(JSON, json.loads), **d
 
 
 def _written(values: Mapping[str, Any]) -> list[Any]:
-    return [json.dumps(value) if isinstance(value, Mapping) else value for value in values.values()]
+    return [json.dumps(value) if isinstance(value, dict) else value for value in values.values()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -94,7 +94,7 @@ class Store:
             If another process has just made a run of that key.
         """
         self.make()
-        values = {**asdict(new), "plan": _text(new.plan), "state": RunState.ACTIVE, "created_at": now}
+        values = {**vars(new), "plan": _text(new.plan), "state": RunState.ACTIVE, "created_at": now}
         try:
             with session(self.path) as connection:
                 run_id = insert(connection, "run", values)
@@ -265,7 +265,7 @@ class Store:
             row = _run_row(connection, key)
             old = _holder(row)
             if old is None or old == gone or self._may_take_over(old, row, holder, now):
-                values = {f"lease_{name}": value for name, value in asdict(holder).items()}
+                values = {f"lease_{name}": value for name, value in holder._asdict().items()}
                 values |= {"fence": row.fence + 1, "lease_taken_at": now, "lease_beat_at": now}
                 update(connection, "run", {**values, "lease_beat_seen_at": None}, id=row.id)
                 if old is not None:
@@ -290,7 +290,7 @@ class Store:
     def release_lease(self, key: str, fence: int) -> None:
         """Give the lease back; nothing happens where it was taken over."""
         _held.discard((self.path, key, fence))
-        nobody = {f"lease_{name}": None for name in (*Holder.__dataclass_fields__, "taken_at")}
+        nobody = {f"lease_{name}": None for name in (*Holder._fields, "taken_at")}
         with session(self.path) as connection:
             update(connection, "run", nobody, key=key, fence=fence)
 
@@ -402,6 +402,6 @@ def _step_run(row: Row, jobs: tuple[Job, ...]) -> StepRun:
 
 
 def _jobs(connection: sqlite3.Connection, which: str, value: int) -> tuple[Job, ...]:
-    names = [name for name in Job.__dataclass_fields__ if name != "state"]
+    names = [name for name in Job._fields if name != "state"]
     rows = connection.execute(f"SELECT * FROM job WHERE {which} ORDER BY id", (value,))
     return tuple(Job(state=JobState(row.state), **{name: row[name] for name in names}) for row in rows)

@@ -6,7 +6,6 @@ Safe to call at any time, from anywhere, any number of times, by whoever holds t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import reduce
 
 from orchestrator.engine.context import Context
@@ -85,7 +84,7 @@ def _with_epoch(context: Context, change: Change) -> Change:
     if not isinstance(change, AddStepRun):
         return change
     epoch, first_attempt = context.store.next_epoch(context.key, change.position)
-    return replace(change, epoch=epoch, first_attempt=first_attempt)
+    return change._replace(epoch=epoch, first_attempt=first_attempt)
 
 
 def _write(context: Context, run: Run, changes: list[Change]) -> Run:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import chain, repeat
 
@@ -101,7 +100,7 @@ def opened(store: Store, key: str, token: str | None = None, job_id: str | None 
     """
     scheduler = scheduler_of(store, store.record(key))
     with holding_on_cluster(store, key, scheduler) as fence:
-        yield replace(context_of(store, key, fence, scheduler), own_token=token, own_id=job_id)
+        yield context_of(store, key, fence, scheduler)._replace(own_token=token, own_id=job_id)
 
 
 def advance_now(store: Store, key: str) -> str:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +124,7 @@ def take_code(context: Context, kept: Kept) -> Context:
         now=context.clock(),
         why="new code",
     )
-    return replace(context, record=context.store.record(record.key))
+    return context._replace(record=context.store.record(record.key))
 
 
 def change_of_study(record: RunRecord) -> str | None:

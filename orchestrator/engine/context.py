@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import Progress
@@ -14,8 +14,7 @@ from orchestrator.handoff.folder import RunFolder
 __all__ = ["Context"]
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """A run, held by its lease, and the world around it.
 
     Attributes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +73,7 @@ def ask_site(cluster: SlurmCluster | None, pipeline: Pipeline, plan: Plan) -> Si
             'Type it on one, or run here: mode="local", or: orchestrator run STUDY.py',
         )
     config = client.config()
-    return replace(site, max_array_size=config.max_array_size, has_accounting=config.has_accounting)
+    return site._replace(max_array_size=config.max_array_size, has_accounting=config.has_accounting)
 
 
 def scripts_of(pipeline: Pipeline, cluster: SlurmCluster, project_job: str, rootdir: Path) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.engine.context import Context
@@ -79,7 +78,7 @@ def _with_receipts(fact: JobFact, paths: Mapping[int, Path]) -> JobFact:
             receipts[task] = _fact_of(read_receipt(path))
         except DataError as error:
             failed[task] = (FailureKind.INFRASTRUCTURE, error.message)
-    return replace(fact, receipts=receipts, failed_tasks=failed)
+    return fact._replace(receipts=receipts, failed_tasks=failed)
 
 
 def _fact_of(receipt: Receipt) -> ReceiptFact:

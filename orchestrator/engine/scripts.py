@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.definition.flatten import slug
 from orchestrator.definition.resources import time_in_seconds
@@ -28,8 +27,7 @@ MARGIN = 120
 """Seconds before its time is up at which an orchestrator job leaves what is left to do to its successor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """A job's script.
 
     Attributes
@@ -38,17 +36,19 @@ class Script:
         Where it is written, once: the name tells what it says.
     options : tuple of str
         Names of the options of sbatch that it sets.
+    values, comment
+        What it is printed of.
     """
 
     path: Path
     options: tuple[str, ...]
-    _values: Values
-    _comment: str
+    values: Values
+    comment: str
 
     @property
     def text(self) -> str:
         """Print it."""
-        return render(self._values, self._comment)
+        return render(self.values, self.comment)
 
 
 class Scripts:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
 
 __all__ = ["Site", "orchestrator_resources"]
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """A cluster, and how this run uses it.
 
     Attributes

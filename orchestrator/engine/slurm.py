@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.engine.scripts import ORCHESTRATOR, Script, Scripts, options_of
@@ -101,7 +100,7 @@ class SlurmScheduler:
         answer = self._client.sbatch(arguments, script.options)
         if isinstance(answer, Accepted):
             return answer
-        return replace(answer, reason=_quoted(answer.reason))
+        return answer._replace(reason=_quoted(answer.reason))
 
     def repoint(self, scheduler_id: str, after: str) -> bool:
         """Let a waiting orchestrator job start after the end of another job; one for which that fails waits no more."""

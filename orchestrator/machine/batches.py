@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.machine.plan import PlannedStep
+from orchestrator.machine.value import value
 
 __all__ = ["Cut", "Limits", "batch_size", "cut", "tasks_of_batch"]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+@value
+class Limits(NamedTuple):
     """What a scheduler bears.
 
     Attributes
@@ -25,8 +26,8 @@ class Limits:
     tasks_at_once: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+@value
+class Cut(NamedTuple):
     """How open experiments are cut into tasks: so many in each, or else into at most so many tasks.
 
     Attributes

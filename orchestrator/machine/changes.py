@@ -6,11 +6,12 @@ database, where each becomes one event as well. There is no other way to change 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.states import JobState, RunState, StepRunState, may_move
+from orchestrator.machine.value import NOTHING, value
 
 __all__ = [
     "AddJob",
@@ -29,23 +30,23 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class MoveRun:
+@value
+class MoveRun(NamedTuple):
     """Move the run to a state. `why` becomes its reason."""
 
     to: RunState
     why: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FailRun:
+@value
+class FailRun(NamedTuple):
     """Say that the run has to fail, as soon as its live jobs are cancelled."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class AddStepRun:
+@value
+class AddStepRun(NamedTuple):
     """Enter a position: a new step run, pending."""
 
     position: int
@@ -56,8 +57,8 @@ class AddStepRun:
     first_attempt: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class MoveStepRun:
+@value
+class MoveStepRun(NamedTuple):
     """Move the live step run at a position to a state.
 
     `n_finished` and `n_failed` are experiments; given when it ends.
@@ -71,8 +72,8 @@ class MoveStepRun:
     until: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RecordFreeze:
+@value
+class RecordFreeze(NamedTuple):
     """Record what freezing found for the step run at a position."""
 
     position: int
@@ -81,8 +82,8 @@ class RecordFreeze:
     batch_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class AddJob:
+@value
+class AddJob(NamedTuple):
     """Plan a submission. `position` is None for an orchestrator job."""
 
     token: str
@@ -96,8 +97,8 @@ class AddJob:
     waits_for: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MoveJob:
+@value
+class MoveJob(NamedTuple):
     """Move a job to a state.
 
     Attributes
@@ -129,11 +130,11 @@ class MoveJob:
     n_finished: int | None = None
     n_failed: int | None = None
     until: bool | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class RecordJob:
+@value
+class RecordJob(NamedTuple):
     """Record something about a job that is no move.
 
     Attributes
@@ -153,24 +154,24 @@ class RecordJob:
     scheduler_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RecordWait:
+@value
+class RecordWait(NamedTuple):
     """Record after which job of the scheduler an orchestrator job starts."""
 
     token: str
     waits_for: str
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+@value
+class Withdraw(NamedTuple):
     """Put back every live step run from a position on: the rows stay, as history that no longer counts."""
 
     position: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+@value
+class Note(NamedTuple):
     """An event that moves nothing: a failed task, an unknown state, quarantined results.
 
     Attributes
@@ -193,7 +194,7 @@ class Note:
     token: str | None = None
     position: int | None = None
     task: int | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = NOTHING
 
 
 Change = (
@@ -225,45 +226,39 @@ def apply(run: Run, change: Change) -> Run:
         case MoveRun(to, why):
             _check(run.state, to)
             fruitless = 0 if to is RunState.ACTIVE else run.n_fruitless
-            return replace(run, state=to, reason=why, failing=None, n_fruitless=fruitless)
+            return run._replace(state=to, reason=why, failing=None, n_fruitless=fruitless)
         case FailRun(why):
-            return replace(run, failing=why)
+            return run._replace(failing=why)
         case AddStepRun(position=position, epoch=epoch, first_attempt=first):
-            return replace(run, step_run=StepRun(position, epoch, first))
+            return run._replace(step_run=StepRun(position, epoch, first))
         case MoveStepRun(position=position, to=to):
             step_run = _open(run, position)
             _check(step_run.state, to)
-            moved = replace(step_run, state=to, reason=change.why, until=change.until)
+            moved = step_run._replace(state=to, reason=change.why, until=change.until)
             failed = run.n_failed_step_runs + (to is StepRunState.FAILED)
-            return replace(run, step_run=moved, n_failed_step_runs=failed)
+            return run._replace(step_run=moved, n_failed_step_runs=failed)
         case RecordFreeze(position, n_experiments, n_tasks, batch_size):
-            frozen = replace(
-                _open(run, position),
-                n_experiments=n_experiments,
-                n_tasks=n_tasks,
-                batch_size=batch_size,
-            )
-            return replace(run, step_run=frozen)
+            frozen = _open(run, position)._replace(n_experiments=n_experiments, n_tasks=n_tasks, batch_size=batch_size)
+            return run._replace(step_run=frozen)
         case AddJob(position=None):
-            return replace(
-                run,
+            return run._replace(
                 orchestrators=(*run.orchestrators, _new_job(change)),
                 n_orchestrators=run.n_orchestrators + 1,
                 n_fruitless=run.n_fruitless + 1,
             )
         case AddJob():
             step_run = _open(run, change.position)
-            return replace(run, step_run=replace(step_run, jobs=(*step_run.jobs, _new_job(change))))
+            return run._replace(step_run=step_run._replace(jobs=(*step_run.jobs, _new_job(change))))
         case MoveJob(token=token):
             moved_run = _with_job(run, token, lambda job: _moved(job, change))
-            return replace(moved_run, n_fruitless=0) if is_progress(run, change) else moved_run
+            return moved_run._replace(n_fruitless=0) if is_progress(run, change) else moved_run
         case RecordJob(token=token):
             return _with_job(run, token, lambda job: _recorded(job, change))
         case RecordWait(token, waits_for):
-            return _with_job(run, token, lambda job: replace(job, waits_for=waits_for))
+            return _with_job(run, token, lambda job: job._replace(waits_for=waits_for))
         case Withdraw(position=position):
             gone = run.step_run is not None and run.step_run.position >= position
-            return replace(run, step_run=None) if gone else run
+            return run._replace(step_run=None) if gone else run
 
 
 def is_progress(run: Run, move: MoveJob) -> bool:
@@ -288,8 +283,7 @@ def _new_job(change: AddJob) -> Job:
 
 def _moved(job: Job, move: MoveJob) -> Job:
     _check(job.state, move.to)
-    return replace(
-        job,
+    return job._replace(
         state=move.to,
         reason=move.why,
         kind=move.kind,
@@ -304,7 +298,7 @@ def _moved(job: Job, move: MoveJob) -> Job:
 
 def _recorded(job: Job, record: RecordJob) -> Job:
     scheduler_id = record.scheduler_id or job.scheduler_id
-    return replace(job, absent_since=record.absent_since, reason=record.reason, scheduler_id=scheduler_id)
+    return job._replace(absent_since=record.absent_since, reason=record.reason, scheduler_id=scheduler_id)
 
 
 def _with_job(run: Run, token: str, edit: Any) -> Run:
@@ -313,8 +307,8 @@ def _with_job(run: Run, token: str, edit: Any) -> Run:
 
     step_run = run.step_run
     if step_run is not None and any(job.token == token for job in step_run.jobs):
-        return replace(run, step_run=replace(step_run, jobs=edited(step_run.jobs)))
+        return run._replace(step_run=step_run._replace(jobs=edited(step_run.jobs)))
     if any(job.token == token for job in run.orchestrators):
         # Those that have ended are history.
-        return replace(run, orchestrators=tuple(job for job in edited(run.orchestrators) if not job.ended))
+        return run._replace(orchestrators=tuple(job for job in edited(run.orchestrators) if not job.ended))
     raise ValueError(f"run {run.key} has no job {token}")

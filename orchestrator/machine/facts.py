@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
+
+from orchestrator.machine.value import NOTHING, value
 
 __all__ = ["Facts", "JobFact", "ReceiptFact", "Seen"]
 
@@ -20,8 +21,8 @@ class Seen(StrEnum):
     UNANSWERED = "unanswered"
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptFact:
+@value
+class ReceiptFact(NamedTuple):
     """What one receipt says.
 
     Attributes
@@ -49,11 +50,11 @@ class ReceiptFact:
     kind: str | None = None
     reason: str | None = None
     until: bool | None = None
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class JobFact:
+@value
+class JobFact(NamedTuple):
     """What is known of one job.
 
     Attributes
@@ -80,14 +81,14 @@ class JobFact:
     ended_at: float | None = None
     kind: str | None = None
     reason: str | None = None
-    receipts: Mapping[int, ReceiptFact] = field(default_factory=dict)
-    failed_tasks: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    receipts: Mapping[int, ReceiptFact] = NOTHING
+    failed_tasks: Mapping[int, tuple[str, str]] = NOTHING
     may_still_come: bool = False
     oddity: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+@value
+class Facts(NamedTuple):
     """All that was seen in one look.
 
     Attributes
@@ -102,4 +103,4 @@ class Facts:
 
     now: float
     grace: float = 0.0
-    jobs: Mapping[str, JobFact] = field(default_factory=dict)
+    jobs: Mapping[str, JobFact] = NOTHING

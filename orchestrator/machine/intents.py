@@ -2,52 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.machine.changes import Change
 from orchestrator.machine.states import RunState
+from orchestrator.machine.value import value
 
 __all__ = ["CancelJobs", "Finish", "Freeze", "Intent", "Record", "Repoint", "Submit"]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+@value
+class Record(NamedTuple):
     """Write these changes; nothing outside the database happens."""
 
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Freeze:
+@value
+class Freeze(NamedTuple):
     """Turn the open experiments into the manifest of the step run at a position."""
 
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+@value
+class Submit(NamedTuple):
     """Hand the job to the scheduler."""
 
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class Repoint:
+@value
+class Repoint(NamedTuple):
     """Let a waiting orchestrator job start after the job with this id of the scheduler."""
 
     token: str
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class CancelJobs:
+@value
+class CancelJobs(NamedTuple):
     """Ask the scheduler to end these jobs."""
 
     tokens: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+@value
+class Finish(NamedTuple):
     """Fold what is left, then end the run."""
 
     to: RunState

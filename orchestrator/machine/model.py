@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b32encode
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import JOB_ENDED, STEP_RUN_ENDED, JobState, RunState, StepRunState
+from orchestrator.machine.value import value
 
 __all__ = ["Job", "Run", "StepRun", "token_for"]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+@value
+class Job(NamedTuple):
     """One submission to the scheduler.
 
     Attributes
@@ -73,8 +74,8 @@ class Job:
         return self.state in JOB_ENDED
 
 
-@dataclass(frozen=True, slots=True)
-class StepRun:
+@value
+class StepRun(NamedTuple):
     """One step at one iteration.
 
     Attributes
@@ -113,8 +114,8 @@ class StepRun:
         return self.state in STEP_RUN_ENDED
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+@value
+class Run(NamedTuple):
     """One execution of a pipeline.
 
     Attributes
@@ -154,7 +155,7 @@ class Run:
     cancel_requested: bool = False
     n_failed_step_runs: int = 0
     step_run: StepRun | None = None
-    orchestrators: tuple[Job, ...] = field(default=())
+    orchestrators: tuple[Job, ...] = ()
     wakes: bool = False
     n_orchestrators: int = 0
     n_fruitless: int = 0

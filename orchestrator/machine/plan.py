@@ -8,16 +8,17 @@ iteration, for the case that the question has to be asked by a process of its ow
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
+
+from orchestrator.machine.value import NOTHING, value
 
 __all__ = ["UNTIL", "Plan", "PlannedLoop", "PlannedStep", "Slot"]
 
 UNTIL = "until"
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedStep:
+@value
+class PlannedStep(NamedTuple):
     """One step, with everything that `decide` and a submission need to know of it.
 
     Attributes
@@ -55,7 +56,7 @@ class PlannedStep:
     retries: int = 0
     project_dir: str = "."
     label: str = ""
-    resources: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, Any] = NOTHING
 
     @property
     def size(self) -> int:
@@ -63,8 +64,8 @@ class PlannedStep:
         return 1
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedLoop:
+@value
+class PlannedLoop(NamedTuple):
     """Steps that repeat.
 
     Attributes
@@ -95,8 +96,8 @@ class PlannedLoop:
         return self.n_iterations * self.iteration_size
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+@value
+class Slot(NamedTuple):
     """What stands at one position.
 
     Attributes
@@ -127,8 +128,8 @@ class Slot:
         return f"{self.step.name}@{self.iteration}" if self.iteration else self.step.name
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+@value
+class Plan(NamedTuple):
     """All elements of a pipeline, in order."""
 
     elements: tuple[PlannedStep | PlannedLoop, ...]
@@ -151,7 +152,7 @@ class Plan:
         start = 0
         for index, element in enumerate(self.elements):
             if position < start + element.size:
-                return replace(_slot(element, start, position, ""), element=index)
+                return _slot(element, start, position, "")._replace(element=index)
             start += element.size
         raise AssertionError("unreachable: the sizes add up to the plan's")
 
@@ -220,7 +221,7 @@ def _slot(element: PlannedStep | PlannedLoop, start: int, position: int, prefix:
             found = _slot(inner, begin, position, iteration)
             if isinstance(inner, PlannedLoop):
                 return found
-            return replace(found, loop_end=end, until=element.until if begin + 1 == body_end else None)
+            return found._replace(loop_end=end, until=element.until if begin + 1 == body_end else None)
         begin += inner.size
     raise AssertionError("unreachable: the sizes add up to the iteration's")
 
@@ -264,7 +265,7 @@ def _find_exactly(
 
 def _to_json(element: PlannedStep | PlannedLoop) -> dict[str, Any]:
     if isinstance(element, PlannedStep):
-        return {name: getattr(element, name) for name in PlannedStep.__slots__}
+        return element._asdict()
     return {
         "path": element.path,
         "n_iterations": element.n_iterations,

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.machine.answers import Answer, RefusedForNow, Unanswered
@@ -37,8 +37,7 @@ PROGRAMS = ("sbatch", "squeue", "scancel", "scontrol")
 HINT = "Nothing was changed. Try again when it answers; `squeue --me` shows whether it does."
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """What we need to know of a cluster.
 
     Attributes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.machine.facts import Seen
 from orchestrator.slurm.states import meaning
@@ -41,8 +41,7 @@ _TOKEN = re.compile(r"[a-z2-7]{10}")
 _NO_TIME = frozenset({"", "N/A", "NONE", "UNKNOWN"})
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of squeue or sacct.
 
     Attributes

@@ -52,7 +52,7 @@ class Records:
     def add_run(self, key="1795500000", state="active", *, holder: Holder | None = None, **more):
         lease = {}
         if holder is not None:
-            names = Holder.__dataclass_fields__
+            names = Holder._fields
             lease = {f"lease_{name}": getattr(holder, name) for name in names} | {"lease_taken_at": T0}
         values = {
             "key": key,

@@ -7,7 +7,6 @@ import json
 import os
 import pstats
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,7 +51,7 @@ def ask(monkeypatch, records):
 
 
 def test_a_batch_that_runs(records, ask, workspace):
-    records.add_run(holder=replace(Holder.me(), scheduler_id="77"))
+    records.add_run(holder=Holder.me()._replace(scheduler_id="77"))
     records.add_step_run(0, "succeeded", seconds=1.25)
     records.add_job("succeeded")
     records.add_step_run(1, "active", begin=2, n_experiments=500, n_tasks=20, batch_size=20)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -51,7 +50,7 @@ def context(workspace):
 
 
 def test_the_tail_of_a_step_asks_nothing_of_what_waits_for_its_own_job(context, run):
-    facts = observe(replace(context, within="7"), run)
+    facts = observe(context._replace(within="7"), run)
     assert context.scheduler.tokens == []
     assert facts.jobs["step"].receipts[0].succeeded
     assert "waiting" not in facts.jobs  # nothing is concluded
@@ -59,7 +58,7 @@ def test_the_tail_of_a_step_asks_nothing_of_what_waits_for_its_own_job(context, 
 
 def test_everybody_else_asks_whether_the_orchestrator_job_still_waits(context, run):
     for within in (None, "9"):
-        facts = observe(replace(context, within=within), run)
+        facts = observe(context._replace(within=within), run)
         assert facts.jobs["waiting"].seen is Seen.ABSENT
     assert context.scheduler.tokens == ["waiting", "waiting"]
 
@@ -92,6 +91,6 @@ def test_nothing_follows_from_a_receipt_that_can_not_be_read_now(context, run):
 
 
 def test_the_tail_asks_of_an_orchestrator_job_that_may_have_started(context, run):
-    started = replace(run.orchestrators[0], state=JobState.RUNNING)
-    observe(replace(context, within="7"), replace(run, orchestrators=(started,)))
+    started = run.orchestrators[0]._replace(state=JobState.RUNNING)
+    observe(context._replace(within="7"), run._replace(orchestrators=(started,)))
     assert context.scheduler.tokens == ["waiting"]

@@ -6,9 +6,15 @@ from hypothesis import strategies as st
 
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 
+
+def planned_step(**fields):
+    """Leave to their defaults what nobody says; of a NamedTuple, hypothesis would make up all."""
+    return PlannedStep(**fields)
+
+
 names = st.integers(0, 9).map(lambda n: f"step{n}")
 steps = st.builds(
-    PlannedStep,
+    planned_step,
     path=st.uuids().map(str),
     name=names,
     kind=st.sampled_from(["call", "batch"]),
@@ -18,7 +24,7 @@ steps = st.builds(
     retries=st.integers(0, 2),
     resources=st.builds(lambda n: {"max_array_size": n}, st.integers(1, 4)),
 )
-untils = st.none() | st.builds(PlannedStep, path=st.uuids().map(str), name=st.just("until"), kind=st.just("until"))
+untils = st.none() | st.builds(planned_step, path=st.uuids().map(str), name=st.just("until"), kind=st.just("until"))
 
 
 def loops(bodies):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -16,6 +15,7 @@ from orchestrator.machine.batches import Cut, Limits, batch_size, cut, tasks_of_
 from orchestrator.machine.changes import (
     AddJob,
     AddStepRun,
+    FailRun,
     MoveJob,
     MoveRun,
     MoveStepRun,
@@ -127,7 +127,7 @@ def test_how_open_experiments_are_cut_into_tasks(per_task, size, expected):
     )
     assert cut(step, Limits()) == expected
     assert cut(step, Limits(slices=8)) == Cut(most_tasks=8)
-    assert cut(replace(step, parallel=False), Limits()) == Cut(most_tasks=1)
+    assert cut(step._replace(parallel=False), Limits()) == Cut(most_tasks=1)
     assert batch_size(step, Limits(tasks_at_once=2)) == 2
 
 
@@ -205,7 +205,7 @@ def test_batches_follow_each_other_also_after_a_failed_task():
 
 def test_a_retry_holds_only_the_tasks_that_need_it():
     failed = job(JobState.FAILED, role="batch", tasks="0-2", kind="timeout", failed_tasks="1", attempt=4)
-    change = only(decide(run_with(replace(BATCH, retries=1), failed, n_tasks=7)))
+    change = only(decide(run_with(BATCH._replace(retries=1), failed, n_tasks=7)))
     assert (change.batch, change.tasks, change.attempt, change.why) == (0, "1", 5, "again after timeout")
 
 
@@ -227,7 +227,7 @@ def test_a_retry_holds_only_the_tasks_that_need_it():
 )
 def test_which_failures_are_tried_again(kind, retries, n_failures, again):
     jobs = [job(JobState.FAILED, kind=kind, attempt=n + 1) for n in range(n_failures)]
-    change = only(decide(run_with(replace(CALL, retries=retries), *jobs)))
+    change = only(decide(run_with(CALL._replace(retries=retries), *jobs)))
     assert isinstance(change, AddJob) == again
     if not again:
         assert change.to is StepRunState.FAILED
@@ -247,18 +247,18 @@ def test_which_failures_are_tried_again(kind, retries, n_failures, again):
 )
 def test_how_a_batch_is_judged(n_finished, n_failed, limit, state):
     done = job(JobState.SUCCEEDED, role="batch", n_finished=n_finished, n_failed=n_failed)
-    change = only(decide(run_with(replace(BATCH, max_failed=limit), done, n_tasks=1)))
+    change = only(decide(run_with(BATCH._replace(max_failed=limit), done, n_tasks=1)))
     assert change.to == state
     assert (change.n_finished, change.n_failed) == (n_finished, n_failed)
 
 
 def test_a_failure_ends_the_run_unless_the_next_step_bears_it():
     failed = run_with(CALL, state=StepRunState.FAILED, after=[PlannedStep("1", "b")])
-    failed = replace(failed, step_run=replace(failed.step_run, reason="no luck"))
+    failed = failed._replace(step_run=failed.step_run._replace(reason="no luck"))
     assert decide(failed) == Finish(RunState.FAILED, "step a failed: no luck")
-    bears = replace(failed, plan=Plan((CALL, PlannedStep("1", "b", dependency="afterany"))))
+    bears = failed._replace(plan=Plan((CALL, PlannedStep("1", "b", dependency="afterany"))))
     assert only(decide(bears)).position == 1
-    last = replace(failed, plan=Plan((CALL,)))
+    last = failed._replace(plan=Plan((CALL,)))
     assert decide(last).to is RunState.FAILED
 
 
@@ -307,7 +307,7 @@ def test_a_step_that_is_cancelled_keeps_the_count_of_what_it_did():
 def test_what_waits_is_waited_for():
     assert decide(run_with(CALL, job(JobState.RUNNING))) is None
     assert decide(run_with(CALL, job(JobState.PLANNED))) == Submit("t")
-    assert decide(replace(run_with(CALL, job(JobState.PLANNED)), state=RunState.FAILED)) is None
+    assert decide(run_with(CALL, job(JobState.PLANNED))._replace(state=RunState.FAILED)) is None
 
 
 def test_tokens_are_the_same_for_whoever_decides_again():
@@ -358,11 +358,11 @@ def test_absence_counts_after_two_answers_the_grace_apart():
 def test_what_may_still_come_is_waited_for_and_the_end_keeps_its_kind(state):
     """On a shared file system a receipt is seen late: it is no evidence yet that there is none."""
     over = JobFact(Seen.OVER, "7", 10.0, 20.0, "timeout", failed_tasks={0: ("timeout", "its time was up")})
-    late = replace(over, may_still_come=True)
+    late = over._replace(may_still_come=True)
     run, _ = seen(run_with(CALL, job(state)), late, now=1000.0)
     assert not run.step_run.jobs[0].ended
     assert why_look_again(run).endswith(": it has ended, but not all of its receipts are to be seen yet")
-    came, _ = seen(run, replace(late, receipts={0: receipt()}), now=1050.0)
+    came, _ = seen(run, late._replace(receipts={0: receipt()}), now=1050.0)
     assert came.step_run.jobs[0].state is JobState.SUCCEEDED
     run, _ = seen(run, late, now=1090.0)
     assert (run.step_run.jobs[0].state, run.step_run.jobs[0].kind) == (JobState.FAILED, "timeout")
@@ -426,7 +426,7 @@ def test_failed_experiments_are_grouped_by_cause():
 
 
 def test_of_two_submissions_the_one_that_runs_is_recorded():
-    first = replace(job(JobState.RUNNING), scheduler_id="77")
+    first = job(JobState.RUNNING)._replace(scheduler_id="77")
     run, changes = seen(run_with(CALL, first), JobFact(Seen.RUNNING, "99"))
     assert [change.scheduler_id for change in changes] == ["99"]
     assert run.step_run.jobs[0].scheduler_id == "99"
@@ -450,10 +450,10 @@ def test_an_orchestrator_job_is_judged_by_no_receipt():
 
 def test_resume_begins_where_it_failed():
     run = run_with(CALL, state=StepRunState.FAILED)
-    ended = replace(run, state=RunState.FAILED)
+    ended = run._replace(state=RunState.FAILED)
     assert where_to_resume(run, None) is None
     assert where_to_resume(ended, 0) == 0
-    assert where_to_resume(replace(run, state=RunState.SUCCEEDED), None) is None
+    assert where_to_resume(run._replace(state=RunState.SUCCEEDED), None) is None
     assert rewind(ended, 0, "resume") == [Withdraw(0, "resume"), MoveRun(RunState.ACTIVE, "resume")]
 
 
@@ -506,7 +506,7 @@ def nested():
 
 
 def test_a_loop_whose_last_element_is_a_loop_asks_in_a_process_of_its_own():
-    inner = PlannedLoop("0.1", 2, (PlannedStep("0.1.0", "b"),), replace(UNTIL, path="0.1.until"))
+    inner = PlannedLoop("0.1", 2, (PlannedStep("0.1.0", "b"),), UNTIL._replace(path="0.1.until"))
     plan = Plan((PlannedLoop("0", 2, (PlannedStep("0.0", "a"), inner), UNTIL), PlannedStep("1", "end")))
     slots = [plan.slot(position) for position in range(6)]
     assert [slot.address for slot in slots] == ["a@0", "b@0.0", "until@0.0", "b@0.1", "until@0.1", "until@0"]
@@ -549,7 +549,7 @@ def test_a_skipped_step_is_no_failure():
 
 
 def test_a_question_is_asked_also_after_a_last_step_that_was_skipped():
-    plan = Plan((PlannedLoop("0", 2, (replace(BATCH, path="0.0"),), UNTIL),))
+    plan = Plan((PlannedLoop("0", 2, (BATCH._replace(path="0.0"),), UNTIL),))
     assert only(decide(ended_at(plan, 0, "skipped"))) == AddStepRun(1, "0", "until", "until")
 
 
@@ -562,9 +562,9 @@ def test_failures_that_were_passed_over_are_told_at_the_end(n, why):
 def test_a_step_run_is_judged_by_the_last_try_of_each_batch():
     first = job(JobState.FAILED, role="batch", tasks="0-2", kind="timeout", failed_tasks="1", reason="60 of 60 min")
     again = job(JobState.SUCCEEDED, role="batch", tasks="1", attempt=2, n_finished=1)
-    assert only(decide(run_with(replace(BATCH, retries=1), first, again, n_tasks=3))).to is StepRunState.SUCCEEDED
-    still = replace(again, state=JobState.FAILED, kind="timeout", failed_tasks="1", reason="60 of 60 min")
-    change = only(decide(run_with(replace(BATCH, retries=1), first, still, n_tasks=3)))
+    assert only(decide(run_with(BATCH._replace(retries=1), first, again, n_tasks=3))).to is StepRunState.SUCCEEDED
+    still = again._replace(state=JobState.FAILED, kind="timeout", failed_tasks="1", reason="60 of 60 min")
+    change = only(decide(run_with(BATCH._replace(retries=1), first, still, n_tasks=3)))
     assert (change.to, change.why) == (StepRunState.FAILED, "1 of 3 tasks failed (timeout): 60 of 60 min")
 
 
@@ -572,7 +572,7 @@ def test_retries_are_counted_for_each_batch():
     first = job(JobState.FAILED, role="batch", batch=0, tasks="0-2", kind="timeout", failed_tasks="0")
     fine = job(JobState.SUCCEEDED, role="batch", batch=0, tasks="0", attempt=2)
     second = job(JobState.FAILED, role="batch", batch=1, tasks="3-5", kind="timeout", failed_tasks="4")
-    change = only(decide(run_with(replace(BATCH, retries=1), first, fine, second, n_tasks=6)))
+    change = only(decide(run_with(BATCH._replace(retries=1), first, fine, second, n_tasks=6)))
     assert (change.batch, change.tasks) == (1, "4")
 
 
@@ -667,14 +667,14 @@ def test_what_from_step_left_out_is_refused():
     run = ended_at(Plan((CALL, PlannedStep("1", "b"))), 1, "succeeded", "succeeded", first_position=1)
     with pytest.raises(DefinitionError, match="was begun with from_step at b; a is not part of it"):
         rewind(run, 0, "why")
-    assert rewind(replace(run, step_run=None, state=RunState.CANCELLED), 0, "why") == [MoveRun(RunState.ACTIVE, "why")]
+    assert rewind(run._replace(step_run=None, state=RunState.CANCELLED), 0, "why") == [MoveRun(RunState.ACTIVE, "why")]
 
 
 def test_going_on_behind_a_failure_needs_a_step_that_bears_it():
     run = ended_at(Plan((CALL, PlannedStep("1", "b"))), 0, "failed", "failed")
     with pytest.raises(DefinitionError, match="can't go on from b: a, before it, failed"):
         rewind(run, 1, "why")
-    bears = replace(run, plan=Plan((CALL, PlannedStep("1", "b", dependency="afterany"))))
+    bears = run._replace(plan=Plan((CALL, PlannedStep("1", "b", dependency="afterany"))))
     assert rewind(bears, 1, "why") == [MoveRun(RunState.ACTIVE, "why")]
 
 
@@ -693,3 +693,11 @@ def test_the_diagram_has_every_arrow_and_every_end():
     assert "    lost --> [*]" in lines
     assert "    queued --> [*]" not in lines
     assert len(lines) == 2 + sum(map(len, MOVES[JobState].values())) + 4
+
+
+def test_values_of_two_kinds_are_never_equal():
+    assert Submit("a") == Submit("a")
+    assert hash(Submit("a")) == hash(Submit("a"))
+    assert Submit("a") != Submit("b")
+    assert Submit("a") != FailRun("a")
+    assert FailRun("a") not in [Submit("a"), ("a",)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -17,7 +16,7 @@ from orchestrator.machine.wakeup import MOST_FRUITLESS, why_look_again, why_stal
 
 PLAN = Plan((PlannedStep("0", "first"), PlannedStep("1", "second")))
 LIVE = Job("step", "step", state=JobState.QUEUED, scheduler_id="7")
-DONE = replace(LIVE, state=JobState.SUCCEEDED)
+DONE = LIVE._replace(state=JobState.SUCCEEDED)
 
 
 def orchestrator(state, waits_for="7", token="wake", scheduler_id="8"):
@@ -27,7 +26,7 @@ def orchestrator(state, waits_for="7", token="wake", scheduler_id="8"):
 
 def run_with(*orchestrators, job=LIVE, **fields):
     open_ = StepRun(0, state=StepRunState.ACTIVE, jobs=(job,))
-    return replace(Run("r", "salt", PLAN, step_run=open_, orchestrators=orchestrators, wakes=True), **fields)
+    return Run("r", "salt", PLAN, step_run=open_, orchestrators=orchestrators, wakes=True)._replace(**fields)
 
 
 def test_an_orchestrator_waits_for_the_live_job():
@@ -89,20 +88,20 @@ def test_a_run_on_this_machine_wakes_nobody():
 
 
 def test_before_the_first_job_nothing_can_wake_the_run():
-    planned = replace(LIVE, state=JobState.PLANNED, scheduler_id=None)
+    planned = LIVE._replace(state=JobState.PLANNED, scheduler_id=None)
     assert decide(run_with(job=planned)) == Submit("step")
 
 
 def test_after_five_in_vain_no_more_are_planned():
     """Where the scheduler takes no job of a step, the queue is not kept busy for ever."""
-    planned = replace(LIVE, state=JobState.PLANNED, scheduler_id=None)
+    planned = LIVE._replace(state=JobState.PLANNED, scheduler_id=None)
     run = run_with(orchestrator(JobState.RUNNING), job=planned, n_orchestrators=9, n_fruitless=MOST_FRUITLESS)
     assert decide(run) == Submit("step")
-    assert isinstance(decide(replace(run, n_fruitless=MOST_FRUITLESS - 1)), Record)
+    assert isinstance(decide(run._replace(n_fruitless=MOST_FRUITLESS - 1)), Record)
 
 
 def test_a_job_that_the_scheduler_takes_is_progress():
-    submitting = replace(LIVE, state=JobState.SUBMITTING, scheduler_id=None)
+    submitting = LIVE._replace(state=JobState.SUBMITTING, scheduler_id=None)
     run = run_with(job=submitting, n_orchestrators=9, n_fruitless=4)
     run = apply(run, MoveJob("step", JobState.QUEUED, scheduler_id="7"))
     assert run.n_fruitless == 0
@@ -147,7 +146,7 @@ def stalled(*orchestrators, job=LIVE, n_fruitless=0, has_tail=True):
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
 def test_whoever_has_an_orchestrator_at_the_scheduler_is_not_stalled(state):
-    for job in (None, LIVE, replace(LIVE, state=JobState.PLANNED), replace(LIVE, state=JobState.SUBMITTING)):
+    for job in (None, LIVE, LIVE._replace(state=JobState.PLANNED), LIVE._replace(state=JobState.SUBMITTING)):
         assert stalled(orchestrator(state), job=job, has_tail=False) is None
 
 
@@ -162,23 +161,23 @@ def test_a_run_without_any_job_is_stalled():
 
 
 def test_a_job_that_the_scheduler_answered_without_is_nobody_to_count_on():
-    absent = replace(LIVE, absent_since=5.0, reason="the scheduler answered without it")
+    absent = LIVE._replace(absent_since=5.0, reason="the scheduler answered without it")
     assert stalled(job=absent) == "job 7: the scheduler answered without it"
-    assert stalled(replace(orchestrator(JobState.QUEUED), absent_since=5.0), job=absent) is not None
+    assert stalled(orchestrator(JobState.QUEUED)._replace(absent_since=5.0), job=absent) is not None
     assert stalled(orchestrator(JobState.RUNNING), job=absent) is None
 
 
 def test_a_refusal_is_told_with_the_tries_that_were_made():
-    refused = replace(LIVE, state=JobState.PLANNED, scheduler_id=None, reason="sbatch: too many jobs")
+    refused = LIVE._replace(state=JobState.PLANNED, scheduler_id=None, reason="sbatch: too many jobs")
     assert stalled(job=refused) == "its next job is not in the queue: sbatch: too many jobs"
     given_up = "its next job is not in the queue: sbatch: too many jobs, and 5 orchestrator jobs in a row have tried"
     assert stalled(job=refused, n_fruitless=MOST_FRUITLESS) == given_up
-    new = replace(refused, reason=None)
+    new = refused._replace(reason=None)
     assert stalled(job=new) == "its next job is not in the queue: not submitted yet"
 
 
 def test_a_submission_whose_process_died_is_told():
-    submitting = replace(LIVE, state=JobState.SUBMITTING, scheduler_id=None)
+    submitting = LIVE._replace(state=JobState.SUBMITTING, scheduler_id=None)
     assert stalled(job=submitting) == (
         "whether its next job was submitted is not known: the process that submitted it died"
     )

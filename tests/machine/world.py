@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-from dataclasses import replace
 from functools import reduce
 
 from orchestrator.indexes import parse_indexes
@@ -54,7 +53,7 @@ class Records:
     def load(self):
         last = self.live[max(self.live)] if self.live else None
         n_failed = sum(step_run.state is StepRunState.FAILED for step_run in self.live.values())
-        return replace(self.blank, step_run=last, n_failed_step_runs=n_failed)
+        return self.blank._replace(step_run=last, n_failed_step_runs=n_failed)
 
     def write(self, changes):
         for change in changes:
@@ -72,7 +71,7 @@ class Records:
             self.history += [self.live.pop(position) for position in gone]
         elif run.step_run is not None:
             self.live[run.step_run.position] = run.step_run
-        self.blank = replace(run, step_run=None, n_failed_step_runs=0)
+        self.blank = run._replace(step_run=None, n_failed_step_runs=0)
 
     def with_epoch(self, change):
         """Count epochs and attempts on, as the database does."""
@@ -80,7 +79,7 @@ class Records:
             return change
         before = [step_run for step_run in self.history if step_run.position == change.position]
         attempts = [job.attempt for step_run in before for job in step_run.jobs]
-        return replace(change, epoch=len(before), first_attempt=max(attempts, default=0) + 1)
+        return change._replace(epoch=len(before), first_attempt=max(attempts, default=0) + 1)
 
     @property
     def first_flawed(self):
@@ -238,7 +237,7 @@ class World:
         raise AssertionError(f"after {most} advances the run has not ended: {self.run}")
 
     def cancel(self):
-        self.records.blank = replace(self.records.blank, cancel_requested=True)
+        self.records.blank = self.records.blank._replace(cancel_requested=True)
 
     def resume(self, position=None):
         """Resume, and say from where."""
@@ -246,7 +245,7 @@ class World:
         if position is None:
             position = where_to_resume(run, self.records.first_flawed)
         self.records.write([] if position is None else rewind(run, position, "resume", self.records.live))
-        self.records.blank = replace(self.records.blank, cancel_requested=False)
+        self.records.blank = self.records.blank._replace(cancel_requested=False)
         return position
 
     # --- what must hold --------------------------------------------------------------------------
@@ -287,7 +286,7 @@ class WakingWorld(World):
 
     def __init__(self, plan, seed, *, trouble, has_tail):
         super().__init__(plan, seed, trouble=trouble)
-        self.records.blank = replace(self.records.blank, wakes=True)
+        self.records.blank = self.records.blank._replace(wakes=True)
         self.has_tail = has_tail
         self.had_trouble = trouble > 0
         self.waits_for = {}  # token of an orchestrator job -> the id of the job after which it truly starts
