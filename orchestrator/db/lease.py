@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +43,7 @@ class Holder(NamedTuple):
     def me(cls) -> Holder:
         """Describe this process."""
         pid = os.getpid()
-        return cls(socket.gethostname(), _boot(), pid, _start_of(pid) or "", _job_id())
+        return cls(_host(), _boot(), pid, _start_of(pid) or "", _job_id())
 
 
 def is_gone(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
@@ -63,7 +62,7 @@ def is_gone(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
     bool
         At once when it was of this machine and its process is no more; else after `STALE` seconds without a beat.
     """
-    if holder.host == socket.gethostname():
+    if holder.host == _host():
         return holder.boot != _boot() or _start_of(holder.pid) != holder.pid_start
     return beat_seen_at is not None and now - beat_seen_at >= STALE
 
@@ -79,7 +78,11 @@ def is_silent(holder: Holder, beat_at: float | None, now: float) -> bool:
     now : float
         Epoch seconds, by ours.
     """
-    return holder.host != socket.gethostname() and beat_at is not None and now - beat_at >= SILENT
+    return holder.host != _host() and beat_at is not None and now - beat_at >= SILENT
+
+
+def _host() -> str:
+    return os.uname().nodename
 
 
 def _job_id() -> str | None:

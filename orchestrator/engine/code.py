@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-import platform
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -151,10 +149,10 @@ def provenance() -> dict[str, Any]:
 
     return {
         "orchestrator": __version__,
-        "python": platform.python_version(),
+        "python": sys.version.split()[0],
         "git": _git_commit(),
         "argv": sys.argv,
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "user": getpass.getuser(),
         "folder": str(Path.cwd()),
         "pid": os.getpid(),

@@ -79,7 +79,7 @@ def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]]) -> None:
     aside.rename(path)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)  # the rest takes long to make, in each of hundreds of tasks
 class Manifest:
     """A manifest on disk.
 

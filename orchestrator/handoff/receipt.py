@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from orchestrator.handoff.folder import JobFolder, write_aside
 __all__ = ["Receipt", "read_receipt", "receipts_of", "write_receipt"]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # the rest takes long to make, in each of hundreds of tasks
 class Receipt:
     """What became of a task.
 
@@ -65,7 +65,7 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
     """Write a receipt; after this the task is done, whatever the scheduler says."""
     exception, receipt.exception = receipt.exception, None
     try:
-        write_aside(path, json.dumps(asdict(receipt)).encode())
+        write_aside(path, json.dumps(vars(receipt)).encode())
     finally:
         receipt.exception = exception
 

@@ -32,7 +32,7 @@ ON_A_NODE = Holder("node7", "its boot", 77, "1", "9")
 def records(workspace, monkeypatch):
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    monkeypatch.setattr("orchestrator.db.lease.socket.gethostname", lambda: "login1")
+    monkeypatch.setattr("orchestrator.db.lease._host", lambda: "login1")
     yield Records(workspace)
     monkeypatch.undo()
     time.tzset()

@@ -29,7 +29,7 @@ def records(workspace, monkeypatch):
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     # A dead process of this machine: another boot's.
-    monkeypatch.setattr("orchestrator.db.lease.socket.gethostname", lambda: "login1")
+    monkeypatch.setattr("orchestrator.db.lease._host", lambda: "login1")
     yield Records(workspace)
     monkeypatch.undo()
     time.tzset()
