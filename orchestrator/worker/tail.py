@@ -47,8 +47,7 @@ class Tail:
     def _spawn(self, database: str) -> tuple[int, int]:
         import subprocess  # most tasks of an array start no tail
 
-        command = [sys.executable, "-P", "-m", "orchestrator", "advance", self._job.run_key]
-        command += ["--db", database, "--on-word"]
+        command = [sys.executable, "-P", "-m", "orchestrator.cli.tail", database, self._job.run_key]
         # Through a shell that ends at once: the user's code, which may wait for its children, must not wait for this.
         shell = ["/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh", *command]
         with self._log.open("ab") as log:

@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel")
 WORK = ("-m orchestrator.worker job", "-m f3dasm.pipeline.run_step", "chain.py")
 """How the words of a Python begin that does a step's work in a job; every other one only orchestrates."""
-TAIL = "-P -m orchestrator advance"
+TAIL = "-P -m orchestrator.cli.tail"
 """What such a Python may call when its work is done."""
 WAIT = "-m orchestrator wait"
 """The user, who waits; no part of what is measured."""
