@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-import orchestrator.engine.cluster  # noqa: F401
+import orchestrator.engine.cluster  # noqa: F401  `advance` would load it only after the word
 from orchestrator.engine.verbs import advance
 from orchestrator.errors import OrchestratorError
 

@@ -20,7 +20,6 @@ from typing import Any
 
 from orchestrator.data.references import DATA_FOLDER
 from orchestrator.errors import Busy, DataError
-from orchestrator.locks import KernelLock
 
 __all__ = [
     "TABLE_FILES",
@@ -204,14 +203,16 @@ def locked(project_dir: Path | str) -> Iterator[None]:
     Busy
         Another process held the lock for a minute.
     """
+    from filelock import FileLock, Timeout
+
     base = data_folder(project_dir)
     base.mkdir(parents=True, exist_ok=True)
-    lock = KernelLock(base / ".lock")
+    lock = FileLock(base / ".lock", timeout=_LOCK_SECONDS)
     try:
-        try:
-            lock.acquire(_LOCK_SECONDS)
-        except TimeoutError as error:
-            raise Busy(f"another process is storing the table in {base}", "Try again.") from error
+        lock.acquire()
+    except Timeout as error:
+        raise Busy(f"another process is storing the table in {base}", "Try again.") from error
+    try:
         yield
     finally:
         lock.release()

@@ -7,6 +7,7 @@ connection is opened and given back after it is closed: pages read before the lo
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import re
@@ -18,7 +19,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from orchestrator.errors import DatabaseBusy, DatabaseError
-from orchestrator.locks import KernelLock
 
 __all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "guarded", "is_local"]
 
@@ -51,7 +51,7 @@ def guarded(path: Path) -> Iterator[None]:
         If the folder bears no lock.
     """
     file = path.with_name(f"{path.name}.guard")
-    lock = KernelLock(file) if is_local(path.parent) else _LinksLock(file)
+    lock = _KernelLock(file) if is_local(path.parent) else _LinksLock(file)
     try:
         try:
             lock.acquire(WAIT)
@@ -69,9 +69,39 @@ def guarded(path: Path) -> Iterator[None]:
         lock.release()
 
 
+class _KernelLock:
+    """`flock` itself: filelock has this lock, too, but loads for longer than an `advance` has to work."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+
+    def acquire(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        # Known before it is locked: an interrupt leaves no lock behind that nobody can give back.
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise TimeoutError from None
+                time.sleep(POLL)
+
+    def release(self) -> None:
+        if self._fd is None:
+            return
+        fd, self._fd = self._fd, None
+        # Closing alone would not do where a child was forked meanwhile: it has the file open, too.
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
+
+
 class _LinksLock:
     def __init__(self, path: Path) -> None:
-        from filelock import SoftReadWriteLock  # not where the kernel's lock will do: it takes long to load
+        from filelock import SoftReadWriteLock  # only where the kernel's lock will not do
 
         # Not the process's one instance: threads wait for each other as processes do.
         self._lock = SoftReadWriteLock(

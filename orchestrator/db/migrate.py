@@ -130,7 +130,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    connection.row_factory = None
+    connection.row_factory = None  # SQLAlchemy makes its own rows
     with create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool).begin() as transaction:
         # SQLAlchemy begins with a rollback of its own.
         connection.execute("BEGIN IMMEDIATE")

@@ -48,7 +48,8 @@ def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]
 
 def update(connection: sqlite3.Connection, table: str, values: Mapping[str, Any], **where: Any) -> int:
     """Change the rows with these values in these columns, and give their number."""
-    new, old = (", ".join(f"{column} = ?" for column in values), " AND ".join(f"{column} = ?" for column in where))
+    new = ", ".join(f"{column} = ?" for column in values)
+    old = " AND ".join(f"{column} = ?" for column in where)
     done = connection.execute(f"UPDATE {table} SET {new} WHERE {old}", [*_written(values), *where.values()])
     return done.rowcount
 

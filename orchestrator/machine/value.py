@@ -1,7 +1,7 @@
 """What makes a NamedTuple a value of its own kind.
 
 The machine speaks in some thirty kinds of values, and every `advance` and `status` makes all these classes anew: named
-tuples are made in a sixth of the time of frozen dataclasses.
+tuples are made much faster than frozen dataclasses.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -12,7 +14,7 @@ from orchestrator.db import guard, migrate, revision
 from orchestrator.db.connection import session
 from orchestrator.db.opening import revision_of
 from orchestrator.db.rows import scalar
-from orchestrator.errors import DatabaseBusy, DatabaseTooNew, DatabaseTooOld, NotADatabase, NotFound
+from orchestrator.errors import DatabaseBusy, DatabaseError, DatabaseTooNew, DatabaseTooOld, NotADatabase, NotFound
 
 
 @pytest.fixture
@@ -134,3 +136,15 @@ def test_the_file_system_is_found_by_the_longest_mount(folder, kind):
     )
     assert guard.type_in(mounts, folder) == kind
     assert (kind in guard.LOCAL_FILE_SYSTEMS) == (kind in ("xfs", "tmpfs", "ext4"))
+
+
+def test_where_the_kernel_has_no_locks_that_is_said(path, monkeypatch):
+    def refuse(fd, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(guard.fcntl, "flock", refuse)
+    with (
+        pytest.raises(DatabaseError, match=r"orchestrator.db.guard can't be taken: .*No locks available"),
+        session(path),
+    ):
+        pass

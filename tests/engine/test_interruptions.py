@@ -280,7 +280,7 @@ def test_a_ctrl_c_in_the_middle_of_any_access_to_the_database_stops_cleanly(
     """It must not leave a lock behind for which its own process then waits."""
     pipeline = Pipeline("p", [Step(store_numbers(3)), Step(doubled), Step(lambda project_dir: None, name="end")])
     monkeypatch.setattr(guard, "WAIT", 5.0)
-    acquired = guard.KernelLock.acquire
+    acquired = guard._KernelLock.acquire
     hints = []
     for at in range(1, 100):
         came = iter(range(1, 1000))
@@ -311,7 +311,7 @@ def watched(patch, acquire):
 
     @contextmanager
     def hold(*arguments):
-        patch.setattr(guard.KernelLock, "acquire", acquire)
+        patch.setattr(guard._KernelLock, "acquire", acquire)
         with holding(*arguments) as fence:
             yield fence
 
