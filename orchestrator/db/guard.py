@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import re
 import time
 from collections.abc import Iterator
@@ -113,6 +112,8 @@ class _LinksLock:
         )
 
     def acquire(self, seconds: float) -> None:
+        import random
+
         end = time.monotonic() + seconds
         while True:
             try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -274,7 +274,7 @@ class Store:
                 return int(row.fence) + 1
             if row.lease_beat_seen_at is None:
                 update(connection, "run", {"lease_beat_seen_at": now}, id=row.id)
-        since = datetime.fromtimestamp(row.lease_taken_at).strftime("%H:%M:%S")
+        since = time.strftime("%H:%M:%S", time.localtime(row.lease_taken_at))
         raise LeaseHeld(
             f"Run {key} is being advanced by {_name(old)}, since {since}.",
             f"Let it go on, and watch it: orchestrator status {key}",

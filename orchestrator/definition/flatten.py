@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
 from orchestrator.definition.blocks import DataGenerator
+from orchestrator.definition.names import slug
 from orchestrator.definition.pipeline import Loop, Step, step_name
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
 
-__all__ = ["plan_of", "slug", "steps_by_path"]
+__all__ = ["plan_of", "steps_by_path"]
 
 
 def plan_of(steps: Sequence[Step | Loop]) -> Plan:
@@ -32,11 +32,6 @@ def steps_by_path(steps: Sequence[Step | Loop], prefix: str = "") -> dict[str, S
         else:
             found[path] = element
     return found
-
-
-def slug(name: str) -> str:
-    """Turn a display name into one that files and SLURM bear."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "step"
 
 
 def _label(name: str, loops: str, taken: set[str]) -> str:

@@ -51,6 +51,13 @@ class Context(NamedTuple):
     within: str | None = None
 
     @property
+    def holds_tables(self) -> bool:
+        """Whether this process may load a table: it runs the steps itself, or it is the tail of a job, whose place is
+        taken by an orchestrator job if it dies of it.
+        """
+        return self.scheduler.is_here or (self.within is not None and self.own_token is None)
+
+    @property
     def key(self) -> str:
         """The run's key."""
         return self.record.key

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.definition.flatten import slug
+from orchestrator.definition.names import slug
 from orchestrator.definition.resources import time_in_seconds
 from orchestrator.engine.site import Site
 from orchestrator.errors import DefinitionError

@@ -48,7 +48,7 @@ def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> t
         per_task=cut.per_task,
         most_tasks=cut.most_tasks,
     )
-    if context.scheduler.is_here:
+    if context.holds_tables:
         frozen = freeze(context.folder, request)
         return frozen.n_experiments, frozen.n_tasks
     answer = _in_child(context, "freeze", asdict(request))
@@ -63,7 +63,7 @@ def fold_tables(context: Context, project_dirs: Sequence[str]) -> int:
     int
         Results that fit no experiment, and were set aside.
     """
-    if context.scheduler.is_here:
+    if context.holds_tables:
         from orchestrator.worker.fold import fold_all
 
         return sum(len(report.quarantined) for report in fold_all(context.folder, project_dirs))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -73,6 +72,8 @@ class Client:
 
     def is_missing(self) -> str | None:
         """Name the first of sbatch, squeue, scancel and scontrol that is not on PATH; None if all are."""
+        import shutil  # it loads compression, and only who submits asks
+
         path = self._environment.get("PATH")
         return next((program for program in PROGRAMS if shutil.which(program, path=path) is None), None)
 

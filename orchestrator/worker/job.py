@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 
 from orchestrator.errors import Busy, DataError
-from orchestrator.handoff.claim import claim
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
-from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import parse_indexes
 from orchestrator.worker.tail import Tail
 
@@ -37,37 +35,42 @@ def run_job(workspace: Path, key: str, token: str) -> None:
     os.environ.pop("PYTHONSAFEPATH", None)
     folder = RunFolder(workspace, key)
     job = read_jobfile(folder.job(token).file)
-    _check_cwd(job)
-    # All tasks of an array are one submission; SLURM_JOB_ID is another one in each.
-    owner = os.environ.get("SLURM_ARRAY_JOB_ID") if job.parallel else None
-    if not claim(folder.job(token), owner or os.environ["SLURM_JOB_ID"]):
-        print(f"Job {token} was submitted twice; the other one runs it.", flush=True)
-        return
-    task = job.first_task + int(os.environ["SLURM_ARRAY_TASK_ID"]) if job.parallel else 0
     tail = Tail(folder, job)
     if len(parse_indexes(job.tasks)) == 1:
         # It will be the last to end. Of hundreds nobody knows which one is, and loading costs more than a short task.
         tail.start()
     try:
-        _work(folder, job, task)
+        is_ours = _work(folder, job)
     except BaseException:
         tail.leave()
         raise
     sys.stdout.flush()
-    if _is_last(folder, job):
+    if is_ours and _is_last(folder, job):
         tail.go()
     else:
         tail.leave()
 
 
-def _work(folder: RunFolder, job: JobFile, task: int) -> None:
-    # Here, so that the tail loads at the same time.
+def _work(folder: RunFolder, job: JobFile) -> bool:
+    """Do what there is to do, unless it is another job's to do it.
+
+    All is loaded here, and not above, so that the tail loads at the same time.
+    """
     from orchestrator.definition.bundle import Bundle
+    from orchestrator.handoff.claim import claim
+    from orchestrator.handoff.receipt import receipts_of
     from orchestrator.worker.execute import run_call, run_task, run_until
 
+    _check_cwd(job)
+    # All tasks of an array are one submission; SLURM_JOB_ID is another one in each.
+    owner = os.environ.get("SLURM_ARRAY_JOB_ID") if job.parallel else None
+    if not claim(folder.job(job.token), owner or os.environ["SLURM_JOB_ID"]):
+        print(f"Job {job.token} was submitted twice; the other one runs it.", flush=True)
+        return False
+    task = job.first_task + int(os.environ["SLURM_ARRAY_TASK_ID"]) if job.parallel else 0
     if task in receipts_of(folder.job(job.token)):
         print(f"Task {task} had ended before it was started again.", flush=True)
-        return
+        return True
     restart = int(os.environ.get("SLURM_RESTART_COUNT", 0))
     bundle = Bundle(folder.bundle(job.bundle_digest))
     step = bundle.load_step(job.path)
@@ -79,6 +82,7 @@ def _work(folder: RunFolder, job: JobFile, task: int) -> None:
         case _:
             until = bundle.load_step(job.until_path).block if job.until_path else None
             run_call(folder, job, step.block, step.kwargs, until=until)
+    return True
 
 
 def _check_cwd(job: JobFile) -> None:
@@ -91,6 +95,8 @@ def _check_cwd(job: JobFile) -> None:
 
 
 def _is_last(folder: RunFolder, job: JobFile) -> bool:
+    from orchestrator.handoff.receipt import receipts_of
+
     try:
         have = receipts_of(folder.job(job.token))
     except Busy:

@@ -45,24 +45,18 @@ class Tail:
             print(f"This job can't advance the run itself ({error}); its orchestrator job will.", flush=True)
 
     def _spawn(self, database: str) -> tuple[int, int]:
-        import subprocess  # most tasks of an array start no tail
-
         command = [sys.executable, "-P", "-m", "orchestrator.cli.tail", database, self._job.run_key]
         # Through a shell that ends at once: the user's code, which may wait for its children, must not wait for this.
-        shell = ["/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh", *command]
+        shell = ["sh", "-c", 'cd -- "$1" || exit; shift; exec 3<&0; "$@" <&3 3<&- &', "sh", str(self._cwd), *command]
         with self._log.open("ab") as log:
             (hears, word), (end, ends) = os.pipe(), os.pipe()
             try:
-                subprocess.run(
-                    shell,
-                    stdin=hears,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=(ends,),
-                    env=self._environment,
-                    cwd=self._cwd,
-                    check=False,
-                )
+                # What the process holds at this number closes when it ends, and not before.
+                os.set_inheritable(ends, True)
+                streams = [(os.POSIX_SPAWN_DUP2, hears, 0)]
+                streams += [(os.POSIX_SPAWN_DUP2, log.fileno(), stream) for stream in (1, 2)]
+                # Not by `subprocess`: to load it takes longer than the shell.
+                os.waitpid(os.posix_spawn("/bin/sh", shell, self._environment, file_actions=streams), 0)
             except OSError:
                 os.close(word)
                 os.close(end)

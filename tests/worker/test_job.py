@@ -69,7 +69,7 @@ def test_work_that_is_done_stays_done_though_the_receipts_can_not_be_listed_now(
             return first
         raise Busy("The receipts can't be listed now: Stale file handle.", "Try again.")
 
-    monkeypatch.setattr("orchestrator.worker.job.receipts_of", once_only)
+    monkeypatch.setattr("orchestrator.handoff.receipt.receipts_of", once_only)
     run()
     assert sorted(receipts_of(folder.job("token"))) == [0]
     # The process that it had started was let go without the word.
