@@ -1,6 +1,7 @@
 """Make a database, and bring an old one up to date.
 
-Alembic and SQLAlchemy are loaded only when there is something to do.
+A new one is made of `schema.sql`, which `scripts/schema` writes with the migrations: the first command in a workspace
+does not wait for Alembic and SQLAlchemy. They are loaded only to upgrade.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from orchestrator.db.opening import may_write, opened, revision_of
 from orchestrator.db.rows import scalar, scalars
 from orchestrator.errors import DatabaseError
 
-__all__ = ["check", "create", "info", "migrations", "upgrade"]
+__all__ = ["check", "create", "info", "migrated", "migrations", "upgrade"]
+
+SCHEMA = Path(__file__).parent / "schema.sql"
+END_OF_STATEMENT = ";\n\n"
 
 
 def create(path: Path) -> None:
-    """Make a database, by the migrations; one that exists stays as it is.
+    """Make a database, as the migrations would; one that exists stays as it is.
 
     Raises
     ------
@@ -33,7 +37,8 @@ def create(path: Path) -> None:
     """
     with opened(path, "upgrade") as connection:
         if revision_of(connection) == 0:
-            _migrate(connection)
+            _run_schema(connection)
+            _stamp(connection)
 
 
 def upgrade(path: Path) -> Path | None:
@@ -101,7 +106,7 @@ def check(path: Path) -> list[str]:
         found = revision_of(connection)
         if found != int(revision.REVISION):
             return [*problems, f"revision {found:04}, needed {revision.REVISION}: orchestrator db upgrade"]
-        is_, should = schema(connection), _schema_of_code()
+        is_, should = schema(connection), _schema_of_file()
     names = sorted(is_.keys() | should.keys())
     return problems + [f"{name} is not as this version makes it" for name in names if is_.get(name) != should.get(name)]
 
@@ -119,6 +124,21 @@ def migrations() -> Path:
     package = Path(__file__).resolve().parents[1]
     inside = package / "_migrations"
     return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def migrated() -> str:
+    """Write the statements that make what the migrations make: the text of `schema.sql`."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        _migrate(connection)
+        rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
+        made = [_laid_out(sql) for (sql,) in rows]
+        [[number]] = connection.execute("SELECT version_num FROM alembic_version")
+    return END_OF_STATEMENT.join([*made, f"INSERT INTO alembic_version VALUES ('{number}')"]) + ";\n"
+
+
+def _laid_out(sql: str) -> str:
+    first, *others = (line.strip() for line in sql.strip().splitlines())
+    return "\n".join([first, *(line if line.startswith(")") else f"    {line}" for line in others)])
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -142,9 +162,19 @@ def _migrate(connection: sqlite3.Connection) -> None:
                 f"to: {dangling[0]}.",
                 "Report this, with the database if you can.",
             )
-        # Both are part of the transaction: a file has either all of a revision or nothing.
-        connection.execute(f"PRAGMA application_id = {revision.APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {int(revision.REVISION)}")
+        _stamp(connection)
+
+
+def _run_schema(connection: sqlite3.Connection) -> None:
+    # One by one: `executescript` would end the transaction.
+    for statement in SCHEMA.read_text().split(END_OF_STATEMENT):
+        connection.execute(statement)
+
+
+def _stamp(connection: sqlite3.Connection) -> None:
+    # Both are part of the transaction: a file has either all of a revision or nothing.
+    connection.execute(f"PRAGMA application_id = {revision.APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {int(revision.REVISION)}")
 
 
 def _dangling(connection: sqlite3.Connection) -> list[str]:
@@ -166,11 +196,7 @@ def _back_up(path: Path, found: int) -> Path:
     return copy
 
 
-def _schema_of_code() -> dict[str, str]:
-    from sqlalchemy import StaticPool, create_engine
-
-    from orchestrator.db.tables import metadata
-
+def _schema_of_file() -> dict[str, str]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        metadata.create_all(create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool))
+        _run_schema(connection)
         return schema(connection)

@@ -52,8 +52,9 @@ class Context(NamedTuple):
 
     @property
     def holds_tables(self) -> bool:
-        """Whether this process may load a table: it runs the steps itself, or it is the tail of a job, whose place is
-        taken by an orchestrator job if it dies of it.
+        """Whether this process may load a table: one that runs the steps itself, and the tail of a job.
+
+        If a tail dies of it, an orchestrator job takes its place.
         """
         return self.scheduler.is_here or (self.within is not None and self.own_token is None)
 

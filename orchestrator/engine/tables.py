@@ -1,7 +1,8 @@
 """Where the engine meets the tables: freezing and folding, in this process or in a child.
 
-`advance` never loads pandas. Where the process that advances runs the steps itself it is loaded anyway; everywhere else
-a child process does the work.
+Where the process that advances runs the steps itself, a table may be there anyway, and the tail of a job saves the next
+step the start of another process. Everywhere else a child does the work: if the table needs more memory than there is,
+the one that advances is left to say so.
 """
 
 from __future__ import annotations

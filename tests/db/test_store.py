@@ -283,7 +283,25 @@ def test_what_is_not_text_or_a_number_is_written_and_read_as_the_tables_say():
 # --- the file ------------------------------------------------------------------------------------
 
 
-def test_a_database_made_by_the_migrations_is_what_the_code_says(store):
+def test_a_new_database_is_what_the_migrations_make():
+    """Else: scripts/schema."""
+    assert migrate.SCHEMA.read_text() == migrate.migrated()
+
+
+def test_what_the_migrations_make_is_what_the_tables_say(store):
+    from sqlalchemy import create_engine
+
+    from orchestrator.db.tables import metadata
+
+    engine = create_engine("sqlite://")
+    with engine.begin() as said, sqlite3.connect(store.path) as made:
+        metadata.create_all(said)
+        assert migrate.schema(made) == migrate.schema(said.connection.dbapi_connection)
+    engine.dispose()
+    made.close()
+
+
+def test_a_database_of_another_shape_is_told(store):
     assert migrate.check(store.path) == []
     connection = sqlite3.connect(store.path)
     connection.execute("DROP INDEX job_live")

@@ -137,5 +137,7 @@ def test_its_migrations_work(run, workspace):
     run("orchestrator", "run", "study.py")
     run("orchestrator", "db", "upgrade")
     run("orchestrator", "db", "check")
+    make = "from orchestrator.db.migrate import migrated; print(migrated(), end='')"
+    assert run("python", "-c", make) == (ROOT / "orchestrator" / "db" / "schema.sql").read_text()
     [newest] = (ROOT / "migrations" / "versions").glob("*.py")
     assert newest.stem.partition("_")[0] in run("orchestrator", "db", "info")
