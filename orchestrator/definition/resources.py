@@ -166,8 +166,8 @@ def option_name(name: str) -> str:
     return name.strip().lstrip("-").replace("_", "-")
 
 
-_TIME = re.compile(r"(?:(?P<d>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+)(?::(?P<ds>\d+))?)?|(?P<plain>\d+(?::\d+){0,2}))")
-_MEMORY = re.compile(r"(\d+)([KMGT]?)B?", re.IGNORECASE)
+_TIME = r"(?:(?P<d>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+)(?::(?P<ds>\d+))?)?|(?P<plain>\d+(?::\d+){0,2}))"
+_MEMORY = r"(?i)(\d+)([KMGT]?)B?"
 _MB = {"K": 1 / 1024, "": 1, "M": 1, "G": 1024, "T": 1024**2}
 
 
@@ -185,7 +185,7 @@ def time_in_seconds(text: str) -> int | None:
     """
     if str(text).upper() in ("UNLIMITED", "INFINITE"):
         return None
-    match = _TIME.fullmatch(str(text))
+    match = re.fullmatch(_TIME, str(text))
     if match is None:
         raise DefinitionError(f"time={text!r} is no time", "use minutes, MM:SS, HH:MM:SS or D-HH:MM:SS")
     if match["plain"]:
@@ -209,7 +209,7 @@ def memory_in_mb(text: str) -> float:
     ------
     DefinitionError
     """
-    match = _MEMORY.fullmatch(str(text))
+    match = re.fullmatch(_MEMORY, str(text))
     if match is None:
         raise DefinitionError(f"mem={text!r} is no amount of memory", "use a number with K, M, G or T, such as 4G")
     return int(match[1]) * _MB[match[2].upper()]

@@ -92,7 +92,8 @@ def scripts_of(pipeline: Pipeline, cluster: SlurmCluster, project_job: str, root
     site = _site_of(cluster, pipeline)
     workspace = rootdir.absolute()
     folder = RunFolder(workspace, project_job, site.cluster.log_dir)
-    return all_scripts(Scripts(site, folder, workspace / DATABASE, pipeline.name), plan_of(steps))
+    scripts = all_scripts(Scripts(site, folder, workspace / DATABASE, pipeline.name), plan_of(steps))
+    return {label: script.text for label, script in scripts.items()}
 
 
 def go_on_from_here(
@@ -136,6 +137,7 @@ def go_on_from_here(
         if site is not None:
             store.set_cluster(key, fence, site.to_json())
             scheduler = scheduler_of(store, store.record(key))
+        scheduler.write_scripts((kept or store.record(key)).plan)
         context = context_of(store, key, fence, scheduler)
         run = _advance(context, is_resume, position, kept)
     if is_resume and is_in_doubt(run) and not _somebody_comes(run, scheduler.has_tail):

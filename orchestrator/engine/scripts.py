@@ -12,7 +12,7 @@ from orchestrator.definition.names import slug
 from orchestrator.definition.resources import time_in_seconds
 from orchestrator.engine.site import Site
 from orchestrator.errors import DefinitionError
-from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.folder import RunFolder, write_aside
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.slurm.script import TOKEN, Values, cpus, digest, directives, literal_path, render, values
 
@@ -49,6 +49,11 @@ class Script(NamedTuple):
     def text(self) -> str:
         """Print it."""
         return render(self.values, self.comment)
+
+    def write(self) -> None:
+        """Write it, unless it is there."""
+        if not self.path.exists():
+            write_aside(self.path, self.text.encode())
 
 
 class Scripts:
@@ -131,8 +136,8 @@ class Scripts:
         return shlex.quote(sys.executable) if is_unsaid else cluster.runner
 
 
-def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, str]:
-    """Print every script of a run, by label.
+def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, Script]:
+    """Give every script of a run, by label.
 
     Raises
     ------
@@ -145,11 +150,11 @@ def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, str]:
             f"On a cluster, no step can be named {ORCHESTRATOR!r}: that is the name of the run's own jobs.",
             "Give the step another name.",
         )
-    printed = {
-        step.label: scripts.of_step(step.label, step.resources, in_loop=in_loop, parallel=step.parallel).text
+    of_steps = {
+        step.label: scripts.of_step(step.label, step.resources, in_loop=in_loop, parallel=step.parallel)
         for step, in_loop in steps
     }
-    return {**printed, ORCHESTRATOR: scripts.of_orchestrator().text}
+    return {**of_steps, ORCHESTRATOR: scripts.of_orchestrator()}
 
 
 def options_of(label: str, token: str, pipeline: str, log: Path) -> list[str]:

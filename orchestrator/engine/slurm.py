@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.engine.scripts import ORCHESTRATOR, Script, Scripts, options_of
+from orchestrator.engine.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
 from orchestrator.engine.site import Site
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.claim import owner_of
-from orchestrator.handoff.folder import RunFolder, write_aside
+from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import format_indexes, parse_indexes
@@ -17,6 +18,7 @@ from orchestrator.machine.answers import Accepted, Answer, Refused
 from orchestrator.machine.batches import Limits
 from orchestrator.machine.facts import JobFact, Seen
 from orchestrator.machine.model import Job
+from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import FailureKind
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line, is_live
@@ -73,6 +75,13 @@ class SlurmScheduler:
 
     # --- submitting ------------------------------------------------------------------------------
 
+    def write_scripts(self, plan: Plan) -> None:
+        """Write what will be handed over, so that those who submit a step later need not load what prints it."""
+        # What can't be said to sbatch fails the step when its turn comes.
+        with suppress(DefinitionError):
+            for script in all_scripts(self._scripts, plan).values():
+                script.write()
+
     def submit(self, job: JobFile) -> Answer:
         """Hand over a job of a step: an array for a batch that is parallel."""
         log = self.folder.log(job.label, job.iteration, *((job.token, "%a") if job.parallel else ()))
@@ -94,8 +103,7 @@ class SlurmScheduler:
     def _sbatch(self, script: Script, label: str, token: str, log: Path, more: Sequence[str]) -> Answer:
         # Where the log's folder is missing, SLURM fails the job without a word.
         log.parent.mkdir(parents=True, exist_ok=True)
-        if not script.path.exists():
-            write_aside(script.path, script.text.encode())
+        script.write()
         arguments = [*options_of(label, token, self._pipeline, log), *more, str(script.path), token]
         answer = self._client.sbatch(arguments, script.options)
         if isinstance(answer, Accepted):

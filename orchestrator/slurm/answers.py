@@ -10,23 +10,22 @@ from orchestrator.slurm.parse import job_id
 __all__ = ["is_out_of_reach", "judge", "words_of"]
 
 
+# Patterns are compiled when they are first used: `advance` seldom needs one.
 # The request may have arrived, and the job may even come to be seconds after sbatch has given up.
-_UNANSWERED = re.compile(
-    r"socket timed out|timed out|connection reset|broken pipe|not connected|zero bytes were transmitted"
+_UNANSWERED = (
+    r"(?i)socket timed out|timed out|connection reset|broken pipe|not connected|zero bytes were transmitted"
     r"|message (receive|send) failure|communication shutdown|unexpected message"
-    r"|contact slurm controller \((send|receive|shutdown) failure\)|authentication|munge",
-    re.IGNORECASE,
+    r"|contact slurm controller \((send|receive|shutdown) failure\)|authentication|munge"
 )
 # Nothing arrived, or it was turned away for a reason that goes away.
-_FOR_NOW = re.compile(
-    r"unable to contact slurm controller|communication connection failure|connection refused|standby mode"
+_FOR_NOW = (
+    r"(?i)unable to contact slurm controller|communication connection failure|connection refused|standby mode"
     r"|temporarily|try again|job queue full|submissions (are )?disabled|backing off|backoff|rate limit"
     r"|partition not available \(inactive or drain\)|node not available \(down, drained or reserved\)"
-    r"|error writing script/environment|configuration source|unable to process configuration",
-    re.IGNORECASE,
+    r"|error writing script/environment|configuration source|unable to process configuration"
 )
-_POLICY = re.compile(r"violates accounting/QOS policy", re.IGNORECASE)
-_LIMIT = re.compile(r"\b(Assoc|QOS)[A-Z]\w+")
+_POLICY = r"(?i)violates accounting/QOS policy"
+_LIMIT = r"\b(Assoc|QOS)[A-Z]\w+"
 
 
 def judge(returncode: int, stdout: str, stderr: str) -> Answer:
@@ -44,20 +43,20 @@ def judge(returncode: int, stdout: str, stderr: str) -> Answer:
         return Accepted(found)
     # A shell around sbatch says 128 + signal; sbatch itself says 255 to a wrong option.
     is_killed = returncode < 0 or 128 < returncode < 128 + 65
-    if is_killed or returncode == 0 or found is not None or not words or _UNANSWERED.search(words):
+    if is_killed or returncode == 0 or found is not None or not words or re.search(_UNANSWERED, words):
         return Unanswered(words or f"sbatch said nothing and ended with {returncode}")
-    if _POLICY.search(words):
-        limits = [match[0] for match in _LIMIT.finditer(words)]
+    if re.search(_POLICY, words):
+        limits = [match[0] for match in re.finditer(_LIMIT, words)]
         passes = all("Submit" in limit for limit in limits)
         return RefusedForNow(words) if passes else Refused(words)
-    if _FOR_NOW.search(words):
+    if re.search(_FOR_NOW, words):
         return RefusedForNow(words)
     return Refused(words)
 
 
 def is_out_of_reach(words: str) -> bool:
     """Tell whether these are words of a program that could not speak with the controller."""
-    return _UNANSWERED.search(words) is not None or _FOR_NOW.search(words) is not None
+    return re.search(_UNANSWERED, words) is not None or re.search(_FOR_NOW, words) is not None
 
 
 def words_of(stderr: str, stdout: str = "") -> str:

@@ -35,9 +35,9 @@ SQUEUE_FORMAT = RECORD + FIELD.join(_SQUEUE_FIELDS)
 
 SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "JobName")
 
-_ID = re.compile(r"(?P<base>\d+)(?:\+\d+)?(?:_(?:(?P<index>\d+)|\[(?P<list>[^\]]+)\]))?")
-_SPAN = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
-_TOKEN = re.compile(r"[a-z2-7]{10}")
+_ID = r"(?P<base>\d+)(?:\+\d+)?(?:_(?:(?P<index>\d+)|\[(?P<list>[^\]]+)\]))?"
+_SPAN = r"(\d+)(?:-(\d+)(?::(\d+))?)?"
+_TOKEN = r"[a-z2-7]{10}"
 _NO_TIME = frozenset({"", "N/A", "NONE", "UNKNOWN"})
 
 
@@ -84,7 +84,7 @@ def job_id(text: str) -> str | None:
 
 def token_of_name(name: str) -> str:
     """Find the token in `<label>_<token>_<pipeline>`: the first part that looks like one, or nothing."""
-    return next((part for part in name.split("_")[1:-1] if _TOKEN.fullmatch(part)), "")
+    return next((part for part in name.split("_")[1:-1] if re.fullmatch(_TOKEN, part)), "")
 
 
 def squeue_lines(text: str) -> list[Line]:
@@ -110,7 +110,7 @@ def _squeue_line(fields: list[str]) -> Line:
     written_id, state, reason, start, end, name = fields[:6]
     comment = fields[-1].partition("\n")[0]
     base, indexes = _id(written_id)
-    token = comment if _TOKEN.fullmatch(comment) else token_of_name(name)
+    token = comment if re.fullmatch(_TOKEN, comment) else token_of_name(name)
     started_at, ended_at = _times(state, start, end)
     return Line(base, indexes, state, reason, token, started_at, ended_at, name=name)
 
@@ -174,7 +174,7 @@ def _sacct_records(text: str) -> Iterator[list[str]]:
 
 def _id(text: str) -> tuple[str, tuple[int, ...] | None]:
     """Read `12`, `12_3`, `12_[0-5,9%3]` or, for a part of a heterogeneous job, `12+1`."""
-    match = _ID.fullmatch(text)
+    match = re.fullmatch(_ID, text)
     if match is None:
         raise ValueError(f"{_shortened(text)} is no complete job id")
     if match["list"] is not None:
@@ -185,7 +185,7 @@ def _id(text: str) -> tuple[str, tuple[int, ...] | None]:
 def _indexes(text: str) -> tuple[int, ...]:
     indexes: list[int] = []
     for span in text.partition("%")[0].split(","):
-        match = _SPAN.fullmatch(span)
+        match = re.fullmatch(_SPAN, span)
         if match is None:
             raise ValueError(f"{_shortened(text)} is no list of array indexes")
         first, last, step = match.groups()

@@ -8,11 +8,15 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name
 from orchestrator.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 __all__ = ["TOKEN", "Values", "cpus", "digest", "directives", "literal_path", "render", "values"]
 
@@ -25,8 +29,8 @@ Values = Mapping[str, Any]
 TEMPLATE = Path(__file__).parent / "templates" / "job.sh.j2"
 
 _EXCLUDE_EACH_OTHER = ({"mem", "mem-per-cpu", "mem-per-gpu"}, {"requeue", "no-requeue"})
-_PLAIN = re.compile(r"[A-Za-z0-9%+,./:=@_-]*")
-_VARIABLE = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})")
+_PLAIN = r"[A-Za-z0-9%+,./:=@_-]*"
+_VARIABLE = r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})"
 
 
 def directives(
@@ -152,13 +156,18 @@ def render(values: Values, comment: str) -> str:
     comment : str
         What it is, for whoever reads it.
     """
+    return _template().render(comment=comment.splitlines(), **values)
+
+
+@cache
+def _template() -> Template:
     from jinja2 import Environment, StrictUndefined  # costs more than all the rest here
 
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
     )
     environment.filters["q"] = shlex.quote
-    return environment.from_string(TEMPLATE.read_text()).render(comment=comment.splitlines(), **values)
+    return environment.from_string(TEMPLATE.read_text())
 
 
 def _memory(asked: SlurmResources, cluster: SlurmCluster) -> dict[str, str]:
@@ -202,7 +211,7 @@ def _directive(name: str, value: str | None) -> str:
     value = _value(name, True if value is None else value)
     if value is None:
         return f"--{name}"
-    if _PLAIN.fullmatch(value):
+    if re.fullmatch(_PLAIN, value):
         return f"--{name}={value}"
     return f'--{name}="' + re.sub(r'([\\"])', r"\\\1", value) + '"'
 
@@ -225,6 +234,6 @@ def _expanding(text: str) -> str:
     """Write a value in double quotes in which nothing but variables means anything to the shell."""
     if "\0" in text:
         raise DefinitionError(f"env_vars: {text!r} can't be a value.", "Take the NUL out of it.")
-    literals, variables = _VARIABLE.split(text), _VARIABLE.findall(text)
+    literals, variables = re.split(_VARIABLE, text), re.findall(_VARIABLE, text)
     quoted = [re.sub(r'([\\"`$])', r"\\\1", literal) for literal in literals]
     return '"' + "".join(a + b for a, b in zip(quoted, [*variables, ""], strict=True)) + '"'

@@ -67,7 +67,7 @@ STUCK = (
 )
 """Reasons why a job waits that do not pass by waiting, as patterns."""
 
-_STUCK = re.compile("|".join(f"(?:{pattern})" for pattern in STUCK), re.IGNORECASE)
+_STUCK = "(?i)" + "|".join(f"(?:{pattern})" for pattern in STUCK)
 
 
 def meaning(state: str) -> tuple[Seen, FailureKind | None, bool]:
@@ -101,4 +101,4 @@ def is_stuck(reason: str) -> bool:
     reason : str
         As squeue writes it, with or without parentheses, with spaces or underscores.
     """
-    return _STUCK.fullmatch(reason.strip("() ").replace("_", " ")) is not None
+    return re.fullmatch(_STUCK, reason.strip("() ").replace("_", " ")) is not None
