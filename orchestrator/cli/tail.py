@@ -12,9 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-import orchestrator.engine.cluster  # noqa: F401  `advance` would load it only after the word
-from orchestrator.engine.verbs import advance
 from orchestrator.errors import OrchestratorError
+from orchestrator.loading import loading
+
+with loading():
+    import orchestrator.engine.cluster  # noqa: F401  `advance` would load it only after the word
+    from orchestrator.engine.verbs import advance
 
 __all__ = ["main"]
 

@@ -10,6 +10,7 @@ from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.indexes import parse_indexes
+from orchestrator.loading import loading
 from orchestrator.worker.tail import Tail
 
 __all__ = ["run_job"]
@@ -56,10 +57,11 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
 
     All is loaded here, and not above, so that the tail loads at the same time.
     """
-    from orchestrator.definition.bundle import Bundle
-    from orchestrator.handoff.claim import claim
-    from orchestrator.handoff.receipt import receipts_of
-    from orchestrator.worker.execute import run_call, run_task, run_until
+    with loading():
+        from orchestrator.definition.bundle import Bundle
+        from orchestrator.handoff.claim import claim
+        from orchestrator.handoff.receipt import receipts_of
+        from orchestrator.worker.execute import run_call, run_task, run_until
 
     _check_cwd(job)
     # All tasks of an array are one submission; SLURM_JOB_ID is another one in each.
