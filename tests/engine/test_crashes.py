@@ -394,6 +394,18 @@ def test_nothing_follows_from_the_death_of_the_process_that_counts_open_experime
     assert values(workspace) == [(x, x * x) for x in EXPECTED]
 
 
+def test_the_tail_of_a_job_counts_open_experiments_itself(looked, monkeypatch):
+    slurm, advanced = looked
+    monkeypatch.setattr(FakeSlurm, "is_here", False)
+    advanced()
+    slurm.tick()
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(FileNotFoundError, match="/nowhere/python"):
+        advanced()
+    run = advanced(within="7")
+    assert run.step_run.n_tasks == N_FIRST
+
+
 @pytest.mark.timeout(900)
 def test_a_power_cut_at_every_boundary_of_a_run_on_this_machine(workspace, begin, monkeypatch):
     with monkeypatch.context() as patch:

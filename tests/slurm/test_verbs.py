@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.slurm.sandboxes import wait_until
@@ -60,6 +63,35 @@ pipeline = Pipeline("waits", steps=[
     Step(nothing, name="last"),
 ])
 """
+
+
+ELSEWHERE = ("unshare", "--uts", "sh", "-c", 'hostname login2 && exec "$@"', "sh")
+"""Before a command: on a host of another name, which sees the same files and the same cluster."""
+
+
+@pytest.mark.skipif(
+    subprocess.run([*ELSEWHERE, "true"], capture_output=True, check=False).returncode != 0,
+    reason="a process may have no host name of its own here",
+)
+def test_another_login_node_sees_and_steers_a_run(studies):
+    def elsewhere(*words, **more):
+        return studies.run(*ELSEWHERE, sys.executable, "-m", "orchestrator", *words, **more)
+
+    key = studies.submit(WAITS)
+    wait_until(lambda: len(studies.cluster.jobs_left("run_")) == 3, 60, lambda: studies.story(key))
+    [job] = studies.jobs(key, "run")
+    assert f"job {job['scheduler_id']}" in elsewhere("status", key, "--refresh").stdout
+    assert elsewhere("wait", key, "--timeout", "0.2", code=124).stderr
+    assert "cancelled" in elsewhere("cancel", key).stdout
+    assert studies.cluster.jobs_left() == []
+
+    elsewhere("resume", key)
+    wait_until(lambda: len(studies.cluster.jobs_left("run_")) == 3, 60, lambda: studies.story(key))
+    (studies.folder / "go").touch()
+    elsewhere("wait", key, "--timeout", "60")
+    assert studies.outputs(key) == [0, 2, 4]
+    assert elsewhere("logs", key, "run", "--task", "0").returncode == 0
+    assert studies.orchestrator("status", key).stdout == elsewhere("status", key).stdout
 
 
 def test_cancel_ends_every_job_and_resume_goes_on(studies):
