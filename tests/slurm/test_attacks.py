@@ -309,6 +309,65 @@ def test_a_job_is_preempted(start_sandbox, tmp_path):
     cluster.wait_until_idle()
 
 
+PATIENT = """
+@datagenerator(output_names="y")
+def patient(x):
+    with open("evaluated", "a") as file:
+        file.write(f"{x}\\n")
+    import time
+    while not Path("let go").exists():
+        time.sleep(0.05)
+    return 2 * x
+
+
+pipeline = Pipeline("attacked", steps=[
+    Step(create, name="create"),
+    Step(patient, name="run", parallel=True, resources=SlurmResources(extra_sbatch={"exclusive": True})),
+    Step(nothing, name="last"),
+])
+"""
+
+
+def test_one_task_of_an_array_is_preempted(start_sandbox, tmp_path):
+    """It alone is tried again; what the others evaluate stays."""
+    cluster = start_sandbox(nodes=3, conf=PREEMPTS)
+    studies = Studies(tmp_path, cluster)
+    key = studies.submit(PATIENT)
+    wait_until(lambda: (tmp_path / "evaluated").exists() and len((tmp_path / "evaluated").read_text().split()) == 3)
+    [job] = studies.jobs(key, "run")
+    of_task_1 = cluster.run("squeue", "--noheader", "--format=%N", "--jobs", f"{job['scheduler_id']}_1").stdout.strip()
+    urgent = cluster.sbatch(
+        "--partition=urgent", "--exclusive", f"--nodelist={of_task_1}", "--output=/dev/null", "--wrap", "true"
+    )
+    wait_until(lambda: "JobState=COMPLETED" in cluster.scontrol("show", "job", urgent))
+    let_go(studies)
+    studies.wait(key)
+    first, second = studies.jobs(key, "run")
+    assert (first["state"], first["kind"], first["failed_tasks"]) == ("failed", "preempted", "1")
+    assert (second["state"], second["attempt"], second["tasks"]) == ("succeeded", 2, "1")
+    assert studies.outputs(key) == [0, 2, 4]
+    assert sorted((tmp_path / "evaluated").read_text().split()) == ["0.0", "1.0", "1.0", "2.0"]
+    cluster.wait_until_idle()
+
+
+def test_the_orchestrator_is_preempted(start_sandbox, tmp_path):
+    """SLURM starts it again, and nothing is done twice."""
+    cluster = start_sandbox(nodes=1, conf=PREEMPTS)
+    studies = Studies(tmp_path, cluster)
+    key = submit(studies, "job")
+    [orchestrator] = waiting(studies)
+    let_go(studies)
+    wait_until(lambda: process_of_orchestrator(key) is not None)
+    # So that it is not over before the urgent job comes.
+    os.kill(process_of_orchestrator(key), signal.SIGSTOP)
+    cluster.sbatch("--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap", "true")
+    wait_until(lambda: "Restarts=1 " in cluster.scontrol("show", "job", orchestrator), 60)
+    studies.wait(key, seconds=240)
+    is_right(studies, key)
+    assert [len(studies.jobs(key, address)) for address in ("hold", "run", "last")] == [1, 1, 1]
+    cluster.wait_until_idle()
+
+
 def test_a_state_that_nobody_knows_counts_as_live_and_is_shown(studies, tmp_path_factory):
     key = submit(studies, "both")
     folder, path = tmp_path_factory.mktemp("bin"), studies.cluster.environment["PATH"]
