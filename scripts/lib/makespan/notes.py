@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +16,6 @@ HERE = Path(__file__).resolve().parent
 PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel")
 WORK = ("-m orchestrator.worker job", "-m f3dasm.pipeline.run_step", "chain.py")
 """How the words of a Python begin that does a step's work in a job; every other one only orchestrates."""
-TAIL = "-P -m orchestrator.cli.tail"
-"""What such a Python may call when its work is done."""
 WAIT = "-m orchestrator wait"
 """The user, who waits; no part of what is measured."""
 
@@ -91,11 +89,21 @@ def _seconds(text: str) -> float:
     return 60 * float(minutes) + float(seconds)
 
 
-def figures(processes: list[Process], begin: float) -> dict[str, float]:
+def ends_of_work(folder: Path) -> dict[str, float]:
+    """Tell when the last task of each job of ours left its receipt, by the job's token: its tail begins before."""
+    receipts = folder.glob(".orchestrator/jobs/*/receipts/*.json")
+    ends: dict[str, float] = defaultdict(float)
+    for path in receipts:
+        token = path.parent.parent.name
+        ends[token] = max(ends[token], json.loads(path.read_text())["ended_at"])
+    return ends
+
+
+def figures(processes: list[Process], begin: float, ends: Mapping[str, float]) -> dict[str, float]:
     """Add up what a run that was submitted at a time has cost, by the name of the figure."""
     work = [one for one in processes if one.works]
     tasks = [one for one in work if one.task]
-    steps = list(_steps(processes))
+    steps = list(_steps(processes, ends))
     hops = [after[0] - before[1] for before, after in pairwise(steps)]
     calls = Counter(one.program for one in processes)
     orchestrating = (one.own_cpu for one in processes if not one.works and not one.words.startswith(WAIT))
@@ -112,12 +120,12 @@ def figures(processes: list[Process], begin: float) -> dict[str, float]:
     }
 
 
-def _steps(processes: list[Process]) -> Iterator[tuple[float, float]]:
+def _steps(processes: list[Process], ends: Mapping[str, float]) -> Iterator[tuple[float, float]]:
     """Give when each step's first process began, and when the work of its last one was done."""
-    done = {one.caller: one.begin for one in processes if one.words.startswith(TAIL)}
     by_job: dict[str, list[Process]] = defaultdict(list)
     for one in processes:
         if one.works:
             by_job[one.job].append(one)
     for ones in by_job.values():
-        yield ones[0].begin, max(done.get(one.me, one.end) for one in ones)
+        token = ones[0].words.split()[-1]
+        yield ones[0].begin, ends[token] if token in ends else max(one.end for one in ones)
