@@ -51,17 +51,15 @@ def test_the_quickstart(request, site):
     assert "best of 40 experiments" in studies.orchestrator("logs", key, "report").stdout
 
 
-def test_the_digits_study(studies_with_accounting):
-    studies = studies_with_accounting
-    text = (EXAMPLES / "digits_svm.py").read_text()
-    # Smaller, so that it takes seconds; its loop, its question and its blocks are the same.
-    small = text.replace("SAMPLES_PER_ROUND = 16", "SAMPLES_PER_ROUND = 6").replace("n_iterations=5", "n_iterations=1")
-    assert small.count("SAMPLES_PER_ROUND = 6") == small.count("n_iterations=1") == 1
-    study = studies.write(ON_CLUSTER, name="digits.py", head=small)
+@pytest.mark.parametrize("site", ["studies", "studies_with_accounting"])
+def test_the_digits_study(request, site):
+    studies = request.getfixturevalue(site)
+    study = studies.write(ON_CLUSTER, name="digits.py", head=(EXAMPLES / "digits_svm.py").read_text())
 
     key = same_both_ways(studies, study)
 
     assert (studies.folder / key / "best.json").read_text() == (studies.folder / "local" / "best.json").read_text()
-    assert [job["n_tasks"] for job in studies.jobs(key, "evaluate@0")] == [2]
-    steps = ["create", "evaluate", "collect", "narrow@0", "evaluate@0", "collect@0", "report"]
+    rounds = [[f"{step}@{i}" for step in ("narrow", "evaluate", "collect")] for i in range(2)]
+    steps = ["create", "evaluate", "collect", *rounds[0], *rounds[1], "report"]
     assert studies.states(key) == dict.fromkeys(steps, "succeeded")
+    assert [job["n_tasks"] for job in studies.jobs(key, "evaluate@1")] == [6]
