@@ -56,7 +56,9 @@ class Tail:
                 streams = [(os.POSIX_SPAWN_DUP2, hears, 0)]
                 streams += [(os.POSIX_SPAWN_DUP2, log.fileno(), stream) for stream in (1, 2)]
                 # Not by `subprocess`: to load it takes longer than the shell.
-                os.waitpid(os.posix_spawn("/bin/sh", shell, self._environment, file_actions=streams), 0)
+                pid = os.posix_spawn("/bin/sh", shell, self._environment, file_actions=streams)
+                with contextlib.suppress(ChildProcessError):  # the user's code may have had all children ignored
+                    os.waitpid(pid, 0)
             except OSError:
                 os.close(word)
                 os.close(end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,15 @@ def test_the_users_code_may_change_the_environment_and_the_folder(folder, job, m
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     monkeypatch.chdir("/")
     tail.go()
+    assert "There is no database" in folder.orchestrator_log.read_text()
+
+
+def test_the_users_code_may_ignore_its_children(folder, job):
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        Tail(folder, job).go()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
     assert "There is no database" in folder.orchestrator_log.read_text()
 
 
