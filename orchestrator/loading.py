@@ -16,9 +16,11 @@ def loading() -> Iterator[None]:
     What a module makes lives as long as the process. To search it, the more often the more there is, and once more
     when the process ends, takes a sixth of a short process's time.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if was_enabled:
+            gc.enable()

@@ -27,7 +27,7 @@ def main(database: str, key: str) -> int:
     if not sys.stdin.readline():
         return 0
     try:
-        said = advance(Path(database), key)
+        said = advance(Path(database), key, is_tail=True)
     except OrchestratorError as error:
         from orchestrator.cli.errors import show
 

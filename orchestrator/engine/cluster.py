@@ -103,7 +103,7 @@ def opened(store: Store, key: str, token: str | None = None, job_id: str | None 
         yield context_of(store, key, fence, scheduler)._replace(own_token=token, own_id=job_id)
 
 
-def advance_now(store: Store, key: str) -> str:
+def advance_now(store: Store, key: str, *, is_tail: bool = False) -> str:
     """Advance a run once, from anywhere.
 
     Returns
@@ -112,7 +112,7 @@ def advance_now(store: Store, key: str) -> str:
         One sentence: what came of it.
     """
     with opened(store, key) as context:
-        return how_it_stands(advance(context))
+        return how_it_stands(advance(context._replace(is_tail=is_tail)))
 
 
 # --- an orchestrator job -------------------------------------------------------------------------

@@ -35,7 +35,10 @@ class Context(NamedTuple):
     own_token, own_id : str or None
         Of the orchestrator job that this process is.
     within : str or None
-        The id of the scheduler's job that this process is part of: of an orchestrator job, or of one of a step.
+        The id of the scheduler's job that this process is part of: of an orchestrator job, of one of a step, or of one
+        in which the user types.
+    is_tail : bool
+        Whether it is the tail of a step's job.
     """
 
     store: Store
@@ -49,6 +52,7 @@ class Context(NamedTuple):
     own_token: str | None = None
     own_id: str | None = None
     within: str | None = None
+    is_tail: bool = False
 
     @property
     def holds_tables(self) -> bool:
@@ -56,7 +60,7 @@ class Context(NamedTuple):
 
         If a tail dies of it, an orchestrator job takes its place.
         """
-        return self.scheduler.is_here or (self.within is not None and self.own_token is None)
+        return self.scheduler.is_here or self.is_tail
 
     @property
     def key(self) -> str:

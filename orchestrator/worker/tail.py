@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -47,18 +48,13 @@ class Tail:
     def _spawn(self, database: str) -> tuple[int, int]:
         command = [sys.executable, "-P", "-m", "orchestrator.cli.tail", database, self._job.run_key]
         # Through a shell that ends at once: the user's code, which may wait for its children, must not wait for this.
-        shell = ["sh", "-c", 'cd -- "$1" || exit; shift; exec 3<&0; "$@" <&3 3<&- &', "sh", str(self._cwd), *command]
+        line = 'command cd -- "$1" || exit; shift; exec 3<&0; "$@" <&3 3<&- &'
         with self._log.open("ab") as log:
             (hears, word), (end, ends) = os.pipe(), os.pipe()
             try:
                 # What the process holds at this number closes when it ends, and not before.
                 os.set_inheritable(ends, True)
-                streams = [(os.POSIX_SPAWN_DUP2, hears, 0)]
-                streams += [(os.POSIX_SPAWN_DUP2, log.fileno(), stream) for stream in (1, 2)]
-                # Not by `subprocess`: to load it takes longer than the shell.
-                pid = os.posix_spawn("/bin/sh", shell, self._environment, file_actions=streams)
-                with contextlib.suppress(ChildProcessError):  # the user's code may have had all children ignored
-                    os.waitpid(pid, 0)
+                self._run_shell(["sh", "-c", line, "sh", str(self._cwd), *command], hears, log.fileno())
             except OSError:
                 os.close(word)
                 os.close(end)
@@ -67,6 +63,18 @@ class Tail:
                 os.close(hears)
                 os.close(ends)
         return word, end
+
+    def _run_shell(self, words: list[str], hears: int, log: int) -> None:
+        """Run a shell, not by `subprocess`: to load that takes longer than the shell."""
+        dup2 = os.POSIX_SPAWN_DUP2
+        streams = [(dup2, log, 1), (dup2, log, 2), (dup2, hears, 0)]
+        # Whoever ignores its children learns no exit code: the user's code may have set that, and it is inherited.
+        default = [signal.SIGCHLD]
+        pid = os.posix_spawn("/bin/sh", words, self._environment, file_actions=streams, setsigdef=default)
+        with contextlib.suppress(ChildProcessError):
+            _, status = os.waitpid(pid, 0)
+            if status:
+                raise OSError(f"its shell ended with {os.waitstatus_to_exitcode(status)}")
 
     def go(self) -> None:
         """Advance the run, and wait until that is done."""

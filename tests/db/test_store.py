@@ -284,7 +284,7 @@ def test_what_is_not_text_or_a_number_is_written_and_read_as_the_tables_say():
 
 
 def test_a_new_database_is_what_the_migrations_make():
-    """Else: scripts/schema."""
+    """Else: .venv/bin/python scripts/schema."""
     assert migrate.SCHEMA.read_text() == migrate.migrated()
 
 

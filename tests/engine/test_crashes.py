@@ -401,8 +401,8 @@ def test_the_tail_of_a_job_counts_open_experiments_itself(looked, monkeypatch):
     slurm.tick()
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(FileNotFoundError, match="/nowhere/python"):
-        advanced()
-    run = advanced(within="7")
+        advanced(within="7")
+    run = advanced(within="7", is_tail=True)
     assert run.step_run.n_tasks == N_FIRST
 
 

@@ -20,6 +20,7 @@ from orchestrator.machine.answers import Accepted, Answer, RefusedForNow, Unansw
 from orchestrator.machine.batches import Limits
 from orchestrator.machine.facts import JobFact
 from orchestrator.machine.model import Job
+from orchestrator.machine.plan import Plan
 from orchestrator.slurm.states import meaning
 from orchestrator.worker.execute import run_call, run_task, run_until
 from tests.fakes.queue import MINUTE, WAITS, Entry, PowerCut, Queue
@@ -88,6 +89,9 @@ class FakeSlurm:
         self.queue.tick()
 
     # --- as a scheduler --------------------------------------------------------------------------
+
+    def write_scripts(self, plan: Plan) -> None:
+        """Its jobs have no scripts."""
 
     def submit(self, job: JobFile) -> Answer:
         return self._sbatch(job.token)

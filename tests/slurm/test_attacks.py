@@ -95,14 +95,24 @@ def process_of_orchestrator(key: str) -> int | None:
     return None
 
 
+def stop_orchestrator(key: str) -> None:
+    """Stop the process of an orchestrator job as soon as it runs, so that it is not over before SLURM hears of more."""
+
+    def is_stopped() -> bool:
+        pid = process_of_orchestrator(key)
+        if pid is not None:
+            os.kill(pid, signal.SIGSTOP)
+        return pid is not None
+
+    wait_until(is_stopped)
+
+
 def test_the_orchestrator_is_requeued_while_it_runs(studies):
     """SLURM does that when its node fails; it starts again under the same id, and nothing is done twice."""
     key = submit(studies, "job")
     [first] = waiting(studies)
     let_go(studies)
-    wait_until(lambda: process_of_orchestrator(key) is not None)
-    # So that it is not over before SLURM has heard of it.
-    os.kill(process_of_orchestrator(key), signal.SIGSTOP)
+    stop_orchestrator(key)
     studies.cluster.scontrol("requeue", first)
     job = studies.cluster.scontrol("show", "job", first)
     assert "Restarts=1 " in job
@@ -357,9 +367,7 @@ def test_the_orchestrator_is_preempted(start_sandbox, tmp_path):
     key = submit(studies, "job")
     [orchestrator] = waiting(studies)
     let_go(studies)
-    wait_until(lambda: process_of_orchestrator(key) is not None)
-    # So that it is not over before the urgent job comes.
-    os.kill(process_of_orchestrator(key), signal.SIGSTOP)
+    stop_orchestrator(key)
     cluster.sbatch("--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap", "true")
     wait_until(lambda: "Restarts=1 " in cluster.scontrol("show", "job", orchestrator), 60)
     studies.wait(key, seconds=240)

@@ -114,6 +114,17 @@ def test_the_users_code_may_ignore_its_children(folder, job):
     assert "There is no database" in folder.orchestrator_log.read_text()
 
 
+def test_it_says_so_where_its_folder_is_gone(folder, job, tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    tail = Tail(folder, job)
+    monkeypatch.chdir("/")
+    gone.rmdir()
+    tail.go()
+    assert "This job can't advance the run itself (its shell ended with " in capsys.readouterr().out
+
+
 def test_a_job_does_its_work_though_its_tail_can_not_be_started(folder, job, capsys):
     folder.orchestrator_log.mkdir()
     before = len(list(Path("/proc/self/fd").iterdir()))
