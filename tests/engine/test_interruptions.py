@@ -206,7 +206,7 @@ def test_random_kills_lose_and_repeat_nothing(workspace, rows, script, pytestcon
     seed = int(os.environ.get("ORCHESTRATOR_SEED", random.randrange(2**32)))
     print(f"ORCHESTRATOR_SEED={seed}")
     moments = random.Random(seed)
-    n_kills, wanted = 0, pytestconfig.getoption("--kills")
+    n_kills, n_ended, wanted = 0, 0, pytestconfig.getoption("--kills")
     has_results: dict[float, int] = {}
     text = STUDY
     while True:
@@ -225,7 +225,8 @@ def test_random_kills_lose_and_repeat_nothing(workspace, rows, script, pytestcon
         # It ended before it was killed often enough: once more from the start, in the same records.
         has_results = {}
         (workspace / "evaluated").unlink()
-        rename_run(workspace, n_kills)
+        n_ended += 1
+        rename_run(workspace, n_ended)
     data = ExperimentData.from_file(workspace / "r")
     xs = [row["x"] for row in map(data.input_rows(), range(len(data)))]
     assert xs == [100.0 * k + i for k in range(4) for i in range(30)]
