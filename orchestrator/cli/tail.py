@@ -16,8 +16,8 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.loading import loading
 
 with loading():
-    import orchestrator.engine.cluster  # noqa: F401  `advance` would load it only after the word
-    from orchestrator.engine.verbs import advance
+    from orchestrator.db.store import Store
+    from orchestrator.engine.cluster import advance_now
 
 __all__ = ["main"]
 
@@ -27,7 +27,7 @@ def main(database: str, key: str) -> int:
     if not sys.stdin.readline():
         return 0
     try:
-        said = advance(Path(database), key, is_tail=True)
+        said = advance_now(Store(Path(database)), key, is_tail=True)
     except OrchestratorError as error:
         from orchestrator.cli.errors import show
 

@@ -112,7 +112,7 @@ class _LinksLock:
         )
 
     def acquire(self, seconds: float) -> None:
-        import random
+        import random  # only who waits here needs it
 
         end = time.monotonic() + seconds
         while True:

@@ -106,6 +106,13 @@ def opened(store: Store, key: str, token: str | None = None, job_id: str | None 
 def advance_now(store: Store, key: str, *, is_tail: bool = False) -> str:
     """Advance a run once, from anywhere.
 
+    Parameters
+    ----------
+    store : Store
+    key : str
+    is_tail : bool, default False
+        Whether this process is the tail of a step's job.
+
     Returns
     -------
     str

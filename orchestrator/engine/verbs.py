@@ -145,7 +145,7 @@ def resume(
     return key
 
 
-def advance(db: Path, key: str, *, job: str | None = None, patience: float = 0.0, is_tail: bool = False) -> str:
+def advance(db: Path, key: str, *, job: str | None = None, patience: float = 0.0) -> str:
     """Advance a run as far as it goes now.
 
     Parameters
@@ -156,8 +156,6 @@ def advance(db: Path, key: str, *, job: str | None = None, patience: float = 0.0
         Token of the orchestrator job that this process is.
     patience : float, default 0.0
         Seconds for which an orchestrator job looks again, where that is needed.
-    is_tail : bool, default False
-        Whether this process is the tail of a step's job.
 
     Returns
     -------
@@ -170,7 +168,7 @@ def advance(db: Path, key: str, *, job: str | None = None, patience: float = 0.0
         from orchestrator.engine.cluster import advance_now, orchestrate
 
         if job is None:
-            return advance_now(store, key, is_tail=is_tail)
+            return advance_now(store, key)
         orchestrate(store, key, job, os.environ.get("SLURM_JOB_ID", ""), patience, _say_when)
         return f"Orchestrator job {job} is done."
     if record.state != RunState.ACTIVE:

@@ -97,6 +97,9 @@ def test_another_login_node_sees_and_steers_a_run(studies):
 
 def test_cancel_ends_every_job_and_resume_goes_on(studies):
     key = studies.submit(WAITS)
+    # Those of later steps, too: nobody who submits one has to print it first.
+    scripts = (studies.folder / key / ".orchestrator" / "scripts").glob("*.sh")
+    assert {path.name.partition(".")[0] for path in scripts} == {"create", "run", "last", "orchestrator"}
     wait_until(lambda: len(studies.cluster.jobs_left("run_")) == 3, 60, lambda: studies.story(key))
     told = studies.orchestrator("wait", key, "--timeout", "0.2", code=124)
     assert "has not ended" in told.stderr

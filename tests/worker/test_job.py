@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from orchestrator import Step, datagenerator
@@ -21,8 +23,9 @@ def square(x):
 
 
 def note(project_dir):
-    """Tell whether a tail has been started by now."""
-    (project_dir / "note.txt").write_text(str(list(project_dir.parent.glob("logs/r/orchestrator.log"))))
+    """Tell whether a tail has been started by now, and whether garbage is searched for again."""
+    logs = list(project_dir.parent.glob("logs/r/orchestrator.log"))
+    (project_dir / "note.txt").write_text(f"{logs} {gc.isenabled()}")
 
 
 STEPS = {"0": Step(note), "1": Step(square, parallel=True)}
@@ -55,7 +58,9 @@ def test_the_one_task_of_a_job_starts_the_tail_before_its_work(submitted):
     folder, submit, run = submitted
     submit(kind="call", parallel=False, path="0")
     run()
-    assert "orchestrator.log" in (folder.path / "note.txt").read_text()
+    noted = (folder.path / "note.txt").read_text()
+    assert "orchestrator.log" in noted
+    assert noted.endswith(" True")
 
 
 def test_work_that_is_done_stays_done_though_the_receipts_can_not_be_listed_now(submitted, monkeypatch):

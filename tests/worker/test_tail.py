@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import Pipeline, Step
+from orchestrator import SlurmCluster
+from orchestrator.db.store import NewRun, Store
+from orchestrator.engine.site import Site, orchestrator_resources
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
+from orchestrator.machine.plan import Plan
 from orchestrator.worker.tail import Tail
 
 
@@ -53,9 +56,12 @@ def test_it_advances_when_it_is_told_to(folder, job):
 
 
 def test_it_says_when_it_did_what(folder, job):
-    Pipeline("p", [Step(lambda project_dir: None, name="only")]).run(project_job="r")
+    site = Site(SlurmCluster(), orchestrator_resources(None), str(folder.workspace))
+    code = dict.fromkeys(("study", "study_attr", "source_digest", "bundle_digest"))
+    new = NewRun("r", "salt", "p", "slurm", Plan(()), 0, **code, cluster=site.to_json(), provenance={})
+    Store(folder.workspace / "orchestrator.db").create_run(new, 1.0)
     Tail(folder, job).go()
-    line = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d Nothing to do: run r has succeeded\.\n"
+    line = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d Run r: succeeded\.\n"
     assert re.fullmatch(line, folder.orchestrator_log.read_text())
 
 
