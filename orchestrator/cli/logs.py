@@ -189,6 +189,8 @@ def _choose(logs: list[tuple[Path, int | None]], found: dict[str, Any]) -> list[
 def _say_none(folder: Path, found: dict[str, Any], task: int | None) -> None:
     if found["state"] == "skipped":
         click.echo(f"{found['address']} was skipped: {found['reason']}.", err=True)
+    elif found["collects"] and task is None and not found["failures"]:
+        click.echo(f"{found['address']} has no job, and so no log: whoever advances the run collects.", err=True)
     elif not found["failures"]:
         raise NotFound(f"There is no log of {_what(found, task)} ({found['state']}).", f"Logs are in: {folder}")
     elif task is not None:

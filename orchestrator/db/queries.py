@@ -205,8 +205,8 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        The step run with its `jobs`, the `key` of its run, its `label`, whether it is `parallel`, its `failures`, why
-        its run is `stalled` if it is, the run's `log_dir`, and whether logs of tasks are `numbered_by_batch`: from 0 in
+        The step run with its `jobs`, the `key` of its run, its `label`, whether it is `parallel` or
+        `collects`, its `failures`, why its run is `stalled` if it is, the run's `log_dir`, and whether logs of tasks are `numbered_by_batch`: from 0 in
         each batch, as arrays are.
 
     Raises
@@ -229,6 +229,7 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
         **_described(found, jobs),
         "label": step.label if step is not None else found.name,
         "parallel": step is not None and step.parallel,
+        "collects": step is not None and step.collects,
         "failures": failed,
         **{name: described[name] for name in ("stalled", "log_dir")},
         "numbered_by_batch": row.mode == "slurm",

@@ -5,14 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.data.experiment_sample import SAMPLE_FOLDER, ExperimentSample
-from orchestrator.data.values import is_missing
-from orchestrator.errors import DataError
+from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.data.left_overs import collect_left_overs, remove_collected
 
 if TYPE_CHECKING:
     from orchestrator.data.domain import Domain
@@ -278,6 +276,9 @@ class CollectArrayResults(Block):
     f3dasm's tasks leave in `experiment_sample/`. A file fills only the experiment of its number, if that has the same
     inputs and no result yet; what fits nowhere stays where it is, and a warning names it.
 
+    As a step with its defaults it needs no job on a cluster: whoever advances the run collects. With
+    `Step(resources=...)` or `cleanup=False` it gets one.
+
     Parameters
     ----------
     cleanup : bool, default True
@@ -289,58 +290,14 @@ class CollectArrayResults(Block):
 
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
         """Put each file's result into the row that its name says."""
-        for row, file, sample in _left_overs(Path(data.project_dir or ".")):
-            misfit = _misfit(data, row, sample)
-            if misfit:
-                _LOG.warning("%s is left where it is: %s.", file, misfit)
-                continue
-            mine = data.get_experiment_sample(row)
-            if not mine.is_status("finished"):
-                # Its inputs stay: the file has them as JSON knows them.
-                done = ExperimentSample(mine._input_data, sample._output_data, sample.job_status, mine.project_dir)
-                data.store_experimentsample(done, row)
+        for misfit in collect_left_overs(data, data.project_dir or "."):
+            _LOG.warning("%s", misfit)
         return data
 
     def after_store(self, project_dir: Path) -> None:
         """Delete the files whose result the table holds."""
-        left = list(_left_overs(project_dir)) if self.cleanup else []
-        if not left:
-            return
-        from orchestrator.data.experiment_data import ExperimentData
-
-        data = ExperimentData.from_file(project_dir)
-        for row, file, sample in left:
-            if not _misfit(data, row, sample):
-                file.unlink()
-        with suppress(OSError):  # others are left in it
-            (project_dir / SAMPLE_FOLDER).rmdir()
-
-
-def _left_overs(project_dir: Path) -> Iterator[tuple[int, Path, ExperimentSample]]:
-    for file in sorted((project_dir / SAMPLE_FOLDER).glob("*.json")):
-        if file.stem.isdecimal():
-            try:
-                yield int(file.stem), file, ExperimentSample.from_json(file)
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{file} can't be read: {error!r}.", "Mend it, or move it away.") from error
-
-
-def _misfit(data: ExperimentData, row: int, sample: ExperimentSample) -> str:
-    """Tell why a file is not the result of an experiment in the table; the empty text if it is."""
-    try:
-        mine = data.get_experiment_sample(row)
-    except KeyError:
-        return f"the table has no experiment {row}"
-    if sample.job_status.name not in ("FINISHED", "ERROR"):
-        return "it holds no result"
-    same = _comparable(mine._input_data) == _comparable(sample._input_data)
-    return "" if same else f"it has other inputs than experiment {row}"
-
-
-def _comparable(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    # f3dasm writes as text what JSON doesn't know; a missing value is an absent name.
-    present = {name: value for name, value in inputs.items() if not is_missing(value)}
-    return {name: value if isinstance(value, int | float) else str(value) for name, value in present.items()}
+        if self.cleanup:
+            remove_collected(project_dir)
 
 
 def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping[str, Any]) -> ExperimentSample:

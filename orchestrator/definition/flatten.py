@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
-from orchestrator.definition.blocks import DataGenerator
+from orchestrator.definition.blocks import CollectArrayResults, DataGenerator
 from orchestrator.definition.names import slug
 from orchestrator.definition.pipeline import Loop, Step, step_name
+from orchestrator.definition.resources import SlurmResources
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
 
 __all__ = ["plan_of", "steps_by_path"]
@@ -59,7 +60,14 @@ def _planned(element: Step | Loop, path: str, loops: str, labels: set[str]) -> P
         project_dir=str(element.project_dir),
         label=_label(name, loops, labels),
         resources=element.resources.to_json(),
+        collects=_collects(element),
     )
+
+
+def _collects(step: Step) -> bool:
+    is_plain = type(step.block) is CollectArrayResults and step.block.cleanup
+    # Whoever gives it resources wants a job that has them.
+    return is_plain and step.resources == SlurmResources()
 
 
 def _planned_loop(loop: Loop, path: str, loops: str, labels: set[str]) -> PlannedLoop:

@@ -8,7 +8,7 @@ from orchestrator.definition.injection import seed_for
 from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import WakingScheduler
-from orchestrator.engine.tables import fold_tables, freeze_table
+from orchestrator.engine.tables import collect_into_table, fold_tables, freeze_table
 from orchestrator.errors import DataError
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered
@@ -24,7 +24,7 @@ from orchestrator.machine.changes import (
     RecordJob,
     RecordWait,
 )
-from orchestrator.machine.intents import CancelJobs, Finish, Freeze, Repoint, Submit
+from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Repoint, Submit
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.states import FailureKind, JobState, StepRunState
@@ -32,11 +32,14 @@ from orchestrator.machine.states import FailureKind, JobState, StepRunState
 __all__ = ["perform"]
 
 
-def perform(context: Context, run: Run, intent: Freeze | Submit | Repoint | CancelJobs | Finish) -> list[Change]:
+Effect = Freeze | Collect | Submit | Repoint | CancelJobs | Finish
+
+
+def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
     """Carry out one intent.
 
     Each effect may be repeated after a crash: freezing keeps a manifest that is there, a job keeps its token,
-    cancelling and folding twice change nothing.
+    cancelling, collecting and folding twice change nothing.
 
     Returns
     -------
@@ -46,6 +49,8 @@ def perform(context: Context, run: Run, intent: Freeze | Submit | Repoint | Canc
     match intent:
         case Freeze(position):
             return _freeze(context, run, position)
+        case Collect(position):
+            return _collect(context, run, position)
         case Submit(token):
             return _submit(context, run, token)
         case Repoint(token, after):
@@ -63,6 +68,15 @@ def _freeze(context: Context, run: Run, position: int) -> list[Change]:
     except DataError as error:
         return [MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
     return [RecordFreeze(position, n_experiments, n_tasks, batch_size(slot.step, limits))]
+
+
+def _collect(context: Context, run: Run, position: int) -> list[Change]:
+    try:
+        n_quarantined, misfits = collect_into_table(context, run.plan.slot(position).step.project_dir)
+    except DataError as error:
+        return [MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
+    left = [Note("files left", misfit, position=position) for misfit in misfits]
+    return [*_quarantined(n_quarantined, position), *left, MoveStepRun(position, StepRunState.SUCCEEDED)]
 
 
 def _submit(context: Context, run: Run, token: str) -> list[Change]:
@@ -151,7 +165,12 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
 
 def _fold(context: Context, run: Run) -> list[Change]:
     n = fold_tables(context, sorted({step.project_dir for step in run.plan.steps()}))
-    return [Note("results quarantined", f"{n} results fit no experiment of the table")] if n else []
+    return _quarantined(n, None if run.step_run is None else run.step_run.position)
+
+
+def _quarantined(n: int, position: int | None) -> list[Change]:
+    why = f"{n} result{'s fit' if n > 1 else ' fits'} no experiment of the table"
+    return [Note("results quarantined", why, position=position)] if n else []
 
 
 def _step_run(run: Run) -> StepRun:

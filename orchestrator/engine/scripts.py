@@ -153,6 +153,7 @@ def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, Script]:
     of_steps = {
         step.label: scripts.of_step(step.label, step.resources, in_loop=in_loop, parallel=step.parallel)
         for step, in_loop in steps
+        if not step.collects
     }
     return {**of_steps, ORCHESTRATOR: scripts.of_orchestrator()}
 

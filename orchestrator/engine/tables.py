@@ -1,4 +1,4 @@
-"""Where the engine meets the tables: freezing and folding, in this process or in a child.
+"""Where the engine meets the tables: freezing, collecting and folding, in this process or in a child.
 
 Where the process that advances runs the steps itself, a table may be there anyway, and the tail of a job saves the next
 step the start of another process. Everywhere else a child does the work: if the table needs more memory than there is,
@@ -21,7 +21,7 @@ from orchestrator.machine.batches import Cut
 from orchestrator.machine.model import StepRun
 from orchestrator.machine.plan import Slot
 
-__all__ = ["fold_tables", "freeze_table"]
+__all__ = ["collect_into_table", "fold_tables", "freeze_table"]
 
 
 def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> tuple[int, int]:
@@ -54,6 +54,30 @@ def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> t
         return frozen.n_experiments, frozen.n_tasks
     answer = _in_child(context, "freeze", asdict(request))
     return answer["n_experiments"], answer["n_tasks"]
+
+
+def collect_into_table(context: Context, project_dir: str) -> tuple[int, list[str]]:
+    """Put what tasks left in files into the table, those of f3dasm among them.
+
+    Returns
+    -------
+    tuple of int and list of str
+        Results that fit no experiment, and were set aside; a sentence for each file of f3dasm that fits nowhere.
+
+    Raises
+    ------
+    DataError
+        If there is no table, or it or a file can't be read.
+    Busy
+        If the child process was killed: nothing follows from that.
+    """
+    if context.holds_tables:
+        from orchestrator.worker.collect import collect
+
+        collected = collect(context.folder, project_dir)
+        return collected.n_quarantined, collected.misfits
+    answer = _in_child(context, "collect", project_dir)
+    return answer["n_quarantined"], answer["misfits"]
 
 
 def fold_tables(context: Context, project_dirs: Sequence[str]) -> int:

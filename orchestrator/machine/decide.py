@@ -8,7 +8,7 @@ from __future__ import annotations
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.batches import tasks_of_batch
 from orchestrator.machine.changes import AddJob, AddStepRun, Change, MoveJob, MoveStepRun
-from orchestrator.machine.intents import CancelJobs, Finish, Freeze, Intent, Record, Submit
+from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Intent, Record, Submit
 from orchestrator.machine.model import Job, Run, StepRun, token_for
 from orchestrator.machine.plan import UNTIL, Slot
 from orchestrator.machine.states import (
@@ -99,6 +99,8 @@ def _start(run: Run, step_run: StepRun, slot: Slot) -> Intent:
     position = step_run.position
     if position < run.first_position:
         return Record((MoveStepRun(position, StepRunState.SKIPPED, "from_step"),))
+    if slot.step.collects:
+        return Record((MoveStepRun(position, StepRunState.ACTIVE),))
     is_batch = slot.step.kind == "batch"
     if is_batch and step_run.n_tasks is None:
         return Freeze(position)
@@ -110,6 +112,8 @@ def _start(run: Run, step_run: StepRun, slot: Slot) -> Intent:
 
 
 def _drive(run: Run, step_run: StepRun, slot: Slot) -> Intent | None:
+    if slot.step.collects:
+        return Collect(step_run.position)
     last = step_run.jobs[-1]
     if last.state is JobState.PLANNED:
         return Submit(last.token)

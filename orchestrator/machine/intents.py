@@ -8,7 +8,7 @@ from orchestrator.machine.changes import Change
 from orchestrator.machine.states import RunState
 from orchestrator.machine.value import value
 
-__all__ = ["CancelJobs", "Finish", "Freeze", "Intent", "Record", "Repoint", "Submit"]
+__all__ = ["CancelJobs", "Collect", "Finish", "Freeze", "Intent", "Record", "Repoint", "Submit"]
 
 
 @value
@@ -21,6 +21,13 @@ class Record(NamedTuple):
 @value
 class Freeze(NamedTuple):
     """Turn the open experiments into the manifest of the step run at a position."""
+
+    position: int
+
+
+@value
+class Collect(NamedTuple):
+    """Bring what tasks left in files into the table of the step run at a position."""
 
     position: int
 
@@ -55,4 +62,4 @@ class Finish(NamedTuple):
     why: str | None
 
 
-Intent = Record | Freeze | Submit | Repoint | CancelJobs | Finish
+Intent = Record | Freeze | Collect | Submit | Repoint | CancelJobs | Finish

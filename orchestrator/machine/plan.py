@@ -45,6 +45,8 @@ class PlannedStep(NamedTuple):
         f3dasm's name for the job: `create`, in a loop `loop1_run`.
     resources : mapping
         The fields of `SlurmResources` as JSON values.
+    collects : bool
+        It brings results into the table, and nothing else: no job is needed for that, whoever advances the run does it.
     """
 
     path: str
@@ -57,6 +59,7 @@ class PlannedStep(NamedTuple):
     project_dir: str = "."
     label: str = ""
     resources: Mapping[str, Any] = NOTHING
+    collects: bool = False
 
     @property
     def size(self) -> int:

@@ -2,7 +2,8 @@
 
 python -m orchestrator.worker job WORKSPACE KEY TOKEN       a job of a cluster
 python -m orchestrator.worker serve WORKSPACE KEY TOKEN     a process of the pool on this machine
-python -m orchestrator.worker freeze|fold WORKSPACE KEY     a request comes in as JSON, an answer goes out
+python -m orchestrator.worker freeze|collect|fold WORKSPACE KEY
+                                                            a request comes in as JSON, an answer goes out
 """
 
 import sys
@@ -21,7 +22,7 @@ try:
             from orchestrator.worker.serve import serve
 
             serve(Path(workspace), key, token)
-        case ["freeze" | "fold" as what, workspace, key]:
+        case ["freeze" | "collect" | "fold" as what, workspace, key]:
             from orchestrator.worker.tables import answer
 
             answer(what, Path(workspace), key)

@@ -1,4 +1,4 @@
-"""Freeze and fold as a process of their own: a request comes in as JSON, an answer goes out."""
+"""Freeze, collect and fold as a process of their own: a request comes in as JSON, an answer goes out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.errors import DataError
 from orchestrator.handoff.folder import RunFolder
+from orchestrator.worker.collect import collect
 from orchestrator.worker.fold import fold_all
 from orchestrator.worker.freeze import Request, freeze
 
@@ -22,7 +23,7 @@ def answer(what: str, workspace: Path, key: str) -> None:
 
     Parameters
     ----------
-    what : {"freeze", "fold"}
+    what : {"freeze", "collect", "fold"}
     workspace : Path
     key : str
         Of the run.
@@ -41,4 +42,6 @@ def answer(what: str, workspace: Path, key: str) -> None:
 def _do(what: str, folder: RunFolder, request: Any) -> dict[str, Any]:
     if what == "freeze":
         return asdict(freeze(folder, Request(**request)))
+    if what == "collect":
+        return asdict(collect(folder, request))
     return {"n_quarantined": sum(len(report.quarantined) for report in fold_all(folder, request))}

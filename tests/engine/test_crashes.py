@@ -20,6 +20,7 @@ import pytest
 
 from orchestrator import (
     Block,
+    CollectArrayResults,
     Domain,
     ExperimentData,
     Loop,
@@ -83,7 +84,8 @@ def pipeline(parallel):
     def batch(name):
         return Step(evaluate, name=name, parallel=is_parallel, resources=small)
 
-    loop = Loop(9, [batch("evaluate"), Step(Grow(), name="grow")], enough)
+    collect = Step(CollectArrayResults(), name="collect")
+    loop = Loop(9, [batch("evaluate"), collect, Step(Grow(), name="grow")], enough)
     return Pipeline("crashes", [Step(create), loop, batch("end"), batch("nothing left")])
 
 
@@ -270,8 +272,10 @@ def test_the_cluster_in_memory_without_crashes(workspace, begin):
     assert [(row[3], row[2], row[6], row[7]) for row in step_runs] == [
         ("create", "", "succeeded", None),
         ("evaluate", "0", "succeeded", None),
+        ("collect", "0", "succeeded", None),
         ("grow", "0", "succeeded", None),
         ("evaluate", "1", "succeeded", None),
+        ("collect", "1", "succeeded", None),
         ("grow", "1", "succeeded", None),
         ("end", "", "succeeded", None),
         ("nothing left", "", "skipped", "no open experiments"),

@@ -18,6 +18,7 @@ steps = st.builds(
     path=st.uuids().map(str),
     name=names,
     kind=st.sampled_from(["call", "batch"]),
+    collects=st.sampled_from([False, False, False, True]),
     parallel=st.booleans(),
     dependency=st.sampled_from(["afterok", "afterok", "afterany"]),
     max_failed=st.sampled_from([None, 0, 1, 0.5]),

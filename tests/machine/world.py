@@ -13,6 +13,7 @@ from orchestrator.machine.changes import (
     FailRun,
     MoveJob,
     MoveRun,
+    MoveStepRun,
     RecordFreeze,
     RecordJob,
     RecordWait,
@@ -21,7 +22,7 @@ from orchestrator.machine.changes import (
 )
 from orchestrator.machine.decide import decide
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
-from orchestrator.machine.intents import CancelJobs, Finish, Freeze, Record, Repoint, Submit
+from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Record, Repoint, Submit
 from orchestrator.machine.model import Run
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import rewind, where_to_resume
@@ -143,6 +144,10 @@ class World:
                 self.records.write([self.records.with_epoch(change) for change in changes])
             case Freeze(position):
                 self._freeze(position)
+            case Collect(position):
+                broken = self.unlucky()
+                end = StepRunState.FAILED if broken else StepRunState.SUCCEEDED
+                self.records.write([MoveStepRun(position, end, "a table that can't be read" if broken else None)])
             case Submit(token):
                 return self._submit(token)
             case CancelJobs(tokens):
@@ -260,6 +265,9 @@ class World:
 
     def _check_succeeded(self, step_run):
         """Every task has left a receipt of success in some attempt; of a batch, every task of the manifest has."""
+        if self.run.plan.slot(step_run.position).step.collects:
+            assert not step_run.jobs
+            return
         tasks = {(job.batch, task) for job in step_run.jobs for task in parse_indexes(job.tasks)}
         good = {
             (job.batch, task)
