@@ -259,4 +259,6 @@ def _headline(failure: dict[str, Any]) -> str:
         return f"task{'s' if len(failure['tasks']) > 1 else ''} {numbers} failed{kind}{again}: {failure['why']}"
     if failure["what"] == "results quarantined":
         return f"results were set aside: {failure['why']}"
+    if failure["what"] == "file left":
+        return str(failure["why"])
     return f"failed{kind}{again}: {failure['why']}"

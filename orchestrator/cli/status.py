@@ -239,6 +239,8 @@ def _who(cause: Sequence[dict[str, Any]], *, with_numbers: bool) -> str:
         return f"{several(n, 'task')} failed, {first['kind']}{_numbers(tasks, n) if with_numbers else ''}{again}"
     if first["what"] == "results quarantined":
         return "results were set aside, because their rows have changed"
+    if first["what"] == "file left":
+        return "files of f3dasm's tasks were left where they are"
     return f"failed, {first['kind']}{again}" if first["kind"] else f"failed{again}"
 
 

@@ -21,7 +21,8 @@ _TRIED_AGAIN = """EXISTS (
 _EVENTS = f"""
 SELECT position, name, iteration, path, what, why, task, event.detail, {_TRIED_AGAIN}
 FROM event JOIN step_run ON event.step_run_id = step_run.id LEFT JOIN job ON event.job_id = job.id
-WHERE event.run_id = :run_id AND what IN ('experiments failed', 'task failed', 'results quarantined')
+WHERE event.run_id = :run_id
+  AND what IN ('experiments failed', 'task failed', 'results quarantined', 'file left')
 """
 
 # The failed tasks of a batch have events of their own, unless it was refused as a whole.

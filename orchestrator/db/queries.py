@@ -205,9 +205,9 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        The step run with its `jobs`, the `key` of its run, its `label`, whether it is `parallel` or
-        `collects`, its `failures`, why its run is `stalled` if it is, the run's `log_dir`, and whether logs of tasks are `numbered_by_batch`: from 0 in
-        each batch, as arrays are.
+        The step run with its `jobs`, the `key` of its run, its `label`, whether it is `parallel`, whether it `collects`
+        without a job, its `failures`, why its run is `stalled` if it is, the run's `log_dir`, and whether logs of tasks
+        are `numbered_by_batch`: from 0 in each batch, as arrays are.
 
     Raises
     ------

@@ -92,6 +92,7 @@ def _fact_of(receipt: Receipt) -> ReceiptFact:
         failures=tuple(receipt.failures),
         kind=receipt.kind,
         reason=f"{error['type']}: {error['message']}" if error else None,
+        n_quarantined=receipt.n_quarantined,
         until=receipt.until,
         detail={
             "host": receipt.host,

@@ -19,10 +19,11 @@ from orchestrator.machine.changes import (
     MoveJob,
     MoveRun,
     MoveStepRun,
-    Note,
     RecordFreeze,
     RecordJob,
     RecordWait,
+    not_a_failure,
+    quarantined,
 )
 from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Repoint, Submit
 from orchestrator.machine.model import Job, Run, StepRun
@@ -64,19 +65,21 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
 def _freeze(context: Context, run: Run, position: int) -> list[Change]:
     slot, limits = run.plan.slot(position), context.scheduler.limits
     try:
-        n_experiments, n_tasks = freeze_table(context, slot, _step_run(run), cut(slot.step, limits))
+        frozen = freeze_table(context, slot, _step_run(run), cut(slot.step, limits))
     except DataError as error:
         return [MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
-    return [RecordFreeze(position, n_experiments, n_tasks, batch_size(slot.step, limits))]
+    record = RecordFreeze(position, frozen.n_experiments, frozen.n_tasks, batch_size(slot.step, limits))
+    return [*quarantined(frozen.n_quarantined, position=position), record]
 
 
 def _collect(context: Context, run: Run, position: int) -> list[Change]:
     try:
-        n_quarantined, misfits = collect_into_table(context, run.plan.slot(position).step.project_dir)
+        collected = collect_into_table(context, run.plan.slot(position).step.project_dir)
     except DataError as error:
         return [MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
-    left = [Note("files left", misfit, position=position) for misfit in misfits]
-    return [*_quarantined(n_quarantined, position), *left, MoveStepRun(position, StepRunState.SUCCEEDED)]
+    left = [not_a_failure("file left", misfit, position=position) for misfit in collected.misfits]
+    set_aside = quarantined(collected.n_quarantined, position=position)
+    return [*set_aside, *left, MoveStepRun(position, StepRunState.SUCCEEDED)]
 
 
 def _submit(context: Context, run: Run, token: str) -> list[Change]:
@@ -165,12 +168,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
 
 def _fold(context: Context, run: Run) -> list[Change]:
     n = fold_tables(context, sorted({step.project_dir for step in run.plan.steps()}))
-    return _quarantined(n, None if run.step_run is None else run.step_run.position)
-
-
-def _quarantined(n: int, position: int | None) -> list[Change]:
-    why = f"{n} result{'s fit' if n > 1 else ' fits'} no experiment of the table"
-    return [Note("results quarantined", why, position=position)] if n else []
+    return quarantined(n, position=None if run.step_run is None else run.step_run.position)
 
 
 def _step_run(run: Run) -> StepRun:

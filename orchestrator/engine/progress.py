@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from orchestrator.machine.changes import AddJob, Change, MoveRun, MoveStepRun, RecordFreeze
+from orchestrator.machine.changes import AddJob, Change, MoveRun, MoveStepRun, Note, RecordFreeze
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import UNTIL
 from orchestrator.machine.states import StepRunState
@@ -152,6 +152,8 @@ def _line(run: Run, change: Change) -> str | None:
             why = f" ({change.why})" if change.why else ""
             n = f", {change.n_finished} experiments" if change.n_finished else ""
             return f"{slot.address}: {_MARKS[to]}{n}{why}"
+        case Note(what="results quarantined" | "file left", why=why):
+            return why
         case RecordFreeze(position, n_experiments, _, _) if n_experiments:
             return f"{run.plan.slot(position).address}: {n_experiments} open experiments"
         case _:

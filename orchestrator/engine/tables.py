@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy, DataError
@@ -21,16 +21,19 @@ from orchestrator.machine.batches import Cut
 from orchestrator.machine.model import StepRun
 from orchestrator.machine.plan import Slot
 
+if TYPE_CHECKING:
+    from orchestrator.worker.collect import Collected
+    from orchestrator.worker.freeze import Frozen
+
 __all__ = ["collect_into_table", "fold_tables", "freeze_table"]
 
 
-def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> tuple[int, int]:
+def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> Frozen:
     """Write the manifest of a step run.
 
     Returns
     -------
-    tuple of int
-        Open experiments, and the tasks that they make.
+    Frozen
 
     Raises
     ------
@@ -39,7 +42,7 @@ def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> t
     Busy
         If the child process was killed: nothing follows from that.
     """
-    from orchestrator.worker.freeze import Request, freeze
+    from orchestrator.worker.freeze import Frozen, Request, freeze
 
     request = Request(
         position=slot.position,
@@ -50,19 +53,16 @@ def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> t
         most_tasks=cut.most_tasks,
     )
     if context.holds_tables:
-        frozen = freeze(context.folder, request)
-        return frozen.n_experiments, frozen.n_tasks
-    answer = _in_child(context, "freeze", asdict(request))
-    return answer["n_experiments"], answer["n_tasks"]
+        return freeze(context.folder, request)
+    return Frozen(**_in_child(context, "freeze", asdict(request)))
 
 
-def collect_into_table(context: Context, project_dir: str) -> tuple[int, list[str]]:
+def collect_into_table(context: Context, project_dir: str) -> Collected:
     """Put what tasks left in files into the table, those of f3dasm among them.
 
     Returns
     -------
-    tuple of int and list of str
-        Results that fit no experiment, and were set aside; a sentence for each file of f3dasm that fits nowhere.
+    Collected
 
     Raises
     ------
@@ -71,13 +71,11 @@ def collect_into_table(context: Context, project_dir: str) -> tuple[int, list[st
     Busy
         If the child process was killed: nothing follows from that.
     """
-    if context.holds_tables:
-        from orchestrator.worker.collect import collect
+    from orchestrator.worker.collect import Collected, collect
 
-        collected = collect(context.folder, project_dir)
-        return collected.n_quarantined, collected.misfits
-    answer = _in_child(context, "collect", project_dir)
-    return answer["n_quarantined"], answer["misfits"]
+    if context.holds_tables:
+        return collect(context.folder, project_dir)
+    return Collected(**_in_child(context, "collect", project_dir))
 
 
 def fold_tables(context: Context, project_dirs: Sequence[str]) -> int:

@@ -35,6 +35,8 @@ class Receipt:
         Of the failure.
     error : mapping or None
         `type`, `message` and `traceback` of what a step raised.
+    n_quarantined : int
+        Results that were set aside, since they fit no experiment, when the table was folded for the step.
     until : bool or None
         What the loop's question answered.
     max_rss_mb, cpu_seconds : float
@@ -55,6 +57,7 @@ class Receipt:
     failures: list[dict[str, Any]] = field(default_factory=list)
     kind: str | None = None
     error: Mapping[str, str] | None = None
+    n_quarantined: int = 0
     until: bool | None = None
     max_rss_mb: float = 0.0
     cpu_seconds: float = 0.0

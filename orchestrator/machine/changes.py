@@ -27,6 +27,8 @@ __all__ = [
     "RecordWait",
     "Withdraw",
     "apply",
+    "not_a_failure",
+    "quarantined",
 ]
 
 
@@ -195,6 +197,17 @@ class Note(NamedTuple):
     position: int | None = None
     task: int | None = None
     detail: Mapping[str, Any] = NOTHING
+
+
+def not_a_failure(what: str, why: str, token: str | None = None, position: int | None = None) -> Note:
+    """Note what a user should see, though nothing failed: of a job, or of a step run."""
+    return Note(what, why, token, position, detail={"kind": None})
+
+
+def quarantined(n: int, *, token: str | None = None, position: int | None = None) -> list[Change]:
+    """Note that so many results were set aside when they were folded; of none there is nothing to note."""
+    why = f"{n} result{'s fit' if n > 1 else ' fits'} no experiment of the table"
+    return [not_a_failure("results quarantined", why, token, position)] if n else []
 
 
 Change = (

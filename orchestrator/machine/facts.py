@@ -36,6 +36,8 @@ class ReceiptFact(NamedTuple):
         Failed experiments in groups: `type`, `message`, `traceback`, `rows`, `n`.
     kind, reason : str or None
         Of a receipt that tells of a failure.
+    n_quarantined : int
+        Results that were set aside when the table was folded.
     until : bool or None
     detail : mapping
         Exit code, memory, CPU seconds, as JSON values.
@@ -49,6 +51,7 @@ class ReceiptFact(NamedTuple):
     failures: tuple[Mapping[str, Any], ...] = ()
     kind: str | None = None
     reason: str | None = None
+    n_quarantined: int = 0
     until: bool | None = None
     detail: Mapping[str, Any] = NOTHING
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.indexes import format_indexes, parse_indexes
-from orchestrator.machine.changes import Change, MoveJob, Note, RecordJob
+from orchestrator.machine.changes import Change, MoveJob, Note, RecordJob, quarantined
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.model import Job, Run
 from orchestrator.machine.states import (
@@ -163,7 +163,8 @@ def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = Non
         until=next((receipt.until for receipt in receipts if receipt.until is not None), None),
         detail=_detail(receipts),
     )
-    notes = [*_task_notes(job, failed), *_experiment_notes(job, receipts)]
+    set_aside = quarantined(sum(receipt.n_quarantined for receipt in receipts), token=job.token)
+    notes = [*_task_notes(job, failed), *_experiment_notes(job, receipts), *set_aside]
     if not failed:
         return [*notes, move]
     kind, reason = min(failed.values(), key=_gravity)

@@ -106,7 +106,7 @@ def run_call(
     """
 
     def work(receipt: Receipt) -> None:
-        project_dir = _prepared(folder, job)
+        project_dir = _prepared(folder, job, receipt)
         if isinstance(block, Block):
             _call_block(project_dir, job, block, kwargs)
         else:
@@ -129,7 +129,7 @@ def run_until(folder: RunFolder, job: JobFile, until: Callable[..., Any]) -> Rec
     """
 
     def work(receipt: Receipt) -> None:
-        receipt.until = _answer(_prepared(folder, job), until)
+        receipt.until = _answer(_prepared(folder, job, receipt), until)
 
     return _receipted(folder, job, work)
 
@@ -137,12 +137,12 @@ def run_until(folder: RunFolder, job: JobFile, until: Callable[..., Any]) -> Rec
 # --- blocks and questions ------------------------------------------------------------------------
 
 
-def _prepared(folder: RunFolder, job: JobFile) -> Path:
+def _prepared(folder: RunFolder, job: JobFile, receipt: Receipt) -> Path:
     from orchestrator.data.fold import fold
 
     project_dir = folder.table(job.project_dir)
     project_dir.mkdir(parents=True, exist_ok=True)
-    fold(project_dir)
+    receipt.n_quarantined = len(fold(project_dir).quarantined)
     return project_dir
 
 

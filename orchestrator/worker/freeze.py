@@ -50,10 +50,13 @@ class Frozen:
     Attributes
     ----------
     n_experiments, n_tasks : int
+    n_quarantined : int
+        Results that fit no experiment, and were set aside.
     """
 
     n_experiments: int
     n_tasks: int
+    n_quarantined: int
 
 
 def freeze(folder: RunFolder, request: Request) -> Frozen:
@@ -67,20 +70,21 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
         If there is no table, or it can't be read.
     """
     path = folder.manifest(request.position, request.epoch)
+    n_quarantined = 0
     if not path.exists():
         before = [folder.manifest(request.position, epoch) for epoch in range(request.epoch)]
-        entries = _open_experiments(folder.table(request.project_dir), request.step_name, before)
+        entries, n_quarantined = _open_experiments(folder.table(request.project_dir), request.step_name, before)
         write_manifest(path, tasks_for(entries, request.per_task, request.most_tasks))
     manifest = Manifest.open(path)
-    return Frozen(manifest.n_experiments, manifest.n_tasks)
+    return Frozen(manifest.n_experiments, manifest.n_tasks, n_quarantined)
 
 
-def _open_experiments(project_dir: Path, step_name: str, reopen: Iterable[Path]) -> list[Entry]:
+def _open_experiments(project_dir: Path, step_name: str, reopen: Iterable[Path]) -> tuple[list[Entry], int]:
     from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.fold import fold
 
     try:
-        fold(project_dir)
+        n_quarantined = len(fold(project_dir).quarantined)
         data = ExperimentData.from_file(project_dir)
     except FileNotFoundError:
         raise DataError(
@@ -91,10 +95,11 @@ def _open_experiments(project_dir: Path, step_name: str, reopen: Iterable[Path])
     if failed:
         data.mark(failed, "open", in_place=True)
         data.store(project_dir)
-    return [
+    entries = [
         Entry(label, inputs_digest(inputs), _jsonable(inputs), _jsonable(outputs))
         for label, inputs, outputs in data.open_rows()
     ]
+    return entries, n_quarantined
 
 
 def _failed_before(data: ExperimentData, manifests: Iterable[Path]) -> list[int]:

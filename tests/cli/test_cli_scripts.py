@@ -6,7 +6,17 @@ import re
 
 import pytest
 
-from orchestrator import Domain, ExperimentData, Loop, Pipeline, SlurmCluster, SlurmResources, Step, datagenerator
+from orchestrator import (
+    CollectArrayResults,
+    Domain,
+    ExperimentData,
+    Loop,
+    Pipeline,
+    SlurmCluster,
+    SlurmResources,
+    Step,
+    datagenerator,
+)
 from orchestrator.errors import DefinitionError
 
 STUDY = """
@@ -40,6 +50,13 @@ def comment(script):
     """Give the command line that the script shows, without what tells it from other scripts of that label."""
     [line] = [line for line in script.splitlines() if line.startswith("# sbatch ")]
     return re.sub(r"\.[0-9a-f]{8}\.sh ", ".sh ", line)
+
+
+def test_a_step_without_a_job_has_no_script(workspace):
+    steps = [Step(create), Step(CollectArrayResults(), name="collect")]
+    assert list(Pipeline("p", steps).generate_scripts(CLUSTER)) == ["create", "orchestrator"]
+    steps[1].resources = SlurmResources(mem="64G")
+    assert "--mem=64G" in Pipeline("p", steps).generate_scripts(CLUSTER)["collect"]
 
 
 def test_labels_and_placeholders(workspace):

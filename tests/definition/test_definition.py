@@ -39,6 +39,7 @@ from orchestrator.definition.resources import memory_in_mb, time_in_seconds
 from orchestrator.definition.study import load_study
 from orchestrator.definition.validate import check_cluster, check_key, check_pipeline
 from orchestrator.errors import DataError, DefinitionError, StudyError
+from orchestrator.machine.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -236,6 +237,24 @@ def test_labels_are_f3dasms():
     assert [step.label for step in plan.steps()] == ["create", "loop1_run-it"]
     assert slug("$(rm -rf) 'x'") == "rm--rf-x"
     assert list(steps_by_path([Loop(1, [Step(nothing)], until=bool)])) == ["0.0", "0.until"]
+
+
+@pytest.mark.parametrize(
+    ("step", "collects"),
+    [
+        (Step(CollectArrayResults()), True),
+        (Step(CollectArrayResults(), project_dir="other", dependency="afterany", retries=2), True),
+        (Step(CollectArrayResults(), resources=SlurmResources()), True),
+        (Step(CollectArrayResults(), resources=SlurmResources(mem="64G")), False),
+        (Step(CollectArrayResults(cleanup=False)), False),
+        (Step(type("Mine", (CollectArrayResults,), {})()), False),
+        (Step(nothing), False),
+    ],
+)
+def test_what_collects_needs_a_job_only_where_the_user_says_more(step, collects):
+    [planned] = plan_of([step]).steps()
+    assert planned.collects is collects
+    assert Plan.from_json(json.loads(json.dumps(plan_of([step]).to_json()))) == plan_of([step])
 
 
 def test_labels_that_files_cannot_tell_apart_are_numbered():

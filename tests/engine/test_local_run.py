@@ -10,7 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import Block, CollectArrayResults, DataGenerator, ExperimentData, Loop, Pipeline, Step, datagenerator
+from orchestrator import (
+    Block,
+    CollectArrayResults,
+    DataGenerator,
+    ExperimentData,
+    Loop,
+    Pipeline,
+    SlurmResources,
+    Step,
+    datagenerator,
+)
+from orchestrator.cli.status import render
+from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.db.queries import run_status
 from orchestrator.definition.study import Study
 from orchestrator.engine import verbs
 from orchestrator.errors import DataError, DefinitionError, RunFailed, StudyChanged
@@ -54,12 +67,87 @@ def test_a_run_leaves_its_table_and_its_history(workspace, rows, table, store_nu
     assert rows("SELECT role, state, tasks FROM job") == [
         ("step", "succeeded", "0"),
         ("batch", "succeeded", "0-7"),
-        ("step", "succeeded", "0"),
     ]
     assert rows("SELECT count(*) FROM job WHERE NOT (queued_at <= started_at AND started_at <= ended_at)") == [0]
     moves = rows("SELECT old, new FROM event JOIN job ON job.id = job_id WHERE what = 'job' AND role = 'batch'")
     states = ["planned", "submitting", "queued", "running", "succeeded"]
     assert moves == list(zip([None, *states], states, strict=False))
+
+
+def leave_file(project_dir, row, x, y):
+    sample = ExperimentSample({"x": x}, {"y": y}, "finished", project_dir)
+    sample.store_as_json(project_dir, row)
+
+
+@pytest.mark.parametrize("collect", [{}, {"resources": SlurmResources(mem="2G")}], ids=["without a job", "as a job"])
+def test_what_f3dasms_tasks_left_is_collected(workspace, rows, table, store_numbers, collect):
+    def create(project_dir):
+        store_numbers(3)(project_dir)
+        leave_file(project_dir, 0, 0.0, 42.0)
+        leave_file(project_dir, 1, 7.0, 43.0)
+
+    Pipeline(steps=[Step(create), Step(CollectArrayResults(), **collect)]).run(project_job="r")
+    assert ys(table("r")) == [42.0, None, None]
+    assert [path.name for path in (workspace / "r" / "experiment_sample").iterdir()] == ["1.json"]
+    assert rows("SELECT count(*) FROM job") == [2 if collect else 1]
+    if not collect:
+        # There is no log of a job that would say it.
+        assert rows(
+            "SELECT name, why FROM event JOIN step_run ON step_run_id = step_run.id WHERE what = 'file left'"
+        ) == [
+            (
+                "CollectArrayResults",
+                f"{workspace / 'r'}/experiment_sample/1.json is left where it is: "
+                "it has other inputs than experiment 1.",
+            )
+        ]
+
+
+def test_what_cant_be_collected_fails_the_step_and_is_collected_by_resume(workspace, rows, table, store_numbers):
+    pipeline = Pipeline(steps=[Step(store_numbers(1), name="create"), Step(CollectArrayResults(), name="collect")])
+    folder = workspace / "r" / "experiment_sample"
+    folder.mkdir(parents=True)
+    (folder / "0.json").write_text('{"input_data": {')
+    with pytest.raises(RunFailed, match=r"step collect failed: .*0\.json can't be read"):
+        pipeline.run(project_job="r")
+    leave_file(workspace / "r", 0, 0.0, 42.0)
+    verbs.resume(workspace / "orchestrator.db", "r")
+    assert ys(table("r")) == [42.0]
+    assert rows("SELECT name, epoch, state FROM step_run WHERE withdrawn_at IS NULL") == [
+        ("create", 0, "succeeded"),
+        ("collect", 1, "succeeded"),
+    ]
+
+
+def test_collecting_without_a_table_fails_the_step(workspace):
+    with pytest.raises(RunFailed, match=r"step collect failed: there is no table in .*/r/experiment_data"):
+        Pipeline(steps=[Step(CollectArrayResults(), name="collect")]).run(project_job="r")
+
+
+@pytest.mark.parametrize(
+    ("after", "where"),
+    [
+        (Step(CollectArrayResults(), name="after"), "after"),
+        (Step(lambda project_dir: None, name="after"), "after"),
+        (Step(square, name="after"), "after"),
+        (None, "forgetful"),
+    ],
+    ids=["collect", "call", "batch", "the end"],
+)
+def test_results_that_fit_nowhere_are_shown_where_they_were_set_aside(workspace, store_numbers, after, where):
+    @datagenerator(output_names="y")
+    def forgetful(x):
+        # As if somebody made the table anew while a task runs.
+        store_numbers(2)(workspace / "r")
+        return x
+
+    steps = [Step(store_numbers(3)), Step(forgetful, name="forgetful"), *([after] if after else [])]
+    Pipeline(steps=steps).run(project_job="r")
+    found = run_status(workspace / "orchestrator.db", "r")
+    assert [(failure["address"], failure["what"], failure["why"]) for failure in found["failures"]] == [
+        (where, "results quarantined", "1 result fits no experiment of the table")
+    ]
+    assert "results were set aside" in render(found, 0.0)
 
 
 def test_the_readme_form_of_step_names_itself_first(workspace, rows, store_numbers):

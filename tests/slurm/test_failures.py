@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from orchestrator import ExperimentSample
 from tests.slurm.sandboxes import wait_until
 
 pytestmark = pytest.mark.slurm
@@ -286,3 +289,41 @@ pipeline = Pipeline("damaged", steps=[
     assert "input.csv" in said
     assert studies.states(key) == {"create": "succeeded", "damage": "succeeded", "run": "failed"}
     assert studies.jobs(key, "run") == []
+
+
+CANT_COLLECT = """
+pipeline = Pipeline("can't collect", steps=[
+    {first}
+    Step(CollectArrayResults(), name="collect"),
+    Step(nothing, name="last"),
+])
+"""
+
+
+@pytest.mark.parametrize(
+    "first",
+    ['Step(create, name="create"), Step(double, name="run", parallel=True),', ""],
+    ids=["by a task's tail", "where it was submitted"],
+)
+def test_what_cant_be_collected_fails_the_step_and_resume_collects_it(studies, first):
+    folder = studies.folder / "broken"
+    (folder / "experiment_sample").mkdir(parents=True)
+    left_over = folder / "experiment_sample" / "0.json"
+    left_over.write_text("{")
+    if not first:
+        studies.write("rows(0, 3).store('broken')", name="table.py")
+        studies.run(sys.executable, "table.py")
+    studies.write(CANT_COLLECT.format(first=first))
+    studies.orchestrator("submit", "study.py", "--project-job", "broken", code=0 if first else 1)
+    said = studies.wait("broken", code=3)
+
+    assert f"step collect failed: {left_over} can't be read" in said
+    assert studies.step_runs("broken")["collect"]["state"] == "failed"
+
+    ExperimentSample({"x": 0.0}, {"y": 42.0}, "finished", folder).store_as_json(folder, 0)
+    studies.orchestrator("resume", "broken")
+    studies.wait("broken")
+    assert {"collect": "succeeded", "last": "succeeded"}.items() <= studies.states("broken").items()
+    assert studies.jobs("broken", "collect") == []
+    assert not left_over.exists()
+    assert studies.outputs("broken")[0] == (0 if first else 42)

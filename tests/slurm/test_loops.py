@@ -69,6 +69,10 @@ def test_experiments_are_added_in_each_iteration_before_and_after_the_parallel_s
         sizes[iteration] = [job["n_tasks"] for job in runs]
     # Open in round i: what `before` adds, and what `after` added in the round before it.
     assert sizes == {0: [2 + 1], 1: [3 + 2], 2: [], 3: [2], 4: [1 + 1]}
+    # Whoever advances the run collects: no job waits for that.
+    assert [studies.jobs(key, f"collect@{iteration}") for iteration in range(5)] == [[]] * 5
+    said = studies.orchestrator("logs", key, "collect@1").stderr
+    assert said == "collect@1 has no job, and so no log: whoever advances the run collects.\n"
     skipped = studies.step_runs(key)["run@2"]
     assert (skipped["state"], skipped["reason"]) == ("skipped", "no open experiments")
     inputs, outputs = studies.data(key).to_pandas()

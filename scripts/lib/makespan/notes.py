@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -99,11 +101,23 @@ def ends_of_work(folder: Path) -> dict[str, float]:
     return ends
 
 
-def figures(processes: list[Process], begin: float, ends: Mapping[str, float]) -> dict[str, float]:
+def without_job(workspace: Path) -> list[tuple[float, float]]:
+    """Tell when each step of ours that had no job was begun and ended, as it is recorded."""
+    database = workspace / "orchestrator.db"
+    if not database.exists():
+        return []
+    query = "SELECT started_at, ended_at FROM step_run WHERE id NOT IN (SELECT step_run_id FROM job WHERE step_run_id)"
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def figures(
+    processes: list[Process], begin: float, ends: Mapping[str, float], without_job: list[tuple[float, float]]
+) -> dict[str, float]:
     """Add up what a run that was submitted at a time has cost, by the name of the figure."""
     work = [one for one in processes if one.works]
     tasks = [one for one in work if one.task]
-    steps = list(_steps(processes, ends))
+    steps = sorted([*_steps(processes, ends), *without_job])
     hops = [after[0] - before[1] for before, after in pairwise(steps)]
     calls = Counter(one.program for one in processes)
     orchestrating = (one.own_cpu for one in processes if not one.works and not one.words.startswith(WAIT))
@@ -121,7 +135,7 @@ def figures(processes: list[Process], begin: float, ends: Mapping[str, float]) -
 
 
 def _steps(processes: list[Process], ends: Mapping[str, float]) -> Iterator[tuple[float, float]]:
-    """Give when each step's first process began, and when the work of its last one was done."""
+    """Give when the first process of each step that had a job began, and when the work of its last one was done."""
     by_job: dict[str, list[Process]] = defaultdict(list)
     for one in processes:
         if one.works:
