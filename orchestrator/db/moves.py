@@ -152,7 +152,7 @@ def _move_step_run(target: Target, move: MoveStepRun) -> None:
     old = StepRunState(row.state)
     values: dict[str, Any] = {"reason": move.why}
     if move.to is StepRunState.ACTIVE:
-        values["started_at"] = target.now
+        values["started_at"] = target.now if move.at is None else move.at
     if move.to in STEP_RUN_ENDED:
         values["ended_at"] = target.now
     values |= {

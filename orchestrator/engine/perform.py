@@ -73,13 +73,15 @@ def _freeze(context: Context, run: Run, position: int) -> list[Change]:
 
 
 def _collect(context: Context, run: Run, position: int) -> list[Change]:
+    begin = context.clock()
     try:
         collected = collect_into_table(context, run.plan.slot(position).step.project_dir)
     except DataError as error:
         return [MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
     left = [not_a_failure("file left", misfit, position=position) for misfit in collected.misfits]
     set_aside = quarantined(collected.n_quarantined, position=position)
-    return [*set_aside, *left, MoveStepRun(position, StepRunState.SUCCEEDED)]
+    active = MoveStepRun(position, StepRunState.ACTIVE, at=begin)
+    return [*set_aside, *left, active, MoveStepRun(position, StepRunState.SUCCEEDED)]
 
 
 def _submit(context: Context, run: Run, token: str) -> list[Change]:

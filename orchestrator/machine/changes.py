@@ -63,7 +63,8 @@ class AddStepRun(NamedTuple):
 class MoveStepRun(NamedTuple):
     """Move the live step run at a position to a state.
 
-    `n_finished` and `n_failed` are experiments; given when it ends.
+    `n_finished` and `n_failed` are experiments; given when it ends. `at` is epoch seconds when it became active, where
+    that was before it is recorded.
     """
 
     position: int
@@ -72,6 +73,7 @@ class MoveStepRun(NamedTuple):
     n_finished: int | None = None
     n_failed: int | None = None
     until: bool | None = None
+    at: float | None = None
 
 
 @value

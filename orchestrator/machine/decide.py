@@ -100,7 +100,7 @@ def _start(run: Run, step_run: StepRun, slot: Slot) -> Intent:
     if position < run.first_position:
         return Record((MoveStepRun(position, StepRunState.SKIPPED, "from_step"),))
     if slot.step.collects:
-        return Record((MoveStepRun(position, StepRunState.ACTIVE),))
+        return Collect(position)
     is_batch = slot.step.kind == "batch"
     if is_batch and step_run.n_tasks is None:
         return Freeze(position)
@@ -112,8 +112,6 @@ def _start(run: Run, step_run: StepRun, slot: Slot) -> Intent:
 
 
 def _drive(run: Run, step_run: StepRun, slot: Slot) -> Intent | None:
-    if slot.step.collects:
-        return Collect(step_run.position)
     last = step_run.jobs[-1]
     if last.state is JobState.PLANNED:
         return Submit(last.token)

@@ -68,6 +68,8 @@ def test_a_run_leaves_its_table_and_its_history(workspace, rows, table, store_nu
         ("step", "succeeded", "0"),
         ("batch", "succeeded", "0-7"),
     ]
+    # The time of what has no job is counted, too.
+    assert rows("SELECT count(*) FROM step_run WHERE started_at < ended_at") == [3]
     assert rows("SELECT count(*) FROM job WHERE NOT (queued_at <= started_at AND started_at <= ended_at)") == [0]
     moves = rows("SELECT old, new FROM event JOIN job ON job.id = job_id WHERE what = 'job' AND role = 'batch'")
     states = ["planned", "submitting", "queued", "running", "succeeded"]

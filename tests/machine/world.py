@@ -146,8 +146,9 @@ class World:
                 self._freeze(position)
             case Collect(position):
                 broken = self.unlucky()
-                end = StepRunState.FAILED if broken else StepRunState.SUCCEEDED
-                self.records.write([MoveStepRun(position, end, "a table that can't be read" if broken else None)])
+                failed = MoveStepRun(position, StepRunState.FAILED, "a table that can't be read")
+                good = [MoveStepRun(position, state) for state in (StepRunState.ACTIVE, StepRunState.SUCCEEDED)]
+                self.records.write([failed] if broken else good)
             case Submit(token):
                 return self._submit(token)
             case CancelJobs(tokens):
