@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.render import several, to_json
+from orchestrator.cli.render import note_line, several, to_json
 from orchestrator.cli.workspace import database, examples, options, place
 from orchestrator.errors import NotFound
 
@@ -77,6 +77,8 @@ def command(
         _print(folder, found, task)
     if task is None:
         _print_failures(found)
+        for note in found["notes"]:
+            click.echo(f"==> {note_line(note)} <==")
 
 
 def _is_on_cluster(path: Path, run: str | None) -> bool:
@@ -257,8 +259,4 @@ def _headline(failure: dict[str, Any]) -> str:
     if failure["what"] == "task failed":
         numbers = ", ".join(map(str, failure["tasks"]))
         return f"task{'s' if len(failure['tasks']) > 1 else ''} {numbers} failed{kind}{again}: {failure['why']}"
-    if failure["what"] == "results quarantined":
-        return f"results were set aside: {failure['why']}"
-    if failure["what"] == "file left":
-        return str(failure["why"])
     return f"failed{kind}{again}: {failure['why']}"

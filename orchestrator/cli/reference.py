@@ -33,6 +33,7 @@ Names that end in `_at` are times, ISO 8601 in UTC (`2026-11-24T06:00:00.000Z`);
   - `orchestrators`: all orchestrator jobs, as jobs; `waits_for` is the id of the job after whose end one starts.
   - `failures`: one for each cause at each address: `what`, `why`, `kind`, how many (`n`), the first 100 experiments
     (`rows`), `tasks`, whether it was `tried_again`, `traceback`.
+  - `notes`: what became of results that are not in the table: `what`, `why`, how many (`n`), the first 100 (`rows`).
   - `now`: the open step run; `next`: address of what comes after it; `resume_from`: where a resume begins.
   - `history`: what happened to the run itself. `provenance`: versions, git commit, arguments, host, user.
   - `slurm`, with `--refresh`: what SLURM said when it was `asked_at`, or null if it did not answer. `jobs`, each with
@@ -41,8 +42,8 @@ Names that end in `_at` are times, ISO 8601 in UTC (`2026-11-24T06:00:00.000Z`);
     (`is_known`), calls it live (`is_live`), and the records call it ended (`has_ended`). `stalled` is derived from
     both.
 - `list --json`: an array of runs, the latest first, with `n_finished` and `n_failed` experiments.
-- `logs --json`: `step_run`, with its `jobs` and `failures` (null for `orchestrator`); `logs`, an array of `path` and
-  `task`.
+- `logs --json`: `step_run`, with its `jobs`, `failures` and `notes` (null for `orchestrator`); `logs`, an array of
+  `path` and `task`.
 - `db info --json`, `db check --json`: one object each; `problems` is empty if all is well.
 """
 

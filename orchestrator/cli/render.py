@@ -10,9 +10,25 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["WIDTH", "clock", "cut", "duration", "paint", "several", "shorten", "source", "table", "to_json"]
+__all__ = [
+    "WIDTH",
+    "clock",
+    "cut",
+    "duration",
+    "note_line",
+    "numbers",
+    "paint",
+    "several",
+    "shorten",
+    "source",
+    "table",
+    "to_json",
+]
 
 WIDTH = 80
+MOST_NUMBERS = 8
+"""Experiments, tasks or files that are named; `--json` has more."""
+
 LEAST = 8
 """Columns that a cell keeps, however wide the others are."""
 
@@ -72,6 +88,20 @@ def cut(text: str, width: int) -> str:
 def several(n: int, thing: str) -> str:
     """Count things: `1 task`, `2 tasks`."""
     return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
+def numbers(some: Sequence[int], n: int) -> str:
+    """Name the first few of `n` experiments, tasks or files, in brackets."""
+    first = ", ".join(map(str, some[:MOST_NUMBERS]))
+    return f" ({first}{', ...' if n > MOST_NUMBERS else ''})" if some else ""
+
+
+def note_line(note: dict[str, Any]) -> str:
+    """Say in one line what became of results that are not in the table."""
+    if note["n"] is None:
+        return f"{note['address']}: {note['why']}"
+    what = "file" if note["what"] == "files left" else "result"
+    return f"{note['address']}: {several(note['n'], what)}{numbers(note['rows'], note['n'])} {note['why']}"
 
 
 def source(run: dict[str, Any]) -> str:

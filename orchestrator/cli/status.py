@@ -13,7 +13,19 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.render import WIDTH, clock, duration, paint, several, shorten, source, table, to_json
+from orchestrator.cli.render import (
+    WIDTH,
+    clock,
+    duration,
+    note_line,
+    numbers,
+    paint,
+    several,
+    shorten,
+    source,
+    table,
+    to_json,
+)
 from orchestrator.cli.slurm_words import answer, as_recorded
 from orchestrator.cli.workspace import database, examples, options, place
 from orchestrator.errors import Busy, SchedulerUnreachable
@@ -22,9 +34,6 @@ __all__ = ["command", "render"]
 
 MOST_FAILURES = 5
 """Causes that are shown; `--json` has all."""
-
-MOST_NUMBERS = 8
-"""Experiments or tasks that are named for one cause."""
 
 
 @click.command(
@@ -102,6 +111,7 @@ def render(found: dict[str, Any], now: float, place: str = "") -> str:
         _now_and_next(found, now, place),
         answer(found, now, place),
         _failures(_not_asked_for(found["failures"], run["state"]), run["key"], place),
+        _notes(found["notes"]),
         _to_type(found, place),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
@@ -232,21 +242,22 @@ def _who(cause: Sequence[dict[str, Any]], *, with_numbers: bool) -> str:
     if first["what"] == "experiments failed":
         rows = [row for failure in cause for row in failure["rows"]]
         n = sum(failure["n"] for failure in cause)
-        return f"{several(n, 'experiment')} failed{_numbers(rows, n) if with_numbers else ''}"
+        return f"{several(n, 'experiment')} failed{numbers(rows, n) if with_numbers else ''}"
     if first["what"] == "task failed":
         tasks = sorted({task for failure in cause for task in failure["tasks"]})
         n = len(tasks) if with_numbers else sum(len(failure["tasks"]) for failure in cause)
-        return f"{several(n, 'task')} failed, {first['kind']}{_numbers(tasks, n) if with_numbers else ''}{again}"
-    if first["what"] == "results quarantined":
-        return "results were set aside, because their rows have changed"
-    if first["what"] == "file left":
-        return "files of f3dasm's tasks were left where they are"
+        return f"{several(n, 'task')} failed, {first['kind']}{numbers(tasks, n) if with_numbers else ''}{again}"
     return f"failed, {first['kind']}{again}" if first["kind"] else f"failed{again}"
 
 
-def _numbers(numbers: Sequence[int], n: int) -> str:
-    some = ", ".join(map(str, numbers[:MOST_NUMBERS]))
-    return f" ({some}{', ...' if n > MOST_NUMBERS else ''})" if numbers else ""
+def _notes(notes: list[dict[str, Any]]) -> list[str]:
+    """Show what is not in the table, the latest of each kind: it may have been seen in each iteration."""
+    latest = {(note["what"], note["why"]): note for note in notes}
+    lines = []
+    for note in latest.values():
+        line = shorten(note_line(note), 3 * WIDTH)
+        lines += textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return ["Not in the table:", *lines] if lines else []
 
 
 # --- what to type --------------------------------------------------------------------------------

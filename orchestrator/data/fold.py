@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.data.files import data_folder, locked, result_folders, write_table
 from orchestrator.data.matching import FoldReport, fold_into
 from orchestrator.data.results import frame
 
+if TYPE_CHECKING:
+    from orchestrator.data.experiment_data import ExperimentData
+
 __all__ = ["FoldReport", "fold", "fold_into"]
 
 
-def fold(project_dir: Path | str, tokens: Iterable[str] | None = None) -> FoldReport:
+def fold(
+    project_dir: Path | str,
+    tokens: Iterable[str] | None = None,
+    more: Callable[[ExperimentData], int] | None = None,
+) -> FoldReport:
     """Fold a project's result files into its table on disk.
 
     The table, and the moving of the result files to ``.archive``, are one commit. Nothing may
@@ -25,6 +33,8 @@ def fold(project_dir: Path | str, tokens: Iterable[str] | None = None) -> FoldRe
         The project folder.
     tokens : iterable of str or None, default None
         The batches (folders under ``.results``) to fold; all by default.
+    more : callable or None, default None
+        Changes the table in the same commit, and tells how many experiments it has changed.
 
     Returns
     -------
@@ -34,22 +44,24 @@ def fold(project_dir: Path | str, tokens: Iterable[str] | None = None) -> FoldRe
     Raises
     ------
     FileNotFoundError
-        There are results, but no table.
+        There are results, or something more to do, but no table.
     DataError
         The table can't be read or stored; nothing was changed.
     """
-    if not result_folders(project_dir):
+    if more is None and not result_folders(project_dir):
         return FoldReport()
     from orchestrator.data.experiment_data import ExperimentData
 
     with locked(project_dir):
         wanted = None if tokens is None else set(tokens)
         folders = [f for f in result_folders(project_dir) if wanted is None or f.name in wanted]
-        if not folders:
+        if more is None and not folders:
             return FoldReport()
         table, report = ExperimentData.load(project_dir, folders)
-        contents = table.to_files(project_dir, consumed=folders)
-        write_table(project_dir, contents, folders, _quarantine(project_dir, report))
+        n_more = 0 if more is None else more(table)
+        if folders or n_more:
+            contents = table.to_files(project_dir, consumed=folders)
+            write_table(project_dir, contents, folders, _quarantine(project_dir, report))
     return report
 
 

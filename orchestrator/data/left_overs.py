@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.data.experiment_sample import SAMPLE_FOLDER, ExperimentSample
 from orchestrator.data.values import is_missing
@@ -14,85 +14,121 @@ from orchestrator.errors import DataError
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["collect_left_overs", "has_left_overs", "remove_collected"]
+__all__ = ["LeftOver", "Put", "put_left_overs", "read_left_overs", "remove_collected"]
 
 
-def has_left_overs(project_dir: Path | str) -> bool:
-    """Tell whether there is such a file."""
-    return any(_files(project_dir))
+class LeftOver(NamedTuple):
+    """One such file.
+
+    Attributes
+    ----------
+    row : int
+        The label of the experiment that its name says.
+    file : Path
+    sample : ExperimentSample
+    """
+
+    row: int
+    file: Path
+    sample: ExperimentSample
 
 
-def collect_left_overs(data: ExperimentData, project_dir: Path | str) -> list[str]:
+class Put(NamedTuple):
+    """What came of them.
+
+    Attributes
+    ----------
+    n_new : int
+        Experiments that have a result now, and had none.
+    fitting : list of LeftOver
+        Those whose result is in the table.
+    misfits : list of (LeftOver, str)
+        Those that fit nowhere, and why.
+    """
+
+    n_new: int
+    fitting: list[LeftOver]
+    misfits: list[tuple[LeftOver, str]]
+
+
+def read_left_overs(project_dir: Path | str) -> list[LeftOver]:
+    """Read all such files of a project folder, in the order of their numbers.
+
+    Raises
+    ------
+    DataError
+        If one can't be read.
+    """
+    return sorted(map(_read, _files(Path(project_dir) / SAMPLE_FOLDER)), key=lambda left: left.row)
+
+
+def put_left_overs(data: ExperimentData, left_overs: Iterable[LeftOver]) -> Put:
     """Put each file's result into the row that its name says, if that has the same inputs and no result yet.
 
     Parameters
     ----------
     data : ExperimentData
         The table; it is changed.
-    project_dir : Path or str
-        The project folder.
+    left_overs : iterable of LeftOver
 
     Returns
     -------
-    list of str
-        A sentence for each file that fits nowhere.
-
-    Raises
-    ------
-    DataError
-        If a file can't be read; all of them stay where they are.
+    Put
     """
-    misfits = []
-    for row, file, sample in _left_overs(project_dir):
-        misfit = _misfit(data, row, sample)
-        if misfit:
-            misfits.append(f"{file} is left where it is: {misfit}.")
+    n_new, fitting, misfits = 0, [], []
+    for left in left_overs:
+        why = _misfit(data, left)
+        if why:
+            misfits.append((left, why))
             continue
-        mine = data.get_experiment_sample(row)
+        fitting.append(left)
+        mine = data.get_experiment_sample(left.row)
         if not mine.is_status("finished"):
             # Its inputs stay: the file has them as JSON knows them.
+            sample = left.sample
             done = ExperimentSample(mine._input_data, sample._output_data, sample.job_status, mine.project_dir)
-            data.store_experimentsample(done, row)
-    return misfits
+            data.store_experimentsample(done, left.row)
+            n_new += 1
+    return Put(n_new, fitting, misfits)
 
 
-def remove_collected(project_dir: Path | str) -> None:
-    """Delete the files whose result the stored table holds."""
-    left = list(_left_overs(project_dir))
-    if not left:
+def remove_collected(left_overs: Iterable[LeftOver]) -> None:
+    """Delete files whose result the stored table holds; another process may be about it, too."""
+    folders = set()
+    for left in left_overs:
+        left.file.unlink(missing_ok=True)
+        folders.add(left.file.parent)
+    for folder in folders:
+        with suppress(OSError):  # others are left in it
+            folder.rmdir()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    try:
+        # Not `glob`: where a folder can't be listed, that finds nothing in it.
+        files = list(folder.iterdir())
+    except FileNotFoundError:
         return
-    from orchestrator.data.experiment_data import ExperimentData
-
-    data = ExperimentData.from_file(project_dir)
-    for row, file, sample in left:
-        if not _misfit(data, row, sample):
-            file.unlink()
-    with suppress(OSError):  # others are left in it
-        (Path(project_dir) / SAMPLE_FOLDER).rmdir()
+    yield from (file for file in files if file.suffix == ".json" and file.stem.isdecimal())
 
 
-def _files(project_dir: Path | str) -> Iterator[Path]:
-    return (file for file in (Path(project_dir) / SAMPLE_FOLDER).glob("*.json") if file.stem.isdecimal())
+def _read(file: Path) -> LeftOver:
+    try:
+        return LeftOver(int(file.stem), file, ExperimentSample.from_json(file))
+    except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} can't be read: {error!r}.", "Mend it, or move it away.") from error
 
 
-def _left_overs(project_dir: Path | str) -> Iterator[tuple[int, Path, ExperimentSample]]:
-    for file in sorted(_files(project_dir)):
-        try:
-            yield int(file.stem), file, ExperimentSample.from_json(file)
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file} can't be read: {error!r}.", "Mend it, or move it away.") from error
-
-
-def _misfit(data: ExperimentData, row: int, sample: ExperimentSample) -> str:
+def _misfit(data: ExperimentData, left: LeftOver) -> str:
     """Tell why a file is not the result of an experiment in the table; the empty text if it is."""
     try:
-        mine = data.get_experiment_sample(row)
+        mine = data.get_experiment_sample(left.row)
     except KeyError:
-        return f"the table has no experiment {row}"
-    if sample.job_status.name not in ("FINISHED", "ERROR"):
-        return "it holds no result"
-    same = _comparable(mine._input_data) == _comparable(sample._input_data)
-    return "" if same else f"it has other inputs than experiment {row}"
+        return "the table has no such experiment"
+    if left.sample.job_status.name not in ("FINISHED", "ERROR"):
+        return "there is no result in it"
+    same = _comparable(mine._input_data) == _comparable(left.sample._input_data)
+    return "" if same else "other inputs than the experiment of that number"
 
 
 def _comparable(inputs: Mapping[str, Any]) -> dict[str, Any]:

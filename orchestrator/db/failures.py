@@ -1,4 +1,4 @@
-"""What failed in a run, by place and cause. Reading only."""
+"""What failed in a run, by place and cause, and what else its user should see. Reading only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.db.rows import Row, scalar
 
-__all__ = ["address_of", "failures", "first_flawed"]
+__all__ = ["address_of", "failures", "first_flawed", "notes"]
 
 ROWS_KEPT = 100
 """Failed experiments that a failure names; its count tells the rest."""
@@ -21,8 +21,13 @@ _TRIED_AGAIN = """EXISTS (
 _EVENTS = f"""
 SELECT position, name, iteration, path, what, why, task, event.detail, {_TRIED_AGAIN}
 FROM event JOIN step_run ON event.step_run_id = step_run.id LEFT JOIN job ON event.job_id = job.id
-WHERE event.run_id = :run_id
-  AND what IN ('experiments failed', 'task failed', 'results quarantined', 'file left')
+WHERE event.run_id = :run_id AND what IN ('experiments failed', 'task failed')
+"""
+
+_NOTES = """
+SELECT name, iteration, what, why, event.detail
+FROM event JOIN step_run ON event.step_run_id = step_run.id
+WHERE event.run_id = :run_id AND what IN ('results quarantined', 'results not folded', 'files left')
 """
 
 # The failed tasks of a batch have events of their own, unless it was refused as a whole.
@@ -73,6 +78,30 @@ def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | Non
             failure = group(row, "step failed", row.reason, {"kind": None})
             failure.update(n=1, tried_again=False)
     return list(groups.values())
+
+
+def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None = None) -> list[dict[str, Any]]:
+    """Gather what became of results that are not in the table, in the order in which it was seen.
+
+    Parameters
+    ----------
+    connection, run_id, step_run_id
+        As of `failures`.
+    """
+    which = "step_run.withdrawn_at IS NULL" if step_run_id is None else "step_run.id = :step_run_id"
+    found = connection.execute(
+        f"{_NOTES} AND {which} ORDER BY event.id", {"run_id": run_id, "step_run_id": step_run_id}
+    )
+    return [
+        {
+            "address": address_of(row),
+            "what": row.what,
+            "why": row.why,
+            "n": row.detail.get("n"),
+            "rows": row.detail.get("rows", []),
+        }
+        for row in found
+    ]
 
 
 def _failure(row: Row, what: str, why: str | None, detail: dict[str, Any]) -> dict[str, Any]:

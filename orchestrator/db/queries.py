@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.db.connection import session
-from orchestrator.db.failures import address_of, failures, first_flawed
+from orchestrator.db.failures import address_of, failures, first_flawed, notes
 from orchestrator.db.rows import Row, scalar, scalars
 from orchestrator.db.stalled import cluster_of, live_jobs, stalled
 from orchestrator.errors import NotFound
@@ -130,10 +130,10 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
     -------
     dict
         `run`; `steps`: one sum per step of the pipeline, in its order; `failures`: causes, with how many and which
-        experiments or tasks; `now`: the step run that is open, with its `jobs`, or None; `next`: address of what comes
-        after it, or None; `orchestrators`: the orchestrator jobs that have not ended; `resume_from`: address where a
-        resume begins, or None. With `whole`, `provenance`, `step_runs` with their `jobs`, all `orchestrators`, and
-        `history`: the events of the run itself.
+        experiments or tasks; `notes`: results that are not in the table, and why; `now`: the step run that is open,
+        with its `jobs`, or None; `next`: address of what comes after it, or None; `orchestrators`: the orchestrator
+        jobs that have not ended; `resume_from`: address where a resume begins, or None. With `whole`, `provenance`,
+        `step_runs` with their `jobs`, all `orchestrators`, and `history`: the events of the run itself.
 
     Raises
     ------
@@ -162,6 +162,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
             "orchestrators": [_job(found) for found in live_ones if found.role == "orchestrator"],
             "resume_from": _resume_from(connection, plan, row, last, described["stalled"]),
             "failures": failures(connection, row.id),
+            "notes": notes(connection, row.id),
         }
         if whole:
             found["provenance"] = row.provenance
@@ -206,8 +207,8 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
     -------
     dict
         The step run with its `jobs`, the `key` of its run, its `label`, whether it is `parallel`, whether it `collects`
-        without a job, its `failures`, why its run is `stalled` if it is, the run's `log_dir`, and whether logs of tasks
-        are `numbered_by_batch`: from 0 in each batch, as arrays are.
+        without a job, its `failures` and `notes`, why its run is `stalled` if it is, the run's `log_dir`, and whether
+        logs of tasks are `numbered_by_batch`: from 0 in each batch, as arrays are.
 
     Raises
     ------
@@ -221,7 +222,7 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
         if found is None:
             raise _not_run(connection, row, address, name, plan)
         jobs = _jobs_of(connection, found.id)
-        failed = failures(connection, row.id, found.id)
+        failed, noted = failures(connection, row.id, found.id), notes(connection, row.id, found.id)
         described = _run(row, time.time(), live_jobs(connection, [row]).get(row.id, []))
     step = plan.slot(found.position).step if found.position < plan.size else None
     return {
@@ -231,6 +232,7 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
         "parallel": step is not None and step.parallel,
         "collects": step is not None and step.collects,
         "failures": failed,
+        "notes": noted,
         **{name: described[name] for name in ("stalled", "log_dir")},
         "numbered_by_batch": row.mode == "slurm",
     }

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.experiment_sample import ExperimentSample
-from orchestrator.data.left_overs import collect_left_overs, remove_collected
 
 if TYPE_CHECKING:
     from orchestrator.data.domain import Domain
@@ -274,10 +273,10 @@ class CollectArrayResults(Block):
 
     Results of our own tasks are in the table before any block is called; what is left to collect are the files that
     f3dasm's tasks leave in `experiment_sample/`. A file fills only the experiment of its number, if that has the same
-    inputs and no result yet; what fits nowhere stays where it is, and a warning names it.
+    inputs and no result yet; what fits nowhere stays where it is, and is named: by a warning, or by `status`.
 
-    As a step with its defaults it needs no job on a cluster: whoever advances the run collects. With
-    `Step(resources=...)` or `cleanup=False` it gets one.
+    As a step with its defaults it needs no job: whoever advances the run collects. With resources that are not the
+    defaults, or with `cleanup=False`, it gets one.
 
     Parameters
     ----------
@@ -290,14 +289,22 @@ class CollectArrayResults(Block):
 
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
         """Put each file's result into the row that its name says."""
-        for misfit in collect_left_overs(data, data.project_dir or "."):
-            _LOG.warning("%s", misfit)
+        # Loaded here: an array's tasks load this module, too.
+        from orchestrator.data.left_overs import put_left_overs, read_left_overs
+
+        for left, why in put_left_overs(data, read_left_overs(data.project_dir or ".")).misfits:
+            _LOG.warning("%s is left where it is: %s.", left.file, why)
         return data
 
     def after_store(self, project_dir: Path) -> None:
         """Delete the files whose result the table holds."""
-        if self.cleanup:
-            remove_collected(project_dir)
+        from orchestrator.data.left_overs import put_left_overs, read_left_overs, remove_collected
+
+        left_overs = read_left_overs(project_dir) if self.cleanup else []
+        if left_overs:
+            from orchestrator.data.experiment_data import ExperimentData
+
+            remove_collected(put_left_overs(ExperimentData.from_file(project_dir), left_overs).fitting)
 
 
 def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping[str, Any]) -> ExperimentSample:

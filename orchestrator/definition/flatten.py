@@ -66,7 +66,7 @@ def _planned(element: Step | Loop, path: str, loops: str, labels: set[str]) -> P
 
 def _collects(step: Step) -> bool:
     is_plain = type(step.block) is CollectArrayResults and step.block.cleanup
-    # Whoever gives it resources wants a job that has them.
+    # Whoever asks for more than the defaults wants a job that has it.
     return is_plain and step.resources == SlurmResources()
 
 

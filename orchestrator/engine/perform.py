@@ -19,19 +19,22 @@ from orchestrator.machine.changes import (
     MoveJob,
     MoveRun,
     MoveStepRun,
+    Note,
     RecordFreeze,
     RecordJob,
     RecordWait,
-    not_a_failure,
     quarantined,
 )
 from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Repoint, Submit
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.states import FailureKind, JobState, StepRunState
+from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
 __all__ = ["perform"]
 
+
+ROWS_KEPT = 100
+"""Numbers that a note names; its count tells the rest."""
 
 Effect = Freeze | Collect | Submit | Repoint | CancelJobs | Finish
 
@@ -59,7 +62,7 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
         case CancelJobs(tokens):
             return _cancel(context, run, tokens)
         case Finish(to, why):
-            return [*_fold(context, run), MoveRun(to, why)]
+            return _finish(context, run, to, why)
 
 
 def _freeze(context: Context, run: Run, position: int) -> list[Change]:
@@ -77,11 +80,19 @@ def _collect(context: Context, run: Run, position: int) -> list[Change]:
     try:
         collected = collect_into_table(context, run.plan.slot(position).step.project_dir)
     except DataError as error:
-        return [MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
-    left = [not_a_failure("file left", misfit, position=position) for misfit in collected.misfits]
+        return [_active(position, begin), MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
+    left = [_left(position, rows, why) for why, rows in collected.misfits.items()]
     set_aside = quarantined(collected.n_quarantined, position=position)
-    active = MoveStepRun(position, StepRunState.ACTIVE, at=begin)
-    return [*set_aside, *left, active, MoveStepRun(position, StepRunState.SUCCEEDED)]
+    return [_active(position, begin), *set_aside, *left, MoveStepRun(position, StepRunState.SUCCEEDED)]
+
+
+def _active(position: int, since: float) -> MoveStepRun:
+    return MoveStepRun(position, StepRunState.ACTIVE, at=since)
+
+
+def _left(position: int, rows: list[int], why: str) -> Note:
+    detail = {"n": len(rows), "rows": rows[:ROWS_KEPT]}
+    return Note("files left", f"left in experiment_sample: {why}", position=position, detail=detail)
 
 
 def _submit(context: Context, run: Run, token: str) -> list[Change]:
@@ -168,9 +179,17 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
     )
 
 
-def _fold(context: Context, run: Run) -> list[Change]:
-    n = fold_tables(context, sorted({step.project_dir for step in run.plan.steps()}))
-    return quarantined(n, position=None if run.step_run is None else run.step_run.position)
+def _finish(context: Context, run: Run, to: RunState, why: str | None) -> list[Change]:
+    position = None if run.step_run is None else run.step_run.position
+    try:
+        n = fold_tables(context, sorted({step.project_dir for step in run.plan.steps()}))
+    except DataError as error:
+        broken = f"results are not in the table: {error.message.rstrip('.')}"
+        if to is RunState.SUCCEEDED:
+            return [MoveRun(RunState.FAILED, broken)]
+        # It ends all the same, and keeps the results in their files.
+        return [Note("results not folded", broken, position=position), MoveRun(to, why)]
+    return [*quarantined(n, position=position), MoveRun(to, why)]
 
 
 def _step_run(run: Run) -> StepRun:

@@ -152,8 +152,11 @@ def _line(run: Run, change: Change) -> str | None:
             why = f" ({change.why})" if change.why else ""
             n = f", {change.n_finished} experiments" if change.n_finished else ""
             return f"{slot.address}: {_MARKS[to]}{n}{why}"
-        case Note(what="results quarantined" | "file left", why=why):
-            return why
+        case Note(what="results quarantined" | "files left" | "results not folded", why=why) if (
+            run.step_run is not None
+        ):
+            n = f"{change.detail['n']} " if "n" in change.detail else ""
+            return f"{run.plan.slot(run.step_run.position).address}: {n}{why}"
         case RecordFreeze(position, n_experiments, _, _) if n_experiments:
             return f"{run.plan.slot(position).address}: {n_experiments} open experiments"
         case _:

@@ -48,7 +48,6 @@ def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> F
         position=slot.position,
         epoch=step_run.epoch,
         project_dir=slot.step.project_dir,
-        step_name=slot.address,
         per_task=cut.per_task,
         most_tasks=cut.most_tasks,
     )
@@ -69,7 +68,7 @@ def collect_into_table(context: Context, project_dir: str) -> Collected:
     DataError
         If there is no table, or it or a file can't be read.
     Busy
-        If the child process was killed: nothing follows from that.
+        If another process holds the table, or the child process was killed: nothing follows from that.
     """
     from orchestrator.worker.collect import Collected, collect
 
@@ -103,10 +102,11 @@ def _in_child(context: Context, what: str, request: Any) -> dict[str, Any]:
     except ValueError:
         raise Busy(
             f"The process that should {what} the table of run {context.key} ended without an answer: {_why(done)}.",
-            "It is tried again. If it needs more memory: Pipeline(orchestrator_resources=SlurmResources(mem=...))",
+            "Try again. If it needs more memory: Pipeline(orchestrator_resources=SlurmResources(mem=...))"
+            + (", or give the step that collects such resources" if what == "collect" else ""),
         ) from None
     if "error" in answer:
-        raise DataError(answer["error"], answer["hint"])
+        raise (Busy if answer["is_busy"] else DataError)(answer["error"], answer["hint"])
     return answer
 
 

@@ -27,7 +27,6 @@ __all__ = [
     "RecordWait",
     "Withdraw",
     "apply",
-    "not_a_failure",
     "quarantined",
 ]
 
@@ -201,15 +200,10 @@ class Note(NamedTuple):
     detail: Mapping[str, Any] = NOTHING
 
 
-def not_a_failure(what: str, why: str, token: str | None = None, position: int | None = None) -> Note:
-    """Note what a user should see, though nothing failed: of a job, or of a step run."""
-    return Note(what, why, token, position, detail={"kind": None})
-
-
 def quarantined(n: int, *, token: str | None = None, position: int | None = None) -> list[Change]:
     """Note that so many results were set aside when they were folded; of none there is nothing to note."""
-    why = f"{n} result{'s fit' if n > 1 else ' fits'} no experiment of the table"
-    return [not_a_failure("results quarantined", why, token, position)] if n else []
+    why = "set aside: no experiment of the table has these inputs"
+    return [Note("results quarantined", why, token, position, detail={"n": n})] if n else []
 
 
 Change = (

@@ -1,1 +1,1 @@
-"""What happens inside a job: evaluate, call, freeze, fold. Opens no database and decides nothing."""
+"""What happens inside a job: evaluate, call, freeze, collect, fold. Opens no database and decides nothing."""

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.errors import DataError
 from orchestrator.handoff.folder import RunFolder
+from orchestrator.worker.table_errors import as_data_errors
+
+if TYPE_CHECKING:
+    from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.left_overs import Put
 
 __all__ = ["Collected", "collect"]
 
@@ -18,16 +23,16 @@ class Collected:
     ----------
     n_quarantined : int
         Results that fit no experiment, and were set aside.
-    misfits : list of str
-        A sentence for each file of f3dasm's tasks that fits nowhere, and stays where it is.
+    misfits : dict of str to list of int
+        Numbers of the files of f3dasm's tasks that fit nowhere, and stay where they are, by the reason.
     """
 
     n_quarantined: int
-    misfits: list[str]
+    misfits: dict[str, list[int]]
 
 
 def collect(folder: RunFolder, project_dir: str) -> Collected:
-    """Do what `CollectArrayResults` does; a second time nothing is left to do.
+    """Do what `CollectArrayResults` does, in one commit; a second time nothing is left to do.
 
     Parameters
     ----------
@@ -39,23 +44,24 @@ def collect(folder: RunFolder, project_dir: str) -> Collected:
     ------
     DataError
         If there is no table, or it or a file can't be read; what was not collected stays where it is.
+    Busy
+        If another process holds the table.
     """
-    from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.fold import fold
-    from orchestrator.data.left_overs import collect_left_overs, has_left_overs, remove_collected
+    from orchestrator.data.left_overs import put_left_overs, read_left_overs, remove_collected
 
     where = folder.table(project_dir)
-    try:
-        n_quarantined = len(fold(where).quarantined)
-        data = ExperimentData.from_file(where)
-    except FileNotFoundError:
-        raise DataError(
-            f"there is no table in {where / 'experiment_data'}.",
-            "A step before this one has to store one: ExperimentData(...).store(project_dir)",
-        ) from None
-    if not has_left_overs(where):
-        return Collected(n_quarantined, [])
-    misfits = collect_left_overs(data, where)
-    data.store(where)
-    remove_collected(where)
-    return Collected(n_quarantined, misfits)
+    puts: list[Put] = []
+
+    def put(table: ExperimentData) -> int:
+        puts.append(put_left_overs(table, left_overs))
+        return puts[-1].n_new
+
+    with as_data_errors(where):
+        left_overs = read_left_overs(where)
+        report = fold(where, more=put)
+        remove_collected(puts[-1].fitting)
+    misfits: dict[str, list[int]] = {}
+    for left, why in puts[-1].misfits:
+        misfits.setdefault(why, []).append(left.row)
+    return Collected(len(report.quarantined), misfits)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.handoff.folder import RunFolder
+from orchestrator.worker.table_errors import as_data_errors
 
 __all__ = ["fold_all"]
 
@@ -27,6 +28,12 @@ def fold_all(folder: RunFolder, project_dirs: Iterable[str]) -> list[FoldReport]
     Raises
     ------
     DataError
-        If a table can't be read or stored; its results stay where they are.
+        If a table is not there, or can't be read or stored; its results stay where they are.
+    Busy
+        If another process holds one.
     """
-    return [fold(folder.table(project_dir)) for project_dir in project_dirs]
+    reports = []
+    for project_dir in project_dirs:
+        with as_data_errors(folder.table(project_dir)):
+            reports.append(fold(folder.table(project_dir)))
+    return reports

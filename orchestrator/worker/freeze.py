@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.data.results import inputs_digest
 from orchestrator.data.values import to_jsonable
-from orchestrator.errors import DataError
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
+from orchestrator.worker.table_errors import as_data_errors
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -29,8 +29,6 @@ class Request:
         Of the step run.
     project_dir : str
         Folder of the table, relative to the run's.
-    step_name : str
-        For messages.
     per_task, most_tasks : int or None
         How the experiments are cut into tasks.
     """
@@ -38,7 +36,6 @@ class Request:
     position: int
     epoch: int
     project_dir: str
-    step_name: str
     per_task: int | None = None
     most_tasks: int | None = None
 
@@ -73,32 +70,27 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
     n_quarantined = 0
     if not path.exists():
         before = [folder.manifest(request.position, epoch) for epoch in range(request.epoch)]
-        entries, n_quarantined = _open_experiments(folder.table(request.project_dir), request.step_name, before)
+        entries, n_quarantined = _open_experiments(folder.table(request.project_dir), before)
         write_manifest(path, tasks_for(entries, request.per_task, request.most_tasks))
     manifest = Manifest.open(path)
     return Frozen(manifest.n_experiments, manifest.n_tasks, n_quarantined)
 
 
-def _open_experiments(project_dir: Path, step_name: str, reopen: Iterable[Path]) -> tuple[list[Entry], int]:
+def _open_experiments(project_dir: Path, reopen: Iterable[Path]) -> tuple[list[Entry], int]:
     from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.fold import fold
 
-    try:
+    with as_data_errors(project_dir):
         n_quarantined = len(fold(project_dir).quarantined)
         data = ExperimentData.from_file(project_dir)
-    except FileNotFoundError:
-        raise DataError(
-            f"step {step_name} evaluates the experiments of {project_dir / 'experiment_data'}, but there is no table.",
-            "A step before it has to store one: ExperimentData(...).store(project_dir)",
-        ) from None
-    failed = _failed_before(data, [path for path in reopen if path.exists()])
-    if failed:
-        data.mark(failed, "open", in_place=True)
-        data.store(project_dir)
-    entries = [
-        Entry(label, inputs_digest(inputs), _jsonable(inputs), _jsonable(outputs))
-        for label, inputs, outputs in data.open_rows()
-    ]
+        failed = _failed_before(data, [path for path in reopen if path.exists()])
+        if failed:
+            data.mark(failed, "open", in_place=True)
+            data.store(project_dir)
+        entries = [
+            Entry(label, inputs_digest(inputs), _jsonable(inputs), _jsonable(outputs))
+            for label, inputs, outputs in data.open_rows()
+        ]
     return entries, n_quarantined
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -16,13 +13,12 @@ from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import read_jobfile
 from orchestrator.worker.capture import redirect
 from orchestrator.worker.execute import run_task
+from orchestrator.worker.parent import die_with_parent
 
 __all__ = ["serve"]
 
 TELL_EVERY = 0.1
 """Seconds between two reports of progress."""
-
-PR_SET_PDEATHSIG = 1
 
 
 def serve(workspace: Path, key: str, token: str) -> None:
@@ -36,7 +32,7 @@ def serve(workspace: Path, key: str, token: str) -> None:
     token : str
         Of the job.
     """
-    _die_with_parent()
+    die_with_parent()
     tasks, answers = _own_ends()
     folder = RunFolder(workspace, key)
     job = read_jobfile(folder.job(token).file)
@@ -82,11 +78,3 @@ def _own_ends() -> tuple[BinaryIO, BinaryIO]:
 def _answer(answers: BinaryIO, value: dict[str, int]) -> None:
     answers.write(json.dumps(value).encode() + b"\n")
     answers.flush()
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies: nobody would record what it does after that."""
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent or parent == 1:
-        sys.exit("the process that started this worker is gone")

@@ -9,11 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import DataError
+from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.worker.collect import collect
 from orchestrator.worker.fold import fold_all
 from orchestrator.worker.freeze import Request, freeze
+from orchestrator.worker.parent import die_with_parent
 
 __all__ = ["answer"]
 
@@ -28,13 +29,14 @@ def answer(what: str, workspace: Path, key: str) -> None:
     key : str
         Of the run.
     """
+    die_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     # The answer is all that may be printed there.
     os.dup2(2, 1)
     try:
         told = _do(what, RunFolder(workspace, key), json.load(sys.stdin))
-    except DataError as error:
-        told = {"error": error.message, "hint": error.hint}
+    except (DataError, Busy) as error:
+        told = {"error": error.message, "hint": error.hint, "is_busy": isinstance(error, Busy)}
     with answers:
         json.dump(told, answers)
 

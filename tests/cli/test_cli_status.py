@@ -309,6 +309,7 @@ def test_json_tells_all(records, ask):
     assert set(told) == {
         *("run", "steps", "step_runs", "failures", "now", "next", "resume_from", "orchestrators", "provenance"),
         "history",
+        "notes",
     }
     documented = (ROOT / "docs/reference/cli.md").read_text().partition("## JSON")[2]
     names = [*told, *told["steps"][0], "stalled", "holder", "withdrawn_at", *told["failures"][0]]

@@ -254,7 +254,12 @@ def test_labels_are_f3dasms():
 def test_what_collects_needs_a_job_only_where_the_user_says_more(step, collects):
     [planned] = plan_of([step]).steps()
     assert planned.collects is collects
-    assert Plan.from_json(json.loads(json.dumps(plan_of([step]).to_json()))) == plan_of([step])
+    [kept] = json.loads(json.dumps(plan_of([step]).to_json()))
+    assert Plan.from_json([kept]) == plan_of([step])
+    # A run that was begun before steps without jobs were known gives each of them one.
+    del kept["collects"]
+    [older] = Plan.from_json([kept]).steps()
+    assert older.collects is False
 
 
 def test_labels_that_files_cannot_tell_apart_are_numbered():
@@ -555,7 +560,7 @@ def test_a_left_over_file_fills_only_the_experiment_that_it_is_about(tmp_path, c
     block.after_store(tmp_path)
     kept = sorted(path.name for path in (tmp_path / "experiment_sample").iterdir())
     assert kept == ["1.json", "2.json", "7.json"]
-    for row, why in ((1, "other inputs than experiment 1"), (2, "no result"), (7, "no experiment 7")):
+    for row, why in ((1, "other inputs than the experiment"), (2, "no result"), (7, "no such experiment")):
         assert f"{row}.json is left where it is: " in caplog.text
         assert why in caplog.text
 

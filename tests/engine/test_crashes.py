@@ -23,12 +23,14 @@ from orchestrator import (
     CollectArrayResults,
     Domain,
     ExperimentData,
+    ExperimentSample,
     Loop,
     Pipeline,
     SlurmResources,
     Step,
     datagenerator,
 )
+from orchestrator.data import left_overs
 from orchestrator.db import opening
 from orchestrator.db import store as store_module
 from orchestrator.db.store import Holder, NewRun, Store
@@ -51,6 +53,9 @@ from tests.fakes.slurm import FakeSlurm
 
 KEY = "r"
 N_FIRST, N_MORE = 4, 2
+LEFT = 50.0
+"""The experiment whose result a task of f3dasm has left in a file."""
+
 EVALUATED: Counter[float] = Counter()
 
 
@@ -58,7 +63,9 @@ def create(project_dir):
     domain = Domain()
     domain.add_float("x", low=0.0, high=1000.0)
     domain.add_output("y")
-    ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(N_FIRST)]).store(project_dir)
+    inputs = [*({"x": float(i)} for i in range(N_FIRST)), {"x": LEFT}]
+    ExperimentData(domain=domain, input_data=inputs).store(project_dir)
+    ExperimentSample({"x": LEFT}, {"y": LEFT * LEFT}, "finished", project_dir).store_as_json(project_dir, N_FIRST)
 
 
 @datagenerator(output_names="y")
@@ -74,7 +81,7 @@ class Grow(Block):
 
 
 def enough(data):
-    return len(data) >= N_FIRST + 2 * N_MORE
+    return len(data) >= N_FIRST + 1 + 2 * N_MORE
 
 
 def pipeline(parallel):
@@ -86,7 +93,8 @@ def pipeline(parallel):
 
     collect = Step(CollectArrayResults(), name="collect")
     loop = Loop(9, [batch("evaluate"), collect, Step(Grow(), name="grow")], enough)
-    return Pipeline("crashes", [Step(create), loop, batch("end"), batch("nothing left")])
+    gather = Step(CollectArrayResults(), name="gather")
+    return Pipeline("crashes", [Step(create), gather, loop, batch("end"), batch("nothing left")])
 
 
 @pytest.fixture
@@ -124,6 +132,7 @@ class Mains:
         self._around(Store, "write")
         self._around(Path, "rename")
         self._around(os, "link")
+        self._around(left_overs, "remove_collected")
         # The process dies, not the machine: what was written is there.
         monkeypatch.setattr(os, "fsync", lambda descriptor: None)
         monkeypatch.setattr(opening, "PRAGMAS", opening.PRAGMAS.replace("synchronous = FULL", "synchronous = OFF"))
@@ -189,7 +198,8 @@ def values(workspace):
     return [(inputs(place)["x"], outputs(place)["y"]) for place in range(len(data))]
 
 
-EXPECTED = [float(i) for i in range(N_FIRST)] + [100.0 * (k + 1) + i for k in range(2) for i in range(N_MORE)]
+EXPECTED = [*map(float, range(N_FIRST)), LEFT, *(100.0 * (k + 1) + i for k in range(2) for i in range(N_MORE))]
+EACH_ONCE = Counter(x for x in EXPECTED if x != LEFT)
 
 
 def on_cluster(store, folder, kept):
@@ -271,6 +281,7 @@ def test_the_cluster_in_memory_without_crashes(workspace, begin):
     assert runs == [("succeeded", None)]
     assert [(row[3], row[2], row[6], row[7]) for row in step_runs] == [
         ("create", "", "succeeded", None),
+        ("gather", "", "succeeded", None),
         ("evaluate", "0", "succeeded", None),
         ("collect", "0", "succeeded", None),
         ("grow", "0", "succeeded", None),
@@ -380,17 +391,22 @@ def test_cancel_says_who_holds_a_run_and_leaves_it_to_them(asked_to_stop, monkey
     assert asked_to_stop.load(KEY).state is RunState.ACTIVE
 
 
-def test_nothing_follows_from_the_death_of_the_process_that_counts_open_experiments(looked, workspace, monkeypatch):
+@pytest.mark.parametrize("what", ["collect", "freeze"])
+def test_nothing_follows_from_the_death_of_the_process_that_loads_the_table(looked, workspace, monkeypatch, what):
     slurm, advanced = looked
     monkeypatch.setattr(FakeSlurm, "is_here", False)
     advanced()
     slurm.tick()
+    if what == "freeze":
+        with monkeypatch.context() as patch, suppress(FileNotFoundError):
+            patch.setattr("orchestrator.engine.perform.freeze_table", lambda *_: Path("/nowhere").stat())
+            advanced()
     killer = workspace / "killer"
     killer.write_text("#!/bin/sh\nkill -9 $$\n")
     killer.chmod(0o755)
     with monkeypatch.context() as patch:
         patch.setattr("sys.executable", str(killer))
-        with pytest.raises(Busy, match=r"should freeze the table of run r ended without an answer: killed by SIGKILL"):
+        with pytest.raises(Busy, match=f"should {what} the table of run r ended without an answer: killed by SIGKILL"):
             advanced()
     assert Store(workspace / "orchestrator.db").load(KEY).step_run.state is StepRunState.PENDING
     while advanced().state is RunState.ACTIVE:
@@ -398,7 +414,7 @@ def test_nothing_follows_from_the_death_of_the_process_that_counts_open_experime
     assert values(workspace) == [(x, x * x) for x in EXPECTED]
 
 
-def test_the_tail_of_a_job_counts_open_experiments_itself(looked, monkeypatch):
+def test_the_tail_of_a_job_collects_and_counts_open_experiments_itself(looked, monkeypatch):
     slurm, advanced = looked
     monkeypatch.setattr(FakeSlurm, "is_here", False)
     advanced()
@@ -427,7 +443,7 @@ def test_a_power_cut_at_every_boundary_of_a_run_on_this_machine(workspace, begin
             where = f"power cut at boundary {at} of {n}"
             assert mains.n >= at, where
             assert values(workspace) == [(x, x * x) for x in EXPECTED], where
-            assert Counter(dict.fromkeys(EXPECTED, 1)) == EVALUATED, where
+            assert EACH_ONCE == EVALUATED, where
             assert records(workspace)[:2] == (runs, step_runs), where
         wipe(workspace)
 
@@ -463,7 +479,7 @@ def test_a_power_cut_at_every_boundary_of_a_run_that_wakes_itself(workspace, beg
             assert one.n >= at, where
             assert slurm.n_resumes <= 1, where
             assert values(workspace) == [(x, x * x) for x in EXPECTED], where
-            assert Counter(dict.fromkeys(EXPECTED, 1)) == EVALUATED, where
+            assert EACH_ONCE == EVALUATED, where
             assert records(workspace)[:3] == (runs, step_runs, jobs), where
             assert set(slurm.ran.values()) == {1}, where
             assert slurm.most_waiting <= 1, where
@@ -483,7 +499,7 @@ def test_a_cluster_that_refuses_is_silent_loses_answers_and_takes_jobs_twice(wor
             expected = expected or records(workspace)[:3]
             assert records(workspace)[:3] == expected, where
             assert values(workspace) == [(x, x * x) for x in EXPECTED], where
-            assert Counter(dict.fromkeys(EXPECTED, 1)) == EVALUATED, where
+            assert EACH_ONCE == EVALUATED, where
             assert set(slurm.ran.values()) == {1}, where
         wipe(workspace)
 

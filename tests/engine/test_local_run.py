@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,28 +82,44 @@ def leave_file(project_dir, row, x, y):
     sample.store_as_json(project_dir, row)
 
 
-@pytest.mark.parametrize("collect", [{}, {"resources": SlurmResources(mem="2G")}], ids=["without a job", "as a job"])
-def test_what_f3dasms_tasks_left_is_collected(workspace, rows, table, store_numbers, collect):
+def not_in_the_table(workspace):
+    shown = render(run_status(workspace / "orchestrator.db", "r"), 0.0)
+    assert max(map(len, shown.splitlines())) <= 80
+    told = shown.partition("Not in the table:\n  ")[2].partition("\n\n")[0]
+    return [" ".join(line.split()) for line in re.split("\n  (?! )", told)]
+
+
+def test_what_f3dasms_tasks_left_is_collected_without_a_job(workspace, rows, table, store_numbers):
     def create(project_dir):
-        store_numbers(3)(project_dir)
+        store_numbers(4)(project_dir)
+        leave_file(project_dir, 0, 0.0, 42.0)
+        for row in (1, 2, 9):
+            leave_file(project_dir, row, 7.0, 43.0)
+
+    collect = Step(CollectArrayResults(), name="collect")
+    Pipeline(steps=[Step(create), Loop(2, [collect])]).run(project_job="r")
+    assert ys(table("r")) == [42.0, None, None, None]
+    left = sorted(path.name for path in (workspace / "r" / "experiment_sample").iterdir())
+    assert left == ["1.json", "2.json", "9.json"]
+    assert rows("SELECT count(*) FROM job") == [1]
+    # Once for both rounds; there is no log of a job that would say it.
+    assert not_in_the_table(workspace) == [
+        "collect@1: 2 files (1, 2) left in experiment_sample: other inputs than the experiment of that number",
+        "collect@1: 1 file (9) left in experiment_sample: the table has no such experiment",
+    ]
+
+
+def test_what_f3dasms_tasks_left_is_collected_by_a_job_where_that_was_asked_for(workspace, rows, table, store_numbers):
+    def create(project_dir):
+        store_numbers(2)(project_dir)
         leave_file(project_dir, 0, 0.0, 42.0)
         leave_file(project_dir, 1, 7.0, 43.0)
 
-    Pipeline(steps=[Step(create), Step(CollectArrayResults(), **collect)]).run(project_job="r")
-    assert ys(table("r")) == [42.0, None, None]
+    collect = Step(CollectArrayResults(), name="collect", resources=SlurmResources(mem="2G"))
+    Pipeline(steps=[Step(create), collect]).run(project_job="r")
+    assert ys(table("r")) == [42.0, None]
     assert [path.name for path in (workspace / "r" / "experiment_sample").iterdir()] == ["1.json"]
-    assert rows("SELECT count(*) FROM job") == [2 if collect else 1]
-    if not collect:
-        # There is no log of a job that would say it.
-        assert rows(
-            "SELECT name, why FROM event JOIN step_run ON step_run_id = step_run.id WHERE what = 'file left'"
-        ) == [
-            (
-                "CollectArrayResults",
-                f"{workspace / 'r'}/experiment_sample/1.json is left where it is: "
-                "it has other inputs than experiment 1.",
-            )
-        ]
+    assert rows("SELECT role, state FROM job") == [("step", "succeeded")] * 2
 
 
 def test_what_cant_be_collected_fails_the_step_and_is_collected_by_resume(workspace, rows, table, store_numbers):
@@ -145,11 +162,60 @@ def test_results_that_fit_nowhere_are_shown_where_they_were_set_aside(workspace,
 
     steps = [Step(store_numbers(3)), Step(forgetful, name="forgetful"), *([after] if after else [])]
     Pipeline(steps=steps).run(project_job="r")
-    found = run_status(workspace / "orchestrator.db", "r")
-    assert [(failure["address"], failure["what"], failure["why"]) for failure in found["failures"]] == [
-        (where, "results quarantined", "1 result fits no experiment of the table")
-    ]
-    assert "results were set aside" in render(found, 0.0)
+    assert not_in_the_table(workspace) == [f"{where}: 1 result set aside: no experiment of the table has these inputs"]
+
+
+@pytest.fixture
+def loses_its_table(workspace):
+    """Give a generator whose results have no table to go to, until somebody brings it back."""
+
+    @datagenerator(output_names="y")
+    def evaluate(x):
+        domain = workspace / "r" / "experiment_data" / "domain.json"
+        if domain.exists():
+            domain.rename(workspace / "kept.json")
+        return 2 * x
+
+    return evaluate
+
+
+def bring_the_table_back(workspace):
+    (workspace / "kept.json").rename(workspace / "r" / "experiment_data" / "domain.json")
+
+
+def test_a_run_whose_table_is_gone_fails_and_its_results_are_kept(
+    workspace, rows, table, store_numbers, loses_its_table
+):
+    steps = [Step(store_numbers(3)), Step(loses_its_table), Step(CollectArrayResults(), name="collect")]
+    with pytest.raises(RunFailed, match="step collect failed: there is no table in"):
+        Pipeline(steps=steps).run(project_job="r")
+    assert rows("SELECT state FROM run") == ["failed"]
+    [line] = not_in_the_table(workspace)
+    assert line.startswith("collect: results are not in the table: there is no table in")
+    bring_the_table_back(workspace)
+    verbs.resume(workspace / "orchestrator.db", "r")
+    assert ys(table("r")) == [0.0, 2.0, 4.0]
+
+
+def test_a_run_that_ends_without_a_table_for_its_results_has_failed(
+    workspace, rows, table, store_numbers, loses_its_table
+):
+    with pytest.raises(RunFailed, match="results are not in the table: there is no table in"):
+        Pipeline(steps=[Step(store_numbers(3)), Step(loses_its_table)]).run(project_job="r")
+    bring_the_table_back(workspace)
+    verbs.resume(workspace / "orchestrator.db", "r")
+    assert rows("SELECT state FROM run") == ["succeeded"]
+    assert ys(table("r")) == [0.0, 2.0, 4.0]
+
+
+def test_whatever_is_wrong_with_a_table_fails_the_step_that_needs_it(workspace, store_numbers):
+    def damage(project_dir):
+        jobs = Path(project_dir) / "experiment_data" / "jobs.csv"
+        jobs.write_text(jobs.read_text().replace("OPEN", "DOUBTFUL"))
+
+    for step in (Step(CollectArrayResults(), name="next"), Step(square, name="next")):
+        with pytest.raises(RunFailed, match=r"step next failed: the table in .* can't be used: .*DOUBTFUL"):
+            Pipeline(steps=[Step(store_numbers(1)), Step(damage), step]).run()
 
 
 def test_the_readme_form_of_step_names_itself_first(workspace, rows, store_numbers):

@@ -261,6 +261,8 @@ class World:
         for step_run in [*self.records.live.values(), *self.records.history]:
             if step_run.state is StepRunState.SUCCEEDED:
                 self._check_succeeded(step_run)
+            if step_run.state is StepRunState.ACTIVE:
+                assert step_run.jobs, "a step run is active without a job"
             if step_run.ended:
                 assert all(job.ended for job in step_run.jobs), "a step run ended before its jobs"
 
