@@ -270,7 +270,10 @@ def _to_type(found: dict[str, Any], place: str) -> list[str]:
     at = f" from {shorten(found['resume_from'], 32)}" if found["resume_from"] else ""
     mended = ", once what failed is mended" if run["state"] == "failed" else ""
     resume = f"orchestrator resume {run['key']}{place}"
-    lines = _typed(f"To go on{at}{mended}: ", resume)
+    said = []
+    if run["stalled"] and run["mode"] == "slurm":
+        said = _typed("What they said who advanced it: ", f"orchestrator logs {run['key']} orchestrator{place}")
+    lines = said + _typed(f"To go on{at}{mended}: ", resume)
     if run["study"] and any(failure["kind"] == "exception" for failure in found["failures"]) and mended:
         # The run keeps the code that failed: to resume it as it is would fail again.
         lines += _typed("If you mended the study for that: ", f"{resume} --update {source(run)}")

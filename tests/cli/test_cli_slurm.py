@@ -120,7 +120,10 @@ def test_a_run_whose_tries_are_used_up_is_stalled(records, ask):
         "  began 06:00:00, last change 06:00:02 (after 2.0 s)\n"
     )
     assert "Next:" not in text
-    assert text.endswith("\nTo go on from evaluate: orchestrator resume r\n")
+    assert text.endswith(
+        "\nWhat they said who advanced it: orchestrator logs r orchestrator\n"
+        "To go on from evaluate: orchestrator resume r\n"
+    )
     assert ask("list").splitlines()[1].split()[:2] == ["r", "stalled"]
 
 

@@ -1,7 +1,9 @@
 """The limit: the same work as study.py's, as a chain of jobs that is submitted at once, of sizes known in advance.
 
-python chain.py submit N_EXPERIMENTS N_ITERATIONS
-python chain.py create|evaluate|collect|update|report N_EXPERIMENTS ITERATION     a job of it
+python chain.py submit|submit_short N_EXPERIMENTS N_ITERATIONS
+python chain.py create|evaluate|collect|update|collect_and_update|report N_EXPERIMENTS ITERATION     a job of it
+
+The short one has no job of its own for collecting: the job that updates does that, too.
 
 The table is that of orchestrator. A task of an array loads as little as that of orchestrator does: the function's
 pickle and its own inputs.
@@ -19,7 +21,7 @@ from pathlib import Path
 FOLDER = Path("bench")
 
 
-def submit(n: int, n_iterations: int) -> None:
+def submit(n: int, n_iterations: int, after_array: tuple[str, ...] = ("collect", "update")) -> None:
     import cloudpickle
     import study
 
@@ -29,9 +31,13 @@ def submit(n: int, n_iterations: int) -> None:
     before = sbatch("create", n, 0, None)
     for iteration in range(n_iterations):
         before = sbatch("evaluate", n, iteration, before, f"--array=0-{n - 1}")
-        before = sbatch("collect", n, iteration, before)
-        before = sbatch("update", n, iteration, before)
+        for what in after_array:
+            before = sbatch(what, n, iteration, before)
     sbatch("report", n, n_iterations, before)
+
+
+def submit_short(n: int, n_iterations: int) -> None:
+    submit(n, n_iterations, ("collect_and_update",))
 
 
 def sbatch(what: str, n: int, iteration: int, before: str | None, *options: str) -> str:
@@ -68,6 +74,11 @@ def collect(n: int, iteration: int) -> None:
         sample.mark("finished")
         data.store_experimentsample(sample, row)
     data.store(FOLDER)
+
+
+def collect_and_update(n: int, iteration: int) -> None:
+    collect(n, iteration)
+    update(n, iteration)
 
 
 def update(n: int, iteration: int) -> None:

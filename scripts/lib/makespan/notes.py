@@ -106,19 +106,23 @@ def without_job(workspace: Path) -> list[tuple[float, float]]:
     database = workspace / "orchestrator.db"
     if not database.exists():
         return []
-    query = "SELECT started_at, ended_at FROM step_run WHERE id NOT IN (SELECT step_run_id FROM job WHERE step_run_id)"
+    query = (
+        "SELECT started_at, ended_at FROM step_run WHERE state = 'succeeded' AND withdrawn_at IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM job WHERE step_run_id = step_run.id)"
+    )
     with closing(sqlite3.connect(database)) as connection:
         return connection.execute(query).fetchall()
 
 
 def figures(
-    processes: list[Process], begin: float, ends: Mapping[str, float], without_job: list[tuple[float, float]]
+    processes: list[Process], begin: float, ends: Mapping[str, float], jobless: list[tuple[float, float]]
 ) -> dict[str, float]:
     """Add up what a run that was submitted at a time has cost, by the name of the figure."""
     work = [one for one in processes if one.works]
     tasks = [one for one in work if one.task]
-    steps = sorted([*_steps(processes, ends), *without_job])
+    steps = sorted([*_steps(processes, ends), *jobless])
     hops = [after[0] - before[1] for before, after in pairwise(steps)]
+    queued = [hop for hop, step in zip(hops, steps[1:], strict=True) if step not in jobless]
     calls = Counter(one.program for one in processes)
     orchestrating = (one.own_cpu for one in processes if not one.works and not one.words.startswith(WAIT))
     return {
@@ -126,6 +130,7 @@ def figures(
         "in steps, s": sum(end - begin for begin, end in steps),
         "between steps, s": sum(hops),
         "a hop (median), s": median(hops),
+        "the same, to a job, s": median(queued),
         "jobs (an array is one)": sum(one.program == "sbatch" and one.code == 0 for one in processes),
         "tasks of arrays": len({(one.job, one.task) for one in tasks}),
         **{f"calls of {program}": calls[program] for program in PROGRAMS},
