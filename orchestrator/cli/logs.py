@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.render import note_line, several, to_json
+from orchestrator.cli.render import several, to_json
 from orchestrator.cli.workspace import database, examples, options, place
 from orchestrator.errors import NotFound
 
@@ -78,7 +78,7 @@ def command(
     if task is None:
         _print_failures(found)
         for note in found["notes"]:
-            click.echo(f"==> {note_line(note)} <==")
+            click.echo(f"==> {note['why']} <==")
 
 
 def _is_on_cluster(path: Path, run: str | None) -> bool:

@@ -33,7 +33,8 @@ Names that end in `_at` are times, ISO 8601 in UTC (`2026-11-24T06:00:00.000Z`);
   - `orchestrators`: all orchestrator jobs, as jobs; `waits_for` is the id of the job after whose end one starts.
   - `failures`: one for each cause at each address: `what`, `why`, `kind`, how many (`n`), the first 100 experiments
     (`rows`), `tasks`, whether it was `tried_again`, `traceback`.
-  - `notes`: what became of results that are not in the table: `what`, `why`, how many (`n`), the first 100 (`rows`).
+  - `notes`: what became of results that are not in the table: `address`, `what`, `why`, how many (`n`, or null), and of
+    files the first 100 numbers (`rows`).
   - `now`: the open step run; `next`: address of what comes after it; `resume_from`: where a resume begins.
   - `history`: what happened to the run itself. `provenance`: versions, git commit, arguments, host, user.
   - `slurm`, with `--refresh`: what SLURM said when it was `asked_at`, or null if it did not answer. `jobs`, each with

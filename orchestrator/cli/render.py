@@ -15,8 +15,6 @@ __all__ = [
     "clock",
     "cut",
     "duration",
-    "note_line",
-    "numbers",
     "paint",
     "several",
     "shorten",
@@ -26,9 +24,6 @@ __all__ = [
 ]
 
 WIDTH = 80
-MOST_NUMBERS = 8
-"""Experiments, tasks or files that are named; `--json` has more."""
-
 LEAST = 8
 """Columns that a cell keeps, however wide the others are."""
 
@@ -88,20 +83,6 @@ def cut(text: str, width: int) -> str:
 def several(n: int, thing: str) -> str:
     """Count things: `1 task`, `2 tasks`."""
     return f"{n} {thing}{'' if n == 1 else 's'}"
-
-
-def numbers(some: Sequence[int], n: int) -> str:
-    """Name the first few of `n` experiments, tasks or files, in brackets."""
-    first = ", ".join(map(str, some[:MOST_NUMBERS]))
-    return f" ({first}{', ...' if n > MOST_NUMBERS else ''})" if some else ""
-
-
-def note_line(note: dict[str, Any]) -> str:
-    """Say in one line what became of results that are not in the table."""
-    if note["n"] is None:
-        return f"{note['address']}: {note['why']}"
-    what = "file" if note["what"] == "files left" else "result"
-    return f"{note['address']}: {several(note['n'], what)}{numbers(note['rows'], note['n'])} {note['why']}"
 
 
 def source(run: dict[str, Any]) -> str:

@@ -17,8 +17,6 @@ from orchestrator.cli.render import (
     WIDTH,
     clock,
     duration,
-    note_line,
-    numbers,
     paint,
     several,
     shorten,
@@ -32,8 +30,11 @@ from orchestrator.errors import Busy, SchedulerUnreachable
 
 __all__ = ["command", "render"]
 
-MOST_FAILURES = 5
-"""Causes that are shown; `--json` has all."""
+MOST_FAILURES = MOST_NOTES = 5
+"""Causes, and notes of what is not in the table, that are shown; `--json` has all."""
+
+MOST_NUMBERS = 8
+"""Experiments or tasks that are named for one cause."""
 
 
 @click.command(
@@ -111,7 +112,7 @@ def render(found: dict[str, Any], now: float, place: str = "") -> str:
         _now_and_next(found, now, place),
         answer(found, now, place),
         _failures(_not_asked_for(found["failures"], run["state"]), run["key"], place),
-        _notes(found["notes"]),
+        _notes(found["notes"], run["key"], place),
         _to_type(found, place),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
@@ -122,9 +123,9 @@ def _headline(run: dict[str, Any], now: float) -> list[str]:
     lines = [f"Run {run['key']}{name}: {paint('stalled' if run['stalled'] else run['state'])}"]
     if run["stalled"]:
         # SLURM's own words are in it, and what has to be mended.
-        lines += textwrap.wrap(shorten(run["stalled"], 4 * WIDTH), WIDTH, initial_indent="  ", subsequent_indent="  ")
+        lines += _wrapped(run["stalled"])
     elif run["reason"]:
-        lines.append(f"  {shorten(run['reason'], WIDTH - 2)}")
+        lines += _wrapped(run["reason"])
     began, took = clock(run["started_at"] or run["created_at"], now), duration(run["seconds"])
     if run["stalled"]:
         lines.append(f"  began {began}, last change {clock(run['last_event_at'], now)} (after {took})")
@@ -139,6 +140,10 @@ def _headline(run: dict[str, Any], now: float) -> list[str]:
     if run["cancel_requested_at"] and run["state"] == "active":
         lines.append("  asked to stop: it ends with what runs now")
     return lines
+
+
+def _wrapped(text: str, more: str = "  ") -> list[str]:
+    return textwrap.wrap(shorten(text, 4 * WIDTH), WIDTH, initial_indent="  ", subsequent_indent=more)
 
 
 def _steps(steps: list[dict[str, Any]]) -> list[str]:
@@ -242,21 +247,25 @@ def _who(cause: Sequence[dict[str, Any]], *, with_numbers: bool) -> str:
     if first["what"] == "experiments failed":
         rows = [row for failure in cause for row in failure["rows"]]
         n = sum(failure["n"] for failure in cause)
-        return f"{several(n, 'experiment')} failed{numbers(rows, n) if with_numbers else ''}"
+        return f"{several(n, 'experiment')} failed{_numbers(rows, n) if with_numbers else ''}"
     if first["what"] == "task failed":
         tasks = sorted({task for failure in cause for task in failure["tasks"]})
         n = len(tasks) if with_numbers else sum(len(failure["tasks"]) for failure in cause)
-        return f"{several(n, 'task')} failed, {first['kind']}{numbers(tasks, n) if with_numbers else ''}{again}"
+        return f"{several(n, 'task')} failed, {first['kind']}{_numbers(tasks, n) if with_numbers else ''}{again}"
     return f"failed, {first['kind']}{again}" if first["kind"] else f"failed{again}"
 
 
-def _notes(notes: list[dict[str, Any]]) -> list[str]:
-    """Show what is not in the table, the latest of each kind: it may have been seen in each iteration."""
-    latest = {(note["what"], note["why"]): note for note in notes}
+def _numbers(numbers: Sequence[int], n: int) -> str:
+    some = ", ".join(map(str, numbers[:MOST_NUMBERS]))
+    return f" ({some}{', ...' if n > MOST_NUMBERS else ''})" if numbers else ""
+
+
+def _notes(notes: list[dict[str, Any]], key: str, place: str) -> list[str]:
     lines = []
-    for note in latest.values():
-        line = shorten(note_line(note), 3 * WIDTH)
-        lines += textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    for note in notes[:MOST_NOTES]:
+        lines += _wrapped(f"{note['address']}: {note['why']}", more="    ")
+    if len(notes) > MOST_NOTES:
+        lines.append(f"  and {len(notes) - MOST_NOTES} more: orchestrator status {key} --json{place}")
     return ["Not in the table:", *lines] if lines else []
 
 

@@ -38,16 +38,16 @@ class Put(NamedTuple):
 
     Attributes
     ----------
-    n_new : int
-        Experiments that have a result now, and had none.
-    fitting : list of LeftOver
-        Those whose result is in the table.
+    new : list of LeftOver
+        Those whose result was put into the table now.
+    known : list of LeftOver
+        Those whose result was in it.
     misfits : list of (LeftOver, str)
         Those that fit nowhere, and why.
     """
 
-    n_new: int
-    fitting: list[LeftOver]
+    new: list[LeftOver]
+    known: list[LeftOver]
     misfits: list[tuple[LeftOver, str]]
 
 
@@ -59,7 +59,8 @@ def read_left_overs(project_dir: Path | str) -> list[LeftOver]:
     DataError
         If one can't be read.
     """
-    return sorted(map(_read, _files(Path(project_dir) / SAMPLE_FOLDER)), key=lambda left: left.row)
+    read = (_read(file) for file in _files(Path(project_dir) / SAMPLE_FOLDER))
+    return sorted((left for left in read if left is not None), key=lambda left: left.row)
 
 
 def put_left_overs(data: ExperimentData, left_overs: Iterable[LeftOver]) -> Put:
@@ -75,28 +76,37 @@ def put_left_overs(data: ExperimentData, left_overs: Iterable[LeftOver]) -> Put:
     -------
     Put
     """
-    n_new, fitting, misfits = 0, [], []
+    put = Put([], [], [])
     for left in left_overs:
         why = _misfit(data, left)
         if why:
-            misfits.append((left, why))
+            put.misfits.append((left, why))
             continue
-        fitting.append(left)
-        mine = data.get_experiment_sample(left.row)
-        if not mine.is_status("finished"):
-            # Its inputs stay: the file has them as JSON knows them.
-            sample = left.sample
-            done = ExperimentSample(mine._input_data, sample._output_data, sample.job_status, mine.project_dir)
-            data.store_experimentsample(done, left.row)
-            n_new += 1
-    return Put(n_new, fitting, misfits)
+        mine, sample = data.get_experiment_sample(left.row), left.sample
+        if mine.is_status("finished") or mine.job_status == sample.job_status:
+            put.known.append(left)
+            continue
+        # Its inputs stay: the file has them as JSON knows them.
+        done = ExperimentSample(mine._input_data, sample._output_data, sample.job_status, mine.project_dir)
+        data.store_experimentsample(done, left.row)
+        put.new.append(left)
+    return put
 
 
 def remove_collected(left_overs: Iterable[LeftOver]) -> None:
-    """Delete files whose result the stored table holds; another process may be about it, too."""
+    """Delete files whose result the stored table holds; another process may be about it, too.
+
+    Raises
+    ------
+    DataError
+        If one can't be deleted.
+    """
     folders = set()
     for left in left_overs:
-        left.file.unlink(missing_ok=True)
+        try:
+            left.file.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(f"{left.file} is in the table, but can't be deleted: {error!r}.", "Delete it.") from error
         folders.add(left.file.parent)
     for folder in folders:
         with suppress(OSError):  # others are left in it
@@ -109,12 +119,16 @@ def _files(folder: Path) -> Iterator[Path]:
         files = list(folder.iterdir())
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise DataError(f"{folder} can't be listed: {error!r}.", "Mend that, or move it away.") from error
     yield from (file for file in files if file.suffix == ".json" and file.stem.isdecimal())
 
 
-def _read(file: Path) -> LeftOver:
+def _read(file: Path) -> LeftOver | None:
     try:
         return LeftOver(int(file.stem), file, ExperimentSample.from_json(file))
+    except FileNotFoundError:
+        return None  # another process has collected it
     except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} can't be read: {error!r}.", "Mend it, or move it away.") from error
 
@@ -124,11 +138,11 @@ def _misfit(data: ExperimentData, left: LeftOver) -> str:
     try:
         mine = data.get_experiment_sample(left.row)
     except KeyError:
-        return "the table has no such experiment"
+        return "no such experiment in the table"
     if left.sample.job_status.name not in ("FINISHED", "ERROR"):
-        return "there is no result in it"
+        return "no result inside"
     same = _comparable(mine._input_data) == _comparable(left.sample._input_data)
-    return "" if same else "other inputs than the experiment of that number"
+    return "" if same else "inputs that are not the experiment's"
 
 
 def _comparable(inputs: Mapping[str, Any]) -> dict[str, Any]:

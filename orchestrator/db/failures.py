@@ -24,10 +24,23 @@ FROM event JOIN step_run ON event.step_run_id = step_run.id LEFT JOIN job ON eve
 WHERE event.run_id = :run_id AND what IN ('experiments failed', 'task failed')
 """
 
+# Files are looked at again in each iteration, and folding is tried again when a run is resumed.
 _NOTES = """
 SELECT name, iteration, what, why, event.detail
 FROM event JOIN step_run ON event.step_run_id = step_run.id
-WHERE event.run_id = :run_id AND what IN ('results quarantined', 'results not folded', 'files left')
+WHERE event.run_id = :run_id AND (
+    what = 'results quarantined'
+    OR what = 'files left' AND NOT EXISTS (
+        SELECT 1 FROM step_run later
+        WHERE later.run_id = event.run_id AND later.path = step_run.path AND later.state = 'succeeded'
+          AND later.position > step_run.position AND later.withdrawn_at IS NULL
+    )
+    OR what = 'results not folded' AND NOT EXISTS (
+        SELECT 1 FROM event resumed
+        WHERE resumed.run_id = event.run_id AND resumed.what = 'run' AND resumed.new = 'active'
+          AND resumed.id > event.id
+    )
+)
 """
 
 # The failed tasks of a batch have events of their own, unless it was refused as a whole.

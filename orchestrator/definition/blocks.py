@@ -304,7 +304,8 @@ class CollectArrayResults(Block):
         if left_overs:
             from orchestrator.data.experiment_data import ExperimentData
 
-            remove_collected(put_left_overs(ExperimentData.from_file(project_dir), left_overs).fitting)
+            # What the stored table does not have, stays.
+            remove_collected(put_left_overs(ExperimentData.from_file(project_dir), left_overs).known)
 
 
 def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping[str, Any]) -> ExperimentSample:

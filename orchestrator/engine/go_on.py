@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.advance import settle
 from orchestrator.engine.context import Context
-from orchestrator.errors import DefinitionError, StudyChanged
+from orchestrator.errors import Busy, DefinitionError, StudyChanged
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.states import RunState
 
-__all__ = ["ended", "is_done", "position_of", "put_back", "refuse_other_steps"]
+__all__ = ["ended", "going_on_by_resume", "is_done", "position_of", "put_back", "refuse_other_steps"]
+
+
+@contextmanager
+def going_on_by_resume(key: str) -> Iterator[None]:
+    """Say to a user who advances a run what to type when that can't be done now: the same again begins another run.
+
+    Raises
+    ------
+    Busy
+    """
+    try:
+        yield
+    except Busy as error:
+        if type(error) is not Busy:
+            raise  # it knows better
+        raise Busy(error.message, f"Go on when that is over: orchestrator resume {key}") from error
 
 
 def put_back(context: Context, position: int | None) -> None:

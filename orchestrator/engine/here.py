@@ -14,7 +14,7 @@ from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance, settle
 from orchestrator.engine.code import Kept, take_code
 from orchestrator.engine.context import Context
-from orchestrator.engine.go_on import ended, put_back
+from orchestrator.engine.go_on import ended, going_on_by_resume, put_back
 from orchestrator.engine.interrupts import interrupts
 from orchestrator.engine.lease import holding
 from orchestrator.engine.local import LocalScheduler
@@ -22,7 +22,7 @@ from orchestrator.engine.progress import Progress, Silent, progress_for
 from orchestrator.errors import Busy, DataError, Interrupted, LeaseHeld, RunFailed
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.model import Run
-from orchestrator.machine.states import FailureKind, RunState
+from orchestrator.machine.states import FailureKind, RunState, StepRunState
 
 if TYPE_CHECKING:
     from orchestrator.definition.bundle import LoadedStep
@@ -127,7 +127,8 @@ def _context(store: Store, key: str, fence: int, scheduler: LocalScheduler, prog
 def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:
     while True:
         try:
-            run = advance(context)
+            with going_on_by_resume(context.key):
+                run = advance(context)
             if run.state is not RunState.ACTIVE:
                 return run
             scheduler.wait()
@@ -145,15 +146,16 @@ def _report(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
     if run.state is RunState.CANCELLED:
         raise Interrupted(f"Run {run.key} was cancelled.", f"To go on after all: orchestrator resume {run.key}")
     if run.state is RunState.FAILED:
+        see, exception = _traceback(run), scheduler.exception
         raise RunFailed(
-            f"Run {run.key} failed: {run.reason}.",
-            f"{_traceback(run)}Then go on: orchestrator resume {run.key}",
-        ) from scheduler.exception
+            f"Run {run.key} failed: {run.reason}.", f"{see}Then go on: orchestrator resume {run.key}"
+        ) from (exception if see else None)
     progress.say(f"Run {run.key} {ended(run)}.")
 
 
 def _traceback(run: Run) -> str:
-    if run.step_run is None:
+    # What failed without a job has none, and neither has the end of a run.
+    if run.step_run is None or run.step_run.state is not StepRunState.FAILED or not run.step_run.jobs:
         return ""
     address = shlex.quote(run.plan.slot(run.step_run.position).address)
     return f"See the traceback: orchestrator logs {run.key} {address}\n"

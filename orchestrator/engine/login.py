@@ -15,7 +15,7 @@ from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster import context_of, holding_on_cluster, how_it_stands, looks, opened, scheduler_of
 from orchestrator.engine.code import Kept, take_code
 from orchestrator.engine.context import Context
-from orchestrator.engine.go_on import put_back
+from orchestrator.engine.go_on import going_on_by_resume, put_back
 from orchestrator.engine.scripts import Scripts, all_scripts
 from orchestrator.engine.site import Site, orchestrator_resources
 from orchestrator.errors import Busy, DefinitionError, RunFailed, SchedulerUnreachable
@@ -180,7 +180,8 @@ def _advance(context: Context, is_resume: bool, position: int | None, kept: Kept
             context = take_code(context, kept)
         if is_resume:
             put_back(context, position)
-        return advance(context)
+        with going_on_by_resume(context.key):
+            return advance(context)
     except SchedulerUnreachable as error:
         hint = f"Go on when it answers: orchestrator resume {context.key}"
         raise SchedulerUnreachable(error.message, hint) from error

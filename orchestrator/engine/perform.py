@@ -33,8 +33,8 @@ from orchestrator.machine.states import FailureKind, JobState, RunState, StepRun
 __all__ = ["perform"]
 
 
-ROWS_KEPT = 100
-"""Numbers that a note names; its count tells the rest."""
+NUMBERS_SAID, ROWS_KEPT = 8, 100
+"""Numbers that the sentence of a note names, and that are kept with it; its count tells the rest."""
 
 Effect = Freeze | Collect | Submit | Repoint | CancelJobs | Finish
 
@@ -91,8 +91,10 @@ def _active(position: int, since: float) -> MoveStepRun:
 
 
 def _left(position: int, rows: list[int], why: str) -> Note:
+    files = f"{len(rows)} file{'s' if len(rows) > 1 else ''} ({', '.join(map(str, rows[:NUMBERS_SAID]))}"
+    files += ", ...)" if len(rows) > NUMBERS_SAID else ")"
     detail = {"n": len(rows), "rows": rows[:ROWS_KEPT]}
-    return Note("files left", f"left in experiment_sample: {why}", position=position, detail=detail)
+    return Note("files left", f"{files} left in experiment_sample: {why}", position=position, detail=detail)
 
 
 def _submit(context: Context, run: Run, token: str) -> list[Change]:
@@ -184,7 +186,7 @@ def _finish(context: Context, run: Run, to: RunState, why: str | None) -> list[C
     try:
         n = fold_tables(context, sorted({step.project_dir for step in run.plan.steps()}))
     except DataError as error:
-        broken = f"results are not in the table: {error.message.rstrip('.')}"
+        broken = f"results can't be put into the table: {error.message.rstrip('.')}"
         if to is RunState.SUCCEEDED:
             return [MoveRun(RunState.FAILED, broken)]
         # It ends all the same, and keeps the results in their files.

@@ -135,6 +135,8 @@ def progress_for(stream: TextIO | None = None) -> Progress:
     return Bars(stream) if is_terminal else Lines(stream)
 
 
+NOTES = ("results quarantined", "results not folded", "files left")
+
 _MARKS = {
     StepRunState.SUCCEEDED: "done",
     StepRunState.FAILED: "FAILED",
@@ -152,11 +154,9 @@ def _line(run: Run, change: Change) -> str | None:
             why = f" ({change.why})" if change.why else ""
             n = f", {change.n_finished} experiments" if change.n_finished else ""
             return f"{slot.address}: {_MARKS[to]}{n}{why}"
-        case Note(what="results quarantined" | "files left" | "results not folded", why=why) if (
-            run.step_run is not None
-        ):
-            n = f"{change.detail['n']} " if "n" in change.detail else ""
-            return f"{run.plan.slot(run.step_run.position).address}: {n}{why}"
+        case Note(what=what, position=position, why=why) if what in NOTES:
+            # One that is about a job is told just before the end of its step.
+            return why if position is None else f"{run.plan.slot(position).address}: {why}"
         case RecordFreeze(position, n_experiments, _, _) if n_experiments:
             return f"{run.plan.slot(position).address}: {n_experiments} open experiments"
         case _:

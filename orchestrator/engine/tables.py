@@ -40,7 +40,7 @@ def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> F
     DataError
         If the table can't be frozen.
     Busy
-        If the child process was killed: nothing follows from that.
+        If it can't be had now, or the child process was killed: nothing follows from that.
     """
     from orchestrator.worker.freeze import Frozen, Request, freeze
 
@@ -68,7 +68,7 @@ def collect_into_table(context: Context, project_dir: str) -> Collected:
     DataError
         If there is no table, or it or a file can't be read.
     Busy
-        If another process holds the table, or the child process was killed: nothing follows from that.
+        If it can't be had now, or the child process was killed: nothing follows from that.
     """
     from orchestrator.worker.collect import Collected, collect
 
@@ -84,6 +84,11 @@ def fold_tables(context: Context, project_dirs: Sequence[str]) -> int:
     -------
     int
         Results that fit no experiment, and were set aside.
+
+    Raises
+    ------
+    DataError, Busy
+        As of `collect_into_table`.
     """
     if context.holds_tables:
         from orchestrator.worker.fold import fold_all
@@ -101,13 +106,20 @@ def _in_child(context: Context, what: str, request: Any) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         raise Busy(
-            f"The process that should {what} the table of run {context.key} ended without an answer: {_why(done)}.",
-            "Try again. If it needs more memory: Pipeline(orchestrator_resources=SlurmResources(mem=...))"
-            + (", or give the step that collects such resources" if what == "collect" else ""),
+            f"The process that should {what} the table of run {context.key} ended without an answer: {_why(done)}. "
+            f"If it needs more memory: {MORE_MEMORY[what]}.",
+            "Try again.",
         ) from None
     if "error" in answer:
         raise (Busy if answer["is_busy"] else DataError)(answer["error"], answer["hint"])
     return answer
+
+
+MORE_MEMORY = {
+    "freeze": "Pipeline(orchestrator_resources=SlurmResources(mem=...))",
+    "collect": "Step(CollectArrayResults(), resources=SlurmResources(mem=...))",
+    "fold": "Pipeline(orchestrator_resources=SlurmResources(mem=...))",
+}
 
 
 def _why(done: subprocess.CompletedProcess[str]) -> str:

@@ -202,7 +202,8 @@ class Note(NamedTuple):
 
 def quarantined(n: int, *, token: str | None = None, position: int | None = None) -> list[Change]:
     """Note that so many results were set aside when they were folded; of none there is nothing to note."""
-    why = "set aside: no experiment of the table has these inputs"
+    results = f"{n} result{'s' if n > 1 else ''}"
+    why = f"{results} set aside in .archive/quarantine: no open experiment has these inputs"
     return [Note("results quarantined", why, token, position, detail={"n": n})] if n else []
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.handoff.folder import RunFolder
-from orchestrator.worker.table_errors import as_data_errors
+from orchestrator.worker.table_errors import as_own_errors
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -55,12 +55,12 @@ def collect(folder: RunFolder, project_dir: str) -> Collected:
 
     def put(table: ExperimentData) -> int:
         puts.append(put_left_overs(table, left_overs))
-        return puts[-1].n_new
+        return len(puts[-1].new)
 
-    with as_data_errors(where):
+    with as_own_errors(where):
         left_overs = read_left_overs(where)
         report = fold(where, more=put)
-        remove_collected(puts[-1].fitting)
+        remove_collected([*puts[-1].new, *puts[-1].known])
     misfits: dict[str, list[int]] = {}
     for left, why in puts[-1].misfits:
         misfits.setdefault(why, []).append(left.row)

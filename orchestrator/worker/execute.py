@@ -21,7 +21,6 @@ from orchestrator.data.values import from_jsonable, to_jsonable
 from orchestrator.definition.blocks import Block, DataGenerator, FunctionDataGenerator, evaluate, needs_table
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.injection import injected
-from orchestrator.errors import DataError
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
@@ -172,10 +171,9 @@ def _table(project_dir: Path) -> Any:
     try:
         return ExperimentData.from_file(project_dir)
     except FileNotFoundError:
-        raise DataError(
-            f"there is no table in {project_dir / 'experiment_data'}.",
-            "A step before this one has to store one: ExperimentData(...).store(project_dir)",
-        ) from None
+        from orchestrator.worker.table_errors import no_table
+
+        raise no_table(project_dir) from None
 
 
 def _receipted(folder: RunFolder, job: JobFile, work: Callable[[Receipt], None]) -> Receipt:

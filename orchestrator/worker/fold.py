@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.data.fold import FoldReport, fold
+from orchestrator.errors import OrchestratorError
 from orchestrator.handoff.folder import RunFolder
-from orchestrator.worker.table_errors import as_data_errors
+from orchestrator.worker.table_errors import as_own_errors
 
 __all__ = ["fold_all"]
 
@@ -28,12 +29,18 @@ def fold_all(folder: RunFolder, project_dirs: Iterable[str]) -> list[FoldReport]
     Raises
     ------
     DataError
-        If a table is not there, or can't be read or stored; its results stay where they are.
+        If a table is not there, or can't be read or stored: its results stay where they are. Others are folded.
     Busy
-        If another process holds one.
+        If one can't be reached now, or another process holds it.
     """
-    reports = []
+    reports, errors = [], []
     for project_dir in project_dirs:
-        with as_data_errors(folder.table(project_dir)):
-            reports.append(fold(folder.table(project_dir)))
+        try:
+            with as_own_errors(folder.table(project_dir)):
+                reports.append(fold(folder.table(project_dir)))
+        except OrchestratorError as error:
+            # The other tables can get theirs.
+            errors.append(error)
+    if errors:
+        raise errors[0]
     return reports

@@ -11,7 +11,7 @@ from orchestrator.data.results import inputs_digest
 from orchestrator.data.values import to_jsonable
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
-from orchestrator.worker.table_errors import as_data_errors
+from orchestrator.worker.table_errors import as_own_errors
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -64,14 +64,18 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
     Raises
     ------
     DataError
-        If there is no table, or it can't be read.
+        If there is no table, or it can't be read or stored.
+    Busy
+        If it can't be reached now, or another process holds it.
     """
     path = folder.manifest(request.position, request.epoch)
     n_quarantined = 0
     if not path.exists():
         before = [folder.manifest(request.position, epoch) for epoch in range(request.epoch)]
-        entries, n_quarantined = _open_experiments(folder.table(request.project_dir), before)
-        write_manifest(path, tasks_for(entries, request.per_task, request.most_tasks))
+        project_dir = folder.table(request.project_dir)
+        with as_own_errors(project_dir):
+            entries, n_quarantined = _open_experiments(project_dir, before)
+            write_manifest(path, tasks_for(entries, request.per_task, request.most_tasks))
     manifest = Manifest.open(path)
     return Frozen(manifest.n_experiments, manifest.n_tasks, n_quarantined)
 
@@ -80,17 +84,16 @@ def _open_experiments(project_dir: Path, reopen: Iterable[Path]) -> tuple[list[E
     from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.fold import fold
 
-    with as_data_errors(project_dir):
-        n_quarantined = len(fold(project_dir).quarantined)
-        data = ExperimentData.from_file(project_dir)
-        failed = _failed_before(data, [path for path in reopen if path.exists()])
-        if failed:
-            data.mark(failed, "open", in_place=True)
-            data.store(project_dir)
-        entries = [
-            Entry(label, inputs_digest(inputs), _jsonable(inputs), _jsonable(outputs))
-            for label, inputs, outputs in data.open_rows()
-        ]
+    n_quarantined = len(fold(project_dir).quarantined)
+    data = ExperimentData.from_file(project_dir)
+    failed = _failed_before(data, [path for path in reopen if path.exists()])
+    if failed:
+        data.mark(failed, "open", in_place=True)
+        data.store(project_dir)
+    entries = [
+        Entry(label, inputs_digest(inputs), _jsonable(inputs), _jsonable(outputs))
+        for label, inputs, outputs in data.open_rows()
+    ]
     return entries, n_quarantined
 
 

@@ -560,7 +560,7 @@ def test_a_left_over_file_fills_only_the_experiment_that_it_is_about(tmp_path, c
     block.after_store(tmp_path)
     kept = sorted(path.name for path in (tmp_path / "experiment_sample").iterdir())
     assert kept == ["1.json", "2.json", "7.json"]
-    for row, why in ((1, "other inputs than the experiment"), (2, "no result"), (7, "no such experiment")):
+    for row, why in ((1, "inputs that are not the experiment's"), (2, "no result"), (7, "no such experiment")):
         assert f"{row}.json is left where it is: " in caplog.text
         assert why in caplog.text
 

@@ -414,6 +414,25 @@ def test_nothing_follows_from_the_death_of_the_process_that_loads_the_table(look
     assert values(workspace) == [(x, x * x) for x in EXPECTED]
 
 
+def test_a_table_that_the_process_that_loads_it_could_not_have_now_is_asked_for_again(looked, workspace, monkeypatch):
+    slurm, advanced = looked
+    monkeypatch.setattr(FakeSlurm, "is_here", False)
+    advanced()
+    slurm.tick()
+    told = workspace / "told"
+    told.write_text(
+        """#!/bin/sh\necho '{"error": "another process has it", "hint": "Try again.", "is_busy": true}'\n"""
+    )
+    told.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", str(told))
+        with pytest.raises(Busy, match="another process has it"):
+            advanced()
+    while advanced().state is RunState.ACTIVE:
+        slurm.tick()
+    assert values(workspace) == [(x, x * x) for x in EXPECTED]
+
+
 def test_the_tail_of_a_job_collects_and_counts_open_experiments_itself(looked, monkeypatch):
     slurm, advanced = looked
     monkeypatch.setattr(FakeSlurm, "is_here", False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +29,9 @@ from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.db.queries import run_status
 from orchestrator.definition.study import Study
 from orchestrator.engine import verbs
-from orchestrator.errors import DataError, DefinitionError, RunFailed, StudyChanged
+from orchestrator.errors import Busy, DataError, DefinitionError, RunFailed, StudyChanged
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @datagenerator(output_names="y")
@@ -86,7 +90,7 @@ def not_in_the_table(workspace):
     shown = render(run_status(workspace / "orchestrator.db", "r"), 0.0)
     assert max(map(len, shown.splitlines())) <= 80
     told = shown.partition("Not in the table:\n  ")[2].partition("\n\n")[0]
-    return [" ".join(line.split()) for line in re.split("\n  (?! )", told)]
+    return [" ".join(line.split()) for line in re.split("\n  (?! )", told) if line]
 
 
 def test_what_f3dasms_tasks_left_is_collected_without_a_job(workspace, rows, table, store_numbers):
@@ -104,8 +108,8 @@ def test_what_f3dasms_tasks_left_is_collected_without_a_job(workspace, rows, tab
     assert rows("SELECT count(*) FROM job") == [1]
     # Once for both rounds; there is no log of a job that would say it.
     assert not_in_the_table(workspace) == [
-        "collect@1: 2 files (1, 2) left in experiment_sample: other inputs than the experiment of that number",
-        "collect@1: 1 file (9) left in experiment_sample: the table has no such experiment",
+        "collect@1: 2 files (1, 2) left in experiment_sample: inputs that are not the experiment's",
+        "collect@1: 1 file (9) left in experiment_sample: no such experiment in the table",
     ]
 
 
@@ -162,7 +166,9 @@ def test_results_that_fit_nowhere_are_shown_where_they_were_set_aside(workspace,
 
     steps = [Step(store_numbers(3)), Step(forgetful, name="forgetful"), *([after] if after else [])]
     Pipeline(steps=steps).run(project_job="r")
-    assert not_in_the_table(workspace) == [f"{where}: 1 result set aside: no experiment of the table has these inputs"]
+    assert not_in_the_table(workspace) == [
+        f"{where}: 1 result set aside in .archive/quarantine: no open experiment has these inputs"
+    ]
 
 
 @pytest.fixture
@@ -191,21 +197,62 @@ def test_a_run_whose_table_is_gone_fails_and_its_results_are_kept(
         Pipeline(steps=steps).run(project_job="r")
     assert rows("SELECT state FROM run") == ["failed"]
     [line] = not_in_the_table(workspace)
-    assert line.startswith("collect: results are not in the table: there is no table in")
+    assert line.startswith("collect: results can't be put into the table: there is no table in")
     bring_the_table_back(workspace)
     verbs.resume(workspace / "orchestrator.db", "r")
     assert ys(table("r")) == [0.0, 2.0, 4.0]
+    assert not_in_the_table(workspace) == []
 
 
 def test_a_run_that_ends_without_a_table_for_its_results_has_failed(
     workspace, rows, table, store_numbers, loses_its_table
 ):
-    with pytest.raises(RunFailed, match="results are not in the table: there is no table in"):
+    with pytest.raises(RunFailed, match="results can't be put into the table: there is no table in") as raised:
         Pipeline(steps=[Step(store_numbers(3)), Step(loses_its_table)]).run(project_job="r")
+    # The last step succeeded: its log has no traceback.
+    assert raised.value.hint == "Then go on: orchestrator resume r"
+    shown = render(run_status(workspace / "orchestrator.db", "r"), 0.0)
+    assert "there is no table in" in " ".join(shown.split())
     bring_the_table_back(workspace)
     verbs.resume(workspace / "orchestrator.db", "r")
     assert rows("SELECT state FROM run") == ["succeeded"]
     assert ys(table("r")) == [0.0, 2.0, 4.0]
+
+
+def test_a_table_that_can_not_be_used_keeps_no_other_one_from_its_results(workspace, rows, store_numbers):
+    def lose(project_dir):
+        (workspace / "r" / "experiment_data" / "domain.json").unlink()
+
+    steps = [
+        Step(store_numbers(2)),
+        Step(store_numbers(2), name="create too", project_dir="too"),
+        Step(square),
+        Step(lose, name="lose", project_dir="too"),
+        Step(square, name="square too", project_dir="too"),
+    ]
+    with pytest.raises(RunFailed, match=r"there is no table in .*/r/experiment_data"):
+        Pipeline(steps=steps).run(project_job="r")
+    assert "FINISHED" in (workspace / "r" / "too" / "experiment_data" / "jobs.csv").read_text()
+
+
+def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, table, store_numbers, monkeypatch):
+    reads = []
+
+    def stale(project_dir):
+        reads.append(project_dir)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    steps = [Step(store_numbers(2)), Step(square), Step(CollectArrayResults(), name="collect")]
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.data.left_overs.read_left_overs", stale)
+        with pytest.raises(Busy, match=r"The table in .* can't be reached now: Stale file handle") as raised:
+            Pipeline(steps=steps).run(project_job="r")
+    assert reads
+    assert raised.value.hint == "Go on when that is over: orchestrator resume r"
+    assert rows("SELECT name, state FROM step_run WHERE name = 'collect'") == [("collect", "pending")]
+    verbs.resume(workspace / "orchestrator.db", "r")
+    assert ys(table("r")) == [0.0, 1.0]
+    assert rows("SELECT state FROM run") == ["succeeded"]
 
 
 def test_whatever_is_wrong_with_a_table_fails_the_step_that_needs_it(workspace, store_numbers):
@@ -646,3 +693,31 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, store_n
     monkeypatch.setattr(execute, "write_receipt", written)
     pipeline.run(project_job="r")
     assert len(table("r")) == 3
+
+
+AS_FIRST_PROCESS = ("unshare", "--pid", "--fork", "--mount-proc")
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run([*AS_FIRST_PROCESS, "true"], capture_output=True).returncode != 0,
+    reason="no process can be the first of a container here",
+)
+def test_workers_live_though_their_parent_is_the_first_process_of_a_container(workspace, table):
+    (workspace / "study.py").write_text(
+        """
+from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
+def create(project_dir):
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=9.0)
+    domain.add_output("y")
+    ExperimentData(domain=domain, input_data=[{"x": 3.0}]).store(project_dir)
+@datagenerator(output_names="y")
+def square(x):
+    return x * x
+pipeline = Pipeline(steps=[Step(create), Step(square, parallel=True)])
+"""
+    )
+    command = [*AS_FIRST_PROCESS, sys.executable, "-m", "orchestrator", "run", "study.py", "--project-job", "r"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert ys(table("r")) == [9.0]
