@@ -431,4 +431,6 @@ def _resume_from(
     at = None if last is None else StepRun(last.position, state=StepRunState(last.state))
     stopped = Run(row.key, row.salt, plan, RunState(row.state), step_run=at)
     first = where_to_resume(stopped, first_flawed(connection, row.id))
+    if last is not None and first == last.position + 1:
+        first = _after(plan, last)
     return plan.slot(first).address if first is not None and first < plan.size else None

@@ -9,7 +9,7 @@ from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import WakingScheduler
 from orchestrator.engine.tables import collect_into_table, fold_tables, freeze_table
-from orchestrator.errors import DataError
+from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered
 from orchestrator.machine.batches import batch_size, cut
@@ -185,9 +185,11 @@ def _finish(context: Context, run: Run, to: RunState, why: str | None) -> list[C
     position = None if run.step_run is None else run.step_run.position
     try:
         n = fold_tables(context, sorted({step.project_dir for step in run.plan.steps()}))
-    except DataError as error:
+    except (DataError, Busy) as error:
         broken = f"results can't be put into the table: {error.message.rstrip('.')}"
         if to is RunState.SUCCEEDED:
+            if isinstance(error, Busy):
+                raise
             return [MoveRun(RunState.FAILED, broken)]
         # It ends all the same, and keeps the results in their files.
         return [Note("results not folded", broken, position=position), MoveRun(to, why)]

@@ -295,6 +295,15 @@ def test_what_comes_next_where_the_first_steps_are_left_out(records):
     assert run_status(records.path, None)["next"] == "look@0"
 
 
+def test_what_comes_after_a_loop_that_ended_early_is_not_its_next_iteration(records, ask):
+    records.add_run("r", "cancelled")
+    records.add_step_run(0, "succeeded")
+    records.add_step_run(1, "succeeded")
+    records.add_step_run(3, "succeeded", until=True)
+    assert run_status(records.path, "r")["resume_from"] == "report"
+    assert ask("status").endswith("To go on from report: orchestrator resume r\n")
+
+
 def test_json_tells_all(records, ask):
     records.add_run("r", "failed")
     records.add_step_run(0, "failed", seconds=2.5, withdrawn_at=T0 + 3, reason="ValueError: no")

@@ -88,8 +88,8 @@ def leave_file(project_dir, row, x, y):
 
 def not_in_the_table(workspace):
     shown = render(run_status(workspace / "orchestrator.db", "r"), 0.0)
-    assert max(map(len, shown.splitlines())) <= 80
     told = shown.partition("Not in the table:\n  ")[2].partition("\n\n")[0]
+    assert all(len(line) <= 80 for line in told.splitlines())
     return [" ".join(line.split()) for line in re.split("\n  (?! )", told) if line]
 
 
@@ -233,6 +233,23 @@ def test_a_table_that_can_not_be_used_keeps_no_other_one_from_its_results(worksp
     with pytest.raises(RunFailed, match=r"there is no table in .*/r/experiment_data"):
         Pipeline(steps=steps).run(project_job="r")
     assert "FINISHED" in (workspace / "r" / "too" / "experiment_data" / "jobs.csv").read_text()
+
+
+def test_a_run_that_fails_ends_though_its_results_can_not_be_put_into_the_table_now(
+    workspace, rows, table, store_numbers, monkeypatch
+):
+    def stale(project_dir):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    steps = [Step(store_numbers(2)), Step(odd_ones_fail, name="evaluate", max_failed=0)]
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.worker.fold.fold", stale)
+        with pytest.raises(RunFailed, match="step evaluate failed: 1 of 2 experiments failed"):
+            Pipeline(steps=steps).run(project_job="r")
+    assert rows("SELECT state FROM run") == ["failed"]
+    [line] = not_in_the_table(workspace)
+    assert "evaluate: results can't be put into the table: The table in" in line
+    assert ys(table("r"))[0] == 0.0
 
 
 def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, table, store_numbers, monkeypatch):
