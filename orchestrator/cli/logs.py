@@ -100,7 +100,10 @@ def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow
         click.echo(to_json({"step_run": None, "logs": logs}))
         return
     if not log.exists() and not follow:
-        raise NotFound(f"Nobody has advanced run {found['key']} in a job yet.", f"Logs are in: {log.parent}")
+        raise NotFound(
+            f"No job has advanced run {found['key']}: it has no such log.",
+            f"How it stands: orchestrator status {found['key']}{place()}",
+        )
     places: dict[Path, int] = {}
     while True:
         found = find_run(path, found["key"])
@@ -192,7 +195,8 @@ def _say_none(folder: Path, found: dict[str, Any], task: int | None) -> None:
     if found["state"] == "skipped":
         click.echo(f"{found['address']} was skipped: {found['reason']}.", err=True)
     elif found["collects"] and task is None and not found["failures"]:
-        click.echo(f"{found['address']} has no job, and so no log: whoever advances the run collects.", err=True)
+        command = f"orchestrator status {found['key']}{place()}"
+        click.echo(f"{found['address']} needed no job, and has no log. What came of it: {command}", err=True)
     elif not found["failures"]:
         raise NotFound(f"There is no log of {_what(found, task)} ({found['state']}).", f"Logs are in: {folder}")
     elif task is not None:

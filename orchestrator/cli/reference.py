@@ -27,7 +27,7 @@ Names that end in `_at` are times, ISO 8601 in UTC (`2026-11-24T06:00:00.000Z`);
     `log_dir`, and `n_fruitless`: orchestrator jobs since SLURM last took a job of a step.
   - `steps`: the pipeline's steps in order, each with sums over its iterations: `n` of `n_planned` step runs, how many
     are in which state (`step_runs`), experiments (`n_finished`, `n_failed`), `seconds`; `n_put_back` step runs were
-    withdrawn by a resume.
+    withdrawn by a resume. One that collects `needs_job` or not.
   - `step_runs`: each step at each iteration, with its `jobs`; what was put back has a `withdrawn_at`. A job's
     `scheduler_id` is SLURM's; `absent_since_at` is since when it is in doubt.
   - `orchestrators`: all orchestrator jobs, as jobs; `waits_for` is the id of the job after whose end one starts.

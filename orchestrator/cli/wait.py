@@ -52,7 +52,11 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
             raise click.exceptions.Exit(TIMED_OUT)
         time.sleep(LOOK_EVERY if end is None else min(LOOK_EVERY, max(0.0, end - time.monotonic())))
     text, code = _outcome(key, found)
-    click.echo(f"{text}\nWhat happened in it: orchestrator status {key}{place()}", err=code != 0)
+    refresh = " --refresh" if code == STALLED and found["mode"] == "slurm" else ""
+    text += f"\nWhat happened in it: orchestrator status {key}{refresh}{place()}"
+    if code == STALLED:
+        text += f"\nTo go on: orchestrator resume {key}{place()}"
+    click.echo(text, err=code != 0)
     raise click.exceptions.Exit(code)
 
 

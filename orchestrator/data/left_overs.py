@@ -84,7 +84,11 @@ def put_left_overs(data: ExperimentData, left_overs: Iterable[LeftOver]) -> Put:
             continue
         mine, sample = data.get_experiment_sample(left.row), left.sample
         if mine.is_status("finished") or mine.job_status == sample.job_status:
-            put.known.append(left)
+            is_same = _comparable(mine._output_data) == _comparable(sample._output_data)
+            if is_same:
+                put.known.append(left)
+            else:
+                put.misfits.append((left, "another result is in the table"))
             continue
         # Its inputs stay: the file has them as JSON knows them.
         done = ExperimentSample(mine._input_data, sample._output_data, sample.job_status, mine.project_dir)
@@ -145,7 +149,7 @@ def _misfit(data: ExperimentData, left: LeftOver) -> str:
     return "" if same else "inputs that are not the experiment's"
 
 
-def _comparable(inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
     # f3dasm writes as text what JSON doesn't know; a missing value is an absent name.
-    present = {name: value for name, value in inputs.items() if not is_missing(value)}
+    present = {name: value for name, value in values.items() if not is_missing(value)}
     return {name: value if isinstance(value, int | float) else str(value) for name, value in present.items()}

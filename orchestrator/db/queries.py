@@ -325,6 +325,7 @@ def _step(step: PlannedStep, depth: int, n_planned: int, row: Row | None) -> dic
         "name": step.name,
         "path": step.path,
         "depth": depth,
+        "needs_job": not step.collects,
         "state": next((state for state, n in counts.items() if n), "waiting"),
         "n_planned": n_planned,
         "n": 0 if row is None else row.n_step_runs,

@@ -17,7 +17,7 @@ from orchestrator.engine.lease import holding
 from orchestrator.engine.progress import Silent
 from orchestrator.engine.site import Site
 from orchestrator.engine.slurm import SlurmScheduler
-from orchestrator.errors import Busy, LeaseHeld
+from orchestrator.errors import Busy, LeaseHeld, SchedulerUnreachable
 from orchestrator.handoff.environment import kept_environment
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.changes import MoveJob
@@ -224,7 +224,17 @@ def cancel_jobs(store: Store, key: str) -> Run:
     ------
     Busy
         If jobs are left after four minutes.
+    SchedulerUnreachable
+        If SLURM does not answer; that the run was asked to stop is recorded.
     """
+    try:
+        return _cancel_jobs(store, key)
+    except SchedulerUnreachable as error:
+        hint = f"Run {key} was asked to stop, and ends when SLURM answers. To see it end: orchestrator cancel {key}"
+        raise SchedulerUnreachable(error.message, hint) from error
+
+
+def _cancel_jobs(store: Store, key: str) -> Run:
     scheduler = scheduler_of(store, store.record(key))
     end = time.monotonic() + CANCEL_WAIT
     run = store.load(key)

@@ -23,6 +23,7 @@ from orchestrator.handoff.environment import keep_environment
 from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
+from orchestrator.machine.rewind import died
 from orchestrator.machine.states import RunState
 from orchestrator.machine.wakeup import is_in_doubt, why_look_again, why_stalled
 from orchestrator.slurm.client import Client
@@ -142,6 +143,10 @@ def go_on_from_here(
         run = _advance(context, is_resume, position, kept)
     if is_resume and is_in_doubt(run) and not _somebody_comes(run, scheduler.has_tail):
         run = _look_until_it_is_known(store, key, scheduler.grace + LONGER, say)
+        if run.state is RunState.FAILED and run.step_run is not None and died(run.step_run):
+            # It had died before the user asked for it again.
+            with holding_on_cluster(store, key, scheduler) as fence:
+                run = _advance(context_of(store, key, fence, scheduler), is_resume, position, None)
     if run.state is RunState.FAILED:
         raise RunFailed(f"Run {key} failed: {run.reason}.", _when_mended(context.record))
     why = why_look_again(run)

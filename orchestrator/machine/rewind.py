@@ -9,7 +9,7 @@ from orchestrator.machine.changes import Change, MoveRun, MoveStepRun, Withdraw
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
-__all__ = ["rewind", "where_to_resume"]
+__all__ = ["died", "rewind", "where_to_resume"]
 
 _TO_DO_AGAIN = (StepRunState.FAILED, StepRunState.CANCELLED)
 
@@ -47,7 +47,12 @@ def where_to_resume(run: Run, first_failed: int | None) -> int | None:
 
 
 def _died_unseen(step_run: StepRun) -> bool:
-    if step_run.ended or not step_run.jobs or not step_run.jobs[-1].ended:
+    return not step_run.ended and died(step_run)
+
+
+def died(step_run: StepRun) -> bool:
+    """Tell whether the last job of a step run ended badly, and by nothing that it would meet again."""
+    if not step_run.jobs or not step_run.jobs[-1].ended:
         return False
     last = step_run.jobs[-1]
     # What the user's code raised it raises again; one that was only interrupted is tried again anyway.

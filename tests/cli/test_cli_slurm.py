@@ -429,8 +429,8 @@ def test_attempts_are_in_order_with_slurms_own_lines(batches):
 def test_what_those_said_who_advanced_the_run(batches, workspace):
     with pytest.raises(NotFound) as caught:
         logs("r", "orchestrator")
-    assert caught.value.message == "Nobody has advanced run r in a job yet."
-    assert caught.value.hint == f"Logs are in: {workspace}/runlogs/r/x"
+    assert caught.value.message == "No job has advanced run r: it has no such log."
+    assert caught.value.hint == "How it stands: orchestrator status r"
     log = write_log(workspace, "orchestrator.log", "run r: evaluate is job 1 (queued)\n")
     assert logs("orchestrator").stdout == "run r: evaluate is job 1 (queued)\n"
     assert logs("orchestrator", "-f").stdout == "run r: evaluate is job 1 (queued)\n"
@@ -479,6 +479,7 @@ def wait(*arguments):
 
 
 SEE = "What happened in it: orchestrator status r\n"
+SEE_STALLED = "What happened in it: orchestrator status r --refresh\nTo go on: orchestrator resume r\n"
 
 
 def test_waiting_for_a_run_that_succeeds(records):
@@ -515,7 +516,7 @@ def test_waiting_no_longer_than_that(records):
 
 def test_waiting_for_a_run_that_is_stalled(records):
     evaluating(records, "planned", reason="sbatch: too many jobs")
-    assert wait() == (75, f"Run r is stalled: its next job is not in the queue: sbatch: too many jobs.\n{SEE}")
+    assert wait() == (75, f"Run r is stalled: its next job is not in the queue: sbatch: too many jobs.\n{SEE_STALLED}")
 
 
 def test_waiting_until_it_ends(records, monkeypatch):
@@ -546,7 +547,7 @@ def test_waiting_for_a_run_whose_jobs_have_died_without_a_word_in_the_records(re
     evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     programs.says("squeue", squeue_answer())
-    assert wait() == (75, f"Run r is stalled: none of its jobs is in the queue.\n{SEE}")
+    assert wait() == (75, f"Run r is stalled: none of its jobs is in the queue.\n{SEE_STALLED}")
     # Two answers, a minute apart: a single one may have come between two jobs.
     assert len(programs.called("squeue")) == 2
     assert 120 <= clock.seconds < 130

@@ -241,7 +241,8 @@ Error: squeue failed: slurm_load_jobs error: Unable to contact slurm controller
     done = shown(here("resume", "r"), here)
     assert done == (75, error + "Next: Go on when it answers: orchestrator resume r\n")
     done = shown(here("cancel", "r"), here)
-    assert done == (75, error + nothing)
+    kept = "Next: Run r was asked to stop, and ends when SLURM answers. To see it end:\n  orchestrator cancel r\n"
+    assert done == (75, error + kept)
 
 
 def test_slurms_programs_are_gone(here, cluster):

@@ -126,6 +126,20 @@ def test_what_f3dasms_tasks_left_is_collected_by_a_job_where_that_was_asked_for(
     assert rows("SELECT role, state FROM job") == [("step", "succeeded")] * 2
 
 
+def test_another_result_than_that_in_the_table_is_left_and_named(workspace, table, store_numbers):
+    def create(project_dir):
+        store_numbers(3)(project_dir)
+        for row, y in ((0, 0.0), (1, 42.0)):
+            leave_file(project_dir, row, float(row), y)
+
+    Pipeline(steps=[Step(create), Step(square), Step(CollectArrayResults(), name="collect")]).run(project_job="r")
+    assert ys(table("r")) == [0.0, 1.0, 4.0]
+    assert [path.name for path in (workspace / "r" / "experiment_sample").iterdir()] == ["1.json"]
+    assert not_in_the_table(workspace) == [
+        "collect: 1 file (1) left in experiment_sample: another result is in the table"
+    ]
+
+
 def test_what_cant_be_collected_fails_the_step_and_is_collected_by_resume(workspace, rows, table, store_numbers):
     pipeline = Pipeline(steps=[Step(store_numbers(1), name="create"), Step(CollectArrayResults(), name="collect")])
     folder = workspace / "r" / "experiment_sample"

@@ -266,6 +266,24 @@ def test_a_node_fails(start_sandbox, tmp_path):
     cluster.wait_until_idle()
 
 
+def test_one_resume_does_again_what_died_unseen_and_was_forgotten(start_sandbox, tmp_path):
+    cluster = start_sandbox(nodes=1, conf=["MinJobAge=2"])
+    studies = Studies(tmp_path, cluster)
+    path = studies.write(STEPS.format(wake="job"))
+    studies.orchestrator("submit", path.name, "--project-job", "r")
+    wait_until((studies.folder / "holds").exists)
+    wait_until(lambda: waiting(studies))
+    [job] = studies.jobs("r", "hold")
+    cluster.scancel(*waiting(studies), job["scheduler_id"])
+    listed = ("squeue", "--noheader", "--states=all", "--format=%i")
+    wait_until(lambda: job["scheduler_id"] not in cluster.run(*listed).stdout.split())
+    let_go(studies)
+    cure(studies, "r")
+    studies.wait("r")
+    is_right(studies, "r")
+    cluster.wait_until_idle()
+
+
 def test_a_job_that_squeue_forgot_is_lost_after_the_grace_and_not_before(start_sandbox, tmp_path):
     cluster = start_sandbox(nodes=1, conf=["MinJobAge=2"])
     studies = Studies(tmp_path, cluster)
