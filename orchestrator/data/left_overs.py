@@ -134,7 +134,8 @@ def _read(file: Path) -> LeftOver | None:
     except FileNotFoundError:
         return None  # another process has collected it
     except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} can't be read: {error!r}.", "Mend it, or move it away.") from error
+        # A step that fails keeps the message only.
+        raise DataError(f"{file} can't be read: {error!r}; mend it, or move it away.") from error
 
 
 def _misfit(data: ExperimentData, left: LeftOver) -> str:

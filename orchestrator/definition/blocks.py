@@ -274,7 +274,7 @@ class CollectArrayResults(Block):
     Results of our own tasks are in the table before any block is called; what is left to collect are the files that
     f3dasm's tasks leave in `experiment_sample/`. A file fills only the experiment of its number, if that has the same
     inputs and no result yet; what is not in the table then stays where it is, and is named by a warning, or by
-    `status`.
+    `status`. A file that can't be read fails the step.
 
     As a step with its defaults it needs no job: whoever advances the run collects. With resources that are not the
     defaults, or with `cleanup=False`, it gets one.
