@@ -10,18 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = [
-    "WIDTH",
-    "clock",
-    "cut",
-    "duration",
-    "paint",
-    "several",
-    "shorten",
-    "source",
-    "table",
-    "to_json",
-]
+__all__ = ["WIDTH", "clock", "cut", "duration", "paint", "several", "shorten", "source", "table", "to_json"]
 
 WIDTH = 80
 LEAST = 8

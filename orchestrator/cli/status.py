@@ -13,17 +13,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.render import (
-    WIDTH,
-    clock,
-    duration,
-    paint,
-    several,
-    shorten,
-    source,
-    table,
-    to_json,
-)
+from orchestrator.cli.render import WIDTH, clock, duration, paint, several, shorten, source, table, to_json
 from orchestrator.cli.slurm_words import answer, as_recorded
 from orchestrator.cli.workspace import database, examples, options, place
 from orchestrator.errors import Busy, SchedulerUnreachable

@@ -83,12 +83,8 @@ def put_left_overs(data: ExperimentData, left_overs: Iterable[LeftOver]) -> Put:
             put.misfits.append((left, why))
             continue
         mine, sample = data.get_experiment_sample(left.row), left.sample
-        if mine.is_status("finished") or mine.job_status == sample.job_status:
-            is_same = _comparable(mine._output_data) == _comparable(sample._output_data)
-            if is_same:
-                put.known.append(left)
-            else:
-                put.misfits.append((left, "another result is in the table"))
+        if _has_result(mine, sample):
+            put.known.append(left)
             continue
         # Its inputs stay: the file has them as JSON knows them.
         done = ExperimentSample(mine._input_data, sample._output_data, sample.job_status, mine.project_dir)
@@ -146,8 +142,15 @@ def _misfit(data: ExperimentData, left: LeftOver) -> str:
         return "no such experiment in the table"
     if left.sample.job_status.name not in ("FINISHED", "ERROR"):
         return "no result inside"
-    same = _comparable(mine._input_data) == _comparable(left.sample._input_data)
-    return "" if same else "inputs that are not the experiment's"
+    if _comparable(mine._input_data) != _comparable(left.sample._input_data):
+        return "inputs that are not the experiment's"
+    same = _comparable(mine._output_data) == _comparable(left.sample._output_data)
+    return "another result is in the table" if _has_result(mine, left.sample) and not same else ""
+
+
+def _has_result(mine: ExperimentSample, found: ExperimentSample) -> bool:
+    """Tell whether an experiment keeps its own result: one that failed takes a better one."""
+    return mine.is_status("finished") or mine.job_status == found.job_status
 
 
 def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:

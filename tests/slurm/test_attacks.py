@@ -266,17 +266,22 @@ def test_a_node_fails(start_sandbox, tmp_path):
     cluster.wait_until_idle()
 
 
-def test_one_resume_does_again_what_died_unseen_and_was_forgotten(start_sandbox, tmp_path):
-    cluster = start_sandbox(nodes=1, conf=["MinJobAge=2"])
-    studies = Studies(tmp_path, cluster)
-    path = studies.write(STEPS.format(wake="job"))
+def die_and_be_forgotten(studies, path):
+    """Submit run r, and end its jobs: nobody is left who would see that, until squeue does not know any more."""
     studies.orchestrator("submit", path.name, "--project-job", "r")
     wait_until((studies.folder / "holds").exists)
     wait_until(lambda: waiting(studies))
     [job] = studies.jobs("r", "hold")
-    cluster.scancel(*waiting(studies), job["scheduler_id"])
+    studies.cluster.scancel(*waiting(studies), job["scheduler_id"])
     listed = ("squeue", "--noheader", "--states=all", "--format=%i")
-    wait_until(lambda: job["scheduler_id"] not in cluster.run(*listed).stdout.split())
+    wait_until(lambda: job["scheduler_id"] not in studies.cluster.run(*listed).stdout.split())
+
+
+def test_one_resume_does_again_what_died_unseen_and_was_forgotten(start_sandbox, tmp_path):
+    cluster = start_sandbox(nodes=1, conf=["MinJobAge=2"])
+    studies = Studies(tmp_path, cluster)
+    path = studies.write(STEPS.format(wake="job"))
+    die_and_be_forgotten(studies, path)
     let_go(studies)
     cure(studies, "r")
     studies.wait("r")
@@ -289,14 +294,7 @@ def test_a_job_that_squeue_forgot_is_lost_after_the_grace_and_not_before(start_s
     studies = Studies(tmp_path, cluster)
     grace = 6.0
     path = studies.write(STEPS.format(wake="job") + f"\ncluster.grace = {grace}\n")
-    studies.orchestrator("submit", path.name, "--project-job", "r")
-    wait_until((studies.folder / "holds").exists)
-    wait_until(lambda: waiting(studies))
-    [job] = studies.jobs("r", "hold")
-    # Nobody is left who would see how it ended, until squeue does not know any more.
-    cluster.scancel(*waiting(studies), job["scheduler_id"])
-    listed = ("squeue", "--noheader", "--states=all", "--format=%i")
-    wait_until(lambda: job["scheduler_id"] not in cluster.run(*listed).stdout.split())
+    die_and_be_forgotten(studies, path)
     asked = time.time()
     studies.orchestrator("advance", "r")
     [doubtful] = studies.jobs("r", "hold")
