@@ -14,7 +14,7 @@ from orchestrator.engine.perform import perform
 from orchestrator.machine.changes import AddStepRun, Change, MoveJob, apply
 from orchestrator.machine.decide import decide
 from orchestrator.machine.intents import CancelJobs, Intent, Record, Submit
-from orchestrator.machine.model import Run
+from orchestrator.machine.model import Job, Run
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wakeup import secure
@@ -53,8 +53,6 @@ def settle(context: Context) -> Run:
 def _pursue(context: Context, run: Run, changes: list[Change], what_next: WhatNext) -> Run:
     while True:
         run, changes, intent = _think(context, run, changes, what_next)
-        if isinstance(intent, Submit):
-            changes.append(MoveJob(intent.token, JobState.SUBMITTING))
         run = _write(context, run, changes)
         if intent is None or isinstance(intent, Record):
             return run
@@ -76,8 +74,15 @@ def _think(
         changes = [*changes, *more]
         thought = reduce(apply, more, thought)
         intent = what_next(thought)
+    if isinstance(intent, Submit):
+        changes = [*changes, MoveJob(intent.token, JobState.SUBMITTING, _refused_before(thought.job(intent.token)))]
     # The records, not the thought, are what the next writes start from.
     return run, changes, intent
+
+
+def _refused_before(job: Job) -> str | None:
+    # Whoever looks while sbatch is asked once more would else see a job that nothing is wrong with.
+    return f"tried again after: {job.reason}" if job.reason else None
 
 
 def _with_epoch(context: Context, change: Change) -> Change:

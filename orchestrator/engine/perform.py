@@ -98,7 +98,7 @@ def _left(position: int, rows: list[int], why: str) -> Note:
 
 
 def _submit(context: Context, run: Run, token: str) -> list[Change]:
-    job = next(job for job in (*run.live_jobs, *run.orchestrators) if job.token == token)
+    job = run.job(token)
     match _answer(context, run, job):
         case Accepted(scheduler_id, started_at):
             moves: list[Change] = [MoveJob(token, JobState.QUEUED, scheduler_id=scheduler_id)]
@@ -125,7 +125,7 @@ def _answer(context: Context, run: Run, job: Job) -> Answer:
 
 
 def _repoint(context: Context, run: Run, token: str, after: str) -> list[Change]:
-    job = next(job for job in run.orchestrators if job.token == token)
+    job = run.job(token)
     if _waking(context).repoint(job.scheduler_id or "", after):
         return [RecordWait(token, after)]
     return [MoveJob(token, JobState.RUNNING, "it had started before it could be pointed anew")]

@@ -167,6 +167,10 @@ class Run(NamedTuple):
         jobs = self.step_run.jobs if self.step_run is not None else ()
         return tuple(job for job in jobs if not job.ended)
 
+    def job(self, token: str) -> Job:
+        """Give a job that has not ended: one of the open step run's, or an orchestrator job."""
+        return next(job for job in (*self.live_jobs, *self.orchestrators) if job.token == token)
+
 
 def token_for(salt: str, role: str, position: int, batch: int, attempt: int) -> str:
     """Derive a job's token.

@@ -120,7 +120,7 @@ def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Cha
     if not _has_waited(job, UNKNOWN, facts):
         return _doubt(job, UNKNOWN, facts)
     if job.state is JobState.SUBMITTING and not fact.receipts:
-        return [MoveJob(job.token, JobState.PLANNED, "never reached the scheduler: submitted again")]
+        return [MoveJob(job.token, JobState.PLANNED, "it never reached the scheduler")]
     lost = JobFact(
         Seen.ABSENT,
         kind=FailureKind.INFRASTRUCTURE,

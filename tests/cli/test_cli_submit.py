@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import pytest
 
 from orchestrator.db.lease import Holder
@@ -159,6 +162,20 @@ Next: Go on when that has passed: orchestrator resume r
     status = here("status", "r").out
     assert status.startswith("Run r (quiet): stalled\n  its next job is not in the queue: sbatch: AssocMax")
     assert status.endswith("\nTo go on from nothing: orchestrator resume r\n")
+
+
+def test_a_job_that_was_refused_says_so_while_it_is_tried_again(here, cluster):
+    cluster.says("sbatch", err=LIMIT, code=1)
+    here("submit", "slurm.py", "--project-job", "r")
+    sbatch, seen = cluster.folder / "sbatch", here.workspace / "seen"
+    look = f"{sys.executable} -m orchestrator status r --db {here.workspace}/orchestrator.db"
+    sbatch.write_text(sbatch.read_text().replace("printf", f"{look} > {seen}\nprintf", 1))
+
+    here("resume", "r")
+
+    now = r"^      job \w{10} submitting \(tried again after: sbatch: AssocMaxSubmitJob\.\.\.$"
+    assert re.search(now, seen.read_text(), re.M)
+    assert "not in the queue: sbatch: AssocMaxSubmitJobLimit" in here("status", "r").out
 
 
 def test_slurm_may_have_taken_the_job(here, cluster):
