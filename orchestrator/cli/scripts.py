@@ -22,13 +22,16 @@ def command(study: str, label: str | None, cluster: str | None, project_job: str
 
     All scripts, or the one with a LABEL. TOKEN, TASKS, ITERATION and JOB stand for what is known at submission only.
     """
+    from orchestrator.definition.flatten import plan_of
     from orchestrator.definition.study import cluster_of, load_study
     from orchestrator.errors import NotFound
 
     loaded = load_study(study)
     scripts = loaded.pipeline.generate_scripts(cluster_of(loaded, cluster), project_job, rootdir)
     if label is not None and label not in scripts:
-        raise NotFound(f"There is no script {label!r}.", f"There are: {', '.join(scripts)}")
+        is_step = any(step.label == label for step in plan_of(loaded.pipeline.all_steps).steps())
+        why = f"Step {label!r} needs no script: it has no job" if is_step else f"There is no script {label!r}"
+        raise NotFound(f"{why}.", f"There are: {', '.join(scripts)}")
     shown = scripts if label is None else {label: scripts[label]}
     for name, text in shown.items():
         if label is None:

@@ -20,7 +20,7 @@ from orchestrator import (
 from orchestrator.errors import DefinitionError
 
 STUDY = """
-from orchestrator import Loop, Pipeline, SlurmCluster, SlurmResources, Step, datagenerator
+from orchestrator import CollectArrayResults, Loop, Pipeline, SlurmCluster, SlurmResources, Step, datagenerator
 def create(project_dir):
     pass
 @datagenerator(output_names="y")
@@ -29,6 +29,7 @@ def evaluate(x):
 steps = [Step(create), Loop(2, [Step(evaluate, name="run", parallel=True, resources=SlurmResources(mem="2G"))])]
 pipeline = Pipeline("my study", steps)
 looped = Pipeline("looped", [steps[1]])
+collects = Pipeline("collects", [steps[0], Step(CollectArrayResults(), name="collect")])
 cluster = SlurmCluster(partition="gpu", account=None, log_dir="runlogs/{project_job}/x")
 """
 
@@ -57,6 +58,15 @@ def test_a_step_without_a_job_has_no_script(workspace):
     assert list(Pipeline("p", steps).generate_scripts(CLUSTER)) == ["create", "orchestrator"]
     steps[1].resources = SlurmResources(mem="64G")
     assert "--mem=64G" in Pipeline("p", steps).generate_scripts(CLUSTER)["collect"]
+
+
+def test_who_asks_for_the_script_of_a_step_without_a_job_hears_why_there_is_none(here):
+    (here.workspace / "study.py").write_text(STUDY)
+    done = here("scripts", "study.py:collects", "collect")
+    assert done.code == 2
+    assert done.err == (
+        "Error: Step 'collect' needs no script: it has no job.\nNext: There are: create, orchestrator\n"
+    )
 
 
 def test_labels_and_placeholders(workspace):
