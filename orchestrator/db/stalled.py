@@ -45,7 +45,8 @@ def stalled(row: Row, now: float, live_ones: Sequence[Row]) -> str | None:
         return gone or "no process advances it"
     live = [_as_job(found) for found in live_ones if found.role != "orchestrator"]
     orchestrators = [_as_job(found) for found in live_ones if found.role == "orchestrator"]
-    why = why_stalled(live, orchestrators, row.n_fruitless, has_tail=cluster_of(row).get("wake") == "both")
+    has_tail = cluster_of(row).get("wake") == "both" and row.failing is None
+    why = why_stalled(live, orchestrators, row.n_fruitless, has_tail=has_tail)
     return why if why is None or gone is None else f"{gone}, and {why}"
 
 

@@ -142,11 +142,14 @@ def go_on_from_here(
         context = context_of(store, key, fence, scheduler)
         run = _advance(context, is_resume, position, kept)
     if is_resume and is_in_doubt(run) and not _somebody_comes(run, scheduler.has_tail):
-        run = _look_until_it_is_known(store, key, scheduler.grace + LONGER, say)
+        run = _look_while(is_in_doubt, store, key, scheduler.grace + LONGER, say)
         if run.state is RunState.FAILED and run.step_run is not None and died(run.step_run):
             # It had died before the user asked for it again.
             with holding_on_cluster(store, key, scheduler) as fence:
                 run = _advance(context_of(store, key, fence, scheduler), is_resume, position, None)
+    if _is_failing(run):
+        say(how_it_stands(run))
+        run = _look_while(_is_failing, store, key, scheduler.grace + LONGER, lambda line: None)
     if run.state is RunState.FAILED:
         raise RunFailed(f"Run {key} failed: {run.reason}.", _when_mended(context.record))
     why = why_look_again(run)
@@ -167,13 +170,20 @@ def _when_mended(record: RunRecord) -> str:
 
 def _somebody_comes(run: Run, has_tail: bool) -> bool:
     """Tell whether a job that SLURM has will advance the run, whatever this process has not seen to its end."""
+    has_tail = has_tail and not _is_failing(run)
     return why_stalled(run.live_jobs, run.orchestrators, run.n_fruitless, has_tail=has_tail) is None
 
 
-def _look_until_it_is_known(store: Store, key: str, patience: float, say: Callable[[str], None]) -> Run:
-    """Advance again until SLURM has said often enough that it does not have a job: nobody else would ask."""
+def _is_failing(run: Run) -> bool:
+    return run.failing is not None
+
+
+def _look_while(
+    is_open: Callable[[Run], bool], store: Store, key: str, patience: float, say: Callable[[str], None]
+) -> Run:
+    """Advance again until SLURM has said often enough what became of a job: nobody else would ask."""
     for pause in looks(partial(opened, store, key), patience, say, time.monotonic):
-        if not is_in_doubt(store.load(key)):
+        if not is_open(store.load(key)):
             break
         time.sleep(pause)
     return store.load(key)

@@ -69,6 +69,8 @@ def why_look_again(run: Run) -> str | None:
     """
     if run.state is not RunState.ACTIVE:
         return None
+    if run.failing is not None:
+        return f"its jobs are being ended: {run.failing}"
     job = next(iter(run.live_jobs), None)
     if job is None:
         return "none of its jobs is in the queue"
@@ -112,7 +114,7 @@ def why_stalled(live: Sequence[Job], orchestrators: Sequence[Job], n_fruitless: 
     n_fruitless : int
         Orchestrator jobs since the scheduler last took a job of a step.
     has_tail : bool
-        Whether a job's last task advances the run itself.
+        Whether a job's last task advances the run itself. One that was cancelled has none.
 
     Returns
     -------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -203,6 +204,79 @@ Next: Once that is mended: orchestrator resume r
 With what the study says now:
   orchestrator submit {workspace}/slurm.py --project-job r
 """,
+    )
+
+
+ENDS_SLOWLY = """\
+#!{python}
+# Takes the first job and refuses the second; the first is still there when squeue has been asked {n_looks} times.
+import sys
+from pathlib import Path
+from tests.cli.programs import squeue_answer
+kept = Path({folder!r}) / "kept"
+said = kept.read_text().split() if kept.exists() else []
+if sys.argv[0].endswith("squeue"):
+    state = "COMPLETING" if said.count("looked") < {n_looks} else "CANCELLED"
+    print(squeue_answer(("1", state, "None", said[0])), end="")
+    kept.write_text(" ".join([*said, "looked"]))
+elif said:
+    sys.exit("sbatch: error: Memory specification can not be satisfied")
+else:
+    kept.write_text(sys.argv[-1])
+    print(1)
+"""
+
+
+@pytest.fixture
+def ends_slowly(here, cluster, monkeypatch):
+    """Give what lets the cluster refuse the orchestrator job, and list the first job for so many looks."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+    def ends_slowly(n_looks):
+        text = ENDS_SLOWLY.format(python=sys.executable, folder=str(here.workspace), n_looks=n_looks)
+        for program in ("sbatch", "squeue"):
+            (cluster.folder / program).write_text(text)
+
+    return ends_slowly
+
+
+def test_slurm_refuses_the_orchestrator_job_and_ends_the_first_job_slowly(here, ends_slowly):
+    ends_slowly(4)
+    done = here("submit", "slurm.py", "--project-job", "r")
+    why = "its orchestrator job was refused: sbatch: Memory specification can not be satisfied"
+    assert shown(done, here) == (
+        1,
+        f"""\
+Run r: nothing is job 1 (running); its jobs are being ended: {why}.
+Error: Run r failed: its orchestrator job was refused: sbatch: Memory
+specification can not be satisfied.
+Next: Once that is mended: orchestrator resume r
+With what the study says now:
+  orchestrator submit {{workspace}}/slurm.py --project-job r
+""",
+    )
+    assert here("status", "r").out.startswith("Run r (quiet): failed\n")
+
+
+def test_slurm_refuses_the_orchestrator_job_and_does_not_end_the_first_job(here, ends_slowly, monkeypatch):
+    ends_slowly(1000)
+    monkeypatch.setattr("orchestrator.engine.login.LONGER", -90.0)
+    done = here("submit", "slurm.py", "--project-job", "r")
+    assert done.code == 75
+    assert done.err.endswith(
+        """\
+Error: Run r is recorded, but its jobs are being ended: its orchestrator job was
+refused: sbatch: Memory specification can not be satisfied.
+Next: Go on when that has passed: orchestrator resume r
+"""
+    )
+    # What was cancelled has no tail that would go on.
+    assert here("status", "r").out.startswith("Run r (quiet): stalled\n  nobody waits for the end of job 1\n")
+    ends_slowly(0)
+    done = here("resume", "r")
+    assert (done.code, done.err.splitlines()[0]) == (
+        1,
+        "Error: Run r failed: its orchestrator job was refused: sbatch: Memory",
     )
 
 
