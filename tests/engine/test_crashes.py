@@ -529,7 +529,7 @@ def test_one_resume_is_enough_where_it_is_not_known_whether_the_first_job_was_su
 ):
     store, folder, kept = begin(pipeline(True), "slurm")
     slurm = FakeSlurm(folder, kept.load)
-    slurm.folder, slurm.site, slurm.grace = folder, SimpleNamespace(cwd=None), 0.5
+    slurm.folder, slurm.site, slurm.grace = folder, SimpleNamespace(cwd=None), 2.5
     for module in (cluster, login):
         monkeypatch.setattr(module, "scheduler_of", lambda store, record: slurm)
     submit = slurm.submit

@@ -17,8 +17,11 @@ from tests.slurm.studies import Studies
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
-    """Give the cluster without accounting that all tests share: tell jobs apart by their names."""
-    with started() as one:
+    """Give the cluster without accounting that all tests share: tell jobs apart by their names.
+
+    It remembers what has ended for as long as SLURM does unless it is told otherwise.
+    """
+    with started(conf=["MinJobAge=300"]) as one:
         yield one
 
 

@@ -65,6 +65,10 @@ class Sandbox:
         lines = self.run("squeue", "--noheader", "--format=%i|%T|%j", *arguments).stdout.splitlines()
         return [(job_id, name, state) for job_id, state, name in (line.split("|", 2) for line in lines)]
 
+    def queue(self) -> list[tuple[str, str]]:
+        """List label and state of each job that has not ended, in order."""
+        return sorted((name.partition("_")[0], state) for _, name, state in self.squeue())
+
     def jobs_left(self, text: str = "") -> list[Job]:
         """List the jobs that have not ended and whose name contains the text."""
         return [job for job in self.squeue() if text in job[1]]
@@ -90,12 +94,14 @@ class Sandbox:
         assert done.returncode == 0, done.stderr
 
 
-def wait_until(is_so: Callable[[], object], seconds: float = 60, explain: Callable[[], str] = lambda: "") -> None:
+def wait_until(
+    is_so: Callable[[], object], seconds: float = 60, explain: Callable[[], str] = lambda: "", every: float = 0.1
+) -> None:
     """Wait for a fact."""
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, f"did not come within {seconds} s. {explain()}"
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 @contextlib.contextmanager

@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator import ExperimentData
-from tests.slurm.sandboxes import Sandbox
+from orchestrator.db.queries import run_status
+from tests.slurm.sandboxes import Sandbox, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,7 +100,13 @@ class Studies:
         """Wait until a run has ended as this exit code says; give what was said."""
         done = self.orchestrator("wait", key, "--timeout", seconds, code=None)
         assert done.returncode == code, f"ended with {done.returncode}: {done.stdout}{done.stderr}{self.story(key)}"
+        if code in (0, 3, 4):
+            # Who wrote the end still sends home the orchestrator job that waits; who was killed lets go of nothing.
+            wait_until(lambda: not self._is_held(key) or not self.cluster.jobs_left())
         return done.stdout + done.stderr
+
+    def _is_held(self, key: str) -> bool:
+        return run_status(self.folder / "orchestrator.db", key, time.time())["run"]["holder"] is not None
 
     def finish(self, body: str, *options: object, code: int = 0, **more: Any) -> str:
         """Submit a study and wait for its end; give the run's key."""

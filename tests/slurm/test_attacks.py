@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -52,19 +53,26 @@ def let_go(studies: Studies) -> None:
 
 
 def submit(studies: Studies, wake: str) -> str:
-    """Submit the study, and wait until its second step runs and an orchestrator job waits for it, the only one left."""
+    """Submit the study, and wait until its second step runs and an orchestrator job waits for it."""
     key = studies.submit(STEPS.format(wake=wake))
-    wait_until((studies.folder / "holds").exists)
-    wait_until(lambda: [state for _, state in orchestrators(studies)] == ["PENDING"])
+    wait_until_it_holds(studies)
     return key
 
 
-def orchestrators(studies: Studies) -> list[tuple[str, str]]:
-    return [(job_id, state) for job_id, name, state in studies.cluster.squeue() if name.startswith("orchestrator_")]
+def wait_until_it_holds(studies: Studies) -> None:
+    """Wait until the second step runs and an orchestrator job waits for it; whoever submitted them is gone."""
+    wait_until((studies.folder / "holds").exists)
+    wait_until(lambda: studies.cluster.queue() == [("hold", "RUNNING"), ("orchestrator", "PENDING")])
 
 
 def waiting(studies: Studies) -> list[str]:
-    return [job_id for job_id, state in orchestrators(studies) if state == "PENDING"]
+    """Give the ids of the orchestrator jobs that wait."""
+    jobs = studies.cluster.squeue("--states=PENDING")
+    return [job_id for job_id, name, _ in jobs if name.startswith("orchestrator_")]
+
+
+def token_of(studies: Studies, job_id: str) -> str:
+    return re.search(r"Comment=(\w+)", studies.cluster.scontrol("show", "job", job_id))[1]
 
 
 def is_right(studies: Studies, key: str) -> None:
@@ -83,42 +91,44 @@ def cure(studies: Studies, key: str) -> None:
     studies.orchestrator("resume", key)
 
 
-def process_of_orchestrator(key: str) -> int | None:
-    """Find the process of an orchestrator job: not its shell, and not the tail of a step's job."""
+def process_of_orchestrator(name: str) -> int | None:
+    """Find the process of an orchestrator job, of that token or of that run: not its shell, and no tail of a step."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"--job" in words and key.encode() in words and b"orchestrator" in words:
+        if b"--job" in words and name.encode() in words and b"orchestrator" in words:
             return int(folder.name)
     return None
 
 
-def stop_orchestrator(key: str) -> None:
-    """Stop the process of an orchestrator job as soon as it runs, so that it is not over before SLURM hears of more."""
-
-    def is_stopped() -> bool:
-        pid = process_of_orchestrator(key)
+def signal_orchestrator(name: str, number: signal.Signals) -> bool:
+    """Send a signal to the process of an orchestrator job; tell whether it was there to get it."""
+    pid = process_of_orchestrator(name)
+    with contextlib.suppress(ProcessLookupError):
         if pid is not None:
-            os.kill(pid, signal.SIGSTOP)
-        return pid is not None
+            os.kill(pid, number)
+            return True
+    return False
 
-    wait_until(is_stopped)
+
+def stop_orchestrator(token: str) -> None:
+    """Stop the process of an orchestrator job as soon as it runs, so that it is not over before SLURM hears of more."""
+    wait_until(lambda: signal_orchestrator(token, signal.SIGSTOP), every=0.01)
 
 
 def test_the_orchestrator_is_requeued_while_it_runs(studies):
     """SLURM does that when its node fails; it starts again under the same id, and nothing is done twice."""
     key = submit(studies, "job")
     [first] = waiting(studies)
+    token = token_of(studies, first)
     let_go(studies)
-    stop_orchestrator(key)
+    stop_orchestrator(token)
     studies.cluster.scontrol("requeue", first)
-    job = studies.cluster.scontrol("show", "job", first)
-    assert "Restarts=1 " in job
+    assert "Restarts=1 " in studies.cluster.scontrol("show", "job", first)
     studies.wait(key, seconds=240)
     studies.cluster.wait_until_idle()
-    token = re.search(r"Comment=(\w+)", job)[1]
     # Its first life could not say so.
     assert f"Orchestrator job {token} is done." in (studies.folder / "logs" / key / "orchestrator.log").read_text()
     is_right(studies, key)
@@ -131,11 +141,11 @@ def test_the_orchestrator_is_killed(studies, has_successor):
     [first] = waiting(studies)
     let_go(studies)
 
-    def may_be_killed():
-        return process_of_orchestrator(key) is not None and (not has_successor or set(waiting(studies)) - {first})
+    def is_killed():
+        may_be = not has_successor or set(waiting(studies)) - {first}
+        return may_be and signal_orchestrator(key, signal.SIGKILL)
 
-    wait_until(may_be_killed)
-    os.kill(process_of_orchestrator(key), signal.SIGKILL)
+    wait_until(is_killed)
     wait_until(lambda: studies.status(key)["run"]["state"] != "active" or not studies.cluster.jobs_left())
     if studies.status(key)["run"]["state"] == "active":
         # It had not come as far as its successor.
@@ -250,7 +260,7 @@ def test_the_controller_is_down_for_a_while(start_sandbox, tmp_path):
 
 def test_a_node_fails(start_sandbox, tmp_path):
     """Nobody's fault: it is tried again, though the step has no retries."""
-    cluster = start_sandbox(nodes=2)
+    cluster = start_sandbox(nodes=2, conf=["MinJobAge=300"])
     studies = Studies(tmp_path, cluster)
     key = submit(studies, "both")
     [job] = studies.jobs(key, "hold")
@@ -269,8 +279,7 @@ def test_a_node_fails(start_sandbox, tmp_path):
 def die_and_be_forgotten(studies, path):
     """Submit run r, and end its jobs: nobody is left who would see that, until squeue does not know any more."""
     studies.orchestrator("submit", path.name, "--project-job", "r")
-    wait_until((studies.folder / "holds").exists)
-    wait_until(lambda: waiting(studies))
+    wait_until_it_holds(studies)
     [job] = studies.jobs("r", "hold")
     studies.cluster.scancel(*waiting(studies), job["scheduler_id"])
     listed = ("squeue", "--noheader", "--states=all", "--format=%i")
@@ -356,7 +365,7 @@ pipeline = Pipeline("attacked", steps=[
 
 def test_one_task_of_an_array_is_preempted(start_sandbox, tmp_path):
     """It alone is tried again; what the others evaluate stays."""
-    cluster = start_sandbox(nodes=3, conf=PREEMPTS)
+    cluster = start_sandbox(nodes=3, conf=[*PREEMPTS, "MinJobAge=300"])
     studies = Studies(tmp_path, cluster)
     key = studies.submit(PATIENT)
     wait_until(lambda: (tmp_path / "evaluated").exists() and len((tmp_path / "evaluated").read_text().split()) == 3)
@@ -382,8 +391,9 @@ def test_the_orchestrator_is_preempted(start_sandbox, tmp_path):
     studies = Studies(tmp_path, cluster)
     key = submit(studies, "job")
     [orchestrator] = waiting(studies)
+    token = token_of(studies, orchestrator)
     let_go(studies)
-    stop_orchestrator(key)
+    stop_orchestrator(token)
     cluster.sbatch("--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap", "true")
     wait_until(lambda: "Restarts=1 " in cluster.scontrol("show", "job", orchestrator), 60)
     studies.wait(key, seconds=240)

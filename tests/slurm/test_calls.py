@@ -56,13 +56,29 @@ def test_no_more_tasks_run_at_once_than_the_step_allows(studies):
 
 
 LOOP = """
+def alone(project_dir):
+    \"""Last until whoever submitted this is done: of two who advance at once, the second leaves it to the first.\"""
+    import sqlite3
+    import time
+
+    with contextlib.closing(sqlite3.connect("orchestrator.db")) as records:
+        while records.execute("SELECT lease_host FROM run").fetchone() != (None,):
+            time.sleep(0.05)
+
+
+@datagenerator(output_names="y")
+def double_alone(x):
+    alone(None)
+    return 2 * x
+
+
 pipeline = Pipeline("loops", steps=[
     Step(create, name="create"),
     Loop(2, steps=[
-        Step(nothing, name="before"),
-        Step(double, name="run", parallel=True),
+        Step(alone, name="before"),
+        Step(double_alone, name="run", parallel=True),
     ]),
-    Step(nothing, name="last"),
+    Step(alone, name="last"),
 ])
 """
 
@@ -70,7 +86,7 @@ pipeline = Pipeline("loops", steps=[
 @pytest.mark.parametrize("wake", ["job", "both"])
 def test_at_most_one_orchestrator_job_waits(studies, wake):
     """Looked at all the time, from the first submission to the end."""
-    body = LOOP + f'\ncluster.wake = "{wake}"\n'
+    body = f'import contextlib\n{LOOP}\ncluster.wake = "{wake}"\n'
     key = studies.submit(body)
     seen: Counter[int] = Counter()
     waited: set[str] = set()
@@ -127,10 +143,7 @@ def submit_many(studies: Studies) -> str:
     key = studies.submit(MANY)
 
     def is_quiet() -> bool:
-        return {name.partition("_")[0]: state for _, name, state in studies.cluster.squeue()} == {
-            "run": "PENDING",
-            "orchestrator": "PENDING",
-        }
+        return studies.cluster.queue() == [("orchestrator", "PENDING"), ("run", "PENDING")]
 
     wait_until(is_quiet, 60, lambda: studies.story(key))
     return key

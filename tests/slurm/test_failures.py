@@ -219,7 +219,8 @@ def test_an_array_that_is_cancelled_fails_its_step_and_resume_evaluates_what_is_
 def test_one_task_that_is_cancelled_fails_the_step_with_its_name(studies):
     key = studies.submit(SLEEPS.format(waits='x == 1 and not Path("go").exists()', at_once=8))
     job_id = running(studies, key, "run")
-    wait_until(lambda: studies.cluster.run("squeue", "-h", "-r", "-t", "all", "-o", "%K %T").stdout.count("COMPL") > 2)
+    states = ("squeue", "--noheader", "--array", "--states=all", "--format=%T", "--jobs", job_id)
+    wait_until(lambda: studies.cluster.run(*states).stdout.split().count("COMPLETED") == 2)
 
     studies.cluster.scancel(f"{job_id}_1")
 

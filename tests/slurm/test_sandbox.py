@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slurm
 
 def lives(pid: int) -> bool:
     """Tell whether a process does anything still; where nobody waits for orphans, the dead stay in the list."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
 

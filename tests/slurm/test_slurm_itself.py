@@ -95,7 +95,7 @@ def test_a_job_over_its_memory_fails_by_signal_9_and_says_so_in_its_output_only(
 
 
 def test_a_lost_node_fails_its_job_which_runs_on(start_sandbox, tmp_path):
-    cluster = start_sandbox(nodes=2, conf=["SlurmdTimeout=3", "MessageTimeout=2"])
+    cluster = start_sandbox(nodes=2, conf=["SlurmdTimeout=10", "MessageTimeout=2"])
     beat = tmp_path / "beat"
     body = f"while sleep 0.1; do echo >> {beat}; done"
     job_id = cluster.sbatch("--no-requeue", "--nodelist=n2", "--output=/dev/null", "--wrap", body)
@@ -121,8 +121,10 @@ def test_a_preempted_job_is_called_so_only_when_it_is_over(start_sandbox, option
     seen = []
 
     def has_run() -> bool:
+        # In this order: what is seen of the first job is not older than the end of the urgent one.
+        is_over = state_of(cluster, urgent) == "COMPLETED"
         seen.append(state_of(cluster, job_id))
-        return state_of(cluster, urgent) == "COMPLETED"
+        return is_over
 
     wait_until(has_run)
     assert seen[-1] == then

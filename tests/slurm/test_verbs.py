@@ -92,6 +92,7 @@ def test_another_login_node_sees_and_steers_a_run(studies):
     elsewhere("wait", key, "--timeout", "60")
     assert studies.outputs(key) == [0, 2, 4]
     assert elsewhere("logs", key, "run", "--task", "0").returncode == 0
+    studies.cluster.wait_until_idle()
     assert studies.orchestrator("status", key).stdout == elsewhere("status", key).stdout
 
 
@@ -100,7 +101,9 @@ def test_cancel_ends_every_job_and_resume_goes_on(studies):
     # Those of later steps, too: nobody who submits one has to print it first.
     scripts = (studies.folder / key / ".orchestrator" / "scripts").glob("*.sh")
     assert {path.name.partition(".")[0] for path in scripts} == {"create", "run", "last", "orchestrator"}
-    wait_until(lambda: len(studies.cluster.jobs_left("run_")) == 3, 60, lambda: studies.story(key))
+    # The first job is gone, too, and with it its tail.
+    runs = [("orchestrator", "PENDING"), *3 * [("run", "RUNNING")]]
+    wait_until(lambda: studies.cluster.queue() == runs, 60, lambda: studies.story(key))
     told = studies.orchestrator("wait", key, "--timeout", "0.2", code=124)
     assert "has not ended" in told.stderr
     # Whoever is impatient harms nothing.
