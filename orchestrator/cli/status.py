@@ -97,7 +97,7 @@ def render(found: dict[str, Any], now: float, place: str = "") -> str:
     """
     run = found["run"]
     paragraphs = [
-        _headline(run, now),
+        _headline(run, now, place),
         _steps(found["steps"]),
         _now_and_next(found, now, place),
         answer(found, now, place),
@@ -108,7 +108,7 @@ def render(found: dict[str, Any], now: float, place: str = "") -> str:
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
 
 
-def _headline(run: dict[str, Any], now: float) -> list[str]:
+def _headline(run: dict[str, Any], now: float, place: str) -> list[str]:
     name = f" ({shorten(run['name'], 30)})" if run["name"] else ""
     lines = [f"Run {run['key']}{name}: {paint('stalled' if run['stalled'] else run['state'])}"]
     if run["stalled"]:
@@ -128,7 +128,7 @@ def _headline(run: dict[str, Any], now: float) -> list[str]:
     if run["study"]:
         lines.append(f"  study {run['study']}")
     if run["cancel_requested_at"] and run["state"] == "active":
-        lines.append("  asked to stop: it ends with what runs now")
+        lines.append(f"  asked to stop; to see it end: orchestrator cancel {run['key']}{place}")
     return lines
 
 

@@ -13,6 +13,7 @@ from orchestrator.db.lease import STALE
 from orchestrator.db.store import Holder, RunRecord, Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.context import Context
+from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.engine.lease import holding
 from orchestrator.engine.progress import Silent
 from orchestrator.engine.site import Site
@@ -226,9 +227,15 @@ def cancel_jobs(store: Store, key: str) -> Run:
         If jobs are left after four minutes.
     SchedulerUnreachable
         If SLURM does not answer; that the run was asked to stop is recorded.
+    Interrupted
+        By Ctrl-C.
     """
+    unseen = interrupted_as(
+        f"Run {key} was asked to stop, but its end was not seen.", f"To see it end: orchestrator cancel {key}"
+    )
     try:
-        return _cancel_jobs(store, key)
+        with unseen:
+            return _cancel_jobs(store, key)
     except SchedulerUnreachable as error:
         hint = f"Run {key} was asked to stop, and ends when SLURM answers. To see it end: orchestrator cancel {key}"
         raise SchedulerUnreachable(error.message, hint) from error

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first stops a run cleanly, a second ends the process at once."""
+"""Ctrl-C: the first stops a run of this machine cleanly, a second ends the process at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["Interrupts", "interrupts"]
+from orchestrator.errors import Interrupted
+
+__all__ = ["Interrupts", "interrupted_as", "interrupts"]
 
 
 class Interrupts:
@@ -52,3 +54,17 @@ def interrupts() -> Iterator[Interrupts]:
         yield handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def interrupted_as(message: str, hint: str) -> Iterator[None]:
+    """Say what a Ctrl-C left undone, where another process may go on with it.
+
+    Raises
+    ------
+    Interrupted
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(message, hint) from None

@@ -16,6 +16,7 @@ from orchestrator.engine.cluster import context_of, holding_on_cluster, how_it_s
 from orchestrator.engine.code import Kept, take_code
 from orchestrator.engine.context import Context
 from orchestrator.engine.go_on import going_on_by_resume, put_back
+from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.engine.scripts import Scripts, all_scripts
 from orchestrator.engine.site import Site, orchestrator_resources
 from orchestrator.errors import Busy, DefinitionError, RunFailed, SchedulerUnreachable
@@ -131,31 +132,43 @@ def go_on_from_here(
         known whether SLURM has a job: about as long as the grace.
     RunFailed
         If it has failed already.
+    Interrupted
+        By Ctrl-C.
     """
-    keep_environment(RunFolder(store.path.parent, key))
-    scheduler = scheduler_of(store, store.record(key))
-    with holding_on_cluster(store, key, scheduler) as fence:
-        if site is not None:
-            store.set_cluster(key, fence, site.to_json())
-            scheduler = scheduler_of(store, store.record(key))
-        scheduler.write_scripts((kept or store.record(key)).plan)
-        context = context_of(store, key, fence, scheduler)
-        run = _advance(context, is_resume, position, kept)
-    if is_resume and is_in_doubt(run) and not _somebody_comes(run, scheduler.has_tail):
-        run = _look_while(is_in_doubt, store, key, scheduler.grace + LONGER, say)
-        if run.state is RunState.FAILED and run.step_run is not None and died(run.step_run):
-            # It had died before the user asked for it again.
-            with holding_on_cluster(store, key, scheduler) as fence:
-                run = _advance(context_of(store, key, fence, scheduler), is_resume, position, None)
-    if _is_failing(run):
-        say(how_it_stands(run))
-        run = _look_while(_is_failing, store, key, scheduler.grace + LONGER, lambda line: None)
+    unseen = interrupted_as(
+        f"Run {key} is recorded; whether it goes on by itself was not seen.",
+        f"See how it stands: orchestrator status {key} --refresh",
+    )
+    with unseen:
+        keep_environment(RunFolder(store.path.parent, key))
+        scheduler = scheduler_of(store, store.record(key))
+        with holding_on_cluster(store, key, scheduler) as fence:
+            if site is not None:
+                store.set_cluster(key, fence, site.to_json())
+                scheduler = scheduler_of(store, store.record(key))
+            scheduler.write_scripts((kept or store.record(key)).plan)
+            context = context_of(store, key, fence, scheduler)
+            run = _advance(context, is_resume, position, kept)
+        if is_resume and is_in_doubt(run) and not _somebody_comes(run, scheduler.has_tail):
+            run = _look_while(is_in_doubt, store, key, scheduler.grace + LONGER, say)
+            if run.state is RunState.FAILED and run.step_run is not None and died(run.step_run):
+                # It had died before the user asked for it again.
+                with holding_on_cluster(store, key, scheduler) as fence:
+                    run = _advance(context_of(store, key, fence, scheduler), is_resume, position, None)
+        if _is_failing(run):
+            say(how_it_stands(run))
+            run = _look_while(_is_failing, store, key, scheduler.grace + LONGER, lambda line: None)
+        say(_what_came(run, context.record, scheduler.has_tail))
+
+
+def _what_came(run: Run, record: RunRecord, has_tail: bool) -> str:
     if run.state is RunState.FAILED:
-        raise RunFailed(f"Run {key} failed: {run.reason}.", _when_mended(context.record))
+        raise RunFailed(f"Run {run.key} failed: {run.reason}.", _when_mended(record))
     why = why_look_again(run)
-    if why is not None and not _somebody_comes(run, scheduler.has_tail):
-        raise Busy(f"Run {key} is recorded, but {why}.", f"Go on when that has passed: orchestrator resume {key}")
-    say(how_it_stands(run))
+    if why is not None and not _somebody_comes(run, has_tail):
+        hint = f"Go on when that has passed: orchestrator resume {run.key}"
+        raise Busy(f"Run {run.key} is recorded, but {why}.", hint)
+    return how_it_stands(run)
 
 
 def _when_mended(record: RunRecord) -> str:

@@ -317,6 +317,44 @@ Next: Go on as it was begun: orchestrator resume r
     )
 
 
+def interrupts(cluster, program):
+    """Let the user press Ctrl-C while a program of SLURM is asked."""
+    file = cluster.folder / program
+    file.write_text("#!/bin/sh\nkill -INT $PPID\n")
+    file.chmod(0o755)
+
+
+@pytest.mark.parametrize("command", ["submit slurm.py --project-job r", "resume r"])
+def test_ctrl_c_while_a_job_is_submitted(cli, cluster, command):
+    if command.startswith("resume"):
+        cluster.says("sbatch", err=LIMIT, code=1)
+        cli("submit", "slurm.py", "--project-job", "r")
+    interrupts(cluster, "sbatch")
+    assert shown(cli(*command.split()), cli) == (
+        1,
+        """\
+Error: Run r is recorded; whether it goes on by itself was not seen.
+Next: See how it stands: orchestrator status r --refresh
+""",
+    )
+    assert "whether its next job was submitted is not known" in cli("status", "r").out
+
+
+def test_ctrl_c_while_a_run_is_cancelled(cli, cluster):
+    cli("submit", "slurm.py", "--project-job", "r")
+    interrupts(cluster, "scancel")
+    assert shown(cli("cancel", "r"), cli) == (
+        1,
+        """\
+Error: Run r was asked to stop, but its end was not seen.
+Next: To see it end: orchestrator cancel r
+""",
+    )
+    assert "  asked to stop; to see it end: orchestrator cancel r\n" in cli("status", "r").out
+    cluster.says("scancel")
+    assert cli("cancel", "r").out == "Run r was cancelled.\n"
+
+
 def test_slurm_answers_no_more(here, cluster):
     here("submit", "slurm.py", "--project-job", "r")
     cluster.says("squeue", err=DOWN, code=1)
