@@ -7,6 +7,7 @@
     ├── StudyError               2   the study file can't be loaded, or holds no pipeline
     ├── StudyChanged             1   the study differs from the code that the run keeps
     ├── NotFound                 2   no such workspace, run, step or log
+    │   └── NotYet               2   the step of a run that goes on has not begun
     ├── DatabaseError            1   the database can't be used
     │   ├── NotADatabase         1   the file is something else
     │   ├── DatabaseTooNew       1   a newer orchestrator wrote it
@@ -36,6 +37,7 @@ __all__ = [
     "LeaseHeld",
     "NotADatabase",
     "NotFound",
+    "NotYet",
     "OrchestratorError",
     "RunFailed",
     "SchedulerUnreachable",
@@ -86,6 +88,10 @@ class NotFound(OrchestratorError):
     """No such workspace, run, step or log."""
 
     exit_code = 2
+
+
+class NotYet(NotFound):
+    """The step of a run that goes on has not begun."""
 
 
 class DatabaseError(OrchestratorError):

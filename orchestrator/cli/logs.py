@@ -14,7 +14,7 @@ import click
 
 from orchestrator.cli.render import several, to_json
 from orchestrator.cli.workspace import database, examples, options, place
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, NotYet
 
 __all__ = ["command"]
 
@@ -37,7 +37,7 @@ MOST_CAUSES = 8
 )
 @click.argument("run_and_step", nargs=-1, required=True, metavar="[RUN] STEP[@ITER]")
 @click.option("--task", type=click.IntRange(min=0), metavar="N", help="Only this task of a parallel step.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the step ends.")
+@click.option("-f", "--follow", is_flag=True, help="Wait for the step, and go on until it ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the paths of the logs and the failures, as JSON.")
 @options
 def command(
@@ -64,7 +64,7 @@ def command(
     if run_and_step[-1] == ORCHESTRATOR and _is_on_cluster(path, run):
         _print_orchestrator(path, run, task, follow=follow, as_json=as_json)
         return
-    found = find_step_run(path, run, run_and_step[-1])
+    found = _wait_for(path, run, run_and_step[-1]) if follow else find_step_run(path, run, run_and_step[-1])
     _check_task(found, task)
     folder = RunFolder(path.parent, found["key"], found["log_dir"]).logs
     if as_json:
@@ -207,6 +207,24 @@ def _say_none(folder: Path, found: dict[str, Any], task: int | None) -> None:
 def _what(found: dict[str, Any], task: int | None) -> str:
     address: str = found["address"]
     return address if task is None else f"task {task} of {address}"
+
+
+def _wait_for(path: Path, run: str | None, address: str) -> dict[str, Any]:
+    """Wait until a step begins, for as long as its run goes on."""
+    from orchestrator.db.queries import find_run, find_step_run
+
+    is_told = False
+    while True:
+        try:
+            return find_step_run(path, run, address)
+        except NotYet as error:
+            found = find_run(path, run)
+            if found["stalled"]:
+                raise
+            if not is_told:
+                click.echo(f"{error.message} It is waited for.", err=True)
+        run, is_told = found["key"], True
+        time.sleep(LOOK_EVERY)
 
 
 def _follow(path: Path, folder: Path, found: dict[str, Any], task: int | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, first_flawed, notes
 from orchestrator.db.rows import Row, scalar, scalars
 from orchestrator.db.stalled import cluster_of, live_jobs, stalled
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, NotYet
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.rewind import where_to_resume
@@ -214,6 +214,8 @@ def find_step_run(path: Path, key: str | None, address: str) -> dict[str, Any]:
     ------
     NotFound
         If there is no such step, or it has not run.
+    NotYet
+        If it may still run.
     """
     with session(path, write=False) as connection:
         row = _find_run(connection, key)
@@ -391,8 +393,8 @@ def _not_run(connection: sqlite3.Connection, row: Row, address: str, name: str, 
     iterations = "SELECT iteration FROM step_run WHERE run_id = ? AND name = ? ORDER BY position DESC LIMIT 1"
     last = scalar(connection, iterations, (row.id, name))
     known = f" The last that has is {name}@{last}." if last else ""
-    so = "has not run yet" if row.state == RunState.ACTIVE else "did not run"
-    return NotFound(
+    kind, so = (NotYet, "has not run yet") if row.state == RunState.ACTIVE else (NotFound, "did not run")
+    return kind(
         f"Step {address} of run {row.key} {so}.{known}",
         f"See how far the run has come: orchestrator status {row.key}",
     )

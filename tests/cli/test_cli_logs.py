@@ -157,6 +157,28 @@ def test_following_ends_with_the_step(records, workspace, monkeypatch):
     assert looked.is_set()
 
 
+def test_following_waits_for_a_step_that_has_not_begun(records, monkeypatch):
+    records.add_run("r", holder=Holder.me())
+    records.add_step_run(0, "succeeded")
+
+    def begin_and_end_the_step(seconds):
+        # In place of the pause between two looks. Meanwhile the user begins another run.
+        records.add_step_run(1, "skipped", reason="no open experiments")
+        records.add_run("other", holder=Holder.me())
+
+    monkeypatch.setattr("orchestrator.cli.logs.time.sleep", begin_and_end_the_step)
+    assert logs("evaluate", "-f").stderr == (
+        "Step evaluate of run r has not run yet. It is waited for.\nevaluate was skipped: no open experiments.\n"
+    )
+
+
+def test_following_does_not_wait_for_a_step_that_will_not_begin(records):
+    records.add_run("r")
+    records.add_step_run(0, "active")
+    with pytest.raises(NotFound, match=r"Step evaluate of run r has not run yet\."):
+        logs("evaluate", "-f")
+
+
 def test_following_a_run_that_died_ends_and_says_so(records, workspace):
     records.add_run("r")
     records.add_step_run(0, "active")
