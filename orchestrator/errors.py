@@ -18,7 +18,7 @@
     │   ├── DatabaseBusy        75   the database stayed locked
     │   └── SchedulerUnreachable 75  the scheduler did not answer
     ├── RunFailed                1   the run ended, and not well
-    └── Interrupted              1   stopped on request; the run can be resumed
+    └── Interrupted              1   stopped on request; the run can go on
 
 Each error carries the next command to type (`hint`); `orchestrator.cli.errors` is the one place that prints them.
 """
@@ -151,4 +151,4 @@ class RunFailed(OrchestratorError):
 
 
 class Interrupted(OrchestratorError):
-    """Stopped on request; the run can be resumed."""
+    """Stopped on request, be it a run or only the process that looked after it; the run can go on."""

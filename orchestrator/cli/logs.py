@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def command(
     is its latest iteration. Of a parallel step with many tasks, those that failed are printed, and which others there
     are is said. On a cluster, the step named orchestrator is what those said who advanced the run.
     """
-    from orchestrator.db.queries import find_step_run
+    from orchestrator.db.queries import find_run, find_step_run
     from orchestrator.handoff.folder import RunFolder
 
     if len(run_and_step) > 2:
@@ -64,7 +65,10 @@ def command(
     if run_and_step[-1] == ORCHESTRATOR and _is_on_cluster(path, run):
         _print_orchestrator(path, run, task, follow=follow, as_json=as_json)
         return
-    found = _wait_for(path, run, run_and_step[-1]) if follow else find_step_run(path, run, run_and_step[-1])
+    if follow and not as_json:
+        found = _wait_for(path, find_run(path, run)["key"], run_and_step[-1])
+    else:
+        found = find_step_run(path, run, run_and_step[-1])
     _check_task(found, task)
     folder = RunFolder(path.parent, found["key"], found["log_dir"]).logs
     if as_json:
@@ -209,22 +213,39 @@ def _what(found: dict[str, Any], task: int | None) -> str:
     return address if task is None else f"task {task} of {address}"
 
 
-def _wait_for(path: Path, run: str | None, address: str) -> dict[str, Any]:
-    """Wait until a step begins, for as long as its run goes on."""
+def _wait_for(path: Path, key: str, address: str) -> dict[str, Any]:
+    """Find a step run that has begun, however long that takes, as long as its run goes on."""
     from orchestrator.db.queries import find_run, find_step_run
 
-    is_told = False
+    is_told = looked_stalled = False
     while True:
-        try:
-            return find_step_run(path, run, address)
-        except NotYet as error:
-            found = find_run(path, run)
-            if found["stalled"]:
-                raise
-            if not is_told:
-                click.echo(f"{error.message} It is waited for.", err=True)
-        run, is_told = found["key"], True
+        run, found = find_run(path, key), _step_run(path, key, address)
+        if found is not None and _has_begun(found):
+            return found
+        # Between two processes that advance it, a run looks stalled for a moment.
+        if run["state"] != "active" or (looked_stalled and run["stalled"]):
+            break
+        if not is_told:
+            click.echo(f"{address} has not begun: it is waited for.", err=True)
+        is_told, looked_stalled = True, bool(run["stalled"])
         time.sleep(LOOK_EVERY)
+    if found is None and run["stalled"]:
+        why = f"Step {address} of run {key} has not begun, and {run['stalled']}."
+        raise NotYet(why, f"To go on: orchestrator resume {key}")
+    return found or find_step_run(path, key, address)
+
+
+def _step_run(path: Path, key: str, address: str) -> dict[str, Any] | None:
+    from orchestrator.db.queries import find_step_run
+
+    with suppress(NotYet):
+        return find_step_run(path, key, address)
+    return None
+
+
+def _has_begun(found: dict[str, Any]) -> bool:
+    # While it is pending, nobody knows yet how many tasks it has. What a resume put back begins anew.
+    return found["state"] != "pending" and found["withdrawn_at"] is None
 
 
 def _follow(path: Path, folder: Path, found: dict[str, Any], task: int | None) -> dict[str, Any]:

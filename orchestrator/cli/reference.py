@@ -15,7 +15,7 @@ HEAD = """# The command line
 Every help page, printed by `python -m orchestrator.cli.reference`.
 
 Exit codes: 0 done; 1 it failed, or the run did; 2 wrong usage; 75 busy, try again later;
-130 interrupted.
+130 interrupted, where nothing was recorded that could go on.
 """
 
 JSON = """## JSON
@@ -23,8 +23,9 @@ JSON = """## JSON
 Names that end in `_at` are times, ISO 8601 in UTC (`2026-11-24T06:00:00.000Z`); `seconds` are floats.
 
 - `status --json`: one object.
-  - `run`: its columns; `stalled` says why, or is null; `holder` is the process that advances it. On a cluster, `wake`,
-    `log_dir`, and `n_fruitless`: orchestrator jobs since SLURM last took a job of a step.
+  - `run`: its columns; `stalled` says why, or is null; `holder` is the process that advances it; `failing` is why it
+    has to fail once its jobs have ended. On a cluster, `wake`, `log_dir`, and `n_fruitless`: orchestrator jobs since
+    SLURM last took a job of a step.
   - `steps`: the pipeline's steps in order, each with sums over its iterations: `n` of `n_planned` step runs, how many
     are in which state (`step_runs`), experiments (`n_finished`, `n_failed`), `seconds`; `n_put_back` step runs were
     withdrawn by a resume. One that collects `needs_job` or not.

@@ -77,7 +77,9 @@ def _without_witness(found: dict[str, Any], place: str) -> list[str]:
     """Say that nobody stands behind the job that runs: its own tail goes on, unless it dies."""
     jobs = found["slurm"]["jobs"]
     has_orchestrator = any(job["what"] == "orchestrator" and job["is_live"] for job in jobs)
-    if found["run"]["stalled"] or found["run"]["state"] != "active" or found["run"]["holder"] or has_orchestrator:
+    run = found["run"]
+    is_ending = run["state"] != "active" or run["cancel_requested_at"] or run["failing"]
+    if is_ending or run["stalled"] or run["holder"] or has_orchestrator:
         return []
     return [
         "No orchestrator job waits: if the job dies, nobody goes on. To submit one:",

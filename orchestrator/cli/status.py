@@ -127,9 +127,16 @@ def _headline(run: dict[str, Any], now: float, place: str) -> list[str]:
         lines.append(f"  by process {holder['pid']} on {holder['host']}{part_of}")
     if run["study"]:
         lines.append(f"  study {run['study']}")
-    if run["cancel_requested_at"] and run["state"] == "active":
-        lines.append(f"  asked to stop; to see it end: orchestrator cancel {run['key']}{place}")
-    return lines
+    return lines + (_ending(run, place) if run["state"] == "active" else [])
+
+
+def _ending(run: dict[str, Any], place: str) -> list[str]:
+    if run["cancel_requested_at"]:
+        return _typed("  asked to stop; to see it end: ", f"orchestrator cancel {run['key']}{place}")
+    if run["failing"] and run["mode"] == "slurm":
+        why = _wrapped(f"it has to fail: {run['failing']}")
+        return [*why, *_typed("  to see it end: ", f"orchestrator advance {run['key']}{place}")]
+    return []
 
 
 def _wrapped(text: str, more: str = "  ") -> list[str]:

@@ -281,6 +281,7 @@ def _run(row: Row, now: float, live_ones: Sequence[Row]) -> dict[str, Any]:
         "seconds": max(0.0, end - (row.started_at or row.created_at)),
         "stalled": why_stalled,
         "cancel_requested_at": row.cancel_requested_at,
+        "failing": row.failing,
         "n_failed_step_runs": row.n_failed_step_runs,
         "holder": holder,
         "wake": cluster_of(row).get("wake"),

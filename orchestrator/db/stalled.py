@@ -9,13 +9,16 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orchestrator.db.lease import Holder, is_gone, is_silent
+from orchestrator.db.lease import STALE, Holder, is_gone, is_silent
 from orchestrator.db.rows import Row
 from orchestrator.machine.model import Job
 from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wakeup import why_stalled
 
-__all__ = ["cluster_of", "live_jobs", "stalled"]
+__all__ = ["ENDS_WITHIN", "cluster_of", "live_jobs", "stalled"]
+
+ENDS_WITHIN = STALE + 60.0
+"""Seconds for which a run that is to end is looked at: longer than for somebody who died on another machine."""
 
 
 def cluster_of(row: Row) -> dict[str, Any]:
@@ -45,9 +48,18 @@ def stalled(row: Row, now: float, live_ones: Sequence[Row]) -> str | None:
         return gone or "no process advances it"
     live = [_as_job(found) for found in live_ones if found.role != "orchestrator"]
     orchestrators = [_as_job(found) for found in live_ones if found.role == "orchestrator"]
-    has_tail = cluster_of(row).get("wake") == "both" and row.failing is None
+    # What was cancelled has no tail. Whoever ends a run pauses between two looks, and holds it in neither.
+    has_tail = cluster_of(row).get("wake") == "both" and not _was_to_end(row, now)
     why = why_stalled(live, orchestrators, row.n_fruitless, has_tail=has_tail)
     return why if why is None or gone is None else f"{gone}, and {why}"
+
+
+def _was_to_end(row: Row, now: float) -> bool:
+    """Tell whether the run should have failed, or stopped on request, and whoever saw to that has had the time."""
+    if row.failing is None and row.cancel_requested_at is None:
+        return False
+    last = max(row.last_event_at or 0.0, row.cancel_requested_at or 0.0)
+    return bool(now - last > ENDS_WITHIN)
 
 
 def _why_gone(row: Row, now: float) -> str | None:

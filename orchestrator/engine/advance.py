@@ -11,10 +11,10 @@ from functools import reduce
 from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe, only_own
 from orchestrator.engine.perform import perform
-from orchestrator.machine.changes import AddStepRun, Change, MoveJob, apply
+from orchestrator.machine.changes import AddStepRun, Change, MoveJob, apply, submitting
 from orchestrator.machine.decide import decide
 from orchestrator.machine.intents import CancelJobs, Intent, Record, Submit
-from orchestrator.machine.model import Job, Run
+from orchestrator.machine.model import Run
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wakeup import secure
@@ -66,7 +66,10 @@ def _pursue(context: Context, run: Run, changes: list[Change], what_next: WhatNe
 def _think(
     context: Context, run: Run, changes: list[Change], what_next: WhatNext
 ) -> tuple[Run, list[Change], Intent | None]:
-    """Apply changes in memory and decide, for as long as nothing outside has to happen."""
+    """Apply changes in memory and decide, for as long as nothing outside has to happen.
+
+    What is about to be submitted is among the changes.
+    """
     thought = reduce(apply, changes, run)
     intent = what_next(thought)
     while isinstance(intent, Record):
@@ -75,14 +78,9 @@ def _think(
         thought = reduce(apply, more, thought)
         intent = what_next(thought)
     if isinstance(intent, Submit):
-        changes = [*changes, MoveJob(intent.token, JobState.SUBMITTING, _refused_before(thought.job(intent.token)))]
+        changes = [*changes, submitting(thought.job(intent.token))]
     # The records, not the thought, are what the next writes start from.
     return run, changes, intent
-
-
-def _refused_before(job: Job) -> str | None:
-    # Whoever looks while sbatch is asked once more would else see a job that nothing is wrong with.
-    return f"tried again after: {job.reason}" if job.reason else None
 
 
 def _with_epoch(context: Context, change: Change) -> Change:

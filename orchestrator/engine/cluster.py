@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain, repeat
 
 from orchestrator.db.guard import is_local
-from orchestrator.db.lease import STALE
+from orchestrator.db.stalled import ENDS_WITHIN
 from orchestrator.db.store import Holder, RunRecord, Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.context import Context
@@ -43,8 +43,8 @@ __all__ = [
 PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Seconds between two looks of an orchestrator job; the last is repeated."""
 
-CANCEL_WAIT = STALE + 60.0
-"""Seconds that `cancel` waits for the queue to be empty: longer than for somebody who died on another machine."""
+CANCEL_WAIT = ENDS_WITHIN
+"""Seconds that `cancel` waits for the queue to be empty."""
 
 LOOK_EVERY = 0.5
 
@@ -181,7 +181,8 @@ def _look(hold: Callable[[], AbstractContextManager[Context]], say: Callable[[st
             why = why_look_again(run)
             if why is None:
                 _end_own(context, run)
-                say(what_now(run))
+                if context.own_token is not None:
+                    say(what_now(run))
             return why
     except Busy as error:
         return error.message

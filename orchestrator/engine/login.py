@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["ask_site", "go_on_from_here", "scripts_of"]
 
 LONGER = 60.0
-"""Seconds beyond the grace for which a resume looks again where it is not known whether SLURM has a job."""
+"""Seconds beyond the grace for which it is looked again where nobody else would see what becomes of a job."""
 
 
 def _site_of(cluster: SlurmCluster | None, pipeline: Pipeline) -> Site:
@@ -128,8 +128,9 @@ def go_on_from_here(
     Raises
     ------
     Busy
-        If nothing will wake the run: SLURM took no job, or gave no answer. A resume waits for one where it is not
-        known whether SLURM has a job: about as long as the grace.
+        If nothing will wake the run: SLURM took no job, or gave no answer. Where it is not known whether SLURM has a
+        job, a resume waits for that; and where SLURM refused the orchestrator job for good, for the end of the first
+        job: about as long as the grace.
     RunFailed
         If it has failed already.
     Interrupted
@@ -156,8 +157,7 @@ def go_on_from_here(
                 with holding_on_cluster(store, key, scheduler) as fence:
                     run = _advance(context_of(store, key, fence, scheduler), is_resume, position, None)
         if _is_failing(run):
-            say(how_it_stands(run))
-            run = _look_while(_is_failing, store, key, scheduler.grace + LONGER, lambda line: None)
+            run = _look_while(_is_failing, store, key, scheduler.grace + LONGER, say)
         say(_what_came(run, context.record, scheduler.has_tail))
 
 
@@ -194,7 +194,7 @@ def _is_failing(run: Run) -> bool:
 def _look_while(
     is_open: Callable[[Run], bool], store: Store, key: str, patience: float, say: Callable[[str], None]
 ) -> Run:
-    """Advance again until SLURM has said often enough what became of a job: nobody else would ask."""
+    """Advance again until what is open is known, or the patience is over: nobody else would ask."""
     for pause in looks(partial(opened, store, key), patience, say, time.monotonic):
         if not is_open(store.load(key)):
             break

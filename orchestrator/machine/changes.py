@@ -14,6 +14,7 @@ from orchestrator.machine.states import JobState, RunState, StepRunState, may_mo
 from orchestrator.machine.value import NOTHING, value
 
 __all__ = [
+    "TRIED_AGAIN",
     "AddJob",
     "AddStepRun",
     "Change",
@@ -28,6 +29,7 @@ __all__ = [
     "Withdraw",
     "apply",
     "quarantined",
+    "submitting",
 ]
 
 
@@ -269,6 +271,18 @@ def apply(run: Run, change: Change) -> Run:
         case Withdraw(position=position):
             gone = run.step_run is not None and run.step_run.position >= position
             return run._replace(step_run=None) if gone else run
+
+
+TRIED_AGAIN = "tried again after: "
+"""Begins the reason of a job that is being submitted, and was put off before."""
+
+
+def submitting(job: Job) -> MoveJob:
+    """Record that a job is about to be submitted.
+
+    One that was put off keeps the reason in sight: whoever looks meanwhile would see a job with which all is well.
+    """
+    return MoveJob(job.token, JobState.SUBMITTING, f"{TRIED_AGAIN}{job.reason}" if job.reason else None)
 
 
 def is_progress(run: Run, move: MoveJob) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.machine.changes import AddJob, MoveJob
+from orchestrator.machine.changes import TRIED_AGAIN, AddJob, MoveJob
 from orchestrator.machine.intents import CancelJobs, Intent, Record, Repoint, Submit
 from orchestrator.machine.model import Job, Run, token_for
 from orchestrator.machine.states import JobState, RunState
@@ -90,8 +90,16 @@ def why_look_again(run: Run) -> str | None:
 
 def _not_there(job: Job, name: str) -> str:
     if job.state is JobState.SUBMITTING:
-        return f"whether {name} was submitted is not known: {job.reason or 'the process that submitted it died'}"
+        return f"whether {name} was submitted is not known: {_why_unknown(job.reason)}"
     return f"{name} is not in the queue: {job.reason or 'not submitted yet'}"
+
+
+def _why_unknown(reason: str | None) -> str:
+    died = "the process that submitted it died"
+    if reason is None:
+        return died
+    # Why it was put off before says nothing of this try, whose answer nobody has written down.
+    return f"{died}; {reason}" if reason.startswith(TRIED_AGAIN) else reason
 
 
 def _doubt(job: Job) -> str:
@@ -114,7 +122,7 @@ def why_stalled(live: Sequence[Job], orchestrators: Sequence[Job], n_fruitless: 
     n_fruitless : int
         Orchestrator jobs since the scheduler last took a job of a step.
     has_tail : bool
-        Whether a job's last task advances the run itself. One that was cancelled has none.
+        Whether a job's last task advances the run itself.
 
     Returns
     -------

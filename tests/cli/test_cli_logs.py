@@ -157,26 +157,51 @@ def test_following_ends_with_the_step(records, workspace, monkeypatch):
     assert looked.is_set()
 
 
-def test_following_waits_for_a_step_that_has_not_begun(records, monkeypatch):
+def test_following_waits_for_a_step_that_has_not_begun(records, workspace, monkeypatch):
     records.add_run("r", holder=Holder.me())
     records.add_step_run(0, "succeeded")
+    begun = {}
 
-    def begin_and_end_the_step(seconds):
-        # In place of the pause between two looks. Meanwhile the user begins another run.
-        records.add_step_run(1, "skipped", reason="no open experiments")
+    def begin():
+        begun["id"] = records.add_step_run(1, "pending")
+        # Meanwhile the user begins another run.
         records.add_run("other", holder=Holder.me())
 
+    def end():
+        values = {"state": "succeeded", "n_tasks": 6, "started_at": 1.0, "ended_at": 2.0}
+        with session(records.path) as connection:
+            update(connection, "step_run", values, id=begun["id"])
+        records.step_run_id = begun["id"]
+        token = records.add_job("succeeded", role="batch", tasks="0-5", n_tasks=6)
+        write_log(workspace, f"evaluate.{token}.5.log", "this is 5\n")
+
+    # In place of the pauses between looks.
+    meanwhile = iter([begin, end])
+    monkeypatch.setattr("orchestrator.cli.logs.time.sleep", lambda seconds: next(meanwhile)())
+    done = logs("evaluate", "-f", "--task", "5")
+    assert (done.stdout, done.stderr) == ("this is 5\n", "evaluate has not begun: it is waited for.\n")
+
+
+def test_following_waits_for_a_step_that_a_resume_put_back(records, workspace, monkeypatch):
+    records.add_run("r", holder=Holder.me())
+    records.add_step_run(0, "succeeded", withdrawn_at=1.0)
+    log = write_log(workspace, "create.log", "before\n")
+
+    def begin_and_end_the_step(seconds):
+        log.write_text("now\n")
+        records.add_step_run(0, "succeeded", epoch=1)
+
     monkeypatch.setattr("orchestrator.cli.logs.time.sleep", begin_and_end_the_step)
-    assert logs("evaluate", "-f").stderr == (
-        "Step evaluate of run r has not run yet. It is waited for.\nevaluate was skipped: no open experiments.\n"
-    )
+    assert logs("create", "-f").stdout == "now\n"
 
 
 def test_following_does_not_wait_for_a_step_that_will_not_begin(records):
     records.add_run("r")
     records.add_step_run(0, "active")
-    with pytest.raises(NotFound, match=r"Step evaluate of run r has not run yet\."):
+    with pytest.raises(NotFound) as caught:
         logs("evaluate", "-f")
+    assert caught.value.message == "Step evaluate of run r has not begun, and no process advances it."
+    assert caught.value.hint == "To go on: orchestrator resume r"
 
 
 def test_following_a_run_that_died_ends_and_says_so(records, workspace):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
 from orchestrator.db.store import Store
 
@@ -247,7 +249,7 @@ def test_slurm_refuses_the_orchestrator_job_and_ends_the_first_job_slowly(here, 
     assert shown(done, here) == (
         1,
         f"""\
-Run r: nothing is job 1 (running); its jobs are being ended: {why}.
+its jobs are being ended: {why}; looks again in 1 s
 Error: Run r failed: its orchestrator job was refused: sbatch: Memory
 specification can not be satisfied.
 Next: Once that is mended: orchestrator resume r
@@ -270,8 +272,21 @@ refused: sbatch: Memory specification can not be satisfied.
 Next: Go on when that has passed: orchestrator resume r
 """
     )
-    # What was cancelled has no tail that would go on.
-    assert here("status", "r").out.startswith("Run r (quiet): stalled\n  nobody waits for the end of job 1\n")
+    to_type = """\
+  it has to fail: its orchestrator job was refused: sbatch: Memory specification
+  can not be satisfied
+  to see it end: orchestrator advance r
+"""
+    assert here("status", "r").out.startswith("Run r (quiet): active\n")
+    assert to_type in here("status", "r").out
+    refreshed = here("status", "r", "--refresh").out
+    assert to_type in refreshed
+    assert "No orchestrator job waits" not in refreshed
+    # What was cancelled has no tail that would go on, and whoever was to see it end has had the time.
+    monkeypatch.setattr("orchestrator.db.stalled.ENDS_WITHIN", -1.0)
+    later = here("status", "r").out
+    assert later.startswith("Run r (quiet): stalled\n  nobody waits for the end of job 1\n")
+    assert to_type in later
     ends_slowly(0)
     done = here("resume", "r")
     assert (done.code, done.err.splitlines()[0]) == (
@@ -337,7 +352,11 @@ Error: Run r is recorded; whether it goes on by itself was not seen.
 Next: See how it stands: orchestrator status r --refresh
 """,
     )
-    assert "whether its next job was submitted is not known" in cli("status", "r").out
+    why = json.loads(cli("status", "r", "--json").out)["run"]["stalled"]
+    died = "whether its next job was submitted is not known: the process that submitted it died"
+    again = "; tried again after: sbatch: AssocMaxSubmitJobLimit" if command.startswith("resume") else ""
+    assert why.startswith(died + again)
+    assert bool(again) == (why != died)
 
 
 def test_ctrl_c_while_a_run_is_cancelled(cli, cluster):
@@ -351,6 +370,11 @@ Next: To see it end: orchestrator cancel r
 """,
     )
     assert "  asked to stop; to see it end: orchestrator cancel r\n" in cli("status", "r").out
+    # Whoever asks much later hears that nobody is at it.
+    with session(cli.workspace / "orchestrator.db") as connection:
+        connection.execute("UPDATE run SET cancel_requested_at = cancel_requested_at - 300")
+        connection.execute("UPDATE event SET at = at - 300")
+    assert "Run r (quiet): stalled\n" in cli("status", "r").out
     cluster.says("scancel")
     assert cli("cancel", "r").out == "Run r was cancelled.\n"
 

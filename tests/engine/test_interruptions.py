@@ -21,6 +21,7 @@ from orchestrator.db.lease import STALE
 from orchestrator.engine import here, verbs
 from orchestrator.engine.lease import holding
 from orchestrator.errors import Interrupted, LeaseHeld
+from tests.processes import lives
 
 pytestmark = [pytest.mark.acceptance]
 
@@ -171,14 +172,6 @@ def test_two_processes_never_advance_one_run(workspace, script):
     (workspace / "go").touch()
     process.communicate(timeout=40)
     assert process.returncode == 0
-
-
-def lives(pid):
-    """Tell whether a process does anything still; where nobody waits for orphans, the dead stay in the list."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 def test_workers_die_with_the_process_that_started_them(workspace, script):

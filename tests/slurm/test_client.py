@@ -298,7 +298,7 @@ def test_the_life_of_an_array(sandbox):
     sandbox.scancel(f"{job}_1")
     sandbox.scontrol("release", job)
 
-    over = {}  # squeue soon forgets them
+    over = {}
 
     def are_over():
         over.update({line.indexes: line for line in lines_of(client, job) if meaning(line.state)[0] is Seen.OVER})

@@ -11,16 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import lives
 from tests.slurm.sandboxes import SCRIPT, slurm_sandbox, wait_until
 
 pytestmark = pytest.mark.slurm
-
-
-def lives(pid: int) -> bool:
-    """Tell whether a process does anything still; where nobody waits for orphans, the dead stay in the list."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
 
 
 def servers_of(folder: Path) -> list[int]:
