@@ -7,6 +7,7 @@ import re
 import sqlite3
 
 import pytest
+from cli_records import Records
 
 from orchestrator import errors
 from orchestrator.cli.errors import show
@@ -81,6 +82,11 @@ def study_changed_of_a_failed_run(cli):
 
 def not_found(cli):
     return cli("status")
+
+
+def not_yet(cli):
+    Records(cli.workspace).add_run("r")
+    return cli("logs", "evaluate")
 
 
 def not_a_database(cli):
@@ -204,6 +210,15 @@ Next: Keep the steps that have run, or start a new run.
         """\
 Error: There is no orchestrator.db in {workspace} or in a folder above it.
 Next: Go to the folder of a study that was run, or name it: --rootdir FOLDER
+""",
+    ),
+    pytest.param(
+        errors.NotYet,
+        not_yet,
+        2,
+        """\
+Error: Step evaluate of run r has not run yet.
+Next: See how far the run has come: orchestrator status r
 """,
     ),
     pytest.param(
