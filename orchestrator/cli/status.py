@@ -133,7 +133,7 @@ def _headline(run: dict[str, Any], now: float, place: str) -> list[str]:
 def _ending(run: dict[str, Any], place: str) -> list[str]:
     if run["cancel_requested_at"]:
         return _typed("  asked to stop; to see it end: ", f"orchestrator cancel {run['key']}{place}")
-    if run["failing"] and run["mode"] == "slurm":
+    if run["failing"]:
         why = _wrapped(f"it has to fail: {run['failing']}")
         return [*why, *_typed("  to see it end: ", f"orchestrator advance {run['key']}{place}")]
     return []

@@ -18,7 +18,7 @@ from orchestrator.machine.wakeup import why_stalled
 __all__ = ["ENDS_WITHIN", "cluster_of", "live_jobs", "stalled"]
 
 ENDS_WITHIN = STALE + 60.0
-"""Seconds for which a run that is to end is looked at: longer than for somebody who died on another machine."""
+"""Seconds for which whoever ends a run looks again: longer than it takes somebody on another machine to be dead."""
 
 
 def cluster_of(row: Row) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def stalled(row: Row, now: float, live_ones: Sequence[Row]) -> str | None:
         return gone or "no process advances it"
     live = [_as_job(found) for found in live_ones if found.role != "orchestrator"]
     orchestrators = [_as_job(found) for found in live_ones if found.role == "orchestrator"]
-    # What was cancelled has no tail. Whoever ends a run pauses between two looks, and holds it in neither.
+    # What was cancelled has no tail. Whoever ends a run holds it only while they look, and looks again and again.
     has_tail = cluster_of(row).get("wake") == "both" and not _was_to_end(row, now)
     why = why_stalled(live, orchestrators, row.n_fruitless, has_tail=has_tail)
     return why if why is None or gone is None else f"{gone}, and {why}"

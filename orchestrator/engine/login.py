@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["ask_site", "go_on_from_here", "scripts_of"]
 
 LONGER = 60.0
-"""Seconds beyond the grace for which it is looked again where nobody else would see what becomes of a job."""
+"""Seconds beyond the grace for which a login node looks again, where nobody else would see what becomes of a job."""
 
 
 def _site_of(cluster: SlurmCluster | None, pipeline: Pipeline) -> Site:
