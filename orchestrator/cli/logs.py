@@ -106,7 +106,7 @@ def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow
     if not log.exists() and not follow:
         raise NotFound(
             f"No job has advanced run {found['key']}: it has no such log.",
-            f"How it stands: orchestrator status {found['key']}{place()}",
+            f"How it stands: orchestrator status {found['key']}",
         )
     places: dict[Path, int] = {}
     while True:
@@ -226,7 +226,9 @@ def _wait_for(path: Path, key: str, address: str) -> dict[str, Any]:
         if run["state"] != "active" or (looked_stalled and run["stalled"]):
             break
         if not is_told:
+            refresh = " --refresh" if run["mode"] == "slurm" else ""
             click.echo(f"{address} has not begun: it is waited for.", err=True)
+            click.echo(f"How the run stands: orchestrator status {key}{refresh}{place()}", err=True)
         is_told, looked_stalled = True, bool(run["stalled"])
         time.sleep(LOOK_EVERY)
     if found is None and run["stalled"]:

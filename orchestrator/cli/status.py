@@ -114,7 +114,7 @@ def _headline(run: dict[str, Any], now: float, place: str) -> list[str]:
     if run["stalled"]:
         # SLURM's own words are in it, and what has to be mended.
         lines += _wrapped(run["stalled"])
-    elif run["reason"]:
+    elif run["reason"] and run["state"] != "active":
         lines += _wrapped(run["reason"])
     began, took = clock(run["started_at"] or run["created_at"], now), duration(run["seconds"])
     if run["stalled"]:
@@ -283,6 +283,10 @@ def _to_type(found: dict[str, Any], place: str) -> list[str]:
     if run["study"] and any(failure["kind"] == "exception" for failure in found["failures"]) and mended:
         # The run keeps the code that failed: to resume it as it is would fail again.
         lines += _typed("If you mended the study for that: ", f"{resume} --update {source(run)}")
+    if run["study"] and any(failure["kind"] == "refused" for failure in found["failures"]) and mended:
+        # Nor does a resume ask for other resources, or another cluster.
+        again = f"orchestrator submit {source(run)} --project-job {run['key']}{place}"
+        lines += _typed("If you mended its resources or the cluster for that: ", again)
     return lines
 
 

@@ -389,7 +389,7 @@ def _at_address(connection: sqlite3.Connection, run_id: int, address: str) -> tu
 
 def _not_run(connection: sqlite3.Connection, row: Row, address: str, name: str, plan: Plan) -> NotFound:
     names = list(dict.fromkeys(step.name for step in plan.steps()))
-    if name not in names:
+    if name not in names or plan.find(address) is None:
         return NotFound(f"Run {row.key} has no step {address!r}.", f"Its steps are: {', '.join(names)}")
     iterations = "SELECT iteration FROM step_run WHERE run_id = ? AND name = ? ORDER BY position DESC LIMIT 1"
     last = scalar(connection, iterations, (row.id, name))
@@ -430,7 +430,7 @@ def _resume_from(
     connection: sqlite3.Connection, plan: Plan, row: Row, last: Row | None, stalled: str | None
 ) -> str | None:
     if row.state == RunState.ACTIVE:
-        open_ = last is not None and last.ended_at is None
+        open_ = last is not None and (last.ended_at is None or last.state == StepRunState.CANCELLED)
         return None if stalled is None else address_of(last) if last is not None and open_ else _next(plan, row, last)
     at = None if last is None else StepRun(last.position, state=StepRunState(last.state))
     stopped = Run(row.key, row.salt, plan, RunState(row.state), step_run=at)

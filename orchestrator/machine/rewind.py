@@ -33,11 +33,11 @@ def where_to_resume(run: Run, first_failed: int | None) -> int | None:
     A run that failed or was cancelled goes on where it stopped: a failure that an `afterany` step passed over long ago
     stays passed over. Only a run that has come to its end goes back to such a failure.
 
-    A job that died behind the run's back has not failed it yet. Whoever resumes asks for it again, and not to be told
-    that it died.
+    A job that died behind the run's back has not failed it yet, and a step that was stopped on request has not ended it
+    yet, where whoever stopped it was killed. Whoever resumes asks for it again, and not to be told so.
     """
     if run.state is RunState.ACTIVE:
-        return None if run.step_run is None or not _died_unseen(run.step_run) else run.step_run.position
+        return None if run.step_run is None or not _ends_unseen(run.step_run) else run.step_run.position
     if run.state is RunState.SUCCEEDED:
         return first_failed
     last = run.step_run
@@ -46,8 +46,8 @@ def where_to_resume(run: Run, first_failed: int | None) -> int | None:
     return last.position if last.state in _TO_DO_AGAIN else last.position + 1
 
 
-def _died_unseen(step_run: StepRun) -> bool:
-    return not step_run.ended and died(step_run)
+def _ends_unseen(step_run: StepRun) -> bool:
+    return step_run.state is StepRunState.CANCELLED or (not step_run.ended and died(step_run))
 
 
 def died(step_run: StepRun) -> bool:

@@ -179,7 +179,8 @@ def test_following_waits_for_a_step_that_has_not_begun(records, workspace, monke
     meanwhile = iter([begin, end])
     monkeypatch.setattr("orchestrator.cli.logs.time.sleep", lambda seconds: next(meanwhile)())
     done = logs("evaluate", "-f", "--task", "5")
-    assert (done.stdout, done.stderr) == ("this is 5\n", "evaluate has not begun: it is waited for.\n")
+    assert done.stdout == "this is 5\n"
+    assert done.stderr == "evaluate has not begun: it is waited for.\nHow the run stands: orchestrator status r\n"
 
 
 def test_following_waits_for_a_step_that_a_resume_put_back(records, workspace, monkeypatch):
@@ -202,6 +203,13 @@ def test_following_does_not_wait_for_a_step_that_will_not_begin(records):
         logs("evaluate", "-f")
     assert caught.value.message == "Step evaluate of run r has not begun, and no process advances it."
     assert caught.value.hint == "To go on: orchestrator resume r"
+
+
+def test_following_does_not_wait_for_a_step_that_the_run_does_not_have(records):
+    records.add_run("r", holder=Holder.me())
+    for address in ("create@0", "look@100000"):
+        with pytest.raises(NotFound, match=f"Run r has no step '{address}'"):
+            logs(address, "-f")
 
 
 def test_following_a_run_that_died_ends_and_says_so(records, workspace):

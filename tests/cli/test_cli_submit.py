@@ -207,6 +207,20 @@ With what the study says now:
   orchestrator submit {workspace}/slurm.py --project-job r
 """,
     )
+    status = here("status", "r").out.replace(str(here.workspace), "{workspace}")
+    assert status.endswith(
+        """
+To go on from nothing, once what failed is mended: orchestrator resume r
+If you mended its resources or the cluster for that:
+  orchestrator submit {workspace}/slurm.py --project-job r
+"""
+    )
+    (cluster.folder.parent / "submitted").rmdir()
+    cluster.accepts()
+    study = here.workspace / "slurm.py"
+    study.write_text(study.read_text().replace("account=None", 'account="mine"'))
+    assert here("submit", "slurm.py", "--project-job", "r").err == "Run r: nothing is job 1 (queued).\n"
+    assert "#SBATCH --account=mine\n" in cluster.submitted(1)
 
 
 ENDS_SLOWLY = """\
@@ -377,6 +391,19 @@ Next: To see it end: orchestrator cancel r
     assert "Run r (quiet): stalled\n" in cli("status", "r").out
     cluster.says("scancel")
     assert cli("cancel", "r").out == "Run r was cancelled.\n"
+
+
+def test_a_resume_goes_on_with_what_a_cancel_stopped_but_did_not_end(here, cluster):
+    here("submit", "slurm.py", "--project-job", "r")
+    here("cancel", "r")
+    # As the records are where the cancel was killed just before it wrote the end.
+    with session(here.workspace / "orchestrator.db") as connection:
+        connection.execute("UPDATE run SET state = 'active', ended_at = NULL, reason = NULL")
+    status = here("status", "r").out
+    assert "  asked to stop; to see it end: orchestrator cancel r\n" in status
+    assert status.endswith("\nTo go on from nothing: orchestrator resume r\n")
+    assert here("resume", "r").err == "Run r: nothing is job 3 (queued).\n"
+    assert "asked to stop" not in here("status", "r").out
 
 
 def test_slurm_answers_no_more(here, cluster):

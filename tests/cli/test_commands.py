@@ -103,7 +103,7 @@ def test_logs_print_what_was_printed_and_why_it_failed(cli):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["logs", "r", "nothing@7"], "Step nothing@7 of run r did not run."),
+        (["logs", "r", "nothing@7"], "Run r has no step 'nothing@7'. Next: Its steps are: nothing"),
         (["logs", "r", "sleep"], "Run r has no step 'sleep'."),
         (["logs", "r", "nothing", "--task", "3"], "Step nothing has no task 3; it has one task: 0."),
         (["status", "x"], "There is no run x in this workspace. Its latest are: r."),
