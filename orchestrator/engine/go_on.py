@@ -39,12 +39,10 @@ def put_back(context: Context, position: int | None) -> None:
     why = "resume" if position is None else f"resume from {run.plan.slot(position).address}"
     if position is None:
         position = where_to_resume(run, context.store.first_flawed(context.key))
+    recorded = {at for at, _, _ in context.store.live_step_runs(context.key)}
+    changes = [] if position is None else rewind(run, position, why, recorded)
     if run.cancel_requested:
         context.store.clear_requests(context.key, context.fence)
-    if position is None:
-        return
-    recorded = {at for at, _, _ in context.store.live_step_runs(context.key)}
-    changes = rewind(run, position, why, recorded)
     if changes:
         context.store.write(context.key, context.fence, changes, context.clock())
 

@@ -384,6 +384,9 @@ Next: To see it end: orchestrator cancel r
 """,
     )
     assert "  asked to stop; to see it end: orchestrator cancel r\n" in cli("status", "r").out
+    # What a resume can't put back yet is not taken up again, and stays asked to stop.
+    assert "still has live jobs" in cli("resume", "r", "--from-step", "nothing").err
+    assert "  asked to stop; to see it end: orchestrator cancel r\n" in cli("status", "r").out
     # Whoever asks much later hears that nobody is at it.
     with session(cli.workspace / "orchestrator.db") as connection:
         connection.execute("UPDATE run SET cancel_requested_at = cancel_requested_at - 300")
