@@ -15,7 +15,7 @@ HEAD = """# The command line
 Every help page, printed by `python -m orchestrator.cli.reference`.
 
 Exit codes: 0 done; 1 it failed, or the run did; 2 wrong usage; 75 busy, try again later;
-130 interrupted, where nothing was recorded that could go on.
+130 interrupted (1 where that stopped a run, or left one whose further way was not seen).
 """
 
 JSON = """## JSON
@@ -28,7 +28,7 @@ Names that end in `_at` are times, ISO 8601 in UTC (`2026-11-24T06:00:00.000Z`);
     SLURM last took a job of a step.
   - `steps`: the pipeline's steps in order, each with sums over its iterations: `n` of `n_planned` step runs, how many
     are in which state (`step_runs`), experiments (`n_finished`, `n_failed`), `seconds`; `n_put_back` step runs were
-    withdrawn by a resume. One that collects `needs_job` or not.
+    withdrawn by a resume. One that collects without a job has `needs_job` false.
   - `step_runs`: each step at each iteration, with its `jobs`; what was put back has a `withdrawn_at`. A job's
     `scheduler_id` is SLURM's; `absent_since_at` is since when it is in doubt.
   - `orchestrators`: all orchestrator jobs, as jobs; `waits_for` is the id of the job after whose end one starts.

@@ -31,6 +31,7 @@ from orchestrator.machine.changes import (
 )
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.states import JobState, RunState, StepRunState
+from tests.processes import lives
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = Plan((PlannedStep("0", "create"), PlannedLoop("1", 10, (PlannedStep("1.0", "work"),))))
@@ -227,7 +228,7 @@ def test_a_dead_process_of_this_machine_is_replaced_at_once(store):
     finally:
         other.send_signal(signal.SIGKILL)
         # Not yet waited for: a dead process that nobody has buried is dead.
-        while Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        while lives(other.pid):
             time.sleep(0.001)
         store.take_lease("r", Holder.me(), 3.0)
         other.communicate()
