@@ -171,7 +171,8 @@ class SlurmScheduler:
         """Ask sacct about jobs, and put what it says beside what squeue still lists of them."""
         known = {job.token: listed[job.token][0].job_id if listed[job.token] else job.scheduler_id for job in jobs}
         ids = [job_id for job_id in known.values() if job_id is not None]
-        since = min((self._submitted_at(job) for job in jobs if known[job.token] is None), default=None)
+        # Of a job without an id only its row is certain: no file of it may have been written.
+        since = min((job.planned_at or 0.0 for job in jobs if known[job.token] is None), default=None)
         found = self._client.sacct(ids, since)
         return {job.token: self._told(job, listed[job.token], found) for job in jobs}
 
@@ -183,12 +184,6 @@ class SlurmScheduler:
             return [*more, *listed]
         live = {line.job_id for line in found if not _are_over([line])}
         return self._lines_of(job, [line for line in found if line.job_id not in live])
-
-    def _submitted_at(self, job: Job) -> float:
-        """Give a time before which a job was not submitted."""
-        is_orchestrator = job.role == "orchestrator"
-        path = self._scripts.of_orchestrator().path if is_orchestrator else self.folder.job(job.token).file
-        return path.stat().st_mtime
 
     def _lines_of(self, job: Job, lines: Sequence[Line]) -> list[Line]:
         mine = [line for line in lines if line.carries(job.token)]

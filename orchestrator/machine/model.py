@@ -50,6 +50,8 @@ class Job(NamedTuple):
         What the loop's question answered, if this job asked it.
     waits_for : str or None
         Of an orchestrator job: the scheduler's id of the job after whose end it starts.
+    planned_at : float or None
+        Epoch seconds when it was recorded: no submission of its token is earlier. None before it is recorded.
     """
 
     token: str
@@ -67,6 +69,7 @@ class Job(NamedTuple):
     n_failed: int = 0
     until: bool | None = None
     waits_for: str | None = None
+    planned_at: float | None = None
 
     @property
     def ended(self) -> bool:

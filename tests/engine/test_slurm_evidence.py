@@ -132,3 +132,15 @@ def test_where_other_machines_write_a_receipt_may_still_come(ask, client, folder
     assert not ask().may_still_come
     write_receipt(folder.job("t").receipt(10), Receipt("succeeded", 1.0, 2.0))
     assert not ask(shared=True).may_still_come
+
+
+# --- a submission of which nothing is written but its row ----------------------------------------
+
+
+@pytest.mark.parametrize("role", ["step", "orchestrator"])
+def test_accounting_is_asked_since_the_job_was_planned_where_no_file_of_it_was_written(folder, client, role):
+    config = Site(SlurmCluster(partition="p"), orchestrator_resources(None), str(folder.workspace), has_accounting=True)
+    scheduler = SlurmScheduler(folder, config, "evidence", folder.workspace / "o.db", shared=False, client=client)
+    job = Job("t", role, state=JobState.SUBMITTING, planned_at=5000.0)
+    assert scheduler.observe([job]) == {}
+    assert (client.n_asked, client.asked_since) == (1, 5000.0)

@@ -65,7 +65,7 @@ class SaidClient(Client):
     tokens : dict
         By job id; every other job is that of `t`.
     n_asked : int
-        How often sacct was asked, and for which `ids_asked` at last.
+        How often sacct was asked, and at last for which `ids_asked`, or `asked_since` when.
     cancelled : list of str
     """
 
@@ -76,6 +76,7 @@ class SaidClient(Client):
         self.tokens: dict[str, str] = {}
         self.n_asked = 0
         self.ids_asked: list[str] = []
+        self.asked_since: float | None = None
         self.cancelled: list[str] = []
 
     def squeue(self) -> list[Line]:
@@ -83,7 +84,7 @@ class SaidClient(Client):
 
     def sacct(self, job_ids: Sequence[str], since: float | None) -> list[Line]:
         self.n_asked += 1
-        self.ids_asked = list(job_ids)
+        self.ids_asked, self.asked_since = list(job_ids), since
         return self._lines(self.accounted)
 
     def scancel(self, job_ids: Sequence[str], *, only_waiting: bool = False) -> None:
