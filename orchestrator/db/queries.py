@@ -18,7 +18,7 @@ from orchestrator.db.rows import Row, scalar, scalars
 from orchestrator.db.stalled import cluster_of, live_jobs, stalled
 from orchestrator.errors import NotFound, NotYet
 from orchestrator.machine.model import Run, StepRun
-from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
+from orchestrator.machine.plan import UNTIL, Plan, PlannedStep
 from orchestrator.machine.rewind import where_to_resume
 from orchestrator.machine.states import RunState, StepRunState
 
@@ -155,7 +155,8 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
             "run": described,
             "steps": [
                 _step(step, depth, n, sums.get(step.path)) | {"n_put_back": put_back.get(step.path, 0)}
-                for step, depth, n in _in_order(plan.elements)
+                for step, _, depth, n in plan.walk()
+                if step.kind != UNTIL
             ],
             "now": None if current is None else _described(current, _jobs_of(connection, current.id)),
             "next": _next(plan, row, last),
@@ -307,16 +308,6 @@ def _put_back(connection: sqlite3.Connection, run_id: int) -> dict[str, int]:
     """Count the step runs of each step that a resume withdrew."""
     query = "SELECT path, count(*) AS n FROM step_run WHERE run_id = ? AND withdrawn_at IS NOT NULL GROUP BY path"
     return {row.path: row.n for row in connection.execute(query, (run_id,))}
-
-
-def _in_order(
-    elements: Iterable[PlannedStep | PlannedLoop], depth: int = 0, n: int = 1
-) -> Iterable[tuple[PlannedStep, int, int]]:
-    for element in elements:
-        if isinstance(element, PlannedStep):
-            yield element, depth, n
-        else:
-            yield from _in_order(element.body, depth + 1, n * element.n_iterations)
 
 
 _MOST_TELLING_FIRST = ("active", "pending", "failed", "cancelled", "succeeded", "skipped")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from orchestrator.definition.resources import time_in_seconds
 from orchestrator.engine.site import Site
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import RunFolder, write_aside
-from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
+from orchestrator.machine.plan import Plan
 from orchestrator.slurm.script import TOKEN, Values, cpus, digest, directives, literal_path, render, values
 
 __all__ = ["ORCHESTRATOR", "Script", "Scripts", "all_scripts", "options_of"]
@@ -144,15 +144,15 @@ def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, Script]:
     DefinitionError
         If something in one can't be said to sbatch.
     """
-    steps = list(_steps(plan.elements, in_loop=False))
-    if any(step.label == ORCHESTRATOR for step, _ in steps):
+    visits = list(plan.walk())
+    if any(visit.step.label == ORCHESTRATOR for visit in visits):
         raise DefinitionError(
             f"On a cluster, no step can be named {ORCHESTRATOR!r}: that is the name of the run's own jobs.",
             "Give the step another name.",
         )
     of_steps = {
-        step.label: scripts.of_step(step.label, step.resources, in_loop=in_loop, parallel=step.parallel)
-        for step, in_loop in steps
+        step.label: scripts.of_step(step.label, step.resources, in_loop=depth > 0, parallel=step.parallel)
+        for step, _, depth, _ in visits
         if not step.collects
     }
     return {**of_steps, ORCHESTRATOR: scripts.of_orchestrator()}
@@ -163,16 +163,6 @@ def options_of(label: str, token: str, pipeline: str, log: Path) -> list[str]:
     name = f"{label[:LONGEST_LABEL]}_{token}_{(slug(pipeline) if pipeline else 'pipeline')[:LONGEST_PIPELINE]}"
     output = f"{literal_path(str(log.parent))}/{log.name}"
     return [f"--job-name={name}", f"--comment={token}", f"--output={output}"]
-
-
-def _steps(elements: Sequence[PlannedStep | PlannedLoop], *, in_loop: bool) -> Iterator[tuple[PlannedStep, bool]]:
-    for element in elements:
-        if isinstance(element, PlannedStep):
-            yield element, in_loop
-            continue
-        yield from _steps(element.body, in_loop=True)
-        if element.until is not None:
-            yield element.until, True
 
 
 def _patience(time: str | None) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.machine.value import NOTHING, value
 
-__all__ = ["UNTIL", "Plan", "PlannedLoop", "PlannedStep", "Slot"]
+__all__ = ["UNTIL", "Plan", "PlannedLoop", "PlannedStep", "Slot", "Visit"]
 
 UNTIL = "until"
 
@@ -132,6 +132,27 @@ class Slot(NamedTuple):
 
 
 @value
+class Visit(NamedTuple):
+    """A step, or a loop's question, as a walk over a plan meets it.
+
+    Attributes
+    ----------
+    step : PlannedStep
+    position : int
+        Where it stands in the first iteration of the loops around it.
+    depth : int
+        How many loops are around it.
+    n_runs : int
+        At how many positions it stands; none in a loop without iterations.
+    """
+
+    step: PlannedStep
+    position: int
+    depth: int
+    n_runs: int
+
+
+@value
 class Plan(NamedTuple):
     """All elements of a pipeline, in order."""
 
@@ -163,13 +184,17 @@ class Plan(NamedTuple):
         """First position of a top-level element; the plan's size for one past the last."""
         return sum(e.size for e in self.elements[:element])
 
+    def walk(self) -> Iterator[Visit]:
+        """Yield every step and every question once, in order; each loop is entered once."""
+        return _walk(self.elements, start=0, depth=0, n_runs=1)
+
     def steps(self) -> Iterator[PlannedStep]:
-        """Every step once, loops entered once, in order; questions are not steps."""
-        yield from _steps(self.elements)
+        """Yield every step once, in order; questions are not steps."""
+        return (visit.step for visit in self.walk() if visit.step.kind != UNTIL)
 
     def first_pass(self) -> Iterator[int]:
-        """Positions of every step and question once, in order: those of each loop's first iteration."""
-        yield from _first_pass(self.elements, 0)
+        """Yield the positions of every step and question in the first iteration of each loop, in order."""
+        return (visit.position for visit in self.walk() if visit.n_runs)
 
     def find(self, address: str) -> int | None:
         """Find the position of an address.
@@ -194,7 +219,7 @@ class Plan(NamedTuple):
     def _find_name(self, name: str) -> int | None:
         start = 0
         for element in self.elements:
-            if element.size and any(step.name == name for step in _steps((element,))):
+            if element.size and any(step.name == name for step in Plan((element,)).steps()):
                 return start
             start += element.size
         return None
@@ -229,22 +254,15 @@ def _slot(element: PlannedStep | PlannedLoop, start: int, position: int, prefix:
     raise AssertionError("unreachable: the sizes add up to the iteration's")
 
 
-def _steps(elements: tuple[PlannedStep | PlannedLoop, ...]) -> Iterator[PlannedStep]:
+def _walk(elements: tuple[PlannedStep | PlannedLoop, ...], start: int, depth: int, n_runs: int) -> Iterator[Visit]:
     for element in elements:
         if isinstance(element, PlannedStep):
-            yield element
+            yield Visit(element, start, depth, n_runs)
         else:
-            yield from _steps(element.body)
-
-
-def _first_pass(elements: tuple[PlannedStep | PlannedLoop, ...], start: int) -> Iterator[int]:
-    for element in elements:
-        if isinstance(element, PlannedStep):
-            yield start
-        elif element.size:
-            yield from _first_pass(element.body, start)
+            n_inside = n_runs * element.n_iterations
+            yield from _walk(element.body, start, depth + 1, n_inside)
             if element.until is not None:
-                yield start + element.iteration_size - 1
+                yield Visit(element.until, start + element.iteration_size - 1, depth + 1, n_inside)
         start += element.size
 
 

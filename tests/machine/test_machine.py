@@ -52,6 +52,20 @@ def flattened(elements, iteration=""):
 
 
 @given(plans)
+def test_a_walk_meets_each_step_once_where_it_first_stands(plan):
+    slots = [plan.slot(position) for position in range(plan.size)]
+    paths = [slot.step.path for slot in slots]
+    visits = list(plan.walk())
+    assert len({visit.step.path for visit in visits}) == len(visits)
+    assert [visit.n_runs for visit in visits] == [paths.count(visit.step.path) for visit in visits]
+    for visit in visits:
+        if visit.n_runs:
+            slot = slots[visit.position]
+            assert slot.step == visit.step
+            assert slot.iteration == ".".join("0" * visit.depth)
+
+
+@given(plans)
 def test_positions_are_the_flattened_pipeline(plan):
     expected = list(flattened(plan.elements))
     found = [plan.slot(position) for position in range(plan.size)]
