@@ -8,9 +8,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from orchestrator.definition.pipeline import Loop, Step, step_name
+from orchestrator.definition.pipeline import Loop, Step, step_name, walk
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
 from orchestrator.errors import DefinitionError
 
@@ -177,10 +176,11 @@ class Pipeline:
 
     def _element(self, step: int | str) -> int:
         if isinstance(step, str):
-            for index, element in enumerate(self.steps):
-                if step in _names(element):
-                    return index
-            known = ", ".join(name for element in self.steps for name in _names(element))
+            named = [(step_name(found), path) for path, found in walk(self.steps) if isinstance(found, Step)]
+            for name, path in named:
+                if name == step:
+                    return int(path.partition(".")[0])
+            known = ", ".join(name for name, _ in named)
             raise DefinitionError(f"from_step: no step is named {step!r}.", f"The steps are: {known}")
         if isinstance(step, bool) or not isinstance(step, int):
             raise DefinitionError(
@@ -197,9 +197,3 @@ class Pipeline:
 def _say_how_to_watch(key: str, rootdir: str | Path | None) -> None:
     where = "" if rootdir is None else f" --rootdir {shlex.quote(str(rootdir))}"
     print(f"Watch it: orchestrator status {key}{where}", file=sys.stderr)
-
-
-def _names(element: Any) -> list[str]:
-    if isinstance(element, Loop):
-        return [name for inner in element.steps for name in _names(inner)]
-    return [step_name(element)] if isinstance(element, Step) else []

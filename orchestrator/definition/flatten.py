@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.definition.blocks import CollectArrayResults, DataGenerator
 from orchestrator.definition.names import slug
-from orchestrator.definition.pipeline import Loop, Step, step_name
+from orchestrator.definition.pipeline import Loop, Step, step_name, walk
 from orchestrator.definition.resources import SlurmResources
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
 
@@ -21,17 +21,14 @@ def plan_of(steps: Sequence[Step | Loop]) -> Plan:
     return Plan(tuple(_planned(element, str(index), "", labels) for index, element in enumerate(steps)))
 
 
-def steps_by_path(steps: Sequence[Step | Loop], prefix: str = "") -> dict[str, Step | Callable[..., Any]]:
-    """Give every step, and every loop's question, by its path in the plan."""
+def steps_by_path(steps: Sequence[Step | Loop]) -> dict[str, Step | Callable[..., Any]]:
+    """Return every step, and every loop's question, by its path in the plan."""
     found: dict[str, Step | Callable[..., Any]] = {}
-    for index, element in enumerate(steps):
-        path = f"{prefix}{index}"
-        if isinstance(element, Loop):
-            found |= steps_by_path(element.steps, f"{path}.")
-            if element.until is not None:
-                found[f"{path}.{UNTIL}"] = element.until
-        else:
+    for path, element in walk(steps):
+        if isinstance(element, Step):
             found[path] = element
+        elif element.until is not None:
+            found[f"{path}.{UNTIL}"] = element.until
     return found
 
 

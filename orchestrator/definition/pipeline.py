@@ -5,7 +5,7 @@ The constructors check no more than f3dasm's do; `orchestrator.definition.valida
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from orchestrator.definition.resources import SlurmResources
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["Loop", "Step", "step_name"]
+__all__ = ["Loop", "Step", "step_name", "walk"]
 
 DEPENDENCIES = ("afterok", "afterany")
 
@@ -127,3 +127,25 @@ def step_name(step: Step) -> str:
         # What a partial calls has the telling name.
         name = getattr(getattr(block, "func", None), "__name__", type(block).__name__)
     return "step" if name == "<lambda>" else str(name)
+
+
+def walk(elements: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every element with its path, a loop before what it holds.
+
+    Parameters
+    ----------
+    elements : list of Step or Loop
+        What is no list is passed over, and what is neither of the two is yielded, too: `validate` names both.
+    prefix : str, default ""
+        Begins every path.
+
+    Yields
+    ------
+    path : str
+        Where the element stands, by index: `"0"`, in a loop `"1.2"`.
+    element : Step or Loop
+    """
+    for index, element in enumerate(elements if isinstance(elements, list | tuple) else ()):
+        yield f"{prefix}{index}", element
+        if isinstance(element, Loop):
+            yield from walk(element.steps, f"{prefix}{index}.")

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from orchestrator.definition.blocks import Block, ChainedBlock, DataGenerator, FunctionDataGenerator, LoopBlock
-from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step, step_name
+from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step, step_name, walk
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.plan import UNTIL
@@ -41,7 +41,7 @@ def check_pipeline(name: str, steps: Sequence[Any], orchestrator_resources: Any 
     problems = [f"the pipeline's name {problem}" for problem in _name_problems(name)] if name else []
     if not isinstance(name, str):
         problems = [f"the pipeline's name is text, not {type(name).__name__}"]
-    problems += _steps_problems(steps, "the pipeline") or _level(steps, "")
+    problems += _problems(steps)
     if orchestrator_resources is not None:
         found = _resource_problems(orchestrator_resources)
         problems += (f"orchestrator_resources: {problem.removeprefix('resources: ')}" for problem in found)
@@ -88,38 +88,42 @@ def check_key(project_job: str) -> None:
         raise DefinitionError(f"project_job={project_job!r} is a name that the workspace needs itself.", "Use another.")
 
 
-def _steps_problems(steps: Any, owner: str) -> list[str]:
-    if not isinstance(steps, list | tuple):
-        return [f"the steps of {owner} must be a list, not {type(steps).__name__}"]
-    return [] if steps else [f"{owner} has no steps: give it at least one"]
-
-
-def _level(elements: Sequence[Any], where: str) -> Iterator[str]:
-    names: Counter[str] = Counter()
-    for index, element in enumerate(elements):
-        at = f"{where}{index}"
+def _problems(steps: Any) -> Iterator[str]:
+    yield from _level_problems(steps, "the pipeline")
+    for path, element in walk(steps):
         if isinstance(element, Loop):
-            yield from _loop(element, at)
+            yield from (f"loop {path}: {problem}" for problem in _loop_problems(element))
+            yield from _level_problems(element.steps, f"loop {path}")
         elif isinstance(element, Step):
-            yield from (f"step {at} ({step_name(element)!r}): {problem}" for problem in _step(element))
-            names[str(step_name(element))] += 1
+            yield from (f"step {path} ({step_name(element)!r}): {problem}" for problem in _step_problems(element))
         else:
-            yield f"element {at} is no Step or Loop but {type(element).__name__}: wrap it in Step(...)"
-    for name, n in names.items():
-        if n > 1:
-            yield f"{n} steps are named {name!r} on one level: give each a name of its own"
+            yield f"element {path} is no Step or Loop but {type(element).__name__}: wrap it in Step(...)"
 
 
-def _loop(loop: Loop, at: str) -> Iterator[str]:
+def _level_problems(steps: Any, owner: str) -> Iterator[str]:
+    if not isinstance(steps, list | tuple):
+        yield f"the steps of {owner} must be a list, not {type(steps).__name__}"
+    elif not steps:
+        yield f"{owner} has no steps: give it at least one"
+    else:
+        for name, n in Counter(_names(steps)).items():
+            if n > 1:
+                yield f"{n} steps are named {name!r} on one level: give each a name of its own"
+
+
+def _loop_problems(loop: Loop) -> Iterator[str]:
     n = loop.n_iterations
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        yield f"loop {at}: n_iterations={n!r}; use a whole number, 0 or more"
+        yield f"n_iterations={n!r}; use a whole number, 0 or more"
     if loop.until is not None:
-        yield from (f"loop {at}: until{problem}" for problem in _until_problems(loop.until))
-    problems = _steps_problems(loop.steps, f"loop {at}")
-    yield from problems or _level(loop.steps, f"{at}.")
-    if loop.until is not None and not problems and UNTIL in _names(loop.steps):
-        yield f"loop {at}: a step named {UNTIL!r} would be taken for the loop's own question: give it another name"
+        yield from (f"until{problem}" for problem in _until_problems(loop.until))
+        if UNTIL in _names(loop.steps):
+            yield f"a step named {UNTIL!r} would be taken for the loop's own question: give it another name"
+
+
+def _names(steps: Any) -> list[str]:
+    elements = steps if isinstance(steps, list | tuple) else ()
+    return [str(step_name(element)) for element in elements if isinstance(element, Step)]
 
 
 def _until_problems(until: Any) -> Iterator[str]:
@@ -135,11 +139,7 @@ def _until_problems(until: Any) -> Iterator[str]:
         pass
 
 
-def _names(elements: Sequence[Any]) -> set[str]:
-    return {str(step_name(element)) for element in elements if isinstance(element, Step)}
-
-
-def _step(step: Step) -> Iterator[str]:
+def _step_problems(step: Step) -> Iterator[str]:
     yield from (f"its name {problem}" for problem in _name_problems(step_name(step)))
     yield from _block_problems(step)
     yield from _number_problems(step)

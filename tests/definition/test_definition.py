@@ -236,7 +236,7 @@ def test_labels_are_f3dasms():
     plan = plan_of([Step(nothing, name="create"), Loop(2, [Step(square, name="run it!")])])
     assert [step.label for step in plan.steps()] == ["create", "loop1_run-it"]
     assert slug("$(rm -rf) 'x'") == "rm--rf-x"
-    assert list(steps_by_path([Loop(1, [Step(nothing)], until=bool)])) == ["0.0", "0.until"]
+    assert list(steps_by_path([Loop(1, [Step(nothing)], until=bool)])) == ["0.until", "0.0"]
 
 
 @pytest.mark.parametrize(
