@@ -41,7 +41,7 @@ def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
 
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
-    """Give a folder where a sandbox can be: others may pass it, and its path is short."""
+    """Give a folder where a sandbox can be, since its path is short; all users may pass it."""
     folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir="/tmp"))
     folder.chmod(0o755)
     yield folder

@@ -107,7 +107,7 @@ def wait_until(
 @contextlib.contextmanager
 def started(*, nodes: int = 4, accounting: bool = False, conf: Sequence[str] = ()) -> Iterator[Sandbox]:
     """Start a cluster and stop it, whatever happens in between."""
-    # Not below pytest's own folder: munge wants every folder above its socket to be passable for others.
+    # Not below pytest's own folder, whose path is too long.
     folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir="/tmp"))
     options = ["--accounting"] * accounting + [word for line in conf for word in ("--conf", line)]
     done = slurm_sandbox("up", "--dir", folder, "--nodes", nodes, *options)

@@ -74,10 +74,12 @@ StorageLoc=slurm
 
 def write(folder: Path, n: int, *, accounting: bool, more: list[str]) -> None:
     """Write everything that a cluster of `n` nodes reads; the lines in `more` are added, or stand in place of ours."""
-    # Munge wants every folder above its socket to be passable for others.
-    for inner in (folder, folder / "munge", folder / "state"):
-        inner.mkdir(parents=True, exist_ok=True)
-        inner.chmod(0o711)
+    # Munge and MariaDB answer every user who reaches their sockets, and jobs run as the owner of this folder.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    for inner in (folder / "munge", folder / "state"):
+        inner.mkdir()
     for number in range(1, n + 1):
         (folder / f"spool-n{number}").mkdir()
     write_secret(folder / "munge" / "key", secrets.token_bytes(1024))
