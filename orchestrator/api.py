@@ -91,7 +91,7 @@ class Pipeline:
         Interrupted
             After Ctrl-C, or `orchestrator cancel` from elsewhere.
         """
-        from orchestrator.engine.verbs import start, submit
+        from orchestrator.engine.commands import start, submit
 
         if mode not in ("local", "slurm"):
             raise DefinitionError(f"mode={mode!r} is not a mode.", 'Use mode="local" or mode="slurm".')
@@ -135,7 +135,7 @@ class Pipeline:
         DefinitionError
             If something in the pipeline can't work.
         """
-        from orchestrator.engine.login import scripts_of
+        from orchestrator.engine.cluster.submit import scripts_of
 
         return scripts_of(self, cluster, project_job, Path(rootdir or "."))
 

@@ -21,7 +21,7 @@ def command(run: str | None, job: str | None, patience: float, rootdir: Path | N
 
     RUN is the latest run where it is left out.
     """
-    from orchestrator.engine.verbs import advance
+    from orchestrator.engine.commands import advance
 
     path = database(rootdir, db)
     click.echo(advance(path, key_of(path, run), job=job, patience=patience))

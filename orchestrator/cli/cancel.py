@@ -19,7 +19,7 @@ def command(run: str | None, rootdir: Path | None, db: Path | None) -> None:
 
     RUN is the latest run where it is left out.
     """
-    from orchestrator.engine.verbs import cancel
+    from orchestrator.engine.commands import cancel
 
     path = database(rootdir, db)
     click.echo(cancel(path, key_of(path, run)))

@@ -38,7 +38,7 @@ def command(
     What has a result is not evaluated again. RUN is the latest run where it is left out.
     """
     from orchestrator.db.queries import run_outcome
-    from orchestrator.engine import verbs
+    from orchestrator.engine import commands
 
     path = database(rootdir, db)
     key = key_of(path, run)
@@ -47,7 +47,7 @@ def command(
         from orchestrator.definition.study import load_study
 
         study = load_study(update)
-    verbs.resume(path, key, from_step=from_step, update=study, jobs=jobs)
+    commands.resume(path, key, from_step=from_step, update=study, jobs=jobs)
     goes_on = run_outcome(path, key)["state"] == "active"
     label = "Watch it" if goes_on else "What happened in it"
     click.echo(f"{path.parent / key}\n{label}: orchestrator status {key}{place()}")

@@ -31,7 +31,7 @@ def command(
     STUDY.py holds a Pipeline named `pipeline`, or a single one of any name; else name it after a colon.
     """
     from orchestrator.definition.study import load_study
-    from orchestrator.engine.verbs import start
+    from orchestrator.engine.commands import start
 
     path = new_database(rootdir, db)
     loaded = load_study(study)

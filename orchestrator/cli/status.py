@@ -57,7 +57,7 @@ def _refresh(path: Path, found: dict[str, Any], now: float) -> SchedulerUnreacha
     if found["run"]["mode"] != "slurm":
         click.echo(f"Run {found['run']['key']} runs on this machine: there is no SLURM to ask.", err=True)
         return None
-    from orchestrator.engine.refresh import ask_slurm
+    from orchestrator.engine.cluster.queue_report import ask_slurm
 
     try:
         found["slurm"] = ask_slurm(path, found, now)

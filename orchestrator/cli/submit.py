@@ -38,7 +38,7 @@ def command(
     with the study and the cluster as they are now.
     """
     from orchestrator.definition.study import cluster_of, load_study
-    from orchestrator.engine.verbs import submit
+    from orchestrator.engine.commands import submit
 
     path = new_database(rootdir, db)
     loaded = load_study(study)

@@ -17,7 +17,7 @@ from orchestrator.loading import loading
 
 with loading():
     from orchestrator.db.store import Store
-    from orchestrator.engine.cluster import advance_now
+    from orchestrator.engine.cluster.orchestrate import advance_now
 
 __all__ = ["main"]
 

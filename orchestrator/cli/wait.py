@@ -81,7 +81,7 @@ class _Queue:
 
     def _answer(self) -> str | None:
         from orchestrator.db.queries import run_status
-        from orchestrator.engine.refresh import ask_slurm
+        from orchestrator.engine.cluster.queue_report import ask_slurm
 
         now = time.time()
         try:

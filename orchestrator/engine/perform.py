@@ -8,7 +8,7 @@ from orchestrator.definition.injection import seed_for
 from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import WakingScheduler
-from orchestrator.engine.tables import collect_into_table, fold_tables, freeze_table
+from orchestrator.engine.table_jobs import collect_into_table, fold_tables, freeze_table
 from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered

@@ -276,7 +276,7 @@ With what the study says now:
 
 def test_slurm_refuses_the_orchestrator_job_and_does_not_end_the_first_job(here, ends_slowly, monkeypatch):
     ends_slowly(1000)
-    monkeypatch.setattr("orchestrator.engine.login.LONGER", -90.0)
+    monkeypatch.setattr("orchestrator.engine.cluster.submit.LONGER", -90.0)
     done = here("submit", "slurm.py", "--project-job", "r")
     assert done.code == 75
     assert done.err.endswith(

@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator import SlurmCluster, SlurmResources
 from orchestrator.definition.bundle import LoadedStep
-from orchestrator.engine.local import LocalScheduler
-from orchestrator.engine.site import Site, orchestrator_resources
-from orchestrator.engine.slurm import SlurmScheduler
+from orchestrator.engine.cluster.config import Site, orchestrator_resources
+from orchestrator.engine.cluster.scheduler import SlurmScheduler
+from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, write_jobfile

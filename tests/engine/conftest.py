@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch):
-    for module in ("verbs", "here"):
+    for module in ("commands", "local.run"):
         monkeypatch.setattr(f"orchestrator.engine.{module}.progress_for", lambda: Silent())
 
 

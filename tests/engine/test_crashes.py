@@ -34,14 +34,15 @@ from orchestrator.data import left_overs
 from orchestrator.db import opening
 from orchestrator.db import store as store_module
 from orchestrator.db.store import Holder, NewRun, Store
-from orchestrator.engine import cluster, code, login
+from orchestrator.engine import code
 from orchestrator.engine.advance import advance
+from orchestrator.engine.cluster import cancel, orchestrate, session, submit
 from orchestrator.engine.context import Context
-from orchestrator.engine.go_on import put_back
 from orchestrator.engine.lease import holding
-from orchestrator.engine.local import LocalScheduler
+from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.engine.observe import observe
 from orchestrator.engine.progress import Silent
+from orchestrator.engine.resume import put_back
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.changes import apply
@@ -249,7 +250,7 @@ def by_itself(store, folder, kept, mains, *, has_tail, lies=None):
     mains.watch(slurm)
     slurm.n_resumes = 0
     with suppress(Busy, PowerCut), opened() as context:
-        cluster.advance(context)
+        advance(context)
     for _ in range(400):
         if not slurm.queue.live:
             run = store.load(KEY)
@@ -258,7 +259,7 @@ def by_itself(store, folder, kept, mains, *, has_tail, lies=None):
             if run.state is not RunState.ACTIVE:
                 # What a death at the very end left in the records, the next look puts right.
                 with suppress(Busy), opened() as context:
-                    cluster.advance(context)
+                    advance(context)
                 slurm.tick()
                 continue
             slurm.n_resumes += 1
@@ -269,7 +270,7 @@ def by_itself(store, folder, kept, mains, *, has_tail, lies=None):
                         "nobody comes, and nothing shows it"
                     )
                     put_back(context, None)
-                for _ in cluster.looks(opened, 2 * slurm.grace, slurm.said.append, lambda: slurm.now):
+                for _ in orchestrate.looks(opened, 2 * slurm.grace, slurm.said.append, lambda: slurm.now):
                     slurm.tick()
         slurm.tick()
     raise AssertionError("the run does not end")
@@ -355,15 +356,15 @@ def asked_to_stop(looked, workspace, monkeypatch):
     store = Store(workspace / "orchestrator.db")
     store.request_cancel(KEY, slurm.now)
     monkeypatch.setattr(slurm, "live_ids", lambda tokens: [], raising=False)
-    monkeypatch.setattr(cluster, "scheduler_of", lambda *_: slurm)
-    monkeypatch.setattr(cluster, "context_of", lambda store, _, fence, slurm: context_on(slurm, store, fence))
+    monkeypatch.setattr(cancel, "scheduler_of", lambda *_: slurm)
+    monkeypatch.setattr(cancel, "context_of", lambda store, _, fence, slurm: context_on(slurm, store, fence))
 
     def sleep(seconds):
         slurm.queue.now += seconds
 
     clock = SimpleNamespace(monotonic=lambda: slurm.now, time=lambda: slurm.now, sleep=sleep)
-    monkeypatch.setattr(cluster, "LOOK_EVERY", 10.0)
-    monkeypatch.setattr(cluster, "time", clock)
+    monkeypatch.setattr(cancel, "LOOK_EVERY", 10.0)
+    monkeypatch.setattr(cancel, "time", clock)
     monkeypatch.setattr("orchestrator.engine.lease.time", clock)
     return store
 
@@ -373,21 +374,21 @@ ELSEWHERE = Holder("elsewhere", "its boot", 7, "its start")
 
 def test_cancel_outwaits_somebody_who_died_on_another_machine(asked_to_stop):
     asked_to_stop.take_lease(KEY, ELSEWHERE, time.time())
-    assert cluster.cancel_jobs(asked_to_stop, KEY).state is RunState.CANCELLED
+    assert cancel.cancel_jobs(asked_to_stop, KEY).state is RunState.CANCELLED
 
 
 def test_cancel_says_who_holds_a_run_and_leaves_it_to_them(asked_to_stop, monkeypatch):
     fence = asked_to_stop.take_lease(KEY, ELSEWHERE, time.time())
 
-    pause = cluster.time.sleep
+    pause = cancel.time.sleep
 
     def they_live(seconds):
-        asked_to_stop.beat(KEY, fence, cluster.time.time())
+        asked_to_stop.beat(KEY, fence, cancel.time.time())
         pause(seconds)
 
-    monkeypatch.setattr(cluster.time, "sleep", they_live)
+    monkeypatch.setattr(cancel.time, "sleep", they_live)
     with pytest.raises(Busy, match=r"was asked to stop .* s ago\. Run r is being advanced by process 7 on elsewhere"):
-        cluster.cancel_jobs(asked_to_stop, KEY)
+        cancel.cancel_jobs(asked_to_stop, KEY)
     assert asked_to_stop.load(KEY).state is RunState.ACTIVE
 
 
@@ -479,7 +480,7 @@ def test_a_power_cut_at_every_boundary_of_a_run_that_wakes_itself(workspace, beg
     def made():
         return begin(pipeline(True), "slurm")
 
-    monkeypatch.setattr(cluster, "advance", twice)
+    monkeypatch.setattr(cancel, "advance", twice)
     with monkeypatch.context() as patch:
         started = made()
         mains = Mains(patch, 0)
@@ -530,21 +531,21 @@ def test_one_resume_is_enough_where_it_is_not_known_whether_the_first_job_was_su
     store, folder, kept = begin(pipeline(True), "slurm")
     slurm = FakeSlurm(folder, kept.load)
     slurm.folder, slurm.site, slurm.grace = folder, SimpleNamespace(cwd=None), 2.5
-    for module in (cluster, login):
+    for module in (session, submit):
         monkeypatch.setattr(module, "scheduler_of", lambda store, record: slurm)
-    submit = slurm.submit
+    accept = slurm.submit
 
     def die(job):
         if has_arrived:
-            submit(job)
+            accept(job)
         raise PowerCut
 
     slurm.submit = die
     with pytest.raises(PowerCut):
-        login.go_on_from_here(store, KEY, say=lambda line: None)
-    slurm.submit = submit
+        submit.go_on_from_here(store, KEY, say=lambda line: None)
+    slurm.submit = accept
     said = []
-    login.go_on_from_here(store, KEY, say=said.append, is_resume=True)
+    submit.go_on_from_here(store, KEY, say=said.append, is_resume=True)
     [job, orchestrator] = slurm.queue.live
     assert orchestrator.after == job.job_id
     assert said[-1] == f"Run r: create is job {job.job_id} (queued)."

@@ -18,8 +18,9 @@ import pytest
 from orchestrator import ExperimentData, Pipeline, Step, datagenerator
 from orchestrator.db import guard
 from orchestrator.db.lease import STALE
-from orchestrator.engine import here, verbs
+from orchestrator.engine import commands
 from orchestrator.engine.lease import holding
+from orchestrator.engine.local import run as local_run
 from orchestrator.errors import Interrupted, LeaseHeld
 from tests.processes import lives
 
@@ -123,7 +124,7 @@ def test_one_ctrl_c_stops_cleanly_and_says_how_to_resume(workspace, rows, script
         ("cancelled", "interrupted", "interrupted by the user")
     ]
     (workspace / "go").touch()
-    verbs.resume(workspace / "orchestrator.db", "r")
+    commands.resume(workspace / "orchestrator.db", "r")
     assert rows("SELECT state FROM run") == ["succeeded"]
 
 
@@ -152,7 +153,7 @@ def test_a_second_ctrl_c_ends_at_once(workspace, script):
 def test_cancel_from_elsewhere_stops_what_runs(workspace, rows, script, kind):
     process = script(KINDS[kind])
     wait_for(lambda: is_waiting(workspace))
-    said = verbs.cancel(workspace / "orchestrator.db", "r")
+    said = commands.cancel(workspace / "orchestrator.db", "r")
     assert said == "Run r was cancelled."
     process.communicate(timeout=40)
     assert process.returncode == 1
@@ -160,7 +161,7 @@ def test_cancel_from_elsewhere_stops_what_runs(workspace, rows, script, kind):
     assert rows("SELECT state FROM step_run") == ["succeeded", "cancelled"]
     assert rows("SELECT count(*) FROM job WHERE ended_at IS NULL") == [0]
     (workspace / "go").touch()
-    verbs.resume(workspace / "orchestrator.db", "r")
+    commands.resume(workspace / "orchestrator.db", "r")
     assert rows("SELECT state, cancel_requested_at FROM run") == [("succeeded", None)]
 
 
@@ -168,7 +169,7 @@ def test_two_processes_never_advance_one_run(workspace, script):
     process = script(KINDS["call"])
     wait_for(lambda: is_waiting(workspace))
     with pytest.raises(LeaseHeld, match=rf"Run r is being advanced by process {process.pid} on .*, since \d"):
-        verbs.resume(workspace / "orchestrator.db", "r")
+        commands.resume(workspace / "orchestrator.db", "r")
     (workspace / "go").touch()
     process.communicate(timeout=40)
     assert process.returncode == 0
@@ -263,9 +264,9 @@ def test_a_run_that_nobody_advances_can_be_cancelled(workspace, rows, script):
     wait_for(lambda: is_waiting(workspace))
     process.kill()
     process.wait()
-    assert verbs.cancel(workspace / "orchestrator.db", "r") == "Run r was cancelled."
+    assert commands.cancel(workspace / "orchestrator.db", "r") == "Run r was cancelled."
     assert rows("SELECT state, kind FROM job ORDER BY id DESC LIMIT 1") == [("cancelled", "interrupted")]
-    assert verbs.cancel(workspace / "orchestrator.db", "r") == ("Nothing to do: run r was cancelled.")
+    assert commands.cancel(workspace / "orchestrator.db", "r") == ("Nothing to do: run r was cancelled.")
 
 
 def test_pipeline_objects_can_be_run_twice(workspace, rows):
@@ -293,7 +294,7 @@ def test_a_ctrl_c_in_the_middle_of_any_access_to_the_database_stops_cleanly(
         key = f"r{at}"
         try:
             with monkeypatch.context() as patch:
-                patch.setattr(here, "holding", watched(patch, acquire))
+                patch.setattr(local_run, "holding", watched(patch, acquire))
                 pipeline.run(project_job=key)
         except Interrupted as stopped:
             hints.append(stopped.hint)

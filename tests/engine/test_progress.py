@@ -25,7 +25,7 @@ def watch(workspace, store_numbers, monkeypatch):
     """Give a function that runs a pipeline with a progress on a stream."""
 
     def run(progress):
-        for module in ("verbs", "here"):
+        for module in ("commands", "local.run"):
             monkeypatch.setattr(f"orchestrator.engine.{module}.progress_for", lambda: progress)
         Pipeline(steps=[Step(store_numbers(12)), Step(evaluate, parallel=True)]).run(project_job="r", jobs=1)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator import SlurmCluster, SlurmResources
-from orchestrator.engine.site import Site, orchestrator_resources
-from orchestrator.engine.slurm import SlurmScheduler
+from orchestrator.engine.cluster.config import Site, orchestrator_resources
+from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.receipt import Receipt, write_receipt

@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 
 from orchestrator.definition.bundle import LoadedStep
-from orchestrator.engine import cluster
+from orchestrator.engine.advance import advance
+from orchestrator.engine.cluster import orchestrate
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.claim import claim, owner_of
@@ -162,7 +163,7 @@ class FakeSlurm:
             return self._step(entry, read_jobfile(self._folder.job(entry.token).file))
         assert self._opened is not None
         opened = partial(self._opened, own_token=entry.token, own_id=entry.job_id)
-        return cluster.looks(opened, PATIENCE, self.said.append, lambda: self.now)
+        return orchestrate.looks(opened, PATIENCE, self.said.append, lambda: self.now)
 
     def _is_step(self, entry: Entry) -> bool:
         return self._folder.job(entry.token).file.exists()
@@ -173,7 +174,7 @@ class FakeSlurm:
             if self.has_tail and self._opened is not None:
                 # Whatever becomes of it: the job has done its work.
                 with suppress(Busy, PowerCut), self._opened(within=entry.job_id) as context:
-                    cluster.advance(context)
+                    advance(context)
         yield from ()
 
     def _work(self, job: JobFile) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import SlurmCluster
-from orchestrator.engine.site import Site, orchestrator_resources
-from orchestrator.engine.slurm import SlurmScheduler
+from orchestrator.engine.cluster.config import Site, orchestrator_resources
+from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.answers import Accepted, Refused, RefusedForNow, Unanswered

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import SlurmCluster
 from orchestrator.db.store import NewRun, Store
-from orchestrator.engine.site import Site, orchestrator_resources
+from orchestrator.engine.cluster.config import Site, orchestrator_resources
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.machine.plan import Plan

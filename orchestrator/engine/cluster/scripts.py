@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.definition.names import slug
 from orchestrator.definition.resources import time_in_seconds
-from orchestrator.engine.site import Site
+from orchestrator.engine.cluster.config import Site
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import RunFolder, write_aside
 from orchestrator.machine.plan import Plan

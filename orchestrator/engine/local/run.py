@@ -14,11 +14,12 @@ from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance, settle
 from orchestrator.engine.code import Kept, take_code
 from orchestrator.engine.context import Context
-from orchestrator.engine.go_on import ended, going_on_by_resume, put_back
 from orchestrator.engine.interrupts import interrupts
 from orchestrator.engine.lease import holding
-from orchestrator.engine.local import LocalScheduler
+from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.engine.progress import Progress, Silent, progress_for
+from orchestrator.engine.resume import going_on_by_resume, put_back
+from orchestrator.engine.summary import ended
 from orchestrator.errors import Busy, DataError, Interrupted, LeaseHeld, RunFailed
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.model import Run

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from orchestrator.definition.bundle import LoadedStep
-from orchestrator.engine.pool import Pool
+from orchestrator.engine.local.pool import Pool
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.db.store import RunRecord, Store
-from orchestrator.engine.go_on import ended, is_done, position_of, refuse_other_steps
 from orchestrator.engine.progress import progress_for
+from orchestrator.engine.resume import is_done, position_of, refuse_other_steps
+from orchestrator.engine.summary import ended
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.plan import Plan
@@ -41,8 +42,8 @@ def start(
         The run's key.
     """
     from orchestrator.engine import code
-    from orchestrator.engine.begin import begin
-    from orchestrator.engine.here import drive
+    from orchestrator.engine.create import begin
+    from orchestrator.engine.local.run import drive
 
     kept = code.check(pipeline, project_job, study)
     store = Store((db or rootdir / DATABASE).absolute())
@@ -81,8 +82,8 @@ def submit(
         If SLURM does not answer, or takes no job now.
     """
     from orchestrator.engine import code
-    from orchestrator.engine.begin import begin
-    from orchestrator.engine.login import ask_site, go_on_from_here
+    from orchestrator.engine.cluster.submit import ask_site, go_on_from_here
+    from orchestrator.engine.create import begin
 
     kept = code.check(pipeline, project_job, study, everything_travels=True)
     site = ask_site(cluster, pipeline, kept.plan)
@@ -134,11 +135,11 @@ def resume(
         if change is not None:
             progress_for().say(change)
     if on_cluster:
-        from orchestrator.engine.login import go_on_from_here
+        from orchestrator.engine.cluster.submit import go_on_from_here
 
         go_on_from_here(store, key, say=progress_for().say, is_resume=True, position=position, kept=kept)
         return key
-    from orchestrator.engine.here import drive
+    from orchestrator.engine.local.run import drive
 
     load = kept.load if kept is not None else code.loader(RunFolder(store.path.parent, key), record)
     drive(store, key, load, jobs, position=position, kept=kept)
@@ -165,7 +166,7 @@ def advance(db: Path, key: str, *, job: str | None = None, patience: float = 0.0
     store = Store(db)
     record = store.record(key)
     if record.mode == "slurm":
-        from orchestrator.engine.cluster import advance_now, orchestrate
+        from orchestrator.engine.cluster.orchestrate import advance_now, orchestrate
 
         if job is None:
             return advance_now(store, key)
@@ -191,10 +192,10 @@ def cancel(db: Path, key: str) -> str:
         return f"Nothing to do: run {key} {ended(run)}."
     store.request_cancel(key, time.time())
     if store.record(key).mode == "slurm":
-        from orchestrator.engine.cluster import cancel_jobs
+        from orchestrator.engine.cluster.cancel import cancel_jobs
 
         return f"Run {key} {ended(cancel_jobs(store, key))}."
-    from orchestrator.engine.here import cancel_here
+    from orchestrator.engine.local.run import cancel_here
 
     return f"Run {key} {ended(cancel_here(store, key))}."
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.definition.validate import check_cluster
 from orchestrator.engine.advance import advance
-from orchestrator.engine.cluster import context_of, holding_on_cluster, how_it_stands, looks, opened, scheduler_of
+from orchestrator.engine.cluster.config import Site, orchestrator_resources
+from orchestrator.engine.cluster.orchestrate import looks
+from orchestrator.engine.cluster.scripts import Scripts, all_scripts
+from orchestrator.engine.cluster.session import context_of, holding_on_cluster, opened, scheduler_of
 from orchestrator.engine.code import Kept, take_code
 from orchestrator.engine.context import Context
-from orchestrator.engine.go_on import going_on_by_resume, put_back
 from orchestrator.engine.interrupts import interrupted_as
-from orchestrator.engine.scripts import Scripts, all_scripts
-from orchestrator.engine.site import Site, orchestrator_resources
+from orchestrator.engine.resume import going_on_by_resume, put_back
+from orchestrator.engine.summary import how_it_stands
 from orchestrator.errors import Busy, DefinitionError, RunFailed, SchedulerUnreachable
 from orchestrator.handoff.environment import keep_environment
 from orchestrator.handoff.folder import DATABASE, RunFolder

@@ -9,12 +9,11 @@ from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.advance import settle
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy, DefinitionError, StudyChanged
-from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.states import RunState
 
-__all__ = ["ended", "going_on_by_resume", "is_done", "position_of", "put_back", "refuse_other_steps"]
+__all__ = ["going_on_by_resume", "is_done", "position_of", "put_back", "refuse_other_steps"]
 
 
 @contextmanager
@@ -66,13 +65,6 @@ def refuse_other_steps(record: RunRecord, plan: Plan) -> None:
             f"Say where to begin: orchestrator resume {record.key} --from-step STEP --update STUDY.py\n"
             f"In Python: pipeline.from_step(STEP).run(project_job={record.key!r})",
         )
-
-
-def ended(run: Run) -> str:
-    """Say how a run ended, after its name."""
-    why = f" ({run.reason})" if run.reason and run.state is not RunState.CANCELLED else ""
-    verb = "was " if run.state is RunState.CANCELLED else "has "
-    return f"{verb}{run.state}{why}"
 
 
 def position_of(key: str, plan: Plan, address: str) -> int:

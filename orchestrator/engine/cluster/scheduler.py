@@ -6,8 +6,8 @@ from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.engine.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
-from orchestrator.engine.site import Site
+from orchestrator.engine.cluster.config import Site
+from orchestrator.engine.cluster.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.claim import owner_of
 from orchestrator.handoff.folder import RunFolder

@@ -1,0 +1,75 @@
+"""Hold a run on a cluster: its scheduler, its lease, and what one advance works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from orchestrator.db.guard import is_local
+from orchestrator.db.store import Holder, RunRecord, Store
+from orchestrator.engine.cluster.config import Site
+from orchestrator.engine.cluster.scheduler import SlurmScheduler
+from orchestrator.engine.context import Context
+from orchestrator.engine.lease import holding
+from orchestrator.engine.progress import Silent
+from orchestrator.errors import LeaseHeld
+from orchestrator.handoff.environment import kept_environment
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.slurm.client import Client
+
+__all__ = ["context_of", "holding_on_cluster", "opened", "scheduler_of"]
+
+
+def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
+    """Give the scheduler of a run that was submitted to a cluster."""
+    site = Site.from_json(record.cluster or {})
+    workspace = store.path.parent
+    folder = RunFolder(workspace, record.key, site.cluster.log_dir)
+    client = Client(submitter=kept_environment(folder))
+    return SlurmScheduler(folder, site, record.name, store.path, shared=not is_local(workspace), client=client)
+
+
+def context_of(store: Store, key: str, fence: int, scheduler: SlurmScheduler) -> Context:
+    """Give what one advance works with."""
+    within = (Holder.me().scheduler_id or "").partition("_")[0] or None
+    record, cwd = store.record(key), scheduler.site.cwd
+    return Context(store, record, fence, scheduler.folder, scheduler, Silent(), cwd=cwd, within=within)
+
+
+@contextmanager
+def holding_on_cluster(store: Store, key: str, scheduler: SlurmScheduler) -> Iterator[int]:
+    """Hold a run's lease; from a job that SLURM calls gone it is taken over at once.
+
+    Raises
+    ------
+    LeaseHeld
+    """
+    with ExitStack() as stack:
+        try:
+            fence = stack.enter_context(holding(store, key, beats=True))
+        except LeaseHeld as held:
+            gone = _if_gone(held, scheduler)
+            if gone is None:
+                raise
+            fence = stack.enter_context(holding(store, key, beats=True, gone=gone))
+        yield fence
+
+
+def _if_gone(held: LeaseHeld, scheduler: SlurmScheduler) -> Holder | None:
+    holder = held.holder
+    if not isinstance(holder, Holder) or holder.scheduler_id is None:
+        return None
+    return holder if scheduler.is_gone(holder.scheduler_id) else None
+
+
+@contextmanager
+def opened(store: Store, key: str, token: str | None = None, job_id: str | None = None) -> Iterator[Context]:
+    """Hold a run for one advance, by the orchestrator job of that token and id if it is one.
+
+    Raises
+    ------
+    LeaseHeld
+    """
+    scheduler = scheduler_of(store, store.record(key))
+    with holding_on_cluster(store, key, scheduler) as fence:
+        yield context_of(store, key, fence, scheduler)._replace(own_token=token, own_id=job_id)

@@ -1,0 +1,1 @@
+"""A run on this machine: the process that was started runs its steps, to the end."""
