@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.marked_slurm"]
+pytest_plugins = ["tests.golden_files", "tests.marked_slurm"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
