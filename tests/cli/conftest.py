@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,10 @@ pipeline = Pipeline("batch", [Step(create), Step(evaluate, parallel=True), Loop(
 
 @dataclass
 class Outcome:
+    """What a command of a real run gave: its times are never the same."""
+
+    exact = False
+    command: str
     code: int
     out: str
     err: str
@@ -85,7 +90,8 @@ class Cli:
     before: tuple[str, ...] = ()
 
     def __call__(self, *arguments: str, **environment: str) -> Outcome:
-        return self.python("-m", "orchestrator.cli.main", *arguments, **environment)
+        done = self.python("-m", "orchestrator.cli.main", *arguments, **environment)
+        return replace(done, command=shlex.join(["orchestrator", *arguments]))
 
     def python(self, *arguments: str, **environment: str) -> Outcome:
         done = subprocess.run(
@@ -94,25 +100,17 @@ class Cli:
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         )
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        return Outcome(shlex.join(["python", *arguments]), done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
-def cli(workspace):
-    for name, text in STUDIES.items():
-        (workspace / name).write_text(text.lstrip())
-    return Cli(workspace)
-
-
-@pytest.fixture
-def short(cli, monkeypatch):
+def cli(monkeypatch):
     """Work in a folder whose name has the same length everywhere, so that lines break at the same places."""
     folder = Path(tempfile.mkdtemp(prefix="w", dir="/tmp"))
-    for study in cli.workspace.iterdir():
-        shutil.copy(study, folder)
+    for name, text in STUDIES.items():
+        (folder / name).write_text(text.lstrip())
     monkeypatch.chdir(folder)
-    cli.workspace = folder
-    yield cli
+    yield Cli(folder)
     shutil.rmtree(folder)
 
 
@@ -126,13 +124,13 @@ class InThisProcess(Cli):
         self.monkeypatch.setattr("sys.argv", ["orchestrator", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
-        return Outcome(ended.value.code, *self.capsys.readouterr())
+        return Outcome(shlex.join(["orchestrator", *arguments]), ended.value.code, *self.capsys.readouterr())
 
 
 @pytest.fixture
-def here(short, capsys, monkeypatch):
-    """Call the command line in this process, in a folder whose name has the same length everywhere."""
-    here = InThisProcess(short.workspace)
+def here(cli, capsys, monkeypatch):
+    """Call the command line in this process."""
+    here = InThisProcess(cli.workspace)
     here.capsys, here.monkeypatch = capsys, monkeypatch
     # A study's folder goes there.
     monkeypatch.setattr("sys.path", [*sys.path])
