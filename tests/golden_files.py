@@ -76,12 +76,14 @@ class Golden:
         self.seen[label] = text
 
     @contextlib.contextmanager
-    def raises(self, kind: type[Exception], label: str = "") -> Iterator[pytest.ExceptionInfo[Exception]]:
+    def raises(
+        self, kind: type[Exception], label: str = "", *, exact: bool = True
+    ) -> Iterator[pytest.ExceptionInfo[Exception]]:
         """Expect an exception, and compare its type, its message and what it says to do next."""
         __tracebackhide__ = True
         with pytest.raises(kind) as caught:
             yield caught
-        self(caught.value, label)
+        self(caught.value, label, exact=exact)
 
     def replace(self, varying: object, placeholder: str) -> None:
         """Write a placeholder for a text that varies, such as a token, from here on."""
@@ -98,13 +100,15 @@ class Golden:
         paths = {str(folder): placeholder for folder, placeholder in folders.items() if folder is not None}
         for varying, placeholder in sorted((self.replacements | paths).items(), key=lambda pair: -len(pair[0])):
             text = text.replace(varying, placeholder)
+        text = re.sub(r"\b[0-9a-f]{64}\b", "<digest>", text)
         # What Python shows of a frame differs between its versions.
         text = re.sub(r"(Traceback \(most recent call last\):\n)(?:  .*\n)+", r"\1  <frames>\n", text)
         if not exact:
             text = re.sub(rf" *(?<![\w.]){DURATION}", " <duration>", text)
             text = re.sub(r" +TIME\b", " TIME", text)
             text = re.sub(r"(?:\d{4}-\d\d-\d\d )?\b\d\d:\d\d:\d\d\b", "<time>", text)
-            text = re.sub(r"\bprocess \d+ on [\w.-]+", "process <pid> on <host>", text)
+            text = re.sub(r"\bprocess \d+\b", "process <pid>", text)
+            text = re.sub(r"(\bprocess \S+ on )[\w.-]+", r"\1<host>", text)
             text = re.sub(r"\bjob [a-z2-7]{10}\b", "job <token>", text)
         return text
 

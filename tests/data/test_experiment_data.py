@@ -42,31 +42,31 @@ def test_tables_are_made_of_many_things(given):
     assert data.is_all_finished()
 
 
-def test_arrays_take_the_names_of_the_domain_or_numbers():
+def test_arrays_take_the_names_of_the_domain_or_numbers(golden):
     array = np.arange(4.0).reshape(2, 2)
     assert list(ExperimentData(input_data=array).to_pandas()[0]) == ["x0", "x1"]
     assert list(ExperimentData(output_data=array).to_pandas()[1]) == ["y0", "y1"]
     domain = Domain()
     domain.add_float("a", 0, 1)
-    with pytest.raises(DataError, match="2 columns"):
+    with golden.raises(DataError):
         ExperimentData(domain, array)
-    with pytest.raises(DataError, match="int"):
+    with golden.raises(DataError):
         ExperimentData(input_data=5)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    "given",
     [
-        ({"x": [1, 2], "z": [1]}, r"the columns have different lengths: x \(2\), z \(1\)"),
-        ({"x": "abc"}, "column 'x' is text, not a list of values"),
-        ({"x": 3}, "column 'x' is 3, not a list of values"),
-        ({0: [1], "0": [2]}, "two columns are named '0'"),
-        (pd.DataFrame([[1, 2]], columns=["x", "x"]), "two columns are named 'x'"),
-        ([{0: 1, "0": 2}], "two columns are named '0'"),
+        pytest.param({"x": [1, 2], "z": [1]}, id="lengths"),
+        pytest.param({"x": "abc"}, id="text"),
+        pytest.param({"x": 3}, id="number"),
+        pytest.param({0: [1], "0": [2]}, id="names"),
+        pytest.param(pd.DataFrame([[1, 2]], columns=["x", "x"]), id="frame"),
+        pytest.param([{0: 1, "0": 2}], id="rows"),
     ],
 )
-def test_columns_that_would_lose_something_are_refused(given, message):
-    with pytest.raises(DataError, match=message):
+def test_columns_that_would_lose_something_are_refused(given, golden):
+    with golden.raises(DataError):
         ExperimentData(input_data=given)
 
 

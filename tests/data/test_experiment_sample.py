@@ -17,18 +17,18 @@ def test_the_status_follows_the_outputs():
     assert ExperimentSample({"x": 1}, job_status="ERROR").is_status("error")
 
 
-def test_marking():
+def test_marking(golden):
     sample = ExperimentSample()
     sample.mark("in_progress")
     assert sample.is_status("in_progress")
     assert not sample.is_status("open")
-    with pytest.raises(ValueError, match="open, in_progress, finished, error"):
+    with golden.raises(ValueError):
         sample.mark("done")
-    with pytest.raises(ValueError, match="done"):
+    with golden.raises(ValueError):
         ExperimentSample(job_status="done")
 
 
-def test_values_are_stored_and_found():
+def test_values_are_stored_and_found(golden):
     sample = ExperimentSample({"x": 1})
     sample.store("y", 2.5)
     sample.store("z", "in", which="input")
@@ -37,7 +37,7 @@ def test_values_are_stored_and_found():
     assert sample.to_dict() == {"x": 1, "z": "in", "y": 2.5}
     with pytest.raises(KeyError, match="'w'"):
         sample.get("w")
-    with pytest.raises(ValueError, match="both"):
+    with golden.raises(ValueError):
         sample.store("w", 1, which="both")
 
 

@@ -115,10 +115,10 @@ def test_a_fold_that_ends_anywhere_loses_no_result(tmp_path, monkeypatch, error)
         assert (archive / "quarantine" / "tok" / "0.0.jsonl").exists()
 
 
-def test_a_full_disk_is_told_with_what_to_do(tmp_path, monkeypatch):
+def test_a_full_disk_is_told_with_what_to_do(tmp_path, monkeypatch, golden):
     table(tmp_path, 1.0).store()
     stop_at(monkeypatch, 5, OSError(28, "No space left on device"))
-    with pytest.raises(DataError, match=r"No space left(.|\n)*unchanged(.|\n)*store again"):
+    with golden.raises(DataError):
         table(tmp_path, 2.0).store()
 
 
@@ -144,13 +144,13 @@ def test_a_committed_table_is_read_by_who_cannot_write(tmp_path, monkeypatch):
     assert sorted(path for path in tmp_path.rglob("*")) == before
 
 
-def test_a_commit_whose_files_changed_is_not_believed(tmp_path, monkeypatch):
+def test_a_commit_whose_files_changed_is_not_believed(tmp_path, monkeypatch, golden):
     table(tmp_path, 1.0).store()
     with monkeypatch.context() as patch:
         patch.setattr(files, "roll_forward", lambda base: None)
         table(tmp_path, 2.0).store()
     (data_folder(tmp_path) / ".next" / "output.csv").write_text("0,1\n")
-    with pytest.raises(DataError, match="committed"):
+    with golden.raises(DataError):
         read_snapshot(tmp_path)
 
 

@@ -56,17 +56,12 @@ def test_none_at_all(domain, sample):
 
 
 @both
-def test_what_cannot_be_sampled_is_refused(sample):
+def test_what_cannot_be_sampled_is_refused(sample, golden):
     free, array = Domain(), Domain()
     free.add_float("x", 0)
     empty = Domain()
     empty.add_category("c", [])
     array.add_array("a", 3, 0, 1)
-    for domain, n, word in (
-        (free, 1, "infinite"),
-        (array, 1, "'array'"),
-        (Domain(), -1, "-1"),
-        (empty, 1, "no values"),
-    ):
-        with pytest.raises(DefinitionError, match=word):
+    for domain, n in ((free, 1), (array, 1), (Domain(), -1), (empty, 1)):
+        with golden.raises(DefinitionError):
             sample(domain, n, 0)

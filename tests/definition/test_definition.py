@@ -89,74 +89,71 @@ def changed(step, **values):
 # --- refused before anything is written ----------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("steps", "problem"),
-    [
-        ([], "steps"),
-        ([Step(nothing), Step(nothing)], "2 steps are named 'nothing' on one level: give each a name of its own"),
-        ([nothing], "element 0 is no Step or Loop but function: wrap it in Step(...)"),
-        ([Loop(-3, [Step(nothing)])], "loop 0: n_iterations=-3; use a whole number, 0 or more"),
-        ([Loop(2, [])], "loop 0 has no steps"),
-        ([Loop(2, [Step(nothing)], until=3)], "until=3 can't be called"),
-        ([Step(Double)], "its block is the class Double: make an object of it, Double(...)"),
-        ([Step(7, name="seven")], "its block is 7: give a Block, a DataGenerator or a function of project_dir"),
-        ([Step(nothing, parallel=True)], "parallel=True is for a DataGenerator"),
-        ([Step(Double(), parallel=True)], "parallel=True is for a DataGenerator"),
-        ([Step(nothing, project_dir="../other")], "project_dir='../other' leaves the run's folder"),
-        ([Step(nothing, project_dir="/tmp")], "project_dir='/tmp' leaves the run's folder"),
-        ([Step(nothing, project_dir=".orchestrator")], "don't begin with '.'"),
-        ([Step(nothing, name="a/b")], "'a/b' can't be used: no line breaks, no '/'"),
-        ([Step(nothing, name="run@3")], "reads like an address of an iteration"),
-        ([Step(nothing, resources=SlurmResources(time="soon"))], "time='soon' is no time"),
-        ([Step(nothing, resources=SlurmResources(mem="much"))], "mem='much' is no amount of memory"),
-        ([Step(nothing, resources=SlurmResources(cpus_per_task=0))], "cpus_per_task=0"),
-        ([Step(square, max_failed=1.5)], "max_failed=1.5; use a count (0 or more), a fraction"),
-        ([Step(square, retries=-1)], "retries=-1"),
-        (Step(nothing), "the steps of the pipeline must be a list, not Step"),
-        ([Loop(2, Step(nothing))], "the steps of loop 0 must be a list, not Step"),
-        ([Loop(2, [Step(nothing, name="until")], until=len)], "a step named 'until' would be taken for the loop's own"),
-        ([Step(Double() >> Double(), kwargs={"power": 2})], "got an unexpected keyword argument 'power'"),
-        ([Step(Double().loop(2), kwargs={"power": 2})], "got an unexpected keyword argument 'power'"),
-        ([Step(square, kwargs={"power": 2})], "it would be called as inputs..., power: got an unexpected keyword"),
-        ([Step(Double(), kwargs={"data": 2})], "kwargs must not hold 'data': the step passes that itself"),
-        ([Step(nothing, resources=SlurmResources(max_jobs_per_task=1.5))], "max_jobs_per_task=1.5; use a whole number"),
-        ([Step(nothing, resources=SlurmResources(extra_sbatch={"qos": []}))], "extra_sbatch['qos'] is []; use text"),
-        ([Step(nothing, resources=SlurmResources(extra_sbatch=["--qos"]))], "extra_sbatch must be a dict"),
-        ([Step(nothing, kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
-        ([Step(Double(), kwargs={"n": 3})], "got an unexpected keyword argument 'n'"),
-        ([Step(lambda project_dir, n: None, name="f")], "missing a required argument: 'n'"),
-        ([Step(square, kwargs={"pass_id": True})], "an experiment knows its label, experiment_sample.id"),
-        ([Step(later)], "later is an async function: it would be called, but never awaited"),
-        ([Step(piecewise)], "piecewise is a generator function (it has a yield): called, it would do nothing"),
-        ([Step(square_later)], "square_later is an async function"),
-        ([Step(Later() >> Double())], "Later.call is an async function"),
-        ([Loop(2, [Step(nothing)], until=ask_later)], "loop 0: until: ask_later is an async function"),
-        ([Loop(2, [Step(nothing)], until=lambda: True)], "loop 0: until would be called with the data: too many"),
-        ([Step(square, parallel="no")], "parallel='no'; use True or False"),
-        ([changed(Step(nothing), dependency="never")], "dependency='never'; use 'afterok' or 'afterany'"),
-        ([Step(nothing, project_dir="experiment_data")], "is where tables keep their files; use another name"),
-        ([Step(nothing, project_dir="a/experiment_sample")], "is where tables keep their files; use another name"),
-        ([Step(nothing, project_dir="é" * 150)], "can't be used; no part of it may be longer than 255 bytes"),
-        ([Step(nothing, resources="4G")], "resources: it must be SlurmResources, not str"),
-    ],
-)
-def test_what_is_refused_and_what_to_change(steps, problem):
-    with pytest.raises(DefinitionError) as raised:
-        check_pipeline("p", steps)
-    assert problem in raised.value.message
-    assert raised.value.hint == "Nothing was written."
+REFUSED = {
+    "no steps": [],
+    "two steps of one name": [Step(nothing), Step(nothing)],
+    "an element that is no step": [nothing],
+    "negative iterations": [Loop(-3, [Step(nothing)])],
+    "a loop without steps": [Loop(2, [])],
+    "until is no function": [Loop(2, [Step(nothing)], until=3)],
+    "a class as block": [Step(Double)],
+    "a number as block": [Step(7, name="seven")],
+    "a function in parallel": [Step(nothing, parallel=True)],
+    "a block in parallel": [Step(Double(), parallel=True)],
+    "a folder outside": [Step(nothing, project_dir="../other")],
+    "an absolute folder": [Step(nothing, project_dir="/tmp")],
+    "a hidden folder": [Step(nothing, project_dir=".orchestrator")],
+    "a name with a slash": [Step(nothing, name="a/b")],
+    "a name like an address": [Step(nothing, name="run@3")],
+    "a time that is none": [Step(nothing, resources=SlurmResources(time="soon"))],
+    "memory that is none": [Step(nothing, resources=SlurmResources(mem="much"))],
+    "no CPUs": [Step(nothing, resources=SlurmResources(cpus_per_task=0))],
+    "a share of failures over 1": [Step(square, max_failed=1.5)],
+    "negative retries": [Step(square, retries=-1)],
+    "a step instead of a list": Step(nothing),
+    "a step instead of a loop's list": [Loop(2, Step(nothing))],
+    "a step named until": [Loop(2, [Step(nothing, name="until")], until=len)],
+    "kwargs of a chain": [Step(Double() >> Double(), kwargs={"power": 2})],
+    "kwargs of a repetition": [Step(Double().loop(2), kwargs={"power": 2})],
+    "kwargs of a generator": [Step(square, kwargs={"power": 2})],
+    "the data as kwargs": [Step(Double(), kwargs={"data": 2})],
+    "half a job": [Step(nothing, resources=SlurmResources(max_jobs_per_task=1.5))],
+    "an option with a list": [Step(nothing, resources=SlurmResources(extra_sbatch={"qos": []}))],
+    "options as a list": [Step(nothing, resources=SlurmResources(extra_sbatch=["--qos"]))],
+    "kwargs of a function": [Step(nothing, kwargs={"n": 3})],
+    "kwargs of a block": [Step(Double(), kwargs={"n": 3})],
+    "a missing argument": [Step(lambda project_dir, n: None, name="f")],
+    "pass_id": [Step(square, kwargs={"pass_id": True})],
+    "an async function": [Step(later)],
+    "a generator function": [Step(piecewise)],
+    "an async data generator": [Step(square_later)],
+    "an async block in a chain": [Step(Later() >> Double())],
+    "an async until": [Loop(2, [Step(nothing)], until=ask_later)],
+    "until without data": [Loop(2, [Step(nothing)], until=lambda: True)],
+    "parallel as text": [Step(square, parallel="no")],
+    "an unknown dependency": [changed(Step(nothing), dependency="never")],
+    "the folder of tables": [Step(nothing, project_dir="experiment_data")],
+    "the folder of samples": [Step(nothing, project_dir="a/experiment_sample")],
+    "a folder with a long name": [Step(nothing, project_dir="é" * 150)],
+    "resources as text": [Step(nothing, resources="4G")],
+}
 
 
-def test_everything_wrong_is_said_at_once():
-    with pytest.raises(DefinitionError, match="2 things must change"):
+def test_what_is_refused_and_what_to_change(golden):
+    for label, steps in REFUSED.items():
+        with golden.raises(DefinitionError, label):
+            check_pipeline("p", steps)
+
+
+def test_everything_wrong_is_said_at_once(golden):
+    with golden.raises(DefinitionError):
         check_pipeline("p", [Step(nothing, retries=-1), Loop(-1, [Step(square)])])
 
 
-def test_the_orchestrators_own_resources_are_checked():
-    for wrong, problem in [(SlurmResources(nodes=0), "nodes=0; use"), ("4G", "it must be SlurmResources")]:
-        with pytest.raises(DefinitionError) as raised:
+def test_the_orchestrators_own_resources_are_checked(golden):
+    for wrong in (SlurmResources(nodes=0), "4G"):
+        with golden.raises(DefinitionError):
             Pipeline("p", [Step(nothing)], orchestrator_resources=wrong).run()
-        assert f"  - orchestrator_resources: {problem}" in raised.value.message
 
 
 def test_kwargs_may_be_any_mapping():
@@ -174,47 +171,47 @@ def test_keys_that_cannot_be_folders(key):
         check_key(key)
 
 
-def test_a_run_that_is_refused_leaves_nothing(workspace):
+def test_a_run_that_is_refused_leaves_nothing(workspace, golden):
     with pytest.raises(DefinitionError):
         Pipeline(steps=[Loop(-1, [Step(nothing)])]).run(rootdir="new")
     with pytest.raises(DefinitionError):
         Pipeline(steps=[Step(nothing)]).run(project_job="../x")
-    with pytest.raises(DefinitionError, match="mode='cloud' is not a mode"):
+    with golden.raises(DefinitionError):
         Pipeline(steps=[Step(nothing)]).run(mode="cloud")
     for jobs in (0, -1, "2", True):
-        with pytest.raises(DefinitionError, match="is no number of processes"):
+        with golden.raises(DefinitionError):
             Pipeline(steps=[Step(nothing)]).run(jobs=jobs)
-    with pytest.raises(DefinitionError, match="rootdir must be text or a path, not int"):
+    with golden.raises(DefinitionError):
         Pipeline(steps=[Step(nothing)]).run(rootdir=5)
     assert list(workspace.iterdir()) == []
 
 
-def test_a_file_in_the_place_of_a_folder_is_left_alone(workspace):
+def test_a_file_in_the_place_of_a_folder_is_left_alone(workspace, golden):
     Path("file").write_text("mine")
-    with pytest.raises(DefinitionError, match="rootdir='file' is no folder"):
+    with golden.raises(DefinitionError):
         Pipeline(steps=[Step(nothing)]).run(rootdir="file")
     assert Path("file").read_text() == "mine"
 
 
-def test_constructors_check_no_more_than_f3dasms():
+def test_constructors_check_no_more_than_f3dasms(golden):
     Step(7, max_failed="many")
     Loop(-3, [1, 2])
     SlurmResources(time="soon")
-    with pytest.raises(ValueError, match="Invalid dependency 'never'"):
+    with golden.raises(ValueError):
         Step(nothing, dependency="never")
     with pytest.raises(ValueError, match="max_jobs_per_task"):
         SlurmResources(max_jobs_per_task=0)
 
 
-def test_from_step_counts_elements_and_finds_names():
+def test_from_step_counts_elements_and_finds_names(golden):
     pipeline = Pipeline("p", [Step(nothing), Loop(3, [Step(square), Step(Double(), name="double")]), Step(nothing)])
     assert pipeline.from_step("double").steps == pipeline.steps[1:]
     assert pipeline.from_step(-1).first_element == 2
     assert pipeline.from_step(1).from_step(1).first_element == 2
     assert pipeline.from_step(1).all_steps == pipeline.steps
-    with pytest.raises(ValueError, match="there is no element 99; the pipeline has 3"):
+    with golden.raises(ValueError):
         pipeline.from_step(99)
-    with pytest.raises(ValueError, match="no step is named 'x'"):
+    with golden.raises(ValueError):
         pipeline.from_step("x")
 
 
@@ -296,10 +293,10 @@ def test_memory_as_slurm_writes_it():
     assert [memory_in_mb(text) for text in ("512", "4G", "1T", "2048K", "1gb")] == [512, 4096, 1048576, 2, 1024]
 
 
-def test_a_cluster_from_a_mapping():
+def test_a_cluster_from_a_mapping(golden):
     cluster = SlurmCluster.from_yaml({"partition": None, "enabled": True, "env_vars": {"A": "1"}})
     assert cluster == SlurmCluster(partition=None, env_vars={"A": "1"})
-    with pytest.raises(DefinitionError, match="SlurmCluster has no 'partitoin'"):
+    with golden.raises(DefinitionError):
         SlurmCluster.from_yaml({"partitoin": "x"})
 
 
@@ -333,31 +330,31 @@ def test_a_cluster_from_a_file_or_from_hydra(tmp_path, monkeypatch, read):
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    "text",
     [
-        ("- a\n- b\n", "a cluster is a mapping of its fields, not list"),
-        ("partition: a\npartition: b\n", "The cluster can't be read from .*duplicate key"),
-        ("partition: ${nowhere}\n", "The cluster can't be read from .*nowhere"),
-        ("partition: [\n", "The cluster can't be read from "),
-        ("partition: !!python/object/apply:os.system ['true']\n", "The cluster can't be read from "),
-        ("wake_up: job\n", "SlurmCluster has no 'wake_up'"),
+        pytest.param("- a\n- b\n", id="list"),
+        pytest.param("partition: a\npartition: b\n", id="twice"),
+        pytest.param("partition: ${nowhere}\n", id="variable"),
+        pytest.param("partition: [\n", id="syntax"),
+        pytest.param("partition: !!python/object/apply:os.system ['true']\n", id="code"),
+        pytest.param("wake_up: job\n", id="field"),
     ],
 )
-def test_a_file_that_is_no_cluster(tmp_path, text, problem):
+def test_a_file_that_is_no_cluster(tmp_path, text, golden):
     path = tmp_path / "cluster.yaml"
     path.write_text(text)
-    with pytest.raises(DefinitionError, match=f"(?s){problem}"):
+    with golden.raises(DefinitionError):
         SlurmCluster.from_yaml(path)
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(DefinitionError, match=r"can't be read from .*No such file"):
+def test_a_file_that_is_not_there(tmp_path, golden):
+    with golden.raises(DefinitionError):
         SlurmCluster.from_yaml(tmp_path / "none.yaml")
 
 
-def test_reading_yaml_needs_an_extra(tmp_path, monkeypatch):
+def test_reading_yaml_needs_an_extra(tmp_path, monkeypatch, golden):
     monkeypatch.setitem(sys.modules, "omegaconf", None)
-    with pytest.raises(DefinitionError, match=r"pip install 'orchestrator\[hydra\]'"):
+    with golden.raises(DefinitionError):
         SlurmCluster.from_yaml(tmp_path / "cluster.yaml")
     assert SlurmCluster.from_yaml({"partition": "x"}).partition == "x"
 
@@ -367,68 +364,60 @@ def test_a_cluster_that_can_be_used():
     check_cluster(SlurmCluster(None, None, ["a b", "c\nd"], {"_A1": "x\ny", "N": 3}, "uv run", "l", "4G", "job", 0))
 
 
-@pytest.mark.parametrize(
-    ("changes", "problem"),
-    [
-        ({"partition": ""}, "partition=''; use its name, or None"),
-        ({"partition": "a\n#SBATCH --hold"}, "partition="),
-        ({"account": 7}, "account=7; use its name"),
-        ({"env_setup": "module load x"}, "env_setup='module load x'; use a list"),
-        ({"env_setup": [1]}, "use a list of shell commands"),
-        ({"env_setup": ["a\rb"]}, "a command holds a NUL or a carriage return"),
-        ({"env_vars": ["A=1"]}, "use a dict of names and values"),
-        ({"env_vars": {"1A": "x"}}, "'1A' is no name of a variable"),
-        ({"env_vars": {"A;id": "x"}}, "'A;id' is no name of a variable"),
-        ({"env_vars": {"A": True}}, "env_vars['A'] is True; use text or a number"),
-        ({"env_vars": {"A": None}}, "env_vars['A'] is None"),
-        ({"runner": ""}, "runner=''; use what runs Python"),
-        ({"runner": "  "}, "use what runs Python"),
-        ({"runner": "python '"}, "use what runs Python"),
-        ({"runner": None}, "runner=None"),
-        ({"log_dir": "/tmp/logs"}, "log_dir='/tmp/logs' leaves the workspace"),
-        ({"log_dir": "../{project_job}"}, "leaves the workspace"),
-        ({"log_dir": "{run}"}, "its only placeholder is {project_job}"),
-        ({"log_dir": "{"}, "its only placeholder is {project_job}"),
-        ({"log_dir": "{}"}, "its only placeholder is {project_job}"),
-        ({"log_dir": "a\\b"}, "use a folder's path"),
-        ({"log_dir": ""}, "use a folder's path"),
-        ({"mem_per_cpu": "much"}, "mem_per_cpu='much'; use the most memory per CPU"),
-        ({"mem_per_cpu": "0"}, "mem_per_cpu='0'"),
-        ({"wake": "never"}, "wake='never'; use 'job' or 'both'"),
-        ({"grace": -1}, "grace=-1; use a number of seconds"),
-        ({"grace": float("nan")}, "grace=nan"),
-        ({"grace": True}, "grace=True"),
-        ({"grace": "90"}, "grace='90'"),
-    ],
-)
-def test_a_cluster_that_can_not_be_used(changes, problem):
-    with pytest.raises(DefinitionError, match="one thing must change") as caught:
-        check_cluster(SlurmCluster(**changes))
-    assert problem in str(caught.value)
+UNUSABLE = [
+    {"partition": ""},
+    {"partition": "a\n#SBATCH --hold"},
+    {"account": 7},
+    {"env_setup": "module load x"},
+    {"env_setup": [1]},
+    {"env_setup": ["a\rb"]},
+    {"env_vars": ["A=1"]},
+    {"env_vars": {"1A": "x"}},
+    {"env_vars": {"A;id": "x"}},
+    {"env_vars": {"A": True}},
+    {"env_vars": {"A": None}},
+    {"runner": ""},
+    {"runner": "  "},
+    {"runner": "python '"},
+    {"runner": None},
+    {"log_dir": "/tmp/logs"},
+    {"log_dir": "../{project_job}"},
+    {"log_dir": "{run}"},
+    {"log_dir": "{"},
+    {"log_dir": "{}"},
+    {"log_dir": "a\\b"},
+    {"log_dir": ""},
+    {"mem_per_cpu": "much"},
+    {"mem_per_cpu": "0"},
+    {"wake": "never"},
+    {"grace": -1},
+    {"grace": float("nan")},
+    {"grace": True},
+    {"grace": "90"},
+]
 
 
-def test_all_that_is_wrong_with_a_cluster_is_said_at_once():
-    with pytest.raises(DefinitionError, match="5 things must change"):
+def test_a_cluster_that_can_not_be_used(golden):
+    for changes in UNUSABLE:
+        with golden.raises(DefinitionError, repr(changes)):
+            check_cluster(SlurmCluster(**changes))
+
+
+def test_all_that_is_wrong_with_a_cluster_is_said_at_once(golden):
+    with golden.raises(DefinitionError):
         check_cluster(SlurmCluster(partition="", runner="", wake="x", grace=-1, log_dir=".."))
-    with pytest.raises(DefinitionError, match=r"must be a SlurmCluster, not dict.\n.*from_yaml"):
+    with golden.raises(DefinitionError):
         check_cluster({"partition": "x"})
 
 
 @pytest.mark.parametrize(
-    ("extra", "problem"),
-    [
-        ({"array": "0-3"}, "extra_sbatch['array'] can't be set"),
-        ({"--job_name": "x"}, "extra_sbatch['--job_name'] can't be set"),
-        ({"comment": "x"}, "can't be set"),
-        ({"gres x": 1}, "is no option of sbatch"),
-        ({"": 1}, "is no option of sbatch"),
-        ({"gres": "a\nb"}, "use a value without line breaks"),
-    ],
+    "extra",
+    [{"array": "0-3"}, {"--job_name": "x"}, {"comment": "x"}, {"gres x": 1}, {"": 1}, {"gres": "a\nb"}],
+    ids=str,
 )
-def test_options_that_are_ours_or_none(extra, problem):
-    with pytest.raises(DefinitionError) as caught:
+def test_options_that_are_ours_or_none(extra, golden):
+    with golden.raises(DefinitionError):
         check_pipeline("p", [Step(nothing, resources=SlurmResources(extra_sbatch=extra))])
-    assert problem in str(caught.value)
 
 
 # --- blocks --------------------------------------------------------------------------------------
@@ -441,7 +430,7 @@ def numbers(n):
     return ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(n)])
 
 
-def test_a_generator_outside_a_pipeline_marks_what_raises(caplog):
+def test_a_generator_outside_a_pipeline_marks_what_raises(caplog, golden):
     @datagenerator(output_names=["y", "z"])
     def pair(x, factor):
         if x == 1:
@@ -450,7 +439,7 @@ def test_a_generator_outside_a_pipeline_marks_what_raises(caplog):
 
     data = pair.call(numbers(3), factor=10)
     assert [status.name for status in data.statuses()] == ["FINISHED", "ERROR", "FINISHED"]
-    assert "experiment 1 failed" in caplog.text
+    golden(caplog.messages)
     assert "ValueError: one is not welcome" in caplog.text
     assert data.output_rows()(2) == {"y": 20.0, "z": -2.0}
     assert pair(2, 3) == (6, -2)
@@ -492,14 +481,14 @@ def test_outputs_go_to_disk_as_the_generators_domain_says(tmp_path):
     assert done.to_pandas()[1]["y"].tolist() == [{"x": 1.0}]
 
 
-def test_a_wrong_number_of_outputs_is_said():
+def test_a_wrong_number_of_outputs_is_said(golden):
     @datagenerator(output_names=["y", "z"])
     def one(x):
         return x
 
-    with pytest.raises(ValueError, match="one gave 1 outputs for 2 names"):
+    with golden.raises(ValueError):
         one.execute(ExperimentSample({"x": 1.0}))
-    with pytest.raises(ValueError, match="square needs x"):
+    with golden.raises(ValueError):
         square.execute(ExperimentSample({"w": 1.0}))
 
 
@@ -515,16 +504,16 @@ def test_blocks_are_chained_and_repeated():
     assert len(Add(2).loop(4).call(numbers(1))) == 9
 
 
-def test_samplers_by_name():
+def test_samplers_by_name(golden):
     domain = numbers(0).domain
     one, two = (create_sampler("latin", seed=3).call(ExperimentData(domain=domain), n_samples=8) for _ in range(2))
     assert one == two
     assert len(one) == 8
     for name in ("Latin", "latin_sampler", "Latin Sampler", "LATIN-SAMPLER"):
         assert type(create_sampler(name)).__name__ == "Latin"
-    with pytest.raises(DefinitionError, match="there is no sampler 'sobol'"):
+    with golden.raises(DefinitionError):
         create_sampler("sobol")
-    with pytest.raises(DefinitionError, match="missing a required argument: 'n_samples'"):
+    with golden.raises(DefinitionError):
         check_pipeline("p", [Step(create_sampler("latin"), kwargs={"n_sample": 100})])
     by_step = create_sampler("latin").call(ExperimentData(domain=domain), n_samples=8, seed=3)
     assert by_step == one
@@ -544,7 +533,7 @@ def test_files_that_f3dasms_tasks_leave_are_collected(tmp_path):
     assert not (tmp_path / "experiment_sample").exists()
 
 
-def test_a_left_over_file_fills_only_the_experiment_that_it_is_about(tmp_path, caplog):
+def test_a_left_over_file_fills_only_the_experiment_that_it_is_about(tmp_path, caplog, golden):
     data = numbers(4)
     data.mark([3], "finished", in_place=True)
     data.store(tmp_path)
@@ -560,16 +549,14 @@ def test_a_left_over_file_fills_only_the_experiment_that_it_is_about(tmp_path, c
     block.after_store(tmp_path)
     kept = sorted(path.name for path in (tmp_path / "experiment_sample").iterdir())
     assert kept == ["1.json", "2.json", "7.json"]
-    for row, why in ((1, "inputs that are not the experiment's"), (2, "no result"), (7, "no such experiment")):
-        assert f"{row}.json is left where it is: " in caplog.text
-        assert why in caplog.text
+    golden(caplog.messages)
 
 
-def test_a_left_over_file_that_was_cut_short_is_named_and_kept(tmp_path):
+def test_a_left_over_file_that_was_cut_short_is_named_and_kept(tmp_path, golden):
     numbers(1).store(tmp_path)
     (tmp_path / "experiment_sample").mkdir()
     (tmp_path / "experiment_sample" / "0.json").write_text('{"input_data": {')
-    with pytest.raises(DataError, match=r"0\.json can't be read"):
+    with golden.raises(DataError):
         CollectArrayResults().call(ExperimentData.from_file(tmp_path))
     assert (tmp_path / "experiment_sample" / "0.json").exists()
 
@@ -580,22 +567,21 @@ PIPELINE = "from orchestrator import Pipeline, Step\ndef f(project_dir): pass\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "source", "message"),
+    "text",
     [
-        ("x = 1\n", "s.py", "s.py holds no pipeline named 'pipeline'; its pipelines: none."),
-        (PIPELINE + "a = Pipeline('a', [Step(f)])\nb = Pipeline('b', [Step(f)])\n", "s.py", "its pipelines: a, b."),
-        ("import nowhere\n", "s.py", "ModuleNotFoundError: No module named 'nowhere' (line 1)"),
-        ("def f(:\n", "s.py", "SyntaxError: invalid syntax (s.py, line 1) (line 1)"),
-        ("exit(3)\n", "s.py", "SystemExit: 3 (line 1)"),
-        (None, "s.py", "There is no study file s.py."),
+        pytest.param("x = 1\n", id="no pipeline"),
+        pytest.param(PIPELINE + "a = Pipeline('a', [Step(f)])\nb = Pipeline('b', [Step(f)])\n", id="two pipelines"),
+        pytest.param("import nowhere\n", id="import"),
+        pytest.param("def f(:\n", id="syntax"),
+        pytest.param("exit(3)\n", id="exit"),
+        pytest.param(None, id="no file"),
     ],
 )
-def test_studies_that_cannot_be_loaded(workspace, text, source, message):
+def test_studies_that_cannot_be_loaded(workspace, text, golden):
     if text is not None:
         Path("s.py").write_text(text)
-    with pytest.raises(StudyError) as raised:
-        load_study(source)
-    assert message in raised.value.message
+    with golden.raises(StudyError):
+        load_study("s.py")
 
 
 def test_the_only_pipeline_needs_no_name(workspace):
@@ -608,7 +594,7 @@ def test_the_only_pipeline_needs_no_name(workspace):
 # --- the code that travels -----------------------------------------------------------------------
 
 
-def test_the_culprit_is_named_as_deep_as_it_can_be():
+def test_the_culprit_is_named_as_deep_as_it_can_be(golden):
     class Solver(DataGenerator):
         def __init__(self):
             self.options = {"lock": threading.Lock()}
@@ -622,25 +608,24 @@ def test_the_culprit_is_named_as_deep_as_it_can_be():
         def __init__(self):
             self.lock = threading.Lock()
 
-    with pytest.raises(DefinitionError, match=r"block\.options\['lock'\] is a lock"):
+    with golden.raises(DefinitionError):
         prepare_bundle({"0": Step(Solver(), parallel=True)}, None)
-    with pytest.raises(DefinitionError, match=r"Step 'Slotted' runs in other processes.*: block\.lock is a lock"):
+    with golden.raises(DefinitionError):
         prepare_bundle({"0": Step(Slotted(), parallel=True)}, None)
     prepared = prepare_bundle({"0": Step(Solver())}, None)
-    assert "can't be pickled" in prepared.missing["0"]
+    golden(prepared.missing["0"])
 
 
-def test_another_version_of_python_refuses_the_code_of_a_run(tmp_path, monkeypatch):
+def test_another_version_of_python_refuses_the_code_of_a_run(tmp_path, monkeypatch, golden):
     """The node's `python` is not always that of the login node."""
     folder = tmp_path / prepare_bundle({"0": Step(square)}, None).write(tmp_path)
+    golden.replace(f"Python {sys.version_info.major}.{sys.version_info.minor}", "this Python")
     monkeypatch.setattr("orchestrator.definition.bundle.PYTHON", "3.99")
-    with pytest.raises(DataError, match="was pickled by Python 3") as raised:
+    with golden.raises(DataError):
         Bundle(folder).load_step("0")
-    assert f"but {sys.executable} is Python 3.99" in raised.value.message
-    assert "SlurmCluster(runner=..., env_setup=[...])" in raised.value.hint
 
 
-def test_a_bundle_is_private_and_checked(tmp_path):
+def test_a_bundle_is_private_and_checked(tmp_path, golden):
     digest = prepare_bundle({"0": Step(square, kwargs={"a": 1})}, None).write(tmp_path)
     folder = tmp_path / digest
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -648,7 +633,7 @@ def test_a_bundle_is_private_and_checked(tmp_path):
     loaded = Bundle(folder).load_step("0")
     assert (loaded.block(3), loaded.kwargs) == (9, {"a": 1})
     (folder / "0.pkl").write_bytes((folder / "0.pkl").read_bytes() + b".")
-    with pytest.raises(DataError, match="is not what was written at submission"):
+    with golden.raises(DataError):
         Bundle(folder).load_step("0")
 
 
@@ -700,19 +685,19 @@ def test_the_source_digest_speaks_of_the_study_and_what_it_imports(workspace):
     assert source_digest(study) != before
 
 
-def test_a_module_beside_the_study_is_where_it_went_wrong(workspace):
+def test_a_module_beside_the_study_is_where_it_went_wrong(workspace, golden):
     (workspace / "beside_it.py").write_text("x = 1\n1 / 0\n")
     (workspace / "study.py").write_text("import beside_it\n")
-    with pytest.raises(StudyError, match=r"ZeroDivisionError: division by zero \(beside_it.py, line 2\)"):
+    with golden.raises(StudyError):
         load_study(str(workspace / "study.py"))
     assert "_study_study" not in sys.modules
 
 
-def test_what_a_step_passes_must_have_a_place():
+def test_what_a_step_passes_must_have_a_place(golden):
     with pytest.raises(TypeError, match="factr"):
         square.execute(ExperimentSample({"x": 1.0, "other": 2.0}), factr=3)
     assert square.execute(ExperimentSample({"x": 3.0, "other": 2.0})).output_data == {"y": 9.0}
-    with pytest.raises(ValueError, match="datagenerator needs output_names"):
+    with golden.raises(ValueError):
         datagenerator(output_names=[])
 
 

@@ -30,7 +30,7 @@ def test_a_manifest_gives_every_experiment_to_one_task(tmp_path_factory, n, per_
     sizes = [len(manifest.task(task)) for task in range(n_tasks)]
     assert max(sizes, default=0) <= (per_task or n)
     assert per_task is not None or not sizes or max(sizes) - min(sizes) <= 1
-    with pytest.raises(DataError, match="no task"):
+    with pytest.raises(DataError):
         manifest.task(n_tasks)
 
 
@@ -52,14 +52,14 @@ def test_a_task_reads_its_own_part_only(tmp_path):
     assert [entry.row for entry in Manifest.open(path).task(500)] == [500]
 
 
-def test_damage_is_said(tmp_path):
+def test_damage_is_said(tmp_path, golden):
     path = tmp_path / "manifest.jsonl"
     path.write_text("no manifest")
-    with pytest.raises(DataError, match="can't be read"):
+    with golden.raises(DataError):
         Manifest.open(path)
-    with pytest.raises(DataError, match="can't be read"):
+    with golden.raises(DataError):
         read_receipt(path)
-    with pytest.raises(DataError, match="can't be read"):
+    with golden.raises(DataError):
         read_jobfile(path)
 
 
