@@ -85,6 +85,7 @@ def upgrade() -> None:
             started_at FLOAT,
             ended_at FLOAT,
             withdrawn_at FLOAT,
+            forgotten_at FLOAT,
             PRIMARY KEY (id),
             CONSTRAINT step_run_epoch UNIQUE (run_id, position, epoch),
             CONSTRAINT step_run_kind CHECK (kind IN ('call', 'batch', 'until')),

@@ -231,7 +231,11 @@ def _withdraw(target: Target, withdraw: Withdraw) -> None:
     failed = "SELECT count(*) FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL AND state = 'failed'"
     n_failed = scalar(target.connection, failed, (target.run_id,))
     update(target.connection, "run", {"n_failed_step_runs": n_failed}, id=target.run_id)
-    _log(target, "withdrawn", why=withdraw.why, detail={"position": withdraw.position})
+    if withdraw.forgets:
+        # Those that had been put back before, too.
+        forget = "UPDATE step_run SET forgotten_at = ? WHERE run_id = ? AND forgotten_at IS NULL AND position >= ?"
+        target.connection.execute(forget, (target.now, target.run_id, withdraw.position))
+    _log(target, "withdrawn", why=withdraw.why, detail={"position": withdraw.position, "forgets": withdraw.forgets})
 
 
 def _note(target: Target, note: Note) -> None:

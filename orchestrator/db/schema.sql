@@ -72,6 +72,7 @@ CREATE TABLE step_run (
     started_at FLOAT,
     ended_at FLOAT,
     withdrawn_at FLOAT,
+    forgotten_at FLOAT,
     PRIMARY KEY (id),
     CONSTRAINT step_run_epoch UNIQUE (run_id, position, epoch),
     CONSTRAINT step_run_kind CHECK (kind IN ('call', 'batch', 'until')),

@@ -230,6 +230,17 @@ class Store:
             rows = connection.execute(query, (_run_row(connection, key).id,))
             return [(row.position, row.name, row.iteration) for row in rows]
 
+    def tokens_at(self, key: str, position: int) -> list[str]:
+        """List the tokens of all jobs of the step at a position, of every epoch since the user last began there."""
+        query = """
+            SELECT token FROM step_run AS mine JOIN step_run AS each USING (run_id, position, iteration, name)
+            JOIN job ON job.step_run_id = each.id
+            WHERE mine.run_id = ? AND mine.position = ? AND mine.withdrawn_at IS NULL AND each.forgotten_at IS NULL
+            ORDER BY job.id
+        """
+        with session(self.path) as connection:
+            return scalars(connection, query, (_run_row(connection, key).id, position))
+
     def tokens(self, key: str) -> set[str]:
         """List the tokens of all jobs that the run ever had."""
         with session(self.path) as connection:

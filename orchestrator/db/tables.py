@@ -133,6 +133,8 @@ step_run = Table(
     Column("started_at", Float),
     Column("ended_at", Float),
     Column("withdrawn_at", Float),
+    # Since when a block is called here though the table is the result of this step run.
+    Column("forgotten_at", Float),
     UniqueConstraint("run_id", "position", "epoch", name="step_run_epoch"),
     CheckConstraint(_in("kind", ("call", "batch", "until")), name="step_run_kind"),
     CheckConstraint(_in("state", StepRunState), name="step_run_state"),

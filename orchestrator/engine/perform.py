@@ -150,7 +150,6 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
     step_run = _step_run(run)
     slot = run.plan.slot(step_run.position)
     step = slot.step
-    earlier = [old.token for old in step_run.jobs if old.batch == job.batch and old.attempt < job.attempt]
     return JobFile(
         run_key=run.key,
         workspace=str(context.folder.workspace),
@@ -170,7 +169,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         attempt=job.attempt,
         tasks=job.tasks,
         first_task=step_run.batch_size * job.batch if step_run.batch_size else 0,
-        earlier_tokens=earlier,
+        earlier_tokens=_earlier_tokens(context, step_run, job),
         seed=seed_for(run.key, step.name, slot.iteration),
         label=step.label,
         threads=int(step.resources.get("cpus_per_task", 1)),
@@ -179,6 +178,17 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         resources=step.resources,
         database=str(context.store.path) if context.scheduler.has_tail else None,
     )
+
+
+def _earlier_tokens(context: Context, step_run: StepRun, job: Job) -> list[str]:
+    """Name the jobs whose work this one must not do again.
+
+    A block's, of every epoch. An experiment that failed in an earlier epoch is evaluated again; all others of then are
+    in the table.
+    """
+    if job.role == "step" and step_run.epoch:
+        return [token for token in context.store.tokens_at(context.key, step_run.position) if token != job.token]
+    return [old.token for old in step_run.jobs if old.batch == job.batch and old.attempt < job.attempt]
 
 
 def _finish(context: Context, run: Run, to: RunState, why: str | None) -> list[Change]:

@@ -35,11 +35,12 @@ def going_on_by_resume(key: str) -> Iterator[None]:
 def put_back(context: Context, position: int | None) -> None:
     """Withdraw what has to be done again, and make an ended run active."""
     run = settle(context)
+    is_named = position is not None
     why = "resume" if position is None else f"resume from {run.plan.slot(position).address}"
     if position is None:
         position = where_to_resume(run, context.store.first_flawed(context.key))
     recorded = {at for at, _, _ in context.store.live_step_runs(context.key)}
-    changes = [] if position is None else rewind(run, position, why, recorded)
+    changes = [] if position is None else rewind(run, position, why, recorded, forgets=is_named)
     if run.cancel_requested:
         context.store.clear_requests(context.key, context.fence)
     if changes:

@@ -37,7 +37,8 @@ class JobFile(NamedTuple):
     first_task : int
         The first task of its batch: a scheduler's array counts from there.
     earlier_tokens : sequence of str
-        Of the earlier attempts at the same batch: what they evaluated is not evaluated again.
+        Of the earlier attempts at the same work: what they evaluated is not evaluated again, and a block is not called
+        on the table that one of them stored.
     seed : int
         63 bits.
     label : str

@@ -169,10 +169,15 @@ class RecordWait(NamedTuple):
 
 @value
 class Withdraw(NamedTuple):
-    """Put back every live step run from a position on: the rows stay, as history that no longer counts."""
+    """Put back every live step run from a position on: the rows stay, as history that no longer counts.
+
+    Where it `forgets`, nothing that was ever done from there on counts: a block is called again though the table is its
+    own result.
+    """
 
     position: int
     why: str
+    forgets: bool = False
 
 
 @value

@@ -22,7 +22,7 @@ from orchestrator.machine.states import (
 )
 from orchestrator.machine.wakeup import dismiss, secure
 
-__all__ = ["decide"]
+__all__ = ["decide", "success_of"]
 
 
 def decide(run: Run) -> Intent | None:
@@ -119,10 +119,8 @@ def _drive(run: Run, step_run: StepRun, slot: Slot) -> Intent | None:
         return None
     if last.state is not JobState.SUCCEEDED and _may_try_again(step_run, last, slot.step.retries):
         return Record((_again(run, step_run, last),))
-    if slot.step.kind == "batch":
-        following = _batch(run, step_run, last.batch + 1, step_run.first_attempt)
-        return Record((following,)) if following.tasks else Record((_judge(step_run, slot),))
-    return Record((_close(step_run, last),))
+    following = _following(run, step_run, slot)
+    return Record((following or _conclude(step_run, slot),))
 
 
 def _process(run: Run, step_run: StepRun, attempt: int) -> AddJob:
@@ -135,6 +133,14 @@ def _batch(run: Run, step_run: StepRun, batch: int, attempt: int) -> AddJob:
     token = token_for(run.salt, "batch", step_run.position, batch, attempt)
     indexes = format_indexes(tasks)
     return AddJob(token, "batch", step_run.position, batch, attempt, indexes, len(tasks))
+
+
+def _following(run: Run, step_run: StepRun, slot: Slot) -> AddJob | None:
+    """Plan the batch after the last one; None where all tasks have had their turn."""
+    if slot.step.kind != "batch":
+        return None
+    following = _batch(run, step_run, step_run.jobs[-1].batch + 1, step_run.first_attempt)
+    return following if following.tasks else None
 
 
 def _again(run: Run, step_run: StepRun, last: Job) -> AddJob:
@@ -155,6 +161,24 @@ def _may_try_again(step_run: StepRun, last: Job, retries: int) -> bool:
         kinds, tries = KINDS_OF_THE_CLUSTER, TRIES_OF_THE_CLUSTER
     failures = sum(job.batch == last.batch and job.kind in kinds for job in step_run.jobs)
     return last.kind in kinds and failures <= tries
+
+
+def _conclude(step_run: StepRun, slot: Slot) -> MoveStepRun:
+    return _judge(step_run, slot) if slot.step.kind == "batch" else _close(step_run, step_run.jobs[-1])
+
+
+def success_of(run: Run) -> MoveStepRun | None:
+    """Give the end of the open step run, if all its work is done and went well, and only its end is not recorded yet.
+
+    It has succeeded, whatever happens to the run at that moment: done again, its work would be done twice.
+    """
+    step_run = run.step_run
+    if step_run is None or step_run.ended or not step_run.jobs or run.live_jobs:
+        return None
+    slot = run.plan.slot(step_run.position)
+    end = _conclude(step_run, slot)
+    is_whole = _following(run, step_run, slot) is None
+    return end if is_whole and end.to is StepRunState.SUCCEEDED else None
 
 
 def _close(step_run: StepRun, job: Job) -> MoveStepRun:
@@ -208,5 +232,5 @@ def _stop(run: Run, to: StepRunState, why: str) -> Intent:
     ]
     step_run = run.step_run
     if step_run is not None and not step_run.ended:
-        changes.append(MoveStepRun(step_run.position, to, why, *_counts(step_run)))
+        changes.append(success_of(run) or MoveStepRun(step_run.position, to, why, *_counts(step_run)))
     return Record(tuple(changes)) if changes else Finish(RunState(to.value), why)

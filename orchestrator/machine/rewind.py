@@ -6,6 +6,7 @@ from collections.abc import Container
 
 from orchestrator.errors import Busy, DefinitionError
 from orchestrator.machine.changes import Change, MoveRun, MoveStepRun, Withdraw
+from orchestrator.machine.decide import success_of
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
@@ -60,7 +61,9 @@ def died(step_run: StepRun) -> bool:
     return last.state is not JobState.SUCCEEDED and not is_told
 
 
-def rewind(run: Run, position: int, why: str, recorded: Container[int] | None = None) -> list[Change]:
+def rewind(
+    run: Run, position: int, why: str, recorded: Container[int] | None = None, *, forgets: bool = False
+) -> list[Change]:
     """Name what has to change so that the run goes on from a position.
 
     Parameters
@@ -73,6 +76,8 @@ def rewind(run: Run, position: int, why: str, recorded: Container[int] | None = 
         For the history.
     recorded : container of int, optional
         Positions of the step runs that count; by default every one up to the last.
+    forgets : bool, default False
+        Whether blocks from there on are called again though the table is their own result: the user named the place.
 
     Returns
     -------
@@ -96,8 +101,9 @@ def rewind(run: Run, position: int, why: str, recorded: Container[int] | None = 
                 f"Wait for them, or type: orchestrator cancel {run.key}",
             )
         if not last.ended:
-            changes.append(MoveStepRun(last.position, StepRunState.CANCELLED, why))
-        changes.append(Withdraw(position, why))
+            changes.append(success_of(run) or MoveStepRun(last.position, StepRunState.CANCELLED, why))
+    if forgets or (last is not None and last.position >= position):
+        changes.append(Withdraw(position, why, forgets))
     if run.state is not RunState.ACTIVE:
         changes.append(MoveRun(RunState.ACTIVE, why))
     return changes

@@ -150,7 +150,7 @@ def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[s
     from orchestrator.data.files import stored_by
 
     data = _table(project_dir)
-    # A process that died between storing the table and writing its receipt has done the work: not once more.
+    # A process that died between storing the table and writing its receipt has done the work.
     if stored_by(project_dir) not in (*job.earlier_tokens, job.token):
         block.arm(data)
         result = block.call(data=data, **injected(block.call, kwargs, job.injectable), **kwargs)

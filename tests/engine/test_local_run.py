@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,10 @@ from orchestrator import (
 from orchestrator.cli.status import render
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.db.queries import run_status
+from orchestrator.db.store import Store
 from orchestrator.definition.study import Study
 from orchestrator.engine import commands
-from orchestrator.errors import Busy, DataError, DefinitionError, RunFailed, StudyChanged
+from orchestrator.errors import Busy, DataError, DefinitionError, Interrupted, RunFailed, StudyChanged
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -724,6 +726,42 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, store_n
     monkeypatch.setattr(execute, "write_receipt", written)
     pipeline.run(project_job="r")
     assert len(table("r")) == 3
+
+
+@pytest.fixture
+def grown(workspace, table, store_numbers, monkeypatch):
+    """Give a pipeline whose block adds a row; its run was cancelled after the table was stored, before its receipt."""
+    from orchestrator.worker import execute
+
+    written = execute.write_receipt
+
+    class Grow(Block):
+        def call(self, data):
+            return data + ExperimentData(domain=data.domain, input_data=[{"x": 100.0}])
+
+    def write(path, receipt):
+        if len(table("r")) == 3:
+            Store(workspace / "orchestrator.db").request_cancel("r", time.time())
+            raise KeyboardInterrupt
+        written(path, receipt)
+
+    pipeline = Pipeline(steps=[Step(store_numbers(2)), Step(Grow(), name="grow")])
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "write_receipt", write)
+        with pytest.raises(Interrupted, match="was cancelled"):
+            pipeline.run(project_job="r")
+    return pipeline
+
+
+def test_a_block_is_not_called_on_its_own_result_when_its_step_is_put_back(grown, rows, table):
+    grown.run(project_job="r")
+    assert rows("SELECT epoch, state FROM step_run WHERE name = 'grow'") == [(0, "cancelled"), (1, "succeeded")]
+    assert len(table("r")) == 3
+
+
+def test_a_block_is_called_on_its_own_result_where_the_user_names_its_step(grown, table):
+    grown.from_step("grow").run(project_job="r")
+    assert len(table("r")) == 4
 
 
 AS_FIRST_PROCESS = ("unshare", "--pid", "--fork", "--mount-proc")

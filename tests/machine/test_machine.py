@@ -318,6 +318,21 @@ def test_a_step_that_is_cancelled_keeps_the_count_of_what_it_did():
     assert (change.to, change.n_finished, change.n_failed) == (StepRunState.CANCELLED, 7, 1)
 
 
+@pytest.mark.parametrize("stopped", [{"cancel_requested": True}, {"failing": "its orchestrator job was refused"}])
+def test_a_step_whose_work_is_done_has_succeeded_though_the_run_is_stopped_at_that_moment(stopped):
+    called = run_with(CALL, job(JobState.SUCCEEDED, until=True), **stopped)
+    assert only(decide(called)) == MoveStepRun(0, StepRunState.SUCCEEDED, until=True)
+    done = job(JobState.SUCCEEDED, role="batch", tasks="0-2", n_finished=5, n_failed=1)
+    evaluated = run_with(BATCH, done, n_tasks=3, **stopped)
+    change = only(decide(evaluated))
+    assert (change.to, change.n_finished, change.n_failed) == (StepRunState.SUCCEEDED, 5, 1)
+    ended = apply(evaluated, change)
+    assert isinstance(decide(ended), Finish)
+    assert decide(ended).to is not RunState.SUCCEEDED
+    # What is resumed begins behind it.
+    assert where_to_resume(ended._replace(state=RunState.CANCELLED), None) == 1
+
+
 def test_what_waits_is_waited_for():
     assert decide(run_with(CALL, job(JobState.RUNNING))) is None
     assert decide(run_with(CALL, job(JobState.PLANNED))) == Submit("t")
@@ -498,6 +513,18 @@ def test_what_lives_is_not_put_back():
 def test_an_open_step_is_cancelled_before_it_is_put_back():
     run = run_with(CALL, job(JobState.FAILED))
     assert rewind(run, 0, "why") == [MoveStepRun(0, StepRunState.CANCELLED, "why"), Withdraw(0, "why")]
+
+
+def test_an_open_step_whose_work_is_done_has_succeeded_before_it_is_put_back():
+    run = run_with(CALL, job(JobState.SUCCEEDED))
+    assert rewind(run, 0, "why") == [MoveStepRun(0, StepRunState.SUCCEEDED), Withdraw(0, "why")]
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_only_a_step_that_was_named_forgets_what_was_done_there(position):
+    run = ended_at(Plan((CALL, CALL)), 0, run_state="failed")
+    assert Withdraw(position, "why", forgets=True) in rewind(run, position, "why", forgets=True)
+    assert all(not getattr(change, "forgets", False) for change in rewind(run, position, "why"))
 
 
 # --- loops, and what follows a failure -----------------------------------------------------------
