@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from orchestrator.cli.render import WIDTH, clock, duration, paint, several, shor
 from orchestrator.cli.slurm_words import answer, as_recorded
 from orchestrator.cli.workspace import database, examples, options, place
 from orchestrator.errors import Busy, SchedulerUnreachable
+
+if TYPE_CHECKING:
+    from orchestrator.machine.stalled import Liveness
 
 __all__ = ["command", "render"]
 
@@ -44,14 +47,15 @@ def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None,
 
     path, now = database(rootdir, db), time.time()
     found = run_status(path, run, now, whole=as_json)
+    liveness = found.pop("liveness")
     _count_live(path.parent, found)
-    unanswered = _refresh(path, found, now) if refresh else None
+    unanswered = _refresh(path, found, liveness, now) if refresh else None
     click.echo(to_json(found) if as_json else render(found, now, place()))
     if unanswered is not None:
         raise unanswered
 
 
-def _refresh(path: Path, found: dict[str, Any], now: float) -> SchedulerUnreachable | None:
+def _refresh(path: Path, found: dict[str, Any], liveness: Liveness, now: float) -> SchedulerUnreachable | None:
     """Add what SLURM says; give the error if it does not say anything."""
     found["slurm"] = None
     if found["run"]["mode"] != "slurm":
@@ -60,7 +64,7 @@ def _refresh(path: Path, found: dict[str, Any], now: float) -> SchedulerUnreacha
     from orchestrator.engine.cluster.queue_report import ask_slurm
 
     try:
-        found["slurm"] = ask_slurm(path, found, now)
+        found["slurm"] = ask_slurm(path, found, liveness, now)
     except SchedulerUnreachable as error:
         return error
     found["run"]["stalled"] = found["slurm"]["stalled"]

@@ -84,8 +84,9 @@ class _Queue:
         from orchestrator.engine.cluster.queue_report import ask_slurm
 
         now = time.time()
+        found = run_status(self._path, self._key, now)
         try:
-            why: str | None = ask_slurm(self._path, run_status(self._path, self._key, now), now)["stalled"]
+            why: str | None = ask_slurm(self._path, found, found["liveness"], now)["stalled"]
         except SchedulerUnreachable:
             return None
         return why

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["STALE", "Holder", "is_gone", "is_silent"]
+__all__ = ["STALE", "Holder", "is_gone", "silent_for"]
 
 STALE = 180.0
 """Seconds without a beat after which a process of another machine counts as gone."""
@@ -67,8 +67,8 @@ def is_gone(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
     return beat_seen_at is not None and now - beat_seen_at >= STALE
 
 
-def is_silent(holder: Holder, beat_at: float | None, now: float) -> bool:
-    """Tell whether a process of another machine has not been heard of for long: to show it, and for no decision.
+def silent_for(holder: Holder, beat_at: float | None, now: float) -> float | None:
+    """Give the seconds since the last beat of a process of another machine: to show them, and for no decision.
 
     Parameters
     ----------
@@ -77,8 +77,15 @@ def is_silent(holder: Holder, beat_at: float | None, now: float) -> bool:
         When it last beat, by its own clock.
     now : float
         Epoch seconds, by ours.
+
+    Returns
+    -------
+    float or None
+        None while the last beat is recent enough to be believed.
     """
-    return holder.host != _host() and beat_at is not None and now - beat_at >= SILENT
+    if holder.host == _host() or beat_at is None or now - beat_at < SILENT:
+        return None
+    return now - beat_at
 
 
 def _host() -> str:

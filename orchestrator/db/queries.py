@@ -15,11 +15,12 @@ from typing import Any
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, first_flawed, notes
 from orchestrator.db.rows import Row, scalar, scalars
-from orchestrator.db.stalled import cluster_of, live_jobs, stalled
+from orchestrator.db.stalled import cluster_of, live_jobs, liveness
 from orchestrator.errors import NotFound, NotYet
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import UNTIL, Plan, PlannedStep
 from orchestrator.machine.rewind import where_to_resume
+from orchestrator.machine.stalled import why_stalled
 from orchestrator.machine.states import RunState, StepRunState
 
 __all__ = ["ended_among", "find_run", "find_step_run", "latest_key", "list_runs", "run_outcome", "run_status"]
@@ -132,7 +133,8 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
         `run`; `steps`: one sum per step of the pipeline, in its order; `failures`: causes, with how many and which
         experiments or tasks; `notes`: results that are not in the table, and why; `now`: the step run that is open,
         with its `jobs`, or None; `next`: address of what comes after it, or None; `orchestrators`: the orchestrator
-        jobs that have not ended; `resume_from`: address where a resume begins, or None. With `whole`, `provenance`,
+        jobs that have not ended; `resume_from`: address where a resume begins, or None; `liveness`: a `Liveness`, from
+        which `stalled` was derived. With `whole`, `provenance`,
         `step_runs` with their `jobs`, all `orchestrators`, and `history`: the events of the run itself.
 
     Raises
@@ -164,6 +166,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
             "resume_from": _resume_from(connection, plan, row, last, described["stalled"]),
             "failures": failures(connection, row.id),
             "notes": notes(connection, row.id),
+            "liveness": liveness(row, now, live_ones),
         }
         if whole:
             found["provenance"] = row.provenance
@@ -270,9 +273,9 @@ def _find_run(connection: sqlite3.Connection, key: str | None) -> Row:
 
 def _run(row: Row, now: float, live_ones: Sequence[Row]) -> dict[str, Any]:
     names = ("key", "name", "mode", "state", "reason", "study", "study_attr", "created_at", "started_at", "ended_at")
-    why_stalled = stalled(row, now, live_ones)
+    stalled = why_stalled(liveness(row, now, live_ones))
     last = row.last_event_at or row.ended_at or row.created_at
-    end = row.ended_at or (last if why_stalled else now)
+    end = row.ended_at or (last if stalled else now)
     holder = None
     if row.lease_host is not None:
         holder = {"host": row.lease_host, "pid": row.lease_pid, "scheduler_id": row.lease_scheduler_id}
@@ -280,7 +283,7 @@ def _run(row: Row, now: float, live_ones: Sequence[Row]) -> dict[str, Any]:
         **{name: row[name] for name in names},
         "last_event_at": last,
         "seconds": max(0.0, end - (row.started_at or row.created_at)),
-        "stalled": why_stalled,
+        "stalled": stalled,
         "cancel_requested_at": row.cancel_requested_at,
         "failing": row.failing,
         "n_failed_step_runs": row.n_failed_step_runs,

@@ -7,14 +7,12 @@ it only has to be pointed at what comes next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from orchestrator.machine.changes import TRIED_AGAIN, AddJob, MoveJob
 from orchestrator.machine.intents import CancelJobs, Intent, Record, Repoint, Submit
 from orchestrator.machine.model import Job, Run, token_for
 from orchestrator.machine.states import JobState, RunState
 
-__all__ = ["MOST_FRUITLESS", "dismiss", "is_in_doubt", "secure", "why_look_again", "why_stalled"]
+__all__ = ["MOST_FRUITLESS", "dismiss", "doubt", "is_in_doubt", "not_there", "secure", "why_look_again"]
 
 MOST_FRUITLESS = 5
 """Orchestrator jobs in a row that may come and go while the scheduler takes no job of a step."""
@@ -75,20 +73,19 @@ def why_look_again(run: Run) -> str | None:
     if job is None:
         return "none of its jobs is in the queue"
     if job.absent_since is not None:
-        return _doubt(job)
+        return doubt(job)
     if job.state in (JobState.PLANNED, JobState.SUBMITTING):
-        return _not_there(job, "its next job")
+        return not_there(job, "its next job")
     orchestrators = [other for other in run.orchestrators if other.state is not JobState.RUNNING]
     if any(other.state is JobState.QUEUED and other.waits_for == job.scheduler_id for other in orchestrators):
         return None
     if _still_to_end(run) is None:
         return f"what waited for the end of job {job.scheduler_id} has started, but the scheduler lists it as live"
-    return (
-        _not_there(orchestrators[-1], "its orchestrator job") if orchestrators else "no orchestrator job waits for it"
-    )
+    return not_there(orchestrators[-1], "its orchestrator job") if orchestrators else "no orchestrator job waits for it"
 
 
-def _not_there(job: Job, name: str) -> str:
+def not_there(job: Job, name: str) -> str:
+    """Say why a job that was planned is not in the queue."""
     if job.state is JobState.SUBMITTING:
         return f"whether {name} was submitted is not known: {_why_unknown(job.reason)}"
     return f"{name} is not in the queue: {job.reason or 'not submitted yet'}"
@@ -102,7 +99,8 @@ def _why_unknown(reason: str | None) -> str:
     return f"{died}; {reason}" if reason.startswith(TRIED_AGAIN) else reason
 
 
-def _doubt(job: Job) -> str:
+def doubt(job: Job) -> str:
+    """Say what is not known of a job that the scheduler answered without."""
     return f"job {job.scheduler_id or job.token}: {job.reason}"
 
 
@@ -110,40 +108,6 @@ def is_in_doubt(run: Run) -> bool:
     """Tell whether the scheduler has to answer once more before it is known whether it has a job."""
     jobs = (*run.live_jobs, *run.orchestrators)
     return any(job.state is JobState.SUBMITTING or job.absent_since is not None for job in jobs)
-
-
-def why_stalled(live: Sequence[Job], orchestrators: Sequence[Job], n_fruitless: int, *, has_tail: bool) -> str | None:
-    """Say why nobody will advance an active run whose lease nobody holds.
-
-    Parameters
-    ----------
-    live, orchestrators : sequence of Job
-        The jobs of its open step run, and its orchestrator jobs, that have not ended.
-    n_fruitless : int
-        Orchestrator jobs since the scheduler last took a job of a step.
-    has_tail : bool
-        Whether a job's last task advances the run itself.
-
-    Returns
-    -------
-    str or None
-        None: an orchestrator job will, or a job that the scheduler has.
-    """
-    if any(_is_there(job) for job in orchestrators):
-        return None
-    job = next(iter(live), None)
-    if job is None:
-        return "none of its jobs is in the queue"
-    if _is_there(job):
-        return None if has_tail else f"nobody waits for the end of job {job.scheduler_id}"
-    if job.absent_since is not None:
-        return _doubt(job)
-    given_up = f", and {n_fruitless} orchestrator jobs in a row have tried" if n_fruitless >= MOST_FRUITLESS else ""
-    return _not_there(job, "its next job") + given_up
-
-
-def _is_there(job: Job) -> bool:
-    return job.state in (JobState.QUEUED, JobState.RUNNING) and job.absent_since is None
 
 
 def _still_to_end(run: Run) -> str | None:

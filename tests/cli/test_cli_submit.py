@@ -179,8 +179,10 @@ def test_slurm_refuses_the_orchestrator_job_and_does_not_end_the_first_job(here,
     golden(here("status", "r"))
     golden(here("status", "r", "--refresh"))
     # What was cancelled has no tail that would go on, and whoever was to see it end has had the time.
-    monkeypatch.setattr("orchestrator.db.stalled.ENDS_WITHIN", -1.0)
+    monkeypatch.setattr("orchestrator.machine.stalled.ENDS_WITHIN", -1.0)
     golden(here("status", "r"))
+    refreshed = here("status", "r", "--refresh").out
+    assert refreshed.splitlines()[:2] == here("status", "r").out.splitlines()[:2]
     ends_slowly(0)
     done = here("resume", "r")
     golden(done)
@@ -224,6 +226,8 @@ def test_ctrl_c_while_a_job_is_submitted(cli, cluster, command, golden):
 
 
 def test_ctrl_c_while_a_run_is_cancelled(cli, cluster, golden):
+    study = cli.workspace / "slurm.py"
+    study.write_text(study.read_text().replace("grace=1", "grace=120"))
     cli("submit", "slurm.py", "--project-job", "r")
     interrupts(cluster, "scancel")
     golden(cli("cancel", "r"))
@@ -235,6 +239,7 @@ def test_ctrl_c_while_a_run_is_cancelled(cli, cluster, golden):
     with session(cli.workspace / "orchestrator.db") as connection:
         connection.execute("UPDATE run SET cancel_requested_at = cancel_requested_at - 300")
         connection.execute("UPDATE event SET at = at - 300")
+        connection.execute("UPDATE job SET absent_since = absent_since - 300")
     golden(cli("status", "r"))
     cluster.says("scancel")
     golden(cli("cancel", "r"))

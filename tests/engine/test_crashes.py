@@ -47,8 +47,8 @@ from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.changes import apply
 from orchestrator.machine.reconcile import reconcile
+from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.states import JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import why_stalled
 from tests.fakes.queue import PowerCut
 from tests.fakes.slurm import FakeSlurm
 
@@ -266,9 +266,8 @@ def by_itself(store, folder, kept, mains, *, has_tail, lies=None):
             with suppress(Busy, PowerCut):
                 with opened() as context:
                     seen = reduce(apply, reconcile(run, observe(context, run)), run)
-                    assert why_stalled(seen.live_jobs, seen.orchestrators, seen.n_fruitless, has_tail=has_tail), (
-                        "nobody comes, and nothing shows it"
-                    )
+                    is_shown = why_stalled(liveness_of(seen, has_tail=has_tail)) is not None
+                    assert is_shown, "nobody comes, and nothing shows it"
                     put_back(context, None)
                 for _ in orchestrate.looks(opened, 2 * slurm.grace, slurm.said.append, lambda: slurm.now):
                     slurm.tick()

@@ -12,7 +12,7 @@ from orchestrator.machine.intents import CancelJobs, Finish, Record, Repoint, Su
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.plan import Plan, PlannedStep
 from orchestrator.machine.states import JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MOST_FRUITLESS, why_look_again, why_stalled
+from orchestrator.machine.wakeup import MOST_FRUITLESS, why_look_again
 
 PLAN = Plan((PlannedStep("0", "first"), PlannedStep("1", "second")))
 LIVE = Job("step", "step", state=JobState.QUEUED, scheduler_id="7")
@@ -135,49 +135,3 @@ def test_a_run_that_has_to_fail_cancels_its_jobs_first():
     assert decide(run) == Finish(RunState.FAILED, "the orchestrator was refused")
     run = apply(run, MoveRun(RunState.FAILED, "the orchestrator was refused"))
     assert (decide(run), run.failing) == (None, None)
-
-
-# --- stalled: nobody will come -------------------------------------------------------------------
-
-
-def stalled(*orchestrators, job=LIVE, n_fruitless=0, has_tail=True):
-    return why_stalled([job] if job else [], orchestrators, n_fruitless, has_tail=has_tail)
-
-
-@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
-def test_whoever_has_an_orchestrator_at_the_scheduler_is_not_stalled(state):
-    for job in (None, LIVE, LIVE._replace(state=JobState.PLANNED), LIVE._replace(state=JobState.SUBMITTING)):
-        assert stalled(orchestrator(state), job=job, has_tail=False) is None
-
-
-def test_a_job_that_advances_the_run_itself_is_enough():
-    assert stalled() is None
-    assert stalled(orchestrator(JobState.PLANNED)) is None
-    assert stalled(orchestrator(JobState.SUBMITTING), has_tail=False) == "nobody waits for the end of job 7"
-
-
-def test_a_run_without_any_job_is_stalled():
-    assert stalled(job=None) == "none of its jobs is in the queue"
-
-
-def test_a_job_that_the_scheduler_answered_without_is_nobody_to_count_on():
-    absent = LIVE._replace(absent_since=5.0, reason="the scheduler answered without it")
-    assert stalled(job=absent) == "job 7: the scheduler answered without it"
-    assert stalled(orchestrator(JobState.QUEUED)._replace(absent_since=5.0), job=absent) is not None
-    assert stalled(orchestrator(JobState.RUNNING), job=absent) is None
-
-
-def test_a_refusal_is_told_with_the_tries_that_were_made():
-    refused = LIVE._replace(state=JobState.PLANNED, scheduler_id=None, reason="sbatch: too many jobs")
-    assert stalled(job=refused) == "its next job is not in the queue: sbatch: too many jobs"
-    given_up = "its next job is not in the queue: sbatch: too many jobs, and 5 orchestrator jobs in a row have tried"
-    assert stalled(job=refused, n_fruitless=MOST_FRUITLESS) == given_up
-    new = refused._replace(reason=None)
-    assert stalled(job=new) == "its next job is not in the queue: not submitted yet"
-
-
-def test_a_submission_whose_process_died_is_told():
-    submitting = LIVE._replace(state=JobState.SUBMITTING, scheduler_id=None)
-    assert stalled(job=submitting) == (
-        "whether its next job was submitted is not known: the process that submitted it died"
-    )

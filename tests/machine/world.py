@@ -26,8 +26,9 @@ from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Re
 from orchestrator.machine.model import Run
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import rewind, where_to_resume
+from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MOST_FRUITLESS, why_look_again, why_stalled
+from orchestrator.machine.wakeup import MOST_FRUITLESS, why_look_again
 
 GRACE = 90.0
 TROUBLE = [str(kind) for kind in FailureKind if kind not in ("refused", "interrupted", "cancelled")]
@@ -479,7 +480,7 @@ class WakingWorld(World):
     def _check_that_it_looks_stalled(self):
         trouble, self.trouble = self.trouble, 0
         seen = reduce(apply, reconcile(self.run, self.facts()), self.run)
-        why = why_stalled(seen.live_jobs, seen.orchestrators, seen.n_fruitless, has_tail=self.has_tail)
+        why = why_stalled(liveness_of(seen, has_tail=self.has_tail))
         assert why is not None, "nobody comes, and nothing shows it"
         self.trouble = trouble
 

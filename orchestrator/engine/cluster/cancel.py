@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from orchestrator.db.stalled import ENDS_WITHIN
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster.session import context_of, holding_on_cluster, scheduler_of
 from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.errors import Busy, LeaseHeld, SchedulerUnreachable
 from orchestrator.machine.model import Run
+from orchestrator.machine.stalled import ENDS_WITHIN
 from orchestrator.machine.states import RunState
 
 __all__ = ["cancel_jobs"]

@@ -9,8 +9,8 @@ from typing import Any
 from orchestrator.db.queries import ended_among
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.model import Job
+from orchestrator.machine.stalled import LeaseHolder, Liveness, why_stalled
 from orchestrator.machine.states import JobState
-from orchestrator.machine.wakeup import why_stalled
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line, is_live
 from orchestrator.slurm.states import is_stuck, meaning
@@ -20,7 +20,7 @@ __all__ = ["ask_slurm"]
 NOT_YET = (JobState.PLANNED, JobState.SUBMITTING)
 
 
-def ask_slurm(path: Path, found: dict[str, Any], now: float) -> dict[str, Any]:
+def ask_slurm(path: Path, found: dict[str, Any], liveness: Liveness, now: float) -> dict[str, Any]:
     """Ask squeue once about the jobs of a run.
 
     Parameters
@@ -29,6 +29,8 @@ def ask_slurm(path: Path, found: dict[str, Any], now: float) -> dict[str, Any]:
         The database.
     found : dict
         What `orchestrator.db.queries.run_status` gave.
+    liveness : Liveness
+        What the records say of whether the run is stalled.
     now : float
         Epoch seconds.
 
@@ -55,20 +57,19 @@ def ask_slurm(path: Path, found: dict[str, Any], now: float) -> dict[str, Any]:
     ]
     ended = ended_among(path, found["run"]["key"], {line.token for line in others}) if others else {}
     jobs += _unlisted([line for line in others if line.token in ended], ended)
-    return {"asked_at": now, "stalled": _stalled(found["run"], live, lines), "jobs": jobs}
+    return {"asked_at": now, "stalled": why_stalled(_as_listed(liveness, lines)), "jobs": jobs}
 
 
 def _what(found: dict[str, Any], job: dict[str, Any]) -> str:
     return "orchestrator" if job["role"] == "orchestrator" else str(found["now"]["address"])
 
 
-def _lines_of(job: dict[str, Any], lines: Iterable[Line]) -> list[Line]:
-    wanted = job["scheduler_id"]
-    return [line for line in lines if line.carries(job["token"]) and wanted in (None, line.job_id)]
+def _lines_of(token: str, scheduler_id: str | None, lines: Iterable[Line]) -> list[Line]:
+    return [line for line in lines if line.carries(token) and scheduler_id in (None, line.job_id)]
 
 
 def _job(job: dict[str, Any], what: str, lines: Sequence[Line]) -> dict[str, Any]:
-    mine = _lines_of(job, lines)
+    mine = _lines_of(job["token"], job["scheduler_id"], lines)
     scheduler_id = job["scheduler_id"] or (mine[0].job_id if mine else None)
     return _described(scheduler_id, job["token"], what, mine, has_ended=False)
 
@@ -105,33 +106,29 @@ def _described(
     }
 
 
-def _stalled(run: dict[str, Any], live: Sequence[dict[str, Any]], lines: Sequence[Line]) -> str | None:
-    """Derive anew whether anybody will go on, of those whom SLURM knows."""
-    holder = run["holder"]
-    if run["state"] != "active":
-        return None
-    if holder is not None and run["stalled"] is None and _may_live(holder, lines):
-        return None
-    jobs = [job for job in (_as_seen(job, lines) for job in live) if job is not None]
-    return why_stalled(
-        [job for job in jobs if job.role != "orchestrator"],
-        [job for job in jobs if job.role == "orchestrator"],
-        run["n_fruitless"],
-        has_tail=run["wake"] == "both",
+def _as_listed(run: Liveness, lines: Sequence[Line]) -> Liveness:
+    """Take SLURM's word for its jobs, where the records say what they were when the run was last advanced."""
+    return run._replace(
+        holder=None if run.holder is None else _holder_as_listed(run.holder, lines),
+        live=_jobs_as_listed(run.live, lines),
+        orchestrators=_jobs_as_listed(run.orchestrators, lines),
     )
 
 
-def _may_live(holder: dict[str, Any], lines: Sequence[Line]) -> bool:
-    return holder["scheduler_id"] is None or is_live(holder["scheduler_id"], lines)
+def _holder_as_listed(holder: LeaseHolder, lines: Sequence[Line]) -> LeaseHolder:
+    is_over = holder.scheduler_id is not None and not is_live(holder.scheduler_id, lines)
+    return holder._replace(is_dead=holder.is_dead or is_over)
 
 
-def _as_seen(job: dict[str, Any], lines: Sequence[Line]) -> Job | None:
+def _jobs_as_listed(jobs: Iterable[Job], lines: Sequence[Line]) -> tuple[Job, ...]:
+    seen = (_job_as_listed(job, lines) for job in jobs)
+    return tuple(job for job in seen if job is not None)
+
+
+def _job_as_listed(job: Job, lines: Sequence[Line]) -> Job | None:
     """Give a recorded job as SLURM sees it; None where it is over or unknown."""
-    mine = [line for line in _lines_of(job, lines) if meaning(line.state)[0] is not Seen.OVER]
-    state = JobState(job["state"])
-    if mine and state is JobState.SUBMITTING:
-        state = JobState.QUEUED
-    if not mine and state not in NOT_YET:
-        return None
-    scheduler_id = job["scheduler_id"] or (mine[0].job_id if mine else None)
-    return Job(job["token"], job["role"], state=state, reason=job["reason"], scheduler_id=scheduler_id)
+    mine = [line for line in _lines_of(job.token, job.scheduler_id, lines) if meaning(line.state)[0] is not Seen.OVER]
+    if not mine:
+        return job if job.state in NOT_YET else None
+    state = JobState.QUEUED if job.state is JobState.SUBMITTING else job.state
+    return job._replace(state=state, scheduler_id=job.scheduler_id or mine[0].job_id, absent_since=None)

@@ -27,8 +27,9 @@ from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import died
+from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.states import RunState
-from orchestrator.machine.wakeup import is_in_doubt, why_look_again, why_stalled
+from orchestrator.machine.wakeup import is_in_doubt, why_look_again
 from orchestrator.slurm.client import Client
 
 if TYPE_CHECKING:
@@ -185,8 +186,7 @@ def _when_mended(record: RunRecord) -> str:
 
 def _somebody_comes(run: Run, has_tail: bool) -> bool:
     """Tell whether a job that SLURM has will advance the run, whatever this process has not seen to its end."""
-    has_tail = has_tail and not _is_failing(run)
-    return why_stalled(run.live_jobs, run.orchestrators, run.n_fruitless, has_tail=has_tail) is None
+    return run.state is RunState.ACTIVE and why_stalled(liveness_of(run, has_tail=has_tail)) is None
 
 
 def _is_failing(run: Run) -> bool:

@@ -1,0 +1,149 @@
+"""Whether a run is stalled: it is active, and nothing will advance it until a user types a command.
+
+The rule is here only. What it needs to know is a value: from the records for `status`, `list`, `wait` and `logs -f`;
+with the jobs as SLURM lists them for `status --refresh`; from the model for a command that leaves the run to its jobs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from orchestrator.machine.model import Job, Run
+from orchestrator.machine.states import JobState, RunState
+from orchestrator.machine.value import value
+from orchestrator.machine.wakeup import MOST_FRUITLESS, doubt, not_there
+
+__all__ = ["ENDS_WITHIN", "LeaseHolder", "Liveness", "liveness_of", "why_stalled"]
+
+ENDS_WITHIN = 240.0
+"""Seconds for which a process that ends a run looks again: longer than one elsewhere takes to count as dead."""
+
+
+@value
+class LeaseHolder(NamedTuple):
+    """The process that holds a run's lease.
+
+    Attributes
+    ----------
+    name : str
+        As a user reads it: `process 4242 on login1`.
+    is_dead : bool
+        Whether it is known to be gone.
+    silent_for : float or None
+        Seconds since its last beat; None while that beat is recent enough to be believed.
+    scheduler_id : str or None
+        The scheduler's id of the job that it is part of.
+    """
+
+    name: str
+    is_dead: bool = False
+    silent_for: float | None = None
+    scheduler_id: str | None = None
+
+
+@value
+class Liveness(NamedTuple):
+    """What decides whether a run is stalled.
+
+    Attributes
+    ----------
+    state : RunState
+    wakes : bool
+        Whether a job of the scheduler has to wake the run; else a process of this machine drives it to its end.
+    holder : LeaseHolder or None
+        None where no process holds the lease.
+    live, orchestrators : tuple of Job
+        The jobs of its open step run, and its orchestrator jobs, that have not ended.
+    n_fruitless : int
+        Orchestrator jobs since the scheduler last took a job of a step.
+    has_tail : bool
+        Whether a job's last task advances the run itself.
+    ending_for : float or None
+        Seconds since anything was heard of a run that has to fail, or was asked to stop; None for every other run.
+    """
+
+    state: RunState
+    wakes: bool
+    holder: LeaseHolder | None = None
+    live: tuple[Job, ...] = ()
+    orchestrators: tuple[Job, ...] = ()
+    n_fruitless: int = 0
+    has_tail: bool = False
+    ending_for: float | None = None
+
+
+def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
+    """Give what decides whether a run is stalled once this process has let go of it, and does not look again.
+
+    Parameters
+    ----------
+    run : Run
+    has_tail : bool
+        Whether a job's last task advances the run itself.
+    """
+    is_ending = run.failing is not None or run.cancel_requested
+    return Liveness(
+        run.state,
+        run.wakes,
+        live=run.live_jobs,
+        orchestrators=run.orchestrators,
+        n_fruitless=run.n_fruitless,
+        has_tail=has_tail,
+        ending_for=math.inf if is_ending else None,
+    )
+
+
+def why_stalled(run: Liveness) -> str | None:
+    """Say why nothing will advance a run.
+
+    Returns
+    -------
+    str or None
+        None: the run has ended, the process that holds it may live, or a job that the scheduler has will advance it.
+    """
+    if run.state is not RunState.ACTIVE:
+        return None
+    gone = None if run.holder is None else _why_gone(run.holder)
+    if run.holder is not None and gone is None:
+        return None
+    if not run.wakes:
+        return gone or "no process advances it"
+    why = _why_not_woken(run)
+    return why if why is None or gone is None else f"{gone}, and {why}"
+
+
+def _why_gone(holder: LeaseHolder) -> str | None:
+    if holder.is_dead:
+        return f"{holder.name}, which advanced it, has died"
+    if holder.silent_for is not None:
+        return f"{holder.name}, which advanced it, has not been heard of for {round(holder.silent_for / 60)} min"
+    return None
+
+
+def _why_not_woken(run: Liveness) -> str | None:
+    if any(_is_there(job) for job in run.orchestrators):
+        return None
+    job = next(iter(run.live), None)
+    if job is None:
+        return "none of its jobs is in the queue"
+    if _is_there(job):
+        return None if _has_tail(run) else f"nobody waits for the end of job {job.scheduler_id}"
+    if job.absent_since is not None:
+        return doubt(job)
+    has_given_up = run.n_fruitless >= MOST_FRUITLESS
+    given_up = f", and {run.n_fruitless} orchestrator jobs in a row have tried" if has_given_up else ""
+    return not_there(job, "its next job") + given_up
+
+
+def _has_tail(run: Liveness) -> bool:
+    """Tell whether the end of the job advances the run.
+
+    A job that was cancelled has no tail. The process that ends a run holds it only while it looks, and looks again for
+    `ENDS_WITHIN` seconds.
+    """
+    return run.has_tail and (run.ending_for is None or run.ending_for <= ENDS_WITHIN)
+
+
+def _is_there(job: Job) -> bool:
+    return job.state in (JobState.QUEUED, JobState.RUNNING) and job.absent_since is None

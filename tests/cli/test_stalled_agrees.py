@@ -1,0 +1,147 @@
+"""Every command that says whether a run is stalled says the same of the same run."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import nullcontext
+from itertools import product
+
+import pytest
+from cli_records import PLAN, T0, Records, on_slurm
+from programs import squeue_answer
+
+from orchestrator.db import queries
+from orchestrator.db.connection import session
+from orchestrator.db.lease import STALE, Holder
+from orchestrator.db.queries import find_run, find_step_run, list_runs, run_outcome, run_status
+from orchestrator.db.rows import insert
+from orchestrator.engine.cluster import queue_report
+from orchestrator.machine.stalled import ENDS_WITHIN
+from orchestrator.slurm.parse import squeue_lines
+
+NOW = T0 + 3600.0
+
+
+def lease(holder, **beats):
+    return {f"lease_{name}": value for name, value in holder._asdict().items()} | {"lease_taken_at": T0, **beats}
+
+
+NODE = Holder("node7", "its boot", 77, "1")
+HOLDERS = {
+    "nobody": {},
+    "this process": lease(Holder.me()),
+    "a dead process": lease(Holder.me()._replace(pid_start="another start")),
+    "another machine": lease(NODE),
+    "a silent machine": lease(NODE, lease_beat_at=NOW - 720),
+    "a machine without a beat": lease(NODE, lease_beat_seen_at=NOW - STALE),
+    "a job": lease(NODE._replace(scheduler_id="9")),
+}
+JOBS = {
+    "none": None,
+    "planned": {},
+    "submitting": {},
+    "queued": {"scheduler_id": "3"},
+    "running": {"scheduler_id": "3"},
+    "in doubt": {"state": "queued", "scheduler_id": "3", "absent_since": NOW - 1, "reason": "not answered"},
+}
+ORCHESTRATORS = ("none", "planned", "queued", "in doubt")
+ENDINGS = {
+    "none": {},
+    "has to fail": {"failing": "refused", "heard": NOW - 1},
+    "had to fail": {"failing": "refused", "heard": NOW - ENDS_WITHIN - 1},
+    "was asked to stop": {"cancel_requested_at": NOW - 1, "heard": NOW - ENDS_WITHIN - 5},
+    "was asked to stop long ago": {"cancel_requested_at": NOW - ENDS_WITHIN - 1, "heard": NOW - ENDS_WITHIN - 5},
+}
+
+
+@pytest.fixture
+def records(workspace):
+    return Records(workspace)
+
+
+class Cases:
+    """Runs that differ in everything that may matter, and what SLURM lists of them."""
+
+    def __init__(self):
+        self.keys = []
+        self.listed = {}
+
+    def add(self, connection, mode, holder, ending, job=None, orchestrator=None, wake="both", state="active"):
+        number = len(self.keys)
+        self.keys.append(f"{number}: {mode}, {state}, {holder}, {ending}, {job}, {orchestrator}, {wake}")
+        heard = {**ENDINGS[ending]}
+        at = heard.pop("heard", T0)
+        run = {
+            "key": self.keys[-1],
+            "salt": "salt",
+            "name": "",
+            "mode": mode,
+            "state": state,
+            "plan": json.dumps(PLAN.to_json()),
+            "first_position": 0,
+            "provenance": {},
+            "created_at": T0,
+            "ended_at": None if state == "active" else T0,
+            **(on_slurm(wake=wake) if mode == "slurm" else {}),
+            **HOLDERS[holder],
+            **heard,
+        }
+        run_id = insert(connection, "run", run)
+        insert(connection, "event", {"run_id": run_id, "at": at, "what": "run", "detail": {}})
+        step_run = {"run_id": run_id, "position": 0, "epoch": 0, "first_attempt": 1, "iteration": "", "kind": "call"}
+        step_run |= {"name": "create", "path": "0", "state": "active", "created_at": T0, "started_at": T0}
+        step_run_id = insert(connection, "step_run", step_run)
+        self._add_job(connection, number, "step", job, {"run_id": run_id, "step_run_id": step_run_id})
+        self._add_job(connection, number, "orchestrator", orchestrator, {"run_id": run_id})
+
+    def _add_job(self, connection, number, role, state, of):
+        if state in (None, "none"):
+            return
+        token = f"{role[0]}{number:09}".translate(str.maketrans("0123456789", "abcdefghij"))
+        job = {"token": token, "role": role, "batch": 0, "attempt": 1, "tasks": "0", "n_tasks": 1, "detail": {}}
+        job |= {"state": state, "planned_at": T0, "started_at": T0 if state == "running" else None, **of, **JOBS[state]}
+        if job.get("scheduler_id"):
+            job["scheduler_id"] = f"{number + 100}{job['scheduler_id']}{len(role)}"
+        insert(connection, "job", job)
+        if state in ("queued", "running"):
+            self.listed.setdefault(self.keys[-1], []).append((job["scheduler_id"], state.upper(), "None", token))
+
+
+def test_all_commands_agree_in_every_case(records, monkeypatch):
+    cases = Cases()
+    with session(records.path) as connection:
+        for holder, ending in product(HOLDERS, ENDINGS):
+            cases.add(connection, "local", holder, ending)
+            for job, orchestrator, wake in product(JOBS, ORCHESTRATORS, ("both", "job")):
+                cases.add(connection, "slurm", holder, ending, job, orchestrator, wake)
+        cases.add(connection, "slurm", "nobody", "none", "none", "none", state="failed")
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    with session(records.path, write=False) as connection:
+        # Thousands of questions on one connection: to open one takes longer than to ask.
+        monkeypatch.setattr(queries, "session", lambda path, *, write: nullcontext(connection))
+        compare(records.path, cases, monkeypatch)
+
+
+def compare(path, cases, monkeypatch):
+    listed = {run["key"]: run["stalled"] for run in list_runs(path)}
+    assert sorted(listed) == sorted(cases.keys)
+    assert {why is None for why in listed.values()} == {True, False}
+    for key in cases.keys:
+        why = listed[key]
+        found = run_status(path, key)
+        told = {
+            "status": found["run"]["stalled"],
+            "wait": run_outcome(path, key)["stalled"],
+            "logs": find_run(path, key)["stalled"],
+            "logs of a step": find_step_run(path, key, "create")["stalled"],
+        }
+        assert told == dict.fromkeys(told, why), key
+        if found["run"]["mode"] == "slurm":
+            # SLURM lists what the records say of it, and the job that some runs are held by.
+            listing = squeue_answer(*cases.listed.get(key, []), ("9", "RUNNING", "None", "", "another"))
+            monkeypatch.setattr(queue_report.Client, "squeue", lambda self, listing=listing: squeue_lines(listing))
+            refreshed = queue_report.ask_slurm(path, found, found["liveness"], NOW)["stalled"]
+            assert (refreshed is None) == (why is None), key
+            # Of a job that it does not list, SLURM says no more than that.
+            assert refreshed == why or "in doubt" in key, key

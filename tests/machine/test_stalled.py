@@ -1,0 +1,118 @@
+"""A run is stalled when it is active, and nothing will advance it until a user types a command."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from orchestrator.db.lease import STALE
+from orchestrator.machine.model import Job, Run, StepRun
+from orchestrator.machine.plan import Plan, PlannedStep
+from orchestrator.machine.stalled import ENDS_WITHIN, LeaseHolder, Liveness, liveness_of, why_stalled
+from orchestrator.machine.states import JobState, RunState, StepRunState
+from orchestrator.machine.wakeup import MOST_FRUITLESS
+
+LIVE = Job("step", "step", state=JobState.QUEUED, scheduler_id="7")
+PLANNED = LIVE._replace(state=JobState.PLANNED, scheduler_id=None)
+SUBMITTING = LIVE._replace(state=JobState.SUBMITTING, scheduler_id=None)
+ABSENT = LIVE._replace(absent_since=5.0, reason="the scheduler answered without it")
+
+HOLDERS = {
+    "nobody": None,
+    "alive": LeaseHolder("process 42 on login1"),
+    "dead": LeaseHolder("process 42 on login1", is_dead=True),
+    "silent": LeaseHolder("process 42 on node7", silent_for=720.0),
+}
+
+
+def orchestrator(state):
+    known = None if state in (JobState.PLANNED, JobState.SUBMITTING) else "8"
+    return Job("wake", "orchestrator", state=state, scheduler_id=known, waits_for="7")
+
+
+def stalled(*orchestrators, job=LIVE, has_tail=True, **facts):
+    live = (job,) if job else ()
+    return why_stalled(Liveness(RunState.ACTIVE, True, None, live, orchestrators, has_tail=has_tail, **facts))
+
+
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
+def test_a_run_with_an_orchestrator_job_at_the_scheduler_is_not_stalled(state):
+    for job in (None, LIVE, PLANNED, SUBMITTING):
+        assert stalled(orchestrator(state), job=job, has_tail=False) is None
+
+
+def test_a_job_that_advances_the_run_itself_is_enough():
+    assert stalled() is None
+    assert stalled(orchestrator(JobState.PLANNED)) is None
+    assert stalled(orchestrator(JobState.SUBMITTING), has_tail=False) == "nobody waits for the end of job 7"
+
+
+def test_a_run_without_any_job_is_stalled():
+    assert stalled(job=None) == "none of its jobs is in the queue"
+
+
+def test_a_job_that_the_scheduler_answered_without_does_not_count():
+    assert stalled(job=ABSENT) == "job 7: the scheduler answered without it"
+    assert stalled(orchestrator(JobState.QUEUED)._replace(absent_since=5.0), job=ABSENT) is not None
+    assert stalled(orchestrator(JobState.RUNNING), job=ABSENT) is None
+
+
+def test_a_refusal_is_told_with_the_tries_that_were_made():
+    refused = PLANNED._replace(reason="sbatch: too many jobs")
+    assert stalled(job=refused) == "its next job is not in the queue: sbatch: too many jobs"
+    given_up = "its next job is not in the queue: sbatch: too many jobs, and 5 orchestrator jobs in a row have tried"
+    assert stalled(job=refused, n_fruitless=MOST_FRUITLESS) == given_up
+    assert stalled(job=PLANNED) == "its next job is not in the queue: not submitted yet"
+
+
+def test_a_submission_whose_process_died_is_told():
+    assert stalled(job=SUBMITTING) == (
+        "whether its next job was submitted is not known: the process that submitted it died"
+    )
+
+
+def test_a_job_that_is_being_ended_has_no_tail_once_its_run_had_the_time_to_end():
+    assert stalled(ending_for=ENDS_WITHIN) is None
+    assert stalled(ending_for=ENDS_WITHIN + 1) == "nobody waits for the end of job 7"
+    assert stalled(orchestrator(JobState.QUEUED), ending_for=ENDS_WITHIN + 1) is None
+    assert ENDS_WITHIN > STALE, "a process of another machine may still be the one that ends it"
+
+
+@pytest.mark.parametrize("ending", [{"failing": "refused"}, {"cancel_requested": True}])
+def test_a_command_that_leaves_a_run_which_is_being_ended_counts_on_no_tail(ending):
+    step_run = StepRun(0, state=StepRunState.ACTIVE, jobs=(LIVE,))
+    run = Run("r", "salt", Plan((PlannedStep("0", "step"),)), step_run=step_run, wakes=True)
+    assert why_stalled(liveness_of(run, has_tail=True)) is None
+    assert why_stalled(liveness_of(run, has_tail=False)) == "nobody waits for the end of job 7"
+    assert why_stalled(liveness_of(run._replace(**ending), has_tail=True)) == "nobody waits for the end of job 7"
+
+
+@pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS)
+def test_a_run_of_this_machine_is_stalled_without_a_process_that_lives(holder):
+    why = why_stalled(Liveness(RunState.ACTIVE, False, holder))
+    expected = {
+        None: "no process advances it",
+        HOLDERS["dead"]: "process 42 on login1, which advanced it, has died",
+        HOLDERS["silent"]: "process 42 on node7, which advanced it, has not been heard of for 12 min",
+    }
+    assert why == expected.get(holder)
+
+
+@pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS)
+def test_in_every_case_a_run_is_stalled_if_and_only_if_nothing_is_left_that_advances_it(holder):
+    orchestrators = [(), *((orchestrator(state),) for state in JobState if state not in ("succeeded", "failed"))]
+    orchestrators += [(orchestrator(JobState.QUEUED)._replace(absent_since=5.0),)]
+    jobs = [None, LIVE, LIVE._replace(state=JobState.RUNNING), PLANNED, SUBMITTING, ABSENT]
+    times = (None, 0.0, ENDS_WITHIN + 1)
+    for state, waiting, job, n, has_tail, ending_for in product(
+        RunState, orchestrators, jobs, (0, MOST_FRUITLESS), (True, False), times
+    ):
+        live = () if job is None else (job,)
+        why = why_stalled(Liveness(state, True, holder, live, waiting, n, has_tail, ending_for))
+        at_scheduler = [other.state in ("queued", "running") and not other.absent_since for other in (*waiting, *live)]
+        is_woken = any(at_scheduler[: len(waiting)])
+        is_woken |= any(at_scheduler[len(waiting) :]) and has_tail and ending_for in (None, 0.0)
+        assert (why is None) == (state is not RunState.ACTIVE or holder == HOLDERS["alive"] or is_woken)
+        if why is not None and holder is not None:
+            assert why.startswith(f"{holder.name}, which advanced it, has ")
