@@ -1,209 +1,26 @@
-"""Runs, step runs, jobs and their history."""
+"""Runs, step runs, jobs and their history.
+
+Until the first release this migration makes whatever `schema.sql` says. A release freezes it with
+`scripts/schema --freeze`: that copies `schema.sql` beside this file, and from then on a change of the tables needs a
+migration of its own.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from alembic import op
+
+from orchestrator.db.migrate import SCHEMA, statements
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
 
+FROZEN = Path(__file__).with_suffix(".sql")
+
 
 def upgrade() -> None:
-    op.execute(
-        """
-        CREATE TABLE run (
-            id INTEGER NOT NULL,
-            "key" TEXT NOT NULL,
-            salt TEXT NOT NULL,
-            name TEXT NOT NULL,
-            mode TEXT NOT NULL,
-            state TEXT NOT NULL,
-            reason TEXT,
-            "plan" TEXT NOT NULL,
-            first_position INTEGER NOT NULL,
-            n_failed_step_runs INTEGER DEFAULT '0' NOT NULL,
-            failing TEXT,
-            n_orchestrators INTEGER DEFAULT '0' NOT NULL,
-            n_fruitless INTEGER DEFAULT '0' NOT NULL,
-            study TEXT,
-            study_attr TEXT,
-            source_digest TEXT,
-            bundle_digest TEXT,
-            cluster JSON,
-            provenance JSON NOT NULL,
-            created_at FLOAT NOT NULL,
-            started_at FLOAT,
-            ended_at FLOAT,
-            fence INTEGER DEFAULT '0' NOT NULL,
-            lease_host TEXT,
-            lease_boot TEXT,
-            lease_pid INTEGER,
-            lease_pid_start TEXT,
-            lease_scheduler_id TEXT,
-            lease_taken_at FLOAT,
-            lease_beat INTEGER DEFAULT '0' NOT NULL,
-            lease_beat_at FLOAT,
-            lease_beat_seen_at FLOAT,
-            cancel_requested_at FLOAT,
-            hold_requested_at FLOAT,
-            PRIMARY KEY (id),
-            CONSTRAINT run_key UNIQUE ("key"),
-            CONSTRAINT run_mode CHECK (mode IN ('local', 'slurm')),
-            CONSTRAINT run_state CHECK (state IN ('active', 'succeeded', 'failed', 'cancelled')),
-            CONSTRAINT run_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
-            CONSTRAINT run_counts CHECK (first_position >= 0 AND n_failed_step_runs >= 0 AND n_orchestrators >=
-                n_fruitless AND n_fruitless >= 0),
-            CONSTRAINT run_lease CHECK ((lease_host IS NULL) = (lease_pid IS NULL) AND (lease_host IS NULL) =
-                (lease_boot IS NULL) AND (lease_host IS NULL) = (lease_pid_start IS NULL) AND (lease_host IS NULL) =
-                (lease_taken_at IS NULL))
-        )
-        """
-    )
-    op.execute(
-        """
-        CREATE TABLE step_run (
-            id INTEGER NOT NULL,
-            run_id INTEGER NOT NULL,
-            position INTEGER NOT NULL,
-            epoch INTEGER NOT NULL,
-            first_attempt INTEGER NOT NULL,
-            iteration TEXT NOT NULL,
-            name TEXT NOT NULL,
-            kind TEXT NOT NULL,
-            path TEXT NOT NULL,
-            state TEXT NOT NULL,
-            reason TEXT,
-            n_experiments INTEGER,
-            n_tasks INTEGER,
-            batch_size INTEGER,
-            n_finished INTEGER DEFAULT '0' NOT NULL,
-            n_failed INTEGER DEFAULT '0' NOT NULL,
-            until BOOLEAN,
-            created_at FLOAT NOT NULL,
-            started_at FLOAT,
-            ended_at FLOAT,
-            withdrawn_at FLOAT,
-            forgotten_at FLOAT,
-            PRIMARY KEY (id),
-            CONSTRAINT step_run_epoch UNIQUE (run_id, position, epoch),
-            CONSTRAINT step_run_kind CHECK (kind IN ('call', 'batch', 'until')),
-            CONSTRAINT step_run_state CHECK (state IN ('pending', 'active', 'succeeded', 'failed', 'cancelled',
-                'skipped')),
-            CONSTRAINT step_run_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled', 'skipped')) = (ended_at IS
-                NOT NULL)),
-            CONSTRAINT step_run_started CHECK (state NOT IN ('active', 'succeeded') OR started_at IS NOT NULL),
-            CONSTRAINT step_run_counts CHECK (position >= 0 AND epoch >= 0 AND first_attempt >= 1),
-            FOREIGN KEY(run_id) REFERENCES run (id)
-        )
-        """
-    )
-    op.execute(
-        """
-        CREATE INDEX step_run_flawed ON step_run (run_id, position) WHERE withdrawn_at IS NULL AND state IN ('failed',
-            'cancelled')
-        """
-    )
-    op.execute(
-        """
-        CREATE UNIQUE INDEX step_run_live ON step_run (run_id, position) WHERE withdrawn_at IS NULL
-        """
-    )
-    op.execute(
-        """
-        CREATE UNIQUE INDEX step_run_open ON step_run (run_id) WHERE withdrawn_at IS NULL AND ended_at IS NULL
-        """
-    )
-    op.execute(
-        """
-        CREATE TABLE job (
-            id INTEGER NOT NULL,
-            run_id INTEGER NOT NULL,
-            step_run_id INTEGER,
-            token TEXT NOT NULL,
-            role TEXT NOT NULL,
-            batch INTEGER NOT NULL,
-            attempt INTEGER NOT NULL,
-            tasks TEXT NOT NULL,
-            n_tasks INTEGER NOT NULL,
-            state TEXT NOT NULL,
-            kind TEXT,
-            reason TEXT,
-            scheduler_id TEXT,
-            absent_since FLOAT,
-            waits_for TEXT,
-            failed_tasks TEXT DEFAULT '' NOT NULL,
-            n_finished INTEGER DEFAULT '0' NOT NULL,
-            n_failed INTEGER DEFAULT '0' NOT NULL,
-            until BOOLEAN,
-            bundle_digest TEXT,
-            planned_at FLOAT NOT NULL,
-            submitting_at FLOAT,
-            queued_at FLOAT,
-            started_at FLOAT,
-            ended_at FLOAT,
-            detail JSON NOT NULL,
-            PRIMARY KEY (id),
-            CONSTRAINT job_token UNIQUE (token),
-            CONSTRAINT job_attempt UNIQUE (step_run_id, batch, attempt),
-            CONSTRAINT job_role CHECK (role IN ('orchestrator', 'step', 'batch')),
-            CONSTRAINT job_step_run CHECK ((role = 'orchestrator') = (step_run_id IS NULL)),
-            CONSTRAINT job_state CHECK (state IN ('planned', 'submitting', 'queued', 'running', 'succeeded', 'failed',
-                'cancelled', 'lost')),
-            CONSTRAINT job_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled', 'lost')) = (ended_at IS NOT
-                NULL)),
-            CONSTRAINT job_kind CHECK (kind IS NULL OR kind IN ('refused', 'out_of_memory', 'timeout', 'node_failure',
-                'preempted', 'cancelled', 'exception', 'infrastructure', 'interrupted')),
-            CONSTRAINT job_scheduler_id CHECK (state NOT IN ('queued', 'running', 'succeeded', 'lost') OR scheduler_id
-                IS NOT NULL),
-            CONSTRAINT job_started CHECK (state NOT IN ('running', 'succeeded') OR started_at IS NOT NULL),
-            CONSTRAINT job_counts CHECK (batch >= 0 AND attempt >= 1 AND n_tasks >= 1),
-            CONSTRAINT job_waits_for CHECK (role = 'orchestrator' OR waits_for IS NULL),
-            FOREIGN KEY(run_id) REFERENCES run (id),
-            FOREIGN KEY(step_run_id) REFERENCES step_run (id)
-        )
-        """
-    )
-    op.execute(
-        """
-        CREATE UNIQUE INDEX job_live ON job (step_run_id, batch) WHERE ended_at IS NULL
-        """
-    )
-    op.execute(
-        """
-        CREATE INDEX job_orchestrator ON job (run_id) WHERE step_run_id IS NULL AND ended_at IS NULL
-        """
-    )
-    op.execute(
-        """
-        CREATE UNIQUE INDEX job_waiting ON job (run_id) WHERE step_run_id IS NULL AND state IN ('planned', 'submitting',
-            'queued')
-        """
-    )
-    op.execute(
-        """
-        CREATE TABLE event (
-            id INTEGER NOT NULL,
-            run_id INTEGER NOT NULL,
-            step_run_id INTEGER,
-            job_id INTEGER,
-            task INTEGER,
-            at FLOAT NOT NULL,
-            what TEXT NOT NULL,
-            old TEXT,
-            new TEXT,
-            why TEXT,
-            detail JSON NOT NULL,
-            PRIMARY KEY (id),
-            FOREIGN KEY(run_id) REFERENCES run (id),
-            FOREIGN KEY(step_run_id) REFERENCES step_run (id),
-            FOREIGN KEY(job_id) REFERENCES job (id)
-        )
-        """
-    )
-    op.execute(
-        """
-        CREATE INDEX event_run ON event (run_id)
-        """
-    )
+    for statement in statements(FROZEN if FROZEN.is_file() else SCHEMA):
+        op.get_bind().exec_driver_sql(statement)

@@ -1,7 +1,7 @@
 """Make a database, and bring an old one up to date.
 
-A new one is made of `schema.sql`, which `scripts/schema` writes with the migrations: the first command in a workspace
-does not wait for Alembic and SQLAlchemy. They are loaded only to upgrade.
+A new one is made of `schema.sql`, which `scripts/schema` writes from `tables.py`: the first command in a workspace does
+not wait for Alembic and SQLAlchemy. They are loaded only to upgrade.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from orchestrator.db.opening import may_write, opened, revision_of
 from orchestrator.db.rows import scalar, scalars
 from orchestrator.errors import DatabaseError
 
-__all__ = ["check", "create", "info", "migrated", "migrations", "upgrade"]
+__all__ = ["SCHEMA", "check", "create", "definitions", "info", "make", "migrate", "migrations", "statements", "upgrade"]
 
 SCHEMA = Path(__file__).parent / "schema.sql"
-END_OF_STATEMENT = ";\n\n"
+VERSION_TABLE = """
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+)
+"""
+"""As Alembic makes it."""
 
 
 def create(path: Path) -> None:
@@ -37,8 +42,7 @@ def create(path: Path) -> None:
     """
     with opened(path, "upgrade") as connection:
         if revision_of(connection) == 0:
-            _run_schema(connection)
-            _stamp(connection)
+            make(connection)
 
 
 def upgrade(path: Path) -> Path | None:
@@ -61,7 +65,7 @@ def upgrade(path: Path) -> Path | None:
         if found == int(revision.REVISION):  # somebody was quicker
             return None
         copy = _back_up(path, found)
-        _migrate(connection)
+        migrate(connection)
         return copy
 
 
@@ -106,16 +110,14 @@ def check(path: Path) -> list[str]:
         found = revision_of(connection)
         if found != int(revision.REVISION):
             return [*problems, f"revision {found:04}, needed {revision.REVISION}: orchestrator db upgrade"]
-        is_, should = schema(connection), _schema_of_file()
+        is_, should = definitions(connection), _definitions_of_new()
     names = sorted(is_.keys() | should.keys())
     return problems + [f"{name} is not as this version makes it" for name in names if is_.get(name) != should.get(name)]
 
 
-def schema(connection: sqlite3.Connection) -> dict[str, str]:
+def definitions(connection: sqlite3.Connection) -> dict[str, str]:
     """Read the definition of every table and index, white space and quotes aside."""
-    rows = connection.execute(
-        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version' ORDER BY name"
-    )
+    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
     return {name: re.sub(r"\s+", "", sql).replace('"', "") for name, sql in rows}
 
 
@@ -126,23 +128,21 @@ def migrations() -> Path:
     return inside if inside.is_dir() else package.parent / "migrations"
 
 
-def migrated() -> str:
-    """Write the statements that make what the migrations make: the text of `schema.sql`."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        _migrate(connection)
-        rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
-        made = [_laid_out(sql) for (sql,) in rows]
-        [[number]] = connection.execute("SELECT version_num FROM alembic_version")
-    return END_OF_STATEMENT.join([*made, f"INSERT INTO alembic_version VALUES ('{number}')"]) + ";\n"
+def statements(file: Path) -> list[str]:
+    """Read the statements of a file that `scripts/schema` wrote: one by one, for `executescript` ends a transaction."""
+    return file.read_text(encoding="utf-8").rstrip(";\n").split(";\n\n")
 
 
-def _laid_out(sql: str) -> str:
-    first, *others = (line.strip() for line in sql.strip().splitlines())
-    return "\n".join([first, *(line if line.startswith(")") else f"    {line}" for line in others)])
+def make(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty database, as `migrate` would, but without its imports."""
+    for statement in [*statements(SCHEMA), VERSION_TABLE]:
+        connection.execute(statement)
+    connection.execute("INSERT INTO alembic_version VALUES (?)", (revision.REVISION,))
+    _stamp(connection)
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Do the migrations in one transaction of this connection."""
+def migrate(connection: sqlite3.Connection) -> None:
+    """Do the migrations that the database does not have yet, in one transaction of this connection."""
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import StaticPool, create_engine
@@ -163,12 +163,6 @@ def _migrate(connection: sqlite3.Connection) -> None:
                 "Report this, with the database if you can.",
             )
         _stamp(connection)
-
-
-def _run_schema(connection: sqlite3.Connection) -> None:
-    # One by one: `executescript` would end the transaction.
-    for statement in SCHEMA.read_text().split(END_OF_STATEMENT):
-        connection.execute(statement)
 
 
 def _stamp(connection: sqlite3.Connection) -> None:
@@ -196,7 +190,7 @@ def _back_up(path: Path, found: int) -> Path:
     return copy
 
 
-def _schema_of_file() -> dict[str, str]:
+def _definitions_of_new() -> dict[str, str]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        _run_schema(connection)
-        return schema(connection)
+        make(connection)
+        return definitions(connection)

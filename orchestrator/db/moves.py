@@ -36,13 +36,12 @@ __all__ = ["Target", "do", "log"]
 
 
 class Target(NamedTuple):
-    """Where changes are done: a transaction, the row of a run, the time, the code that jobs are submitted with."""
+    """Where changes are done: a transaction, the row of a run with its plan, the time."""
 
     connection: sqlite3.Connection
     run_id: int
     plan: Plan
     now: float
-    bundle_digest: str | None = None
 
 
 def do(target: Target, change: Change) -> None:
@@ -211,8 +210,6 @@ def _move_job(target: Target, move: MoveJob) -> None:
         values["ended_at"] = at
     elif move.to in _TIME_OF:
         values[_TIME_OF[move.to]] = at
-    if move.to is JobState.SUBMITTING:
-        values["bundle_digest"] = target.bundle_digest
     _move(target, "job", row.id, old, move.to, values)
     if move.to is JobState.QUEUED and row.step_run_id is not None:
         update(target.connection, "run", {"n_fruitless": 0}, id=target.run_id)

@@ -1,8 +1,4 @@
-CREATE TABLE alembic_version (
-    version_num VARCHAR(32) NOT NULL,
-    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
-);
-
+-- Written by scripts/schema from orchestrator/db/tables.py.
 CREATE TABLE run (
     id INTEGER NOT NULL,
     "key" TEXT NOT NULL,
@@ -33,21 +29,16 @@ CREATE TABLE run (
     lease_pid_start TEXT,
     lease_scheduler_id TEXT,
     lease_taken_at FLOAT,
-    lease_beat INTEGER DEFAULT '0' NOT NULL,
     lease_beat_at FLOAT,
     lease_beat_seen_at FLOAT,
     cancel_requested_at FLOAT,
-    hold_requested_at FLOAT,
     PRIMARY KEY (id),
     CONSTRAINT run_key UNIQUE ("key"),
     CONSTRAINT run_mode CHECK (mode IN ('local', 'slurm')),
     CONSTRAINT run_state CHECK (state IN ('active', 'succeeded', 'failed', 'cancelled')),
     CONSTRAINT run_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
-    CONSTRAINT run_counts CHECK (first_position >= 0 AND n_failed_step_runs >= 0 AND n_orchestrators >=
-    n_fruitless AND n_fruitless >= 0),
-    CONSTRAINT run_lease CHECK ((lease_host IS NULL) = (lease_pid IS NULL) AND (lease_host IS NULL) =
-    (lease_boot IS NULL) AND (lease_host IS NULL) = (lease_pid_start IS NULL) AND (lease_host IS NULL) =
-    (lease_taken_at IS NULL))
+    CONSTRAINT run_counts CHECK (first_position >= 0 AND n_failed_step_runs >= 0 AND n_orchestrators >= n_fruitless AND n_fruitless >= 0),
+    CONSTRAINT run_lease CHECK ((lease_host IS NULL) = (lease_pid IS NULL) AND (lease_host IS NULL) = (lease_boot IS NULL) AND (lease_host IS NULL) = (lease_pid_start IS NULL) AND (lease_host IS NULL) = (lease_taken_at IS NULL))
 );
 
 CREATE TABLE step_run (
@@ -76,17 +67,14 @@ CREATE TABLE step_run (
     PRIMARY KEY (id),
     CONSTRAINT step_run_epoch UNIQUE (run_id, position, epoch),
     CONSTRAINT step_run_kind CHECK (kind IN ('call', 'batch', 'until')),
-    CONSTRAINT step_run_state CHECK (state IN ('pending', 'active', 'succeeded', 'failed', 'cancelled',
-    'skipped')),
-    CONSTRAINT step_run_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled', 'skipped')) = (ended_at IS
-    NOT NULL)),
+    CONSTRAINT step_run_state CHECK (state IN ('pending', 'active', 'succeeded', 'failed', 'cancelled', 'skipped')),
+    CONSTRAINT step_run_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled', 'skipped')) = (ended_at IS NOT NULL)),
     CONSTRAINT step_run_started CHECK (state NOT IN ('active', 'succeeded') OR started_at IS NOT NULL),
     CONSTRAINT step_run_counts CHECK (position >= 0 AND epoch >= 0 AND first_attempt >= 1),
     FOREIGN KEY(run_id) REFERENCES run (id)
 );
 
-CREATE INDEX step_run_flawed ON step_run (run_id, position) WHERE withdrawn_at IS NULL AND state IN ('failed',
-    'cancelled');
+CREATE INDEX step_run_flawed ON step_run (run_id, position) WHERE withdrawn_at IS NULL AND state IN ('failed', 'cancelled');
 
 CREATE UNIQUE INDEX step_run_live ON step_run (run_id, position) WHERE withdrawn_at IS NULL;
 
@@ -112,7 +100,6 @@ CREATE TABLE job (
     n_finished INTEGER DEFAULT '0' NOT NULL,
     n_failed INTEGER DEFAULT '0' NOT NULL,
     until BOOLEAN,
-    bundle_digest TEXT,
     planned_at FLOAT NOT NULL,
     submitting_at FLOAT,
     queued_at FLOAT,
@@ -124,14 +111,10 @@ CREATE TABLE job (
     CONSTRAINT job_attempt UNIQUE (step_run_id, batch, attempt),
     CONSTRAINT job_role CHECK (role IN ('orchestrator', 'step', 'batch')),
     CONSTRAINT job_step_run CHECK ((role = 'orchestrator') = (step_run_id IS NULL)),
-    CONSTRAINT job_state CHECK (state IN ('planned', 'submitting', 'queued', 'running', 'succeeded', 'failed',
-    'cancelled', 'lost')),
-    CONSTRAINT job_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled', 'lost')) = (ended_at IS NOT
-    NULL)),
-    CONSTRAINT job_kind CHECK (kind IS NULL OR kind IN ('refused', 'out_of_memory', 'timeout', 'node_failure',
-    'preempted', 'cancelled', 'exception', 'infrastructure', 'interrupted')),
-    CONSTRAINT job_scheduler_id CHECK (state NOT IN ('queued', 'running', 'succeeded', 'lost') OR scheduler_id
-    IS NOT NULL),
+    CONSTRAINT job_state CHECK (state IN ('planned', 'submitting', 'queued', 'running', 'succeeded', 'failed', 'cancelled', 'lost')),
+    CONSTRAINT job_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled', 'lost')) = (ended_at IS NOT NULL)),
+    CONSTRAINT job_kind CHECK (kind IS NULL OR kind IN ('refused', 'out_of_memory', 'timeout', 'node_failure', 'preempted', 'cancelled', 'exception', 'infrastructure', 'interrupted')),
+    CONSTRAINT job_scheduler_id CHECK (state NOT IN ('queued', 'running', 'succeeded', 'lost') OR scheduler_id IS NOT NULL),
     CONSTRAINT job_started CHECK (state NOT IN ('running', 'succeeded') OR started_at IS NOT NULL),
     CONSTRAINT job_counts CHECK (batch >= 0 AND attempt >= 1 AND n_tasks >= 1),
     CONSTRAINT job_waits_for CHECK (role = 'orchestrator' OR waits_for IS NULL),
@@ -143,8 +126,7 @@ CREATE UNIQUE INDEX job_live ON job (step_run_id, batch) WHERE ended_at IS NULL;
 
 CREATE INDEX job_orchestrator ON job (run_id) WHERE step_run_id IS NULL AND ended_at IS NULL;
 
-CREATE UNIQUE INDEX job_waiting ON job (run_id) WHERE step_run_id IS NULL AND state IN ('planned', 'submitting',
-    'queued');
+CREATE UNIQUE INDEX job_waiting ON job (run_id) WHERE step_run_id IS NULL AND state IN ('planned', 'submitting', 'queued');
 
 CREATE TABLE event (
     id INTEGER NOT NULL,
@@ -165,5 +147,3 @@ CREATE TABLE event (
 );
 
 CREATE INDEX event_run ON event (run_id);
-
-INSERT INTO alembic_version VALUES ('0001');

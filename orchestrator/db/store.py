@@ -134,9 +134,7 @@ class Store:
 
     # --- changes ---------------------------------------------------------------------------------
 
-    def write(
-        self, key: str, fence: int, changes: Sequence[Change], now: float, bundle_digest: str | None = None
-    ) -> Run:
+    def write(self, key: str, fence: int, changes: Sequence[Change], now: float) -> Run:
         """Do changes, all or none, in one commit.
 
         Parameters
@@ -147,8 +145,6 @@ class Store:
         changes : sequence of Change
         now : float
             Epoch seconds.
-        bundle_digest : str, optional
-            The code that jobs which are submitted now will run.
 
         Returns
         -------
@@ -164,7 +160,7 @@ class Store:
         """
         with session(self.path) as connection:
             row = _fenced(connection, key, fence)
-            target = moves.Target(connection, row.id, _plan(row.plan), now, bundle_digest)
+            target = moves.Target(connection, row.id, _plan(row.plan), now)
             for change in changes:
                 moves.do(target, change)
             return _load(connection, key)
@@ -315,8 +311,7 @@ class Store:
         """
         with session(self.path) as connection:
             row = _fenced(connection, key, fence)
-            values = {"lease_beat": row.lease_beat + 1, "lease_beat_at": now, "lease_beat_seen_at": None}
-            update(connection, "run", values, id=row.id)
+            update(connection, "run", {"lease_beat_at": now, "lease_beat_seen_at": None}, id=row.id)
 
     def request_cancel(self, key: str, now: float) -> None:
         """Ask whoever advances the run to cancel it. Needs no lease."""
@@ -326,12 +321,11 @@ class Store:
                 update(connection, "run", {"cancel_requested_at": now}, id=row.id)
                 moves.log(connection, row.id, now, "cancel requested")
 
-    def clear_requests(self, key: str, fence: int) -> None:
-        """Forget requests: the run goes on after all."""
+    def clear_cancel_request(self, key: str, fence: int) -> None:
+        """Withdraw the request to cancel the run: it continues."""
         with session(self.path) as connection:
             row = _fenced(connection, key, fence)
-            values = {"cancel_requested_at": None, "hold_requested_at": None}
-            update(connection, "run", values, id=row.id)
+            update(connection, "run", {"cancel_requested_at": None}, id=row.id)
 
 
 # The leases that threads of this process have.

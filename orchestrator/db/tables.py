@@ -1,6 +1,7 @@
-"""The tables. What must never happen is a constraint; the lists of states come from `orchestrator.machine.states`.
+"""The tables: their only definition, from which `scripts/schema` writes `schema.sql`.
 
-Times are seconds since 1970, UTC. Nothing is ever deleted: what was put back has a `withdrawn_at`.
+What must never happen is a constraint; the lists of states come from `orchestrator.machine.states`. Times are seconds
+since 1970, UTC. Nothing is ever deleted: what was put back has a `withdrawn_at`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from orchestrator.machine.states import (
     JOB_ENDED,
@@ -33,7 +36,7 @@ from orchestrator.machine.states import (
     StepRunState,
 )
 
-__all__ = ["event", "job", "metadata", "run", "step_run"]
+__all__ = ["event", "job", "metadata", "run", "statements", "step_run"]
 
 metadata = MetaData()
 
@@ -87,12 +90,10 @@ run = Table(
     Column("lease_pid_start", Text),
     Column("lease_scheduler_id", Text),
     Column("lease_taken_at", Float),
-    Column("lease_beat", Integer, nullable=False, server_default="0"),
     Column("lease_beat_at", Float),
     # When somebody else first saw this beat, by their clock: the holder's clock is never compared with another's.
     Column("lease_beat_seen_at", Float),
     Column("cancel_requested_at", Float),
-    Column("hold_requested_at", Float),
     UniqueConstraint("key", name="run_key"),
     CheckConstraint(_in("mode", ("local", "slurm")), name="run_mode"),
     CheckConstraint(_in("state", RunState), name="run_state"),
@@ -166,7 +167,6 @@ job = Table(
     Column("n_finished", Integer, nullable=False, server_default="0"),
     Column("n_failed", Integer, nullable=False, server_default="0"),
     Column("until", Boolean(create_constraint=False)),
-    Column("bundle_digest", Text),
     Column("planned_at", Float, nullable=False),
     Column("submitting_at", Float),
     Column("queued_at", Float),
@@ -237,3 +237,17 @@ Index(
 )
 Index("job_orchestrator", job.c.run_id, sqlite_where=text("step_run_id IS NULL AND ended_at IS NULL"))
 Index("event_run", event.c.run_id)
+
+
+def statements() -> list[str]:
+    """Return the SQL that makes the tables and their indexes, each table before those that refer to it."""
+    made = []
+    for table in metadata.sorted_tables:
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        made += [_sql(CreateTable(table)), *(_sql(CreateIndex(index)) for index in indexes)]
+    return made
+
+
+def _sql(made: CreateTable | CreateIndex) -> str:
+    lines = str(made.compile(dialect=sqlite.dialect())).strip().splitlines()
+    return "\n".join(line.rstrip().replace("\t", "    ") for line in lines)

@@ -93,9 +93,7 @@ def _with_epoch(context: Context, change: Change) -> Change:
 def _write(context: Context, run: Run, changes: list[Change]) -> Run:
     if not changes:
         return run
-    written = context.store.write(
-        context.key, context.fence, changes, context.clock(), bundle_digest=context.record.bundle_digest
-    )
+    written = context.store.write(context.key, context.fence, changes, context.clock())
     context.progress.changed(written, changes)
     return written
 

@@ -158,7 +158,6 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         position=step_run.position,
         epoch=step_run.epoch,
         iteration=slot.iteration,
-        step_name=step.name,
         kind=step.kind,
         parallel=step.parallel,
         path=step.path,

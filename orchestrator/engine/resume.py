@@ -42,7 +42,7 @@ def put_back(context: Context, position: int | None) -> None:
     recorded = {at for at, _, _ in context.store.live_step_runs(context.key)}
     changes = [] if position is None else rewind(run, position, why, recorded, forgets=is_named)
     if run.cancel_requested:
-        context.store.clear_requests(context.key, context.fence)
+        context.store.clear_cancel_request(context.key, context.fence)
     if changes:
         context.store.write(context.key, context.fence, changes, context.clock())
 

@@ -21,7 +21,7 @@ class JobFile(NamedTuple):
     run_key, workspace, token, role : str
     position, epoch : int
         Of its step run.
-    iteration, step_name : str
+    iteration : str
     kind : str
         `"call"`, `"batch"` or `"until"`.
     parallel : bool
@@ -62,7 +62,6 @@ class JobFile(NamedTuple):
     position: int
     epoch: int
     iteration: str
-    step_name: str
     kind: str
     parallel: bool
     path: str

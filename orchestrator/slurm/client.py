@@ -45,12 +45,10 @@ class Config(NamedTuple):
         Its largest array index is one less.
     has_accounting : bool
         Whether sacct can be asked.
-    version : str
     """
 
     max_array_size: int
     has_accounting: bool
-    version: str
 
 
 class Client:
@@ -202,10 +200,9 @@ class Client:
         values = config_values(self._ask(["scontrol", "show", "config"]))
         try:
             max_array_size, storage = int(values["MaxArraySize"]), values["AccountingStorageType"]
-            version = values["SLURM_VERSION"]
         except (KeyError, ValueError) as error:
             raise SchedulerUnreachable(f"SLURM's configuration can't be read: {error}.", HINT) from error
-        return Config(max_array_size, storage not in ("", "(null)", "accounting_storage/none"), version)
+        return Config(max_array_size, storage not in ("", "(null)", "accounting_storage/none"))
 
     @property
     def _environment(self) -> Mapping[str, str]:

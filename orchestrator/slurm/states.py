@@ -7,7 +7,7 @@ import re
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.states import FailureKind
 
-__all__ = ["STATES", "STUCK", "is_stuck", "meaning"]
+__all__ = ["STATES", "is_stuck", "meaning"]
 
 STATES: dict[str, tuple[Seen, FailureKind | None]] = {
     # waits, or waits again

@@ -11,7 +11,7 @@ from orchestrator.slurm.parse import FIELD, RECORD
 
 HEADER = RECORD + FIELD.join(("JOBID", "STATE", "REASON", "START_TIME", "END_TIME", "NAME", "COMMENT")) + "\n"
 
-CONFIG = "MaxArraySize            = 1001\nAccountingStorageType   = accounting_storage/none\nSLURM_VERSION = 22.05.8\n"
+CONFIG = "MaxArraySize            = 1001\nAccountingStorageType   = accounting_storage/none\n"
 
 
 def squeue_answer(*jobs):

@@ -50,7 +50,6 @@ class Place:
             position=0,
             epoch=0,
             iteration="",
-            step_name="step",
             kind="call",
             parallel=False,
             path="0",

@@ -6,15 +6,21 @@ import errno
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from orchestrator.db import guard, migrate, revision
 from orchestrator.db.connection import session
+from orchestrator.db.lease import Holder
 from orchestrator.db.opening import revision_of
 from orchestrator.db.rows import scalar
+from orchestrator.db.store import NewRun, Store
 from orchestrator.errors import DatabaseBusy, DatabaseError, DatabaseTooNew, DatabaseTooOld, NotADatabase, NotFound
+from orchestrator.machine.changes import AddJob, AddStepRun, MoveStepRun
+from orchestrator.machine.plan import Plan, PlannedStep
+from orchestrator.machine.states import StepRunState
 
 
 @pytest.fixture
@@ -22,6 +28,15 @@ def path(tmp_path):
     path = tmp_path / "orchestrator.db"
     migrate.create(path)
     return path
+
+
+@pytest.fixture
+def a_run(path):
+    store = Store(path)
+    plan = Plan((PlannedStep("0", "create"),))
+    store.create_run(NewRun("r", "salt", "name", "local", plan, 0, None, None, None, None, None, {}), 1.0)
+    changes = [AddStepRun(0, "", "create", "call"), MoveStepRun(0, StepRunState.ACTIVE), AddJob("t", "step", 0)]
+    store.write("r", store.take_lease("r", Holder.me(), 2.0), changes, 3.0)
 
 
 @pytest.fixture
@@ -55,6 +70,26 @@ def test_an_old_database_is_upgraded_after_a_backup(path, newer_code, golden):
     [backup] = path.parent.glob("orchestrator.db.backup-0001-*")
     assert "more" not in tables(backup)
     assert migrate.upgrade(path) is None
+
+
+def test_an_upgrade_keeps_every_row(path, a_run, newer_code):
+    """Also where SQLite has to replace a table to change it, while other rows point to its rows."""
+    before = {table: rows(path, table) for table in ("run", "step_run", "job", "event")}
+    assert all(before.values())
+    (newer_code / "versions" / "0002_more.py").write_text(
+        "import sqlalchemy\nfrom alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+        "def upgrade():\n    with op.batch_alter_table('step_run', recreate='always') as table:\n"
+        "        table.add_column(sqlalchemy.Column('more', sqlalchemy.Integer, server_default='7'))\n"
+    )
+    assert migrate.upgrade(path) is not None
+    after = {table: rows(path, table) for table in before}
+    assert after == {**before, "step_run": [{**row, "more": 7} for row in before["step_run"]]}
+
+
+def rows(path, table):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY id")]
 
 
 def test_an_upgrade_that_fails_changes_nothing(path, newer_code):

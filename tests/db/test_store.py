@@ -15,7 +15,7 @@ import pytest
 from orchestrator.db import lease, migrate
 from orchestrator.db.connection import session
 from orchestrator.db.lease import STALE, Holder
-from orchestrator.db.rows import BOOLEANS, JSON, insert
+from orchestrator.db.rows import insert
 from orchestrator.db.store import NewRun, Store
 from orchestrator.errors import Busy, LeaseHeld, NotFound
 from orchestrator.machine.changes import (
@@ -74,14 +74,14 @@ def test_two_runs_of_one_key_are_refused(store, golden):
 
 
 def test_moves_are_recorded_with_times_and_events(store, fence):
-    store.write("r", fence, [*ENTER, MoveJob("t1", JobState.SUBMITTING)], 10.0, bundle_digest="code")
+    store.write("r", fence, [*ENTER, MoveJob("t1", JobState.SUBMITTING)], 10.0)
     moves = [MoveJob("t1", JobState.QUEUED, scheduler_id="7"), MoveJob("t1", JobState.RUNNING, at=11.5)]
     store.write("r", fence, moves, 11.0)
     loaded = store.write("r", fence, [MoveJob("t1", JobState.SUCCEEDED, at=13.0, detail={"host": "n1"})], 14.0)
     [found] = rows(store, "job")
     times = [found[name] for name in ("planned_at", "submitting_at", "queued_at", "started_at", "ended_at")]
     assert times == [10.0, 10.0, 11.0, 11.5, 13.0]
-    assert (found["scheduler_id"], found["bundle_digest"], found["detail"]) == ("7", "code", {"host": "n1"})
+    assert (found["scheduler_id"], found["detail"]) == ("7", {"host": "n1"})
     assert loaded.step_run.jobs[0].state is JobState.SUCCEEDED
     history = [(row["old"], row["new"]) for row in rows(store, "event") if row["what"] == "job"]
     assert history == [
@@ -268,40 +268,11 @@ def test_requests_need_no_lease(store, fence):
     store.request_cancel("r", 6.0)
     assert store.load("r").cancel_requested
     assert store.record("r").cancel_requested_at == 5.0
-    store.clear_requests("r", fence)
+    store.clear_cancel_request("r", fence)
     assert not store.load("r").cancel_requested
 
 
-def test_what_is_not_text_or_a_number_is_written_and_read_as_the_tables_say():
-    from sqlalchemy import JSON as JsonType
-    from sqlalchemy import Boolean
-
-    from orchestrator.db.tables import metadata
-
-    columns = [column for table in metadata.tables.values() for column in table.columns]
-    assert {column.name for column in columns if isinstance(column.type, JsonType)} == JSON
-    assert {column.name for column in columns if isinstance(column.type, Boolean)} == BOOLEANS
-
-
 # --- the file ------------------------------------------------------------------------------------
-
-
-def test_a_new_database_is_what_the_migrations_make():
-    """Else: .venv/bin/python scripts/schema."""
-    assert migrate.SCHEMA.read_text() == migrate.migrated()
-
-
-def test_what_the_migrations_make_is_what_the_tables_say(store):
-    from sqlalchemy import create_engine
-
-    from orchestrator.db.tables import metadata
-
-    engine = create_engine("sqlite://")
-    with engine.begin() as said, sqlite3.connect(store.path) as made:
-        metadata.create_all(said)
-        assert migrate.schema(made) == migrate.schema(said.connection.dbapi_connection)
-    engine.dispose()
-    made.close()
 
 
 def test_a_database_of_another_shape_is_told(store, golden):

@@ -40,7 +40,7 @@ def submitted(workspace, monkeypatch):
 
     def submit(**what):
         ours = {"run_key": "r", "workspace": str(workspace), "token": "token", "role": "step", "bundle_digest": digest}
-        step = {"position": 0, "epoch": 0, "iteration": "", "step_name": "s", "until_path": None, "project_dir": "."}
+        step = {"position": 0, "epoch": 0, "iteration": "", "until_path": None, "project_dir": "."}
         job = JobFile(**ours, **step, **what, database=str(workspace / "orchestrator.db"))
         write_jobfile(folder.job("token").file, job)
 

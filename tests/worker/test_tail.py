@@ -35,7 +35,6 @@ def job(workspace):
         position=0,
         epoch=0,
         iteration="",
-        step_name="s",
         kind="call",
         parallel=False,
         path="0",
