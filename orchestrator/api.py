@@ -5,27 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-from orchestrator.definition.pipeline import Loop, Step, step_name, walk
-from orchestrator.definition.resources import SlurmCluster, SlurmResources
+from orchestrator.definition.pipeline import PipelineDefinition
+from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import DefinitionError
 
 __all__ = ["Pipeline"]
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """The whole pipeline that a tail was cut from, and where."""
-
-    steps: Sequence[Step | Loop]
-    element: int
-
-
-@dataclass
-class Pipeline:
+class Pipeline(PipelineDefinition):
     """Steps in order, run with a record of everything that happens.
 
     Parameters
@@ -43,14 +33,9 @@ class Pipeline:
     >>> key = pipeline.run(mode="local")  # doctest: +SKIP
     """
 
-    name: str = ""
-    steps: list[Step | Loop] = field(default_factory=list)
-    orchestrator_resources: SlurmResources | None = None
-    _origin: _Origin | None = field(default=None, init=False, repr=False, compare=False)
-
     def run(
         self,
-        mode: str = "local",
+        mode: Literal["local", "slurm"] = "local",
         cluster: SlurmCluster | None = None,
         project_job: str | None = None,
         rootdir: str | Path | None = None,
@@ -61,7 +46,7 @@ class Pipeline:
 
         Parameters
         ----------
-        mode : str, default "local"
+        mode : {"local", "slurm"}, default "local"
             `"local"`: here, to the end. `"slurm"`: submitted to a cluster, whose jobs bring it to its end; returns at
             once.
         cluster : SlurmCluster, optional
@@ -135,63 +120,9 @@ class Pipeline:
         DefinitionError
             If something in the pipeline can't work.
         """
-        from orchestrator.engine.cluster.submit import scripts_of
+        from orchestrator.engine.cluster.check import print_scripts
 
-        return scripts_of(self, cluster, project_job, Path(rootdir or "."))
-
-    def from_step(self, step: int | str) -> Pipeline:
-        """Cut off the steps before a point.
-
-        Parameters
-        ----------
-        step : int or str
-            Index of a top-level element, negative ones from the end; or a step's name, in a loop the whole loop.
-
-        Returns
-        -------
-        Pipeline
-            Its `steps` are the tail. Run with the same `project_job` it goes on with that run from there; with a new
-            one the steps before are recorded as `skipped (from_step)`.
-
-        Raises
-        ------
-        DefinitionError
-            If nothing matches; it is a ValueError too.
-        """
-        element = self._element(step)
-        tail = replace(self, steps=list(self.steps[element:]))
-        before = 0 if self._origin is None else self._origin.element
-        tail._origin = _Origin(self.all_steps, before + element)
-        return tail
-
-    @property
-    def all_steps(self) -> Sequence[Step | Loop]:
-        """The steps of the pipeline that this one was cut from, or else its own."""
-        return self.steps if self._origin is None else self._origin.steps
-
-    @property
-    def first_element(self) -> int | None:
-        """Index in `all_steps` where `from_step` starts; None for a whole pipeline."""
-        return None if self._origin is None else self._origin.element
-
-    def _element(self, step: int | str) -> int:
-        if isinstance(step, str):
-            named = [(step_name(found), path) for path, found in walk(self.steps) if isinstance(found, Step)]
-            for name, path in named:
-                if name == step:
-                    return int(path.partition(".")[0])
-            known = ", ".join(name for name, _ in named)
-            raise DefinitionError(f"from_step: no step is named {step!r}.", f"The steps are: {known}")
-        if isinstance(step, bool) or not isinstance(step, int):
-            raise DefinitionError(
-                f"from_step: {step!r} is neither an index nor a name.", "Give a whole number, or a step's name."
-            )
-        if not -len(self.steps) <= step < len(self.steps):
-            raise DefinitionError(
-                f"from_step: there is no element {step}; the pipeline has {len(self.steps)}.",
-                f"Use 0 to {len(self.steps) - 1}, or a step's name." if self.steps else "Give it steps=[...] first.",
-            )
-        return step % len(self.steps)
+        return print_scripts(self, cluster, project_job, Path(rootdir or "."))
 
 
 def _say_how_to_watch(key: str, rootdir: str | Path | None) -> None:

@@ -1,23 +1,27 @@
-"""`Step` and `Loop`, as the user writes them.
+"""`Step`, `Loop` and the definition of a pipeline, as the user writes them.
 
 The constructors check no more than f3dasm's do; `orchestrator.definition.validate` checks the rest before a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
 from orchestrator.definition.blocks import FunctionDataGenerator
 from orchestrator.definition.resources import SlurmResources
+from orchestrator.errors import DefinitionError
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["Loop", "Step", "step_name", "walk"]
+__all__ = ["DEPENDENCIES", "Dependency", "Loop", "PipelineDefinition", "Step", "step_name", "walk"]
 
-DEPENDENCIES = ("afterok", "afterany")
+Dependency = Literal["afterok", "afterany"]
+"""Whether a step needs the success of the step before it, or only its end."""
+
+DEPENDENCIES: tuple[str, ...] = get_args(Dependency)
 
 
 @dataclass(init=False)
@@ -56,11 +60,40 @@ class Step:
     name: str = ""
     parallel: bool = False
     resources: SlurmResources = field(default_factory=SlurmResources)
-    dependency: str = "afterok"
+    dependency: Dependency = "afterok"
     project_dir: str = "."
     kwargs: dict[str, Any] = field(default_factory=dict)
     max_failed: int | float | None = None
     retries: int = 0
+
+    @overload
+    def __init__(
+        self,
+        block: Any,
+        name: str = "",
+        parallel: bool = False,
+        resources: SlurmResources | None = None,
+        dependency: Dependency = "afterok",
+        project_dir: str = ".",
+        kwargs: dict[str, Any] | None = None,
+        max_failed: int | float | None = None,
+        retries: int = 0,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        name: str,
+        parallel: bool = False,
+        *,
+        block: Any,
+        resources: SlurmResources | None = None,
+        dependency: Dependency = "afterok",
+        project_dir: str = ".",
+        kwargs: dict[str, Any] | None = None,
+        max_failed: int | float | None = None,
+        retries: int = 0,
+    ) -> None: ...
 
     def __init__(
         self,
@@ -69,7 +102,7 @@ class Step:
         name: str = "",
         parallel: bool = False,
         resources: SlurmResources | None = None,
-        dependency: str = "afterok",
+        dependency: Dependency = "afterok",
         project_dir: str = ".",
         kwargs: dict[str, Any] | None = None,
         max_failed: int | float | None = None,
@@ -115,6 +148,88 @@ class Loop:
     n_iterations: int = 1
     steps: list[Any] = field(default_factory=list)
     until: Callable[[ExperimentData], bool] | None = None
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """The whole pipeline that a tail was cut from, and where."""
+
+    steps: Sequence[Step | Loop]
+    element: int
+
+
+@dataclass
+class PipelineDefinition:
+    """Steps in order: what runs, and nothing of how it is run.
+
+    Parameters
+    ----------
+    name : str, default ""
+        For humans, and for the names of jobs.
+    steps : list of Step or Loop
+        In the order in which they run.
+    orchestrator_resources : SlurmResources, optional
+        For the orchestrator jobs on SLURM. By default 10 minutes, 1 GB and 1 CPU.
+    """
+
+    name: str = ""
+    steps: list[Step | Loop] = field(default_factory=list)
+    orchestrator_resources: SlurmResources | None = None
+    _origin: _Origin | None = field(default=None, init=False, repr=False, compare=False)
+
+    def from_step(self, step: int | str) -> Self:
+        """Cut off the steps before a point.
+
+        Parameters
+        ----------
+        step : int or str
+            Index of a top-level element, negative ones from the end; or a step's name, in a loop the whole loop.
+
+        Returns
+        -------
+        Pipeline
+            Its `steps` are the tail. Run with the same `project_job` it goes on with that run from there; with a new
+            one the steps before are recorded as `skipped (from_step)`.
+
+        Raises
+        ------
+        DefinitionError
+            If nothing matches; it is a ValueError too.
+        """
+        element = self._element(step)
+        tail = replace(self, steps=list(self.steps[element:]))
+        before = 0 if self._origin is None else self._origin.element
+        tail._origin = _Origin(self.all_steps, before + element)
+        return tail
+
+    @property
+    def all_steps(self) -> Sequence[Step | Loop]:
+        """The steps of the pipeline that this one was cut from, or else its own."""
+        return self.steps if self._origin is None else self._origin.steps
+
+    @property
+    def first_element(self) -> int | None:
+        """Index in `all_steps` where `from_step` starts; None for a whole pipeline."""
+        return None if self._origin is None else self._origin.element
+
+    def _element(self, step: int | str) -> int:
+        if isinstance(step, str):
+            named = [(step_name(found), path) for path, found in walk(self.steps) if isinstance(found, Step)]
+            for name, path in named:
+                if name == step:
+                    return int(path.partition(".")[0])
+            known = ", ".join(name for name, _ in named)
+            raise DefinitionError(f"from_step: no step is named {step!r}.", f"The steps are: {known}")
+        if isinstance(step, bool) or not isinstance(step, int):
+            raise DefinitionError(
+                f"from_step: {step!r} is neither an index nor a name.", "Give a whole number, or a step's name."
+            )
+        if not -len(self.steps) <= step < len(self.steps):
+            raise DefinitionError(
+                f"from_step: there is no element {step}; the pipeline has {len(self.steps)}.",
+                f"Use 0 to {len(self.steps) - 1}, or a step's name." if self.steps else "Give it steps=[...] first.",
+            )
+        return step % len(self.steps)
 
 
 def step_name(step: Step) -> str:

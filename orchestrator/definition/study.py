@@ -8,8 +8,9 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import OrchestratorError, StudyError
 
@@ -25,7 +26,7 @@ class Study:
 
     Attributes
     ----------
-    pipeline : Pipeline
+    pipeline : PipelineDefinition
     path : Path
         Absolute.
     attr : str
@@ -34,7 +35,7 @@ class Study:
         The clusters in the file, by name.
     """
 
-    pipeline: Any
+    pipeline: PipelineDefinition
     path: Path
     attr: str
     clusters: Mapping[str, SlurmCluster] = field(default_factory=dict)
@@ -59,7 +60,7 @@ def load_study(source: str) -> Study:
     if not path.is_file():
         raise StudyError(f"There is no study file {file}.", "Give the path of a Python file that holds a Pipeline.")
     module = _import(path)
-    pipelines = {name: value for name, value in vars(module).items() if _is_pipeline(value)}
+    pipelines = {name: value for name, value in vars(module).items() if isinstance(value, PipelineDefinition)}
     if attr and attr not in pipelines and hasattr(module, attr):
         raise StudyError(
             f"{attr} in {path.name} is no Pipeline but {type(getattr(module, attr)).__name__}.",
@@ -103,11 +104,6 @@ def cluster_of(study: Study, file: str | None) -> SlurmCluster:
             "Define cluster = SlurmCluster(partition=..., account=...) in it, or give --cluster FILE.yaml",
         )
     return found[name]
-
-
-def _is_pipeline(value: Any) -> bool:
-    # The class itself lives in a higher layer.
-    return any(kind.__name__ == "Pipeline" for kind in type(value).__mro__) and hasattr(value, "all_steps")
 
 
 def _import(path: Path) -> ModuleType:

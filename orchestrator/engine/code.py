@@ -1,4 +1,4 @@
-"""The code of a run: checked before anything is written, kept in its bundle, given back when a step runs."""
+"""The code of a run: checked before anything is written, stored in its bundle, loaded when a step runs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,26 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.db.store import RunRecord
 from orchestrator.definition.bundle import Bundle, LoadedStep
-from orchestrator.definition.bundling import prepare_bundle, source_digest
+from orchestrator.definition.bundling import PreparedBundle, prepare_bundle, source_digest
 from orchestrator.definition.flatten import plan_of, steps_by_path
+from orchestrator.definition.pipeline import PipelineDefinition, Step
+from orchestrator.definition.study import Study
 from orchestrator.definition.validate import check_key, check_pipeline
 from orchestrator.engine.context import Context
 from orchestrator.errors import DataError, StudyChanged
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.plan import Plan
+from orchestrator.version import __version__
 
-if TYPE_CHECKING:
-    from orchestrator.api import Pipeline
-    from orchestrator.definition.bundling import PreparedBundle
-    from orchestrator.definition.study import Study
-
-__all__ = ["Kept", "change_of_study", "check", "keep", "loader", "provenance", "take_code"]
+__all__ = ["CheckedPipeline", "change_of_study", "check", "store_code", "loader", "provenance", "take_code"]
 
 
 @dataclass(frozen=True)
-class Kept:
+class CheckedPipeline:
     """A pipeline that was found to be in order, with its code in memory."""
 
     plan: Plan
@@ -47,13 +45,13 @@ class Kept:
 
 
 def check(
-    pipeline: Pipeline, project_job: str | None, study: Study | None, *, everything_travels: bool = False
-) -> Kept:
+    pipeline: PipelineDefinition, project_job: str | None, study: Study | None, *, everything_travels: bool = False
+) -> CheckedPipeline:
     """Refuse what can't work, before anything is written.
 
     Parameters
     ----------
-    pipeline : Pipeline
+    pipeline : PipelineDefinition
     project_job : str or None
         Key of the run.
     study : Study or None
@@ -74,12 +72,12 @@ def check(
     path = study.path if study is not None else _main_file()
     bundle = prepare_bundle(by_path, path, everything_travels=everything_travels)
     live = _live(by_path)
-    return Kept(
+    return CheckedPipeline(
         plan_of(steps), bundle, None if path is None else str(path), getattr(study, "attr", None), live.__getitem__
     )
 
 
-def keep(folder: RunFolder, kept: Kept) -> str:
+def store_code(folder: RunFolder, checked: CheckedPipeline) -> str:
     """Write the bundle; one that is there already stays.
 
     Returns
@@ -87,7 +85,7 @@ def keep(folder: RunFolder, kept: Kept) -> str:
     str
         Its digest.
     """
-    return kept.bundle.write(folder.bundles)
+    return checked.bundle.write(folder.bundles)
 
 
 def loader(folder: RunFolder, record: RunRecord) -> Callable[[str], LoadedStep]:
@@ -97,14 +95,14 @@ def loader(folder: RunFolder, record: RunRecord) -> Callable[[str], LoadedStep]:
     return Bundle(folder.bundle(record.bundle_digest)).load_step
 
 
-def take_code(context: Context, kept: Kept) -> Context:
+def take_code(context: Context, checked: CheckedPipeline) -> Context:
     """Give the run new code, if the steps that it has recorded stand where they stood."""
     record = context.record
-    bundle = keep(context.folder, kept)
-    if bundle == record.bundle_digest and kept.plan == record.plan:
+    bundle = store_code(context.folder, checked)
+    if bundle == record.bundle_digest and checked.plan == record.plan:
         return context
     for position, name, iteration in context.store.live_step_runs(context.key):
-        slot = kept.plan.slot(position) if position < kept.plan.size else None
+        slot = checked.plan.slot(position) if position < checked.plan.size else None
         if slot is None or (slot.step.name, slot.iteration) != (name, iteration):
             at = f"{name}@{iteration}" if iteration else name
             raise StudyChanged(
@@ -114,11 +112,11 @@ def take_code(context: Context, kept: Kept) -> Context:
     context.store.set_code(
         record.key,
         context.fence,
-        plan=kept.plan,
+        plan=checked.plan,
         bundle_digest=bundle,
-        source_digest=kept.source_digest,
-        study=kept.study_path,
-        study_attr=kept.study_attr,
+        source_digest=checked.source_digest,
+        study=checked.study_path,
+        study_attr=checked.study_attr,
         now=context.clock(),
         why="new code",
     )
@@ -145,8 +143,6 @@ def _has_changed(record: RunRecord) -> bool:
 
 def provenance() -> dict[str, Any]:
     """Gather where a run comes from: versions, commit, command, host, user, folder."""
-    from orchestrator import __version__
-
     return {
         "orchestrator": __version__,
         "python": sys.version.split()[0],
@@ -174,8 +170,6 @@ def _main_file() -> Path | None:
 
 
 def _live(by_path: Mapping[str, Any]) -> dict[str, LoadedStep]:
-    from orchestrator.definition.pipeline import Step
-
     return {
         path: LoadedStep(item.block, dict(item.kwargs)) if isinstance(item, Step) else LoadedStep(item, {})
         for path, item in by_path.items()

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
 from orchestrator.engine.resume import is_done, position_of, refuse_other_steps
-from orchestrator.engine.summary import ended
+from orchestrator.engine.summary import outcome
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import RunState
 
 if TYPE_CHECKING:
-    from orchestrator.api import Pipeline
+    from orchestrator.definition.pipeline import PipelineDefinition
     from orchestrator.definition.resources import SlurmCluster
     from orchestrator.definition.study import Study
 
@@ -26,7 +26,7 @@ __all__ = ["advance", "cancel", "resume", "start", "submit"]
 
 
 def start(
-    pipeline: Pipeline,
+    pipeline: PipelineDefinition,
     *,
     rootdir: Path = Path(),
     project_job: str | None = None,
@@ -42,24 +42,25 @@ def start(
         The run's key.
     """
     from orchestrator.engine import code
-    from orchestrator.engine.create import begin
-    from orchestrator.engine.local.run import drive
+    from orchestrator.engine.create import create
+    from orchestrator.engine.local.run import run_to_end
 
-    kept = code.check(pipeline, project_job, study)
+    checked = code.check(pipeline, project_job, study)
     store = Store((db or rootdir / DATABASE).absolute())
     if project_job is None or not store.has(project_job):
-        key = begin(store, pipeline, kept, project_job, "local")
-        drive(store, key, kept.load, jobs)
+        key = create(store, pipeline, checked, project_job, "local")
+        run_to_end(store, key, checked.load, jobs)
         return key
     record = store.record(project_job)
     _check_mode(record, "local")
-    if not _nothing_to_do(store, record, pipeline.first_element, kept.plan):
-        drive(store, project_job, kept.load, jobs, position=_first_position(pipeline, kept.plan.start_of), kept=kept)
+    if not _nothing_to_do(store, record, pipeline.first_element, checked.plan):
+        position = _first_position(pipeline, checked.plan.start_of)
+        run_to_end(store, project_job, checked.load, jobs, position=position, checked=checked)
     return project_job
 
 
 def submit(
-    pipeline: Pipeline,
+    pipeline: PipelineDefinition,
     cluster: SlurmCluster | None,
     *,
     rootdir: Path = Path(),
@@ -82,23 +83,23 @@ def submit(
         If SLURM does not answer, or takes no job now.
     """
     from orchestrator.engine import code
-    from orchestrator.engine.cluster.submit import ask_site, go_on_from_here
-    from orchestrator.engine.create import begin
+    from orchestrator.engine.cluster.check import ask_cluster
+    from orchestrator.engine.cluster.submit import hand_over
+    from orchestrator.engine.create import create
 
-    kept = code.check(pipeline, project_job, study, everything_travels=True)
-    site = ask_site(cluster, pipeline, kept.plan)
+    checked = code.check(pipeline, project_job, study, everything_travels=True)
+    config = ask_cluster(cluster, pipeline, checked.plan)
     store = Store((db or rootdir / DATABASE).absolute())
     if project_job is None or not store.has(project_job):
-        key = begin(store, pipeline, kept, project_job, "slurm", site.to_json())
-        go_on_from_here(store, key, say=progress_for().say)
+        key = create(store, pipeline, checked, project_job, "slurm", config.to_json())
+        hand_over(store, key, say=progress_for().say)
         return key
     record = store.record(project_job)
     _check_mode(record, "slurm")
-    if not _nothing_to_do(store, record, pipeline.first_element, kept.plan):
-        position = _first_position(pipeline, kept.plan.start_of)
-        go_on_from_here(
-            store, project_job, say=progress_for().say, is_resume=True, position=position, kept=kept, site=site
-        )
+    if not _nothing_to_do(store, record, pipeline.first_element, checked.plan):
+        position = _first_position(pipeline, checked.plan.start_of)
+        say = progress_for().say
+        hand_over(store, project_job, say=say, is_resume=True, position=position, checked=checked, config=config)
     return project_job
 
 
@@ -122,27 +123,27 @@ def resume(
     store = Store(db)
     record = store.record(key)
     on_cluster = record.mode == "slurm"
-    kept = None
+    checked = None
     if update is not None:
-        kept = code.check(update.pipeline, key, update, everything_travels=on_cluster)
+        checked = code.check(update.pipeline, key, update, everything_travels=on_cluster)
         if from_step is None and is_done(store, record):
-            refuse_other_steps(record, kept.plan)
-    position = None if from_step is None else position_of(key, (kept or record).plan, from_step)
-    if kept is None:
+            refuse_other_steps(record, checked.plan)
+    position = None if from_step is None else position_of(key, (checked or record).plan, from_step)
+    if checked is None:
         if position is None and _nothing_to_do(store, record, None, record.plan):
             return key
         change = code.change_of_study(record)
         if change is not None:
             progress_for().say(change)
     if on_cluster:
-        from orchestrator.engine.cluster.submit import go_on_from_here
+        from orchestrator.engine.cluster.submit import hand_over
 
-        go_on_from_here(store, key, say=progress_for().say, is_resume=True, position=position, kept=kept)
+        hand_over(store, key, say=progress_for().say, is_resume=True, position=position, checked=checked)
         return key
-    from orchestrator.engine.local.run import drive
+    from orchestrator.engine.local.run import run_to_end
 
-    load = kept.load if kept is not None else code.loader(RunFolder(store.path.parent, key), record)
-    drive(store, key, load, jobs, position=position, kept=kept)
+    load = checked.load if checked is not None else code.loader(RunFolder(store.path.parent, key), record)
+    run_to_end(store, key, load, jobs, position=position, checked=checked)
     return key
 
 
@@ -173,9 +174,9 @@ def advance(db: Path, key: str, *, job: str | None = None, patience: float = 0.0
         orchestrate(store, key, job, os.environ.get("SLURM_JOB_ID", ""), patience, _say_when)
         return f"Orchestrator job {job} is done."
     if record.state != RunState.ACTIVE:
-        return f"Nothing to do: run {key} {ended(store.load(key))}."
+        return f"Nothing to do: run {key} {outcome(store.load(key))}."
     resume(db, key)
-    return f"Run {key} {ended(store.load(key))}."
+    return f"Run {key} {outcome(store.load(key))}."
 
 
 def cancel(db: Path, key: str) -> str:
@@ -189,15 +190,15 @@ def cancel(db: Path, key: str) -> str:
     store = Store(db)
     run = store.load(key)
     if run.state is not RunState.ACTIVE:
-        return f"Nothing to do: run {key} {ended(run)}."
+        return f"Nothing to do: run {key} {outcome(run)}."
     store.request_cancel(key, time.time())
     if store.record(key).mode == "slurm":
-        from orchestrator.engine.cluster.cancel import cancel_jobs
+        from orchestrator.engine.cluster.cancel import cancel_run
 
-        return f"Run {key} {ended(cancel_jobs(store, key))}."
-    from orchestrator.engine.local.run import cancel_here
+        return f"Run {key} {outcome(cancel_run(store, key))}."
+    from orchestrator.engine.local.run import cancel_local_run
 
-    return f"Run {key} {ended(cancel_here(store, key))}."
+    return f"Run {key} {outcome(cancel_local_run(store, key))}."
 
 
 def _say_when(text: str) -> None:
@@ -212,7 +213,7 @@ def _check_mode(record: RunRecord, mode: str) -> None:
         )
 
 
-def _first_position(pipeline: Pipeline, start_of: Callable[[int], int]) -> int | None:
+def _first_position(pipeline: PipelineDefinition, start_of: Callable[[int], int]) -> int | None:
     return None if pipeline.first_element is None else start_of(pipeline.first_element)
 
 
@@ -220,5 +221,5 @@ def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, p
     if first_element is not None or not is_done(store, record):
         return False
     refuse_other_steps(record, plan)
-    progress_for().say(f"Nothing to do: run {record.key} {ended(store.load(record.key))}.")
+    progress_for().say(f"Nothing to do: run {record.key} {outcome(store.load(record.key))}.")
     return True

@@ -60,7 +60,7 @@ class Context(NamedTuple):
 
         If a tail dies of it, an orchestrator job takes its place.
         """
-        return self.scheduler.is_here or self.is_tail
+        return self.scheduler.is_local or self.is_tail
 
     @property
     def key(self) -> str:

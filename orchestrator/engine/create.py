@@ -5,36 +5,39 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.db.store import NewRun, Store
+from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.engine import code
+from orchestrator.engine.code import CheckedPipeline
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import RunFolder
 
-if TYPE_CHECKING:
-    from orchestrator.api import Pipeline
-    from orchestrator.engine.code import Kept
-
-__all__ = ["begin"]
+__all__ = ["create"]
 
 
-def begin(
-    store: Store, pipeline: Pipeline, kept: Kept, project_job: str | None, mode: str, site: dict[str, Any] | None = None
+def create(
+    store: Store,
+    pipeline: PipelineDefinition,
+    checked: CheckedPipeline,
+    project_job: str | None,
+    mode: str,
+    config: dict[str, Any] | None = None,
 ) -> str:
     """Record a new run.
 
     Parameters
     ----------
     store : Store
-    pipeline : Pipeline
-    kept : Kept
+    pipeline : PipelineDefinition
+    checked : CheckedPipeline
         The pipeline's plan and code, checked.
     project_job : str or None
         Its key; None: a new one, of digits.
     mode : {"local", "slurm"}
-    site : mapping, optional
-        Of a run on a cluster: a `Site` as JSON values.
+    config : mapping, optional
+        Of a run on a cluster: a `ClusterConfig` as JSON values.
 
     Returns
     -------
@@ -45,19 +48,19 @@ def begin(
     # Refused here, it leaves no folder behind.
     store.make()
     key = _make_folder(workspace, project_job)
-    bundle = code.keep(RunFolder(workspace, key), kept)
+    bundle = code.store_code(RunFolder(workspace, key), checked)
     new = NewRun(
         key=key,
         salt=os.urandom(16).hex(),
         name=pipeline.name,
         mode=mode,
-        plan=kept.plan,
-        first_position=kept.plan.start_of(pipeline.first_element or 0),
-        study=kept.study_path,
-        study_attr=kept.study_attr,
-        source_digest=kept.source_digest,
+        plan=checked.plan,
+        first_position=checked.plan.start_of(pipeline.first_element or 0),
+        study=checked.study_path,
+        study_attr=checked.study_attr,
+        source_digest=checked.source_digest,
         bundle_digest=bundle,
-        cluster=site,
+        cluster=config,
         provenance=code.provenance(),
     )
     store.create_run(new, time.time())

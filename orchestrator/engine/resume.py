@@ -13,11 +13,11 @@ from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.states import RunState
 
-__all__ = ["going_on_by_resume", "is_done", "position_of", "put_back", "refuse_other_steps"]
+__all__ = ["with_resume_hint", "is_done", "position_of", "reopen", "refuse_other_steps"]
 
 
 @contextmanager
-def going_on_by_resume(key: str) -> Iterator[None]:
+def with_resume_hint(key: str) -> Iterator[None]:
     """Say to a user who advances a run what to type when that can't be done now: the same again begins another run.
 
     Raises
@@ -32,7 +32,7 @@ def going_on_by_resume(key: str) -> Iterator[None]:
         raise Busy(error.message, f"Go on when that is over: orchestrator resume {key}") from error
 
 
-def put_back(context: Context, position: int | None) -> None:
+def reopen(context: Context, position: int | None) -> None:
     """Withdraw what has to be done again, and make an ended run active."""
     run = settle(context)
     is_named = position is not None

@@ -25,7 +25,7 @@ class Scheduler(Protocol):
     limits : Limits
     grace : float
         Seconds between two answers without a job before it counts as gone.
-    is_here : bool
+    is_local : bool
         Whether jobs run in this process, which has the libraries for the table loaded anyway.
     has_tail : bool
         Whether the last task of a job advances the run itself.
@@ -33,7 +33,7 @@ class Scheduler(Protocol):
 
     limits: Limits
     grace: float
-    is_here: bool
+    is_local: bool
     has_tail: bool
 
     def submit(self, job: JobFile) -> Answer:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from orchestrator.machine.model import Run
 from orchestrator.machine.states import RunState
-from orchestrator.machine.wakeup import why_look_again
+from orchestrator.machine.wakeup import why_poll_again
 
-__all__ = ["ended", "how_it_stands", "what_now"]
+__all__ = ["outcome", "describe", "headline"]
 
 
-def ended(run: Run) -> str:
+def outcome(run: Run) -> str:
     """Say how a run ended, after its name."""
     why = f" ({run.reason})" if run.reason and run.state is not RunState.CANCELLED else ""
     verb = "was " if run.state is RunState.CANCELLED else "has "
     return f"{verb}{run.state}{why}"
 
 
-def how_it_stands(run: Run) -> str:
+def describe(run: Run) -> str:
     """Say in one sentence what a run waits for, and what is not known yet."""
-    line, why = what_now(run), why_look_again(run)
+    line, why = headline(run), why_poll_again(run)
     return line[0].upper() + line[1:] + (f"; {why}" if why else "") + "."
 
 
-def what_now(run: Run) -> str:
+def headline(run: Run) -> str:
     """Say in one line what a run waits for, or how it ended."""
     if run.state is not RunState.ACTIVE:
         return f"run {run.key}: {run.state}" + (f" ({run.reason})" if run.reason else "")

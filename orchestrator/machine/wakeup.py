@@ -12,7 +12,7 @@ from orchestrator.machine.intents import CancelJobs, Intent, Record, Repoint, Su
 from orchestrator.machine.model import Job, Run, token_for
 from orchestrator.machine.states import JobState, RunState
 
-__all__ = ["MOST_FRUITLESS", "dismiss", "doubt", "is_in_doubt", "not_there", "secure", "why_look_again"]
+__all__ = ["MOST_FRUITLESS", "dismiss", "doubt", "is_in_doubt", "not_there", "secure", "why_poll_again"]
 
 MOST_FRUITLESS = 5
 """Orchestrator jobs in a row that may come and go while the scheduler takes no job of a step."""
@@ -57,7 +57,7 @@ def dismiss(run: Run) -> Intent | None:
     return CancelJobs(queued) if queued else None
 
 
-def why_look_again(run: Run) -> str | None:
+def why_poll_again(run: Run) -> str | None:
     """Say why somebody has to look again soon, though no job's end would make them.
 
     Returns

@@ -166,7 +166,7 @@ def test_following_waits_for_a_step_that_has_not_begun(records, workspace, monke
     golden(done)
 
 
-def test_following_waits_for_a_step_that_a_resume_put_back(records, workspace, monkeypatch):
+def test_following_waits_for_a_step_that_a_resume_reopens(records, workspace, monkeypatch):
     records.add_run("r", holder=Holder.me())
     records.add_step_run(0, "succeeded", withdrawn_at=1.0)
     log = write_log(workspace, "create.log", "before\n")

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import SlurmCluster, SlurmResources
 from orchestrator.definition.bundle import LoadedStep
-from orchestrator.engine.cluster.config import Site, orchestrator_resources
+from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.errors import Busy, SchedulerUnreachable
@@ -100,7 +100,7 @@ class InMemory(Place):
 class OnClient(InMemory):
     def __init__(self, folder):
         super().__init__(folder)
-        site = Site(SlurmCluster(partition="p"), orchestrator_resources(None), str(folder.workspace))
+        site = ClusterConfig(SlurmCluster(partition="p"), orchestrator_resources(None), str(folder.workspace))
         self.client = FakeClient(self.fake.queue)
         database = folder.workspace / "orchestrator.db"
         self.scheduler = SlurmScheduler(folder, site, "contract", database, shared=False, client=self.client)

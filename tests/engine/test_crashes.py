@@ -42,7 +42,7 @@ from orchestrator.engine.lease import holding
 from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.engine.observe import observe
 from orchestrator.engine.progress import Silent
-from orchestrator.engine.resume import put_back
+from orchestrator.engine.resume import reopen
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.changes import apply
@@ -268,8 +268,8 @@ def by_itself(store, folder, kept, mains, *, has_tail, lies=None):
                     seen = reduce(apply, reconcile(run, observe(context, run)), run)
                     is_shown = why_stalled(liveness_of(seen, has_tail=has_tail)) is not None
                     assert is_shown, "nobody comes, and nothing shows it"
-                    put_back(context, None)
-                for _ in orchestrate.looks(opened, 2 * slurm.grace, slurm.said.append, lambda: slurm.now):
+                    reopen(context, None)
+                for _ in orchestrate.poll(opened, 2 * slurm.grace, slurm.said.append, lambda: slurm.now):
                     slurm.tick()
         slurm.tick()
     raise AssertionError("the run does not end")
@@ -373,7 +373,7 @@ ELSEWHERE = Holder("elsewhere", "its boot", 7, "its start")
 
 def test_cancel_outwaits_somebody_who_died_on_another_machine(asked_to_stop):
     asked_to_stop.take_lease(KEY, ELSEWHERE, time.time())
-    assert cancel.cancel_jobs(asked_to_stop, KEY).state is RunState.CANCELLED
+    assert cancel.cancel_run(asked_to_stop, KEY).state is RunState.CANCELLED
 
 
 def test_cancel_says_who_holds_a_run_and_leaves_it_to_them(asked_to_stop, monkeypatch):
@@ -387,14 +387,14 @@ def test_cancel_says_who_holds_a_run_and_leaves_it_to_them(asked_to_stop, monkey
 
     monkeypatch.setattr(cancel.time, "sleep", they_live)
     with pytest.raises(Busy, match=r"was asked to stop .* s ago\. Run r is being advanced by process 7 on elsewhere"):
-        cancel.cancel_jobs(asked_to_stop, KEY)
+        cancel.cancel_run(asked_to_stop, KEY)
     assert asked_to_stop.load(KEY).state is RunState.ACTIVE
 
 
 @pytest.mark.parametrize("what", ["collect", "freeze"])
 def test_nothing_follows_from_the_death_of_the_process_that_loads_the_table(looked, workspace, monkeypatch, what):
     slurm, advanced = looked
-    monkeypatch.setattr(FakeSlurm, "is_here", False)
+    monkeypatch.setattr(FakeSlurm, "is_local_scheduler", False)
     advanced()
     slurm.tick()
     if what == "freeze":
@@ -416,7 +416,7 @@ def test_nothing_follows_from_the_death_of_the_process_that_loads_the_table(look
 
 def test_a_table_that_the_process_that_loads_it_could_not_have_now_is_asked_for_again(looked, workspace, monkeypatch):
     slurm, advanced = looked
-    monkeypatch.setattr(FakeSlurm, "is_here", False)
+    monkeypatch.setattr(FakeSlurm, "is_local_scheduler", False)
     advanced()
     slurm.tick()
     told = workspace / "told"
@@ -435,7 +435,7 @@ def test_a_table_that_the_process_that_loads_it_could_not_have_now_is_asked_for_
 
 def test_the_tail_of_a_job_collects_and_counts_open_experiments_itself(looked, monkeypatch):
     slurm, advanced = looked
-    monkeypatch.setattr(FakeSlurm, "is_here", False)
+    monkeypatch.setattr(FakeSlurm, "is_local_scheduler", False)
     advanced()
     slurm.tick()
     monkeypatch.setattr("sys.executable", "/nowhere/python")
@@ -529,7 +529,7 @@ def test_one_resume_is_enough_where_it_is_not_known_whether_the_first_job_was_su
 ):
     store, folder, kept = begin(pipeline(True), "slurm")
     slurm = FakeSlurm(folder, kept.load)
-    slurm.folder, slurm.site, slurm.grace = folder, SimpleNamespace(cwd=None), 2.5
+    slurm.folder, slurm.config, slurm.grace = folder, SimpleNamespace(cwd=None), 2.5
     for module in (session, submit):
         monkeypatch.setattr(module, "scheduler_of", lambda store, record: slurm)
     accept = slurm.submit
@@ -541,10 +541,10 @@ def test_one_resume_is_enough_where_it_is_not_known_whether_the_first_job_was_su
 
     slurm.submit = die
     with pytest.raises(PowerCut):
-        submit.go_on_from_here(store, KEY, say=lambda line: None)
+        submit.hand_over(store, KEY, say=lambda line: None)
     slurm.submit = accept
     said = []
-    submit.go_on_from_here(store, KEY, say=said.append, is_resume=True)
+    submit.hand_over(store, KEY, say=said.append, is_resume=True)
     [job, orchestrator] = slurm.queue.live
     assert orchestrator.after == job.job_id
     assert said[-1] == f"Run r: create is job {job.job_id} (queued)."

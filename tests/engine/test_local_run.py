@@ -753,7 +753,7 @@ def grown(workspace, table, store_numbers, monkeypatch):
     return pipeline
 
 
-def test_a_block_is_not_called_on_its_own_result_when_its_step_is_put_back(grown, rows, table):
+def test_a_block_is_not_called_on_its_own_result_when_its_step_is_reopened(grown, rows, table):
     grown.run(project_job="r")
     assert rows("SELECT epoch, state FROM step_run WHERE name = 'grow'") == [(0, "cancelled"), (1, "succeeded")]
     assert len(table("r")) == 3

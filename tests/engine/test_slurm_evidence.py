@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator import SlurmCluster, SlurmResources
-from orchestrator.engine.cluster.config import Site, orchestrator_resources
+from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
@@ -32,7 +32,9 @@ def ask(folder, client):
 
     def ask(*, has_accounting=True, shared=False, **job):
         resources = orchestrator_resources(None)
-        site = Site(SlurmCluster(partition="p"), resources, str(folder.workspace), has_accounting=has_accounting)
+        site = ClusterConfig(
+            SlurmCluster(partition="p"), resources, str(folder.workspace), has_accounting=has_accounting
+        )
         database = folder.workspace / "orchestrator.db"
         scheduler = SlurmScheduler(folder, site, "evidence", database, shared=shared, client=client)
         return scheduler.observe([array(folder, **job)]).get("t")
@@ -92,7 +94,7 @@ def test_accounting_is_not_asked_while_a_task_lives(ask, client):
 
 
 def test_accounting_is_asked_once_for_all_jobs(folder, client):
-    site = Site(SlurmCluster(partition="p"), orchestrator_resources(None), "/", has_accounting=True)
+    site = ClusterConfig(SlurmCluster(partition="p"), orchestrator_resources(None), "/", has_accounting=True)
     scheduler = SlurmScheduler(folder, site, "evidence", folder.workspace / "x.db", shared=False, client=client)
     client.listed = {"7_1": "FAILED"}
     client.accounted = {"7_0": "COMPLETED", "7_2": "OUT_OF_MEMORY", "8_[0-2]": "CANCELLED by 0"}
@@ -139,7 +141,9 @@ def test_where_other_machines_write_a_receipt_may_still_come(ask, client, folder
 
 @pytest.mark.parametrize("role", ["step", "orchestrator"])
 def test_accounting_is_asked_since_the_job_was_planned_where_no_file_of_it_was_written(folder, client, role):
-    config = Site(SlurmCluster(partition="p"), orchestrator_resources(None), str(folder.workspace), has_accounting=True)
+    config = ClusterConfig(
+        SlurmCluster(partition="p"), orchestrator_resources(None), str(folder.workspace), has_accounting=True
+    )
     scheduler = SlurmScheduler(folder, config, "evidence", folder.workspace / "o.db", shared=False, client=client)
     job = Job("t", role, state=JobState.SUBMITTING, planned_at=5000.0)
     assert scheduler.observe([job]) == {}

@@ -57,7 +57,7 @@ class FakeSlurm:
     """
 
     grace = 90.0
-    is_here = True  # its nodes are this process
+    is_local = True  # its nodes are this process
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class FakeSlurm:
             return self._step(entry, read_jobfile(self._folder.job(entry.token).file))
         assert self._opened is not None
         opened = partial(self._opened, own_token=entry.token, own_id=entry.job_id)
-        return orchestrate.looks(opened, PATIENCE, self.said.append, lambda: self.now)
+        return orchestrate.poll(opened, PATIENCE, self.said.append, lambda: self.now)
 
     def _is_step(self, entry: Entry) -> bool:
         return self._folder.job(entry.token).file.exists()

@@ -33,7 +33,7 @@ from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.states import MOVES, JobState, RunState, StepRunState, may_move, mermaid
-from orchestrator.machine.wakeup import why_look_again
+from orchestrator.machine.wakeup import why_poll_again
 
 # --- plans ---------------------------------------------------------------------------------------
 
@@ -390,7 +390,7 @@ def test_what_may_still_come_is_waited_for_and_the_end_keeps_its_kind(state):
     late = over._replace(may_still_come=True)
     run, _ = seen(run_with(CALL, job(state)), late, now=1000.0)
     assert not run.step_run.jobs[0].ended
-    assert why_look_again(run).endswith(": it has ended, but not all of its receipts are to be seen yet")
+    assert why_poll_again(run).endswith(": it has ended, but not all of its receipts are to be seen yet")
     came, _ = seen(run, late._replace(receipts={0: receipt()}), now=1050.0)
     assert came.step_run.jobs[0].state is JobState.SUCCEEDED
     run, _ = seen(run, late, now=1090.0)
@@ -503,19 +503,19 @@ def test_resume_begins_with_a_job_that_died_unseen(state, kind, position):
     assert where_to_resume(run_with(CALL, job(state, kind=kind)), None) == position
 
 
-def test_what_lives_is_not_put_back():
+def test_what_lives_is_not_reopened():
     with pytest.raises(Busy, match="still has live jobs"):
         rewind(run_with(CALL, job(JobState.RUNNING, scheduler_id="77")), 0, "resume")
     with pytest.raises(DefinitionError, match="has not come as far as"):
         rewind(run_with(CALL, after=[CALL, CALL]), 2, "resume")
 
 
-def test_an_open_step_is_cancelled_before_it_is_put_back():
+def test_an_open_step_is_cancelled_before_it_is_reopened():
     run = run_with(CALL, job(JobState.FAILED))
     assert rewind(run, 0, "why") == [MoveStepRun(0, StepRunState.CANCELLED, "why"), Withdraw(0, "why")]
 
 
-def test_an_open_step_whose_work_is_done_has_succeeded_before_it_is_put_back():
+def test_an_open_step_whose_work_is_done_has_succeeded_before_it_is_reopened():
     run = run_with(CALL, job(JobState.SUCCEEDED))
     assert rewind(run, 0, "why") == [MoveStepRun(0, StepRunState.SUCCEEDED), Withdraw(0, "why")]
 

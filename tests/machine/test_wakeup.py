@@ -12,7 +12,7 @@ from orchestrator.machine.intents import CancelJobs, Finish, Record, Repoint, Su
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.plan import Plan, PlannedStep
 from orchestrator.machine.states import JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MOST_FRUITLESS, why_look_again
+from orchestrator.machine.wakeup import MOST_FRUITLESS, why_poll_again
 
 PLAN = Plan((PlannedStep("0", "first"), PlannedStep("1", "second")))
 LIVE = Job("step", "step", state=JobState.QUEUED, scheduler_id="7")
@@ -76,11 +76,11 @@ def test_a_job_that_is_listed_after_its_end_wakes_nobody_again():
     assert planned.waits_for == "8"
     run = run_with(orchestrator(JobState.RUNNING), orchestrator(JobState.QUEUED, "8", "next", "9"))
     assert decide(run) is None
-    assert "what waited for the end of job 7 has started" in why_look_again(run)
+    assert "what waited for the end of job 7 has started" in why_poll_again(run)
     # The one after it can't know: it waited for another.
     run = run_with(orchestrator(JobState.RUNNING, "6"), orchestrator(JobState.QUEUED, "7", "next", "9"))
     assert decide(run) is None
-    assert why_look_again(run) is None
+    assert why_poll_again(run) is None
 
 
 def test_a_run_on_this_machine_wakes_nobody():

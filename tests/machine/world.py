@@ -28,7 +28,7 @@ from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MOST_FRUITLESS, why_look_again
+from orchestrator.machine.wakeup import MOST_FRUITLESS, why_poll_again
 
 GRACE = 90.0
 TROUBLE = [str(kind) for kind in FailureKind if kind not in ("refused", "interrupted", "cancelled")]
@@ -316,7 +316,7 @@ class WakingWorld(World):
         try:
             self._advance()
             self._check_waker()
-            if own is not None and why_look_again(self.run) is None:
+            if own is not None and why_poll_again(self.run) is None:
                 self._end_own()
         except Died:
             return False
@@ -422,7 +422,7 @@ class WakingWorld(World):
                 self.known[token], self.looks_left[token] = "running", 5
         if self.known[token] == "running":
             self.looks_left[token] -= 1
-            if not self.advance(token) or why_look_again(self.run) is None or not self.looks_left[token]:
+            if not self.advance(token) or why_poll_again(self.run) is None or not self.looks_left[token]:
                 self.known[token] = "over"
 
     @property
@@ -464,7 +464,7 @@ class WakingWorld(World):
             queued = [token for token in wakers if self.known[token] == "queued"]
             assert not queued or tries, "somebody waits to wake a run that has ended"
             return
-        why = why_look_again(run)
+        why = why_poll_again(run)
         has_given_up = run.n_fruitless >= MOST_FRUITLESS
         assert wakers or why or has_given_up
         assert why is None or self.had_trouble, "where nothing goes wrong, nobody has to look again"

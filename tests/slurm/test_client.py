@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import SlurmCluster
-from orchestrator.engine.cluster.config import Site, orchestrator_resources
+from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
@@ -350,7 +350,7 @@ def test_an_orchestrator_job_that_can_not_be_pointed_anew_waits_no_more(sandbox,
     waiting = submitted(client, "--hold", "--wrap", "true")
     running = submitted(client, "--wrap", "sleep 60")
     wait_until(lambda: lines_of(client, running)[0].state == "RUNNING", 30)
-    site = Site(SlurmCluster(), orchestrator_resources(None), str(tmp_path))
+    site = ClusterConfig(SlurmCluster(), orchestrator_resources(None), str(tmp_path))
     scheduler = SlurmScheduler(RunFolder(tmp_path, "r"), site, "p", tmp_path / "db", shared=False, client=client)
     # A job can't wait for itself.
     assert scheduler.repoint(waiting, waiting) is False

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import SlurmCluster
 from orchestrator.db.store import NewRun, Store
-from orchestrator.engine.cluster.config import Site, orchestrator_resources
+from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.machine.plan import Plan
@@ -55,7 +55,7 @@ def test_it_advances_when_it_is_told_to(folder, job):
 
 
 def test_it_says_when_it_did_what(folder, job):
-    site = Site(SlurmCluster(), orchestrator_resources(None), str(folder.workspace))
+    site = ClusterConfig(SlurmCluster(), orchestrator_resources(None), str(folder.workspace))
     code = dict.fromkeys(("study", "study_attr", "source_digest", "bundle_digest"))
     new = NewRun("r", "salt", "p", "slurm", Plan(()), 0, **code, cluster=site.to_json(), provenance={})
     Store(folder.workspace / "orchestrator.db").create_run(new, 1.0)

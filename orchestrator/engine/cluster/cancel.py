@@ -13,7 +13,7 @@ from orchestrator.machine.model import Run
 from orchestrator.machine.stalled import ENDS_WITHIN
 from orchestrator.machine.states import RunState
 
-__all__ = ["cancel_jobs"]
+__all__ = ["cancel_run"]
 
 CANCEL_WAIT = ENDS_WITHIN
 """Seconds that `cancel` waits for the queue to be empty."""
@@ -21,7 +21,7 @@ CANCEL_WAIT = ENDS_WITHIN
 LOOK_EVERY = 0.5
 
 
-def cancel_jobs(store: Store, key: str) -> Run:
+def cancel_run(store: Store, key: str) -> Run:
     """Cancel a run that was asked to stop, and wait until none of its jobs is left in the queue.
 
     Returns

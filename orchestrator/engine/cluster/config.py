@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
 
-__all__ = ["Site", "orchestrator_resources"]
+__all__ = ["ClusterConfig", "orchestrator_resources"]
 
 
-class Site(NamedTuple):
+class ClusterConfig(NamedTuple):
     """A cluster, and how this run uses it.
 
     Attributes
@@ -44,7 +44,7 @@ class Site(NamedTuple):
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Site:
+    def from_json(cls, values: Mapping[str, Any]) -> ClusterConfig:
         """Read what `to_json` gave."""
         return cls(**{**values, "cluster": SlurmCluster.from_json(values["cluster"])})
 

@@ -12,14 +12,14 @@ from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster.session import opened
 from orchestrator.engine.context import Context
-from orchestrator.engine.summary import how_it_stands, what_now
+from orchestrator.engine.summary import describe, headline
 from orchestrator.errors import Busy
 from orchestrator.machine.changes import MoveJob
 from orchestrator.machine.model import Run
 from orchestrator.machine.states import JobState
-from orchestrator.machine.wakeup import why_look_again
+from orchestrator.machine.wakeup import why_poll_again
 
-__all__ = ["advance_now", "looks", "orchestrate"]
+__all__ = ["advance_now", "poll", "orchestrate"]
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Seconds between two looks of an orchestrator job; the last is repeated."""
@@ -41,7 +41,7 @@ def advance_now(store: Store, key: str, *, is_tail: bool = False) -> str:
         One sentence: what came of it.
     """
     with opened(store, key) as context:
-        return how_it_stands(advance(context._replace(is_tail=is_tail)))
+        return describe(advance(context._replace(is_tail=is_tail)))
 
 
 def orchestrate(store: Store, key: str, token: str, job_id: str, patience: float, say: Callable[[str], None]) -> None:
@@ -58,11 +58,11 @@ def orchestrate(store: Store, key: str, token: str, job_id: str, patience: float
     say : callable
         Told one line at a time.
     """
-    for pause in looks(partial(opened, store, key, token, job_id), patience, say, time.monotonic):
+    for pause in poll(partial(opened, store, key, token, job_id), patience, say, time.monotonic):
         time.sleep(pause)
 
 
-def looks(
+def poll(
     hold: Callable[[], AbstractContextManager[Context]],
     patience: float,
     say: Callable[[str], None],
@@ -96,11 +96,11 @@ def _look(hold: Callable[[], AbstractContextManager[Context]], say: Callable[[st
     try:
         with hold() as context:
             run = advance(context)
-            why = why_look_again(run)
+            why = why_poll_again(run)
             if why is None:
                 _end_own(context, run)
                 if context.own_token is not None:
-                    say(what_now(run))
+                    say(headline(run))
             return why
     except Busy as error:
         return error.message

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.engine.cluster.config import Site
+from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.claim import owner_of
@@ -36,7 +36,7 @@ class SlurmScheduler:
     Parameters
     ----------
     folder : RunFolder
-    site : Site
+    config : ClusterConfig
     pipeline : str
         Its name, for the names of jobs.
     database : Path
@@ -47,29 +47,29 @@ class SlurmScheduler:
 
     Attributes
     ----------
-    folder, site
+    folder, config
         As given.
     """
 
-    is_here = False
+    is_local = False
 
     def __init__(
         self,
         folder: RunFolder,
-        site: Site,
+        config: ClusterConfig,
         pipeline: str,
         database: Path,
         *,
         shared: bool,
         client: Client | None = None,
     ) -> None:
-        self.limits = Limits(tasks_at_once=site.max_array_size)
-        self.grace = float(site.cluster.grace)
-        self.has_tail = site.cluster.wake == "both"
+        self.limits = Limits(tasks_at_once=config.max_array_size)
+        self.grace = float(config.cluster.grace)
+        self.has_tail = config.cluster.wake == "both"
         self.folder = folder
-        self.site = site
+        self.config = config
         self._pipeline = pipeline
-        self._scripts = Scripts(site, folder, database, pipeline)
+        self._scripts = Scripts(config, folder, database, pipeline)
         self._shared = shared
         self._client = client or Client()
 
@@ -134,7 +134,7 @@ class SlurmScheduler:
         listed = self._client.squeue()
         lines = {job.token: self._lines_of(job, listed) for job in jobs}
         forgotten = [job for job in jobs if self._is_forgotten(job, lines[job.token])]
-        if forgotten and self.site.has_accounting:
+        if forgotten and self.config.has_accounting:
             lines |= self._with_accounting(forgotten, lines)
         return {job.token: self._fact(job, lines[job.token]) for job in jobs if lines[job.token]}
 
@@ -191,9 +191,9 @@ class SlurmScheduler:
         if len(ids) > 1:
             # It was submitted twice, after an answer that never came. The claim says which of the two runs it.
             owner = owner_of(self.folder.job(job.token))
-            kept = next((found for found in (owner, job.scheduler_id) if found in ids), ids[0])
-            self.cancel_ids([other for other in ids if other != kept])
-            mine = [line for line in mine if line.job_id == kept]
+            chosen = next((found for found in (owner, job.scheduler_id) if found in ids), ids[0])
+            self.cancel_ids([other for other in ids if other != chosen])
+            mine = [line for line in mine if line.job_id == chosen]
         return mine
 
     def _fact(self, job: Job, lines: Sequence[Line]) -> JobFact:

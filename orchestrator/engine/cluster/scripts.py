@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.definition.names import slug
 from orchestrator.definition.resources import time_in_seconds
-from orchestrator.engine.cluster.config import Site
+from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import RunFolder, write_aside
 from orchestrator.machine.plan import Plan
@@ -61,15 +61,15 @@ class Scripts:
 
     Parameters
     ----------
-    site : Site
+    config : ClusterConfig
     folder : RunFolder
     database : Path
     pipeline : str
         Its name.
     """
 
-    def __init__(self, site: Site, folder: RunFolder, database: Path, pipeline: str) -> None:
-        self._site = site
+    def __init__(self, config: ClusterConfig, folder: RunFolder, database: Path, pipeline: str) -> None:
+        self._config = config
         self._folder = folder
         self._database = database
         self._pipeline = pipeline
@@ -96,9 +96,9 @@ class Scripts:
         DefinitionError
             If something in it can't be said to sbatch.
         """
-        resources = self._site.orchestrator
+        resources = self._config.orchestrator
         command = ["orchestrator", "advance", self._folder.key, "--db", str(self._database)]
-        asked = directives(resources, self._site.cluster, chdir=self._site.cwd, requeue=True)
+        asked = directives(resources, self._config.cluster, chdir=self._config.cwd, requeue=True)
         command += ["--job", TOKEN, "--patience", str(_patience(asked.get("time")))]
         more = ["--dependency=afterany:JOB"]
         return self._script(ORCHESTRATOR, self._folder.orchestrator_log, more, resources, command, requeue=True)
@@ -113,8 +113,8 @@ class Scripts:
         *,
         requeue: bool,
     ) -> Script:
-        cluster = self._site.cluster
-        static = directives(resources, cluster, chdir=self._site.cwd, requeue=requeue)
+        cluster = self._config.cluster
+        static = directives(resources, cluster, chdir=self._config.cwd, requeue=requeue)
         said = values(
             directives=static,
             env_setup=cluster.env_setup,
@@ -131,7 +131,7 @@ class Scripts:
     @property
     def _runner(self) -> str:
         """Run the Python that submits, unless the user says which: a job has the same PATH, but no shell's aliases."""
-        cluster = self._site.cluster
+        cluster = self._config.cluster
         is_unsaid = cluster.runner == "python" and not cluster.env_setup
         return shlex.quote(sys.executable) if is_unsaid else cluster.runner
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from orchestrator.db.guard import is_local
 from orchestrator.db.store import Holder, RunRecord, Store
-from orchestrator.engine.cluster.config import Site
+from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.engine.context import Context
 from orchestrator.engine.lease import holding
@@ -22,17 +22,17 @@ __all__ = ["context_of", "holding_on_cluster", "opened", "scheduler_of"]
 
 def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
     """Give the scheduler of a run that was submitted to a cluster."""
-    site = Site.from_json(record.cluster or {})
+    config = ClusterConfig.from_json(record.cluster or {})
     workspace = store.path.parent
-    folder = RunFolder(workspace, record.key, site.cluster.log_dir)
+    folder = RunFolder(workspace, record.key, config.cluster.log_dir)
     client = Client(submitter=kept_environment(folder))
-    return SlurmScheduler(folder, site, record.name, store.path, shared=not is_local(workspace), client=client)
+    return SlurmScheduler(folder, config, record.name, store.path, shared=not is_local(workspace), client=client)
 
 
 def context_of(store: Store, key: str, fence: int, scheduler: SlurmScheduler) -> Context:
     """Give what one advance works with."""
     within = (Holder.me().scheduler_id or "").partition("_")[0] or None
-    record, cwd = store.record(key), scheduler.site.cwd
+    record, cwd = store.record(key), scheduler.config.cwd
     return Context(store, record, fence, scheduler.folder, scheduler, Silent(), cwd=cwd, within=within)
 
 

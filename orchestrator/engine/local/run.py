@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance, settle
-from orchestrator.engine.code import Kept, take_code
+from orchestrator.engine.code import CheckedPipeline, take_code
 from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import interrupts
 from orchestrator.engine.lease import holding
 from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.engine.progress import Progress, Silent, progress_for
-from orchestrator.engine.resume import going_on_by_resume, put_back
-from orchestrator.engine.summary import ended
+from orchestrator.engine.resume import reopen, with_resume_hint
+from orchestrator.engine.summary import outcome
 from orchestrator.errors import Busy, DataError, Interrupted, LeaseHeld, RunFailed
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.model import Run
@@ -28,7 +28,7 @@ from orchestrator.machine.states import FailureKind, RunState, StepRunState
 if TYPE_CHECKING:
     from orchestrator.definition.bundle import LoadedStep
 
-__all__ = ["cancel_here", "drive"]
+__all__ = ["cancel_local_run", "run_to_end"]
 
 CANCEL_WAIT = 60.0
 """Seconds that `cancel` waits for a step to stop."""
@@ -36,14 +36,14 @@ CANCEL_WAIT = 60.0
 Load = Callable[[str], "LoadedStep"]
 
 
-def drive(
+def run_to_end(
     store: Store,
     key: str,
     load: Load,
     jobs: int | None,
     *,
     position: int | None = None,
-    kept: Kept | None = None,
+    checked: CheckedPipeline | None = None,
 ) -> None:
     """Hold a run until it has ended.
 
@@ -57,7 +57,7 @@ def drive(
         Worker processes; None: the CPUs that this process may use.
     position : int, optional
         From where it goes on; by default where it stands.
-    kept : Kept, optional
+    checked : CheckedPipeline, optional
         New code for it.
 
     Raises
@@ -79,16 +79,16 @@ def drive(
         with interrupts() as ctrl_c, holding(store, key, on_cancel) as fence:
             scheduler = LocalScheduler(folder, load, n_workers, progress.evaluated, interruptible=ctrl_c.allowed)
             context = _context(store, key, fence, scheduler, progress)
-            if kept is not None:
-                context = take_code(context, kept)
-            put_back(context, position)
+            if checked is not None:
+                context = take_code(context, checked)
+            reopen(context, position)
             run = _to_the_end(context, scheduler)
     finally:
         progress.close()
     _report(run, scheduler, progress)
 
 
-def cancel_here(store: Store, key: str) -> Run:
+def cancel_local_run(store: Store, key: str) -> Run:
     """Cancel a run of this machine that was asked to stop: wait for whoever advances it, or, where nobody does, do it.
 
     Returns
@@ -128,7 +128,7 @@ def _context(store: Store, key: str, fence: int, scheduler: LocalScheduler, prog
 def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:
     while True:
         try:
-            with going_on_by_resume(context.key):
+            with with_resume_hint(context.key):
                 run = advance(context)
             if run.state is not RunState.ACTIVE:
                 return run
@@ -151,7 +151,7 @@ def _report(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
         raise RunFailed(
             f"Run {run.key} failed: {run.reason}.", f"{see}Then go on: orchestrator resume {run.key}"
         ) from (exception if see else None)
-    progress.say(f"Run {run.key} {ended(run)}.")
+    progress.say(f"Run {run.key} {outcome(run)}.")
 
 
 def _traceback(run: Run) -> str:

@@ -55,7 +55,7 @@ class LocalScheduler:
     """
 
     grace = 0.0
-    is_here = True
+    is_local = True
     has_tail = False
 
     def __init__(
