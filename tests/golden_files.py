@@ -101,6 +101,7 @@ class Golden:
         for varying, placeholder in sorted((self.replacements | paths).items(), key=lambda pair: -len(pair[0])):
             text = text.replace(varying, placeholder)
         text = re.sub(r"\b[0-9a-f]{64}\b", "<digest>", text)
+        text = re.sub(r"(/scripts/[^/\s]+\.)[0-9a-f]{8}(\.sh)\b", r"\1<digest>\2", text)
         # What Python shows of a frame differs between its versions.
         text = re.sub(r"(Traceback \(most recent call last\):\n)(?:  .*\n)+", r"\1  <frames>\n", text)
         if not exact:
