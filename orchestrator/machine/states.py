@@ -1,7 +1,7 @@
 """The states of runs, step runs and jobs, and the only moves between them.
 
-The table `MOVES` comes first: the constraints of the database, the guards of `orchestrator.db.store` and the diagram in
-the docs are all made from it (`scripts/state-diagram` prints it).
+The constraints of the database are made from the enums, the guards of `orchestrator.db.moves` from the table `MOVES`.
+`scripts/state-diagram` prints both into `docs/concepts/states.md`, with the sentence below each state.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ __all__ = [
     "RunState",
     "StepRunState",
     "may_move",
-    "mermaid",
 ]
 
 
@@ -24,33 +23,51 @@ class RunState(StrEnum):
     """Where a run stands. "Stalled" is derived by `status`, never stored."""
 
     ACTIVE = "active"
+    """Work is left: a step is open, or the next one is still to be opened."""
     SUCCEEDED = "succeeded"
+    """All steps are done. Steps that failed before one with `dependency="afterany"` are counted in the reason."""
     FAILED = "failed"
+    """A step failed, or results could not be written to the table; `resume` continues from there."""
     CANCELLED = "cancelled"
+    """A user cancelled it; `resume` continues from there."""
 
 
 class StepRunState(StrEnum):
     """Where one step at one iteration stands."""
 
     PENDING = "pending"
+    """It is the next one and has no job yet; a parallel step gets its manifest now, a collecting step collects."""
     ACTIVE = "active"
+    """Its jobs are submitted, wait or run; a job that failed may be tried again."""
     SUCCEEDED = "succeeded"
+    """Its jobs have succeeded. Experiments may have failed: their errors are in the table."""
     FAILED = "failed"
+    """A job failed for good, too many experiments failed, or the table could not be used; the reason says which."""
     CANCELLED = "cancelled"
+    """It was stopped before its end: by `cancel`, or by a `resume` that repeats it."""
     SKIPPED = "skipped"
+    """There was nothing to do: the run began at a later step (`from_step`), or no experiment was open."""
 
 
 class JobState(StrEnum):
     """Where one submission to the scheduler stands."""
 
     PLANNED = "planned"
+    """It is recorded and not submitted: not yet, or the scheduler did not accept it now and is asked again later."""
     SUBMITTING = "submitting"
+    """It is being submitted. After a crash at this point the scheduler is asked whether it has the job."""
     QUEUED = "queued"
+    """The scheduler has accepted it, its id is recorded, and it waits to start."""
     RUNNING = "running"
+    """The scheduler has started it."""
     SUCCEEDED = "succeeded"
+    """All its tasks left receipts of success; an orchestrator job leaves none, its end is enough."""
     FAILED = "failed"
+    """It was refused, or it ended and a task failed or left no receipt; its kind says how (see below)."""
     CANCELLED = "cancelled"
+    """It was ended by `cancel` or an interrupt, or it is no longer needed."""
     LOST = "lost"
+    """The scheduler answered twice without it, and it left no complete set of receipts."""
 
 
 MOVES: dict[type[StrEnum], dict[str, tuple[str, ...]]] = {
@@ -98,14 +115,23 @@ class FailureKind(StrEnum):
     """Why a job or one of its tasks failed."""
 
     REFUSED = "refused"
+    """The scheduler does not accept it; its message is kept as the reason."""
     OUT_OF_MEMORY = "out_of_memory"
+    """It needed more memory than it had asked for."""
     TIMEOUT = "timeout"
+    """It ran longer than its time limit."""
     NODE_FAILURE = "node_failure"
+    """Its node failed or could not start it."""
     PREEMPTED = "preempted"
+    """The scheduler ended it in favour of another job."""
     CANCELLED = "cancelled"
+    """It was cancelled, through the orchestrator or through the scheduler."""
     EXCEPTION = "exception"
+    """The step raised an exception; its type, message and traceback are kept."""
     INFRASTRUCTURE = "infrastructure"
+    """It ended without a receipt, and nothing more exact is known."""
     INTERRUPTED = "interrupted"
+    """The process that ran it on this machine was interrupted or died."""
 
 
 KINDS_THAT_COUNT = frozenset({FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT, FailureKind.INFRASTRUCTURE})
@@ -130,28 +156,3 @@ def may_move(old: StrEnum, new: StrEnum) -> bool:
     bool
     """
     return type(old) is type(new) and new.value in MOVES[type(old)][old.value]
-
-
-def mermaid(states: type[StrEnum]) -> str:
-    """Draw one machine as a Mermaid state diagram.
-
-    Parameters
-    ----------
-    states : type
-        `RunState`, `StepRunState` or `JobState`.
-
-    Returns
-    -------
-    str
-        The diagram's source, one arrow per line, without a trailing newline.
-    """
-    moves = MOVES[states]
-    first = next(iter(moves))
-    arrows = [f"    {old} --> {new}" for old, targets in moves.items() for new in targets]
-    # An end that resume can leave is still an end.
-    returns = {new for targets in moves.values() for new in targets}
-    ends = [f"    {state} --> [*]" for state in moves if state in returns and state in _ENDS]
-    return "\n".join(["stateDiagram-v2", f"    [*] --> {first}", *arrows, *ends])
-
-
-_ENDS = frozenset(str(state) for state in RUN_ENDED | STEP_RUN_ENDED | JOB_ENDED)

@@ -32,7 +32,7 @@ from orchestrator.machine.model import Job, Run, StepRun, token_for
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import rewind, where_to_resume
-from orchestrator.machine.states import MOVES, JobState, RunState, StepRunState, may_move, mermaid
+from orchestrator.machine.states import MOVES, JobState, RunState, StepRunState, may_move
 from orchestrator.machine.wakeup import why_poll_again
 
 # --- plans ---------------------------------------------------------------------------------------
@@ -725,15 +725,6 @@ def test_changes_that_speak_of_nothing_are_bugs():
     with pytest.raises(ValueError, match="has no job x"):
         apply(run_with(CALL), RecordJob("x", None))
     assert apply(run_with(CALL), Note("what", "why")) == run_with(CALL)
-
-
-def test_the_diagram_has_every_arrow_and_every_end():
-    lines = mermaid(JobState).splitlines()
-    assert lines[:2] == ["stateDiagram-v2", "    [*] --> planned"]
-    assert "    running --> lost" in lines
-    assert "    lost --> [*]" in lines
-    assert "    queued --> [*]" not in lines
-    assert len(lines) == 2 + sum(map(len, MOVES[JobState].values())) + 4
 
 
 def test_values_of_two_kinds_are_never_equal():

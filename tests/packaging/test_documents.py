@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.machine.states import MOVES, FailureKind, JobState, RunState, StepRunState
+
 ROOT = Path(__file__).resolve().parents[2]
 STATES = ROOT / "docs" / "concepts" / "states.md"
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -29,7 +31,21 @@ def test_the_state_diagrams_are_those_of_the_code():
     assert done.returncode == 0, done.stderr
 
 
-def test_a_stale_state_diagram_is_found_and_mended(tmp_path):
+def test_a_diagram_has_every_arrow_and_every_end():
+    lines = STATES.read_text(encoding="utf-8").partition("## Job\n")[2].split("```")[1].splitlines()
+    assert lines[:3] == ["mermaid", "stateDiagram-v2", "    [*] --> planned"]
+    assert "    running --> lost" in lines
+    assert "    lost --> [*]" in lines
+    assert "    queued --> [*]" not in lines
+    assert len(lines) == 3 + sum(map(len, MOVES[JobState].values())) + 4
+
+
+def test_every_state_and_kind_of_failure_is_explained():
+    explained = re.findall(r"^\| `(\w+)` \| (?:[A-Z][^|]+\.) \|$", STATES.read_text(encoding="utf-8"), re.MULTILINE)
+    assert explained == [*RunState, *StepRunState, *JobState, *FailureKind]
+
+
+def test_a_stale_state_diagram_is_found_and_replaced(tmp_path):
     document = tmp_path / "states.md"
     shutil.copy(STATES, document)
     document.write_text(document.read_text().replace("planned --> submitting", "planned --> lost"))
