@@ -67,6 +67,14 @@ def test_links_between_documents_lead_somewhere(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_documents_name_exist(document):
+    named = re.findall(
+        r"`((?:orchestrator|migrations|scripts|tests|docs)/[\w./-]*)`", document.read_text(encoding="utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_python_in_documents_compiles(document):
     for number, code in enumerate(python_blocks(document)):
         compile(code, f"{document.name}[{number}]", "exec")
