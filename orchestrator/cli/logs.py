@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from orchestrator.addresses import format_address
 from orchestrator.cli.render import several, to_json
 from orchestrator.cli.workspace import database, examples, options, place
 from orchestrator.errors import NotFound, NotYet
@@ -141,7 +142,7 @@ def _check_task(found: dict[str, Any], task: int | None) -> None:
 
 def _logs(folder: Path, found: dict[str, Any], task: int | None) -> list[tuple[Path, int | None]]:
     """List the logs of a step run that exist, with the number of the task: of its own process, or of its tasks."""
-    name = found["label"] + (f"@{found['iteration']}" if found["iteration"] else "")
+    name = format_address(found["label"], found["iteration"])
     if not found["parallel"]:
         whole = folder / f"{name}.log"
         return [(whole, None)] if whole.exists() else []

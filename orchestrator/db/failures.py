@@ -5,12 +5,11 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
+from orchestrator.addresses import format_address
 from orchestrator.db.rows import Row, scalar
+from orchestrator.failures import ROWS_KEPT
 
 __all__ = ["address_of", "failures", "first_flawed", "notes"]
-
-ROWS_KEPT = 100
-"""Failed experiments that a failure names; its count tells the rest."""
 
 
 _TRIED_AGAIN = """EXISTS (
@@ -144,4 +143,4 @@ def first_flawed(connection: sqlite3.Connection, run_id: int) -> int | None:
 
 def address_of(row: Row) -> str:
     """Write the address of a row that has a step's name and iteration: `run@4`, outside loops `run`."""
-    return f"{row.name}@{row.iteration}" if row.iteration else row.name
+    return format_address(row.name, row.iteration)

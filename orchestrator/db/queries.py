@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.addresses import format_address, parse_address
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, first_flawed, notes
 from orchestrator.db.rows import Row, scalar, scalars
@@ -22,11 +23,9 @@ from orchestrator.machine.plan import UNTIL, Plan, PlannedStep
 from orchestrator.machine.rewind import where_to_resume
 from orchestrator.machine.stalled import why_stalled
 from orchestrator.machine.states import RunState, StepRunState
+from orchestrator.workspace import LOG_DIR
 
 __all__ = ["ended_among", "find_run", "find_step_run", "latest_key", "list_runs", "run_outcome", "run_status"]
-
-LOG_DIR = "logs/{project_job}"
-"""Of a run of this machine, relative to the workspace."""
 
 # Asked only of runs that go on: the history of all others would be read for nothing.
 _RUN = """
@@ -369,9 +368,7 @@ def _job(row: Row) -> dict[str, Any]:
 
 
 def _at_address(connection: sqlite3.Connection, run_id: int, address: str) -> tuple[Row | None, str]:
-    name, _, iteration = address.rpartition("@")
-    if not name or not all(part.isdecimal() for part in iteration.split(".")):
-        name, iteration = address, ""
+    name, iteration = parse_address(address)
     here = "SELECT * FROM step_run WHERE run_id = :run_id AND name = :name"
     latest = "ORDER BY position DESC, epoch DESC LIMIT 1"
     where = {"run_id": run_id, "name": name, "iteration": iteration}
@@ -387,7 +384,7 @@ def _not_run(connection: sqlite3.Connection, row: Row, address: str, name: str, 
         return NotFound(f"Run {row.key} has no step {address!r}.", f"Its steps are: {', '.join(names)}")
     iterations = "SELECT iteration FROM step_run WHERE run_id = ? AND name = ? ORDER BY position DESC LIMIT 1"
     last = scalar(connection, iterations, (row.id, name))
-    known = f" The last that has is {name}@{last}." if last else ""
+    known = f" The last that has is {format_address(name, last)}." if last else ""
     kind, so = (NotYet, "has not run yet") if row.state == RunState.ACTIVE else (NotFound, "did not run")
     return kind(
         f"Step {address} of run {row.key} {so}.{known}",

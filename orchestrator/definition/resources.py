@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import DefinitionError
+from orchestrator.workspace import LOG_DIR
 
 __all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "option_name", "time_in_seconds"]
 
@@ -93,7 +94,7 @@ class SlurmCluster:
     env_setup: list[str] = field(default_factory=list)
     env_vars: dict[str, str] = field(default_factory=dict)
     runner: str = "python"
-    log_dir: str = "logs/{project_job}"
+    log_dir: str = LOG_DIR
     mem_per_cpu: str | None = None
     wake: str = "both"
     grace: float = 90.0

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any
 
+from orchestrator.addresses import parse_address
 from orchestrator.definition.blocks import Block, ChainedBlock, DataGenerator, FunctionDataGenerator, LoopBlock
 from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step, step_name, walk
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds
@@ -156,7 +157,7 @@ def _name_problems(name: Any) -> Iterator[str]:
         yield f"must be text, not {type(name).__name__}"
     elif not name.isprintable() or "/" in name or name != name.strip() or len(name) > 128:
         yield f"{name!r} can't be used: no line breaks, no '/', no spaces at its ends, at most 128 characters"
-    elif re.search(r"@[\d.]+$", name):
+    elif parse_address(name) != (name, ""):
         yield f"{name!r} reads like an address of an iteration: it must not end in '@' and digits"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.addresses import format_address
 from orchestrator.db.store import RunRecord
 from orchestrator.definition.bundle import Bundle, LoadedStep
 from orchestrator.definition.bundling import PreparedBundle, prepare_bundle, source_digest
@@ -104,7 +105,7 @@ def take_code(context: Context, checked: CheckedPipeline) -> Context:
     for position, name, iteration in context.store.live_step_runs(context.key):
         slot = checked.plan.slot(position) if position < checked.plan.size else None
         if slot is None or (slot.step.name, slot.iteration) != (name, iteration):
-            at = f"{name}@{iteration}" if iteration else name
+            at = format_address(name, iteration)
             raise StudyChanged(
                 f"The new pipeline does not have {at} where run {record.key} recorded it: the run can't go on with it.",
                 "Keep the steps that have run, or start a new run.",

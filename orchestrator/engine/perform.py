@@ -10,6 +10,7 @@ from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import WakingScheduler
 from orchestrator.engine.table_jobs import collect_into_table, fold_tables, freeze_table
 from orchestrator.errors import Busy, DataError
+from orchestrator.failures import ROWS_KEPT
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered
 from orchestrator.machine.batches import batch_size, cut
@@ -33,7 +34,7 @@ from orchestrator.machine.states import FailureKind, JobState, RunState, StepRun
 __all__ = ["perform"]
 
 
-NUMBERS_SAID, ROWS_KEPT = 8, 100
+NUMBERS_SAID = 8
 """Numbers that the sentence of a note names, and that are kept with it; its count tells the rest."""
 
 Effect = Freeze | Collect | Submit | Repoint | CancelJobs | Finish

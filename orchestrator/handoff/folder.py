@@ -23,6 +23,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.addresses import format_address
+from orchestrator.workspace import LOG_DIR
+
 __all__ = ["DATABASE", "JobFolder", "RunFolder", "write_aside"]
 
 DATABASE = "orchestrator.db"
@@ -74,7 +77,7 @@ class RunFolder(NamedTuple):
 
     workspace: Path
     key: str
-    log_dir: str = "logs/{project_job}"
+    log_dir: str = LOG_DIR
 
     @property
     def path(self) -> Path:
@@ -144,7 +147,7 @@ class RunFolder(NamedTuple):
 
     def log(self, label: str, iteration: str, token: str | None = None, task: int | None = None) -> Path:
         """Log of a step, or of one task of a job."""
-        name = f"{label}@{iteration}" if iteration else label
+        name = format_address(label, iteration)
         return self.logs / (f"{name}.log" if token is None else f"{name}.{token}.{task}.log")
 
 

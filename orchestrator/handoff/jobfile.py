@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.errors import DataError
 from orchestrator.handoff.folder import write_aside
+from orchestrator.workspace import LOG_DIR
 
 __all__ = ["JobFile", "read_jobfile", "write_jobfile"]
 
@@ -80,7 +81,7 @@ class JobFile(NamedTuple):
     resources: Mapping[str, Any] = {}
     database: str | None = None
     cwd: str | None = None
-    log_dir: str = "logs/{project_job}"
+    log_dir: str = LOG_DIR
 
     @property
     def injectable(self) -> dict[str, int | str]:

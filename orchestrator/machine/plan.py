@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from orchestrator.addresses import format_address, parse_address
 from orchestrator.machine.value import NOTHING, value
 
 __all__ = ["UNTIL", "Plan", "PlannedLoop", "PlannedStep", "Slot", "Visit"]
@@ -128,7 +129,7 @@ class Slot(NamedTuple):
     @property
     def address(self) -> str:
         """How a user names it: `run@4`, outside loops `run`."""
-        return f"{self.step.name}@{self.iteration}" if self.iteration else self.step.name
+        return format_address(self.step.name, self.iteration)
 
 
 @value
@@ -210,9 +211,9 @@ class Plan(NamedTuple):
         int or None
             None where nothing matches.
         """
-        name, _, iteration = address.rpartition("@")
-        if not name or not all(part.isdecimal() for part in iteration.split(".")):
-            return self._find_name(address)
+        name, iteration = parse_address(address)
+        if not iteration:
+            return self._find_name(name)
         found = _find_exactly(self.elements, name, [int(p) for p in iteration.split(".")], 0)
         return self._find_name(address) if found is None else found
 

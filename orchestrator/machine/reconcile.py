@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.failures import FailureGroup
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.changes import Change, MoveJob, Note, RecordJob, quarantined
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
@@ -35,9 +36,6 @@ GRAVITY = (
     FailureKind.CANCELLED,
 )
 """Which kind speaks for a job whose tasks failed in several ways: the one that is tried again most readily."""
-
-ROWS_KEPT = 100
-"""Rows that the event of a failure names; its count tells the rest."""
 
 
 def reconcile(run: Run, facts: Facts) -> list[Change]:
@@ -231,14 +229,12 @@ def _task_notes(job: Job, failed: Mapping[int, tuple[str, str]]) -> list[Change]
 
 def _experiment_notes(job: Job, receipts: Iterable[ReceiptFact]) -> list[Change]:
     """Group the failed experiments of all tasks by what went wrong: a line per cause, not per experiment."""
-    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    groups: dict[tuple[str, str], FailureGroup] = {}
     for receipt in receipts:
         for failure in receipt.failures:
             cause = (str(failure["type"]), str(failure["message"]))
-            group = groups.setdefault(cause, {**failure, "rows": [], "n": 0})
-            group["n"] += failure["n"]
-            group["rows"] = sorted([*group["rows"], *failure["rows"]])[:ROWS_KEPT]
+            groups.setdefault(cause, FailureGroup(failure)).add(failure["n"], failure["rows"])
     return [
-        Note("experiments failed", f"{cause[0]}: {cause[1]}", token=job.token, detail=group)
+        Note("experiments failed", f"{cause[0]}: {cause[1]}", token=job.token, detail=group.to_json())
         for cause, group in groups.items()
     ]

@@ -21,6 +21,7 @@ from orchestrator.data.values import from_jsonable, to_jsonable
 from orchestrator.definition.blocks import Block, DataGenerator, FunctionDataGenerator, evaluate, needs_table
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.injection import injected
+from orchestrator.failures import FailureGroup
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
@@ -28,9 +29,6 @@ from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.worker.described import described
 
 __all__ = ["run_call", "run_task", "run_until"]
-
-ROWS_KEPT = 100
-"""Rows that a group of failures names; its count tells the rest."""
 
 # A user's sys.exit() ends the experiment or the step, not the process that evaluates the others.
 RAISED = (Exception, SystemExit)
@@ -84,6 +82,7 @@ def run_task(
             counts.add(line)
             if progress is not None:
                 progress(1)
+    counts.close()
     return _end(folder, job, task, restart, receipt)
 
 
@@ -280,7 +279,7 @@ class _Counts:
 
     def __init__(self, receipt: Receipt) -> None:
         self._receipt = receipt
-        self._groups: dict[tuple[str, str], Line] = {}
+        self._groups: dict[tuple[str, str], FailureGroup] = {}
 
     def add(self, line: Line) -> None:
         self._receipt.n_experiments += 1
@@ -289,14 +288,11 @@ class _Counts:
             return
         self._receipt.n_failed += 1
         error = line["error"] or {}
-        group = self._groups.get((error.get("type", ""), error.get("message", "")))
-        if group is None:
-            group = {**error, "rows": [], "n": 0}
-            self._groups[error.get("type", ""), error.get("message", "")] = group
-            self._receipt.failures.append(group)
-        group["n"] += 1
-        if len(group["rows"]) < ROWS_KEPT:
-            group["rows"].append(line["row"])
+        cause = (error.get("type", ""), error.get("message", ""))
+        self._groups.setdefault(cause, FailureGroup(error)).add(1, [line["row"]])
+
+    def close(self) -> None:
+        self._receipt.failures = [group.to_json() for group in self._groups.values()]
 
 
 def _begin() -> Receipt:
