@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic import write_atomically
 from orchestrator.data.parameters import (
     KINDS,
     ArrayParameter,
@@ -334,6 +335,4 @@ class Domain:
             The file; the suffix may be left out.
         """
         path = Path(filename).with_suffix(".json")
-        aside = path.with_name(path.name + ".tmp")
-        aside.write_text(json.dumps(self.to_json(), indent=4), encoding="utf-8")
-        aside.replace(path)
+        write_atomically(path, json.dumps(self.to_json(), indent=4).encode())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.atomic import write_atomically
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.references import Reference, write_object
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
@@ -288,11 +289,8 @@ class ExperimentSample:
             "job_status": self.job_status.name,
             "project_dir": str(self.project_dir),
         }
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{id}.json"
-        aside = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
-        aside.write_text(json.dumps(content, indent=2), encoding="utf-8")
-        aside.replace(path)
+        write_atomically(path, json.dumps(content, indent=2).encode())
         return path
 
     def __add__(self, other: ExperimentSample) -> ExperimentSample:

@@ -9,7 +9,6 @@ readers need none and may be unable to write.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic import sync_folder, write_atomically, write_synced
 from orchestrator.data.references import DATA_FOLDER
 from orchestrator.errors import Busy, DataError
 
@@ -247,7 +247,7 @@ def write_table(
         roll_forward(base)
         _clear_next(base)
         for name, content in (quarantine or {}).items():
-            _write_aside(base / ".archive" / "quarantine" / name, content)
+            write_atomically(base / ".archive" / "quarantine" / name, content)
         _commit(base, contents, [Path(folder).name for folder in consumed])
     except OSError as error:
         with suppress(OSError):
@@ -266,13 +266,17 @@ def _commit(base: Path, contents: Mapping[str, bytes], consumed: list[str]) -> N
     following = base / ".next"
     following.mkdir()
     for name in TABLE_FILES:
-        _write(following / name, contents[name])
+        write_synced(following / name, contents[name])
     hashes = {name: sha256(contents[name]).hexdigest() for name in TABLE_FILES}
     commit = json.dumps({"sha256": hashes, "consumed": consumed}).encode()
-    _write(following / "commit.json.tmp", commit)
-    _sync_folder(following)
-    _sync_folder(base)
-    (following / "commit.json.tmp").rename(following / "commit.json")
+    sync_folder(following)
+    sync_folder(base)
+    try:
+        write_atomically(following / "commit.json", commit)
+    except OSError:
+        # Where it is in its place, the new table counts; no file moves before its name is on the disk.
+        if _read_commit(base) is None:
+            raise
 
 
 def roll_forward(base: Path) -> None:
@@ -287,14 +291,14 @@ def roll_forward(base: Path) -> None:
     if commit is None:
         return
     # The disk must know the commit before it sees a file move.
-    _sync_folder(base / ".next")
+    sync_folder(base / ".next")
     for name in TABLE_FILES:
         with suppress(FileNotFoundError):
             (base / ".next" / name).rename(base / name)
     for name in commit["consumed"]:
         with suppress(FileNotFoundError):
             _archive(base, name)
-    _sync_folder(base)
+    sync_folder(base)
     (base / ".next" / "commit.json").unlink()
     _clear_next(base)
 
@@ -314,29 +318,3 @@ def _clear_next(base: Path) -> None:
         for path in list(following.iterdir()):
             path.unlink()
         following.rmdir()
-
-
-def _write_aside(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".tmp")
-    _write(aside, content)
-    aside.rename(path)
-
-
-def _write(path: Path, content: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    try:
-        left = memoryview(content)
-        while left:
-            left = left[os.write(fd, left) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic import replacing
+
 __all__ = ["DATA_FOLDER", "Reference", "freeze_function", "thaw_function", "write_object"]
 
 DATA_FOLDER = "experiment_data"
@@ -138,21 +140,15 @@ def _write_by_type(value: Any, target: Path) -> Path:
     elif package == "pandas" and hasattr(value, "to_csv"):
         suffix = ".csv"
     path = target.with_name(target.name + suffix)
-    aside = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            if suffix == ".npy":
-                import numpy as np
+    with replacing(path) as file:
+        if suffix == ".npy":
+            import numpy as np
 
-                np.save(file, value)
-            elif suffix == ".csv":
-                value.to_csv(file)
-            else:
-                pickle.dump(value, file)
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+            np.save(file, value)
+        elif suffix == ".csv":
+            value.to_csv(file)
+        else:
+            pickle.dump(value, file)
     return path
 
 

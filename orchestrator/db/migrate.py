@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from orchestrator.atomic import replacing
 from orchestrator.db import revision
 from orchestrator.db.guard import file_system, is_local
 from orchestrator.db.opening import may_write, opened, revision_of
@@ -179,14 +180,13 @@ def _dangling(connection: sqlite3.Connection) -> list[str]:
 def _back_up(path: Path, found: int) -> Path:
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     copy = path.with_name(f"{path.name}.backup-{found:04}-{now}")
-    partial = copy.with_name(f"{copy.name}.partial")
     # A connection of its own: one that holds the write lock can't be copied from, it would wait for itself.
     with (
         closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as source,
-        closing(sqlite3.connect(partial)) as target,
+        replacing(copy) as file,
+        closing(sqlite3.connect(file.name)) as target,
     ):
         source.backup(target)
-    partial.replace(copy)
     return copy
 
 

@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, ClassVar
 
+from orchestrator.atomic import new_folder, write_synced
 from orchestrator.definition.bundle import PYTHON
 from orchestrator.definition.pipeline import step_name
 from orchestrator.errors import DefinitionError
@@ -51,7 +51,7 @@ class PreparedBundle:
     source_digest: str = ""
 
     def write(self, folder: Path) -> str:
-        """Write the bundle aside, then rename it; one that is there already stays.
+        """Write the bundle, whole or not at all; one that is there already stays.
 
         Returns
         -------
@@ -69,12 +69,10 @@ class PreparedBundle:
         digest = hashlib.sha256(text).hexdigest()
         if (folder / digest).is_dir():
             return digest
-        aside = folder / f".{digest}.{os.getpid()}"
-        shutil.rmtree(aside, ignore_errors=True)
-        for name, content in {**files, "bundle.json": text}.items():
-            _write_private(aside / name, content)
-        aside.chmod(0o700)
-        aside.rename(folder / digest)
+        with new_folder(folder / digest) as inside:
+            for name, content in {**files, "bundle.json": text}.items():
+                (inside / name).parent.mkdir(parents=True, exist_ok=True)
+                write_synced(inside / name, content, mode=0o600)
         return digest
 
 
@@ -208,12 +206,3 @@ def _attributes(value: Any) -> dict[str, Any]:
     slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
     names = [name for slot in slots for name in ([slot] if isinstance(slot, str) else slot)]
     return {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in names if hasattr(value, name)}}
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-
-from orchestrator.handoff.folder import JobFolder, write_aside
+from orchestrator.atomic import create_atomically
+from orchestrator.handoff.folder import JobFolder
 
 __all__ = ["claim", "owner_of"]
 
 
 def claim(folder: JobFolder, owner: str) -> bool:
-    """Take a job, unless somebody else did.
-
-    A hard link is the one operation that every shared file system refuses when the name is taken.
+    """Take a job, unless it is taken.
 
     Parameters
     ----------
@@ -28,14 +24,7 @@ def claim(folder: JobFolder, owner: str) -> bool:
     """
     if (taken := owner_of(folder)) is not None:
         return taken == owner
-    mine = folder.path / f".claim.{os.urandom(8).hex()}"
-    write_aside(mine, owner.encode())
-    try:
-        # Whether it worked is read below: over NFS, the answer to link() itself may be lost.
-        with suppress(FileExistsError):
-            os.link(mine, folder.claim)
-    finally:
-        mine.unlink()
+    create_atomically(folder.claim, owner.encode())
     return folder.claim.read_text() == owner
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 
-from orchestrator.handoff.folder import RunFolder, write_aside
+from orchestrator.atomic import write_atomically
+from orchestrator.handoff.folder import RunFolder
 
 __all__ = ["keep_environment", "kept_environment"]
 
 
 def keep_environment(folder: RunFolder) -> None:
     """Keep this process's environment, readable by its user only."""
-    write_aside(folder.environment, json.dumps(dict(os.environ)).encode(), mode=0o600)
+    write_atomically(folder.environment, json.dumps(dict(os.environ)).encode(), mode=0o600)
 
 
 def kept_environment(folder: RunFolder) -> dict[str, str] | None:

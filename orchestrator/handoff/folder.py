@@ -19,14 +19,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.addresses import format_address
 from orchestrator.workspace import LOG_DIR
 
-__all__ = ["DATABASE", "JobFolder", "RunFolder", "write_aside"]
+__all__ = ["DATABASE", "JobFolder", "RunFolder"]
 
 DATABASE = "orchestrator.db"
 """Name of the database in a workspace."""
@@ -149,26 +148,3 @@ class RunFolder(NamedTuple):
         """Log of a step, or of one task of a job."""
         name = format_address(label, iteration)
         return self.logs / (f"{name}.log" if token is None else f"{name}.{token}.{task}.log")
-
-
-def write_aside(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a file so that whoever looks sees it whole or not at all, also after a crash of the machine.
-
-    Parameters
-    ----------
-    path : Path
-    content : bytes
-    mode : int, default 0o666
-        Its permissions, less what the user's umask takes.
-
-    Raises
-    ------
-    OSError
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)

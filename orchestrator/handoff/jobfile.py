@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.atomic import write_atomically
 from orchestrator.errors import DataError
-from orchestrator.handoff.folder import write_aside
 from orchestrator.workspace import LOG_DIR
 
 __all__ = ["JobFile", "read_jobfile", "write_jobfile"]
@@ -92,7 +92,7 @@ class JobFile(NamedTuple):
 
 def write_jobfile(path: Path, file: JobFile) -> None:
     """Write a job's file."""
-    write_aside(path, json.dumps(file._asdict(), indent=1).encode())
+    write_atomically(path, json.dumps(file._asdict(), indent=1).encode())
 
 
 def read_jobfile(path: Path) -> JobFile:

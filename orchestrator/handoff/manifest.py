@@ -7,12 +7,12 @@ line per experiment: a task reads its own lines and nothing else, however many t
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.atomic import replacing
 from orchestrator.errors import DataError
 
 __all__ = ["Entry", "Manifest", "tasks_for", "write_manifest"]
@@ -60,10 +60,8 @@ def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]]) -> None:
     path : Path
     tasks : sequence of sequence of Entry
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     header = json.dumps({"n_experiments": sum(map(len, tasks)), "n_tasks": len(tasks)})
-    with aside.open("wb") as file:
+    with replacing(path) as file:
         file.write(header.ljust(HEADER - 1).encode() + b"\n")
         file.write(b" " * OFFSET * (len(tasks) + 1))
         offsets = []
@@ -74,9 +72,6 @@ def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]]) -> None:
         offsets.append(file.tell())
         file.seek(HEADER)
         file.write(b"".join(b"%*d\n" % (OFFSET - 1, offset) for offset in offsets))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
 
 
 @dataclass(eq=False, repr=False)  # the rest takes long to make, in each of hundreds of tasks

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic import write_atomically
 from orchestrator.errors import Busy, DataError
-from orchestrator.handoff.folder import JobFolder, write_aside
+from orchestrator.handoff.folder import JobFolder
 
 __all__ = ["Receipt", "read_receipt", "receipts_of", "write_receipt"]
 
@@ -68,7 +69,7 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
     """Write a receipt; after this the task is done, whatever the scheduler says."""
     exception, receipt.exception = receipt.exception, None
     try:
-        write_aside(path, json.dumps(vars(receipt)).encode())
+        write_atomically(path, json.dumps(vars(receipt)).encode())
     finally:
         receipt.exception = exception
 

@@ -14,6 +14,7 @@ from cli_records import T0, Records, on_slurm
 from click.testing import CliRunner
 from programs import squeue_answer
 
+from orchestrator.atomic import write_atomically
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import Place
 from orchestrator.db.connection import session
@@ -21,7 +22,7 @@ from orchestrator.db.lease import Holder
 from orchestrator.db.queries import run_outcome, run_status
 from orchestrator.db.rows import update
 from orchestrator.errors import NotFound, SchedulerUnreachable
-from orchestrator.handoff.folder import RunFolder, write_aside
+from orchestrator.handoff.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Holder("login1", "another boot", 4242, "1")
@@ -71,14 +72,14 @@ def test_who_runs_and_who_waits(records, ask, workspace, golden):
     token = evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     for task in (0, 3, 11):
-        write_aside(RunFolder(workspace, "r").job(token).receipt(task), b"{}")
+        write_atomically(RunFolder(workspace, "r").job(token).receipt(task), b"{}")
     golden(ask("status", after=187))
 
 
 def test_the_records_are_shown_though_the_receipts_can_not_be_listed_now(records, ask, workspace, golden):
     token = evaluating(records)
     # A file is where their folder should be.
-    write_aside(RunFolder(workspace, "r").job(token).receipts, b"")
+    write_atomically(RunFolder(workspace, "r").job(token).receipts, b"")
     golden(ask("status", after=187))
 
 

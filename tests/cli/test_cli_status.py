@@ -14,11 +14,12 @@ import pytest
 from cli_records import PLAN, T0, Records
 from click.testing import CliRunner
 
+from orchestrator.atomic import write_atomically
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import Place
 from orchestrator.db.lease import Holder
 from orchestrator.db.queries import run_status
-from orchestrator.handoff.folder import RunFolder, write_aside
+from orchestrator.handoff.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 DEAD = Holder("login1", "another boot", 4242, "1")
@@ -58,7 +59,7 @@ def test_a_batch_that_runs(records, ask, workspace, golden):
     records.add_step_run(1, "active", begin=2, n_experiments=500, n_tasks=20, batch_size=20)
     token = records.add_job("running", begin=2, role="batch", tasks="0-19", n_tasks=20)
     for task in (0, 3, 11):
-        write_aside(RunFolder(workspace, "1795500000").job(token).receipt(task), b"{}")
+        write_atomically(RunFolder(workspace, "1795500000").job(token).receipt(task), b"{}")
     golden(ask("status", after=187))
 
 

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import stat
 from contextlib import suppress
 
 import pytest
@@ -11,7 +12,7 @@ from orchestrator.data.fold import fold
 from orchestrator.data.results import ResultWriter, inputs_digest
 from orchestrator.errors import DataError
 
-CALLS = ("mkdir", "open", "write", "fsync", "rename", "unlink", "rmdir")
+CALLS = ("mkdir", "open", "fsync", "rename", "unlink", "rmdir")
 
 
 class Killed(BaseException):
@@ -30,7 +31,10 @@ def value(tmp_path):
 
 
 def stop_at(monkeypatch, number, error):
-    """Let the number-th change of the disk fail; a write fails when half of it is done."""
+    """Let the number-th change of the disk fail; a file that is not synced keeps half of its content.
+
+    After the end of the process, all that follow fail, too.
+    """
     count = [0]
 
     def guard(name, real):
@@ -39,9 +43,9 @@ def stop_at(monkeypatch, number, error):
             if name == "open" and ".lock" in str(args[0]):
                 ours = False
             count[0] += ours
-            if ours and count[0] == number:
-                if name == "write":
-                    real(args[0], bytes(args[1])[: len(args[1]) // 2])
+            if ours and (count[0] == number or (isinstance(error, Killed) and count[0] > number)):
+                if name == "fsync" and stat.S_ISREG(os.fstat(args[0]).st_mode):
+                    os.ftruncate(args[0], os.fstat(args[0]).st_size // 2)
                 raise error
             return real(*args, **kwargs)
 

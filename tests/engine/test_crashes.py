@@ -137,6 +137,8 @@ class Mains:
         # The process dies, not the machine: what was written is there.
         monkeypatch.setattr(os, "fsync", lambda descriptor: None)
         monkeypatch.setattr(opening, "PRAGMAS", opening.PRAGMAS.replace("synchronous = FULL", "synchronous = OFF"))
+        unlink = Path.unlink
+        monkeypatch.setattr(Path, "unlink", lambda *a, **k: self._alive() or unlink(*a, **k))
         released = Store.release_lease
         monkeypatch.setattr(Store, "release_lease", lambda *a: None if self.is_dead else released(*a))
 
@@ -152,15 +154,18 @@ class Mains:
         def wrapped(*arguments, **keywords):
             self._boundary()
             result = original(*arguments, **keywords)
-            if name in ("write", "submit", "submit_orchestrator"):
+            if name in ("write", "link", "submit", "submit_orchestrator"):
                 self._boundary()
             return result
 
         self._monkeypatch.setattr(owner, name, wrapped)
 
-    def _boundary(self):
+    def _alive(self):
         if self.is_dead:
             raise PowerCut
+
+    def _boundary(self):
+        self._alive()
         if not self.is_on:
             return
         self.n += 1

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.atomic import write_atomically
 from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.claim import claim
-from orchestrator.handoff.folder import JobFolder, RunFolder, write_aside
+from orchestrator.handoff.folder import JobFolder, RunFolder
 from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
 from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
 from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of, write_receipt
@@ -110,7 +111,7 @@ def test_what_is_cut_short_is_not_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_aside(tmp_path / "receipt", b"content")
+        write_atomically(tmp_path / "receipt", b"content")
     assert not (tmp_path / "receipt").exists()
 
 

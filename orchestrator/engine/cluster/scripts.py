@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.atomic import write_atomically
 from orchestrator.definition.names import slug
 from orchestrator.definition.resources import time_in_seconds
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.errors import DefinitionError
-from orchestrator.handoff.folder import RunFolder, write_aside
+from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.plan import Plan
 from orchestrator.slurm.script import TOKEN, Values, cpus, digest, directives, literal_path, render, values
 
@@ -53,7 +54,7 @@ class Script(NamedTuple):
     def write(self) -> None:
         """Write it, unless it is there."""
         if not self.path.exists():
-            write_aside(self.path, self.text.encode())
+            write_atomically(self.path, self.text.encode())
 
 
 class Scripts:
