@@ -69,7 +69,7 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
 def _freeze(context: Context, run: Run, position: int) -> list[Change]:
     slot, limits = run.plan.slot(position), context.scheduler.limits
     try:
-        frozen = freeze_table(context, slot, _step_run(run), cut(slot.step, limits))
+        frozen = freeze_table(context, run, _step_run(run), cut(slot.step, limits))
     except DataError as error:
         return [MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
     record = RecordFreeze(position, frozen.n_experiments, frozen.n_tasks, batch_size(slot.step, limits))
@@ -154,6 +154,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
     return JobFile(
         run_key=run.key,
         workspace=str(context.folder.workspace),
+        mark=run.mark,
         token=job.token,
         role=job.role,
         position=step_run.position,

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy, DataError
 from orchestrator.machine.batches import Cut
-from orchestrator.machine.model import StepRun
-from orchestrator.machine.plan import Slot
+from orchestrator.machine.model import Run, StepRun
 
 if TYPE_CHECKING:
     from orchestrator.worker.collect import Collected
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["collect_into_table", "fold_tables", "freeze_table"]
 
 
-def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> Frozen:
+def freeze_table(context: Context, run: Run, step_run: StepRun, cut: Cut) -> Frozen:
     """Write the manifest of a step run.
 
     Returns
@@ -45,9 +44,10 @@ def freeze_table(context: Context, slot: Slot, step_run: StepRun, cut: Cut) -> F
     from orchestrator.worker.freeze import Frozen, Request, freeze
 
     request = Request(
-        position=slot.position,
+        position=step_run.position,
         epoch=step_run.epoch,
-        project_dir=slot.step.project_dir,
+        mark=run.mark,
+        project_dir=run.plan.slot(step_run.position).step.project_dir,
         per_task=cut.per_task,
         most_tasks=cut.most_tasks,
     )

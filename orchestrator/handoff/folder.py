@@ -13,8 +13,11 @@
             bundle/<digest>/                                            code
             environment.json                                            what every job is submitted in; private
             scripts/<label>.<digest>.sh                                 what is handed to sbatch
-            steps/<position>.<epoch>/manifest.jsonl                     which experiments each task has
+            steps/<position>.<epoch>.<mark>/manifest.jsonl              which experiments each task has
             jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json}
+
+The folder may have been another run's: one whose records were deleted, or that it was copied from. So what the engine
+believes is named by the run's salt (`token`, `mark`), or by what is in it (`digest`).
 """
 
 from __future__ import annotations
@@ -106,13 +109,9 @@ class RunFolder(NamedTuple):
         """Script of a step's jobs, by what it says."""
         return self.engine / "scripts" / f"{label}.{digest}.sh"
 
-    def step_run(self, position: int, epoch: int) -> Path:
-        """Folder of a step run."""
-        return self.engine / "steps" / f"{position}.{epoch}"
-
-    def manifest(self, position: int, epoch: int) -> Path:
-        """Manifest of a step run."""
-        return self.step_run(position, epoch) / "manifest.jsonl"
+    def manifest(self, position: int, epoch: int, mark: str) -> Path:
+        """Manifest of a step run of the run with that mark."""
+        return self.engine / "steps" / f"{position}.{epoch}.{mark}" / "manifest.jsonl"
 
     def job(self, token: str) -> JobFolder:
         """Folder of a job."""

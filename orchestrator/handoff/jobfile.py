@@ -19,7 +19,8 @@ class JobFile(NamedTuple):
 
     Attributes
     ----------
-    run_key, workspace, token, role : str
+    run_key, workspace, mark, token, role : str
+        `mark` is the run's.
     position, epoch : int
         Of its step run.
     iteration : str
@@ -58,6 +59,7 @@ class JobFile(NamedTuple):
 
     run_key: str
     workspace: str
+    mark: str
     token: str
     role: str
     position: int

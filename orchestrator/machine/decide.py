@@ -209,6 +209,9 @@ def _too_bad(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -> s
         n_tasks = sum(len(parse_indexes(job.failed_tasks or job.tasks)) for job in broken)
         return f"{n_tasks} of {step_run.n_tasks} tasks failed ({broken[0].kind}): {broken[0].reason}"
     n = n_finished + n_failed
+    if n < (step_run.n_experiments or 0):
+        n_open, n_frozen = (step_run.n_experiments or 0) - n, step_run.n_experiments
+        return f"{n_open} of {n_frozen} experiments have no result, though all of its tasks have ended"
     if n_failed and not n_finished:
         return f"every experiment failed ({n} of {n})"
     limit = slot.step.max_failed

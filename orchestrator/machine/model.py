@@ -165,6 +165,11 @@ class Run(NamedTuple):
     failing: str | None = None
 
     @property
+    def mark(self) -> str:
+        """Ten characters, from the salt, that tell the run's files from those of another run in the same folder."""
+        return _digest(self.salt)
+
+    @property
     def live_jobs(self) -> tuple[Job, ...]:
         """The jobs of the open step run that have not ended."""
         jobs = self.step_run.jobs if self.step_run is not None else ()
@@ -185,5 +190,8 @@ def token_for(salt: str, role: str, position: int, batch: int, attempt: int) -> 
     str
         Ten characters of the base-32 alphabet, lower case.
     """
-    text = f"{salt}/{role}/{position}/{batch}/{attempt}"
+    return _digest(f"{salt}/{role}/{position}/{batch}/{attempt}")
+
+
+def _digest(text: str) -> str:
     return b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:10]

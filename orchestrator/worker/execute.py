@@ -65,7 +65,7 @@ def run_task(
         As written.
     """
     receipt = _begin()
-    entries = Manifest.open(folder.manifest(job.position, job.epoch)).task(task)
+    entries = Manifest.open(folder.manifest(job.position, job.epoch, job.mark)).task(task)
     kept = _kept(folder, job, task)
     counts = _Counts(receipt)
     for entry in entries:

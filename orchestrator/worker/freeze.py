@@ -27,6 +27,8 @@ class Request:
     ----------
     position, epoch : int
         Of the step run.
+    mark : str
+        Of its run.
     project_dir : str
         Folder of the table, relative to the run's.
     per_task, most_tasks : int or None
@@ -35,6 +37,7 @@ class Request:
 
     position: int
     epoch: int
+    mark: str
     project_dir: str
     per_task: int | None = None
     most_tasks: int | None = None
@@ -68,10 +71,9 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
     Busy
         If it can't be reached now, or another process holds it.
     """
-    path = folder.manifest(request.position, request.epoch)
+    path, *before = (folder.manifest(request.position, epoch, request.mark) for epoch in range(request.epoch, -1, -1))
     n_quarantined = 0
     if not path.exists():
-        before = [folder.manifest(request.position, epoch) for epoch in range(request.epoch)]
         project_dir = folder.table(request.project_dir)
         with as_own_errors(project_dir):
             entries, n_quarantined = _open_experiments(project_dir, before)

@@ -45,6 +45,7 @@ class Place:
         file = JobFile(
             run_key=self.folder.key,
             workspace=str(self.folder.workspace),
+            mark="mark",
             token=token,
             role="step",
             position=0,

@@ -18,6 +18,7 @@ from orchestrator import (
     Block,
     CollectArrayResults,
     DataGenerator,
+    Domain,
     ExperimentData,
     Loop,
     Pipeline,
@@ -515,6 +516,35 @@ def test_a_folder_without_a_row_is_adopted(workspace, table, store_numbers):
     store_numbers(3)(workspace / "old")
     Pipeline(steps=[Step(square, parallel=True)]).run(project_job="old")
     assert ys(table("old")) == [0.0, 1.0, 4.0]
+
+
+def test_a_folder_whose_records_are_gone_evaluates_what_is_new(workspace, table, store_numbers):
+    def numbers_from_hundred(project_dir):
+        domain = Domain()
+        domain.add_float("x", low=0.0, high=1000.0)
+        domain.add_output("y")
+        ExperimentData(domain=domain, input_data=[{"x": 100.0 + i} for i in range(3)]).store(project_dir)
+
+    Pipeline(steps=[Step(store_numbers(3)), Step(square, parallel=True)]).run(project_job="r")
+    for file in workspace.glob("orchestrator.db*"):
+        file.unlink()
+    Pipeline(steps=[Step(numbers_from_hundred), Step(square, parallel=True)]).run(project_job="r")
+    assert table("r").is_all_finished()
+    assert ys(table("r")) == [10000.0, 10201.0, 10404.0]
+
+
+def test_a_run_in_a_copied_folder_evaluates_what_is_open_there(workspace, rows, table, store_numbers):
+    class Grow(Block):
+        def call(self, data):
+            return data + ExperimentData(domain=data.domain, input_data=[{"x": 10.0 + len(data)}])
+
+    pipeline = Pipeline(steps=[Step(store_numbers(2)), Step(Grow(), name="grow"), Step(square, parallel=True)])
+    pipeline.run(project_job="r")
+    shutil.copytree(workspace / "r", workspace / "fork")
+    pipeline.from_step("grow").run(project_job="fork")
+    assert ys(table("fork")) == [0.0, 1.0, 144.0, 169.0]
+    assert rows("SELECT n_experiments FROM step_run WHERE name = 'square'") == [3, 1]
+    assert len(table("r")) == 3
 
 
 def test_from_step_skips_in_a_fresh_run_and_continues_an_old_one(workspace, rows, table, store_numbers):

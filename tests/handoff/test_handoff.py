@@ -65,7 +65,7 @@ def test_damage_is_said(tmp_path, golden):
 
 
 def test_a_job_file_comes_back(tmp_path):
-    job = JobFile("r", "/w", "t", "batch", 3, 1, "2.4", "s", "batch", True, "1.0", None, ".", "d", tasks="0-9")
+    job = JobFile("r", "/w", "mark", "t", "batch", 3, 1, "2.4", "s", "batch", True, "1.0", None, ".", "d", tasks="0-9")
     write_jobfile(tmp_path / "job.json", job)
     assert read_jobfile(tmp_path / "job.json") == job
     assert job.injectable == {"iteration": 4, "project_job": "r", "seed": 0}

@@ -266,6 +266,14 @@ def test_how_a_batch_is_judged(n_finished, n_failed, limit, state):
     assert (change.n_finished, change.n_failed) == (n_finished, n_failed)
 
 
+def test_a_batch_that_leaves_experiments_open_has_not_succeeded():
+    done = job(JobState.SUCCEEDED, role="batch", tasks="0-2", n_finished=4, n_failed=1)
+    run = run_with(BATCH, done, n_tasks=3)
+    change = only(decide(run._replace(step_run=run.step_run._replace(n_experiments=7))))
+    assert (change.to, change.n_finished, change.n_failed) == (StepRunState.FAILED, 4, 1)
+    assert change.why == "2 of 7 experiments have no result, though all of its tasks have ended"
+
+
 def test_a_failure_ends_the_run_unless_the_next_step_bears_it():
     failed = run_with(CALL, state=StepRunState.FAILED, after=[PlannedStep("1", "b")])
     failed = failed._replace(step_run=failed.step_run._replace(reason="no luck"))
@@ -601,7 +609,7 @@ def test_failures_that_were_passed_over_are_told_at_the_end(n, why):
 
 
 def test_a_step_run_is_judged_by_the_last_try_of_each_batch():
-    first = job(JobState.FAILED, role="batch", tasks="0-2", kind="timeout", failed_tasks="1", reason="60 of 60 min")
+    first = job(JobState.FAILED, role="batch", tasks="0-2", kind="timeout", failed_tasks="1", n_finished=2)
     again = job(JobState.SUCCEEDED, role="batch", tasks="1", attempt=2, n_finished=1)
     assert only(decide(run_with(BATCH._replace(retries=1), first, again, n_tasks=3))).to is StepRunState.SUCCEEDED
     still = again._replace(state=JobState.FAILED, kind="timeout", failed_tasks="1", reason="60 of 60 min")

@@ -108,6 +108,7 @@ class World:
         self.now = 0.0
         self.submitted = {}  # token -> the job as it was when it was submitted
         self.positions = {}
+        self.n_experiments = {}  # token -> of each of its tasks
         self.known = {}  # token -> what the scheduler would truly say
         self.receipts = {}  # token -> task -> receipt
         self.ran = {}  # (token, task) -> how often
@@ -184,7 +185,10 @@ class World:
             self.records.write([refused])
             return True
         self.submitted[token] = job
-        self.positions[token] = self.run.step_run.position
+        step_run = self.run.step_run
+        self.positions[token] = step_run.position
+        if step_run.n_tasks:
+            self.n_experiments[token] = step_run.n_experiments // step_run.n_tasks
         self.known.setdefault(token, "queued")
         self._may_die()
         self.records.write([MoveJob(token, JobState.QUEUED, scheduler_id=id_of(token))])
@@ -223,15 +227,15 @@ class World:
         for task in parse_indexes(self.submitted[token].tasks):
             self.ran[token, task] = self.ran.get((token, task), 0) + 1
             if not self.unlucky():
-                left[task] = self._receipt(answers)
+                left[task] = self._receipt(answers, self.n_experiments.get(token, 0))
 
-    def _receipt(self, answers):
+    def _receipt(self, answers, n):
         answer = self.chance.choice([True, False]) if answers else None
         if self.unlucky():
             kind = self.chance.choice([*TROUBLE, "interrupted"])
             return ReceiptFact(False, self.now, self.now, kind=kind, reason="it broke")
-        n_failed = self.unlucky()
-        return ReceiptFact(True, self.now, self.now, n_finished=1 - n_failed, n_failed=int(n_failed), until=answer)
+        n_failed = int(n > 0 and self.unlucky())
+        return ReceiptFact(True, self.now, self.now, n_finished=n - n_failed, n_failed=n_failed, until=answer)
 
     # --- the user --------------------------------------------------------------------------------
 
@@ -283,6 +287,8 @@ class World:
         assert tasks <= good
         if step_run.n_tasks is not None:
             assert sorted(task for _, task in tasks) == list(range(step_run.n_tasks))
+            n = sum(job.n_finished + job.n_failed for job in step_run.jobs)
+            assert n == step_run.n_experiments, "it has succeeded, and experiments are open"
 
 
 class WakingWorld(World):

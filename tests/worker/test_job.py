@@ -39,7 +39,14 @@ def submitted(workspace, monkeypatch):
     digest = prepare_bundle(STEPS, None, everything_travels=True).write(folder.bundles)
 
     def submit(**what):
-        ours = {"run_key": "r", "workspace": str(workspace), "token": "token", "role": "step", "bundle_digest": digest}
+        ours = {
+            "run_key": "r",
+            "workspace": str(workspace),
+            "mark": "mark",
+            "token": "token",
+            "role": "step",
+            "bundle_digest": digest,
+        }
         step = {"position": 0, "epoch": 0, "iteration": "", "until_path": None, "project_dir": "."}
         job = JobFile(**ours, **step, **what, database=str(workspace / "orchestrator.db"))
         write_jobfile(folder.job("token").file, job)
@@ -84,7 +91,7 @@ def test_work_that_is_done_stays_done_though_the_receipts_can_not_be_listed_now(
 def test_of_the_tasks_of_an_array_only_the_last_to_end_starts_it(submitted):
     folder, submit, run = submitted
     entries = [Entry(row, inputs_digest({"x": row}), {"x": row}, {}) for row in range(3)]
-    write_manifest(folder.manifest(0, 0), tasks_for(entries, 1, None))
+    write_manifest(folder.manifest(0, 0, "mark"), tasks_for(entries, 1, None))
     submit(kind="batch", parallel=True, path="1", tasks="0-2")
     for task in (2, 0):
         run(task)

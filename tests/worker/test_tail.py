@@ -30,6 +30,7 @@ def job(workspace):
     return JobFile(
         run_key="r",
         workspace=str(workspace),
+        mark="mark",
         token="token",
         role="step",
         position=0,
