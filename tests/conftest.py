@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.golden_files", "tests.marked_slurm"]
+from tests.temporary import short_root
+
+pytest_plugins = ["tests.golden_files", "tests.marked_slurm", "tests.parallel"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", short_root())
     # How long an example takes says more about what else the machine does than about the code.
     settings.register_profile(
         "tests",

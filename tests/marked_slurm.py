@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "slurm-sandbox"
-PASSED = pytest.StashKey[int]()
+MARK = ("mark", "slurm")
+"""A property of the reports of marked tests, which also reaches the process that shares the tests among others."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,8 +20,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    config.stash[PASSED] = 0
+def pytest_configure(config: pytest.Config) -> None:
+    # Of several processes, only the one that hears all reports counts.
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Count(config.getoption("--least-slurm")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("slurm")]
     packages = missing_packages() if marked else ""
     for item in marked if packages else ():
@@ -34,28 +40,31 @@ def missing_packages() -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     # The mark is asked, not the report's keywords: there, the name of a folder looks like a mark.
     report = yield
-    if call.when == "call" and report.passed and item.get_closest_marker("slurm"):
-        item.config.stash[PASSED] += 1
+    if item.get_closest_marker("slurm"):
+        report.user_properties.append(MARK)
     return report
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if too_few(session.config) and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+class Count:
+    """Counts the marked tests that pass."""
 
+    def __init__(self, least: int) -> None:
+        self.least = least
+        self.passed = 0
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if message := too_few(config):
-        terminalreporter.write_line(message, red=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # A property is a list after it has travelled between processes.
+        self.passed += report.when == "call" and report.passed and MARK in map(tuple, report.user_properties)
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.passed < self.least and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-def too_few(config: pytest.Config) -> str:
-    """Say that fewer tests than asked for ran on the real SLURM; empty when there were enough."""
-    passed, least = config.stash.get(PASSED, 0), config.getoption("--least-slurm")
-    return f"{passed} tests marked slurm passed, fewer than {least}: see above what was skipped." * (passed < least)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.passed < self.least:
+            message = f"{self.passed} tests marked slurm passed, fewer than {self.least}: see above what was skipped."
+            terminalreporter.write_line(message, red=True)

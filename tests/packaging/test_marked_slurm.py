@@ -45,8 +45,9 @@ def test_they_are_skipped_and_the_reason_says_what_to_install(suite):
     assert "needs a real SLURM: sudo apt-get install slurmctld munge" in done.stdout
 
 
-def test_enough_of_them_pass(suite):
-    done = suite("--least-slurm", "2")
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_enough_of_them_pass(suite, processes):
+    done = suite("--least-slurm", "2", "-n", processes)
     assert done.returncode == 0, done.stdout
     assert "4 passed" in done.stdout
 
@@ -55,11 +56,12 @@ def test_enough_of_them_pass(suite):
     ("arguments", "missing", "passed"),
     [
         (["--least-slurm", "3"], "", 2),  # only marked tests count, though a folder is called slurm, too
+        (["--least-slurm", "3", "-n", "2"], "", 2),
         (["--least-slurm", "2"], "munge", 0),
         (["--least-slurm", "2", "-k", "one"], "", 1),
         (["--least-slurm", "1", "tests/slurm/test_unmarked.py"], "", 0),
     ],
-    ids=["fewer than asked for", "skipped", "left out", "none there"],
+    ids=["fewer than asked for", "fewer in two processes", "skipped", "left out", "none there"],
 )
 def test_too_few_of_them_fail_the_suite(suite, arguments, missing, passed):
     done = suite(*arguments, missing=missing)

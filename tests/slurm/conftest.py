@@ -13,6 +13,7 @@ import pytest
 
 from tests.slurm.sandboxes import Sandbox, started
 from tests.slurm.studies import Studies
+from tests.temporary import short_root
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +43,7 @@ def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
     """Give a folder where a sandbox can be, since its path is short; all users may pass it."""
-    folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir=short_root()))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tests.temporary import short_root
+
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "slurm-sandbox"
 Job = tuple[str, str, str]
 PREEMPTS = [
@@ -108,7 +110,7 @@ def wait_until(
 def started(*, nodes: int = 4, accounting: bool = False, conf: Sequence[str] = ()) -> Iterator[Sandbox]:
     """Start a cluster and stop it, whatever happens in between."""
     # Not below pytest's own folder, whose path is too long.
-    folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir=short_root()))
     options = ["--accounting"] * accounting + [word for line in conf for word in ("--conf", line)]
     done = slurm_sandbox("up", "--dir", folder, "--nodes", nodes, *options)
     assert done.returncode == 0, done.stderr
