@@ -31,6 +31,13 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("tests")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    passed = terminalreporter.stats.get("passed", [])
+    deaths = sum(value for report in passed for name, value in report.user_properties if name == "deaths")
+    if deaths:
+        terminalreporter.write_line(f"A run was killed at {deaths} boundaries, and ended each time as it would have.")
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
     """Hide the user's settings, home folder and terminal from tests and from what they start."""

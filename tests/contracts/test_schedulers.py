@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 
-from orchestrator import SlurmCluster, SlurmResources
+from orchestrator import SlurmResources
 from orchestrator.definition.bundle import LoadedStep
-from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
-from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
@@ -21,7 +20,6 @@ from orchestrator.machine.answers import Accepted
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.model import Job
 from orchestrator.machine.states import FailureKind, JobState
-from tests.fakes.client import FakeClient
 from tests.fakes.slurm import FakeSlurm
 
 CALLED: Counter[str] = Counter()
@@ -81,11 +79,12 @@ class Here(Place):
             self.scheduler.wait()
 
 
-class InMemory(Place):
-    def __init__(self, folder):
+class OnCluster(Place):
+    def __init__(self, folder, *, has_accounting=False):
         super().__init__(folder)
         self.woken = []
-        self.fake = self.scheduler = FakeSlurm(folder, self.load, opened=self.opened)
+        self.fake = FakeSlurm(folder, self.load, opened=self.opened, has_accounting=has_accounting)
+        self.scheduler = self.fake.scheduler
 
     @contextmanager
     def opened(self, own_token, own_id):
@@ -98,22 +97,17 @@ class InMemory(Place):
         self.fake.tick()
 
 
-class OnClient(InMemory):
-    def __init__(self, folder):
-        super().__init__(folder)
-        site = ClusterConfig(SlurmCluster(partition="p"), orchestrator_resources(None), str(folder.workspace))
-        self.client = FakeClient(self.fake.queue)
-        database = folder.workspace / "orchestrator.db"
-        self.scheduler = SlurmScheduler(folder, site, "contract", database, shared=False, client=self.client)
+CLUSTERS = [OnCluster, partial(OnCluster, has_accounting=True)]
+NAMES = ["SlurmScheduler", "SlurmScheduler with accounting"]
 
 
-@pytest.fixture(params=[Here, InMemory, OnClient], ids=["LocalScheduler", "FakeSlurm", "SlurmScheduler"])
+@pytest.fixture(params=[Here, *CLUSTERS], ids=["LocalScheduler", *NAMES])
 def place(request, workspace):
     CALLED.clear()
     return request.param(RunFolder(workspace, "r"))
 
 
-@pytest.fixture(params=[InMemory, OnClient], ids=["FakeSlurm", "SlurmScheduler"])
+@pytest.fixture(params=CLUSTERS, ids=NAMES)
 def cluster(request, workspace):
     CALLED.clear()
     return request.param(RunFolder(workspace, "r"))
@@ -237,9 +231,9 @@ def test_an_orchestrator_job_is_pointed_anew_as_long_as_it_waits(cluster):
 
 
 def test_a_cluster_that_does_not_answer_has_said_nothing(workspace):
-    place = OnClient(RunFolder(workspace, "r"))
+    place = OnCluster(RunFolder(workspace, "r"))
     job = place.hand_over("a")
-    place.client.is_silent = True
+    place.fake.client.is_silent = True
     for ask in (
         lambda: place.scheduler.observe([job]),
         lambda: place.scheduler.cancel([job]),
@@ -250,7 +244,7 @@ def test_a_cluster_that_does_not_answer_has_said_nothing(workspace):
 
 
 def test_the_next_job_of_a_step_loads_no_template(workspace, monkeypatch):
-    place = OnClient(RunFolder(workspace, "r"))
+    place = OnCluster(RunFolder(workspace, "r"))
     place.hand_over("a")
     monkeypatch.setitem(sys.modules, "jinja2", None)
     place.hand_over("b")

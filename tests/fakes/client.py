@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.indexes import parse_indexes
-from orchestrator.machine.answers import Accepted, Answer
+from orchestrator.machine.answers import Accepted, Answer, RefusedForNow, Unanswered
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line
-from tests.fakes.queue import WAITS, Queue
+from tests.fakes.queue import WAITS, Entry, Queue
 
 
 class FakeClient(Client):
-    """What `SlurmScheduler` talks to; `is_silent` makes every program fail."""
+    """What `SlurmScheduler` talks to.
 
-    def __init__(self, queue: Queue) -> None:
+    Parameters
+    ----------
+    queue : Queue
+    lies : random.Random, optional
+        Draws what goes wrong between us and the cluster.
+    late : float
+        Seconds after which a job arrives that comes late.
+
+    Attributes
+    ----------
+    is_silent : bool
+        Whether every question fails.
+    """
+
+    def __init__(self, queue: Queue, lies: random.Random | None = None, late: float = 0.0) -> None:
         super().__init__()
         self.is_silent = False
         self._queue = queue
+        self._lies = lies
+        self._late = late
+        self._left_out: dict[str, float] = {}
 
     def sbatch(self, arguments: Sequence[str], taken: Iterable[str]) -> Answer:
         given = dict(
@@ -27,17 +45,27 @@ class FakeClient(Client):
         array, dependency = given.get("array"), given.get("dependency")
         indexes = tuple(parse_indexes(array.partition("%")[0])) if array else None
         after = dependency.removeprefix("afterany:") if dependency else None
-        return Accepted(self._queue.take(arguments[-1], after, indexes))
+        return self._take(arguments[-1], after, indexes)
+
+    def _take(self, token: str, after: str | None, indexes: tuple[int, ...] | None) -> Answer:
+        lie = self._draw("refuses", "hears nothing", "answer is lost", "comes late", "takes it twice")
+        if lie == "refuses":
+            return RefusedForNow("the queue is full")
+        if lie != "hears nothing":
+            job_id = self._queue.take(token, after, indexes, delay=self._late if lie == "comes late" else 0.0)
+        if lie == "takes it twice":
+            self._queue.take(token, after, indexes)
+        return Unanswered("Socket timed out") if lie not in (None, "takes it twice") else Accepted(job_id)
 
     def squeue(self) -> list[Line]:
         self._answer()
-        return [
-            Line(entry.job_id, entry.indexes, entry.state, "None", entry.token, entry.started_at, entry.ended_at)
-            for entry in self._queue.listed
-        ]
+        left_out = {token for token in {entry.token for entry in self._queue.listed} if self._leaves_out(token)}
+        return [_line(entry) for entry in self._queue.listed if entry.token not in left_out]
 
-    def sacct(self, ids: Sequence[str], since: float | None = None) -> list[Line]:
-        raise AssertionError("a site without accounting is not asked")
+    def sacct(self, job_ids: Sequence[str], since: float | None) -> list[Line]:
+        self._answer()
+        asked = [e for e in self._queue.arrived if e.job_id in job_ids or (since is not None and e.arrives_at >= since)]
+        return [_line(entry) for entry in asked]
 
     def scancel(self, job_ids: Sequence[str], *, only_waiting: bool = False) -> None:
         self._answer()
@@ -51,8 +79,23 @@ class FakeClient(Client):
         return self._queue.repoint(job_id, after)
 
     def _answer(self) -> None:
-        if self.is_silent:
+        if self.is_silent or self._draw("silent", "answers", "answers") == "silent":
             raise SchedulerUnreachable("squeue did not end within 60 s.", "Try again.")
+
+    def _leaves_out(self, token: str) -> bool:
+        """Answer without a job that it has, at one moment only: after the second one it would count as gone."""
+        if self._draw("leaves out") is None:
+            return False
+        return self._left_out.setdefault(token, self._queue.now) == self._queue.now
+
+    def _draw(self, *whats: str) -> str | None:
+        if self._lies is None or self._lies.randrange(4):
+            return None
+        return self._lies.choice(whats)
+
+
+def _line(entry: Entry) -> Line:
+    return Line(entry.job_id, entry.indexes, entry.state, "None", entry.token, entry.started_at, entry.ended_at)
 
 
 class SaidClient(Client):

@@ -10,8 +10,8 @@ WAITS, RUNS = "PENDING", "RUNNING"
 LIVE = (WAITS, RUNS)
 
 
-class PowerCut(BaseException):
-    """A process dies here; nothing may catch it but who watches processes."""
+class Killed(BaseException):
+    """A process is killed here; only what watches processes may catch this."""
 
 
 @dataclass
@@ -41,6 +41,8 @@ class Queue:
     ----------
     start : callable
         Gives the process of a job: what it does until it ends, with the seconds of each pause that it makes.
+    taken : callable, optional
+        Called after each job that it takes.
 
     Attributes
     ----------
@@ -50,11 +52,13 @@ class Queue:
         Seconds for which it lists what is over.
     """
 
-    def __init__(self, start: Callable[[Entry], Iterator[float]]) -> None:
+    def __init__(self, start: Callable[[Entry], Iterator[float]], taken: Callable[[], None] = lambda: None) -> None:
         self.now = 1_000_000.0
         self.keeps = MINUTE
         self._start = start
+        self._taken = taken
         self._entries: list[Entry] = []
+        self._all: list[Entry] = []
         self._runs: Entry | None = None
         self._last_id = 100
 
@@ -62,7 +66,9 @@ class Queue:
         self, token: str, after: str | None = None, indexes: tuple[int, ...] | None = None, delay: float = 0.0
     ) -> str:
         self._last_id += 1
-        self._entries.append(Entry(str(self._last_id), token, after, self.now + delay, indexes))
+        self._all.append(Entry(str(self._last_id), token, after, self.now + delay, indexes))
+        self._entries.append(self._all[-1])
+        self._taken()
         return str(self._last_id)
 
     @property
@@ -72,14 +78,20 @@ class Queue:
 
     @property
     def listed(self) -> list[Entry]:
+        """All that has arrived and is not forgotten."""
         return [entry for entry in self._entries if entry.arrives_at <= self.now]
+
+    @property
+    def arrived(self) -> list[Entry]:
+        """All that has ever arrived, as accounting knows it."""
+        return [entry for entry in self._all if entry.arrives_at <= self.now]
 
     def cancel(self, ids: Sequence[str]) -> None:
         for entry in self.listed:
             if entry.job_id in ids and entry.is_live:
                 self._end(entry, "CANCELLED")
         if self._runs is not None and not self._runs.is_live:
-            raise PowerCut
+            raise Killed
 
     def repoint(self, job_id: str, after: str) -> bool:
         for entry in self.listed:
@@ -109,7 +121,7 @@ class Queue:
             entry.goes_on_at = self.now + next(entry.process)
         except StopIteration:
             self._end(entry, "COMPLETED")
-        except PowerCut:
+        except Killed:
             self._end(entry, "FAILED")
         finally:
             self._runs = None

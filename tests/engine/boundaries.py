@@ -1,0 +1,209 @@
+"""The moments at which a process may be killed, and a run that is killed once at each of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, NoReturn, TypeVar
+
+import pytest
+
+from orchestrator.data import left_overs
+from orchestrator.db import opening
+from orchestrator.db import store as store_module
+from orchestrator.db.store import Store
+from tests.fakes.queue import Killed
+
+WITH_AFTER = ("write", "link", "submit", "sbatch")
+"""What is followed by a boundary of its own: the next thing that happens need not be one."""
+
+T = TypeVar("T")
+
+
+class Swept(NamedTuple):
+    """How many boundaries a run has, and at how many of them it was killed."""
+
+    n_boundaries: int
+    n_deaths: int
+
+
+class Boundaries:
+    """Counts the boundaries of a run; at those that `dies_here` names, the process that advances is killed.
+
+    Attributes
+    ----------
+    n : int
+        How many there have been.
+    died : str
+        What it was killed before or after.
+    is_on : bool
+        Whether what happens is done by a process that may be killed.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, dies_here: Callable[[int], bool] = lambda n: False) -> None:
+        self.n, self.died, self.is_on, self.is_dead = 0, "", False, False
+        self._monkeypatch, self._dies_here = monkeypatch, dies_here
+        self.watch(Store, "write")
+        self.watch(Path, "rename")
+        self.watch(os, "link")
+        self.watch(left_overs, "remove_collected")
+        # The process dies, not the machine: what was written is there.
+        monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+        monkeypatch.setattr(opening, "PRAGMAS", opening.PRAGMAS.replace("synchronous = FULL", "synchronous = OFF"))
+        # Nor does the dead tidy up.
+        unlink = Path.unlink
+        monkeypatch.setattr(Path, "unlink", lambda *a, **k: self._live() or unlink(*a, **k))
+        released = Store.release_lease
+        monkeypatch.setattr(Store, "release_lease", lambda *a: None if self.is_dead else released(*a))
+
+    def watch(self, owner: object, *names: str) -> None:
+        for name in names:
+            self._watch(owner, name)
+
+    def _watch(self, owner: object, name: str) -> None:
+        original = getattr(owner, name)
+
+        def watched(*arguments, **keywords):
+            self._boundary(f"before {name}")
+            result = original(*arguments, **keywords)
+            if name in WITH_AFTER:
+                self._boundary(f"after {name}")
+            return result
+
+        self._monkeypatch.setattr(owner, name, watched)
+
+    def _live(self) -> None:
+        if self.is_dead:
+            raise Killed
+
+    def _boundary(self, where: str) -> None:
+        self._live()
+        if not self.is_on:
+            return
+        self.n += 1
+        if self._dies_here(self.n):
+            self.is_dead, self.died = True, where
+            raise Killed
+
+    def go_on(self) -> None:
+        """Let another process come, which holds nothing that the dead one held."""
+        self.is_dead = False
+        store_module._held.clear()
+
+
+class Branches:
+    """Copies the world at the chosen boundaries: in the copy, the process is killed there; here, it goes on.
+
+    A copy is a fork of this process with a copy of the workspace at the same place; this process waits for its end.
+
+    Attributes
+    ----------
+    died_at : int or None
+        In a copy, the boundary.
+    n_deaths : int
+        How many copies there have been.
+    failures : list of str
+    """
+
+    def __init__(self, workspace: Path, chosen: Callable[[int], bool]) -> None:
+        self.died_at: int | None = None
+        self.n_deaths = 0
+        self.failures: list[str] = []
+        self._workspace, self._chosen = workspace, chosen
+        self._original, self._report = workspace.with_name("original"), workspace.with_name("report")
+
+    def dies_here(self, n: int) -> bool:
+        if self.died_at is not None or not self._chosen(n):
+            return False
+        self.n_deaths += 1
+        self._copy_workspace()
+        me, child = os.getpid(), _fork()
+        if child == 0:
+            self.died_at = n
+            # What it holds, it holds by the process id of the one that it is a copy of.
+            os.getpid = lambda: me
+            os.chdir(self._workspace)
+            return True
+        try:
+            _, status = os.waitpid(child, 0)
+        except BaseException:  # the time of the test is up
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
+        if status:
+            self.failures.append(self._report.read_text() if self._report.exists() else f"boundary {n}: {status=}")
+        shutil.rmtree(self._workspace)
+        shutil.move(self._original, self._workspace)
+        return False
+
+    def end(self, report: str) -> NoReturn:
+        """End a copy."""
+        self._report.write_text(report)
+        os._exit(bool(report))
+
+    def _copy_workspace(self) -> None:
+        """Put a copy in the place of the workspace: this process keeps the files that it has open."""
+        copy = self._workspace.with_name("copy")
+        self._report.unlink(missing_ok=True)
+        shutil.copytree(self._workspace, copy, symlinks=True)
+        shutil.move(self._workspace, self._original)
+        shutil.move(copy, self._workspace)
+
+
+def sweep(
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[[Boundaries], T],
+    check: Callable[[T, T], None],
+    part: tuple[int, int],
+) -> Swept:
+    """Let a run be killed once at each boundary of a part of them.
+
+    Parameters
+    ----------
+    workspace : Path
+    monkeypatch : MonkeyPatch
+    run : callable
+        Does the run and gives what came of it.
+    check : callable
+        Compares what came of a run that was killed with what came of one that was not.
+    part : tuple of int
+        The k-th of n parts, from 1.
+    """
+    k, n_parts = part
+    with monkeypatch.context() as patch:
+        expected = run(Boundaries(patch))
+    empty(workspace)
+    branches = Branches(workspace, lambda n: n % n_parts == k % n_parts)
+    with monkeypatch.context() as patch:
+        boundaries = Boundaries(patch, branches.dies_here)
+        try:
+            check(run(boundaries), expected)
+        except BaseException:
+            if branches.died_at is None:
+                raise
+            branches.end(f"killed at boundary {branches.died_at}, {boundaries.died}:\n{traceback.format_exc()}")
+        if branches.died_at is not None:
+            branches.end("")
+    assert not branches.failures, "\n".join(branches.failures)
+    return Swept(boundaries.n, branches.n_deaths)
+
+
+def empty(workspace: Path) -> None:
+    """Remove all that is in a workspace."""
+    shutil.rmtree(workspace)
+    workspace.mkdir()
+    os.chdir(workspace)
+    store_module._held.clear()
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Other threads hold nothing that the copy needs: it ends by os._exit.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()

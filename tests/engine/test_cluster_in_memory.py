@@ -1,0 +1,212 @@
+"""A cluster in memory that nothing kills: what the records say, who waits for whom, how a run is cancelled."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrator.db.store import Holder, Store
+from orchestrator.engine.advance import advance
+from orchestrator.engine.cluster import cancel, session, submit
+from orchestrator.engine.lease import holding
+from orchestrator.errors import Busy, SchedulerUnreachable
+from orchestrator.machine.states import JobState, RunState, StepRunState
+from tests.engine.boundaries import Boundaries, empty
+from tests.engine.crashing_study import KEY, N_FIRST, TABLE, new_run, pipeline, records, table
+from tests.engine.drive import context_on, from_outside, on_this_machine
+from tests.fakes.queue import Killed
+from tests.fakes.slurm import FakeSlurm
+
+
+def test_each_step_is_submitted_once_and_recorded(workspace):
+    slurm = from_outside(new_run(workspace, pipeline()))
+    runs, step_runs, jobs, _ = records(workspace)
+    assert runs == [("succeeded", None)]
+    assert [(row[3], row[2], row[6], row[7]) for row in step_runs] == [
+        ("create", "", "succeeded", None),
+        ("gather", "", "succeeded", None),
+        ("evaluate", "0", "succeeded", None),
+        ("collect", "0", "succeeded", None),
+        ("grow", "0", "succeeded", None),
+        ("evaluate", "1", "succeeded", None),
+        ("collect", "1", "succeeded", None),
+        ("grow", "1", "succeeded", None),
+        ("end", "", "succeeded", None),
+        ("nothing left", "", "skipped", "no open experiments"),
+    ]
+    assert [row[4] for row in jobs if row[1] == "batch"] == ["0-2", "3", "0-1", "0-1"]
+    assert slurm.most_live == 1
+    assert table(workspace) == TABLE
+
+
+def test_the_cluster_and_this_machine_leave_the_same_records(workspace, monkeypatch):
+    steps = pipeline(array_size=N_FIRST)
+    from_outside(new_run(workspace, steps))
+    on_cluster, on_disk = records(workspace), table(workspace)
+    empty(workspace)
+    on_this_machine(new_run(workspace, steps), Boundaries(monkeypatch), slices=N_FIRST)
+    for ours, theirs in zip(records(workspace), on_cluster, strict=True):
+        assert ours == theirs
+    assert table(workspace) == on_disk
+
+
+@pytest.fixture
+def looked(workspace):
+    """Give a cluster with a run, and a function that advances the run once."""
+    new = new_run(workspace, pipeline(), "slurm")
+
+    @contextmanager
+    def held_by_us(**me):
+        raise Busy("another process advances it")
+        yield
+
+    slurm = FakeSlurm(new.folder, new.checked.load, opened=held_by_us)
+
+    def advanced(**me):
+        with holding(new.store, KEY) as fence:
+            return advance(context_on(slurm, new, fence, **me))
+
+    return slurm, advanced
+
+
+def test_an_orchestrator_job_has_a_successor_though_the_scheduler_does_not_answer(looked, workspace, monkeypatch):
+    """Else, once the time for looking is up, nobody would come again."""
+    slurm, advanced = looked
+
+    [first] = advanced().orchestrators
+    slurm.client.is_silent = True
+    with pytest.raises(SchedulerUnreachable):
+        advanced(own_token=first.token, own_id=first.scheduler_id)
+    mine, successor = Store(workspace / "orchestrator.db").load(KEY).orchestrators
+    assert (mine.token, mine.state) == (first.token, JobState.RUNNING)
+    assert (successor.state, successor.waits_for) == (JobState.QUEUED, first.scheduler_id)
+
+
+@pytest.fixture
+def asked_to_stop(looked, workspace, monkeypatch):
+    """Give a run that is to be cancelled, on a cluster; where `cancel` would sleep, its time passes."""
+    slurm, advanced = looked
+    advanced()
+    store = Store(workspace / "orchestrator.db")
+    store.request_cancel(KEY, slurm.now)
+    monkeypatch.setattr(cancel, "scheduler_of", lambda *_: slurm.scheduler)
+    context_of = session.context_of
+    monkeypatch.setattr(cancel, "context_of", lambda *given: context_of(*given)._replace(clock=lambda: slurm.now))
+
+    def sleep(seconds):
+        slurm.queue.now += seconds
+
+    clock = SimpleNamespace(monotonic=lambda: slurm.now, time=lambda: slurm.now, sleep=sleep)
+    monkeypatch.setattr(cancel, "LOOK_EVERY", 10.0)
+    monkeypatch.setattr(cancel, "time", clock)
+    monkeypatch.setattr("orchestrator.engine.lease.time", clock)
+    return store
+
+
+ELSEWHERE = Holder("elsewhere", "its boot", 7, "its start")
+
+
+def test_cancel_outwaits_somebody_who_died_on_another_machine(asked_to_stop):
+    asked_to_stop.take_lease(KEY, ELSEWHERE, time.time())
+    assert cancel.cancel_run(asked_to_stop, KEY).state is RunState.CANCELLED
+
+
+def test_cancel_says_who_holds_a_run_and_leaves_it_to_them(asked_to_stop, monkeypatch):
+    fence = asked_to_stop.take_lease(KEY, ELSEWHERE, time.time())
+
+    pause = cancel.time.sleep
+
+    def they_live(seconds):
+        asked_to_stop.beat(KEY, fence, cancel.time.time())
+        pause(seconds)
+
+    monkeypatch.setattr(cancel.time, "sleep", they_live)
+    with pytest.raises(Busy, match=r"was asked to stop .* s ago\. Run r is being advanced by process 7 on elsewhere"):
+        cancel.cancel_run(asked_to_stop, KEY)
+    assert asked_to_stop.load(KEY).state is RunState.ACTIVE
+
+
+@pytest.mark.parametrize("what", ["collect", "freeze"])
+def test_nothing_follows_from_the_death_of_the_process_that_loads_the_table(looked, workspace, monkeypatch, what):
+    slurm, advanced = looked
+    monkeypatch.setattr(slurm.scheduler, "is_local", False)
+    advanced()
+    slurm.tick()
+    if what == "freeze":
+        with monkeypatch.context() as patch, suppress(FileNotFoundError):
+            patch.setattr("orchestrator.engine.perform.freeze_table", lambda *_: Path("/nowhere").stat())
+            advanced()
+    killer = workspace / "killer"
+    killer.write_text("#!/bin/sh\nkill -9 $$\n")
+    killer.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", str(killer))
+        with pytest.raises(Busy, match=f"should {what} the table of run r ended without an answer: killed by SIGKILL"):
+            advanced()
+    assert Store(workspace / "orchestrator.db").load(KEY).step_run.state is StepRunState.PENDING
+    while advanced().state is RunState.ACTIVE:
+        slurm.tick()
+    assert table(workspace) == TABLE
+
+
+def test_a_table_that_the_process_that_loads_it_could_not_have_now_is_asked_for_again(looked, workspace, monkeypatch):
+    slurm, advanced = looked
+    monkeypatch.setattr(slurm.scheduler, "is_local", False)
+    advanced()
+    slurm.tick()
+    told = workspace / "told"
+    told.write_text(
+        """#!/bin/sh\necho '{"error": "another process has it", "hint": "Try again.", "is_busy": true}'\n"""
+    )
+    told.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", str(told))
+        with pytest.raises(Busy, match="another process has it"):
+            advanced()
+    while advanced().state is RunState.ACTIVE:
+        slurm.tick()
+    assert table(workspace) == TABLE
+
+
+def test_the_tail_of_a_job_collects_and_counts_open_experiments_itself(looked, monkeypatch):
+    slurm, advanced = looked
+    monkeypatch.setattr(slurm.scheduler, "is_local", False)
+    advanced()
+    slurm.tick()
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(FileNotFoundError, match="/nowhere/python"):
+        advanced(within="7")
+    run = advanced(within="7", is_tail=True)
+    assert run.step_run.n_tasks == N_FIRST
+
+
+@pytest.mark.parametrize("has_arrived", [False, True])
+def test_one_resume_is_enough_where_it_is_not_known_whether_the_first_job_was_submitted(
+    workspace, monkeypatch, has_arrived
+):
+    store, folder, checked = new_run(workspace, pipeline(), "slurm")
+    slurm = FakeSlurm(folder, checked.load)
+    slurm.scheduler.grace = 2.5
+    for module in (session, submit):
+        monkeypatch.setattr(module, "scheduler_of", lambda store, record: slurm.scheduler)
+    sbatch = slurm.client.sbatch
+
+    def die(arguments, taken):
+        if has_arrived:
+            sbatch(arguments, taken)
+        raise Killed
+
+    monkeypatch.setattr(slurm.client, "sbatch", die)
+    with pytest.raises(Killed):
+        submit.hand_over(store, KEY, say=lambda line: None)
+    monkeypatch.setattr(slurm.client, "sbatch", sbatch)
+    said = []
+    submit.hand_over(store, KEY, say=said.append, is_resume=True)
+    [job, orchestrator] = slurm.queue.live
+    assert orchestrator.after == job.job_id
+    assert said[-1] == f"Run r: create is job {job.job_id} (queued)."
+    assert ("looks again in 1 s" in said[0]) == (not has_arrived)
