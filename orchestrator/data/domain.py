@@ -52,9 +52,10 @@ class Domain:
     --------
     >>> domain = Domain()
     >>> domain.add_float("x", low=0.0, high=1.0)
+    >>> domain.add_category("method", ["a", "b"])
     >>> domain.add_output("y")
     >>> domain.input_names, domain.output_names
-    (['x'], ['y'])
+    (['x', 'method'], ['y'])
     """
 
     input_space: dict[str, Parameter] = field(default_factory=dict)
@@ -103,7 +104,7 @@ class Domain:
         KeyError
             There is an input of that name.
         ValueError
-            The bounds are no range.
+            `low` is larger than `high`, or `log` is set and `low` is not positive.
         """
         if math.isclose(low, high):
             self.add_constant(name, low)
@@ -127,7 +128,7 @@ class Domain:
         KeyError
             There is an input of that name.
         ValueError
-            The bounds are no range, or the step isn't positive.
+            `low` is larger than `high`, or the step isn't positive.
         """
         if low == high:
             self.add_constant(name, low)
@@ -273,7 +274,7 @@ class Domain:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Domain:
-        """Make a domain of what `to_json` returned; further keys are passed over.
+        """Make a domain from what `to_json` returned; other keys are ignored.
 
         Parameters
         ----------
@@ -288,7 +289,7 @@ class Domain:
         Raises
         ------
         DataError
-            The object is no domain.
+            The object does not describe a domain.
         """
         try:
             inputs, outputs = content["input_space"], content["output_space"]
@@ -318,7 +319,7 @@ class Domain:
         FileNotFoundError
             There is no such file.
         DataError
-            The file holds no domain.
+            The file is not JSON, or does not describe a domain.
         """
         path = Path(filename).with_suffix(".json")
         try:

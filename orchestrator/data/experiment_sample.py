@@ -23,7 +23,7 @@ SAMPLE_FOLDER = "experiment_sample"
 
 
 class ExperimentSample:
-    """One experiment, as a `DataGenerator` meets it.
+    """One experiment: its inputs, its outputs and its status; what `DataGenerator.execute` gets and returns.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class ExperimentSample:
     output_data : dict or None, default None
         The outputs by name.
     job_status : str, JobStatus or None, default None
-        The status; without one, FINISHED where there are outputs, else OPEN.
+        The status; by default FINISHED if there are outputs, else OPEN.
     project_dir : Path, str or None, default None
         The project folder; the current folder by default.
     id : int or None, default None
@@ -43,7 +43,15 @@ class ExperimentSample:
     Raises
     ------
     ValueError
-        The status is none.
+        There is no such status.
+
+    Examples
+    --------
+    >>> sample = ExperimentSample({"x": 3.0})
+    >>> sample.store("y", sample.input_data["x"] ** 2)
+    >>> sample.mark("finished")
+    >>> sample.to_dict()
+    {'x': 3.0, 'y': 9.0}
     """
 
     def __init__(
@@ -171,7 +179,7 @@ class ExperimentSample:
         self.job_status = JobStatus.of(status)
 
     def is_status(self, status: str | JobStatus) -> bool:
-        """Tell whether the experiment has that status.
+        """Whether the experiment has a status.
 
         Parameters
         ----------
@@ -181,7 +189,7 @@ class ExperimentSample:
         Returns
         -------
         bool
-            Whether it has.
+            True if it has.
 
         Raises
         ------

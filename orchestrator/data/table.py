@@ -358,7 +358,7 @@ class Table:
     __hash__ = None  # type: ignore[assignment]
 
     def is_all_finished(self) -> bool:
-        """Tell whether every experiment is finished."""
+        """Whether every experiment is finished."""
         return self._status.count(_FINISHED) == len(self._status)
 
     def to_pandas(self, keep_references: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -7,7 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.data.experiment_sample import ExperimentSample
 
@@ -31,10 +31,24 @@ _LOG = logging.getLogger("orchestrator")
 
 
 class Block(ABC):
-    """Something that takes the table and gives it back changed."""
+    """A step's work on a whole table: override `call`.
+
+    Examples
+    --------
+    >>> class KeepBest(Block):
+    ...     def call(self, data, n=10, **kwargs):
+    ...         return data.get_n_best_output(n, "y")
+    >>> step = Step(KeepBest(), kwargs={"n": 3})
+    """
 
     def arm(self, data: ExperimentData) -> None:  # noqa: B027 - optional to override
-        """Prepare for the data; called once, before `call`."""
+        """Prepare for the data; called once, before `call`.
+
+        Parameters
+        ----------
+        data : ExperimentData
+            The table that `call` will get.
+        """
 
     @abstractmethod
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
@@ -44,23 +58,40 @@ class Block(ABC):
         ----------
         data : ExperimentData
             The whole table.
-        **kwargs
-            The step's.
+        **kwargs : Any
+            `Step.kwargs`.
 
         Returns
         -------
         ExperimentData
-            What is stored as the table.
+            What is stored as the table: the same object, changed, or another one.
         """
 
     def after_store(self, project_dir: Path) -> None:  # noqa: B027 - optional to override
-        """Clean up what the stored table made superfluous. Called after the table is safely on disk."""
+        """Clean up; called after the table that `call` returned is safely on disk.
+
+        Parameters
+        ----------
+        project_dir : Path
+            The folder that holds the table's ``experiment_data``.
+        """
 
     def __rshift__(self, other: Block) -> ChainedBlock:
         return ChainedBlock([self, other])
 
     def loop(self, n_iterations: int) -> LoopBlock:
-        """Give a block that calls this one repeatedly."""
+        """Make a block that calls this one repeatedly, in one process.
+
+        Parameters
+        ----------
+        n_iterations : int
+            How often.
+
+        Returns
+        -------
+        LoopBlock
+            The new block.
+        """
         return LoopBlock(self, n_iterations)
 
 
@@ -96,12 +127,14 @@ class ChainedBlock(Block):
 
 
 class LoopBlock(Block):
-    """A block that is called repeatedly, in one process.
+    """A block that calls another one repeatedly, in one process and one step.
 
     Parameters
     ----------
     block : Block
+        The block to call.
     n_iterations : int
+        How often.
     """
 
     def __init__(self, block: Block, n_iterations: int) -> None:
@@ -124,7 +157,16 @@ class LoopBlock(Block):
 
 
 class DataGenerator(Block):
-    """Evaluates experiments, one at a time."""
+    """A step's work on one experiment at a time: override `execute`. Only such a step can be parallel.
+
+    Examples
+    --------
+    >>> class Parabola(DataGenerator):
+    ...     def execute(self, experiment_sample, **kwargs):
+    ...         experiment_sample.store("y", experiment_sample.input_data["x"] ** 2)
+    ...         return experiment_sample
+    >>> step = Step(Parabola(), name="evaluate", parallel=True)
+    """
 
     @abstractmethod
     def execute(self, experiment_sample: ExperimentSample, **kwargs: Any) -> ExperimentSample:
@@ -133,39 +175,41 @@ class DataGenerator(Block):
         Parameters
         ----------
         experiment_sample : ExperimentSample
-            With the inputs; the outputs go in by `experiment_sample.store(name, value)`.
-        **kwargs
-            The step's.
+            The experiment with its inputs. Set an output with `experiment_sample.store(name, value)`.
+        **kwargs : Any
+            `Step.kwargs`.
 
         Returns
         -------
         ExperimentSample
-            The same, or another with the outputs. None means the same.
+            The same object, or another one with the outputs. None means the same object.
         """
 
     def call(
-        self, data: ExperimentData, mode: str = "sequential", pass_id: bool = False, **kwargs: Any
+        self, data: ExperimentData, mode: Literal["sequential"] = "sequential", pass_id: bool = False, **kwargs: Any
     ) -> ExperimentData:
-        """Evaluate all open experiments here, outside of a pipeline.
+        """Evaluate all open experiments in this process, outside of a pipeline.
 
         Parameters
         ----------
         data : ExperimentData
-            Is not changed.
-        mode : str, default "sequential"
-            The only mode; pipelines evaluate in parallel.
+            The table; it is not changed.
+        mode : {"sequential"}, default "sequential"
+            The only mode; to evaluate in parallel, use a pipeline.
         pass_id : bool, default False
             Whether `execute` gets the experiment's label as `id`.
+        **kwargs : Any
+            Passed to `execute`.
 
         Returns
         -------
         ExperimentData
-            A copy with results; an experiment that raises has the status ERROR.
+            A copy with results; an experiment that raised has the status ERROR.
 
         Raises
         ------
         ValueError
-            If the mode is another.
+            If `mode` is anything else.
         """
         if mode != "sequential":
             raise ValueError(f"mode={mode!r} is not a mode of call; use 'sequential', or a step with parallel=True")
@@ -235,19 +279,22 @@ class FunctionDataGenerator(DataGenerator):
 def datagenerator(
     output_names: str | Sequence[str], domain: Domain | None = None
 ) -> Callable[[Callable[..., Any]], FunctionDataGenerator]:
-    """Make a DataGenerator of a function.
+    """Make a data generator of a function whose parameters are the names of inputs.
+
+    A parameter that is not an input is filled from `Step.kwargs`, else from its default. A function without named
+    parameters and with `**kwargs` gets all inputs.
 
     Parameters
     ----------
     output_names : str or sequence of str
         Names of what the function returns, in order.
     domain : Domain, optional
-        Says which outputs go to disk.
+        Its outputs with `to_disk` are written to files of their own.
 
     Returns
     -------
     callable
-        A decorator.
+        A decorator. What it returns is a `DataGenerator` that can still be called as the function.
 
     Raises
     ------
@@ -256,11 +303,12 @@ def datagenerator(
 
     Examples
     --------
-    >>> @datagenerator(output_names="y")
-    ... def square(x):
-    ...     return x * x
-    >>> square.output_names
-    ['y']
+    >>> @datagenerator(output_names=["y", "z"])
+    ... def powers(x, offset=0.0):
+    ...     return x**2 + offset, x**3
+    >>> powers(2.0)
+    (4.0, 8.0)
+    >>> step = Step(powers, parallel=True, kwargs={"offset": 1.0})
     """
     names = [output_names] if isinstance(output_names, str) else list(output_names)
     if not all(names) or not names:
@@ -269,20 +317,24 @@ def datagenerator(
 
 
 class CollectArrayResults(Block):
-    """Bring what array tasks left in files into the table.
+    """Bring the results of a parallel step into the table, as in f3dasm.
 
-    Results of our own tasks are in the table before any block is called; what is left to collect are the files that
-    f3dasm's tasks leave in `experiment_sample/`. A file fills only the experiment of its number, if that has the same
-    inputs and no result yet; what is not in the table then stays where it is, and is named by a warning, or by
-    `status`. A file that can't be read fails the step.
+    Results of the orchestrator's own tasks are in the table before any block is called. What remains to be collected
+    are files that f3dasm's tasks leave in ``experiment_sample/``. A file fills only the experiment of its number, and
+    only if that has the same inputs and no result yet. Other files stay where they are, and a warning and `status` name
+    them. A file that can't be read fails the step.
 
-    As a step with its defaults it needs no job: whoever advances the run collects. With resources that are not the
-    defaults, or with `cleanup=False`, it gets one.
+    A step with its defaults needs no job on the cluster. With resources that are not the defaults, or with
+    `cleanup=False`, it has one.
 
     Parameters
     ----------
     cleanup : bool, default True
-        Whether the files are deleted, once the table that holds them is stored.
+        Whether the files are deleted once the table that holds their results is stored.
+
+    Examples
+    --------
+    >>> step = Step(CollectArrayResults(), name="collect")
     """
 
     def __init__(self, cleanup: bool = True) -> None:
@@ -327,7 +379,7 @@ def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping
 
 
 def needs_table(generator: DataGenerator) -> bool:
-    """Tell whether evaluating needs the whole table: when `arm` or `call` are not the library's own."""
+    """Whether evaluating needs the whole table: when `arm` or `call` are not the library's own."""
     kind = type(generator)
     return kind.arm is not Block.arm or kind.call is not DataGenerator.call
 

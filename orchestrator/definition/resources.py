@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.errors import DefinitionError
 from orchestrator.workspace import LOG_DIR
@@ -17,30 +17,40 @@ __all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "option_name", "tim
 
 @dataclass
 class SlurmResources:
-    """What each job of a step asks for.
+    """What each job of a step asks SLURM for.
 
     Parameters
     ----------
     time : str, default "01:00:00"
-        As SLURM writes it: minutes, `MM:SS`, `HH:MM:SS`, `D-HH`, `D-HH:MM`, `D-HH:MM:SS`.
+        Time limit as SLURM writes it: minutes, `MM:SS`, `HH:MM:SS`, `D-HH`, `D-HH:MM`, `D-HH:MM:SS`.
     mem : str, default "4G"
-        Per node, with K, M, G or T; without a letter, megabytes.
-    cpus_per_task, nodes, ntasks : int, default 1
+        Memory per node, with K, M, G or T; without a letter, megabytes.
+    cpus_per_task : int, default 1
+        CPUs of each task; a local run gives as many threads to a task.
+    nodes : int, default 1
+        Nodes of each job.
     max_array_size : int, default 900
-        Most tasks in one batch.
+        Largest number of tasks in one batch (SLURM array).
     max_concurrent : int, default 64
-        Most tasks of a batch that run at once.
+        Largest number of tasks of a batch that run at the same time.
     max_jobs_per_task : int or None, default 1
-        Experiments per task; None: one batch, however many experiments.
-    extra_sbatch : dict
-        Further directives; they win over ours, and None removes ours.
-    mem_per_cpu : str, optional
-        Instead of `mem`.
+        Experiments per task. None: as many as are needed to fit all into one batch.
+    extra_sbatch : dict, default {}
+        Further sbatch options by name. They replace the orchestrator's own; None removes one.
+    ntasks : int, default 1
+        Processes that SLURM allots to each job.
+    mem_per_cpu : str or None, default None
+        Memory per CPU, instead of `mem`.
 
     Raises
     ------
     ValueError
         If `max_jobs_per_task` is neither None nor at least 1.
+
+    Examples
+    --------
+    >>> resources = SlurmResources(time="02:00:00", mem="8G", cpus_per_task=4, extra_sbatch={"gres": "gpu:1"})
+    >>> step = Step(create_sampler("latin"), resources=resources, kwargs={"n_samples": 1000})
     """
 
     time: str = "01:00:00"
@@ -59,7 +69,7 @@ class SlurmResources:
             raise ValueError(f"max_jobs_per_task is None or at least 1, not {self.max_jobs_per_task}")
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as JSON values."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
@@ -69,24 +79,31 @@ class SlurmCluster:
 
     Parameters
     ----------
-    partition, account : str or None, default "batch" and "default"
-        None: left to the cluster.
-    env_setup : list of str
-        Shell commands before each job; each must succeed.
-    env_vars : dict
+    partition : str or None, default "batch"
+        The partition; None: the cluster's default.
+    account : str or None, default "default"
+        The account; None: the user's default.
+    env_setup : list of str, default []
+        Shell commands that each job runs first, such as `module load python`; each must succeed.
+    env_vars : dict of str to str, default {}
         Environment variables of each job.
     runner : str, default "python"
-        What runs Python on the node, such as `uv run`.
+        Command that runs Python on a node, such as `uv run`. By default, and without `env_setup`, the one that submits.
     log_dir : str, default "logs/{project_job}"
-        Relative to the workspace.
-    mem_per_cpu : str, optional
-        The cluster's cap on memory per CPU.
-    wake : str, default "both"
-        Who goes on when a step has ended. "job": the orchestrator job that waits for it. "both": also the step's own
-        job, at once, which saves a wait in the queue; the orchestrator job then finds nothing left to do.
+        Folder of the logs, relative to the workspace; `{project_job}` stands for the run's key.
+    mem_per_cpu : str or None, default None
+        The cluster's limit of memory per CPU.
+    wake : {"both", "job"}, default "both"
+        Which jobs advance the run when a step has ended. `"job"`: the orchestrator job that waits for the step.
+        `"both"`: also the step's own job, at once, which saves a wait in the queue.
     grace : float, default 90.0
-        Seconds for which SLURM must not know a job, asked again, before the job counts as lost. Longer than accounting
-        lags behind and than file systems need to show a file that another node wrote.
+        Seconds between two answers of SLURM without a job, before the job counts as lost. It must be longer than the
+        delay of accounting, and than a shared file system needs to show a file that another node wrote.
+
+    Examples
+    --------
+    >>> cluster = SlurmCluster(partition="compute", account="my-group", env_setup=["module load python"])
+    >>> key = pipeline.run(mode="slurm", cluster=cluster)  # doctest: +SKIP
     """
 
     partition: str | None = "batch"
@@ -96,7 +113,7 @@ class SlurmCluster:
     runner: str = "python"
     log_dir: str = LOG_DIR
     mem_per_cpu: str | None = None
-    wake: str = "both"
+    wake: Literal["both", "job"] = "both"
     grace: float = 90.0
 
     @classmethod
@@ -107,12 +124,17 @@ class SlurmCluster:
         ----------
         config : mapping, DictConfig or path-like
             The fields by name. A path is read as YAML. Interpolations, such as `${oc.env:USER}`, are resolved in a file
-            and in a DictConfig. `enabled` is left out.
+            and in a DictConfig. A key `enabled` is ignored.
+
+        Returns
+        -------
+        SlurmCluster
+            The cluster.
 
         Raises
         ------
         DefinitionError
-            If it can't be read, or a key is no field.
+            If it can't be read, or has a key that is not a field.
         """
         values = dict(_mapping(config))
         values.pop("enabled", None)
@@ -125,12 +147,23 @@ class SlurmCluster:
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as JSON values."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SlurmCluster:
-        """Make it from what `to_json` gave."""
+        """Make a cluster from what `to_json` returned.
+
+        Parameters
+        ----------
+        values : mapping of str to Any
+            The fields by name.
+
+        Returns
+        -------
+        SlurmCluster
+            The cluster.
+        """
         return cls(**values)
 
 

@@ -19,7 +19,7 @@ class RandomUniform(Block):
     Parameters
     ----------
     seed : int, optional
-        The same seed gives the same inputs; by default other ones each time.
+        The same seed gives the same inputs; without one they differ each time.
     """
 
     _function = "sample_random"
@@ -40,8 +40,8 @@ class RandomUniform(Block):
             How many.
         seed : int, optional
             Instead of the sampler's own.
-        **kwargs
-            Are left to the blocks that it is chained with.
+        **kwargs : Any
+            Ignored; they may be meant for a block that it is chained with.
 
         Returns
         -------
@@ -75,19 +75,32 @@ _FACTORIES = {"random": random, "latin": latin}
 
 
 def create_sampler(sampler: str | Block, **parameters: Any) -> Block:
-    """Make a sampler by name.
+    """Make a sampler by name: a block that adds open experiments to a table.
 
     Parameters
     ----------
-    sampler : str or Block
-        `"random_sampler"` or `"latin_sampler"`, with or without the ending; a block is given back as it is.
-    **parameters
-        `seed`.
+    sampler : {"random_sampler", "latin_sampler"} or Block
+        Uniform samples, or a Latin hypercube; `"random"` and `"latin"` mean the same. A block is returned as it is.
+    **parameters : Any
+        `seed`, an int: the same seed gives the same inputs.
+
+    Returns
+    -------
+    Block
+        Its `call(data, n_samples)` returns the table with `n_samples` experiments more.
 
     Raises
     ------
     DefinitionError
-        If no sampler has the name; it is a ValueError too.
+        If there is no sampler of that name; it is a ValueError, too.
+
+    Examples
+    --------
+    >>> domain = Domain()
+    >>> domain.add_float("x", low=0.0, high=1.0)
+    >>> data = create_sampler("latin", seed=1).call(ExperimentData(domain=domain), n_samples=4)
+    >>> len(data)
+    4
     """
     if isinstance(sampler, Block):
         return sampler
