@@ -178,7 +178,7 @@ def test_however_many_tasks_one_squeue_and_at_most_one_sacct(studies_with_accoun
     wait_until(lambda: all("CANCEL" in line for line in studies.cluster.run(*states).stdout.splitlines()))
     studies.orchestrator("advance", key)
     assert calls.since_last_asked() == {"squeue": 1, "sacct": 1}
-    assert "120 of 120 tasks failed (cancelled)" in studies.wait(key, code=3)
+    studies.wait(key, code=3)
 
 
 def test_a_run_is_cancelled_by_one_call(studies, tmp_path_factory):

@@ -198,26 +198,26 @@ def test_no_answer_is_never_no_jobs(programs, body):
         programs("scontrol", body).config()
 
 
-def test_a_program_that_hangs_has_not_answered(programs, monkeypatch):
+def test_a_program_that_hangs_has_not_answered(programs, monkeypatch, golden):
     monkeypatch.setattr(module, "SECONDS_TO_ASK", 0.3)
     monkeypatch.setattr(module, "SECONDS_TO_SUBMIT", 0.3)
     for name in ("squeue", "sacct", "scontrol", "scancel", "sbatch"):
         client = programs(name, "exec sleep 60")
     for question in ask(client):
-        with pytest.raises(SchedulerUnreachable, match=r"did not end within"):
+        with golden.raises(SchedulerUnreachable):
             question()
     assert client.sbatch(["x.sh"], []) == Unanswered("sbatch did not end within 0 s.")
 
 
-def test_a_missing_program_is_named(tmp_path):
+def test_a_missing_program_is_named(tmp_path, golden):
     client = Client({"PATH": str(tmp_path)})
     assert client.is_missing() == "sbatch"
-    for question, name in zip(ask(client), ("squeue", "sacct", "scontrol", "scancel"), strict=True):
-        with pytest.raises(SchedulerUnreachable, match=f"{name} can't be started on this machine"):
+    for question in ask(client):
+        with golden.raises(SchedulerUnreachable):
             question()
     answer = client.sbatch(["x.sh"], [])
     assert isinstance(answer, RefusedForNow)
-    assert "sbatch can't be started on this machine: No such file or directory." in answer.reason
+    golden(answer.reason)
 
 
 def test_many_jobs_are_ended_by_few_calls(programs):
@@ -251,7 +251,7 @@ def test_what_is_no_job_id_never_reaches_a_program(tmp_path, bad):
         lambda: client.repoint(bad, "1"),
         lambda: client.repoint("1", bad),
     ):
-        with pytest.raises(ValueError, match="no job id"):
+        with pytest.raises(ValueError):
             question()
 
 
@@ -266,10 +266,10 @@ def test_what_is_no_job_id_never_reaches_a_program(tmp_path, bad):
         ("Socket timed out on send/recv operation for job 7", True),
     ],
 )
-def test_a_job_that_does_not_wait_can_not_be_repointed(programs, words, is_error):
+def test_a_job_that_does_not_wait_can_not_be_repointed(programs, words, is_error, golden):
     client = programs("scontrol", f"echo '{words}' >&2; exit 1")
     if is_error:
-        with pytest.raises(SchedulerUnreachable, match=r"scontrol failed"):
+        with golden.raises(SchedulerUnreachable):
             client.repoint("7", "8")
     else:
         assert client.repoint("7", "8") is False

@@ -21,11 +21,11 @@ pipeline = Pipeline("mends", steps=[
 """
 
 
-def test_a_step_that_raises_ends_the_run_at_once_and_resume_goes_on(studies):
+def test_a_step_that_raises_ends_the_run_at_once_and_resume_goes_on(studies, golden):
     key = studies.submit(STEPS.format(block="fail", dependency="afterok"))
     said = studies.wait(key, code=3)
 
-    assert f"Run {key} has failed: step middle failed: ValueError: this step can't work." in said
+    golden(said, exact=False)
     assert studies.states(key) == {"create": "succeeded", "middle": "failed"}
     # The run has ended: nobody waits for anything.
     wait_until(lambda: not studies.cluster.jobs_left(), 15)
@@ -38,11 +38,11 @@ def test_a_step_that_raises_ends_the_run_at_once_and_resume_goes_on(studies):
     assert studies.outputs(key) == [0, 2, 4]
 
 
-def test_afterany_goes_on_after_a_step_that_raises(studies):
+def test_afterany_goes_on_after_a_step_that_raises(studies, golden):
     key = studies.submit(STEPS.format(block="fail", dependency="afterany"))
     said = studies.wait(key, code=3)
 
-    assert f"Run {key} has finished: 1 step failed." in said
+    golden(said, exact=False)
     assert studies.states(key) == {"create": "succeeded", "middle": "failed", "run": "succeeded", "last": "succeeded"}
     assert studies.status(key)["run"]["state"] == "succeeded"
     assert studies.outputs(key) == [0, 2, 4]
@@ -66,12 +66,13 @@ pipeline = Pipeline("one dies", steps=[
 """
 
 
-def test_a_task_that_dies_among_many_fails_the_step_and_keeps_all_other_results(studies):
+def test_a_task_that_dies_among_many_fails_the_step_and_keeps_all_other_results(studies, golden):
     """Submitted again by `resume`, the array holds the one index that has no result, and the one that failed."""
     key = studies.submit(ONE_DIES.format(options=""))
     said = studies.wait(key, code=3)
 
-    assert "step run failed" in said
+    golden.replace(studies.jobs(key, "run")[0]["scheduler_id"], "id")
+    golden(said, exact=False)
     first = studies.jobs(key, "run")[0]
     assert (first["state"], first["kind"], first["n_finished"], first["n_failed"]) == (
         "failed",
@@ -79,7 +80,7 @@ def test_a_task_that_dies_among_many_fails_the_step_and_keeps_all_other_results(
         10,
         1,
     )
-    assert "ended FAILED" in first["reason"]
+    assert "FAILED" in first["reason"]
     assert first["failed_tasks"] == "7"
     statuses = [line.partition(",")[2] for line in studies.files(key)["jobs.csv"].splitlines()[1:]]
     assert statuses == ["FINISHED"] * 3 + ["ERROR"] + ["FINISHED"] * 3 + ["OPEN"] + ["FINISHED"] * 4
@@ -87,7 +88,7 @@ def test_a_task_that_dies_among_many_fails_the_step_and_keeps_all_other_results(
     (studies.folder / "mended").touch()
     studies.orchestrator("resume", key)
     said = studies.wait(key, code=3)
-    assert f"Run {key} has finished; 1 experiments failed." in said
+    golden(said, exact=False)
     (second,) = studies.jobs(key, "run")
     assert (second["n_tasks"], second["n_finished"], second["n_failed"]) == (2, 1, 1)
     assert studies.outputs(key)[7] == 14
@@ -117,11 +118,11 @@ pipeline = Pipeline("dies on the way", steps=[
 """
 
 
-def test_after_a_task_that_died_afterany_goes_on_with_all_other_results(studies):
+def test_after_a_task_that_died_afterany_goes_on_with_all_other_results(studies, golden):
     key = studies.submit(DIES_ON_THE_WAY)
     said = studies.wait(key, code=3)
 
-    assert f"Run {key} has finished: 1 step failed." in said
+    golden(said, exact=False)
     assert studies.status(key)["run"]["state"] == "succeeded"
     others = dict.fromkeys(["create", "collect", "count"], "succeeded")
     assert studies.states(key) == {**others, "run": "failed"}
@@ -216,7 +217,7 @@ def test_an_array_that_is_cancelled_fails_its_step_and_resume_evaluates_what_is_
     assert studies.outputs(key) == [0, 2, 4]
 
 
-def test_one_task_that_is_cancelled_fails_the_step_with_its_name(studies):
+def test_one_task_that_is_cancelled_fails_the_step_with_its_name(studies, golden):
     key = studies.submit(SLEEPS.format(waits='x == 1 and not Path("go").exists()', at_once=8))
     job_id = running(studies, key, "run")
     states = ("squeue", "--noheader", "--array", "--states=all", "--format=%T", "--jobs", job_id)
@@ -227,10 +228,11 @@ def test_one_task_that_is_cancelled_fails_the_step_with_its_name(studies):
     studies.wait(key, code=3)
     (job,) = studies.jobs(key, "run")
     assert (job["kind"], job["failed_tasks"], job["n_finished"]) == ("cancelled", "1", 2)
-    assert "run: 1 task failed, cancelled (1)" in studies.orchestrator("status", key).stdout
+    golden.replace(job_id, "id")
+    golden(studies.status(key)["step_runs"][-1]["reason"])
 
 
-def test_every_experiment_fails(studies):
+def test_every_experiment_fails(studies, golden):
     all_fail = """
 @datagenerator(output_names="y")
 def hopeless(x):
@@ -245,12 +247,12 @@ pipeline = Pipeline("hopeless", steps=[
 """
     key = studies.submit(all_fail)
     said = studies.wait(key, code=3)
-    assert "step run failed" in said
+    golden(said, exact=False)
     assert studies.states(key) == {"create": "succeeded", "run": "failed"}
     assert "RuntimeError: no licence" in studies.orchestrator("status", key).stdout
 
 
-def test_a_parallel_step_without_open_experiments_is_skipped_and_one_without_a_table_fails(studies):
+def test_a_parallel_step_without_open_experiments_is_skipped_and_one_without_a_table_fails(studies, golden):
     none_open = """
 pipeline = Pipeline("none open", steps=[
     Step(create, name="create"),
@@ -266,12 +268,13 @@ pipeline = Pipeline("none open", steps=[
     other = studies.submit(no_table, name="other.py")
     studies.wait(one)
     again = studies.step_runs(one)["again"]
-    assert (again["state"], again["reason"], again["jobs"]) == ("skipped", "no open experiments", [])
+    assert (again["state"], again["jobs"]) == ("skipped", [])
+    golden(again["reason"])
     assert "skipped" in studies.orchestrator("status", one).stdout
-    assert "there is no table" in studies.wait(other, code=3)
+    golden(studies.wait(other, code=3), exact=False)
 
 
-def test_a_table_that_cannot_be_read_fails_the_step_and_is_no_table_without_open_experiments(studies):
+def test_a_table_that_cannot_be_read_fails_the_step_and_is_no_table_without_open_experiments(studies, golden):
     damaged = """
 def damage(project_dir):
     (project_dir / "experiment_data" / "input.csv").write_bytes(b"\\xff not what it was")
@@ -286,8 +289,7 @@ pipeline = Pipeline("damaged", steps=[
 """
     key = studies.submit(damaged)
     said = studies.wait(key, code=3)
-    assert "step run failed" in said
-    assert "input.csv" in said
+    golden(said, exact=False)
     assert studies.states(key) == {"create": "succeeded", "damage": "succeeded", "run": "failed"}
     assert studies.jobs(key, "run") == []
 
@@ -306,7 +308,7 @@ pipeline = Pipeline("can't collect", steps=[
     ['Step(create, name="create"), Step(double, name="run", parallel=True),', ""],
     ids=["by a task's tail", "where it was submitted"],
 )
-def test_what_cant_be_collected_fails_the_step_and_resume_collects_it(studies, first):
+def test_what_cant_be_collected_fails_the_step_and_resume_collects_it(studies, first, golden):
     folder = studies.folder / "broken"
     (folder / "experiment_sample").mkdir(parents=True)
     left_over = folder / "experiment_sample" / "0.json"
@@ -318,7 +320,7 @@ def test_what_cant_be_collected_fails_the_step_and_resume_collects_it(studies, f
     studies.orchestrator("submit", "study.py", "--project-job", "broken", code=0 if first else 1)
     said = studies.wait("broken", code=3)
 
-    assert f"step collect failed: {left_over} can't be read" in said
+    golden(said, exact=False)
     assert studies.step_runs("broken")["collect"]["state"] == "failed"
 
     # Another result than the array's would be left where it is.

@@ -98,21 +98,21 @@ def test_a_job_is_found_by_its_name_where_its_comment_was_changed():
     assert line.token == "abcdefghi2"
 
 
-def test_a_list_that_slurm_cut_is_no_answer():
+def test_a_list_that_slurm_cut_is_no_answer(golden):
     for read, name in ((squeue_lines, "squeue_cut.txt"), (sacct_lines, "sacct_cut.txt")):
-        with pytest.raises(ValueError, match="no list of array indexes"):
+        with golden.raises(ValueError):
             read(captured(name))
     # As wide as squeue's own column.
-    with pytest.raises(ValueError, match="no complete job id"):
+    with golden.raises(ValueError):
         squeue_lines(HEADER + record("1128_[2,9,12,22,26,29-31,35,44,", "PENDING", "None", "N/A", "N/A", "x", "y"))
 
 
-def test_no_jobs_is_an_answer_but_nothing_is_none():
+def test_no_jobs_is_an_answer_but_nothing_is_none(golden):
     assert squeue_lines(HEADER) == []
     assert squeue_lines("CLUSTER: a\n" + HEADER + "CLUSTER: b\n" + HEADER) == []
     assert squeue_lines("The cluster will be down on Monday.\n" + HEADER) == []
     for text in ("", "\n", "The cluster is down.\n", "JOBID|STATE\n", record("1", "PENDING", "None", "", "", "", "")):
-        with pytest.raises(ValueError, match="no header"):
+        with golden.raises(ValueError):
             squeue_lines(text)
 
 
@@ -133,12 +133,12 @@ def test_every_place_where_squeue_may_break_off_is_noticed_or_harmless():
     "written_id", ["", "x", "12_", "12_[", "12_[]", "12_[1-]", "12_[1,,2]", "12_[1-3", "12.batch", "1 2"]
 )
 def test_an_id_that_cannot_be_read_is_no_answer(written_id):
-    with pytest.raises(ValueError, match=r"job id|array indexes"):
+    with pytest.raises(ValueError):
         squeue_lines(HEADER + record(written_id, "PENDING", "None", "N/A", "N/A", "x", "y"))
 
 
-def test_a_time_that_is_no_number_is_no_answer():
-    with pytest.raises(ValueError, match="epoch seconds"):
+def test_a_time_that_is_no_number_is_no_answer(golden):
+    with golden.raises(ValueError):
         squeue_lines(HEADER + record("1", "RUNNING", "None", "2026-11-25T02:22:15", "N/A", "x", "y"))
 
 
@@ -172,11 +172,11 @@ def test_of_a_requeued_job_only_the_latest_life_counts():
         assert (line.state, line.started_at, line.ended_at) == ("RUNNING", 1795574521.0, None)
 
 
-def test_sacct_without_its_header_did_not_answer():
+def test_sacct_without_its_header_did_not_answer(golden):
     assert sacct_lines("JobID\x1fState\x1fExitCode\x1fSubmit\x1fStart\x1fEnd\x1fJobName\n") == []
     text = captured("sacct.txt")
     for part in ("", text.split("\n", 1)[1], text[:-5], text + "x\x1fy\n"):
-        with pytest.raises(ValueError, match=r"header|breaks off|fields"):
+        with golden.raises(ValueError):
             sacct_lines(part)
 
 

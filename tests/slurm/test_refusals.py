@@ -37,7 +37,6 @@ def test_a_step_that_sbatch_refuses_fails_the_run_with_its_words(studies):
     for resources, words in REFUSED.items():
         key = keys[resources]
         said = one_line(studies.wait(key, code=3))
-        assert "step run failed: 3 of 3 tasks failed (refused): sbatch: " in said
         assert words in said
         (job,) = studies.jobs(key, "run")
         assert (job["state"], job["kind"], job["scheduler_id"]) == ("failed", "refused", None)
@@ -51,7 +50,7 @@ def test_a_first_job_that_is_refused_is_said_at_submission(studies):
     body += '\ncluster = SlurmCluster(grace=2, partition="nowhere")\n'
     studies.write(body)
     done = studies.orchestrator("submit", "study.py", code=1)
-    assert "step create failed: sbatch: invalid partition specified: nowhere" in one_line(done.stderr)
+    assert "sbatch: invalid partition specified: nowhere" in one_line(done.stderr)
 
 
 def test_an_orchestrator_job_that_is_refused_fails_the_run_and_leaves_nothing(studies):
@@ -59,15 +58,13 @@ def test_an_orchestrator_job_that_is_refused_fails_the_run_and_leaves_nothing(st
     studies.write(body)
     done = studies.orchestrator("submit", "study.py", "--project-job", "r", code=1)
 
-    assert "its orchestrator job was refused: sbatch: Memory specification can not be satisfied" in one_line(
-        done.stderr
-    )
+    assert "sbatch: Memory specification can not be satisfied" in one_line(done.stderr)
     assert studies.status("r")["run"]["state"] == "failed"
     # The first step's job was in the queue already.
     wait_until(lambda: not studies.cluster.jobs_left(), 20)
 
 
-def test_without_sbatch_nothing_is_written(studies, tmp_path):
+def test_without_sbatch_nothing_is_written(studies, tmp_path, golden):
     studies.write(STUDY.format(resources="", orchestrator=None))
     before = sorted(studies.folder.iterdir())
     folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if not (tmp_path / folder / "sbatch").exists()]
@@ -75,8 +72,7 @@ def test_without_sbatch_nothing_is_written(studies, tmp_path):
 
     done = studies.orchestrator("submit", "study.py", code=2)
 
-    assert "sbatch is not on PATH: this machine is no login node of a SLURM cluster." in done.stderr
-    assert "orchestrator run" in done.stderr
+    golden(done)
     assert sorted(path for path in studies.folder.iterdir() if path.name != "__pycache__") == before
 
 

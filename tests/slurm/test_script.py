@@ -102,10 +102,10 @@ def test_threads_follow_the_cpus_that_the_job_gets():
 
 
 @pytest.mark.parametrize("bad", ["a\nb", "a\n#SBATCH --hold", "a\rb", "a\0b"])
-def test_a_line_break_never_becomes_a_directive(bad):
-    with pytest.raises(DefinitionError, match="can't be given to sbatch"):
+def test_a_line_break_never_becomes_a_directive(bad, golden):
+    with golden.raises(DefinitionError):
         asked(extra_sbatch={"comment": bad})
-    with pytest.raises(DefinitionError, match="can't be given to sbatch"):
+    with golden.raises(DefinitionError):
         script(directives={"output": bad})
 
 
@@ -118,7 +118,7 @@ def test_the_path_of_a_log_is_taken_literally():
 # --- what is printed -----------------------------------------------------------------------------
 
 
-def test_a_stranger_can_read_it():
+def test_a_stranger_can_read_it(golden):
     cluster = SlurmCluster(env_setup=["module load python"], env_vars={"DATA": "$HOME/data"}, runner="uv run")
     printed = script(
         directives={**asked(cluster), "output": "/runs/1/logs/create_%j.out"},
@@ -129,51 +129,7 @@ def test_a_stranger_can_read_it():
         command=["orchestrator.worker", "/runs/1", TOKEN],
         comment="Step 'create' of run 1",
     )
-    assert (
-        printed
-        == """\
-#!/bin/bash
-# Step 'create' of run 1
-#SBATCH --time=01:00:00
-#SBATCH --mem=4G
-#SBATCH --ntasks=1
-#SBATCH --cpus-per-task=1
-#SBATCH --nodes=1
-#SBATCH --partition=batch
-#SBATCH --account=default
-#SBATCH --chdir=/study
-#SBATCH --no-requeue
-#SBATCH --open-mode=append
-#SBATCH --output=/runs/1/logs/create_%j.out
-
-# Which job this is. What is sourced below must not take it for an argument of its own.
-job_token="${1:?is missing: orchestrator passes the token of a job that it submits}"
-set --
-
-# Where this folder is missing, SLURM uses another one and says nothing.
-cd -- /study || exit 1
-
-# The cluster's env_setup: each command must succeed. What happens inside of a script that it sources is no matter,
-# unless it ends the shell.
-env_setup_failed() { trap - EXIT; echo "orchestrator: env_setup failed on $(hostname) at: $env_setup_at" >&2; exit 1; }
-env_setup_level="${BASH_SOURCE[*]}"
-trap '[ "${BASH_SOURCE[*]}" != "$env_setup_level" ] || env_setup_failed' ERR
-trap env_setup_failed EXIT
-env_setup_at='module load python'
-module load python
-[ $? -eq 0 ] || env_setup_failed
-trap - ERR EXIT
-
-# Use the CPUs that were asked for, not all that the node has.
-export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
-export OPENBLAS_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1
-export DATA="$HOME/data"
-
-set -euo pipefail
-# PYTHONSAFEPATH: a file here that is named like a module is not imported instead of it.
-PYTHONSAFEPATH=1 exec uv run -m orchestrator.worker /runs/1 "$job_token"
-"""
-    )
+    golden(printed)
 
 
 def test_a_comment_is_only_a_comment():
@@ -241,11 +197,11 @@ def test_a_job_does_not_run_elsewhere(shell, tmp_path):
     assert "gone: No such file or directory" in said
 
 
-def test_without_its_token_a_script_does_nothing(shell):
+def test_without_its_token_a_script_does_nothing(shell, golden):
     code, said, told = shell(command=["module", TOKEN])
     assert code != 0
     assert told is None
-    assert "is missing: orchestrator passes the token" in said
+    golden(said)
 
 
 @pytest.mark.parametrize(
@@ -275,8 +231,8 @@ def test_threads_are_pinned_unless_the_user_says_otherwise(shell):
 
 
 @pytest.mark.parametrize("name", ["1A", "A B", "A=B", "", "A;id", "Ä"])
-def test_a_name_that_is_none_is_refused(name):
-    with pytest.raises(DefinitionError, match="no name of a variable"):
+def test_a_name_that_is_none_is_refused(name, golden):
+    with golden.raises(DefinitionError):
         script(env_vars={name: "x"})
 
 
@@ -406,5 +362,4 @@ def test_a_job_runs_in_a_folder_with_any_name(sandbox):
 def test_a_job_whose_env_setup_fails_is_failed_and_says_where(sandbox):
     state, log, _ = run_really(sandbox, env_setup=["true", "module load nonsense"], command=["module", TOKEN])
     assert state == "FAILED"
-    assert "orchestrator: env_setup failed on " in log
     assert log.endswith(" at: module load nonsense\n")

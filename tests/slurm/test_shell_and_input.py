@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_a_folder_and_names_and_settings_full_of_shell(studies):
     assert not (folder / "logs").exists()
 
 
-def test_a_failing_env_setup_fails_the_run_with_its_words(studies):
+def test_a_failing_env_setup_fails_the_run_with_its_words(studies, golden):
     """It fails in every job of the run, also in those that would bring it to its end."""
     body = """
 cluster = SlurmCluster(grace=2, env_setup=["module_of_nobody load gcc"])
@@ -69,14 +70,14 @@ pipeline = Pipeline("setup", steps=[Step(create, name="create"), Step(nothing, n
     # All its jobs have died, and nobody was left to write that down.
     impatient = "from orchestrator.cli import main, wait; wait.ASK_EVERY = 0.5; main.main()"
     waited = studies.run(sys.executable, "-c", impatient, "wait", key, "--timeout", "60", code=75)
-    assert f"Run {key} is stalled: none of its jobs is in the queue." in waited.stderr
-    assert "env_setup failed on" in studies.orchestrator("logs", key, "orchestrator").stdout
+    golden(waited, exact=False)
+    golden.replace(f"failed on {socket.gethostname()}", "failed on host")
+    golden(studies.orchestrator("logs", key, "orchestrator").stdout, exact=False)
 
     # From a machine where that does not matter.
     studies.orchestrator("advance", key)
     said = studies.wait(key, code=3)
-    assert "step create failed" in said
-    assert "env_setup failed on" in said
+    golden(said, exact=False)
     assert "module_of_nobody" in studies.orchestrator("logs", key, "create").stdout
 
 
@@ -112,7 +113,7 @@ if __name__ == "__main__":
 '''
 
 
-def test_a_script_keeps_the_code_it_was_submitted_with(studies):
+def test_a_script_keeps_the_code_it_was_submitted_with(studies, golden):
     """Functions of `__main__`, lambdas, a module beside it; all are edited while the run waits in the queue."""
     beside = studies.folder / "helping.py"
     beside.write_text("def factor():\n    return 3\n")
@@ -121,7 +122,7 @@ def test_a_script_keeps_the_code_it_was_submitted_with(studies):
     try:
         key = studies.run(sys.executable, "study.py").stdout.split()[-1]
         waits = studies.orchestrator("wait", "--timeout", "0.5", "--rootdir", "out put", code=124)
-        assert f"Run {key} has not ended after 0.5 s." in waits.stderr
+        golden(waits, exact=False)
         beside.write_text("raise ImportError('edited')\n")
         script.write_text("raise ImportError('edited')\n")
     finally:
@@ -134,7 +135,7 @@ def test_a_script_keeps_the_code_it_was_submitted_with(studies):
     assert (studies.folder / "reported.txt").read_text() == "was 3"
 
 
-def test_what_cannot_be_pickled_is_refused_before_anything_is_written(studies):
+def test_what_cannot_be_pickled_is_refused_before_anything_is_written(studies, golden):
     body = """
 import threading
 
@@ -152,6 +153,5 @@ pipeline = Pipeline("locked", steps=[Step(create, name="create"), Step(locked, n
     studies.write(body)
     before = sorted(path.name for path in studies.folder.iterdir())
     done = studies.orchestrator("submit", "study.py", code=2)
-    assert "can't be pickled" in done.stderr
-    assert "block.f: lock is a lock" in " ".join(done.stderr.split())
+    golden(done)
     assert sorted(path.name for path in studies.folder.iterdir() if path.name != "__pycache__") == before

@@ -96,7 +96,7 @@ def test_another_login_node_sees_and_steers_a_run(studies):
     assert studies.orchestrator("status", key).stdout == elsewhere("status", key).stdout
 
 
-def test_cancel_ends_every_job_and_resume_goes_on(studies):
+def test_cancel_ends_every_job_and_resume_goes_on(studies, golden):
     key = studies.submit(WAITS)
     # Those of later steps, too: nobody who submits one has to print it first.
     scripts = (studies.folder / key / ".orchestrator" / "scripts").glob("*.sh")
@@ -104,8 +104,7 @@ def test_cancel_ends_every_job_and_resume_goes_on(studies):
     # The first job is gone, too, and with it its tail.
     runs = [("orchestrator", "PENDING"), *3 * [("run", "RUNNING")]]
     wait_until(lambda: studies.cluster.queue() == runs, 60, lambda: studies.story(key))
-    told = studies.orchestrator("wait", key, "--timeout", "0.2", code=124)
-    assert "has not ended" in told.stderr
+    studies.orchestrator("wait", key, "--timeout", "0.2", code=124)
     # Whoever is impatient harms nothing.
     queue = studies.cluster.jobs_left()
     for words in (("advance", key), ("resume", key), ("submit", "study.py", "--project-job", key)):
@@ -113,11 +112,10 @@ def test_cancel_ends_every_job_and_resume_goes_on(studies):
     assert studies.cluster.jobs_left() == queue
     assert [job["attempt"] for job in studies.jobs(key, "run")] == [1]
 
-    done = studies.orchestrator("cancel", key)
+    golden(studies.orchestrator("cancel", key), exact=False)
 
     assert studies.cluster.jobs_left() == []
-    assert "cancelled" in done.stdout
-    assert "was cancelled" in studies.wait(key, code=4)
+    golden(studies.wait(key, code=4), exact=False)
     assert studies.states(key) == {"create": "succeeded", "run": "cancelled"}
     (studies.folder / "go").touch()
     studies.orchestrator("resume", key)
@@ -130,7 +128,7 @@ def test_cancel_ends_every_job_and_resume_goes_on(studies):
     assert studies.outputs(key) == [0, 2, 4]
     before = [each for each in studies.status(key)["step_runs"] if each["withdrawn_at"] is not None]
     assert [each["name"] for each in before] == ["create", "run", "run", "last"]
-    assert f"Nothing to do: run {key} has succeeded." in studies.orchestrator("resume", key).stderr
+    golden(studies.orchestrator("resume", key), exact=False)
 
 
 def test_scripts_shows_what_is_submitted_and_touches_nothing(studies):
@@ -147,11 +145,10 @@ def test_scripts_shows_what_is_submitted_and_touches_nothing(studies):
     assert {each.name.partition(".")[0]: each.read_text() for each in submitted.iterdir()} == shown
 
 
-def test_a_pipeline_that_starts_at_a_later_step(studies):
+def test_a_pipeline_that_starts_at_a_later_step(studies, golden):
     studies.write(TWO.format(wake="both", shift=0))
     studies.orchestrator("run", "study.py", "--project-job", "before")
     studies.orchestrator("submit", "study.py", "--project-job", "r", "--from-step", "last")
     studies.wait("r")
     assert studies.states("r") == {"create": "skipped", "run": "skipped", "last": "succeeded"}
-    refused = studies.orchestrator("submit", "study.py", "--project-job", "before", code=2)
-    assert 'was begun with mode="local"' in refused.stderr
+    golden(studies.orchestrator("submit", "study.py", "--project-job", "before", code=2))
