@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,9 +51,9 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make an empty folder the current one and return it."""
-    folder = tmp_path / "workspace"
-    folder.mkdir()
+def workspace(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make an empty folder the current one; its name has the same length everywhere: lines break at the same places."""
+    folder = Path(tempfile.mkdtemp(prefix="w", dir="/tmp"))
     monkeypatch.chdir(folder)
-    return folder
+    yield folder
+    shutil.rmtree(folder)

@@ -56,7 +56,7 @@ class Golden:
         label : str, default ""
             The heading of this text; without one it is numbered. A label that comes again asks for the same text.
         exact : bool, optional
-            Whether times, durations, processes and tokens are compared, too; else each is replaced by a placeholder.
+            Whether times, keys made of them, processes and tokens are compared, too, or replaced by placeholders.
             By default they are, but not in the outcome of a command whose class says `exact = False`.
 
         Raises
@@ -94,6 +94,7 @@ class Golden:
         folders = {
             self.item.funcargs.get("tmp_path"): "<tmp>",
             current_folder(): "<workspace>",
+            self.item.funcargs.get("workspace"): "<workspace>",
             TESTS.parent: "<repository>",
             Path(sys.executable): "<python>",
         }
@@ -101,15 +102,16 @@ class Golden:
         for varying, placeholder in sorted((self.replacements | paths).items(), key=lambda pair: -len(pair[0])):
             text = text.replace(varying, placeholder)
         text = re.sub(r"\b[0-9a-f]{64}\b", "<digest>", text)
-        text = re.sub(r"(/scripts/[^/\s]+\.)[0-9a-f]{8}(\.sh)\b", r"\1<digest>\2", text)
+        text = re.sub(r"\.[0-9a-f]{8}\.sh\b", ".<digest>.sh", text)
         # What Python shows of a frame differs between its versions.
         text = re.sub(r"(Traceback \(most recent call last\):\n)(?:  .*\n)+", r"\1  <frames>\n", text)
         if not exact:
             text = re.sub(rf" *(?<![\w.]){DURATION}", " <duration>", text)
             text = re.sub(r" +TIME\b", " TIME", text)
             text = re.sub(r"(?:\d{4}-\d\d-\d\d )?\b\d\d:\d\d:\d\d\b", "<time>", text)
+            text = re.sub(r"\b\d{10}\b", "<key>", text)
             text = re.sub(r"\bprocess \d+\b", "process <pid>", text)
-            text = re.sub(r"(\bprocess \S+ on )[\w.-]+", r"\1<host>", text)
+            text = re.sub(r"(\bprocess (?:\d+|<[^>]*>) on )[\w.-]+", r"\1<host>", text)
             text = re.sub(r"\bjob [a-z2-7]{10}\b", "job <token>", text)
         return text
 

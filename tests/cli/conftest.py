@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,14 +102,10 @@ class Cli:
 
 
 @pytest.fixture
-def cli(monkeypatch):
-    """Work in a folder whose name has the same length everywhere, so that lines break at the same places."""
-    folder = Path(tempfile.mkdtemp(prefix="w", dir="/tmp"))
+def cli(workspace):
     for name, text in STUDIES.items():
-        (folder / name).write_text(text.lstrip())
-    monkeypatch.chdir(folder)
-    yield Cli(folder)
-    shutil.rmtree(folder)
+        (workspace / name).write_text(text.lstrip())
+    return Cli(workspace)
 
 
 class InThisProcess(Cli):

@@ -152,6 +152,7 @@ def test_a_step_that_no_job_explains_says_why_itself(records, ask, golden):
 
 def test_the_same_cause_in_many_iterations_is_one(records, ask, golden):
     records.add_run("r", "active", holder=Holder.me())
+    golden.replace(os.getpid(), "pid")
     for iteration in range(3):
         records.add_step_run(3 + 3 * iteration, "succeeded", n_finished=8, n_failed=2)
         records.add_job("succeeded", role="batch")

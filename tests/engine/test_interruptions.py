@@ -111,14 +111,13 @@ def is_waiting(workspace):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_ctrl_c_stops_cleanly_and_says_how_to_resume(workspace, rows, script, kind):
+def test_one_ctrl_c_stops_cleanly_and_says_how_to_resume(workspace, rows, script, kind, golden):
     process = script(KINDS[kind])
     wait_for(lambda: is_waiting(workspace))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=40)
     assert process.returncode == 1
-    assert "Run r was stopped; everything that was evaluated is kept." in err
-    assert "orchestrator resume r" in err
+    golden(err)
     assert rows("SELECT state, lease_pid FROM run") == [("active", None)]
     assert rows("SELECT state, kind, reason FROM job ORDER BY id DESC LIMIT 1") == [
         ("cancelled", "interrupted", "interrupted by the user")
@@ -150,11 +149,11 @@ def test_a_second_ctrl_c_ends_at_once(workspace, script):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_cancel_from_elsewhere_stops_what_runs(workspace, rows, script, kind):
+def test_cancel_from_elsewhere_stops_what_runs(workspace, rows, script, kind, golden):
     process = script(KINDS[kind])
     wait_for(lambda: is_waiting(workspace))
     said = commands.cancel(workspace / "orchestrator.db", "r")
-    assert said == "Run r was cancelled."
+    golden(said)
     process.communicate(timeout=40)
     assert process.returncode == 1
     assert rows("SELECT state FROM run") == ["cancelled"]
@@ -165,10 +164,11 @@ def test_cancel_from_elsewhere_stops_what_runs(workspace, rows, script, kind):
     assert rows("SELECT state, cancel_requested_at FROM run") == [("succeeded", None)]
 
 
-def test_two_processes_never_advance_one_run(workspace, script):
+def test_two_processes_never_advance_one_run(workspace, script, golden):
     process = script(KINDS["call"])
     wait_for(lambda: is_waiting(workspace))
-    with pytest.raises(LeaseHeld, match=rf"Run r is being advanced by process {process.pid} on .*, since \d"):
+    golden.replace(process.pid, "the other process")
+    with golden.raises(LeaseHeld, exact=False):
         commands.resume(workspace / "orchestrator.db", "r")
     (workspace / "go").touch()
     process.communicate(timeout=40)
@@ -259,14 +259,13 @@ def check_table(workspace, before):
     return {x: evaluated[x] for x in finished}
 
 
-def test_a_run_that_nobody_advances_can_be_cancelled(workspace, rows, script):
+def test_a_run_that_nobody_advances_can_be_cancelled(workspace, rows, script, golden):
     process = script(KINDS["call"])
     wait_for(lambda: is_waiting(workspace))
     process.kill()
     process.wait()
-    assert commands.cancel(workspace / "orchestrator.db", "r") == "Run r was cancelled."
+    golden(commands.cancel(workspace / "orchestrator.db", "r"))
     assert rows("SELECT state, kind FROM job ORDER BY id DESC LIMIT 1") == [("cancelled", "interrupted")]
-    assert commands.cancel(workspace / "orchestrator.db", "r") == ("Nothing to do: run r was cancelled.")
 
 
 def test_pipeline_objects_can_be_run_twice(workspace, rows):

@@ -96,7 +96,7 @@ def not_in_the_table(workspace):
     return [" ".join(line.split()) for line in re.split("\n  (?! )", told) if line]
 
 
-def test_what_f3dasms_tasks_left_is_collected_without_a_job(workspace, rows, table, store_numbers):
+def test_what_f3dasms_tasks_left_is_collected_without_a_job(workspace, rows, table, store_numbers, golden):
     def create(project_dir):
         store_numbers(4)(project_dir)
         leave_file(project_dir, 0, 0.0, 42.0)
@@ -110,10 +110,7 @@ def test_what_f3dasms_tasks_left_is_collected_without_a_job(workspace, rows, tab
     assert left == ["1.json", "2.json", "9.json"]
     assert rows("SELECT count(*) FROM job") == [1]
     # Once for both rounds; there is no log of a job that would say it.
-    assert not_in_the_table(workspace) == [
-        "collect@1: 2 files (1, 2) left in experiment_sample: inputs that are not the experiment's",
-        "collect@1: 1 file (9) left in experiment_sample: no such experiment in the table",
-    ]
+    golden(not_in_the_table(workspace))
 
 
 def test_what_f3dasms_tasks_left_is_collected_by_a_job_where_that_was_asked_for(workspace, rows, table, store_numbers):
@@ -129,7 +126,7 @@ def test_what_f3dasms_tasks_left_is_collected_by_a_job_where_that_was_asked_for(
     assert rows("SELECT role, state FROM job") == [("step", "succeeded")] * 2
 
 
-def test_another_result_than_that_in_the_table_is_left_and_named(workspace, table, store_numbers):
+def test_another_result_than_that_in_the_table_is_left_and_named(workspace, table, store_numbers, golden):
     def create(project_dir):
         store_numbers(3)(project_dir)
         for row, y in ((0, 0.0), (1, 42.0)):
@@ -138,17 +135,17 @@ def test_another_result_than_that_in_the_table_is_left_and_named(workspace, tabl
     Pipeline(steps=[Step(create), Step(square), Step(CollectArrayResults(), name="collect")]).run(project_job="r")
     assert ys(table("r")) == [0.0, 1.0, 4.0]
     assert [path.name for path in (workspace / "r" / "experiment_sample").iterdir()] == ["1.json"]
-    assert not_in_the_table(workspace) == [
-        "collect: 1 file (1) left in experiment_sample: another result is in the table"
-    ]
+    golden(not_in_the_table(workspace))
 
 
-def test_what_cant_be_collected_fails_the_step_and_is_collected_by_resume(workspace, rows, table, store_numbers):
+def test_what_cant_be_collected_fails_the_step_and_is_collected_by_resume(
+    workspace, rows, table, store_numbers, golden
+):
     pipeline = Pipeline(steps=[Step(store_numbers(1), name="create"), Step(CollectArrayResults(), name="collect")])
     folder = workspace / "r" / "experiment_sample"
     folder.mkdir(parents=True)
     (folder / "0.json").write_text('{"input_data": {')
-    with pytest.raises(RunFailed, match=r"step collect failed: .*0\.json can't be read"):
+    with golden.raises(RunFailed):
         pipeline.run(project_job="r")
     leave_file(workspace / "r", 0, 0.0, 42.0)
     commands.resume(workspace / "orchestrator.db", "r")
@@ -159,8 +156,8 @@ def test_what_cant_be_collected_fails_the_step_and_is_collected_by_resume(worksp
     ]
 
 
-def test_collecting_without_a_table_fails_the_step(workspace):
-    with pytest.raises(RunFailed, match=r"step collect failed: there is no table in .*/r/experiment_data"):
+def test_collecting_without_a_table_fails_the_step(workspace, golden):
+    with golden.raises(RunFailed):
         Pipeline(steps=[Step(CollectArrayResults(), name="collect")]).run(project_job="r")
 
 
@@ -174,7 +171,7 @@ def test_collecting_without_a_table_fails_the_step(workspace):
     ],
     ids=["collect", "call", "batch", "the end"],
 )
-def test_results_that_fit_nowhere_are_shown_where_they_were_set_aside(workspace, store_numbers, after, where):
+def test_results_that_fit_nowhere_are_shown_where_they_were_set_aside(workspace, store_numbers, after, where, golden):
     @datagenerator(output_names="y")
     def forgetful(x):
         # As if somebody made the table anew while a task runs.
@@ -183,9 +180,7 @@ def test_results_that_fit_nowhere_are_shown_where_they_were_set_aside(workspace,
 
     steps = [Step(store_numbers(3)), Step(forgetful, name="forgetful"), *([after] if after else [])]
     Pipeline(steps=steps).run(project_job="r")
-    assert not_in_the_table(workspace) == [
-        f"{where}: 1 result set aside in .archive/quarantine: no open experiment has these inputs"
-    ]
+    golden(not_in_the_table(workspace))
 
 
 @pytest.fixture
@@ -207,14 +202,14 @@ def bring_the_table_back(workspace):
 
 
 def test_a_run_whose_table_is_gone_fails_and_its_results_are_kept(
-    workspace, rows, table, store_numbers, loses_its_table
+    workspace, rows, table, store_numbers, loses_its_table, golden
 ):
     steps = [Step(store_numbers(3)), Step(loses_its_table), Step(CollectArrayResults(), name="collect")]
-    with pytest.raises(RunFailed, match="step collect failed: there is no table in"):
+    with golden.raises(RunFailed):
         Pipeline(steps=steps).run(project_job="r")
     assert rows("SELECT state FROM run") == ["failed"]
     [line] = not_in_the_table(workspace)
-    assert line.startswith("collect: results can't be put into the table: there is no table in")
+    golden(line)
     bring_the_table_back(workspace)
     commands.resume(workspace / "orchestrator.db", "r")
     assert ys(table("r")) == [0.0, 2.0, 4.0]
@@ -222,21 +217,21 @@ def test_a_run_whose_table_is_gone_fails_and_its_results_are_kept(
 
 
 def test_a_run_that_ends_without_a_table_for_its_results_has_failed(
-    workspace, rows, table, store_numbers, loses_its_table
+    workspace, rows, table, store_numbers, loses_its_table, golden
 ):
-    with pytest.raises(RunFailed, match="results can't be put into the table: there is no table in") as raised:
+    with golden.raises(RunFailed):
         Pipeline(steps=[Step(store_numbers(3)), Step(loses_its_table)]).run(project_job="r")
     # The last step succeeded: its log has no traceback.
-    assert raised.value.hint == "Then go on: orchestrator resume r"
     shown = render(run_status(workspace / "orchestrator.db", "r"), 0.0)
-    assert "there is no table in" in " ".join(shown.split())
+    [reason] = rows("SELECT reason FROM run")
+    assert reason in " ".join(shown.split())
     bring_the_table_back(workspace)
     commands.resume(workspace / "orchestrator.db", "r")
     assert rows("SELECT state FROM run") == ["succeeded"]
     assert ys(table("r")) == [0.0, 2.0, 4.0]
 
 
-def test_a_table_that_can_not_be_used_keeps_no_other_one_from_its_results(workspace, rows, store_numbers):
+def test_a_table_that_can_not_be_used_keeps_no_other_one_from_its_results(workspace, rows, store_numbers, golden):
     def lose(project_dir):
         (workspace / "r" / "experiment_data" / "domain.json").unlink()
 
@@ -247,13 +242,13 @@ def test_a_table_that_can_not_be_used_keeps_no_other_one_from_its_results(worksp
         Step(lose, name="lose", project_dir="too"),
         Step(square, name="square too", project_dir="too"),
     ]
-    with pytest.raises(RunFailed, match=r"there is no table in .*/r/experiment_data"):
+    with golden.raises(RunFailed):
         Pipeline(steps=steps).run(project_job="r")
     assert "FINISHED" in (workspace / "r" / "too" / "experiment_data" / "jobs.csv").read_text()
 
 
 def test_a_run_that_fails_ends_though_its_results_can_not_be_put_into_the_table_now(
-    workspace, rows, table, store_numbers, monkeypatch
+    workspace, rows, table, store_numbers, monkeypatch, golden
 ):
     def stale(project_dir):
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
@@ -261,15 +256,15 @@ def test_a_run_that_fails_ends_though_its_results_can_not_be_put_into_the_table_
     steps = [Step(store_numbers(2)), Step(odd_ones_fail, name="evaluate", max_failed=0)]
     with monkeypatch.context() as patch:
         patch.setattr("orchestrator.worker.fold.fold", stale)
-        with pytest.raises(RunFailed, match="step evaluate failed: 1 of 2 experiments failed"):
+        with golden.raises(RunFailed):
             Pipeline(steps=steps).run(project_job="r")
     assert rows("SELECT state FROM run") == ["failed"]
     [line] = not_in_the_table(workspace)
-    assert "evaluate: results can't be put into the table: The table in" in line
+    golden(line)
     assert ys(table("r"))[0] == 0.0
 
 
-def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, table, store_numbers, monkeypatch):
+def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, table, store_numbers, monkeypatch, golden):
     reads = []
 
     def stale(project_dir):
@@ -279,23 +274,22 @@ def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, tabl
     steps = [Step(store_numbers(2)), Step(square), Step(CollectArrayResults(), name="collect")]
     with monkeypatch.context() as patch:
         patch.setattr("orchestrator.data.left_overs.read_left_overs", stale)
-        with pytest.raises(Busy, match=r"The table in .* can't be reached now: Stale file handle") as raised:
+        with golden.raises(Busy):
             Pipeline(steps=steps).run(project_job="r")
     assert reads
-    assert raised.value.hint == "Go on when that is over: orchestrator resume r"
     assert rows("SELECT name, state FROM step_run WHERE name = 'collect'") == [("collect", "pending")]
     commands.resume(workspace / "orchestrator.db", "r")
     assert ys(table("r")) == [0.0, 1.0]
     assert rows("SELECT state FROM run") == ["succeeded"]
 
 
-def test_whatever_is_wrong_with_a_table_fails_the_step_that_needs_it(workspace, store_numbers):
+def test_whatever_is_wrong_with_a_table_fails_the_step_that_needs_it(workspace, store_numbers, golden):
     def damage(project_dir):
         jobs = Path(project_dir) / "experiment_data" / "jobs.csv"
         jobs.write_text(jobs.read_text().replace("OPEN", "DOUBTFUL"))
 
     for step in (Step(CollectArrayResults(), name="next"), Step(square, name="next")):
-        with pytest.raises(RunFailed, match=r"step next failed: the table in .* can't be used: .*DOUBTFUL"):
+        with golden.raises(RunFailed, exact=False):
             Pipeline(steps=[Step(store_numbers(1)), Step(damage), step]).run()
 
 
@@ -304,7 +298,7 @@ def test_the_readme_form_of_step_names_itself_first(workspace, rows, store_numbe
     assert rows("SELECT name FROM step_run") == ["make", "run"]
 
 
-def test_a_step_that_raises_fails_the_run_with_its_own_exception(workspace, rows):
+def test_a_step_that_raises_fails_the_run_with_its_own_exception(workspace, rows, golden):
     def broken(project_dir):
         raise KeyError("temperature")
 
@@ -312,8 +306,7 @@ def test_a_step_that_raises_fails_the_run_with_its_own_exception(workspace, rows
         Pipeline(steps=[Step(broken), Step(lambda project_dir: None, name="after")]).run(project_job="r")
     assert isinstance(raised.value.__cause__, KeyError)
     assert raised.value.__cause__.__traceback__ is not None
-    assert raised.value.message == "Run r failed: step broken failed: KeyError: 'temperature'."
-    assert raised.value.hint == "See the traceback: orchestrator logs r broken\nThen go on: orchestrator resume r"
+    golden(raised.value)
     assert rows("SELECT name, state, reason FROM step_run") == [("broken", "failed", "KeyError: 'temperature'")]
     [detail] = rows("SELECT json_extract(detail, '$.error.traceback') FROM job")
     assert 'raise KeyError("temperature")' in detail
@@ -338,10 +331,10 @@ def test_a_failed_experiment_is_data(workspace, rows, table, store_numbers):
 @pytest.mark.parametrize(
     ("limit", "state"), [(5, "succeeded"), (4, "failed"), (0.5, "succeeded"), (0.4, "failed"), (0, "failed")]
 )
-def test_max_failed_is_a_count_or_a_share(workspace, rows, store_numbers, limit, state):
+def test_max_failed_is_a_count_or_a_share(workspace, rows, store_numbers, limit, state, golden):
     pipeline = Pipeline(steps=[Step(store_numbers(10)), Step(odd_ones_fail, max_failed=limit)])
     if state == "failed":
-        with pytest.raises(RunFailed, match=f"5 of 10 experiments failed, more than max_failed={limit}"):
+        with golden.raises(RunFailed, exact=False):
             pipeline.run()
     else:
         pipeline.run()
@@ -376,9 +369,9 @@ def test_resume_evaluates_again_what_failed_and_nothing_else(workspace, rows, ta
     assert rows("SELECT attempt FROM job WHERE role = 'batch'") == [1, 2]
 
 
-def test_a_killed_worker_fails_only_its_own_task(workspace, rows, table, store_numbers):
+def test_a_killed_worker_fails_only_its_own_task(workspace, rows, table, store_numbers, golden):
     pipeline = Pipeline(steps=[Step(store_numbers(16)), Step(the_third_kills_its_worker, parallel=True)])
-    with pytest.raises(RunFailed, match=r"1 of 8 tasks failed \(infrastructure\): its worker was killed by SIGKILL"):
+    with golden.raises(RunFailed):
         pipeline.run(project_job="r", jobs=2)
     statuses = [status.name for status in table("r").statuses()]
     assert "FINISHED" not in (statuses.pop(11), statuses.pop(3))  # the two of its task
@@ -430,7 +423,7 @@ def test_a_question_after_a_batch_is_a_step_of_its_own(workspace, rows, store_nu
     ]
 
 
-def test_a_question_that_raises_fails_as_itself(workspace, rows, store_numbers):
+def test_a_question_that_raises_fails_as_itself(workspace, rows, store_numbers, golden):
     def broken(data):
         raise ZeroDivisionError("division by zero")
 
@@ -442,7 +435,7 @@ def test_a_question_that_raises_fails_as_itself(workspace, rows, store_numbers):
                 file.write("x")
             return data
 
-    with pytest.raises(RunFailed, match="step until@0 failed: ZeroDivisionError"):
+    with golden.raises(RunFailed, exact=False):
         Pipeline(steps=[Step(store_numbers(1)), Loop(3, steps=[Step(Grow(), name="grow")], until=broken)]).run()
     assert rows("SELECT name, state FROM step_run") == [
         ("create", "succeeded"),
@@ -457,8 +450,8 @@ def test_nothing_to_evaluate_is_said(workspace, rows, store_numbers):
     assert rows("SELECT state, reason FROM step_run WHERE kind = 'batch'") == [("skipped", "no open experiments")]
 
 
-def test_a_batch_without_a_table_fails_in_words(workspace, rows):
-    with pytest.raises(RunFailed, match="there is no table"):
+def test_a_batch_without_a_table_fails_in_words(workspace, rows, golden):
+    with golden.raises(RunFailed, exact=False):
         Pipeline(steps=[Step(square, parallel=True)]).run()
     assert rows("SELECT state FROM run") == ["failed"]
     assert rows("SELECT state FROM step_run") == ["failed"]
@@ -488,20 +481,20 @@ def test_a_run_of_that_key_goes_on(workspace, rows, table, store_numbers):
     assert rows("SELECT count(*) FROM event") == before
 
 
-def test_a_finished_run_of_other_steps_is_not_taken_for_done(workspace, rows, table, store_numbers):
+def test_a_finished_run_of_other_steps_is_not_taken_for_done(workspace, rows, table, store_numbers, golden):
     steps = [Step(store_numbers(3)), Loop(1, [Step(square)])]
     Pipeline(steps=steps).run(project_job="r")
     before = rows("SELECT count(*) FROM event")
     longer = Pipeline(steps=[*steps, Step(CollectArrayResults())])
     for other in (longer, Pipeline(steps=steps[:1]), Pipeline(steps=[steps[0], Loop(2, steps[1].steps)])):
-        with pytest.raises(StudyChanged, match="Run r has succeeded, but with other steps than this pipeline's"):
+        with golden.raises(StudyChanged):
             other.run(project_job="r")
     assert rows("SELECT count(*) FROM event") == before
     Pipeline("renamed", [Step(steps[0].block, retries=2), steps[1]]).run(project_job="r")
     assert rows("SELECT count(*) FROM event") == before
     study = Study(longer, workspace / "study.py", "pipeline")
     study.path.touch()
-    with pytest.raises(StudyChanged, match="--from-step STEP --update"):
+    with golden.raises(StudyChanged):
         commands.resume(workspace / "orchestrator.db", "r", update=study)
     commands.resume(workspace / "orchestrator.db", "r", update=study, from_step="CollectArrayResults")
     longer.from_step(2).run(project_job="r")
@@ -565,7 +558,7 @@ def test_from_step_skips_in_a_fresh_run_and_continues_an_old_one(workspace, rows
     ]
 
 
-def test_resume_from_an_iteration(workspace, rows):
+def test_resume_from_an_iteration(workspace, rows, golden):
     done = workspace / "done"
 
     def note(project_dir, iteration):
@@ -577,7 +570,7 @@ def test_resume_from_an_iteration(workspace, rows):
     assert done.read_text() == "012323"
     commands.resume(workspace / "orchestrator.db", "r", from_step="note")
     assert done.read_text() == "0123230123"
-    with pytest.raises(DefinitionError, match="no step 'nota'"):
+    with golden.raises(DefinitionError):
         commands.resume(workspace / "orchestrator.db", "r", from_step="nota")
 
 
@@ -690,7 +683,7 @@ def test_what_a_step_prints_is_in_its_log(workspace, store_numbers, capfd):
     assert tasks == ["evaluating 0.0\n", "evaluating 1.0\n"]
 
 
-def test_an_unpicklable_parallel_step_is_refused_before_anything_is_written(workspace, store_numbers):
+def test_an_unpicklable_parallel_step_is_refused_before_anything_is_written(workspace, store_numbers, golden):
     class Locked(DataGenerator):
         def __init__(self):
             import threading
@@ -700,12 +693,12 @@ def test_an_unpicklable_parallel_step_is_refused_before_anything_is_written(work
         def execute(self, experiment_sample):
             return experiment_sample
 
-    with pytest.raises(DefinitionError, match=r"block\.lock is a lock"):
+    with golden.raises(DefinitionError, exact=False):
         Pipeline(steps=[Step(store_numbers(1)), Step(Locked(), parallel=True)]).run()
     assert list(workspace.iterdir()) == []
 
 
-def test_resume_of_a_step_that_lives_in_its_process_only(workspace, store_numbers):
+def test_resume_of_a_step_that_lives_in_its_process_only(workspace, store_numbers, golden):
     import threading
 
     lock = threading.Lock()
@@ -720,14 +713,14 @@ def test_resume_of_a_step_that_lives_in_its_process_only(workspace, store_number
     with pytest.raises(RunFailed):
         pipeline.run(project_job="r")
     (workspace / "blocked").unlink()
-    with pytest.raises(DataError, match=r"keeps no code for step 0.*lock"):
+    with golden.raises(DataError):
         commands.resume(workspace / "orchestrator.db", "r")
     pipeline.run(project_job="r")
 
 
-def test_new_code_for_other_steps_is_refused(workspace, store_numbers):
+def test_new_code_for_other_steps_is_refused(workspace, store_numbers, golden):
     Pipeline(steps=[Step(store_numbers(1)), Step(square)]).run(project_job="r")
-    with pytest.raises(StudyChanged, match="does not have square where run r recorded it"):
+    with golden.raises(StudyChanged):
         Pipeline(steps=[Step(store_numbers(1)), Step(odd_ones_fail, max_failed=1)]).from_step(1).run(project_job="r")
 
 

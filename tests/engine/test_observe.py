@@ -76,18 +76,18 @@ def test_a_receipt_that_comes_while_the_scheduler_is_asked_counts(context, run):
     assert observe(context, run).jobs["step"].receipts[0].succeeded
 
 
-def test_nothing_follows_from_a_receipt_that_can_not_be_read_now(context, run):
+def test_nothing_follows_from_a_receipt_that_can_not_be_read_now(context, run, golden):
     """A shared file system has such moments; what a receipt should not say is another thing."""
     receipt = context.folder.job("step").receipt(0)
     receipt.unlink()
     receipt.mkdir()
-    with pytest.raises(Busy, match=r"0\.0\.json can't be read now: Is a directory"):
+    with golden.raises(Busy):
         observe(context, run)
     receipt.rmdir()
     receipt.write_text("{")
     [(kind, why)] = observe(context, run).jobs["step"].failed_tasks.values()
     assert kind == "infrastructure"
-    assert "can't be read" in why
+    golden(why)
 
 
 def test_the_tail_asks_of_an_orchestrator_job_that_may_have_started(context, run):

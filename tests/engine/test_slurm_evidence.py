@@ -59,7 +59,7 @@ def kinds(fact):
 # --- squeue forgets the tasks of an array one by one ---------------------------------------------
 
 
-def test_accounting_tells_of_the_tasks_that_squeue_has_forgotten(ask, client):
+def test_accounting_tells_of_the_tasks_that_squeue_has_forgotten(ask, client, golden):
     client.listed = {"7_1": "FAILED"}
     client.accounted = {"7_0": "NODE_FAIL", "7_1": "RUNNING", "7_2": "TIMEOUT"}
     fact = ask()
@@ -69,15 +69,15 @@ def test_accounting_tells_of_the_tasks_that_squeue_has_forgotten(ask, client):
         11: FailureKind.INFRASTRUCTURE,
         12: FailureKind.TIMEOUT,
     }
-    assert fact.failed_tasks[10][1] == "SLURM job 7 ended NODE_FAIL"
+    golden(fact.failed_tasks[10][1])
     assert client.n_asked == 1
 
 
-def test_what_squeue_says_of_a_task_outweighs_what_accounting_says(ask, client):
+def test_what_squeue_says_of_a_task_outweighs_what_accounting_says(ask, client, golden):
     client.listed = {"7_1": "OUT_OF_MEMORY"}
     client.accounted = {"7_0": "COMPLETED", "7_1": "TIMEOUT", "7_2": "COMPLETED"}
     fact = ask()
-    assert fact.failed_tasks[11] == (FailureKind.OUT_OF_MEMORY, "SLURM job 7 ended OUT_OF_MEMORY")
+    golden(fact.failed_tasks[11])
 
 
 def test_accounting_is_not_asked_about_tasks_with_receipts(ask, client, folder):

@@ -48,18 +48,15 @@ WITHOUT_ENSUREPIP = f'case "$*" in *ensurepip*) exit 1 ;; esac\nexec "{sys.execu
 
 
 @pytest.mark.parametrize("script", ["demo", "test"])
-def test_no_python(bare_machine, script):
+def test_no_python(bare_machine, script, golden):
     install, run = bare_machine
     install("python3", "exit 1")  # too old
     done = run(script)
     assert done.returncode == 1
-    assert done.stderr == (
-        "No Python 3.11 or newer was found (tried python3.13, 3.12, 3.11, python3, python).\n"
-        "Install one, put it on PATH, then run this script again.\n"
-    )
+    golden(done.stderr)
 
 
-def test_no_venv_module_and_no_rights(bare_machine):
+def test_no_venv_module_and_no_rights(bare_machine, golden):
     install, run = bare_machine
     install("python3", WITHOUT_ENSUREPIP)
     install("apt-get", "exit 1")
@@ -67,11 +64,11 @@ def test_no_venv_module_and_no_rights(bare_machine):
     done = run("test")
     package = f"python3.{sys.version_info.minor}-venv"
     assert done.returncode == 1
-    assert f"the package {package} is missing" in done.stderr
-    assert f"\n  sudo apt-get install {package}\n" in done.stderr
+    golden.replace(package, "package")
+    golden(done.stderr)
 
 
-def test_no_venv_module_and_root(bare_machine, tmp_path):
+def test_no_venv_module_and_root(bare_machine, tmp_path, golden):
     install, run = bare_machine
     install("python3", WITHOUT_ENSUREPIP)
     install("id", "echo 0")
@@ -80,22 +77,23 @@ def test_no_venv_module_and_root(bare_machine, tmp_path):
     package = f"python3.{sys.version_info.minor}-venv"
     assert f"install -y -qq --no-install-recommends {package}" in (tmp_path / "asked").read_text()
     assert done.returncode == 1
-    assert "still cannot make virtual environments" in done.stderr
+    golden.replace(package, "package")
+    golden(done.stderr)
 
 
-def test_no_venv_module_and_no_apt(bare_machine):
+def test_no_venv_module_and_no_apt(bare_machine, golden):
     install, run = bare_machine
     install("python3", WITHOUT_ENSUREPIP)
     done = run("demo")
     assert done.returncode == 1
-    assert "modules venv and ensurepip are missing" in done.stderr
+    golden(done.stderr)
 
 
-def test_check_before_test(bare_machine):
+def test_check_before_test(bare_machine, golden):
     _, run = bare_machine
     done = run("check")
     assert done.returncode == 1
-    assert done.stderr.endswith("Type:\n  scripts/test\n")
+    golden(done.stderr)
 
 
 @pytest.fixture
@@ -124,12 +122,9 @@ def test_no_slurm_and_no_rights(without_slurm):
     install("apt-get", "exit 1")
     done = run("test")
     assert done.returncode == 0
-    assert done.stderr.startswith(
-        "The tests marked slurm did not run, since SLURM is not installed. They are in:\n  tests"
-    )
     assert "\n  tests/slurm/test_sandbox.py\n" in done.stderr
     assert "test_marked_slurm" not in done.stderr
-    assert done.stderr.endswith("Type:\n  sudo apt-get install munge mariadb-server\nthen run this script again.\n")
+    assert "\n  sudo apt-get install munge mariadb-server\n" in done.stderr
 
 
 def test_no_slurm_and_root(without_slurm, tmp_path):
@@ -141,7 +136,7 @@ def test_no_slurm_and_root(without_slurm, tmp_path):
     assert done.returncode == 0
     assert "apt-get install -y -qq --no-install-recommends munge mariadb-server\n" in asked
     assert "apt-get update" not in asked
-    assert "did not run" not in done.stderr
+    assert "tests/slurm" not in done.stderr
 
 
 def test_no_slurm_and_old_lists_of_packages(without_slurm, tmp_path):
@@ -161,7 +156,7 @@ def test_no_slurm_and_no_archive(without_slurm):
     done = run("test")
     assert done.returncode == 0
     assert "no route to host" in done.stderr
-    assert done.stderr.endswith("Type:\n  sudo apt-get install munge mariadb-server\nthen run this script again.\n")
+    assert "\n  sudo apt-get install munge mariadb-server\n" in done.stderr
 
 
 def test_the_demo_needs_no_slurm(without_slurm, tmp_path):

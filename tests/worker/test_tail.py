@@ -46,13 +46,13 @@ def job(workspace):
     )
 
 
-def test_it_advances_when_it_is_told_to(folder, job):
+def test_it_advances_when_it_is_told_to(folder, job, golden):
     tail = Tail(folder, job)
     tail.start()
     assert folder.orchestrator_log.read_text() == ""
     tail.go()
     # There is no database here: that it looked for one is how we know that it went.
-    assert "There is no database" in folder.orchestrator_log.read_text()
+    golden(folder.orchestrator_log.read_text())
 
 
 def test_it_says_when_it_did_what(folder, job):
@@ -65,9 +65,9 @@ def test_it_says_when_it_did_what(folder, job):
     assert re.fullmatch(line, folder.orchestrator_log.read_text())
 
 
-def test_it_goes_without_having_been_started(folder, job):
+def test_it_goes_without_having_been_started(folder, job, golden):
     Tail(folder, job).go()
-    assert "There is no database" in folder.orchestrator_log.read_text()
+    golden(folder.orchestrator_log.read_text())
 
 
 def test_it_does_nothing_without_the_word(folder, job):
@@ -103,24 +103,24 @@ def test_the_users_code_has_no_child_to_wait_for(folder, job):
     tail.leave()
 
 
-def test_the_users_code_may_change_the_environment_and_the_folder(folder, job, monkeypatch):
+def test_the_users_code_may_change_the_environment_and_the_folder(folder, job, monkeypatch, golden):
     tail = Tail(folder, job)
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     monkeypatch.chdir("/")
     tail.go()
-    assert "There is no database" in folder.orchestrator_log.read_text()
+    golden(folder.orchestrator_log.read_text())
 
 
-def test_the_users_code_may_ignore_its_children(folder, job):
+def test_the_users_code_may_ignore_its_children(folder, job, golden):
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         Tail(folder, job).go()
     finally:
         signal.signal(signal.SIGCHLD, before)
-    assert "There is no database" in folder.orchestrator_log.read_text()
+    golden(folder.orchestrator_log.read_text())
 
 
-def test_it_says_so_where_its_folder_is_gone(folder, job, tmp_path, monkeypatch, capsys):
+def test_it_says_so_where_its_folder_is_gone(folder, job, tmp_path, monkeypatch, capsys, golden):
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -128,15 +128,15 @@ def test_it_says_so_where_its_folder_is_gone(folder, job, tmp_path, monkeypatch,
     monkeypatch.chdir("/")
     gone.rmdir()
     tail.go()
-    assert "This job can't advance the run itself (its shell ended with " in capsys.readouterr().out
+    golden(capsys.readouterr().out)
 
 
-def test_a_job_does_its_work_though_its_tail_can_not_be_started(folder, job, capsys):
+def test_a_job_does_its_work_though_its_tail_can_not_be_started(folder, job, capsys, golden):
     folder.orchestrator_log.mkdir()
     before = len(list(Path("/proc/self/fd").iterdir()))
     tail = Tail(folder, job)
     tail.start()
     tail.leave()
     tail.go()
-    assert "This job can't advance the run itself ([Errno 21] Is a directory" in capsys.readouterr().out
+    golden(capsys.readouterr().out)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
