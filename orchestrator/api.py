@@ -21,16 +21,27 @@ class Pipeline(PipelineDefinition):
     Parameters
     ----------
     name : str, default ""
-        For humans, and for the names of jobs.
-    steps : list of Step or Loop
-        In the order in which they run.
-    orchestrator_resources : SlurmResources, optional
-        For the orchestrator's own jobs on SLURM.
+        Name of the pipeline; it is part of the names of its SLURM jobs.
+    steps : list of Step or Loop, default []
+        The steps, in the order in which they run.
+    orchestrator_resources : SlurmResources or None, default None
+        What each orchestrator job asks for. None: 10 minutes, 1 GB and 1 CPU.
 
     Examples
     --------
-    >>> pipeline = Pipeline("study", steps=[Step(create), Step(evaluate, parallel=True)])  # doctest: +SKIP
-    >>> key = pipeline.run(mode="local")  # doctest: +SKIP
+    >>> def create(project_dir):
+    ...     domain = Domain()
+    ...     domain.add_float("x", low=0.0, high=1.0)
+    ...     data = ExperimentData(domain=domain, project_dir=project_dir)
+    ...     create_sampler("latin", seed=1).call(data, n_samples=8).store()
+    >>> @datagenerator(output_names="y")
+    ... def evaluate(x):
+    ...     return x**2
+    >>> pipeline = Pipeline("parabola", steps=[Step(create), Step(evaluate, parallel=True)])
+    >>> key = pipeline.run()
+    >>> data = ExperimentData.from_file(key)
+    >>> data.is_all_finished()
+    True
     """
 
     def run(
@@ -42,17 +53,17 @@ class Pipeline(PipelineDefinition):
         *,
         jobs: int | None = None,
     ) -> str:
-        """Run the pipeline; with the `project_job` of a run that exists, go on with that run.
+        """Run the pipeline, or continue the run whose key is `project_job`.
 
         Parameters
         ----------
         mode : {"local", "slurm"}, default "local"
-            `"local"`: here, to the end. `"slurm"`: submitted to a cluster, whose jobs bring it to its end; returns at
-            once.
+            `"local"`: run on this machine, and return when the run has ended. `"slurm"`: submit to a cluster, and
+            return at once.
         cluster : SlurmCluster, optional
-            For `mode="slurm"`, where it is required.
+            The cluster; required by `mode="slurm"`.
         project_job : str, optional
-            Key of the run, and name of its folder. By default a new one, of digits.
+            Key of the run, and name of its folder. By default a new key, of digits.
         rootdir : path-like, optional
             The workspace. By default the current folder.
         jobs : int, optional
@@ -66,13 +77,13 @@ class Pipeline(PipelineDefinition):
         Raises
         ------
         DefinitionError
-            If something in the pipeline can't work; nothing was written.
+            If something in the pipeline is wrong; nothing was written.
         LeaseHeld
             If another process is advancing the run.
         Busy
-            If SLURM does not answer, or takes no job now; the run is recorded, and resume goes on.
+            If SLURM does not answer, or accepts no job now; the run is recorded, and can be resumed.
         RunFailed
-            If the run ended, and not well; an exception of the user's code is the cause.
+            If the run failed or was cancelled; an exception that a step raised in this process is its `__cause__`.
         Interrupted
             After Ctrl-C, or `orchestrator cancel` from elsewhere.
         """
@@ -99,11 +110,12 @@ class Pipeline(PipelineDefinition):
     def generate_scripts(
         self, cluster: SlurmCluster, project_job: str = "PLACEHOLDER", rootdir: str | Path | None = None
     ) -> dict[str, str]:
-        """Print the scripts that would be handed to sbatch; nothing is written or asked.
+        """Return the scripts that would be submitted; nothing is written, and SLURM is not asked.
 
         Parameters
         ----------
         cluster : SlurmCluster
+            The cluster.
         project_job : str, default "PLACEHOLDER"
             Key of the run.
         rootdir : path-like, optional
@@ -112,13 +124,13 @@ class Pipeline(PipelineDefinition):
         Returns
         -------
         dict of str to str
-            By label: `create`, in a loop `loop1_run`, and `orchestrator`. In the command line that each one shows,
-            ITERATION, TASKS, TOKEN and JOB stand for what is known at submission only.
+            By label: `create`, in a loop `loop1_run`, and `orchestrator`. In their command lines ITERATION, TASKS,
+            TOKEN and JOB stand for values that are known only at submission.
 
         Raises
         ------
         DefinitionError
-            If something in the pipeline can't work.
+            If something in the pipeline is wrong.
         """
         from orchestrator.engine.cluster.check import print_scripts
 

@@ -31,29 +31,38 @@ class Step:
     Parameters
     ----------
     block : Block, DataGenerator or callable
-        What runs. A callable is called as `block(project_dir, **kwargs)`. `Step("run", block=generator)` names the step
-        in first place.
+        What runs. A callable is called as `block(project_dir, **kwargs)`. In `Step("run", block=generator)` the first
+        argument is the name.
     name : str, default ""
-        Unique within its level; empty: the block's name.
+        Name of the step, unique within its pipeline or loop. By default the block's name.
     parallel : bool, default False
-        Whether a DataGenerator's experiments are evaluated side by side.
-    resources : SlurmResources
-        For each job of the step.
+        Whether the experiments of a DataGenerator are evaluated in parallel.
+    resources : SlurmResources, optional
+        What each job of the step asks for. By default `SlurmResources()`.
     dependency : {"afterok", "afterany"}, default "afterok"
-        Whether the step may start after the step before it failed.
+        Whether the step needs the success of the step before it, or only its end.
     project_dir : str, default "."
         Folder of the step's table, relative to the run's folder.
-    kwargs : dict
+    kwargs : dict, default {}
         Passed to `Block.call`, `DataGenerator.execute` or the callable.
     max_failed : int, float or None, default None
-        How many failed experiments the step bears: a count, or a fraction of those evaluated.
+        Number (int) or fraction (float) of evaluated experiments that may fail; with more the step fails. None: any
+        number, but not all.
     retries : int, default 0
-        Tries after the first when a job ran out of memory or time, or its infrastructure failed.
+        Further tries of a job that ran out of memory or time, or ended for an unknown reason.
 
     Raises
     ------
     ValueError
-        If `dependency` is neither of the two.
+        If `dependency` is anything else.
+
+    Examples
+    --------
+    >>> @datagenerator(output_names="y")
+    ... def evaluate(x):
+    ...     return x**2
+    >>> step = Step(evaluate, parallel=True, resources=SlurmResources(time="00:10:00"), retries=2)
+    >>> collect = Step(CollectArrayResults(), dependency="afterany")
     """
 
     block: Any
@@ -138,11 +147,18 @@ class Loop:
     Parameters
     ----------
     n_iterations : int, default 1
-        How often, at most.
-    steps : list of Step or Loop
-        What one iteration holds.
+        Number of iterations; the largest number where `until` is given.
+    steps : list of Step or Loop, default []
+        The steps of one iteration.
     until : callable, optional
-        `until(data) -> bool` is asked on the ExperimentData after each iteration; True ends the loop.
+        `until(data) -> bool` is called after each iteration with the ExperimentData; True ends the loop.
+
+    Examples
+    --------
+    >>> def is_good_enough(data):
+    ...     return data.to_numpy()[1].min() < 0.01
+    >>> more = Step(create_sampler("random"), name="more", kwargs={"n_samples": 10})
+    >>> loop = Loop(20, steps=[more], until=is_good_enough)
     """
 
     n_iterations: int = 1
@@ -178,23 +194,24 @@ class PipelineDefinition:
     _origin: _Origin | None = field(default=None, init=False, repr=False, compare=False)
 
     def from_step(self, step: int | str) -> Self:
-        """Cut off the steps before a point.
+        """Return a pipeline that begins at a later step.
 
         Parameters
         ----------
         step : int or str
-            Index of a top-level element, negative ones from the end; or a step's name, in a loop the whole loop.
+            Index of an element of `steps`, a negative one from the end; or the name of a step. A step in a loop means
+            the whole loop.
 
         Returns
         -------
         Pipeline
-            Its `steps` are the tail. Run with the same `project_job` it goes on with that run from there; with a new
-            one the steps before are recorded as `skipped (from_step)`.
+            Its `steps` are the remaining ones. Run with the same `project_job`, it continues that run from there; with
+            a new one, the steps before are recorded as `skipped (from_step)`.
 
         Raises
         ------
         DefinitionError
-            If nothing matches; it is a ValueError too.
+            If there is no such step; it is a ValueError, too.
         """
         element = self._element(step)
         tail = replace(self, steps=list(self.steps[element:]))
