@@ -1,30 +1,34 @@
-"""The experiments of a study as their user meets them: made of data, kept in files, selected and changed."""
+"""The experiments of a study: made of data, kept in files, selected and changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.data.columns import column_of, plain_cell
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.files import data_folder, locked, read_snapshot, write_table
 from orchestrator.data.job_status import JobStatus
-from orchestrator.data.kinds import is_integer
+from orchestrator.data.kinds import is_integer, is_truth
 from orchestrator.data.layout import StoredTable, decode_files, encode_files
 from orchestrator.data.matching import FoldReport, fold_into
+from orchestrator.data.parameters import Parameter
+from orchestrator.data.references import Reference, write_object
 from orchestrator.data.results import ResultFile
 from orchestrator.data.sources import Source, columns_of, n_rows_of, statuses_of
 from orchestrator.data.table import Table
 from orchestrator.data.values import is_missing
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 __all__ = ["ExperimentData"]
 
 
-class ExperimentData(Table):
+class ExperimentData:
     """Experiments: one row each, with inputs, outputs and a status.
 
     Rows have labels, integers that stay with them when the table is sorted or cut. A missing value
@@ -69,7 +73,8 @@ class ExperimentData(Table):
     ) -> None:
         if not isinstance(domain, Domain):
             domain = Domain() if domain is None else Domain.from_file(domain)
-        super().__init__(domain, _absolute(project_dir))
+        self._domain = domain
+        self._project_dir = _absolute(project_dir)
         self.fold_report = FoldReport()
         # Token of the job whose work the table is; the stored table carries it.
         self.stored_by: str | None = None
@@ -80,15 +85,41 @@ class ExperimentData(Table):
         statuses = statuses_of(jobs)
         lengths = [len(cells) for columns in (inputs, outputs) for cells in columns.values()]
         n = max([*lengths, len(statuses), n_rows_of(input_data)], default=0)
-        self._fill(list(range(n)), inputs, outputs, bytearray(n))
+        self._hold(Table(list(range(n)), inputs, outputs, bytearray(n)))
         for position in range(n):
-            self._status[position] = self._status_at(position, statuses)
+            self._table.status[position] = self._first_status(position, statuses).value
 
-    def _status_at(self, position: int, statuses: Sequence[Any]) -> int:
+    def _first_status(self, position: int, statuses: Sequence[Any]) -> JobStatus:
         if position < len(statuses) and not is_missing(statuses[position]):
-            return int(JobStatus.of(statuses[position]).value)
-        present = any(cells[position] is not None for cells in self._outputs.values())
-        return int((JobStatus.FINISHED if present else JobStatus.OPEN).value)
+            return JobStatus.of(statuses[position])
+        is_present = any(cells[position] is not None for cells in self._table.outputs.values())
+        return JobStatus.FINISHED if is_present else JobStatus.OPEN
+
+    def _hold(self, table: Table) -> None:
+        """Take a table over, and let the domain know the names of its columns."""
+        self._table = table
+        for name in table.inputs:
+            if name not in self._domain.input_space:
+                self._domain.add_parameter(name)
+        for name in table.outputs:
+            self._domain.add_output(name, exist_ok=True)
+        for which in ("input", "output"):
+            columns = table.columns(which)
+            for name, parameter in self._space(which).items():
+                if parameter.to_disk and name in columns:
+                    columns[name] = [
+                        self._cell(which, name, cell, label)
+                        for cell, label in zip(columns[name], table.labels, strict=True)
+                    ]
+
+    @classmethod
+    def _made_of(cls, domain: Domain, project_dir: Path, table: Table) -> Self:
+        data = cls(domain, project_dir=project_dir)
+        data._hold(table)
+        return data
+
+    def _taken(self, positions: Sequence[int]) -> Self:
+        return self._made_of(self._domain.copy(), self._project_dir, self._table.take(positions))
 
     @classmethod
     def from_data(
@@ -118,6 +149,251 @@ class ExperimentData(Table):
             table.store_experimentsample(sample, label)
         return table
 
+    # -- whole columns -------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def domain(self) -> Domain:
+        """The domain."""
+        return self._domain
+
+    @domain.setter
+    def domain(self, domain: Domain) -> None:
+        self._domain = domain
+
+    @property
+    def index(self) -> pd.Index[Any]:
+        """The rows' labels."""
+        import pandas as pd
+
+        return pd.Index(self._table.labels, dtype="int64")
+
+    @property
+    def jobs(self) -> pd.Series[Any]:
+        """The rows' statuses, as text."""
+        import numpy as np
+        import pandas as pd
+
+        names = np.array([status.name for status in self.statuses()], dtype=object)
+        return pd.Series(names, index=self.index, dtype=object)
+
+    def labels(self) -> list[int]:
+        """Return the rows' labels."""
+        return list(self._table.labels)
+
+    def statuses(self) -> list[JobStatus]:
+        """Return the rows' statuses."""
+        return self._table.statuses()
+
+    def input_rows(self) -> Callable[[int], dict[str, Any]]:
+        """Return a function from a position (not a label) to that row's inputs."""
+        return self._rows("input")
+
+    def output_rows(self) -> Callable[[int], dict[str, Any]]:
+        """Return a function from a position (not a label) to that row's outputs."""
+        return self._rows("output")
+
+    def _rows(self, which: str) -> Callable[[int], dict[str, Any]]:
+        columns, space = self._table.columns(which), self._space(which)
+        on_disk = {n: p for n, p in space.items() if p.to_disk and n in columns}
+        pairs = list(columns.items())
+
+        def row(position: int) -> dict[str, Any]:
+            values = {n: c[position] for n, c in pairs if c[position] is not None}
+            for name, parameter in on_disk.items():
+                if name in values:
+                    values[name] = parameter.refer_to(values[name])
+            return values
+
+        return row
+
+    def open_rows(self) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
+        """Yield the open experiments.
+
+        Yields
+        ------
+        label : int
+            The row's label.
+        inputs : dict
+            Its inputs, plain Python values; a missing one is absent.
+        outputs : dict
+            Its outputs, likewise.
+        """
+        inputs, outputs = self.input_rows(), self.output_rows()
+        for position in self._table.positions_with(JobStatus.OPEN):
+            yield self._table.labels[position], inputs(position), outputs(position)
+
+    def apply_results(self, updates: Mapping[int, tuple[JobStatus, Mapping[str, Any]]]) -> None:
+        """Set statuses and outputs of many rows.
+
+        Parameters
+        ----------
+        updates : Mapping of int to (JobStatus, Mapping)
+            The new status and outputs by position (not label).
+        """
+        for position, (status, outputs) in updates.items():
+            self._table.status[position] = status.value
+            for name, value in outputs.items():
+                self._set("output", name, position, value)
+
+    def is_all_finished(self) -> bool:
+        """Tell whether every experiment is finished."""
+        return self._table.status.count(JobStatus.FINISHED.value) == len(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ExperimentData):
+            return NotImplemented
+        return self._table == other._table and self._domain == other._domain and self._project_dir == other._project_dir
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def to_pandas(self, keep_references: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the inputs and the outputs as two DataFrames.
+
+        Parameters
+        ----------
+        keep_references : bool, default False
+            Whether objects on disk are left there; the DataFrames then hold their paths.
+
+        Returns
+        -------
+        inputs, outputs : pandas.DataFrame
+            Copies; floats are float64, integers int64 (Int64 where some are missing), truth values
+            bool (boolean), all else object with None for a missing value.
+        """
+        return self._frame("input", keep_references), self._frame("output", keep_references)
+
+    def _frame(self, which: str, keep_references: bool) -> pd.DataFrame:
+        import pandas as pd
+
+        columns, space, index = self._table.columns(which), self._space(which), self.index
+        built = {}
+        for name, cells in columns.items():
+            values = cells
+            if name in space and space[name].to_disk and not keep_references:
+                refer_to = space[name].refer_to
+                values = [None if c is None else refer_to(c).load(self._project_dir) for c in cells]
+            built[name] = column_of(values, index)
+        return pd.DataFrame(built, index=index)
+
+    def to_numpy(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the inputs and the outputs as two arrays of shape (rows, columns)."""
+        inputs, outputs = self.to_pandas()
+        return inputs.to_numpy(), outputs.to_numpy()
+
+    def __repr__(self) -> str:
+        import pandas as pd
+
+        inputs, outputs = self.to_pandas(keep_references=True)
+        parts = {"jobs": self.jobs.to_frame(""), "input": inputs, "output": outputs}
+        return repr(pd.concat({n: part for n, part in parts.items() if part.shape[1]}, axis=1))
+
+    # -- one experiment ------------------------------------------------------------------------
+
+    def _sample(self, position: int) -> ExperimentSample:
+        return ExperimentSample(
+            self.input_rows()(position),
+            self.output_rows()(position),
+            self._table.status_at(position),
+            self._project_dir,
+            id=self._table.labels[position],
+        )
+
+    def _put(self, position: int, sample: ExperimentSample) -> None:
+        self._table.status[position] = sample.job_status.value
+        for which, data in (("input", sample._input_data), ("output", sample._output_data)):
+            self._table.clear(which, position, keep=data)
+            for name, value in data.items():
+                self._set(which, name, position, value)
+
+    def _set(self, which: str, name: str, position: int, value: Any) -> None:
+        space = self._space(which)
+        if name not in self._table.columns(which) and name not in space:
+            space[name] = Parameter()
+        self._table.set(which, name, position, self._cell(which, name, value, self._table.labels[position]))
+
+    def _space(self, which: str) -> dict[str, Parameter]:
+        return self._domain.input_space if which == "input" else self._domain.output_space
+
+    def _cell(self, which: str, name: str, value: Any, label: int) -> Any:
+        """Return what the table holds for a value: for an object on disk, its path."""
+        space = self._space(which)
+        parameter = space.get(name)
+        if isinstance(value, Reference):
+            if parameter is None or not parameter.to_disk:
+                space[name] = Parameter(True, None, value.load_function, value.load_kwargs)
+            return value.path
+        cell = plain_cell(value)
+        if cell is None or parameter is None or not parameter.to_disk:
+            return cell
+        if isinstance(cell, str | Path):
+            return str(cell)
+        return write_object(self._project_dir, name, str(label), value, parameter.store_function)
+
+    def get_experiment_sample(self, id: int) -> ExperimentSample:
+        """Return a copy of one experiment.
+
+        Parameters
+        ----------
+        id : int
+            Its label.
+
+        Returns
+        -------
+        ExperimentSample
+            The experiment; give it to `store_experimentsample` to change the table.
+
+        Raises
+        ------
+        KeyError
+            There is no such experiment.
+        """
+        return self._sample(self._table.position(id))
+
+    def store_experimentsample(self, experiment_sample: ExperimentSample, idx: int) -> None:
+        """Put an experiment in the place of another, or add it.
+
+        Parameters
+        ----------
+        experiment_sample : ExperimentSample
+            The experiment.
+        idx : int
+            Its label; a new one is added at the end.
+        """
+        position = self._table.position(idx) if idx in self._table else self._table.append(idx)
+        self._put(position, experiment_sample)
+
+    def get_open_job(self) -> tuple[int | None, ExperimentSample, Domain]:
+        """Mark the first open experiment as in progress and return it.
+
+        Returns
+        -------
+        label : int or None
+            Its label; None where no experiment is open.
+        sample : ExperimentSample
+            A copy of it.
+        domain : Domain
+            The domain.
+        """
+        position = next(self._table.positions_with(JobStatus.OPEN), None)
+        if position is None:
+            return None, ExperimentSample(project_dir=self._project_dir), self._domain
+        self._table.status[position] = JobStatus.IN_PROGRESS.value
+        return self._table.labels[position], self._sample(position), self._domain
+
+    def __iter__(self) -> Iterator[tuple[int, ExperimentSample]]:
+        """Yield (label, experiment); what the loop's body changes in the experiment is kept."""
+        for position, label in enumerate(list(self._table.labels)):
+            sample = self._sample(position)
+            before = (sample.job_status, dict(sample._input_data), dict(sample._output_data))
+            try:
+                yield label, sample
+            finally:
+                if _differs(sample, before):
+                    self._put(position, sample)
+
     # -- files ---------------------------------------------------------------------------------
 
     @property
@@ -132,20 +408,7 @@ class ExperimentData(Table):
         self._project_dir = _absolute(project_dir)
 
     def set_project_dir(self, project_dir: Path | str, in_place: bool = False) -> ExperimentData | None:
-        """Set the project folder.
-
-        Parameters
-        ----------
-        project_dir : Path or str
-            The folder; a relative one counts from the current folder.
-        in_place : bool, default False
-            Whether this table is changed; else a copy is.
-
-        Returns
-        -------
-        ExperimentData or None
-            The changed copy; None with `in_place`.
-        """
+        """Set the project folder, of a copy unless `in_place`."""
         return self._changed(lambda data: setattr(data, "project_dir", project_dir), in_place)
 
     @classmethod
@@ -192,10 +455,7 @@ class ExperimentData(Table):
         project_dir = _absolute(project_dir)
         snapshot = read_snapshot(project_dir)
         stored = decode_files(data_folder(project_dir), snapshot.contents)
-        table = cls._made_of(
-            stored.domain, project_dir, stored.labels, stored.inputs, stored.outputs,
-            bytearray(status.value for status in stored.statuses),
-        )  # fmt: skip
+        table = cls._made_of(stored.domain, project_dir, stored.table)
         names = None if folders is None else {folder.name for folder in folders}
         paths = [p for p in snapshot.results if names is None or p.parent.name in names]
         # What the stored table has folded already stays folded once: the user may have changed it.
@@ -243,27 +503,24 @@ class ExperimentData(Table):
         gone = {Path(folder).name for folder in consumed}
         same = _absolute(project_dir) == self._project_dir
         folded = {m: end for m, end in self._offsets.items() if same and m.split("/")[0] not in gone}
-        return encode_files(
-            StoredTable(
-                self._domain, self._labels, self._inputs, self._outputs, self.statuses(), folded, self.stored_by
-            )
-        )
+        return encode_files(StoredTable(self._domain, self._table, folded, self.stored_by))
 
     # -- selecting -----------------------------------------------------------------------------
 
+    def __getitem__(self, key: int | slice | Iterable[int]) -> Self:
+        """Return the rows at these positions, with their labels."""
+        positions = range(len(self))
+        if isinstance(key, slice):
+            return self._taken(positions[key])
+        if isinstance(key, int) or is_integer(key):
+            return self._taken([positions[key]])
+        keys = list(key)
+        if keys and (isinstance(keys[0], bool) or is_truth(keys[0])):
+            return self._taken([p for p, wanted in zip(positions, keys, strict=True) if wanted])
+        return self._taken([positions[int(k)] for k in keys])
+
     def select(self, indices: int | slice | Iterable[int]) -> ExperimentData:
-        """Return some of the rows, with their labels.
-
-        Parameters
-        ----------
-        indices : int, slice, or iterable of int or bool
-            Positions from 0, not labels; or a truth value for each row.
-
-        Returns
-        -------
-        ExperimentData
-            The rows, in the order of `indices`.
-        """
+        """Return the rows at these positions, with their labels."""
         return self[indices]
 
     def select_with_status(self, status: str | JobStatus) -> ExperimentData:
@@ -284,8 +541,7 @@ class ExperimentData(Table):
         ValueError
             There is no such status.
         """
-        wanted = JobStatus.of(status).value
-        return self._taken([p for p, value in enumerate(self._status) if value == wanted])
+        return self._taken(list(self._table.positions_with(JobStatus.of(status))))
 
     def get_n_best_output(self, n_samples: int, output_name: str = "y") -> ExperimentData:
         """Return the experiments with the smallest values of an output.
@@ -307,9 +563,9 @@ class ExperimentData(Table):
         KeyError
             There is no such output.
         """
-        if output_name not in self._outputs:
+        if output_name not in self._table.outputs:
             raise KeyError(f"the table has no output {output_name!r}")
-        cells = self._outputs[output_name]
+        cells = self._table.outputs[output_name]
         present = [p for p, cell in enumerate(cells) if cell is not None]
         return self._taken(sorted(present, key=cells.__getitem__)[:n_samples])
 
@@ -342,8 +598,7 @@ class ExperimentData(Table):
     def reset_index(self) -> ExperimentData:
         """Return a copy whose labels count from 0."""
         data = self.copy()
-        data._labels = list(range(len(data)))
-        data._positions = {label: label for label in data._labels}
+        data._table.renumber()
         return data
 
     # -- changing ------------------------------------------------------------------------------
@@ -380,36 +635,18 @@ class ExperimentData(Table):
             There is no such experiment.
         """
         labels = [indices] if isinstance(indices, int) or is_integer(indices) else list(indices)
-        positions = [self._at(int(label)) for label in labels]
+        positions = [self._table.position(int(label)) for label in labels]
         value = JobStatus.of(status).value
 
         def change(data: ExperimentData) -> None:
             for position in positions:
-                data._status[position] = value
+                data._table.status[position] = value
 
         return self._changed(change, in_place)
 
     def mark_all(self, status: str | JobStatus, in_place: bool = False) -> ExperimentData | None:
-        """Set the status of all experiments.
-
-        Parameters
-        ----------
-        status : {"open", "in_progress", "finished", "error"} or JobStatus
-            The status.
-        in_place : bool, default False
-            Whether this table is changed; else a copy is.
-
-        Returns
-        -------
-        ExperimentData or None
-            The changed copy; None with `in_place`.
-
-        Raises
-        ------
-        ValueError
-            There is no such status.
-        """
-        return self.mark(self._labels, status, in_place)
+        """Set the status of all experiments; see `mark`."""
+        return self.mark(self._table.labels, status, in_place)
 
     def add_experiments(self, data: ExperimentSample | ExperimentData, in_place: bool = False) -> ExperimentData | None:
         """Add one experiment, or those of another table, at the end, with new labels.
@@ -427,8 +664,13 @@ class ExperimentData(Table):
             The changed copy; None with `in_place`.
         """
         if isinstance(data, ExperimentSample):
-            return self._changed(lambda table: table._put(table._append(table._next_label()), data), in_place)
-        return self._changed(lambda table: table._add_rows(data), in_place)
+            sample = data
+            return self._changed(lambda data: data.store_experimentsample(sample, data._table.next_label()), in_place)
+        return self._changed(lambda mine: mine._add_rows(data), in_place)
+
+    def _add_rows(self, other: ExperimentData) -> None:
+        self._table.extend(other._table)
+        self._domain = self._domain + other._domain
 
     def __add__(self, other: ExperimentData) -> ExperimentData:
         data = self.reset_index()
@@ -436,18 +678,7 @@ class ExperimentData(Table):
         return data
 
     def join(self, experiment_data: ExperimentData) -> ExperimentData:
-        """Return a table with the columns of both; rows are matched by position.
-
-        Parameters
-        ----------
-        experiment_data : ExperimentData
-            The other table; its values win where both have a column of the same name.
-
-        Returns
-        -------
-        ExperimentData
-            As many rows as this table has, with labels from 0; the other table's rows if this one is empty.
-        """
+        """Return a table with the columns of both; rows are matched by position."""
         if not len(self):
             return experiment_data.reset_index()
         data = self.reset_index()
@@ -457,20 +688,7 @@ class ExperimentData(Table):
         return data
 
     def remove_rows_bottom(self, number_of_rows: int, in_place: bool = False) -> ExperimentData | None:
-        """Drop the last rows.
-
-        Parameters
-        ----------
-        number_of_rows : int
-            How many.
-        in_place : bool, default False
-            Whether this table is changed; else a copy is.
-
-        Returns
-        -------
-        ExperimentData or None
-            The changed copy; None with `in_place`.
-        """
+        """Drop the last rows, of a copy unless `in_place`."""
         kept = self._taken(range(max(0, len(self) - number_of_rows)))
         kept._offsets = dict(self._offsets)
         if not in_place:
@@ -479,42 +697,16 @@ class ExperimentData(Table):
         return None
 
     def replace_nan(self, value: Any, in_place: bool = False) -> ExperimentData | None:
-        """Replace missing values in every column.
-
-        Parameters
-        ----------
-        value : Any
-            What to put in their place.
-        in_place : bool, default False
-            Whether this table is changed; else a copy is.
-
-        Returns
-        -------
-        ExperimentData or None
-            The changed copy; None with `in_place`.
-        """
-        return self._changed(lambda table: table._map_cells(lambda cell: value if cell is None else cell), in_place)
+        """Replace missing values in every column, of a copy unless `in_place`."""
+        return self._changed(lambda data: data._table.map_cells(lambda cell: value if cell is None else cell), in_place)
 
     def round(self, decimals: int, in_place: bool = False) -> ExperimentData | None:
-        """Round the floats in every column.
-
-        Parameters
-        ----------
-        decimals : int
-            Digits to keep after the point.
-        in_place : bool, default False
-            Whether this table is changed; else a copy is.
-
-        Returns
-        -------
-        ExperimentData or None
-            The changed copy; None with `in_place`.
-        """
+        """Round floats to some decimals, of a copy unless `in_place`."""
 
         def rounded(cell: Any) -> Any:
             return round(cell, decimals) if isinstance(cell, float) else cell
 
-        return self._changed(lambda table: table._map_cells(rounded), in_place)
+        return self._changed(lambda data: data._table.map_cells(rounded), in_place)
 
 
 def _absolute(project_dir: Path | str | None) -> Path:
@@ -523,3 +715,16 @@ def _absolute(project_dir: Path | str | None) -> Path:
 
 def _mark(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
+
+
+def _differs(sample: ExperimentSample, before: tuple[JobStatus, Any, Any]) -> bool:
+    status, inputs, outputs = before
+    return (
+        sample.job_status is not status
+        or not _same(sample._input_data, inputs)
+        or not _same(sample._output_data, outputs)
+    )
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(one[name] is other[name] for name in one)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data.columns import Columns, decode_column, encode_column, read_csv, write_csv
+from orchestrator.data.columns import decode_column, encode_column, read_csv, write_csv
 from orchestrator.data.domain import Domain
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.table import Table
 from orchestrator.errors import DataError
 
 __all__ = ["StoredTable", "decode_files", "encode_files", "single_column"]
@@ -24,12 +25,8 @@ class StoredTable:
     ----------
     domain : Domain
         The domain.
-    labels : list of int
-        The rows' labels.
-    inputs, outputs : dict of str to list
-        The cells by column.
-    statuses : list of JobStatus
-        The rows' statuses.
+    table : Table
+        The experiments.
     folded : dict of str to int
         How many bytes of each result file are folded into the table already.
     stored_by : str or None, default None
@@ -37,20 +34,17 @@ class StoredTable:
     """
 
     domain: Domain
-    labels: list[int]
-    inputs: Columns
-    outputs: Columns
-    statuses: list[JobStatus]
+    table: Table
     folded: dict[str, int]
     stored_by: str | None = None
 
 
-def encode_files(table: StoredTable) -> dict[str, bytes]:
+def encode_files(stored: StoredTable) -> dict[str, bytes]:
     """Write a table in f3dasm's layout.
 
     Parameters
     ----------
-    table : StoredTable
+    stored : StoredTable
         The table.
 
     Returns
@@ -63,7 +57,8 @@ def encode_files(table: StoredTable) -> dict[str, bytes]:
     TypeError
         A value is of a type that can't be kept in a table.
     """
-    notes: dict[str, Any] = {"rows": len(table.labels)}
+    table = stored.table
+    notes: dict[str, Any] = {"rows": len(table)}
     files = {}
     for which, columns in (("input", table.inputs), ("output", table.outputs)):
         encoded = {}
@@ -74,11 +69,11 @@ def encode_files(table: StoredTable) -> dict[str, bytes]:
                 raise TypeError(f"{which} {name!r}: {error}") from error
         files[f"{which}.csv"] = write_csv(table.labels, {n: e[0] for n, e in encoded.items()})
         notes[which] = {name: note for name, (_, note) in encoded.items()}
-    domain = {**table.domain.to_json(), "columns": notes, "folded": table.folded}
-    if table.stored_by is not None:
-        domain["stored_by"] = table.stored_by
+    domain = {**stored.domain.to_json(), "columns": notes, "folded": stored.folded}
+    if stored.stored_by is not None:
+        domain["stored_by"] = stored.stored_by
     files["domain.json"] = json.dumps(domain, indent=4).encode()
-    files["jobs.csv"] = write_csv(table.labels, {"0": [s.name for s in table.statuses]})
+    files["jobs.csv"] = write_csv(table.labels, {"0": [status.name for status in table.statuses()]})
     return files
 
 
@@ -118,7 +113,7 @@ def decode_files(base: Path, contents: Mapping[str, bytes]) -> StoredTable:
             f"output.csv {len(labels['output'])}, jobs.csv {len(labels['jobs'])}, or other labels",
             "One of them was cut short or changed by hand: bring back a copy of all four.",
         )
-    statuses = [JobStatus.of(text) for text in single_column(columns["jobs"], base)]
+    status = bytearray(JobStatus.of(text).value for text in single_column(columns["jobs"], base))
     inputs, outputs = (
         {
             name: decode_column(texts, notes.get(which, {}).get(name), space.get(name))
@@ -127,7 +122,7 @@ def decode_files(base: Path, contents: Mapping[str, bytes]) -> StoredTable:
         for which, space in (("input", domain.input_space), ("output", domain.output_space))
     )
     folded = dict(noted.get("folded", {}))
-    return StoredTable(domain, labels["input"], inputs, outputs, statuses, folded, noted.get("stored_by"))
+    return StoredTable(domain, Table(labels["input"], inputs, outputs, status), folded, noted.get("stored_by"))
 
 
 def single_column(columns: Mapping[str, list[str]], path: Path) -> list[str]:

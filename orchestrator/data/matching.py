@@ -17,7 +17,7 @@ from orchestrator.data.results import ResultFile, inputs_digest
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 
 if TYPE_CHECKING:
-    from orchestrator.data.table import Table
+    from orchestrator.data.experiment_data import ExperimentData
 
 __all__ = ["FoldReport", "fold_into"]
 
@@ -45,12 +45,12 @@ class FoldReport:
     quarantined: list[dict[str, Any]] = field(default_factory=list)
 
 
-def fold_into(table: Table, result_files: Iterable[Path | ResultFile]) -> FoldReport:
+def fold_into(table: ExperimentData, result_files: Iterable[Path | ResultFile]) -> FoldReport:
     """Fold result files into a table, in memory.
 
     Parameters
     ----------
-    table : Table
+    table : ExperimentData
         The table; it is changed.
     result_files : iterable of Path or ResultFile
         The results.
@@ -122,7 +122,7 @@ def _take(
 class _Places:
     """Which row of the table a result belongs to."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: ExperimentData) -> None:
         self._statuses = table.statuses()
         self._positions = {label: position for position, label in enumerate(table.labels())}
         self._inputs = table.input_rows()
