@@ -239,7 +239,7 @@ class ExperimentData:
                 self._set("output", name, position, value)
 
     def is_all_finished(self) -> bool:
-        """Tell whether every experiment is finished."""
+        """Whether every experiment is finished."""
         return self._table.status.count(JobStatus.FINISHED.value) == len(self)
 
     def __eq__(self, other: object) -> bool:
@@ -408,7 +408,20 @@ class ExperimentData:
         self._project_dir = _absolute(project_dir)
 
     def set_project_dir(self, project_dir: Path | str, in_place: bool = False) -> ExperimentData | None:
-        """Set the project folder, of a copy unless `in_place`."""
+        """Set the project folder.
+
+        Parameters
+        ----------
+        project_dir : Path or str
+            The folder; a relative one counts from the current folder.
+        in_place : bool, default False
+            Whether this table is changed; else a copy is.
+
+        Returns
+        -------
+        ExperimentData or None
+            The changed copy; None with `in_place`.
+        """
         return self._changed(lambda data: setattr(data, "project_dir", project_dir), in_place)
 
     @classmethod
@@ -520,7 +533,18 @@ class ExperimentData:
         return self._taken([positions[int(k)] for k in keys])
 
     def select(self, indices: int | slice | Iterable[int]) -> ExperimentData:
-        """Return the rows at these positions, with their labels."""
+        """Return some of the rows, with their labels.
+
+        Parameters
+        ----------
+        indices : int, slice, or iterable of int or bool
+            Positions from 0, not labels; or a truth value for each row.
+
+        Returns
+        -------
+        ExperimentData
+            The rows, in the order of `indices`.
+        """
         return self[indices]
 
     def select_with_status(self, status: str | JobStatus) -> ExperimentData:
@@ -645,7 +669,25 @@ class ExperimentData:
         return self._changed(change, in_place)
 
     def mark_all(self, status: str | JobStatus, in_place: bool = False) -> ExperimentData | None:
-        """Set the status of all experiments; see `mark`."""
+        """Set the status of all experiments.
+
+        Parameters
+        ----------
+        status : {"open", "in_progress", "finished", "error"} or JobStatus
+            The status.
+        in_place : bool, default False
+            Whether this table is changed; else a copy is.
+
+        Returns
+        -------
+        ExperimentData or None
+            The changed copy; None with `in_place`.
+
+        Raises
+        ------
+        ValueError
+            There is no such status.
+        """
         return self.mark(self._table.labels, status, in_place)
 
     def add_experiments(self, data: ExperimentSample | ExperimentData, in_place: bool = False) -> ExperimentData | None:
@@ -678,7 +720,18 @@ class ExperimentData:
         return data
 
     def join(self, experiment_data: ExperimentData) -> ExperimentData:
-        """Return a table with the columns of both; rows are matched by position."""
+        """Return a table with the columns of both; rows are matched by position.
+
+        Parameters
+        ----------
+        experiment_data : ExperimentData
+            The other table; its values win where both have a column of the same name.
+
+        Returns
+        -------
+        ExperimentData
+            As many rows as this table has, with labels from 0; the other table's rows if this one is empty.
+        """
         if not len(self):
             return experiment_data.reset_index()
         data = self.reset_index()
@@ -688,7 +741,20 @@ class ExperimentData:
         return data
 
     def remove_rows_bottom(self, number_of_rows: int, in_place: bool = False) -> ExperimentData | None:
-        """Drop the last rows, of a copy unless `in_place`."""
+        """Drop the last rows.
+
+        Parameters
+        ----------
+        number_of_rows : int
+            How many.
+        in_place : bool, default False
+            Whether this table is changed; else a copy is.
+
+        Returns
+        -------
+        ExperimentData or None
+            The changed copy; None with `in_place`.
+        """
         kept = self._taken(range(max(0, len(self) - number_of_rows)))
         kept._offsets = dict(self._offsets)
         if not in_place:
@@ -697,11 +763,37 @@ class ExperimentData:
         return None
 
     def replace_nan(self, value: Any, in_place: bool = False) -> ExperimentData | None:
-        """Replace missing values in every column, of a copy unless `in_place`."""
+        """Replace missing values in every column.
+
+        Parameters
+        ----------
+        value : Any
+            What to put in their place.
+        in_place : bool, default False
+            Whether this table is changed; else a copy is.
+
+        Returns
+        -------
+        ExperimentData or None
+            The changed copy; None with `in_place`.
+        """
         return self._changed(lambda data: data._table.map_cells(lambda cell: value if cell is None else cell), in_place)
 
     def round(self, decimals: int, in_place: bool = False) -> ExperimentData | None:
-        """Round floats to some decimals, of a copy unless `in_place`."""
+        """Round the floats in every column.
+
+        Parameters
+        ----------
+        decimals : int
+            Digits to keep after the point.
+        in_place : bool, default False
+            Whether this table is changed; else a copy is.
+
+        Returns
+        -------
+        ExperimentData or None
+            The changed copy; None with `in_place`.
+        """
 
         def rounded(cell: Any) -> Any:
             return round(cell, decimals) if isinstance(cell, float) else cell
