@@ -22,7 +22,6 @@ from orchestrator.data.references import DATA_FOLDER
 from orchestrator.errors import Busy, DataError
 
 __all__ = [
-    "TABLE_FILES",
     "Snapshot",
     "data_folder",
     "locked",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FoldReport", "fold", "fold_into"]
 
 
-def fold(
-    project_dir: Path | str,
-    tokens: Iterable[str] | None = None,
-    more: Callable[[ExperimentData], int] | None = None,
-) -> FoldReport:
+def fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None = None) -> FoldReport:
     """Fold a project's result files into its table on disk.
 
     The table, and the moving of the result files to ``.archive``, are one commit. Nothing may
@@ -31,8 +27,6 @@ def fold(
     ----------
     project_dir : Path or str
         The project folder.
-    tokens : iterable of str or None, default None
-        The batches (folders under ``.results``) to fold; all by default.
     more : callable or None, default None
         Changes the table in the same commit, and tells how many experiments it has changed.
 
@@ -53,8 +47,7 @@ def fold(
     from orchestrator.data.experiment_data import ExperimentData
 
     with locked(project_dir):
-        wanted = None if tokens is None else set(tokens)
-        folders = [f for f in result_folders(project_dir) if wanted is None or f.name in wanted]
+        folders = result_folders(project_dir)
         if more is None and not folders:
             return FoldReport()
         table, report = ExperimentData.load(project_dir, folders)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-__all__ = ["VARIABLES", "for_query", "for_submission", "where_slurm_is"]
+__all__ = ["for_query", "for_submission", "where_slurm_is"]
 
 KEPT = ("SLURM_CLUSTERS", "SLURM_CONF")
 

@@ -176,13 +176,6 @@ def test_a_crash_after_the_commit_is_finished_by_the_next_fold(tmp_path, data, m
     ]
 
 
-def test_only_the_wanted_batches_are_folded(tmp_path, data):
-    write(tmp_path, result(0, {"x": 1}, 10), token="a")
-    live = write(tmp_path, result(1, {"x": 2}, 20), token="b")
-    assert fold(tmp_path, ["a"]).n_folded == 1
-    assert live.exists()
-
-
 def test_nothing_to_fold_needs_no_table(tmp_path):
     assert fold(tmp_path).n_folded == 0
     assert not list(tmp_path.iterdir())
