@@ -18,7 +18,7 @@ __all__ = ["command"]
 @options
 def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     """List the runs of the workspace, the latest first."""
-    from orchestrator.db.queries import list_runs
+    from orchestrator.db.runs import list_runs
 
     now = time.time()
     runs = list_runs(database(rootdir, db), now)
@@ -30,13 +30,13 @@ def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
         return
     rows = [
         [
-            run["key"],
-            "stalled" if run["stalled"] else run["state"],
-            shorten(run["name"], 40),
-            clock(run["started_at"] or run["created_at"], now),
-            duration(run["seconds"]),
-            str(run["n_finished"]),
-            str(run["n_failed"]),
+            run.key,
+            "stalled" if run.stalled else run.state,
+            shorten(run.name, 40),
+            clock(run.started_at or run.created_at, now),
+            duration(run.seconds),
+            str(run.n_finished),
+            str(run.n_failed),
         ]
         for run in runs
     ]

@@ -8,7 +8,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.db.views import RunView
 
 __all__ = ["WIDTH", "clock", "cut", "duration", "paint", "several", "shorten", "source", "table", "to_json"]
 
@@ -20,8 +23,10 @@ _COLOURS = {"succeeded": 32, "failed": 31, "stalled": 31, "cancelled": 33, "acti
 
 
 def to_json(value: Any) -> str:
-    """Write JSON: names that end in `_at` are times, in ISO 8601, UTC."""
-    return json.dumps(_timed(value), indent=2)
+    """Write a view, or JSON values, as JSON: names that end in `_at` are times, in ISO 8601, UTC."""
+    from orchestrator.db.views import json_values
+
+    return json.dumps(_timed(json_values(value)), indent=2)
 
 
 def _timed(value: Any) -> Any:
@@ -74,10 +79,10 @@ def several(n: int, thing: str) -> str:
     return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
-def source(run: dict[str, Any]) -> str:
+def source(run: RunView) -> str:
     """Write where a run's study is, as it is typed: `STUDY.py[:ATTR]`."""
-    attr = f":{run['study_attr']}" if run["study_attr"] not in (None, "pipeline") else ""
-    return shlex.quote(run["study"] + attr) if run["study"] else "STUDY.py"
+    attr = f":{run.study_attr}" if run.study_attr not in (None, "pipeline") else ""
+    return shlex.quote(run.study + attr) if run.study else "STUDY.py"
 
 
 def paint(state: str, text: str | None = None) -> str:

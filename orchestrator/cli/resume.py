@@ -37,7 +37,7 @@ def command(
 
     What has a result is not evaluated again. RUN is the latest run where it is left out.
     """
-    from orchestrator.db.queries import run_outcome
+    from orchestrator.db.runs import find_run
     from orchestrator.engine import commands
 
     path = database(rootdir, db)
@@ -48,6 +48,6 @@ def command(
 
         study = load_study(update)
     commands.resume(path, key, from_step=from_step, update=study, jobs=jobs)
-    goes_on = run_outcome(path, key)["state"] == "active"
+    goes_on = find_run(path, key).state == "active"
     label = "Watch it" if goes_on else "What happened in it"
     click.echo(f"{path.parent / key}\n{label}: orchestrator status {key}{place()}")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.workspace import database, examples, key_of, options, place
 from orchestrator.errors import SchedulerUnreachable
+
+if TYPE_CHECKING:
+    from orchestrator.db.views import RunView
 
 __all__ = ["command"]
 
@@ -32,27 +36,27 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
     up. 75: it is stalled, and will not end by itself; SLURM is asked for that once a minute. RUN is the latest run
     where it is left out.
     """
-    from orchestrator.db.queries import run_outcome
+    from orchestrator.db.runs import find_run
 
     path = database(rootdir, db)
     key = key_of(path, run)
     end = None if timeout is None else time.monotonic() + timeout
     queue, looked_stalled = _Queue(path, key), False
     while True:
-        found = run_outcome(path, key)
+        found = find_run(path, key)
         # Between two processes that advance it, a run looks stalled for a moment.
-        looked_stalled, is_stalled = bool(found["stalled"]), looked_stalled and bool(found["stalled"])
-        if found["state"] == "active" and found["mode"] == "slurm" and not looked_stalled:
-            found["stalled"] = queue.why_stalled()
-            is_stalled = bool(found["stalled"])
-        if found["state"] != "active" or is_stalled:
+        looked_stalled, is_stalled = bool(found.stalled), looked_stalled and bool(found.stalled)
+        if found.state == "active" and found.mode == "slurm" and not looked_stalled:
+            found = found._replace(stalled=queue.why_stalled())
+            is_stalled = bool(found.stalled)
+        if found.state != "active" or is_stalled:
             break
         if end is not None and time.monotonic() >= end:
             click.echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
             raise click.exceptions.Exit(TIMED_OUT)
         time.sleep(LOOK_EVERY if end is None else min(LOOK_EVERY, max(0.0, end - time.monotonic())))
     text, code = _outcome(key, found)
-    refresh = " --refresh" if code == STALLED and found["mode"] == "slurm" else ""
+    refresh = " --refresh" if code == STALLED and found.mode == "slurm" else ""
     text += f"\nWhat happened in it: orchestrator status {key}{refresh}{place()}"
     if code == STALLED:
         text += f"\nTo go on: orchestrator resume {key}{place()}"
@@ -80,28 +84,26 @@ class _Queue:
         return before and self._why
 
     def _answer(self) -> str | None:
-        from orchestrator.db.queries import run_status
+        from orchestrator.db.status import run_status
         from orchestrator.engine.cluster.queue_report import ask_slurm
 
         now = time.time()
-        found = run_status(self._path, self._key, now)
         try:
-            why: str | None = ask_slurm(self._path, found, found["liveness"], now)["stalled"]
+            return ask_slurm(self._path, run_status(self._path, self._key, now), now).stalled
         except SchedulerUnreachable:
             return None
-        return why
 
 
-def _outcome(key: str, found: dict[str, object]) -> tuple[str, int]:
-    state, why = found["state"], f": {found['reason']}" if found["reason"] else ""
+def _outcome(key: str, found: RunView) -> tuple[str, int]:
+    state, why = found.state, f": {found.reason}" if found.reason else ""
     if state == "active":
-        return f"Run {key} is stalled: {found['stalled']}.", STALLED
+        return f"Run {key} is stalled: {found.stalled}.", STALLED
     if state == "cancelled":
         return f"Run {key} was cancelled.", CANCELLED
     if state == "failed":
         return f"Run {key} has failed{why}.", FLAWED
-    if found["n_failed"]:
-        return f"Run {key} has finished; {found['n_failed']} experiments failed.", FLAWED
-    if found["n_failed_step_runs"]:
+    if found.n_failed:
+        return f"Run {key} has finished; {found.n_failed} experiments failed.", FLAWED
+    if found.n_failed_step_runs:
         return f"Run {key} has finished{why}.", FLAWED
     return f"Run {key} has succeeded.", 0

@@ -87,7 +87,7 @@ def key_of(path: Path, key: str | None) -> str:
     """Name the run that is meant: the latest, where none is named."""
     if key is not None:
         return key
-    from orchestrator.db.queries import latest_key
+    from orchestrator.db.runs import latest_key
 
     return latest_key(path)
 

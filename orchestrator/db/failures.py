@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.addresses import format_address
 from orchestrator.db.rows import Row, scalar
-from orchestrator.failures import ROWS_KEPT
+from orchestrator.db.views import Failure, ResultNote
+from orchestrator.failures import FailureGroup
 
-__all__ = ["address_of", "failures", "first_flawed", "notes"]
+__all__ = ["Cause", "address_of", "causes", "failures", "first_flawed", "notes"]
 
 
 _TRIED_AGAIN = """EXISTS (
@@ -54,7 +57,21 @@ SELECT position, name, iteration, path, reason FROM step_run WHERE run_id = :run
 """
 
 
-def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | None = None) -> list[dict[str, Any]]:
+class _Group(FailureGroup):
+    """Failures at one address that have one cause."""
+
+    def __init__(self, row: Row, what: str, why: str | None, detail: Mapping[str, Any]) -> None:
+        super().__init__(detail)
+        self._place = (address_of(row), row.name, row.path, what, why)
+        self.tasks: list[int] = []
+        self.tried_again = what != "experiments failed"
+
+    def view(self) -> Failure:
+        kind, traceback = self.first.get("kind", "exception"), self.first.get("traceback")
+        return Failure(*self._place, kind, self.n, tuple(self.rows), tuple(self.tasks), self.tried_again, traceback)
+
+
+def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | None = None) -> tuple[Failure, ...]:
     """Gather what went wrong, by place and cause: experiments, tasks, jobs, and steps that say no more than why.
 
     Parameters
@@ -66,33 +83,31 @@ def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | Non
     """
     which = "step_run.withdrawn_at IS NULL" if step_run_id is None else "step_run.id = :step_run_id"
     of = {"run_id": run_id, "step_run_id": step_run_id}
-    groups: dict[tuple[int, str, str | None], dict[str, Any]] = {}
+    groups: dict[tuple[int, str, str | None], _Group] = {}
 
-    def group(row: Row, what: str, why: str | None, detail: dict[str, Any]) -> dict[str, Any]:
-        return groups.setdefault((row.position, what, why), _failure(row, what, why, detail))
+    def group(row: Row, what: str, why: str | None, detail: Mapping[str, Any]) -> _Group:
+        return groups.setdefault((row.position, what, why), _Group(row, what, why, detail))
 
     for row in connection.execute(f"{_EVENTS} AND {which} ORDER BY event.id", of):
         failure = group(row, row.what, row.why, row.detail)
-        failure["n"] += row.detail.get("n", 1)
-        failure["rows"] = [*failure["rows"], *row.detail.get("rows", [])][:ROWS_KEPT]
+        failure.add(row.detail.get("n", 1), row.detail.get("rows", ()))
         if row.task is not None:
-            failure["tasks"].append(row.task)
-            failure["tried_again"] &= bool(row.tried_again)
+            failure.tasks.append(row.task)
+            failure.tried_again &= bool(row.tried_again)
     for row in connection.execute(f"{_JOBS} AND {which} ORDER BY job.id", of):
         failure = group(row, "step failed", row.reason, {**row.detail.get("error", {}), "kind": row.kind})
-        failure["n"] += 1
-        failure["tried_again"] &= bool(row.tried_again)
-    for failure in groups.values():
-        failure["tried_again"] &= failure["what"] in ("task failed", "step failed")
+        failure.add(1, ())
+        failure.tried_again &= bool(row.tried_again)
     explained = {position for position, what, _ in groups if what in ("task failed", "step failed")}
     for row in connection.execute(f"{_STEPS} AND {which} ORDER BY position", of):
         if row.position not in explained:
             failure = group(row, "step failed", row.reason, {"kind": None})
-            failure.update(n=1, tried_again=False)
-    return list(groups.values())
+            failure.add(1, ())
+            failure.tried_again = False
+    return tuple(failure.view() for failure in groups.values())
 
 
-def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None = None) -> list[dict[str, Any]]:
+def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None = None) -> tuple[ResultNote, ...]:
     """Gather what became of results that are not in the table, in the order in which it was seen.
 
     Parameters
@@ -104,32 +119,36 @@ def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None =
     found = connection.execute(
         f"{_NOTES} AND {which} ORDER BY event.id", {"run_id": run_id, "step_run_id": step_run_id}
     )
-    return [
-        {
-            "address": address_of(row),
-            "what": row.what,
-            "why": row.why,
-            "n": row.detail.get("n"),
-            "rows": row.detail.get("rows", []),
-        }
+    return tuple(
+        ResultNote(address_of(row), row.what, row.why, row.detail.get("n"), tuple(row.detail.get("rows", ())))
         for row in found
-    ]
+    )
 
 
-def _failure(row: Row, what: str, why: str | None, detail: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "address": address_of(row),
-        "name": row.name,
-        "path": row.path,
-        "what": what,
-        "why": why,
-        "kind": detail.get("kind", "exception"),
-        "n": 0,
-        "rows": [],
-        "tasks": [],
-        "tried_again": True,
-        "traceback": detail.get("traceback"),
-    }
+class Cause(FailureGroup):
+    """Failures of one step that have one cause, in however many iterations, and with whatever numbers in its text.
+
+    Attributes
+    ----------
+    failures : list of Failure
+        In the order in which they were seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.failures: list[Failure] = []
+
+
+def causes(found: Iterable[Failure]) -> list[Cause]:
+    """Gather failures by cause; what was tried again comes last."""
+    groups: dict[tuple[object, ...], Cause] = {}
+    for failure in found:
+        alike = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", failure.why or "")
+        key = (failure.tried_again, failure.path, failure.what, failure.kind or "", alike)
+        cause = groups.setdefault(key, Cause())
+        cause.failures.append(failure)
+        cause.add(failure.n, failure.rows)
+    return sorted(groups.values(), key=lambda cause: cause.failures[0].tried_again)
 
 
 def first_flawed(connection: sqlite3.Connection, run_id: int) -> int | None:

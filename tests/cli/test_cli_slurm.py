@@ -19,8 +19,9 @@ from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import Place
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
-from orchestrator.db.queries import run_outcome, run_status
 from orchestrator.db.rows import update
+from orchestrator.db.runs import find_run
+from orchestrator.db.status import run_status
 from orchestrator.errors import NotFound, SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
 
@@ -116,9 +117,9 @@ def test_stalled_means_that_no_process_will_come(records, state, orchestrator, w
     evaluating(records, state, cluster={"wake": wake}, **({"scheduler_id": "3"} if state == "succeeded" else {}))
     if orchestrator:
         records.add_orchestrator(orchestrator, "2", "3")
-    why = run_status(records.path, "r")["run"]["stalled"]
+    why = run_status(records.path, "r").run.stalled
     assert (why is not None) == is_stalled
-    assert run_outcome(records.path, "r")["stalled"] == why
+    assert find_run(records.path, "r").stalled == why
     [listed] = json.loads(CliRunner().invoke(cli, ["list", "--json"], obj=Place()).stdout)
     assert listed["stalled"] == why
     if is_stalled:
@@ -127,19 +128,19 @@ def test_stalled_means_that_no_process_will_come(records, state, orchestrator, w
 
 def test_whoever_holds_the_lease_goes_on(records):
     evaluating(records, "planned", holder=ON_A_NODE)
-    assert run_status(records.path, "r")["run"]["stalled"] is None
+    assert run_status(records.path, "r").run.stalled is None
 
 
 def test_a_holder_that_died_is_named(records, golden):
     evaluating(records, "planned", holder=HERE)
-    golden(run_status(records.path, "r")["run"]["stalled"])
+    golden(run_status(records.path, "r").run.stalled)
 
 
 def test_a_holder_of_another_machine_that_has_been_silent_for_long_is_named(records, golden):
     evaluating(records, "planned", holder=ON_A_NODE)
     set_run(records, lease_beat_at=T0)
-    assert run_status(records.path, "r", T0 + 599)["run"]["stalled"] is None
-    golden(run_status(records.path, "r", T0 + 720)["run"]["stalled"])
+    assert run_status(records.path, "r", T0 + 599).run.stalled is None
+    golden(run_status(records.path, "r", T0 + 720).run.stalled)
 
 
 def set_run(records, **values):
@@ -149,8 +150,8 @@ def set_run(records, **values):
 
 def test_a_run_of_another_machine_that_has_been_silent_for_long_is_stalled_locally_too(records):
     records.add_run("r", holder=ON_A_NODE, lease_beat_at=T0)
-    assert run_status(records.path, "r", T0 + 599)["run"]["stalled"] is None
-    assert run_status(records.path, "r", T0 + 600)["run"]["stalled"] is not None
+    assert run_status(records.path, "r", T0 + 599).run.stalled is None
+    assert run_status(records.path, "r", T0 + 600).run.stalled is not None
 
 
 def test_json_has_all_jobs_also_the_orchestrators(records, ask):

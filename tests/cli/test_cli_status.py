@@ -18,7 +18,7 @@ from orchestrator.atomic import write_atomically
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import Place
 from orchestrator.db.lease import Holder
-from orchestrator.db.queries import run_status
+from orchestrator.db.status import run_status
 from orchestrator.handoff.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,7 +181,7 @@ def test_what_comes_next(records, ended, expected):
     records.add_run("r", holder=Holder.me())
     for position in ended:
         records.add_step_run(position, "succeeded", until=False if position == 3 else None)
-    assert run_status(records.path, "r")["next"] == expected
+    assert run_status(records.path, "r").next == expected
 
 
 def test_a_resume_begins_where_status_says_that_it_begins(records):
@@ -189,11 +189,11 @@ def test_a_resume_begins_where_status_says_that_it_begins(records):
     records.add_run("r", "failed", reason="step evaluate failed: x")
     records.add_step_run(0, "failed", reason="passed over")
     records.add_step_run(1, "failed", reason="x")
-    assert run_status(records.path, "r")["resume_from"] == "evaluate"
+    assert run_status(records.path, "r").resume_from == "evaluate"
     records.add_run("at its end", "succeeded")
     records.add_step_run(0, "failed", reason="passed over")
     records.add_step_run(1, "succeeded")
-    assert run_status(records.path, "at its end")["resume_from"] == "create"
+    assert run_status(records.path, "at its end").resume_from == "create"
 
 
 def test_the_batches_that_have_ended_are_counted_while_others_go_on(records, ask):
@@ -209,13 +209,13 @@ def test_the_batches_that_have_ended_are_counted_while_others_go_on(records, ask
 def test_what_comes_after_a_loop_that_ended_early(records):
     records.add_run("r", holder=Holder.me())
     records.add_step_run(3, "succeeded", until=True)
-    assert run_status(records.path, None)["next"] == "report"
+    assert run_status(records.path, None).next == "report"
 
 
 def test_what_comes_next_where_the_first_steps_are_left_out(records):
     records.add_run("r", holder=Holder.me(), first_position=2)
     records.add_step_run(0, "skipped", reason="from_step")
-    assert run_status(records.path, None)["next"] == "look@0"
+    assert run_status(records.path, None).next == "look@0"
 
 
 def test_what_comes_after_a_loop_that_ended_early_is_not_its_next_iteration(records, ask, golden):
@@ -223,7 +223,7 @@ def test_what_comes_after_a_loop_that_ended_early_is_not_its_next_iteration(reco
     records.add_step_run(0, "succeeded")
     records.add_step_run(1, "succeeded")
     records.add_step_run(3, "succeeded", until=True)
-    assert run_status(records.path, "r")["resume_from"] == "report"
+    assert run_status(records.path, "r").resume_from == "report"
     golden(ask("status"))
 
 

@@ -11,10 +11,9 @@ import pytest
 from cli_records import PLAN, T0, Records, on_slurm
 from programs import squeue_answer
 
-from orchestrator.db import queries
+from orchestrator.db import runs, status, step_runs
 from orchestrator.db.connection import session
 from orchestrator.db.lease import STALE, Holder
-from orchestrator.db.queries import find_run, find_step_run, list_runs, run_outcome, run_status
 from orchestrator.db.rows import insert
 from orchestrator.engine.cluster import queue_report
 from orchestrator.machine.stalled import ENDS_WITHIN
@@ -119,29 +118,29 @@ def test_all_commands_agree_in_every_case(records, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: NOW)
     with session(records.path, write=False) as connection:
         # Thousands of questions on one connection: to open one takes longer than to ask.
-        monkeypatch.setattr(queries, "session", lambda path, *, write: nullcontext(connection))
+        for module in (runs, status, step_runs):
+            monkeypatch.setattr(module, "session", lambda path, *, write: nullcontext(connection))
         compare(records.path, cases, monkeypatch)
 
 
 def compare(path, cases, monkeypatch):
-    listed = {run["key"]: run["stalled"] for run in list_runs(path)}
+    listed = {run.key: run.stalled for run in runs.list_runs(path)}
     assert sorted(listed) == sorted(cases.keys)
     assert {why is None for why in listed.values()} == {True, False}
     for key in cases.keys:
         why = listed[key]
-        found = run_status(path, key)
+        found = status.run_status(path, key)
         told = {
-            "status": found["run"]["stalled"],
-            "wait": run_outcome(path, key)["stalled"],
-            "logs": find_run(path, key)["stalled"],
-            "logs of a step": find_step_run(path, key, "create")["stalled"],
+            "status": found.run.stalled,
+            "wait": runs.find_run(path, key).stalled,
+            "logs": step_runs.find_step_run(path, key, "create").stalled,
         }
         assert told == dict.fromkeys(told, why), key
-        if found["run"]["mode"] == "slurm":
+        if found.run.mode == "slurm":
             # SLURM lists what the records say of it, and the job that some runs are held by.
             listing = squeue_answer(*cases.listed.get(key, []), ("9", "RUNNING", "None", "", "another"))
             monkeypatch.setattr(queue_report.Client, "squeue", lambda self, listing=listing: squeue_lines(listing))
-            refreshed = queue_report.ask_slurm(path, found, found["liveness"], NOW)["stalled"]
+            refreshed = queue_report.ask_slurm(path, found, NOW).stalled
             assert (refreshed is None) == (why is None), key
             # Of a job that it does not list, SLURM says no more than that.
             assert refreshed == why or "in doubt" in key, key

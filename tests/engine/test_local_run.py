@@ -28,7 +28,7 @@ from orchestrator import (
 )
 from orchestrator.cli.status import render
 from orchestrator.data.experiment_sample import ExperimentSample
-from orchestrator.db.queries import run_status
+from orchestrator.db.status import run_status
 from orchestrator.db.store import Store
 from orchestrator.definition.study import Study
 from orchestrator.engine import commands

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import ExperimentData
-from orchestrator.db.queries import run_status
+from orchestrator.db.status import run_status
 from tests.slurm.sandboxes import Sandbox, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,7 +106,7 @@ class Studies:
         return done.stdout + done.stderr
 
     def _is_held(self, key: str) -> bool:
-        return run_status(self.folder / "orchestrator.db", key, time.time())["run"]["holder"] is not None
+        return run_status(self.folder / "orchestrator.db", key, time.time()).run.holder is not None
 
     def finish(self, body: str, *options: object, code: int = 0, **more: Any) -> str:
         """Submit a study and wait for its end; give the run's key."""

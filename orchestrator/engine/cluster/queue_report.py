@@ -4,77 +4,141 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from orchestrator.db.queries import ended_among
+from orchestrator.db.step_runs import ended_among
+from orchestrator.db.views import JobView, RunStatus
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.model import Job
 from orchestrator.machine.stalled import LeaseHolder, Liveness, why_stalled
 from orchestrator.machine.states import JobState
+from orchestrator.machine.value import value
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line, is_live
 from orchestrator.slurm.states import is_stuck, meaning
 
-__all__ = ["ask_slurm"]
+__all__ = ["QueueReport", "QueueState", "QueuedJob", "ask_slurm"]
 
 NOT_YET = (JobState.PLANNED, JobState.SUBMITTING)
 
 
-def ask_slurm(path: Path, found: dict[str, Any], liveness: Liveness, now: float) -> dict[str, Any]:
+@value
+class QueueState(NamedTuple):
+    """How SLURM lists some of a job's tasks.
+
+    Attributes
+    ----------
+    state : str
+        In SLURM's words.
+    reason : str
+        In SLURM's words; empty where it gives none.
+    n_tasks : int
+        How many tasks are listed so.
+    """
+
+    state: str
+    reason: str
+    n_tasks: int
+
+
+@value
+class QueuedJob(NamedTuple):
+    """What SLURM says of a job.
+
+    Attributes
+    ----------
+    scheduler_id : str or None
+        SLURM's id.
+    token : str
+        The job's token.
+    what : str
+        Address of its step run, or `orchestrator`.
+    has_ended : bool
+        Whether the records call it ended.
+    is_known : bool
+        Whether SLURM lists it.
+    is_live : bool
+        Whether SLURM lists it as not over.
+    states : tuple of QueueState
+        How SLURM lists its tasks.
+    stuck : str or None
+        The reason that does not pass by waiting; null where there is none.
+    """
+
+    scheduler_id: str | None
+    token: str
+    what: str
+    has_ended: bool
+    is_known: bool
+    is_live: bool
+    states: tuple[QueueState, ...]
+    stuck: str | None
+
+
+@value
+class QueueReport(NamedTuple):
+    """What SLURM says of a run's jobs.
+
+    Attributes
+    ----------
+    asked_at : float
+        When it was asked.
+    stalled : str or None
+        Why nothing will advance the run, after the records and SLURM's answer; null where something will.
+    jobs : tuple of QueuedJob
+        The jobs that the records call live, and those that SLURM lists though the records call them ended.
+    """
+
+    asked_at: float
+    stalled: str | None
+    jobs: tuple[QueuedJob, ...]
+
+
+def ask_slurm(path: Path, found: RunStatus, now: float) -> QueueReport:
     """Ask squeue once about the jobs of a run.
 
     Parameters
     ----------
     path : Path
         The database.
-    found : dict
-        What `orchestrator.db.queries.run_status` gave.
-    liveness : Liveness
-        What the records say of whether the run is stalled.
+    found : RunStatus
+        What the records say.
     now : float
         Epoch seconds.
-
-    Returns
-    -------
-    dict
-        `asked_at`; `stalled`, as it is derived from the records and SLURM's answer; and `jobs`, each with its
-        `scheduler_id`, `token`, `what` it is, whether it is recorded as ended (`has_ended`), whether SLURM knows it
-        (`is_known`) and calls it live (`is_live`), SLURM's `states` (each a `state` and `reason` with its `n_tasks`),
-        and the reason that does not pass by waiting, if it has one (`stuck`).
 
     Raises
     ------
     SchedulerUnreachable
     """
     lines = Client().squeue()
-    recorded = [*((found["now"] or {"jobs": []})["jobs"]), *found["orchestrators"]]
-    live = [job for job in recorded if job["ended_at"] is None]
-    jobs = [_job(job, _what(found, job), lines) for job in live if job["state"] != JobState.PLANNED]
-    jobs = [job for job in jobs if job["is_known"] or job["scheduler_id"] is not None]
-    known = {job["token"] for job in live}
+    recorded = (*(() if found.now is None else found.now.jobs), *found.orchestrators)
+    live = [job for job in recorded if job.ended_at is None]
+    jobs = [_job(job, _what(found, job), lines) for job in live if job.state is not JobState.PLANNED]
+    jobs = [job for job in jobs if job.is_known or job.scheduler_id is not None]
+    known = {job.token for job in live}
     others = [
         line for line in lines if line.token and line.token not in known and meaning(line.state)[0] is not Seen.OVER
     ]
-    ended = ended_among(path, found["run"]["key"], {line.token for line in others}) if others else {}
+    ended = ended_among(path, found.run.key, {line.token for line in others}) if others else {}
     jobs += _unlisted([line for line in others if line.token in ended], ended)
-    return {"asked_at": now, "stalled": why_stalled(_as_listed(liveness, lines)), "jobs": jobs}
+    return QueueReport(now, why_stalled(_as_listed(found.liveness, lines)), tuple(jobs))
 
 
-def _what(found: dict[str, Any], job: dict[str, Any]) -> str:
-    return "orchestrator" if job["role"] == "orchestrator" else str(found["now"]["address"])
+def _what(found: RunStatus, job: JobView) -> str:
+    return "orchestrator" if job.role == "orchestrator" or found.now is None else found.now.address
 
 
 def _lines_of(token: str, scheduler_id: str | None, lines: Iterable[Line]) -> list[Line]:
     return [line for line in lines if line.carries(token) and scheduler_id in (None, line.job_id)]
 
 
-def _job(job: dict[str, Any], what: str, lines: Sequence[Line]) -> dict[str, Any]:
-    mine = _lines_of(job["token"], job["scheduler_id"], lines)
-    scheduler_id = job["scheduler_id"] or (mine[0].job_id if mine else None)
-    return _described(scheduler_id, job["token"], what, mine, has_ended=False)
+def _job(job: JobView, what: str, lines: Sequence[Line]) -> QueuedJob:
+    mine = _lines_of(job.token, job.scheduler_id, lines)
+    scheduler_id = job.scheduler_id or (mine[0].job_id if mine else None)
+    return _described(scheduler_id, job.token, what, mine, has_ended=False)
 
 
-def _unlisted(lines: Sequence[Line], ended: Mapping[str, bool]) -> list[dict[str, Any]]:
+def _unlisted(lines: Sequence[Line], ended: Mapping[str, bool]) -> list[QueuedJob]:
     """Describe jobs of the run that SLURM has not done with, though the records have; or that are new since."""
     by_id: dict[str, list[Line]] = {}
     for line in lines:
@@ -86,24 +150,22 @@ def _unlisted(lines: Sequence[Line], ended: Mapping[str, bool]) -> list[dict[str
     ]
 
 
-def _described(
-    scheduler_id: str | None, token: str, what: str, lines: Sequence[Line], *, has_ended: bool
-) -> dict[str, Any]:
+def _described(scheduler_id: str | None, token: str, what: str, lines: Sequence[Line], *, has_ended: bool) -> QueuedJob:
     counts: dict[tuple[str, str], int] = {}
     for line in lines:
         key = (line.state, "" if line.reason == "None" else line.reason)
         counts[key] = counts.get(key, 0) + len(line.indexes or (0,))
     waits = [line for line in lines if meaning(line.state)[0] is Seen.QUEUED]
-    return {
-        "scheduler_id": scheduler_id,
-        "token": token,
-        "what": what,
-        "has_ended": has_ended,
-        "is_known": bool(lines),
-        "is_live": any(meaning(line.state)[0] is not Seen.OVER for line in lines),
-        "states": [{"state": state, "reason": reason, "n_tasks": n} for (state, reason), n in counts.items()],
-        "stuck": next((line.reason for line in waits if is_stuck(line.reason)), None),
-    }
+    return QueuedJob(
+        scheduler_id=scheduler_id,
+        token=token,
+        what=what,
+        has_ended=has_ended,
+        is_known=bool(lines),
+        is_live=any(meaning(line.state)[0] is not Seen.OVER for line in lines),
+        states=tuple(QueueState(state, reason, n) for (state, reason), n in counts.items()),
+        stuck=next((line.reason for line in waits if is_stuck(line.reason)), None),
+    )
 
 
 def _as_listed(run: Liveness, lines: Sequence[Line]) -> Liveness:

@@ -1,0 +1,184 @@
+"""Runs, as `list`, `wait` and `logs` ask for them. Reading only."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+from orchestrator.db.connection import session
+from orchestrator.db.rows import Row, scalars
+from orchestrator.db.stalled import cluster_of, live_jobs, liveness
+from orchestrator.db.views import Event, HolderView, RunView
+from orchestrator.errors import NotFound
+from orchestrator.machine.stalled import Liveness, why_stalled
+from orchestrator.machine.states import RunState
+from orchestrator.workspace import LOG_DIR
+
+__all__ = [
+    "count_experiments",
+    "find_run",
+    "history",
+    "latest_key",
+    "list_runs",
+    "log_dir",
+    "run_row",
+    "run_view",
+    "so_far",
+]
+
+# Asked only of runs that go on: the history of all others would be read for nothing.
+_RUN = """
+SELECT *, CASE WHEN state = 'active' THEN (SELECT max(at) FROM event WHERE run_id = run.id) END AS last_event_at
+FROM run
+"""
+
+
+def so_far(column: str) -> str:
+    """Count experiments, in SQL; of a step run that is open, those of its jobs that have ended."""
+    of_jobs = f"(SELECT coalesce(sum(job.{column}), 0) FROM job WHERE job.step_run_id = step_run.id)"
+    return f"sum(CASE WHEN ended_at IS NULL THEN {of_jobs} ELSE {column} END)"
+
+
+_EXPERIMENTS = f"""
+SELECT run_id, {so_far("n_finished")} AS n_finished, {so_far("n_failed")} AS n_failed
+FROM step_run WHERE withdrawn_at IS NULL
+"""
+
+
+def list_runs(path: Path, now: float | None = None) -> list[RunView]:
+    """List all runs, the latest first.
+
+    Parameters
+    ----------
+    path : Path
+        The database.
+    now : float, optional
+        Epoch seconds.
+    """
+    now = time.time() if now is None else now
+    with session(path, write=False) as connection:
+        rows = connection.execute(f"{_RUN} ORDER BY id DESC").fetchall()
+        counts = {row.run_id: row for row in connection.execute(f"{_EXPERIMENTS} GROUP BY run_id")}
+        live = live_jobs(connection, rows)
+    return [run_view(row, now, liveness(row, now, live.get(row.id, ())), counts.get(row.id)) for row in rows]
+
+
+def find_run(path: Path, key: str | None, now: float | None = None) -> RunView:
+    """Find a run.
+
+    Parameters
+    ----------
+    path : Path
+        The database.
+    key : str or None
+        None means the latest run.
+    now : float, optional
+        Epoch seconds.
+
+    Raises
+    ------
+    NotFound
+    """
+    now = time.time() if now is None else now
+    with session(path, write=False) as connection:
+        row = run_row(connection, key)
+        live = live_jobs(connection, [row]).get(row.id, ())
+        return run_view(row, now, liveness(row, now, live), count_experiments(connection, row.id))
+
+
+def latest_key(path: Path) -> str:
+    """Name the run that was made last.
+
+    Raises
+    ------
+    NotFound
+    """
+    with session(path, write=False) as connection:
+        key: str = run_row(connection, None).key
+    return key
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def run_row(connection: sqlite3.Connection, key: str | None) -> Row:
+    """Read the row of a run; None means the latest.
+
+    Raises
+    ------
+    NotFound
+    """
+    latest, this_one = f"{_RUN} ORDER BY id DESC LIMIT 1", f"{_RUN} WHERE key = :key"
+    row: Row | None = connection.execute(latest if key is None else this_one, {"key": key}).fetchone()
+    if row is not None:
+        return row
+    known = scalars(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 4")
+    if not known:
+        raise NotFound("There is no run in this workspace yet.", "Start one: orchestrator run STUDY.py")
+    raise NotFound(
+        f"There is no run {key} in this workspace. Its latest are: {', '.join(known)}.",
+        "See which there are: orchestrator list",
+    )
+
+
+def count_experiments(connection: sqlite3.Connection, run_id: int) -> Row:
+    """Count the experiments of a run."""
+    counts: Row = connection.execute(f"{_EXPERIMENTS} AND run_id = ?", (run_id,)).fetchone()
+    return counts
+
+
+def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None) -> RunView:
+    """Describe a run.
+
+    Parameters
+    ----------
+    row : Row
+        What `run_row` read.
+    now : float
+        Epoch seconds.
+    alive : Liveness
+        What decides whether it is stalled.
+    experiments : Row or None
+        Their counts; None where it has no step run.
+    """
+    stalled = why_stalled(alive)
+    last = row.last_event_at or row.ended_at or row.created_at
+    end = row.ended_at or (last if stalled else now)
+    return RunView(
+        key=row.key,
+        name=row.name,
+        mode=row.mode,
+        state=RunState(row.state),
+        reason=row.reason,
+        study=row.study,
+        study_attr=row.study_attr,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        last_event_at=last,
+        seconds=max(0.0, end - (row.started_at or row.created_at)),
+        stalled=stalled,
+        cancel_requested_at=row.cancel_requested_at,
+        failing=row.failing,
+        n_failed_step_runs=row.n_failed_step_runs,
+        holder=None if row.lease_host is None else HolderView(row.lease_host, row.lease_pid, row.lease_scheduler_id),
+        wake=cluster_of(row).get("wake"),
+        n_fruitless=row.n_fruitless,
+        log_dir=log_dir(row),
+        n_finished=0 if experiments is None else experiments.n_finished or 0,
+        n_failed=0 if experiments is None else experiments.n_failed or 0,
+    )
+
+
+def log_dir(row: Row) -> str:
+    """Give the folder of a run's logs, relative to the workspace, with a place for its key."""
+    folder: str = cluster_of(row).get("log_dir", LOG_DIR)
+    return folder
+
+
+def history(connection: sqlite3.Connection, run_id: int) -> tuple[Event, ...]:
+    """List what happened to the run itself."""
+    query = "SELECT * FROM event WHERE run_id = ? AND step_run_id IS NULL ORDER BY id"
+    rows = connection.execute(query, (run_id,))
+    return tuple(Event(row.at, row.what, row.old, row.new, row.why, row.detail) for row in rows)

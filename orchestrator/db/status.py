@@ -1,0 +1,109 @@
+"""All about one run, as `status` asks for it: a few queries, whatever the length of the run. Reading only."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+from orchestrator.db.connection import session
+from orchestrator.db.failures import address_of, failures, first_flawed, notes
+from orchestrator.db.rows import Row
+from orchestrator.db.runs import count_experiments, history, run_row, run_view
+from orchestrator.db.stalled import live_jobs, liveness
+from orchestrator.db.step_runs import all_step_runs, job_view, jobs_of, orchestrators, step_run_view, summaries
+from orchestrator.db.views import RunStatus
+from orchestrator.machine.model import Run, StepRun
+from orchestrator.machine.plan import UNTIL, Plan
+from orchestrator.machine.rewind import where_to_resume
+from orchestrator.machine.states import RunState, StepRunState
+
+__all__ = ["run_status"]
+
+_LATEST = "SELECT * FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position DESC LIMIT 1"
+
+
+def run_status(path: Path, key: str | None, now: float | None = None, *, whole: bool = False) -> RunStatus:
+    """Tell all about one run.
+
+    Parameters
+    ----------
+    path : Path
+        The database.
+    key : str or None
+        None means the latest run.
+    now : float, optional
+        Epoch seconds.
+    whole : bool, default False
+        Whether every step run, every orchestrator job and the history are listed; else of the orchestrator jobs those
+        that have not ended, and of the others nothing.
+
+    Raises
+    ------
+    NotFound
+    """
+    now = time.time() if now is None else now
+    with session(path, write=False) as connection:
+        row = run_row(connection, key)
+        plan = Plan.from_json(json.loads(row.plan))
+        live = live_jobs(connection, [row]).get(row.id, [])
+        alive = liveness(row, now, live)
+        run = run_view(row, now, alive, count_experiments(connection, row.id))
+        last: Row | None = connection.execute(_LATEST, (row.id,)).fetchone()
+        current = last if last is not None and last.ended_at is None else None
+        waiting = tuple(job_view(job) for job in live if job.role == "orchestrator")
+        return RunStatus(
+            run=run,
+            # What a dead process had open took no time after the last event.
+            steps=summaries(connection, row.id, plan, run.last_event_at if run.stalled else now),
+            now=None if current is None else step_run_view(current, jobs_of(connection, current.id)),
+            next=_next(plan, row, last),
+            resume_from=_resume_from(connection, plan, row, last, run.stalled),
+            failures=failures(connection, row.id),
+            notes=notes(connection, row.id),
+            orchestrators=orchestrators(connection, row.id) if whole else waiting,
+            step_runs=all_step_runs(connection, row.id) if whole else (),
+            history=history(connection, row.id) if whole else (),
+            provenance=row.provenance,
+            liveness=alive,
+        )
+
+
+# --- what comes next -----------------------------------------------------------------------------
+
+
+def _next(plan: Plan, row: Row, last: Row | None) -> str | None:
+    """Name the step after the last one; a loop's question may still end the loop there."""
+    if row.state != RunState.ACTIVE:
+        return None
+    position = _after(plan, last)
+    if position < row.first_position:
+        position = row.first_position
+    return plan.slot(position).address if position < plan.size else None
+
+
+def _after(plan: Plan, last: Row | None) -> int:
+    if last is None:
+        return 0
+    position: int = last.position + 1
+    if last.position >= plan.size:
+        return position
+    slot = plan.slot(last.position)
+    if last.until and slot.loop_end is not None:
+        return slot.loop_end
+    return position + (position < plan.size and plan.slot(position).step.kind == UNTIL)
+
+
+def _resume_from(
+    connection: sqlite3.Connection, plan: Plan, row: Row, last: Row | None, stalled: str | None
+) -> str | None:
+    if row.state == RunState.ACTIVE:
+        open_ = last is not None and (last.ended_at is None or last.state == StepRunState.CANCELLED)
+        return None if stalled is None else address_of(last) if last is not None and open_ else _next(plan, row, last)
+    at = None if last is None else StepRun(last.position, state=StepRunState(last.state))
+    stopped = Run(row.key, row.salt, plan, RunState(row.state), step_run=at)
+    first = where_to_resume(stopped, first_flawed(connection, row.id))
+    if last is not None and first == last.position + 1:
+        first = _after(plan, last)
+    return plan.slot(first).address if first is not None and first < plan.size else None

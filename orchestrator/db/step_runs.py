@@ -1,0 +1,206 @@
+"""Steps, step runs and their jobs, as `status` and `logs` ask for them. Reading only."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from orchestrator.addresses import format_address, parse_address
+from orchestrator.db.connection import session
+from orchestrator.db.failures import address_of, failures, notes
+from orchestrator.db.rows import Row, scalar
+from orchestrator.db.runs import log_dir, run_row, so_far
+from orchestrator.db.stalled import live_jobs, liveness
+from orchestrator.db.views import JobView, StepLogs, StepRunView, StepSummary
+from orchestrator.errors import NotFound, NotYet
+from orchestrator.machine.plan import UNTIL, Plan, PlannedStep
+from orchestrator.machine.stalled import why_stalled
+from orchestrator.machine.states import JobState, RunState, StepRunState
+
+__all__ = [
+    "all_step_runs",
+    "ended_among",
+    "find_step_run",
+    "job_view",
+    "jobs_of",
+    "orchestrators",
+    "step_run_view",
+    "summaries",
+]
+
+_SUMS = f"""
+SELECT path, count(*) AS n_step_runs,
+    {", ".join(f"sum(state = '{state}') AS n_{state}" for state in StepRunState)},
+    {so_far("n_finished")} AS n_finished_experiments, {so_far("n_failed")} AS n_failed_experiments,
+    sum(max(0.0, coalesce(ended_at, :until) - started_at)) AS seconds
+FROM step_run WHERE run_id = :run_id AND withdrawn_at IS NULL GROUP BY path
+"""
+
+_MOST_TELLING_FIRST = ("active", "pending", "failed", "cancelled", "succeeded", "skipped")
+
+
+def find_step_run(path: Path, key: str | None, address: str) -> StepLogs:
+    """Find the latest epoch of the step run at an address; a bare name in a loop means its latest iteration.
+
+    Parameters
+    ----------
+    path : Path
+    key : str or None
+        None means the latest run.
+    address : str
+        `name`, or `name@iteration`.
+
+    Raises
+    ------
+    NotFound
+        If there is no such step, or it has not run.
+    NotYet
+        If it may still run.
+    """
+    with session(path, write=False) as connection:
+        row = run_row(connection, key)
+        plan = Plan.from_json(json.loads(row.plan))
+        found, name = _at_address(connection, row.id, address)
+        if found is None:
+            raise _not_run(connection, row, address, name, plan)
+        step_run = step_run_view(found, jobs_of(connection, found.id))
+        failed, noted = failures(connection, row.id, found.id), notes(connection, row.id, found.id)
+        alive = liveness(row, time.time(), live_jobs(connection, [row]).get(row.id, ()))
+    step = plan.slot(found.position).step if found.position < plan.size else None
+    return StepLogs(
+        step_run=step_run,
+        key=row.key,
+        label=found.name if step is None else step.label,
+        parallel=step is not None and step.parallel,
+        collects=step is not None and step.collects,
+        failures=failed,
+        notes=noted,
+        stalled=why_stalled(alive),
+        log_dir=log_dir(row),
+        numbered_by_batch=row.mode == "slurm",
+    )
+
+
+def ended_among(path: Path, key: str, tokens: Collection[str]) -> dict[str, bool]:
+    """Tell which of these tokens are of jobs of a run, and whether these have ended."""
+    query = (
+        "SELECT token, job.ended_at FROM job JOIN run ON job.run_id = run.id "
+        f"WHERE key = ? AND token IN ({', '.join('?' * len(tokens))})"
+    )
+    with session(path, write=False) as connection:
+        return {row.token: row.ended_at is not None for row in connection.execute(query, (key, *tokens))}
+
+
+def _at_address(connection: sqlite3.Connection, run_id: int, address: str) -> tuple[Row | None, str]:
+    name, iteration = parse_address(address)
+    here = "SELECT * FROM step_run WHERE run_id = :run_id AND name = :name"
+    latest = "ORDER BY position DESC, epoch DESC LIMIT 1"
+    where = {"run_id": run_id, "name": name, "iteration": iteration}
+    found: Row | None = connection.execute(f"{here} AND iteration = :iteration {latest}", where).fetchone()
+    if found is None and not iteration:
+        found = connection.execute(f"{here} {latest}", where).fetchone()
+    return found, name
+
+
+def _not_run(connection: sqlite3.Connection, row: Row, address: str, name: str, plan: Plan) -> NotFound:
+    names = list(dict.fromkeys(step.name for step in plan.steps()))
+    if name not in names or plan.find(address) is None:
+        return NotFound(f"Run {row.key} has no step {address!r}.", f"Its steps are: {', '.join(names)}")
+    iterations = "SELECT iteration FROM step_run WHERE run_id = ? AND name = ? ORDER BY position DESC LIMIT 1"
+    last = scalar(connection, iterations, (row.id, name))
+    known = f" The last that has is {format_address(name, last)}." if last else ""
+    kind, so = (NotYet, "has not run yet") if row.state == RunState.ACTIVE else (NotFound, "did not run")
+    return kind(
+        f"Step {address} of run {row.key} {so}.{known}",
+        f"See how far the run has come: orchestrator status {row.key}",
+    )
+
+
+# --- sums over the iterations of a step ----------------------------------------------------------
+
+
+def summaries(connection: sqlite3.Connection, run_id: int, plan: Plan, until: float) -> tuple[StepSummary, ...]:
+    """Sum up each step of a run.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+    run_id : int
+    plan : Plan
+    until : float
+        When the time of a step run that is open ends, epoch seconds.
+    """
+    sums = {row.path: row for row in connection.execute(_SUMS, {"run_id": run_id, "until": until})}
+    query = "SELECT path, count(*) AS n FROM step_run WHERE run_id = ? AND withdrawn_at IS NOT NULL GROUP BY path"
+    put_back = {row.path: row.n for row in connection.execute(query, (run_id,))}
+    return tuple(
+        _summary(step, depth, n, sums.get(step.path), put_back.get(step.path, 0))
+        for step, _, depth, n in plan.walk()
+        if step.kind != UNTIL
+    )
+
+
+def _summary(step: PlannedStep, depth: int, n_planned: int, row: Row | None, n_put_back: int) -> StepSummary:
+    counts = {state: 0 if row is None else row[f"n_{state}"] for state in _MOST_TELLING_FIRST}
+    return StepSummary(
+        name=step.name,
+        path=step.path,
+        depth=depth,
+        needs_job=not step.collects,
+        state=next((state for state, n in counts.items() if n), "waiting"),
+        n_planned=n_planned,
+        n=0 if row is None else row.n_step_runs,
+        step_runs=counts,
+        n_finished=0 if row is None else row.n_finished_experiments,
+        n_failed=0 if row is None else row.n_failed_experiments,
+        seconds=None if row is None else row.seconds,
+        n_put_back=n_put_back,
+    )
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def all_step_runs(connection: sqlite3.Connection, run_id: int) -> tuple[StepRunView, ...]:
+    """List all step runs of a run, also what was put back."""
+    jobs: dict[int | None, list[Row]] = {}
+    for row in connection.execute("SELECT * FROM job WHERE run_id = ? ORDER BY id", (run_id,)):
+        jobs.setdefault(row.step_run_id, []).append(row)
+    rows = connection.execute("SELECT * FROM step_run WHERE run_id = ? ORDER BY id", (run_id,))
+    return tuple(step_run_view(row, jobs.get(row.id, ())) for row in rows)
+
+
+def orchestrators(connection: sqlite3.Connection, run_id: int) -> tuple[JobView, ...]:
+    """List all orchestrator jobs of a run."""
+    query = "SELECT * FROM job WHERE run_id = ? AND step_run_id IS NULL ORDER BY id"
+    return tuple(job_view(row) for row in connection.execute(query, (run_id,)))
+
+
+def jobs_of(connection: sqlite3.Connection, step_run_id: int) -> list[Row]:
+    """Read the rows of a step run's jobs."""
+    return connection.execute("SELECT * FROM job WHERE step_run_id = ? ORDER BY id", (step_run_id,)).fetchall()
+
+
+def step_run_view(row: Row, jobs: Iterable[Row]) -> StepRunView:
+    """Describe a step run."""
+    names = ("position", "epoch", "name", "iteration", "kind", "reason", "n_experiments", "n_tasks", "batch_size")
+    more = ("n_finished", "n_failed", "until", "created_at", "started_at", "ended_at", "withdrawn_at")
+    return StepRunView(
+        id=row.id,
+        address=address_of(row),
+        state=StepRunState(row.state),
+        jobs=tuple(job_view(job) for job in jobs),
+        **{name: row[name] for name in (*names, *more)},
+    )
+
+
+def job_view(row: Row) -> JobView:
+    """Describe a job."""
+    names = ("token", "role", "batch", "attempt", "tasks", "n_tasks", "kind", "reason", "scheduler_id", "waits_for")
+    more = ("failed_tasks", "n_finished", "n_failed", "detail")
+    times = ("planned_at", "submitting_at", "queued_at", "started_at", "ended_at")
+    columns = {name: row[name] for name in (*names, *more, *times)}
+    return JobView(state=JobState(row.state), absent_since_at=row.absent_since, **columns)
