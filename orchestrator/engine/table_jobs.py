@@ -21,8 +21,7 @@ from orchestrator.machine.batches import Cut
 from orchestrator.machine.model import Run, StepRun
 
 if TYPE_CHECKING:
-    from orchestrator.worker.collect import Collected
-    from orchestrator.worker.freeze import Frozen
+    from orchestrator.worker.table_work import Collected, Frozen
 
 __all__ = ["collect_into_table", "fold_tables", "freeze_table"]
 
@@ -41,7 +40,7 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, cut: Cut) -> Fro
     Busy
         If it can't be had now, or the child process was killed: nothing follows from that.
     """
-    from orchestrator.worker.freeze import Frozen, Request, freeze
+    from orchestrator.worker.table_work import Frozen, Request, freeze
 
     request = Request(
         position=step_run.position,
@@ -70,7 +69,7 @@ def collect_into_table(context: Context, project_dir: str) -> Collected:
     Busy
         If it can't be had now, or the child process was killed: nothing follows from that.
     """
-    from orchestrator.worker.collect import Collected, collect
+    from orchestrator.worker.table_work import Collected, collect
 
     if context.holds_tables:
         return collect(context.folder, project_dir)
@@ -91,7 +90,7 @@ def fold_tables(context: Context, project_dirs: Sequence[str]) -> int:
         As of `collect_into_table`.
     """
     if context.holds_tables:
-        from orchestrator.worker.fold import fold_all
+        from orchestrator.worker.table_work import fold_all
 
         return sum(len(report.quarantined) for report in fold_all(context.folder, project_dirs))
     left = [project_dir for project_dir in project_dirs if context.folder.has_results(project_dir)]

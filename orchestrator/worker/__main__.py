@@ -6,10 +6,27 @@ python -m orchestrator.worker freeze|collect|fold WORKSPACE KEY
                                                             a request comes in as JSON, an answer goes out
 """
 
+from __future__ import annotations
+
+import os
+import signal
 import sys
 from pathlib import Path
 
 from orchestrator.errors import OrchestratorError
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies: nobody would record what it does after that."""
+    import ctypes  # a task of an array needs none
+
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the process that started this worker is gone")
+
 
 # Each loads what it needs, and no more: hundreds of tasks of an array start at once.
 try:
@@ -19,11 +36,13 @@ try:
 
             run_job(Path(workspace), key, token)
         case ["serve", workspace, key, token]:
-            from orchestrator.worker.serve import serve
+            die_with_parent()
+            from orchestrator.worker.pool_process import serve
 
             serve(Path(workspace), key, token)
         case ["freeze" | "collect" | "fold" as what, workspace, key]:
-            from orchestrator.worker.tables import answer
+            die_with_parent()
+            from orchestrator.worker.table_process import answer
 
             answer(what, Path(workspace), key)
         case _:

@@ -6,8 +6,6 @@ an exception that leaves a function here means that the infrastructure failed.
 
 from __future__ import annotations
 
-import os
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -25,8 +23,8 @@ from orchestrator.failures import FailureGroup
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
-from orchestrator.handoff.receipt import Receipt, write_receipt
-from orchestrator.worker.described import described
+from orchestrator.handoff.receipt import Receipt
+from orchestrator.worker.outcome import begin_receipt, described, end_receipt
 
 __all__ = ["run_call", "run_task", "run_until"]
 
@@ -64,7 +62,7 @@ def run_task(
     Receipt
         As written.
     """
-    receipt = _begin()
+    receipt = begin_receipt()
     entries = Manifest.open(folder.manifest(job.position, job.epoch, job.mark)).task(task)
     kept = _kept(folder, job, task)
     counts = _Counts(receipt)
@@ -83,7 +81,7 @@ def run_task(
             if progress is not None:
                 progress(1)
     counts.close()
-    return _end(folder, job, task, restart, receipt)
+    return end_receipt(folder, job, task, restart, receipt)
 
 
 def run_call(
@@ -170,19 +168,19 @@ def _table(project_dir: Path) -> Any:
     try:
         return ExperimentData.from_file(project_dir)
     except FileNotFoundError:
-        from orchestrator.worker.table_errors import no_table
+        from orchestrator.worker.table_work import no_table
 
         raise no_table(project_dir) from None
 
 
 def _receipted(folder: RunFolder, job: JobFile, work: Callable[[Receipt], None]) -> Receipt:
-    receipt = _begin()
+    receipt = begin_receipt()
     try:
         work(receipt)
     except RAISED as error:
         receipt.state, receipt.kind = "failed", "exception"
         receipt.error, receipt.exception = described(error), error
-    return _end(folder, job, 0, 0, receipt)
+    return end_receipt(folder, job, 0, 0, receipt)
 
 
 # --- experiments ---------------------------------------------------------------------------------
@@ -293,21 +291,3 @@ class _Counts:
 
     def close(self) -> None:
         self._receipt.failures = [group.to_json() for group in self._groups.values()]
-
-
-def _begin() -> Receipt:
-    now = time.time()
-    return Receipt("succeeded", now, now, os.uname().nodename, os.getpid(), cpu_seconds=-_cpu_seconds())
-
-
-def _end(folder: RunFolder, job: JobFile, task: int, restart: int, receipt: Receipt) -> Receipt:
-    receipt.ended_at = time.time()
-    receipt.cpu_seconds = round(receipt.cpu_seconds + _cpu_seconds(), 3)
-    receipt.max_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-    write_receipt(folder.job(job.token).receipt(task, restart), receipt)
-    return receipt
-
-
-def _cpu_seconds() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system

@@ -28,6 +28,8 @@ from orchestrator import (
 )
 from orchestrator.cli.status import render
 from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.data.files import result_folders
+from orchestrator.data.fold import FoldReport
 from orchestrator.db.status import run_status
 from orchestrator.db.store import Store
 from orchestrator.definition.study import Study
@@ -251,11 +253,13 @@ def test_a_run_that_fails_ends_though_its_results_can_not_be_put_into_the_table_
     workspace, rows, table, store_numbers, monkeypatch, golden
 ):
     def stale(project_dir):
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        if result_folders(project_dir):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return FoldReport()
 
     steps = [Step(store_numbers(2)), Step(odd_ones_fail, name="evaluate", max_failed=0)]
     with monkeypatch.context() as patch:
-        patch.setattr("orchestrator.worker.fold.fold", stale)
+        patch.setattr("orchestrator.worker.table_work.fold", stale)
         with golden.raises(RunFailed):
             Pipeline(steps=steps).run(project_job="r")
     assert rows("SELECT state FROM run") == ["failed"]
@@ -726,7 +730,7 @@ def test_new_code_for_other_steps_is_refused(workspace, store_numbers, golden):
 
 def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, store_numbers, monkeypatch):
     """The process dies after the table was stored and before the receipt was written."""
-    from orchestrator.worker import execute
+    from orchestrator.worker import outcome
 
     class Grow(Block):
         def call(self, data):
@@ -735,7 +739,7 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, store_n
     class PowerCutError(BaseException):
         pass
 
-    written = execute.write_receipt
+    written = outcome.write_receipt
     pipeline = Pipeline(steps=[Step(store_numbers(2)), Step(Grow(), name="grow")])
 
     def write(path, receipt):
@@ -743,10 +747,10 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, store_n
             raise PowerCutError
         written(path, receipt)
 
-    monkeypatch.setattr(execute, "write_receipt", write)
+    monkeypatch.setattr(outcome, "write_receipt", write)
     with pytest.raises(PowerCutError):
         pipeline.run(project_job="r")
-    monkeypatch.setattr(execute, "write_receipt", written)
+    monkeypatch.setattr(outcome, "write_receipt", written)
     pipeline.run(project_job="r")
     assert len(table("r")) == 3
 
@@ -754,9 +758,9 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, store_n
 @pytest.fixture
 def grown(workspace, table, store_numbers, monkeypatch):
     """Give a pipeline whose block adds a row; its run was cancelled after the table was stored, before its receipt."""
-    from orchestrator.worker import execute
+    from orchestrator.worker import outcome
 
-    written = execute.write_receipt
+    written = outcome.write_receipt
 
     class Grow(Block):
         def call(self, data):
@@ -770,7 +774,7 @@ def grown(workspace, table, store_numbers, monkeypatch):
 
     pipeline = Pipeline(steps=[Step(store_numbers(2)), Step(Grow(), name="grow")])
     with monkeypatch.context() as patch:
-        patch.setattr(execute, "write_receipt", write)
+        patch.setattr(outcome, "write_receipt", write)
         with pytest.raises(Interrupted, match="was cancelled"):
             pipeline.run(project_job="r")
     return pipeline

@@ -1,4 +1,4 @@
-"""Freeze, collect and fold as a process of their own: a request comes in as JSON, an answer goes out."""
+"""A process for the work on tables: a request comes in as JSON, an answer goes out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from typing import Any
 
 from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.folder import RunFolder
-from orchestrator.worker.collect import collect
-from orchestrator.worker.fold import fold_all
-from orchestrator.worker.freeze import Request, freeze
-from orchestrator.worker.parent import die_with_parent
+from orchestrator.worker.table_work import Request, collect, fold_all, freeze
 
 __all__ = ["answer"]
 
@@ -29,7 +26,6 @@ def answer(what: str, workspace: Path, key: str) -> None:
     key : str
         Of the run.
     """
-    die_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     # The answer is all that may be printed there.
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""A worker of the local pool: task numbers come in, one line when a task is done goes out."""
+"""A process of the local pool: task numbers come in, one line when a task is done goes out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import read_jobfile
 from orchestrator.worker.capture import redirect
 from orchestrator.worker.execute import run_task
-from orchestrator.worker.parent import die_with_parent
 
 __all__ = ["serve"]
 
@@ -32,7 +31,6 @@ def serve(workspace: Path, key: str, token: str) -> None:
     token : str
         Of the job.
     """
-    die_with_parent()
     tasks, answers = _own_ends()
     folder = RunFolder(workspace, key)
     job = read_jobfile(folder.job(token).file)

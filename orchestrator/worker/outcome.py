@@ -1,14 +1,41 @@
-"""Put an exception into words that can be kept."""
+"""What became of a piece of work, in a form that can be kept: a receipt, an exception in words."""
 
 from __future__ import annotations
 
+import os
+import resource
+import time
 import traceback
 from pathlib import Path
 
-__all__ = ["described"]
+from orchestrator.handoff.folder import RunFolder
+from orchestrator.handoff.jobfile import JobFile
+from orchestrator.handoff.receipt import Receipt, write_receipt
+
+__all__ = ["begin_receipt", "described", "end_receipt"]
 
 OURS = str(Path(__file__).resolve().parents[1])
 LONGEST = 20_000
+
+
+def begin_receipt() -> Receipt:
+    """Return the receipt of work that begins now; what it cost is known at its end."""
+    now = time.time()
+    return Receipt("succeeded", now, now, os.uname().nodename, os.getpid(), cpu_seconds=-_cpu_seconds())
+
+
+def end_receipt(folder: RunFolder, job: JobFile, task: int, restart: int, receipt: Receipt) -> Receipt:
+    """Write a receipt: the work has ended."""
+    receipt.ended_at = time.time()
+    receipt.cpu_seconds = round(receipt.cpu_seconds + _cpu_seconds(), 3)
+    receipt.max_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    write_receipt(folder.job(job.token).receipt(task, restart), receipt)
+    return receipt
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def described(error: BaseException) -> dict[str, str]:
