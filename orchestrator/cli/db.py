@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -11,7 +11,25 @@ from orchestrator.cli.render import several, to_json
 from orchestrator.cli.workspace import database, examples, options
 from orchestrator.errors import DatabaseError
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from orchestrator.db.migrate import DatabaseInfo
+
+__all__ = ["DatabaseCheck", "command"]
+
+
+class DatabaseCheck(NamedTuple):
+    """What a look for damage found.
+
+    Attributes
+    ----------
+    path : str
+        File of the database.
+    problems : tuple of str
+        One line per problem; empty if all is well.
+    """
+
+    path: str
+    problems: tuple[str, ...]
 
 
 @click.group("db", epilog=examples("orchestrator db info", "orchestrator db check", "orchestrator db upgrade"))
@@ -55,7 +73,7 @@ def check(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     path = database(rootdir, db)
     problems = migrate.check(path)
     if as_json:
-        click.echo(to_json({"path": str(path), "problems": problems}))
+        click.echo(to_json(DatabaseCheck(str(path), tuple(problems))))
     elif not problems:
         click.echo(f"{path} is in order.")
     if problems:
@@ -69,15 +87,15 @@ def check(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
 _GUARDS = {"kernel": "the kernel's file lock", "links": "links in the workspace's folder"}
 
 
-def _lines(facts: dict[str, Any]) -> list[str]:
-    needs = "" if facts["revision"] == facts["needed"] else f" (this orchestrator needs {facts['needed']})"
+def _lines(facts: DatabaseInfo) -> list[str]:
+    needs = "" if facts.revision == facts.needed else f" (this orchestrator needs {facts.needed})"
     told = {
-        "file": facts["path"],
-        "revision": f"{facts['revision']}{needs}",
-        "runs": "unknown" if facts["runs"] is None else facts["runs"],
-        "size": f"{facts['size'] / 1024:.0f} KiB",
-        "writable": "yes, by you" if facts["writable"] else "no, not by you",
-        "lock": f"{_GUARDS[facts['guard']]} ({facts['file_system']})",
-        "sqlite": facts["sqlite"],
+        "file": facts.path,
+        "revision": f"{facts.revision}{needs}",
+        "runs": "unknown" if facts.runs is None else facts.runs,
+        "size": f"{facts.size / 1024:.0f} KiB",
+        "writable": "yes, by you" if facts.writable else "no, not by you",
+        "lock": f"{_GUARDS[facts.guard]} ({facts.file_system})",
+        "sqlite": facts.sqlite,
     }
     return [f"{name:10}{value}" for name, value in told.items()]

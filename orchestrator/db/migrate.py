@@ -12,7 +12,7 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import quote
 
 from orchestrator.atomic import replacing
@@ -22,7 +22,19 @@ from orchestrator.db.opening import may_write, opened, revision_of
 from orchestrator.db.rows import scalar, scalars
 from orchestrator.errors import DatabaseError
 
-__all__ = ["SCHEMA", "check", "create", "definitions", "info", "make", "migrate", "migrations", "statements", "upgrade"]
+__all__ = [
+    "SCHEMA",
+    "DatabaseInfo",
+    "check",
+    "create",
+    "definitions",
+    "info",
+    "make",
+    "migrate",
+    "migrations",
+    "statements",
+    "upgrade",
+]
 
 SCHEMA = Path(__file__).parent / "schema.sql"
 VERSION_TABLE = """
@@ -70,31 +82,60 @@ def upgrade(path: Path) -> Path | None:
         return copy
 
 
-def info(path: Path) -> dict[str, Any]:
-    """Describe a database of any revision.
+class DatabaseInfo(NamedTuple):
+    """A database, of any revision.
 
-    Returns
-    -------
-    dict
-        `path`, `revision`, `needed`, `size` in bytes, `runs` (None in a revision that has no such table), `writable`,
-        `file_system`, `guard` (`"kernel"` or `"links"`), `sqlite`.
+    Attributes
+    ----------
+    path : str
+        Its file.
+    revision : str
+        Revision of its tables.
+    needed : str
+        Revision that this version needs.
+    size : int
+        Bytes.
+    runs : int or None
+        How many runs it records; null in a revision that has no such table.
+    writable : bool
+        Whether you may write it.
+    file_system : str
+        Type of the file system that it is on.
+    guard : str
+        What keeps two writers apart: `kernel`, a lock of the kernel; `links`, links in the workspace's folder.
+    sqlite : str
+        Version of SQLite.
     """
+
+    path: str
+    revision: str
+    needed: str
+    size: int
+    runs: int | None
+    writable: bool
+    file_system: str
+    guard: str
+    sqlite: str
+
+
+def info(path: Path) -> DatabaseInfo:
+    """Describe a database of any revision."""
     with opened(path, "inspect") as connection:
         tables = scalars(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")
         runs = scalar(connection, "SELECT count(*) FROM run") if "run" in tables else None
         found = revision_of(connection)
     folder = Path(os.path.realpath(path)).parent
-    return {
-        "path": str(path),
-        "revision": f"{found:04}",
-        "needed": revision.REVISION,
-        "size": path.stat().st_size,
-        "runs": runs,
-        "writable": may_write(path),
-        "file_system": file_system(folder),
-        "guard": "kernel" if is_local(folder) else "links",
-        "sqlite": sqlite3.sqlite_version,
-    }
+    return DatabaseInfo(
+        path=str(path),
+        revision=f"{found:04}",
+        needed=revision.REVISION,
+        size=path.stat().st_size,
+        runs=runs,
+        writable=may_write(path),
+        file_system=file_system(folder),
+        guard="kernel" if is_local(folder) else "links",
+        sqlite=sqlite3.sqlite_version,
+    )
 
 
 def check(path: Path) -> list[str]:

@@ -65,7 +65,7 @@ class RunView(NamedTuple):
     state : RunState
         `active`, `succeeded`, `failed` or `cancelled`.
     reason : str or None
-        Why it ended as it did.
+        Why it ended as it did; null where nothing is to be said.
     study : str or None
         File of the study; null where the pipeline came from no file.
     study_attr : str or None
@@ -79,7 +79,7 @@ class RunView(NamedTuple):
     last_event_at : float
         When anything last happened to it.
     seconds : float
-        How long it took; of a stalled run, until its last event.
+        How long it took, in seconds; of a stalled run, until its last event.
     stalled : str or None
         Why nothing will advance it until a command is typed; null where something will, or the run has ended.
     cancel_requested_at : float or None
@@ -154,7 +154,7 @@ class StepSummary(NamedTuple):
     n_failed : int
         Experiments that failed, so far.
     seconds : float or None
-        How long its step runs took together; null before the first.
+        How long its step runs took together, in seconds; null before the first.
     n_put_back : int
         Step runs that a resume withdrew.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from orchestrator.db import migrate
@@ -34,6 +35,13 @@ def on_slurm(**cluster):
     fields = SlurmCluster(**{**CLUSTER, **cluster}).to_json()
     resources = SlurmResources(time="00:10:00", mem="1G").to_json()
     return {"mode": "slurm", "cluster": {"cluster": fields, "orchestrator": resources, "cwd": "/home/me"}}
+
+
+def documented(title):
+    """Give the fields that the reference of the JSON lists in a section, in order."""
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/json.md").read_text()
+    section = page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
 
 
 class Records:

@@ -6,11 +6,10 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from cli_records import T0, Records, on_slurm
+from cli_records import T0, Records, documented, on_slurm
 from click.testing import CliRunner
 from programs import squeue_answer
 
@@ -25,7 +24,6 @@ from orchestrator.db.status import run_status
 from orchestrator.errors import NotFound, SchedulerUnreachable
 from orchestrator.handoff.folder import RunFolder
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Holder("login1", "another boot", 4242, "1")
 ON_A_NODE = Holder("node7", "its boot", 77, "1", "9")
 
@@ -196,9 +194,9 @@ def test_slurms_own_words_beside_the_records(records, ask, programs, golden):
         ("3", True, None),
         ("2", True, None),
     ]
-    documented = (ROOT / "docs/reference/cli.md").read_text().partition("## JSON")[2]
-    names = [*told, *told["jobs"][0], *told["jobs"][0]["states"][0]]
-    assert not [name for name in names if f"`{name}`" not in documented]
+    assert list(told) == documented("Queue report")
+    assert list(told["jobs"][0]) == documented("Queued job")
+    assert list(told["jobs"][0]["states"][0]) == documented("Queue state")
     assert told["jobs"][0]["states"][1] == {"state": "PENDING", "reason": "JobArrayTaskLimit", "n_tasks": 18}
 
 

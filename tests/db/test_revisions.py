@@ -99,7 +99,7 @@ def test_an_upgrade_that_fails_changes_nothing(path, newer_code):
     with pytest.raises(Exception, match="NONSENSE"):
         migrate.upgrade(path)
     assert tables(path) == before
-    assert migrate.info(path)["revision"] == "0001"
+    assert migrate.info(path).revision == "0001"
 
 
 def test_a_newer_database_is_refused(path, golden):
