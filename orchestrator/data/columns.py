@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from orchestrator.data.kinds import is_scalar
+from orchestrator.data.numpy_types import is_scalar
 from orchestrator.data.parameters import (
     CategoricalParameter,
     ConstantParameter,

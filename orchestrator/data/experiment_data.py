@@ -11,9 +11,9 @@ from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.files import data_folder, locked, read_snapshot, write_table
 from orchestrator.data.job_status import JobStatus
-from orchestrator.data.kinds import is_integer, is_truth
 from orchestrator.data.layout import StoredTable, decode_files, encode_files
 from orchestrator.data.matching import FoldReport, fold_into
+from orchestrator.data.numpy_types import is_integer, is_truth
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.references import Reference, write_object
 from orchestrator.data.results import ResultFile
@@ -472,9 +472,9 @@ class ExperimentData:
         names = None if folders is None else {folder.name for folder in folders}
         paths = [p for p in snapshot.results if names is None or p.parent.name in names]
         # What the stored table has folded already stays folded once: the user may have changed it.
-        read = [ResultFile.read(path, stored.folded.get(_mark(path), 0)) for path in paths]
+        read = [ResultFile.read(path, stored.folded.get(_result_name(path), 0)) for path in paths]
         table.fold_report = fold_into(table, read)
-        table._offsets = {**stored.folded, **{_mark(file.path): file.end for file in read}}
+        table._offsets = {**stored.folded, **{_result_name(file.path): file.end for file in read}}
         return table, table.fold_report
 
     def store(self, project_dir: Path | str | None = None) -> None:
@@ -805,7 +805,7 @@ def _absolute(project_dir: Path | str | None) -> Path:
     return Path.cwd() if project_dir is None else Path(project_dir).absolute()
 
 
-def _mark(path: Path) -> str:
+def _result_name(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.data.columns import Columns, cells_of, decode_column, plain_cells, read_csv
-from orchestrator.data.kinds import is_array, is_frame
 from orchestrator.data.layout import single_column
+from orchestrator.data.numpy_types import is_array, is_frame
 from orchestrator.data.parameters import Parameter
 from orchestrator.errors import DataError
 

@@ -48,10 +48,10 @@ class RandomUniform(Block):
         ExperimentData
             `data` and the new experiments, open.
         """
-        from orchestrator.data import samplers
+        from orchestrator.data import sampling
         from orchestrator.data.experiment_data import ExperimentData
 
-        inputs = getattr(samplers, self._function)(data.domain, n_samples, self.seed if seed is None else seed)
+        inputs = getattr(sampling, self._function)(data.domain, n_samples, self.seed if seed is None else seed)
         return data + ExperimentData(domain=data.domain, input_data=inputs)
 
 

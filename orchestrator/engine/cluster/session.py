@@ -13,7 +13,7 @@ from orchestrator.engine.context import Context
 from orchestrator.engine.lease import holding
 from orchestrator.engine.progress import Silent
 from orchestrator.errors import LeaseHeld
-from orchestrator.handoff.environment import kept_environment
+from orchestrator.handoff.environment import read_environment
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.slurm.client import Client
 
@@ -25,7 +25,7 @@ def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
     config = ClusterConfig.from_json(record.cluster or {})
     workspace = store.path.parent
     folder = RunFolder(workspace, record.key, config.cluster.log_dir)
-    client = Client(submitter=kept_environment(folder))
+    client = Client(submitter=read_environment(folder))
     return SlurmScheduler(folder, config, record.name, store.path, shared=not is_local(workspace), client=client)
 
 

@@ -1,4 +1,4 @@
-"""Samplers: inputs for new experiments, drawn from a domain."""
+"""Sampling: inputs for new experiments, drawn from a domain."""
 
 from __future__ import annotations
 

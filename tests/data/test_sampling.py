@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.data.domain import Domain
-from orchestrator.data.samplers import sample_latin, sample_random
+from orchestrator.data.sampling import sample_latin, sample_random
 from orchestrator.errors import DefinitionError
 
 both = pytest.mark.parametrize("sample", [sample_random, sample_latin])

@@ -1,4 +1,4 @@
-"""Know values of NumPy and pandas without loading either: where nobody has loaded them, there are none.
+"""Recognise values of NumPy and pandas without loading either: where they are not loaded, there are none.
 
 Loading them takes longer than the work of most jobs.
 """
