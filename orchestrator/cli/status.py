@@ -219,8 +219,6 @@ def _now(step_run: StepRunView, now: float) -> list[str]:
 
 # --- what failed ---------------------------------------------------------------------------------
 
-_NOBODYS_FAULT = ("preempted", "node_failure")
-
 
 def _not_asked_for(failures: Iterable[Failure], state: str) -> list[Failure]:
     """Leave out what ended because the user stopped the run; a job that scancel ended is a failure like any other."""
@@ -231,9 +229,10 @@ def _not_asked_for(failures: Iterable[Failure], state: str) -> list[Failure]:
 def _failures(failures: Iterable[Failure], key: str, place: str) -> list[str]:
     """Show a cause once, in however many iterations it came."""
     from orchestrator.db.failures import causes
+    from orchestrator.machine.states import KINDS_OF_THE_CLUSTER
 
-    # Of the others there is nothing to mend.
-    told = causes(failure for failure in failures if not (failure.tried_again and failure.kind in _NOBODYS_FAULT))
+    # The user can't prevent what the cluster did, and it was tried again.
+    told = causes(failure for failure in failures if not (failure.tried_again and failure.kind in KINDS_OF_THE_CLUSTER))
     if not told:
         return []
     lines = ["Failures:"]
