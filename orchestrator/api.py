@@ -11,6 +11,7 @@ from typing import Literal
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import DefinitionError
+from orchestrator.machine.kinds import Mode
 
 __all__ = ["Pipeline"]
 
@@ -89,7 +90,7 @@ class Pipeline(PipelineDefinition):
         """
         from orchestrator.engine.commands import start, submit
 
-        if mode not in ("local", "slurm"):
+        if mode not in tuple(Mode):
             raise DefinitionError(f"mode={mode!r} is not a mode.", 'Use mode="local" or mode="slurm".')
         if not isinstance(self.steps, list | tuple):
             raise DefinitionError(
@@ -101,7 +102,7 @@ class Pipeline(PipelineDefinition):
             raise DefinitionError(f"rootdir={str(rootdir)!r} is no folder.", "Name a folder, or leave it out.")
         if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
             raise DefinitionError(f"jobs={jobs!r} is no number of processes.", "Use 1 or more, or None.")
-        if mode == "slurm":
+        if Mode(mode) is Mode.SLURM:
             key = submit(self, cluster, rootdir=Path(rootdir or "."), project_job=project_job)
             _say_how_to_watch(key, rootdir)
             return key

@@ -20,6 +20,8 @@ from orchestrator.errors import NotFound, NotYet
 
 if TYPE_CHECKING:
     from orchestrator.db.views import Failure, StepLogs
+from orchestrator.machine.kinds import Failing, Mode
+from orchestrator.machine.states import RunState, StepRunState
 
 __all__ = ["LogFile", "LogList", "command"]
 
@@ -124,7 +126,7 @@ def command(
 def _is_on_cluster(path: Path, run: str | None) -> bool:
     from orchestrator.db.runs import find_run
 
-    return find_run(path, run).mode == "slurm"
+    return find_run(path, run).mode is Mode.SLURM
 
 
 def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow: bool, as_json: bool) -> None:
@@ -149,7 +151,7 @@ def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow
         for _, _, text in _news([(log, None)] if log.exists() else [], places):
             click.echo(text, nl=False)
         sys.stdout.flush()
-        if not follow or record.state != "active" or record.stalled:
+        if not follow or record.state is not RunState.ACTIVE or record.stalled:
             break
         time.sleep(LOOK_EVERY)
     if follow and record.stalled:
@@ -230,7 +232,7 @@ def _choose(logs: list[tuple[Path, int | None]], found: StepLogs) -> list[tuple[
 
 
 def _say_none(folder: Path, found: StepLogs, task: int | None) -> None:
-    if found.step_run.state == "skipped":
+    if found.step_run.state is StepRunState.SKIPPED:
         click.echo(f"{found.step_run.address} was skipped: {found.step_run.reason}.", err=True)
     elif found.collects and task is None and not found.failures:
         command = f"orchestrator status {found.key}{place()}"
@@ -258,10 +260,10 @@ def _wait_for(path: Path, key: str, address: str) -> StepLogs:
         if found is not None and _has_begun(found):
             return found
         # Between two processes that advance it, a run looks stalled for a moment.
-        if run.state != "active" or (looked_stalled and run.stalled):
+        if run.state is not RunState.ACTIVE or (looked_stalled and run.stalled):
             break
         if not is_told:
-            refresh = " --refresh" if run.mode == "slurm" else ""
+            refresh = " --refresh" if run.mode is Mode.SLURM else ""
             click.echo(f"{address} has not begun: it is waited for.", err=True)
             click.echo(f"How the run stands: orchestrator status {key}{refresh}{place()}", err=True)
         is_told, looked_stalled = True, bool(run.stalled)
@@ -282,7 +284,7 @@ def _step_run(path: Path, key: str, address: str) -> StepLogs | None:
 
 def _has_begun(found: StepLogs) -> bool:
     # While it is pending, nobody knows yet how many tasks it has. What a resume put back begins anew.
-    return found.step_run.state != "pending" and found.step_run.withdrawn_at is None
+    return found.step_run.state is not StepRunState.PENDING and found.step_run.withdrawn_at is None
 
 
 def _follow(path: Path, folder: Path, found: StepLogs, task: int | None) -> StepLogs:
@@ -333,10 +335,10 @@ def _print_failures(found: StepLogs) -> None:
 def _headline(failure: Failure) -> str:
     kind = f" ({failure.kind})" if failure.kind else ""
     again = ", tried again" if failure.tried_again else ""
-    if failure.what == "experiments failed":
+    if failure.what is Failing.EXPERIMENTS:
         more = ", ..." if failure.n > len(failure.rows) else ""
         return f"{several(failure.n, 'experiment')} failed: {', '.join(map(str, failure.rows))}{more}"
-    if failure.what == "task failed":
+    if failure.what is Failing.TASK:
         numbers = ", ".join(map(str, failure.tasks))
         return f"task{'s' if len(failure.tasks) > 1 else ''} {numbers} failed{kind}{again}: {failure.why}"
     return f"failed{kind}{again}: {failure.why}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.workspace import database, examples, key_of, options, place
+from orchestrator.machine.states import RunState
 
 __all__ = ["command"]
 
@@ -48,6 +49,6 @@ def command(
 
         study = load_study(update)
     commands.resume(path, key, from_step=from_step, update=study, jobs=jobs)
-    goes_on = find_run(path, key).state == "active"
+    goes_on = find_run(path, key).state is RunState.ACTIVE
     label = "Watch it" if goes_on else "What happened in it"
     click.echo(f"{path.parent / key}\n{label}: orchestrator status {key}{place()}")

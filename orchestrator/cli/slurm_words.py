@@ -9,6 +9,8 @@ from orchestrator.cli.render import WIDTH, clock, several, shorten, source
 if TYPE_CHECKING:
     from orchestrator.db.views import JobView, RunStatus, RunView
     from orchestrator.engine.cluster.queue_report import QueuedJob, QueueReport
+from orchestrator.machine.kinds import Mode
+from orchestrator.machine.states import JobState, RunState
 
 __all__ = ["answer", "as_recorded"]
 
@@ -17,7 +19,7 @@ def as_recorded(found: RunStatus, place: str, *, is_refreshed: bool) -> list[str
     """Say which orchestrator job waits for what, and how to hear it from SLURM."""
     live = [job for job in found.orchestrators if job.ended_at is None]
     lines = [f"      {shorten(_orchestrator(job), WIDTH - 6)}" for job in live]
-    is_on_cluster = found.run.mode == "slurm" and found.run.state == "active"
+    is_on_cluster = found.run.mode is Mode.SLURM and found.run.state is RunState.ACTIVE
     if is_on_cluster and not is_refreshed:
         last = clock(found.run.last_event_at, found.run.last_event_at)
         command = f"orchestrator status {found.run.key} --refresh{place}"
@@ -30,7 +32,7 @@ def _orchestrator(job: JobView) -> str:
     name = f"orchestrator job {job.scheduler_id or job.token}"
     after = f" for the end of job {job.waits_for}" if job.waits_for else ""
     why = f" ({job.reason})" if job.reason else ""
-    if job.state == "queued":
+    if job.state is JobState.QUEUED:
         return f"{name} waits{after}{why}"
     return f"{name} {job.state}{why}"
 
@@ -77,7 +79,7 @@ def _let_go(job: QueuedJob, stuck: str, run: RunView, place: str) -> list[str]:
 def _without_witness(run: RunView, said: QueueReport, place: str) -> list[str]:
     """Say that nobody stands behind the job that runs: its own tail goes on, unless it dies."""
     has_orchestrator = any(job.what == "orchestrator" and job.is_live for job in said.jobs)
-    is_ending = run.state != "active" or run.cancel_requested_at or run.failing
+    is_ending = run.state is not RunState.ACTIVE or run.cancel_requested_at or run.failing
     if is_ending or run.stalled or run.holder or has_orchestrator:
         return []
     return [

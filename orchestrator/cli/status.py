@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         StepSummary,
     )
     from orchestrator.engine.cluster.queue_report import QueueReport
+from orchestrator.machine.kinds import Failing, Mode, Role
+from orchestrator.machine.states import KINDS_OF_THE_CLUSTER, FailureKind, JobState, RunState
 
 __all__ = ["command", "render"]
 
@@ -70,7 +72,7 @@ def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None,
 
 def _ask(path: Path, found: RunStatus, now: float) -> tuple[QueueReport | None, SchedulerUnreachable | None]:
     """Ask SLURM; give the error if it does not answer."""
-    if found.run.mode != "slurm":
+    if found.run.mode is not Mode.SLURM:
         click.echo(f"Run {found.run.key} runs on this machine: there is no SLURM to ask.", err=True)
         return None, None
     from orchestrator.engine.cluster.queue_report import ask_slurm
@@ -90,7 +92,7 @@ def _with_counts(workspace: Path, found: RunStatus) -> RunStatus:
 
 
 def _with_count(workspace: Path, key: str, job: JobView) -> JobView:
-    if job.state not in ("queued", "running") or job.role != "batch":
+    if job.state not in (JobState.QUEUED, JobState.RUNNING) or job.role is not Role.BATCH:
         return job
     from orchestrator.handoff.folder import RunFolder
     from orchestrator.handoff.receipt import receipts_of
@@ -141,20 +143,20 @@ def _headline(run: RunView, now: float, place: str) -> list[str]:
     if run.stalled:
         # SLURM's own words are in it, and what has to be mended.
         lines += _wrapped(run.stalled)
-    elif run.reason and run.state != "active":
+    elif run.reason and run.state is not RunState.ACTIVE:
         lines += _wrapped(run.reason)
     began, took = clock(run.started_at or run.created_at, now), duration(run.seconds)
     if run.stalled:
         lines.append(f"  began {began}, last change {clock(run.last_event_at, now)} (after {took})")
     else:
         lines.append(f"  began {began}, {'took' if run.ended_at else 'for'} {took}")
-    if run.holder and run.state == "active" and not run.stalled:
+    if run.holder and run.state is RunState.ACTIVE and not run.stalled:
         holder = run.holder
         part_of = f" (job {holder.scheduler_id})" if holder.scheduler_id else ""
         lines.append(f"  by process {holder.pid} on {holder.host}{part_of}")
     if run.study:
         lines.append(f"  study {run.study}")
-    return lines + (_ending(run, place) if run.state == "active" else [])
+    return lines + (_ending(run, place) if run.state is RunState.ACTIVE else [])
 
 
 def _ending(run: RunView, place: str) -> list[str]:
@@ -194,7 +196,7 @@ def _steps(steps: Iterable[StepSummary]) -> list[str]:
 
 def _now_and_next(found: RunStatus, now: float, place: str, *, is_refreshed: bool) -> list[str]:
     run = found.run
-    if run.stalled is not None and run.mode == "local":
+    if run.stalled is not None and run.mode is Mode.LOCAL:
         return []
     lines = [] if found.now is None else _now(found.now, now)
     lines += as_recorded(found, place, is_refreshed=is_refreshed)
@@ -220,16 +222,15 @@ def _now(step_run: StepRunView, now: float) -> list[str]:
 # --- what failed ---------------------------------------------------------------------------------
 
 
-def _not_asked_for(failures: Iterable[Failure], state: str) -> list[Failure]:
+def _not_asked_for(failures: Iterable[Failure], state: RunState) -> list[Failure]:
     """Leave out what ended because the user stopped the run; a job that scancel ended is a failure like any other."""
-    asked_for = ("interrupted", "cancelled") if state == "cancelled" else ("interrupted",)
+    asked_for = {FailureKind.INTERRUPTED, FailureKind.CANCELLED if state is RunState.CANCELLED else None}
     return [failure for failure in failures if failure.kind not in asked_for]
 
 
 def _failures(failures: Iterable[Failure], key: str, place: str) -> list[str]:
     """Show a cause once, in however many iterations it came."""
     from orchestrator.db.failures import causes
-    from orchestrator.machine.states import KINDS_OF_THE_CLUSTER
 
     # The user can't prevent what the cluster did, and it was tried again.
     told = causes(failure for failure in failures if not (failure.tried_again and failure.kind in KINDS_OF_THE_CLUSTER))
@@ -260,10 +261,10 @@ def _cause(cause: Cause) -> list[str]:
 def _who(cause: Cause, *, with_numbers: bool) -> str:
     first = cause.failures[0]
     again = ", tried again" if first.tried_again else ""
-    if first.what == "experiments failed":
+    if first.what is Failing.EXPERIMENTS:
         numbers = _numbers(cause.rows, cause.n) if with_numbers else ""
         return f"{several(cause.n, 'experiment')} failed{numbers}"
-    if first.what == "task failed":
+    if first.what is Failing.TASK:
         tasks = sorted({(failure.address, task) for failure in cause.failures for task in failure.tasks})
         numbers = _numbers([task for _, task in tasks], len(tasks)) if with_numbers else ""
         return f"{several(len(tasks), 'task')} failed, {first.kind}{numbers}{again}"
@@ -289,19 +290,19 @@ def _notes(notes: Sequence[ResultNote], key: str, place: str) -> list[str]:
 
 def _to_type(found: RunStatus, place: str) -> list[str]:
     run = found.run
-    if not run.stalled and run.state not in ("failed", "cancelled"):
+    if not run.stalled and run.state not in (RunState.FAILED, RunState.CANCELLED):
         return []
     at = f" from {shorten(found.resume_from, 32)}" if found.resume_from else ""
-    mended = ", once what failed is mended" if run.state == "failed" else ""
+    mended = ", once what failed is mended" if run.state is RunState.FAILED else ""
     resume = f"orchestrator resume {run.key}{place}"
     said = []
-    if run.stalled and run.mode == "slurm":
+    if run.stalled and run.mode is Mode.SLURM:
         said = _typed("What they said who advanced it: ", f"orchestrator logs {run.key} orchestrator{place}")
     lines = said + _typed(f"To go on{at}{mended}: ", resume)
-    if run.study and any(failure.kind == "exception" for failure in found.failures) and mended:
+    if run.study and any(failure.kind == FailureKind.EXCEPTION for failure in found.failures) and mended:
         # The run keeps the code that failed: to resume it as it is would fail again.
         lines += _typed("If you mended the study for that: ", f"{resume} --update {source(run)}")
-    if run.study and any(failure.kind == "refused" for failure in found.failures) and mended:
+    if run.study and any(failure.kind == FailureKind.REFUSED for failure in found.failures) and mended:
         # Nor does a resume ask for other resources, or another cluster.
         again = f"orchestrator submit {source(run)} --project-job {run.key}{place}"
         lines += _typed("If you mended its resources or the cluster for that: ", again)

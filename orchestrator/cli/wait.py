@@ -14,6 +14,8 @@ from orchestrator.errors import SchedulerUnreachable
 
 if TYPE_CHECKING:
     from orchestrator.db.views import RunView
+from orchestrator.machine.kinds import Mode
+from orchestrator.machine.states import RunState
 
 __all__ = ["command"]
 
@@ -46,17 +48,17 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
         found = find_run(path, key)
         # Between two processes that advance it, a run looks stalled for a moment.
         looked_stalled, is_stalled = bool(found.stalled), looked_stalled and bool(found.stalled)
-        if found.state == "active" and found.mode == "slurm" and not looked_stalled:
+        if found.state is RunState.ACTIVE and found.mode is Mode.SLURM and not looked_stalled:
             found = found._replace(stalled=queue.why_stalled())
             is_stalled = bool(found.stalled)
-        if found.state != "active" or is_stalled:
+        if found.state is not RunState.ACTIVE or is_stalled:
             break
         if end is not None and time.monotonic() >= end:
             click.echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
             raise click.exceptions.Exit(TIMED_OUT)
         time.sleep(LOOK_EVERY if end is None else min(LOOK_EVERY, max(0.0, end - time.monotonic())))
     text, code = _outcome(key, found)
-    refresh = " --refresh" if code == STALLED and found.mode == "slurm" else ""
+    refresh = " --refresh" if code == STALLED and found.mode is Mode.SLURM else ""
     text += f"\nWhat happened in it: orchestrator status {key}{refresh}{place()}"
     if code == STALLED:
         text += f"\nTo go on: orchestrator resume {key}{place()}"
@@ -96,11 +98,11 @@ class _Queue:
 
 def _outcome(key: str, found: RunView) -> tuple[str, int]:
     state, why = found.state, f": {found.reason}" if found.reason else ""
-    if state == "active":
+    if state is RunState.ACTIVE:
         return f"Run {key} is stalled: {found.stalled}.", STALLED
-    if state == "cancelled":
+    if state is RunState.CANCELLED:
         return f"Run {key} was cancelled.", CANCELLED
-    if state == "failed":
+    if state is RunState.FAILED:
         return f"Run {key} has failed{why}.", FLAWED
     if found.n_failed:
         return f"Run {key} has finished; {found.n_failed} experiments failed.", FLAWED

@@ -11,6 +11,8 @@ from orchestrator.addresses import format_address
 from orchestrator.db.rows import Row, scalar
 from orchestrator.db.views import Failure, ResultNote
 from orchestrator.failures import FailureGroup
+from orchestrator.machine.kinds import EventKind, Failing, Role
+from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
 __all__ = ["Cause", "address_of", "causes", "failures", "first_flawed", "notes"]
 
@@ -23,23 +25,23 @@ _TRIED_AGAIN = """EXISTS (
 _EVENTS = f"""
 SELECT position, name, iteration, path, what, why, task, event.detail, {_TRIED_AGAIN}
 FROM event JOIN step_run ON event.step_run_id = step_run.id LEFT JOIN job ON event.job_id = job.id
-WHERE event.run_id = :run_id AND what IN ('experiments failed', 'task failed')
+WHERE event.run_id = :run_id AND what IN ('{Failing.EXPERIMENTS}', '{Failing.TASK}')
 """
 
 # Files are looked at again in each iteration, and folding is tried again when a run is resumed.
-_NOTES = """
+_NOTES = f"""
 SELECT name, iteration, what, why, event.detail
 FROM event JOIN step_run ON event.step_run_id = step_run.id
 WHERE event.run_id = :run_id AND (
-    what = 'results quarantined'
-    OR what = 'files left' AND NOT EXISTS (
+    what = '{EventKind.RESULTS_QUARANTINED}'
+    OR what = '{EventKind.FILES_LEFT}' AND NOT EXISTS (
         SELECT 1 FROM step_run later
-        WHERE later.run_id = event.run_id AND later.path = step_run.path AND later.state = 'succeeded'
+        WHERE later.run_id = event.run_id AND later.path = step_run.path AND later.state = '{StepRunState.SUCCEEDED}'
           AND later.position > step_run.position AND later.withdrawn_at IS NULL
     )
-    OR what = 'results not folded' AND NOT EXISTS (
+    OR what = '{EventKind.RESULTS_NOT_FOLDED}' AND NOT EXISTS (
         SELECT 1 FROM event resumed
-        WHERE resumed.run_id = event.run_id AND resumed.what = 'run' AND resumed.new = 'active'
+        WHERE resumed.run_id = event.run_id AND resumed.what = '{EventKind.RUN}' AND resumed.new = '{RunState.ACTIVE}'
           AND resumed.id > event.id
     )
 )
@@ -49,22 +51,24 @@ WHERE event.run_id = :run_id AND (
 _JOBS = f"""
 SELECT position, name, iteration, path, job.reason, job.kind, detail, {_TRIED_AGAIN}
 FROM job JOIN step_run ON job.step_run_id = step_run.id
-WHERE job.run_id = :run_id AND job.state IN ('failed', 'lost') AND (role = 'step' OR job.kind = 'refused')
+WHERE job.run_id = :run_id AND job.state IN ('{JobState.FAILED}', '{JobState.LOST}')
+AND (role = '{Role.STEP}' OR job.kind = '{FailureKind.REFUSED}')
 """
 
-_STEPS = """
-SELECT position, name, iteration, path, reason FROM step_run WHERE run_id = :run_id AND state = 'failed'
+_STEPS = f"""
+SELECT position, name, iteration, path, reason FROM step_run
+WHERE run_id = :run_id AND state = '{StepRunState.FAILED}'
 """
 
 
 class _Group(FailureGroup):
     """Failures at one address that have one cause."""
 
-    def __init__(self, row: Row, what: str, why: str | None, detail: Mapping[str, Any]) -> None:
+    def __init__(self, row: Row, what: Failing, why: str | None, detail: Mapping[str, Any]) -> None:
         super().__init__(detail)
         self._place = (address_of(row), row.name, row.path, what, why)
         self.tasks: list[int] = []
-        self.tried_again = what != "experiments failed"
+        self.tried_again = what is not Failing.EXPERIMENTS
 
     def view(self) -> Failure:
         kind, traceback = self.first.get("kind", "exception"), self.first.get("traceback")
@@ -83,25 +87,25 @@ def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | Non
     """
     which = "step_run.withdrawn_at IS NULL" if step_run_id is None else "step_run.id = :step_run_id"
     of = {"run_id": run_id, "step_run_id": step_run_id}
-    groups: dict[tuple[int, str, str | None], _Group] = {}
+    groups: dict[tuple[int, Failing, str | None], _Group] = {}
 
-    def group(row: Row, what: str, why: str | None, detail: Mapping[str, Any]) -> _Group:
+    def group(row: Row, what: Failing, why: str | None, detail: Mapping[str, Any]) -> _Group:
         return groups.setdefault((row.position, what, why), _Group(row, what, why, detail))
 
     for row in connection.execute(f"{_EVENTS} AND {which} ORDER BY event.id", of):
-        failure = group(row, row.what, row.why, row.detail)
+        failure = group(row, Failing(row.what), row.why, row.detail)
         failure.add(row.detail.get("n", 1), row.detail.get("rows", ()))
         if row.task is not None:
             failure.tasks.append(row.task)
             failure.tried_again &= bool(row.tried_again)
     for row in connection.execute(f"{_JOBS} AND {which} ORDER BY job.id", of):
-        failure = group(row, "step failed", row.reason, {**row.detail.get("error", {}), "kind": row.kind})
+        failure = group(row, Failing.STEP, row.reason, {**row.detail.get("error", {}), "kind": row.kind})
         failure.add(1, ())
         failure.tried_again &= bool(row.tried_again)
-    explained = {position for position, what, _ in groups if what in ("task failed", "step failed")}
+    explained = {position for position, what, _ in groups if what is not Failing.EXPERIMENTS}
     for row in connection.execute(f"{_STEPS} AND {which} ORDER BY position", of):
         if row.position not in explained:
-            failure = group(row, "step failed", row.reason, {"kind": None})
+            failure = group(row, Failing.STEP, row.reason, {"kind": None})
             failure.add(1, ())
             failure.tried_again = False
     return tuple(failure.view() for failure in groups.values())
@@ -120,7 +124,9 @@ def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None =
         f"{_NOTES} AND {which} ORDER BY event.id", {"run_id": run_id, "step_run_id": step_run_id}
     )
     return tuple(
-        ResultNote(address_of(row), row.what, row.why, row.detail.get("n"), tuple(row.detail.get("rows", ())))
+        ResultNote(
+            address_of(row), EventKind(row.what), row.why, row.detail.get("n"), tuple(row.detail.get("rows", ()))
+        )
         for row in found
     )
 
@@ -153,7 +159,7 @@ def causes(found: Iterable[Failure]) -> list[Cause]:
 
 def first_flawed(connection: sqlite3.Connection, run_id: int) -> int | None:
     """Name the position of the first step run of a run that failed or was cancelled, of those that count."""
-    flawed = "withdrawn_at IS NULL AND state IN ('failed', 'cancelled')"
+    flawed = f"withdrawn_at IS NULL AND state IN ('{StepRunState.FAILED}', '{StepRunState.CANCELLED}')"
     position: int | None = scalar(
         connection, f"SELECT min(position) FROM step_run WHERE run_id = ? AND {flawed}", (run_id,)
     )

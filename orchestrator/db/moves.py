@@ -16,11 +16,13 @@ from orchestrator.machine.changes import (
     MoveRun,
     MoveStepRun,
     Note,
+    RecordDoubt,
     RecordFreeze,
-    RecordJob,
+    RecordSubmissions,
     RecordWait,
     Withdraw,
 )
+from orchestrator.machine.kinds import EventKind
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import (
     JOB_ENDED,
@@ -63,20 +65,23 @@ def do(target: Target, change: Change) -> None:
             row = _live_step_run(target, position)
             values = {"n_experiments": n_experiments, "n_tasks": n_tasks, "batch_size": batch_size}
             update(target.connection, "step_run", values, id=row.id)
-            _log(target, "freeze", step_run_id=row.id, detail=values)
+            _log(target, EventKind.FREEZE, step_run_id=row.id, detail=values)
         case AddJob():
             _add_job(target, change)
         case MoveJob():
             _move_job(target, change)
-        case RecordJob(token, absent_since, reason, scheduler_id):
-            what = "job is known" if absent_since is None else "job is in doubt"
+        case RecordDoubt(token, doubt, since, reason):
+            what = EventKind.JOB_KNOWN if doubt is None else EventKind.JOB_IN_DOUBT
+            _record_job(target, token, what, doubt, {"doubt": doubt, "doubt_since": since, "reason": reason})
+        case RecordSubmissions(token, scheduler_id, rivals):
             known = {} if scheduler_id is None else {"scheduler_id": scheduler_id}
-            _record_job(target, token, what, reason, {"absent_since": absent_since, "reason": reason, **known})
+            why = f"rivals {', '.join(rivals)}" if rivals else None
+            _record_job(target, token, EventKind.JOB_KNOWN, why, {"rivals": ",".join(rivals), **known})
         case RecordWait(token, waits_for):
-            _record_job(target, token, "job waits", f"for {waits_for}", {"waits_for": waits_for})
+            _record_job(target, token, EventKind.JOB_WAITS, f"for {waits_for}", {"waits_for": waits_for})
         case FailRun(why):
             update(target.connection, "run", {"failing": why}, id=target.run_id)
-            _log(target, "run has to fail", why=why)
+            _log(target, EventKind.RUN_FAILING, why=why)
         case Withdraw():
             _withdraw(target, change)
         case Note():
@@ -87,7 +92,7 @@ def log(
     connection: sqlite3.Connection,
     run_id: int,
     at: float,
-    what: str,
+    what: EventKind,
     *,
     old: str | None = None,
     new: str | None = None,
@@ -113,7 +118,7 @@ def log(
     insert(connection, "event", values)
 
 
-def _log(target: Target, what: str, **columns: Any) -> None:
+def _log(target: Target, what: EventKind, **columns: Any) -> None:
     log(target.connection, target.run_id, target.now, what, **columns)
 
 
@@ -122,9 +127,9 @@ def _move_run(target: Target, move: MoveRun) -> None:
     ended_at = target.now if move.to in RUN_ENDED else None
     values: dict[str, Any] = {"reason": move.why, "ended_at": ended_at, "failing": None}
     if move.to is RunState.ACTIVE:
-        values["n_fruitless"] = 0
+        values["idle_wakeups"] = 0
     _move(target, "run", target.run_id, old, move.to, values)
-    _log(target, "run", old=old, new=move.to, why=move.why)
+    _log(target, EventKind.RUN, old=old, new=move.to, why=move.why)
 
 
 def _add_step_run(target: Target, new: AddStepRun) -> None:
@@ -143,7 +148,7 @@ def _add_step_run(target: Target, new: AddStepRun) -> None:
     step_run_id = insert(target.connection, "step_run", values)
     begun = "UPDATE run SET started_at = ? WHERE id = ? AND started_at IS NULL"
     target.connection.execute(begun, (target.now, target.run_id))
-    _log(target, "step run", new=StepRunState.PENDING, step_run_id=step_run_id)
+    _log(target, EventKind.STEP_RUN, new=StepRunState.PENDING, step_run_id=step_run_id)
 
 
 def _move_step_run(target: Target, move: MoveStepRun) -> None:
@@ -161,7 +166,7 @@ def _move_step_run(target: Target, move: MoveStepRun) -> None:
     if move.to is StepRunState.FAILED:
         more = "UPDATE run SET n_failed_step_runs = n_failed_step_runs + 1 WHERE id = ?"
         target.connection.execute(more, (target.run_id,))
-    _log(target, "step run", old=old, new=move.to, why=move.why, step_run_id=row.id)
+    _log(target, EventKind.STEP_RUN, old=old, new=move.to, why=move.why, step_run_id=row.id)
 
 
 def _add_job(target: Target, new: AddJob) -> None:
@@ -182,9 +187,9 @@ def _add_job(target: Target, new: AddJob) -> None:
     }
     job_id = insert(target.connection, "job", values)
     if step_run_id is None:
-        more = "UPDATE run SET n_orchestrators = n_orchestrators + 1, n_fruitless = n_fruitless + 1 WHERE id = ?"
+        more = "UPDATE run SET n_orchestrators = n_orchestrators + 1, idle_wakeups = idle_wakeups + 1 WHERE id = ?"
         target.connection.execute(more, (target.run_id,))
-    _log(target, "job", new=JobState.PLANNED, why=new.why, step_run_id=step_run_id, job_id=job_id)
+    _log(target, EventKind.JOB, new=JobState.PLANNED, why=new.why, step_run_id=step_run_id, job_id=job_id)
 
 
 _TIME_OF = {JobState.SUBMITTING: "submitting_at", JobState.QUEUED: "queued_at", JobState.RUNNING: "started_at"}
@@ -199,7 +204,8 @@ def _move_job(target: Target, move: MoveJob) -> None:
     values: dict[str, Any] = {
         "reason": move.why,
         "kind": move.kind,
-        "absent_since": None,
+        "doubt": None,
+        "doubt_since": None,
         "failed_tasks": move.failed_tasks,
     }
     known: dict[str, Any] = {name: getattr(move, name) for name in ("scheduler_id", "n_finished", "n_failed", "until")}
@@ -212,11 +218,11 @@ def _move_job(target: Target, move: MoveJob) -> None:
         values[_TIME_OF[move.to]] = at
     _move(target, "job", row.id, old, move.to, values)
     if move.to is JobState.QUEUED and row.step_run_id is not None:
-        update(target.connection, "run", {"n_fruitless": 0}, id=target.run_id)
-    _log(target, "job", old=old, new=move.to, why=move.why, step_run_id=row.step_run_id, job_id=row.id)
+        update(target.connection, "run", {"idle_wakeups": 0}, id=target.run_id)
+    _log(target, EventKind.JOB, old=old, new=move.to, why=move.why, step_run_id=row.step_run_id, job_id=row.id)
 
 
-def _record_job(target: Target, token: str, what: str, why: str | None, values: dict[str, Any]) -> None:
+def _record_job(target: Target, token: str, what: EventKind, why: str | None, values: dict[str, Any]) -> None:
     row = _job(target, token)
     update(target.connection, "job", values, id=row.id)
     _log(target, what, why=why, step_run_id=row.step_run_id, job_id=row.id)
@@ -232,7 +238,12 @@ def _withdraw(target: Target, withdraw: Withdraw) -> None:
         # Those that had been put back before, too.
         forget = "UPDATE step_run SET forgotten_at = ? WHERE run_id = ? AND forgotten_at IS NULL AND position >= ?"
         target.connection.execute(forget, (target.now, target.run_id, withdraw.position))
-    _log(target, "withdrawn", why=withdraw.why, detail={"position": withdraw.position, "forgets": withdraw.forgets})
+    _log(
+        target,
+        EventKind.WITHDRAWN,
+        why=withdraw.why,
+        detail={"position": withdraw.position, "forgets": withdraw.forgets},
+    )
 
 
 def _note(target: Target, note: Note) -> None:

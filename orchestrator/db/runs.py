@@ -11,6 +11,7 @@ from orchestrator.db.rows import Row, scalars
 from orchestrator.db.stalled import cluster_of, live_jobs, liveness
 from orchestrator.db.views import Event, HolderView, RunView
 from orchestrator.errors import NotFound
+from orchestrator.machine.kinds import EventKind, Mode, Wake
 from orchestrator.machine.stalled import Liveness, why_stalled
 from orchestrator.machine.states import RunState
 from orchestrator.workspace import LOG_DIR
@@ -148,7 +149,7 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None) -> 
     return RunView(
         key=row.key,
         name=row.name,
-        mode=row.mode,
+        mode=Mode(row.mode),
         state=RunState(row.state),
         reason=row.reason,
         study=row.study,
@@ -163,12 +164,17 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None) -> 
         failing=row.failing,
         n_failed_step_runs=row.n_failed_step_runs,
         holder=None if row.lease_host is None else HolderView(row.lease_host, row.lease_pid, row.lease_scheduler_id),
-        wake=cluster_of(row).get("wake"),
-        n_fruitless=row.n_fruitless,
+        wake=_wake(row),
+        idle_wakeups=row.idle_wakeups,
         log_dir=log_dir(row),
         n_finished=0 if experiments is None else experiments.n_finished or 0,
         n_failed=0 if experiments is None else experiments.n_failed or 0,
     )
+
+
+def _wake(row: Row) -> Wake | None:
+    wake = cluster_of(row).get("wake")
+    return None if wake is None else Wake(wake)
 
 
 def log_dir(row: Row) -> str:
@@ -181,4 +187,4 @@ def history(connection: sqlite3.Connection, run_id: int) -> tuple[Event, ...]:
     """List what happened to the run itself."""
     query = "SELECT * FROM event WHERE run_id = ? AND step_run_id IS NULL ORDER BY id"
     rows = connection.execute(query, (run_id,))
-    return tuple(Event(row.at, row.what, row.old, row.new, row.why, row.detail) for row in rows)
+    return tuple(Event(row.at, EventKind(row.what), row.old, row.new, row.why, row.detail) for row in rows)

@@ -12,7 +12,7 @@ CREATE TABLE run (
     n_failed_step_runs INTEGER DEFAULT '0' NOT NULL,
     failing TEXT,
     n_orchestrators INTEGER DEFAULT '0' NOT NULL,
-    n_fruitless INTEGER DEFAULT '0' NOT NULL,
+    idle_wakeups INTEGER DEFAULT '0' NOT NULL,
     study TEXT,
     study_attr TEXT,
     source_digest TEXT,
@@ -37,7 +37,7 @@ CREATE TABLE run (
     CONSTRAINT run_mode CHECK (mode IN ('local', 'slurm')),
     CONSTRAINT run_state CHECK (state IN ('active', 'succeeded', 'failed', 'cancelled')),
     CONSTRAINT run_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
-    CONSTRAINT run_counts CHECK (first_position >= 0 AND n_failed_step_runs >= 0 AND n_orchestrators >= n_fruitless AND n_fruitless >= 0),
+    CONSTRAINT run_counts CHECK (first_position >= 0 AND n_failed_step_runs >= 0 AND n_orchestrators >= idle_wakeups AND idle_wakeups >= 0),
     CONSTRAINT run_lease CHECK ((lease_host IS NULL) = (lease_pid IS NULL) AND (lease_host IS NULL) = (lease_boot IS NULL) AND (lease_host IS NULL) = (lease_pid_start IS NULL) AND (lease_host IS NULL) = (lease_taken_at IS NULL))
 );
 
@@ -94,7 +94,9 @@ CREATE TABLE job (
     kind TEXT,
     reason TEXT,
     scheduler_id TEXT,
-    absent_since FLOAT,
+    doubt TEXT,
+    doubt_since FLOAT,
+    rivals TEXT DEFAULT '' NOT NULL,
     waits_for TEXT,
     failed_tasks TEXT DEFAULT '' NOT NULL,
     n_finished INTEGER DEFAULT '0' NOT NULL,
@@ -111,6 +113,7 @@ CREATE TABLE job (
     CONSTRAINT job_attempt UNIQUE (step_run_id, batch, attempt),
     CONSTRAINT job_role CHECK (role IN ('orchestrator', 'step', 'batch')),
     CONSTRAINT job_step_run CHECK ((role = 'orchestrator') = (step_run_id IS NULL)),
+    CONSTRAINT job_doubt CHECK (doubt IS NULL OR doubt IN ('unanswered', 'unlisted', 'receipts_missing', 'unknown_state')),
     CONSTRAINT job_state CHECK (state IN ('planned', 'submitting', 'queued', 'running', 'succeeded', 'failed', 'cancelled', 'lost')),
     CONSTRAINT job_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled', 'lost')) = (ended_at IS NOT NULL)),
     CONSTRAINT job_kind CHECK (kind IS NULL OR kind IN ('refused', 'out_of_memory', 'timeout', 'node_failure', 'preempted', 'cancelled', 'exception', 'infrastructure', 'interrupted')),
@@ -141,6 +144,7 @@ CREATE TABLE event (
     why TEXT,
     detail JSON NOT NULL,
     PRIMARY KEY (id),
+    CONSTRAINT event_what CHECK (what IN ('run', 'step run', 'job', 'freeze', 'job is in doubt', 'job is known', 'job waits', 'run has to fail', 'withdrawn', 'code', 'lease', 'cancel requested', 'task failed', 'experiments failed', 'results quarantined', 'results not folded', 'files left')),
     FOREIGN KEY(run_id) REFERENCES run (id),
     FOREIGN KEY(step_run_id) REFERENCES step_run (id),
     FOREIGN KEY(job_id) REFERENCES job (id)

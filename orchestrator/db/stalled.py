@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from orchestrator.db.lease import Holder, is_gone, silent_for
+from orchestrator.db.model import job_of
 from orchestrator.db.rows import Row
-from orchestrator.machine.model import Job
+from orchestrator.machine.kinds import Mode, Role, Wake
 from orchestrator.machine.stalled import LeaseHolder, Liveness
-from orchestrator.machine.states import JobState, RunState
+from orchestrator.machine.states import RunState
 
 __all__ = ["cluster_of", "live_jobs", "liveness"]
 
@@ -35,12 +36,12 @@ def liveness(row: Row, now: float, live_ones: Sequence[Row]) -> Liveness:
     """
     return Liveness(
         RunState(row.state),
-        row.mode == "slurm",
+        row.mode == Mode.SLURM,
         _holder(row, now),
-        tuple(_as_job(found) for found in live_ones if found.role != "orchestrator"),
-        tuple(_as_job(found) for found in live_ones if found.role == "orchestrator"),
-        row.n_fruitless,
-        cluster_of(row).get("wake") == "both",
+        tuple(job_of(found) for found in live_ones if found.role != Role.ORCHESTRATOR),
+        tuple(job_of(found) for found in live_ones if found.role == Role.ORCHESTRATOR),
+        row.idle_wakeups,
+        cluster_of(row).get("wake") == Wake.BOTH,
         _ending_for(row, now),
     )
 
@@ -66,7 +67,7 @@ def _ending_for(row: Row, now: float) -> float | None:
 
 def live_jobs(connection: sqlite3.Connection, runs: Iterable[Row]) -> dict[int, list[Row]]:
     """Find what a cluster may have of each active run: the jobs of its open step run, then its orchestrator jobs."""
-    ids = [row.id for row in runs if row.mode == "slurm" and row.state == RunState.ACTIVE]
+    ids = [row.id for row in runs if row.mode == Mode.SLURM and row.state == RunState.ACTIVE]
     if not ids:
         return {}
     mine = f"({', '.join('?' * len(ids))})"
@@ -81,8 +82,3 @@ def live_jobs(connection: sqlite3.Connection, runs: Iterable[Row]) -> dict[int, 
         for row in connection.execute(query, ids):
             found.setdefault(row.run_id, []).append(row)
     return found
-
-
-def _as_job(row: Row) -> Job:
-    names = ("token", "role", "reason", "scheduler_id", "absent_since")
-    return Job(state=JobState(row.state), **{name: row[name] for name in names})

@@ -14,8 +14,9 @@ from orchestrator.db.runs import count_experiments, history, run_row, run_view
 from orchestrator.db.stalled import live_jobs, liveness
 from orchestrator.db.step_runs import all_step_runs, job_view, jobs_of, orchestrators, step_run_view, summaries
 from orchestrator.db.views import RunStatus
+from orchestrator.machine.kinds import Role, StepKind
 from orchestrator.machine.model import Run, StepRun
-from orchestrator.machine.plan import UNTIL, Plan
+from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import where_to_resume
 from orchestrator.machine.states import RunState, StepRunState
 
@@ -52,7 +53,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
         run = run_view(row, now, alive, count_experiments(connection, row.id))
         last: Row | None = connection.execute(_LATEST, (row.id,)).fetchone()
         current = last if last is not None and last.ended_at is None else None
-        waiting = tuple(job_view(job) for job in live if job.role == "orchestrator")
+        waiting = tuple(job_view(job) for job in live if job.role == Role.ORCHESTRATOR)
         return RunStatus(
             run=run,
             # What a dead process had open took no time after the last event.
@@ -92,7 +93,7 @@ def _after(plan: Plan, last: Row | None) -> int:
     slot = plan.slot(last.position)
     if last.until and slot.loop_end is not None:
         return slot.loop_end
-    return position + (position < plan.size and plan.slot(position).step.kind == UNTIL)
+    return position + (position < plan.size and plan.slot(position).step.kind is StepKind.UNTIL)
 
 
 def _resume_from(

@@ -11,14 +11,17 @@ from pathlib import Path
 from orchestrator.addresses import format_address, parse_address
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
+from orchestrator.db.model import job_of
 from orchestrator.db.rows import Row, scalar
 from orchestrator.db.runs import log_dir, run_row, so_far
 from orchestrator.db.stalled import live_jobs, liveness
 from orchestrator.db.views import JobView, StepLogs, StepRunView, StepSummary
 from orchestrator.errors import NotFound, NotYet
-from orchestrator.machine.plan import UNTIL, Plan, PlannedStep
+from orchestrator.machine.kinds import Mode, StepKind
+from orchestrator.machine.plan import Plan, PlannedStep
 from orchestrator.machine.stalled import why_stalled
-from orchestrator.machine.states import JobState, RunState, StepRunState
+from orchestrator.machine.states import RunState, StepRunState
+from orchestrator.machine.wording import reason_of
 
 __all__ = [
     "all_step_runs",
@@ -80,7 +83,7 @@ def find_step_run(path: Path, key: str | None, address: str) -> StepLogs:
         notes=noted,
         stalled=why_stalled(alive),
         log_dir=log_dir(row),
-        numbered_by_batch=row.mode == "slurm",
+        numbered_by_batch=row.mode == Mode.SLURM,
     )
 
 
@@ -139,7 +142,7 @@ def summaries(connection: sqlite3.Connection, run_id: int, plan: Plan, until: fl
     return tuple(
         _summary(step, depth, n, sums.get(step.path), put_back.get(step.path, 0))
         for step, _, depth, n in plan.walk()
-        if step.kind != UNTIL
+        if step.kind is not StepKind.UNTIL
     )
 
 
@@ -186,11 +189,12 @@ def jobs_of(connection: sqlite3.Connection, step_run_id: int) -> list[Row]:
 
 def step_run_view(row: Row, jobs: Iterable[Row]) -> StepRunView:
     """Describe a step run."""
-    names = ("position", "epoch", "name", "iteration", "kind", "reason", "n_experiments", "n_tasks", "batch_size")
+    names = ("position", "epoch", "name", "iteration", "reason", "n_experiments", "n_tasks", "batch_size")
     more = ("n_finished", "n_failed", "until", "created_at", "started_at", "ended_at", "withdrawn_at")
     return StepRunView(
         id=row.id,
         address=address_of(row),
+        kind=StepKind(row.kind),
         state=StepRunState(row.state),
         jobs=tuple(job_view(job) for job in jobs),
         **{name: row[name] for name in (*names, *more)},
@@ -199,8 +203,15 @@ def step_run_view(row: Row, jobs: Iterable[Row]) -> StepRunView:
 
 def job_view(row: Row) -> JobView:
     """Describe a job."""
-    names = ("token", "role", "batch", "attempt", "tasks", "n_tasks", "kind", "reason", "scheduler_id", "waits_for")
-    more = ("failed_tasks", "n_finished", "n_failed", "detail")
+    job = job_of(row)
+    names = ("batch", "attempt", "tasks", "kind", "scheduler_id", "waits_for", "failed_tasks", "n_finished", "n_failed")
     times = ("planned_at", "submitting_at", "queued_at", "started_at", "ended_at")
-    columns = {name: row[name] for name in (*names, *more, *times)}
-    return JobView(state=JobState(row.state), absent_since_at=row.absent_since, **columns)
+    return JobView(
+        token=job.token,
+        role=job.role,
+        state=job.state,
+        reason=reason_of(job.state, job.doubt, job.reason),
+        doubt=job.doubt,
+        doubt_since_at=job.doubt_since,
+        **{name: row[name] for name in (*names, *times, "n_tasks", "detail")},
+    )

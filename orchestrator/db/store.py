@@ -15,12 +15,14 @@ from orchestrator.db import migrate, moves
 from orchestrator.db.connection import session
 from orchestrator.db.failures import first_flawed
 from orchestrator.db.lease import Holder, is_gone
+from orchestrator.db.model import job_of, step_run_of
 from orchestrator.db.rows import Row, insert, scalar, scalars, update
 from orchestrator.errors import Busy, LeaseHeld, NotFound
 from orchestrator.machine.changes import Change
-from orchestrator.machine.model import Job, Run, StepRun
+from orchestrator.machine.kinds import EventKind, Mode
+from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.states import JobState, RunState, StepRunState
+from orchestrator.machine.states import RunState
 
 __all__ = ["Holder", "NewRun", "RunRecord", "Store"]
 
@@ -32,7 +34,7 @@ class NewRun:
     key: str
     salt: str
     name: str
-    mode: str
+    mode: Mode
     plan: Plan
     first_position: int
     study: str | None
@@ -47,7 +49,7 @@ class NewRun:
 class RunRecord(NewRun):
     """A run's own row."""
 
-    state: str
+    state: RunState
     reason: str | None
     cancel_requested_at: float | None
 
@@ -98,7 +100,7 @@ class Store:
         try:
             with session(self.path) as connection:
                 run_id = insert(connection, "run", values)
-                moves.log(connection, run_id, now, "run", new=RunState.ACTIVE)
+                moves.log(connection, run_id, now, EventKind.RUN, new=RunState.ACTIVE)
         except sqlite3.IntegrityError:
             raise Busy(
                 f"another process has just made a run {new.key}.", f"See it: orchestrator status {new.key}"
@@ -114,7 +116,7 @@ class Store:
         with session(self.path) as connection:
             row = _run_row(connection, key)
         values = {name: row[name] for name in RunRecord.__dataclass_fields__}
-        return RunRecord(**{**values, "plan": _plan(row.plan)})
+        return RunRecord(**{**values, "plan": _plan(row.plan), "mode": Mode(row.mode), "state": RunState(row.state)})
 
     def load(self, key: str) -> Run:
         """Read what decisions need.
@@ -189,7 +191,7 @@ class Store:
                 "study_attr": study_attr,
             }
             update(connection, "run", values, id=row.id)
-            moves.log(connection, row.id, now, "code", old=row.bundle_digest, new=bundle_digest, why=why)
+            moves.log(connection, row.id, now, EventKind.CODE, old=row.bundle_digest, new=bundle_digest, why=why)
 
     def set_cluster(self, key: str, fence: int, cluster: Mapping[str, Any]) -> None:
         """Give a run another cluster, or another use of it: jobs that are submitted from now on go there."""
@@ -276,7 +278,9 @@ class Store:
                 values |= {"fence": row.fence + 1, "lease_taken_at": now, "lease_beat_at": now}
                 update(connection, "run", {**values, "lease_beat_seen_at": None}, id=row.id)
                 if old is not None:
-                    moves.log(connection, row.id, now, "lease", why=f"taken over from {_name(old)}, which is gone")
+                    moves.log(
+                        connection, row.id, now, EventKind.LEASE, why=f"taken over from {_name(old)}, which is gone"
+                    )
                 _held.add((self.path, key, row.fence + 1))
                 return int(row.fence) + 1
             if row.lease_beat_seen_at is None:
@@ -319,7 +323,7 @@ class Store:
             row = _run_row(connection, key)
             if row.cancel_requested_at is None:
                 update(connection, "run", {"cancel_requested_at": now}, id=row.id)
-                moves.log(connection, row.id, now, "cancel requested")
+                moves.log(connection, row.id, now, EventKind.CANCEL_REQUESTED)
 
     def clear_cancel_request(self, key: str, fence: int) -> None:
         """Withdraw the request to cancel the run: it continues."""
@@ -369,6 +373,9 @@ def _fenced(connection: sqlite3.Connection, key: str, fence: int) -> Row:
     return row
 
 
+_LIVE_ORCHESTRATORS = "run_id = ? AND step_run_id IS NULL AND ended_at IS NULL"
+
+
 def _load(connection: sqlite3.Connection, key: str) -> Run:
     row = _run_row(connection, key)
     latest = "SELECT * FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position DESC LIMIT 1"
@@ -382,31 +389,14 @@ def _load(connection: sqlite3.Connection, key: str) -> Run:
         reason=row.reason,
         cancel_requested=row.cancel_requested_at is not None,
         n_failed_step_runs=row.n_failed_step_runs,
-        step_run=None if last is None else _step_run(last, _jobs(connection, "step_run_id = ?", last.id)),
-        orchestrators=_jobs(connection, "run_id = ? AND step_run_id IS NULL AND ended_at IS NULL", row.id),
-        wakes=row.mode == "slurm",
+        step_run=None if last is None else step_run_of(last, _jobs(connection, "step_run_id = ?", last.id)),
+        orchestrators=tuple(job_of(found) for found in _jobs(connection, _LIVE_ORCHESTRATORS, row.id)),
+        wakes=row.mode == Mode.SLURM,
         n_orchestrators=row.n_orchestrators,
-        n_fruitless=row.n_fruitless,
+        idle_wakeups=row.idle_wakeups,
         failing=row.failing,
     )
 
 
-def _step_run(row: Row, jobs: tuple[Job, ...]) -> StepRun:
-    return StepRun(
-        position=row.position,
-        epoch=row.epoch,
-        first_attempt=row.first_attempt,
-        state=StepRunState(row.state),
-        reason=row.reason,
-        n_experiments=row.n_experiments,
-        n_tasks=row.n_tasks,
-        batch_size=row.batch_size,
-        until=row.until,
-        jobs=jobs,
-    )
-
-
-def _jobs(connection: sqlite3.Connection, which: str, value: int) -> tuple[Job, ...]:
-    names = [name for name in Job._fields if name != "state"]
-    rows = connection.execute(f"SELECT * FROM job WHERE {which} ORDER BY id", (value,))
-    return tuple(Job(state=JobState(row.state), **{name: row[name] for name in names}) for row in rows)
+def _jobs(connection: sqlite3.Connection, which: str, value: int) -> list[Row]:
+    return connection.execute(f"SELECT * FROM job WHERE {which} ORDER BY id", (value,)).fetchall()

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from orchestrator.machine.kinds import Doubt, EventKind, Mode, Role, StepKind
 from orchestrator.machine.states import (
     JOB_ENDED,
     RUN_ENDED,
@@ -72,7 +73,7 @@ run = Table(
     Column("failing", Text),
     # Orchestrator jobs that it had, and those of them since the scheduler last took a job of a step.
     Column("n_orchestrators", Integer, nullable=False, server_default="0"),
-    Column("n_fruitless", Integer, nullable=False, server_default="0"),
+    Column("idle_wakeups", Integer, nullable=False, server_default="0"),
     Column("study", Text),
     Column("study_attr", Text),
     Column("source_digest", Text),
@@ -95,11 +96,11 @@ run = Table(
     Column("lease_beat_seen_at", Float),
     Column("cancel_requested_at", Float),
     UniqueConstraint("key", name="run_key"),
-    CheckConstraint(_in("mode", ("local", "slurm")), name="run_mode"),
+    CheckConstraint(_in("mode", Mode), name="run_mode"),
     CheckConstraint(_in("state", RunState), name="run_state"),
     CheckConstraint(_ended(RunState, RUN_ENDED), name="run_ended"),
     CheckConstraint(
-        "first_position >= 0 AND n_failed_step_runs >= 0 AND n_orchestrators >= n_fruitless AND n_fruitless >= 0",
+        "first_position >= 0 AND n_failed_step_runs >= 0 AND n_orchestrators >= idle_wakeups AND idle_wakeups >= 0",
         name="run_counts",
     ),
     CheckConstraint(
@@ -137,7 +138,7 @@ step_run = Table(
     # Since when a block is called here though the table is the result of this step run.
     Column("forgotten_at", Float),
     UniqueConstraint("run_id", "position", "epoch", name="step_run_epoch"),
-    CheckConstraint(_in("kind", ("call", "batch", "until")), name="step_run_kind"),
+    CheckConstraint(_in("kind", StepKind), name="step_run_kind"),
     CheckConstraint(_in("state", StepRunState), name="step_run_state"),
     CheckConstraint(_ended(StepRunState, STEP_RUN_ENDED), name="step_run_ended"),
     CheckConstraint("state NOT IN ('active', 'succeeded') OR started_at IS NOT NULL", name="step_run_started"),
@@ -160,7 +161,10 @@ job = Table(
     Column("kind", Text),
     Column("reason", Text),
     Column("scheduler_id", Text),
-    Column("absent_since", Float),
+    Column("doubt", Text),
+    Column("doubt_since", Float),
+    # Ids, separated by commas, of other submissions under its token, which have to be cancelled.
+    Column("rivals", Text, nullable=False, server_default=""),
     # Of an orchestrator job: the scheduler's id of the job after whose end it starts.
     Column("waits_for", Text),
     Column("failed_tasks", Text, nullable=False, server_default=""),
@@ -175,8 +179,9 @@ job = Table(
     _json("detail"),
     UniqueConstraint("token", name="job_token"),
     UniqueConstraint("step_run_id", "batch", "attempt", name="job_attempt"),
-    CheckConstraint(_in("role", ("orchestrator", "step", "batch")), name="job_role"),
-    CheckConstraint("(role = 'orchestrator') = (step_run_id IS NULL)", name="job_step_run"),
+    CheckConstraint(_in("role", Role), name="job_role"),
+    CheckConstraint(f"(role = '{Role.ORCHESTRATOR}') = (step_run_id IS NULL)", name="job_step_run"),
+    CheckConstraint(f"doubt IS NULL OR {_in('doubt', Doubt)}", name="job_doubt"),
     CheckConstraint(_in("state", JobState), name="job_state"),
     CheckConstraint(_ended(JobState, JOB_ENDED), name="job_ended"),
     CheckConstraint(f"kind IS NULL OR {_in('kind', FailureKind)}", name="job_kind"),
@@ -185,7 +190,7 @@ job = Table(
     ),
     CheckConstraint("state NOT IN ('running', 'succeeded') OR started_at IS NOT NULL", name="job_started"),
     CheckConstraint("batch >= 0 AND attempt >= 1 AND n_tasks >= 1", name="job_counts"),
-    CheckConstraint("role = 'orchestrator' OR waits_for IS NULL", name="job_waits_for"),
+    CheckConstraint(f"role = '{Role.ORCHESTRATOR}' OR waits_for IS NULL", name="job_waits_for"),
 )
 
 event = Table(
@@ -202,6 +207,7 @@ event = Table(
     Column("new", Text),
     Column("why", Text),
     _json("detail"),
+    CheckConstraint(_in("what", EventKind), name="event_what"),
 )
 
 # One row counts at each position; what was put back stays beside it.

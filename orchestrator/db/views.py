@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from orchestrator.machine.kinds import Doubt, EventKind, Failing, Mode, Role, StepKind, Wake
 from orchestrator.machine.stalled import Liveness
 from orchestrator.machine.states import JobState, RunState, StepRunState
 from orchestrator.machine.value import value
@@ -60,7 +61,7 @@ class RunView(NamedTuple):
         The run's key, `project_job`; also the name of its folder.
     name : str
         Name of the pipeline.
-    mode : str
+    mode : Mode
         `local` or `slurm`.
     state : RunState
         `active`, `succeeded`, `failed` or `cancelled`.
@@ -90,10 +91,10 @@ class RunView(NamedTuple):
         Step runs that failed, of those that count.
     holder : HolderView or None
         The process that advances it; null where none does.
-    wake : str or None
+    wake : Wake or None
         Who advances it on a cluster: `both` the last task of a step and an orchestrator job, or only a `job`; null for
         a run of this machine.
-    n_fruitless : int
+    idle_wakeups : int
         Orchestrator jobs since SLURM last took a job of a step.
     log_dir : str
         Folder of its logs, relative to the workspace; `{project_job}` stands for the key.
@@ -105,7 +106,7 @@ class RunView(NamedTuple):
 
     key: str
     name: str
-    mode: str
+    mode: Mode
     state: RunState
     reason: str | None
     study: str | None
@@ -120,8 +121,8 @@ class RunView(NamedTuple):
     failing: str | None
     n_failed_step_runs: int
     holder: HolderView | None
-    wake: str | None
-    n_fruitless: int
+    wake: Wake | None
+    idle_wakeups: int
     log_dir: str
     n_finished: int
     n_failed: int
@@ -181,7 +182,7 @@ class JobView(NamedTuple):
     ----------
     token : str
         Ten characters that name the job before it has an id, and in file names.
-    role : str
+    role : Role
         `step`, `batch` or `orchestrator`.
     batch : int
         Which batch of its step run, from 0.
@@ -219,14 +220,16 @@ class JobView(NamedTuple):
         When it began to run.
     ended_at : float or None
         When it ended.
-    absent_since_at : float or None
-        Since when it is in doubt: SLURM answered without it, or receipts are missing.
+    doubt : Doubt or None
+        What is not known about it: `unanswered`, `unlisted`, `receipts_missing` or `unknown_state`; null where nothing.
+    doubt_since_at : float or None
+        Since when; null where the doubt does not pass with time.
     n_tasks_ended : int or None
         Tasks that have left a receipt; null where it was not counted: only for a batch that runs.
     """
 
     token: str
-    role: str
+    role: Role
     batch: int
     attempt: int
     tasks: str
@@ -245,7 +248,8 @@ class JobView(NamedTuple):
     queued_at: float | None
     started_at: float | None
     ended_at: float | None
-    absent_since_at: float | None
+    doubt: Doubt | None
+    doubt_since_at: float | None
     n_tasks_ended: int | None = None
 
 
@@ -267,7 +271,7 @@ class StepRunView(NamedTuple):
         Name of the step.
     iteration : str
         From 0, `3.1` in nested loops; empty outside loops.
-    kind : str
+    kind : StepKind
         `call`: one process calls a block; `batch`: experiments are evaluated; `until`: the question of a loop.
     state : StepRunState
         `pending`, `active`, `succeeded`, `failed`, `cancelled` or `skipped`.
@@ -303,7 +307,7 @@ class StepRunView(NamedTuple):
     epoch: int
     name: str
     iteration: str
-    kind: str
+    kind: StepKind
     state: StepRunState
     reason: str | None
     n_experiments: int | None
@@ -331,7 +335,7 @@ class Failure(NamedTuple):
         Name of the step.
     path : str
         Where the step stands in the definition.
-    what : str
+    what : Failing
         `experiments failed`, `task failed` or `step failed`.
     why : str or None
         The cause: type and message of the exception, or SLURM's reason.
@@ -352,7 +356,7 @@ class Failure(NamedTuple):
     address: str
     name: str
     path: str
-    what: str
+    what: Failing
     why: str | None
     kind: str | None
     n: int
@@ -370,7 +374,7 @@ class ResultNote(NamedTuple):
     ----------
     address : str
         Of the step run that met them.
-    what : str
+    what : EventKind
         `results quarantined`, `files left` or `results not folded`.
     why : str
         What happened, as a sentence.
@@ -381,7 +385,7 @@ class ResultNote(NamedTuple):
     """
 
     address: str
-    what: str
+    what: EventKind
     why: str
     n: int | None
     rows: tuple[int, ...]
@@ -395,7 +399,7 @@ class Event(NamedTuple):
     ----------
     happened_at : float
         When.
-    what : str
+    what : EventKind
         What happened: `run` changed its state, it was `withdrawn` to an earlier step, it took new `code`, ...
     old : str or None
         What it was before.
@@ -408,7 +412,7 @@ class Event(NamedTuple):
     """
 
     happened_at: float
-    what: str
+    what: EventKind
     old: str | None
     new: str | None
     why: str | None

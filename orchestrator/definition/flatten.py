@@ -10,6 +10,7 @@ from orchestrator.definition.blocks import CollectArrayResults, DataGenerator
 from orchestrator.definition.names import slug
 from orchestrator.definition.pipeline import Loop, Step, step_name, walk
 from orchestrator.definition.resources import SlurmResources
+from orchestrator.machine.kinds import Dependency, StepKind
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
 
 __all__ = ["plan_of", "steps_by_path"]
@@ -49,9 +50,9 @@ def _planned(element: Step | Loop, path: str, loops: str, labels: set[str]) -> P
     return PlannedStep(
         path=path,
         name=name,
-        kind="batch" if isinstance(element.block, DataGenerator) else "call",
+        kind=StepKind.BATCH if isinstance(element.block, DataGenerator) else StepKind.CALL,
         parallel=element.parallel,
-        dependency=element.dependency,
+        dependency=Dependency(element.dependency),
         max_failed=element.max_failed,
         retries=element.retries,
         project_dir=str(element.project_dir),
@@ -77,7 +78,7 @@ def _planned_loop(loop: Loop, path: str, loops: str, labels: set[str]) -> Planne
         until = PlannedStep(
             path=f"{path}.{UNTIL}",
             name=UNTIL,
-            kind=UNTIL,
+            kind=StepKind.UNTIL,
             dependency=steps[0].dependency,
             project_dir=steps[-1].project_dir,
             label=_label(UNTIL, inner_loops, labels),

@@ -11,12 +11,12 @@ from functools import reduce
 from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe, only_own
 from orchestrator.engine.perform import perform
-from orchestrator.machine.changes import AddStepRun, Change, MoveJob, apply, submitting
+from orchestrator.machine.changes import AddStepRun, Change, apply, submitting
 from orchestrator.machine.decide import decide
-from orchestrator.machine.intents import CancelJobs, Intent, Record, Submit
+from orchestrator.machine.intents import Intent, Record, Submit
 from orchestrator.machine.model import Run
+from orchestrator.machine.outcomes import waits_for_world
 from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wakeup import secure
 
 __all__ = ["advance", "settle"]
@@ -39,9 +39,7 @@ def advance(context: Context) -> Run:
     if context.own_token is not None:
         # Before the scheduler is asked: it may not answer, and then somebody has to come again.
         run = _pursue(context, run, reconcile(run, only_own(context)), secure)
-    # An orchestrator job that starts after the end would end itself as one that waits, unless it knows that it runs.
-    is_open = run.state is RunState.ACTIVE or run.orchestrators
-    return _pursue(context, run, reconcile(run, observe(context, run)) if is_open else [], decide)
+    return _pursue(context, run, reconcile(run, observe(context, run)) if run.is_open else [], decide)
 
 
 def settle(context: Context) -> Run:
@@ -57,9 +55,7 @@ def _pursue(context: Context, run: Run, changes: list[Change], what_next: WhatNe
         if intent is None or isinstance(intent, Record):
             return run
         changes = perform(context, run, intent)
-        if isinstance(intent, CancelJobs) and not changes:
-            return run
-        if isinstance(intent, Submit) and _was_put_off(changes):
+        if waits_for_world(intent, changes):
             return _write(context, run, changes)
 
 
@@ -96,7 +92,3 @@ def _write(context: Context, run: Run, changes: list[Change]) -> Run:
     written = context.store.write(context.key, context.fence, changes, context.clock())
     context.progress.changed(written, changes)
     return written
-
-
-def _was_put_off(changes: list[Change]) -> bool:
-    return any(isinstance(change, MoveJob) and change.to is JobState.PLANNED for change in changes)

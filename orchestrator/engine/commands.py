@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
-from orchestrator.engine.resume import is_done, position_of, refuse_other_steps
-from orchestrator.engine.summary import outcome
+from orchestrator.engine.resume import position_of, refuse_other_steps
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import DATABASE, RunFolder
+from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.states import RunState
+from orchestrator.machine.rewind import is_done
+from orchestrator.machine.summary import outcome
 
 if TYPE_CHECKING:
     from orchestrator.definition.pipeline import PipelineDefinition
@@ -48,11 +49,11 @@ def start(
     checked = code.check(pipeline, project_job, study)
     store = Store((db or rootdir / DATABASE).absolute())
     if project_job is None or not store.has(project_job):
-        key = create(store, pipeline, checked, project_job, "local")
+        key = create(store, pipeline, checked, project_job, Mode.LOCAL)
         run_to_end(store, key, checked.load, jobs)
         return key
     record = store.record(project_job)
-    _check_mode(record, "local")
+    _check_mode(record, Mode.LOCAL)
     if not _nothing_to_do(store, record, pipeline.first_element, checked.plan):
         position = _first_position(pipeline, checked.plan.start_of)
         run_to_end(store, project_job, checked.load, jobs, position=position, checked=checked)
@@ -91,11 +92,11 @@ def submit(
     config = ask_cluster(cluster, pipeline, checked.plan)
     store = Store((db or rootdir / DATABASE).absolute())
     if project_job is None or not store.has(project_job):
-        key = create(store, pipeline, checked, project_job, "slurm", config.to_json())
+        key = create(store, pipeline, checked, project_job, Mode.SLURM, config.to_json())
         hand_over(store, key, say=progress_for().say)
         return key
     record = store.record(project_job)
-    _check_mode(record, "slurm")
+    _check_mode(record, Mode.SLURM)
     if not _nothing_to_do(store, record, pipeline.first_element, checked.plan):
         position = _first_position(pipeline, checked.plan.start_of)
         say = progress_for().say
@@ -122,11 +123,11 @@ def resume(
 
     store = Store(db)
     record = store.record(key)
-    on_cluster = record.mode == "slurm"
+    on_cluster = record.mode is Mode.SLURM
     checked = None
     if update is not None:
         checked = code.check(update.pipeline, key, update, everything_travels=on_cluster)
-        if from_step is None and is_done(store, record):
+        if from_step is None and is_done(record.state, store.first_flawed(record.key)):
             refuse_other_steps(record, checked.plan)
     position = None if from_step is None else position_of(key, (checked or record).plan, from_step)
     if checked is None:
@@ -166,15 +167,16 @@ def advance(db: Path, key: str, *, job: str | None = None, patience: float = 0.0
     """
     store = Store(db)
     record = store.record(key)
-    if record.mode == "slurm":
+    if record.mode is Mode.SLURM:
         from orchestrator.engine.cluster.orchestrate import advance_now, orchestrate
 
         if job is None:
             return advance_now(store, key)
         orchestrate(store, key, job, os.environ.get("SLURM_JOB_ID", ""), patience, _say_when)
         return f"Orchestrator job {job} is done."
-    if record.state != RunState.ACTIVE:
-        return f"Nothing to do: run {key} {outcome(store.load(key))}."
+    run = store.load(key)
+    if run.ended:
+        return f"Nothing to do: run {key} {outcome(run)}."
     resume(db, key)
     return f"Run {key} {outcome(store.load(key))}."
 
@@ -189,10 +191,10 @@ def cancel(db: Path, key: str) -> str:
     """
     store = Store(db)
     run = store.load(key)
-    if run.state is not RunState.ACTIVE:
+    if run.ended:
         return f"Nothing to do: run {key} {outcome(run)}."
     store.request_cancel(key, time.time())
-    if store.record(key).mode == "slurm":
+    if store.record(key).mode is Mode.SLURM:
         from orchestrator.engine.cluster.cancel import cancel_run
 
         return f"Run {key} {outcome(cancel_run(store, key))}."
@@ -205,8 +207,8 @@ def _say_when(text: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
 
-def _check_mode(record: RunRecord, mode: str) -> None:
-    if record.mode != mode:
+def _check_mode(record: RunRecord, mode: Mode) -> None:
+    if record.mode is not mode:
         raise DefinitionError(
             f'Run {record.key} was begun with mode="{record.mode}"; it can\'t go on with mode="{mode}".',
             f"Go on as it was begun: orchestrator resume {record.key}",
@@ -218,7 +220,7 @@ def _first_position(pipeline: PipelineDefinition, start_of: Callable[[int], int]
 
 
 def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, plan: Plan) -> bool:
-    if first_element is not None or not is_done(store, record):
+    if first_element is not None or not is_done(record.state, store.first_flawed(record.key)):
         return False
     refuse_other_steps(record, plan)
     progress_for().say(f"Nothing to do: run {record.key} {outcome(store.load(record.key))}.")

@@ -13,6 +13,7 @@ from orchestrator.engine import code
 from orchestrator.engine.code import CheckedPipeline
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.folder import RunFolder
+from orchestrator.machine.kinds import Mode
 
 __all__ = ["create"]
 
@@ -22,7 +23,7 @@ def create(
     pipeline: PipelineDefinition,
     checked: CheckedPipeline,
     project_job: str | None,
-    mode: str,
+    mode: Mode,
     config: dict[str, Any] | None = None,
 ) -> str:
     """Record a new run.
@@ -35,7 +36,7 @@ def create(
         The pipeline's plan and code, checked.
     project_job : str or None
         Its key; None: a new one, of digits.
-    mode : {"local", "slurm"}
+    mode : Mode
     config : mapping, optional
         Of a run on a cluster: a `ClusterConfig` as JSON values.
 

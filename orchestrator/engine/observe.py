@@ -12,7 +12,7 @@ from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.model import Job, Run
-from orchestrator.machine.states import JOB_WITH_SCHEDULER, FailureKind, JobState
+from orchestrator.machine.states import FailureKind
 
 __all__ = ["observe", "only_own"]
 
@@ -25,8 +25,9 @@ def observe(context: Context, run: Run) -> Facts:
     SchedulerUnreachable
         If the scheduler did not answer.
     """
-    known = [job for job in (*run.live_jobs, *run.orchestrators) if job.state in JOB_WITH_SCHEDULER]
-    jobs = [job for job in known if not _waits_for_us(context, job)]
+    # A job that can't have started, because it waits for the end of the one that this process is part of: the tail of a
+    # step's job asks nothing for its sake. Should the job be gone, it can't be repointed, and gets a successor.
+    jobs = [job for job in run.jobs_with_scheduler if not job.starts_after(context.within)]
     paths = {job.token: _receipts(context, job) for job in jobs}
     unclear = [job for job in jobs if not _is_whole(job, paths[job.token]) and job.token != context.own_token]
     seen = dict(context.scheduler.observe(unclear)) if unclear else {}
@@ -43,21 +44,12 @@ def only_own(context: Context) -> Facts:
     return Facts(context.clock(), context.scheduler.grace, own)
 
 
-def _waits_for_us(context: Context, job: Job) -> bool:
-    """Tell whether a job can't have started: it waits for the end of the one that this process is part of.
-
-    The tail of a step's job asks the scheduler nothing for its sake. Should the job be gone, it can't be pointed anew,
-    and gets a successor.
-    """
-    return job.state is JobState.QUEUED and job.waits_for is not None and job.waits_for == context.within
-
-
 def _receipts(context: Context, job: Job) -> dict[int, Path]:
-    return {} if job.role == "orchestrator" else receipts_of(context.folder.job(job.token))
+    return {} if job.wakes else receipts_of(context.folder.job(job.token))
 
 
 def _is_whole(job: Job, paths: Mapping[int, Path]) -> bool:
-    return job.role != "orchestrator" and all(task in paths for task in parse_indexes(job.tasks))
+    return not job.wakes and all(task in paths for task in parse_indexes(job.tasks))
 
 
 def _fact(context: Context, job: Job, seen: Mapping[str, JobFact], paths: Mapping[int, Path]) -> JobFact:
@@ -67,7 +59,7 @@ def _fact(context: Context, job: Job, seen: Mapping[str, JobFact], paths: Mappin
         scheduler_id = job.scheduler_id or owner_of(context.folder.job(job.token))
         return _with_receipts(JobFact(Seen.OVER, scheduler_id), paths)
     fact = seen.get(job.token, JobFact(Seen.ABSENT))
-    return fact if fact.seen in (Seen.QUEUED, Seen.RUNNING, Seen.UNANSWERED) else _with_receipts(fact, paths)
+    return _with_receipts(fact, paths) if fact.seen.may_have_ended else fact
 
 
 def _with_receipts(fact: JobFact, paths: Mapping[int, Path]) -> JobFact:
@@ -84,7 +76,7 @@ def _with_receipts(fact: JobFact, paths: Mapping[int, Path]) -> JobFact:
 def _fact_of(receipt: Receipt) -> ReceiptFact:
     error: Mapping[str, str] = receipt.error or {}
     return ReceiptFact(
-        succeeded=receipt.state == "succeeded",
+        succeeded=receipt.succeeded,
         started_at=receipt.started_at,
         ended_at=receipt.ended_at,
         n_finished=receipt.n_finished,

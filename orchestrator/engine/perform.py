@@ -1,4 +1,4 @@
-"""Do to the world what `decide` asked for, and say what came of it as changes to the records."""
+"""Do to the world what `decide` asked for; `orchestrator.machine.outcomes` says what that means for the records."""
 
 from __future__ import annotations
 
@@ -10,34 +10,21 @@ from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import WakingScheduler
 from orchestrator.engine.table_jobs import collect_into_table, fold_tables, freeze_table
 from orchestrator.errors import Busy, DataError
-from orchestrator.failures import ROWS_KEPT
+from orchestrator.handoff.claim import claim
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
-from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered
+from orchestrator.machine import outcomes
+from orchestrator.machine.answers import Answer
 from orchestrator.machine.batches import batch_size, cut
-from orchestrator.machine.changes import (
-    Change,
-    FailRun,
-    MoveJob,
-    MoveRun,
-    MoveStepRun,
-    Note,
-    RecordFreeze,
-    RecordJob,
-    RecordWait,
-    quarantined,
-)
-from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Repoint, Submit
+from orchestrator.machine.changes import Change
+from orchestrator.machine.facts import Facts
+from orchestrator.machine.intents import CancelJobs, CancelRivals, Collect, Finish, Freeze, Repoint, Submit
+from orchestrator.machine.kinds import Role, StepKind
 from orchestrator.machine.model import Job, Run, StepRun
-from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
+from orchestrator.machine.states import RunState
 
 __all__ = ["perform"]
 
-
-NUMBERS_SAID = 8
-"""Numbers that the sentence of a note names, and that are kept with it; its count tells the rest."""
-
-Effect = Freeze | Collect | Submit | Repoint | CancelJobs | Finish
+Effect = Freeze | Collect | Submit | Repoint | CancelJobs | CancelRivals | Finish
 
 
 def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
@@ -57,11 +44,15 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
         case Collect(position):
             return _collect(context, run, position)
         case Submit(token):
-            return _submit(context, run, token)
+            job = run.job(token)
+            return outcomes.after_submit(job, _submit(context, run, job))
         case Repoint(token, after):
-            return _repoint(context, run, token, after)
+            done = _waking(context).repoint(run.job(token).scheduler_id or "", after)
+            return outcomes.after_repoint(token, after, done=done)
         case CancelJobs(tokens):
             return _cancel(context, run, tokens)
+        case CancelRivals(token, ids):
+            return _cancel_rivals(context, run.job(token), ids)
         case Finish(to, why):
             return _finish(context, run, to, why)
 
@@ -71,80 +62,60 @@ def _freeze(context: Context, run: Run, position: int) -> list[Change]:
     try:
         frozen = freeze_table(context, run, _step_run(run), cut(slot.step, limits))
     except DataError as error:
-        return [MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
-    record = RecordFreeze(position, frozen.n_experiments, frozen.n_tasks, batch_size(slot.step, limits))
-    return [*quarantined(frozen.n_quarantined, position=position), record]
+        return outcomes.freeze_failed(position, _clause(error))
+    size = batch_size(slot.step, limits)
+    return outcomes.after_freeze(position, frozen.n_experiments, frozen.n_tasks, size, frozen.n_quarantined)
 
 
 def _collect(context: Context, run: Run, position: int) -> list[Change]:
-    begin = context.clock()
+    since = context.clock()
     try:
         collected = collect_into_table(context, run.plan.slot(position).step.project_dir)
     except DataError as error:
-        return [_active(position, begin), MoveStepRun(position, StepRunState.FAILED, error.message.rstrip("."))]
-    left = [_left(position, rows, why) for why, rows in collected.misfits.items()]
-    set_aside = quarantined(collected.n_quarantined, position=position)
-    return [_active(position, begin), *set_aside, *left, MoveStepRun(position, StepRunState.SUCCEEDED)]
+        return outcomes.collect_failed(position, since, _clause(error))
+    return outcomes.after_collect(position, since, collected.n_quarantined, collected.misfits)
 
 
-def _active(position: int, since: float) -> MoveStepRun:
-    return MoveStepRun(position, StepRunState.ACTIVE, at=since)
-
-
-def _left(position: int, rows: list[int], why: str) -> Note:
-    files = f"{len(rows)} file{'s' if len(rows) > 1 else ''} ({', '.join(map(str, rows[:NUMBERS_SAID]))}"
-    files += ", ...)" if len(rows) > NUMBERS_SAID else ")"
-    detail = {"n": len(rows), "rows": rows[:ROWS_KEPT]}
-    return Note("files left", f"{files} left in experiment_sample: {why}", position=position, detail=detail)
-
-
-def _submit(context: Context, run: Run, token: str) -> list[Change]:
-    job = run.job(token)
-    match _answer(context, run, job):
-        case Accepted(scheduler_id, started_at):
-            moves: list[Change] = [MoveJob(token, JobState.QUEUED, scheduler_id=scheduler_id)]
-            if started_at is not None:
-                moves.append(MoveJob(token, JobState.RUNNING, at=started_at))
-            return moves
-        case RefusedForNow(reason):
-            return [MoveJob(token, JobState.PLANNED, reason)]
-        case Unanswered(reason):
-            return [RecordJob(token, None, reason)]
-        case Refused(reason):
-            failed = MoveJob(token, JobState.FAILED, reason, FailureKind.REFUSED, failed_tasks=job.tasks)
-            is_orchestrator = job.role == "orchestrator"
-            # Without somebody to wake it, the run would stand still without a word.
-            return [failed, FailRun(f"its orchestrator job was refused: {reason}")] if is_orchestrator else [failed]
-
-
-def _answer(context: Context, run: Run, job: Job) -> Answer:
-    if job.role == "orchestrator":
+def _submit(context: Context, run: Run, job: Job) -> Answer:
+    if job.wakes:
         return _waking(context).submit_orchestrator(job.token, job.waits_for or "")
     file = _jobfile(context, run, job)
     write_jobfile(context.folder.job(job.token).file, file)
     return context.scheduler.submit(file)
 
 
-def _repoint(context: Context, run: Run, token: str, after: str) -> list[Change]:
-    job = run.job(token)
-    if _waking(context).repoint(job.scheduler_id or "", after):
-        return [RecordWait(token, after)]
-    return [MoveJob(token, JobState.RUNNING, "it had started before it could be pointed anew")]
-
-
 def _cancel(context: Context, run: Run, tokens: tuple[str, ...]) -> list[Change]:
-    """End jobs. What only waits is gone with that; of all others, what becomes of them is seen."""
     waiting = [job for job in run.orchestrators if job.token in tokens]
     live = [job for job in run.live_jobs if job.token in tokens]
     context.scheduler.cancel([*waiting, *live])
-    gone = [MoveJob(job.token, JobState.CANCELLED, "nobody needs it any more") for job in waiting]
-    tokens_gone = {job.token for job in waiting}
-    seen = reconcile(run, observe(context, run)) if live else []
-    return [*gone, *(change for change in seen if getattr(change, "token", None) not in tokens_gone)]
+    seen = observe(context, run) if live else Facts(context.clock())
+    return outcomes.after_cancel(run, tokens, seen)
+
+
+def _cancel_rivals(context: Context, job: Job, ids: tuple[str, ...]) -> list[Change]:
+    # Once it is claimed for the one that counts, no other can begin. One that has begun meanwhile counts instead.
+    if job.wakes or claim(context.folder.job(job.token), job.scheduler_id or ""):
+        _waking(context).cancel_ids(ids)
+    return outcomes.rivals_cancelled(job.token)
+
+
+def _finish(context: Context, run: Run, to: RunState, why: str | None) -> list[Change]:
+    try:
+        n = fold_tables(context, sorted({step.project_dir for step in run.plan.steps()}))
+    except (DataError, Busy) as error:
+        ended = outcomes.fold_failed(run, to, why, _clause(error), may_pass=isinstance(error, Busy))
+        if ended is None:
+            raise
+        return ended
+    return outcomes.after_fold(run, to, why, n)
 
 
 def _waking(context: Context) -> WakingScheduler:
     return cast("WakingScheduler", context.scheduler)
+
+
+def _clause(error: DataError | Busy) -> str:
+    return error.message.rstrip(".")
 
 
 def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
@@ -163,7 +134,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         kind=step.kind,
         parallel=step.parallel,
         path=step.path,
-        until_path=slot.until.path if slot.until is not None and step.kind == "call" else None,
+        until_path=slot.until.path if slot.until is not None and step.kind == StepKind.CALL else None,
         project_dir=step.project_dir,
         bundle_digest=context.record.bundle_digest or "",
         batch=job.batch,
@@ -187,24 +158,9 @@ def _earlier_tokens(context: Context, step_run: StepRun, job: Job) -> list[str]:
     A block's, of every epoch. An experiment that failed in an earlier epoch is evaluated again; all others of then are
     in the table.
     """
-    if job.role == "step" and step_run.epoch:
+    if job.role is Role.STEP and step_run.epoch:
         return [token for token in context.store.tokens_at(context.key, step_run.position) if token != job.token]
     return [old.token for old in step_run.jobs if old.batch == job.batch and old.attempt < job.attempt]
-
-
-def _finish(context: Context, run: Run, to: RunState, why: str | None) -> list[Change]:
-    position = None if run.step_run is None else run.step_run.position
-    try:
-        n = fold_tables(context, sorted({step.project_dir for step in run.plan.steps()}))
-    except (DataError, Busy) as error:
-        broken = f"results can't be put into the table: {error.message.rstrip('.')}"
-        if to is RunState.SUCCEEDED:
-            if isinstance(error, Busy):
-                raise
-            return [MoveRun(RunState.FAILED, broken)]
-        # It ends all the same, and keeps the results in their files.
-        return [Note("results not folded", broken, position=position), MoveRun(to, why)]
-    return [*quarantined(n, position=position), MoveRun(to, why)]
 
 
 def _step_run(run: Run) -> StepRun:

@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from orchestrator.machine.changes import AddJob, Change, MoveRun, MoveStepRun, Note, RecordFreeze
+from orchestrator.machine.changes import Change
 from orchestrator.machine.model import Run
-from orchestrator.machine.plan import UNTIL
-from orchestrator.machine.states import StepRunState
+from orchestrator.machine.summary import ends_a_step, line_of, starts_a_batch
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -60,7 +59,7 @@ class Lines:
     def changed(self, run: Run, changes: Sequence[Change]) -> None:
         """Say what ended."""
         for change in changes:
-            line = _line(run, change)
+            line = line_of(run, change)
             if line:
                 self.say(line)
 
@@ -85,11 +84,10 @@ class Bars(Lines):
 
     def changed(self, run: Run, changes: Sequence[Change]) -> None:
         """Start a bar where a batch starts, end it where a step ends."""
-        if any(isinstance(change, MoveStepRun | MoveRun) and change.to != "active" for change in changes):
+        if any(map(ends_a_step, changes)):
             self.close()
         super().changed(run, changes)
-        starts = any(isinstance(change, AddJob) and change.role == "batch" for change in changes)
-        if starts and run.step_run is not None and not run.step_run.ended:
+        if any(map(starts_a_batch, changes)) and run.step_run is not None and not run.step_run.ended:
             self._open(run.plan.slot(run.step_run.position).address, run.step_run.n_experiments or 0)
 
     def _open(self, name: str, total: int) -> None:
@@ -133,31 +131,3 @@ def progress_for(stream: TextIO | None = None) -> Progress:
     stream = sys.stderr if stream is None else stream
     is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
     return Bars(stream) if is_terminal else Lines(stream)
-
-
-NOTES = ("results quarantined", "results not folded", "files left")
-
-_MARKS = {
-    StepRunState.SUCCEEDED: "done",
-    StepRunState.FAILED: "FAILED",
-    StepRunState.CANCELLED: "cancelled",
-    StepRunState.SKIPPED: "skipped",
-}
-
-
-def _line(run: Run, change: Change) -> str | None:
-    match change:
-        case MoveStepRun(position=position, to=to) if to in _MARKS:
-            slot = run.plan.slot(position)
-            if slot.step.kind == UNTIL:
-                return None
-            why = f" ({change.why})" if change.why else ""
-            n = f", {change.n_finished} experiments" if change.n_finished else ""
-            return f"{slot.address}: {_MARKS[to]}{n}{why}"
-        case Note(what=what, position=position, why=why) if what in NOTES:
-            # One that is about a job is told just before the end of its step.
-            return why if position is None else f"{run.plan.slot(position).address}: {why}"
-        case RecordFreeze(position, n_experiments, _, _) if n_experiments:
-            return f"{run.plan.slot(position).address}: {n_experiments} open experiments"
-        case _:
-            return None

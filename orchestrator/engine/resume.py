@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orchestrator.db.store import RunRecord, Store
+from orchestrator.db.store import RunRecord
 from orchestrator.engine.advance import settle
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy, DefinitionError, StudyChanged
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import rewind, where_to_resume
-from orchestrator.machine.states import RunState
 
-__all__ = ["with_resume_hint", "is_done", "position_of", "reopen", "refuse_other_steps"]
+__all__ = ["with_resume_hint", "position_of", "reopen", "refuse_other_steps"]
 
 
 @contextmanager
@@ -45,11 +44,6 @@ def reopen(context: Context, position: int | None) -> None:
         context.store.clear_cancel_request(context.key, context.fence)
     if changes:
         context.store.write(context.key, context.fence, changes, context.clock())
-
-
-def is_done(store: Store, record: RunRecord) -> bool:
-    """Tell whether a run has ended so well that a plain resume has nothing to do."""
-    return record.state == RunState.SUCCEEDED and store.first_flawed(record.key) is None
 
 
 def refuse_other_steps(record: RunRecord, plan: Plan) -> None:

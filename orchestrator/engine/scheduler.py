@@ -66,3 +66,6 @@ class WakingScheduler(Scheduler, Protocol):
         bool
             False: it waits no more.
         """
+
+    def cancel_ids(self, ids: Sequence[str]) -> None:
+        """End submissions that are known by the scheduler's ids only."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.atomic import write_atomically
 from orchestrator.errors import DataError
+from orchestrator.machine.kinds import StepKind
 from orchestrator.workspace import LOG_DIR
 
 __all__ = ["JobFile", "read_jobfile", "write_jobfile"]
@@ -24,8 +25,7 @@ class JobFile(NamedTuple):
     position, epoch : int
         Of its step run.
     iteration : str
-    kind : str
-        `"call"`, `"batch"` or `"until"`.
+    kind : StepKind
     parallel : bool
         Whether its tasks may run side by side.
     path : str
@@ -65,7 +65,7 @@ class JobFile(NamedTuple):
     position: int
     epoch: int
     iteration: str
-    kind: str
+    kind: StepKind
     parallel: bool
     path: str
     until_path: str | None
@@ -84,6 +84,16 @@ class JobFile(NamedTuple):
     database: str | None = None
     cwd: str | None = None
     log_dir: str = LOG_DIR
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether it evaluates experiments of the manifest."""
+        return self.kind == StepKind.BATCH
+
+    @property
+    def asks_until(self) -> bool:
+        """Whether it asks a loop's `until`, and nothing else."""
+        return self.kind == StepKind.UNTIL
 
     @property
     def injectable(self) -> dict[str, int | str]:

@@ -14,6 +14,8 @@ from orchestrator.handoff.folder import JobFolder
 
 __all__ = ["Receipt", "read_receipt", "receipts_of", "write_receipt"]
 
+SUCCEEDED = "succeeded"
+
 
 @dataclass(eq=False, repr=False)  # the rest takes long to make, in each of hundreds of tasks
 class Receipt:
@@ -63,6 +65,11 @@ class Receipt:
     max_rss_mb: float = 0.0
     cpu_seconds: float = 0.0
     exception: BaseException | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the task did its work."""
+        return self.state == SUCCEEDED
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:

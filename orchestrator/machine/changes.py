@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from orchestrator.machine.kinds import Doubt, EventKind, Role, StepKind
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.states import JobState, RunState, StepRunState, may_move
 from orchestrator.machine.value import NOTHING, value
 
 __all__ = [
-    "TRIED_AGAIN",
     "AddJob",
     "AddStepRun",
     "Change",
@@ -24,7 +24,8 @@ __all__ = [
     "MoveStepRun",
     "Note",
     "RecordFreeze",
-    "RecordJob",
+    "RecordDoubt",
+    "RecordSubmissions",
     "RecordWait",
     "Withdraw",
     "apply",
@@ -55,7 +56,7 @@ class AddStepRun(NamedTuple):
     position: int
     iteration: str
     name: str
-    kind: str
+    kind: StepKind
     epoch: int = 0
     first_attempt: int = 1
 
@@ -92,7 +93,7 @@ class AddJob(NamedTuple):
     """Plan a submission. `position` is None for an orchestrator job."""
 
     token: str
-    role: str
+    role: Role
     position: int | None
     batch: int = 0
     attempt: int = 1
@@ -139,24 +140,42 @@ class MoveJob(NamedTuple):
 
 
 @value
-class RecordJob(NamedTuple):
-    """Record something about a job that is no move.
+class RecordDoubt(NamedTuple):
+    """Record what is not known about a job, or that it is known again.
 
     Attributes
     ----------
     token : str
-    absent_since : float or None
-        As of `Job`.
+    doubt : Doubt or None
+        None: there is no doubt any more.
+    since : float or None
+        As `Job.doubt_since`.
     reason : str or None
-        What is odd about it.
-    scheduler_id : str or None
-        Its id, where that is another one than was recorded: of two submissions, the one that runs it.
+        As `Job.reason`.
     """
 
     token: str
-    absent_since: float | None
+    doubt: Doubt | None
+    since: float | None = None
     reason: str | None = None
-    scheduler_id: str | None = None
+
+
+@value
+class RecordSubmissions(NamedTuple):
+    """Record which of several submissions of a job counts.
+
+    Attributes
+    ----------
+    token : str
+    scheduler_id : str or None
+        The id of the one that counts; None: as recorded.
+    rivals : tuple of str
+        The ids of the others that have to be cancelled.
+    """
+
+    token: str
+    scheduler_id: str | None
+    rivals: tuple[str, ...]
 
 
 @value
@@ -186,8 +205,7 @@ class Note(NamedTuple):
 
     Attributes
     ----------
-    what : str
-        Which kind of event: `"task failed"`, `"experiments failed"`, ...
+    what : EventKind
     why : str
         One sentence for a human.
     token : str or None
@@ -199,7 +217,7 @@ class Note(NamedTuple):
         JSON values.
     """
 
-    what: str
+    what: EventKind
     why: str
     token: str | None = None
     position: int | None = None
@@ -211,7 +229,7 @@ def quarantined(n: int, *, token: str | None = None, position: int | None = None
     """Note that so many results were set aside when they were folded; of none there is nothing to note."""
     results = f"{n} result{'s' if n > 1 else ''}"
     why = f"{results} set aside in .archive/quarantine: no open experiment has these inputs"
-    return [Note("results quarantined", why, token, position, detail={"n": n})] if n else []
+    return [Note(EventKind.RESULTS_QUARANTINED, why, token, position, detail={"n": n})] if n else []
 
 
 Change = (
@@ -222,7 +240,8 @@ Change = (
     | RecordFreeze
     | AddJob
     | MoveJob
-    | RecordJob
+    | RecordDoubt
+    | RecordSubmissions
     | RecordWait
     | Withdraw
     | Note
@@ -242,8 +261,8 @@ def apply(run: Run, change: Change) -> Run:
             return run
         case MoveRun(to, why):
             _check(run.state, to)
-            fruitless = 0 if to is RunState.ACTIVE else run.n_fruitless
-            return run._replace(state=to, reason=why, failing=None, n_fruitless=fruitless)
+            idle = 0 if to is RunState.ACTIVE else run.idle_wakeups
+            return run._replace(state=to, reason=why, failing=None, idle_wakeups=idle)
         case FailRun(why):
             return run._replace(failing=why)
         case AddStepRun(position=position, epoch=epoch, first_attempt=first):
@@ -261,16 +280,18 @@ def apply(run: Run, change: Change) -> Run:
             return run._replace(
                 orchestrators=(*run.orchestrators, _new_job(change)),
                 n_orchestrators=run.n_orchestrators + 1,
-                n_fruitless=run.n_fruitless + 1,
+                idle_wakeups=run.idle_wakeups + 1,
             )
         case AddJob():
             step_run = _open(run, change.position)
             return run._replace(step_run=step_run._replace(jobs=(*step_run.jobs, _new_job(change))))
         case MoveJob(token=token):
             moved_run = _with_job(run, token, lambda job: _moved(job, change))
-            return moved_run._replace(n_fruitless=0) if is_progress(run, change) else moved_run
-        case RecordJob(token=token):
-            return _with_job(run, token, lambda job: _recorded(job, change))
+            return moved_run._replace(idle_wakeups=0) if is_progress(run, change) else moved_run
+        case RecordDoubt(token, doubt, since, reason):
+            return _with_job(run, token, lambda job: job._replace(doubt=doubt, doubt_since=since, reason=reason))
+        case RecordSubmissions(token=token):
+            return _with_job(run, token, lambda job: _with_submissions(job, change))
         case RecordWait(token, waits_for):
             return _with_job(run, token, lambda job: job._replace(waits_for=waits_for))
         case Withdraw(position=position):
@@ -278,16 +299,12 @@ def apply(run: Run, change: Change) -> Run:
             return run._replace(step_run=None) if gone else run
 
 
-TRIED_AGAIN = "tried again after: "
-"""Begins the reason of a job that is being submitted, and was put off before."""
-
-
 def submitting(job: Job) -> MoveJob:
     """Record that a job is about to be submitted.
 
-    One that was put off keeps the reason in sight: whoever looks meanwhile would see a job with which all is well.
+    One that was refused before keeps the reason: without it, `status` would show a job with which all is well.
     """
-    return MoveJob(job.token, JobState.SUBMITTING, f"{TRIED_AGAIN}{job.reason}" if job.reason else None)
+    return MoveJob(job.token, JobState.SUBMITTING, job.reason)
 
 
 def is_progress(run: Run, move: MoveJob) -> bool:
@@ -317,7 +334,8 @@ def _moved(job: Job, move: MoveJob) -> Job:
         reason=move.why,
         kind=move.kind,
         scheduler_id=move.scheduler_id or job.scheduler_id,
-        absent_since=None,
+        doubt=None,
+        doubt_since=None,
         failed_tasks=move.failed_tasks,
         n_finished=job.n_finished if move.n_finished is None else move.n_finished,
         n_failed=job.n_failed if move.n_failed is None else move.n_failed,
@@ -325,9 +343,8 @@ def _moved(job: Job, move: MoveJob) -> Job:
     )
 
 
-def _recorded(job: Job, record: RecordJob) -> Job:
-    scheduler_id = record.scheduler_id or job.scheduler_id
-    return job._replace(absent_since=record.absent_since, reason=record.reason, scheduler_id=scheduler_id)
+def _with_submissions(job: Job, record: RecordSubmissions) -> Job:
+    return job._replace(scheduler_id=record.scheduler_id or job.scheduler_id, rivals=record.rivals)
 
 
 def _with_job(run: Run, token: str, edit: Any) -> Run:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.batches import tasks_of_batch
 from orchestrator.machine.changes import AddJob, AddStepRun, Change, MoveJob, MoveStepRun
-from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Intent, Record, Submit
+from orchestrator.machine.intents import CancelJobs, CancelRivals, Collect, Finish, Freeze, Intent, Record, Submit
+from orchestrator.machine.kinds import Dependency, Role, StepKind
 from orchestrator.machine.model import Job, Run, StepRun, token_for
-from orchestrator.machine.plan import UNTIL, Slot
+from orchestrator.machine.plan import Slot
 from orchestrator.machine.states import (
     KINDS_OF_THE_CLUSTER,
     KINDS_THAT_COUNT,
@@ -38,6 +39,9 @@ def decide(run: Run) -> Intent | None:
     Intent or None
         None: there is nothing to do until something changes in the world, or the run has ended.
     """
+    rivalled = next((job for job in (*run.live_jobs, *run.orchestrators) if job.rivals), None)
+    if rivalled is not None:
+        return CancelRivals(rivalled.token, rivalled.rivals)
     if run.state is not RunState.ACTIVE:
         return dismiss(run)
     if run.cancel_requested:
@@ -65,7 +69,7 @@ def _go_on(run: Run, last: StepRun | None) -> Intent:
     is_last = position >= run.plan.size
     if last is not None and last.state is StepRunState.FAILED:
         slot = run.plan.slot(last.position)
-        if is_last or run.plan.slot(position).step.dependency != "afterany":
+        if is_last or run.plan.slot(position).step.dependency != Dependency.AFTERANY:
             return Finish(RunState.FAILED, f"step {slot.address} failed: {last.reason}")
     if last is not None and last.state is StepRunState.CANCELLED:
         return Finish(RunState.CANCELLED, last.reason)
@@ -84,7 +88,7 @@ def _next_position(run: Run, last: StepRun) -> int:
     if last.until is True and slot.loop_end is not None:
         return slot.loop_end
     # The step's own process answered: the question's own slot is not needed.
-    return after + 1 if last.until is False and slot.step.kind != UNTIL else after
+    return after + 1 if last.until is False and slot.step.kind != StepKind.UNTIL else after
 
 
 def _flaws(run: Run) -> str | None:
@@ -101,7 +105,7 @@ def _start(run: Run, step_run: StepRun, slot: Slot) -> Intent:
         return Record((MoveStepRun(position, StepRunState.SKIPPED, "from_step"),))
     if slot.step.collects:
         return Collect(position)
-    is_batch = slot.step.kind == "batch"
+    is_batch = slot.step.kind == StepKind.BATCH
     if is_batch and step_run.n_tasks is None:
         return Freeze(position)
     if is_batch and step_run.n_tasks == 0:
@@ -124,20 +128,20 @@ def _drive(run: Run, step_run: StepRun, slot: Slot) -> Intent | None:
 
 
 def _process(run: Run, step_run: StepRun, attempt: int) -> AddJob:
-    token = token_for(run.salt, "step", step_run.position, 0, attempt)
-    return AddJob(token, "step", step_run.position, 0, attempt)
+    token = token_for(run.salt, Role.STEP, step_run.position, 0, attempt)
+    return AddJob(token, Role.STEP, step_run.position, 0, attempt)
 
 
 def _batch(run: Run, step_run: StepRun, batch: int, attempt: int) -> AddJob:
     tasks = tasks_of_batch(batch, step_run.batch_size or 1, step_run.n_tasks or 0)
-    token = token_for(run.salt, "batch", step_run.position, batch, attempt)
+    token = token_for(run.salt, Role.BATCH, step_run.position, batch, attempt)
     indexes = format_indexes(tasks)
-    return AddJob(token, "batch", step_run.position, batch, attempt, indexes, len(tasks))
+    return AddJob(token, Role.BATCH, step_run.position, batch, attempt, indexes, len(tasks))
 
 
 def _following(run: Run, step_run: StepRun, slot: Slot) -> AddJob | None:
     """Plan the batch after the last one; None where all tasks have had their turn."""
-    if slot.step.kind != "batch":
+    if slot.step.kind != StepKind.BATCH:
         return None
     following = _batch(run, step_run, step_run.jobs[-1].batch + 1, step_run.first_attempt)
     return following if following.tasks else None
@@ -164,7 +168,7 @@ def _may_try_again(step_run: StepRun, last: Job, retries: int) -> bool:
 
 
 def _conclude(step_run: StepRun, slot: Slot) -> MoveStepRun:
-    return _judge(step_run, slot) if slot.step.kind == "batch" else _close(step_run, step_run.jobs[-1])
+    return _judge(step_run, slot) if slot.step.kind == StepKind.BATCH else _close(step_run, step_run.jobs[-1])
 
 
 def success_of(run: Run) -> MoveStepRun | None:

@@ -20,6 +20,11 @@ class Seen(StrEnum):
     OVER = "over"
     UNANSWERED = "unanswered"
 
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether the job may have left receipts that say how it ended."""
+        return self in (Seen.ABSENT, Seen.OVER)
+
 
 @value
 class ReceiptFact(NamedTuple):
@@ -74,8 +79,10 @@ class JobFact(NamedTuple):
         Tasks that the scheduler knows to have ended badly.
     may_still_come : bool
         Whether a job that is over may have left receipts that are not to be seen yet: other machines write them.
-    oddity : str or None
-        What is odd about a job that is live: a state that nobody knows.
+    unknown_state : str or None
+        The scheduler's word for the state of a job that counts as live, where that word is unknown here.
+    rivals : tuple of str
+        The scheduler's ids of other submissions under the job's token that have not ended.
     """
 
     seen: Seen
@@ -87,7 +94,8 @@ class JobFact(NamedTuple):
     receipts: Mapping[int, ReceiptFact] = NOTHING
     failed_tasks: Mapping[int, tuple[str, str]] = NOTHING
     may_still_come: bool = False
-    oddity: str | None = None
+    unknown_state: str | None = None
+    rivals: tuple[str, ...] = ()
 
 
 @value

@@ -8,7 +8,7 @@ from orchestrator.machine.changes import Change
 from orchestrator.machine.states import RunState
 from orchestrator.machine.value import value
 
-__all__ = ["CancelJobs", "Collect", "Finish", "Freeze", "Intent", "Record", "Repoint", "Submit"]
+__all__ = ["CancelJobs", "CancelRivals", "Collect", "Finish", "Freeze", "Intent", "Record", "Repoint", "Submit"]
 
 
 @value
@@ -55,6 +55,14 @@ class CancelJobs(NamedTuple):
 
 
 @value
+class CancelRivals(NamedTuple):
+    """Ask the scheduler to end the other submissions, with these ids, of a job."""
+
+    token: str
+    ids: tuple[str, ...]
+
+
+@value
 class Finish(NamedTuple):
     """Fold what is left, then end the run."""
 
@@ -62,4 +70,4 @@ class Finish(NamedTuple):
     why: str | None
 
 
-Intent = Record | Freeze | Collect | Submit | Repoint | CancelJobs | Finish
+Intent = Record | Freeze | Collect | Submit | Repoint | CancelJobs | CancelRivals | Finish

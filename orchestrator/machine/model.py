@@ -10,8 +10,9 @@ import hashlib
 from base64 import b32encode
 from typing import NamedTuple
 
+from orchestrator.machine.kinds import Doubt, Role
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.states import JOB_ENDED, STEP_RUN_ENDED, JobState, RunState, StepRunState
+from orchestrator.machine.states import JOB_ENDED, JOB_WITH_SCHEDULER, STEP_RUN_ENDED, JobState, RunState, StepRunState
 from orchestrator.machine.value import value
 
 __all__ = ["Job", "Run", "StepRun", "token_for"]
@@ -25,8 +26,7 @@ class Job(NamedTuple):
     ----------
     token : str
         Ten base-32 characters: its name before it has an id, and the name of its folder.
-    role : str
-        `"orchestrator"`, `"step"` or `"batch"`.
+    role : Role
     batch : int
         Which batch of its step run, from 0.
     attempt : int
@@ -37,11 +37,15 @@ class Job(NamedTuple):
     kind : str or None
         A `FailureKind` when it did not succeed.
     reason : str or None
-        Why it is where it is, for a human.
+        The words of the scheduler or of an error, for a human: `orchestrator.machine.wording` makes a sentence of them.
     scheduler_id : str or None
         The scheduler's id.
-    absent_since : float or None
-        When the scheduler first answered without it, or its receipts were first missed after its end; epoch seconds.
+    doubt : Doubt or None
+        What is not known about it.
+    doubt_since : float or None
+        Of a doubt that time resolves: epoch seconds of the first answer that left it open.
+    rivals : tuple of str
+        The scheduler's ids of other submissions under its token, which have to be cancelled.
     failed_tasks : str
         The tasks that ended without a receipt, as an index list.
     n_finished, n_failed : int
@@ -55,7 +59,7 @@ class Job(NamedTuple):
     """
 
     token: str
-    role: str
+    role: Role
     batch: int = 0
     attempt: int = 1
     tasks: str = "0"
@@ -63,7 +67,9 @@ class Job(NamedTuple):
     kind: str | None = None
     reason: str | None = None
     scheduler_id: str | None = None
-    absent_since: float | None = None
+    doubt: Doubt | None = None
+    doubt_since: float | None = None
+    rivals: tuple[str, ...] = ()
     failed_tasks: str = ""
     n_finished: int = 0
     n_failed: int = 0
@@ -75,6 +81,20 @@ class Job(NamedTuple):
     def ended(self) -> bool:
         """Whether nothing more will come of it."""
         return self.state in JOB_ENDED
+
+    @property
+    def wakes(self) -> bool:
+        """Whether it is an orchestrator job."""
+        return self.role == Role.ORCHESTRATOR
+
+    def starts_after(self, scheduler_id: str | None) -> bool:
+        """Whether it is in the queue and can't start before the end of the job with this id."""
+        return self.state is JobState.QUEUED and self.waits_for is not None and self.waits_for == scheduler_id
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the scheduler's last answer, or the receipts, left open what became of it."""
+        return self.doubt in (Doubt.UNLISTED, Doubt.RECEIPTS_MISSING)
 
 
 @value
@@ -116,6 +136,11 @@ class StepRun(NamedTuple):
         """Whether it is closed."""
         return self.state in STEP_RUN_ENDED
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended as failed."""
+        return self.state is StepRunState.FAILED
+
 
 @value
 class Run(NamedTuple):
@@ -143,7 +168,7 @@ class Run(NamedTuple):
         Whether a job of the scheduler has to wake the run: it is not driven by a process that waits.
     n_orchestrators : int
         Orchestrator jobs that it ever had.
-    n_fruitless : int
+    idle_wakeups : int
         Orchestrator jobs that were planned since the scheduler last took a job of a step.
     failing : str or None
         Why the run has to fail, once its live jobs are cancelled.
@@ -161,13 +186,42 @@ class Run(NamedTuple):
     orchestrators: tuple[Job, ...] = ()
     wakes: bool = False
     n_orchestrators: int = 0
-    n_fruitless: int = 0
+    idle_wakeups: int = 0
     failing: str | None = None
 
     @property
     def mark(self) -> str:
         """Ten characters, from the salt, that tell the run's files from those of another run in the same folder."""
         return _digest(self.salt)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self.state is not RunState.ACTIVE
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended as failed."""
+        return self.state is RunState.FAILED
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether it has ended as cancelled."""
+        return self.state is RunState.CANCELLED
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to observe for it.
+
+        After its end, too, as long as orchestrator jobs are left: one that starts then must know that it runs, or it
+        would cancel itself as one that waits.
+        """
+        return not self.ended or bool(self.orchestrators)
+
+    @property
+    def jobs_with_scheduler(self) -> tuple[Job, ...]:
+        """The jobs that the scheduler should know."""
+        return tuple(job for job in (*self.live_jobs, *self.orchestrators) if job.state in JOB_WITH_SCHEDULER)
 
     @property
     def live_jobs(self) -> tuple[Job, ...]:
@@ -180,7 +234,7 @@ class Run(NamedTuple):
         return next(job for job in (*self.live_jobs, *self.orchestrators) if job.token == token)
 
 
-def token_for(salt: str, role: str, position: int, batch: int, attempt: int) -> str:
+def token_for(salt: str, role: Role, position: int, batch: int, attempt: int) -> str:
     """Derive a job's token.
 
     A pure function gives the same token to whoever decides again after a crash; the run's random salt makes it unique.

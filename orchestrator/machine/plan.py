@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from orchestrator.addresses import format_address, parse_address
+from orchestrator.machine.kinds import Dependency, StepKind
 from orchestrator.machine.value import NOTHING, value
 
 __all__ = ["UNTIL", "Plan", "PlannedLoop", "PlannedStep", "Slot", "Visit"]
@@ -29,13 +30,10 @@ class PlannedStep(NamedTuple):
         file.
     name : str
         As the user wrote it, or the block's name.
-    kind : str
-        `"call"`: one process calls a block or a callable. `"batch"`: a DataGenerator evaluates experiments.
-        `"until"`: a loop's question.
+    kind : StepKind
     parallel : bool
         A batch of many tasks; a batch that is not parallel has exactly one task.
-    dependency : str
-        `"afterok"` or `"afterany"`.
+    dependency : Dependency
     max_failed : int, float or None
         How many failed experiments the step bears: a count, a fraction, or any number short of all.
     retries : int
@@ -52,9 +50,9 @@ class PlannedStep(NamedTuple):
 
     path: str
     name: str
-    kind: str = "call"
+    kind: StepKind = StepKind.CALL
     parallel: bool = False
-    dependency: str = "afterok"
+    dependency: Dependency = Dependency.AFTEROK
     max_failed: int | float | None = None
     retries: int = 0
     project_dir: str = "."
@@ -191,7 +189,7 @@ class Plan(NamedTuple):
 
     def steps(self) -> Iterator[PlannedStep]:
         """Yield every step once, in order; questions are not steps."""
-        return (visit.step for visit in self.walk() if visit.step.kind != UNTIL)
+        return (visit.step for visit in self.walk() if visit.step.kind != StepKind.UNTIL)
 
     def first_pass(self) -> Iterator[int]:
         """Yield the positions of every step and question in the first iteration of each loop, in order."""
@@ -298,11 +296,16 @@ def _to_json(element: PlannedStep | PlannedLoop) -> dict[str, Any]:
 
 def _from_json(value: dict[str, Any]) -> PlannedStep | PlannedLoop:
     if "body" not in value:
-        return PlannedStep(**value)
+        return _step_from_json(value)
     until = value["until"]
     return PlannedLoop(
         path=value["path"],
         n_iterations=value["n_iterations"],
         body=tuple(_from_json(inner) for inner in value["body"]),
-        until=None if until is None else PlannedStep(**until),
+        until=None if until is None else _step_from_json(until),
     )
+
+
+def _step_from_json(value: dict[str, Any]) -> PlannedStep:
+    kinds = {"kind": StepKind(value["kind"]), "dependency": Dependency(value["dependency"])}
+    return PlannedStep(**{**value, **kinds})

@@ -11,8 +11,9 @@ from typing import Any
 
 from orchestrator.failures import FailureGroup
 from orchestrator.indexes import format_indexes, parse_indexes
-from orchestrator.machine.changes import Change, MoveJob, Note, RecordJob, quarantined
+from orchestrator.machine.changes import Change, MoveJob, Note, RecordDoubt, RecordSubmissions, quarantined
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
+from orchestrator.machine.kinds import Doubt, EventKind, Role
 from orchestrator.machine.model import Job, Run
 from orchestrator.machine.states import (
     JOB_WITH_SCHEDULER,
@@ -23,10 +24,6 @@ from orchestrator.machine.states import (
 )
 
 __all__ = ["reconcile"]
-
-UNKNOWN = "the scheduler answered without it"
-UNSEEN = "it has ended, but not all of its receipts are to be seen yet"
-"""What is in doubt about a job until the grace has passed."""
 
 GRAVITY = (
     FailureKind.INTERRUPTED,
@@ -63,23 +60,24 @@ def reconcile(run: Run, facts: Facts) -> list[Change]:
 
 def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
     tasks = parse_indexes(job.tasks)
-    if job.role != "orchestrator" and all(task in fact.receipts for task in tasks):
+    if not job.wakes and all(task in fact.receipts for task in tasks):
         return [*_until_running(job, fact), *_end(job, fact, tasks)]
     match fact.seen:
         case Seen.UNANSWERED:
             return []
         case Seen.ABSENT:
             return _absent(job, fact, facts, tasks)
-        case Seen.OVER if fact.may_still_come and not _has_waited(job, UNSEEN, facts):
+        case Seen.OVER if fact.may_still_come and not _has_waited(job, Doubt.RECEIPTS_MISSING, facts):
             # It did arrive, and its id is known: should SLURM forget it now, it must not be submitted again.
-            return [*_until_queued(job, fact), *_doubt(job, UNSEEN, facts)]
+            return [*_until_queued(job, fact), *_doubt(job, Doubt.RECEIPTS_MISSING, facts)]
         case Seen.OVER:
             return [*_until_over(job, fact), *_end(job, fact, tasks)]
         case Seen.RUNNING:
             return [*_until_running(job, fact), *_seen_again(job, fact)]
         # An orchestrator job that was put back is none that waits for a step.
-        case Seen.QUEUED if job.state is JobState.RUNNING and job.role != "orchestrator":
-            return [MoveJob(job.token, JobState.QUEUED, "put back into the queue by the scheduler")]
+        case Seen.QUEUED if job.state is JobState.RUNNING and not job.wakes:
+            requeued = MoveJob(job.token, JobState.QUEUED, "put back into the queue by the scheduler")
+            return [requeued, *_submissions(job, fact)]
         case _:
             return [*_until_queued(job, fact), *_seen_again(job, fact)]
 
@@ -101,22 +99,33 @@ def _until_running(job: Job, fact: JobFact) -> list[Change]:
 
 def _until_over(job: Job, fact: JobFact) -> list[Change]:
     # One that was cancelled while it waited has never run. How an orchestrator job ended is not known so exactly.
-    has_run = fact.started_at is not None or bool(fact.receipts) or job.role == "orchestrator"
+    has_run = fact.started_at is not None or bool(fact.receipts) or job.wakes
     return _until_running(job, fact) if has_run else _until_queued(job, fact)
 
 
 def _seen_again(job: Job, fact: JobFact) -> list[Change]:
-    # A job that was in SUBMITTING moves, and a move forgets the absence.
-    is_back = job.absent_since is not None and job.state is not JobState.SUBMITTING
-    is_news = fact.oddity is not None and fact.oddity != job.reason
+    return [*_known_again(job, fact), *_submissions(job, fact)]
+
+
+def _known_again(job: Job, fact: JobFact) -> list[Change]:
+    # A job that was in SUBMITTING moves, and a move ends each doubt.
+    was = None if job.state is JobState.SUBMITTING else (job.doubt, job.reason)
+    if fact.unknown_state is not None:
+        doubt = (Doubt.UNKNOWN_STATE, fact.unknown_state)
+        return [] if was == doubt else [RecordDoubt(job.token, doubt[0], reason=doubt[1])]
+    return [RecordDoubt(job.token, None)] if was is not None and job.doubt is not None else []
+
+
+def _submissions(job: Job, fact: JobFact) -> list[Change]:
     is_another = None not in (job.scheduler_id, fact.scheduler_id) and job.scheduler_id != fact.scheduler_id
-    found = RecordJob(job.token, None, fact.oddity, fact.scheduler_id if is_another else None)
-    return [found] if is_back or is_news or is_another else []
+    if not is_another and fact.rivals == job.rivals:
+        return []
+    return [RecordSubmissions(job.token, fact.scheduler_id if is_another else None, fact.rivals)]
 
 
 def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Change]:
-    if not _has_waited(job, UNKNOWN, facts):
-        return _doubt(job, UNKNOWN, facts)
+    if not _has_waited(job, Doubt.UNLISTED, facts):
+        return _doubt(job, Doubt.UNLISTED, facts)
     if job.state is JobState.SUBMITTING and not fact.receipts:
         return [MoveJob(job.token, JobState.PLANNED, "it never reached the scheduler")]
     lost = JobFact(
@@ -130,23 +139,21 @@ def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Cha
     return [*arrived, *_end(job, lost, tasks, JobState.LOST)]
 
 
-def _doubt(job: Job, why: str, facts: Facts) -> list[Change]:
-    return [] if _is_in_doubt(job, why) else [RecordJob(job.token, facts.now, why)]
+def _doubt(job: Job, doubt: Doubt, facts: Facts) -> list[Change]:
+    return [] if job.doubt is doubt else [RecordDoubt(job.token, doubt, facts.now, job.reason)]
 
 
-def _has_waited(job: Job, why: str, facts: Facts) -> bool:
-    """Tell whether the grace has passed since the first answer that left this open."""
-    since = job.absent_since if _is_in_doubt(job, why) else None
-    return facts.now - (facts.now if since is None else since) >= facts.grace
+def _has_waited(job: Job, doubt: Doubt, facts: Facts) -> bool:
+    """Whether the grace has passed since the first answer that left this open.
 
-
-def _is_in_doubt(job: Job, why: str) -> bool:
-    """Tell whether a doubt is recorded already. One of another kind says nothing of this one."""
-    return job.absent_since is not None and job.reason == why
+    A doubt of another kind says nothing about this one.
+    """
+    since = facts.now if job.doubt is not doubt or job.doubt_since is None else job.doubt_since
+    return facts.now - since >= facts.grace
 
 
 def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = None) -> list[Change]:
-    if job.role == "orchestrator":
+    if job.wakes:
         # It speaks through the records it leaves; how it ended decides nothing.
         state = ended or (_bad_end(fact.kind) if fact.kind else JobState.SUCCEEDED)
         return [MoveJob(job.token, state, fact.reason, fact.kind, at=fact.ended_at)]
@@ -219,10 +226,10 @@ def _detail(receipts: list[ReceiptFact]) -> dict[str, Any]:
 
 
 def _task_notes(job: Job, failed: Mapping[int, tuple[str, str]]) -> list[Change]:
-    if job.role != "batch":
+    if job.role != Role.BATCH:
         return []
     return [
-        Note("task failed", reason, token=job.token, task=task, detail={"kind": str(kind)})
+        Note(EventKind.TASK_FAILED, reason, token=job.token, task=task, detail={"kind": str(kind)})
         for task, (kind, reason) in failed.items()
     ]
 
@@ -235,6 +242,6 @@ def _experiment_notes(job: Job, receipts: Iterable[ReceiptFact]) -> list[Change]
             cause = (str(failure["type"]), str(failure["message"]))
             groups.setdefault(cause, FailureGroup(failure)).add(failure["n"], failure["rows"])
     return [
-        Note("experiments failed", f"{cause[0]}: {cause[1]}", token=job.token, detail=group.to_json())
+        Note(EventKind.EXPERIMENTS_FAILED, f"{cause[0]}: {cause[1]}", token=job.token, detail=group.to_json())
         for cause, group in groups.items()
     ]

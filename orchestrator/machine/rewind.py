@@ -7,10 +7,11 @@ from collections.abc import Container
 from orchestrator.errors import Busy, DefinitionError
 from orchestrator.machine.changes import Change, MoveRun, MoveStepRun, Withdraw
 from orchestrator.machine.decide import success_of
+from orchestrator.machine.kinds import Dependency
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
-__all__ = ["died", "rewind", "where_to_resume"]
+__all__ = ["died_unseen", "is_done", "rewind", "where_to_resume"]
 
 _TO_DO_AGAIN = (StepRunState.FAILED, StepRunState.CANCELLED)
 
@@ -47,11 +48,16 @@ def where_to_resume(run: Run, first_failed: int | None) -> int | None:
     return last.position if last.state in _TO_DO_AGAIN else last.position + 1
 
 
+def is_done(state: RunState, first_failed: int | None) -> bool:
+    """Whether a run has ended so well that a plain resume has nothing to do."""
+    return state is RunState.SUCCEEDED and first_failed is None
+
+
 def _ends_unseen(step_run: StepRun) -> bool:
-    return step_run.state is StepRunState.CANCELLED or (not step_run.ended and died(step_run))
+    return step_run.state is StepRunState.CANCELLED or (not step_run.ended and _died(step_run))
 
 
-def died(step_run: StepRun) -> bool:
+def _died(step_run: StepRun) -> bool:
     """Tell whether the last job of a step run ended badly, and by nothing that it would meet again."""
     if not step_run.jobs or not step_run.jobs[-1].ended:
         return False
@@ -59,6 +65,11 @@ def died(step_run: StepRun) -> bool:
     # What the user's code raised it raises again; one that was only interrupted is tried again anyway.
     is_told = last.kind in (FailureKind.EXCEPTION, FailureKind.REFUSED, FailureKind.INTERRUPTED)
     return last.state is not JobState.SUCCEEDED and not is_told
+
+
+def died_unseen(run: Run) -> bool:
+    """Whether a run has failed by a job that had died before a resume asked for it again."""
+    return run.has_failed and run.step_run is not None and _died(run.step_run)
 
 
 def rewind(
@@ -127,7 +138,7 @@ def _check_place(run: Run, position: int, recorded: Container[int] | None) -> No
     if last is None or last.state is not StepRunState.FAILED or not reached < position < run.plan.size:
         return
     step, failed = run.plan.slot(position).step, run.plan.slot(last.position).address
-    if step.dependency != "afterany":
+    if step.dependency != Dependency.AFTERANY:
         raise DefinitionError(
             f"Run {run.key} can't go on from {address}: {failed}, before it, failed.",
             f"Give {step.name!r} dependency='afterany' and resume with --update, or repeat {failed}: "

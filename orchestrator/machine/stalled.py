@@ -7,14 +7,16 @@ with the jobs as SLURM lists them for `status --refresh`; from the model for a c
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from orchestrator.machine.model import Job, Run
 from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.value import value
-from orchestrator.machine.wakeup import MOST_FRUITLESS, doubt, not_there
+from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS
+from orchestrator.machine.wording import in_doubt, not_submitted
 
-__all__ = ["ENDS_WITHIN", "LeaseHolder", "Liveness", "liveness_of", "why_stalled"]
+__all__ = ["ENDS_WITHIN", "LeaseHolder", "Liveness", "as_listed", "liveness_of", "why_stalled"]
 
 ENDS_WITHIN = 240.0
 """Seconds for which a process that ends a run looks again: longer than one elsewhere takes to count as dead."""
@@ -55,7 +57,7 @@ class Liveness(NamedTuple):
         None where no process holds the lease.
     live, orchestrators : tuple of Job
         The jobs of its open step run, and its orchestrator jobs, that have not ended.
-    n_fruitless : int
+    idle_wakeups : int
         Orchestrator jobs since the scheduler last took a job of a step.
     has_tail : bool
         Whether a job's last task advances the run itself.
@@ -68,7 +70,7 @@ class Liveness(NamedTuple):
     holder: LeaseHolder | None = None
     live: tuple[Job, ...] = ()
     orchestrators: tuple[Job, ...] = ()
-    n_fruitless: int = 0
+    idle_wakeups: int = 0
     has_tail: bool = False
     ending_for: float | None = None
 
@@ -88,10 +90,42 @@ def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
         run.wakes,
         live=run.live_jobs,
         orchestrators=run.orchestrators,
-        n_fruitless=run.n_fruitless,
+        idle_wakeups=run.idle_wakeups,
         has_tail=has_tail,
         ending_for=math.inf if is_ending else None,
     )
+
+
+def as_listed(run: Liveness, listed: Mapping[str, str], *, holder_is_gone: bool) -> Liveness:
+    """Take the scheduler's word for its jobs: the records say what they were when the run was last advanced.
+
+    Parameters
+    ----------
+    run : Liveness
+        As recorded.
+    listed : mapping of str to str
+        The scheduler's id, by token, of each job that has not ended.
+    holder_is_gone : bool
+        Whether the job that the holder of the lease is part of has ended.
+    """
+    return run._replace(
+        holder=None if run.holder is None else run.holder._replace(is_dead=run.holder.is_dead or holder_is_gone),
+        live=_as_listed(run.live, listed),
+        orchestrators=_as_listed(run.orchestrators, listed),
+    )
+
+
+def _as_listed(jobs: tuple[Job, ...], listed: Mapping[str, str]) -> tuple[Job, ...]:
+    seen = (_job_as_listed(job, listed.get(job.token)) for job in jobs)
+    return tuple(job for job in seen if job is not None)
+
+
+def _job_as_listed(job: Job, scheduler_id: str | None) -> Job | None:
+    """Return a recorded job as the scheduler sees it; None where it has ended or is unknown."""
+    if scheduler_id is None:
+        return job if job.state in (JobState.PLANNED, JobState.SUBMITTING) else None
+    state = JobState.QUEUED if job.state is JobState.SUBMITTING else job.state
+    return job._replace(state=state, scheduler_id=scheduler_id, doubt=None)
 
 
 def why_stalled(run: Liveness) -> str | None:
@@ -129,11 +163,11 @@ def _why_not_woken(run: Liveness) -> str | None:
         return "none of its jobs is in the queue"
     if _is_there(job):
         return None if _has_tail(run) else f"nobody waits for the end of job {job.scheduler_id}"
-    if job.absent_since is not None:
-        return doubt(job)
-    has_given_up = run.n_fruitless >= MOST_FRUITLESS
-    given_up = f", and {run.n_fruitless} orchestrator jobs in a row have tried" if has_given_up else ""
-    return not_there(job, "its next job") + given_up
+    if job.is_missing:
+        return in_doubt(job)
+    has_given_up = run.idle_wakeups >= MAX_IDLE_WAKEUPS
+    given_up = f", and {run.idle_wakeups} orchestrator jobs in a row have tried" if has_given_up else ""
+    return not_submitted(job, "its next job") + given_up
 
 
 def _has_tail(run: Liveness) -> bool:
@@ -146,4 +180,4 @@ def _has_tail(run: Liveness) -> bool:
 
 
 def _is_there(job: Job) -> bool:
-    return job.state in (JobState.QUEUED, JobState.RUNNING) and job.absent_since is None
+    return job.state in (JobState.QUEUED, JobState.RUNNING) and not job.is_missing

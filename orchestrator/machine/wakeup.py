@@ -7,14 +7,16 @@ it only has to be pointed at what comes next.
 
 from __future__ import annotations
 
-from orchestrator.machine.changes import TRIED_AGAIN, AddJob, MoveJob
+from orchestrator.machine.changes import AddJob, MoveJob
 from orchestrator.machine.intents import CancelJobs, Intent, Record, Repoint, Submit
+from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job, Run, token_for
 from orchestrator.machine.states import JobState, RunState
+from orchestrator.machine.wording import in_doubt, not_submitted
 
-__all__ = ["MOST_FRUITLESS", "dismiss", "doubt", "is_in_doubt", "not_there", "secure", "why_poll_again"]
+__all__ = ["MAX_IDLE_WAKEUPS", "dismiss", "is_in_doubt", "own_end", "secure", "why_poll_again"]
 
-MOST_FRUITLESS = 5
+MAX_IDLE_WAKEUPS = 5
 """Orchestrator jobs in a row that may come and go while the scheduler takes no job of a step."""
 
 
@@ -34,7 +36,7 @@ def secure(run: Run) -> Intent | None:
         return None
     waiting = next((job for job in run.orchestrators if job.state is not JobState.RUNNING), None)
     if waiting is None:
-        given_up = live is None and run.n_fruitless >= MOST_FRUITLESS
+        given_up = live is None and run.idle_wakeups >= MAX_IDLE_WAKEUPS
         return None if given_up else Record((_successor(run, anchor),))
     if waiting.state is JobState.PLANNED:
         return Submit(waiting.token)
@@ -57,6 +59,12 @@ def dismiss(run: Run) -> Intent | None:
     return CancelJobs(queued) if queued else None
 
 
+def own_end(run: Run, token: str) -> list[MoveJob]:
+    """Return the end of the orchestrator job with this token, which has no work left and is not observed again."""
+    runs = any(job.token == token and job.state is JobState.RUNNING for job in run.orchestrators)
+    return [MoveJob(token, JobState.SUCCEEDED)] if runs else []
+
+
 def why_poll_again(run: Run) -> str | None:
     """Say why somebody has to look again soon, though no job's end would make them.
 
@@ -72,42 +80,26 @@ def why_poll_again(run: Run) -> str | None:
     job = next(iter(run.live_jobs), None)
     if job is None:
         return "none of its jobs is in the queue"
-    if job.absent_since is not None:
-        return doubt(job)
+    if job.is_missing:
+        return in_doubt(job)
     if job.state in (JobState.PLANNED, JobState.SUBMITTING):
-        return not_there(job, "its next job")
+        return not_submitted(job, "its next job")
     orchestrators = [other for other in run.orchestrators if other.state is not JobState.RUNNING]
     if any(other.state is JobState.QUEUED and other.waits_for == job.scheduler_id for other in orchestrators):
         return None
     if _still_to_end(run) is None:
         return f"what waited for the end of job {job.scheduler_id} has started, but the scheduler lists it as live"
-    return not_there(orchestrators[-1], "its orchestrator job") if orchestrators else "no orchestrator job waits for it"
-
-
-def not_there(job: Job, name: str) -> str:
-    """Say why a job that was planned is not in the queue."""
-    if job.state is JobState.SUBMITTING:
-        return f"whether {name} was submitted is not known: {_why_unknown(job.reason)}"
-    return f"{name} is not in the queue: {job.reason or 'not submitted yet'}"
-
-
-def _why_unknown(reason: str | None) -> str:
-    died = "the process that submitted it died"
-    if reason is None:
-        return died
-    # Why it was put off before says nothing of this try, whose answer nobody has written down.
-    return f"{died}; {reason}" if reason.startswith(TRIED_AGAIN) else reason
-
-
-def doubt(job: Job) -> str:
-    """Say what is not known of a job that the scheduler answered without."""
-    return f"job {job.scheduler_id or job.token}: {job.reason}"
+    return (
+        not_submitted(orchestrators[-1], "its orchestrator job")
+        if orchestrators
+        else "no orchestrator job waits for it"
+    )
 
 
 def is_in_doubt(run: Run) -> bool:
     """Tell whether the scheduler has to answer once more before it is known whether it has a job."""
     jobs = (*run.live_jobs, *run.orchestrators)
-    return any(job.state is JobState.SUBMITTING or job.absent_since is not None for job in jobs)
+    return any(job.state is JobState.SUBMITTING or job.is_missing for job in jobs)
 
 
 def _still_to_end(run: Run) -> str | None:
@@ -132,5 +124,5 @@ def _with_id(jobs: tuple[Job, ...]) -> str | None:
 
 def _successor(run: Run, after: str) -> AddJob:
     number = run.n_orchestrators + 1
-    token = token_for(run.salt, "orchestrator", 0, 0, number)
-    return AddJob(token, "orchestrator", None, 0, number, waits_for=after)
+    token = token_for(run.salt, Role.ORCHESTRATOR, 0, 0, number)
+    return AddJob(token, Role.ORCHESTRATOR, None, 0, number, waits_for=after)

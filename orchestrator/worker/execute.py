@@ -233,7 +233,7 @@ def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]]) -> Line:
     outputs: dict[str, Any] = {}
     try:
         status, outputs = work()
-        if status == "ERROR":
+        if status == JobStatus.ERROR.name:
             error = {"type": "marked", "message": "the generator marked the experiment as failed", "traceback": ""}
     except RAISED as raised:
         status, error = "ERROR", described(raised)
@@ -281,7 +281,7 @@ class _Counts:
 
     def add(self, line: Line) -> None:
         self._receipt.n_experiments += 1
-        if line["status"] != "ERROR":
+        if line["status"] != JobStatus.ERROR.name:
             self._receipt.n_finished += 1
             return
         self._receipt.n_failed += 1

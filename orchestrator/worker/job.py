@@ -76,14 +76,13 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
     restart = int(os.environ.get("SLURM_RESTART_COUNT", 0))
     bundle = Bundle(folder.bundle(job.bundle_digest))
     step = bundle.load_step(job.path)
-    match job.kind:
-        case "batch":
-            run_task(folder, job, task, step, restart=restart)
-        case "until":
-            run_until(folder, job, step.block)
-        case _:
-            until = bundle.load_step(job.until_path).block if job.until_path else None
-            run_call(folder, job, step.block, step.kwargs, until=until)
+    if job.evaluates:
+        run_task(folder, job, task, step, restart=restart)
+    elif job.asks_until:
+        run_until(folder, job, step.block)
+    else:
+        until = bundle.load_step(job.until_path).block if job.until_path else None
+        run_call(folder, job, step.block, step.kwargs, until=until)
     return True
 
 

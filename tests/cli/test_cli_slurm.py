@@ -54,7 +54,7 @@ def ask(monkeypatch, records):
 
 def evaluating(records, state="running", **more):
     """20 tasks of evaluate are job 3."""
-    run = {name: more.pop(name) for name in ("holder", "n_fruitless", "n_orchestrators") if name in more}
+    run = {name: more.pop(name) for name in ("holder", "idle_wakeups", "n_orchestrators") if name in more}
     cluster = more.pop("cluster", {})
     records.add_run("r", **on_slurm(**cluster), **run)
     records.add_step_run(0, "succeeded", seconds=2)
@@ -90,7 +90,7 @@ def test_a_job_that_slurm_did_not_take_is_shown_with_slurms_words(records, ask, 
 
 def test_a_run_whose_tries_are_used_up_is_stalled(records, ask, golden):
     words = "sbatch: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size)"
-    evaluating(records, "planned", reason=words, n_orchestrators=6, n_fruitless=5)
+    evaluating(records, "planned", reason=words, n_orchestrators=6, idle_wakeups=5)
     golden(ask("status"))
     assert ask("list").splitlines()[1].split()[:2] == ["r", "stalled"]
 
@@ -164,7 +164,7 @@ def test_json_has_all_jobs_also_the_orchestrators(records, ask):
         ("2", "succeeded", "1", "2026-11-24T06:00:01.000Z"),
         ("4", "queued", "3", "2026-11-24T06:00:03.000Z"),
     ]
-    assert (told["run"]["wake"], told["run"]["n_fruitless"], told["run"]["mode"]) == ("both", 0, "slurm")
+    assert (told["run"]["wake"], told["run"]["idle_wakeups"], told["run"]["mode"]) == ("both", 0, "slurm")
     assert told["run"]["log_dir"] == "runlogs/{project_job}/x"
 
 

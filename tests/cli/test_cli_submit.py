@@ -239,7 +239,7 @@ def test_ctrl_c_while_a_run_is_cancelled(cli, cluster, golden):
     with session(cli.workspace / "orchestrator.db") as connection:
         connection.execute("UPDATE run SET cancel_requested_at = cancel_requested_at - 300")
         connection.execute("UPDATE event SET at = at - 300")
-        connection.execute("UPDATE job SET absent_since = absent_since - 300")
+        connection.execute("UPDATE job SET doubt_since = doubt_since - 300")
     golden(cli("status", "r"))
     cluster.says("scancel")
     golden(cli("cancel", "r"))

@@ -42,7 +42,7 @@ JOBS = {
     "submitting": {},
     "queued": {"scheduler_id": "3"},
     "running": {"scheduler_id": "3"},
-    "in doubt": {"state": "queued", "scheduler_id": "3", "absent_since": NOW - 1, "reason": "not answered"},
+    "in doubt": {"state": "queued", "scheduler_id": "3", "doubt": "unlisted", "doubt_since": NOW - 1},
 }
 ORCHESTRATORS = ("none", "planned", "queued", "in doubt")
 ENDINGS = {

@@ -18,6 +18,7 @@ from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.machine.answers import Accepted
 from orchestrator.machine.facts import Seen
+from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job
 from orchestrator.machine.states import FailureKind, JobState
 from tests.fakes.slurm import FakeSlurm
@@ -137,7 +138,7 @@ def test_a_job_that_has_run_is_over_or_no_longer_known(place):
 
 
 def test_of_a_job_that_never_came_nothing_is_made_up(place):
-    never = Job("never", "step", state=JobState.SUBMITTING)
+    never = Job("never", Role.STEP, state=JobState.SUBMITTING)
     job = place.hand_over("a")
     facts = place.scheduler.observe([never, job])
     assert "never" not in facts or facts["never"].seen is Seen.ABSENT
@@ -179,7 +180,7 @@ def test_to_cancel_twice_or_too_late_or_nothing_does_no_harm(place):
 
 def test_a_job_whose_id_nobody_recorded_is_found_by_its_token(cluster):
     taken = cluster.hand_over("a")
-    fact = cluster.scheduler.observe([Job("a", "step", state=JobState.SUBMITTING)])["a"]
+    fact = cluster.scheduler.observe([Job("a", Role.STEP, state=JobState.SUBMITTING)])["a"]
     assert (fact.seen, fact.scheduler_id) == (Seen.QUEUED, taken.scheduler_id)
 
 
@@ -197,7 +198,12 @@ def test_of_two_submissions_one_is_kept(cluster):
     cluster.hand_over("a")
     fact = cluster.scheduler.observe([first])["a"]
     assert (fact.seen, fact.scheduler_id) == (Seen.QUEUED, first.scheduler_id)
+    assert fact.rivals == ("102",)
+    # To observe changes nothing.
+    assert [entry.job_id for entry in cluster.fake.queue.live] == [first.scheduler_id, "102"]
+    cluster.scheduler.cancel_ids(fact.rivals)
     assert [entry.job_id for entry in cluster.fake.queue.live] == [first.scheduler_id]
+    assert cluster.scheduler.observe([first])["a"].rivals == ()
 
 
 def test_an_orchestrator_job_starts_after_the_end_of_the_job_that_it_waits_for(cluster):

@@ -25,10 +25,11 @@ from orchestrator.machine.changes import (
     MoveRun,
     MoveStepRun,
     Note,
+    RecordDoubt,
     RecordFreeze,
-    RecordJob,
     Withdraw,
 )
+from orchestrator.machine.kinds import Doubt
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.states import JobState, RunState, StepRunState
 from tests.processes import lives
@@ -110,7 +111,11 @@ def test_an_arrow_that_is_not_there_changes_nothing(store, fence, golden):
 
 @pytest.mark.parametrize(
     "change",
-    [MoveJob("nobody", JobState.SUBMITTING), MoveStepRun(5, StepRunState.ACTIVE), RecordJob("nobody", 1.0)],
+    [
+        MoveJob("nobody", JobState.SUBMITTING),
+        MoveStepRun(5, StepRunState.ACTIVE),
+        RecordDoubt("nobody", Doubt.UNLISTED, 1.0),
+    ],
 )
 def test_a_change_of_what_is_not_there_is_refused(store, fence, change, golden):
     with golden.raises(ValueError):
@@ -134,9 +139,9 @@ def test_withdrawn_rows_stay_and_count_no_more(store, fence):
 
 def test_freeze_notes_and_absence_are_recorded(store, fence):
     changes = [*ENTER, RecordFreeze(0, 10, 5, 3), Note("task failed", "why", token="t1", task=4, detail={"kind": "x"})]
-    run_ = store.write("r", fence, [*changes, RecordJob("t1", 9.0)], 10.0)
+    run_ = store.write("r", fence, [*changes, RecordDoubt("t1", Doubt.UNLISTED, 9.0)], 10.0)
     assert (run_.step_run.n_experiments, run_.step_run.n_tasks, run_.step_run.batch_size) == (10, 5, 3)
-    assert run_.step_run.jobs[0].absent_since == 9.0
+    assert run_.step_run.jobs[0].doubt_since == 9.0
     [note] = [row for row in rows(store, "event") if row["what"] == "task failed"]
     assert (note["why"], note["task"], note["detail"]) == ("why", 4, {"kind": "x"})
     assert note["job_id"] is not None

@@ -14,6 +14,7 @@ from orchestrator.errors import Busy
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.machine.facts import JobFact, Seen
+from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import JobState, StepRunState
@@ -34,8 +35,8 @@ class Asked:
 
 @pytest.fixture
 def run():
-    step = Job("step", "step", state=JobState.QUEUED, scheduler_id="7")
-    waiting = Job("waiting", "orchestrator", state=JobState.QUEUED, scheduler_id="8", waits_for="7")
+    step = Job("step", Role.STEP, state=JobState.QUEUED, scheduler_id="7")
+    waiting = Job("waiting", Role.ORCHESTRATOR, state=JobState.QUEUED, scheduler_id="8", waits_for="7")
     step_run = StepRun(0, state=StepRunState.ACTIVE, jobs=(step,))
     return Run("x", "salt", Plan(()), step_run=step_run, orchestrators=(waiting,), wakes=True)
 

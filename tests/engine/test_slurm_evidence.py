@@ -11,6 +11,7 @@ from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.machine.facts import Seen
+from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job
 from orchestrator.machine.states import FailureKind, JobState
 from tests.fakes.client import SaidClient
@@ -49,7 +50,7 @@ def array(folder, token="t", scheduler_id="7"):
         "r", str(folder.workspace), "mark", token, "batch", 0, 0, "", "s", "batch", True, "0", None, ".", "", **given
     )
     write_jobfile(folder.job(token).file, file)
-    return Job(token, "batch", tasks="10-12", state=JobState.RUNNING, scheduler_id=scheduler_id)
+    return Job(token, Role.BATCH, tasks="10-12", state=JobState.RUNNING, scheduler_id=scheduler_id)
 
 
 def kinds(fact):

@@ -20,14 +20,15 @@ from orchestrator.machine.changes import (
     MoveRun,
     MoveStepRun,
     Note,
+    RecordDoubt,
     RecordFreeze,
-    RecordJob,
     Withdraw,
     apply,
 )
 from orchestrator.machine.decide import decide
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.intents import CancelJobs, Finish, Freeze, Record, Submit
+from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job, Run, StepRun, token_for
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.reconcile import reconcile
@@ -180,7 +181,7 @@ def run_with(step, *jobs, state=StepRunState.ACTIVE, n_tasks=None, after=(), **f
 
 
 def job(state, **fields):
-    return Job("t", fields.pop("role", "step"), state=state, **fields)
+    return Job("t", Role(fields.pop("role", "step")), state=state, **fields)
 
 
 def only(intent):
@@ -381,11 +382,11 @@ def test_no_answer_concludes_nothing():
 
 def test_absence_counts_after_two_answers_the_grace_apart():
     run, _ = seen(run_with(CALL, job(JobState.RUNNING)), JobFact(Seen.ABSENT), now=1000.0)
-    assert run.step_run.jobs[0].absent_since == 1000.0
+    assert run.step_run.jobs[0].doubt_since == 1000.0
     run, changes = seen(run, JobFact(Seen.ABSENT), now=1089.0)
     assert changes == []
     back, _ = seen(run, JobFact(Seen.RUNNING), now=1089.5)
-    assert back.step_run.jobs[0].absent_since is None
+    assert back.step_run.jobs[0].doubt is None
     run, _ = seen(run, JobFact(Seen.ABSENT), now=1090.0)
     assert run.step_run.jobs[0].state is JobState.LOST
     assert "does not know the job" in run.step_run.jobs[0].reason
@@ -398,7 +399,7 @@ def test_what_may_still_come_is_waited_for_and_the_end_keeps_its_kind(state):
     late = over._replace(may_still_come=True)
     run, _ = seen(run_with(CALL, job(state)), late, now=1000.0)
     assert not run.step_run.jobs[0].ended
-    assert why_poll_again(run).endswith(": it has ended, but not all of its receipts are to be seen yet")
+    assert why_poll_again(run).endswith(": it has ended, but not all of its receipts are visible yet")
     came, _ = seen(run, late._replace(receipts={0: receipt()}), now=1050.0)
     assert came.step_run.jobs[0].state is JobState.SUCCEEDED
     run, _ = seen(run, late, now=1090.0)
@@ -413,7 +414,7 @@ LATE = JobFact(Seen.OVER, "7", kind="timeout", reason="ran 60 min of 60", may_st
 def test_each_doubt_has_to_last_for_the_grace_of_its_own(first, then):
     run, _ = seen(run_with(CALL, job(JobState.RUNNING, scheduler_id="7")), first, now=1000.0)
     run, _ = seen(run, then, now=1095.0)
-    assert (run.step_run.jobs[0].state, run.step_run.jobs[0].absent_since) == (JobState.RUNNING, 1095.0)
+    assert (run.step_run.jobs[0].state, run.step_run.jobs[0].doubt_since) == (JobState.RUNNING, 1095.0)
     run, _ = seen(run, then, now=1185.0)
     assert run.step_run.jobs[0].ended
 
@@ -475,7 +476,7 @@ def test_a_requeued_job_waits_again():
 
 
 def test_an_orchestrator_job_is_judged_by_no_receipt():
-    orchestrator = Job("t", "orchestrator", state=JobState.QUEUED, scheduler_id="5")
+    orchestrator = Job("t", Role.ORCHESTRATOR, state=JobState.QUEUED, scheduler_id="5")
     run = Run("r", "s", Plan((CALL,)), orchestrators=(orchestrator,))
     after, changes = seen(run, JobFact(Seen.OVER))
     assert [change.to for change in changes] == [JobState.RUNNING, JobState.SUCCEEDED]
@@ -731,7 +732,7 @@ def test_changes_that_speak_of_nothing_are_bugs():
     with pytest.raises(ValueError, match="has no open step run at position 3"):
         apply(run_with(CALL), RecordFreeze(3, 1, 1, 1))
     with pytest.raises(ValueError, match="has no job x"):
-        apply(run_with(CALL), RecordJob("x", None))
+        apply(run_with(CALL), RecordDoubt("x", None))
     assert apply(run_with(CALL), Note("what", "why")) == run_with(CALL)
 
 

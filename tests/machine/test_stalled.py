@@ -7,16 +7,17 @@ from itertools import product
 import pytest
 
 from orchestrator.db.lease import STALE
+from orchestrator.machine.kinds import Doubt, Role
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.plan import Plan, PlannedStep
 from orchestrator.machine.stalled import ENDS_WITHIN, LeaseHolder, Liveness, liveness_of, why_stalled
 from orchestrator.machine.states import JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MOST_FRUITLESS
+from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS
 
-LIVE = Job("step", "step", state=JobState.QUEUED, scheduler_id="7")
+LIVE = Job("step", Role.STEP, state=JobState.QUEUED, scheduler_id="7")
 PLANNED = LIVE._replace(state=JobState.PLANNED, scheduler_id=None)
 SUBMITTING = LIVE._replace(state=JobState.SUBMITTING, scheduler_id=None)
-ABSENT = LIVE._replace(absent_since=5.0, reason="the scheduler answered without it")
+ABSENT = LIVE._replace(doubt=Doubt.UNLISTED, doubt_since=5.0)
 
 HOLDERS = {
     "nobody": None,
@@ -28,7 +29,7 @@ HOLDERS = {
 
 def orchestrator(state):
     known = None if state in (JobState.PLANNED, JobState.SUBMITTING) else "8"
-    return Job("wake", "orchestrator", state=state, scheduler_id=known, waits_for="7")
+    return Job("wake", Role.ORCHESTRATOR, state=state, scheduler_id=known, waits_for="7")
 
 
 def stalled(*orchestrators, job=LIVE, has_tail=True, **facts):
@@ -54,7 +55,9 @@ def test_a_run_without_any_job_is_stalled():
 
 def test_a_job_that_the_scheduler_answered_without_does_not_count():
     assert stalled(job=ABSENT) == "job 7: the scheduler answered without it"
-    assert stalled(orchestrator(JobState.QUEUED)._replace(absent_since=5.0), job=ABSENT) is not None
+    assert (
+        stalled(orchestrator(JobState.QUEUED)._replace(doubt=Doubt.UNLISTED, doubt_since=5.0), job=ABSENT) is not None
+    )
     assert stalled(orchestrator(JobState.RUNNING), job=ABSENT) is None
 
 
@@ -62,7 +65,7 @@ def test_a_refusal_is_told_with_the_tries_that_were_made():
     refused = PLANNED._replace(reason="sbatch: too many jobs")
     assert stalled(job=refused) == "its next job is not in the queue: sbatch: too many jobs"
     given_up = "its next job is not in the queue: sbatch: too many jobs, and 5 orchestrator jobs in a row have tried"
-    assert stalled(job=refused, n_fruitless=MOST_FRUITLESS) == given_up
+    assert stalled(job=refused, idle_wakeups=MAX_IDLE_WAKEUPS) == given_up
     assert stalled(job=PLANNED) == "its next job is not in the queue: not submitted yet"
 
 
@@ -102,15 +105,15 @@ def test_a_run_of_this_machine_is_stalled_without_a_process_that_lives(holder):
 @pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS)
 def test_in_every_case_a_run_is_stalled_if_and_only_if_nothing_is_left_that_advances_it(holder):
     orchestrators = [(), *((orchestrator(state),) for state in JobState if state not in ("succeeded", "failed"))]
-    orchestrators += [(orchestrator(JobState.QUEUED)._replace(absent_since=5.0),)]
+    orchestrators += [(orchestrator(JobState.QUEUED)._replace(doubt=Doubt.UNLISTED, doubt_since=5.0),)]
     jobs = [None, LIVE, LIVE._replace(state=JobState.RUNNING), PLANNED, SUBMITTING, ABSENT]
     times = (None, 0.0, ENDS_WITHIN + 1)
     for state, waiting, job, n, has_tail, ending_for in product(
-        RunState, orchestrators, jobs, (0, MOST_FRUITLESS), (True, False), times
+        RunState, orchestrators, jobs, (0, MAX_IDLE_WAKEUPS), (True, False), times
     ):
         live = () if job is None else (job,)
         why = why_stalled(Liveness(state, True, holder, live, waiting, n, has_tail, ending_for))
-        at_scheduler = [other.state in ("queued", "running") and not other.absent_since for other in (*waiting, *live)]
+        at_scheduler = [other.state in ("queued", "running") and not other.is_missing for other in (*waiting, *live)]
         is_woken = any(at_scheduler[: len(waiting)])
         is_woken |= any(at_scheduler[len(waiting) :]) and has_tail and ending_for in (None, 0.0)
         assert (why is None) == (state is not RunState.ACTIVE or holder == HOLDERS["alive"] or is_woken)

@@ -9,19 +9,20 @@ import pytest
 from orchestrator.machine.changes import FailRun, MoveJob, MoveRun, apply
 from orchestrator.machine.decide import decide
 from orchestrator.machine.intents import CancelJobs, Finish, Record, Repoint, Submit
+from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.plan import Plan, PlannedStep
 from orchestrator.machine.states import JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MOST_FRUITLESS, why_poll_again
+from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS, why_poll_again
 
 PLAN = Plan((PlannedStep("0", "first"), PlannedStep("1", "second")))
-LIVE = Job("step", "step", state=JobState.QUEUED, scheduler_id="7")
+LIVE = Job("step", Role.STEP, state=JobState.QUEUED, scheduler_id="7")
 DONE = LIVE._replace(state=JobState.SUCCEEDED)
 
 
 def orchestrator(state, waits_for="7", token="wake", scheduler_id="8"):
     known = None if state in (JobState.PLANNED, JobState.SUBMITTING) else scheduler_id
-    return Job(token, "orchestrator", state=state, scheduler_id=known, waits_for=waits_for)
+    return Job(token, Role.ORCHESTRATOR, state=state, scheduler_id=known, waits_for=waits_for)
 
 
 def run_with(*orchestrators, job=LIVE, **fields):
@@ -95,21 +96,21 @@ def test_before_the_first_job_nothing_can_wake_the_run():
 def test_after_five_in_vain_no_more_are_planned():
     """Where the scheduler takes no job of a step, the queue is not kept busy for ever."""
     planned = LIVE._replace(state=JobState.PLANNED, scheduler_id=None)
-    run = run_with(orchestrator(JobState.RUNNING), job=planned, n_orchestrators=9, n_fruitless=MOST_FRUITLESS)
+    run = run_with(orchestrator(JobState.RUNNING), job=planned, n_orchestrators=9, idle_wakeups=MAX_IDLE_WAKEUPS)
     assert decide(run) == Submit("step")
-    assert isinstance(decide(run._replace(n_fruitless=MOST_FRUITLESS - 1)), Record)
+    assert isinstance(decide(run._replace(idle_wakeups=MAX_IDLE_WAKEUPS - 1)), Record)
 
 
 def test_a_job_that_the_scheduler_takes_is_progress():
     submitting = LIVE._replace(state=JobState.SUBMITTING, scheduler_id=None)
-    run = run_with(job=submitting, n_orchestrators=9, n_fruitless=4)
+    run = run_with(job=submitting, n_orchestrators=9, idle_wakeups=4)
     run = apply(run, MoveJob("step", JobState.QUEUED, scheduler_id="7"))
-    assert run.n_fruitless == 0
+    assert run.idle_wakeups == 0
 
 
 def test_a_resume_may_try_as_often_again():
-    run = run_with(job=DONE, n_orchestrators=9, n_fruitless=5, state=RunState.FAILED)
-    assert apply(run, MoveRun(RunState.ACTIVE)).n_fruitless == 0
+    run = run_with(job=DONE, n_orchestrators=9, idle_wakeups=5, state=RunState.FAILED)
+    assert apply(run, MoveRun(RunState.ACTIVE)).idle_wakeups == 0
 
 
 @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED])

@@ -14,8 +14,8 @@ from orchestrator.machine.changes import (
     MoveJob,
     MoveRun,
     MoveStepRun,
+    RecordDoubt,
     RecordFreeze,
-    RecordJob,
     RecordWait,
     Withdraw,
     apply,
@@ -23,12 +23,13 @@ from orchestrator.machine.changes import (
 from orchestrator.machine.decide import decide
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Record, Repoint, Submit
+from orchestrator.machine.kinds import Doubt
 from orchestrator.machine.model import Run
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MOST_FRUITLESS, why_poll_again
+from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS, why_poll_again
 
 GRACE = 90.0
 TROUBLE = [str(kind) for kind in FailureKind if kind not in ("refused", "interrupted", "cancelled")]
@@ -378,7 +379,7 @@ class WakingWorld(World):
             assert self.known.get(token) not in ("queued", "running"), "submitted again though it is there"
             self.known[token], self.waits_for[token] = "queued", job.waits_for
         self._may_die()
-        silence = RecordJob(token, None, "timed out")
+        silence = RecordDoubt(token, Doubt.UNANSWERED, reason="timed out")
         self.records.write([silence if is_silent else MoveJob(token, JobState.QUEUED, scheduler_id=id_of(token))])
         return True
 
@@ -471,7 +472,7 @@ class WakingWorld(World):
             assert not queued or tries, "somebody waits to wake a run that has ended"
             return
         why = why_poll_again(run)
-        has_given_up = run.n_fruitless >= MOST_FRUITLESS
+        has_given_up = run.idle_wakeups >= MAX_IDLE_WAKEUPS
         assert wakers or why or has_given_up
         assert why is None or self.had_trouble, "where nothing goes wrong, nobody has to look again"
         if any(job.token == self.own and job.state is JobState.RUNNING for job in run.orchestrators):

@@ -11,7 +11,6 @@ from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.errors import Busy, LeaseHeld, SchedulerUnreachable
 from orchestrator.machine.model import Run
 from orchestrator.machine.stalled import ENDS_WITHIN
-from orchestrator.machine.states import RunState
 
 __all__ = ["cancel_run"]
 
@@ -53,7 +52,7 @@ def _cancel_jobs(store: Store, key: str) -> Run:
     scheduler = scheduler_of(store, store.record(key))
     end = time.monotonic() + CANCEL_WAIT
     run = store.load(key)
-    while run.state is RunState.ACTIVE:
+    while not run.ended:
         why = "Its jobs have not ended yet."
         try:
             with holding_on_cluster(store, key, scheduler) as fence:
@@ -61,7 +60,7 @@ def _cancel_jobs(store: Store, key: str) -> Run:
         except LeaseHeld as held:
             # Whoever has it reads the request with its next write.
             run, why = store.load(key), held.message
-        if run.state is RunState.ACTIVE:
+        if not run.ended:
             _pause(end, key, why)
     tokens = store.tokens(key)
     while ids := scheduler.live_ids(tokens):

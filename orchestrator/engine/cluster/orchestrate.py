@@ -12,17 +12,14 @@ from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster.session import opened
 from orchestrator.engine.context import Context
-from orchestrator.engine.summary import describe, headline
 from orchestrator.errors import Busy
-from orchestrator.machine.changes import MoveJob
-from orchestrator.machine.model import Run
-from orchestrator.machine.states import JobState
-from orchestrator.machine.wakeup import why_poll_again
+from orchestrator.machine.summary import describe, headline
+from orchestrator.machine.wakeup import own_end, why_poll_again
 
 __all__ = ["advance_now", "poll", "orchestrate"]
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-"""Seconds between two looks of an orchestrator job; the last is repeated."""
+"""Seconds between two advances of an orchestrator job; the last is repeated."""
 
 
 def advance_now(store: Store, key: str, *, is_tail: bool = False) -> str:
@@ -81,7 +78,7 @@ def poll(
     """
     end = clock() + patience
     for pause in chain(PAUSES, repeat(PAUSES[-1])):
-        why = _look(hold, say)
+        why = _advance_once(hold, say)
         if why is None:
             return
         if clock() + pause > end:
@@ -91,23 +88,15 @@ def poll(
         yield pause
 
 
-def _look(hold: Callable[[], AbstractContextManager[Context]], say: Callable[[str], None]) -> str | None:
+def _advance_once(hold: Callable[[], AbstractContextManager[Context]], say: Callable[[str], None]) -> str | None:
     """Advance once, and tell why that was not enough."""
     try:
         with hold() as context:
             run = advance(context)
             why = why_poll_again(run)
-            if why is None:
-                _end_own(context, run)
-                if context.own_token is not None:
-                    say(headline(run))
+            if why is None and context.own_token is not None:
+                context.store.write(context.key, context.fence, own_end(run, context.own_token), context.clock())
+                say(headline(run))
             return why
     except Busy as error:
         return error.message
-
-
-def _end_own(context: Context, run: Run) -> None:
-    """Record that this job has nothing left to do: nobody will look at how it ended."""
-    if any(job.token == context.own_token and job.state is JobState.RUNNING for job in run.orchestrators):
-        done = MoveJob(context.own_token or "", JobState.SUCCEEDED)
-        context.store.write(context.key, context.fence, [done], context.clock())

@@ -9,17 +9,15 @@ from typing import NamedTuple
 from orchestrator.db.step_runs import ended_among
 from orchestrator.db.views import JobView, RunStatus
 from orchestrator.machine.facts import Seen
-from orchestrator.machine.model import Job
-from orchestrator.machine.stalled import LeaseHolder, Liveness, why_stalled
-from orchestrator.machine.states import JobState
+from orchestrator.machine.kinds import Role
+from orchestrator.machine.stalled import Liveness, as_listed, why_stalled
+from orchestrator.machine.submissions import choose
 from orchestrator.machine.value import value
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line, is_live
 from orchestrator.slurm.states import is_stuck, meaning
 
 __all__ = ["QueueReport", "QueueState", "QueuedJob", "ask_slurm"]
-
-NOT_YET = (JobState.PLANNED, JobState.SUBMITTING)
 
 
 @value
@@ -113,7 +111,7 @@ def ask_slurm(path: Path, found: RunStatus, now: float) -> QueueReport:
     lines = Client().squeue()
     recorded = (*(() if found.now is None else found.now.jobs), *found.orchestrators)
     live = [job for job in recorded if job.ended_at is None]
-    jobs = [_job(job, _what(found, job), lines) for job in live if job.state is not JobState.PLANNED]
+    jobs = [_job(job, _what(found, job), lines) for job in live]
     jobs = [job for job in jobs if job.is_known or job.scheduler_id is not None]
     known = {job.token for job in live}
     others = [
@@ -125,11 +123,13 @@ def ask_slurm(path: Path, found: RunStatus, now: float) -> QueueReport:
 
 
 def _what(found: RunStatus, job: JobView) -> str:
-    return "orchestrator" if job.role == "orchestrator" or found.now is None else found.now.address
+    return "orchestrator" if job.role is Role.ORCHESTRATOR or found.now is None else found.now.address
 
 
 def _lines_of(token: str, scheduler_id: str | None, lines: Iterable[Line]) -> list[Line]:
-    return [line for line in lines if line.carries(token) and scheduler_id in (None, line.job_id)]
+    mine = [line for line in lines if line.carries(token)]
+    chosen = choose({line.job_id for line in mine}, owner=None, recorded=scheduler_id) if mine else None
+    return [line for line in mine if line.job_id == chosen]
 
 
 def _job(job: JobView, what: str, lines: Sequence[Line]) -> QueuedJob:
@@ -169,28 +169,11 @@ def _described(scheduler_id: str | None, token: str, what: str, lines: Sequence[
 
 
 def _as_listed(run: Liveness, lines: Sequence[Line]) -> Liveness:
-    """Take SLURM's word for its jobs, where the records say what they were when the run was last advanced."""
-    return run._replace(
-        holder=None if run.holder is None else _holder_as_listed(run.holder, lines),
-        live=_jobs_as_listed(run.live, lines),
-        orchestrators=_jobs_as_listed(run.orchestrators, lines),
+    live = [line for line in lines if meaning(line.state)[0] is not Seen.OVER]
+    mine = ((job.token, _lines_of(job.token, job.scheduler_id, live)) for job in (*run.live, *run.orchestrators))
+    part_of = None if run.holder is None else run.holder.scheduler_id
+    return as_listed(
+        run,
+        {token: found[0].job_id for token, found in mine if found},
+        holder_is_gone=part_of is not None and not is_live(part_of, lines),
     )
-
-
-def _holder_as_listed(holder: LeaseHolder, lines: Sequence[Line]) -> LeaseHolder:
-    is_over = holder.scheduler_id is not None and not is_live(holder.scheduler_id, lines)
-    return holder._replace(is_dead=holder.is_dead or is_over)
-
-
-def _jobs_as_listed(jobs: Iterable[Job], lines: Sequence[Line]) -> tuple[Job, ...]:
-    seen = (_job_as_listed(job, lines) for job in jobs)
-    return tuple(job for job in seen if job is not None)
-
-
-def _job_as_listed(job: Job, lines: Sequence[Line]) -> Job | None:
-    """Give a recorded job as SLURM sees it; None where it is over or unknown."""
-    mine = [line for line in _lines_of(job.token, job.scheduler_id, lines) if meaning(line.state)[0] is not Seen.OVER]
-    if not mine:
-        return job if job.state in NOT_YET else None
-    state = JobState.QUEUED if job.state is JobState.SUBMITTING else job.state
-    return job._replace(state=state, scheduler_id=job.scheduler_id or mine[0].job_id, absent_since=None)

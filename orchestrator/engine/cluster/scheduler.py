@@ -17,9 +17,11 @@ from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.answers import Accepted, Answer, Refused
 from orchestrator.machine.batches import Limits
 from orchestrator.machine.facts import JobFact, Seen
+from orchestrator.machine.kinds import Wake
 from orchestrator.machine.model import Job
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import FailureKind
+from orchestrator.machine.submissions import choose
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line, is_live
 from orchestrator.slurm.states import meaning
@@ -65,7 +67,7 @@ class SlurmScheduler:
     ) -> None:
         self.limits = Limits(tasks_at_once=config.max_array_size)
         self.grace = float(config.cluster.grace)
-        self.has_tail = config.cluster.wake == "both"
+        self.has_tail = Wake(config.cluster.wake) is Wake.BOTH
         self.folder = folder
         self.config = config
         self._pipeline = pipeline
@@ -136,7 +138,8 @@ class SlurmScheduler:
         forgotten = [job for job in jobs if self._is_forgotten(job, lines[job.token])]
         if forgotten and self.config.has_accounting:
             lines |= self._with_accounting(forgotten, lines)
-        return {job.token: self._fact(job, lines[job.token]) for job in jobs if lines[job.token]}
+        facts = {job.token: self._fact(job, lines[job.token]) for job in jobs if lines[job.token]}
+        return {token: fact._replace(rivals=_rivals(token, fact, listed)) for token, fact in facts.items()}
 
     def is_gone(self, scheduler_id: str) -> bool:
         """Tell whether SLURM answers that a job, or a task of an array, is no more.
@@ -159,7 +162,7 @@ class SlurmScheduler:
 
     def _is_forgotten(self, job: Job, lines: Sequence[Line]) -> bool:
         """Tell whether squeue has forgotten a job, or a task of it that left no receipt: it forgets them one by one."""
-        if not lines or job.role == "orchestrator" or not _are_over(lines):
+        if not lines or job.wakes or not _are_over(lines):
             return not lines
         file = read_jobfile(self.folder.job(job.token).file)
         return bool(self._without_receipt(file) - set(_by_task(lines, file)))
@@ -186,13 +189,12 @@ class SlurmScheduler:
         return self._lines_of(job, [line for line in found if line.job_id not in live])
 
     def _lines_of(self, job: Job, lines: Sequence[Line]) -> list[Line]:
+        """Return the lines of a job; of several submissions, those of the one that counts."""
         mine = [line for line in lines if line.carries(job.token)]
-        ids = sorted({line.job_id for line in mine}, key=int)
+        ids = {line.job_id for line in mine}
         if len(ids) > 1:
-            # It was submitted twice, after an answer that never came. The claim says which of the two runs it.
             owner = owner_of(self.folder.job(job.token))
-            chosen = next((found for found in (owner, job.scheduler_id) if found in ids), ids[0])
-            self.cancel_ids([other for other in ids if other != chosen])
+            chosen = choose(ids, owner=owner, recorded=job.scheduler_id)
             mine = [line for line in mine if line.job_id == chosen]
         return mine
 
@@ -201,18 +203,18 @@ class SlurmScheduler:
         live = {seen for _, seen, _, _ in states if seen is not Seen.OVER}
         if not live:
             return self._over(job, lines)
-        odd = next((line.state for line, _, _, is_known in states if not is_known), None)
+        unknown = next((line.state for line, _, _, is_known in states if not is_known), None)
         begun_at = _begun_at(lines)
         return JobFact(
             Seen.RUNNING if Seen.RUNNING in live or begun_at is not None else Seen.QUEUED,
             lines[0].job_id,
             started_at=begun_at,
-            oddity=None if odd is None else f"SLURM calls its state {odd}, which is unknown here; it counts as live",
+            unknown_state=unknown,
         )
 
     def _over(self, job: Job, lines: Sequence[Line]) -> JobFact:
         """Tell how each task ended."""
-        if job.role == "orchestrator":
+        if job.wakes:
             return _over(lines, self._why(lines[0], ""))
         file = read_jobfile(self.folder.job(job.token).file)
         by_task, without = _by_task(lines, file), self._without_receipt(file)
@@ -241,6 +243,12 @@ class SlurmScheduler:
         except OSError:
             return ""
         return next((line.strip()[:LAST_WORDS] for line in reversed(lines) if line.strip()), "")
+
+
+def _rivals(token: str, fact: JobFact, listed: Sequence[Line]) -> tuple[str, ...]:
+    """Name the other submissions of a job that have not ended."""
+    others = [line for line in listed if line.carries(token) and line.job_id != fact.scheduler_id]
+    return tuple(sorted({line.job_id for line in others if not _are_over([line])}, key=int))
 
 
 def _are_over(lines: Sequence[Line]) -> bool:

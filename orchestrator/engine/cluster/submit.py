@@ -16,14 +16,13 @@ from orchestrator.engine.code import CheckedPipeline, take_code
 from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.engine.resume import reopen, with_resume_hint
-from orchestrator.engine.summary import describe
 from orchestrator.errors import Busy, RunFailed, SchedulerUnreachable
 from orchestrator.handoff.environment import write_environment
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.model import Run
-from orchestrator.machine.rewind import died
+from orchestrator.machine.rewind import died_unseen
 from orchestrator.machine.stalled import liveness_of, why_stalled
-from orchestrator.machine.states import RunState
+from orchestrator.machine.summary import describe
 from orchestrator.machine.wakeup import is_in_doubt, why_poll_again
 
 __all__ = ["hand_over"]
@@ -85,18 +84,18 @@ def hand_over(
             context = context_of(store, key, fence, scheduler)
             run = _advance(context, is_resume, position, checked)
         if is_resume and is_in_doubt(run) and not _will_be_advanced(run, scheduler.has_tail):
-            run = _look_while(is_in_doubt, store, key, scheduler.grace + LONGER, say)
-            if run.state is RunState.FAILED and run.step_run is not None and died(run.step_run):
+            run = _poll_while(is_in_doubt, store, key, scheduler.grace + LONGER, say)
+            if died_unseen(run):
                 # It had died before the user asked for it again.
                 with holding_on_cluster(store, key, scheduler) as fence:
                     run = _advance(context_of(store, key, fence, scheduler), is_resume, position, None)
         if _is_failing(run):
-            run = _look_while(_is_failing, store, key, scheduler.grace + LONGER, say)
+            run = _poll_while(_is_failing, store, key, scheduler.grace + LONGER, say)
         say(_outcome(run, context.record, scheduler.has_tail))
 
 
 def _outcome(run: Run, record: RunRecord, has_tail: bool) -> str:
-    if run.state is RunState.FAILED:
+    if run.has_failed:
         raise RunFailed(f"Run {run.key} failed: {run.reason}.", _after_the_fix(record))
     why = why_poll_again(run)
     if why is not None and not _will_be_advanced(run, has_tail):
@@ -117,14 +116,14 @@ def _after_the_fix(record: RunRecord) -> str:
 
 def _will_be_advanced(run: Run, has_tail: bool) -> bool:
     """Tell whether a job that SLURM has will advance the run, whatever this process has not seen to its end."""
-    return run.state is RunState.ACTIVE and why_stalled(liveness_of(run, has_tail=has_tail)) is None
+    return not run.ended and why_stalled(liveness_of(run, has_tail=has_tail)) is None
 
 
 def _is_failing(run: Run) -> bool:
     return run.failing is not None
 
 
-def _look_while(
+def _poll_while(
     is_open: Callable[[Run], bool], store: Store, key: str, patience: float, say: Callable[[str], None]
 ) -> Run:
     """Advance again until what is open is known, or the patience is over: nobody else would ask."""

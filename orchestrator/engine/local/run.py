@@ -19,11 +19,11 @@ from orchestrator.engine.lease import holding
 from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.engine.progress import Progress, Silent, progress_for
 from orchestrator.engine.resume import reopen, with_resume_hint
-from orchestrator.engine.summary import outcome
 from orchestrator.errors import Busy, DataError, Interrupted, LeaseHeld, RunFailed
 from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.model import Run
-from orchestrator.machine.states import FailureKind, RunState, StepRunState
+from orchestrator.machine.states import FailureKind
+from orchestrator.machine.summary import outcome
 
 if TYPE_CHECKING:
     from orchestrator.definition.bundle import LoadedStep
@@ -110,7 +110,7 @@ def cancel_local_run(store: Store, key: str) -> Run:
         except LeaseHeld:
             # The holder listens once a second; it stops its step, then records.
             run = store.load(key)
-            if run.state is not RunState.ACTIVE:
+            if run.ended:
                 return run
             if time.monotonic() > end:
                 raise Busy(
@@ -130,7 +130,7 @@ def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:
         try:
             with with_resume_hint(context.key):
                 run = advance(context)
-            if run.state is not RunState.ACTIVE:
+            if run.ended:
                 return run
             scheduler.wait()
         except KeyboardInterrupt:
@@ -144,9 +144,9 @@ def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:
 
 
 def _report(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
-    if run.state is RunState.CANCELLED:
+    if run.was_cancelled:
         raise Interrupted(f"Run {run.key} was cancelled.", f"To go on after all: orchestrator resume {run.key}")
-    if run.state is RunState.FAILED:
+    if run.has_failed:
         see, exception = _traceback(run), scheduler.exception
         raise RunFailed(
             f"Run {run.key} failed: {run.reason}.", f"{see}Then go on: orchestrator resume {run.key}"
@@ -156,7 +156,7 @@ def _report(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
 
 def _traceback(run: Run) -> str:
     # What failed without a job has none, and neither has the end of a run.
-    if run.step_run is None or run.step_run.state is not StepRunState.FAILED or not run.step_run.jobs:
+    if run.step_run is None or not run.step_run.has_failed or not run.step_run.jobs:
         return ""
     address = shlex.quote(run.plan.slot(run.step_run.position).address)
     return f"See the traceback: orchestrator logs {run.key} {address}\n"

@@ -22,8 +22,9 @@ from orchestrator.indexes import parse_indexes
 from orchestrator.machine.answers import Accepted
 from orchestrator.machine.batches import Limits
 from orchestrator.machine.facts import JobFact, Seen
+from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job
-from orchestrator.machine.states import FailureKind, JobState
+from orchestrator.machine.states import FailureKind
 
 __all__ = ["LocalScheduler"]
 
@@ -126,7 +127,7 @@ class LocalScheduler:
         self._facts[job.token] = JobFact(Seen.OVER, failed_tasks=failed)
 
     def _run(self, job: JobFile) -> dict[int, tuple[str, str]]:
-        if job.role == "batch" and self._wants_pool(job):
+        if job.role == Role.BATCH and self._wants_pool(job):
             return self._run_pool(job)
         self._run_here(job)
         return {}
@@ -151,11 +152,11 @@ class LocalScheduler:
         until = self._load(job.until_path).block if job.until_path else None
         with tee(self._folder.log(job.label, job.iteration)):
             receipt: Any
-            if job.kind == "batch":
+            if job.evaluates:
                 for task in parse_indexes(job.tasks):
                     run_task(self._folder, job, task, step, progress=self._on_done)
                 return
-            if job.kind == "until":
+            if job.asks_until:
                 receipt = run_until(self._folder, job, step.block)
             else:
                 receipt = run_call(self._folder, job, step.block, step.kwargs, until=until)
@@ -176,6 +177,6 @@ def _over(kind: FailureKind, reason: str) -> JobFact:
 
 def _of_another_process(job: Job) -> JobFact:
     # It runs in the process that submits it, so an intent of a dead process never became a job.
-    if job.state is JobState.SUBMITTING:
+    if job.scheduler_id is None:
         return _NEVER
     return _over(FailureKind.INTERRUPTED, f"the process that ran it ({job.scheduler_id}) ended")

@@ -1,0 +1,42 @@
+"""Rows as the values that decisions are made on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.db.rows import Row
+from orchestrator.machine.kinds import Doubt, Role
+from orchestrator.machine.model import Job, StepRun
+from orchestrator.machine.states import JobState, StepRunState
+
+__all__ = ["job_of", "step_run_of"]
+
+_CONVERTED = ("role", "state", "doubt", "rivals")
+_PLAIN = tuple(name for name in Job._fields if name not in _CONVERTED)
+
+
+def job_of(row: Row) -> Job:
+    """Return a row of `job` as a value."""
+    return Job(
+        role=Role(row.role),
+        state=JobState(row.state),
+        doubt=None if row.doubt is None else Doubt(row.doubt),
+        rivals=tuple(row.rivals.split(",")) if row.rivals else (),
+        **{name: row[name] for name in _PLAIN},
+    )
+
+
+def step_run_of(row: Row, jobs: Sequence[Row]) -> StepRun:
+    """Return a row of `step_run`, and the rows of its jobs, as a value."""
+    return StepRun(
+        position=row.position,
+        epoch=row.epoch,
+        first_attempt=row.first_attempt,
+        state=StepRunState(row.state),
+        reason=row.reason,
+        n_experiments=row.n_experiments,
+        n_tasks=row.n_tasks,
+        batch_size=row.batch_size,
+        until=row.until,
+        jobs=tuple(job_of(job) for job in jobs),
+    )

@@ -1,0 +1,35 @@
+"""Which of several submissions of one job counts.
+
+A submission whose answer was lost may have arrived: submitted again under the same token, the job is there twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+__all__ = ["choose"]
+
+
+def choose(ids: Collection[str], *, owner: str | None, recorded: str | None) -> str:
+    """Choose among the scheduler's ids of one job.
+
+    Parameters
+    ----------
+    ids : collection of str
+        At least one.
+    owner : str or None
+        The submission that has claimed the job: it runs it, the others end by themselves.
+    recorded : str or None
+        The id that the records have.
+
+    Returns
+    -------
+    str
+        The owner if it is among them, else the recorded one, else the first that was submitted.
+    """
+    preferred = next((found for found in (owner, recorded) if found in ids), None)
+    return preferred if preferred is not None else min(ids, key=_in_order)
+
+
+def _in_order(scheduler_id: str) -> tuple[int, str]:
+    return len(scheduler_id), scheduler_id

@@ -1,0 +1,81 @@
+"""How a run stands, and what a change of it means, in one sentence."""
+
+from __future__ import annotations
+
+from orchestrator.machine.changes import AddJob, Change, MoveRun, MoveStepRun, Note, RecordFreeze
+from orchestrator.machine.kinds import EventKind, Role, StepKind
+from orchestrator.machine.model import Run
+from orchestrator.machine.states import RunState, StepRunState
+from orchestrator.machine.wakeup import why_poll_again
+
+__all__ = ["describe", "ends_a_step", "headline", "line_of", "outcome", "starts_a_batch"]
+
+
+def outcome(run: Run) -> str:
+    """Say how a run ended, after its name."""
+    why = f" ({run.reason})" if run.reason and run.state is not RunState.CANCELLED else ""
+    verb = "was " if run.state is RunState.CANCELLED else "has "
+    return f"{verb}{run.state}{why}"
+
+
+def describe(run: Run) -> str:
+    """Say in one sentence what a run waits for, and what is not known yet."""
+    line, why = headline(run), why_poll_again(run)
+    return line[0].upper() + line[1:] + (f"; {why}" if why else "") + "."
+
+
+def headline(run: Run) -> str:
+    """Say in one line what a run waits for, or how it ended."""
+    if run.state is not RunState.ACTIVE:
+        return f"run {run.key}: {run.state}" + (f" ({run.reason})" if run.reason else "")
+    if run.step_run is None or not run.live_jobs:
+        return f"run {run.key}: nothing runs"
+    address, job = run.plan.slot(run.step_run.position).address, run.live_jobs[0]
+    return f"run {run.key}: {address} is job {job.scheduler_id or job.token} ({job.state})"
+
+
+# --- changes -------------------------------------------------------------------------------------
+
+
+def ends_a_step(change: Change) -> bool:
+    """Whether a change ends a step run, or the run."""
+    match change:
+        case MoveStepRun(to=to):
+            return to is not StepRunState.ACTIVE
+        case MoveRun(to=state):
+            return state is not RunState.ACTIVE
+    return False
+
+
+def starts_a_batch(change: Change) -> bool:
+    """Whether a change plans the evaluation of experiments."""
+    return isinstance(change, AddJob) and change.role is Role.BATCH
+
+
+_TOLD = (EventKind.RESULTS_QUARANTINED, EventKind.RESULTS_NOT_FOLDED, EventKind.FILES_LEFT)
+
+_MARKS = {
+    StepRunState.SUCCEEDED: "done",
+    StepRunState.FAILED: "FAILED",
+    StepRunState.CANCELLED: "cancelled",
+    StepRunState.SKIPPED: "skipped",
+}
+
+
+def line_of(run: Run, change: Change) -> str | None:
+    """Say what a change means for the user; None where it needs no line."""
+    match change:
+        case MoveStepRun(position=position, to=to) if to in _MARKS:
+            slot = run.plan.slot(position)
+            if slot.step.kind is StepKind.UNTIL:
+                return None
+            why = f" ({change.why})" if change.why else ""
+            n = f", {change.n_finished} experiments" if change.n_finished else ""
+            return f"{slot.address}: {_MARKS[to]}{n}{why}"
+        case Note(what=what, position=position, why=why) if what in _TOLD:
+            # One that is about a job is told just before the end of its step.
+            return why if position is None else f"{run.plan.slot(position).address}: {why}"
+        case RecordFreeze(position, n_experiments, _, _) if n_experiments:
+            return f"{run.plan.slot(position).address}: {n_experiments} open experiments"
+        case _:
+            return None
