@@ -1,6 +1,6 @@
 """What the read side gives: the records as values that `status`, `list`, `wait` and `logs` render, and print as JSON.
 
-The docstrings are the reference of the JSON: `orchestrator.cli.json_reference` writes `docs/reference/json.md` from
+The docstrings are the reference of the JSON: `scripts/json-reference` writes `docs/reference/json.md` from
 them. Named tuples, since each `status` makes all these classes anew, and frozen dataclasses take five times as long.
 Names that end in `_at` are times in epoch seconds.
 """
