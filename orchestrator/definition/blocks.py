@@ -343,22 +343,22 @@ class CollectArrayResults(Block):
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
         """Put each file's result into the row that its name says."""
         # Loaded here: an array's tasks load this module, too.
-        from orchestrator.data.left_overs import put_left_overs, read_left_overs
+        from orchestrator.data.sample_files import put_sample_files, read_sample_files
 
-        for left, why in put_left_overs(data, read_left_overs(data.project_dir or ".")).misfits:
-            _LOG.warning("%s is left where it is: %s.", left.file, why)
+        for found, why in put_sample_files(data, read_sample_files(data.project_dir or ".")).misfits:
+            _LOG.warning("%s is left where it is: %s.", found.path, why)
         return data
 
     def after_store(self, project_dir: Path) -> None:
         """Delete the files whose result the table holds."""
-        from orchestrator.data.left_overs import put_left_overs, read_left_overs, remove_collected
+        from orchestrator.data.sample_files import put_sample_files, read_sample_files, remove_collected
 
-        left_overs = read_left_overs(project_dir) if self.cleanup else []
-        if left_overs:
+        sample_files = read_sample_files(project_dir) if self.cleanup else []
+        if sample_files:
             from orchestrator.data.experiment_data import ExperimentData
 
             # What the stored table does not have, stays.
-            remove_collected(put_left_overs(ExperimentData.from_file(project_dir), left_overs).known)
+            remove_collected(put_sample_files(ExperimentData.from_file(project_dir), sample_files).known)
 
 
 def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping[str, Any]) -> ExperimentSample:

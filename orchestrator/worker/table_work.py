@@ -25,7 +25,7 @@ from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_mani
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
-    from orchestrator.data.left_overs import Put
+    from orchestrator.data.sample_files import Put
 
 __all__ = ["Collected", "Frozen", "Request", "collect", "fold_all", "freeze", "no_table"]
 
@@ -202,22 +202,22 @@ def collect(folder: RunFolder, project_dir: str) -> Collected:
     Busy
         If another process holds the table.
     """
-    from orchestrator.data.left_overs import put_left_overs, read_left_overs, remove_collected
+    from orchestrator.data.sample_files import put_sample_files, read_sample_files, remove_collected
 
     where = folder.table(project_dir)
     puts: list[Put] = []
 
     def put(table: ExperimentData) -> int:
-        puts.append(put_left_overs(table, left_overs))
+        puts.append(put_sample_files(table, sample_files))
         return len(puts[-1].new)
 
     with _as_own_errors(where):
-        left_overs = read_left_overs(where)
+        sample_files = read_sample_files(where)
         report = fold(where, more=put)
         remove_collected([*puts[-1].new, *puts[-1].known])
     misfits: dict[str, list[int]] = {}
-    for left, why in puts[-1].misfits:
-        misfits.setdefault(why, []).append(left.row)
+    for found, why in puts[-1].misfits:
+        misfits.setdefault(why, []).append(found.row)
     return Collected(len(report.quarantined), misfits)
 
 

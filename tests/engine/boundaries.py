@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 import pytest
 
-from orchestrator.data import left_overs
+from orchestrator.data import sample_files
 from orchestrator.db import opening
 from orchestrator.db import store as store_module
 from orchestrator.db.store import Store
@@ -51,7 +51,7 @@ class Boundaries:
         self.watch(Store, "write")
         self.watch(Path, "rename")
         self.watch(os, "link")
-        self.watch(left_overs, "remove_collected")
+        self.watch(sample_files, "remove_collected")
         # The process dies, not the machine: what was written is there.
         monkeypatch.setattr(os, "fsync", lambda descriptor: None)
         monkeypatch.setattr(opening, "PRAGMAS", opening.PRAGMAS.replace("synchronous = FULL", "synchronous = OFF"))

@@ -277,7 +277,7 @@ def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, tabl
 
     steps = [Step(store_numbers(2)), Step(square), Step(CollectArrayResults(), name="collect")]
     with monkeypatch.context() as patch:
-        patch.setattr("orchestrator.data.left_overs.read_left_overs", stale)
+        patch.setattr("orchestrator.data.sample_files.read_sample_files", stale)
         with golden.raises(Busy):
             Pipeline(steps=steps).run(project_job="r")
     assert reads

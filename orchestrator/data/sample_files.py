@@ -14,44 +14,44 @@ from orchestrator.errors import DataError
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["LeftOver", "Put", "put_left_overs", "read_left_overs", "remove_collected"]
+__all__ = ["SampleFile", "Put", "put_sample_files", "read_sample_files", "remove_collected"]
 
 
-class LeftOver(NamedTuple):
-    """One such file.
+class SampleFile(NamedTuple):
+    """A file that an array task of f3dasm wrote, with what it holds.
 
     Attributes
     ----------
     row : int
         The label of the experiment that its name says.
-    file : Path
+    path : Path
     sample : ExperimentSample
     """
 
     row: int
-    file: Path
+    path: Path
     sample: ExperimentSample
 
 
 class Put(NamedTuple):
-    """What came of them.
+    """What became of such files.
 
     Attributes
     ----------
-    new : list of LeftOver
+    new : list of SampleFile
         Those whose result was put into the table now.
-    known : list of LeftOver
+    known : list of SampleFile
         Those whose result was in it.
-    misfits : list of (LeftOver, str)
+    misfits : list of (SampleFile, str)
         Those that fit nowhere, and why.
     """
 
-    new: list[LeftOver]
-    known: list[LeftOver]
-    misfits: list[tuple[LeftOver, str]]
+    new: list[SampleFile]
+    known: list[SampleFile]
+    misfits: list[tuple[SampleFile, str]]
 
 
-def read_left_overs(project_dir: Path | str) -> list[LeftOver]:
+def read_sample_files(project_dir: Path | str) -> list[SampleFile]:
     """Read all such files of a project folder, in the order of their numbers.
 
     Raises
@@ -60,40 +60,40 @@ def read_left_overs(project_dir: Path | str) -> list[LeftOver]:
         If one can't be read.
     """
     read = (_read(file) for file in _files(Path(project_dir) / SAMPLE_FOLDER))
-    return sorted((left for left in read if left is not None), key=lambda left: left.row)
+    return sorted((found for found in read if found is not None), key=lambda found: found.row)
 
 
-def put_left_overs(data: ExperimentData, left_overs: Iterable[LeftOver]) -> Put:
+def put_sample_files(data: ExperimentData, sample_files: Iterable[SampleFile]) -> Put:
     """Put each file's result into the row that its name says, if that has the same inputs and no result yet.
 
     Parameters
     ----------
     data : ExperimentData
         The table; it is changed.
-    left_overs : iterable of LeftOver
+    sample_files : iterable of SampleFile
 
     Returns
     -------
     Put
     """
     put = Put([], [], [])
-    for left in left_overs:
-        why = _misfit(data, left)
+    for found in sample_files:
+        why = _misfit(data, found)
         if why:
-            put.misfits.append((left, why))
+            put.misfits.append((found, why))
             continue
-        mine, sample = data.get_experiment_sample(left.row), left.sample
+        mine, sample = data.get_experiment_sample(found.row), found.sample
         if _has_result(mine, sample):
-            put.known.append(left)
+            put.known.append(found)
             continue
         # Its inputs stay: the file has them as JSON knows them.
         done = ExperimentSample(mine._input_data, sample._output_data, sample.job_status, mine.project_dir)
-        data.store_experimentsample(done, left.row)
-        put.new.append(left)
+        data.store_experimentsample(done, found.row)
+        put.new.append(found)
     return put
 
 
-def remove_collected(left_overs: Iterable[LeftOver]) -> None:
+def remove_collected(sample_files: Iterable[SampleFile]) -> None:
     """Delete files whose result the stored table holds; another process may be about it, too.
 
     Raises
@@ -102,12 +102,12 @@ def remove_collected(left_overs: Iterable[LeftOver]) -> None:
         If one can't be deleted.
     """
     folders = set()
-    for left in left_overs:
+    for found in sample_files:
         try:
-            left.file.unlink(missing_ok=True)
+            found.path.unlink(missing_ok=True)
         except OSError as error:
-            raise DataError(f"{left.file} is in the table, but can't be deleted: {error!r}.", "Delete it.") from error
-        folders.add(left.file.parent)
+            raise DataError(f"{found.path} is in the table, but can't be deleted: {error!r}.", "Delete it.") from error
+        folders.add(found.path.parent)
     for folder in folders:
         with suppress(OSError):  # others are left in it
             folder.rmdir()
@@ -124,9 +124,9 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from (file for file in files if file.suffix == ".json" and file.stem.isdecimal())
 
 
-def _read(file: Path) -> LeftOver | None:
+def _read(file: Path) -> SampleFile | None:
     try:
-        return LeftOver(int(file.stem), file, ExperimentSample.from_json(file))
+        return SampleFile(int(file.stem), file, ExperimentSample.from_json(file))
     except FileNotFoundError:
         return None  # another process has collected it
     except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
@@ -134,18 +134,18 @@ def _read(file: Path) -> LeftOver | None:
         raise DataError(f"{file} can't be read: {error!r}; mend it, or move it away.") from error
 
 
-def _misfit(data: ExperimentData, left: LeftOver) -> str:
+def _misfit(data: ExperimentData, found: SampleFile) -> str:
     """Tell why a file is not the result of an experiment in the table; the empty text if it is."""
     try:
-        mine = data.get_experiment_sample(left.row)
+        mine = data.get_experiment_sample(found.row)
     except KeyError:
         return "no such experiment in the table"
-    if left.sample.job_status.name not in ("FINISHED", "ERROR"):
+    if found.sample.job_status.name not in ("FINISHED", "ERROR"):
         return "no result inside"
-    if _comparable(mine._input_data) != _comparable(left.sample._input_data):
+    if _comparable(mine._input_data) != _comparable(found.sample._input_data):
         return "inputs that are not the experiment's"
-    same = _comparable(mine._output_data) == _comparable(left.sample._output_data)
-    return "another result is in the table" if _has_result(mine, left.sample) and not same else ""
+    same = _comparable(mine._output_data) == _comparable(found.sample._output_data)
+    return "another result is in the table" if _has_result(mine, found.sample) and not same else ""
 
 
 def _has_result(mine: ExperimentSample, found: ExperimentSample) -> bool:
