@@ -6,12 +6,16 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import DefinitionError
+from orchestrator.handoff.folder import DATABASE
 from orchestrator.machine.kinds import Mode
+
+if TYPE_CHECKING:
+    from orchestrator.db.views import RunStatus
 
 __all__ = ["Pipeline"]
 
@@ -108,6 +112,74 @@ class Pipeline(PipelineDefinition):
             return key
         return start(self, rootdir=Path(rootdir or "."), project_job=project_job, jobs=jobs)
 
+    def resume(
+        self,
+        project_job: str | None = None,
+        rootdir: str | Path | None = None,
+        *,
+        from_step: str | None = None,
+        jobs: int | None = None,
+    ) -> str:
+        """Resume a run with the code that it keeps. To resume it with this pipeline's code, use `run`.
+
+        Parameters
+        ----------
+        project_job : str, optional
+            Key of the run. By default the latest run of the workspace.
+        rootdir : path-like, optional
+            The workspace. By default the current folder.
+        from_step : str, optional
+            Address of the step to go back to: `"evaluate@3"` is iteration 3, a bare name in a loop is its iteration 0.
+            By default where the run stopped.
+        jobs : int, optional
+            Worker processes for parallel steps of a local run. By default the CPUs that this process may use.
+
+        Returns
+        -------
+        str
+            The run's key.
+
+        Raises
+        ------
+        NotFound
+            If there is no such run.
+        DefinitionError
+            If the run has no such step, or has not come that far.
+        LeaseHeld, Busy, RunFailed, Interrupted
+            As `run`.
+        """
+        from orchestrator.db.runs import latest_key
+        from orchestrator.engine.commands import resume
+
+        database = _database(rootdir)
+        key = latest_key(database) if project_job is None else project_job
+        return resume(database, key, from_step=from_step, jobs=jobs)
+
+    def status(self, project_job: str | None = None, rootdir: str | Path | None = None) -> RunStatus:
+        """Return what the records say of a run; SLURM is not asked.
+
+        Parameters
+        ----------
+        project_job : str, optional
+            Key of the run. By default the latest run of the workspace.
+        rootdir : path-like, optional
+            The workspace. By default the current folder.
+
+        Returns
+        -------
+        RunStatus
+            The run, its steps, what runs now, what failed and why: the values that `orchestrator status --json` prints
+            (docs/reference/json.md).
+
+        Raises
+        ------
+        NotFound
+            If there is no such run.
+        """
+        from orchestrator.db.status import run_status
+
+        return run_status(_database(rootdir), project_job, whole=True)
+
     def generate_scripts(
         self, cluster: SlurmCluster, project_job: str = "PLACEHOLDER", rootdir: str | Path | None = None
     ) -> dict[str, str]:
@@ -136,6 +208,10 @@ class Pipeline(PipelineDefinition):
         from orchestrator.engine.cluster.check import print_scripts
 
         return print_scripts(self, cluster, project_job, Path(rootdir or "."))
+
+
+def _database(rootdir: str | Path | None) -> Path:
+    return (Path(rootdir or ".") / DATABASE).absolute()
 
 
 def _say_how_to_watch(key: str, rootdir: str | Path | None) -> None:

@@ -87,12 +87,10 @@ def _next(plan: Plan, row: Row, last: Row | None) -> str | None:
 def _after(plan: Plan, last: Row | None) -> int:
     if last is None:
         return 0
-    position: int = last.position + 1
     if last.position >= plan.size:
-        return position
-    slot = plan.slot(last.position)
-    if last.until and slot.loop_end is not None:
-        return slot.loop_end
+        return plan.size
+    position = plan.after(last.position, last.until)
+    # The question of a loop is no step that a user has named.
     return position + (position < plan.size and plan.slot(position).step.kind is StepKind.UNTIL)
 
 

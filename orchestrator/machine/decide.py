@@ -80,15 +80,10 @@ def _go_on(run: Run, last: StepRun | None) -> Intent:
 
 
 def _next_position(run: Run, last: StepRun) -> int:
-    slot = run.plan.slot(last.position)
-    after = last.position + 1
     if last.position < run.first_position:
         # One row per skipped step tells the story; a loop's other iterations would only repeat it.
         return next((first for first in run.plan.first_pass() if first > last.position), run.plan.size)
-    if last.until is True and slot.loop_end is not None:
-        return slot.loop_end
-    # The step's own process answered: the question's own slot is not needed.
-    return after + 1 if last.until is False and slot.step.kind != StepKind.UNTIL else after
+    return run.plan.after(last.position, last.until)
 
 
 def _flaws(run: Run) -> str | None:

@@ -179,6 +179,23 @@ class Plan(NamedTuple):
             start += element.size
         raise AssertionError("unreachable: the sizes add up to the plan's")
 
+    def after(self, position: int, until: bool | None) -> int:
+        """Return the position that follows one whose step run has ended.
+
+        Parameters
+        ----------
+        position : int
+            Below the plan's size.
+        until : bool or None
+            What the loop's `until` answered there: True leaves the loop. False was the answer of the step's own
+            process, which spares the slot of the question. None: it was not asked there.
+        """
+        slot = self.slot(position)
+        if until is True and slot.loop_end is not None:
+            return slot.loop_end
+        is_spared = until is False and slot.step.kind is not StepKind.UNTIL
+        return position + 2 if is_spared else position + 1
+
     def start_of(self, element: int) -> int:
         """First position of a top-level element; the plan's size for one past the last."""
         return sum(e.size for e in self.elements[:element])
