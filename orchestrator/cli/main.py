@@ -53,7 +53,7 @@ def cli() -> None:
     """Run studies made of many experiments, and forget nothing.
 
     A workspace is a folder with a database, orchestrator.db, and one folder per run. It is found upwards from the
-    current folder.
+    current folder, as far as the folders are yours and only you may write to them.
     """
 
 

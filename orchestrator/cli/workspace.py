@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from orchestrator.errors import NotFound
+from orchestrator.errors import DatabaseError, NotFound
 from orchestrator.handoff.folder import DATABASE
+from orchestrator.trust import is_foreign, is_own, others_may_write, owner_of
 
 __all__ = ["Place", "database", "examples", "key_of", "new_database", "options", "place"]
 
@@ -71,16 +72,28 @@ def database(rootdir: Path | None, db: Path | None) -> Path:
         return named
     found = _upwards()
     if found is None:
-        raise NotFound(
-            f"There is no {DATABASE} in {Path.cwd()} or in a folder above it.",
-            "Go to the folder of a study that was run, or name it: --rootdir FOLDER",
-        )
+        raise _not_found()
     return found
 
 
 def new_database(rootdir: Path | None, db: Path | None) -> Path:
-    """Find the database for a new run: that of the workspace around, or a new one in the current folder."""
-    return _named(rootdir, db) or _upwards() or Path.cwd() / DATABASE
+    """Find the database for a new run: that of the workspace around, or a new one in the current folder.
+
+    Raises
+    ------
+    DatabaseError
+        If the current folder belongs to another user, and was not named.
+    """
+    found = _named(rootdir, db) or _upwards()
+    if found is not None:
+        return found
+    here = Path.cwd()
+    if not is_own(here):
+        raise DatabaseError(
+            f"The folder {here} belongs to {owner_of(here)}, who can change what a run keeps there.",
+            "Go to a folder of your own, or name this one: --rootdir .",
+        )
+    return here / DATABASE
 
 
 def key_of(path: Path, key: str | None) -> str:
@@ -103,5 +116,37 @@ def _named(rootdir: Path | None, db: Path | None) -> Path | None:
 
 
 def _upwards() -> Path | None:
+    """Find the database around, in this user's own folders only, and not above one where others may plant it."""
     here = Path.cwd()
-    return next((folder / DATABASE for folder in (here, *here.parents) if (folder / DATABASE).is_file()), None)
+    for folder in (here, *here.parents):
+        path = folder / DATABASE
+        if not is_own(folder):
+            return None
+        if is_own(path) and path.is_file():
+            return path
+        if is_foreign(path) or others_may_write(folder):
+            return None
+    return None
+
+
+def _not_found() -> NotFound:
+    here = Path.cwd()
+    paths = [folder / DATABASE for folder in (here, *here.parents)]
+    found = next((path for path in paths if is_own(path) or is_foreign(path)), None)
+    if found is None:
+        return NotFound(
+            f"There is no {DATABASE} in {here} or in a folder above it.",
+            "Go to the folder of a study that was run, or name it: --rootdir FOLDER",
+        )
+    return NotFound(
+        f"{found} was not taken: {_why_not_taken(found)}.",
+        f"To look into it all the same, name it: --db {shlex.quote(str(found))}",
+    )
+
+
+def _why_not_taken(path: Path) -> str:
+    if not is_own(path):
+        return f"it belongs to {owner_of(path)}"
+    if not is_own(path.parent):
+        return f"its folder belongs to {owner_of(path.parent)}"
+    return "a folder on the way to it belongs to another user, or others may write to it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -22,6 +23,7 @@ from orchestrator.errors import (
     NotFound,
     OrchestratorError,
 )
+from orchestrator.trust import is_foreign, owner_of
 
 __all__ = ["How", "may_write", "opened", "revision_of"]
 
@@ -51,7 +53,7 @@ def opened(path: Path, how: How) -> Iterator[sqlite3.Connection]:
     ----------
     path : Path
     how : str
-        Without permission to write, reading goes without the guard.
+        Without permission to write, and in the database of another user, reading goes without the guard.
 
     Yields
     ------
@@ -62,9 +64,10 @@ def opened(path: Path, how: How) -> Iterator[sqlite3.Connection]:
     NotFound, NotADatabase, DatabaseTooNew, DatabaseTooOld, DatabaseBusy, DatabaseError
     """
     path = Path(os.path.realpath(path))
+    writes = how in ("write", "upgrade")
+    _check_owner(path, writes)
     _check_exists(path, how)
     writable = may_write(path)
-    writes = how in ("write", "upgrade")
     if writes and not writable:
         raise DatabaseError(
             f"You may not write to {path}, or to its folder.", "Ask its owner, or choose another workspace."
@@ -83,8 +86,34 @@ def opened(path: Path, how: How) -> Iterator[sqlite3.Connection]:
 
 
 def may_write(path: Path) -> bool:
-    """Tell whether this user may write to the database: journal and guard stand beside it."""
-    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+    """Tell whether this user may write to the database: journal and guard stand beside it.
+
+    That of another user is only read, whatever its permissions are.
+    """
+    may = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+    return may and not is_foreign(path)
+
+
+def _check_owner(path: Path, writes: bool) -> None:
+    """Take no word of another user for what is to be run.
+
+    Raises
+    ------
+    DatabaseError
+    """
+    if writes and is_foreign(path):
+        raise DatabaseError(
+            f"{path} belongs to {owner_of(path)}: what another user's records say is not run.",
+            "Name a workspace of your own: --rootdir FOLDER\n"
+            f"To look into this one: orchestrator status --db {shlex.quote(str(path))}",
+        )
+    journal = path.with_name(f"{path.name}-journal")
+    # SQLite rolls a journal back into the database, whoever wrote it; as root it makes it the owner's before.
+    if is_foreign(journal, beside=path):
+        raise DatabaseError(
+            f"{journal} belongs to {owner_of(journal)}, and the database does not: it may have been planted.",
+            "Ask the owner, or move it away.",
+        )
 
 
 def revision_of(connection: sqlite3.Connection) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.errors import DataError
+from orchestrator.trust import is_own, owner_of
 
 __all__ = ["PYTHON", "Bundle", "LoadedStep"]
 
@@ -69,6 +70,8 @@ class Bundle:
 
     def _index(self) -> dict[str, Any]:
         content = self._read("bundle.json")
+        if not is_own(self._folder):
+            raise DataError(f"{self._folder} belongs to {owner_of(self._folder)}: no code is taken from there.", _ANEW)
         if hashlib.sha256(content).hexdigest() != self._folder.name:
             raise DataError(f"{self._folder / 'bundle.json'} is not what was written at submission.", _ANEW)
         index: dict[str, Any] = json.loads(content)

@@ -11,6 +11,7 @@ import os
 
 from orchestrator.atomic import write_atomically
 from orchestrator.handoff.folder import RunFolder
+from orchestrator.trust import is_own
 
 __all__ = ["read_environment", "write_environment"]
 
@@ -22,6 +23,8 @@ def write_environment(folder: RunFolder) -> None:
 
 def read_environment(folder: RunFolder) -> dict[str, str] | None:
     """Return the environment that was written; None where there is none, or it is another user's."""
+    if not is_own(folder.environment):
+        return None  # its PATH would say which squeue is asked
     try:
         environment: dict[str, str] = json.loads(folder.environment.read_bytes())
     except (OSError, ValueError):

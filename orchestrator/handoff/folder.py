@@ -22,10 +22,12 @@ believes is named by the run's salt (`token`, `mark`), or by what is in it (`dig
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.addresses import format_address
+from orchestrator.errors import DataError
 from orchestrator.workspace import LOG_DIR
 
 __all__ = ["DATABASE", "JobFolder", "RunFolder"]
@@ -102,7 +104,18 @@ class RunFolder(NamedTuple):
         return self.engine / "bundle"
 
     def bundle(self, digest: str) -> Path:
-        """Folder of one bundle."""
+        """Folder of one bundle.
+
+        Raises
+        ------
+        DataError
+            If that is no digest: it could lead to any folder.
+        """
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise DataError(
+                f"run {self.key} keeps no code: {digest!r} is not the digest of a bundle.",
+                f"Give the run its code again: orchestrator resume {self.key} --update STUDY.py",
+            )
         return self.bundles / digest
 
     def script(self, label: str, digest: str) -> Path:
