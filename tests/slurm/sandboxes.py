@@ -108,11 +108,11 @@ def wait_until(
 
 @contextlib.contextmanager
 def started(*, nodes: int = 4, accounting: bool = False, conf: Sequence[str] = ()) -> Iterator[Sandbox]:
-    """Start a cluster and stop it, whatever happens in between."""
+    """Start a cluster and stop it, whatever happens in between, even to this process."""
     # Not below pytest's own folder, whose path is too long.
     folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir=short_root()))
     options = ["--accounting"] * accounting + [word for line in conf for word in ("--conf", line)]
-    done = slurm_sandbox("up", "--dir", folder, "--nodes", nodes, *options)
+    done = slurm_sandbox("up", "--dir", folder, "--nodes", nodes, "--until-exit-of", os.getpid(), *options)
     assert done.returncode == 0, done.stderr
     exports = [shlex.split(line)[1].partition("=") for line in done.stdout.splitlines() if line.startswith("export ")]
     try:

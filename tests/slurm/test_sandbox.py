@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,23 @@ def test_down_leaves_no_process_and_no_folder(start_sandbox, tmp_path, crashed):
     assert not cluster.folder.exists()
     assert servers_of(cluster.folder) == []
     assert not any(lives(pid) for pid in of_jobs)
+
+
+@pytest.mark.parametrize("when", ["slurm.conf", "ready"], ids=["while it starts", "when it runs"])
+def test_a_cluster_ends_with_the_process_that_it_is_for(short_folder, when):
+    folder, ready = short_folder / "one", short_folder / "one" / "ready"
+    code = f"""if True:
+        import os, pathlib, subprocess, time
+        subprocess.run(["{SCRIPT}", "up", "--dir", "{folder}", "--nodes", "1", "--until-exit-of", str(os.getpid())])
+        subprocess.run(["sbatch", "--wrap", "sleep 600"], env=os.environ | {{"SLURM_CONF": "{folder}/slurm.conf"}})
+        pathlib.Path("{ready}").touch()
+        time.sleep(600)
+    """
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, cwd=short_folder)
+    wait_until((folder / when).exists)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not folder.exists() and not servers_of(folder))
 
 
 def test_status_names_what_runs_and_what_does_not(start_sandbox):

@@ -6,10 +6,14 @@ import contextlib
 import os
 import pwd
 import random
+import re
 import secrets
 import socket
+import subprocess
 import sys
 from pathlib import Path
+
+from . import servers
 
 # Below the ports that Linux gives to clients: a busy squeue never takes a node's port.
 PORTS = range(20000, 32000)
@@ -71,6 +75,9 @@ StorageUser=root
 StorageLoc=slurm
 """
 
+DISABLES_CGROUPS = (24, 5)
+"""The first version that knows `CgroupPlugin=disabled`. Without that line newer ones do not start in a container."""
+
 
 def write(folder: Path, n: int, *, accounting: bool, more: list[str]) -> None:
     """Write everything that a cluster of `n` nodes reads; the lines in `more` are added, or stand in place of ours."""
@@ -96,7 +103,22 @@ def write(folder: Path, n: int, *, accounting: bool, more: list[str]) -> None:
         slurm = changed(slurm, ACCOUNTING.format(port=port_of_slurmdbd, folder=folder).splitlines())
         slurmdbd = SLURMDBD.format(port=port_of_slurmdbd, folder=folder, user=user())
         write_secret(folder / "slurmdbd.conf", slurmdbd.encode())
+    if knows_how_to_disable_cgroups(version()):
+        (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
     (folder / "slurm.conf").write_text("\n".join([*changed(slurm, more), ""]))
+
+
+def version() -> str:
+    """Ask for SLURM's version: `slurm-wlm 22.05.8`."""
+    return subprocess.run(
+        ["slurmd", "-V"], env={"PATH": servers.PATH}, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def knows_how_to_disable_cgroups(version: str) -> bool:
+    """Whether SLURM can be told so: what a sandbox limits, it limits without cgroups, which need root or systemd."""
+    numbers = re.search(r"(\d+)\.(\d+)", version)
+    return numbers is not None and tuple(map(int, numbers.groups())) >= DISABLES_CGROUPS
 
 
 def changed(lines: list[str], more: list[str]) -> list[str]:

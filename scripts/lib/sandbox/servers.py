@@ -45,6 +45,13 @@ def birth_of(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
+def wait_for_exit(pid: int) -> None:
+    """Wait for the end of a process that need not be a child of this one."""
+    birth = birth_of(pid)
+    while birth is not None and birth_of(pid) == birth:
+        time.sleep(0.2)
+
+
 def known(folder: Path) -> list[Server]:
     """List the servers in the order of their first start."""
     try:
