@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import DefinitionError
-from orchestrator.handoff.folder import DATABASE
 from orchestrator.machine.kinds import Mode
+from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from orchestrator.db.views import RunStatus
@@ -107,10 +107,10 @@ class Pipeline(PipelineDefinition):
         if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
             raise DefinitionError(f"jobs={jobs!r} is no number of processes.", "Use 1 or more, or None.")
         if Mode(mode) is Mode.SLURM:
-            key = submit(self, cluster, rootdir=Path(rootdir or "."), project_job=project_job)
+            key = submit(self, cluster, Workspace.at(rootdir or "."), project_job=project_job)
             _say_how_to_watch(key, rootdir)
             return key
-        return start(self, rootdir=Path(rootdir or "."), project_job=project_job, jobs=jobs)
+        return start(self, Workspace.at(rootdir or "."), project_job=project_job, jobs=jobs)
 
     def resume(
         self,
@@ -151,9 +151,9 @@ class Pipeline(PipelineDefinition):
         from orchestrator.db.runs import latest_key
         from orchestrator.engine.commands import resume
 
-        database = _database(rootdir)
-        key = latest_key(database) if project_job is None else project_job
-        return resume(database, key, from_step=from_step, jobs=jobs)
+        workspace = Workspace.at(rootdir or ".")
+        key = latest_key(workspace.database) if project_job is None else project_job
+        return resume(workspace, key, from_step=from_step, jobs=jobs)
 
     def status(self, project_job: str | None = None, rootdir: str | Path | None = None) -> RunStatus:
         """Return what the records say of a run; SLURM is not asked.
@@ -178,7 +178,7 @@ class Pipeline(PipelineDefinition):
         """
         from orchestrator.db.status import run_status
 
-        return run_status(_database(rootdir), project_job, whole=True)
+        return run_status(Workspace.at(rootdir or ".").database, project_job, whole=True)
 
     def generate_scripts(
         self, cluster: SlurmCluster, project_job: str = "PLACEHOLDER", rootdir: str | Path | None = None
@@ -208,10 +208,6 @@ class Pipeline(PipelineDefinition):
         from orchestrator.engine.cluster.check import print_scripts
 
         return print_scripts(self, cluster, project_job, Path(rootdir or "."))
-
-
-def _database(rootdir: str | Path | None) -> Path:
-    return (Path(rootdir or ".") / DATABASE).absolute()
 
 
 def _say_how_to_watch(key: str, rootdir: str | Path | None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import database, examples, key_of, options
+from orchestrator.cli.workspace import examples, key_of, options, workspace_of
 
 __all__ = ["command"]
 
@@ -23,5 +23,5 @@ def command(run: str | None, job: str | None, patience: float, rootdir: Path | N
     """
     from orchestrator.engine.commands import advance
 
-    path = database(rootdir, db)
-    click.echo(advance(path, key_of(path, run), job=job, patience=patience))
+    workspace = workspace_of(rootdir, db)
+    click.echo(advance(workspace, key_of(workspace, run), job=job, patience=patience))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import database, examples, key_of, options
+from orchestrator.cli.workspace import examples, key_of, options, workspace_of
 
 __all__ = ["command"]
 
@@ -21,5 +21,5 @@ def command(run: str | None, rootdir: Path | None, db: Path | None) -> None:
     """
     from orchestrator.engine.commands import cancel
 
-    path = database(rootdir, db)
-    click.echo(cancel(path, key_of(path, run)))
+    workspace = workspace_of(rootdir, db)
+    click.echo(cancel(workspace, key_of(workspace, run)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from orchestrator.cli.render import several, to_json
-from orchestrator.cli.workspace import database, examples, options
+from orchestrator.cli.workspace import examples, options, workspace_of
 from orchestrator.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def upgrade(rootdir: Path | None, db: Path | None) -> None:
     from orchestrator.db import migrate
     from orchestrator.db.revision import REVISION
 
-    path = database(rootdir, db)
+    path = workspace_of(rootdir, db).database
     copy = migrate.upgrade(path)
     if copy is None:
         click.echo(f"Nothing to do: {path} has revision {REVISION} already.")
@@ -59,7 +59,7 @@ def info(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     """Describe the database: revision, size, runs, file system, lock."""
     from orchestrator.db import migrate
 
-    facts = migrate.info(database(rootdir, db))
+    facts = migrate.info(workspace_of(rootdir, db).database)
     click.echo(to_json(facts) if as_json else "\n".join(_lines(facts)))
 
 
@@ -70,7 +70,7 @@ def check(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     """Look for damage."""
     from orchestrator.db import migrate
 
-    path = database(rootdir, db)
+    path = workspace_of(rootdir, db).database
     problems = migrate.check(path)
     if as_json:
         click.echo(to_json(DatabaseCheck(str(path), tuple(problems))))

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.render import clock, duration, shorten, table, to_json
-from orchestrator.cli.workspace import database, examples, options, place
+from orchestrator.cli.workspace import examples, options, place, workspace_of
 
 __all__ = ["command"]
 
@@ -21,7 +21,7 @@ def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     from orchestrator.db.runs import list_runs
 
     now = time.time()
-    runs = list_runs(database(rootdir, db), now)
+    runs = list_runs(workspace_of(rootdir, db).database, now)
     if as_json:
         click.echo(to_json(runs))
         return

@@ -15,8 +15,9 @@ import click
 
 from orchestrator.addresses import format_address
 from orchestrator.cli.render import several, to_json
-from orchestrator.cli.workspace import database, examples, options, place
+from orchestrator.cli.workspace import examples, options, place, workspace_of
 from orchestrator.errors import NotFound, NotYet
+from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from orchestrator.db.views import Failure, StepLogs
@@ -93,11 +94,11 @@ def command(
     """
     from orchestrator.db.runs import find_run
     from orchestrator.db.step_runs import find_step_run
-    from orchestrator.handoff.folder import RunFolder
 
     if len(run_and_step) > 2:
         raise click.UsageError("Give a run and a step, or only a step.")
-    path = database(rootdir, db)
+    workspace = workspace_of(rootdir, db)
+    path = workspace.database
     run = run_and_step[0] if len(run_and_step) == 2 else None
     if run_and_step[-1] == ORCHESTRATOR and _is_on_cluster(path, run):
         _print_orchestrator(path, run, task, follow=follow, as_json=as_json)
@@ -107,7 +108,7 @@ def command(
     else:
         found = find_step_run(path, run, run_and_step[-1])
     _check_task(found.step_run.address, found.step_run.n_tasks or 1, task)
-    folder = RunFolder(path.parent, found.key, found.log_dir).logs
+    folder = workspace.run(found.key, found.log_dir).logs
     if as_json:
         click.echo(
             to_json(LogList(found, tuple(LogFile(str(log), number) for log, number in _logs(folder, found, task))))
@@ -132,11 +133,10 @@ def _is_on_cluster(path: Path, run: str | None) -> bool:
 def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow: bool, as_json: bool) -> None:
     """Print what orchestrator jobs, and the tails of the steps' jobs, have said."""
     from orchestrator.db.runs import find_run
-    from orchestrator.handoff.folder import RunFolder
 
     record = find_run(path, run)
     _check_task(ORCHESTRATOR, 1, task)
-    log = RunFolder(path.parent, record.key, record.log_dir).orchestrator_log
+    log = Workspace(path).run(record.key, record.log_dir).orchestrator_log
     if as_json:
         click.echo(to_json(LogList(None, (LogFile(str(log), None),) if log.exists() else ())))
         return

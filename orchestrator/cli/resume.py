@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import database, examples, key_of, options, place
+from orchestrator.cli.workspace import examples, key_of, options, place, workspace_of
 from orchestrator.machine.states import RunState
 
 __all__ = ["command"]
@@ -41,14 +41,14 @@ def command(
     from orchestrator.db.runs import find_run
     from orchestrator.engine import commands
 
-    path = database(rootdir, db)
-    key = key_of(path, run)
+    workspace = workspace_of(rootdir, db)
+    key = key_of(workspace, run)
     study = None
     if update is not None:
         from orchestrator.definition.study import load_study
 
         study = load_study(update)
-    commands.resume(path, key, from_step=from_step, update=study, jobs=jobs)
-    goes_on = find_run(path, key).state is RunState.ACTIVE
+    commands.resume(workspace, key, from_step=from_step, update=study, jobs=jobs)
+    goes_on = find_run(workspace.database, key).state is RunState.ACTIVE
     label = "Watch it" if goes_on else "What happened in it"
-    click.echo(f"{path.parent / key}\n{label}: orchestrator status {key}{place()}")
+    click.echo(f"{workspace.root / key}\n{label}: orchestrator status {key}{place()}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import examples, new_database, options, place
+from orchestrator.cli.workspace import examples, new_workspace, options, place
 
 __all__ = ["command"]
 
@@ -33,8 +33,8 @@ def command(
     from orchestrator.definition.study import load_study
     from orchestrator.engine.commands import start
 
-    path = new_database(rootdir, db)
+    workspace = new_workspace(rootdir, db)
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
-    key = start(pipeline, project_job=project_job, study=loaded, jobs=jobs, db=path)
-    click.echo(f"{path.parent / key}\nWhat happened in it: orchestrator status {key}{place()}")
+    key = start(pipeline, workspace, project_job=project_job, study=loaded, jobs=jobs)
+    click.echo(f"{workspace.root / key}\nWhat happened in it: orchestrator status {key}{place()}")

@@ -14,7 +14,7 @@ import click
 
 from orchestrator.cli.render import WIDTH, clock, duration, paint, several, shorten, source, table, to_json
 from orchestrator.cli.slurm_words import answer, as_recorded
-from orchestrator.cli.workspace import database, examples, options, place
+from orchestrator.cli.workspace import examples, options, place, workspace_of
 from orchestrator.errors import Busy, SchedulerUnreachable
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.cluster.queue_report import QueueReport
 from orchestrator.machine.kinds import Failing, Mode, Role
 from orchestrator.machine.states import KINDS_OF_THE_CLUSTER, FailureKind, JobState, RunState
+from orchestrator.workspace import Workspace
 
 __all__ = ["command", "render"]
 
@@ -57,9 +58,9 @@ def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None,
     from orchestrator.db.status import run_status
     from orchestrator.db.views import json_values
 
-    path, now = database(rootdir, db), time.time()
-    found = _with_counts(path.parent, run_status(path, run, now, whole=as_json))
-    report, unanswered = _ask(path, found, now) if refresh else (None, None)
+    workspace, now = workspace_of(rootdir, db), time.time()
+    found = _with_counts(workspace, run_status(workspace.database, run, now, whole=as_json))
+    report, unanswered = _ask(workspace.database, found, now) if refresh else (None, None)
     if report is not None:
         found = found._replace(run=found.run._replace(stalled=report.stalled))
     if as_json:
@@ -83,7 +84,7 @@ def _ask(path: Path, found: RunStatus, now: float) -> tuple[QueueReport | None, 
         return None, error
 
 
-def _with_counts(workspace: Path, found: RunStatus) -> RunStatus:
+def _with_counts(workspace: Workspace, found: RunStatus) -> RunStatus:
     """Look how many tasks of the batch that runs have ended: one listing of a folder."""
     if found.now is None:
         return found
@@ -91,14 +92,13 @@ def _with_counts(workspace: Path, found: RunStatus) -> RunStatus:
     return found._replace(now=found.now._replace(jobs=jobs))
 
 
-def _with_count(workspace: Path, key: str, job: JobView) -> JobView:
+def _with_count(workspace: Workspace, key: str, job: JobView) -> JobView:
     if job.state not in (JobState.QUEUED, JobState.RUNNING) or job.role is not Role.BATCH:
         return job
-    from orchestrator.handoff.folder import RunFolder
     from orchestrator.handoff.receipt import receipts_of
 
     with suppress(Busy):  # the records are worth showing without
-        return job._replace(n_tasks_ended=len(receipts_of(RunFolder(workspace, key).job(job.token))))
+        return job._replace(n_tasks_ended=len(receipts_of(workspace.run(key).job(job.token))))
     return job
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import examples, new_database, options, place
+from orchestrator.cli.workspace import examples, new_workspace, options, place
 
 __all__ = ["command"]
 
@@ -40,8 +40,8 @@ def command(
     from orchestrator.definition.study import cluster_of, load_study
     from orchestrator.engine.commands import submit
 
-    path = new_database(rootdir, db)
+    workspace = new_workspace(rootdir, db)
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
-    key = submit(pipeline, cluster_of(loaded, cluster), project_job=project_job, study=loaded, db=path)
-    click.echo(f"{path.parent / key}\nWatch it: orchestrator status {key}{place()}")
+    key = submit(pipeline, cluster_of(loaded, cluster), workspace, project_job=project_job, study=loaded)
+    click.echo(f"{workspace.root / key}\nWatch it: orchestrator status {key}{place()}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.workspace import database, examples, key_of, options, place
+from orchestrator.cli.workspace import examples, key_of, options, place, workspace_of
 from orchestrator.errors import SchedulerUnreachable
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
     """
     from orchestrator.db.runs import find_run
 
-    path = database(rootdir, db)
-    key = key_of(path, run)
+    workspace = workspace_of(rootdir, db)
+    key = key_of(workspace, run)
     end = None if timeout is None else time.monotonic() + timeout
-    queue, looked_stalled = _Queue(path, key), False
+    queue, looked_stalled = _Queue(workspace.database, key), False
     while True:
-        found = find_run(path, key)
+        found = find_run(workspace.database, key)
         # Between two processes that advance it, a run looks stalled for a moment.
         looked_stalled, is_stalled = bool(found.stalled), looked_stalled and bool(found.stalled)
         if found.state is RunState.ACTIVE and found.mode is Mode.SLURM and not looked_stalled:

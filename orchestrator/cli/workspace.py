@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 from orchestrator.errors import DatabaseError, NotFound
-from orchestrator.handoff.folder import DATABASE
 from orchestrator.trust import is_foreign, is_own, others_may_write, owner_of
+from orchestrator.workspace import DATABASE, Workspace
 
-__all__ = ["Place", "database", "examples", "key_of", "new_database", "options", "place"]
+__all__ = ["Place", "examples", "key_of", "new_workspace", "options", "place", "workspace_of"]
 
 
 @dataclass
@@ -60,8 +60,8 @@ def _keep(context: click.Context, option: click.Parameter, value: Path | None) -
     return value
 
 
-def database(rootdir: Path | None, db: Path | None) -> Path:
-    """Find the database of a workspace that exists.
+def workspace_of(rootdir: Path | None, db: Path | None) -> Workspace:
+    """Find a workspace that exists.
 
     Raises
     ------
@@ -76,8 +76,8 @@ def database(rootdir: Path | None, db: Path | None) -> Path:
     return found
 
 
-def new_database(rootdir: Path | None, db: Path | None) -> Path:
-    """Find the database for a new run: that of the workspace around, or a new one in the current folder.
+def new_workspace(rootdir: Path | None, db: Path | None) -> Workspace:
+    """Find the workspace for a new run: the one around the current folder, or a new one in it.
 
     Raises
     ------
@@ -93,29 +93,29 @@ def new_database(rootdir: Path | None, db: Path | None) -> Path:
             f"The folder {here} belongs to {owner_of(here)}, who can change what a run keeps there.",
             "Go to a folder of your own, or name this one: --rootdir .",
         )
-    return here / DATABASE
+    return Workspace.at(here)
 
 
-def key_of(path: Path, key: str | None) -> str:
+def key_of(workspace: Workspace, key: str | None) -> str:
     """Name the run that is meant: the latest, where none is named."""
     if key is not None:
         return key
     from orchestrator.db.runs import latest_key
 
-    return latest_key(path)
+    return latest_key(workspace.database)
 
 
-def _named(rootdir: Path | None, db: Path | None) -> Path | None:
+def _named(rootdir: Path | None, db: Path | None) -> Workspace | None:
     if rootdir is not None and db is not None:
         raise click.UsageError("--rootdir and --db both name the workspace: give one of them.")
     if rootdir is not None:
-        return rootdir.absolute() / DATABASE
+        return Workspace.at(rootdir)
     if db is None and os.environ.get("ORCHESTRATOR_DB"):
         db = Path(os.environ["ORCHESTRATOR_DB"])
-    return None if db is None else db.absolute()
+    return None if db is None else Workspace(db.absolute())
 
 
-def _upwards() -> Path | None:
+def _upwards() -> Workspace | None:
     """Find the database around, in this user's own folders only, and not above one where others may plant it."""
     here = Path.cwd()
     for folder in (here, *here.parents):
@@ -123,7 +123,7 @@ def _upwards() -> Path | None:
         if not is_own(folder):
             return None
         if is_own(path) and path.is_file():
-            return path
+            return Workspace(path)
         if is_foreign(path) or others_may_write(folder):
             return None
     return None

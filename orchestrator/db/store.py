@@ -23,6 +23,7 @@ from orchestrator.machine.kinds import EventKind, Mode
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import RunState
+from orchestrator.workspace import Workspace
 
 __all__ = ["Holder", "NewRun", "RunRecord", "Store"]
 
@@ -65,6 +66,11 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace whose runs are recorded here."""
+        return Workspace(self.path)
 
     # --- runs ------------------------------------------------------------------------------------
 

@@ -22,9 +22,9 @@ from orchestrator.definition.study import Study
 from orchestrator.definition.validate import check_key, check_pipeline
 from orchestrator.engine.context import Context
 from orchestrator.errors import DataError, StudyChanged
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.plan import Plan
 from orchestrator.version import __version__
+from orchestrator.workspace import RunFolder
 
 __all__ = ["CheckedPipeline", "change_of_study", "check", "store_code", "loader", "provenance", "take_code"]
 

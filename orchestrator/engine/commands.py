@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
 from orchestrator.engine.resume import position_of, refuse_other_steps
 from orchestrator.errors import DefinitionError
-from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import is_done
 from orchestrator.machine.summary import outcome
+from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from orchestrator.definition.pipeline import PipelineDefinition
@@ -28,12 +27,11 @@ __all__ = ["advance", "cancel", "resume", "start", "submit"]
 
 def start(
     pipeline: PipelineDefinition,
+    workspace: Workspace,
     *,
-    rootdir: Path = Path(),
     project_job: str | None = None,
     study: Study | None = None,
     jobs: int | None = None,
-    db: Path | None = None,
 ) -> str:
     """Run a pipeline here; a run of that key that exists goes on, with the pipeline's code.
 
@@ -47,7 +45,7 @@ def start(
     from orchestrator.engine.local.run import run_to_end
 
     checked = code.check(pipeline, project_job, study)
-    store = Store((db or rootdir / DATABASE).absolute())
+    store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
         key = create(store, pipeline, checked, project_job, Mode.LOCAL)
         run_to_end(store, key, checked.load, jobs)
@@ -63,11 +61,10 @@ def start(
 def submit(
     pipeline: PipelineDefinition,
     cluster: SlurmCluster | None,
+    workspace: Workspace,
     *,
-    rootdir: Path = Path(),
     project_job: str | None = None,
     study: Study | None = None,
-    db: Path | None = None,
 ) -> str:
     """Submit a pipeline to a cluster; a run of that key that exists goes on, with the pipeline's code.
 
@@ -90,7 +87,7 @@ def submit(
 
     checked = code.check(pipeline, project_job, study, everything_travels=True)
     config = ask_cluster(cluster, pipeline, checked.plan)
-    store = Store((db or rootdir / DATABASE).absolute())
+    store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
         key = create(store, pipeline, checked, project_job, Mode.SLURM, config.to_json())
         hand_over(store, key, say=progress_for().say)
@@ -105,7 +102,7 @@ def submit(
 
 
 def resume(
-    db: Path,
+    workspace: Workspace,
     key: str,
     *,
     from_step: str | None = None,
@@ -121,7 +118,7 @@ def resume(
     """
     from orchestrator.engine import code
 
-    store = Store(db)
+    store = Store(workspace.database)
     record = store.record(key)
     on_cluster = record.mode is Mode.SLURM
     checked = None
@@ -143,17 +140,17 @@ def resume(
         return key
     from orchestrator.engine.local.run import run_to_end
 
-    load = checked.load if checked is not None else code.loader(RunFolder(store.path.parent, key), record)
+    load = checked.load if checked is not None else code.loader(workspace.run(key), record)
     run_to_end(store, key, load, jobs, position=position, checked=checked)
     return key
 
 
-def advance(db: Path, key: str, *, job: str | None = None, patience: float = 0.0) -> str:
+def advance(workspace: Workspace, key: str, *, job: str | None = None, patience: float = 0.0) -> str:
     """Advance a run as far as it goes now.
 
     Parameters
     ----------
-    db : Path
+    workspace : Workspace
     key : str
     job : str, optional
         Token of the orchestrator job that this process is.
@@ -165,7 +162,7 @@ def advance(db: Path, key: str, *, job: str | None = None, patience: float = 0.0
     str
         One sentence: what came of it.
     """
-    store = Store(db)
+    store = Store(workspace.database)
     record = store.record(key)
     if record.mode is Mode.SLURM:
         from orchestrator.engine.cluster.orchestrate import advance_now, orchestrate
@@ -177,11 +174,11 @@ def advance(db: Path, key: str, *, job: str | None = None, patience: float = 0.0
     run = store.load(key)
     if run.ended:
         return f"Nothing to do: run {key} {outcome(run)}."
-    resume(db, key)
+    resume(workspace, key)
     return f"Run {key} {outcome(store.load(key))}."
 
 
-def cancel(db: Path, key: str) -> str:
+def cancel(workspace: Workspace, key: str) -> str:
     """Cancel a run: ask whoever advances it to stop, or, where nobody does, do it here.
 
     Returns
@@ -189,7 +186,7 @@ def cancel(db: Path, key: str) -> str:
     str
         One sentence: what came of it.
     """
-    store = Store(db)
+    store = Store(workspace.database)
     run = store.load(key)
     if run.ended:
         return f"Nothing to do: run {key} {outcome(run)}."

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import Progress
 from orchestrator.engine.scheduler import Scheduler
-from orchestrator.handoff.folder import RunFolder
+from orchestrator.workspace import RunFolder
 
 __all__ = ["Context"]
 

@@ -12,7 +12,6 @@ from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.engine import code
 from orchestrator.engine.code import CheckedPipeline
 from orchestrator.errors import DefinitionError
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.kinds import Mode
 
 __all__ = ["create"]
@@ -45,11 +44,11 @@ def create(
     str
         The run's key.
     """
-    workspace = store.path.parent
+    workspace = store.workspace.root
     # Refused here, it leaves no folder behind.
     store.make()
     key = _make_folder(workspace, project_job)
-    bundle = code.store_code(RunFolder(workspace, key), checked)
+    bundle = code.store_code(store.workspace.run(key), checked)
     new = NewRun(
         key=key,
         salt=os.urandom(16).hex(),

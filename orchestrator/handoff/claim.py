@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.atomic import create_atomically
-from orchestrator.handoff.folder import JobFolder
+from orchestrator.workspace import JobFolder
 
 __all__ = ["claim", "owner_of"]
 

@@ -10,8 +10,8 @@ import json
 import os
 
 from orchestrator.atomic import write_atomically
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.trust import is_own
+from orchestrator.workspace import RunFolder
 
 __all__ = ["read_environment", "write_environment"]
 

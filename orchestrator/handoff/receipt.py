@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.atomic import write_atomically
 from orchestrator.errors import Busy, DataError
-from orchestrator.handoff.folder import JobFolder
+from orchestrator.workspace import JobFolder
 
 __all__ = ["Receipt", "read_receipt", "receipts_of", "write_receipt"]
 

@@ -20,11 +20,11 @@ from orchestrator.definition.blocks import Block, DataGenerator, FunctionDataGen
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.injection import injected
 from orchestrator.failures import FailureGroup
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
 from orchestrator.worker.outcome import begin_receipt, described, end_receipt
+from orchestrator.workspace import RunFolder
 
 __all__ = ["run_call", "run_task", "run_until"]
 

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from orchestrator.errors import Busy, DataError
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.indexes import parse_indexes
 from orchestrator.loading import loading
 from orchestrator.worker.tail import Tail
+from orchestrator.workspace import RunFolder
 
 __all__ = ["run_job"]
 

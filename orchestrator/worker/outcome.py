@@ -8,9 +8,9 @@ import time
 import traceback
 from pathlib import Path
 
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import Receipt, write_receipt
+from orchestrator.workspace import RunFolder
 
 __all__ = ["begin_receipt", "described", "end_receipt"]
 

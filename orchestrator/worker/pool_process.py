@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.definition.bundle import Bundle
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import read_jobfile
 from orchestrator.worker.capture import redirect
 from orchestrator.worker.execute import run_task
+from orchestrator.workspace import RunFolder
 
 __all__ = ["serve"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Busy, DataError
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.worker.table_work import Request, collect, fold_all, freeze
+from orchestrator.workspace import RunFolder
 
 __all__ = ["answer"]
 

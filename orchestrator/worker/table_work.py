@@ -20,8 +20,8 @@ from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.results import inputs_digest
 from orchestrator.data.values import to_jsonable
 from orchestrator.errors import Busy, DataError, OrchestratorError
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
+from orchestrator.workspace import RunFolder
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData

@@ -12,8 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
+from orchestrator.workspace import RunFolder
 
 __all__ = ["Tail"]
 

@@ -22,7 +22,7 @@ from orchestrator.db.rows import update
 from orchestrator.db.runs import find_run
 from orchestrator.db.status import run_status
 from orchestrator.errors import NotFound, SchedulerUnreachable
-from orchestrator.handoff.folder import RunFolder
+from orchestrator.workspace import RunFolder
 
 HERE = Holder("login1", "another boot", 4242, "1")
 ON_A_NODE = Holder("node7", "its boot", 77, "1", "9")

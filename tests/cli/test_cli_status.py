@@ -18,7 +18,7 @@ from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import Place
 from orchestrator.db.lease import Holder
 from orchestrator.db.status import run_status
-from orchestrator.handoff.folder import RunFolder
+from orchestrator.workspace import RunFolder
 
 DEAD = Holder("login1", "another boot", 4242, "1")
 

@@ -14,7 +14,7 @@ from orchestrator.definition.bundle import Bundle
 from orchestrator.definition.bundling import prepare_bundle
 from orchestrator.errors import DataError
 from orchestrator.handoff.environment import read_environment, write_environment
-from orchestrator.handoff.folder import RunFolder
+from orchestrator.workspace import RunFolder
 
 STRANGER = 54321
 STUDY = """

@@ -13,7 +13,6 @@ from orchestrator import SlurmResources
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.errors import Busy, SchedulerUnreachable
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.machine.answers import Accepted
@@ -21,6 +20,7 @@ from orchestrator.machine.facts import Seen
 from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job
 from orchestrator.machine.states import FailureKind, JobState
+from orchestrator.workspace import RunFolder
 from tests.fakes.slurm import FakeSlurm
 
 CALLED: Counter[str] = Counter()

@@ -23,7 +23,7 @@ from orchestrator import (
 from orchestrator.db.store import NewRun, Store
 from orchestrator.engine import code
 from orchestrator.engine.code import CheckedPipeline
-from orchestrator.handoff.folder import RunFolder
+from orchestrator.workspace import RunFolder
 
 KEY = "r"
 N_FIRST, N_MORE = 4, 2

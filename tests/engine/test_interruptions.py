@@ -22,6 +22,7 @@ from orchestrator.engine import commands
 from orchestrator.engine.lease import holding
 from orchestrator.engine.local import run as local_run
 from orchestrator.errors import Interrupted, LeaseHeld
+from orchestrator.workspace import Workspace
 from tests.processes import lives
 
 pytestmark = [pytest.mark.acceptance]
@@ -123,7 +124,7 @@ def test_one_ctrl_c_stops_cleanly_and_says_how_to_resume(workspace, rows, script
         ("cancelled", "interrupted", "interrupted by the user")
     ]
     (workspace / "go").touch()
-    commands.resume(workspace / "orchestrator.db", "r")
+    commands.resume(Workspace.at(workspace), "r")
     assert rows("SELECT state FROM run") == ["succeeded"]
 
 
@@ -152,7 +153,7 @@ def test_a_second_ctrl_c_ends_at_once(workspace, script):
 def test_cancel_from_elsewhere_stops_what_runs(workspace, rows, script, kind, golden):
     process = script(KINDS[kind])
     wait_for(lambda: is_waiting(workspace))
-    said = commands.cancel(workspace / "orchestrator.db", "r")
+    said = commands.cancel(Workspace.at(workspace), "r")
     golden(said)
     process.communicate(timeout=40)
     assert process.returncode == 1
@@ -160,7 +161,7 @@ def test_cancel_from_elsewhere_stops_what_runs(workspace, rows, script, kind, go
     assert rows("SELECT state FROM step_run") == ["succeeded", "cancelled"]
     assert rows("SELECT count(*) FROM job WHERE ended_at IS NULL") == [0]
     (workspace / "go").touch()
-    commands.resume(workspace / "orchestrator.db", "r")
+    commands.resume(Workspace.at(workspace), "r")
     assert rows("SELECT state, cancel_requested_at FROM run") == [("succeeded", None)]
 
 
@@ -169,7 +170,7 @@ def test_two_processes_never_advance_one_run(workspace, script, golden):
     wait_for(lambda: is_waiting(workspace))
     golden.replace(process.pid, "the other process")
     with golden.raises(LeaseHeld, exact=False):
-        commands.resume(workspace / "orchestrator.db", "r")
+        commands.resume(Workspace.at(workspace), "r")
     (workspace / "go").touch()
     process.communicate(timeout=40)
     assert process.returncode == 0
@@ -264,7 +265,7 @@ def test_a_run_that_nobody_advances_can_be_cancelled(workspace, rows, script, go
     wait_for(lambda: is_waiting(workspace))
     process.kill()
     process.wait()
-    golden(commands.cancel(workspace / "orchestrator.db", "r"))
+    golden(commands.cancel(Workspace.at(workspace), "r"))
     assert rows("SELECT state, kind FROM job ORDER BY id DESC LIMIT 1") == [("cancelled", "interrupted")]
 
 

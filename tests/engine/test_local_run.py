@@ -35,6 +35,7 @@ from orchestrator.db.store import Store
 from orchestrator.definition.study import Study
 from orchestrator.engine import commands
 from orchestrator.errors import Busy, DataError, DefinitionError, Interrupted, RunFailed, StudyChanged
+from orchestrator.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -150,7 +151,7 @@ def test_what_cant_be_collected_fails_the_step_and_is_collected_by_resume(
     with golden.raises(RunFailed):
         pipeline.run(project_job="r")
     leave_file(workspace / "r", 0, 0.0, 42.0)
-    commands.resume(workspace / "orchestrator.db", "r")
+    commands.resume(Workspace.at(workspace), "r")
     assert ys(table("r")) == [42.0]
     assert rows("SELECT name, epoch, state FROM step_run WHERE withdrawn_at IS NULL") == [
         ("create", 0, "succeeded"),
@@ -213,7 +214,7 @@ def test_a_run_whose_table_is_gone_fails_and_its_results_are_kept(
     [line] = not_in_the_table(workspace)
     golden(line)
     bring_the_table_back(workspace)
-    commands.resume(workspace / "orchestrator.db", "r")
+    commands.resume(Workspace.at(workspace), "r")
     assert ys(table("r")) == [0.0, 2.0, 4.0]
     assert not_in_the_table(workspace) == []
 
@@ -228,7 +229,7 @@ def test_a_run_that_ends_without_a_table_for_its_results_has_failed(
     [reason] = rows("SELECT reason FROM run")
     assert reason in " ".join(shown.split())
     bring_the_table_back(workspace)
-    commands.resume(workspace / "orchestrator.db", "r")
+    commands.resume(Workspace.at(workspace), "r")
     assert rows("SELECT state FROM run") == ["succeeded"]
     assert ys(table("r")) == [0.0, 2.0, 4.0]
 
@@ -282,7 +283,7 @@ def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, tabl
             Pipeline(steps=steps).run(project_job="r")
     assert reads
     assert rows("SELECT name, state FROM step_run WHERE name = 'collect'") == [("collect", "pending")]
-    commands.resume(workspace / "orchestrator.db", "r")
+    commands.resume(Workspace.at(workspace), "r")
     assert ys(table("r")) == [0.0, 1.0]
     assert rows("SELECT state FROM run") == ["succeeded"]
 
@@ -361,7 +362,7 @@ def test_resume_evaluates_again_what_failed_and_nothing_else(workspace, rows, ta
     with pytest.raises(RunFailed):
         pipeline.run(project_job="r")
     (workspace / "licence").touch()
-    commands.resume(workspace / "orchestrator.db", "r")
+    commands.resume(Workspace.at(workspace), "r")
     assert ys(table("r")) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     assert {path.name: len(path.read_text()) for path in evaluated.iterdir()} == {
         f"{float(x)}": 1 + x % 2 for x in range(6)
@@ -382,7 +383,7 @@ def test_a_killed_worker_fails_only_its_own_task(workspace, rows, table, store_n
     assert statuses == ["FINISHED"] * 14
     assert rows("SELECT task, why FROM event WHERE what = 'task failed'") == [(3, "its worker was killed by SIGKILL")]
     (workspace / "mended").touch()
-    commands.resume(workspace / "orchestrator.db", "r")
+    commands.resume(Workspace.at(workspace), "r")
     assert ys(table("r")) == [float(i * i) for i in range(16)]
 
 
@@ -499,8 +500,8 @@ def test_a_finished_run_of_other_steps_is_not_taken_for_done(workspace, rows, ta
     study = Study(longer, workspace / "study.py", "pipeline")
     study.path.touch()
     with golden.raises(StudyChanged):
-        commands.resume(workspace / "orchestrator.db", "r", update=study)
-    commands.resume(workspace / "orchestrator.db", "r", update=study, from_step="CollectArrayResults")
+        commands.resume(Workspace.at(workspace), "r", update=study)
+    commands.resume(Workspace.at(workspace), "r", update=study, from_step="CollectArrayResults")
     longer.from_step(2).run(project_job="r")
     assert rows("SELECT name, state FROM step_run WHERE withdrawn_at IS NULL") == [
         ("create", "succeeded"),
@@ -570,12 +571,12 @@ def test_resume_from_an_iteration(workspace, rows, golden):
             file.write(str(iteration))
 
     Pipeline(steps=[Loop(4, steps=[Step(note)])]).run(project_job="r")
-    commands.resume(workspace / "orchestrator.db", "r", from_step="note@2")
+    commands.resume(Workspace.at(workspace), "r", from_step="note@2")
     assert done.read_text() == "012323"
-    commands.resume(workspace / "orchestrator.db", "r", from_step="note")
+    commands.resume(Workspace.at(workspace), "r", from_step="note")
     assert done.read_text() == "0123230123"
     with golden.raises(DefinitionError):
-        commands.resume(workspace / "orchestrator.db", "r", from_step="nota")
+        commands.resume(Workspace.at(workspace), "r", from_step="nota")
 
 
 def test_afterany_goes_on_and_the_run_says_so(workspace, rows):
@@ -718,7 +719,7 @@ def test_resume_of_a_step_that_lives_in_its_process_only(workspace, store_number
         pipeline.run(project_job="r")
     (workspace / "blocked").unlink()
     with golden.raises(DataError):
-        commands.resume(workspace / "orchestrator.db", "r")
+        commands.resume(Workspace.at(workspace), "r")
     pipeline.run(project_job="r")
 
 

@@ -11,13 +11,13 @@ from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe
 from orchestrator.engine.progress import Silent
 from orchestrator.errors import Busy
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.machine.facts import JobFact, Seen
 from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import JobState, StepRunState
+from orchestrator.workspace import RunFolder
 
 
 class Asked:

@@ -7,13 +7,13 @@ import pytest
 from orchestrator import SlurmCluster, SlurmResources
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job
 from orchestrator.machine.states import FailureKind, JobState
+from orchestrator.workspace import RunFolder
 from tests.fakes.client import SaidClient
 
 

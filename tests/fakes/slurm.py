@@ -16,10 +16,10 @@ from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy
 from orchestrator.handoff.claim import claim
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.indexes import parse_indexes
 from orchestrator.worker.execute import run_call, run_task, run_until
+from orchestrator.workspace import RunFolder
 from tests.fakes.client import FakeClient
 from tests.fakes.queue import MINUTE, WAITS, Entry, Killed, Queue
 

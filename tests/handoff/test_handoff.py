@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from orchestrator.atomic import write_atomically
 from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.claim import claim
-from orchestrator.handoff.folder import JobFolder, RunFolder
 from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
 from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
 from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of, write_receipt
+from orchestrator.workspace import JobFolder, RunFolder
 
 
 @given(n=st.integers(0, 200), per_task=st.none() | st.integers(1, 50), most_tasks=st.integers(1, 50))

@@ -50,7 +50,7 @@ def test_a_table_loads_nothing_heavy_until_somebody_asks_for_its_arrays(tmp_path
         "ExperimentData(domain=domain, input_data=[{'x': 0.5}, {'x': 0.25}]).store('.'); "
         "data = ExperimentData.from_file('.'); data.mark(0, 'finished', in_place=True); "
         "data.add_experiments(data.select_with_status('open'), in_place=True); data.store('.'); "
-        "from orchestrator.worker.table_work import fold_all; from orchestrator.handoff.folder import RunFolder; "
+        "from orchestrator.worker.table_work import fold_all; from orchestrator.workspace import RunFolder; "
         "from pathlib import Path; fold_all(RunFolder(Path().absolute(), '.'), ['.'])"
     )
     assert not modules_loaded_by(work, tmp_path) & HEAVY

@@ -13,7 +13,6 @@ from orchestrator import SlurmCluster
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.errors import SchedulerUnreachable
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.answers import Accepted, Refused, RefusedForNow, Unanswered
 from orchestrator.machine.facts import Seen
 from orchestrator.slurm import client as module
@@ -22,6 +21,7 @@ from orchestrator.slurm.client import Client, Config
 from orchestrator.slurm.parse import FIELD, SACCT_FIELDS
 from orchestrator.slurm.states import meaning
 from orchestrator.slurm.variables import for_query, for_submission
+from orchestrator.workspace import RunFolder
 from tests.slurm.sandboxes import wait_until
 
 CAPTURED = Path(__file__).resolve().parents[1] / "fixtures" / "slurm"

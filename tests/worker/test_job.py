@@ -10,11 +10,11 @@ from orchestrator import Step, datagenerator
 from orchestrator.data.results import inputs_digest
 from orchestrator.definition.bundling import prepare_bundle
 from orchestrator.errors import Busy
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.manifest import Entry, tasks_for, write_manifest
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.worker.job import run_job
+from orchestrator.workspace import RunFolder
 
 
 @datagenerator(output_names="y")

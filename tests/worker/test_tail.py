@@ -12,10 +12,10 @@ import pytest
 from orchestrator import SlurmCluster
 from orchestrator.db.store import NewRun, Store
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.machine.plan import Plan
 from orchestrator.worker.tail import Tail
+from orchestrator.workspace import RunFolder
 
 
 @pytest.fixture

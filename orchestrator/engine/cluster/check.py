@@ -11,9 +11,9 @@ from orchestrator.definition.validate import check_cluster, check_key, check_pip
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scripts import Scripts, all_scripts
 from orchestrator.errors import DefinitionError
-from orchestrator.handoff.folder import DATABASE, RunFolder
 from orchestrator.machine.plan import Plan
 from orchestrator.slurm.client import Client
+from orchestrator.workspace import DATABASE, RunFolder
 
 __all__ = ["ask_cluster", "config_for", "print_scripts"]
 

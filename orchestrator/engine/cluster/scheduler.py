@@ -10,7 +10,6 @@ from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
 from orchestrator.errors import DefinitionError
 from orchestrator.handoff.claim import owner_of
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import format_indexes, parse_indexes
@@ -25,6 +24,7 @@ from orchestrator.machine.submissions import choose
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line, is_live
 from orchestrator.slurm.states import meaning
+from orchestrator.workspace import RunFolder
 
 __all__ = ["SlurmScheduler"]
 

@@ -13,9 +13,9 @@ from orchestrator.definition.names import slug
 from orchestrator.definition.resources import time_in_seconds
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.errors import DefinitionError
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.plan import Plan
 from orchestrator.slurm.script import TOKEN, Values, cpus, digest, directives, literal_path, render, values
+from orchestrator.workspace import RunFolder
 
 __all__ = ["ORCHESTRATOR", "Script", "Scripts", "all_scripts", "options_of"]
 

@@ -14,7 +14,6 @@ from orchestrator.engine.lease import holding
 from orchestrator.engine.progress import Silent
 from orchestrator.errors import LeaseHeld
 from orchestrator.handoff.environment import read_environment
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.slurm.client import Client
 
 __all__ = ["context_of", "holding_on_cluster", "opened", "scheduler_of"]
@@ -23,10 +22,9 @@ __all__ = ["context_of", "holding_on_cluster", "opened", "scheduler_of"]
 def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
     """Give the scheduler of a run that was submitted to a cluster."""
     config = ClusterConfig.from_json(record.cluster or {})
-    workspace = store.path.parent
-    folder = RunFolder(workspace, record.key, config.cluster.log_dir)
+    folder = store.workspace.run(record.key, config.cluster.log_dir)
     client = Client(submitter=read_environment(folder))
-    return SlurmScheduler(folder, config, record.name, store.path, shared=not is_local(workspace), client=client)
+    return SlurmScheduler(folder, config, record.name, store.path, shared=not is_local(folder.workspace), client=client)
 
 
 def context_of(store: Store, key: str, fence: int, scheduler: SlurmScheduler) -> Context:

@@ -18,7 +18,6 @@ from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.engine.resume import reopen, with_resume_hint
 from orchestrator.errors import Busy, RunFailed, SchedulerUnreachable
 from orchestrator.handoff.environment import write_environment
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.rewind import died_unseen
 from orchestrator.machine.stalled import liveness_of, why_stalled
@@ -74,7 +73,7 @@ def hand_over(
         f"See how it stands: orchestrator status {key} --refresh",
     )
     with unseen:
-        write_environment(RunFolder(store.path.parent, key))
+        write_environment(store.workspace.run(key))
         scheduler = scheduler_of(store, store.record(key))
         with holding_on_cluster(store, key, scheduler) as fence:
             if config is not None:

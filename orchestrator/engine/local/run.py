@@ -20,7 +20,6 @@ from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.engine.progress import Progress, Silent, progress_for
 from orchestrator.engine.resume import reopen, with_resume_hint
 from orchestrator.errors import Busy, DataError, Interrupted, LeaseHeld, RunFailed
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.machine.model import Run
 from orchestrator.machine.states import FailureKind
 from orchestrator.machine.summary import outcome
@@ -65,7 +64,7 @@ def run_to_end(
     RunFailed, Interrupted, LeaseHeld
     """
     progress = progress_for()
-    folder = RunFolder(store.path.parent, key)
+    folder = store.workspace.run(key)
     n_workers = jobs or len(os.sched_getaffinity(0))
     here = threading.current_thread()
 
@@ -105,7 +104,7 @@ def cancel_local_run(store: Store, key: str) -> Run:
     while True:
         try:
             with holding(store, key) as fence:
-                scheduler = LocalScheduler(RunFolder(store.path.parent, key), _no_code, 1, _ignore)
+                scheduler = LocalScheduler(store.workspace.run(key), _no_code, 1, _ignore)
                 return advance(_context(store, key, fence, scheduler, Silent()))
         except LeaseHeld:
             # The holder listens once a second; it stops its step, then records.
@@ -122,7 +121,7 @@ def cancel_local_run(store: Store, key: str) -> Run:
 
 
 def _context(store: Store, key: str, fence: int, scheduler: LocalScheduler, progress: Progress) -> Context:
-    return Context(store, store.record(key), fence, RunFolder(store.path.parent, key), scheduler, progress)
+    return Context(store, store.record(key), fence, store.workspace.run(key), scheduler, progress)
 
 
 def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:

@@ -15,7 +15,6 @@ from typing import Any
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.engine.local.pool import Pool
 from orchestrator.handoff.claim import claim
-from orchestrator.handoff.folder import RunFolder
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import parse_indexes
@@ -25,6 +24,7 @@ from orchestrator.machine.facts import JobFact, Seen
 from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job
 from orchestrator.machine.states import FailureKind
+from orchestrator.workspace import RunFolder
 
 __all__ = ["LocalScheduler"]
 
