@@ -1,6 +1,25 @@
 """What to do next, one thing at a time.
 
-`decide` reads records only. It has never heard of SLURM, of files or of the time of day.
+Theory of operation
+-------------------
+`decide` is the second half of an advance. It reads the reconciled records and returns one intent, or None if there is
+nothing to do until something outside changes. The engine carries the intent out, records the outcome, and asks again.
+It knows neither SLURM, files nor the time; the same records always give the same intent.
+
+The order of the questions is the order of their weight:
+
+1. A job has rivals: cancel them (`CancelRivals`).
+2. The run has ended: cancel the orchestrator jobs that still wait.
+3. The run is to be cancelled, or has to fail: cancel its jobs, close its step, finish.
+4. Nothing would wake the run if this process died now: submit an orchestrator job first (`wakeup.secure`).
+5. No step is open: open the next one, or finish. A step that failed ends the run, unless the next step has
+   `dependency="afterany"`.
+6. The step is pending: skip it, collect, freeze its open experiments into tasks, or plan its first job.
+7. The step is active: submit its planned job; wait for a live one; after an end try again, plan the next batch, or
+   close the step.
+
+A change that only moves records is returned as `Record` and costs no effect. Before each effect that can't be undone
+its intent is committed (`submitting`), so that a crash at any point leaves a record of what may have happened.
 """
 
 from __future__ import annotations

@@ -1,7 +1,26 @@
 """Make the records say what the world says.
 
-Evidence in order of weight: receipts, then the scheduler. Absence is no evidence until the scheduler answered twice
-without the job, at least the grace apart.
+Theory of operation
+-------------------
+`reconcile` is the first half of an advance. It takes the records (`Run`) and what was observed (`Facts`), and returns
+the changes that make the records true. It decides nothing about the run: that is `decide`, which reads only records.
+
+For each job that the scheduler should know there is at most one fact, and the heaviest evidence wins:
+
+1. All receipts are there. The job has ended, whatever the scheduler says: it may lag behind.
+2. The scheduler lists the job as live. It is queued or running. A state that is unknown here counts as live.
+3. The scheduler says that the job is over. Each task without a receipt has failed, with the scheduler's reason. On a
+   shared file system receipts of other machines may appear late, so this is believed after the grace only.
+4. The scheduler answers without the job. One such answer says nothing. After a second one, a grace later, a job
+   without an id has never arrived and is planned again under the same token; a job with an id is lost.
+5. The scheduler does not answer, or was not asked. Nothing follows.
+
+What is not certain yet is recorded as a doubt with the time of the first answer that left it open (`Doubt`), so that
+the grace is measured across processes. If two submissions carry one token, the fact names the one that counts and its
+rivals; they are recorded here and cancelled by an intent of `decide`.
+
+Called again with the same facts after its changes were applied, it returns no changes: an advance may die at any point
+and start from the beginning.
 """
 
 from __future__ import annotations
