@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler.protocol import Scheduling
+
 MORE_THAN_CORES = 4
-SHARED_CLUSTERS = ("sandbox", "sandbox_with_accounting")
+LONG = ("slurm", "acceptance", "slow")
+"""Tests with these marks begin first, in this order: else the last of them would run alone."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -15,19 +21,22 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + MORE_THAN_CORES
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByCluster(LoadScopeScheduling):
+        """Keeps the tests of a file that uses SLURM in one process, where they share a running cluster."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if "slurm" in file.split("/") else nodeid
+
+    return ByCluster(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep tests of one cluster in one process, and let those begin first that take long."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        if name := cluster_of(item):
-            item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: (not item.get_closest_marker("slurm"), not item.get_closest_marker("acceptance")))
-
-
-def cluster_of(item: pytest.Item) -> str | None:
-    """Name the shared cluster that a test uses; one test may use both."""
-    fixtures = getattr(item, "fixturenames", ())
-    used = [name for name in SHARED_CLUSTERS if name in fixtures]
-    return used[-1] if used else None
+    if hasattr(config, "workerinput"):
+        items.sort(
+            key=lambda item: next((k for k, mark in enumerate(LONG) if item.get_closest_marker(mark)), len(LONG))
+        )

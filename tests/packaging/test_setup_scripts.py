@@ -183,7 +183,7 @@ def test_ci_asks_for_tests_on_the_real_slurm(without_slurm, tmp_path):
     run(Path("..") / ".ci" / "run")
     least = int((ROOT / "tests" / "slurm" / "least").read_text())
     assert least > 0
-    assert f"-m pytest -n auto --dist loadgroup --least-slurm {least}\n" in (tmp_path / "python-asked").read_text()
+    assert f"-m pytest -n auto --least-slurm {least}\n" in (tmp_path / "python-asked").read_text()
 
 
 def test_no_service_starts_while_packages_are_installed(tmp_path):
