@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -72,6 +73,28 @@ def test_files_that_documents_name_exist(document):
         r"`((?:orchestrator|migrations|scripts|tests|docs)/[\w./-]*)`", document.read_text(encoding="utf-8")
     )
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_functions_that_the_architecture_names_are_in_their_files():
+    text = " ".join((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split())
+    walks = re.findall(r"`(orchestrator/[\w/]+\.py)` · `([\w.]+)`", text)
+    answers = re.findall(r"\| `(orchestrator/[\w/]+\.py)` \| `([\w.]+)` \|", text)
+    assert len(walks) > 20
+    assert len(answers) > 10
+    assert [f"{file}: {name}" for file, name in walks + answers if name not in names_defined_in(ROOT / file)] == []
+
+
+def names_defined_in(file: Path) -> set[str]:
+    """Return the functions, classes, methods and variables of a module."""
+    names: set[str] = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return names
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
