@@ -208,7 +208,6 @@ def test_only_a_few_tracebacks_are_printed(records, golden):
     for row in range(12):
         records.add_failed_experiments(f"KeyError: {row}", [row], traceback=f"Traceback {row}\n")
     done = logs("evaluate")
-    assert done.stdout == "".join(f"==> 1 experiment failed: {row} <==\nTraceback {row}\n" for row in range(8))
     golden(done)
 
 

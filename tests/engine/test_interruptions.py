@@ -276,7 +276,7 @@ def test_pipeline_objects_can_be_run_twice(workspace, rows):
 
 
 def test_a_ctrl_c_in_the_middle_of_any_access_to_the_database_stops_cleanly(
-    workspace, rows, store_numbers, monkeypatch
+    workspace, rows, store_numbers, monkeypatch, golden
 ):
     """It must not leave a lock behind for which its own process then waits."""
     pipeline = Pipeline("p", [Step(store_numbers(3)), Step(doubled), Step(lambda project_dir: None, name="end")])
@@ -304,7 +304,8 @@ def test_a_ctrl_c_in_the_middle_of_any_access_to_the_database_stops_cleanly(
         if next(came) < at:
             break
     assert len(hints) > 5
-    assert hints == [f"To go on: orchestrator resume r{at}" for at in range(1, len(hints) + 1)]
+    for at, hint in enumerate(hints, start=1):
+        golden(hint.replace(f"r{at}", "r"), "each")
 
 
 def watched(patch, acquire):

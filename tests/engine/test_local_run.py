@@ -776,7 +776,7 @@ def grown(workspace, table, store_numbers, monkeypatch):
     pipeline = Pipeline(steps=[Step(store_numbers(2)), Step(Grow(), name="grow")])
     with monkeypatch.context() as patch:
         patch.setattr(outcome, "write_receipt", write)
-        with pytest.raises(Interrupted, match="was cancelled"):
+        with pytest.raises(Interrupted):
             pipeline.run(project_job="r")
     return pipeline
 

@@ -160,11 +160,11 @@ def test_every_state_can_be_reached(states):
     assert reached == set(moves)
 
 
-def test_moves_between_different_machines_are_none():
+def test_moves_between_different_machines_are_none(golden):
     assert may_move(RunState.ACTIVE, RunState.FAILED)
     assert not may_move(JobState.PLANNED, JobState.RUNNING)
     assert not may_move(RunState.ACTIVE, JobState.FAILED)
-    with pytest.raises(ValueError, match="no arrow"):
+    with golden.raises(ValueError):
         apply(Run("r", "", Plan(()), RunState.FAILED), MoveRun(RunState.SUCCEEDED))
 
 
@@ -207,9 +207,11 @@ def test_a_batch_is_frozen_before_it_is_submitted():
     assert (intent.changes[1].tasks, intent.changes[1].n_tasks) == ("0-2", 3)
 
 
-def test_no_open_experiments_is_an_explicit_skip():
+def test_no_open_experiments_is_an_explicit_skip(golden):
     run = apply(run_with(BATCH, state=StepRunState.PENDING), RecordFreeze(0, 0, 0, 3))
-    assert only(decide(run)) == MoveStepRun(0, StepRunState.SKIPPED, "no open experiments")
+    change = only(decide(run))
+    assert change.to is StepRunState.SKIPPED
+    golden(change.why)
 
 
 def test_batches_follow_each_other_also_after_a_failed_task():
@@ -218,10 +220,11 @@ def test_batches_follow_each_other_also_after_a_failed_task():
     assert (change.batch, change.tasks) == (1, "3-5")
 
 
-def test_a_retry_holds_only_the_tasks_that_need_it():
+def test_a_retry_holds_only_the_tasks_that_need_it(golden):
     failed = job(JobState.FAILED, role="batch", tasks="0-2", kind="timeout", failed_tasks="1", attempt=4)
     change = only(decide(run_with(BATCH._replace(retries=1), failed, n_tasks=7)))
-    assert (change.batch, change.tasks, change.attempt, change.why) == (0, "1", 5, "again after timeout")
+    assert (change.batch, change.tasks, change.attempt) == (0, "1", 5)
+    golden(change.why)
 
 
 @pytest.mark.parametrize(
@@ -267,18 +270,20 @@ def test_how_a_batch_is_judged(n_finished, n_failed, limit, state):
     assert (change.n_finished, change.n_failed) == (n_finished, n_failed)
 
 
-def test_a_batch_that_leaves_experiments_open_has_not_succeeded():
+def test_a_batch_that_leaves_experiments_open_has_not_succeeded(golden):
     done = job(JobState.SUCCEEDED, role="batch", tasks="0-2", n_finished=4, n_failed=1)
     run = run_with(BATCH, done, n_tasks=3)
     change = only(decide(run._replace(step_run=run.step_run._replace(n_experiments=7))))
     assert (change.to, change.n_finished, change.n_failed) == (StepRunState.FAILED, 4, 1)
-    assert change.why == "2 of 7 experiments have no result, though all of its tasks have ended"
+    golden(change.why)
 
 
-def test_a_failure_ends_the_run_unless_the_next_step_bears_it():
+def test_a_failure_ends_the_run_unless_the_next_step_bears_it(golden):
     failed = run_with(CALL, state=StepRunState.FAILED, after=[PlannedStep("1", "b")])
     failed = failed._replace(step_run=failed.step_run._replace(reason="no luck"))
-    assert decide(failed) == Finish(RunState.FAILED, "step a failed: no luck")
+    finish = decide(failed)
+    assert finish == Finish(RunState.FAILED, finish.why)
+    golden(finish.why)
     bears = failed._replace(plan=Plan((CALL, PlannedStep("1", "b", dependency="afterany"))))
     assert only(decide(bears)).position == 1
     last = failed._replace(plan=Plan((CALL,)))
@@ -380,7 +385,7 @@ def test_no_answer_concludes_nothing():
     assert seen(run_with(CALL, job(JobState.RUNNING)), JobFact(Seen.UNANSWERED))[1] == []
 
 
-def test_absence_counts_after_two_answers_the_grace_apart():
+def test_absence_counts_after_two_answers_the_grace_apart(golden):
     run, _ = seen(run_with(CALL, job(JobState.RUNNING)), JobFact(Seen.ABSENT), now=1000.0)
     assert run.step_run.jobs[0].doubt_since == 1000.0
     run, changes = seen(run, JobFact(Seen.ABSENT), now=1089.0)
@@ -389,17 +394,17 @@ def test_absence_counts_after_two_answers_the_grace_apart():
     assert back.step_run.jobs[0].doubt is None
     run, _ = seen(run, JobFact(Seen.ABSENT), now=1090.0)
     assert run.step_run.jobs[0].state is JobState.LOST
-    assert "does not know the job" in run.step_run.jobs[0].reason
+    golden(run.step_run.jobs[0].reason)
 
 
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUBMITTING])
-def test_what_may_still_come_is_waited_for_and_the_end_keeps_its_kind(state):
+def test_what_may_still_come_is_waited_for_and_the_end_keeps_its_kind(state, golden):
     """On a shared file system a receipt is seen late: it is no evidence yet that there is none."""
     over = JobFact(Seen.OVER, "7", 10.0, 20.0, "timeout", failed_tasks={0: ("timeout", "its time was up")})
     late = over._replace(may_still_come=True)
     run, _ = seen(run_with(CALL, job(state)), late, now=1000.0)
     assert not run.step_run.jobs[0].ended
-    assert why_poll_again(run).endswith(": it has ended, but not all of its receipts are visible yet")
+    golden(why_poll_again(run))
     came, _ = seen(run, late._replace(receipts={0: receipt()}), now=1050.0)
     assert came.step_run.jobs[0].state is JobState.SUCCEEDED
     run, _ = seen(run, late, now=1090.0)
@@ -512,10 +517,10 @@ def test_resume_begins_with_a_job_that_died_unseen(state, kind, position):
     assert where_to_resume(run_with(CALL, job(state, kind=kind)), None) == position
 
 
-def test_what_lives_is_not_reopened():
-    with pytest.raises(Busy, match="still has live jobs"):
+def test_what_lives_is_not_reopened(golden):
+    with golden.raises(Busy):
         rewind(run_with(CALL, job(JobState.RUNNING, scheduler_id="77")), 0, "resume")
-    with pytest.raises(DefinitionError, match="has not come as far as"):
+    with golden.raises(DefinitionError):
         rewind(run_with(CALL, after=[CALL, CALL]), 2, "resume")
 
 
@@ -585,12 +590,14 @@ def test_every_step_of_a_skipped_loop_is_told_once_also_within():
     assert seen == ["a@0", "b@0.0", "c@0", "until@0"]
 
 
-def test_afterany_passes_over_a_failure_within_a_loop():
+def test_afterany_passes_over_a_failure_within_a_loop(golden):
     steps = (PlannedStep("0.0", "a"), PlannedStep("0.1", "b", dependency="afterany"))
     plan = Plan((PlannedLoop("0", 2, steps),))
     assert only(decide(ended_at(plan, 0, "failed"))).position == 1
     # The next iteration begins with a step that does not bear it.
-    assert decide(ended_at(plan, 1, "failed", why="no luck")) == Finish(RunState.FAILED, "step b@0 failed: no luck")
+    finish = decide(ended_at(plan, 1, "failed", why="no luck"))
+    assert finish == Finish(RunState.FAILED, finish.why)
+    golden(finish.why)
 
 
 def test_a_skipped_step_is_no_failure():
@@ -603,19 +610,21 @@ def test_a_question_is_asked_also_after_a_last_step_that_was_skipped():
     assert only(decide(ended_at(plan, 0, "skipped"))) == AddStepRun(1, "0", "until", "until")
 
 
-@pytest.mark.parametrize(("n", "why"), [(0, None), (1, "1 step failed"), (2, "2 steps failed")])
-def test_failures_that_were_passed_over_are_told_at_the_end(n, why):
-    run = ended_at(Plan((CALL,)), 0, n_failed_step_runs=n)
-    assert decide(run) == Finish(RunState.SUCCEEDED, why)
+def test_failures_that_were_passed_over_are_told_at_the_end(golden):
+    for n in (0, 1, 2):
+        finish = decide(ended_at(Plan((CALL,)), 0, n_failed_step_runs=n))
+        assert finish == Finish(RunState.SUCCEEDED, finish.why)
+        golden(finish.why or "nothing", str(n))
 
 
-def test_a_step_run_is_judged_by_the_last_try_of_each_batch():
+def test_a_step_run_is_judged_by_the_last_try_of_each_batch(golden):
     first = job(JobState.FAILED, role="batch", tasks="0-2", kind="timeout", failed_tasks="1", n_finished=2)
     again = job(JobState.SUCCEEDED, role="batch", tasks="1", attempt=2, n_finished=1)
     assert only(decide(run_with(BATCH._replace(retries=1), first, again, n_tasks=3))).to is StepRunState.SUCCEEDED
     still = again._replace(state=JobState.FAILED, kind="timeout", failed_tasks="1", reason="60 of 60 min")
     change = only(decide(run_with(BATCH._replace(retries=1), first, still, n_tasks=3)))
-    assert (change.to, change.why) == (StepRunState.FAILED, "1 of 3 tasks failed (timeout): 60 of 60 min")
+    assert change.to is StepRunState.FAILED
+    golden(change.why)
 
 
 def test_retries_are_counted_for_each_batch():
@@ -705,33 +714,33 @@ def test_a_failure_that_was_passed_over_stays_so_when_a_later_one_is_resumed():
     assert where_to_resume(ended_at(plan, 2, "failed", "active"), first_failed=0) is None
 
 
-def test_a_place_that_never_ran_is_refused():
+def test_a_place_that_never_ran_is_refused(golden):
     plan = nested()
     run = ended_at(plan, 10, "failed", "failed")
-    with pytest.raises(DefinitionError, match="never ran a@1: its loop ended before it"):
+    with golden.raises(DefinitionError):
         rewind(run, 5, "why", recorded={0, 1, 2, 3, 4, 10})
     assert rewind(run, 4, "why", recorded={0, 1, 2, 3, 4, 10})[0] == Withdraw(4, "why")
 
 
-def test_what_from_step_left_out_is_refused():
+def test_what_from_step_left_out_is_refused(golden):
     run = ended_at(Plan((CALL, PlannedStep("1", "b"))), 1, "succeeded", "succeeded", first_position=1)
-    with pytest.raises(DefinitionError, match="was begun with from_step at b; a is not part of it"):
+    with golden.raises(DefinitionError):
         rewind(run, 0, "why")
     assert rewind(run._replace(step_run=None, state=RunState.CANCELLED), 0, "why") == [MoveRun(RunState.ACTIVE, "why")]
 
 
-def test_going_on_behind_a_failure_needs_a_step_that_bears_it():
+def test_going_on_behind_a_failure_needs_a_step_that_bears_it(golden):
     run = ended_at(Plan((CALL, PlannedStep("1", "b"))), 0, "failed", "failed")
-    with pytest.raises(DefinitionError, match="can't go on from b: a, before it, failed"):
+    with golden.raises(DefinitionError):
         rewind(run, 1, "why")
     bears = run._replace(plan=Plan((CALL, PlannedStep("1", "b", dependency="afterany"))))
     assert rewind(bears, 1, "why") == [MoveRun(RunState.ACTIVE, "why")]
 
 
-def test_changes_that_speak_of_nothing_are_bugs():
-    with pytest.raises(ValueError, match="has no open step run at position 3"):
+def test_changes_that_speak_of_nothing_are_bugs(golden):
+    with golden.raises(ValueError):
         apply(run_with(CALL), RecordFreeze(3, 1, 1, 1))
-    with pytest.raises(ValueError, match="has no job x"):
+    with golden.raises(ValueError):
         apply(run_with(CALL), RecordDoubt("x", None))
     assert apply(run_with(CALL), Note("what", "why")) == run_with(CALL)
 

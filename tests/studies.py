@@ -1,0 +1,37 @@
+"""What the little studies of tests are made of: tables of numbers, and steps that do next to nothing.
+
+Studies that tests write into files import it, too: `from tests.studies import numbers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator import Domain, ExperimentData, datagenerator
+
+
+def numbers(n: int, first: int = 0) -> ExperimentData:
+    """Give a table of open experiments x = first, first + 1, ..., whose output is y."""
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=1000.0)
+    domain.add_output("y")
+    return ExperimentData(domain=domain, input_data=[{"x": float(first + i)} for i in range(n)])
+
+
+def store_numbers(n: int, first: int = 0) -> Callable[[Path], None]:
+    """Give a first step that stores such a table."""
+
+    def create(project_dir: Path) -> None:
+        numbers(n, first).store(project_dir)
+
+    return create
+
+
+@datagenerator(output_names="y")
+def square(x: float) -> float:
+    return x * x
+
+
+def nothing(project_dir: Path) -> None:
+    pass
