@@ -53,7 +53,8 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 @pytest.fixture
 def workspace(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Make an empty folder the current one; its name has the same length everywhere: lines break at the same places."""
-    folder = Path(tempfile.mkdtemp(prefix="w", dir="/tmp"))
+    root = short_root()
+    folder = Path(tempfile.mkdtemp(prefix="workspace"[: 14 - len(root)], dir=root))
     monkeypatch.chdir(folder)
     yield folder
     shutil.rmtree(folder)

@@ -104,6 +104,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
         ("evaluate  active    3 min 05 s", "evaluate  active <duration>"),
         ("began 06:00:02, took 1.3 s", "began <time>, took <duration>"),
         ("STEP      TIME", "STEP TIME"),
+        ("began 2026-11-24 06:00, for 12 s", "began <time>, for <duration>"),
         ("Run 1795500000 failed", "Run <key> failed"),
         ("version 1.3 said", "version 1.3 said"),
         ("job abcdefgh27 planned by process 12 on n-1", "job <token> planned by process <pid> on <host>"),

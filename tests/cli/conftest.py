@@ -50,12 +50,8 @@ pipeline = Pipeline("quiet", [Step(nothing)])
 cluster = SlurmCluster(partition=None, account=None, grace=1)
 """,
     "batch.py": """
-from orchestrator import Domain, ExperimentData, Loop, Pipeline, Step, datagenerator
-def create(project_dir):
-    domain = Domain()
-    domain.add_float("x", low=0.0, high=10.0)
-    domain.add_output("y")
-    ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(10)]).store(project_dir)
+from orchestrator import Loop, Pipeline, Step, datagenerator
+from tests.studies import store_numbers
 @datagenerator(output_names="y")
 def evaluate(x):
     if x == 3:
@@ -64,7 +60,7 @@ def evaluate(x):
     return x
 def look(project_dir, iteration):
     print("look", iteration)
-pipeline = Pipeline("batch", [Step(create), Step(evaluate, parallel=True), Loop(3, [Step(look)])])
+pipeline = Pipeline("batch", [Step(store_numbers(10)), Step(evaluate, parallel=True), Loop(3, [Step(look)])])
 """,
 }
 

@@ -8,8 +8,6 @@ import pytest
 
 from orchestrator import (
     CollectArrayResults,
-    Domain,
-    ExperimentData,
     Loop,
     Pipeline,
     SlurmCluster,
@@ -18,6 +16,7 @@ from orchestrator import (
     datagenerator,
 )
 from orchestrator.errors import DefinitionError
+from tests.studies import numbers
 
 STUDY = """
 from orchestrator import CollectArrayResults, Loop, Pipeline, SlurmCluster, SlurmResources, Step, datagenerator
@@ -116,11 +115,7 @@ def test_what_is_shown_is_what_is_submitted(here, programs):
     """Also the array of a step in a loop: its table is there already."""
     programs.accepts()
     (here.workspace / "study.py").write_text(STUDY)
-    domain = Domain()
-    domain.add_float("x", low=0.0, high=10.0)
-    domain.add_output("y")
-    table = ExperimentData(domain=domain, input_data=[{"x": 1.0}, {"x": 2.0}])
-    table.store(here.workspace / "b")
+    numbers(2).store(here.workspace / "b")
     for attr, key, label, first in (("pipeline", "a", "create", 1), ("looped", "b", "loop0_run", 3)):
         done = here("submit", f"study.py:{attr}", "--project-job", key)
         assert done.code == 0, done.err

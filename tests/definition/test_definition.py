@@ -40,17 +40,9 @@ from orchestrator.definition.study import load_study
 from orchestrator.definition.validate import check_cluster, check_key, check_pipeline
 from orchestrator.errors import DataError, DefinitionError, StudyError
 from orchestrator.machine.plan import Plan
+from tests.studies import nothing, numbers, square
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def nothing(project_dir):
-    pass
-
-
-@datagenerator(output_names="y")
-def square(x):
-    return x * x
 
 
 class Double(Block):
@@ -421,13 +413,6 @@ def test_options_that_are_ours_or_none(extra, golden):
 
 
 # --- blocks --------------------------------------------------------------------------------------
-
-
-def numbers(n):
-    domain = Domain()
-    domain.add_float("x", low=0.0, high=10.0)
-    domain.add_output("y")
-    return ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(n)])
 
 
 def test_a_generator_outside_a_pipeline_marks_what_raises(caplog, golden):

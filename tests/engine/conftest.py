@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import Domain, ExperimentData
+from orchestrator import ExperimentData
 from orchestrator.engine.progress import Silent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,22 +42,6 @@ def rows(workspace: Path) -> Callable[..., list[Any]]:
 @pytest.fixture
 def table(workspace: Path) -> Callable[[str], ExperimentData]:
     return lambda key: ExperimentData.from_file(workspace / key)
-
-
-@pytest.fixture
-def store_numbers() -> Callable[..., Callable[..., None]]:
-    """Give a first step that stores open experiments x = 0, 1, 2, ..."""
-
-    def make(n: int) -> Callable[..., None]:
-        def create(project_dir: Path) -> None:
-            domain = Domain()
-            domain.add_float("x", low=0.0, high=float(max(n, 1)))
-            domain.add_output("y")
-            ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(n)]).store(project_dir)
-
-        return create
-
-    return make
 
 
 @pytest.fixture

@@ -24,21 +24,17 @@ from orchestrator.engine.local import run as local_run
 from orchestrator.errors import Interrupted, LeaseHeld
 from orchestrator.workspace import Workspace
 from tests.processes import lives
+from tests.studies import store_numbers
 
 pytestmark = [pytest.mark.acceptance]
 
 STUDY = """
 import os, time
 from pathlib import Path
-from orchestrator import Block, CollectArrayResults, Domain, ExperimentData, Loop, Pipeline, Step, datagenerator
+from orchestrator import Block, CollectArrayResults, ExperimentData, Loop, Pipeline, Step, datagenerator
+from tests.studies import store_numbers
 
 HERE = Path(__file__).parent
-
-def create(project_dir):
-    domain = Domain()
-    domain.add_float("x", low=0.0, high=1000.0)
-    domain.add_output("y")
-    ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(30)]).store(project_dir)
 
 @datagenerator(output_names="y")
 def evaluate(x):
@@ -53,7 +49,7 @@ class Grow(Block):
         return data + ExperimentData(domain=data.domain, input_data=new)
 
 pipeline = Pipeline("study", [
-    Step(create),
+    Step(store_numbers(30), name="create"),
     Step(evaluate, parallel=True),
     Loop(3, [Step(Grow(), name="grow"), Step(evaluate, parallel=True), Step(CollectArrayResults(), name="collect")]),
 ])
@@ -64,13 +60,8 @@ if __name__ == "__main__":
 SLOW = """
 import time
 from pathlib import Path
-from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
-
-def create(project_dir):
-    domain = Domain()
-    domain.add_float("x", low=0.0, high=10.0)
-    domain.add_output("y")
-    ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(6)]).store(project_dir)
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
 
 @datagenerator(output_names="y")
 def evaluate(x):
@@ -84,7 +75,8 @@ def wait(project_dir):
     while not Path("go").exists():
         time.sleep(0.01)
 
-pipeline = Pipeline("slow", [Step(create), Step(evaluate, parallel=PARALLEL) if BATCH else Step(wait)])
+steps = [Step(store_numbers(6), name="create"), Step(evaluate, parallel=PARALLEL) if BATCH else Step(wait)]
+pipeline = Pipeline("slow", steps)
 if __name__ == "__main__":
     pipeline.run(project_job="r", jobs=1)
 """
@@ -275,9 +267,7 @@ def test_pipeline_objects_can_be_run_twice(workspace, rows):
     assert rows("SELECT state FROM run") == ["succeeded", "succeeded"]
 
 
-def test_a_ctrl_c_in_the_middle_of_any_access_to_the_database_stops_cleanly(
-    workspace, rows, store_numbers, monkeypatch, golden
-):
+def test_a_ctrl_c_in_the_middle_of_any_access_to_the_database_stops_cleanly(workspace, rows, monkeypatch, golden):
     """It must not leave a lock behind for which its own process then waits."""
     pipeline = Pipeline("p", [Step(store_numbers(3)), Step(doubled), Step(lambda project_dir: None, name="end")])
     monkeypatch.setattr(guard, "WAIT", 5.0)

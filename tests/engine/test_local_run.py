@@ -18,7 +18,6 @@ from orchestrator import (
     Block,
     CollectArrayResults,
     DataGenerator,
-    Domain,
     ExperimentData,
     Loop,
     Pipeline,
@@ -36,13 +35,9 @@ from orchestrator.definition.study import Study
 from orchestrator.engine import commands
 from orchestrator.errors import Busy, DataError, DefinitionError, Interrupted, RunFailed, StudyChanged
 from orchestrator.workspace import Workspace
+from tests.studies import square, store_numbers
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@datagenerator(output_names="y")
-def square(x):
-    return x * x
 
 
 @datagenerator(output_names="y")
@@ -63,7 +58,7 @@ def ys(data):
     return [row.get("y") for row in map(data.output_rows(), range(len(data)))]
 
 
-def test_a_run_leaves_its_table_and_its_history(workspace, rows, table, store_numbers):
+def test_a_run_leaves_its_table_and_its_history(workspace, rows, table):
     steps = [Step(store_numbers(20)), Step(square, parallel=True), Step(CollectArrayResults())]
     key = Pipeline("squares", steps).run(jobs=2)
     assert key.isdecimal()
@@ -99,7 +94,7 @@ def not_in_the_table(workspace):
     return [" ".join(line.split()) for line in re.split("\n  (?! )", told) if line]
 
 
-def test_what_f3dasms_tasks_left_is_collected_without_a_job(workspace, rows, table, store_numbers, golden):
+def test_what_f3dasms_tasks_left_is_collected_without_a_job(workspace, rows, table, golden):
     def create(project_dir):
         store_numbers(4)(project_dir)
         leave_file(project_dir, 0, 0.0, 42.0)
@@ -116,7 +111,7 @@ def test_what_f3dasms_tasks_left_is_collected_without_a_job(workspace, rows, tab
     golden(not_in_the_table(workspace))
 
 
-def test_what_f3dasms_tasks_left_is_collected_by_a_job_where_that_was_asked_for(workspace, rows, table, store_numbers):
+def test_what_f3dasms_tasks_left_is_collected_by_a_job_where_that_was_asked_for(workspace, rows, table):
     def create(project_dir):
         store_numbers(2)(project_dir)
         leave_file(project_dir, 0, 0.0, 42.0)
@@ -129,7 +124,7 @@ def test_what_f3dasms_tasks_left_is_collected_by_a_job_where_that_was_asked_for(
     assert rows("SELECT role, state FROM job") == [("step", "succeeded")] * 2
 
 
-def test_another_result_than_that_in_the_table_is_left_and_named(workspace, table, store_numbers, golden):
+def test_another_result_than_that_in_the_table_is_left_and_named(workspace, table, golden):
     def create(project_dir):
         store_numbers(3)(project_dir)
         for row, y in ((0, 0.0), (1, 42.0)):
@@ -141,9 +136,7 @@ def test_another_result_than_that_in_the_table_is_left_and_named(workspace, tabl
     golden(not_in_the_table(workspace))
 
 
-def test_what_cant_be_collected_fails_the_step_and_is_collected_by_resume(
-    workspace, rows, table, store_numbers, golden
-):
+def test_what_cant_be_collected_fails_the_step_and_is_collected_by_resume(workspace, rows, table, golden):
     pipeline = Pipeline(steps=[Step(store_numbers(1), name="create"), Step(CollectArrayResults(), name="collect")])
     folder = workspace / "r" / "experiment_sample"
     folder.mkdir(parents=True)
@@ -174,7 +167,7 @@ def test_collecting_without_a_table_fails_the_step(workspace, golden):
     ],
     ids=["collect", "call", "batch", "the end"],
 )
-def test_results_that_fit_nowhere_are_shown_where_they_were_set_aside(workspace, store_numbers, after, where, golden):
+def test_results_that_fit_nowhere_are_shown_where_they_were_set_aside(workspace, after, where, golden):
     @datagenerator(output_names="y")
     def forgetful(x):
         # As if somebody made the table anew while a task runs.
@@ -204,9 +197,7 @@ def bring_the_table_back(workspace):
     (workspace / "kept.json").rename(workspace / "r" / "experiment_data" / "domain.json")
 
 
-def test_a_run_whose_table_is_gone_fails_and_its_results_are_kept(
-    workspace, rows, table, store_numbers, loses_its_table, golden
-):
+def test_a_run_whose_table_is_gone_fails_and_its_results_are_kept(workspace, rows, table, loses_its_table, golden):
     steps = [Step(store_numbers(3)), Step(loses_its_table), Step(CollectArrayResults(), name="collect")]
     with golden.raises(RunFailed):
         Pipeline(steps=steps).run(project_job="r")
@@ -219,9 +210,7 @@ def test_a_run_whose_table_is_gone_fails_and_its_results_are_kept(
     assert not_in_the_table(workspace) == []
 
 
-def test_a_run_that_ends_without_a_table_for_its_results_has_failed(
-    workspace, rows, table, store_numbers, loses_its_table, golden
-):
+def test_a_run_that_ends_without_a_table_for_its_results_has_failed(workspace, rows, table, loses_its_table, golden):
     with golden.raises(RunFailed):
         Pipeline(steps=[Step(store_numbers(3)), Step(loses_its_table)]).run(project_job="r")
     # The last step succeeded: its log has no traceback.
@@ -234,7 +223,7 @@ def test_a_run_that_ends_without_a_table_for_its_results_has_failed(
     assert ys(table("r")) == [0.0, 2.0, 4.0]
 
 
-def test_a_table_that_can_not_be_used_keeps_no_other_one_from_its_results(workspace, rows, store_numbers, golden):
+def test_a_table_that_can_not_be_used_keeps_no_other_one_from_its_results(workspace, rows, golden):
     def lose(project_dir):
         (workspace / "r" / "experiment_data" / "domain.json").unlink()
 
@@ -251,7 +240,7 @@ def test_a_table_that_can_not_be_used_keeps_no_other_one_from_its_results(worksp
 
 
 def test_a_run_that_fails_ends_though_its_results_can_not_be_put_into_the_table_now(
-    workspace, rows, table, store_numbers, monkeypatch, golden
+    workspace, rows, table, monkeypatch, golden
 ):
     def stale(project_dir):
         if result_folders(project_dir):
@@ -269,7 +258,7 @@ def test_a_run_that_fails_ends_though_its_results_can_not_be_put_into_the_table_
     assert ys(table("r"))[0] == 0.0
 
 
-def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, table, store_numbers, monkeypatch, golden):
+def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, table, monkeypatch, golden):
     reads = []
 
     def stale(project_dir):
@@ -288,7 +277,7 @@ def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, tabl
     assert rows("SELECT state FROM run") == ["succeeded"]
 
 
-def test_whatever_is_wrong_with_a_table_fails_the_step_that_needs_it(workspace, store_numbers, golden):
+def test_whatever_is_wrong_with_a_table_fails_the_step_that_needs_it(workspace, golden):
     def damage(project_dir):
         jobs = Path(project_dir) / "experiment_data" / "jobs.csv"
         jobs.write_text(jobs.read_text().replace("OPEN", "DOUBTFUL"))
@@ -298,7 +287,7 @@ def test_whatever_is_wrong_with_a_table_fails_the_step_that_needs_it(workspace, 
             Pipeline(steps=[Step(store_numbers(1)), Step(damage), step]).run()
 
 
-def test_the_readme_form_of_step_names_itself_first(workspace, rows, store_numbers):
+def test_the_readme_form_of_step_names_itself_first(workspace, rows):
     Pipeline(steps=[Step("make", block=store_numbers(1)), Step("run", block=square)]).run()
     assert rows("SELECT name FROM step_run") == ["make", "run"]
 
@@ -318,7 +307,7 @@ def test_a_step_that_raises_fails_the_run_with_its_own_exception(workspace, rows
     assert "orchestrator/worker" not in detail
 
 
-def test_a_failed_experiment_is_data(workspace, rows, table, store_numbers):
+def test_a_failed_experiment_is_data(workspace, rows, table):
     key = Pipeline(steps=[Step(store_numbers(10)), Step(odd_ones_fail, parallel=True)]).run(jobs=2)
     assert [status.name for status in table(key).statuses()] == ["FINISHED", "ERROR"] * 5
     assert rows("SELECT state, n_finished, n_failed, reason FROM step_run WHERE kind = 'batch'") == [
@@ -336,7 +325,7 @@ def test_a_failed_experiment_is_data(workspace, rows, table, store_numbers):
 @pytest.mark.parametrize(
     ("limit", "state"), [(5, "succeeded"), (4, "failed"), (0.5, "succeeded"), (0.4, "failed"), (0, "failed")]
 )
-def test_max_failed_is_a_count_or_a_share(workspace, rows, store_numbers, limit, state, golden):
+def test_max_failed_is_a_count_or_a_share(workspace, rows, limit, state, golden):
     pipeline = Pipeline(steps=[Step(store_numbers(10)), Step(odd_ones_fail, max_failed=limit)])
     if state == "failed":
         with golden.raises(RunFailed, exact=False):
@@ -346,7 +335,7 @@ def test_max_failed_is_a_count_or_a_share(workspace, rows, store_numbers, limit,
     assert rows("SELECT state FROM step_run WHERE kind = 'batch'") == [state]
 
 
-def test_resume_evaluates_again_what_failed_and_nothing_else(workspace, rows, table, store_numbers):
+def test_resume_evaluates_again_what_failed_and_nothing_else(workspace, rows, table):
     evaluated = workspace / "evaluated"
     evaluated.mkdir()
 
@@ -374,7 +363,7 @@ def test_resume_evaluates_again_what_failed_and_nothing_else(workspace, rows, ta
     assert rows("SELECT attempt FROM job WHERE role = 'batch'") == [1, 2]
 
 
-def test_a_killed_worker_fails_only_its_own_task(workspace, rows, table, store_numbers, golden):
+def test_a_killed_worker_fails_only_its_own_task(workspace, rows, table, golden):
     pipeline = Pipeline(steps=[Step(store_numbers(16)), Step(the_third_kills_its_worker, parallel=True)])
     with golden.raises(RunFailed):
         pipeline.run(project_job="r", jobs=2)
@@ -387,7 +376,7 @@ def test_a_killed_worker_fails_only_its_own_task(workspace, rows, table, store_n
     assert ys(table("r")) == [float(i * i) for i in range(16)]
 
 
-def test_retries_run_only_the_tasks_that_need_it(workspace, rows, table, store_numbers):
+def test_retries_run_only_the_tasks_that_need_it(workspace, rows, table):
     @datagenerator(output_names="y")
     def dies_once(x):
         if x == 3 and not Path("died").exists():
@@ -404,7 +393,7 @@ def test_retries_run_only_the_tasks_that_need_it(workspace, rows, table, store_n
     ]
 
 
-def test_a_loop_ends_when_its_question_says_so(workspace, rows, table, store_numbers):
+def test_a_loop_ends_when_its_question_says_so(workspace, rows, table):
     class Grow(Block):
         def call(self, data, iteration):
             return data + ExperimentData(domain=data.domain, input_data=[{"x": 100.0 + iteration}])
@@ -418,7 +407,7 @@ def test_a_loop_ends_when_its_question_says_so(workspace, rows, table, store_num
     assert len(table(key)) == 5
 
 
-def test_a_question_after_a_batch_is_a_step_of_its_own(workspace, rows, store_numbers):
+def test_a_question_after_a_batch_is_a_step_of_its_own(workspace, rows):
     loop = Loop(5, steps=[Step(square, parallel=True)], until=lambda data: data.is_all_finished())
     Pipeline(steps=[Step(store_numbers(4)), loop]).run(jobs=2)
     assert rows("SELECT name, iteration, state, until FROM step_run") == [
@@ -428,7 +417,7 @@ def test_a_question_after_a_batch_is_a_step_of_its_own(workspace, rows, store_nu
     ]
 
 
-def test_a_question_that_raises_fails_as_itself(workspace, rows, store_numbers, golden):
+def test_a_question_that_raises_fails_as_itself(workspace, rows, golden):
     def broken(data):
         raise ZeroDivisionError("division by zero")
 
@@ -450,7 +439,7 @@ def test_a_question_that_raises_fails_as_itself(workspace, rows, store_numbers, 
     assert grown.read_text() == "x"
 
 
-def test_nothing_to_evaluate_is_said(workspace, rows, store_numbers):
+def test_nothing_to_evaluate_is_said(workspace, rows):
     Pipeline(steps=[Step(store_numbers(0)), Step(square, parallel=True)]).run()
     assert rows("SELECT state, reason FROM step_run WHERE kind = 'batch'") == [("skipped", "no open experiments")]
 
@@ -462,7 +451,7 @@ def test_a_batch_without_a_table_fails_in_words(workspace, rows, golden):
     assert rows("SELECT state FROM step_run") == ["failed"]
 
 
-def test_a_run_of_that_key_goes_on(workspace, rows, table, store_numbers):
+def test_a_run_of_that_key_goes_on(workspace, rows, table):
     blocked = workspace / "blocked"
     blocked.touch()
 
@@ -486,7 +475,7 @@ def test_a_run_of_that_key_goes_on(workspace, rows, table, store_numbers):
     assert rows("SELECT count(*) FROM event") == before
 
 
-def test_a_finished_run_of_other_steps_is_not_taken_for_done(workspace, rows, table, store_numbers, golden):
+def test_a_finished_run_of_other_steps_is_not_taken_for_done(workspace, rows, table, golden):
     steps = [Step(store_numbers(3)), Loop(1, [Step(square)])]
     Pipeline(steps=steps).run(project_job="r")
     before = rows("SELECT count(*) FROM event")
@@ -510,28 +499,22 @@ def test_a_finished_run_of_other_steps_is_not_taken_for_done(workspace, rows, ta
     ]
 
 
-def test_a_folder_without_a_row_is_adopted(workspace, table, store_numbers):
+def test_a_folder_without_a_row_is_adopted(workspace, table):
     store_numbers(3)(workspace / "old")
     Pipeline(steps=[Step(square, parallel=True)]).run(project_job="old")
     assert ys(table("old")) == [0.0, 1.0, 4.0]
 
 
-def test_a_folder_whose_records_are_gone_evaluates_what_is_new(workspace, table, store_numbers):
-    def numbers_from_hundred(project_dir):
-        domain = Domain()
-        domain.add_float("x", low=0.0, high=1000.0)
-        domain.add_output("y")
-        ExperimentData(domain=domain, input_data=[{"x": 100.0 + i} for i in range(3)]).store(project_dir)
-
+def test_a_folder_whose_records_are_gone_evaluates_what_is_new(workspace, table):
     Pipeline(steps=[Step(store_numbers(3)), Step(square, parallel=True)]).run(project_job="r")
     for file in workspace.glob("orchestrator.db*"):
         file.unlink()
-    Pipeline(steps=[Step(numbers_from_hundred), Step(square, parallel=True)]).run(project_job="r")
+    Pipeline(steps=[Step(store_numbers(3, first=100)), Step(square, parallel=True)]).run(project_job="r")
     assert table("r").is_all_finished()
     assert ys(table("r")) == [10000.0, 10201.0, 10404.0]
 
 
-def test_a_run_in_a_copied_folder_evaluates_what_is_open_there(workspace, rows, table, store_numbers):
+def test_a_run_in_a_copied_folder_evaluates_what_is_open_there(workspace, rows, table):
     class Grow(Block):
         def call(self, data):
             return data + ExperimentData(domain=data.domain, input_data=[{"x": 10.0 + len(data)}])
@@ -545,7 +528,7 @@ def test_a_run_in_a_copied_folder_evaluates_what_is_open_there(workspace, rows, 
     assert len(table("r")) == 3
 
 
-def test_from_step_skips_in_a_fresh_run_and_continues_an_old_one(workspace, rows, table, store_numbers):
+def test_from_step_skips_in_a_fresh_run_and_continues_an_old_one(workspace, rows, table):
     store_numbers(3)(workspace / "r")
     pipeline = Pipeline(steps=[Step(store_numbers(9), name="create"), Step(square), Step(CollectArrayResults())])
     pipeline.from_step("square").run(project_job="r")
@@ -591,7 +574,7 @@ def test_afterany_goes_on_and_the_run_says_so(workspace, rows):
     assert rows("SELECT state, reason FROM run") == [("succeeded", "1 step failed")]
 
 
-def test_a_block_that_rearranges_rows_moves_no_result(workspace, table, store_numbers):
+def test_a_block_that_rearranges_rows_moves_no_result(workspace, table):
     class Rearrange(Block):
         """Drops a row, turns the order around and numbers the rows anew, while results wait beside the table."""
 
@@ -627,7 +610,7 @@ def test_a_block_that_rearranges_rows_moves_no_result(workspace, table, store_nu
     assert ys(data) == [x * 10 for x in xs]
 
 
-def test_a_generator_with_arm_sees_the_table(workspace, table, store_numbers):
+def test_a_generator_with_arm_sees_the_table(workspace, table):
     class Relative(DataGenerator):
         def arm(self, data):
             self.n = len(data)
@@ -639,7 +622,7 @@ def test_a_generator_with_arm_sees_the_table(workspace, table, store_numbers):
     assert ys(table(key)) == [0.0, 0.25, 0.5, 0.75]
 
 
-def test_a_generator_with_its_own_call_evaluates_its_part(workspace, table, store_numbers):
+def test_a_generator_with_its_own_call_evaluates_its_part(workspace, table):
     class Vectorised(DataGenerator):
         def execute(self, experiment_sample):
             raise AssertionError("call is overridden")
@@ -654,7 +637,7 @@ def test_a_generator_with_its_own_call_evaluates_its_part(workspace, table, stor
     assert ys(table(key)) == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
-def test_seed_iteration_and_key_reach_who_asks(workspace, store_numbers):
+def test_seed_iteration_and_key_reach_who_asks(workspace):
     seen = []
 
     def ask(project_dir, iteration, seed, project_job):
@@ -669,7 +652,7 @@ def test_seed_iteration_and_key_reach_who_asks(workspace, store_numbers):
     assert 0 <= seen[0][1] < 2**63
 
 
-def test_what_a_step_prints_is_in_its_log(workspace, store_numbers, capfd):
+def test_what_a_step_prints_is_in_its_log(workspace, capfd):
     def talk(project_dir):
         print("by print")
         subprocess.run([sys.executable, "-c", "print('by a child')"], check=True)
@@ -688,7 +671,7 @@ def test_what_a_step_prints_is_in_its_log(workspace, store_numbers, capfd):
     assert tasks == ["evaluating 0.0\n", "evaluating 1.0\n"]
 
 
-def test_an_unpicklable_parallel_step_is_refused_before_anything_is_written(workspace, store_numbers, golden):
+def test_an_unpicklable_parallel_step_is_refused_before_anything_is_written(workspace, golden):
     class Locked(DataGenerator):
         def __init__(self):
             import threading
@@ -703,7 +686,7 @@ def test_an_unpicklable_parallel_step_is_refused_before_anything_is_written(work
     assert list(workspace.iterdir()) == []
 
 
-def test_resume_of_a_step_that_lives_in_its_process_only(workspace, store_numbers, golden):
+def test_resume_of_a_step_that_lives_in_its_process_only(workspace, golden):
     import threading
 
     lock = threading.Lock()
@@ -723,13 +706,13 @@ def test_resume_of_a_step_that_lives_in_its_process_only(workspace, store_number
     pipeline.run(project_job="r")
 
 
-def test_new_code_for_other_steps_is_refused(workspace, store_numbers, golden):
+def test_new_code_for_other_steps_is_refused(workspace, golden):
     Pipeline(steps=[Step(store_numbers(1)), Step(square)]).run(project_job="r")
     with golden.raises(StudyChanged):
         Pipeline(steps=[Step(store_numbers(1)), Step(odd_ones_fail, max_failed=1)]).from_step(1).run(project_job="r")
 
 
-def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, store_numbers, monkeypatch):
+def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, monkeypatch):
     """The process dies after the table was stored and before the receipt was written."""
     from orchestrator.worker import outcome
 
@@ -757,7 +740,7 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, store_n
 
 
 @pytest.fixture
-def grown(workspace, table, store_numbers, monkeypatch):
+def grown(workspace, table, monkeypatch):
     """Give a pipeline whose block adds a row; its run was cancelled after the table was stored, before its receipt."""
     from orchestrator.worker import outcome
 
@@ -802,19 +785,12 @@ AS_FIRST_PROCESS = ("unshare", "--pid", "--fork", "--mount-proc")
 def test_workers_live_though_their_parent_is_the_first_process_of_a_container(workspace, table):
     (workspace / "study.py").write_text(
         """
-from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
-def create(project_dir):
-    domain = Domain()
-    domain.add_float("x", low=0.0, high=9.0)
-    domain.add_output("y")
-    ExperimentData(domain=domain, input_data=[{"x": 3.0}]).store(project_dir)
-@datagenerator(output_names="y")
-def square(x):
-    return x * x
-pipeline = Pipeline(steps=[Step(create), Step(square, parallel=True)])
+from orchestrator import Pipeline, Step
+from tests.studies import square, store_numbers
+pipeline = Pipeline(steps=[Step(store_numbers(4)), Step(square, parallel=True)])
 """
     )
     command = [*AS_FIRST_PROCESS, sys.executable, "-m", "orchestrator", "run", "study.py", "--project-job", "r"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
-    assert ys(table("r")) == [9.0]
+    assert ys(table("r")) == [0.0, 1.0, 4.0, 9.0]

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator import Pipeline, Step, datagenerator
 from orchestrator.engine.progress import Bars, Lines, progress_for
+from tests.studies import store_numbers
 
 
 @datagenerator(output_names="y")
@@ -21,7 +22,7 @@ def evaluate(x):
 
 
 @pytest.fixture
-def watch(workspace, store_numbers, monkeypatch):
+def watch(workspace, monkeypatch):
     """Give a function that runs a pipeline with a progress on a stream."""
 
     def run(progress):

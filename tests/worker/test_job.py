@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from orchestrator import Step, datagenerator
+from orchestrator import Step
 from orchestrator.data.results import inputs_digest
 from orchestrator.definition.bundling import prepare_bundle
 from orchestrator.errors import Busy
@@ -15,11 +15,7 @@ from orchestrator.handoff.manifest import Entry, tasks_for, write_manifest
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.worker.job import run_job
 from orchestrator.workspace import RunFolder
-
-
-@datagenerator(output_names="y")
-def square(x):
-    return x * x
+from tests.studies import square
 
 
 def note(project_dir):
