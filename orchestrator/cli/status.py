@@ -224,7 +224,7 @@ def _now(step_run: StepRunView, now: float) -> list[str]:
 
 def _not_asked_for(failures: Iterable[Failure], state: RunState) -> list[Failure]:
     """Leave out what ended because the user stopped the run; a job that scancel ended is a failure like any other."""
-    asked_for = {FailureKind.INTERRUPTED, FailureKind.CANCELLED if state is RunState.CANCELLED else None}
+    asked_for = {FailureKind.INTERRUPTED} | ({FailureKind.CANCELLED} if state is RunState.CANCELLED else set())
     return [failure for failure in failures if failure.kind not in asked_for]
 
 
