@@ -85,7 +85,7 @@ class Golden:
         self(caught.value, label, exact=exact)
 
     def replace(self, varying: object, placeholder: str) -> None:
-        """Write a placeholder for a text that varies, such as a token, from here on."""
+        """Write a placeholder for whole words that vary, such as `job 7`, from here on."""
         self.replacements[str(varying)] = f"<{placeholder}>"
 
     def normalised(self, text: str, *, exact: bool = True) -> str:
@@ -99,7 +99,7 @@ class Golden:
         }
         paths = {str(folder): placeholder for folder, placeholder in folders.items() if folder is not None}
         for varying, placeholder in sorted((self.replacements | paths).items(), key=lambda pair: -len(pair[0])):
-            text = text.replace(varying, placeholder)
+            text = re.sub(rf"(?<!\w){re.escape(varying)}(?!\w)", placeholder, text)
         text = re.sub(r"\b[0-9a-f]{64}\b", "<digest>", text)
         text = re.sub(r"\.[0-9a-f]{8}\.sh\b", ".<digest>.sh", text)
         # What Python shows of a frame differs between its versions.

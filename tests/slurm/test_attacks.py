@@ -310,7 +310,7 @@ def test_a_job_that_squeue_forgot_is_lost_after_the_grace_and_not_before(start_s
     [doubtful] = studies.jobs("r", "hold")
     assert doubtful["state"] == "queued"  # as it was recorded last
     # Of its witnesses SLURM knows none either: that is said, and nothing is concluded.
-    golden.replace(doubtful["scheduler_id"], "id")
+    golden.replace(f"job {doubtful['scheduler_id']}", "job")
     golden(studies.wait("r", code=75))
 
     def state_when_asked_again():

@@ -57,8 +57,9 @@ def test_a_run_is_told_of_from_its_submission_to_its_logs(sandbox, type_, worksp
     [held], [waits] = told["now"]["jobs"], told["orchestrators"]
     assert waits["waits_for"] == held["scheduler_id"]
     job_id = held["scheduler_id"]
-    golden.replace(job_id, "first job")
-    golden.replace(waits["scheduler_id"], "orchestrator job")
+    for word in ("job", "Job", "release"):
+        golden.replace(f"{word} {job_id}", f"{word} of create")
+    golden.replace(f"job {waits['scheduler_id']}", "job that waits")
     golden(type_("status", "--refresh"), exact=False)
     type_("wait", "--timeout", "0", code=124)
 
@@ -79,8 +80,8 @@ def test_a_run_whose_jobs_were_cancelled_behind_its_back_is_stalled_and_goes_on(
     ids = [job["scheduler_id"] for job in (*told["now"]["jobs"], *told["orchestrators"])]
     sandbox.scancel(*ids)
     wait_until(lambda: not sandbox.jobs_left("spoken"))
-    golden.replace(ids[0], "first job")
-    golden.replace(ids[1], "orchestrator job")
+    golden.replace(f"job {ids[0]}", "job of create")
+    golden.replace(f"job {ids[1]}", "job that waits")
     golden(type_("status"), exact=False)
     golden(type_("status", "--refresh"), exact=False)
     type_("resume", "robbed")
