@@ -21,7 +21,7 @@ from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from orchestrator.db.views import Failure, StepLogs
-from orchestrator.machine.kinds import Failing, Mode
+from orchestrator.machine.kinds import FailureLevel, Mode
 from orchestrator.machine.states import RunState, StepRunState
 
 __all__ = ["LogFile", "LogList", "command"]
@@ -335,10 +335,10 @@ def _print_failures(found: StepLogs) -> None:
 def _headline(failure: Failure) -> str:
     kind = f" ({failure.kind})" if failure.kind else ""
     again = ", tried again" if failure.tried_again else ""
-    if failure.what is Failing.EXPERIMENTS:
+    if failure.what is FailureLevel.EXPERIMENTS:
         more = ", ..." if failure.n > len(failure.rows) else ""
         return f"{several(failure.n, 'experiment')} failed: {', '.join(map(str, failure.rows))}{more}"
-    if failure.what is Failing.TASK:
+    if failure.what is FailureLevel.TASK:
         numbers = ", ".join(map(str, failure.tasks))
         return f"task{'s' if len(failure.tasks) > 1 else ''} {numbers} failed{kind}{again}: {failure.why}"
     return f"failed{kind}{again}: {failure.why}"

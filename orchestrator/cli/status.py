@@ -29,8 +29,8 @@ if TYPE_CHECKING:
         StepSummary,
     )
     from orchestrator.engine.cluster.queue_report import QueueReport
-from orchestrator.machine.kinds import Failing, Mode, Role
-from orchestrator.machine.states import KINDS_OF_THE_CLUSTER, FailureKind, JobState, RunState
+from orchestrator.machine.kinds import FailureLevel, Mode, Role
+from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, JobState, RunState
 from orchestrator.workspace import Workspace
 
 __all__ = ["command", "render"]
@@ -233,7 +233,7 @@ def _failures(failures: Iterable[Failure], key: str, place: str) -> list[str]:
     from orchestrator.db.failures import causes
 
     # The user can't prevent what the cluster did, and it was tried again.
-    told = causes(failure for failure in failures if not (failure.tried_again and failure.kind in KINDS_OF_THE_CLUSTER))
+    told = causes(failure for failure in failures if not (failure.tried_again and failure.kind in CLUSTER_KINDS))
     if not told:
         return []
     lines = ["Failures:"]
@@ -261,10 +261,10 @@ def _cause(cause: Cause) -> list[str]:
 def _who(cause: Cause, *, with_numbers: bool) -> str:
     first = cause.failures[0]
     again = ", tried again" if first.tried_again else ""
-    if first.what is Failing.EXPERIMENTS:
+    if first.what is FailureLevel.EXPERIMENTS:
         numbers = _numbers(cause.rows, cause.n) if with_numbers else ""
         return f"{several(cause.n, 'experiment')} failed{numbers}"
-    if first.what is Failing.TASK:
+    if first.what is FailureLevel.TASK:
         tasks = sorted({(failure.address, task) for failure in cause.failures for task in failure.tasks})
         numbers = _numbers([task for _, task in tasks], len(tasks)) if with_numbers else ""
         return f"{several(len(tasks), 'task')} failed, {first.kind}{numbers}{again}"

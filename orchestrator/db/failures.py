@@ -11,7 +11,7 @@ from orchestrator.addresses import format_address
 from orchestrator.db.rows import Row, scalar
 from orchestrator.db.views import Failure, ResultNote
 from orchestrator.failures import FailureGroup
-from orchestrator.machine.kinds import EventKind, Failing, Role
+from orchestrator.machine.kinds import EventKind, FailureLevel, Role
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
 __all__ = ["Cause", "address_of", "causes", "failures", "first_flawed", "notes"]
@@ -25,7 +25,7 @@ _TRIED_AGAIN = """EXISTS (
 _EVENTS = f"""
 SELECT position, name, iteration, path, what, why, task, event.detail, {_TRIED_AGAIN}
 FROM event JOIN step_run ON event.step_run_id = step_run.id LEFT JOIN job ON event.job_id = job.id
-WHERE event.run_id = :run_id AND what IN ('{Failing.EXPERIMENTS}', '{Failing.TASK}')
+WHERE event.run_id = :run_id AND what IN ('{FailureLevel.EXPERIMENTS}', '{FailureLevel.TASK}')
 """
 
 # Files are looked at again in each iteration, and folding is tried again when a run is resumed.
@@ -64,11 +64,11 @@ WHERE run_id = :run_id AND state = '{StepRunState.FAILED}'
 class _Group(FailureGroup):
     """Failures at one address that have one cause."""
 
-    def __init__(self, row: Row, what: Failing, why: str | None, detail: Mapping[str, Any]) -> None:
+    def __init__(self, row: Row, what: FailureLevel, why: str | None, detail: Mapping[str, Any]) -> None:
         super().__init__(detail)
         self._place = (address_of(row), row.name, row.path, what, why)
         self.tasks: list[int] = []
-        self.tried_again = what is not Failing.EXPERIMENTS
+        self.tried_again = what is not FailureLevel.EXPERIMENTS
 
     def view(self) -> Failure:
         kind, traceback = self.first.get("kind", "exception"), self.first.get("traceback")
@@ -87,25 +87,25 @@ def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | Non
     """
     which = "step_run.withdrawn_at IS NULL" if step_run_id is None else "step_run.id = :step_run_id"
     of = {"run_id": run_id, "step_run_id": step_run_id}
-    groups: dict[tuple[int, Failing, str | None], _Group] = {}
+    groups: dict[tuple[int, FailureLevel, str | None], _Group] = {}
 
-    def group(row: Row, what: Failing, why: str | None, detail: Mapping[str, Any]) -> _Group:
+    def group(row: Row, what: FailureLevel, why: str | None, detail: Mapping[str, Any]) -> _Group:
         return groups.setdefault((row.position, what, why), _Group(row, what, why, detail))
 
     for row in connection.execute(f"{_EVENTS} AND {which} ORDER BY event.id", of):
-        failure = group(row, Failing(row.what), row.why, row.detail)
+        failure = group(row, FailureLevel(row.what), row.why, row.detail)
         failure.add(row.detail.get("n", 1), row.detail.get("rows", ()))
         if row.task is not None:
             failure.tasks.append(row.task)
             failure.tried_again &= bool(row.tried_again)
     for row in connection.execute(f"{_JOBS} AND {which} ORDER BY job.id", of):
-        failure = group(row, Failing.STEP, row.reason, {**row.detail.get("error", {}), "kind": row.kind})
+        failure = group(row, FailureLevel.STEP, row.reason, {**row.detail.get("error", {}), "kind": row.kind})
         failure.add(1, ())
         failure.tried_again &= bool(row.tried_again)
-    explained = {position for position, what, _ in groups if what is not Failing.EXPERIMENTS}
+    explained = {position for position, what, _ in groups if what is not FailureLevel.EXPERIMENTS}
     for row in connection.execute(f"{_STEPS} AND {which} ORDER BY position", of):
         if row.position not in explained:
-            failure = group(row, Failing.STEP, row.reason, {"kind": None})
+            failure = group(row, FailureLevel.STEP, row.reason, {"kind": None})
             failure.add(1, ())
             failure.tried_again = False
     return tuple(failure.view() for failure in groups.values())

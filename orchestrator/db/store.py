@@ -397,7 +397,7 @@ def _load(connection: sqlite3.Connection, key: str) -> Run:
         n_failed_step_runs=row.n_failed_step_runs,
         step_run=None if last is None else step_run_of(last, _jobs(connection, "step_run_id = ?", last.id)),
         orchestrators=tuple(job_of(found) for found in _jobs(connection, _LIVE_ORCHESTRATORS, row.id)),
-        wakes=row.mode == Mode.SLURM,
+        needs_wakeup=row.mode == Mode.SLURM,
         n_orchestrators=row.n_orchestrators,
         idle_wakeups=row.idle_wakeups,
         failing=row.failing,

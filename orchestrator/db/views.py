@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from orchestrator.machine.kinds import Doubt, EventKind, Failing, Mode, Role, StepKind, Wake
+from orchestrator.machine.kinds import Doubt, EventKind, FailureLevel, Mode, Role, StepKind, Wake
 from orchestrator.machine.stalled import Liveness
 from orchestrator.machine.states import JobState, RunState, StepRunState
 from orchestrator.machine.value import value
@@ -335,7 +335,7 @@ class Failure(NamedTuple):
         Name of the step.
     path : str
         Where the step stands in the definition.
-    what : Failing
+    what : FailureLevel
         `experiments failed`, `task failed` or `step failed`.
     why : str or None
         The cause: type and message of the exception, or SLURM's reason.
@@ -356,7 +356,7 @@ class Failure(NamedTuple):
     address: str
     name: str
     path: str
-    what: Failing
+    what: FailureLevel
     why: str | None
     kind: str | None
     n: int

@@ -76,9 +76,7 @@ class PreparedBundle:
         return digest
 
 
-def prepare_bundle(
-    by_path: Mapping[str, Any], study: Path | None, *, everything_travels: bool = False
-) -> PreparedBundle:
+def prepare_bundle(by_path: Mapping[str, Any], study: Path | None, *, needs_pickles: bool = False) -> PreparedBundle:
     """Pickle every step.
 
     Parameters
@@ -87,7 +85,7 @@ def prepare_bundle(
         Steps, and loops' questions, by path.
     study : Path or None
         The file that defines them; None where there is none, as in a notebook.
-    everything_travels : bool, default False
+    needs_pickles : bool, default False
         Whether every step runs in another process, not only the parallel ones.
 
     Raises
@@ -103,7 +101,7 @@ def prepare_bundle(
             pickles[path] = _dumps((block, kwargs))
         except Exception as error:
             reason = f"{_culprit(block, kwargs)} ({type(error).__name__}: {error})"
-            if everything_travels or getattr(item, "parallel", False):
+            if needs_pickles or getattr(item, "parallel", False):
                 name = step_name(item) if hasattr(item, "block") else path
                 raise DefinitionError(
                     f"Step {name!r} runs in other processes, but it can't be pickled: {reason}.",

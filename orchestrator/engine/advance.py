@@ -9,17 +9,17 @@ from collections.abc import Callable
 from functools import reduce
 
 from orchestrator.engine.context import Context
-from orchestrator.engine.observe import observe, only_own
+from orchestrator.engine.observe import observe, own_facts
 from orchestrator.engine.perform import perform
 from orchestrator.machine.changes import AddStepRun, Change, apply, submitting
 from orchestrator.machine.decide import decide
 from orchestrator.machine.intents import Intent, Record, Submit
 from orchestrator.machine.model import Run
-from orchestrator.machine.outcomes import waits_for_world
+from orchestrator.machine.outcomes import must_wait
 from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.wakeup import secure
+from orchestrator.machine.wakeup import ensure_wakeup
 
-__all__ = ["advance", "settle"]
+__all__ = ["advance", "observe_and_record"]
 
 WhatNext = Callable[[Run], Intent | None]
 
@@ -38,11 +38,11 @@ def advance(context: Context) -> Run:
     run = context.store.load(context.key)
     if context.own_token is not None:
         # Before the scheduler is asked: it may not answer, and then somebody has to come again.
-        run = _pursue(context, run, reconcile(run, only_own(context)), secure)
-    return _pursue(context, run, reconcile(run, observe(context, run)) if run.is_open else [], decide)
+        run = _pursue(context, run, reconcile(run, own_facts(context)), ensure_wakeup)
+    return _pursue(context, run, reconcile(run, observe(context, run)) if run.needs_observation else [], decide)
 
 
-def settle(context: Context) -> Run:
+def observe_and_record(context: Context) -> Run:
     """Record what became of the jobs, and decide nothing: the last act of a process that was asked to stop."""
     run = context.store.load(context.key)
     return _write(context, run, reconcile(run, observe(context, run)))
@@ -55,7 +55,7 @@ def _pursue(context: Context, run: Run, changes: list[Change], what_next: WhatNe
         if intent is None or isinstance(intent, Record):
             return run
         changes = perform(context, run, intent)
-        if waits_for_world(intent, changes):
+        if must_wait(intent, changes):
             return _write(context, run, changes)
 
 

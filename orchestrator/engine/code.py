@@ -46,7 +46,7 @@ class CheckedPipeline:
 
 
 def check(
-    pipeline: PipelineDefinition, project_job: str | None, study: Study | None, *, everything_travels: bool = False
+    pipeline: PipelineDefinition, project_job: str | None, study: Study | None, *, needs_pickles: bool = False
 ) -> CheckedPipeline:
     """Refuse what can't work, before anything is written.
 
@@ -57,7 +57,7 @@ def check(
         Key of the run.
     study : Study or None
         Where the pipeline comes from.
-    everything_travels : bool, default False
+    needs_pickles : bool, default False
         Whether every step runs in another process than this one, so that each has to be pickled.
 
     Raises
@@ -71,7 +71,7 @@ def check(
         check_key(project_job)
     by_path = steps_by_path(steps)
     path = study.path if study is not None else _main_file()
-    bundle = prepare_bundle(by_path, path, everything_travels=everything_travels)
+    bundle = prepare_bundle(by_path, path, needs_pickles=needs_pickles)
     live = _live(by_path)
     return CheckedPipeline(
         plan_of(steps), bundle, None if path is None else str(path), getattr(study, "attr", None), live.__getitem__

@@ -85,7 +85,7 @@ def submit(
     from orchestrator.engine.cluster.submit import hand_over
     from orchestrator.engine.create import create
 
-    checked = code.check(pipeline, project_job, study, everything_travels=True)
+    checked = code.check(pipeline, project_job, study, needs_pickles=True)
     config = ask_cluster(cluster, pipeline, checked.plan)
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
@@ -123,7 +123,7 @@ def resume(
     on_cluster = record.mode is Mode.SLURM
     checked = None
     if update is not None:
-        checked = code.check(update.pipeline, key, update, everything_travels=on_cluster)
+        checked = code.check(update.pipeline, key, update, needs_pickles=on_cluster)
         if from_step is None and is_done(record.state, store.first_flawed(record.key)):
             refuse_other_steps(record, checked.plan)
     position = None if from_step is None else position_of(key, (checked or record).plan, from_step)
@@ -172,7 +172,7 @@ def advance(workspace: Workspace, key: str, *, job: str | None = None, patience:
         orchestrate(store, key, job, os.environ.get("SLURM_JOB_ID", ""), patience, _say_when)
         return f"Orchestrator job {job} is done."
     run = store.load(key)
-    if run.ended:
+    if run.has_ended:
         return f"Nothing to do: run {key} {outcome(run)}."
     resume(workspace, key)
     return f"Run {key} {outcome(store.load(key))}."
@@ -188,7 +188,7 @@ def cancel(workspace: Workspace, key: str) -> str:
     """
     store = Store(workspace.database)
     run = store.load(key)
-    if run.ended:
+    if run.has_ended:
         return f"Nothing to do: run {key} {outcome(run)}."
     store.request_cancel(key, time.time())
     if store.record(key).mode is Mode.SLURM:

@@ -34,7 +34,7 @@ class Context(NamedTuple):
         The folder that jobs run in, where the scheduler could choose another.
     own_token, own_id : str or None
         Of the orchestrator job that this process is.
-    within : str or None
+    enclosing_job : str or None
         The id of the scheduler's job that this process is part of: of an orchestrator job, of one of a step, or of one
         in which the user types.
     is_tail : bool
@@ -51,7 +51,7 @@ class Context(NamedTuple):
     cwd: str | None = None
     own_token: str | None = None
     own_id: str | None = None
-    within: str | None = None
+    enclosing_job: str | None = None
     is_tail: bool = False
 
     @property

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from orchestrator.db.store import Holder, Store
 from orchestrator.errors import DatabaseBusy
 
-__all__ = ["holding"]
+__all__ = ["hold_lease"]
 
 BEAT = 15.0
 """Seconds between two beats; another host takes over after 180 s without one."""
@@ -20,7 +20,7 @@ LISTEN = 1.0
 
 
 @contextmanager
-def holding(
+def hold_lease(
     store: Store,
     key: str,
     on_cancel: Callable[[], None] | None = None,

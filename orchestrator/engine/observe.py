@@ -14,7 +14,7 @@ from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.model import Job, Run
 from orchestrator.machine.states import FailureKind
 
-__all__ = ["observe", "only_own"]
+__all__ = ["observe", "own_facts"]
 
 
 def observe(context: Context, run: Run) -> Facts:
@@ -27,29 +27,29 @@ def observe(context: Context, run: Run) -> Facts:
     """
     # A job that can't have started, because it waits for the end of the one that this process is part of: the tail of a
     # step's job asks nothing for its sake. Should the job be gone, it can't be repointed, and gets a successor.
-    jobs = [job for job in run.jobs_with_scheduler if not job.starts_after(context.within)]
+    jobs = [job for job in run.jobs_with_scheduler if not job.starts_after(context.enclosing_job)]
     paths = {job.token: _receipts(context, job) for job in jobs}
     unclear = [job for job in jobs if not _is_whole(job, paths[job.token]) and job.token != context.own_token]
     seen = dict(context.scheduler.observe(unclear)) if unclear else {}
-    seen |= only_own(context).jobs
+    seen |= own_facts(context).jobs
     # Once more: what the scheduler calls over may have left its receipt while it was asked.
     paths |= {job.token: _receipts(context, job) for job in unclear}
     facts = {job.token: _fact(context, job, seen, paths[job.token]) for job in jobs}
     return Facts(context.clock(), context.scheduler.grace, facts)
 
 
-def only_own(context: Context) -> Facts:
+def own_facts(context: Context) -> Facts:
     """Give the one fact that nobody has to be asked for: the orchestrator job that this process is runs."""
     own = {} if context.own_token is None else {context.own_token: JobFact(Seen.RUNNING, context.own_id)}
     return Facts(context.clock(), context.scheduler.grace, own)
 
 
 def _receipts(context: Context, job: Job) -> dict[int, Path]:
-    return {} if job.wakes else receipts_of(context.folder.job(job.token))
+    return {} if job.is_orchestrator else receipts_of(context.folder.job(job.token))
 
 
 def _is_whole(job: Job, paths: Mapping[int, Path]) -> bool:
-    return not job.wakes and all(task in paths for task in parse_indexes(job.tasks))
+    return not job.is_orchestrator and all(task in paths for task in parse_indexes(job.tasks))
 
 
 def _fact(context: Context, job: Job, seen: Mapping[str, JobFact], paths: Mapping[int, Path]) -> JobFact:

@@ -77,7 +77,7 @@ def _collect(context: Context, run: Run, position: int) -> list[Change]:
 
 
 def _submit(context: Context, run: Run, job: Job) -> Answer:
-    if job.wakes:
+    if job.is_orchestrator:
         return _waking(context).submit_orchestrator(job.token, job.waits_for or "")
     file = _jobfile(context, run, job)
     write_jobfile(context.folder.job(job.token).file, file)
@@ -94,7 +94,7 @@ def _cancel(context: Context, run: Run, tokens: tuple[str, ...]) -> list[Change]
 
 def _cancel_rivals(context: Context, job: Job, ids: tuple[str, ...]) -> list[Change]:
     # Once it is claimed for the one that counts, no other can begin. One that has begun meanwhile counts instead.
-    if job.wakes or claim(context.folder.job(job.token), job.scheduler_id or ""):
+    if job.is_orchestrator or claim(context.folder.job(job.token), job.scheduler_id or ""):
         _waking(context).cancel_ids(ids)
     return outcomes.rivals_cancelled(job.token)
 

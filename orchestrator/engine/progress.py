@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from orchestrator.machine.changes import Change
 from orchestrator.machine.model import Run
-from orchestrator.machine.summary import ends_a_step, line_of, starts_a_batch
+from orchestrator.machine.summary import ends_a_step, progress_line, starts_a_batch
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -59,7 +59,7 @@ class Lines:
     def changed(self, run: Run, changes: Sequence[Change]) -> None:
         """Say what ended."""
         for change in changes:
-            line = line_of(run, change)
+            line = progress_line(run, change)
             if line:
                 self.say(line)
 
@@ -87,7 +87,7 @@ class Bars(Lines):
         if any(map(ends_a_step, changes)):
             self.close()
         super().changed(run, changes)
-        if any(map(starts_a_batch, changes)) and run.step_run is not None and not run.step_run.ended:
+        if any(map(starts_a_batch, changes)) and run.step_run is not None and not run.step_run.has_ended:
             self._open(run.plan.slot(run.step_run.position).address, run.step_run.n_experiments or 0)
 
     def _open(self, name: str, total: int) -> None:

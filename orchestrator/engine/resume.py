@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.db.store import RunRecord
-from orchestrator.engine.advance import settle
+from orchestrator.engine.advance import observe_and_record
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy, DefinitionError, StudyChanged
 from orchestrator.machine.plan import Plan
@@ -33,7 +33,7 @@ def with_resume_hint(key: str) -> Iterator[None]:
 
 def reopen(context: Context, position: int | None) -> None:
     """Withdraw what has to be done again, and make an ended run active."""
-    run = settle(context)
+    run = observe_and_record(context)
     is_named = position is not None
     why = "resume" if position is None else f"resume from {run.plan.slot(position).address}"
     if position is None:

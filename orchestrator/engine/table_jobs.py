@@ -48,7 +48,7 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, cut: Cut) -> Fro
         mark=run.mark,
         project_dir=run.plan.slot(step_run.position).step.project_dir,
         per_task=cut.per_task,
-        most_tasks=cut.most_tasks,
+        max_tasks=cut.max_tasks,
     )
     if context.holds_tables:
         return freeze(context.folder, request)

@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     outputs: Mapping[str, Any]
 
 
-def tasks_for(entries: Sequence[Entry], per_task: int | None, most_tasks: int | None) -> list[Sequence[Entry]]:
+def tasks_for(entries: Sequence[Entry], per_task: int | None, max_tasks: int | None) -> list[Sequence[Entry]]:
     """Cut experiments into tasks.
 
     Parameters
@@ -38,7 +38,7 @@ def tasks_for(entries: Sequence[Entry], per_task: int | None, most_tasks: int | 
     entries : sequence of Entry
     per_task : int or None
         Neighbours go to one task, so many to each.
-    most_tasks : int or None
+    max_tasks : int or None
         Without `per_task`: they are dealt out in turn to at most so many tasks.
 
     Returns
@@ -48,7 +48,7 @@ def tasks_for(entries: Sequence[Entry], per_task: int | None, most_tasks: int | 
     """
     if per_task is not None:
         return [entries[begin : begin + per_task] for begin in range(0, len(entries), per_task)]
-    n = len(entries) if most_tasks is None else min(len(entries), most_tasks)
+    n = len(entries) if max_tasks is None else min(len(entries), max_tasks)
     return [entries[task::n] for task in range(n)]
 
 

@@ -16,14 +16,14 @@ class Limits(NamedTuple):
 
     Attributes
     ----------
-    slices : int or None
+    n_tasks : int or None
         Into how many tasks a parallel step is cut, whatever its resources say; None: they decide.
-    tasks_at_once : int or None
+    max_batch_size : int or None
         Most tasks in one batch; None: no limit but the step's own `max_array_size`.
     """
 
-    slices: int | None = None
-    tasks_at_once: int | None = None
+    n_tasks: int | None = None
+    max_batch_size: int | None = None
 
 
 @value
@@ -34,12 +34,12 @@ class Cut(NamedTuple):
     ----------
     per_task : int or None
         Neighbours in the table go to one task.
-    most_tasks : int or None
+    max_tasks : int or None
         Dealt out in turn, so that each task gets its share of every part of the table.
     """
 
     per_task: int | None = None
-    most_tasks: int | None = None
+    max_tasks: int | None = None
 
 
 def cut(step: PlannedStep, limits: Limits) -> Cut:
@@ -48,19 +48,19 @@ def cut(step: PlannedStep, limits: Limits) -> Cut:
     A step that is not parallel is one task. `max_jobs_per_task` experiments go to one task; None means one array.
     """
     if not step.parallel:
-        return Cut(most_tasks=1)
-    if limits.slices is not None:
-        return Cut(most_tasks=limits.slices)
+        return Cut(max_tasks=1)
+    if limits.n_tasks is not None:
+        return Cut(max_tasks=limits.n_tasks)
     per_task = step.resources.get("max_jobs_per_task", 1)
-    return Cut(most_tasks=batch_size(step, limits)) if per_task is None else Cut(per_task=int(per_task))
+    return Cut(max_tasks=batch_size(step, limits)) if per_task is None else Cut(per_task=int(per_task))
 
 
 def batch_size(step: PlannedStep, limits: Limits) -> int:
     """Count the tasks that may go into one batch."""
-    if limits.slices is not None:
-        return limits.slices
+    if limits.n_tasks is not None:
+        return limits.n_tasks
     wanted = int(step.resources.get("max_array_size", 900))
-    return wanted if limits.tasks_at_once is None else min(wanted, limits.tasks_at_once)
+    return wanted if limits.max_batch_size is None else min(wanted, limits.max_batch_size)
 
 
 def tasks_of_batch(batch: int, size: int, n_tasks: int) -> range:

@@ -356,5 +356,5 @@ def _with_job(run: Run, token: str, edit: Any) -> Run:
         return run._replace(step_run=step_run._replace(jobs=edited(step_run.jobs)))
     if any(job.token == token for job in run.orchestrators):
         # Those that have ended are history.
-        return run._replace(orchestrators=tuple(job for job in edited(run.orchestrators) if not job.ended))
+        return run._replace(orchestrators=tuple(job for job in edited(run.orchestrators) if not job.has_ended))
     raise ValueError(f"run {run.key} has no job {token}")

@@ -11,7 +11,7 @@ The order of the questions is the order of their weight:
 1. A job has rivals: cancel them (`CancelRivals`).
 2. The run has ended: cancel the orchestrator jobs that still wait.
 3. The run is to be cancelled, or has to fail: cancel its jobs, close its step, finish.
-4. Nothing would wake the run if this process died now: submit an orchestrator job first (`wakeup.secure`).
+4. Nothing would wake the run if this process died now: submit an orchestrator job first (`ensure_wakeup`).
 5. No step is open: open the next one, or finish. A step that failed ends the run, unless the next step has
    `dependency="afterany"`.
 6. The step is pending: skip it, collect, freeze its open experiments into tasks, or plan its first job.
@@ -32,15 +32,15 @@ from orchestrator.machine.kinds import Dependency, Role, StepKind
 from orchestrator.machine.model import Job, Run, StepRun, token_for
 from orchestrator.machine.plan import Slot
 from orchestrator.machine.states import (
-    KINDS_OF_THE_CLUSTER,
-    KINDS_THAT_COUNT,
-    TRIES_OF_THE_CLUSTER,
+    CLUSTER_KINDS,
+    CLUSTER_RETRIES,
+    RETRYABLE_KINDS,
     FailureKind,
     JobState,
     RunState,
     StepRunState,
 )
-from orchestrator.machine.wakeup import dismiss, secure
+from orchestrator.machine.wakeup import cancel_orchestrators, ensure_wakeup
 
 __all__ = ["decide", "success_of"]
 
@@ -62,17 +62,17 @@ def decide(run: Run) -> Intent | None:
     if rivalled is not None:
         return CancelRivals(rivalled.token, rivalled.rivals)
     if run.state is not RunState.ACTIVE:
-        return dismiss(run)
+        return cancel_orchestrators(run)
     if run.cancel_requested:
         return _stop(run, StepRunState.CANCELLED, "cancelled by the user")
     if run.failing is not None:
         return _stop(run, StepRunState.FAILED, run.failing)
     # First, so that whatever happens to the process that decides, somebody comes after it.
-    wake = secure(run)
+    wake = ensure_wakeup(run)
     if wake is not None:
         return wake
     step_run = run.step_run
-    if step_run is None or step_run.ended:
+    if step_run is None or step_run.has_ended:
         return _go_on(run, step_run)
     slot = run.plan.slot(step_run.position)
     if step_run.state is StepRunState.PENDING:
@@ -133,7 +133,7 @@ def _drive(run: Run, step_run: StepRun, slot: Slot) -> Intent | None:
     last = step_run.jobs[-1]
     if last.state is JobState.PLANNED:
         return Submit(last.token)
-    if not last.ended:
+    if not last.has_ended:
         return None
     if last.state is not JobState.SUCCEEDED and _may_try_again(step_run, last, slot.step.retries):
         return Record((_again(run, step_run, last),))
@@ -174,9 +174,9 @@ def _may_try_again(step_run: StepRun, last: Job, retries: int) -> bool:
     # Whoever stopped it asks for it again by resuming: that is not a failure.
     if last.kind == FailureKind.INTERRUPTED:
         return True
-    kinds, tries = KINDS_THAT_COUNT, retries
-    if last.kind in KINDS_OF_THE_CLUSTER:
-        kinds, tries = KINDS_OF_THE_CLUSTER, TRIES_OF_THE_CLUSTER
+    kinds, tries = RETRYABLE_KINDS, retries
+    if last.kind in CLUSTER_KINDS:
+        kinds, tries = CLUSTER_KINDS, CLUSTER_RETRIES
     failures = sum(job.batch == last.batch and job.kind in kinds for job in step_run.jobs)
     return last.kind in kinds and failures <= tries
 
@@ -191,7 +191,7 @@ def success_of(run: Run) -> MoveStepRun | None:
     It has succeeded, whatever happens to the run at that moment: done again, its work would be done twice.
     """
     step_run = run.step_run
-    if step_run is None or step_run.ended or not step_run.jobs or run.live_jobs:
+    if step_run is None or step_run.has_ended or not step_run.jobs or run.live_jobs:
         return None
     slot = run.plan.slot(step_run.position)
     end = _conclude(step_run, slot)
@@ -252,6 +252,6 @@ def _stop(run: Run, to: StepRunState, why: str) -> Intent:
         MoveJob(job.token, JobState.CANCELLED, why, FailureKind.CANCELLED) for job in run.live_jobs
     ]
     step_run = run.step_run
-    if step_run is not None and not step_run.ended:
+    if step_run is not None and not step_run.has_ended:
         changes.append(success_of(run) or MoveStepRun(step_run.position, to, why, *_counts(step_run)))
     return Record(tuple(changes)) if changes else Finish(RunState(to.value), why)

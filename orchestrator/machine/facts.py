@@ -77,7 +77,7 @@ class JobFact(NamedTuple):
         By task. May be left empty while the job is neither over nor complete: nothing follows from a part of them.
     failed_tasks : mapping of int to (kind, reason)
         Tasks that the scheduler knows to have ended badly.
-    may_still_come : bool
+    receipts_may_follow : bool
         Whether a job that is over may have left receipts that are not to be seen yet: other machines write them.
     unknown_state : str or None
         The scheduler's word for the state of a job that counts as live, where that word is unknown here.
@@ -93,7 +93,7 @@ class JobFact(NamedTuple):
     reason: str | None = None
     receipts: Mapping[int, ReceiptFact] = NOTHING
     failed_tasks: Mapping[int, tuple[str, str]] = NOTHING
-    may_still_come: bool = False
+    receipts_may_follow: bool = False
     unknown_state: str | None = None
     rivals: tuple[str, ...] = ()
 

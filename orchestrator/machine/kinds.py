@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Dependency", "Doubt", "EventKind", "Failing", "Mode", "Role", "StepKind", "Wake"]
+__all__ = ["Dependency", "Doubt", "EventKind", "FailureLevel", "Mode", "Role", "StepKind", "Wake"]
 
 
 class Mode(StrEnum):
@@ -94,7 +94,7 @@ class EventKind(StrEnum):
     FILES_LEFT = "files left"
 
 
-class Failing(StrEnum):
+class FailureLevel(StrEnum):
     """What a failure that `status` shows is one of."""
 
     EXPERIMENTS = EventKind.EXPERIMENTS_FAILED.value

@@ -78,12 +78,12 @@ class Job(NamedTuple):
     planned_at: float | None = None
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether nothing more will come of it."""
         return self.state in JOB_ENDED
 
     @property
-    def wakes(self) -> bool:
+    def is_orchestrator(self) -> bool:
         """Whether it is an orchestrator job."""
         return self.role == Role.ORCHESTRATOR
 
@@ -132,7 +132,7 @@ class StepRun(NamedTuple):
     jobs: tuple[Job, ...] = ()
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether it is closed."""
         return self.state in STEP_RUN_ENDED
 
@@ -164,7 +164,7 @@ class Run(NamedTuple):
         The one that is open, else the last by position; None before the first.
     orchestrators : tuple of Job
         The orchestrator jobs that have not ended.
-    wakes : bool
+    needs_wakeup : bool
         Whether a job of the scheduler has to wake the run: it is not driven by a process that waits.
     n_orchestrators : int
         Orchestrator jobs that it ever had.
@@ -184,7 +184,7 @@ class Run(NamedTuple):
     n_failed_step_runs: int = 0
     step_run: StepRun | None = None
     orchestrators: tuple[Job, ...] = ()
-    wakes: bool = False
+    needs_wakeup: bool = False
     n_orchestrators: int = 0
     idle_wakeups: int = 0
     failing: str | None = None
@@ -195,7 +195,7 @@ class Run(NamedTuple):
         return _digest(self.salt)
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether it has ended."""
         return self.state is not RunState.ACTIVE
 
@@ -210,13 +210,13 @@ class Run(NamedTuple):
         return self.state is RunState.CANCELLED
 
     @property
-    def is_open(self) -> bool:
+    def needs_observation(self) -> bool:
         """Whether there is anything to observe for it.
 
         After its end, too, as long as orchestrator jobs are left: one that starts then must know that it runs, or it
         would cancel itself as one that waits.
         """
-        return not self.ended or bool(self.orchestrators)
+        return not self.has_ended or bool(self.orchestrators)
 
     @property
     def jobs_with_scheduler(self) -> tuple[Job, ...]:
@@ -227,7 +227,7 @@ class Run(NamedTuple):
     def live_jobs(self) -> tuple[Job, ...]:
         """The jobs of the open step run that have not ended."""
         jobs = self.step_run.jobs if self.step_run is not None else ()
-        return tuple(job for job in jobs if not job.ended)
+        return tuple(job for job in jobs if not job.has_ended)
 
     def job(self, token: str) -> Job:
         """Give a job that has not ended: one of the open step run's, or an orchestrator job."""

@@ -40,14 +40,14 @@ __all__ = [
     "fold_failed",
     "freeze_failed",
     "rivals_cancelled",
-    "waits_for_world",
+    "must_wait",
 ]
 
 NUMBERS_SAID = 8
 """Numbers that the sentence of a note names; its count tells the rest."""
 
 
-def waits_for_world(intent: Intent, outcome: Sequence[Change]) -> bool:
+def must_wait(intent: Intent, outcome: Sequence[Change]) -> bool:
     """Whether nothing more can be decided before something outside the records changes.
 
     True of a submission that was refused for now, and of jobs that were asked to end and have not ended yet.
@@ -76,7 +76,7 @@ def after_submit(job: Job, answer: Answer) -> list[Change]:
         case Refused(reason):
             failed = MoveJob(job.token, JobState.FAILED, reason, FailureKind.REFUSED, failed_tasks=job.tasks)
             # Without an orchestrator job nothing would wake the run, and it would stop without a word.
-            return [failed, FailRun(f"its orchestrator job was refused: {reason}")] if job.wakes else [failed]
+            return [failed, FailRun(f"its orchestrator job was refused: {reason}")] if job.is_orchestrator else [failed]
 
 
 def after_repoint(token: str, after: str, *, done: bool) -> list[Change]:

@@ -35,9 +35,9 @@ from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.kinds import Doubt, EventKind, Role
 from orchestrator.machine.model import Job, Run
 from orchestrator.machine.states import (
+    CLUSTER_KINDS,
     JOB_WITH_SCHEDULER,
-    KINDS_OF_THE_CLUSTER,
-    KINDS_THAT_COUNT,
+    RETRYABLE_KINDS,
     FailureKind,
     JobState,
 )
@@ -46,8 +46,8 @@ __all__ = ["reconcile"]
 
 GRAVITY = (
     FailureKind.INTERRUPTED,
-    *sorted(KINDS_OF_THE_CLUSTER),
-    *sorted(KINDS_THAT_COUNT),
+    *sorted(CLUSTER_KINDS),
+    *sorted(RETRYABLE_KINDS),
     FailureKind.EXCEPTION,
     FailureKind.CANCELLED,
 )
@@ -79,14 +79,14 @@ def reconcile(run: Run, facts: Facts) -> list[Change]:
 
 def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
     tasks = parse_indexes(job.tasks)
-    if not job.wakes and all(task in fact.receipts for task in tasks):
+    if not job.is_orchestrator and all(task in fact.receipts for task in tasks):
         return [*_until_running(job, fact), *_end(job, fact, tasks)]
     match fact.seen:
         case Seen.UNANSWERED:
             return []
         case Seen.ABSENT:
             return _absent(job, fact, facts, tasks)
-        case Seen.OVER if fact.may_still_come and not _has_waited(job, Doubt.RECEIPTS_MISSING, facts):
+        case Seen.OVER if fact.receipts_may_follow and not _has_waited(job, Doubt.RECEIPTS_MISSING, facts):
             # It did arrive, and its id is known: should SLURM forget it now, it must not be submitted again.
             return [*_until_queued(job, fact), *_doubt(job, Doubt.RECEIPTS_MISSING, facts)]
         case Seen.OVER:
@@ -94,7 +94,7 @@ def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
         case Seen.RUNNING:
             return [*_until_running(job, fact), *_seen_again(job, fact)]
         # An orchestrator job that was put back is none that waits for a step.
-        case Seen.QUEUED if job.state is JobState.RUNNING and not job.wakes:
+        case Seen.QUEUED if job.state is JobState.RUNNING and not job.is_orchestrator:
             requeued = MoveJob(job.token, JobState.QUEUED, "put back into the queue by the scheduler")
             return [requeued, *_submissions(job, fact)]
         case _:
@@ -118,7 +118,7 @@ def _until_running(job: Job, fact: JobFact) -> list[Change]:
 
 def _until_over(job: Job, fact: JobFact) -> list[Change]:
     # One that was cancelled while it waited has never run. How an orchestrator job ended is not known so exactly.
-    has_run = fact.started_at is not None or bool(fact.receipts) or job.wakes
+    has_run = fact.started_at is not None or bool(fact.receipts) or job.is_orchestrator
     return _until_running(job, fact) if has_run else _until_queued(job, fact)
 
 
@@ -172,7 +172,7 @@ def _has_waited(job: Job, doubt: Doubt, facts: Facts) -> bool:
 
 
 def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = None) -> list[Change]:
-    if job.wakes:
+    if job.is_orchestrator:
         # It speaks through the records it leaves; how it ended decides nothing.
         state = ended or (_bad_end(fact.kind) if fact.kind else JobState.SUCCEEDED)
         return [MoveJob(job.token, state, fact.reason, fact.kind, at=fact.ended_at)]

@@ -11,7 +11,7 @@ from orchestrator.machine.kinds import Dependency
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
-__all__ = ["died_unseen", "is_done", "rewind", "where_to_resume"]
+__all__ = ["died_before_resume", "is_done", "rewind", "where_to_resume"]
 
 _TO_DO_AGAIN = (StepRunState.FAILED, StepRunState.CANCELLED)
 
@@ -54,12 +54,12 @@ def is_done(state: RunState, first_failed: int | None) -> bool:
 
 
 def _ends_unseen(step_run: StepRun) -> bool:
-    return step_run.state is StepRunState.CANCELLED or (not step_run.ended and _died(step_run))
+    return step_run.state is StepRunState.CANCELLED or (not step_run.has_ended and _died(step_run))
 
 
 def _died(step_run: StepRun) -> bool:
     """Tell whether the last job of a step run ended badly, and by nothing that it would meet again."""
-    if not step_run.jobs or not step_run.jobs[-1].ended:
+    if not step_run.jobs or not step_run.jobs[-1].has_ended:
         return False
     last = step_run.jobs[-1]
     # What the user's code raised it raises again; one that was only interrupted is tried again anyway.
@@ -67,7 +67,7 @@ def _died(step_run: StepRun) -> bool:
     return last.state is not JobState.SUCCEEDED and not is_told
 
 
-def died_unseen(run: Run) -> bool:
+def died_before_resume(run: Run) -> bool:
     """Whether a run has failed by a job that had died before a resume asked for it again."""
     return run.has_failed and run.step_run is not None and _died(run.step_run)
 
@@ -111,7 +111,7 @@ def rewind(
                 f"Run {run.key} still has live jobs where it should be put back: {tokens}.",
                 f"Wait for them, or type: orchestrator cancel {run.key}",
             )
-        if not last.ended:
+        if not last.has_ended:
             changes.append(success_of(run) or MoveStepRun(last.position, StepRunState.CANCELLED, why))
     if forgets or (last is not None and last.position >= position):
         changes.append(Withdraw(position, why, forgets))

@@ -16,9 +16,9 @@ from orchestrator.machine.value import value
 from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS
 from orchestrator.machine.wording import in_doubt, not_submitted
 
-__all__ = ["ENDS_WITHIN", "LeaseHolder", "Liveness", "as_listed", "liveness_of", "why_stalled"]
+__all__ = ["ENDING_TIMEOUT", "LeaseHolder", "Liveness", "as_listed", "liveness_of", "why_stalled"]
 
-ENDS_WITHIN = 240.0
+ENDING_TIMEOUT = 240.0
 """Seconds for which a process that ends a run looks again: longer than one elsewhere takes to count as dead."""
 
 
@@ -51,7 +51,7 @@ class Liveness(NamedTuple):
     Attributes
     ----------
     state : RunState
-    wakes : bool
+    needs_wakeup : bool
         Whether a job of the scheduler has to wake the run; else a process of this machine drives it to its end.
     holder : LeaseHolder or None
         None where no process holds the lease.
@@ -66,7 +66,7 @@ class Liveness(NamedTuple):
     """
 
     state: RunState
-    wakes: bool
+    needs_wakeup: bool
     holder: LeaseHolder | None = None
     live: tuple[Job, ...] = ()
     orchestrators: tuple[Job, ...] = ()
@@ -87,7 +87,7 @@ def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
     is_ending = run.failing is not None or run.cancel_requested
     return Liveness(
         run.state,
-        run.wakes,
+        run.needs_wakeup,
         live=run.live_jobs,
         orchestrators=run.orchestrators,
         idle_wakeups=run.idle_wakeups,
@@ -141,7 +141,7 @@ def why_stalled(run: Liveness) -> str | None:
     gone = None if run.holder is None else _why_gone(run.holder)
     if run.holder is not None and gone is None:
         return None
-    if not run.wakes:
+    if not run.needs_wakeup:
         return gone or "no process advances it"
     why = _why_not_woken(run)
     return why if why is None or gone is None else f"{gone}, and {why}"
@@ -174,9 +174,9 @@ def _has_tail(run: Liveness) -> bool:
     """Tell whether the end of the job advances the run.
 
     A job that was cancelled has no tail. The process that ends a run holds it only while it looks, and looks again for
-    `ENDS_WITHIN` seconds.
+    `ENDING_TIMEOUT` seconds.
     """
-    return run.has_tail and (run.ending_for is None or run.ending_for <= ENDS_WITHIN)
+    return run.has_tail and (run.ending_for is None or run.ending_for <= ENDING_TIMEOUT)
 
 
 def _is_there(job: Job) -> bool:

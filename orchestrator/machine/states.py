@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 __all__ = [
-    "KINDS_THAT_COUNT",
+    "RETRYABLE_KINDS",
     "MOVES",
     "FailureKind",
     "JobState",
@@ -134,13 +134,13 @@ class FailureKind(StrEnum):
     """The process that ran it on this machine was interrupted or died."""
 
 
-KINDS_THAT_COUNT = frozenset({FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT, FailureKind.INFRASTRUCTURE})
+RETRYABLE_KINDS = frozenset({FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT, FailureKind.INFRASTRUCTURE})
 """The kinds that `Step.retries` speaks of; the user's exception is not among them."""
 
-KINDS_OF_THE_CLUSTER = frozenset({FailureKind.NODE_FAILURE, FailureKind.PREEMPTED})
-"""The kinds that are nobody's fault: they get `TRIES_OF_THE_CLUSTER` tries of their own, whatever `retries` says."""
+CLUSTER_KINDS = frozenset({FailureKind.NODE_FAILURE, FailureKind.PREEMPTED})
+"""The kinds that are nobody's fault: they get `CLUSTER_RETRIES` tries of their own, whatever `retries` says."""
 
-TRIES_OF_THE_CLUSTER = 3
+CLUSTER_RETRIES = 3
 
 
 def may_move(old: StrEnum, new: StrEnum) -> bool:

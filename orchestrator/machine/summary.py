@@ -8,7 +8,7 @@ from orchestrator.machine.model import Run
 from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.machine.wakeup import why_poll_again
 
-__all__ = ["describe", "ends_a_step", "headline", "line_of", "outcome", "starts_a_batch"]
+__all__ = ["describe", "ends_a_step", "headline", "progress_line", "outcome", "starts_a_batch"]
 
 
 def outcome(run: Run) -> str:
@@ -62,7 +62,7 @@ _MARKS = {
 }
 
 
-def line_of(run: Run, change: Change) -> str | None:
+def progress_line(run: Run, change: Change) -> str | None:
     """Say what a change means for the user; None where it needs no line."""
     match change:
         case MoveStepRun(position=position, to=to) if to in _MARKS:

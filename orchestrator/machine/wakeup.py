@@ -14,13 +14,13 @@ from orchestrator.machine.model import Job, Run, token_for
 from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wording import in_doubt, not_submitted
 
-__all__ = ["MAX_IDLE_WAKEUPS", "dismiss", "is_in_doubt", "own_end", "secure", "why_poll_again"]
+__all__ = ["MAX_IDLE_WAKEUPS", "cancel_orchestrators", "is_in_doubt", "own_end", "ensure_wakeup", "why_poll_again"]
 
 MAX_IDLE_WAKEUPS = 5
 """Orchestrator jobs in a row that may come and go while the scheduler takes no job of a step."""
 
 
-def secure(run: Run) -> Intent | None:
+def ensure_wakeup(run: Run) -> Intent | None:
     """Make sure that something will wake the run.
 
     Returns
@@ -28,7 +28,7 @@ def secure(run: Run) -> Intent | None:
     Intent or None
         None: somebody will, or there is nothing yet that could.
     """
-    if not run.wakes or run.state is not RunState.ACTIVE or run.cancel_requested or run.failing is not None:
+    if not run.needs_wakeup or run.state is not RunState.ACTIVE or run.cancel_requested or run.failing is not None:
         return None
     live = _still_to_end(run)
     anchor = live or _with_id(_running(run))
@@ -46,7 +46,7 @@ def secure(run: Run) -> Intent | None:
     return None
 
 
-def dismiss(run: Run) -> Intent | None:
+def cancel_orchestrators(run: Run) -> Intent | None:
     """After the end of a run, send home who still waits to wake it."""
     planned = tuple(
         MoveJob(job.token, JobState.CANCELLED, "the run has ended")

@@ -48,7 +48,7 @@ class Request:
         Of its run.
     project_dir : str
         Folder of the table, relative to the run's.
-    per_task, most_tasks : int or None
+    per_task, max_tasks : int or None
         How the experiments are cut into tasks.
     """
 
@@ -57,7 +57,7 @@ class Request:
     mark: str
     project_dir: str
     per_task: int | None = None
-    most_tasks: int | None = None
+    max_tasks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
         project_dir = folder.table(request.project_dir)
         with _as_own_errors(project_dir):
             entries, n_quarantined = _open_experiments(project_dir, before)
-            write_manifest(path, tasks_for(entries, request.per_task, request.most_tasks))
+            write_manifest(path, tasks_for(entries, request.per_task, request.max_tasks))
     manifest = Manifest.open(path)
     return Frozen(manifest.n_experiments, manifest.n_tasks, n_quarantined)
 

@@ -179,7 +179,7 @@ def test_slurm_refuses_the_orchestrator_job_and_does_not_end_the_first_job(here,
     golden(here("status", "r"))
     golden(here("status", "r", "--refresh"))
     # What was cancelled has no tail that would go on, and whoever was to see it end has had the time.
-    monkeypatch.setattr("orchestrator.machine.stalled.ENDS_WITHIN", -1.0)
+    monkeypatch.setattr("orchestrator.machine.stalled.ENDING_TIMEOUT", -1.0)
     golden(here("status", "r"))
     refreshed = here("status", "r", "--refresh").out
     assert refreshed.splitlines()[:2] == here("status", "r").out.splitlines()[:2]

@@ -16,7 +16,7 @@ from orchestrator.db.connection import session
 from orchestrator.db.lease import STALE, Holder
 from orchestrator.db.rows import insert
 from orchestrator.engine.cluster import queue_report
-from orchestrator.machine.stalled import ENDS_WITHIN
+from orchestrator.machine.stalled import ENDING_TIMEOUT
 from orchestrator.slurm.parse import squeue_lines
 
 NOW = T0 + 3600.0
@@ -48,9 +48,9 @@ ORCHESTRATORS = ("none", "planned", "queued", "in doubt")
 ENDINGS = {
     "none": {},
     "has to fail": {"failing": "refused", "heard": NOW - 1},
-    "had to fail": {"failing": "refused", "heard": NOW - ENDS_WITHIN - 1},
-    "was asked to stop": {"cancel_requested_at": NOW - 1, "heard": NOW - ENDS_WITHIN - 5},
-    "was asked to stop long ago": {"cancel_requested_at": NOW - ENDS_WITHIN - 1, "heard": NOW - ENDS_WITHIN - 5},
+    "had to fail": {"failing": "refused", "heard": NOW - ENDING_TIMEOUT - 1},
+    "was asked to stop": {"cancel_requested_at": NOW - 1, "heard": NOW - ENDING_TIMEOUT - 5},
+    "was asked to stop long ago": {"cancel_requested_at": NOW - ENDING_TIMEOUT - 1, "heard": NOW - ENDING_TIMEOUT - 5},
 }
 
 

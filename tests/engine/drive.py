@@ -10,7 +10,7 @@ from functools import reduce
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster import orchestrate
 from orchestrator.engine.context import Context
-from orchestrator.engine.lease import holding
+from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.engine.observe import observe
 from orchestrator.engine.progress import Silent
@@ -32,7 +32,7 @@ def from_outside(new: NewlyCreated) -> FakeSlurm:
     """Advance every minute until the run has ended."""
     slurm = FakeSlurm(new.folder, new.checked.load)
     for _ in range(200):
-        with holding(new.store, KEY) as fence:
+        with hold_lease(new.store, KEY) as fence:
             if advance(context_on(slurm, new, fence)).state is not RunState.ACTIVE:
                 return slurm
         slurm.tick()
@@ -44,13 +44,13 @@ def context_on(slurm: FakeSlurm, new: NewlyCreated, fence: int, **me) -> Context
     return Context(new.store, record, fence, new.folder, slurm.scheduler, Silent(), lambda: slurm.now, **me)
 
 
-def on_this_machine(new: NewlyCreated, boundaries: Boundaries, slices: int | None = None) -> None:
+def on_this_machine(new: NewlyCreated, boundaries: Boundaries, n_tasks: int | None = None) -> None:
     boundaries.is_on = True
     for _ in range(200):
-        scheduler = LocalScheduler(new.folder, new.checked.load, 1, lambda n: None, slices)
+        scheduler = LocalScheduler(new.folder, new.checked.load, 1, lambda n: None, n_tasks)
         boundaries.watch(scheduler, "submit", "observe", "cancel")
         try:
-            with holding(new.store, KEY) as fence:
+            with hold_lease(new.store, KEY) as fence:
                 context = Context(new.store, new.store.record(KEY), fence, new.folder, scheduler, Silent())
                 while advance(context).state is RunState.ACTIVE:
                     scheduler.wait()
@@ -77,7 +77,7 @@ def by_itself(
     def opened(**me) -> Iterator[Context]:
         boundaries.is_on = True
         try:
-            with holding(new.store, KEY) as fence:
+            with hold_lease(new.store, KEY) as fence:
                 yield context_on(slurm, new, fence, **me)
         except Killed:
             boundaries.go_on()

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.db.store import Holder, Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster import cancel, session, submit
-from orchestrator.engine.lease import holding
+from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.machine.states import JobState, RunState, StepRunState
 from tests.engine.boundaries import Boundaries, empty
@@ -49,7 +49,7 @@ def test_the_cluster_and_this_machine_leave_the_same_records(workspace, monkeypa
     from_outside(new_run(workspace, steps))
     on_cluster, on_disk = records(workspace), table(workspace)
     empty(workspace)
-    on_this_machine(new_run(workspace, steps), Boundaries(monkeypatch), slices=N_FIRST)
+    on_this_machine(new_run(workspace, steps), Boundaries(monkeypatch), n_tasks=N_FIRST)
     for ours, theirs in zip(records(workspace), on_cluster, strict=True):
         assert ours == theirs
     assert table(workspace) == on_disk
@@ -68,7 +68,7 @@ def looked(workspace):
     slurm = FakeSlurm(new.folder, new.checked.load, opened=held_by_us)
 
     def advanced(**me):
-        with holding(new.store, KEY) as fence:
+        with hold_lease(new.store, KEY) as fence:
             return advance(context_on(slurm, new, fence, **me))
 
     return slurm, advanced
@@ -95,8 +95,8 @@ def asked_to_stop(looked, workspace, monkeypatch):
     store = Store(workspace / "orchestrator.db")
     store.request_cancel(KEY, slurm.now)
     monkeypatch.setattr(cancel, "scheduler_of", lambda *_: slurm.scheduler)
-    context_of = session.context_of
-    monkeypatch.setattr(cancel, "context_of", lambda *given: context_of(*given)._replace(clock=lambda: slurm.now))
+    make_context = session.make_context
+    monkeypatch.setattr(cancel, "make_context", lambda *given: make_context(*given)._replace(clock=lambda: slurm.now))
 
     def sleep(seconds):
         slurm.queue.now += seconds
@@ -182,8 +182,8 @@ def test_the_tail_of_a_job_collects_and_counts_open_experiments_itself(looked, m
     slurm.tick()
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(FileNotFoundError, match="/nowhere/python"):
-        advanced(within="7")
-    run = advanced(within="7", is_tail=True)
+        advanced(enclosing_job="7")
+    run = advanced(enclosing_job="7", is_tail=True)
     assert run.step_run.n_tasks == N_FIRST
 
 

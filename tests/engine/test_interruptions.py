@@ -19,7 +19,7 @@ from orchestrator import ExperimentData, Pipeline, Step, datagenerator
 from orchestrator.db import guard
 from orchestrator.db.lease import STALE
 from orchestrator.engine import commands
-from orchestrator.engine.lease import holding
+from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.local import run as local_run
 from orchestrator.errors import Interrupted, LeaseHeld
 from orchestrator.workspace import Workspace
@@ -284,7 +284,7 @@ def test_a_ctrl_c_in_the_middle_of_any_access_to_the_database_stops_cleanly(work
         key = f"r{at}"
         try:
             with monkeypatch.context() as patch:
-                patch.setattr(local_run, "holding", watched(patch, acquire))
+                patch.setattr(local_run, "hold_lease", watched(patch, acquire))
                 pipeline.run(project_job=key)
         except Interrupted as stopped:
             hints.append(stopped.hint)
@@ -299,12 +299,12 @@ def test_a_ctrl_c_in_the_middle_of_any_access_to_the_database_stops_cleanly(work
 
 
 def watched(patch, acquire):
-    """Give `holding`, with the guard as it is to be from the moment on when the run is held."""
+    """Give `hold_lease`, with the guard as it is to be from the moment on when the run is held."""
 
     @contextmanager
     def hold(*arguments):
         patch.setattr(guard._KernelLock, "acquire", acquire)
-        with holding(*arguments) as fence:
+        with hold_lease(*arguments) as fence:
             yield fence
 
     return hold

@@ -38,7 +38,7 @@ def run():
     step = Job("step", Role.STEP, state=JobState.QUEUED, scheduler_id="7")
     waiting = Job("waiting", Role.ORCHESTRATOR, state=JobState.QUEUED, scheduler_id="8", waits_for="7")
     step_run = StepRun(0, state=StepRunState.ACTIVE, jobs=(step,))
-    return Run("x", "salt", Plan(()), step_run=step_run, orchestrators=(waiting,), wakes=True)
+    return Run("x", "salt", Plan(()), step_run=step_run, orchestrators=(waiting,), needs_wakeup=True)
 
 
 @pytest.fixture
@@ -51,15 +51,15 @@ def context(workspace):
 
 
 def test_the_tail_of_a_step_asks_nothing_of_what_waits_for_its_own_job(context, run):
-    facts = observe(context._replace(within="7"), run)
+    facts = observe(context._replace(enclosing_job="7"), run)
     assert context.scheduler.tokens == []
     assert facts.jobs["step"].receipts[0].succeeded
     assert "waiting" not in facts.jobs  # nothing is concluded
 
 
 def test_everybody_else_asks_whether_the_orchestrator_job_still_waits(context, run):
-    for within in (None, "9"):
-        facts = observe(context._replace(within=within), run)
+    for enclosing_job in (None, "9"):
+        facts = observe(context._replace(enclosing_job=enclosing_job), run)
         assert facts.jobs["waiting"].seen is Seen.ABSENT
     assert context.scheduler.tokens == ["waiting", "waiting"]
 
@@ -93,5 +93,5 @@ def test_nothing_follows_from_a_receipt_that_can_not_be_read_now(context, run, g
 
 def test_the_tail_asks_of_an_orchestrator_job_that_may_have_started(context, run):
     started = run.orchestrators[0]._replace(state=JobState.RUNNING)
-    observe(context._replace(within="7"), run._replace(orchestrators=(started,)))
+    observe(context._replace(enclosing_job="7"), run._replace(orchestrators=(started,)))
     assert context.scheduler.tokens == ["waiting"]

@@ -128,14 +128,14 @@ def test_what_accounting_says_of_another_submission_is_left_out(ask, client):
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "TIMEOUT", "NODE_FAIL"])
-def test_where_other_machines_write_a_receipt_may_still_come(ask, client, folder, state):
+def test_where_other_machines_write_receipts_may_appear_later(ask, client, folder, state):
     client.listed = {"7_0": state, "7_1": "COMPLETED", "7_2": "COMPLETED"}
     for task in (11, 12):
         write_receipt(folder.job("t").receipt(task), Receipt("succeeded", 1.0, 2.0))
-    assert ask(shared=True).may_still_come
-    assert not ask().may_still_come
+    assert ask(shared=True).receipts_may_follow
+    assert not ask().receipts_may_follow
     write_receipt(folder.job("t").receipt(10), Receipt("succeeded", 1.0, 2.0))
-    assert not ask(shared=True).may_still_come
+    assert not ask(shared=True).receipts_may_follow
 
 
 # --- a submission of which nothing is written but its row ----------------------------------------

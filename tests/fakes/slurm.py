@@ -47,7 +47,7 @@ class FakeSlurm:
         Gives the step of a path.
     opened : callable, optional
         Gives the block in which a job holds the run: `own_token` and `own_id` say which orchestrator job it is,
-        `within` of which job of a step it is the tail.
+        `enclosing_job` of which job of a step it is the tail.
     has_tail : bool
         Whether a job of a step advances the run at its end.
     has_accounting : bool
@@ -122,7 +122,7 @@ class FakeSlurm:
             self._work(job)
             if self.scheduler.has_tail and self._opened is not None:
                 # Whatever becomes of it: the job has done its work.
-                with suppress(Busy, Killed), self._opened(within=entry.job_id) as context:
+                with suppress(Busy, Killed), self._opened(enclosing_job=entry.job_id) as context:
                     orchestrate.advance(context)
         yield from ()
 

@@ -19,14 +19,14 @@ from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of, wri
 from orchestrator.workspace import JobFolder, RunFolder
 
 
-@given(n=st.integers(0, 200), per_task=st.none() | st.integers(1, 50), most_tasks=st.integers(1, 50))
-def test_a_manifest_gives_every_experiment_to_one_task(tmp_path_factory, n, per_task, most_tasks):
+@given(n=st.integers(0, 200), per_task=st.none() | st.integers(1, 50), max_tasks=st.integers(1, 50))
+def test_a_manifest_gives_every_experiment_to_one_task(tmp_path_factory, n, per_task, max_tasks):
     path = tmp_path_factory.mktemp("m") / "manifest.jsonl"
     entries = [Entry(row, f"{row:016x}", {"x": row / 3, "name": "é"}, {}) for row in range(n)]
-    write_manifest(path, tasks_for(entries, per_task, most_tasks))
+    write_manifest(path, tasks_for(entries, per_task, max_tasks))
     manifest = Manifest.open(path)
     assert sorted(manifest) == entries
-    n_tasks = min(n, most_tasks) if per_task is None else -(-n // per_task)
+    n_tasks = min(n, max_tasks) if per_task is None else -(-n // per_task)
     assert (manifest.n_experiments, manifest.n_tasks) == (n, n_tasks)
     sizes = [len(manifest.task(task)) for task in range(n_tasks)]
     assert max(sizes, default=0) <= (per_task or n)

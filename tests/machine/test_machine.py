@@ -134,16 +134,16 @@ def test_batches_cover_every_task_once(n_tasks, size):
 
 
 @pytest.mark.parametrize(
-    ("per_task", "size", "expected"), [(1, 900, Cut(1)), (3, 900, Cut(3)), (None, 4, Cut(most_tasks=4))]
+    ("per_task", "size", "expected"), [(1, 900, Cut(1)), (3, 900, Cut(3)), (None, 4, Cut(max_tasks=4))]
 )
 def test_how_open_experiments_are_cut_into_tasks(per_task, size, expected):
     step = PlannedStep(
         "0", "a", kind="batch", parallel=True, resources={"max_jobs_per_task": per_task, "max_array_size": size}
     )
     assert cut(step, Limits()) == expected
-    assert cut(step, Limits(slices=8)) == Cut(most_tasks=8)
-    assert cut(step._replace(parallel=False), Limits()) == Cut(most_tasks=1)
-    assert batch_size(step, Limits(tasks_at_once=2)) == 2
+    assert cut(step, Limits(n_tasks=8)) == Cut(max_tasks=8)
+    assert cut(step._replace(parallel=False), Limits()) == Cut(max_tasks=1)
+    assert batch_size(step, Limits(max_batch_size=2)) == 2
 
 
 # --- states --------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ def test_steps_before_from_step_are_skipped_once_per_loop():
         run = reduce(apply, intent.changes, run)
         if run.step_run.state is StepRunState.ACTIVE:
             break
-        if run.step_run.ended:
+        if run.step_run.has_ended:
             seen.append(plan.slot(run.step_run.position).address)
     assert seen == ["a", "b@0", "c@0"]
     assert run.step_run.position == plan.start_of(2)
@@ -401,9 +401,9 @@ def test_absence_counts_after_two_answers_the_grace_apart(golden):
 def test_what_may_still_come_is_waited_for_and_the_end_keeps_its_kind(state, golden):
     """On a shared file system a receipt is seen late: it is no evidence yet that there is none."""
     over = JobFact(Seen.OVER, "7", 10.0, 20.0, "timeout", failed_tasks={0: ("timeout", "its time was up")})
-    late = over._replace(may_still_come=True)
+    late = over._replace(receipts_may_follow=True)
     run, _ = seen(run_with(CALL, job(state)), late, now=1000.0)
-    assert not run.step_run.jobs[0].ended
+    assert not run.step_run.jobs[0].has_ended
     golden(why_poll_again(run))
     came, _ = seen(run, late._replace(receipts={0: receipt()}), now=1050.0)
     assert came.step_run.jobs[0].state is JobState.SUCCEEDED
@@ -412,7 +412,7 @@ def test_what_may_still_come_is_waited_for_and_the_end_keeps_its_kind(state, gol
     assert run.step_run.jobs[0].reason == "its time was up"
 
 
-LATE = JobFact(Seen.OVER, "7", kind="timeout", reason="ran 60 min of 60", may_still_come=True)
+LATE = JobFact(Seen.OVER, "7", kind="timeout", reason="ran 60 min of 60", receipts_may_follow=True)
 
 
 @pytest.mark.parametrize(("first", "then"), [(LATE, JobFact(Seen.ABSENT)), (JobFact(Seen.ABSENT), LATE)])
@@ -421,7 +421,7 @@ def test_each_doubt_has_to_last_for_the_grace_of_its_own(first, then):
     run, _ = seen(run, then, now=1095.0)
     assert (run.step_run.jobs[0].state, run.step_run.jobs[0].doubt_since) == (JobState.RUNNING, 1095.0)
     run, _ = seen(run, then, now=1185.0)
-    assert run.step_run.jobs[0].ended
+    assert run.step_run.jobs[0].has_ended
 
 
 def test_a_submission_that_is_found_after_its_end_is_not_submitted_again():
@@ -586,7 +586,7 @@ def test_every_step_of_a_skipped_loop_is_told_once_also_within():
     run, seen = Run("r", "s", plan, first_position=plan.start_of(1)), []
     while (intent := decide(run)).changes[0] != MoveStepRun(10, StepRunState.ACTIVE):
         run = reduce(apply, intent.changes, run)
-        seen += [plan.slot(run.step_run.position).address] if run.step_run.ended else []
+        seen += [plan.slot(run.step_run.position).address] if run.step_run.has_ended else []
     assert seen == ["a@0", "b@0.0", "c@0", "until@0"]
 
 

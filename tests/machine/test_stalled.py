@@ -10,7 +10,7 @@ from orchestrator.db.lease import STALE
 from orchestrator.machine.kinds import Doubt, Role
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.plan import Plan, PlannedStep
-from orchestrator.machine.stalled import ENDS_WITHIN, LeaseHolder, Liveness, liveness_of, why_stalled
+from orchestrator.machine.stalled import ENDING_TIMEOUT, LeaseHolder, Liveness, liveness_of, why_stalled
 from orchestrator.machine.states import JobState, RunState, StepRunState
 from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS
 
@@ -73,16 +73,16 @@ def test_a_submission_whose_process_died_is_told(golden):
 
 
 def test_a_job_that_is_being_ended_has_no_tail_once_its_run_had_the_time_to_end(golden):
-    assert stalled(ending_for=ENDS_WITHIN) is None
-    golden(stalled(ending_for=ENDS_WITHIN + 1))
-    assert stalled(orchestrator(JobState.QUEUED), ending_for=ENDS_WITHIN + 1) is None
-    assert ENDS_WITHIN > STALE, "a process of another machine may still be the one that ends it"
+    assert stalled(ending_for=ENDING_TIMEOUT) is None
+    golden(stalled(ending_for=ENDING_TIMEOUT + 1))
+    assert stalled(orchestrator(JobState.QUEUED), ending_for=ENDING_TIMEOUT + 1) is None
+    assert ENDING_TIMEOUT > STALE, "a process of another machine may still be the one that ends it"
 
 
 @pytest.mark.parametrize("ending", [{"failing": "refused"}, {"cancel_requested": True}])
 def test_a_command_that_leaves_a_run_which_is_being_ended_counts_on_no_tail(ending, golden):
     step_run = StepRun(0, state=StepRunState.ACTIVE, jobs=(LIVE,))
-    run = Run("r", "salt", Plan((PlannedStep("0", "step"),)), step_run=step_run, wakes=True)
+    run = Run("r", "salt", Plan((PlannedStep("0", "step"),)), step_run=step_run, needs_wakeup=True)
     assert why_stalled(liveness_of(run, has_tail=True)) is None
     golden(why_stalled(liveness_of(run, has_tail=False)))
     golden(why_stalled(liveness_of(run._replace(**ending), has_tail=True)))
@@ -104,7 +104,7 @@ def test_in_every_case_a_run_is_stalled_if_and_only_if_nothing_is_left_that_adva
     orchestrators = [(), *((orchestrator(state),) for state in JobState if state not in ("succeeded", "failed"))]
     orchestrators += [(orchestrator(JobState.QUEUED)._replace(doubt=Doubt.UNLISTED, doubt_since=5.0),)]
     jobs = [None, LIVE, LIVE._replace(state=JobState.RUNNING), PLANNED, SUBMITTING, ABSENT]
-    times = (None, 0.0, ENDS_WITHIN + 1)
+    times = (None, 0.0, ENDING_TIMEOUT + 1)
     for state, waiting, job, n, has_tail, ending_for in product(
         RunState, orchestrators, jobs, (0, MAX_IDLE_WAKEUPS), (True, False), times
     ):

@@ -44,7 +44,7 @@ JOB = Job("t", Role.STEP, state=JobState.QUEUED, scheduler_id="11")
 @pytest.mark.parametrize("seen", [Seen.QUEUED, Seen.RUNNING])
 def test_the_others_are_recorded_then_cancelled_then_forgotten(role, state, seen):
     job = JOB._replace(role=role, state=state, scheduler_id=None if state is JobState.SUBMITTING else "11")
-    run = run_with(JOB._replace(token="other"), orchestrators=(job,)) if job.wakes else run_with(job)
+    run = run_with(JOB._replace(token="other"), orchestrators=(job,)) if job.is_orchestrator else run_with(job)
     facts = Facts(5.0, 9.0, {"t": JobFact(seen, "12", rivals=("11", "13"))})
     run = reduce(apply, reconcile(run, facts), run)
     assert (run.job("t").scheduler_id, run.job("t").rivals) == ("12", ("11", "13"))

@@ -27,7 +27,7 @@ def orchestrator(state, waits_for="7", token="wake", scheduler_id="8"):
 
 def run_with(*orchestrators, job=LIVE, **fields):
     open_ = StepRun(0, state=StepRunState.ACTIVE, jobs=(job,))
-    return Run("r", "salt", PLAN, step_run=open_, orchestrators=orchestrators, wakes=True)._replace(**fields)
+    return Run("r", "salt", PLAN, step_run=open_, orchestrators=orchestrators, needs_wakeup=True)._replace(**fields)
 
 
 def test_an_orchestrator_waits_for_the_live_job():
@@ -85,7 +85,7 @@ def test_a_job_that_is_listed_after_its_end_wakes_nobody_again(golden):
 
 
 def test_a_run_on_this_machine_wakes_nobody():
-    assert decide(run_with(wakes=False)) is None
+    assert decide(run_with(needs_wakeup=False)) is None
 
 
 def test_before_the_first_job_nothing_can_wake_the_run():

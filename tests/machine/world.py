@@ -269,8 +269,8 @@ class World:
                 self._check_succeeded(step_run)
             if step_run.state is StepRunState.ACTIVE:
                 assert step_run.jobs, "a step run is active without a job"
-            if step_run.ended:
-                assert all(job.ended for job in step_run.jobs), "a step run ended before its jobs"
+            if step_run.has_ended:
+                assert all(job.has_ended for job in step_run.jobs), "a step run ended before its jobs"
 
     def _check_succeeded(self, step_run):
         """Every task has left a receipt of success in some attempt; of a batch, every task of the manifest has."""
@@ -305,7 +305,7 @@ class WakingWorld(World):
 
     def __init__(self, plan, seed, *, trouble, has_tail):
         super().__init__(plan, seed, trouble=trouble)
-        self.records.blank = self.records.blank._replace(wakes=True)
+        self.records.blank = self.records.blank._replace(needs_wakeup=True)
         self.has_tail = has_tail
         self.had_trouble = trouble > 0
         self.waits_for = {}  # token of an orchestrator job -> the id of the job after which it truly starts

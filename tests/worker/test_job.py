@@ -32,7 +32,7 @@ def submitted(workspace, monkeypatch):
     """Give a function that prepares a job, and one that runs a task of it."""
     folder = RunFolder(workspace, "r")
     folder.logs.mkdir(parents=True)
-    digest = prepare_bundle(STEPS, None, everything_travels=True).write(folder.bundles)
+    digest = prepare_bundle(STEPS, None, needs_pickles=True).write(folder.bundles)
 
     def submit(**what):
         ours = {

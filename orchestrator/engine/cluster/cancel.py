@@ -6,15 +6,15 @@ import time
 
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance
-from orchestrator.engine.cluster.session import context_of, holding_on_cluster, scheduler_of
+from orchestrator.engine.cluster.session import hold_lease_on_cluster, make_context, scheduler_of
 from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.errors import Busy, LeaseHeld, SchedulerUnreachable
 from orchestrator.machine.model import Run
-from orchestrator.machine.stalled import ENDS_WITHIN
+from orchestrator.machine.stalled import ENDING_TIMEOUT
 
 __all__ = ["cancel_run"]
 
-CANCEL_WAIT = ENDS_WITHIN
+CANCEL_WAIT = ENDING_TIMEOUT
 """Seconds that `cancel` waits for the queue to be empty."""
 
 LOOK_EVERY = 0.5
@@ -52,15 +52,15 @@ def _cancel_jobs(store: Store, key: str) -> Run:
     scheduler = scheduler_of(store, store.record(key))
     end = time.monotonic() + CANCEL_WAIT
     run = store.load(key)
-    while not run.ended:
+    while not run.has_ended:
         why = "Its jobs have not ended yet."
         try:
-            with holding_on_cluster(store, key, scheduler) as fence:
-                run = advance(context_of(store, key, fence, scheduler))
+            with hold_lease_on_cluster(store, key, scheduler) as fence:
+                run = advance(make_context(store, key, fence, scheduler))
         except LeaseHeld as held:
             # Whoever has it reads the request with its next write.
             run, why = store.load(key), held.message
-        if not run.ended:
+        if not run.has_ended:
             _pause(end, key, why)
     tokens = store.tokens(key)
     while ids := scheduler.live_ids(tokens):

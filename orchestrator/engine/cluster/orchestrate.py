@@ -10,7 +10,7 @@ from itertools import chain, repeat
 
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance
-from orchestrator.engine.cluster.session import opened
+from orchestrator.engine.cluster.session import hold_run
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy
 from orchestrator.machine.summary import describe, headline
@@ -37,7 +37,7 @@ def advance_now(store: Store, key: str, *, is_tail: bool = False) -> str:
     str
         One sentence: what came of it.
     """
-    with opened(store, key) as context:
+    with hold_run(store, key) as context:
         return describe(advance(context._replace(is_tail=is_tail)))
 
 
@@ -55,7 +55,7 @@ def orchestrate(store: Store, key: str, token: str, job_id: str, patience: float
     say : callable
         Told one line at a time.
     """
-    for pause in poll(partial(opened, store, key, token, job_id), patience, say, time.monotonic):
+    for pause in poll(partial(hold_run, store, key, token, job_id), patience, say, time.monotonic):
         time.sleep(pause)
 
 

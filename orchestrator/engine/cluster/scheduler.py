@@ -65,7 +65,7 @@ class SlurmScheduler:
         shared: bool,
         client: Client | None = None,
     ) -> None:
-        self.limits = Limits(tasks_at_once=config.max_array_size)
+        self.limits = Limits(max_batch_size=config.max_array_size)
         self.grace = float(config.cluster.grace)
         self.has_tail = Wake(config.cluster.wake) is Wake.BOTH
         self.folder = folder
@@ -141,7 +141,7 @@ class SlurmScheduler:
         facts = {job.token: self._fact(job, lines[job.token]) for job in jobs if lines[job.token]}
         return {token: fact._replace(rivals=_rivals(token, fact, listed)) for token, fact in facts.items()}
 
-    def is_gone(self, scheduler_id: str) -> bool:
+    def has_ended(self, scheduler_id: str) -> bool:
         """Tell whether SLURM answers that a job, or a task of an array, is no more.
 
         Raises
@@ -162,7 +162,7 @@ class SlurmScheduler:
 
     def _is_forgotten(self, job: Job, lines: Sequence[Line]) -> bool:
         """Tell whether squeue has forgotten a job, or a task of it that left no receipt: it forgets them one by one."""
-        if not lines or job.wakes or not _are_over(lines):
+        if not lines or job.is_orchestrator or not _are_over(lines):
             return not lines
         file = read_jobfile(self.folder.job(job.token).file)
         return bool(self._without_receipt(file) - set(_by_task(lines, file)))
@@ -214,12 +214,12 @@ class SlurmScheduler:
 
     def _over(self, job: Job, lines: Sequence[Line]) -> JobFact:
         """Tell how each task ended."""
-        if job.wakes:
+        if job.is_orchestrator:
             return _over(lines, self._why(lines[0], ""))
         file = read_jobfile(self.folder.job(job.token).file)
         by_task, without = _by_task(lines, file), self._without_receipt(file)
         failed = {task: self._failure(file, task, by_task.get(task), lines) for task in sorted(without)}
-        return _over(lines, None, failed, may_still_come=self._shared and bool(without))
+        return _over(lines, None, failed, receipts_may_follow=self._shared and bool(without))
 
     def _failure(self, file: JobFile, task: int, line: Line | None, lines: Sequence[Line]) -> tuple[FailureKind, str]:
         """Say what it means that a task has no receipt. How another one ended says nothing of it."""
@@ -275,7 +275,7 @@ def _over(
     reason: str | None,
     failed: Mapping[int, tuple[FailureKind, str]] | None = None,
     *,
-    may_still_come: bool = False,
+    receipts_may_follow: bool = False,
 ) -> JobFact:
     return JobFact(
         Seen.OVER,
@@ -285,7 +285,7 @@ def _over(
         kind=next((kind for line in lines if (kind := _kind(line)) is not None), None),
         reason=reason,
         failed_tasks=failed or {},
-        may_still_come=may_still_come,
+        receipts_may_follow=receipts_may_follow,
     )
 
 

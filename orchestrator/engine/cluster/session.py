@@ -10,13 +10,13 @@ from orchestrator.db.store import Holder, RunRecord, Store
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.engine.context import Context
-from orchestrator.engine.lease import holding
+from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.progress import Silent
 from orchestrator.errors import LeaseHeld
 from orchestrator.handoff.environment import read_environment
 from orchestrator.slurm.client import Client
 
-__all__ = ["context_of", "holding_on_cluster", "opened", "scheduler_of"]
+__all__ = ["make_context", "hold_lease_on_cluster", "hold_run", "scheduler_of"]
 
 
 def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
@@ -27,15 +27,15 @@ def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
     return SlurmScheduler(folder, config, record.name, store.path, shared=not is_local(folder.workspace), client=client)
 
 
-def context_of(store: Store, key: str, fence: int, scheduler: SlurmScheduler) -> Context:
+def make_context(store: Store, key: str, fence: int, scheduler: SlurmScheduler) -> Context:
     """Give what one advance works with."""
-    within = (Holder.me().scheduler_id or "").partition("_")[0] or None
+    enclosing_job = (Holder.me().scheduler_id or "").partition("_")[0] or None
     record, cwd = store.record(key), scheduler.config.cwd
-    return Context(store, record, fence, scheduler.folder, scheduler, Silent(), cwd=cwd, within=within)
+    return Context(store, record, fence, scheduler.folder, scheduler, Silent(), cwd=cwd, enclosing_job=enclosing_job)
 
 
 @contextmanager
-def holding_on_cluster(store: Store, key: str, scheduler: SlurmScheduler) -> Iterator[int]:
+def hold_lease_on_cluster(store: Store, key: str, scheduler: SlurmScheduler) -> Iterator[int]:
     """Hold a run's lease; from a job that SLURM calls gone it is taken over at once.
 
     Raises
@@ -44,12 +44,12 @@ def holding_on_cluster(store: Store, key: str, scheduler: SlurmScheduler) -> Ite
     """
     with ExitStack() as stack:
         try:
-            fence = stack.enter_context(holding(store, key, beats=True))
+            fence = stack.enter_context(hold_lease(store, key, beats=True))
         except LeaseHeld as held:
             gone = _if_gone(held, scheduler)
             if gone is None:
                 raise
-            fence = stack.enter_context(holding(store, key, beats=True, gone=gone))
+            fence = stack.enter_context(hold_lease(store, key, beats=True, gone=gone))
         yield fence
 
 
@@ -57,11 +57,11 @@ def _if_gone(held: LeaseHeld, scheduler: SlurmScheduler) -> Holder | None:
     holder = held.holder
     if not isinstance(holder, Holder) or holder.scheduler_id is None:
         return None
-    return holder if scheduler.is_gone(holder.scheduler_id) else None
+    return holder if scheduler.has_ended(holder.scheduler_id) else None
 
 
 @contextmanager
-def opened(store: Store, key: str, token: str | None = None, job_id: str | None = None) -> Iterator[Context]:
+def hold_run(store: Store, key: str, token: str | None = None, job_id: str | None = None) -> Iterator[Context]:
     """Hold a run for one advance, by the orchestrator job of that token and id if it is one.
 
     Raises
@@ -69,5 +69,5 @@ def opened(store: Store, key: str, token: str | None = None, job_id: str | None 
     LeaseHeld
     """
     scheduler = scheduler_of(store, store.record(key))
-    with holding_on_cluster(store, key, scheduler) as fence:
-        yield context_of(store, key, fence, scheduler)._replace(own_token=token, own_id=job_id)
+    with hold_lease_on_cluster(store, key, scheduler) as fence:
+        yield make_context(store, key, fence, scheduler)._replace(own_token=token, own_id=job_id)

@@ -11,7 +11,7 @@ from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.orchestrate import poll
-from orchestrator.engine.cluster.session import context_of, holding_on_cluster, opened, scheduler_of
+from orchestrator.engine.cluster.session import hold_lease_on_cluster, hold_run, make_context, scheduler_of
 from orchestrator.engine.code import CheckedPipeline, take_code
 from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import interrupted_as
@@ -19,7 +19,7 @@ from orchestrator.engine.resume import reopen, with_resume_hint
 from orchestrator.errors import Busy, RunFailed, SchedulerUnreachable
 from orchestrator.handoff.environment import write_environment
 from orchestrator.machine.model import Run
-from orchestrator.machine.rewind import died_unseen
+from orchestrator.machine.rewind import died_before_resume
 from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.summary import describe
 from orchestrator.machine.wakeup import is_in_doubt, why_poll_again
@@ -75,19 +75,19 @@ def hand_over(
     with unseen:
         write_environment(store.workspace.run(key))
         scheduler = scheduler_of(store, store.record(key))
-        with holding_on_cluster(store, key, scheduler) as fence:
+        with hold_lease_on_cluster(store, key, scheduler) as fence:
             if config is not None:
                 store.set_cluster(key, fence, config.to_json())
                 scheduler = scheduler_of(store, store.record(key))
             scheduler.write_scripts((checked or store.record(key)).plan)
-            context = context_of(store, key, fence, scheduler)
+            context = make_context(store, key, fence, scheduler)
             run = _advance(context, is_resume, position, checked)
         if is_resume and is_in_doubt(run) and not _will_be_advanced(run, scheduler.has_tail):
             run = _poll_while(is_in_doubt, store, key, scheduler.grace + LONGER, say)
-            if died_unseen(run):
+            if died_before_resume(run):
                 # It had died before the user asked for it again.
-                with holding_on_cluster(store, key, scheduler) as fence:
-                    run = _advance(context_of(store, key, fence, scheduler), is_resume, position, None)
+                with hold_lease_on_cluster(store, key, scheduler) as fence:
+                    run = _advance(make_context(store, key, fence, scheduler), is_resume, position, None)
         if _is_failing(run):
             run = _poll_while(_is_failing, store, key, scheduler.grace + LONGER, say)
         say(_outcome(run, context.record, scheduler.has_tail))
@@ -115,7 +115,7 @@ def _after_the_fix(record: RunRecord) -> str:
 
 def _will_be_advanced(run: Run, has_tail: bool) -> bool:
     """Tell whether a job that SLURM has will advance the run, whatever this process has not seen to its end."""
-    return not run.ended and why_stalled(liveness_of(run, has_tail=has_tail)) is None
+    return not run.has_ended and why_stalled(liveness_of(run, has_tail=has_tail)) is None
 
 
 def _is_failing(run: Run) -> bool:
@@ -126,7 +126,7 @@ def _poll_while(
     is_open: Callable[[Run], bool], store: Store, key: str, patience: float, say: Callable[[str], None]
 ) -> Run:
     """Advance again until what is open is known, or the patience is over: nobody else would ask."""
-    for pause in poll(partial(opened, store, key), patience, say, time.monotonic):
+    for pause in poll(partial(hold_run, store, key), patience, say, time.monotonic):
         if not is_open(store.load(key)):
             break
         time.sleep(pause)

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.db.store import Store
-from orchestrator.engine.advance import advance, settle
+from orchestrator.engine.advance import advance, observe_and_record
 from orchestrator.engine.code import CheckedPipeline, take_code
 from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import interrupts
-from orchestrator.engine.lease import holding
+from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.engine.progress import Progress, Silent, progress_for
 from orchestrator.engine.resume import reopen, with_resume_hint
@@ -75,7 +75,7 @@ def run_to_end(
             signal.pthread_kill(here.ident, signal.SIGINT)
 
     try:
-        with interrupts() as ctrl_c, holding(store, key, on_cancel) as fence:
+        with interrupts() as ctrl_c, hold_lease(store, key, on_cancel) as fence:
             scheduler = LocalScheduler(folder, load, n_workers, progress.evaluated, interruptible=ctrl_c.allowed)
             context = _context(store, key, fence, scheduler, progress)
             if checked is not None:
@@ -103,13 +103,13 @@ def cancel_local_run(store: Store, key: str) -> Run:
     end = time.monotonic() + CANCEL_WAIT
     while True:
         try:
-            with holding(store, key) as fence:
+            with hold_lease(store, key) as fence:
                 scheduler = LocalScheduler(store.workspace.run(key), _no_code, 1, _ignore)
                 return advance(_context(store, key, fence, scheduler, Silent()))
         except LeaseHeld:
             # The holder listens once a second; it stops its step, then records.
             run = store.load(key)
-            if run.ended:
+            if run.has_ended:
                 return run
             if time.monotonic() > end:
                 raise Busy(
@@ -129,13 +129,13 @@ def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:
         try:
             with with_resume_hint(context.key):
                 run = advance(context)
-            if run.ended:
+            if run.has_ended:
                 return run
             scheduler.wait()
         except KeyboardInterrupt:
             if context.store.record(context.key).cancel_requested_at is not None:
                 continue
-            settle(context)
+            observe_and_record(context)
             raise Interrupted(
                 f"Run {context.key} was stopped; everything that was evaluated is kept.",
                 f"To go on: orchestrator resume {context.key}",

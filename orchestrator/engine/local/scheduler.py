@@ -28,7 +28,7 @@ from orchestrator.workspace import RunFolder
 
 __all__ = ["LocalScheduler"]
 
-SLICES_PER_WORKER = 4
+TASKS_PER_WORKER = 4
 """Tasks per worker in a batch: enough that a slow slice doesn't leave the other workers idle for long."""
 
 
@@ -44,7 +44,7 @@ class LocalScheduler:
         Worker processes for a parallel step.
     on_done : callable
         Told how many more experiments have a result.
-    slices : int, optional
+    n_tasks : int, optional
         Tasks that a parallel step is cut into; by default four per worker.
     interruptible : callable, optional
         Gives the block in which a job runs: the only one in which a Ctrl-C may be raised.
@@ -65,10 +65,10 @@ class LocalScheduler:
         load: Callable[[str], LoadedStep],
         n_workers: int,
         on_done: Callable[[int], None],
-        slices: int | None = None,
+        n_tasks: int | None = None,
         interruptible: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self.limits = Limits(slices=slices or n_workers * SLICES_PER_WORKER)
+        self.limits = Limits(n_tasks=n_tasks or n_workers * TASKS_PER_WORKER)
         self.exception: BaseException | None = None
         self._folder = folder
         self._load = load
