@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,15 @@ if TYPE_CHECKING:
 MORE_THAN_CORES = 4
 LONG = ("slurm", "acceptance", "slow")
 """Tests with these marks begin first, in this order: else the last of them would run alone."""
+
+
+PR_SET_PDEATHSIG = 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        # Else it would end its test after the run was killed, and keep its cluster until then.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -24,25 +24,14 @@ def suite(tmp_path):
     """Give a function that runs two marked tests, on a machine that lacks the named packages."""
     (tmp_path / "scripts").mkdir()
     (tmp_path / "tests" / "slurm").mkdir(parents=True)
-    for plugin in ("marked_slurm.py", "parallel.py"):
-        shutil.copy(ROOT / "tests" / plugin, tmp_path / "tests")
+    shutil.copy(ROOT / "tests" / "marked_slurm.py", tmp_path / "tests")
     (tmp_path / "tests" / "slurm" / "test_marked.py").write_text(SUITE.format(mark="pytestmark"))
     (tmp_path / "tests" / "slurm" / "test_unmarked.py").write_text(SUITE.format(mark="unused"))
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slurm\n")
 
     def run(*arguments: str, missing: str = "") -> subprocess.CompletedProcess[str]:
         (tmp_path / "scripts" / "slurm-sandbox").write_text(f"print({missing!r})")
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-rs",
-            "-p",
-            "tests.marked_slurm",
-            "-p",
-            "tests.parallel",
-            *arguments,
-        ]
+        command = [sys.executable, "-m", "pytest", "-rs", "-p", "tests.marked_slurm", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
@@ -61,12 +50,6 @@ def test_enough_of_them_pass(suite, processes):
     done = suite("--least-slurm", "2", "-n", processes)
     assert done.returncode == 0, done.stdout
     assert "4 passed" in done.stdout
-
-
-def test_of_several_processes_one_has_all_tests_of_a_file_and_so_one_running_cluster(suite):
-    lines = suite("-n", "3", "-v").stdout.splitlines()
-    processes = {line[:5] for line in lines if "PASSED tests/slurm/test_marked.py" in line}
-    assert len(processes) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""The suite in several processes: tests of one running cluster stay together, and a killed run leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import lives
+from tests.slurm.sandboxes import wait_until
+
+PLUGIN = Path(__file__).resolve().parents[1] / "parallel.py"
+
+
+@pytest.fixture
+def pytest_command(tmp_path):
+    """Give a function that writes a suite and gives the command that runs it in three processes."""
+    shutil.copy(PLUGIN, tmp_path / "parallel.py")
+    (tmp_path / "pytest.ini").touch()
+
+    def command(path: str, text: str) -> list[str]:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+        return [sys.executable, "-m", "pytest", "-p", "parallel", "-n", "3", "-v"]
+
+    return command
+
+
+def test_one_process_has_all_tests_of_a_file_on_slurm(pytest_command, tmp_path):
+    text = "import pytest\n@pytest.mark.parametrize('k', range(9))\ndef test_it(k): pass"
+    command = pytest_command("slurm/test_one.py", text)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    processes = [line.split()[0] for line in done.stdout.splitlines() if "PASSED slurm/test_one.py" in line]
+    assert len(processes) == 9
+    assert len(set(processes)) == 1
+
+
+def test_a_killed_run_leaves_no_process(pytest_command, tmp_path):
+    text = "import os, pathlib, time\ndef test_it(): pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(600)"
+    command = pytest_command("test_long.py", text)
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        process.kill()
+        process.wait()
+        wait_until(lambda: not lives(pid))
+    finally:
+        if lives(pid):
+            os.kill(pid, signal.SIGKILL)
