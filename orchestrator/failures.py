@@ -1,30 +1,30 @@
-"""Failures with one cause are one group: what went wrong, how often, and the first experiments that it struck."""
+"""Groups of failures with the same cause: the error, how often it happened, and the first experiments it affects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["ROWS_KEPT", "FailureGroup"]
+__all__ = ["MAX_ROWS", "FailureGroup"]
 
-ROWS_KEPT = 100
-"""Experiments or files that are kept by number; a count tells the rest."""
+MAX_ROWS = 100
+"""Number of experiments or files that are recorded by their labels; of the others only the count is recorded."""
 
 
 class FailureGroup:
-    """Failures that have one cause.
+    """Failures with the same cause.
 
     Parameters
     ----------
     first : mapping
-        What the first of them says, as JSON values: `type`, `message`, `traceback`.
+        The first failure as JSON values: `type`, `message`, `traceback`.
 
     Attributes
     ----------
     n : int
-        How many they are.
+        Number of failures.
     rows : list of int
-        The first experiments among them, at most `ROWS_KEPT`, sorted.
+        Labels of the first failed experiments, sorted; at most `MAX_ROWS`.
     """
 
     def __init__(self, first: Mapping[str, Any]) -> None:
@@ -33,10 +33,18 @@ class FailureGroup:
         self.rows: list[int] = []
 
     def add(self, n: int, rows: Iterable[int]) -> None:
-        """Add failures with the same cause."""
+        """Add failures with the same cause.
+
+        Parameters
+        ----------
+        n : int
+            Number of failures.
+        rows : iterable of int
+            Labels of their experiments.
+        """
         self.n += n
-        self.rows = sorted([*self.rows, *rows])[:ROWS_KEPT]
+        self.rows = sorted([*self.rows, *rows])[:MAX_ROWS]
 
     def to_json(self) -> dict[str, Any]:
-        """Give what receipts and events keep of it."""
+        """Return the group as JSON values, as receipts and events contain it."""
         return {**self.first, "n": self.n, "rows": self.rows}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.failures import ROWS_KEPT, FailureGroup
+from orchestrator.failures import MAX_ROWS, FailureGroup
 
 
 def test_a_group_counts_all_failures_and_names_the_first_experiments():
@@ -10,5 +10,5 @@ def test_a_group_counts_all_failures_and_names_the_first_experiments():
     group.add(150, range(200, 350))
     group.add(2, [7, 3])
     assert group.n == 152
-    assert group.rows == [3, 7, *range(200, 200 + ROWS_KEPT - 2)]
+    assert group.rows == [3, 7, *range(200, 200 + MAX_ROWS - 2)]
     assert group.to_json() == {"type": "ValueError", "message": "no", "n": 152, "rows": group.rows}

@@ -13,7 +13,7 @@ from orchestrator import __version__
 from orchestrator.cli.errors import NEEDED, show, show_bug, show_missing, show_system, show_usage
 from orchestrator.cli.workspace import Place, examples
 from orchestrator.errors import OrchestratorError
-from orchestrator.loading import loading
+from orchestrator.fast_imports import fast_imports
 
 __all__ = ["cli", "main"]
 
@@ -38,7 +38,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        with loading():
+        with fast_imports():
             command: click.Command = import_module(f"orchestrator.cli.{cmd_name}").command
         return command
 

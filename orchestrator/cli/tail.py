@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.loading import loading
+from orchestrator.fast_imports import fast_imports
 
-with loading():
+with fast_imports():
     from orchestrator.db.store import Store
     from orchestrator.engine.cluster.orchestrate import advance_now
 

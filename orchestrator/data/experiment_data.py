@@ -12,7 +12,7 @@ from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.files import data_folder, locked, read_snapshot, write_table
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.layout import StoredTable, decode_files, encode_files
-from orchestrator.data.matching import FoldReport, fold_into
+from orchestrator.data.matching import FoldReport, match_results
 from orchestrator.data.numpy_types import is_integer, is_truth
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.references import Reference, write_object
@@ -224,19 +224,6 @@ class ExperimentData:
         inputs, outputs = self.input_rows(), self.output_rows()
         for position in self._table.positions_with(JobStatus.OPEN):
             yield self._table.labels[position], inputs(position), outputs(position)
-
-    def apply_results(self, updates: Mapping[int, tuple[JobStatus, Mapping[str, Any]]]) -> None:
-        """Set statuses and outputs of many rows.
-
-        Parameters
-        ----------
-        updates : Mapping of int to (JobStatus, Mapping)
-            The new status and outputs by position (not label).
-        """
-        for position, (status, outputs) in updates.items():
-            self._table.status[position] = status.value
-            for name, value in outputs.items():
-                self._set("output", name, position, value)
 
     def is_all_finished(self) -> bool:
         """Whether every experiment is finished."""
@@ -473,9 +460,29 @@ class ExperimentData:
         paths = [p for p in snapshot.results if names is None or p.parent.name in names]
         # What the stored table has folded already stays folded once: the user may have changed it.
         read = [ResultFile.read(path, stored.folded.get(_result_name(path), 0)) for path in paths]
-        table.fold_report = fold_into(table, read)
+        table.fold_report = table.fold(read)
         table._offsets = {**stored.folded, **{_result_name(file.path): file.end for file in read}}
         return table, table.fold_report
+
+    def fold(self, result_files: Iterable[ResultFile]) -> FoldReport:
+        """Write results to the rows with the same inputs, in memory.
+
+        Parameters
+        ----------
+        result_files : iterable of ResultFile
+            The results. To fold the same files again changes nothing.
+
+        Returns
+        -------
+        FoldReport
+            Counts, and the results that no experiment has the inputs of.
+        """
+        updates, report = match_results(self._table, result_files)
+        for position, (status, outputs) in updates.items():
+            self._table.status[position] = status.value
+            for name, value in outputs.items():
+                self._set("output", name, position, value)
+        return report
 
     def store(self, project_dir: Path | str | None = None) -> None:
         """Write the table to ``experiment_data``, wholly or not at all.

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.data.files import data_folder, locked, result_folders, write_table
-from orchestrator.data.matching import FoldReport, fold_into
+from orchestrator.data.matching import FoldReport
 from orchestrator.data.results import frame
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["FoldReport", "fold", "fold_into"]
+__all__ = ["FoldReport", "fold"]
 
 
 def fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None = None) -> FoldReport:

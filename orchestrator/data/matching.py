@@ -1,7 +1,7 @@
-"""Matching: each result goes to the experiment that it is about, or to nobody.
+"""Matching: which row of a table each result belongs to.
 
-A block may sort the table, drop rows or make them again between evaluation and collection; a
-label alone therefore doesn't say whose result it is. The inputs do.
+Between evaluation and collection, a block may sort the table, drop rows or create them again. A label alone therefore
+does not identify the experiment of a result; its inputs do.
 """
 
 from __future__ import annotations
@@ -9,34 +9,30 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.results import ResultFile, inputs_digest
+from orchestrator.data.table import Table
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 
-if TYPE_CHECKING:
-    from orchestrator.data.experiment_data import ExperimentData
-
-__all__ = ["FoldReport", "fold_into"]
+__all__ = ["FoldReport", "Matches", "match_results"]
 
 
 @dataclass
 class FoldReport:
-    """What folding did.
+    """Counts of the results that were folded, and the results that were not.
 
     Attributes
     ----------
     n_folded : int
-        Experiments whose result is now in the table.
+        Number of experiments whose result is now in the table.
     n_errors : int
-        Those among them that ended with an error.
+        Number of these experiments that ended with an error.
     n_torn : int
-        Torn lines, left out: what a killed task was just writing.
+        Number of incomplete or damaged lines. They are skipped: a killed task was writing them.
     quarantined : list of dict
-        Results that no experiment in the table has the inputs for, with the result file's path
-        under ``file``.
+        Results with inputs that no experiment in the table has. The key ``file`` holds the path of the result file.
     """
 
     n_folded: int = 0
@@ -45,124 +41,129 @@ class FoldReport:
     quarantined: list[dict[str, Any]] = field(default_factory=list)
 
 
-def fold_into(table: ExperimentData, result_files: Iterable[Path | ResultFile]) -> FoldReport:
-    """Fold result files into a table, in memory.
+class Matches(NamedTuple):
+    """Results with the rows that they belong to.
+
+    Attributes
+    ----------
+    updates : dict of int to (JobStatus, dict)
+        New status and outputs of a row, by its position in the table.
+    report : FoldReport
+        Counts, and the results without a row.
+    """
+
+    updates: dict[int, tuple[JobStatus, dict[str, Any]]]
+    report: FoldReport
+
+
+def match_results(table: Table, result_files: Iterable[ResultFile]) -> Matches:
+    """Find the row of each result. A finished row keeps the result that it has.
 
     Parameters
     ----------
-    table : ExperimentData
-        The table; it is changed.
-    result_files : iterable of Path or ResultFile
+    table : Table
+        The table; it is not changed.
+    result_files : iterable of ResultFile
         The results.
 
     Returns
     -------
-    FoldReport
-        What was done. Folding the same files again does nothing more.
+    Matches
+        The rows to update, and a report. Matching the same files again after the update changes no row.
     """
     report = FoldReport()
     results = _final_results(result_files, report)
-    if not results:
-        return report
-    places = _Places(table)
     updates: dict[int, tuple[JobStatus, dict[str, Any]]] = {}
-    strays = []
-    for result in results:
-        position = places.of_label(result)
-        if position is None:
-            strays.append(result)
-        else:
-            _take(places, updates, position, result)
-    for result in strays:
-        position = places.of_inputs(result)
+    if not results:
+        return Matches(updates, report)
+    rows = _RowIndex(table)
+    # Rows with the same label and inputs first: rows with equal inputs must not exchange their results.
+    positions = [rows.with_label(result) for result in results]
+    for result, found in zip(results, positions, strict=True):
+        position = rows.with_inputs(result) if found is None else found
         if position is None:
             report.quarantined.append(result)
-        else:
-            _take(places, updates, position, result)
-    table.apply_results(updates)
+        elif not rows.is_finished(position):
+            outputs = {name: from_jsonable(value) for name, value in result["outputs"].items()}
+            updates[position] = (JobStatus.of(result["status"]), outputs)
     report.n_folded = len(updates)
     report.n_errors = sum(status is JobStatus.ERROR for status, _ in updates.values())
-    return report
+    return Matches(updates, report)
 
 
-def _final_results(result_files: Iterable[Path | ResultFile], report: FoldReport) -> list[dict[str, Any]]:
-    """Reduce the lines to one per experiment: its first success, else its latest error."""
+def _final_results(result_files: Iterable[ResultFile], report: FoldReport) -> list[dict[str, Any]]:
+    """Return one line per experiment: its first success, else its latest error."""
     final: dict[tuple[int, str], dict[str, Any]] = {}
-    for source in result_files:
-        read = source if isinstance(source, ResultFile) else ResultFile.read(source)
-        report.n_torn += read.n_torn
-        path = str(read.path)
-        for line in read.lines:
+    for file in result_files:
+        report.n_torn += file.n_torn
+        path = str(file.path)
+        for line in file.lines:
             key = (line["row"], line["inputs"])
-            old = final.get(key)
-            if old is None or _replaces(line, old):
+            earlier = final.get(key)
+            if earlier is None or _replaces(line, earlier):
                 line["file"] = path
                 final[key] = line
     return list(final.values())
 
 
-def _replaces(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    if old["status"] == "FINISHED":
+def _replaces(line: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    if earlier["status"] == "FINISHED":
         return False
-    later = float(new.get("started") or 0) >= float(old.get("started") or 0)
-    return later or new["status"] == "FINISHED"
+    is_later = float(line.get("started") or 0) >= float(earlier.get("started") or 0)
+    return is_later or line["status"] == "FINISHED"
 
 
-def _take(
-    places: _Places,
-    updates: dict[int, tuple[JobStatus, dict[str, Any]]],
-    position: int,
-    result: Mapping[str, Any],
-) -> None:
-    if not places.finished(position):
-        outputs = {name: from_jsonable(value) for name, value in result["outputs"].items()}
-        updates[position] = (JobStatus.of(result["status"]), outputs)
+class _RowIndex:
+    """Rows of a table by label and by inputs; each row is matched at most once."""
 
-
-class _Places:
-    """Which row of the table a result belongs to."""
-
-    def __init__(self, table: ExperimentData) -> None:
-        self._statuses = table.statuses()
-        self._positions = {label: position for position, label in enumerate(table.labels())}
-        self._inputs = table.input_rows()
-        self._outputs = table.output_rows()
+    def __init__(self, table: Table) -> None:
+        self._table = table
         self._digests: dict[int, str] = {}
-        self._taken: set[int] = set()
+        self._matched: set[int] = set()
         self._by_digest: dict[str, deque[int]] | None = None
 
-    def finished(self, position: int) -> bool:
-        return self._statuses[position] is JobStatus.FINISHED
+    def is_finished(self, position: int) -> bool:
+        return self._table.status_at(position) is JobStatus.FINISHED
 
-    def of_label(self, result: Mapping[str, Any]) -> int | None:
-        position = self._positions.get(result["row"])
-        if position is None or self._digest(position) != result["inputs"]:
+    def with_label(self, result: Mapping[str, Any]) -> int | None:
+        """Return the position of the row with the result's label, if it has the result's inputs, too."""
+        if result["row"] not in self._table:
             return None
-        self._taken.add(position)
+        position = self._table.position(result["row"])
+        if self._digest(position) != result["inputs"]:
+            return None
+        self._matched.add(position)
         return position
 
-    def of_inputs(self, result: Mapping[str, Any]) -> int | None:
-        same = [p for p in self._candidates(result["inputs"]) if p not in self._taken]
-        # A row that has this very result got it from an earlier folding of this line.
-        known = [p for p in same if self.finished(p) and self._has_outputs(p, result["outputs"])]
-        free = known or [p for p in same if not self.finished(p)]
+    def with_inputs(self, result: Mapping[str, Any]) -> int | None:
+        """Return the position of a row with the result's inputs that is not matched yet."""
+        same = [p for p in self._candidates(result["inputs"]) if p not in self._matched]
+        # A row with exactly this result has it from an earlier fold of the same line.
+        known = [p for p in same if self.is_finished(p) and self._has_outputs(p, result["outputs"])]
+        free = known or [p for p in same if not self.is_finished(p)]
         if not free:
             return None
-        self._taken.add(free[0])
+        self._matched.add(free[0])
         return free[0]
 
     def _candidates(self, digest: str) -> Sequence[int]:
         if self._by_digest is None:
             self._by_digest = defaultdict(deque)
-            for position in range(len(self._statuses)):
+            for position in range(len(self._table)):
                 self._by_digest[self._digest(position)].append(position)
         return self._by_digest.get(digest, ())
 
     def _digest(self, position: int) -> str:
         if position not in self._digests:
-            self._digests[position] = inputs_digest(self._inputs(position))
+            self._digests[position] = inputs_digest(self._table.row("input", position))
         return self._digests[position]
 
     def _has_outputs(self, position: int, outputs: Mapping[str, Any]) -> bool:
-        stored = {name: to_jsonable(value) for name, value in self._outputs(position).items()}
-        return stored == {n: value for n, value in outputs.items() if not is_missing(value)}
+        cells = {name: to_jsonable(cell) for name, cell in self._table.row("output", position).items()}
+        return cells == {name: _path_or_value(value) for name, value in outputs.items() if not is_missing(value)}
+
+
+def _path_or_value(value: Any) -> Any:
+    """Return what a cell holds for an output: for an object on disk, its path."""
+    is_reference = isinstance(value, dict) and value.keys() == {"$reference"}
+    return value["$reference"]["reference"] if is_reference else value

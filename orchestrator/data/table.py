@@ -64,6 +64,23 @@ class Table:
         """
         return self.inputs if which == "input" else self.outputs
 
+    def row(self, which: str, position: int) -> dict[str, Any]:
+        """Return the cells of a row by column, without those that are missing.
+
+        Parameters
+        ----------
+        which : {"input", "output"}
+            Which of the two.
+        position : int
+            Position of the row, from 0.
+
+        Returns
+        -------
+        dict of str to Any
+            For an object on disk, its path.
+        """
+        return {name: cells[position] for name, cells in self.columns(which).items() if cells[position] is not None}
+
     def position(self, label: int) -> int:
         """Return where a row is.
 

@@ -7,8 +7,7 @@ from itertools import count
 from typing import Any
 
 from orchestrator.definition.blocks import CollectArrayResults, DataGenerator
-from orchestrator.definition.names import slug
-from orchestrator.definition.pipeline import Loop, Step, step_name, walk
+from orchestrator.definition.pipeline import Loop, Step, slug, step_name, walk
 from orchestrator.definition.resources import SlurmResources
 from orchestrator.machine.kinds import Dependency, StepKind
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep

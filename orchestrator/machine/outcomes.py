@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.failures import ROWS_KEPT
+from orchestrator.failures import MAX_ROWS
 from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered
 from orchestrator.machine.changes import (
     Change,
@@ -179,5 +179,5 @@ def _active(position: int, since: float) -> MoveStepRun:
 def _files_left(position: int, rows: Sequence[int], why: str) -> Note:
     files = f"{len(rows)} file{'s' if len(rows) > 1 else ''} ({', '.join(map(str, rows[:NUMBERS_SAID]))}"
     files += ", ...)" if len(rows) > NUMBERS_SAID else ")"
-    detail = {"n": len(rows), "rows": list(rows[:ROWS_KEPT])}
+    detail = {"n": len(rows), "rows": list(rows[:MAX_ROWS])}
     return Note(EventKind.FILES_LEFT, f"{files} left in experiment_sample: {why}", position=position, detail=detail)

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from orchestrator.errors import Busy, DataError
+from orchestrator.fast_imports import fast_imports
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.indexes import parse_indexes
-from orchestrator.loading import loading
 from orchestrator.worker.tail import Tail
 from orchestrator.workspace import RunFolder
 
@@ -57,7 +57,7 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
 
     All is loaded here, and not above, so that the tail loads at the same time.
     """
-    with loading():
+    with fast_imports():
         from orchestrator.definition.bundle import Bundle
         from orchestrator.handoff.claim import claim
         from orchestrator.handoff.receipt import receipts_of

@@ -4,8 +4,8 @@ import pytest
 
 from orchestrator.data import files
 from orchestrator.data.experiment_data import ExperimentData
-from orchestrator.data.fold import fold, fold_into
-from orchestrator.data.results import ResultWriter, inputs_digest, read_results
+from orchestrator.data.fold import fold
+from orchestrator.data.results import ResultFile, ResultWriter, inputs_digest, read_results
 
 
 def result(row, inputs, y=None, status="FINISHED", started=0.0):
@@ -77,7 +77,7 @@ def test_loading_shows_results_that_are_not_folded_yet(tmp_path, data):
 def test_a_changed_table_never_gets_a_foreign_result(tmp_path, data, change):
     write(tmp_path, result(1, {"x": 2}, 20), result(2, {"x": 3}, 30))
     changed = change(data)
-    fold_into(changed, [tmp_path / "experiment_data/.results/tok/0.0.jsonl"])
+    changed.fold([ResultFile.read(tmp_path / "experiment_data/.results/tok/0.0.jsonl")])
     found = by_input(changed)
     assert (found[2], found[3]) == (20, 30)
     assert all(y is None for x, y in found.items() if x not in (2, 3))
@@ -97,20 +97,29 @@ def test_identical_experiments_get_one_result_each(tmp_path):
     data = data[[2, 1, 0]].reset_index()
     path = write(tmp_path, *(result(10 + n, {"x": 1}, n) for n in range(3)))
     for _ in range(2):
-        assert fold_into(data, [path]).quarantined == []
+        assert data.fold([ResultFile.read(path)]).quarantined == []
         assert outputs(data) == {0: 0, 1: 1, 2: 2}
     more = write(tmp_path, result(20, {"x": 1}, 9), token="more")
-    assert len(fold_into(data, [more]).quarantined) == 1
+    assert len(data.fold([ResultFile.read(more)]).quarantined) == 1
 
 
 def test_folding_twice_changes_nothing_more(tmp_path, data):
     path = write(tmp_path, result(5, {"x": 2}, 20), result(0, {"x": 1}, status="ERROR"))
     once = data.copy()
-    fold_into(once, [path])
+    once.fold([ResultFile.read(path)])
     twice = once.copy()
-    report = fold_into(twice, [path])
+    report = twice.fold([ResultFile.read(path)])
     assert twice == once
     assert report.quarantined == []
+
+
+def test_an_output_on_disk_is_recognised_when_its_result_is_folded_twice(tmp_path):
+    data = ExperimentData(input_data=[{"x": 1}] * 2, project_dir=tmp_path)
+    stored = {"$reference": {"reference": "y/7.pkl", "load_function": None, "load_kwargs": None}}
+    path = write(tmp_path, result(7, {"x": 1}, stored))
+    for _ in range(2):
+        assert data.fold([ResultFile.read(path)]).quarantined == []
+        assert list(data.jobs) == ["FINISHED", "OPEN"]
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
@@ -120,7 +129,7 @@ def test_a_success_counts_more_than_an_error(tmp_path, data, order):
         result(0, {"x": 1}, 10, started=1),
     ]
     path = write(tmp_path, *(lines[at] for at in order))
-    fold_into(data, [path])
+    data.fold([ResultFile.read(path)])
     assert data.jobs[0] == "FINISHED"
     assert outputs(data)[0] == 10
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.atomic import write_atomically
-from orchestrator.definition.names import slug
+from orchestrator.definition.pipeline import slug
 from orchestrator.definition.resources import time_in_seconds
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.errors import DefinitionError
