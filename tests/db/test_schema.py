@@ -36,6 +36,14 @@ def test_the_file_is_written_from_the_tables(copy):
     assert migrate.SCHEMA.read_text() == written, "type: .venv/bin/python scripts/schema"
 
 
+def test_the_check_says_how_to_write_a_file_that_is_out_of_date(copy):
+    assert run(copy, "scripts/schema", "--check") == (0, "")
+    schema = copy / "orchestrator" / "db" / "schema.sql"
+    schema.write_text(schema.read_text().replace("salt", "pepper"))
+    code, printed = run(copy, "scripts/schema", "--check")
+    assert (code, printed.splitlines()[-1]) == (1, "  .venv/bin/python scripts/schema")
+
+
 def test_a_new_database_is_what_the_migrations_make():
     with closing(sqlite3.connect(":memory:")) as new, closing(sqlite3.connect(":memory:")) as migrated:
         migrate.make(new)
