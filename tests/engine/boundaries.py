@@ -115,7 +115,9 @@ class Branches:
         self.n_deaths = 0
         self.failures: list[str] = []
         self._workspace, self._chosen = workspace, chosen
-        self._original, self._report = workspace.with_name("original"), workspace.with_name("report")
+        # Named by the workspace: others are swept beside it at the same time.
+        names = (f"{workspace.name}.{what}" for what in ("original", "report", "copy"))
+        self._original, self._report, self._copy = map(workspace.with_name, names)
 
     def dies_here(self, n: int) -> bool:
         if self.died_at is not None or not self._chosen(n):
@@ -148,11 +150,10 @@ class Branches:
 
     def _copy_workspace(self) -> None:
         """Put a copy in the place of the workspace: this process keeps the files that it has open."""
-        copy = self._workspace.with_name("copy")
         self._report.unlink(missing_ok=True)
-        shutil.copytree(self._workspace, copy, symlinks=True)
+        shutil.copytree(self._workspace, self._copy, symlinks=True)
         shutil.move(self._workspace, self._original)
-        shutil.move(copy, self._workspace)
+        shutil.move(self._copy, self._workspace)
 
 
 def sweep(
