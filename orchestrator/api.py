@@ -212,4 +212,4 @@ class Pipeline(PipelineDefinition):
 
 def _say_how_to_watch(key: str, rootdir: str | Path | None) -> None:
     where = "" if rootdir is None else f" --rootdir {shlex.quote(str(rootdir))}"
-    print(f"Watch it: orchestrator status {key}{where}", file=sys.stderr)
+    print(f"Show its status: orchestrator status {key}{where}", file=sys.stderr)

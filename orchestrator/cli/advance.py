@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import examples, key_of, options, workspace_of
+from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 
 __all__ = ["command"]
 
@@ -14,12 +14,12 @@ __all__ = ["command"]
 @click.command(epilog=examples("orchestrator advance 1795531215"))
 @click.argument("run", required=False)
 @click.option("--job", hidden=True, metavar="TOKEN", help="The orchestrator job that this process is.")
-@click.option("--patience", hidden=True, type=float, default=0.0, help="Seconds for which it looks again.")
-@options
+@click.option("--patience", hidden=True, type=float, default=0.0, help="Seconds for which it polls.")
+@workspace_options
 def command(run: str | None, job: str | None, patience: float, rootdir: Path | None, db: Path | None) -> None:
-    """Bring a run as far as it goes now. Safe to type at any time.
+    """Advance a run as far as possible now. Safe to call at any time.
 
-    RUN is the latest run where it is left out.
+    RUN defaults to the latest run.
     """
     from orchestrator.engine.commands import advance
 

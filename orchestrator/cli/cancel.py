@@ -6,18 +6,18 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import examples, key_of, options, workspace_of
+from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 
 __all__ = ["command"]
 
 
 @click.command(epilog=examples("orchestrator cancel", "orchestrator cancel 1795531215"))
 @click.argument("run", required=False)
-@options
+@workspace_options
 def command(run: str | None, rootdir: Path | None, db: Path | None) -> None:
-    """Stop a run, wherever it is advanced. What was evaluated is kept; resume goes on after all.
+    """Cancel a run, wherever it runs. Results are kept; `resume` continues it.
 
-    RUN is the latest run where it is left out.
+    RUN defaults to the latest run.
     """
     from orchestrator.engine.commands import cancel
 

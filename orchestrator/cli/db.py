@@ -1,4 +1,4 @@
-"""`orchestrator db`: look after the database."""
+"""`orchestrator db`: maintain the database."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from orchestrator.cli.render import several, to_json
-from orchestrator.cli.workspace import examples, options, workspace_of
+from orchestrator.cli.render import plural, to_json
+from orchestrator.cli.workspace import examples, workspace_of, workspace_options
 from orchestrator.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ __all__ = ["DatabaseCheck", "command"]
 
 
 class DatabaseCheck(NamedTuple):
-    """What a look for damage found.
+    """Result of a check for damage.
 
     Attributes
     ----------
     path : str
         File of the database.
     problems : tuple of str
-        One line per problem; empty if all is well.
+        One line per problem; empty if there is none.
     """
 
     path: str
@@ -34,29 +34,29 @@ class DatabaseCheck(NamedTuple):
 
 @click.group("db", epilog=examples("orchestrator db info", "orchestrator db check", "orchestrator db upgrade"))
 def command() -> None:
-    """Look after the workspace's database."""
+    """Maintain the database of the workspace."""
 
 
 @command.command(epilog=examples("orchestrator db upgrade"))
-@options
+@workspace_options
 def upgrade(rootdir: Path | None, db: Path | None) -> None:
-    """Bring the database to this version's revision, after a backup."""
+    """Upgrade the database to this version, after a backup."""
     from orchestrator.db import migrate
     from orchestrator.db.revision import REVISION
 
     path = workspace_of(rootdir, db).database
     copy = migrate.upgrade(path)
     if copy is None:
-        click.echo(f"Nothing to do: {path} has revision {REVISION} already.")
+        click.echo(f"Nothing to do: {path} already has revision {REVISION}.")
     else:
-        click.echo(f"{path} has revision {REVISION} now. As it was before, it is in:\n{copy}")
+        click.echo(f"{path} now has revision {REVISION}. The backup is:\n{copy}")
 
 
 @command.command(epilog=examples("orchestrator db info", "orchestrator db info --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@options
+@workspace_options
 def info(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
-    """Describe the database: revision, size, runs, file system, lock."""
+    """Show revision, size, number of runs, file system and lock."""
     from orchestrator.db import migrate
 
     facts = migrate.info(workspace_of(rootdir, db).database)
@@ -65,9 +65,9 @@ def info(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
 
 @command.command(epilog=examples("orchestrator db check"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@options
+@workspace_options
 def check(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
-    """Look for damage."""
+    """Check the database for damage."""
     from orchestrator.db import migrate
 
     path = workspace_of(rootdir, db).database
@@ -75,27 +75,27 @@ def check(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     if as_json:
         click.echo(to_json(DatabaseCheck(str(path), tuple(problems))))
     elif not problems:
-        click.echo(f"{path} is in order.")
+        click.echo(f"{path} has no problems.")
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise DatabaseError(
-            f"{path} has {several(len(problems), 'problem')}:\n{listed}",
-            "Keep a copy of the file before anything else writes to it.",
+            f"{path} has {plural(len(problems), 'problem')}:\n{listed}",
+            "Copy the file before any process writes to it again.",
         )
 
 
-_GUARDS = {"kernel": "the kernel's file lock", "links": "links in the workspace's folder"}
+_LOCKS = {"kernel": "the kernel's file lock", "links": "hard links in the workspace's folder"}
 
 
 def _lines(facts: DatabaseInfo) -> list[str]:
     needs = "" if facts.revision == facts.needed else f" (this orchestrator needs {facts.needed})"
-    told = {
+    values = {
         "file": facts.path,
         "revision": f"{facts.revision}{needs}",
         "runs": "unknown" if facts.runs is None else facts.runs,
         "size": f"{facts.size / 1024:.0f} KiB",
-        "writable": "yes, by you" if facts.writable else "no, not by you",
-        "lock": f"{_GUARDS[facts.guard]} ({facts.file_system})",
+        "writable": "yes" if facts.writable else "no",
+        "lock": f"{_LOCKS[facts.guard]} ({facts.file_system})",
         "sqlite": facts.sqlite,
     }
-    return [f"{name:10}{value}" for name, value in told.items()]
+    return [f"{name:10}{value}" for name, value in values.items()]

@@ -1,4 +1,4 @@
-"""The one place that prints errors."""
+"""The one options that prints errors."""
 
 from __future__ import annotations
 
@@ -16,79 +16,78 @@ from orchestrator.errors import OrchestratorError
 __all__ = ["NEEDED", "show", "show_bug", "show_missing", "show_system", "show_usage"]
 
 NEEDED = {"alembic", "cloudpickle", "filelock", "jinja2", "numpy", "pandas", "rich", "scipy", "sqlalchemy"}
-"""Packages without which an orchestrator that is found on some path does not work."""
+"""Packages that orchestrator needs; one of them is missing if it is not installed in this Python."""
 
-# A command ends its line; where a sentence follows it, it is only quoted.
+# A command at the end of a hint. With a sentence after it, it is part of the text.
 _COMMAND = re.compile(r"(?P<text>.*: )(?P<command>(?P<program>orchestrator|python|pip) (?:(?!\. ).)*)", re.DOTALL)
 
 
-def show(error: OrchestratorError, stream: TextIO | None = None, place: str = "") -> None:
+def show(error: OrchestratorError, stream: TextIO | None = None, options: str = "") -> None:
     """Print what happened, and what to do next.
 
     Parameters
     ----------
     error : OrchestratorError
+        The error to print.
     stream : text stream, optional
-        By default standard error.
-    place : str, default ""
-        The options that named the workspace, for the commands in the hint: typed as they are shown, they must find it.
+        Where to print; by default standard error.
+    options : str, default ""
+        The options that name the workspace, appended to each command in the hint, so that it can be typed as printed.
     """
     stream = sys.stderr if stream is None else stream
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     lines = _wrapped("Error: ", error.message, width)
     for number, hint in enumerate(error.hint.splitlines()):
-        lines += _hint("" if number else "Next: ", hint, width, place)
+        lines += _hint("" if number else "Next: ", hint, width, options)
     print("\n".join(lines), file=stream)
 
 
 def show_usage(error: click.ClickException) -> None:
-    """Print what was typed wrongly, and which help page tells more."""
+    """Print what is wrong with the command line, and how to show the right usage."""
     context = getattr(error, "ctx", None)
     page = context.command_path if context is not None else "orchestrator"
-    show(OrchestratorError(error.format_message(), f"See how it is typed: {page} --help"))
+    show(OrchestratorError(error.format_message(), f"Show the usage: {page} --help"))
 
 
-def show_system(error: OSError, place: str = "") -> None:
-    """Print what the system refused."""
+def show_system(error: OSError, options: str = "") -> None:
+    """Print an error of the operating system that the user can fix."""
     about = f"{error.filename}: " if error.filename else ""
     show(
-        OrchestratorError(
-            f"{about}{error.strerror or error}.", "Mend that, then see where the run stands: orchestrator status"
-        ),
-        place=place,
+        OrchestratorError(f"{about}{error.strerror or error}.", "Fix that, then check the run: orchestrator status"),
+        options=options,
     )
 
 
 def show_missing(error: ModuleNotFoundError) -> None:
-    """Print that this Python is not one in which orchestrator is installed."""
+    """Print that orchestrator is not installed in this Python."""
     show(
         OrchestratorError(
-            f"{sys.executable} has no package {error.name}, which orchestrator needs: "
-            "it is not installed in this Python.",
-            "Run the Python in which it is. Jobs of a cluster do with SlurmCluster(runner=..., env_setup=[...])",
+            f"orchestrator is not installed in {sys.executable}: the package {error.name} is missing.",
+            "Use the Python in which it is installed. For jobs on a cluster, set "
+            "SlurmCluster(runner=..., env_setup=[...])",
         )
     )
 
 
-def show_bug(error: BaseException, place: str = "") -> None:
-    """Print a traceback, and that it is not the user's fault."""
+def show_bug(error: BaseException, options: str = "") -> None:
+    """Print a traceback, and that the error is a bug of orchestrator."""
     traceback.print_exception(error)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     show(
         OrchestratorError(
             f"This is a bug in orchestrator: {what}",
-            "Report it, with the lines above. What was recorded is kept; see it: orchestrator status",
+            "Report it with the lines above. The records are kept. Show them: orchestrator status",
         ),
-        place=place,
+        options=options,
     )
 
 
-def _hint(label: str, hint: str, width: int, place: str) -> list[str]:
-    """Keep a command in one piece, so that it can be copied."""
+def _hint(label: str, hint: str, width: int, options: str) -> list[str]:
+    """Wrap a hint, but keep its command on one line, so that it can be copied."""
     match = _COMMAND.fullmatch(hint)
     if match is None:
         return _wrapped(label, hint, width)
-    command = match["command"] + (place if match["program"] == "orchestrator" else "")
+    command = match["command"] + (options if match["program"] == "orchestrator" else "")
     if len(label + match["text"] + command) <= width:
         return [f"{label}{match['text']}{command}"]
     return [*_wrapped(label, match["text"].rstrip(), width), f"  {command}"]

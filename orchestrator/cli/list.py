@@ -8,16 +8,16 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.render import clock, duration, shorten, table, to_json
-from orchestrator.cli.workspace import examples, options, place, workspace_of
+from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
 
 __all__ = ["command"]
 
 
 @click.command(epilog=examples("orchestrator list", "orchestrator list --rootdir ~/studies --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@options
+@workspace_options
 def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
-    """List the runs of the workspace, the latest first."""
+    """List the runs of the workspace, latest first."""
     from orchestrator.db.runs import list_runs
 
     now = time.time()
@@ -26,7 +26,7 @@ def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
         click.echo(to_json(runs))
         return
     if not runs:
-        click.echo(f"No runs yet. Start one: orchestrator run STUDY.py{place()}")
+        click.echo(f"No runs yet. Start one: orchestrator run STUDY.py{typed_options()}")
         return
     rows = [
         [
@@ -40,5 +40,5 @@ def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
         ]
         for run in runs
     ]
-    header = ["RUN", "STATE", "NAME", "BEGAN", "TIME", "FINISHED", "FAILED"]
-    click.echo("\n".join(table(header, rows, right=(4, 5, 6), give=2)))
+    header = ["RUN", "STATE", "NAME", "STARTED", "TIME", "FINISHED", "FAILED"]
+    click.echo("\n".join(table(header, rows, right=(4, 5, 6), flexible=2)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from orchestrator.addresses import format_address
-from orchestrator.cli.render import several, to_json
-from orchestrator.cli.workspace import examples, options, place, workspace_of
+from orchestrator.cli.render import WIDTH, plural, to_json
+from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
 from orchestrator.errors import NotFound, NotYet
 from orchestrator.workspace import Workspace
 
@@ -28,25 +29,25 @@ __all__ = ["LogFile", "LogList", "command"]
 
 ORCHESTRATOR = "orchestrator"
 
-LOOK_EVERY = 0.3
-"""Seconds between two looks of `-f`."""
+POLL_SECONDS = 0.3
+"""Seconds between two reads with `--follow`."""
 
 MOST_TASKS = 8
-"""Task logs that are printed without being asked for."""
+"""Task logs that are printed without `--task`."""
 
 MOST_CAUSES = 8
 """Tracebacks that are printed; `--json` has all."""
 
 
 class LogFile(NamedTuple):
-    """A log that exists.
+    """An existing log.
 
     Attributes
     ----------
     path : str
-        Where it is.
+        Path of the file.
     task : int or None
-        The task that wrote it; null for the log of a whole step.
+        Number of the task that wrote it; null for the log of a whole step.
     """
 
     path: str
@@ -74,10 +75,10 @@ class LogList(NamedTuple):
     )
 )
 @click.argument("run_and_step", nargs=-1, required=True, metavar="[RUN] STEP[@ITER]")
-@click.option("--task", type=click.IntRange(min=0), metavar="N", help="Only this task of a parallel step.")
-@click.option("-f", "--follow", is_flag=True, help="Wait for the step, and go on until it ends.")
-@click.option("--json", "as_json", is_flag=True, help="Print the paths of the logs and the failures, as JSON.")
-@options
+@click.option("--task", type=click.IntRange(min=0), metavar="N", help="Print only this task of a parallel step.")
+@click.option("-f", "--follow", is_flag=True, help="Wait until the step starts, and print its log until it ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print paths of logs, and failures, as JSON.")
+@workspace_options
 def command(
     run_and_step: tuple[str, ...],
     task: int | None,
@@ -86,17 +87,17 @@ def command(
     rootdir: Path | None,
     db: Path | None,
 ) -> None:
-    """Print what a step printed, and the tracebacks of what failed.
+    """Print the log of a step, and the tracebacks of its failures.
 
-    RUN is the latest run where it is left out. STEP@3 is iteration 3 of a loop, counted from 0; a bare STEP in a loop
-    is its latest iteration. Of a parallel step with many tasks, those that failed are printed, and which others there
-    are is said. On a cluster, the step named orchestrator is what those said who advanced the run.
+    RUN defaults to the latest run. STEP@3 is iteration 3 of a loop, counted from 0; STEP alone is the latest iteration.
+    For a parallel step with many tasks, only the logs of failed tasks are printed, with a count of the others. On a
+    cluster, the step name `orchestrator` prints the orchestrator log: the messages of all jobs that advanced the run.
     """
     from orchestrator.db.runs import find_run
     from orchestrator.db.step_runs import find_step_run
 
     if len(run_and_step) > 2:
-        raise click.UsageError("Give a run and a step, or only a step.")
+        raise click.UsageError("Give a run and a step, or a step only.")
     workspace = workspace_of(rootdir, db)
     path = workspace.database
     run = run_and_step[0] if len(run_and_step) == 2 else None
@@ -131,7 +132,7 @@ def _is_on_cluster(path: Path, run: str | None) -> bool:
 
 
 def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow: bool, as_json: bool) -> None:
-    """Print what orchestrator jobs, and the tails of the steps' jobs, have said."""
+    """Print the messages of the jobs that advanced a run."""
     from orchestrator.db.runs import find_run
 
     record = find_run(path, run)
@@ -142,28 +143,26 @@ def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow
         return
     if not log.exists() and not follow:
         raise NotFound(
-            f"No job has advanced run {record.key}: it has no such log.",
-            f"How it stands: orchestrator status {record.key}",
+            f"Run {record.key} has no orchestrator log: no job has advanced it yet.",
+            f"Show its status: orchestrator status {record.key}",
         )
-    places: dict[Path, int] = {}
+    offsets: dict[Path, int] = {}
     while True:
         record = find_run(path, record.key)
-        for _, _, text in _news([(log, None)] if log.exists() else [], places):
+        for _, _, text in _new_text([(log, None)] if log.exists() else [], offsets):
             click.echo(text, nl=False)
         sys.stdout.flush()
         if not follow or record.state is not RunState.ACTIVE or record.stalled:
             break
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_SECONDS)
     if follow and record.stalled:
-        _say_stalled(f"Run {record.key}", record.key, record.stalled)
+        _print_stalled(record.key, record.stalled)
 
 
-def _say_stalled(what: str, key: str, stalled: str) -> None:
-    """Nothing more will come, until somebody types this."""
-    click.echo(
-        f"{what} has not ended, but {stalled}.\nTo go on: orchestrator resume {key}{place()}",
-        err=True,
-    )
+def _print_stalled(key: str, stalled: str) -> None:
+    """Print that the log ends here, and the command that continues the run."""
+    click.echo(textwrap.fill(f"Run {key} is stalled: {stalled}.", WIDTH), err=True)
+    click.echo(f"To continue: orchestrator resume {key}{typed_options()}", err=True)
 
 
 def _check_task(address: str, n: int, task: int | None) -> None:
@@ -171,12 +170,12 @@ def _check_task(address: str, n: int, task: int | None) -> None:
         which = "one task: 0" if n == 1 else f"{n} tasks: 0 to {n - 1}"
         raise NotFound(
             f"Step {address} has no task {task}; it has {which}.",
-            "Name one of these, or leave out --task.",
+            "Use one of these, or omit --task.",
         )
 
 
 def _logs(folder: Path, found: StepLogs, task: int | None) -> list[tuple[Path, int | None]]:
-    """List the logs of a step run that exist, with the number of the task: of its own process, or of its tasks."""
+    """Return the existing logs of a step run; those of a parallel step with the number of the task."""
     name = format_address(found.label, found.step_run.iteration)
     if not found.parallel:
         whole = folder / f"{name}.log"
@@ -185,9 +184,9 @@ def _logs(folder: Path, found: StepLogs, task: int | None) -> list[tuple[Path, i
     files = list(folder.iterdir()) if folder.is_dir() else []
     for job in found.step_run.jobs:
         prefix = f"{name}.{job.token}."
-        # The indexes of an array begin at 0 in each batch.
+        # The indexes of an array start at 0 in each batch.
         first = (found.step_run.batch_size or 0) * job.batch if found.numbered_by_batch else 0
-        # Not a pattern: a step's name may hold brackets and stars.
+        # Not a glob pattern: a step's name may contain brackets and asterisks.
         logs += [
             (log, first + int(number))
             for log in files
@@ -195,82 +194,87 @@ def _logs(folder: Path, found: StepLogs, task: int | None) -> list[tuple[Path, i
             and (number := log.name[len(prefix) :].removesuffix(".log")).isdecimal()
             and task in (None, first + int(number))
         ]
-    # The order of the jobs, which is that of the attempts, stays within each task.
+    # The sort is stable: within a task, the order of the attempts stays.
     return sorted(logs, key=lambda log: log[1] or 0)
 
 
 def _print(folder: Path, found: StepLogs, task: int | None) -> None:
     logs = _logs(folder, found, task)
     if not logs:
-        _say_none(folder, found, task)
+        _print_no_log(folder, found, task)
         return
-    spoken = [(log, number) for log, number in logs if log.stat().st_size]
-    if task is None and len({number for _, number in spoken}) > MOST_TASKS:
-        spoken = _choose(spoken, found)
-    for log, number in spoken:
+    written = [(log, number) for log, number in logs if log.stat().st_size]
+    if task is None and len({number for _, number in written}) > MOST_TASKS:
+        written = _select(written, found)
+    for log, number in written:
         if number is not None and task is None:
             click.echo(f"==> task {number} <==")
         with log.open(errors="replace") as file:
             shutil.copyfileobj(file, sys.stdout)
-    if not spoken and (task is not None or not found.failures):
-        click.echo(f"{_what(found, task)} printed nothing.", err=True)
+    if not written and (task is not None or not found.failures):
+        click.echo(f"{_subject(found, task)} printed nothing.", err=True)
 
 
-def _choose(logs: list[tuple[Path, int | None]], found: StepLogs) -> list[tuple[Path, int | None]]:
-    """Take the tasks that failed, or else the first: nobody reads hundreds."""
+def _select(logs: list[tuple[Path, int | None]], found: StepLogs) -> list[tuple[Path, int | None]]:
+    """Return the logs of the first failed tasks, or of the first tasks if none failed."""
     tasks = list(dict.fromkeys(number for _, number in logs))
     failed = {number for failure in found.failures for number in failure.tasks}
     shown = [number for number in tasks if number in failed] or tasks
-    which = "that failed" if shown[0] in failed else "that come first"
+    which = "failed" if shown[0] in failed else "first"
     shown = shown[:MOST_TASKS]
     click.echo(
-        f"{len(tasks)} tasks of {found.step_run.address} printed something; shown: {len(shown)} {which}.\n"
-        f"Any other: --task N, with N from 0 to {(found.step_run.n_tasks or 1) - 1}.",
+        f"{len(tasks)} tasks of {found.step_run.address} have a log; printed: "
+        f"the {which} {plural(len(shown), 'task')}.\n"
+        f"For another one, add --task N, with N from 0 to {(found.step_run.n_tasks or 1) - 1}.",
         err=True,
     )
     return [log for log in logs if log[1] in shown]
 
 
-def _say_none(folder: Path, found: StepLogs, task: int | None) -> None:
+def _print_no_log(folder: Path, found: StepLogs, task: int | None) -> None:
     if found.step_run.state is StepRunState.SKIPPED:
         click.echo(f"{found.step_run.address} was skipped: {found.step_run.reason}.", err=True)
     elif found.collects and task is None and not found.failures:
-        command = f"orchestrator status {found.key}{place()}"
-        click.echo(f"{found.step_run.address} needed no job, and has no log. What came of it: {command}", err=True)
+        command = f"orchestrator status {found.key}{typed_options()}"
+        click.echo(f"{found.step_run.address} ran without a job, and has no log.\nShow its result: {command}", err=True)
     elif not found.failures:
-        raise NotFound(f"There is no log of {_what(found, task)} ({found.step_run.state}).", f"Logs are in: {folder}")
+        raise NotFound(
+            f"There is no log of {_subject(found, task)} ({found.step_run.state}).", f"The logs are in: {folder}"
+        )
     elif task is not None:
         command = f"orchestrator logs {found.key} {shlex.quote(found.step_run.address)}"
-        raise NotFound(f"There is no log of {_what(found, task)}.", f"See what became of the step: {command}")
+        raise NotFound(
+            f"There is no log of {_subject(found, task)}.", f"Show the logs and failures of the step: {command}"
+        )
 
 
-def _what(found: StepLogs, task: int | None) -> str:
+def _subject(found: StepLogs, task: int | None) -> str:
     address = found.step_run.address
     return address if task is None else f"task {task} of {address}"
 
 
 def _wait_for(path: Path, key: str, address: str) -> StepLogs:
-    """Find a step run that has begun, however long that takes, as long as its run goes on."""
+    """Return a step run as soon as it has started; wait as long as its run is active and not stalled."""
     from orchestrator.db.runs import find_run
     from orchestrator.db.step_runs import find_step_run
 
-    is_told = looked_stalled = False
+    is_announced = was_stalled = False
     while True:
         run, found = find_run(path, key), _step_run(path, key, address)
-        if found is not None and _has_begun(found):
+        if found is not None and _has_started(found):
             return found
         # Between two processes that advance it, a run looks stalled for a moment.
-        if run.state is not RunState.ACTIVE or (looked_stalled and run.stalled):
+        if run.state is not RunState.ACTIVE or (was_stalled and run.stalled):
             break
-        if not is_told:
+        if not is_announced:
             refresh = " --refresh" if run.mode is Mode.SLURM else ""
-            click.echo(f"{address} has not begun: it is waited for.", err=True)
-            click.echo(f"How the run stands: orchestrator status {key}{refresh}{place()}", err=True)
-        is_told, looked_stalled = True, bool(run.stalled)
-        time.sleep(LOOK_EVERY)
+            click.echo(f"Waiting for {address} to start.", err=True)
+            click.echo(f"Show the status of the run: orchestrator status {key}{refresh}{typed_options()}", err=True)
+        is_announced, was_stalled = True, bool(run.stalled)
+        time.sleep(POLL_SECONDS)
     if found is None and run.stalled:
-        why = f"Step {address} of run {key} has not begun, and {run.stalled}."
-        raise NotYet(why, f"To go on: orchestrator resume {key}")
+        why = f"Step {address} has not started, and run {key} is stalled: {run.stalled}."
+        raise NotYet(why, f"To continue: orchestrator resume {key}")
     return found or find_step_run(path, key, address)
 
 
@@ -282,20 +286,20 @@ def _step_run(path: Path, key: str, address: str) -> StepLogs | None:
     return None
 
 
-def _has_begun(found: StepLogs) -> bool:
-    # While it is pending, nobody knows yet how many tasks it has. What a resume put back begins anew.
+def _has_started(found: StepLogs) -> bool:
+    # The number of tasks of a pending step is not known. A withdrawn step run is repeated as another one.
     return found.step_run.state is not StepRunState.PENDING and found.step_run.withdrawn_at is None
 
 
 def _follow(path: Path, folder: Path, found: StepLogs, task: int | None) -> StepLogs:
     from orchestrator.db.step_runs import find_step_run
 
-    places: dict[Path, int] = {}
+    offsets: dict[Path, int] = {}
     shown: Path | None = None
     while True:
-        # Looked at first: what was written before the end is printed after it.
+        # The state is read before the log, so that nothing that was written before the end is missed.
         found = find_step_run(path, found.key, found.step_run.address)
-        for log, number, text in _news(_logs(folder, found, task), places):
+        for log, number, text in _new_text(_logs(folder, found, task), offsets):
             if number is not None and task is None and log != shown:
                 click.echo(f"==> task {number} <==")
             shown = log
@@ -306,17 +310,20 @@ def _follow(path: Path, folder: Path, found: StepLogs, task: int | None) -> Step
                 _print(folder, found, task)
             return found
         if found.stalled:
-            _say_stalled(found.step_run.address, found.key, found.stalled)
+            _print_stalled(found.key, found.stalled)
             return found
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_SECONDS)
 
 
-def _news(logs: list[tuple[Path, int | None]], places: dict[Path, int]) -> Iterator[tuple[Path, int | None, bytes]]:
+def _new_text(
+    logs: list[tuple[Path, int | None]], offsets: dict[Path, int]
+) -> Iterator[tuple[Path, int | None, bytes]]:
+    """Yield what was appended to the logs since the last call; `offsets` holds how far each was read."""
     for log, number in logs:
         with log.open("rb") as file:
-            file.seek(places.get(log, 0))
+            file.seek(offsets.get(log, 0))
             text = file.read()
-            places[log] = file.tell()
+            offsets[log] = file.tell()
         if text:
             yield log, number, text
 
@@ -328,17 +335,20 @@ def _print_failures(found: StepLogs) -> None:
         if failure.traceback:
             click.echo(failure.traceback.rstrip("\n"))
     if len(failures) > MOST_CAUSES:
-        more = several(len(failures) - MOST_CAUSES, "more cause")
-        click.echo(f"{more}: orchestrator logs {found.key} {found.step_run.address} --json{place()}", err=True)
+        more = plural(len(failures) - MOST_CAUSES, "more cause")
+        click.echo(
+            f"{more}; to see all: orchestrator logs {found.key} {found.step_run.address} --json{typed_options()}",
+            err=True,
+        )
 
 
 def _headline(failure: Failure) -> str:
     kind = f" ({failure.kind})" if failure.kind else ""
-    again = ", tried again" if failure.tried_again else ""
+    retried = ", retried" if failure.tried_again else ""
     if failure.what is FailureLevel.EXPERIMENTS:
         more = ", ..." if failure.n > len(failure.rows) else ""
-        return f"{several(failure.n, 'experiment')} failed: {', '.join(map(str, failure.rows))}{more}"
+        return f"{plural(failure.n, 'experiment')} failed: {', '.join(map(str, failure.rows))}{more}"
     if failure.what is FailureLevel.TASK:
         numbers = ", ".join(map(str, failure.tasks))
-        return f"task{'s' if len(failure.tasks) > 1 else ''} {numbers} failed{kind}{again}: {failure.why}"
-    return f"failed{kind}{again}: {failure.why}"
+        return f"task{'s' if len(failure.tasks) > 1 else ''} {numbers} failed{kind}{retried}: {failure.why}"
+    return f"failed{kind}{retried}: {failure.why}"

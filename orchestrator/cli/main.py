@@ -1,4 +1,4 @@
-"""The command `orchestrator`: finds the command that was typed, loads it, and ends with the right exit code."""
+"""The program `orchestrator`: load and run one command, print its error, return the exit code."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.errors import NEEDED, show, show_bug, show_missing, show_system, show_usage
-from orchestrator.cli.workspace import Place, examples
+from orchestrator.cli.workspace import TypedOptions, examples
 from orchestrator.errors import OrchestratorError
 from orchestrator.fast_imports import fast_imports
 
 __all__ = ["cli", "main"]
 
-# A group without a command shows its help; click tells so by an exception since 8.2.
+# Since click 8.2, a group without a command raises this to show its help.
 _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
-# What the user or the machine's owner can mend; all else that escapes is a bug.
+# Errors that the user or an administrator can fix; any other exception is a bug.
 _OF_THE_SYSTEM = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE),
     *(errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
@@ -30,7 +30,7 @@ COMMANDS = ("run", "submit", "status", "list", "logs", "wait", "resume", "advanc
 
 
 class _Lazy(click.Group):
-    """A group whose commands are modules, each loaded when it is named."""
+    """A group whose commands are modules; a module is imported when its command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -50,22 +50,23 @@ class _Lazy(click.Group):
 )
 @click.version_option(__version__, prog_name="orchestrator")
 def cli() -> None:
-    """Run studies made of many experiments, and forget nothing.
+    """Run studies of many experiments, and record every step.
 
-    A workspace is a folder with a database, orchestrator.db, and one folder per run. It is found upwards from the
-    current folder, as far as the folders are yours and only you may write to them.
+    A workspace is a folder that holds a database, orchestrator.db, and one folder per run. Without --rootdir or --db,
+    it is the current folder or the nearest one above it that holds a database. The search ends at a folder that is not
+    yours, or that other users may write to.
     """
 
 
 def main() -> None:
     """Run the command line; never returns."""
-    place = Place()
+    options = TypedOptions()
     try:
-        code = cli.main(prog_name="orchestrator", standalone_mode=False, obj=place)
-        # Here, and not while Python ends: a reader who has gone is met below.
+        code = cli.main(prog_name="orchestrator", standalone_mode=False, obj=options)
+        # Flush now, so that a closed pipe is handled below.
         sys.stdout.flush()
     except OrchestratorError as error:
-        show(error, place=place.words)
+        show(error, options=options.text)
         code = error.exit_code
     except _HELP as error:
         error.show()
@@ -77,16 +78,16 @@ def main() -> None:
         print("Interrupted.", file=sys.stderr)
         code = 130
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not complain about it while it ends.
+        # The reader of the output has closed the pipe: not an error. Python must not report it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name in NEEDED:
             show_missing(error)
         elif isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
-            show_system(error, place.words)
+            show_system(error, options.text)
         else:
-            show_bug(error, place.words)
+            show_bug(error, options.text)
         code = 1
     sys.exit(code or 0)
 

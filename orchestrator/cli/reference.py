@@ -14,21 +14,28 @@ HEAD = """# The command line
 
 Every help page, printed by `python -m orchestrator.cli.reference`.
 
-Exit codes: 0 done; 1 it failed, or the run did; 2 wrong usage; 75 busy, try again later;
-130 interrupted (1 where that stopped a run, or left one whose further way was not seen).
+| exit code | meaning |
+|---|---|
+| 0 | success |
+| 1 | the command or the run failed, or an interrupt stopped the run |
+| 2 | wrong usage, or no such run or step |
+| 75 | busy: nothing was changed, try again later |
+| 130 | interrupted; no run was stopped by it |
 
-What `--json` prints: [JSON](json.md).
+`orchestrator wait` has exit codes of its own, see below.
+
+The output of `--json` is described in [JSON](json.md).
 """
 
 
 def document() -> str:
-    """Write the document."""
+    """Return the document."""
     written = [f"## `{name}`\n\n```text\n{text}\n```\n" for name, text in pages(cli, "orchestrator")]
     return "\n".join([HEAD, *written])
 
 
 def pages(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:
-    """Give every command's name and help page."""
+    """Yield the name and the help page of every command."""
     context = click.Context(
         command, info_name=name.split()[-1], parent=parent, terminal_width=80, **command.context_settings
     )

@@ -1,4 +1,4 @@
-"""Turn answers into text that fits 80 columns, or into JSON."""
+"""Write values as text of at most 80 columns, or as JSON."""
 
 from __future__ import annotations
 
@@ -13,26 +13,37 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.db.views import RunView
 
-__all__ = ["WIDTH", "clock", "cut", "duration", "paint", "several", "shorten", "source", "table", "to_json"]
+__all__ = [
+    "WIDTH",
+    "clock",
+    "coloured",
+    "duration",
+    "plural",
+    "shorten",
+    "study_argument",
+    "table",
+    "to_json",
+    "truncate",
+]
 
 WIDTH = 80
-LEAST = 8
-"""Columns that a cell keeps, however wide the others are."""
+MIN_CELL_WIDTH = 8
+"""Columns that a truncated cell keeps at least."""
 
 _COLOURS = {"succeeded": 32, "failed": 31, "stalled": 31, "cancelled": 33, "active": 36, "skipped": 2, "waiting": 2}
 
 
 def to_json(value: Any) -> str:
-    """Write a view, or JSON values, as JSON: names that end in `_at` are times, in ISO 8601, UTC."""
+    """Return a view, or JSON values, as JSON; names that end in `_at` are times in ISO 8601, UTC."""
     from orchestrator.db.views import json_values
 
-    return json.dumps(_timed(json_values(value)), indent=2)
+    return json.dumps(_with_iso_times(json_values(value)), indent=2)
 
 
-def _timed(value: Any) -> Any:
+def _with_iso_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _iso(inner) if name.endswith("_at") else _timed(inner) for name, inner in value.items()}
-    return [_timed(inner) for inner in value] if isinstance(value, list) else value
+        return {name: _iso(inner) if name.endswith("_at") else _with_iso_times(inner) for name, inner in value.items()}
+    return [_with_iso_times(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _iso(seconds: float | None) -> str | None:
@@ -42,7 +53,7 @@ def _iso(seconds: float | None) -> str | None:
 
 
 def duration(seconds: float | None) -> str:
-    """Write a duration: `0.3 s`, `3 min 05 s`, `2 h 07 min`, `3 d 04 h`."""
+    """Return a duration as text: `0.3 s`, `3 min 05 s`, `2 h 07 min`, `3 d 04 h`."""
     if seconds is None:
         return ""
     if seconds < 59.95:
@@ -56,7 +67,7 @@ def duration(seconds: float | None) -> str:
 
 
 def clock(seconds: float | None, now: float) -> str:
-    """Write a time of day in local time, with the date where it is not today's."""
+    """Return a local time of day, with the date if it is not today."""
     if seconds is None:
         return ""
     moment = datetime.fromtimestamp(seconds)
@@ -65,66 +76,65 @@ def clock(seconds: float | None, now: float) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """Make one line of a text, cut to a width."""
-    return cut(" ".join(text.split()), width)
+    """Return a text as one line, truncated to a width."""
+    return truncate(" ".join(text.split()), width)
 
 
-def cut(text: str, width: int) -> str:
-    """Cut a line to a width."""
+def truncate(text: str, width: int) -> str:
+    """Return a line truncated to a width."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
-def several(n: int, thing: str) -> str:
-    """Count things: `1 task`, `2 tasks`."""
+def plural(n: int, thing: str) -> str:
+    """Return a number with its noun: `1 task`, `2 tasks`."""
     return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
-def source(run: RunView) -> str:
-    """Write where a run's study is, as it is typed: `STUDY.py[:ATTR]`."""
+def study_argument(run: RunView) -> str:
+    """Return the study of a run as an argument of a command: `STUDY.py[:ATTR]`."""
     attr = f":{run.study_attr}" if run.study_attr not in (None, "pipeline") else ""
     return shlex.quote(run.study + attr) if run.study else "STUDY.py"
 
 
-def paint(state: str, text: str | None = None) -> str:
-    """Colour a state, in a terminal that wants colours."""
+def coloured(state: str, text: str | None = None) -> str:
+    """Return a state, coloured if the terminal supports colours."""
     text = state if text is None else text
-    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return f"\x1b[{_COLOURS[state]}m{text}\x1b[0m" if wanted and state in _COLOURS else text
+    has_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return f"\x1b[{_COLOURS[state]}m{text}\x1b[0m" if has_colours and state in _COLOURS else text
 
 
 def table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), give: int | None = None
+    header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), flexible: int | None = None
 ) -> list[str]:
-    """Align columns.
+    """Return the lines of a table; a state in the second column is coloured.
 
     Parameters
     ----------
     header : sequence of str
+        Names of the columns.
     rows : sequence of sequence of str
+        Cells, row by row.
     right : sequence of int
-        Columns of numbers, aligned to the right.
-    give : int, optional
-        The column whose cells are cut where a line would be wider than 80 columns.
-
-    Returns
-    -------
-    list of str
-        Lines; a state in the second column is coloured.
+        Numbers of the columns that are aligned to the right.
+    flexible : int, optional
+        Number of the column whose cells are truncated if a line would be wider than 80 columns.
     """
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
-    if give is not None:
-        too_much = max(0, sum(widths) + 2 * (len(widths) - 1) - WIDTH)
-        widths[give] = min(widths[give], max(widths[give] - too_much, len(header[give]), LEAST))
+    if flexible is not None:
+        excess = max(0, sum(widths) + 2 * (len(widths) - 1) - WIDTH)
+        widths[flexible] = min(widths[flexible], max(widths[flexible] - excess, len(header[flexible]), MIN_CELL_WIDTH))
 
     def line(cells: Sequence[str], *, colour: bool) -> str:
-        if give is not None:
-            cells = [cut(cell, widths[give]) if column == give else cell for column, cell in enumerate(cells)]
+        if flexible is not None:
+            cells = [
+                truncate(cell, widths[flexible]) if column == flexible else cell for column, cell in enumerate(cells)
+            ]
         padded = [
             cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
         if colour:
-            padded[1] = paint(cells[1], padded[1])
+            padded[1] = coloured(cells[1], padded[1])
         return "  ".join(padded).rstrip()
 
     return [line(header, colour=False), *(line(row, colour=True) for row in rows)]

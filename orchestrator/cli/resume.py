@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import examples, key_of, options, place, workspace_of
-from orchestrator.machine.states import RunState
+from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 
 __all__ = ["command"]
 
@@ -21,11 +20,15 @@ __all__ = ["command"]
 )
 @click.argument("run", required=False)
 @click.option(
-    "--from-step", metavar="STEP[@ITER]", help="Go back to this step; a bare name in a loop: its iteration 0."
+    "--from-step", metavar="STEP[@ITER]", help="Repeat the run from this step. In a loop, STEP alone means iteration 0."
 )
-@click.option("--update", metavar="STUDY.py", help="Take the code of this study instead of what the run keeps.")
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes. [default: your CPUs]")
-@options
+@click.option(
+    "--update", metavar="STUDY.py", help="Use the code of this study instead of the code stored with the run."
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
+)
+@workspace_options
 def command(
     run: str | None,
     from_step: str | None,
@@ -34,11 +37,10 @@ def command(
     rootdir: Path | None,
     db: Path | None,
 ) -> None:
-    """Go on with a run, from where it stands or from a step.
+    """Continue a run from where it stopped, or from a step.
 
-    What has a result is not evaluated again. RUN is the latest run where it is left out.
+    Experiments that have a result are not evaluated again. RUN defaults to the latest run.
     """
-    from orchestrator.db.runs import find_run
     from orchestrator.engine import commands
 
     workspace = workspace_of(rootdir, db)
@@ -49,6 +51,4 @@ def command(
 
         study = load_study(update)
     commands.resume(workspace, key, from_step=from_step, update=study, jobs=jobs)
-    goes_on = find_run(workspace.database, key).state is RunState.ACTIVE
-    label = "Watch it" if goes_on else "What happened in it"
-    click.echo(f"{workspace.root / key}\n{label}: orchestrator status {key}{place()}")
+    click.echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")

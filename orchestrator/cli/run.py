@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import examples, new_workspace, options, place
+from orchestrator.cli.workspace import examples, new_workspace, typed_options, workspace_options
 
 __all__ = ["command"]
 
@@ -19,16 +19,20 @@ __all__ = ["command"]
     )
 )
 @click.argument("study", metavar="STUDY.py[:ATTR]")
-@click.option("--project-job", metavar="KEY", help="Key of the run; one that exists goes on. [default: new digits]")
-@click.option("--from-step", metavar="STEP", help="Leave out the steps before this one.")
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes. [default: your CPUs]")
-@options
+@click.option(
+    "--project-job", metavar="KEY", help="Key of the run; an existing run is continued. [default: a new number]"
+)
+@click.option("--from-step", metavar="STEP", help="Skip the steps before this one.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
+)
+@workspace_options
 def command(
     study: str, project_job: str | None, from_step: str | None, jobs: int | None, rootdir: Path | None, db: Path | None
 ) -> None:
-    """Run a study on this machine, to its end.
+    """Run a study on this machine until it ends.
 
-    STUDY.py holds a Pipeline named `pipeline`, or a single one of any name; else name it after a colon.
+    STUDY.py defines a pipeline. If it defines several, the one named `pipeline` is run, or that named by ATTR.
     """
     from orchestrator.definition.study import load_study
     from orchestrator.engine.commands import start
@@ -37,4 +41,4 @@ def command(
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
     key = start(pipeline, workspace, project_job=project_job, study=loaded, jobs=jobs)
-    click.echo(f"{workspace.root / key}\nWhat happened in it: orchestrator status {key}{place()}")
+    click.echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")

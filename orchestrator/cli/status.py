@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.render import WIDTH, clock, duration, paint, several, shorten, source, table, to_json
-from orchestrator.cli.slurm_words import answer, as_recorded
-from orchestrator.cli.workspace import examples, options, place, workspace_of
+from orchestrator.cli.render import WIDTH, clock, coloured, duration, plural, shorten, study_argument, table, to_json
+from orchestrator.cli.slurm_status import queue_lines, record_lines
+from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
 from orchestrator.errors import Busy, SchedulerUnreachable
 
 if TYPE_CHECKING:
@@ -36,24 +36,24 @@ from orchestrator.workspace import Workspace
 __all__ = ["command", "render"]
 
 MOST_FAILURES = MOST_NOTES = 5
-"""Causes, and notes of what is not in the table, that are shown; `--json` has all."""
+"""Causes of failures, and notes on results that are not in the table, that are shown; `--json` has all."""
 
 MOST_NUMBERS = 8
-"""Experiments or tasks that are named for one cause."""
+"""Experiments or tasks that are listed for one cause."""
 
 
 @click.command(
     epilog=examples("orchestrator status", "orchestrator status 1795531215 --json", "orchestrator status --refresh")
 )
 @click.argument("run", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print everything that is known, as JSON.")
-@click.option("--refresh", is_flag=True, help="Ask SLURM, too, and show its answer beside the records.")
-@options
+@click.option("--json", "as_json", is_flag=True, help="Print all details, as JSON.")
+@click.option("--refresh", is_flag=True, help="Also ask SLURM, and show its answer.")
+@workspace_options
 def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None, db: Path | None) -> None:
-    """Show what a run has done, what failed and why, what comes next.
+    """Show what a run has done, what failed and why, and what is next.
 
-    RUN is the latest run where it is left out. All is from the records, and nothing is written. With --refresh, SLURM
-    is asked once; if it does not answer, the records are shown, and the exit code is 75.
+    RUN defaults to the latest run. The status is read from the records; nothing is written. With --refresh, SLURM is
+    asked once; if it does not answer, only the records are shown, and the exit code is 75.
     """
     from orchestrator.db.status import run_status
     from orchestrator.db.views import json_values
@@ -66,15 +66,15 @@ def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None,
     if as_json:
         click.echo(to_json({**json_values(found), "slurm": report} if refresh else found))
     else:
-        click.echo(render(found, now, place(), report, is_refreshed=refresh))
+        click.echo(render(found, now, typed_options(), report, is_refreshed=refresh))
     if unanswered is not None:
         raise unanswered
 
 
 def _ask(path: Path, found: RunStatus, now: float) -> tuple[QueueReport | None, SchedulerUnreachable | None]:
-    """Ask SLURM; give the error if it does not answer."""
+    """Return SLURM's answer, or the error if there is none."""
     if found.run.mode is not Mode.SLURM:
-        click.echo(f"Run {found.run.key} runs on this machine: there is no SLURM to ask.", err=True)
+        click.echo(f"Run {found.run.key} runs on this machine, not on SLURM: --refresh has no effect.", err=True)
         return None, None
     from orchestrator.engine.cluster.queue_report import ask_slurm
 
@@ -85,7 +85,7 @@ def _ask(path: Path, found: RunStatus, now: float) -> tuple[QueueReport | None, 
 
 
 def _with_counts(workspace: Workspace, found: RunStatus) -> RunStatus:
-    """Look how many tasks of the batch that runs have ended: one listing of a folder."""
+    """Add how many tasks of the running batch have ended: one listing of a folder."""
     if found.now is None:
         return found
     jobs = tuple(_with_count(workspace, found.run.key, job) for job in found.now.jobs)
@@ -97,74 +97,70 @@ def _with_count(workspace: Workspace, key: str, job: JobView) -> JobView:
         return job
     from orchestrator.handoff.receipt import receipts_of
 
-    with suppress(Busy):  # the records are worth showing without
+    with suppress(Busy):  # then the status is shown without this count
         return job._replace(n_tasks_ended=len(receipts_of(workspace.run(key).job(job.token))))
     return job
 
 
 def render(
-    found: RunStatus, now: float, place: str = "", report: QueueReport | None = None, *, is_refreshed: bool = False
+    found: RunStatus, now: float, options: str = "", report: QueueReport | None = None, *, is_refreshed: bool = False
 ) -> str:
     """Write a status for a terminal of 80 columns.
 
     Parameters
     ----------
     found : RunStatus
-        What the records say.
+        The status, as read from the records.
     now : float
         Epoch seconds.
-    place : str, default ""
+    options : str, default ""
         The options that name the workspace, for the commands that are shown.
     report : QueueReport, optional
-        What SLURM says.
+        SLURM's answer.
     is_refreshed : bool, default False
         Whether SLURM was asked.
-
-    Returns
-    -------
-    str
     """
     run = found.run
     paragraphs = [
-        _headline(run, now, place),
+        _headline(run, now, options),
         _steps(found.steps),
-        _now_and_next(found, now, place, is_refreshed=is_refreshed),
-        [] if report is None else answer(run, report, now, place),
-        _failures(_not_asked_for(found.failures, run.state), run.key, place),
-        _notes(found.notes, run.key, place),
-        _to_type(found, place),
+        _now_and_next(found, now, options, is_refreshed=is_refreshed),
+        [] if report is None else queue_lines(run, report, now, options),
+        _failures(_without_requested(found.failures, run.state), run.key, options),
+        _notes(found.notes, run.key, options),
+        _next_commands(found, options),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
 
 
-def _headline(run: RunView, now: float, place: str) -> list[str]:
+def _headline(run: RunView, now: float, options: str) -> list[str]:
     name = f" ({shorten(run.name, 30)})" if run.name else ""
-    lines = [f"Run {run.key}{name}: {paint('stalled' if run.stalled else run.state)}"]
+    lines = [f"Run {run.key}{name}: {coloured('stalled' if run.stalled else run.state)}"]
     if run.stalled:
-        # SLURM's own words are in it, and what has to be mended.
+        # It contains SLURM's message, and what to fix.
         lines += _wrapped(run.stalled)
     elif run.reason and run.state is not RunState.ACTIVE:
         lines += _wrapped(run.reason)
-    began, took = clock(run.started_at or run.created_at, now), duration(run.seconds)
+    started, took = clock(run.started_at or run.created_at, now), duration(run.seconds)
     if run.stalled:
-        lines.append(f"  began {began}, last change {clock(run.last_event_at, now)} (after {took})")
+        lines.append(f"  started {started}, last change {clock(run.last_event_at, now)} (after {took})")
     else:
-        lines.append(f"  began {began}, {'took' if run.ended_at else 'for'} {took}")
+        lines.append(f"  started {started}, {'took' if run.ended_at else 'active for'} {took}")
     if run.holder and run.state is RunState.ACTIVE and not run.stalled:
         holder = run.holder
         part_of = f" (job {holder.scheduler_id})" if holder.scheduler_id else ""
-        lines.append(f"  by process {holder.pid} on {holder.host}{part_of}")
+        lines.append(f"  advanced by process {holder.pid} on {holder.host}{part_of}")
     if run.study:
         lines.append(f"  study {run.study}")
-    return lines + (_ending(run, place) if run.state is RunState.ACTIVE else [])
+    return lines + (_pending_end(run, options) if run.state is RunState.ACTIVE else [])
 
 
-def _ending(run: RunView, place: str) -> list[str]:
+def _pending_end(run: RunView, options: str) -> list[str]:
     if run.cancel_requested_at:
-        return _typed("  asked to stop; to see it end: ", f"orchestrator cancel {run.key}{place}")
+        return _with_command("  cancel requested; to complete it: ", f"orchestrator cancel {run.key}{options}")
     if run.failing:
-        why = _wrapped(f"it has to fail: {run.failing}")
-        return [*why, *_typed("  to see it end: ", f"orchestrator advance {run.key}{place}")]
+        why = _wrapped(f"it is failing: {run.failing}")
+        return [*why, *_with_command("  to complete that: ", f"orchestrator advance {run.key}{options}")]
     return []
 
 
@@ -187,31 +183,32 @@ def _steps(steps: Iterable[StepSummary]) -> list[str]:
                 duration(step.seconds),
             ]
         )
-    lines = table(["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", "TIME"], rows, right=(2, 3, 4, 5), give=0)
-    again = [step.name for step in steps if step.n_put_back and (step.n_finished or step.n_failed)]
-    if again:
-        lines.append(shorten(f"Counted since a resume began there anew: {', '.join(again)}", WIDTH))
+    lines = table(["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", "TIME"], rows, right=(2, 3, 4, 5), flexible=0)
+    repeated = [step.name for step in steps if step.n_put_back and (step.n_finished or step.n_failed)]
+    if repeated:
+        suffix = ": counts of the last attempt only"
+        lines.append(shorten(", ".join(repeated), WIDTH - len(suffix)) + suffix)
     return lines
 
 
-def _now_and_next(found: RunStatus, now: float, place: str, *, is_refreshed: bool) -> list[str]:
+def _now_and_next(found: RunStatus, now: float, options: str, *, is_refreshed: bool) -> list[str]:
     run = found.run
     if run.stalled is not None and run.mode is Mode.LOCAL:
         return []
     lines = [] if found.now is None else _now(found.now, now)
-    lines += as_recorded(found, place, is_refreshed=is_refreshed)
+    lines += record_lines(found, options, is_refreshed=is_refreshed)
     return lines + ([f"Next: {shorten(found.next, WIDTH - 6)}"] if found.next and not run.stalled else [])
 
 
 def _now(step_run: StepRunView, now: float) -> list[str]:
-    begin = step_run.started_at or step_run.created_at
-    took = duration(max(0.0, now - begin))
+    started_at = step_run.started_at or step_run.created_at
+    took = duration(max(0.0, now - started_at))
     lines = [f"Now:  {shorten(step_run.address, 50)}, for {took}"]
     for job in step_run.jobs:
         if job.ended_at is None:
             tasks = ""
             if job.n_tasks_ended is not None:
-                tasks = f", {job.n_tasks_ended} of {several(job.n_tasks, 'task')} ended"
+                tasks = f", {job.n_tasks_ended} of {plural(job.n_tasks, 'task')} ended"
             again = f", attempt {job.attempt}" if job.attempt > 1 else ""
             why = f" ({job.reason})" if job.reason else ""
             line = f"job {job.scheduler_id or job.token} {job.state}{again}{tasks}{why}"
@@ -222,53 +219,53 @@ def _now(step_run: StepRunView, now: float) -> list[str]:
 # --- what failed ---------------------------------------------------------------------------------
 
 
-def _not_asked_for(failures: Iterable[Failure], state: RunState) -> list[Failure]:
-    """Leave out what ended because the user stopped the run; a job that scancel ended is a failure like any other."""
-    asked_for = {FailureKind.INTERRUPTED} | ({FailureKind.CANCELLED} if state is RunState.CANCELLED else set())
-    return [failure for failure in failures if failure.kind not in asked_for]
+def _without_requested(failures: Iterable[Failure], state: RunState) -> list[Failure]:
+    """Leave out what the user stopped with the run; a job that scancel ended is a failure."""
+    requested = {FailureKind.INTERRUPTED} | ({FailureKind.CANCELLED} if state is RunState.CANCELLED else set())
+    return [failure for failure in failures if failure.kind not in requested]
 
 
-def _failures(failures: Iterable[Failure], key: str, place: str) -> list[str]:
-    """Show a cause once, in however many iterations it came."""
+def _failures(failures: Iterable[Failure], key: str, options: str) -> list[str]:
+    """Write each cause once, even if it occurred in many iterations."""
     from orchestrator.db.failures import causes
 
-    # The user can't prevent what the cluster did, and it was tried again.
-    told = causes(failure for failure in failures if not (failure.tried_again and failure.kind in CLUSTER_KINDS))
-    if not told:
+    # A failure of the cluster that was retried needs no action of the user.
+    shown = causes(failure for failure in failures if not (failure.tried_again and failure.kind in CLUSTER_KINDS))
+    if not shown:
         return []
     lines = ["Failures:"]
-    for cause in told[:MOST_FAILURES]:
+    for cause in shown[:MOST_FAILURES]:
         lines += _cause(cause)
-    if len(told) > MOST_FAILURES:
+    if len(shown) > MOST_FAILURES:
         lines.append(
-            f"  and {several(len(told) - MOST_FAILURES, 'more cause')}: orchestrator status {key} --json{place}"
+            f"  and {plural(len(shown) - MOST_FAILURES, 'more cause')}: orchestrator status {key} --json{options}"
         )
-    command = f"orchestrator logs {key} {shlex.quote(told[0].failures[0].address)}{place}"
-    return [*lines, *_typed("  Tracebacks: ", command)]
+    command = f"orchestrator logs {key} {shlex.quote(shown[0].failures[0].address)}{options}"
+    return [*lines, *_with_command("  Logs and tracebacks: ", command)]
 
 
 def _cause(cause: Cause) -> list[str]:
     first = cause.failures[0]
-    places = len({failure.address for failure in cause.failures})
-    where = first.address + (f" and {several(places - 1, 'more iteration')}" if places > 1 else "")
-    lines = [shorten(f"{where}: {_who(cause, with_numbers=places == 1)}", WIDTH - 2)]
+    n_addresses = len({failure.address for failure in cause.failures})
+    where = first.address + (f" and {plural(n_addresses - 1, 'more iteration')}" if n_addresses > 1 else "")
+    lines = [shorten(f"{where}: {_affected(cause, with_numbers=n_addresses == 1)}", WIDTH - 2)]
     if first.why:
         differ = len({failure.why for failure in cause.failures}) > 1
         lines.append(f"  {shorten(('first: ' if differ else '') + first.why, WIDTH - 4)}")
     return [f"  {line}" for line in lines]
 
 
-def _who(cause: Cause, *, with_numbers: bool) -> str:
+def _affected(cause: Cause, *, with_numbers: bool) -> str:
     first = cause.failures[0]
-    again = ", tried again" if first.tried_again else ""
+    retried = ", retried" if first.tried_again else ""
     if first.what is FailureLevel.EXPERIMENTS:
         numbers = _numbers(cause.rows, cause.n) if with_numbers else ""
-        return f"{several(cause.n, 'experiment')} failed{numbers}"
+        return f"{plural(cause.n, 'experiment')} failed{numbers}"
     if first.what is FailureLevel.TASK:
         tasks = sorted({(failure.address, task) for failure in cause.failures for task in failure.tasks})
         numbers = _numbers([task for _, task in tasks], len(tasks)) if with_numbers else ""
-        return f"{several(len(tasks), 'task')} failed, {first.kind}{numbers}{again}"
-    return f"failed, {first.kind}{again}" if first.kind else f"failed{again}"
+        return f"{plural(len(tasks), 'task')} failed, {first.kind}{numbers}{retried}"
+    return f"failed, {first.kind}{retried}" if first.kind else f"failed{retried}"
 
 
 def _numbers(numbers: Sequence[int], n: int) -> str:
@@ -276,41 +273,41 @@ def _numbers(numbers: Sequence[int], n: int) -> str:
     return f" ({some}{', ...' if n > MOST_NUMBERS else ''})" if numbers else ""
 
 
-def _notes(notes: Sequence[ResultNote], key: str, place: str) -> list[str]:
+def _notes(notes: Sequence[ResultNote], key: str, options: str) -> list[str]:
     lines = []
     for note in notes[:MOST_NOTES]:
         lines += _wrapped(f"{note.address}: {note.why}", more="    ")
     if len(notes) > MOST_NOTES:
-        lines.append(f"  and {len(notes) - MOST_NOTES} more: orchestrator status {key} --json{place}")
-    return ["Not in the table:", *lines] if lines else []
+        lines.append(f"  and {len(notes) - MOST_NOTES} more: orchestrator status {key} --json{options}")
+    return ["Results that are not in the table:", *lines] if lines else []
 
 
-# --- what to type --------------------------------------------------------------------------------
+# --- commands to type --------------------------------------------------------------------------------
 
 
-def _to_type(found: RunStatus, place: str) -> list[str]:
+def _next_commands(found: RunStatus, options: str) -> list[str]:
     run = found.run
     if not run.stalled and run.state not in (RunState.FAILED, RunState.CANCELLED):
         return []
     at = f" from {shorten(found.resume_from, 32)}" if found.resume_from else ""
-    mended = ", once what failed is mended" if run.state is RunState.FAILED else ""
-    resume = f"orchestrator resume {run.key}{place}"
-    said = []
+    has_failed = run.state is RunState.FAILED
+    resume = f"orchestrator resume {run.key}{options}"
+    log = []
     if run.stalled and run.mode is Mode.SLURM:
-        said = _typed("What they said who advanced it: ", f"orchestrator logs {run.key} orchestrator{place}")
-    lines = said + _typed(f"To go on{at}{mended}: ", resume)
-    if run.study and any(failure.kind == FailureKind.EXCEPTION for failure in found.failures) and mended:
-        # The run keeps the code that failed: to resume it as it is would fail again.
-        lines += _typed("If you mended the study for that: ", f"{resume} --update {source(run)}")
-    if run.study and any(failure.kind == FailureKind.REFUSED for failure in found.failures) and mended:
-        # Nor does a resume ask for other resources, or another cluster.
-        again = f"orchestrator submit {source(run)} --project-job {run.key}{place}"
-        lines += _typed("If you mended its resources or the cluster for that: ", again)
+        log = _with_command("Orchestrator log: ", f"orchestrator logs {run.key} orchestrator{options}")
+    lines = log + _with_command(f"Fix the cause, then continue{at}: " if has_failed else f"To continue{at}: ", resume)
+    if run.study and any(failure.kind == FailureKind.EXCEPTION for failure in found.failures) and has_failed:
+        # The run has stored the code that failed: a plain resume would fail again.
+        lines += _with_command("If you changed the study for that: ", f"{resume} --update {study_argument(run)}")
+    if run.study and any(failure.kind == FailureKind.REFUSED for failure in found.failures) and has_failed:
+        # It has also stored the resources and the cluster.
+        again = f"orchestrator submit {study_argument(run)} --project-job {run.key}{options}"
+        lines += _with_command("If you changed its resources or the cluster for that: ", again)
     return lines
 
 
-def _typed(text: str, command: str) -> list[str]:
-    """Keep a command in one piece, so that it can be copied."""
+def _with_command(text: str, command: str) -> list[str]:
+    """Write a text and a command; the command stays on one line, so that it can be copied."""
     if len(text + command) <= WIDTH:
         return [text + command]
     return [text.rstrip(), " " * (len(text) - len(text.lstrip()) + 2) + command]

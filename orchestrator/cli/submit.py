@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.workspace import examples, new_workspace, options, place
+from orchestrator.cli.workspace import examples, new_workspace, typed_options, workspace_options
 
 __all__ = ["command"]
 
@@ -19,10 +19,14 @@ __all__ = ["command"]
     )
 )
 @click.argument("study", metavar="STUDY.py[:ATTR]")
-@click.option("--cluster", metavar="FILE.yaml", help="The cluster. [default: the SlurmCluster in the study]")
-@click.option("--project-job", metavar="KEY", help="Key of the run; one that exists goes on. [default: new digits]")
-@click.option("--from-step", metavar="STEP", help="Leave out the steps before this one.")
-@options
+@click.option(
+    "--cluster", metavar="FILE.yaml", help="Read the cluster from this file. [default: the SlurmCluster in STUDY.py]"
+)
+@click.option(
+    "--project-job", metavar="KEY", help="Key of the run; an existing run is continued. [default: a new number]"
+)
+@click.option("--from-step", metavar="STEP", help="Skip the steps before this one.")
+@workspace_options
 def command(
     study: str,
     cluster: str | None,
@@ -31,11 +35,13 @@ def command(
     rootdir: Path | None,
     db: Path | None,
 ) -> None:
-    """Submit a study to a SLURM cluster. Its own jobs bring it to its end.
+    """Submit a study to a SLURM cluster.
 
-    STUDY.py holds a Pipeline named `pipeline`, or a single one of any name; else name it after a colon. In the same way
-    it holds a SlurmCluster named `cluster`, unless a file is given. With the KEY of a run that exists, that run goes on
-    with the study and the cluster as they are now.
+    The jobs of the run submit each other; no process stays on the login node.
+
+    STUDY.py defines a pipeline and a SlurmCluster. If it defines several, the ones named `pipeline` and `cluster` are
+    used; ATTR names another pipeline. With the KEY of an existing run, that run continues with the current study and
+    cluster.
     """
     from orchestrator.definition.study import cluster_of, load_study
     from orchestrator.engine.commands import submit
@@ -44,4 +50,4 @@ def command(
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
     key = submit(pipeline, cluster_of(loaded, cluster), workspace, project_job=project_job, study=loaded)
-    click.echo(f"{workspace.root / key}\nWatch it: orchestrator status {key}{place()}")
+    click.echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")

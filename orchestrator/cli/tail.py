@@ -1,9 +1,9 @@
-"""The process that a job starts early for its tail: it loads what `advance` needs, and then waits for the word.
+"""The process that advances a run after the last task of a step's job.
 
 python -m orchestrator.cli.tail DATABASE RUN
 
-It is no command for a user, and loads nothing that reads a command line: the next step waits for it. What it says goes
-to the run's log, among what others say at other times.
+A job starts it early: it imports what `advance` needs, and then waits for a line on standard input. It is not a command
+for users, and it does not import click, because the next step waits for it. Its output goes to the orchestrator log.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["main"]
 
 
 def main(database: str, key: str) -> int:
-    """Advance a run when a line comes on standard input; do nothing when it closes without one."""
+    """Advance a run when a line arrives on standard input; do nothing if it is closed without one."""
     if not sys.stdin.readline():
         return 0
     try:
-        said = advance_now(Store(Path(database)), key, is_tail=True)
+        message = advance_now(Store(Path(database)), key, is_tail=True)
     except OrchestratorError as error:
         from orchestrator.cli.errors import show
 
         show(error)
         return error.exit_code
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {said}")
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}")
     return 0
 
 

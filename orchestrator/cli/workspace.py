@@ -1,4 +1,4 @@
-"""Find the workspace's database, and the run that is meant."""
+"""Options that name the workspace, and the search for it."""
 
 from __future__ import annotations
 
@@ -15,57 +15,58 @@ from orchestrator.errors import DatabaseError, NotFound
 from orchestrator.trust import is_foreign, is_own, others_may_write, owner_of
 from orchestrator.workspace import DATABASE, Workspace
 
-__all__ = ["Place", "examples", "key_of", "new_workspace", "options", "place", "workspace_of"]
+__all__ = ["TypedOptions", "examples", "key_of", "new_workspace", "workspace_options", "typed_options", "workspace_of"]
 
 
 @dataclass
-class Place:
-    """How the workspace was named, so that the commands that we print name it, too.
+class TypedOptions:
+    """How the workspace was named on the command line; printed commands name it in the same way.
 
     Attributes
     ----------
-    words : str
-        ` --rootdir FOLDER`, ` --db FILE`, or nothing: found from the current folder or the environment.
+    text : str
+        ` --rootdir FOLDER`, ` --db FILE`, or empty: found from the current folder or the environment.
     """
 
-    words: str = ""
+    text: str = ""
 
 
-def place() -> str:
-    """Give the options that name the workspace as they were typed, with a space before."""
+def typed_options() -> str:
+    """Return the options that name the workspace as they were typed, with a leading space."""
     context = click.get_current_context(silent=True)
-    found = None if context is None else context.find_object(Place)
-    return "" if found is None else found.words
+    found = None if context is None else context.find_object(TypedOptions)
+    return "" if found is None else found.text
 
 
 def examples(*lines: str) -> str:
-    """Write the end of a help page."""
+    """Return the examples at the end of a help page."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which workspace is meant."""
+def workspace_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name the workspace to a command."""
     folder = click.Path(file_okay=False, path_type=Path)
     file = click.Path(dir_okay=False, path_type=Path)
     database = click.option(
-        "--db", type=file, callback=_keep, metavar="FILE", help="The workspace's database. [env: ORCHESTRATOR_DB]"
+        "--db", type=file, callback=_keep, metavar="FILE", help="Database of the workspace. [env: ORCHESTRATOR_DB]"
     )
-    rootdir = click.option("--rootdir", type=folder, callback=_keep, metavar="DIR", help="The workspace's folder.")
+    rootdir = click.option("--rootdir", type=folder, callback=_keep, metavar="DIR", help="Folder of the workspace.")
     return rootdir(database(function))
 
 
 def _keep(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
     if value is not None:
-        context.ensure_object(Place).words = f" --{option.name} {shlex.quote(str(value))}"
+        context.ensure_object(TypedOptions).text = f" --{option.name} {shlex.quote(str(value))}"
     return value
 
 
 def workspace_of(rootdir: Path | None, db: Path | None) -> Workspace:
-    """Find a workspace that exists.
+    """Return an existing workspace.
 
     Raises
     ------
     NotFound
+        If no workspace is named, and there is none in the current folder or above it.
     """
     named = _named(rootdir, db)
     if named is not None:
@@ -77,12 +78,12 @@ def workspace_of(rootdir: Path | None, db: Path | None) -> Workspace:
 
 
 def new_workspace(rootdir: Path | None, db: Path | None) -> Workspace:
-    """Find the workspace for a new run: the one around the current folder, or a new one in it.
+    """Return the workspace for a new run: an existing one, or a new one in the current folder.
 
     Raises
     ------
     DatabaseError
-        If the current folder belongs to another user, and was not named.
+        If the current folder belongs to another user, and no option names it.
     """
     found = _named(rootdir, db) or _upwards()
     if found is not None:
@@ -90,14 +91,14 @@ def new_workspace(rootdir: Path | None, db: Path | None) -> Workspace:
     here = Path.cwd()
     if not is_own(here):
         raise DatabaseError(
-            f"The folder {here} belongs to {owner_of(here)}, who can change what a run keeps there.",
-            "Go to a folder of your own, or name this one: --rootdir .",
+            f"The folder {here} belongs to {owner_of(here)}, who can change the files of a run there.",
+            "Change to a folder of your own, or name this one: --rootdir .",
         )
     return Workspace.at(here)
 
 
 def key_of(workspace: Workspace, key: str | None) -> str:
-    """Name the run that is meant: the latest, where none is named."""
+    """Return the key of the run: the given one, or that of the latest run."""
     if key is not None:
         return key
     from orchestrator.db.runs import latest_key
@@ -107,7 +108,7 @@ def key_of(workspace: Workspace, key: str | None) -> str:
 
 def _named(rootdir: Path | None, db: Path | None) -> Workspace | None:
     if rootdir is not None and db is not None:
-        raise click.UsageError("--rootdir and --db both name the workspace: give one of them.")
+        raise click.UsageError("--rootdir and --db both name the workspace; use only one of them.")
     if rootdir is not None:
         return Workspace.at(rootdir)
     if db is None and os.environ.get("ORCHESTRATOR_DB"):
@@ -116,7 +117,7 @@ def _named(rootdir: Path | None, db: Path | None) -> Workspace | None:
 
 
 def _upwards() -> Workspace | None:
-    """Find the database around, in this user's own folders only, and not above one where others may plant it."""
+    """Search upwards for a database, but not above a folder in which other users could place one."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         path = folder / DATABASE
@@ -136,17 +137,17 @@ def _not_found() -> NotFound:
     if found is None:
         return NotFound(
             f"There is no {DATABASE} in {here} or in a folder above it.",
-            "Go to the folder of a study that was run, or name it: --rootdir FOLDER",
+            "Change to the folder in which a study was run, or name it: --rootdir FOLDER",
         )
     return NotFound(
-        f"{found} was not taken: {_why_not_taken(found)}.",
-        f"To look into it all the same, name it: --db {shlex.quote(str(found))}",
+        f"{found} was not used: {_why_not_used(found)}.",
+        f"To read it nevertheless, name it: --db {shlex.quote(str(found))}",
     )
 
 
-def _why_not_taken(path: Path) -> str:
+def _why_not_used(path: Path) -> str:
     if not is_own(path):
         return f"it belongs to {owner_of(path)}"
     if not is_own(path.parent):
         return f"its folder belongs to {owner_of(path.parent)}"
-    return "a folder on the way to it belongs to another user, or others may write to it"
+    return "a folder on the path to it belongs to another user, or other users may write to it"

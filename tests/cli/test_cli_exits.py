@@ -100,13 +100,13 @@ def test_a_group_alone_shows_its_help(capsys, monkeypatch, golden):
 
 def test_commands_in_hints_find_the_workspace_that_was_named(capsys, golden):
     hint = "See the traceback: orchestrator logs r fails\nThen go on: orchestrator resume r"
-    show(RunFailed("Run r failed.", hint), place=" --rootdir '/data/my runs'")
+    show(RunFailed("Run r failed.", hint), options=" --rootdir '/data/my runs'")
     golden(capsys.readouterr())
 
 
 def test_a_command_inside_a_sentence_stays_in_it(capsys, golden):
     hint = "See what is left: orchestrator db check. A copy from before an upgrade is named x.backup-..."
-    show(RunFailed("Damaged.", hint), place=" --db x")
+    show(RunFailed("Damaged.", hint), options=" --db x")
     golden(capsys.readouterr())
 
 

@@ -10,7 +10,7 @@ from cli_records import PLAN, Records
 from click.testing import CliRunner
 
 from orchestrator.cli.main import cli
-from orchestrator.cli.workspace import Place
+from orchestrator.cli.workspace import TypedOptions
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
 from orchestrator.db.rows import update
@@ -24,7 +24,7 @@ def records(workspace):
 
 
 def logs(*arguments):
-    return CliRunner().invoke(cli, ["logs", *arguments], obj=Place(), catch_exceptions=False)
+    return CliRunner().invoke(cli, ["logs", *arguments], obj=TypedOptions(), catch_exceptions=False)
 
 
 def write_log(workspace, name, text):

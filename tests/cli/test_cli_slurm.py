@@ -15,7 +15,7 @@ from programs import squeue_answer
 
 from orchestrator.atomic import write_atomically
 from orchestrator.cli.main import cli
-from orchestrator.cli.workspace import Place
+from orchestrator.cli.workspace import TypedOptions
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
 from orchestrator.db.rows import update
@@ -45,7 +45,7 @@ def ask(monkeypatch, records):
     def ask(*arguments, after=600.0):
         for name in ("status", "list"):
             monkeypatch.setattr(f"orchestrator.cli.{name}.time", SimpleNamespace(time=lambda: T0 + after))
-        done = CliRunner().invoke(cli, arguments, obj=Place(), catch_exceptions=False)
+        done = CliRunner().invoke(cli, arguments, obj=TypedOptions(), catch_exceptions=False)
         assert all(len(line) <= 80 for line in done.stdout.splitlines()) or "--json" in arguments
         return done.stdout
 
@@ -118,7 +118,7 @@ def test_stalled_means_that_no_process_will_come(records, state, orchestrator, w
     why = run_status(records.path, "r").run.stalled
     assert (why is not None) == is_stalled
     assert find_run(records.path, "r").stalled == why
-    [listed] = json.loads(CliRunner().invoke(cli, ["list", "--json"], obj=Place()).stdout)
+    [listed] = json.loads(CliRunner().invoke(cli, ["list", "--json"], obj=TypedOptions()).stdout)
     assert listed["stalled"] == why
     if is_stalled:
         golden(why)
@@ -264,17 +264,30 @@ def test_without_an_answer_the_records_are_shown_and_the_error_is_raised(records
     evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     programs.says("squeue", err="slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", code=1)
-    done = CliRunner().invoke(cli, ["status", "--refresh"], obj=Place())
+    done = CliRunner().invoke(cli, ["status", "--refresh"], obj=TypedOptions())
     assert isinstance(done.exception, SchedulerUnreachable)
     assert done.exception.exit_code == 75
+<<<<<<< HEAD
     golden(done, exact=False)
     assert json.loads(CliRunner().invoke(cli, ["status", "--refresh", "--json"], obj=Place()).stdout)["slurm"] is None
+=======
+    golden(done)
+    assert (
+        json.loads(CliRunner().invoke(cli, ["status", "--refresh", "--json"], obj=TypedOptions()).stdout)["slurm"]
+        is None
+    )
+>>>>>>> ada704a (Write the help and the messages of the command line in short sentences of standard words)
 
 
 def test_a_run_of_this_machine_has_no_slurm_to_ask(records, ask, programs, golden):
     records.add_run("r", "succeeded")
+<<<<<<< HEAD
     done = CliRunner().invoke(cli, ["status", "--refresh"], obj=Place(), catch_exceptions=False)
     golden(done, exact=False)
+=======
+    done = CliRunner().invoke(cli, ["status", "--refresh"], obj=TypedOptions(), catch_exceptions=False)
+    golden(done)
+>>>>>>> ada704a (Write the help and the messages of the command line in short sentences of standard words)
     assert not programs.called("squeue")
 
 
@@ -307,7 +320,7 @@ def test_nobody_who_finds_nothing_to_do_loads_numbers(records, programs, argumen
 
 
 def logs(*arguments):
-    return CliRunner().invoke(cli, ["logs", *arguments], obj=Place(), catch_exceptions=False)
+    return CliRunner().invoke(cli, ["logs", *arguments], obj=TypedOptions(), catch_exceptions=False)
 
 
 def write_log(workspace, name, text):
@@ -386,7 +399,7 @@ def end_all_jobs(records):
 
 
 def wait(*arguments):
-    return CliRunner().invoke(cli, ["wait", *arguments], obj=Place(), catch_exceptions=False)
+    return CliRunner().invoke(cli, ["wait", *arguments], obj=TypedOptions(), catch_exceptions=False)
 
 
 def test_waiting_for_a_run_that_succeeds(records, golden):

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from orchestrator.atomic import write_atomically
 from orchestrator.cli.main import cli
-from orchestrator.cli.workspace import Place
+from orchestrator.cli.workspace import TypedOptions
 from orchestrator.db.lease import Holder
 from orchestrator.db.status import run_status
 from orchestrator.workspace import RunFolder
@@ -41,7 +41,7 @@ def ask(monkeypatch, records):
     def ask(*arguments, after=600.0):
         for name in ("status", "list"):
             monkeypatch.setattr(f"orchestrator.cli.{name}.time", SimpleNamespace(time=lambda: T0 + after))
-        done = CliRunner().invoke(cli, arguments, obj=Place(), catch_exceptions=False)
+        done = CliRunner().invoke(cli, arguments, obj=TypedOptions(), catch_exceptions=False)
         assert done.exit_code == 0
         assert all(len(line) <= 80 for line in done.stdout.splitlines()) or "--json" in arguments
         return done.stdout
@@ -165,7 +165,7 @@ def test_long_texts_are_cut_and_commands_are_not(records, ask, golden):
     records.add_run(key, "failed", reason="because " * 40, name="name " * 20, study=None)
     records.add_step_run(0, "failed", reason="because " * 40)
     records.add_job("failed", kind="exception", reason="because " * 40)
-    lines = CliRunner().invoke(cli, ["status"], obj=Place()).stdout.splitlines()
+    lines = CliRunner().invoke(cli, ["status"], obj=TypedOptions()).stdout.splitlines()
     commands = [line for line in lines if "orchestrator " in line]
     golden(commands)
     assert all(len(line) <= 80 for line in lines[1:] if line not in commands)

@@ -222,9 +222,9 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch):
 
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    assert render.paint("failed") == "\x1b[31mfailed\x1b[0m"
+    assert render.coloured("failed") == "\x1b[31mfailed\x1b[0m"
     monkeypatch.setenv("NO_COLOR", "1")
-    assert render.paint("failed") == "failed"
+    assert render.coloured("failed") == "failed"
 
 
 @pytest.mark.parametrize(

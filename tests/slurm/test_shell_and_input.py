@@ -68,7 +68,7 @@ pipeline = Pipeline("setup", steps=[Step(create, name="create"), Step(nothing, n
 """
     key = studies.submit(body)
     # All its jobs have died, and nobody was left to write that down.
-    impatient = "from orchestrator.cli import main, wait; wait.ASK_EVERY = 0.5; main.main()"
+    impatient = "from orchestrator.cli import main, wait; wait.SLURM_POLL_SECONDS = 0.5; main.main()"
     waited = studies.run(sys.executable, "-c", impatient, "wait", key, "--timeout", "60", code=75)
     golden(waited, exact=False)
     assert "module_of_nobody load gcc" in studies.orchestrator("logs", key, "orchestrator").stdout
