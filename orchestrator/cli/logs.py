@@ -219,12 +219,13 @@ def _select(logs: list[tuple[Path, int | None]], found: StepLogs) -> list[tuple[
     """Return the logs of the first failed tasks, or of the first tasks if none failed."""
     tasks = list(dict.fromkeys(number for _, number in logs))
     failed = {number for failure in found.failures for number in failure.tasks}
-    shown = [number for number in tasks if number in failed] or tasks
-    which = "failed" if shown[0] in failed else "first"
-    shown = shown[:MOST_TASKS]
+    candidates = [number for number in tasks if number in failed] or tasks
+    shown = candidates[:MOST_TASKS]
+    thing = "failed task" if shown[0] in failed else "task"
+    first = f"the first {len(shown)} of " if len(shown) < len(candidates) else ""
     click.echo(
-        f"{len(tasks)} tasks of {found.step_run.address} have a log; printed: "
-        f"the {which} {plural(len(shown), 'task')}.\n"
+        f"{len(tasks)} tasks of {found.step_run.address} have a log. "
+        f"Printed: {first}{plural(len(candidates), thing)}.\n"
         f"For another one, add --task N, with N from 0 to {(found.step_run.n_tasks or 1) - 1}.",
         err=True,
     )

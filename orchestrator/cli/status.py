@@ -279,7 +279,7 @@ def _notes(notes: Sequence[ResultNote], key: str, options: str) -> list[str]:
         lines += _wrapped(f"{note.address}: {note.why}", more="    ")
     if len(notes) > MOST_NOTES:
         lines.append(f"  and {len(notes) - MOST_NOTES} more: orchestrator status {key} --json{options}")
-    return ["Results that are not in the table:", *lines] if lines else []
+    return ["Results not in the table:", *lines] if lines else []
 
 
 # --- commands to type --------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def _not_found() -> NotFound:
     if found is None:
         return NotFound(
             f"There is no {DATABASE} in {here} or in a folder above it.",
-            "Change to the folder in which a study was run, or name it: --rootdir FOLDER",
+            "Change to the folder of a workspace, or name it: --rootdir FOLDER",
         )
     return NotFound(
         f"{found} was not used: {_why_not_used(found)}.",

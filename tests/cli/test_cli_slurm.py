@@ -267,27 +267,17 @@ def test_without_an_answer_the_records_are_shown_and_the_error_is_raised(records
     done = CliRunner().invoke(cli, ["status", "--refresh"], obj=TypedOptions())
     assert isinstance(done.exception, SchedulerUnreachable)
     assert done.exception.exit_code == 75
-<<<<<<< HEAD
     golden(done, exact=False)
-    assert json.loads(CliRunner().invoke(cli, ["status", "--refresh", "--json"], obj=Place()).stdout)["slurm"] is None
-=======
-    golden(done)
     assert (
         json.loads(CliRunner().invoke(cli, ["status", "--refresh", "--json"], obj=TypedOptions()).stdout)["slurm"]
         is None
     )
->>>>>>> ada704a (Write the help and the messages of the command line in short sentences of standard words)
 
 
 def test_a_run_of_this_machine_has_no_slurm_to_ask(records, ask, programs, golden):
     records.add_run("r", "succeeded")
-<<<<<<< HEAD
-    done = CliRunner().invoke(cli, ["status", "--refresh"], obj=Place(), catch_exceptions=False)
-    golden(done, exact=False)
-=======
     done = CliRunner().invoke(cli, ["status", "--refresh"], obj=TypedOptions(), catch_exceptions=False)
-    golden(done)
->>>>>>> ada704a (Write the help and the messages of the command line in short sentences of standard words)
+    golden(done, exact=False)
     assert not programs.called("squeue")
 
 

@@ -89,7 +89,7 @@ def leave_file(project_dir, row, x, y):
 
 def not_in_the_table(workspace):
     shown = render(run_status(workspace / "orchestrator.db", "r"), 0.0)
-    told = shown.partition("Not in the table:\n  ")[2].partition("\n\n")[0]
+    told = shown.partition("Results not in the table:\n  ")[2].partition("\n\n")[0]
     assert all(len(line) <= 80 for line in told.splitlines())
     return [" ".join(line.split()) for line in re.split("\n  (?! )", told) if line]
 
