@@ -108,7 +108,7 @@ def test_an_unknown_tag_is_refused():
         from_jsonable({"$new": 1})
 
 
-@pytest.mark.parametrize("value", [None, math.nan, np.float32("nan"), np.datetime64("NaT")])
+@pytest.mark.parametrize("value", [None, math.nan, np.float32("nan"), np.datetime64("NaT", "ns")])
 def test_missing(value):
     assert is_missing(value)
 
