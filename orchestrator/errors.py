@@ -1,26 +1,26 @@
-"""Every error that a user can meet, and what each one asks the user to do next.
+"""All exceptions that are meant for the user; each one says what to do next.
 
 ::
 
     OrchestratorError            exit code 1
     ├── DefinitionError          2   the pipeline can't run as it is written (also a ValueError)
     ├── StudyError               2   the study file can't be loaded, or holds no pipeline
-    ├── StudyChanged             1   the study differs from the code that the run keeps
+    ├── StudyChanged             1   the study differs from the code stored with the run
     ├── NotFound                 2   no such workspace, run, step or log
-    │   └── NotYet               2   the step of a run that goes on has not begun
+    │   └── NotYet               2   the step of an active run has not started
     ├── DatabaseError            1   the database can't be used
-    │   ├── NotADatabase         1   the file is something else
-    │   ├── DatabaseTooNew       1   a newer orchestrator wrote it
-    │   └── DatabaseTooOld       1   it wants `orchestrator db upgrade`
+    │   ├── NotADatabase         1   the file is not a database of orchestrator
+    │   ├── DatabaseTooNew       1   it was written by a newer version of orchestrator
+    │   └── DatabaseTooOld       1   it needs `orchestrator db upgrade`
     ├── DataError                1   a table, manifest, result or bundle on disk can't be used
-    ├── Busy                    75   try again later: nothing was changed
+    ├── Busy                    75   nothing was changed, try again later
     │   ├── LeaseHeld           75   another process is advancing this run
-    │   ├── DatabaseBusy        75   the database stayed locked
+    │   ├── DatabaseBusy        75   the database is locked
     │   └── SchedulerUnreachable 75  the scheduler did not answer
-    ├── RunFailed                1   the run ended, and not well
-    └── Interrupted              1   stopped on request; the run can go on
+    ├── RunFailed                1   the run has failed
+    └── Interrupted              1   stopped on request; the run can be resumed
 
-Each error carries the next command to type (`hint`); `orchestrator.cli.errors` is the one place that prints them.
+The `hint` of an error holds the next command to type. Only `orchestrator.cli.errors` prints errors.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = [
 
 
 class OrchestratorError(Exception):
-    """Base of all errors that are meant for the user.
+    """Base class of all errors that are meant for the user.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class StudyError(OrchestratorError):
 
 
 class StudyChanged(OrchestratorError):
-    """The study differs from the code that the run keeps."""
+    """The study differs from the code stored with the run."""
 
 
 class NotFound(OrchestratorError):
@@ -91,7 +91,7 @@ class NotFound(OrchestratorError):
 
 
 class NotYet(NotFound):
-    """The step of a run that goes on has not begun."""
+    """The step of an active run has not started."""
 
 
 class DatabaseError(OrchestratorError):
@@ -99,11 +99,11 @@ class DatabaseError(OrchestratorError):
 
 
 class NotADatabase(DatabaseError):
-    """The file is something else than a database of ours."""
+    """The file is not a database of orchestrator."""
 
 
 class DatabaseTooNew(DatabaseError):
-    """A newer orchestrator wrote the database."""
+    """The database was written by a newer version of orchestrator."""
 
 
 class DatabaseTooOld(DatabaseError):
@@ -126,8 +126,9 @@ class LeaseHeld(Busy):
     Parameters
     ----------
     message, hint : str
+        As in `OrchestratorError`.
     holder : object, optional
-        Who holds the lease, where that is known.
+        Process that holds the lease, if it is known.
     """
 
     def __init__(self, message: str, hint: str = "", holder: object = None) -> None:
@@ -136,19 +137,19 @@ class LeaseHeld(Busy):
 
 
 class DatabaseBusy(Busy):
-    """The database stayed locked for longer than we wait."""
+    """The database was locked for longer than the time limit."""
 
 
 class SchedulerUnreachable(Busy):
-    """The scheduler did not answer; nothing was concluded from that."""
+    """The scheduler did not answer, so nothing was changed."""
 
 
 class RunFailed(OrchestratorError):
-    """The run ended, and not well.
+    """The run has failed.
 
-    Where the failure was an exception of the user's code in this process, it is the `__cause__`.
+    If the user's code raised an exception in this process, that is the `__cause__`.
     """
 
 
 class Interrupted(OrchestratorError):
-    """Stopped on request, be it a run or only the process that looked after it; the run can go on."""
+    """A run, or only the process that advanced it, was stopped on request; the run can be resumed."""

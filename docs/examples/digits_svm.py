@@ -1,8 +1,8 @@
 """Tune a support vector machine on scikit-learn's handwritten digits.
 
 A first design covers all of log10(C) and log10(gamma); each round of the loop samples a box half as wide around the
-best model so far, until a round gains nothing. The best model is tested on images that the search never saw and
-written to `best.json` in the run's folder. Takes about half a minute on two cores. Run it with either of
+best model so far, until a round gains nothing. The best model is tested on images that the search did not use, and is
+written to `best.json` in the folder of the run. This takes about half a minute on two cores. Run it with one of
 
     orchestrator run docs/examples/digits_svm.py
     python docs/examples/digits_svm.py
@@ -24,17 +24,17 @@ from orchestrator import (
     datagenerator,
 )
 
-# The experiments run side by side already: one thread each, or they slow each other down.
+# The experiments run in parallel: with more than one thread each, they would slow each other down.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 RANGES = {"log_c": (-2.0, 4.0), "log_gamma": (-6.0, 0.0)}
 SAMPLES_PER_ROUND = 16
-SMALLEST_GAIN = 0.0005  # less than one more image right, of 1347
+SMALLEST_GAIN = 0.0005  # less than one more correct image of 1347
 
 
 def digits():
-    """Load the images and split them: three quarters to search with, one to test the winner."""
+    """Load the images and split them: three quarters for the search, one quarter to test the best model."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -88,7 +88,7 @@ class Narrow(Block):
 
 
 def converged(data: ExperimentData) -> bool:
-    """Tell whether the last round improved on all rounds before it by less than SMALLEST_GAIN."""
+    """Whether the last round improved on all earlier rounds by less than SMALLEST_GAIN."""
     accuracy = data.to_pandas()[1]["accuracy"]
     before, last = accuracy.iloc[:-SAMPLES_PER_ROUND], accuracy.iloc[-SAMPLES_PER_ROUND:]
     return bool(last.max() - before.max() < SMALLEST_GAIN)

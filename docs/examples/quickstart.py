@@ -1,6 +1,6 @@
 """Sample a function at 40 points, evaluate them in parallel, report the lowest.
 
-Run it with either of
+Run it with one of
 
     orchestrator run docs/examples/quickstart.py
     python docs/examples/quickstart.py
