@@ -227,10 +227,12 @@ def _without_requested(failures: Iterable[Failure], state: RunState) -> list[Fai
 
 def _failures(failures: Iterable[Failure], key: str, options: str) -> list[str]:
     """Write each cause once, even if it occurred in many iterations."""
-    from orchestrator.db.failures import causes
+    from orchestrator.db.failures import group_by_cause
 
     # A failure of the cluster that was retried needs no action of the user.
-    shown = causes(failure for failure in failures if not (failure.tried_again and failure.kind in CLUSTER_KINDS))
+    shown = group_by_cause(
+        failure for failure in failures if not (failure.tried_again and failure.kind in CLUSTER_KINDS)
+    )
     if not shown:
         return []
     lines = ["Failures:"]

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from orchestrator.db.migrate import upgrade
-from orchestrator.db.opening import opened
+from orchestrator.db.opening import open_database
 from orchestrator.errors import DatabaseTooOld
 
 __all__ = ["session"]
@@ -41,10 +41,10 @@ def session(path: Path, write: bool = True) -> Iterator[sqlite3.Connection]:
     """
     with ExitStack() as stack:
         try:
-            connection = stack.enter_context(opened(path, "write" if write else "read"))
+            connection = stack.enter_context(open_database(path, "write" if write else "read"))
         except DatabaseTooOld:
             if not write:
                 raise
             upgrade(path)
-            connection = stack.enter_context(opened(path, "write"))
+            connection = stack.enter_context(open_database(path, "write"))
         yield connection

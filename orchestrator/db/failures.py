@@ -14,7 +14,7 @@ from orchestrator.failures import FailureGroup
 from orchestrator.machine.kinds import EventKind, FailureLevel, Role
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
-__all__ = ["Cause", "address_of", "causes", "failures", "first_flawed", "notes"]
+__all__ = ["Cause", "address_of", "group_by_cause", "failures", "first_failed", "notes"]
 
 
 _TRIED_AGAIN = """EXISTS (
@@ -145,7 +145,7 @@ class Cause(FailureGroup):
         self.failures: list[Failure] = []
 
 
-def causes(found: Iterable[Failure]) -> list[Cause]:
+def group_by_cause(found: Iterable[Failure]) -> list[Cause]:
     """Gather failures by cause; what was tried again comes last."""
     groups: dict[tuple[object, ...], Cause] = {}
     for failure in found:
@@ -157,7 +157,7 @@ def causes(found: Iterable[Failure]) -> list[Cause]:
     return sorted(groups.values(), key=lambda cause: cause.failures[0].tried_again)
 
 
-def first_flawed(connection: sqlite3.Connection, run_id: int) -> int | None:
+def first_failed(connection: sqlite3.Connection, run_id: int) -> int | None:
     """Name the position of the first step run of a run that failed or was cancelled, of those that count."""
     flawed = f"withdrawn_at IS NULL AND state IN ('{StepRunState.FAILED}', '{StepRunState.CANCELLED}')"
     position: int | None = scalar(

@@ -50,7 +50,7 @@ def guarded(path: Path) -> Iterator[None]:
         If the folder bears no lock.
     """
     file = path.with_name(f"{path.name}.guard")
-    lock = _KernelLock(file) if is_local(path.parent) else _LinksLock(file)
+    lock = _KernelLock(file) if is_local(path.parent) else _HardLinkLock(file)
     try:
         try:
             lock.acquire(WAIT)
@@ -98,7 +98,7 @@ class _KernelLock:
         os.close(fd)
 
 
-class _LinksLock:
+class _HardLinkLock:
     def __init__(self, path: Path) -> None:
         from filelock import SoftReadWriteLock  # only where the kernel's lock will not do
 
@@ -139,11 +139,11 @@ def is_local(folder: Path) -> bool:
 def file_system(folder: Path) -> str:
     """Name the type of the file system that a folder is on; empty when the system does not say."""
     with suppress(OSError):
-        return type_in(MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"), os.path.realpath(folder))
+        return file_system_in(MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"), os.path.realpath(folder))
     return ""
 
 
-def type_in(mountinfo: str, folder: str) -> str:
+def file_system_in(mountinfo: str, folder: str) -> str:
     """Find the type of the file system of a folder in the text of `/proc/<pid>/mountinfo`."""
     best, found = -1, ""
     for line in mountinfo.splitlines():

@@ -40,7 +40,7 @@ class Holder(NamedTuple):
     scheduler_id: str | None = None
 
     @classmethod
-    def me(cls) -> Holder:
+    def this_process(cls) -> Holder:
         """Describe this process."""
         pid = os.getpid()
         return cls(_host(), _boot(), pid, _start_of(pid) or "", _job_id())

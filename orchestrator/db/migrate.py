@@ -18,7 +18,7 @@ from urllib.parse import quote
 from orchestrator.atomic import replacing
 from orchestrator.db import revision
 from orchestrator.db.guard import file_system, is_local
-from orchestrator.db.opening import may_write, opened, revision_of
+from orchestrator.db.opening import may_write, open_database, revision_of
 from orchestrator.db.rows import scalar, scalars
 from orchestrator.errors import DatabaseError
 
@@ -27,9 +27,9 @@ __all__ = [
     "DatabaseInfo",
     "check",
     "create",
+    "create_tables",
     "definitions",
     "info",
-    "make",
     "migrate",
     "migrations",
     "statements",
@@ -53,9 +53,9 @@ def create(path: Path) -> None:
     NotADatabase
         If the file is something else.
     """
-    with opened(path, "upgrade") as connection:
+    with open_database(path, "upgrade") as connection:
         if revision_of(connection) == 0:
-            make(connection)
+            create_tables(connection)
 
 
 def upgrade(path: Path) -> Path | None:
@@ -70,10 +70,10 @@ def upgrade(path: Path) -> Path | None:
     ------
     NotFound, NotADatabase, DatabaseTooNew, DatabaseBusy, DatabaseError
     """
-    with opened(path, "inspect") as connection:
+    with open_database(path, "inspect") as connection:
         if revision_of(connection) == int(revision.REVISION):
             return None
-    with opened(path, "upgrade") as connection:
+    with open_database(path, "upgrade") as connection:
         found = revision_of(connection)
         if found == int(revision.REVISION):  # somebody was quicker
             return None
@@ -120,7 +120,7 @@ class DatabaseInfo(NamedTuple):
 
 def info(path: Path) -> DatabaseInfo:
     """Describe a database of any revision."""
-    with opened(path, "inspect") as connection:
+    with open_database(path, "inspect") as connection:
         tables = scalars(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")
         runs = scalar(connection, "SELECT count(*) FROM run") if "run" in tables else None
         found = revision_of(connection)
@@ -146,7 +146,7 @@ def check(path: Path) -> list[str]:
     list of str
         One line per problem; empty if all is well.
     """
-    with opened(path, "inspect") as connection:
+    with open_database(path, "inspect") as connection:
         problems = [line for line in scalars(connection, "PRAGMA integrity_check") if line != "ok"]
         problems += _dangling(connection)
         found = revision_of(connection)
@@ -175,7 +175,7 @@ def statements(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8").rstrip(";\n").split(";\n\n")
 
 
-def make(connection: sqlite3.Connection) -> None:
+def create_tables(connection: sqlite3.Connection) -> None:
     """Make the tables in an empty database, as `migrate` would, but without its imports."""
     for statement in [*statements(SCHEMA), VERSION_TABLE]:
         connection.execute(statement)
@@ -233,5 +233,5 @@ def _back_up(path: Path, found: int) -> Path:
 
 def _definitions_of_new() -> dict[str, str]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        make(connection)
+        create_tables(connection)
         return definitions(connection)

@@ -34,7 +34,7 @@ from orchestrator.machine.states import (
     may_move,
 )
 
-__all__ = ["Target", "do", "log"]
+__all__ = ["Target", "apply", "log"]
 
 
 class Target(NamedTuple):
@@ -46,7 +46,7 @@ class Target(NamedTuple):
     now: float
 
 
-def do(target: Target, change: Change) -> None:
+def apply(target: Target, change: Change) -> None:
     """Do one change.
 
     Raises
@@ -62,7 +62,7 @@ def do(target: Target, change: Change) -> None:
         case MoveStepRun():
             _move_step_run(target, change)
         case RecordFreeze(position, n_experiments, n_tasks, batch_size):
-            row = _live_step_run(target, position)
+            row = _step_run_at(target, position)
             values = {"n_experiments": n_experiments, "n_tasks": n_tasks, "batch_size": batch_size}
             update(target.connection, "step_run", values, id=row.id)
             _log(target, EventKind.FREEZE, step_run_id=row.id, detail=values)
@@ -152,7 +152,7 @@ def _add_step_run(target: Target, new: AddStepRun) -> None:
 
 
 def _move_step_run(target: Target, move: MoveStepRun) -> None:
-    row = _live_step_run(target, move.position)
+    row = _step_run_at(target, move.position)
     old = StepRunState(row.state)
     values: dict[str, Any] = {"reason": move.why}
     if move.to is StepRunState.ACTIVE:
@@ -170,7 +170,7 @@ def _move_step_run(target: Target, move: MoveStepRun) -> None:
 
 
 def _add_job(target: Target, new: AddJob) -> None:
-    step_run_id = None if new.position is None else _live_step_run(target, new.position).id
+    step_run_id = None if new.position is None else _step_run_at(target, new.position).id
     values: dict[str, Any] = {
         "run_id": target.run_id,
         "step_run_id": step_run_id,
@@ -252,7 +252,7 @@ def _note(target: Target, note: Note) -> None:
         row = _job(target, note.token)
         step_run_id, job_id = row.step_run_id, row.id
     elif note.position is not None:
-        step_run_id = _live_step_run(target, note.position).id
+        step_run_id = _step_run_at(target, note.position).id
     _log(target, note.what, why=note.why, step_run_id=step_run_id, job_id=job_id, task=note.task, detail=note.detail)
 
 
@@ -263,7 +263,7 @@ def _move(target: Target, table: str, row_id: int, old: StrEnum, new: StrEnum, v
         raise ValueError(f"{table} {row_id} is no longer {old}")
 
 
-def _live_step_run(target: Target, position: int) -> Row:
+def _step_run_at(target: Target, position: int) -> Row:
     at = "SELECT * FROM step_run WHERE run_id = ? AND position = ? AND withdrawn_at IS NULL"
     row: Row | None = target.connection.execute(at, (target.run_id, position)).fetchone()
     if row is None:

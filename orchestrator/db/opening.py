@@ -25,14 +25,14 @@ from orchestrator.errors import (
 )
 from orchestrator.trust import is_foreign, owner_of
 
-__all__ = ["How", "may_write", "opened", "revision_of"]
+__all__ = ["Access", "may_write", "open_database", "revision_of"]
 
-How = Literal["write", "read", "inspect", "upgrade"]
+Access = Literal["write", "read", "inspect", "upgrade"]
 """`inspect` reads any revision; `upgrade` writes any revision up to ours, or makes the file."""
 
-BUSY = 30.0
+BUSY_TIMEOUT = 30.0
 
-SMALLEST = 512
+MIN_SIZE = 512
 """Bytes of the smallest database; SQLite takes a smaller file for an empty one, and writes over it."""
 
 # The journal mode is set apart, because its answer matters.
@@ -46,13 +46,13 @@ PRAGMA trusted_schema = OFF;
 
 
 @contextmanager
-def opened(path: Path, how: How) -> Iterator[sqlite3.Connection]:
+def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
     """Hold the guard, a connection and a transaction; commit at the end, roll back on any exception.
 
     Parameters
     ----------
     path : Path
-    how : str
+    access : str
         Without permission to write, and in the database of another user, reading goes without the guard.
 
     Yields
@@ -64,9 +64,9 @@ def opened(path: Path, how: How) -> Iterator[sqlite3.Connection]:
     NotFound, NotADatabase, DatabaseTooNew, DatabaseTooOld, DatabaseBusy, DatabaseError
     """
     path = Path(os.path.realpath(path))
-    writes = how in ("write", "upgrade")
+    writes = access in ("write", "upgrade")
     _check_owner(path, writes)
-    _check_exists(path, how)
+    _check_exists(path, access)
     writable = may_write(path)
     if writes and not writable:
         raise DatabaseError(
@@ -74,7 +74,7 @@ def opened(path: Path, how: How) -> Iterator[sqlite3.Connection]:
         )
     with guarded(path) if writable else nullcontext():
         try:
-            with closing(_connect(str(path), how, writable)) as connection:
+            with closing(_connect(str(path), access, writable)) as connection:
                 connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
                 # What is not committed is rolled back when the connection is closed.
                 yield connection
@@ -82,7 +82,7 @@ def opened(path: Path, how: How) -> Iterator[sqlite3.Connection]:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:
-            raise _in_words(error, path) from error
+            raise _as_database_error(error, path) from error
 
 
 def may_write(path: Path) -> bool:
@@ -121,17 +121,19 @@ def revision_of(connection: sqlite3.Connection) -> int:
     return int(scalar(connection, "PRAGMA user_version"))
 
 
-def _connect(path: str, how: How, writable: bool) -> sqlite3.Connection:
-    mode = "ro" if not writable else "rwc" if how == "upgrade" else "rw"
+def _connect(path: str, access: Access, writable: bool) -> sqlite3.Connection:
+    mode = "ro" if not writable else "rwc" if access == "upgrade" else "rw"
     # Never immutable: that reads the uncommitted pages of a writer that died.
-    connection = sqlite3.connect(f"file:{quote(path)}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY)
+    connection = sqlite3.connect(
+        f"file:{quote(path)}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT
+    )
     try:
-        _check_ours(connection, path, how)
+        _check_format(connection, path, access)
         if writable:
-            _keep_journal(connection, path)
+            _set_journal_mode(connection, path)
         connection.executescript(PRAGMAS)
         # A migration that makes a table anew must not trip over the rows that point to it; it checks them afterwards.
-        connection.execute(f"PRAGMA foreign_keys = {'OFF' if how == 'upgrade' else 'ON'}")
+        connection.execute(f"PRAGMA foreign_keys = {'OFF' if access == 'upgrade' else 'ON'}")
         connection.row_factory = as_row
     except BaseException:
         connection.close()
@@ -139,7 +141,7 @@ def _connect(path: str, how: How, writable: bool) -> sqlite3.Connection:
     return connection
 
 
-def _keep_journal(connection: sqlite3.Connection, path: str) -> None:
+def _set_journal_mode(connection: sqlite3.Connection, path: str) -> None:
     """Never remove or cut the journal: another machine that cached its absence would read a dead writer's pages."""
     mode = scalar(connection, "PRAGMA journal_mode = PERSIST")
     if mode != "persist":
@@ -149,39 +151,39 @@ def _keep_journal(connection: sqlite3.Connection, path: str) -> None:
         )
 
 
-def _check_exists(path: Path, how: How) -> None:
+def _check_exists(path: Path, access: Access) -> None:
     try:
         size = path.stat().st_size
-        if 0 < size < SMALLEST:
-            raise _not_ours(path)
+        if 0 < size < MIN_SIZE:
+            raise _not_a_database(path)
         if not os.access(path, os.R_OK):
             raise DatabaseError(f"You may not read {path}.", "Ask its owner, or name another: --db FILE")
-        if size or how == "upgrade":
+        if size or access == "upgrade":
             return
     except FileNotFoundError:
         pass
     except OSError as error:
         raise DatabaseError(f"{path} can't be read: {error.strerror}.", "Check its path and permissions.") from error
-    if how == "upgrade":
+    if access == "upgrade":
         return
     raise NotFound(
         f"There is no database at {path}.", "Name the workspace's database: --db FILE; the first run makes one."
     )
 
 
-def _check_ours(connection: sqlite3.Connection, path: str, how: How) -> None:
+def _check_format(connection: sqlite3.Connection, path: str, access: Access) -> None:
     application = scalar(connection, "PRAGMA application_id")
     if application != revision.APPLICATION_ID:
-        if how == "upgrade" and application == 0 and not _has_tables(connection):
+        if access == "upgrade" and application == 0 and not _has_tables(connection):
             return
-        raise _not_ours(path)
+        raise _not_a_database(path)
     found, needed = revision_of(connection), int(revision.REVISION)
     if found > needed:
         raise DatabaseTooNew(
             f"{path} was written by a newer orchestrator: its revision is {found:04}, this one knows {needed:04}.",
             "Install the newer version: pip install --upgrade orchestrator",
         )
-    if found < needed and how in ("read", "write"):
+    if found < needed and access in ("read", "write"):
         raise DatabaseTooOld(
             f"{path} has revision {found:04}, this orchestrator needs {needed:04}.",
             "To upgrade it (a backup is written first), its owner types: orchestrator db upgrade",
@@ -192,23 +194,23 @@ def _has_tables(connection: sqlite3.Connection) -> bool:
     return bool(scalar(connection, "SELECT count(*) FROM sqlite_master"))
 
 
-def _not_ours(path: str | Path) -> NotADatabase:
+def _not_a_database(path: str | Path) -> NotADatabase:
     return NotADatabase(
         f"{path} is no database of orchestrator; it was left as it is.",
         "Name another file (--db FILE), or move this one away.",
     )
 
 
-def _in_words(error: sqlite3.Error, path: Path) -> OrchestratorError:
+def _as_database_error(error: sqlite3.Error, path: Path) -> OrchestratorError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     match code:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return DatabaseBusy(f"{path} stayed locked for {BUSY:.0f} s.", "Nothing was changed; try again.")
+            return DatabaseBusy(f"{path} stayed locked for {BUSY_TIMEOUT:.0f} s.", "Nothing was changed; try again.")
         case sqlite3.SQLITE_NOTADB:
-            return _not_ours(path)
+            return _not_a_database(path)
         case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
             return DatabaseError(
-                f"{path} could not be read or written ({error}); {_room(path)}. Nothing was changed.",
+                f"{path} could not be read or written ({error}); {_free_space(path)}. Nothing was changed.",
                 "Free some space or quota there, then try again.",
             )
         case sqlite3.SQLITE_CORRUPT:
@@ -225,7 +227,7 @@ def _in_words(error: sqlite3.Error, path: Path) -> OrchestratorError:
     return DatabaseError(f"{path} can't be used: {error}.", "Check it: orchestrator db check")
 
 
-def _room(path: Path) -> str:
+def _free_space(path: Path) -> str:
     try:
         room = os.statvfs(path.parent)
     except OSError as error:

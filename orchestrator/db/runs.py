@@ -25,7 +25,7 @@ __all__ = [
     "log_dir",
     "run_row",
     "run_view",
-    "so_far",
+    "sum_so_far",
 ]
 
 # Asked only of runs that go on: the history of all others would be read for nothing.
@@ -35,14 +35,14 @@ FROM run
 """
 
 
-def so_far(column: str) -> str:
+def sum_so_far(column: str) -> str:
     """Count experiments, in SQL; of a step run that is open, those of its jobs that have ended."""
     of_jobs = f"(SELECT coalesce(sum(job.{column}), 0) FROM job WHERE job.step_run_id = step_run.id)"
     return f"sum(CASE WHEN ended_at IS NULL THEN {of_jobs} ELSE {column} END)"
 
 
 _EXPERIMENTS = f"""
-SELECT run_id, {so_far("n_finished")} AS n_finished, {so_far("n_failed")} AS n_failed
+SELECT run_id, {sum_so_far("n_finished")} AS n_finished, {sum_so_far("n_failed")} AS n_failed
 FROM step_run WHERE withdrawn_at IS NULL
 """
 

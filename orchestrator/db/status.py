@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from orchestrator.db.connection import session
-from orchestrator.db.failures import address_of, failures, first_flawed, notes
+from orchestrator.db.failures import address_of, failures, first_failed, notes
 from orchestrator.db.rows import Row
 from orchestrator.db.runs import count_experiments, history, run_row, run_view
 from orchestrator.db.stalled import live_jobs, liveness
@@ -102,7 +102,7 @@ def _resume_from(
         return None if stalled is None else address_of(last) if last is not None and open_ else _next(plan, row, last)
     at = None if last is None else StepRun(last.position, state=StepRunState(last.state))
     stopped = Run(row.key, row.salt, plan, RunState(row.state), step_run=at)
-    first = where_to_resume(stopped, first_flawed(connection, row.id))
+    first = where_to_resume(stopped, first_failed(connection, row.id))
     if last is not None and first == last.position + 1:
         first = _after(plan, last)
     return plan.slot(first).address if first is not None and first < plan.size else None

@@ -13,7 +13,7 @@ from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
 from orchestrator.db.model import job_of
 from orchestrator.db.rows import Row, scalar
-from orchestrator.db.runs import log_dir, run_row, so_far
+from orchestrator.db.runs import log_dir, run_row, sum_so_far
 from orchestrator.db.stalled import live_jobs, liveness
 from orchestrator.db.views import JobView, StepLogs, StepRunView, StepSummary
 from orchestrator.errors import NotFound, NotYet
@@ -25,7 +25,7 @@ from orchestrator.machine.wording import reason_of
 
 __all__ = [
     "all_step_runs",
-    "ended_among",
+    "ended_by_token",
     "find_step_run",
     "job_view",
     "jobs_of",
@@ -37,7 +37,7 @@ __all__ = [
 _SUMS = f"""
 SELECT path, count(*) AS n_step_runs,
     {", ".join(f"sum(state = '{state}') AS n_{state}" for state in StepRunState)},
-    {so_far("n_finished")} AS n_finished_experiments, {so_far("n_failed")} AS n_failed_experiments,
+    {sum_so_far("n_finished")} AS n_finished_experiments, {sum_so_far("n_failed")} AS n_failed_experiments,
     sum(max(0.0, coalesce(ended_at, :until) - started_at)) AS seconds
 FROM step_run WHERE run_id = :run_id AND withdrawn_at IS NULL GROUP BY path
 """
@@ -87,7 +87,7 @@ def find_step_run(path: Path, key: str | None, address: str) -> StepLogs:
     )
 
 
-def ended_among(path: Path, key: str, tokens: Collection[str]) -> dict[str, bool]:
+def ended_by_token(path: Path, key: str, tokens: Collection[str]) -> dict[str, bool]:
     """Tell which of these tokens are of jobs of a run, and whether these have ended."""
     query = (
         "SELECT token, job.ended_at FROM job JOIN run ON job.run_id = run.id "

@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.db import migrate, moves
 from orchestrator.db.connection import session
-from orchestrator.db.failures import first_flawed
+from orchestrator.db.failures import first_failed
 from orchestrator.db.lease import Holder, is_gone
 from orchestrator.db.model import job_of, step_run_of
 from orchestrator.db.rows import Row, insert, scalar, scalars, update
@@ -82,7 +82,7 @@ class Store:
             return False
         return True
 
-    def make(self) -> None:
+    def create(self) -> None:
         """Make the database where there is none.
 
         Raises
@@ -101,7 +101,7 @@ class Store:
         Busy
             If another process has just made a run of that key.
         """
-        self.make()
+        self.create()
         values = {**vars(new), "plan": _text(new.plan), "state": RunState.ACTIVE, "created_at": now}
         try:
             with session(self.path) as connection:
@@ -167,10 +167,10 @@ class Store:
             If the machine has no such arrow.
         """
         with session(self.path) as connection:
-            row = _fenced(connection, key, fence)
+            row = _fenced_row(connection, key, fence)
             target = moves.Target(connection, row.id, _plan(row.plan), now)
             for change in changes:
-                moves.do(target, change)
+                moves.apply(target, change)
             return _load(connection, key)
 
     def set_code(
@@ -188,7 +188,7 @@ class Store:
     ) -> None:
         """Give a run another plan and other code."""
         with session(self.path) as connection:
-            row = _fenced(connection, key, fence)
+            row = _fenced_row(connection, key, fence)
             values = {
                 "plan": _text(plan),
                 "bundle_digest": bundle_digest,
@@ -202,7 +202,7 @@ class Store:
     def set_cluster(self, key: str, fence: int, cluster: Mapping[str, Any]) -> None:
         """Give a run another cluster, or another use of it: jobs that are submitted from now on go there."""
         with session(self.path) as connection:
-            row = _fenced(connection, key, fence)
+            row = _fenced_row(connection, key, fence)
             update(connection, "run", {"cluster": cluster}, id=row.id)
 
     # --- questions -------------------------------------------------------------------------------
@@ -220,12 +220,12 @@ class Store:
             )
             return epoch + 1, (scalar(connection, attempts, here) or 0) + 1
 
-    def first_flawed(self, key: str) -> int | None:
+    def first_failed(self, key: str) -> int | None:
         """Name the position of the first step run that failed or was cancelled, of those that count."""
         with session(self.path) as connection:
-            return first_flawed(connection, _run_row(connection, key).id)
+            return first_failed(connection, _run_row(connection, key).id)
 
-    def live_step_runs(self, key: str) -> list[tuple[int, str, str]]:
+    def step_runs(self, key: str) -> list[tuple[int, str, str]]:
         """List position, name and iteration of every step run that counts."""
         query = (
             "SELECT position, name, iteration FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position"
@@ -285,7 +285,7 @@ class Store:
                 update(connection, "run", {**values, "lease_beat_seen_at": None}, id=row.id)
                 if old is not None:
                     moves.log(
-                        connection, row.id, now, EventKind.LEASE, why=f"taken over from {_name(old)}, which is gone"
+                        connection, row.id, now, EventKind.LEASE, why=f"taken over from {_describe(old)}, which is gone"
                     )
                 _held.add((self.path, key, row.fence + 1))
                 return int(row.fence) + 1
@@ -293,7 +293,7 @@ class Store:
                 update(connection, "run", {"lease_beat_seen_at": now}, id=row.id)
         since = time.strftime("%H:%M:%S", time.localtime(row.lease_taken_at))
         raise LeaseHeld(
-            f"Run {key} is being advanced by {_name(old)}, since {since}.",
+            f"Run {key} is being advanced by {_describe(old)}, since {since}.",
             f"Let it go on, and watch it: orchestrator status {key}",
             holder=old,
         )
@@ -307,9 +307,9 @@ class Store:
     def release_lease(self, key: str, fence: int) -> None:
         """Give the lease back; nothing happens where it was taken over."""
         _held.discard((self.path, key, fence))
-        nobody = {f"lease_{name}": None for name in (*Holder._fields, "taken_at")}
+        no_holder = {f"lease_{name}": None for name in (*Holder._fields, "taken_at")}
         with session(self.path) as connection:
-            update(connection, "run", nobody, key=key, fence=fence)
+            update(connection, "run", no_holder, key=key, fence=fence)
 
     def beat(self, key: str, fence: int, now: float) -> None:
         """Show that the holder lives.
@@ -320,7 +320,7 @@ class Store:
             If the lease was taken over meanwhile.
         """
         with session(self.path) as connection:
-            row = _fenced(connection, key, fence)
+            row = _fenced_row(connection, key, fence)
             update(connection, "run", {"lease_beat_at": now, "lease_beat_seen_at": None}, id=row.id)
 
     def request_cancel(self, key: str, now: float) -> None:
@@ -334,7 +334,7 @@ class Store:
     def clear_cancel_request(self, key: str, fence: int) -> None:
         """Withdraw the request to cancel the run: it continues."""
         with session(self.path) as connection:
-            row = _fenced(connection, key, fence)
+            row = _fenced_row(connection, key, fence)
             update(connection, "run", {"cancel_requested_at": None}, id=row.id)
 
 
@@ -342,7 +342,7 @@ class Store:
 _held: set[tuple[Path, str, int]] = set()
 
 
-def _name(holder: Holder) -> str:
+def _describe(holder: Holder) -> str:
     job_id = f" (job {holder.scheduler_id})" if holder.scheduler_id else ""
     return f"process {holder.pid} on {holder.host}{job_id}"
 
@@ -369,7 +369,7 @@ def _run_row(connection: sqlite3.Connection, key: str) -> Row:
     return row
 
 
-def _fenced(connection: sqlite3.Connection, key: str, fence: int) -> Row:
+def _fenced_row(connection: sqlite3.Connection, key: str, fence: int) -> Row:
     row = _run_row(connection, key)
     if row.fence != fence:
         raise LeaseHeld(

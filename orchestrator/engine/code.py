@@ -102,7 +102,7 @@ def take_code(context: Context, checked: CheckedPipeline) -> Context:
     bundle = store_code(context.folder, checked)
     if bundle == record.bundle_digest and checked.plan == record.plan:
         return context
-    for position, name, iteration in context.store.live_step_runs(context.key):
+    for position, name, iteration in context.store.step_runs(context.key):
         slot = checked.plan.slot(position) if position < checked.plan.size else None
         if slot is None or (slot.step.name, slot.iteration) != (name, iteration):
             at = format_address(name, iteration)

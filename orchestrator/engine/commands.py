@@ -124,7 +124,7 @@ def resume(
     checked = None
     if update is not None:
         checked = code.check(update.pipeline, key, update, needs_pickles=on_cluster)
-        if from_step is None and is_done(record.state, store.first_flawed(record.key)):
+        if from_step is None and is_done(record.state, store.first_failed(record.key)):
             refuse_other_steps(record, checked.plan)
     position = None if from_step is None else position_of(key, (checked or record).plan, from_step)
     if checked is None:
@@ -217,7 +217,7 @@ def _first_position(pipeline: PipelineDefinition, start_of: Callable[[int], int]
 
 
 def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, plan: Plan) -> bool:
-    if first_element is not None or not is_done(record.state, store.first_flawed(record.key)):
+    if first_element is not None or not is_done(record.state, store.first_failed(record.key)):
         return False
     refuse_other_steps(record, plan)
     progress_for().say(f"Nothing to do: run {record.key} {outcome(store.load(record.key))}.")

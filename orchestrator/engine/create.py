@@ -46,7 +46,7 @@ def create(
     """
     workspace = store.workspace.root
     # Refused here, it leaves no folder behind.
-    store.make()
+    store.create()
     key = _make_folder(workspace, project_job)
     bundle = code.store_code(store.workspace.run(key), checked)
     new = NewRun(

@@ -51,7 +51,7 @@ def hold_lease(
     LeaseHeld
         If another process holds it.
     """
-    fence = store.take_lease(key, Holder.me(), time.time(), gone)
+    fence = store.take_lease(key, Holder.this_process(), time.time(), gone)
     stop = threading.Event()
     heart = None
     if on_cancel is not None or beats:

@@ -37,8 +37,8 @@ def reopen(context: Context, position: int | None) -> None:
     is_named = position is not None
     why = "resume" if position is None else f"resume from {run.plan.slot(position).address}"
     if position is None:
-        position = where_to_resume(run, context.store.first_flawed(context.key))
-    recorded = {at for at, _, _ in context.store.live_step_runs(context.key)}
+        position = where_to_resume(run, context.store.first_failed(context.key))
+    recorded = {at for at, _, _ in context.store.step_runs(context.key)}
     changes = [] if position is None else rewind(run, position, why, recorded, forgets=is_named)
     if run.cancel_requested:
         context.store.clear_cancel_request(context.key, context.fence)

@@ -99,14 +99,14 @@ def test_a_step_that_was_skipped_has_no_log(records, golden):
 
 
 def test_a_step_that_has_not_run_yet(records, golden):
-    records.add_run("r", holder=Holder.me())
+    records.add_run("r", holder=Holder.this_process())
     records.add_step_run(2, "succeeded")
     with golden.raises(NotFound):
         logs("look@1")
 
 
 def test_a_step_that_is_none(records, golden):
-    records.add_run("r", holder=Holder.me())
+    records.add_run("r", holder=Holder.this_process())
     with golden.raises(NotFound):
         logs("lok")
 
@@ -123,7 +123,7 @@ def test_the_latest_epoch_is_meant(records, workspace, golden):
 
 
 def test_following_ends_with_the_step(records, workspace, monkeypatch, golden):
-    records.add_run("r", holder=Holder.me())
+    records.add_run("r", holder=Holder.this_process())
     step_run_id = records.add_step_run(0, "active")
     log = write_log(workspace, "create.log", "one\n")
     looked = threading.Event()
@@ -142,14 +142,14 @@ def test_following_ends_with_the_step(records, workspace, monkeypatch, golden):
 
 
 def test_following_waits_for_a_step_that_has_not_begun(records, workspace, monkeypatch, golden):
-    records.add_run("r", holder=Holder.me())
+    records.add_run("r", holder=Holder.this_process())
     records.add_step_run(0, "succeeded")
     begun = {}
 
     def begin():
         begun["id"] = records.add_step_run(1, "pending")
         # Meanwhile the user begins another run.
-        records.add_run("other", holder=Holder.me())
+        records.add_run("other", holder=Holder.this_process())
 
     def end():
         values = {"state": "succeeded", "n_tasks": 6, "started_at": 1.0, "ended_at": 2.0}
@@ -167,7 +167,7 @@ def test_following_waits_for_a_step_that_has_not_begun(records, workspace, monke
 
 
 def test_following_waits_for_a_step_that_a_resume_reopens(records, workspace, monkeypatch):
-    records.add_run("r", holder=Holder.me())
+    records.add_run("r", holder=Holder.this_process())
     records.add_step_run(0, "succeeded", withdrawn_at=1.0)
     log = write_log(workspace, "create.log", "before\n")
 
@@ -187,7 +187,7 @@ def test_following_does_not_wait_for_a_step_that_will_not_begin(records, golden)
 
 
 def test_following_does_not_wait_for_a_step_that_the_run_does_not_have(records, golden):
-    records.add_run("r", holder=Holder.me())
+    records.add_run("r", holder=Holder.this_process())
     for address in ("create@0", "look@100000"):
         with golden.raises(NotFound):
             logs(address, "-f")

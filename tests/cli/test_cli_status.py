@@ -51,7 +51,7 @@ def ask(monkeypatch, records):
 
 def test_a_batch_that_runs(records, ask, workspace, golden):
     golden.replace(os.getpid(), "pid")
-    records.add_run(holder=Holder.me()._replace(scheduler_id="77"))
+    records.add_run(holder=Holder.this_process()._replace(scheduler_id="77"))
     records.add_step_run(0, "succeeded", seconds=1.25)
     records.add_job("succeeded")
     records.add_step_run(1, "active", begin=2, n_experiments=500, n_tasks=20, batch_size=20)
@@ -149,7 +149,7 @@ def test_a_step_that_no_job_explains_says_why_itself(records, ask, golden):
 
 
 def test_the_same_cause_in_many_iterations_is_one(records, ask, golden):
-    records.add_run("r", "active", holder=Holder.me())
+    records.add_run("r", "active", holder=Holder.this_process())
     golden.replace(os.getpid(), "pid")
     for iteration in range(3):
         records.add_step_run(3 + 3 * iteration, "succeeded", n_finished=8, n_failed=2)
@@ -176,7 +176,7 @@ def test_long_texts_are_cut_and_commands_are_not(records, ask, golden):
     [([], "create"), ([0], "evaluate"), ([0, 1], "look@0"), ([0, 1, 2], "refine@0"), ([0, 1, 2, 3], "look@1")],
 )
 def test_what_comes_next(records, ended, expected):
-    records.add_run("r", holder=Holder.me())
+    records.add_run("r", holder=Holder.this_process())
     for position in ended:
         records.add_step_run(position, "succeeded", until=False if position == 3 else None)
     assert run_status(records.path, "r").next == expected
@@ -195,7 +195,7 @@ def test_a_resume_begins_where_status_says_that_it_begins(records):
 
 
 def test_the_batches_that_have_ended_are_counted_while_others_go_on(records, ask):
-    records.add_run("r", holder=Holder.me())
+    records.add_run("r", holder=Holder.this_process())
     records.add_step_run(1, "active", n_experiments=40, n_tasks=40, batch_size=20)
     records.add_job("succeeded", role="batch", n_tasks=20, n_finished=18, n_failed=2)
     records.add_job("running", role="batch", batch=1, n_tasks=20)
@@ -205,13 +205,13 @@ def test_the_batches_that_have_ended_are_counted_while_others_go_on(records, ask
 
 
 def test_what_comes_after_a_loop_that_ended_early(records):
-    records.add_run("r", holder=Holder.me())
+    records.add_run("r", holder=Holder.this_process())
     records.add_step_run(3, "succeeded", until=True)
     assert run_status(records.path, None).next == "report"
 
 
 def test_what_comes_next_where_the_first_steps_are_left_out(records):
-    records.add_run("r", holder=Holder.me(), first_position=2)
+    records.add_run("r", holder=Holder.this_process(), first_position=2)
     records.add_step_run(0, "skipped", reason="from_step")
     assert run_status(records.path, None).next == "look@0"
 
@@ -276,11 +276,11 @@ def test_the_cost_of_a_status_does_not_grow_with_the_run(records):
             run_status(records.path, key)
         return pstats.Stats(profile).total_calls
 
-    records.add_run("few", holder=Holder.me())
+    records.add_run("few", holder=Holder.this_process())
     calls("few")  # statements are compiled once
     records.add_many(10, begin=0)
     few = calls("few")
-    records.add_run("many", holder=Holder.me())
+    records.add_run("many", holder=Holder.this_process())
     records.add_many(1000, begin=0)
     assert calls("many") < 1.5 * few
 
@@ -290,7 +290,7 @@ def test_list_shows_runs_side_by_side(records, ask, golden):
     records.add_step_run(1, "succeeded", n_finished=990, n_failed=10)
     records.add_run("1795500001", holder=DEAD, created_at=T0 + 100, started_at=T0 + 100, name="")
     records.add_event("run", at=T0 + 130)
-    records.add_run("third", holder=Holder.me(), created_at=T0 + 200, started_at=T0 + 200)
+    records.add_run("third", holder=Holder.this_process(), created_at=T0 + 200, started_at=T0 + 200)
     golden(ask("list", after=300))
     listed = json.loads(ask("list", "--json"))
     assert [run["stalled"] is not None for run in listed] == [False, True, False]

@@ -29,8 +29,8 @@ def lease(holder, **beats):
 NODE = Holder("node7", "its boot", 77, "1")
 HOLDERS = {
     "nobody": {},
-    "this process": lease(Holder.me()),
-    "a dead process": lease(Holder.me()._replace(pid_start="another start")),
+    "this process": lease(Holder.this_process()),
+    "a dead process": lease(Holder.this_process()._replace(pid_start="another start")),
     "another machine": lease(NODE),
     "a silent machine": lease(NODE, lease_beat_at=NOW - 720),
     "a machine without a beat": lease(NODE, lease_beat_seen_at=NOW - STALE),

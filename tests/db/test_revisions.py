@@ -36,7 +36,7 @@ def a_run(path):
     plan = Plan((PlannedStep("0", "create"),))
     store.create_run(NewRun("r", "salt", "name", "local", plan, 0, None, None, None, None, None, {}), 1.0)
     changes = [AddStepRun(0, "", "create", "call"), MoveStepRun(0, StepRunState.ACTIVE), AddJob("t", "step", 0)]
-    store.write("r", store.take_lease("r", Holder.me(), 2.0), changes, 3.0)
+    store.write("r", store.take_lease("r", Holder.this_process(), 2.0), changes, 3.0)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_the_file_system_is_found_by_the_longest_mount(folder, kind):
         "25 24 8:2 / /scratch/local rw - xfs /dev/sdb rw\n"
         "26 22 0:42 / /with\\040space rw - tmpfs tmpfs rw\n"
     )
-    assert guard.type_in(mounts, folder) == kind
+    assert guard.file_system_in(mounts, folder) == kind
     assert (kind in guard.LOCAL_FILE_SYSTEMS) == (kind in ("xfs", "tmpfs", "ext4"))
 
 

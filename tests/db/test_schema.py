@@ -46,7 +46,7 @@ def test_the_check_says_how_to_write_a_file_that_is_out_of_date(copy):
 
 def test_a_new_database_is_what_the_migrations_make():
     with closing(sqlite3.connect(":memory:")) as new, closing(sqlite3.connect(":memory:")) as migrated:
-        migrate.make(new)
+        migrate.create_tables(new)
         migrate.migrate(migrated)
         assert migrate.definitions(new) == migrate.definitions(migrated)
         for question in ("SELECT * FROM alembic_version", "PRAGMA user_version", "PRAGMA application_id"):

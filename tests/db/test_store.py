@@ -47,7 +47,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def fence(store):
-    return store.take_lease("r", Holder.me(), 2.0)
+    return store.take_lease("r", Holder.this_process(), 2.0)
 
 
 def rows(store, table):
@@ -125,13 +125,13 @@ def test_a_change_of_what_is_not_there_is_refused(store, fence, change, golden):
 def test_withdrawn_rows_stay_and_count_no_more(store, fence):
     store.write("r", fence, [*ENTER, MoveStepRun(0, StepRunState.FAILED, "no"), MoveRun(RunState.FAILED)], 10.0)
     assert store.load("r").n_failed_step_runs == 1
-    assert store.first_flawed("r") == 0
+    assert store.first_failed("r") == 0
     run_ = store.write("r", fence, [Withdraw(0, "resume"), MoveRun(RunState.ACTIVE, "resume")], 11.0)
     assert (run_.n_failed_step_runs, run_.step_run, run_.state) == (0, None, RunState.ACTIVE)
-    assert store.first_flawed("r") is None
+    assert store.first_failed("r") is None
     assert store.next_epoch("r", 0) == (1, 2)
     assert store.next_epoch("r", 1) == (0, 1)
-    assert store.live_step_runs("r") == []
+    assert store.step_runs("r") == []
     [kept] = rows(store, "step_run")
     assert (kept["state"], kept["withdrawn_at"]) == ("failed", 11.0)
     assert rows(store, "run")[0]["ended_at"] is None
@@ -210,18 +210,18 @@ def test_what_must_never_happen_is_refused_by_the_schema(store, fence, table, va
 
 
 def test_one_holder_at_a_time(store, golden):
-    fence = store.take_lease("r", Holder.me(), 2.0)
+    fence = store.take_lease("r", Holder.this_process(), 2.0)
     golden.replace(os.getpid(), "this process")
     with golden.raises(LeaseHeld, exact=False):
-        store.take_lease("r", Holder.me(), 3.0)
+        store.take_lease("r", Holder.this_process(), 3.0)
     store.release_lease("r", fence)
-    assert store.take_lease("r", Holder.me(), 4.0) > fence
+    assert store.take_lease("r", Holder.this_process(), 4.0) > fence
 
 
 def test_a_dead_process_of_this_machine_is_replaced_at_once(store, golden):
     code = (
         f"from orchestrator.db.store import Store, Holder; from pathlib import Path\n"
-        f"Store(Path({str(store.path)!r})).take_lease('r', Holder.me(), 2.0); print('taken', flush=True)\n"
+        f"Store(Path({str(store.path)!r})).take_lease('r', Holder.this_process(), 2.0); print('taken', flush=True)\n"
         f"import time; time.sleep(60)"
     )
     other = subprocess.Popen(
@@ -231,13 +231,13 @@ def test_a_dead_process_of_this_machine_is_replaced_at_once(store, golden):
         assert other.stdout.readline() == b"taken\n"
         golden.replace(other.pid, "the other process")
         with golden.raises(LeaseHeld, exact=False):
-            store.take_lease("r", Holder.me(), 3.0)
+            store.take_lease("r", Holder.this_process(), 3.0)
     finally:
         other.send_signal(signal.SIGKILL)
         # Not yet waited for: a dead process that nobody has buried is dead.
         while lives(other.pid):
             time.sleep(0.001)
-        store.take_lease("r", Holder.me(), 3.0)
+        store.take_lease("r", Holder.this_process(), 3.0)
         other.communicate()
     golden([row["why"] for row in rows(store, "event")][-1], exact=False)
 
@@ -246,13 +246,13 @@ def test_another_machine_is_waited_for(store, golden):
     far = Holder("far", "boot", 1, "1")
     fence = store.take_lease("r", far, 0.0)
     with pytest.raises(LeaseHeld):
-        store.take_lease("r", Holder.me(), 1000.0)  # its beat was seen now, for the first time
+        store.take_lease("r", Holder.this_process(), 1000.0)  # its beat was seen now, for the first time
     with pytest.raises(LeaseHeld):
-        store.take_lease("r", Holder.me(), 1000.0 + STALE - 1)
+        store.take_lease("r", Holder.this_process(), 1000.0 + STALE - 1)
     store.beat("r", fence, 5.0)
     with pytest.raises(LeaseHeld):
-        store.take_lease("r", Holder.me(), 2000.0)
-    assert store.take_lease("r", Holder.me(), 2000.0 + STALE) > fence
+        store.take_lease("r", Holder.this_process(), 2000.0)
+    assert store.take_lease("r", Holder.this_process(), 2000.0 + STALE) > fence
     with golden.raises(LeaseHeld, exact=False):
         store.write("r", fence, ENTER, 3000.0)
     with pytest.raises(LeaseHeld):
@@ -262,7 +262,7 @@ def test_another_machine_is_waited_for(store, golden):
 
 
 def test_a_process_number_that_was_used_again_is_somebody_else(monkeypatch):
-    me = Holder.me()
+    me = Holder.this_process()
     assert not lease.is_gone(me, None, 0.0)
     assert lease.is_gone(Holder(me.host, me.boot, me.pid, "another start"), None, 0.0)
     assert lease.is_gone(Holder(me.host, "another boot", me.pid, me.pid_start), None, 0.0)

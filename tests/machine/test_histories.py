@@ -40,7 +40,7 @@ def test_a_run_that_failed_is_resumed_until_it_succeeds(plan, seed):
         world.trouble = max(0, world.trouble - 1)
     world.check()
     assert world.run.state is RunState.SUCCEEDED
-    flawed = world.records.first_flawed
+    flawed = world.records.first_failed
     assert world.resume() == flawed
     assert (world.run.state is RunState.ACTIVE) == (flawed is not None)
 

@@ -85,7 +85,7 @@ class Records:
         return change._replace(epoch=len(before), first_attempt=max(attempts, default=0) + 1)
 
     @property
-    def first_flawed(self):
+    def first_failed(self):
         flawed = [p for p, s in self.live.items() if s.state in (StepRunState.FAILED, StepRunState.CANCELLED)]
         return min(flawed, default=None)
 
@@ -255,7 +255,7 @@ class World:
         """Resume, and say from where."""
         run = self.run
         if position is None:
-            position = where_to_resume(run, self.records.first_flawed)
+            position = where_to_resume(run, self.records.first_failed)
         self.records.write([] if position is None else rewind(run, position, "resume", self.records.live))
         self.records.blank = self.records.blank._replace(cancel_requested=False)
         return position

@@ -136,7 +136,7 @@ MIGRATE = """
 import sqlite3
 from orchestrator.db import migrate
 new, migrated = sqlite3.connect(":memory:"), sqlite3.connect(":memory:")
-migrate.make(new)
+migrate.create_tables(new)
 migrate.migrate(migrated)
 print(migrate.definitions(new) == migrate.definitions(migrated))
 """

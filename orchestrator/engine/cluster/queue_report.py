@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.db.step_runs import ended_among
+from orchestrator.db.step_runs import ended_by_token
 from orchestrator.db.views import JobView, RunStatus
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.kinds import Role
@@ -117,7 +117,7 @@ def ask_slurm(path: Path, found: RunStatus, now: float) -> QueueReport:
     others = [
         line for line in lines if line.token and line.token not in known and meaning(line.state)[0] is not Seen.OVER
     ]
-    ended = ended_among(path, found.run.key, {line.token for line in others}) if others else {}
+    ended = ended_by_token(path, found.run.key, {line.token for line in others}) if others else {}
     jobs += _unlisted([line for line in others if line.token in ended], ended)
     return QueueReport(now, why_stalled(_as_listed(found.liveness, lines)), tuple(jobs))
 

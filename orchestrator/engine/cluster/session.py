@@ -29,7 +29,7 @@ def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
 
 def make_context(store: Store, key: str, fence: int, scheduler: SlurmScheduler) -> Context:
     """Give what one advance works with."""
-    enclosing_job = (Holder.me().scheduler_id or "").partition("_")[0] or None
+    enclosing_job = (Holder.this_process().scheduler_id or "").partition("_")[0] or None
     record, cwd = store.record(key), scheduler.config.cwd
     return Context(store, record, fence, scheduler.folder, scheduler, Silent(), cwd=cwd, enclosing_job=enclosing_job)
 
