@@ -1,4 +1,4 @@
-"""What array tasks of f3dasm leave: a file per experiment, which may hold a result that the table lacks."""
+"""Sample files, which array tasks of f3dasm write: one per experiment, with a result that the table may not have."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from orchestrator.errors import DataError
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["SampleFile", "Put", "put_sample_files", "read_sample_files", "remove_collected"]
+__all__ = ["CollectedFiles", "SampleFile", "collect_sample_files", "read_sample_files", "remove_collected"]
 
 
 class SampleFile(NamedTuple):
-    """A file that an array task of f3dasm wrote, with what it holds.
+    """A file that an array task of f3dasm wrote, with its content.
 
     Attributes
     ----------
     row : int
-        The label of the experiment that its name says.
+        Label of the experiment: the number in the file's name.
     path : Path
+        Path of the file.
     sample : ExperimentSample
+        The experiment in it.
     """
 
     row: int
@@ -33,127 +35,144 @@ class SampleFile(NamedTuple):
     sample: ExperimentSample
 
 
-class Put(NamedTuple):
-    """What became of such files.
+class CollectedFiles(NamedTuple):
+    """Sample files by whether their results are in the table.
 
     Attributes
     ----------
     new : list of SampleFile
-        Those whose result was put into the table now.
+        Files whose result has now been written to the table.
     known : list of SampleFile
-        Those whose result was in it.
-    misfits : list of (SampleFile, str)
-        Those that fit nowhere, and why.
+        Files whose result was in the table already.
+    unmatched : list of (SampleFile, str)
+        Files whose result belongs to no row, each with the reason.
     """
 
     new: list[SampleFile]
     known: list[SampleFile]
-    misfits: list[tuple[SampleFile, str]]
+    unmatched: list[tuple[SampleFile, str]]
 
 
 def read_sample_files(project_dir: Path | str) -> list[SampleFile]:
-    """Read all such files of a project folder, in the order of their numbers.
+    """Read the sample files of a project folder.
+
+    Parameters
+    ----------
+    project_dir : Path or str
+        The folder that contains ``experiment_sample``.
+
+    Returns
+    -------
+    list of SampleFile
+        The files, sorted by their numbers.
 
     Raises
     ------
     DataError
-        If one can't be read.
+        If a file can't be read, or the folder can't be listed.
     """
-    read = (_read(file) for file in _files(Path(project_dir) / SAMPLE_FOLDER))
-    return sorted((found for found in read if found is not None), key=lambda found: found.row)
+    files = (_read(path) for path in _paths(Path(project_dir) / SAMPLE_FOLDER))
+    return sorted((file for file in files if file is not None), key=lambda file: file.row)
 
 
-def put_sample_files(data: ExperimentData, sample_files: Iterable[SampleFile]) -> Put:
-    """Put each file's result into the row that its name says, if that has the same inputs and no result yet.
+def collect_sample_files(data: ExperimentData, sample_files: Iterable[SampleFile]) -> CollectedFiles:
+    """Write the result of each file to the row with its number, if that has the same inputs and no result.
 
     Parameters
     ----------
     data : ExperimentData
         The table; it is changed.
     sample_files : iterable of SampleFile
+        The files.
 
     Returns
     -------
-    Put
+    CollectedFiles
+        The files by whether their results are in the table.
     """
-    put = Put([], [], [])
-    for found in sample_files:
-        why = _misfit(data, found)
-        if why:
-            put.misfits.append((found, why))
+    collected = CollectedFiles([], [], [])
+    for file in sample_files:
+        reason = _mismatch(data, file)
+        if reason:
+            collected.unmatched.append((file, reason))
             continue
-        mine, sample = data.get_experiment_sample(found.row), found.sample
-        if _has_result(mine, sample):
-            put.known.append(found)
+        row, sample = data.get_experiment_sample(file.row), file.sample
+        if _keeps_result(row, sample):
+            collected.known.append(file)
             continue
-        # Its inputs stay: the file has them as JSON knows them.
-        done = ExperimentSample(mine._input_data, sample._output_data, sample.job_status, mine.project_dir)
-        data.store_experimentsample(done, found.row)
-        put.new.append(found)
-    return put
+        # The row keeps its own inputs: in the file, JSON may have changed their types.
+        updated = ExperimentSample(row._input_data, sample._output_data, sample.job_status, row.project_dir)
+        data.store_experimentsample(updated, file.row)
+        collected.new.append(file)
+    return collected
 
 
 def remove_collected(sample_files: Iterable[SampleFile]) -> None:
-    """Delete files whose result the stored table holds; another process may be about it, too.
+    """Delete files whose results are in the stored table. Another process may delete them at the same time.
+
+    Parameters
+    ----------
+    sample_files : iterable of SampleFile
+        The files.
 
     Raises
     ------
     DataError
-        If one can't be deleted.
+        If a file can't be deleted.
     """
     folders = set()
-    for found in sample_files:
+    for file in sample_files:
         try:
-            found.path.unlink(missing_ok=True)
+            file.path.unlink(missing_ok=True)
         except OSError as error:
-            raise DataError(f"{found.path} is in the table, but can't be deleted: {error!r}.", "Delete it.") from error
-        folders.add(found.path.parent)
+            raise DataError(f"{file.path} is in the table, but can't be deleted: {error!r}.", "Delete it.") from error
+        folders.add(file.path.parent)
     for folder in folders:
-        with suppress(OSError):  # others are left in it
+        with suppress(OSError):  # other files are in it
             folder.rmdir()
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _paths(folder: Path) -> Iterator[Path]:
     try:
-        # Not `glob`: where a folder can't be listed, that finds nothing in it.
-        files = list(folder.iterdir())
+        # Not `glob`, which finds nothing, and raises nothing, in a folder that can't be listed.
+        paths = list(folder.iterdir())
     except FileNotFoundError:
         return
     except OSError as error:
-        raise DataError(f"{folder} can't be listed: {error!r}.", "Mend that, or move it away.") from error
-    yield from (file for file in files if file.suffix == ".json" and file.stem.isdecimal())
+        raise DataError(f"{folder} can't be listed: {error!r}.", "Make it readable, or move it.") from error
+    yield from (path for path in paths if path.suffix == ".json" and path.stem.isdecimal())
 
 
-def _read(file: Path) -> SampleFile | None:
+def _read(path: Path) -> SampleFile | None:
     try:
-        return SampleFile(int(file.stem), file, ExperimentSample.from_json(file))
+        return SampleFile(int(path.stem), path, ExperimentSample.from_json(path))
     except FileNotFoundError:
         return None  # another process has collected it
     except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
-        # A step that fails keeps the message only.
-        raise DataError(f"{file} can't be read: {error!r}; mend it, or move it away.") from error
+        # What to do is part of the message, because of a failed step only the message is recorded.
+        raise DataError(f"{path} can't be read: {error!r}; fix it, or move it.") from error
 
 
-def _misfit(data: ExperimentData, found: SampleFile) -> str:
-    """Tell why a file is not the result of an experiment in the table; the empty text if it is."""
+def _mismatch(data: ExperimentData, file: SampleFile) -> str:
+    """Return the reason why the result in a file belongs to no row of the table; empty if it belongs to one."""
     try:
-        mine = data.get_experiment_sample(found.row)
+        row = data.get_experiment_sample(file.row)
     except KeyError:
         return "no such experiment in the table"
-    if found.sample.job_status.name not in ("FINISHED", "ERROR"):
-        return "no result inside"
-    if _comparable(mine._input_data) != _comparable(found.sample._input_data):
-        return "inputs that are not the experiment's"
-    same = _comparable(mine._output_data) == _comparable(found.sample._output_data)
-    return "another result is in the table" if _has_result(mine, found.sample) and not same else ""
+    if file.sample.job_status.name not in ("FINISHED", "ERROR"):
+        return "no result in the file"
+    if _comparable(row._input_data) != _comparable(file.sample._input_data):
+        return "inputs that differ from those of the experiment"
+    is_same = _comparable(row._output_data) == _comparable(file.sample._output_data)
+    return "another result is in the table" if _keeps_result(row, file.sample) and not is_same else ""
 
 
-def _has_result(mine: ExperimentSample, found: ExperimentSample) -> bool:
-    """Tell whether an experiment keeps its own result: one that failed takes a better one."""
-    return mine.is_status("finished") or mine.job_status == found.job_status
+def _keeps_result(row: ExperimentSample, sample: ExperimentSample) -> bool:
+    """Whether an experiment keeps its own result. One that failed is replaced by one that did not."""
+    return row.is_status("finished") or row.job_status == sample.job_status
 
 
 def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
-    # f3dasm writes as text what JSON doesn't know; a missing value is an absent name.
+    # f3dasm writes values that JSON can't hold as text; a missing value is an absent name.
     present = {name: value for name, value in values.items() if not is_missing(value)}
     return {name: value if isinstance(value, int | float) else str(value) for name, value in present.items()}

@@ -1,1 +1,1 @@
-"""What the user writes: steps, loops, blocks and resources, checked and flattened to a plan."""
+"""The user's definition of a pipeline: steps, loops, blocks and resources; checks, plan and bundle."""

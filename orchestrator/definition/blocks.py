@@ -1,4 +1,4 @@
-"""What a step runs: blocks that change the table, and generators that evaluate its experiments."""
+"""Blocks, which change a table, and data generators, which evaluate its experiments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LOG = logging.getLogger("orchestrator")
 
 
 class Block(ABC):
-    """A step's work on a whole table: override `call`.
+    """Base class of blocks: the work of a step on a whole table. Override `call`.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Block(ABC):
     """
 
     def arm(self, data: ExperimentData) -> None:  # noqa: B027 - optional to override
-        """Prepare for the data; called once, before `call`.
+        """Prepare for the data. It is called once, before `call`; by default it does nothing.
 
         Parameters
         ----------
@@ -52,73 +52,82 @@ class Block(ABC):
 
     @abstractmethod
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
-        """Do the work.
+        """Return the changed table.
 
         Parameters
         ----------
         data : ExperimentData
             The whole table.
         **kwargs : Any
-            `Step.kwargs`.
+            The arguments in `Step.kwargs`.
 
         Returns
         -------
         ExperimentData
-            What is stored as the table: the same object, changed, or another one.
+            The table to store: the same object, changed, or another one.
         """
 
     def after_store(self, project_dir: Path) -> None:  # noqa: B027 - optional to override
-        """Clean up; called after the table that `call` returned is safely on disk.
+        """Clean up. It is called after the table that `call` returned is on disk; by default it does nothing.
 
         Parameters
         ----------
         project_dir : Path
-            The folder that holds the table's ``experiment_data``.
+            The folder that contains the table's ``experiment_data``.
         """
 
     def __rshift__(self, other: Block) -> ChainedBlock:
         return ChainedBlock([self, other])
 
     def loop(self, n_iterations: int) -> LoopBlock:
-        """Make a block that calls this one repeatedly, in one process.
+        """Return a block that calls this one repeatedly, in one process.
 
         Parameters
         ----------
         n_iterations : int
-            How often.
+            Number of calls.
 
         Returns
         -------
         LoopBlock
             The new block.
+
+        Examples
+        --------
+        >>> class AddPoint(Block):
+        ...     def call(self, data, **kwargs):
+        ...         return data + ExperimentData(input_data=[{"x": float(len(data))}])
+        >>> len(AddPoint().loop(3).call(ExperimentData()))
+        3
         """
         return LoopBlock(self, n_iterations)
 
 
 class ChainedBlock(Block):
-    """Blocks one after the other, in one process.
+    """Blocks that run one after the other, in one process.
 
     Parameters
     ----------
     blocks : sequence of Block
+        The blocks, in the order in which they run.
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = list(blocks)
 
     def arm(self, data: ExperimentData) -> None:
-        """Prepare each block for the data that the first one gets."""
+        """Prepare each block for the data of the first one."""
         for block in self.blocks:
             block.arm(data)
 
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
-        """Call each block on what the one before it gave."""
+        """Call each block with the table that the block before it returned."""
         for block in self.blocks:
             data = block.call(data=data, **kwargs)
         return data
 
     def after_store(self, project_dir: Path) -> None:
-        """Let each block clean up."""
+        """Call `after_store` of each block."""
         for block in self.blocks:
             block.after_store(project_dir)
 
@@ -134,7 +143,7 @@ class LoopBlock(Block):
     block : Block
         The block to call.
     n_iterations : int
-        How often.
+        Number of calls.
     """
 
     def __init__(self, block: Block, n_iterations: int) -> None:
@@ -142,22 +151,24 @@ class LoopBlock(Block):
         self.n_iterations = n_iterations
 
     def arm(self, data: ExperimentData) -> None:
-        """Prepare the block, once for all iterations: what it learns in one is there in the next."""
+        """Prepare the block once, before the first call, so that it can keep its state between calls."""
         self.block.arm(data)
 
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
-        """Call the block on what it gave before."""
+        """Call the block repeatedly, each time with the table that it returned before."""
         for _ in range(self.n_iterations):
             data = self.block.call(data=data, **kwargs)
         return data
 
     def after_store(self, project_dir: Path) -> None:
-        """Let the block clean up."""
+        """Call `after_store` of the block, once."""
         self.block.after_store(project_dir)
 
 
 class DataGenerator(Block):
-    """A step's work on one experiment at a time: override `execute`. Only such a step can be parallel.
+    """Base class of data generators: they evaluate one experiment at a time. Override `execute`.
+
+    Only a step with a data generator can be parallel.
 
     Examples
     --------
@@ -175,9 +186,9 @@ class DataGenerator(Block):
         Parameters
         ----------
         experiment_sample : ExperimentSample
-            The experiment with its inputs. Set an output with `experiment_sample.store(name, value)`.
+            The experiment with its inputs. `experiment_sample.store(name, value)` sets an output.
         **kwargs : Any
-            `Step.kwargs`.
+            The arguments in `Step.kwargs`.
 
         Returns
         -------
@@ -195,7 +206,7 @@ class DataGenerator(Block):
         data : ExperimentData
             The table; it is not changed.
         mode : {"sequential"}, default "sequential"
-            The only mode; to evaluate in parallel, use a pipeline.
+            The only mode. For parallel evaluation, use a step with `parallel=True`.
         pass_id : bool, default False
             Whether `execute` gets the experiment's label as `id`.
         **kwargs : Any
@@ -204,15 +215,15 @@ class DataGenerator(Block):
         Returns
         -------
         ExperimentData
-            A copy with results; an experiment that raised has the status ERROR.
+            A copy with the results. An experiment that raised an exception has the status ERROR.
 
         Raises
         ------
         ValueError
-            If `mode` is anything else.
+            If `mode` is not "sequential".
         """
         if mode != "sequential":
-            raise ValueError(f"mode={mode!r} is not a mode of call; use 'sequential', or a step with parallel=True")
+            raise ValueError(f"mode={mode!r} is not valid; use 'sequential', or a step with parallel=True")
         result = data.copy()
         for label, inputs, outputs in data.open_rows():
             sample = ExperimentSample(inputs, outputs, project_dir=data.project_dir, id=label)
@@ -226,14 +237,16 @@ class DataGenerator(Block):
 
 
 class FunctionDataGenerator(DataGenerator):
-    """A generator made of a function by `datagenerator`.
+    """A data generator that calls a function; `datagenerator` creates it.
 
     Parameters
     ----------
     f : callable
+        The function. Its parameters are names of inputs.
     output_names : list of str
+        Names of the values that it returns, in order.
     domain : Domain, optional
-        Says which outputs go to disk.
+        Its outputs with `to_disk` are written to their own files.
     """
 
     def __init__(self, f: Callable[..., Any], output_names: list[str], domain: Domain | None = None) -> None:
@@ -249,18 +262,20 @@ class FunctionDataGenerator(DataGenerator):
         return getattr(self.f, "__name__", "step")
 
     def execute(self, experiment_sample: ExperimentSample, **kwargs: Any) -> ExperimentSample:
-        """Call the function with the experiment's inputs; they win over `kwargs`, which win over defaults."""
+        """Call the function. An input replaces a value in `kwargs`, which replaces a default of the function."""
         names, takes_all = self._parameters
         inputs = experiment_sample.input_data
-        # What the step passes has to have a place; of the inputs, the function takes those that it names.
+        # All kwargs are passed, so that one without a parameter is an error; of the inputs only those with a parameter.
         arguments = {**kwargs, **{name: value for name, value in inputs.items() if takes_all or name in names}}
         missing = [name for name, required in names.items() if required and name not in arguments]
         if missing:
-            raise ValueError(f"{self.name} needs {', '.join(missing)}: neither an input of the domain nor in kwargs")
+            raise ValueError(f"{self.name} needs {', '.join(missing)}: add an input of this name, or a value in kwargs")
         outputs = self.f(**arguments)
         values = outputs if isinstance(outputs, tuple) else (outputs,)
         if len(values) != len(self.output_names):
-            raise ValueError(f"{self.name} gave {len(values)} outputs for {len(self.output_names)} names")
+            raise ValueError(
+                f"{self.name} returned {len(values)} outputs, but output_names has {len(self.output_names)}"
+            )
         for name, value in zip(self.output_names, values, strict=True):
             experiment_sample.store(name, value, **self._to_disk(name))
         return experiment_sample
@@ -279,27 +294,27 @@ class FunctionDataGenerator(DataGenerator):
 def datagenerator(
     output_names: str | Sequence[str], domain: Domain | None = None
 ) -> Callable[[Callable[..., Any]], FunctionDataGenerator]:
-    """Make a data generator of a function whose parameters are the names of inputs.
+    """Turn a function whose parameters are names of inputs into a data generator.
 
-    A parameter that is not an input is filled from `Step.kwargs`, else from its default. A function without named
-    parameters and with `**kwargs` gets all inputs.
+    A parameter that is not an input gets its value from `Step.kwargs`, else its default. A function that has only
+    `**kwargs` gets all inputs.
 
     Parameters
     ----------
     output_names : str or sequence of str
-        Names of what the function returns, in order.
+        Names of the values that the function returns, in order.
     domain : Domain, optional
-        Its outputs with `to_disk` are written to files of their own.
+        Its outputs with `to_disk` are written to their own files.
 
     Returns
     -------
     callable
-        A decorator. What it returns is a `DataGenerator` that can still be called as the function.
+        A decorator. The decorated function is a `DataGenerator`, and can still be called as a function.
 
     Raises
     ------
     ValueError
-        If a name is missing.
+        If `output_names` is empty, or contains an empty name.
 
     Examples
     --------
@@ -312,25 +327,24 @@ def datagenerator(
     """
     names = [output_names] if isinstance(output_names, str) else list(output_names)
     if not all(names) or not names:
-        raise ValueError("datagenerator needs output_names: a name for each value that the function returns")
+        raise ValueError("datagenerator needs output_names: one name for each value that the function returns")
     return lambda f: FunctionDataGenerator(f, names, domain)
 
 
 class CollectArrayResults(Block):
-    """Bring the results of a parallel step into the table, as in f3dasm.
+    """Collect the results of a parallel step in the table, as in f3dasm.
 
-    Results of the orchestrator's own tasks are in the table before any block is called. What remains to be collected
-    are files that f3dasm's tasks leave in ``experiment_sample/``. A file fills only the experiment of its number, and
-    only if that has the same inputs and no result yet. Other files stay where they are, and a warning and `status` name
-    them. A file that can't be read fails the step.
+    The results of the orchestrator's own tasks are in the table before any block is called. This block collects the
+    files that f3dasm's tasks write to ``experiment_sample/``. The result in a file is written only to the experiment
+    with the file's number, and only if that has the same inputs and no result. Other files are not changed; a warning
+    and `status` report them. The step fails if a file can't be read.
 
-    A step with its defaults needs no job on the cluster. With resources that are not the defaults, or with
-    `cleanup=False`, it has one.
+    With default resources and `cleanup=True` the step needs no job on the cluster; otherwise it has one.
 
     Parameters
     ----------
     cleanup : bool, default True
-        Whether the files are deleted once the table that holds their results is stored.
+        Whether the files are deleted after the table with their results is stored.
 
     Examples
     --------
@@ -341,55 +355,71 @@ class CollectArrayResults(Block):
         self.cleanup = cleanup
 
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
-        """Put each file's result into the row that its name says."""
-        # Loaded here: an array's tasks load this module, too.
-        from orchestrator.data.sample_files import put_sample_files, read_sample_files
+        """Write the result of each file to the experiment with the file's number."""
+        # Imported here, because array tasks import this module, too.
+        from orchestrator.data.sample_files import collect_sample_files, read_sample_files
 
-        for found, why in put_sample_files(data, read_sample_files(data.project_dir or ".")).misfits:
-            _LOG.warning("%s is left where it is: %s.", found.path, why)
+        for file, why in collect_sample_files(data, read_sample_files(data.project_dir or ".")).unmatched:
+            _LOG.warning("%s was not collected: %s.", file.path, why)
         return data
 
     def after_store(self, project_dir: Path) -> None:
-        """Delete the files whose result the table holds."""
-        from orchestrator.data.sample_files import put_sample_files, read_sample_files, remove_collected
+        """Delete the files whose results are in the stored table."""
+        from orchestrator.data.sample_files import collect_sample_files, read_sample_files, remove_collected
 
         sample_files = read_sample_files(project_dir) if self.cleanup else []
         if sample_files:
             from orchestrator.data.experiment_data import ExperimentData
 
-            # What the stored table does not have, stays.
-            remove_collected(put_sample_files(ExperimentData.from_file(project_dir), sample_files).known)
+            # A file whose result is not in the stored table is not deleted.
+            remove_collected(collect_sample_files(ExperimentData.from_file(project_dir), sample_files).known)
 
 
 def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping[str, Any]) -> ExperimentSample:
-    """Evaluate one experiment, and mark it finished unless the generator marked it itself.
+    """Evaluate one experiment, and mark it as finished unless the generator marked it as an error.
+
+    Parameters
+    ----------
+    generator : DataGenerator
+        The data generator.
+    sample : ExperimentSample
+        The experiment.
+    kwargs : mapping of str to Any
+        Further arguments for `execute`.
+
+    Returns
+    -------
+    ExperimentSample
+        The experiment with its outputs and status.
 
     Raises
     ------
+    TypeError
+        If `execute` returns something else than an ExperimentSample or None.
     Exception
-        Whatever the user's code raises.
+        Any exception that `execute` raises.
     """
     result = generator.execute(experiment_sample=sample, **kwargs)
     result = sample if result is None else result
     if not isinstance(result, ExperimentSample):
-        raise TypeError(f"execute returns an ExperimentSample, not {type(result).__name__}")
+        raise TypeError(f"execute must return an ExperimentSample, not {type(result).__name__}")
     if not result.is_status("error"):
         result.mark("finished")
     return result
 
 
 def needs_table(generator: DataGenerator) -> bool:
-    """Whether evaluating needs the whole table: when `arm` or `call` are not the library's own."""
-    kind = type(generator)
-    return kind.arm is not Block.arm or kind.call is not DataGenerator.call
+    """Whether a data generator needs the whole table: it overrides `arm` or `call`."""
+    cls = type(generator)
+    return cls.arm is not Block.arm or cls.call is not DataGenerator.call
 
 
 def _parameters(f: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
-    """Name a function's parameters, each with whether it is required, and tell whether it takes all inputs."""
+    """Return a function's parameters, each with whether it is required; and whether it takes all inputs."""
     try:
         parameters = inspect.signature(f).parameters.values()
-    except (TypeError, ValueError):  # written in C, without a signature
+    except (TypeError, ValueError):  # a C function without a signature
         return {}, True
     named = {p.name: p.default is p.empty for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    # One that names some inputs gets no others, though it could take them.
+    # A function that names some inputs gets only these, even if it has **kwargs.
     return named, not named and any(p.kind is p.VAR_KEYWORD for p in parameters)

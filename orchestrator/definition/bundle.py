@@ -1,4 +1,4 @@
-"""The code that a run keeps, as a job reads it: loaded by hundreds of tasks at once, so it loads little itself."""
+"""Read a run's bundle: the code of its steps. Every task imports this module, so it imports little itself."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from orchestrator.trust import is_own, owner_of
 __all__ = ["PYTHON", "Bundle", "LoadedStep"]
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""Whose bytecode a pickle of this process holds: another version may misread it without a word."""
+"""Version of the bytecode in this process's pickles; another version may read them wrongly without an error."""
 
-_ANEW = "Give the run its code anew: orchestrator resume RUN --update STUDY.py"
+_UPDATE_HINT = "Bundle the code again: orchestrator resume RUN --update STUDY.py"
 
 
 class LoadedStep(NamedTuple):
-    """A step's block, or a loop's question, with the step's kwargs."""
+    """The block of a step with its kwargs, or the `until` function of a loop."""
 
     block: Any
     kwargs: dict[str, Any]
@@ -33,35 +33,47 @@ class Bundle:
     Parameters
     ----------
     folder : Path
-        Its name is its digest.
+        The bundle's folder; its name is the bundle's digest.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def load_step(self, path: str) -> LoadedStep:
-        """Load one step.
+        """Unpickle one step, after its file has been verified.
+
+        Parameters
+        ----------
+        path : str
+            Path of the step in the plan.
+
+        Returns
+        -------
+        LoadedStep
+            The block and its kwargs.
 
         Raises
         ------
         DataError
-            If the run keeps no code for it, a file is not what was written, or another version of Python wrote it.
+            If the bundle has no code of the step, a file has changed or belongs to another user, or another version of
+            Python wrote it.
         """
         index = self._index()
         if path in index["missing"]:
             raise DataError(
-                f"the run keeps no code for step {path}: {index['missing'][path]}.",
+                f"the bundle has no code of step {path}: {index['missing'][path]}.",
                 "Resume the run from its script, with the same project_job.",
             )
         if index.get("python", PYTHON) != PYTHON:
             raise DataError(
                 f"the run's code was pickled by Python {index['python']}, but {sys.executable} is Python {PYTHON}.",
-                "Let jobs run the Python that submits: SlurmCluster(runner=..., env_setup=[...])\n" + _ANEW,
+                "Use the same version of Python in the jobs: SlurmCluster(runner=..., env_setup=[...])\n"
+                + _UPDATE_HINT,
             )
         name = f"{path}.pkl"
         content = self._read(name)
         if hashlib.sha256(content).hexdigest() != index["files"].get(name):
-            raise DataError(f"{self._folder / name} is not what was written at submission.", _ANEW)
+            raise DataError(f"{self._folder / name} was changed after it was written.", _UPDATE_HINT)
         sources = str(self._folder / "sources")
         if sources not in sys.path:
             sys.path.insert(0, sources)
@@ -71,9 +83,11 @@ class Bundle:
     def _index(self) -> dict[str, Any]:
         content = self._read("bundle.json")
         if not is_own(self._folder):
-            raise DataError(f"{self._folder} belongs to {owner_of(self._folder)}: no code is taken from there.", _ANEW)
+            raise DataError(
+                f"{self._folder} belongs to {owner_of(self._folder)}, so its code is not run.", _UPDATE_HINT
+            )
         if hashlib.sha256(content).hexdigest() != self._folder.name:
-            raise DataError(f"{self._folder / 'bundle.json'} is not what was written at submission.", _ANEW)
+            raise DataError(f"{self._folder / 'bundle.json'} was changed after it was written.", _UPDATE_HINT)
         index: dict[str, Any] = json.loads(content)
         return index
 
@@ -81,4 +95,4 @@ class Bundle:
         try:
             return (self._folder / name).read_bytes()
         except OSError as error:
-            raise DataError(f"the run's code can't be read: {error}.", _ANEW) from error
+            raise DataError(f"the run's code can't be read: {error}.", _UPDATE_HINT) from error

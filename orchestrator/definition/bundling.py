@@ -1,8 +1,8 @@
-"""Bundle the code that a run keeps: one pickle per step, beside a copy of the study's local sources.
+"""Create a run's bundle: one pickle per step, and a copy of the study's modules.
 
-A task must not import the other steps' libraries, so each step has its own pickle. What lives in the study file itself
-is pickled by value; modules beside it are imported by reference, from the copy. So a queued run keeps the code that it
-was submitted with.
+Each step has its own pickle, so that a task does not import the libraries of other steps. Functions and classes of the
+study file are pickled by value; those of modules in its folder by reference, and imported from the copy. A queued run
+therefore uses the code that it was submitted with.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from orchestrator.errors import DefinitionError
 
 __all__ = ["PreparedBundle", "prepare_bundle", "source_digest"]
 
-MOST_FILES = 2000
-MOST_BYTES = 1_000_000
+MAX_FILES = 2000
+MAX_FILE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class PreparedBundle:
     Attributes
     ----------
     pickles : dict of str to bytes
-        By the step's path in the plan.
+        The pickle of each step, by its path in the plan.
     missing : dict of str to str
-        Why a step has no pickle: it can run in the process that defines it, and nowhere else.
+        Steps that can't be pickled, with the reason. They can run only in the process that defines them.
     sources : dict of str to bytes
-        By path relative to the study's folder.
+        The Python files in the study's folder, by their path relative to it.
     source_digest : str
-        SHA-256 over the study and the modules beside it that it has imported.
+        SHA-256 of the study and of the modules in its folder that its text mentions.
     """
 
     pickles: dict[str, bytes]
@@ -51,12 +51,17 @@ class PreparedBundle:
     source_digest: str = ""
 
     def write(self, folder: Path) -> str:
-        """Write the bundle, whole or not at all; one that is there already stays.
+        """Write the bundle completely or not at all. A bundle that exists already is not changed.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of all bundles of the run.
 
         Returns
         -------
         str
-            Its digest: the name of its folder.
+            Digest of the bundle: the name of its folder in `folder`.
         """
         files = {f"{path}.pkl": content for path, content in self.pickles.items()}
         files |= {f"sources/{path}": content for path, content in self.sources.items()}
@@ -77,21 +82,26 @@ class PreparedBundle:
 
 
 def prepare_bundle(by_path: Mapping[str, Any], study: Path | None, *, needs_pickles: bool = False) -> PreparedBundle:
-    """Pickle every step.
+    """Pickle every step, and read the study's modules.
 
     Parameters
     ----------
-    by_path : mapping
-        Steps, and loops' questions, by path.
+    by_path : mapping of str to Step or callable
+        Steps, and `until` functions of loops, by their path in the plan.
     study : Path or None
-        The file that defines them; None where there is none, as in a notebook.
+        The study file; None if there is none, as in a notebook.
     needs_pickles : bool, default False
-        Whether every step runs in another process, not only the parallel ones.
+        Whether all steps run in other processes, so that all need a pickle. By default only parallel steps do.
+
+    Returns
+    -------
+    PreparedBundle
+        The bundle.
 
     Raises
     ------
     DefinitionError
-        If a step that runs in other processes can't be pickled; it names the attribute.
+        If a step that runs in other processes can't be pickled. The message names the attribute.
     """
     pickles: dict[str, bytes] = {}
     missing: dict[str, str] = {}
@@ -100,12 +110,12 @@ def prepare_bundle(by_path: Mapping[str, Any], study: Path | None, *, needs_pick
         try:
             pickles[path] = _dumps((block, kwargs))
         except Exception as error:
-            reason = f"{_culprit(block, kwargs)} ({type(error).__name__}: {error})"
+            reason = f"{_unpicklable_part(block, kwargs)} ({type(error).__name__}: {error})"
             if needs_pickles or getattr(item, "parallel", False):
                 name = step_name(item) if hasattr(item, "block") else path
                 raise DefinitionError(
                     f"Step {name!r} runs in other processes, but it can't be pickled: {reason}.",
-                    "Make it where it is used, inside the function, or leave it out in __getstate__.",
+                    "Create that object inside the function that uses it, or remove it in __getstate__.",
                 ) from error
             missing[path] = f"it can't be pickled: {reason}"
     sources = {} if study is None else _sources(study.parent)
@@ -114,24 +124,24 @@ def prepare_bundle(by_path: Mapping[str, Any], study: Path | None, *, needs_pick
 
 
 def source_digest(study: Path) -> str:
-    """Digest a study file and the modules beside it."""
-    content = {name: text for name, text in _sources(study.parent).items() if _belongs(name, study)}
+    """Return the SHA-256 of a study file and of the modules in its folder that its text mentions."""
+    content = {name: text for name, text in _sources(study.parent).items() if _is_mentioned(name, study)}
     return _digest({**content, study.name: study.read_bytes()})
 
 
-def _belongs(name: str, study: Path) -> bool:
-    """Tell whether a file beside the study is one that the study's text may import."""
+def _is_mentioned(name: str, study: Path) -> bool:
+    """Whether the study's text contains the name of a module or package in its folder, so that it may import it."""
     module = name.removesuffix(".py").split("/")[0]
     return module in study.read_text(errors="replace")
 
 
 def _sources(folder: Path) -> dict[str, bytes]:
-    """Read the Python files beside a study, and the packages there."""
+    """Return the content of the Python files in a study's folder, and of its packages, by relative path."""
     files = list(folder.glob("*.py"))
     for package in sorted(folder.glob("*/__init__.py")):
         files += [file for file in package.parent.rglob("*.py") if "__pycache__" not in file.parts]
     real = sorted(file for file in files if file.is_file() and os.access(file, os.R_OK))
-    small = [file for file in real[:MOST_FILES] if file.stat().st_size <= MOST_BYTES]
+    small = [file for file in real[:MAX_FILES] if file.stat().st_size <= MAX_FILE_BYTES]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in small}
 
 
@@ -146,7 +156,7 @@ def _dumps(value: Any) -> bytes:
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        """Keeps the name of the file that code is from, which cloudpickle 3.1.3 drops: a traceback needs it."""
+        """Pickle code with its file name, which tracebacks need and cloudpickle 3.1.3 omits."""
 
         dispatch_table: ClassVar[Any] = ChainMap({CodeType: _reduced_code}, cloudpickle.Pickler.dispatch_table)
 
@@ -162,31 +172,31 @@ def _reduced_code(code: CodeType) -> tuple[Any, ...]:
     return (function, tuple(code.co_filename if value == "<dynamic-code>" else value for value in arguments), *rest)
 
 
-def _culprit(block: Any, kwargs: Mapping[str, Any]) -> str:
-    """Name the attribute that can't be pickled, as deep as it can be named."""
+def _unpicklable_part(block: Any, kwargs: Mapping[str, Any]) -> str:
+    """Return the name and type of the innermost attribute that can't be pickled."""
     for name, value in [("block", block), *((f"kwargs[{key!r}]", value) for key, value in kwargs.items())]:
-        found = _search(name, value, set())
+        found = _search_unpicklable(name, value, set())
         if found is not None:
             return found
     return "block"
 
 
-def _search(name: str, value: Any, seen: set[int]) -> str | None:
+def _search_unpicklable(name: str, value: Any, seen: set[int]) -> str | None:
     try:
         _dumps(value)
     except Exception:
         seen.add(id(value))
     else:
         return None
-    for inner_name, inner in _inside(name, value):
+    for inner_name, inner in _parts(name, value):
         if id(inner) not in seen:
-            found = _search(inner_name, inner, seen)
+            found = _search_unpicklable(inner_name, inner, seen)
             if found is not None:
                 return found
     return f"{name} is a {type(value).__name__}"
 
 
-def _inside(name: str, value: Any) -> list[tuple[str, Any]]:
+def _parts(name: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
         return [(f"{name}[{key!r}]", inner) for key, inner in value.items()]
     if isinstance(value, list | tuple):

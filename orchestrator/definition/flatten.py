@@ -1,4 +1,4 @@
-"""From what the user wrote to the plan that the run's row keeps."""
+"""Flatten the steps and loops of a pipeline to a plan, which is stored in the run's row."""
 
 from __future__ import annotations
 
@@ -16,13 +16,35 @@ __all__ = ["plan_of", "steps_by_path"]
 
 
 def plan_of(steps: Sequence[Step | Loop]) -> Plan:
-    """Flatten checked steps."""
+    """Return the plan of a pipeline.
+
+    Parameters
+    ----------
+    steps : sequence of Step or Loop
+        The elements of the pipeline; `validate` has accepted them.
+
+    Returns
+    -------
+    Plan
+        The flattened pipeline. Each step has a unique label.
+    """
     labels: set[str] = set()
     return Plan(tuple(_planned(element, str(index), "", labels) for index, element in enumerate(steps)))
 
 
 def steps_by_path(steps: Sequence[Step | Loop]) -> dict[str, Step | Callable[..., Any]]:
-    """Return every step, and every loop's question, by its path in the plan."""
+    """Return every step, and the `until` function of every loop, by its path in the plan.
+
+    Parameters
+    ----------
+    steps : sequence of Step or Loop
+        The elements of the pipeline.
+
+    Returns
+    -------
+    dict of str to Step or callable
+        A step under `"0"`, in a loop `"1.2"`; the function `until` of this loop under `"1.until"`.
+    """
     found: dict[str, Step | Callable[..., Any]] = {}
     for path, element in walk(steps):
         if isinstance(element, Step):
@@ -33,7 +55,7 @@ def steps_by_path(steps: Sequence[Step | Loop]) -> dict[str, Step | Callable[...
 
 
 def _label(name: str, loops: str, taken: set[str]) -> str:
-    """Give f3dasm's name for a job; where two names differ only in what files can't bear, one gets its number."""
+    """Return f3dasm's name of a job. A name that `slug` makes equal to an earlier one gets a number."""
     plain = label = f"loop{loops}_{slug(name)}" if loops else slug(name)
     numbers = count(2)
     while label in taken:
@@ -63,12 +85,12 @@ def _planned(element: Step | Loop, path: str, loops: str, labels: set[str]) -> P
 
 def _collects(step: Step) -> bool:
     is_plain = type(step.block) is CollectArrayResults and step.block.cleanup
-    # Whoever asks for more than the defaults wants a job that has it.
+    # Other resources than the defaults need a job that requests them.
     return is_plain and step.resources == SlurmResources()
 
 
 def _planned_loop(loop: Loop, path: str, loops: str, labels: set[str]) -> PlannedLoop:
-    # f3dasm counts top-level elements: the loop at index 1 gives loop1_run.
+    # As in f3dasm, the number is the index of the loop: the step "run" of the loop at index 1 is loop1_run.
     inner_loops = f"{loops}.{path.rpartition('.')[2]}" if loops else path
     body = tuple(_planned(inner, f"{path}.{index}", inner_loops, labels) for index, inner in enumerate(loop.steps))
     until = None

@@ -1,6 +1,7 @@
 """`Step`, `Loop` and the definition of a pipeline, as the user writes them.
 
-The constructors check no more than f3dasm's do; `orchestrator.definition.validate` checks the rest before a run.
+The constructors make only the checks that f3dasm's make; `orchestrator.definition.validate` makes the others before
+a run.
 """
 
 from __future__ import annotations
@@ -27,35 +28,37 @@ DEPENDENCIES: tuple[str, ...] = get_args(Dependency)
 
 @dataclass(init=False)
 class Step:
-    """One step of a pipeline.
+    """A step of a pipeline.
 
     Parameters
     ----------
     block : Block, DataGenerator or callable
-        What runs. A callable is called as `block(project_dir, **kwargs)`. In `Step("run", block=generator)` the first
-        argument is the name.
+        The work of the step. A callable is called as `block(project_dir=..., **kwargs)`. In
+        `Step("run", block=generator)` the first argument is the name.
     name : str, default ""
         Name of the step, unique within its pipeline or loop. By default the block's name.
     parallel : bool, default False
         Whether the experiments of a DataGenerator are evaluated in parallel.
     resources : SlurmResources, optional
-        What each job of the step asks for. By default `SlurmResources()`.
+        Resources of each job of the step. By default `SlurmResources()`.
     dependency : {"afterok", "afterany"}, default "afterok"
         Whether the step needs the success of the step before it, or only its end.
     project_dir : str, default "."
         Folder of the step's table, relative to the run's folder.
     kwargs : dict, default {}
-        Passed to `Block.call`, `DataGenerator.execute` or the callable.
+        Arguments for `Block.call`, `DataGenerator.execute` or the callable.
     max_failed : int, float or None, default None
-        Number (int) or fraction (float) of evaluated experiments that may fail; with more the step fails. None: any
-        number, but not all.
+        Number (int) or fraction (float) of the evaluated experiments that may fail; with more the step fails. None: any
+        number may fail, but not all.
     retries : int, default 0
-        Further tries of a job that ran out of memory or time, or ended for an unknown reason.
+        Number of retries of a job that ran out of memory or time, or ended for an unknown reason.
 
     Raises
     ------
     ValueError
-        If `dependency` is anything else.
+        If `dependency` is another text.
+    TypeError
+        If there are too many positional arguments, or two blocks.
 
     Examples
     --------
@@ -134,7 +137,7 @@ class Step:
         if len(args) > len(order):
             raise TypeError(f"Step takes at most {len(order)} positional arguments here, not {len(args)}")
         if block is not None and args and not names_first:
-            raise TypeError("Step got two blocks: one in first place, and block=...")
+            raise TypeError("Step got two blocks: the first argument, and block=...")
         for key, value in {**given, **dict(zip(order, args, strict=False))}.items():
             setattr(self, key, value)
         if self.dependency not in DEPENDENCIES:
@@ -143,16 +146,17 @@ class Step:
 
 @dataclass
 class Loop:
-    """Steps that repeat.
+    """Steps that are repeated.
 
     Parameters
     ----------
     n_iterations : int, default 1
-        Number of iterations; the largest number where `until` is given.
+        Number of iterations; with `until`, the largest number.
     steps : list of Step or Loop, default []
         The steps of one iteration.
     until : callable, optional
-        `until(data) -> bool` is called after each iteration with the ExperimentData; True ends the loop.
+        `until(data) -> bool` is called with the ExperimentData after each iteration; the loop ends when it returns
+        True.
 
     Examples
     --------
@@ -169,7 +173,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class _Origin:
-    """The whole pipeline that a tail was cut from, and where."""
+    """The whole pipeline that `from_step` was called on, and the index of the element to start at."""
 
     steps: Sequence[Step | Loop]
     element: int
@@ -177,16 +181,16 @@ class _Origin:
 
 @dataclass
 class PipelineDefinition:
-    """Steps in order: what runs, and nothing of how it is run.
+    """The steps of a pipeline in order, without methods that run them.
 
     Parameters
     ----------
     name : str, default ""
-        For humans, and for the names of jobs.
-    steps : list of Step or Loop
-        In the order in which they run.
+        Name of the pipeline; it is part of the names of its SLURM jobs.
+    steps : list of Step or Loop, default []
+        The steps, in the order in which they run.
     orchestrator_resources : SlurmResources, optional
-        For the orchestrator jobs on SLURM. By default 10 minutes, 1 GB and 1 CPU.
+        Resources of each orchestrator job. By default 10 minutes, 1 GB and 1 CPU.
     """
 
     name: str = ""
@@ -200,19 +204,26 @@ class PipelineDefinition:
         Parameters
         ----------
         step : int or str
-            Index of an element of `steps`, a negative one from the end; or the name of a step. A step in a loop means
-            the whole loop.
+            Index of an element of `steps`, where a negative index counts from the end; or the name of a step. A step in
+            a loop selects the whole loop.
 
         Returns
         -------
         Pipeline
-            Its `steps` are the remaining ones. Run with the same `project_job`, it continues that run from there; with
-            a new one, the steps before are recorded as `skipped (from_step)`.
+            A pipeline with the remaining steps. If it is run with the `project_job` of an earlier run, that run
+            continues from this step; with a new one, the steps before are recorded as `skipped (from_step)`.
 
         Raises
         ------
         DefinitionError
             If there is no such step; it is a ValueError, too.
+
+        Examples
+        --------
+        >>> collect = Step(CollectArrayResults(), name="collect")
+        >>> pipeline = Pipeline("study", steps=[Step(create_sampler("latin"), name="sample"), collect])
+        >>> len(pipeline.from_step("collect").steps)
+        1
         """
         element = self._element(step)
         tail = replace(self, steps=list(self.steps[element:]))
@@ -222,12 +233,12 @@ class PipelineDefinition:
 
     @property
     def all_steps(self) -> Sequence[Step | Loop]:
-        """The steps of the pipeline that this one was cut from, or else its own."""
+        """The steps of the whole pipeline, also after `from_step`."""
         return self.steps if self._origin is None else self._origin.steps
 
     @property
     def first_element(self) -> int | None:
-        """Index in `all_steps` where `from_step` starts; None for a whole pipeline."""
+        """Index in `all_steps` of the element that `from_step` selected; None for a whole pipeline."""
         return None if self._origin is None else self._origin.element
 
     def _element(self, step: int | str) -> int:
@@ -237,27 +248,27 @@ class PipelineDefinition:
                 if name == step:
                     return int(path.partition(".")[0])
             known = ", ".join(name for name, _ in named)
-            raise DefinitionError(f"from_step: no step is named {step!r}.", f"The steps are: {known}")
+            raise DefinitionError(f"from_step: no step has the name {step!r}.", f"The steps are: {known}")
         if isinstance(step, bool) or not isinstance(step, int):
             raise DefinitionError(
-                f"from_step: {step!r} is neither an index nor a name.", "Give a whole number, or a step's name."
+                f"from_step: {step!r} is neither an index nor a name.", "Use an integer, or the name of a step."
             )
         if not -len(self.steps) <= step < len(self.steps):
             raise DefinitionError(
                 f"from_step: there is no element {step}; the pipeline has {len(self.steps)}.",
-                f"Use 0 to {len(self.steps) - 1}, or a step's name." if self.steps else "Give it steps=[...] first.",
+                f"Use 0 to {len(self.steps) - 1}, or the name of a step." if self.steps else "Add steps=[...] to it.",
             )
         return step % len(self.steps)
 
 
 def step_name(step: Step) -> str:
-    """Name a step: as the user did, or as its block is called."""
+    """Return the name that the user gave a step, else the name of its block."""
     if step.name:
         return step.name
     block = step.block
     name = block.name if isinstance(block, FunctionDataGenerator) else getattr(block, "__name__", None)
     if not isinstance(name, str):
-        # What a partial calls has the telling name.
+        # The name of a functools.partial is that of the function that it calls.
         name = getattr(getattr(block, "func", None), "__name__", type(block).__name__)
     return "step" if name == "<lambda>" else str(name)
 
@@ -279,20 +290,22 @@ def slug(name: str) -> str:
 
 
 def walk(elements: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every element with its path, a loop before what it holds.
+    """Yield every element with its path; a loop comes before its own elements.
 
     Parameters
     ----------
     elements : list of Step or Loop
-        What is no list is passed over, and what is neither of the two is yielded, too: `validate` names both.
+        The elements of a pipeline or loop. An element of another type is yielded, too, and a value that is not a list
+        has no elements; `validate` reports both.
     prefix : str, default ""
-        Begins every path.
+        First characters of every path.
 
     Yields
     ------
     path : str
-        Where the element stands, by index: `"0"`, in a loop `"1.2"`.
+        Indexes of the element: `"0"`, in a loop `"1.2"`.
     element : Step or Loop
+        The element.
     """
     for index, element in enumerate(elements if isinstance(elements, list | tuple) else ()):
         yield f"{prefix}{index}", element

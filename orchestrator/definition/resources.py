@@ -1,4 +1,4 @@
-"""What a job asks of the cluster, and what the cluster wants to hear."""
+"""Resources of a job, and the SLURM cluster that it is submitted to."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "option_name", "tim
 
 @dataclass
 class SlurmResources:
-    """What each job of a step asks SLURM for.
+    """Resources that each job of a step requests from SLURM.
 
     Parameters
     ----------
     time : str, default "01:00:00"
         Time limit as SLURM writes it: minutes, `MM:SS`, `HH:MM:SS`, `D-HH`, `D-HH:MM`, `D-HH:MM:SS`.
     mem : str, default "4G"
-        Memory per node, with K, M, G or T; without a letter, megabytes.
+        Memory per node: a number with K, M, G or T; without a letter, megabytes.
     cpus_per_task : int, default 1
-        CPUs of each task; a local run gives as many threads to a task.
+        CPUs of each task. A local run gives each task the same number of threads.
     nodes : int, default 1
         Nodes of each job.
     max_array_size : int, default 900
@@ -34,11 +34,11 @@ class SlurmResources:
     max_concurrent : int, default 64
         Largest number of tasks of a batch that run at the same time.
     max_jobs_per_task : int or None, default 1
-        Experiments per task. None: as many as are needed to fit all into one batch.
+        Experiments per task. None: as many as needed for all experiments to fit into one batch.
     extra_sbatch : dict, default {}
-        Further sbatch options by name. They replace the orchestrator's own; None removes one.
+        Further sbatch options by name. An option replaces the one that the orchestrator sets; None removes it.
     ntasks : int, default 1
-        Processes that SLURM allots to each job.
+        Processes of each job (`--ntasks`).
     mem_per_cpu : str or None, default None
         Memory per CPU, instead of `mem`.
 
@@ -66,7 +66,9 @@ class SlurmResources:
 
     def __post_init__(self) -> None:
         if self.max_jobs_per_task is not None and self.max_jobs_per_task < 1:
-            raise ValueError(f"max_jobs_per_task is None or at least 1, not {self.max_jobs_per_task}")
+            raise ValueError(
+                f"max_jobs_per_task={self.max_jobs_per_task} is not valid; use an integer, 1 or more, or None"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -75,30 +77,31 @@ class SlurmResources:
 
 @dataclass
 class SlurmCluster:
-    """What is the same for all jobs on a cluster.
+    """Settings of a SLURM cluster, the same for all jobs.
 
     Parameters
     ----------
     partition : str or None, default "batch"
-        The partition; None: the cluster's default.
+        Name of the partition. None: the cluster's default.
     account : str or None, default "default"
-        The account; None: the user's default.
+        Name of the account. None: the user's default.
     env_setup : list of str, default []
-        Shell commands that each job runs first, such as `module load python`; each must succeed.
+        Shell commands that each job runs first, such as `module load python`. The job fails if one of them fails.
     env_vars : dict of str to str, default {}
         Environment variables of each job.
     runner : str, default "python"
-        Command that runs Python on a node, such as `uv run`. By default, and without `env_setup`, the one that submits.
+        Command that runs Python on a node, such as `uv run`. The default means the Python that submits, if `env_setup`
+        is empty.
     log_dir : str, default "logs/{project_job}"
-        Folder of the logs, relative to the workspace; `{project_job}` stands for the run's key.
+        Folder of the logs, relative to the workspace. `{project_job}` is replaced by the run's key.
     mem_per_cpu : str or None, default None
-        The cluster's limit of memory per CPU.
+        The cluster's limit of memory per CPU, such as `"3968M"`. None: no limit.
     wake : {"both", "job"}, default "both"
-        Which jobs advance the run when a step has ended. `"job"`: the orchestrator job that waits for the step.
-        `"both"`: also the step's own job, at once, which saves a wait in the queue.
+        Which job advances the run when a step has ended. `"job"`: the orchestrator job that waits for the step.
+        `"both"`: the step's own job, too, immediately and without another wait in the queue.
     grace : float, default 90.0
-        Seconds between two answers of SLURM without a job, before the job counts as lost. It must be longer than the
-        delay of accounting, and than a shared file system needs to show a file that another node wrote.
+        Seconds for which a job must be missing from SLURM's answers before it counts as lost. It must be longer than
+        the delay of accounting, and longer than the shared file system needs to show a file of another node.
 
     Examples
     --------
@@ -118,13 +121,13 @@ class SlurmCluster:
 
     @classmethod
     def from_yaml(cls, config: Any) -> SlurmCluster:
-        """Make a cluster from configuration.
+        """Create a cluster from a configuration.
 
         Parameters
         ----------
         config : mapping, DictConfig or path-like
-            The fields by name. A path is read as YAML. Interpolations, such as `${oc.env:USER}`, are resolved in a file
-            and in a DictConfig. A key `enabled` is ignored.
+            The fields by name. A path names a YAML file. Interpolations, such as `${oc.env:USER}`, are resolved in a
+            file and in a DictConfig. The key `enabled` is ignored.
 
         Returns
         -------
@@ -134,7 +137,13 @@ class SlurmCluster:
         Raises
         ------
         DefinitionError
-            If it can't be read, or has a key that is not a field.
+            If the file can't be read, or a key is not a field.
+
+        Examples
+        --------
+        >>> cluster = SlurmCluster.from_yaml({"partition": "compute", "account": "my-group"})
+        >>> cluster.partition
+        'compute'
         """
         values = dict(_mapping(config))
         values.pop("enabled", None)
@@ -142,7 +151,7 @@ class SlurmCluster:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise DefinitionError(
-                f"SlurmCluster has no {', '.join(map(repr, unknown))}.", f"Its keys are: {', '.join(known)}"
+                f"SlurmCluster has no field {', '.join(map(repr, unknown))}.", f"Its fields are: {', '.join(known)}"
             )
         return cls(**values)
 
@@ -152,7 +161,7 @@ class SlurmCluster:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SlurmCluster:
-        """Make a cluster from what `to_json` returned.
+        """Create a cluster from the return value of `to_json`.
 
         Parameters
         ----------
@@ -173,12 +182,12 @@ def _mapping(config: Any) -> Mapping[str, Any]:
     elif type(config).__module__.startswith("omegaconf"):
         config = _resolved(config)
     if not isinstance(config, Mapping):
-        raise DefinitionError(f"a cluster is a mapping of its fields, not {type(config).__name__}.")
+        raise DefinitionError(f"The configuration of a cluster must be a mapping, not {type(config).__name__}.")
     return config
 
 
 def _resolved(config: Any) -> Any:
-    """Read a YAML file or a DictConfig, with its interpolations."""
+    """Return the content of a YAML file or a DictConfig, with interpolations resolved."""
     try:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
@@ -196,7 +205,7 @@ def _resolved(config: Any) -> Any:
 
 
 def option_name(name: str) -> str:
-    """Give an option's name as sbatch knows it, of `--mem-per-cpu`, `mem-per-cpu` or `mem_per_cpu`."""
+    """Return an option's name as sbatch spells it: `mem-per-cpu` for `--mem-per-cpu` or `mem_per_cpu`."""
     return name.strip().lstrip("-").replace("_", "-")
 
 
@@ -206,22 +215,28 @@ _MB = {"K": 1 / 1024, "": 1, "M": 1, "G": 1024, "T": 1024**2}
 
 
 def time_in_seconds(text: str) -> int | None:
-    """Read a time limit as SLURM writes it.
+    """Convert a time limit of SLURM to seconds.
+
+    Parameters
+    ----------
+    text : str
+        Minutes, `MM:SS`, `HH:MM:SS`, `D-HH`, `D-HH:MM` or `D-HH:MM:SS`; or `UNLIMITED` or `INFINITE`.
 
     Returns
     -------
     int or None
-        Seconds; None for UNLIMITED or INFINITE.
+        Seconds; None for no limit.
 
     Raises
     ------
     DefinitionError
+        If the text is not a valid time.
     """
     if str(text).upper() in ("UNLIMITED", "INFINITE"):
         return None
     match = re.fullmatch(_TIME, str(text))
     if match is None:
-        raise DefinitionError(f"time={text!r} is no time", "use minutes, MM:SS, HH:MM:SS or D-HH:MM:SS")
+        raise DefinitionError(f"time={text!r} is not a valid time", "use minutes, MM:SS, HH:MM:SS or D-HH:MM:SS")
     if match["plain"]:
         parts = [int(part) for part in match["plain"].split(":")]
         weights = {1: [60], 2: [60, 1], 3: [3600, 60, 1]}[len(parts)]
@@ -232,7 +247,12 @@ def time_in_seconds(text: str) -> int | None:
 
 
 def memory_in_mb(text: str) -> float:
-    """Read an amount of memory as SLURM writes it.
+    """Convert an amount of memory of SLURM to megabytes.
+
+    Parameters
+    ----------
+    text : str
+        A number, with K, M, G or T; without a letter, megabytes.
 
     Returns
     -------
@@ -242,8 +262,11 @@ def memory_in_mb(text: str) -> float:
     Raises
     ------
     DefinitionError
+        If the text is not a valid amount of memory.
     """
     match = re.fullmatch(_MEMORY, str(text))
     if match is None:
-        raise DefinitionError(f"mem={text!r} is no amount of memory", "use a number with K, M, G or T, such as 4G")
+        raise DefinitionError(
+            f"mem={text!r} is not a valid amount of memory", "use a number with K, M, G or T, such as 4G"
+        )
     return int(match[1]) * _MB[match[2].upper()]

@@ -1,4 +1,4 @@
-"""Samplers as blocks: they add open experiments to a table."""
+"""Samplers: blocks that add open experiments to a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RandomUniform(Block):
     Parameters
     ----------
     seed : int, optional
-        The same seed gives the same inputs; without one they differ each time.
+        Seed of the random numbers. The same seed gives the same inputs; without a seed they differ each time.
     """
 
     _function = "sample_random"
@@ -35,18 +35,23 @@ class RandomUniform(Block):
         Parameters
         ----------
         data : ExperimentData
-            Its domain says what to draw.
+            The table. Its domain has the names and bounds of the inputs.
         n_samples : int
-            How many.
+            Number of experiments to add.
         seed : int, optional
-            Instead of the sampler's own.
+            Replaces the sampler's own seed.
         **kwargs : Any
-            Ignored; they may be meant for a block that it is chained with.
+            Ignored. Other blocks of a chain may use them.
 
         Returns
         -------
         ExperimentData
-            `data` and the new experiments, open.
+            A new table: the experiments of `data`, and the new ones with status OPEN.
+
+        Raises
+        ------
+        DefinitionError
+            If `n_samples` is negative, or an input can't be sampled; it is a ValueError, too.
         """
         from orchestrator.data import sampling
         from orchestrator.data.experiment_data import ExperimentData
@@ -56,18 +61,24 @@ class RandomUniform(Block):
 
 
 class Latin(RandomUniform):
-    """Draw a Latin hypercube: each of `n_samples` strata of each input is hit once."""
+    """Draw a Latin hypercube: each of the `n_samples` strata of an input gets one value.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Seed of the random numbers. The same seed gives the same inputs; without a seed they differ each time.
+    """
 
     _function = "sample_latin"
 
 
 def random(seed: int | None = None, **parameters: Any) -> RandomUniform:
-    """Make a `RandomUniform`."""
+    """Create a `RandomUniform`."""
     return RandomUniform(seed=seed, **parameters)
 
 
 def latin(seed: int | None = None, **parameters: Any) -> Latin:
-    """Make a `Latin`."""
+    """Create a `Latin`."""
     return Latin(seed=seed, **parameters)
 
 
@@ -75,24 +86,24 @@ _FACTORIES = {"random": random, "latin": latin}
 
 
 def create_sampler(sampler: str | Block, **parameters: Any) -> Block:
-    """Make a sampler by name: a block that adds open experiments to a table.
+    """Create a sampler by name: a block that adds open experiments to a table.
 
     Parameters
     ----------
     sampler : {"random_sampler", "latin_sampler"} or Block
-        Uniform samples, or a Latin hypercube; `"random"` and `"latin"` mean the same. A block is returned as it is.
+        Uniform samples, or a Latin hypercube. `"random"` and `"latin"` are short forms. A block is returned unchanged.
     **parameters : Any
-        `seed`, an int: the same seed gives the same inputs.
+        `seed`, an int or None (default): the same seed gives the same inputs.
 
     Returns
     -------
     Block
-        Its `call(data, n_samples)` returns the table with `n_samples` experiments more.
+        Its `call(data, n_samples)` returns a table with `n_samples` more experiments.
 
     Raises
     ------
     DefinitionError
-        If there is no sampler of that name; it is a ValueError, too.
+        If no sampler has this name; it is a ValueError, too.
 
     Examples
     --------
@@ -107,5 +118,5 @@ def create_sampler(sampler: str | Block, **parameters: Any) -> Block:
     name = str(sampler).lower().translate(str.maketrans("", "", " -_")).removesuffix("sampler")
     if name not in _FACTORIES:
         known = ", ".join(f"{name}_sampler" for name in _FACTORIES)
-        raise DefinitionError(f"there is no sampler {sampler!r}.", f"Use one of: {known}")
+        raise DefinitionError(f"There is no sampler {sampler!r}.", f"Use one of: {known}")
     return _FACTORIES[name](**parameters)

@@ -1,4 +1,4 @@
-"""Refuse what can't work, before anything is written, and say all of it at once."""
+"""Check pipelines, clusters and keys before anything is written, and report all problems at once."""
 
 from __future__ import annotations
 
@@ -24,24 +24,33 @@ __all__ = ["check_cluster", "check_key", "check_pipeline"]
 
 INJECTED = ("iteration", "project_job", "seed")
 RESERVED_KEYS = ("logs",)
-OPTIONS_OF_OURS = ("array", "clusters", "comment", "dependency", "job-name", "parsable", "test-only", "wait", "wrap")
+MANAGED_OPTIONS = ("array", "clusters", "comment", "dependency", "job-name", "parsable", "test-only", "wait", "wrap")
 TABLE_FOLDERS = ("experiment_data", "experiment_sample")
 
-# A key is typed in commands, and every hint names it: nothing that a shell takes apart.
+# A key is part of commands that the user types or copies: it contains no character that a shell interprets.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 def check_pipeline(name: str, steps: Sequence[Any], orchestrator_resources: Any = None) -> None:
     """Check a whole pipeline.
 
+    Parameters
+    ----------
+    name : str
+        Name of the pipeline; it may be empty.
+    steps : sequence of Step or Loop
+        The elements of the pipeline, as the user wrote them.
+    orchestrator_resources : SlurmResources or None, default None
+        What the orchestrator jobs ask for; None means the defaults.
+
     Raises
     ------
     DefinitionError
-        Every problem on a line of its own: where, what, and what to change.
+        If there are problems: one line for each, with the place, the problem and what to change.
     """
     problems = [f"the pipeline's name {problem}" for problem in _name_problems(name)] if name else []
     if not isinstance(name, str):
-        problems = [f"the pipeline's name is text, not {type(name).__name__}"]
+        problems = [f"the pipeline's name must be text, not {type(name).__name__}"]
     problems += _problems(steps)
     if orchestrator_resources is not None:
         found = _resource_problems(orchestrator_resources)
@@ -50,18 +59,22 @@ def check_pipeline(name: str, steps: Sequence[Any], orchestrator_resources: Any 
 
 
 def check_cluster(cluster: Any) -> None:
-    """Check what is said about a cluster.
+    """Check the definition of a cluster.
+
+    Parameters
+    ----------
+    cluster : SlurmCluster
+        The cluster, as the user wrote it.
 
     Raises
     ------
     DefinitionError
-        Every problem on a line of its own.
+        If there are problems: one line for each.
     """
     if not isinstance(cluster, SlurmCluster):
-        kind = type(cluster).__name__
         raise DefinitionError(
-            f"cluster must be a SlurmCluster, not {kind}.",
-            "SlurmCluster.from_yaml(...) makes one of a mapping or file.",
+            f"cluster must be a SlurmCluster, not {type(cluster).__name__}.",
+            "Use SlurmCluster(...), or SlurmCluster.from_yaml(...) for a mapping or a file.",
         )
     _refuse("The cluster can't be used", list(_cluster_problems(cluster)))
 
@@ -74,19 +87,27 @@ def _refuse(what: str, problems: Sequence[str]) -> None:
 
 
 def check_key(project_job: str) -> None:
-    """Check a run's key, which is the name of its folder too.
+    """Check the key of a run; it is also the name of the run's folder.
+
+    Parameters
+    ----------
+    project_job : str
+        The key.
 
     Raises
     ------
     DefinitionError
+        If the key is not a valid name, or is reserved.
     """
     if not isinstance(project_job, str) or not _KEY.fullmatch(project_job):
         raise DefinitionError(
             f"project_job={project_job!r} can't be the name of a run's folder.",
-            "Use letters, digits and . _ - only; begin with a letter or digit; at most 128 characters.",
+            "Use only letters, digits and . _ - (at most 128 characters), with a letter, a digit or _ first.",
         )
     if project_job in RESERVED_KEYS or project_job.startswith("orchestrator.db"):
-        raise DefinitionError(f"project_job={project_job!r} is a name that the workspace needs itself.", "Use another.")
+        raise DefinitionError(
+            f"project_job={project_job!r} is reserved for the workspace's own files.", "Use another key."
+        )
 
 
 def _problems(steps: Any) -> Iterator[str]:
@@ -98,28 +119,28 @@ def _problems(steps: Any) -> Iterator[str]:
         elif isinstance(element, Step):
             yield from (f"step {path} ({step_name(element)!r}): {problem}" for problem in _step_problems(element))
         else:
-            yield f"element {path} is no Step or Loop but {type(element).__name__}: wrap it in Step(...)"
+            yield f"element {path} is a {type(element).__name__}, not a Step or Loop: wrap it in Step(...)"
 
 
 def _level_problems(steps: Any, owner: str) -> Iterator[str]:
     if not isinstance(steps, list | tuple):
         yield f"the steps of {owner} must be a list, not {type(steps).__name__}"
     elif not steps:
-        yield f"{owner} has no steps: give it at least one"
+        yield f"{owner} has no steps: add at least one"
     else:
         for name, n in Counter(_names(steps)).items():
             if n > 1:
-                yield f"{n} steps are named {name!r} on one level: give each a name of its own"
+                yield f"{n} steps of {owner} have the name {name!r}: give each step a unique name"
 
 
 def _loop_problems(loop: Loop) -> Iterator[str]:
     n = loop.n_iterations
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        yield f"n_iterations={n!r}; use a whole number, 0 or more"
+        yield f"n_iterations={n!r} is not valid; use an integer, 0 or more"
     if loop.until is not None:
         yield from (f"until{problem}" for problem in _until_problems(loop.until))
         if UNTIL in _names(loop.steps):
-            yield f"a step named {UNTIL!r} would be taken for the loop's own question: give it another name"
+            yield f"a step is named {UNTIL!r}, which is reserved in a loop with until=...: give it another name"
 
 
 def _names(steps: Any) -> list[str]:
@@ -129,14 +150,14 @@ def _names(steps: Any) -> list[str]:
 
 def _until_problems(until: Any) -> Iterator[str]:
     if not callable(until):
-        yield f"={until!r} can't be called; give a function of the data"
+        yield f"={until!r} is not callable; use a function of the data"
         return
-    yield from (f": {problem}" for problem in _unfinished_problems(until))
+    yield from (f": {problem}" for problem in _async_problems(until))
     try:
         inspect.signature(until).bind(None)
     except TypeError as error:
-        yield f" would be called with the data: {error}"
-    except ValueError:  # written in C, without a signature
+        yield f" is called with one argument, the data: {error}"
+    except ValueError:  # a C function without a signature
         pass
 
 
@@ -146,9 +167,9 @@ def _step_problems(step: Step) -> Iterator[str]:
     yield from _number_problems(step)
     yield from _folder_problems(step.project_dir)
     if not isinstance(step.kwargs, Mapping) or not all(isinstance(key, str) for key in step.kwargs):
-        yield "kwargs must be a dict with names as keys"
+        yield "kwargs must be a dict with text as keys"
     if step.dependency not in DEPENDENCIES:
-        yield f"dependency={step.dependency!r}; use 'afterok' or 'afterany'"
+        yield f"dependency={step.dependency!r} is not valid; use 'afterok' or 'afterany'"
     yield from _resource_problems(step.resources)
 
 
@@ -156,52 +177,52 @@ def _name_problems(name: Any) -> Iterator[str]:
     if not isinstance(name, str):
         yield f"must be text, not {type(name).__name__}"
     elif not name.isprintable() or "/" in name or name != name.strip() or len(name) > 128:
-        yield f"{name!r} can't be used: no line breaks, no '/', no spaces at its ends, at most 128 characters"
+        yield f"{name!r} is not valid: use at most 128 printable characters, no '/', and no space at the start or end"
     elif parse_address(name) != (name, ""):
-        yield f"{name!r} reads like an address of an iteration: it must not end in '@' and digits"
+        yield f"{name!r} looks like the address of an iteration: it must not end in '@' and digits"
 
 
 def _block_problems(step: Step) -> Iterator[str]:
     block = step.block
     if isinstance(block, type):
-        yield f"its block is the class {block.__name__}: make an object of it, {block.__name__}(...)"
+        yield f"its block is the class {block.__name__}: use an instance, {block.__name__}(...)"
     elif not isinstance(block, Block) and not callable(block):
-        yield f"its block is {block!r}: give a Block, a DataGenerator or a function of project_dir"
+        yield f"its block is {block!r}: use a Block, a DataGenerator or a function of project_dir"
     elif not isinstance(step.parallel, bool):
-        yield f"parallel={step.parallel!r}; use True or False"
+        yield f"parallel={step.parallel!r} is not valid; use True or False"
     elif step.parallel and not isinstance(block, DataGenerator):
-        yield "parallel=True is for a DataGenerator; anything else would run many times at once"
+        yield "parallel=True needs a DataGenerator; any other block would run in every task"
     elif isinstance(step.kwargs, Mapping):
         yield from _argument_problems(step)
 
 
 def _argument_problems(step: Step) -> Iterator[str]:
-    """Compare the kwargs with the signatures of what will be called with them."""
-    for function, first, is_injected in _called(step.block, True):
-        yield from _unfinished_problems(function)
+    """Compare the kwargs with the signatures of the functions that will get them."""
+    for function, first, is_injected in _called_functions(step.block, True):
+        yield from _async_problems(function)
         problem = _call_problem(function, first, step.kwargs, INJECTED if is_injected else ())
         if "pass_id" in step.kwargs and isinstance(step.block, DataGenerator):
-            problem = "pass_id is not needed here: an experiment knows its label, experiment_sample.id"
+            problem = "kwargs must not contain 'pass_id'; read the label from experiment_sample.id"
         if problem is not None:
             yield problem
 
 
-def _unfinished_problems(function: Any) -> Iterator[str]:
-    """Name what a plain call would not run to its end: nothing would be done, and nothing would fail."""
+def _async_problems(function: Any) -> Iterator[str]:
+    """Report a function whose body a plain call would not run: the step would do nothing and succeed."""
     name = getattr(function, "__qualname__", type(function).__name__).rpartition("<locals>.")[2]
     inner = function.func if isinstance(function, partial) else function
     inner = inner if inspect.isroutine(inner) else type(inner).__call__
     if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
-        yield f"{name} is an async function: it would be called, but never awaited; give one without async"
+        yield f"{name} is an async function, which a step does not await; use one without async"
     elif inspect.isgeneratorfunction(inner):
-        yield f"{name} is a generator function (it has a yield): called, it would do nothing; give one without yield"
+        yield f"{name} is a generator function (it has a yield), which a step does not run; use one without yield"
 
 
-def _called(block: Any, is_injected: bool) -> Iterator[tuple[Any, str, bool]]:
-    """Name what is called, by which keyword it gets the data, and whether it gets what it asks for besides."""
+def _called_functions(block: Any, is_injected: bool) -> Iterator[tuple[Any, str, bool]]:
+    """Yield each function that is called, the keyword of its data, and whether `INJECTED` values are passed to it."""
     if isinstance(block, ChainedBlock | LoopBlock):
         for inner in block.blocks if isinstance(block, ChainedBlock) else [block.block]:
-            yield from _called(inner, False)
+            yield from _called_functions(inner, False)
     elif isinstance(block, FunctionDataGenerator):
         yield block.f, "", is_injected
     elif isinstance(block, DataGenerator) and type(block).call is DataGenerator.call:
@@ -215,32 +236,32 @@ def _called(block: Any, is_injected: bool) -> Iterator[tuple[Any, str, bool]]:
 def _call_problem(function: Any, first: str, kwargs: Mapping[str, Any], injected: Sequence[str]) -> str | None:
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # written in C, without a signature
+    except (TypeError, ValueError):  # a C function without a signature
         return None
     if first and first in kwargs:
-        return f"kwargs must not hold {first!r}: the step passes that itself"
+        return f"kwargs must not contain {first!r}: the step passes it"
     parameters = signature.parameters
-    asked = {
+    requested = {
         name: None for name in injected if name in parameters and parameters[name].default is inspect.Parameter.empty
     }
-    given = {**({first: None} if first else {}), **asked, **kwargs}
+    given = {**({first: None} if first else {}), **requested, **kwargs}
     try:
-        # A function that is a generator gets the inputs, too, and which these are is known when it runs.
+        # The function of a data generator also gets the inputs, which are known only when it runs.
         (signature.bind if first else signature.bind_partial)(**given)
     except TypeError as error:
-        called = f"{first}=..., " if first else "inputs..., "
-        return f"it would be called as {called}{', '.join(kwargs) or 'no kwargs'}: {error}"
+        arguments = ", ".join([f"{first}=..." if first else "inputs...", *(f"{key}=..." for key in kwargs)])
+        return f"its function is called with ({arguments}): {error}"
     return None
 
 
 def _number_problems(step: Step) -> Iterator[str]:
     limit, retries = step.max_failed, step.retries
     is_count = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0
-    is_share = isinstance(limit, float) and 0 <= limit <= 1
-    if limit is not None and not is_count and not is_share:
-        yield f"max_failed={limit!r}; use a count (0 or more), a fraction (0.0 to 1.0) or None"
+    is_fraction = isinstance(limit, float) and 0 <= limit <= 1
+    if limit is not None and not is_count and not is_fraction:
+        yield f"max_failed={limit!r} is not valid; use an integer (0 or more), a fraction (0.0 to 1.0) or None"
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        yield f"retries={retries!r}; use a whole number, 0 or more"
+        yield f"retries={retries!r} is not valid; use an integer, 0 or more"
 
 
 def _folder_problems(project_dir: Any) -> Iterator[str]:
@@ -249,18 +270,18 @@ def _folder_problems(project_dir: Any) -> Iterator[str]:
         return
     path = PurePath(project_dir)
     if path.is_absolute() or ".." in path.parts:
-        yield f"project_dir={str(project_dir)!r} leaves the run's folder; use a folder inside it"
+        yield f"project_dir={str(project_dir)!r} is outside the run's folder; use a folder inside it"
     elif any(part.startswith(".") for part in path.parts) or not str(project_dir).isprintable():
-        yield f"project_dir={str(project_dir)!r} can't be used; use printable names that don't begin with '.'"
+        yield f"project_dir={str(project_dir)!r} is not valid; use printable names that don't begin with '.'"
     elif any(len(part.encode()) > 255 for part in path.parts):
-        yield f"project_dir={str(project_dir)!r} can't be used; no part of it may be longer than 255 bytes"
+        yield f"project_dir={str(project_dir)!r} is not valid; use names of at most 255 bytes"
     elif any(part in TABLE_FOLDERS for part in path.parts):
-        yield f"project_dir={str(project_dir)!r} is where tables keep their files; use another name"
+        yield f"project_dir={str(project_dir)!r} is reserved for the files of tables; use another name"
 
 
 def _resource_problems(resources: Any) -> Iterator[str]:
     if not isinstance(resources, SlurmResources):
-        yield f"resources: it must be SlurmResources, not {type(resources).__name__}"
+        yield f"resources: must be a SlurmResources, not {type(resources).__name__}"
         return
     texts = {"time": (time_in_seconds, resources.time), "mem": (memory_in_mb, resources.mem)}
     if resources.mem_per_cpu is not None:
@@ -273,90 +294,90 @@ def _resource_problems(resources: Any) -> Iterator[str]:
     for name in ("cpus_per_task", "nodes", "ntasks", "max_array_size", "max_concurrent"):
         value = getattr(resources, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            yield f"resources: {name}={value!r}; use a whole number, 1 or more"
+            yield f"resources: {name}={value!r} is not valid; use an integer, 1 or more"
     per_task = resources.max_jobs_per_task
     if per_task is not None and (isinstance(per_task, bool) or not isinstance(per_task, int)):
-        yield f"resources: max_jobs_per_task={per_task!r}; use a whole number, 1 or more, or None"
+        yield f"resources: max_jobs_per_task={per_task!r} is not valid; use an integer, 1 or more, or None"
     yield from _directive_problems(resources.extra_sbatch)
 
 
 def _directive_problems(directives: Any) -> Iterator[str]:
     if not isinstance(directives, Mapping) or not all(isinstance(name, str) for name in directives):
-        yield "resources: extra_sbatch must be a dict with the names of options as keys"
+        yield "resources: extra_sbatch must be a dict with names of options as keys"
         return
     for name, value in directives.items():
         if not isinstance(value, str | int | float | None):
-            yield f"resources: extra_sbatch[{name!r}] is {value!r}; use text, a number, True, or None"
+            yield f"resources: extra_sbatch[{name!r}]={value!r} is not valid; use text, a number, True or None"
         elif isinstance(value, str) and re.search(r"[\n\r\0]", value):
-            yield f"resources: extra_sbatch[{name!r}] is {value!r}; use a value without line breaks"
+            yield f"resources: extra_sbatch[{name!r}]={value!r} is not valid; use text without line breaks"
         option = option_name(name)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", option):
-            yield f"resources: extra_sbatch[{name!r}] is no option of sbatch; use its long name, such as 'gres'"
-        elif option in OPTIONS_OF_OURS:
-            yield f"resources: extra_sbatch[{name!r}] can't be set: each job needs its own"
+            yield f"resources: extra_sbatch: {name!r} is not an option of sbatch; use a long name, such as 'gres'"
+        elif option in MANAGED_OPTIONS:
+            yield f"resources: extra_sbatch: {name!r} can't be set; the orchestrator sets it for each job"
 
 
 def _cluster_problems(cluster: SlurmCluster) -> Iterator[str]:
     for name in ("partition", "account"):
         value = getattr(cluster, name)
         if value is not None and not (isinstance(value, str) and value.strip() and value.isprintable()):
-            yield f"{name}={value!r}; use its name, or None to leave it to SLURM"
+            yield f"{name}={value!r} is not valid; use its name, or None for SLURM's default"
     yield from _env_problems(cluster.env_setup, cluster.env_vars)
     yield from _runner_problems(cluster.runner)
     yield from _log_dir_problems(cluster.log_dir)
     if cluster.mem_per_cpu is not None:
-        yield from _cap_problems(cluster.mem_per_cpu)
+        yield from _memory_limit_problems(cluster.mem_per_cpu)
     if cluster.wake not in ("job", "both"):
-        yield f"wake={cluster.wake!r}; use 'job' or 'both'"
+        yield f"wake={cluster.wake!r} is not valid; use 'job' or 'both'"
     grace = cluster.grace
     if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < math.inf:
-        yield f"grace={grace!r}; use a number of seconds, 0 or more"
+        yield f"grace={grace!r} is not valid; use a number of seconds, 0 or more"
 
 
 def _env_problems(setup: Any, variables: Any) -> Iterator[str]:
     if not isinstance(setup, list | tuple) or not all(isinstance(command, str) for command in setup):
-        yield f"env_setup={setup!r}; use a list of shell commands"
+        yield f"env_setup={setup!r} is not valid; use a list of shell commands"
     elif any("\0" in command or "\r" in command for command in setup):
-        yield "env_setup: a command holds a NUL or a carriage return; take it out"
+        yield "env_setup: a command contains a NUL or a carriage return; remove it"
     if not isinstance(variables, Mapping):
-        yield f"env_vars={variables!r}; use a dict of names and values"
+        yield f"env_vars={variables!r} is not valid; use a dict of names and values"
         return
     for name, value in variables.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            yield f"env_vars: {name!r} is no name of a variable; use letters, digits and _, no digit first"
+            yield f"env_vars: {name!r} is not a valid name; use letters, digits and _, with no digit first"
         if isinstance(value, bool) or not isinstance(value, str | int | float) or "\0" in str(value):
-            yield f"env_vars[{name!r}] is {value!r}; use text or a number"
+            yield f"env_vars[{name!r}]={value!r} is not valid; use text or a number"
 
 
 def _runner_problems(runner: Any) -> Iterator[str]:
     try:
         words = shlex.split(runner) if isinstance(runner, str) else []
-    except ValueError:  # a quote that isn't closed
+    except ValueError:  # a quote is not closed
         words = []
     if not words or not runner.isprintable():
-        yield f"runner={runner!r}; use what runs Python on the node, such as 'python' or 'uv run'"
+        yield f"runner={runner!r} is not valid; use a command that runs Python on the node: 'python', 'uv run'"
 
 
 def _log_dir_problems(log_dir: Any) -> Iterator[str]:
     if not isinstance(log_dir, str) or not log_dir.strip() or not log_dir.isprintable() or "\\" in log_dir:
-        yield f"log_dir={log_dir!r}; use a folder's path, relative to the workspace"
+        yield f"log_dir={log_dir!r} is not valid; use the path of a folder, relative to the workspace"
         return
     try:
         placeholders = {name for _, name, _, _ in string.Formatter().parse(log_dir) if name is not None}
         path = PurePath(log_dir.format(project_job="x"))
     except (ValueError, LookupError, AttributeError):
-        yield f"log_dir={log_dir!r}; its only placeholder is {{project_job}}"
+        yield f"log_dir={log_dir!r} is not valid; the only placeholder is {{project_job}}"
         return
     if placeholders - {"project_job"}:
-        yield f"log_dir={log_dir!r}; its only placeholder is {{project_job}}"
+        yield f"log_dir={log_dir!r} is not valid; the only placeholder is {{project_job}}"
     if path.is_absolute() or ".." in path.parts:
-        yield f"log_dir={log_dir!r} leaves the workspace; use a folder inside it"
+        yield f"log_dir={log_dir!r} is outside the workspace; use a folder inside it"
 
 
-def _cap_problems(cap: Any) -> Iterator[str]:
+def _memory_limit_problems(limit: Any) -> Iterator[str]:
     try:
-        if memory_in_mb(cap) > 0:
+        if memory_in_mb(limit) > 0:
             return
     except DefinitionError:
         pass
-    yield f"mem_per_cpu={cap!r}; use the most memory per CPU, such as 3968M, or None"
+    yield f"mem_per_cpu={limit!r} is not valid; use the largest memory per CPU, such as '3968M', or None"

@@ -73,7 +73,7 @@ def _collect(context: Context, run: Run, position: int) -> list[Change]:
         collected = collect_into_table(context, run.plan.slot(position).step.project_dir)
     except DataError as error:
         return outcomes.collect_failed(position, since, _clause(error))
-    return outcomes.after_collect(position, since, collected.n_quarantined, collected.misfits)
+    return outcomes.after_collect(position, since, collected.n_quarantined, collected.unmatched)
 
 
 def _submit(context: Context, run: Run, job: Job) -> Answer:

@@ -116,7 +116,7 @@ def freeze_failed(position: int, problem: str) -> list[Change]:
 
 
 def after_collect(
-    position: int, since: float, n_quarantined: int, misfits: Mapping[str, Sequence[int]]
+    position: int, since: float, n_quarantined: int, unmatched: Mapping[str, Sequence[int]]
 ) -> list[Change]:
     """Return what collecting into a table did.
 
@@ -127,10 +127,10 @@ def after_collect(
         Epoch seconds when it began.
     n_quarantined : int
         Results that fit no open experiment.
-    misfits : mapping of str to sequence of int
+    unmatched : mapping of str to sequence of int
         The rows of files that were left, by the reason.
     """
-    left = [_files_left(position, rows, why) for why, rows in misfits.items()]
+    left = [_files_left(position, rows, why) for why, rows in unmatched.items()]
     done = MoveStepRun(position, StepRunState.SUCCEEDED)
     return [_active(position, since), *quarantined(n_quarantined, position=position), *left, done]
 

@@ -25,7 +25,7 @@ from orchestrator.workspace import RunFolder
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
-    from orchestrator.data.sample_files import Put
+    from orchestrator.data.sample_files import CollectedFiles
 
 __all__ = ["Collected", "Frozen", "Request", "collect", "fold_all", "freeze", "no_table"]
 
@@ -178,12 +178,12 @@ class Collected:
     ----------
     n_quarantined : int
         Results that fit no experiment, and were set aside.
-    misfits : dict of str to list of int
+    unmatched : dict of str to list of int
         Numbers of the files of f3dasm's tasks that fit nowhere, and stay where they are, by the reason.
     """
 
     n_quarantined: int
-    misfits: dict[str, list[int]]
+    unmatched: dict[str, list[int]]
 
 
 def collect(folder: RunFolder, project_dir: str) -> Collected:
@@ -202,23 +202,23 @@ def collect(folder: RunFolder, project_dir: str) -> Collected:
     Busy
         If another process holds the table.
     """
-    from orchestrator.data.sample_files import put_sample_files, read_sample_files, remove_collected
+    from orchestrator.data.sample_files import collect_sample_files, read_sample_files, remove_collected
 
     where = folder.table(project_dir)
-    puts: list[Put] = []
+    collected: list[CollectedFiles] = []
 
     def put(table: ExperimentData) -> int:
-        puts.append(put_sample_files(table, sample_files))
-        return len(puts[-1].new)
+        collected.append(collect_sample_files(table, sample_files))
+        return len(collected[-1].new)
 
     with _as_own_errors(where):
         sample_files = read_sample_files(where)
         report = fold(where, more=put)
-        remove_collected([*puts[-1].new, *puts[-1].known])
-    misfits: dict[str, list[int]] = {}
-    for found, why in puts[-1].misfits:
-        misfits.setdefault(why, []).append(found.row)
-    return Collected(len(report.quarantined), misfits)
+        remove_collected([*collected[-1].new, *collected[-1].known])
+    unmatched: dict[str, list[int]] = {}
+    for found, why in collected[-1].unmatched:
+        unmatched.setdefault(why, []).append(found.row)
+    return Collected(len(report.quarantined), unmatched)
 
 
 # --- errors -------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def test_the_page_says_what_the_docstrings_say():
 
 def test_a_stale_page_is_found_and_replaced(tmp_path):
     page = tmp_path / "api.md"
-    page.write_text(PAGE.read_text().replace("Steps that repeat.", "Steps."))
+    page.write_text(PAGE.read_text().replace("Steps that are repeated.", "Steps."))
     stale = api_reference("--check", page)
     assert (stale.returncode, f"scripts/api-reference --write {page}" in stale.stderr) == (1, True)
     assert api_reference("--write", page).returncode == 0
