@@ -13,9 +13,9 @@ import click
 
 from orchestrator.errors import OrchestratorError
 
-__all__ = ["NEEDED", "show", "show_bug", "show_missing", "show_system", "show_usage"]
+__all__ = ["REQUIRED_PACKAGES", "show", "show_bug", "show_missing", "show_system", "show_usage"]
 
-NEEDED = {"alembic", "cloudpickle", "filelock", "jinja2", "numpy", "pandas", "rich", "scipy", "sqlalchemy"}
+REQUIRED_PACKAGES = {"alembic", "cloudpickle", "filelock", "jinja2", "numpy", "pandas", "rich", "scipy", "sqlalchemy"}
 """Packages that orchestrator needs; one of them is missing if it is not installed in this Python."""
 
 # A command at the end of a hint. With a sentence after it, it is part of the text.

@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from orchestrator import __version__
-from orchestrator.cli.errors import NEEDED, show, show_bug, show_missing, show_system, show_usage
+from orchestrator.cli.errors import REQUIRED_PACKAGES, show, show_bug, show_missing, show_system, show_usage
 from orchestrator.cli.workspace import TypedOptions, examples
 from orchestrator.errors import OrchestratorError
 from orchestrator.fast_imports import fast_imports
@@ -18,10 +18,10 @@ from orchestrator.fast_imports import fast_imports
 __all__ = ["cli", "main"]
 
 # Since click 8.2, a group without a command raises this to show its help.
-_HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
+_NO_COMMAND = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 # Errors that the user or an administrator can fix; any other exception is a bug.
-_OF_THE_SYSTEM = {
+_FIXABLE_ERRNOS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE),
     *(errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
 }
@@ -68,7 +68,7 @@ def main() -> None:
     except OrchestratorError as error:
         show(error, options=options.text)
         code = error.exit_code
-    except _HELP as error:
+    except _NO_COMMAND as error:
         error.show()
         code = error.exit_code
     except click.ClickException as error:
@@ -82,9 +82,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name in NEEDED:
+        if isinstance(error, ModuleNotFoundError) and error.name in REQUIRED_PACKAGES:
             show_missing(error)
-        elif isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        elif isinstance(error, OSError) and error.errno in _FIXABLE_ERRNOS:
             show_system(error, options.text)
         else:
             show_bug(error, options.text)

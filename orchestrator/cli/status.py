@@ -284,7 +284,7 @@ def _notes(notes: Sequence[ResultNote], key: str, options: str) -> list[str]:
     return ["Results not in the table:", *lines] if lines else []
 
 
-# --- commands to type --------------------------------------------------------------------------------
+# --- commands to type ----------------------------------------------------------------------------
 
 
 def _next_commands(found: RunStatus, options: str) -> list[str]:

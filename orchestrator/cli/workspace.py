@@ -15,7 +15,7 @@ from orchestrator.errors import DatabaseError, NotFound
 from orchestrator.trust import is_foreign, is_own, others_may_write, owner_of
 from orchestrator.workspace import DATABASE, Workspace
 
-__all__ = ["TypedOptions", "examples", "key_of", "new_workspace", "workspace_options", "typed_options", "workspace_of"]
+__all__ = ["TypedOptions", "examples", "key_of", "new_workspace", "typed_options", "workspace_of", "workspace_options"]
 
 
 @dataclass
@@ -48,13 +48,13 @@ def workspace_options(function: Callable[..., Any]) -> Callable[..., Any]:
     folder = click.Path(file_okay=False, path_type=Path)
     file = click.Path(dir_okay=False, path_type=Path)
     database = click.option(
-        "--db", type=file, callback=_keep, metavar="FILE", help="Database of the workspace. [env: ORCHESTRATOR_DB]"
+        "--db", type=file, callback=_record, metavar="FILE", help="Database of the workspace. [env: ORCHESTRATOR_DB]"
     )
-    rootdir = click.option("--rootdir", type=folder, callback=_keep, metavar="DIR", help="Folder of the workspace.")
+    rootdir = click.option("--rootdir", type=folder, callback=_record, metavar="DIR", help="Folder of the workspace.")
     return rootdir(database(function))
 
 
-def _keep(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+def _record(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
     if value is not None:
         context.ensure_object(TypedOptions).text = f" --{option.name} {shlex.quote(str(value))}"
     return value

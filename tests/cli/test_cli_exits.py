@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main as module
-from orchestrator.cli.errors import NEEDED, show
+from orchestrator.cli.errors import REQUIRED_PACKAGES, show
 from orchestrator.cli.main import main
 from orchestrator.errors import RunFailed
 
@@ -62,7 +62,7 @@ def test_a_python_in_which_it_is_not_installed(broken, capsys, monkeypatch, gold
 def test_every_package_that_is_needed_is_known_as_such():
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     # Without click there is no command line that could say so.
-    assert {re.match(r"[a-z0-9]+", line)[0] for line in needed} - {"click"} == NEEDED
+    assert {re.match(r"[a-z0-9]+", line)[0] for line in needed} - {"click"} == REQUIRED_PACKAGES
 
 
 def test_a_file_that_is_not_where_we_look_is_a_bug(broken, capsys, golden):
