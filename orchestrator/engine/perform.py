@@ -48,7 +48,7 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
             return outcomes.after_submit(job, _submit(context, run, job))
         case Repoint(token, after):
             done = _waking(context).repoint(run.job(token).scheduler_id or "", after)
-            return outcomes.after_repoint(token, after, done=done)
+            return outcomes.after_repoint(token, after, is_done=done)
         case CancelJobs(tokens):
             return _cancel(context, run, tokens)
         case CancelRivals(token, ids):

@@ -1,4 +1,4 @@
-"""What a scheduler may answer to a submission."""
+"""The answers of a scheduler to a submission."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Accepted", "Answer", "Refused", "RefusedForNow", "Unanswered"]
 
 @value
 class Accepted(NamedTuple):
-    """The job is the scheduler's now. `started_at` where it is known to run already."""
+    """The scheduler has the job. `started_at` is given if the job runs already."""
 
     scheduler_id: str
     started_at: float | None = None
@@ -19,21 +19,21 @@ class Accepted(NamedTuple):
 
 @value
 class RefusedForNow(NamedTuple):
-    """A refusal that passes: a submit limit, a busy controller. The scheduler does not have the job."""
+    """The scheduler does not accept the job now: a submit limit, a busy controller. It does not have the job."""
 
     reason: str
 
 
 @value
 class Refused(NamedTuple):
-    """A refusal that will not pass by waiting, in the scheduler's words."""
+    """The scheduler will never accept the job; the reason is its message."""
 
     reason: str
 
 
 @value
 class Unanswered(NamedTuple):
-    """Nobody knows whether the job is the scheduler's: it has to be looked for by its token."""
+    """It is not known whether the scheduler has the job, which must be searched by its token."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""How many tasks the open experiments make, and how many of them go into one batch."""
+"""How open experiments are divided into tasks, and tasks into batches."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Cut", "Limits", "batch_size", "cut", "tasks_of_batch"]
 
 @value
 class Limits(NamedTuple):
-    """What a scheduler bears.
+    """The limits of a scheduler.
 
     Attributes
     ----------
     n_tasks : int or None
-        Into how many tasks a parallel step is cut, whatever its resources say; None: they decide.
+        Number of tasks of a parallel step, whatever its resources say; None: the resources decide.
     max_batch_size : int or None
-        Most tasks in one batch; None: no limit but the step's own `max_array_size`.
+        Largest number of tasks in one batch; None: only the step's own `max_array_size` is a limit.
     """
 
     n_tasks: int | None = None
@@ -28,14 +28,14 @@ class Limits(NamedTuple):
 
 @value
 class Cut(NamedTuple):
-    """How open experiments are cut into tasks: so many in each, or else into at most so many tasks.
+    """How open experiments are divided into tasks: by their number in each task, or by the number of tasks.
 
     Attributes
     ----------
     per_task : int or None
-        Neighbours in the table go to one task.
+        Number of experiments in each task; neighbours in the table go to one task.
     max_tasks : int or None
-        Dealt out in turn, so that each task gets its share of every part of the table.
+        Largest number of tasks; experiments are dealt in turn, so that each task gets some of every part of the table.
     """
 
     per_task: int | None = None
@@ -43,9 +43,10 @@ class Cut(NamedTuple):
 
 
 def cut(step: PlannedStep, limits: Limits) -> Cut:
-    """Say how a step's open experiments are cut.
+    """Return how a step's open experiments are divided into tasks.
 
-    A step that is not parallel is one task. `max_jobs_per_task` experiments go to one task; None means one array.
+    A step that is not parallel is one task. `max_jobs_per_task` experiments go to one task; if it is None, all tasks go
+    into one array.
     """
     if not step.parallel:
         return Cut(max_tasks=1)
@@ -56,13 +57,13 @@ def cut(step: PlannedStep, limits: Limits) -> Cut:
 
 
 def batch_size(step: PlannedStep, limits: Limits) -> int:
-    """Count the tasks that may go into one batch."""
+    """Return the number of tasks that may go into one batch."""
     if limits.n_tasks is not None:
         return limits.n_tasks
-    wanted = int(step.resources.get("max_array_size", 900))
-    return wanted if limits.max_batch_size is None else min(wanted, limits.max_batch_size)
+    size = int(step.resources.get("max_array_size", 900))
+    return size if limits.max_batch_size is None else min(size, limits.max_batch_size)
 
 
 def tasks_of_batch(batch: int, size: int, n_tasks: int) -> range:
-    """Tasks that a batch runs; empty for a batch past the last."""
+    """Return the tasks that a batch runs; empty for a batch after the last."""
     return range(min(batch * size, n_tasks), min((batch + 1) * size, n_tasks))

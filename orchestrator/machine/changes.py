@@ -1,7 +1,7 @@
-"""The few things that can happen to the records, as values.
+"""The changes that the records can undergo, as values.
 
-`reconcile` and `decide` return them, `apply` does them to the model in memory, `orchestrator.db.store` does them to the
-database, where each becomes one event as well. There is no other way to change a run.
+`reconcile` and `decide` return them. `apply` applies them to the model in memory, and `orchestrator.db.store` to the
+database, where each also becomes one event. There is no other way to change a run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 @value
 class MoveRun(NamedTuple):
-    """Move the run to a state. `why` becomes its reason."""
+    """Move the run to a state; `why` becomes its reason."""
 
     to: RunState
     why: str | None = None
@@ -44,14 +44,14 @@ class MoveRun(NamedTuple):
 
 @value
 class FailRun(NamedTuple):
-    """Say that the run has to fail, as soon as its live jobs are cancelled."""
+    """Record that the run fails as soon as its live jobs are cancelled."""
 
     why: str
 
 
 @value
 class AddStepRun(NamedTuple):
-    """Enter a position: a new step run, pending."""
+    """Open the position: add a pending step run."""
 
     position: int
     iteration: str
@@ -63,10 +63,10 @@ class AddStepRun(NamedTuple):
 
 @value
 class MoveStepRun(NamedTuple):
-    """Move the live step run at a position to a state.
+    """Move the open step run at a position to a state.
 
-    `n_finished` and `n_failed` are experiments; given when it ends. `at` is epoch seconds when it became active, where
-    that was before it is recorded.
+    `n_finished` and `n_failed` count experiments and are given when it ends. `at` is the time when it became active, in
+    epoch seconds, if that was before the change is recorded.
     """
 
     position: int
@@ -80,7 +80,7 @@ class MoveStepRun(NamedTuple):
 
 @value
 class RecordFreeze(NamedTuple):
-    """Record what freezing found for the step run at a position."""
+    """Record the result of the freeze of the step run at a position."""
 
     position: int
     n_experiments: int
@@ -90,7 +90,7 @@ class RecordFreeze(NamedTuple):
 
 @value
 class AddJob(NamedTuple):
-    """Plan a submission. `position` is None for an orchestrator job."""
+    """Plan a job; `position` is None for an orchestrator job."""
 
     token: str
     role: Role
@@ -110,20 +110,25 @@ class MoveJob(NamedTuple):
     Attributes
     ----------
     token : str
+        The job's token.
     to : JobState
-    why, kind : str or None
-        For a human; a `FailureKind`.
+        The new state.
+    why : str or None
+        The reason, for a human.
+    kind : str or None
+        A `FailureKind` if it did not succeed.
     scheduler_id : str or None
-        When it is known now.
+        The scheduler's id, if it is new.
     at : float or None
-        Epoch seconds when the move happened, where that is known better than by the clock of who records it.
+        Epoch seconds when the move happened; None if only the time of its recording is known.
     failed_tasks : str
         Index list of the tasks that ended without a receipt.
     n_finished, n_failed : int or None
-        Experiments; given when it ends.
+        Numbers of experiments, given when it ends.
     until : bool or None
+        The answer of the loop's `until`, if the job called it.
     detail : mapping
-        What an event should keep besides, as JSON values: exit code, memory, failures grouped by type and message.
+        More for the event, as JSON values: exit code, memory, failures grouped by type and message.
     """
 
     token: str
@@ -141,13 +146,14 @@ class MoveJob(NamedTuple):
 
 @value
 class RecordDoubt(NamedTuple):
-    """Record what is not known about a job, or that it is known again.
+    """Record what is not known about a job, or that its doubt is resolved.
 
     Attributes
     ----------
     token : str
+        The job's token.
     doubt : Doubt or None
-        None: there is no doubt any more.
+        None if the doubt is resolved.
     since : float or None
         As `Job.doubt_since`.
     reason : str or None
@@ -167,10 +173,11 @@ class RecordSubmissions(NamedTuple):
     Attributes
     ----------
     token : str
+        The job's token.
     scheduler_id : str or None
-        The id of the one that counts; None: as recorded.
+        The id of the one that counts; None if it is the recorded one.
     rivals : tuple of str
-        The ids of the others that have to be cancelled.
+        The ids of the others, which must be cancelled.
     """
 
     token: str
@@ -180,7 +187,7 @@ class RecordSubmissions(NamedTuple):
 
 @value
 class RecordWait(NamedTuple):
-    """Record after which job of the scheduler an orchestrator job starts."""
+    """Record the scheduler's id of the job after whose end an orchestrator job starts."""
 
     token: str
     waits_for: str
@@ -188,10 +195,9 @@ class RecordWait(NamedTuple):
 
 @value
 class Withdraw(NamedTuple):
-    """Put back every live step run from a position on: the rows stay, as history that no longer counts.
+    """Withdraw every step run from a position on: its row stays as history and no longer counts.
 
-    Where it `forgets`, nothing that was ever done from there on counts: a block is called again though the table is its
-    own result.
+    With `forgets`, the blocks from there on are called again, even on a table that is already their result.
     """
 
     position: int
@@ -201,20 +207,22 @@ class Withdraw(NamedTuple):
 
 @value
 class Note(NamedTuple):
-    """An event that moves nothing: a failed task, an unknown state, quarantined results.
+    """An event that moves nothing: a failed task, failed experiments, quarantined results.
 
     Attributes
     ----------
     what : EventKind
+        The kind of event.
     why : str
         One sentence for a human.
     token : str or None
-        The job it is about.
+        The token of the job that it is about.
     position : int or None
-        The step run it is about.
+        The position of the step run that it is about.
     task : int or None
+        The task that it is about.
     detail : mapping
-        JSON values.
+        More for the event, as JSON values.
     """
 
     what: EventKind
@@ -226,9 +234,9 @@ class Note(NamedTuple):
 
 
 def quarantined(n: int, *, token: str | None = None, position: int | None = None) -> list[Change]:
-    """Note that so many results were set aside when they were folded; of none there is nothing to note."""
+    """Return the note that results were quarantined when they were folded; without any, no note."""
     results = f"{n} result{'s' if n > 1 else ''}"
-    why = f"{results} set aside in .archive/quarantine: no open experiment has these inputs"
+    why = f"{results} moved to .archive/quarantine: no open experiment has these inputs"
     return [Note(EventKind.RESULTS_QUARANTINED, why, token, position, detail={"n": n})] if n else []
 
 
@@ -249,12 +257,12 @@ Change = (
 
 
 def apply(run: Run, change: Change) -> Run:
-    """Do one change to the model.
+    """Return the model with one change applied.
 
     Raises
     ------
     ValueError
-        If the machine has no such arrow, or what it speaks of is not there: a bug, never a user's mistake.
+        If the move is not allowed, or the job or step run does not exist: a bug, never an error of the user.
     """
     match change:
         case Note():
@@ -295,26 +303,26 @@ def apply(run: Run, change: Change) -> Run:
         case RecordWait(token, waits_for):
             return _with_job(run, token, lambda job: job._replace(waits_for=waits_for))
         case Withdraw(position=position):
-            gone = run.step_run is not None and run.step_run.position >= position
-            return run._replace(step_run=None) if gone else run
+            is_withdrawn = run.step_run is not None and run.step_run.position >= position
+            return run._replace(step_run=None) if is_withdrawn else run
 
 
 def submitting(job: Job) -> MoveJob:
-    """Record that a job is about to be submitted.
+    """Return the move that records that a job is about to be submitted.
 
-    One that was refused before keeps the reason: without it, `status` would show a job with which all is well.
+    A job that was refused before keeps the reason, so that `status` continues to show it.
     """
     return MoveJob(job.token, JobState.SUBMITTING, job.reason)
 
 
 def is_progress(run: Run, move: MoveJob) -> bool:
-    """Tell whether a move means that the scheduler took a job of a step."""
+    """Whether a move means that the scheduler accepted a job of a step."""
     return move.to is JobState.QUEUED and all(job.token != move.token for job in run.orchestrators)
 
 
 def _check(old: RunState | StepRunState | JobState, new: RunState | StepRunState | JobState) -> None:
     if not may_move(old, new):
-        raise ValueError(f"the machine has no arrow {type(old).__name__} {old} -> {new}")
+        raise ValueError(f"no move is allowed from {type(old).__name__} {old} to {new}")
 
 
 def _open(run: Run, position: int | None) -> StepRun:
@@ -355,6 +363,6 @@ def _with_job(run: Run, token: str, edit: Any) -> Run:
     if step_run is not None and any(job.token == token for job in step_run.jobs):
         return run._replace(step_run=step_run._replace(jobs=edited(step_run.jobs)))
     if any(job.token == token for job in run.orchestrators):
-        # Those that have ended are history.
+        # The model keeps no orchestrator jobs that have ended.
         return run._replace(orchestrators=tuple(job for job in edited(run.orchestrators) if not job.has_ended))
     raise ValueError(f"run {run.key} has no job {token}")

@@ -1,4 +1,4 @@
-"""What the world said when it was asked: the input of `reconcile`."""
+"""What was observed of a run's jobs: the input of `reconcile`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ __all__ = ["Facts", "JobFact", "ReceiptFact", "Seen"]
 
 
 class Seen(StrEnum):
-    """How the scheduler knows a job."""
+    """What the scheduler says about a job."""
 
     ABSENT = "absent"
+    """It answered and does not list the job."""
     QUEUED = "queued"
+    """The job waits."""
     RUNNING = "running"
+    """The job runs."""
     OVER = "over"
+    """The job has ended."""
     UNANSWERED = "unanswered"
+    """It gave no answer about the job."""
 
     @property
     def may_have_ended(self) -> bool:
@@ -28,22 +33,24 @@ class Seen(StrEnum):
 
 @value
 class ReceiptFact(NamedTuple):
-    """What one receipt says.
+    """The content of one receipt.
 
     Attributes
     ----------
     succeeded : bool
+        Whether the task ended well.
     started_at, ended_at : float
         Epoch seconds.
     n_finished, n_failed : int
-        Experiments.
+        Numbers of experiments.
     failures : tuple of mapping
         Failed experiments in groups: `type`, `message`, `traceback`, `rows`, `n`.
     kind, reason : str or None
-        Of a receipt that tells of a failure.
+        Why the task failed, if it did.
     n_quarantined : int
-        Results that were set aside when the table was folded.
+        Results that were quarantined when the table was folded.
     until : bool or None
+        The answer of the loop's `until`, if the task called it.
     detail : mapping
         Exit code, memory, CPU seconds, as JSON values.
     """
@@ -63,24 +70,26 @@ class ReceiptFact(NamedTuple):
 
 @value
 class JobFact(NamedTuple):
-    """What is known of one job.
+    """What was observed of one job.
 
     Attributes
     ----------
     seen : Seen
+        What the scheduler says about it.
     scheduler_id : str or None
+        The scheduler's id.
     started_at, ended_at : float or None
-        Epoch seconds, as the scheduler says.
+        Epoch seconds, from the scheduler.
     kind, reason : str or None
-        Why it is over, as the scheduler says.
+        Why it ended, from the scheduler.
     receipts : mapping of int to ReceiptFact
-        By task. May be left empty while the job is neither over nor complete: nothing follows from a part of them.
+        By task. May be empty while the job has neither ended nor all its receipts: a part of them decides nothing.
     failed_tasks : mapping of int to (kind, reason)
-        Tasks that the scheduler knows to have ended badly.
+        Tasks that ended badly, from the scheduler.
     receipts_may_follow : bool
-        Whether a job that is over may have left receipts that are not to be seen yet: other machines write them.
+        Whether receipts of a job that is over may still appear, because other machines write them.
     unknown_state : str or None
-        The scheduler's word for the state of a job that counts as live, where that word is unknown here.
+        The scheduler's word for the job's state, if it is unknown here; the job counts as live.
     rivals : tuple of str
         The scheduler's ids of other submissions under the job's token that have not ended.
     """
@@ -100,14 +109,14 @@ class JobFact(NamedTuple):
 
 @value
 class Facts(NamedTuple):
-    """All that was seen in one look.
+    """All that was observed at one time.
 
     Attributes
     ----------
     now : float
         Epoch seconds.
     grace : float
-        Seconds between two answers without a job before it counts as gone. 0 for a scheduler that can't be wrong.
+        Seconds between two answers without a job after which it counts as gone; 0 if one answer is enough.
     jobs : mapping of str to JobFact
         By token.
     """

@@ -1,4 +1,4 @@
-"""What `decide` may ask for: one thing at a time, as a value."""
+"""What `decide` may return: one thing to do next, as a value."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ __all__ = ["CancelJobs", "CancelRivals", "Collect", "Finish", "Freeze", "Intent"
 
 @value
 class Record(NamedTuple):
-    """Write these changes; nothing outside the database happens."""
+    """Write these changes. This has no effect outside the database."""
 
     changes: tuple[Change, ...]
 
 
 @value
 class Freeze(NamedTuple):
-    """Turn the open experiments into the manifest of the step run at a position."""
+    """Write the open experiments into the manifest of the step run at a position."""
 
     position: int
 
 
 @value
 class Collect(NamedTuple):
-    """Bring what tasks left in files into the table of the step run at a position."""
+    """Fold the result files of the tasks into the table of the step run at a position."""
 
     position: int
 
 
 @value
 class Submit(NamedTuple):
-    """Hand the job to the scheduler."""
+    """Submit the job to the scheduler."""
 
     token: str
 
 
 @value
 class Repoint(NamedTuple):
-    """Let a waiting orchestrator job start after the job with this id of the scheduler."""
+    """Make a waiting orchestrator job start after the end of the job with this scheduler id."""
 
     token: str
     after: str
@@ -49,14 +49,14 @@ class Repoint(NamedTuple):
 
 @value
 class CancelJobs(NamedTuple):
-    """Ask the scheduler to end these jobs."""
+    """Ask the scheduler to cancel these jobs."""
 
     tokens: tuple[str, ...]
 
 
 @value
 class CancelRivals(NamedTuple):
-    """Ask the scheduler to end the other submissions, with these ids, of a job."""
+    """Ask the scheduler to cancel the other submissions of a job, which have these ids."""
 
     token: str
     ids: tuple[str, ...]
@@ -64,7 +64,7 @@ class CancelRivals(NamedTuple):
 
 @value
 class Finish(NamedTuple):
-    """Fold what is left, then end the run."""
+    """Fold the remaining results, then end the run."""
 
     to: RunState
     why: str | None

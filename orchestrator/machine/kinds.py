@@ -1,6 +1,7 @@
-"""The kinds that the records tell apart: of runs, steps, jobs, events and doubts.
+"""The kinds of runs, steps, jobs, events and doubts.
 
-A decision compares members of these enums, never words. Their values stand in the database and in `--json`.
+A decision compares members of these enums, never texts. Their values are what the database
+stores and `--json` prints.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ class Mode(StrEnum):
 
 
 class Wake(StrEnum):
-    """Who advances a run on a cluster when a step has ended."""
+    """Which job advances a run on a cluster when a step has ended."""
 
     JOB = "job"
     """The orchestrator job that waits for the end of the step's job."""
     BOTH = "both"
-    """The last task of the step's job, at once; the orchestrator job as well, later."""
+    """The last task of the step's job, at once, and the orchestrator job as well, later."""
 
 
 class Dependency(StrEnum):
-    """What a step needs of the step before it."""
+    """What a step requires of the step before it."""
 
     AFTEROK = "afterok"
     """Its success."""
     AFTERANY = "afterany"
-    """Its end, also by a failure."""
+    """Its end, even by a failure."""
 
 
 class StepKind(StrEnum):
@@ -43,9 +44,9 @@ class StepKind(StrEnum):
     CALL = "call"
     """One process calls a block or a callable."""
     BATCH = "batch"
-    """A DataGenerator evaluates experiments, in one task or in many."""
+    """A data generator evaluates experiments, in one task or in many."""
     UNTIL = "until"
-    """One process asks a loop's `until`."""
+    """One process calls a loop's `until`."""
 
 
 class Role(StrEnum):
@@ -54,7 +55,7 @@ class Role(StrEnum):
     ORCHESTRATOR = "orchestrator"
     """It advances the run."""
     STEP = "step"
-    """It runs a step in one process."""
+    """It runs a step of kind `call` or `until` in one process."""
     BATCH = "batch"
     """It runs tasks of a step."""
 
@@ -63,17 +64,17 @@ class Doubt(StrEnum):
     """What is not known about a job."""
 
     UNANSWERED = "unanswered"
-    """Whether it was submitted: sbatch gave no answer, or none that can be read. The reason holds its words."""
+    """Whether it was submitted: sbatch gave no answer, or an unreadable one. The reason quotes it."""
     UNLISTED = "unlisted"
     """Whether the scheduler still has it: it answered without the job. Resolved when the grace has passed."""
     RECEIPTS_MISSING = "receipts_missing"
-    """How its tasks ended: it is over, and receipts that other machines wrote may appear until the grace has passed."""
+    """How its tasks ended: it is over, but receipts that other machines wrote may appear until the grace has passed."""
     UNKNOWN_STATE = "unknown_state"
-    """What it does: the scheduler calls its state by a word, kept as the reason, that is unknown here."""
+    """Where it stands: the scheduler's word for its state, kept as the reason, is unknown here."""
 
 
 class EventKind(StrEnum):
-    """What a line of the history is about."""
+    """What an event is about."""
 
     RUN = "run"
     STEP_RUN = "step run"
@@ -95,11 +96,11 @@ class EventKind(StrEnum):
 
 
 class FailureLevel(StrEnum):
-    """What a failure that `status` shows is one of."""
+    """What failed, in a failure that `status` shows."""
 
     EXPERIMENTS = EventKind.EXPERIMENTS_FAILED.value
-    """Experiments: each is data in the table."""
+    """Experiments; each is data in the table."""
     TASK = EventKind.TASK_FAILED.value
     """A task of a parallel step, which left no receipt of success."""
     STEP = "step failed"
-    """A step, or the job of a step that has only one."""
+    """A step, or the only job of a step."""

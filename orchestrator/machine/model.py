@@ -1,7 +1,7 @@
-"""What the records say of one run: the part that decisions need, and no more.
+"""The records of one run, as far as decisions need them.
 
-A run of a million step runs loads as quickly as one of three: the model holds the step run that is open (or else the
-last one that ended) with its jobs, and two sums over the past.
+A run of a million step runs loads as quickly as one of three: the model holds only the open step run (or else the last
+one that ended) with its jobs, and two sums over the past.
 """
 
 from __future__ import annotations
@@ -27,35 +27,37 @@ class Job(NamedTuple):
     token : str
         Ten base-32 characters: its name before it has an id, and the name of its folder.
     role : Role
+        What it is for.
     batch : int
         Which batch of its step run, from 0.
     attempt : int
-        From 1; counts on through resume.
+        From 1; a resume does not reset it.
     tasks : str
-        The tasks of the manifest that it runs, as SLURM writes index lists: `"0-9,12"`; `"0"` for a single process.
+        The tasks of the manifest that it runs, as a SLURM index list: `"0-9,12"`; `"0"` for a single process.
     state : JobState
+        Where it stands.
     kind : str or None
-        A `FailureKind` when it did not succeed.
+        A `FailureKind` if it did not succeed.
     reason : str or None
-        The words of the scheduler or of an error, for a human: `orchestrator.machine.wording` makes a sentence of them.
+        The text of the scheduler or of an error, for a human; `orchestrator.machine.wording` makes a sentence of it.
     scheduler_id : str or None
         The scheduler's id.
     doubt : Doubt or None
         What is not known about it.
     doubt_since : float or None
-        Of a doubt that time resolves: epoch seconds of the first answer that left it open.
+        Epoch seconds of the first answer that raised the doubt; None for a doubt that does not end with time.
     rivals : tuple of str
-        The scheduler's ids of other submissions under its token, which have to be cancelled.
+        The scheduler's ids of other submissions under its token, which must be cancelled.
     failed_tasks : str
         The tasks that ended without a receipt, as an index list.
     n_finished, n_failed : int
         Experiments, from the receipts.
     until : bool or None
-        What the loop's question answered, if this job asked it.
+        The answer of the loop's `until`, if this job called it.
     waits_for : str or None
-        Of an orchestrator job: the scheduler's id of the job after whose end it starts.
+        For an orchestrator job, the scheduler's id of the job after whose end it starts.
     planned_at : float or None
-        Epoch seconds when it was recorded: no submission of its token is earlier. None before it is recorded.
+        Epoch seconds when it was recorded; no submission of its token is earlier. None before it is recorded.
     """
 
     token: str
@@ -79,7 +81,7 @@ class Job(NamedTuple):
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether it has ended, well or badly."""
         return self.state in JOB_ENDED
 
     @property
@@ -88,12 +90,12 @@ class Job(NamedTuple):
         return self.role == Role.ORCHESTRATOR
 
     def starts_after(self, scheduler_id: str | None) -> bool:
-        """Whether it is in the queue and can't start before the end of the job with this id."""
+        """Whether it waits in the queue for the end of the job with this id."""
         return self.state is JobState.QUEUED and self.waits_for is not None and self.waits_for == scheduler_id
 
     @property
     def is_missing(self) -> bool:
-        """Whether the scheduler's last answer, or the receipts, left open what became of it."""
+        """Whether the scheduler no longer lists it, or its receipts are missing, and the grace has not passed yet."""
         return self.doubt in (Doubt.UNLISTED, Doubt.RECEIPTS_MISSING)
 
 
@@ -104,20 +106,21 @@ class StepRun(NamedTuple):
     Attributes
     ----------
     position : int
-        Where in the plan.
+        Its place in the plan.
     epoch : int
-        0, and one more each time that it was put back; old epochs stay as history.
+        From 0; each time a resume withdraws it, the next one begins. Old epochs stay as history.
     first_attempt : int
-        The attempt that this epoch's first job has.
+        The attempt of this epoch's first job.
     state : StepRunState
+        Where it stands.
     reason : str or None
         Why it ended as it did, or what it waits for.
     n_experiments, n_tasks, batch_size : int or None
-        What freezing found: open experiments, tasks in the manifest, tasks in one batch. None before the freeze.
+        The result of the freeze: open experiments, tasks in the manifest, tasks in one batch. None before the freeze.
     until : bool or None
-        What the loop's question answered here.
+        The answer of the loop's `until` here; None if it was not called.
     jobs : tuple of Job
-        Of this epoch, in the order in which they were planned.
+        The jobs of this epoch, in the order in which they were planned.
     """
 
     position: int
@@ -133,7 +136,7 @@ class StepRun(NamedTuple):
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is closed."""
+        """Whether it has ended, well or badly."""
         return self.state in STEP_RUN_ENDED
 
     @property
@@ -151,27 +154,31 @@ class Run(NamedTuple):
     key : str
         The `project_job`.
     salt : str
-        Random text made with the run, from which its tokens are derived.
-    state : RunState
+        Random text, made when the run is created; its tokens are derived from it.
     plan : Plan
+        Its steps and loops.
+    state : RunState
+        Where it stands.
     first_position : int
         Positions before it are `skipped (from_step)`.
     reason : str or None
+        Why it ended as it did.
     cancel_requested : bool
+        Whether a user has asked to cancel it.
     n_failed_step_runs : int
-        Step runs that ended failed, of those that still count.
+        Number of failed step runs, without those that a resume has withdrawn.
     step_run : StepRun or None
-        The one that is open, else the last by position; None before the first.
+        The open one, else the last by position; None before the first.
     orchestrators : tuple of Job
         The orchestrator jobs that have not ended.
     needs_wakeup : bool
-        Whether a job of the scheduler has to wake the run: it is not driven by a process that waits.
+        Whether jobs of the scheduler must wake the run, because no process drives it to its end.
     n_orchestrators : int
-        Orchestrator jobs that it ever had.
+        Number of orchestrator jobs that were ever planned.
     idle_wakeups : int
-        Orchestrator jobs that were planned since the scheduler last took a job of a step.
+        Number of orchestrator jobs that were planned since the scheduler last accepted a job of a step.
     failing : str or None
-        Why the run has to fail, once its live jobs are cancelled.
+        Why the run fails once its live jobs are cancelled; None for every other run.
     """
 
     key: str
@@ -191,12 +198,12 @@ class Run(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """Ten characters, from the salt, that tell the run's files from those of another run in the same folder."""
+        """Ten characters, from the salt, that distinguish the run's files from another run's in the same folder."""
         return _digest(self.salt)
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended."""
+        """Whether it has ended, well or badly."""
         return self.state is not RunState.ACTIVE
 
     @property
@@ -211,10 +218,10 @@ class Run(NamedTuple):
 
     @property
     def needs_observation(self) -> bool:
-        """Whether there is anything to observe for it.
+        """Whether any of its jobs must still be observed.
 
-        After its end, too, as long as orchestrator jobs are left: one that starts then must know that it runs, or it
-        would cancel itself as one that waits.
+        This is true after its end, too, while orchestrator jobs are left. One that starts then must be recorded as
+        running, or it would cancel itself as one that waits.
         """
         return not self.has_ended or bool(self.orchestrators)
 
@@ -230,19 +237,20 @@ class Run(NamedTuple):
         return tuple(job for job in jobs if not job.has_ended)
 
     def job(self, token: str) -> Job:
-        """Give a job that has not ended: one of the open step run's, or an orchestrator job."""
+        """Return a job that has not ended: one of the open step run, or an orchestrator job."""
         return next(job for job in (*self.live_jobs, *self.orchestrators) if job.token == token)
 
 
 def token_for(salt: str, role: Role, position: int, batch: int, attempt: int) -> str:
-    """Derive a job's token.
+    """Return a job's token.
 
-    A pure function gives the same token to whoever decides again after a crash; the run's random salt makes it unique.
+    It is a pure function, so that a decision repeated after a crash gives the same token. The run's random salt makes
+    it unique.
 
     Returns
     -------
     str
-        Ten characters of the base-32 alphabet, lower case.
+        Ten characters of the base-32 alphabet, in lower case.
     """
     return _digest(f"{salt}/{role}/{position}/{batch}/{attempt}")
 

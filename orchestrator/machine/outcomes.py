@@ -1,6 +1,6 @@
-"""What follows from an effect: the changes that record its outcome.
+"""The changes that record the outcome of an effect.
 
-The engine carries out an intent and reports what came of it; what that means for the run is decided here.
+The engine carries out an intent and reports the result; what the result means for the run is decided here.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ __all__ = [
     "must_wait",
 ]
 
-NUMBERS_SAID = 8
-"""Numbers that the sentence of a note names; its count tells the rest."""
+MAX_ROWS_SHOWN = 8
+"""Row numbers that the sentence of an event lists; the others are only counted."""
 
 
 def must_wait(intent: Intent, outcome: Sequence[Change]) -> bool:
-    """Whether nothing more can be decided before something outside the records changes.
+    """Whether nothing more can be decided until something outside the records changes.
 
-    True of a submission that was refused for now, and of jobs that were asked to end and have not ended yet.
+    This is so after a submission that was refused for now, and for jobs that were cancelled and have not ended yet.
     """
     if isinstance(intent, CancelJobs):
         return not outcome
@@ -62,7 +62,7 @@ def must_wait(intent: Intent, outcome: Sequence[Change]) -> bool:
 
 
 def after_submit(job: Job, answer: Answer) -> list[Change]:
-    """Return what the scheduler's answer to a submission means."""
+    """Return the changes after the scheduler has answered a submission."""
     match answer:
         case Accepted(scheduler_id, started_at):
             moves: list[Change] = [MoveJob(job.token, JobState.QUEUED, scheduler_id=scheduler_id)]
@@ -75,29 +75,29 @@ def after_submit(job: Job, answer: Answer) -> list[Change]:
             return [RecordDoubt(job.token, Doubt.UNANSWERED, reason=reason)]
         case Refused(reason):
             failed = MoveJob(job.token, JobState.FAILED, reason, FailureKind.REFUSED, failed_tasks=job.tasks)
-            # Without an orchestrator job nothing would wake the run, and it would stop without a word.
+            # Without an orchestrator job nothing would wake the run, and it would stop silently.
             return [failed, FailRun(f"its orchestrator job was refused: {reason}")] if job.is_orchestrator else [failed]
 
 
-def after_repoint(token: str, after: str, *, done: bool) -> list[Change]:
-    """Return what it means that an orchestrator job was pointed at another job, or had started before."""
-    if done:
+def after_repoint(token: str, after: str, *, is_done: bool) -> list[Change]:
+    """Return the changes after an orchestrator job was made to wait for another job, or had already started."""
+    if is_done:
         return [RecordWait(token, after)]
-    return [MoveJob(token, JobState.RUNNING, "it had started before it could be pointed at another job")]
+    return [MoveJob(token, JobState.RUNNING, "it started before it could be made to wait for another job")]
 
 
-def after_cancel(run: Run, tokens: Sequence[str], seen: Facts) -> list[Change]:
-    """Return what it means that jobs were asked to end.
+def after_cancel(run: Run, tokens: Sequence[str], facts: Facts) -> list[Change]:
+    """Return the changes after jobs were cancelled.
 
-    An orchestrator job that only waits is gone with that; what became of all others has to be seen.
+    A waiting orchestrator job has ended with that; what became of the others is in the facts.
     """
     waiting = [job.token for job in run.orchestrators if job.token in tokens]
-    gone = [MoveJob(token, JobState.CANCELLED, "it is no longer needed") for token in waiting]
-    return [*gone, *(change for change in reconcile(run, seen) if getattr(change, "token", None) not in waiting)]
+    cancelled = [MoveJob(token, JobState.CANCELLED, "it is no longer needed") for token in waiting]
+    return [*cancelled, *(change for change in reconcile(run, facts) if getattr(change, "token", None) not in waiting)]
 
 
 def rivals_cancelled(token: str) -> list[Change]:
-    """Return what it means that the other submissions of a job were asked to end."""
+    """Return the changes after the other submissions of a job were cancelled."""
     return [RecordSubmissions(token, None, ())]
 
 
@@ -105,30 +105,31 @@ def rivals_cancelled(token: str) -> list[Change]:
 
 
 def after_freeze(position: int, n_experiments: int, n_tasks: int, batch_size: int, n_quarantined: int) -> list[Change]:
-    """Return what the freeze of a step run found."""
-    found = RecordFreeze(position, n_experiments, n_tasks, batch_size)
-    return [*quarantined(n_quarantined, position=position), found]
+    """Return the changes after the freeze of a step run."""
+    freeze = RecordFreeze(position, n_experiments, n_tasks, batch_size)
+    return [*quarantined(n_quarantined, position=position), freeze]
 
 
 def freeze_failed(position: int, problem: str) -> list[Change]:
-    """Return what it means that the table of a step run can't be frozen."""
+    """Return the changes if the table of a step run can't be frozen."""
     return [MoveStepRun(position, StepRunState.FAILED, problem)]
 
 
 def after_collect(
     position: int, since: float, n_quarantined: int, unmatched: Mapping[str, Sequence[int]]
 ) -> list[Change]:
-    """Return what collecting into a table did.
+    """Return the changes after results were collected into a table.
 
     Parameters
     ----------
     position : int
+        Of the step run that collects.
     since : float
-        Epoch seconds when it began.
+        Epoch seconds when it started.
     n_quarantined : int
-        Results that fit no open experiment.
+        Results that match no open experiment.
     unmatched : mapping of str to sequence of int
-        The rows of files that were left, by the reason.
+        By reason, the rows whose files were not collected.
     """
     left = [_files_left(position, rows, why) for why, rows in unmatched.items()]
     done = MoveStepRun(position, StepRunState.SUCCEEDED)
@@ -136,40 +137,43 @@ def after_collect(
 
 
 def collect_failed(position: int, since: float, problem: str) -> list[Change]:
-    """Return what it means that nothing can be collected into a table."""
+    """Return the changes if nothing can be collected into a table."""
     return [_active(position, since), MoveStepRun(position, StepRunState.FAILED, problem)]
 
 
 def after_fold(run: Run, to: RunState, why: str | None, n_quarantined: int) -> list[Change]:
-    """Return the end of a run whose results are all in the tables."""
+    """Return the end of a run after all its results were folded into the tables."""
     position = None if run.step_run is None else run.step_run.position
     return [*quarantined(n_quarantined, position=position), MoveRun(to, why)]
 
 
 def fold_failed(run: Run, to: RunState, why: str | None, problem: str, *, may_pass: bool) -> list[Change] | None:
-    """Return the end of a run whose results can't be written to the tables.
+    """Return the end of a run whose results can't be folded into the tables.
 
     Parameters
     ----------
     run : Run
+        The records.
     to : RunState
-        How it would have ended.
+        The state in which it would have ended.
     why : str or None
+        The reason for that state.
     problem : str
+        Why the results can't be folded.
     may_pass : bool
-        Whether the next try may succeed: the table is in use.
+        Whether a later attempt may succeed, because the table is only in use.
 
     Returns
     -------
     list of Change or None
-        None: it has not ended; try again later.
+        None if the run has not ended, and has to be ended later.
     """
-    broken = f"results can't be put into the table: {problem}"
+    reason = f"results can't be written to the table: {problem}"
     if to is RunState.SUCCEEDED:
-        return None if may_pass else [MoveRun(RunState.FAILED, broken)]
-    # It ends all the same, and keeps the results in their files.
+        return None if may_pass else [MoveRun(RunState.FAILED, reason)]
+    # The run ends nevertheless, and its results stay in their files.
     position = None if run.step_run is None else run.step_run.position
-    return [Note(EventKind.RESULTS_NOT_FOLDED, broken, position=position), MoveRun(to, why)]
+    return [Note(EventKind.RESULTS_NOT_FOLDED, reason, position=position), MoveRun(to, why)]
 
 
 def _active(position: int, since: float) -> MoveStepRun:
@@ -177,7 +181,7 @@ def _active(position: int, since: float) -> MoveStepRun:
 
 
 def _files_left(position: int, rows: Sequence[int], why: str) -> Note:
-    files = f"{len(rows)} file{'s' if len(rows) > 1 else ''} ({', '.join(map(str, rows[:NUMBERS_SAID]))}"
-    files += ", ...)" if len(rows) > NUMBERS_SAID else ")"
+    files = f"{len(rows)} file{'s' if len(rows) > 1 else ''} ({', '.join(map(str, rows[:MAX_ROWS_SHOWN]))}"
+    files += ", ...)" if len(rows) > MAX_ROWS_SHOWN else ")"
     detail = {"n": len(rows), "rows": list(rows[:MAX_ROWS])}
     return Note(EventKind.FILES_LEFT, f"{files} left in experiment_sample: {why}", position=position, detail=detail)

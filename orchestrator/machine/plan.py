@@ -1,8 +1,8 @@
 """A pipeline, flattened: which step at which iteration stands at which position.
 
-A plan is what the run's row keeps of the definition. Positions are arithmetic on it, so that a loop of a million
-iterations costs nothing until an iteration is entered. A loop with an `until` has one extra slot at the end of each
-iteration, for the case that the question has to be asked by a process of its own.
+The row of a run stores the plan of its pipeline. Positions are computed from it, so that a loop of a million iterations
+costs nothing until an iteration begins. A loop with an `until` has one extra slot at the end of each iteration, for the
+case that `until` is called by a job of its own.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ UNTIL = "until"
 
 @value
 class PlannedStep(NamedTuple):
-    """One step, with everything that `decide` and a submission need to know of it.
+    """One step, with everything that `decide` and a submission need.
 
     Attributes
     ----------
     path : str
-        Where the step stands in the definition, by index: `"0"`, in a loop `"1.2"`; unique in a plan, names its bundle
-        file.
+        Its place in the definition, by index: `"0"`, in a loop `"1.2"`. It is unique and names the bundle file.
     name : str
         As the user wrote it, or the block's name.
     kind : StepKind
+        What runs it.
     parallel : bool
-        A batch of many tasks; a batch that is not parallel has exactly one task.
+        Whether its batches have many tasks; otherwise one batch has the only task.
     dependency : Dependency
+        What it requires of the step before it.
     max_failed : int, float or None
-        How many failed experiments the step bears: a count, a fraction, or any number short of all.
+        Number or fraction of experiments that may fail; with more the step fails. None: it fails only if all do.
     retries : int
-        Tries after the first, for the kinds of failure that count.
+        Attempts after the first, for the kinds in `RETRYABLE_KINDS`.
     project_dir : str
         Folder of the table, relative to the run's folder.
     label : str
@@ -45,7 +46,7 @@ class PlannedStep(NamedTuple):
     resources : mapping
         The fields of `SlurmResources` as JSON values.
     collects : bool
-        It brings results into the table, and nothing else: no job is needed for that, whoever advances the run does it.
+        Whether it only collects results into the table. The process that advances the run does that; it needs no job.
     """
 
     path: str
@@ -62,7 +63,7 @@ class PlannedStep(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Positions that the element takes."""
+        """Number of positions that the element takes."""
         return 1
 
 
@@ -75,11 +76,11 @@ class PlannedLoop(NamedTuple):
     path : str
         As for a step.
     n_iterations : int
-        Zero or more.
+        From 0.
     body : tuple of PlannedStep or PlannedLoop
-        What one iteration holds.
+        The content of one iteration.
     until : PlannedStep or None
-        The question that ends the loop early, as a step of kind `"until"`.
+        The function that ends the loop early, as a step of kind `"until"`.
     """
 
     path: str
@@ -89,30 +90,31 @@ class PlannedLoop(NamedTuple):
 
     @property
     def iteration_size(self) -> int:
-        """Positions that one iteration takes."""
+        """Number of positions that one iteration takes."""
         return sum(element.size for element in self.body) + (self.until is not None)
 
     @property
     def size(self) -> int:
-        """Positions that the element takes."""
+        """Number of positions that the element takes."""
         return self.n_iterations * self.iteration_size
 
 
 @value
 class Slot(NamedTuple):
-    """What stands at one position.
+    """One position of a plan.
 
     Attributes
     ----------
     position : int
         From 0.
     step : PlannedStep
+        The step, or the `until` of a loop, that stands there.
     iteration : str
         `""` outside loops, `"3"`, nested `"3.1"`; from 0.
     loop_end : int or None
-        The first position after the innermost loop, None outside loops.
+        The first position after the innermost loop; None outside loops.
     until : PlannedStep or None
-        The innermost loop's question, when this is the last step of an iteration: the step's own process may answer.
+        The `until` of the innermost loop if this is the last step of an iteration: the step's process may call it.
     element : int
         Index of the top-level element that the position belongs to.
     """
@@ -126,23 +128,24 @@ class Slot(NamedTuple):
 
     @property
     def address(self) -> str:
-        """How a user names it: `run@4`, outside loops `run`."""
+        """The address that a user types: `run@4`, outside loops `run`."""
         return format_address(self.step.name, self.iteration)
 
 
 @value
 class Visit(NamedTuple):
-    """A step, or a loop's question, as a walk over a plan meets it.
+    """A step, or the `until` of a loop, during a walk over a plan.
 
     Attributes
     ----------
     step : PlannedStep
+        The step or `until`.
     position : int
-        Where it stands in the first iteration of the loops around it.
+        Its position in the first iteration of the loops around it.
     depth : int
-        How many loops are around it.
+        Number of loops around it.
     n_runs : int
-        At how many positions it stands; none in a loop without iterations.
+        Number of positions at which it stands; 0 in a loop without iterations.
     """
 
     step: PlannedStep
@@ -153,7 +156,7 @@ class Visit(NamedTuple):
 
 @value
 class Plan(NamedTuple):
-    """All elements of a pipeline, in order."""
+    """The steps and loops of a pipeline, in order."""
 
     elements: tuple[PlannedStep | PlannedLoop, ...]
 
@@ -163,7 +166,7 @@ class Plan(NamedTuple):
         return sum(element.size for element in self.elements)
 
     def slot(self, position: int) -> Slot:
-        """Find what stands at a position, in time proportional to the length of the definition.
+        """Return the slot at a position, in time proportional to the length of the definition.
 
         Raises
         ------
@@ -187,44 +190,44 @@ class Plan(NamedTuple):
         position : int
             Below the plan's size.
         until : bool or None
-            What the loop's `until` answered there: True leaves the loop. False was the answer of the step's own
-            process, which spares the slot of the question. None: it was not asked there.
+            The answer of the loop's `until` there. True leaves the loop. After False from the step's own process the
+            slot of `until` is skipped. None: it was not called there.
         """
         slot = self.slot(position)
         if until is True and slot.loop_end is not None:
             return slot.loop_end
-        is_spared = until is False and slot.step.kind is not StepKind.UNTIL
-        return position + 2 if is_spared else position + 1
+        skips_until = until is False and slot.step.kind is not StepKind.UNTIL
+        return position + 2 if skips_until else position + 1
 
     def start_of(self, element: int) -> int:
-        """First position of a top-level element; the plan's size for one past the last."""
+        """Return the first position of a top-level element; for the index after the last, the size of the plan."""
         return sum(e.size for e in self.elements[:element])
 
     def walk(self) -> Iterator[Visit]:
-        """Yield every step and every question once, in order; each loop is entered once."""
+        """Yield every step and every `until` once, in order."""
         return _walk(self.elements, start=0, depth=0, n_runs=1)
 
     def steps(self) -> Iterator[PlannedStep]:
-        """Yield every step once, in order; questions are not steps."""
+        """Yield every step once, in order, without the `until` of loops."""
         return (visit.step for visit in self.walk() if visit.step.kind != StepKind.UNTIL)
 
     def first_pass(self) -> Iterator[int]:
-        """Yield the positions of every step and question in the first iteration of each loop, in order."""
+        """Yield the position of every step and `until` in the first iteration of its loops, in order."""
         return (visit.position for visit in self.walk() if visit.n_runs)
 
     def find(self, address: str) -> int | None:
-        """Find the position of an address.
+        """Return the position of an address.
 
         Parameters
         ----------
         address : str
-            `name@iteration` is exactly that iteration; a bare name outside loops is that step, in a loop the whole
-            loop from iteration 0, as in f3dasm. The first match in the pipeline's order is meant.
+            `name@iteration` is exactly that iteration. A bare name is that step; if the step is in a loop, it is the
+            beginning of the loop, as in f3dasm. The first match in the pipeline's order counts.
 
         Returns
         -------
         int or None
-            None where nothing matches.
+            None if nothing matches.
         """
         name, iteration = parse_address(address)
         if not iteration:
@@ -241,12 +244,12 @@ class Plan(NamedTuple):
         return None
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Give the plan as JSON values."""
+        """Return the plan as JSON values."""
         return [_to_json(element) for element in self.elements]
 
     @classmethod
     def from_json(cls, values: list[dict[str, Any]]) -> Plan:
-        """Read what `to_json` gave."""
+        """Return the plan that `to_json` wrote."""
         return cls(tuple(_from_json(value) for value in values))
 
 

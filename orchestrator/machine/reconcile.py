@@ -44,30 +44,30 @@ from orchestrator.machine.states import (
 
 __all__ = ["reconcile"]
 
-GRAVITY = (
+KINDS_BY_PRECEDENCE = (
     FailureKind.INTERRUPTED,
     *sorted(CLUSTER_KINDS),
     *sorted(RETRYABLE_KINDS),
     FailureKind.EXCEPTION,
     FailureKind.CANCELLED,
 )
-"""Which kind speaks for a job whose tasks failed in several ways: the one that is tried again most readily."""
+"""A job whose tasks failed in several ways gets the first of these kinds: the one that is retried most readily."""
 
 
 def reconcile(run: Run, facts: Facts) -> list[Change]:
-    """Compare the jobs that the scheduler should know with what was seen of them.
+    """Return the changes that make the records agree with what was observed.
 
     Parameters
     ----------
     run : Run
         The records.
     facts : Facts
-        What was seen. A job without a fact was not asked about: nothing follows.
+        What was observed. Nothing follows for a job without a fact: it was not asked about.
 
     Returns
     -------
     list of Change
-        In the order in which they have to be applied; a second call after applying them returns none.
+        In the order in which they must be applied. A second call after they were applied returns none.
     """
     changes: list[Change] = []
     for job in (*run.live_jobs, *run.orchestrators):
@@ -80,59 +80,59 @@ def reconcile(run: Run, facts: Facts) -> list[Change]:
 def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
     tasks = parse_indexes(job.tasks)
     if not job.is_orchestrator and all(task in fact.receipts for task in tasks):
-        return [*_until_running(job, fact), *_end(job, fact, tasks)]
+        return [*_moves_to_running(job, fact), *_end_job(job, fact, tasks)]
     match fact.seen:
         case Seen.UNANSWERED:
             return []
         case Seen.ABSENT:
             return _absent(job, fact, facts, tasks)
         case Seen.OVER if fact.receipts_may_follow and not _has_waited(job, Doubt.RECEIPTS_MISSING, facts):
-            # It did arrive, and its id is known: should SLURM forget it now, it must not be submitted again.
-            return [*_until_queued(job, fact), *_doubt(job, Doubt.RECEIPTS_MISSING, facts)]
+            # The job arrived, and its id is known. If SLURM forgets it now, it must not be submitted again.
+            return [*_moves_to_queued(job, fact), *_doubt(job, Doubt.RECEIPTS_MISSING, facts)]
         case Seen.OVER:
-            return [*_until_over(job, fact), *_end(job, fact, tasks)]
+            return [*_moves_to_over(job, fact), *_end_job(job, fact, tasks)]
         case Seen.RUNNING:
-            return [*_until_running(job, fact), *_seen_again(job, fact)]
-        # An orchestrator job that was put back is none that waits for a step.
+            return [*_moves_to_running(job, fact), *_still_listed(job, fact)]
+        # An orchestrator job that SLURM requeued does not wait for the end of a step's job.
         case Seen.QUEUED if job.state is JobState.RUNNING and not job.is_orchestrator:
-            requeued = MoveJob(job.token, JobState.QUEUED, "put back into the queue by the scheduler")
+            requeued = MoveJob(job.token, JobState.QUEUED, "requeued by the scheduler")
             return [requeued, *_submissions(job, fact)]
         case _:
-            return [*_until_queued(job, fact), *_seen_again(job, fact)]
+            return [*_moves_to_queued(job, fact), *_still_listed(job, fact)]
 
 
-def _until_queued(job: Job, fact: JobFact) -> list[Change]:
+def _moves_to_queued(job: Job, fact: JobFact) -> list[Change]:
     if job.state is not JobState.SUBMITTING:
         return []
     return [MoveJob(job.token, JobState.QUEUED, scheduler_id=fact.scheduler_id or job.token)]
 
 
-def _until_running(job: Job, fact: JobFact) -> list[Change]:
-    moves = _until_queued(job, fact)
+def _moves_to_running(job: Job, fact: JobFact) -> list[Change]:
+    moves = _moves_to_queued(job, fact)
     if job.state is not JobState.RUNNING:
-        begins = [receipt.started_at for receipt in fact.receipts.values()]
-        begin = fact.started_at if fact.started_at is not None else min(begins, default=None)
-        moves.append(MoveJob(job.token, JobState.RUNNING, at=begin))
+        starts = [receipt.started_at for receipt in fact.receipts.values()]
+        start = fact.started_at if fact.started_at is not None else min(starts, default=None)
+        moves.append(MoveJob(job.token, JobState.RUNNING, at=start))
     return moves
 
 
-def _until_over(job: Job, fact: JobFact) -> list[Change]:
-    # One that was cancelled while it waited has never run. How an orchestrator job ended is not known so exactly.
+def _moves_to_over(job: Job, fact: JobFact) -> list[Change]:
+    # A job that was cancelled while it waited has never run. For an orchestrator job this is not known.
     has_run = fact.started_at is not None or bool(fact.receipts) or job.is_orchestrator
-    return _until_running(job, fact) if has_run else _until_queued(job, fact)
+    return _moves_to_running(job, fact) if has_run else _moves_to_queued(job, fact)
 
 
-def _seen_again(job: Job, fact: JobFact) -> list[Change]:
-    return [*_known_again(job, fact), *_submissions(job, fact)]
+def _still_listed(job: Job, fact: JobFact) -> list[Change]:
+    return [*_resolve_doubt(job, fact), *_submissions(job, fact)]
 
 
-def _known_again(job: Job, fact: JobFact) -> list[Change]:
-    # A job that was in SUBMITTING moves, and a move ends each doubt.
-    was = None if job.state is JobState.SUBMITTING else (job.doubt, job.reason)
+def _resolve_doubt(job: Job, fact: JobFact) -> list[Change]:
+    # A job in SUBMITTING moves to QUEUED, and a move ends every doubt.
+    recorded = None if job.state is JobState.SUBMITTING else (job.doubt, job.reason)
     if fact.unknown_state is not None:
         doubt = (Doubt.UNKNOWN_STATE, fact.unknown_state)
-        return [] if was == doubt else [RecordDoubt(job.token, doubt[0], reason=doubt[1])]
-    return [RecordDoubt(job.token, None)] if was is not None and job.doubt is not None else []
+        return [] if recorded == doubt else [RecordDoubt(job.token, doubt[0], reason=doubt[1])]
+    return [RecordDoubt(job.token, None)] if recorded is not None and job.doubt is not None else []
 
 
 def _submissions(job: Job, fact: JobFact) -> list[Change]:
@@ -153,9 +153,9 @@ def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Cha
         reason="the scheduler answered and does not know the job",
         receipts=fact.receipts,
     )
-    # Receipts tell that it arrived, though nobody recorded its id.
-    arrived = _until_running(job, lost) if job.state is JobState.SUBMITTING else []
-    return [*arrived, *_end(job, lost, tasks, JobState.LOST)]
+    # Its receipts show that it arrived, although its id was never recorded.
+    arrived = _moves_to_running(job, lost) if job.state is JobState.SUBMITTING else []
+    return [*arrived, *_end_job(job, lost, tasks, JobState.LOST)]
 
 
 def _doubt(job: Job, doubt: Doubt, facts: Facts) -> list[Change]:
@@ -163,18 +163,18 @@ def _doubt(job: Job, doubt: Doubt, facts: Facts) -> list[Change]:
 
 
 def _has_waited(job: Job, doubt: Doubt, facts: Facts) -> bool:
-    """Whether the grace has passed since the first answer that left this open.
+    """Whether the grace has passed since the first answer that raised this doubt.
 
-    A doubt of another kind says nothing about this one.
+    The time of another kind of doubt does not count.
     """
     since = facts.now if job.doubt is not doubt or job.doubt_since is None else job.doubt_since
     return facts.now - since >= facts.grace
 
 
-def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = None) -> list[Change]:
+def _end_job(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = None) -> list[Change]:
     if job.is_orchestrator:
-        # It speaks through the records it leaves; how it ended decides nothing.
-        state = ended or (_bad_end(fact.kind) if fact.kind else JobState.SUCCEEDED)
+        # Its work is in the records; how it ended decides nothing.
+        state = ended or (_state_of_failure(fact.kind) if fact.kind else JobState.SUCCEEDED)
         return [MoveJob(job.token, state, fact.reason, fact.kind, at=fact.ended_at)]
     failed = _failed_tasks(fact, tasks)
     receipts = [fact.receipts[task] for task in tasks if task in fact.receipts]
@@ -187,16 +187,16 @@ def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = Non
         until=next((receipt.until for receipt in receipts if receipt.until is not None), None),
         detail=_detail(receipts),
     )
-    set_aside = quarantined(sum(receipt.n_quarantined for receipt in receipts), token=job.token)
-    notes = [*_task_notes(job, failed), *_experiment_notes(job, receipts), *set_aside]
+    quarantine_notes = quarantined(sum(receipt.n_quarantined for receipt in receipts), token=job.token)
+    notes = [*_task_notes(job, failed), *_experiment_notes(job, receipts), *quarantine_notes]
     if not failed:
         return [*notes, move]
-    kind, reason = min(failed.values(), key=_gravity)
+    kind, reason = min(failed.values(), key=_precedence)
     return [
         *notes,
         MoveJob(
             job.token,
-            ended or _bad_end(kind),
+            ended or _state_of_failure(kind),
             reason,
             kind,
             at=move.at,
@@ -209,29 +209,29 @@ def _end(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None = Non
     ]
 
 
-def _bad_end(kind: str) -> JobState:
-    given_up = kind in (FailureKind.CANCELLED, FailureKind.INTERRUPTED)
-    return JobState.CANCELLED if given_up else JobState.FAILED
+def _state_of_failure(kind: str) -> JobState:
+    was_stopped = kind in (FailureKind.CANCELLED, FailureKind.INTERRUPTED)
+    return JobState.CANCELLED if was_stopped else JobState.FAILED
 
 
-def _gravity(failure: tuple[str, str]) -> int:
+def _precedence(failure: tuple[str, str]) -> int:
     kind, _ = failure
-    return GRAVITY.index(FailureKind(kind)) if kind in GRAVITY else len(GRAVITY)
+    return KINDS_BY_PRECEDENCE.index(FailureKind(kind)) if kind in KINDS_BY_PRECEDENCE else len(KINDS_BY_PRECEDENCE)
 
 
 def _failed_tasks(fact: JobFact, tasks: list[int]) -> dict[int, tuple[str, str]]:
-    """Name what became of every task that has no receipt of success."""
+    """Return the kind and reason of failure of each task that has no receipt of success."""
     kind = fact.kind or FailureKind.INFRASTRUCTURE
-    otherwise = (kind, fact.reason or "it ended without a receipt")
+    default = (kind, fact.reason or "it ended without a receipt")
     failed = {}
     for task in tasks:
         receipt = fact.receipts.get(task)
         if receipt is None:
-            failed[task] = fact.failed_tasks.get(task, otherwise)
+            failed[task] = fact.failed_tasks.get(task, default)
         elif not receipt.succeeded:
             failed[task] = (
                 receipt.kind or FailureKind.EXCEPTION,
-                receipt.reason or "its receipt tells of a failure without a reason",
+                receipt.reason or "its receipt reports a failure without a reason",
             )
     return failed
 
@@ -254,13 +254,13 @@ def _task_notes(job: Job, failed: Mapping[int, tuple[str, str]]) -> list[Change]
 
 
 def _experiment_notes(job: Job, receipts: Iterable[ReceiptFact]) -> list[Change]:
-    """Group the failed experiments of all tasks by what went wrong: a line per cause, not per experiment."""
+    """Group the failed experiments of all tasks by their error: one event per error, not per experiment."""
     groups: dict[tuple[str, str], FailureGroup] = {}
     for receipt in receipts:
         for failure in receipt.failures:
-            cause = (str(failure["type"]), str(failure["message"]))
-            groups.setdefault(cause, FailureGroup(failure)).add(failure["n"], failure["rows"])
+            error = (str(failure["type"]), str(failure["message"]))
+            groups.setdefault(error, FailureGroup(failure)).add(failure["n"], failure["rows"])
     return [
-        Note(EventKind.EXPERIMENTS_FAILED, f"{cause[0]}: {cause[1]}", token=job.token, detail=group.to_json())
-        for cause, group in groups.items()
+        Note(EventKind.EXPERIMENTS_FAILED, f"{error[0]}: {error[1]}", token=job.token, detail=group.to_json())
+        for error, group in groups.items()
     ]

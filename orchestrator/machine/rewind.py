@@ -1,4 +1,4 @@
-"""Put step runs back, so that `decide` goes on from there."""
+"""Withdraw step runs, so that `decide` continues from there."""
 
 from __future__ import annotations
 
@@ -6,113 +6,112 @@ from collections.abc import Container
 
 from orchestrator.errors import Busy, DefinitionError
 from orchestrator.machine.changes import Change, MoveRun, MoveStepRun, Withdraw
-from orchestrator.machine.decide import success_of
+from orchestrator.machine.decide import unrecorded_success
 from orchestrator.machine.kinds import Dependency
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
 __all__ = ["died_before_resume", "is_done", "rewind", "where_to_resume"]
 
-_TO_DO_AGAIN = (StepRunState.FAILED, StepRunState.CANCELLED)
+_STATES_TO_REPEAT = (StepRunState.FAILED, StepRunState.CANCELLED)
 
 
 def where_to_resume(run: Run, first_failed: int | None) -> int | None:
-    """Find the position from which a plain resume goes on.
+    """Return the position from which a resume without `--from-step` continues.
 
     Parameters
     ----------
     run : Run
+        The records, reconciled.
     first_failed : int or None
-        Position of the first live step run that failed or was cancelled.
+        Position of the first step run that failed or was cancelled, without those that a resume has withdrawn.
 
     Returns
     -------
     int or None
-        None: nothing has to be put back; the run has succeeded wholly, or is active and only needs `advance`.
+        None if nothing must be withdrawn: no step of the run failed, or the run is active and only needs `advance`.
 
     Notes
     -----
-    A run that failed or was cancelled goes on where it stopped: a failure that an `afterany` step passed over long ago
-    stays passed over. Only a run that has come to its end goes back to such a failure.
+    A run that failed or was cancelled continues where it stopped. A failed step before an `afterany` step that ran is
+    not repeated then; it is repeated only if the run has reached its end.
 
-    A job that died behind the run's back has not failed it yet, and a step that was stopped on request has not ended it
-    yet, where whoever stopped it was killed. Whoever resumes asks for it again, and not to be told so.
+    In an active run, the last job may have died without the run having failed yet. Or its step may have been cancelled
+    without the run having ended yet, because the process that cancelled it was killed. A resume repeats such a step
+    instead of reporting its failure.
     """
     if run.state is RunState.ACTIVE:
-        return None if run.step_run is None or not _ends_unseen(run.step_run) else run.step_run.position
+        return None if run.step_run is None or not _must_be_repeated(run.step_run) else run.step_run.position
     if run.state is RunState.SUCCEEDED:
         return first_failed
     last = run.step_run
     if last is None:
         return 0
-    return last.position if last.state in _TO_DO_AGAIN else last.position + 1
+    return last.position if last.state in _STATES_TO_REPEAT else last.position + 1
 
 
 def is_done(state: RunState, first_failed: int | None) -> bool:
-    """Whether a run has ended so well that a plain resume has nothing to do."""
+    """Whether no step of an ended run failed, so that a resume without `--from-step` has nothing to do."""
     return state is RunState.SUCCEEDED and first_failed is None
 
 
-def _ends_unseen(step_run: StepRun) -> bool:
+def _must_be_repeated(step_run: StepRun) -> bool:
     return step_run.state is StepRunState.CANCELLED or (not step_run.has_ended and _died(step_run))
 
 
 def _died(step_run: StepRun) -> bool:
-    """Tell whether the last job of a step run ended badly, and by nothing that it would meet again."""
+    """Whether the last job of a step run ended badly, for a reason that need not occur again."""
     if not step_run.jobs or not step_run.jobs[-1].has_ended:
         return False
     last = step_run.jobs[-1]
-    # What the user's code raised it raises again; one that was only interrupted is tried again anyway.
-    is_told = last.kind in (FailureKind.EXCEPTION, FailureKind.REFUSED, FailureKind.INTERRUPTED)
-    return last.state is not JobState.SUCCEEDED and not is_told
+    # An exception of the step would be raised again, and an interrupted job is retried in any case.
+    is_excluded = last.kind in (FailureKind.EXCEPTION, FailureKind.REFUSED, FailureKind.INTERRUPTED)
+    return last.state is not JobState.SUCCEEDED and not is_excluded
 
 
 def died_before_resume(run: Run) -> bool:
-    """Whether a run has failed by a job that had died before a resume asked for it again."""
+    """Whether a run has failed because of a job that had died before a resume."""
     return run.has_failed and run.step_run is not None and _died(run.step_run)
 
 
 def rewind(
     run: Run, position: int, why: str, recorded: Container[int] | None = None, *, forgets: bool = False
 ) -> list[Change]:
-    """Name what has to change so that the run goes on from a position.
+    """Return the changes after which the run continues from a position.
 
     Parameters
     ----------
     run : Run
-        Reconciled: a job that died is known to be dead.
+        The records, reconciled: a job that died is known to have ended.
     position : int
-        Of the first step run to put back.
+        Position of the first step run to withdraw.
     why : str
         For the history.
     recorded : container of int, optional
-        Positions of the step runs that count; by default every one up to the last.
+        Positions of the step runs that are not withdrawn; by default all up to the last.
     forgets : bool, default False
-        Whether blocks from there on are called again though the table is their own result: the user named the place.
-
-    Returns
-    -------
-    list of Change
+        Whether blocks from there on are called again even on a table that is already their result: the user named the
+        position.
 
     Raises
     ------
     Busy
-        While a job there is live.
+        If a job there is live.
     DefinitionError
-        If the run has not come that far, has skipped the place, or would fail again at once.
+        If the run has not reached the position, has skipped it, or would fail again at once.
     """
     last = run.step_run
-    _check_place(run, position, recorded)
+    _check_position(run, position, recorded)
     changes: list[Change] = []
     if last is not None and last.position >= position:
         if run.live_jobs:
             tokens = ", ".join(job.scheduler_id or job.token for job in run.live_jobs)
             raise Busy(
-                f"Run {run.key} still has live jobs where it should be put back: {tokens}.",
+                f"Run {run.key} can't be resumed while it has live jobs: {tokens}.",
                 f"Wait for them, or type: orchestrator cancel {run.key}",
             )
         if not last.has_ended:
-            changes.append(success_of(run) or MoveStepRun(last.position, StepRunState.CANCELLED, why))
+            changes.append(unrecorded_success(run) or MoveStepRun(last.position, StepRunState.CANCELLED, why))
     if forgets or (last is not None and last.position >= position):
         changes.append(Withdraw(position, why, forgets))
     if run.state is not RunState.ACTIVE:
@@ -120,27 +119,27 @@ def rewind(
     return changes
 
 
-def _check_place(run: Run, position: int, recorded: Container[int] | None) -> None:
+def _check_position(run: Run, position: int, recorded: Container[int] | None) -> None:
     last = run.step_run
     reached = -1 if last is None else last.position
     address = run.plan.slot(position).address if position < run.plan.size else "its end"
-    go_on = f"To go on from where it stands: orchestrator resume {run.key}"
+    hint = f"To continue from where it stopped: orchestrator resume {run.key}"
     if position > reached + 1:
-        raise DefinitionError(f"Run {run.key} has not come as far as {address}, so it can't go on from there.", go_on)
+        raise DefinitionError(f"Run {run.key} has not reached {address}, so it can't continue from there.", hint)
     if position < run.first_position and position <= reached:
-        begin = run.plan.slot(run.first_position).address if run.first_position < run.plan.size else "its end"
+        first = run.plan.slot(run.first_position).address if run.first_position < run.plan.size else "its end"
         raise DefinitionError(
-            f"Run {run.key} was begun with from_step at {begin}; {address} is not part of it.",
-            "To run the steps before, too, start a new run.",
+            f"Run {run.key} was started with from_step at {first}; {address} is not part of it.",
+            "To run the earlier steps as well, start a new run.",
         )
     if position <= reached and recorded is not None and position not in recorded:
-        raise DefinitionError(f"Run {run.key} never ran {address}: its loop ended before it.", go_on)
+        raise DefinitionError(f"Run {run.key} never ran {address}: its loop ended before it.", hint)
     if last is None or last.state is not StepRunState.FAILED or not reached < position < run.plan.size:
         return
     step, failed = run.plan.slot(position).step, run.plan.slot(last.position).address
     if step.dependency != Dependency.AFTERANY:
         raise DefinitionError(
-            f"Run {run.key} can't go on from {address}: {failed}, before it, failed.",
+            f"Run {run.key} can't continue from {address}: the step before it, {failed}, failed.",
             f"Give {step.name!r} dependency='afterany' and resume with --update, or repeat {failed}: "
             f"orchestrator resume {run.key}",
         )

@@ -1,7 +1,7 @@
 """Whether a run is stalled: it is active, and nothing will advance it until a user types a command.
 
-The rule is here only. What it needs to know is a value: from the records for `status`, `list`, `wait` and `logs -f`;
-with the jobs as SLURM lists them for `status --refresh`; from the model for a command that leaves the run to its jobs.
+This rule has no second copy. Its input is a `Liveness`: `status`, `list`, `wait` and `logs -f` make it of the records,
+`status --refresh` also of what SLURM lists, and a command that leaves a run to its jobs of the model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orchestrator.machine.wording import in_doubt, not_submitted
 __all__ = ["ENDING_TIMEOUT", "LeaseHolder", "Liveness", "as_listed", "liveness_of", "why_stalled"]
 
 ENDING_TIMEOUT = 240.0
-"""Seconds for which a process that ends a run looks again: longer than one elsewhere takes to count as dead."""
+"""Seconds for which a process that ends a run polls; a lease holder on another host counts as dead before that."""
 
 
 @value
@@ -31,11 +31,11 @@ class LeaseHolder(NamedTuple):
     name : str
         As a user reads it: `process 4242 on login1`.
     is_dead : bool
-        Whether it is known to be gone.
+        Whether it is known to have ended.
     silent_for : float or None
-        Seconds since its last beat; None while that beat is recent enough to be believed.
+        Seconds since its last heartbeat; None while the heartbeat is recent.
     scheduler_id : str or None
-        The scheduler's id of the job that it is part of.
+        The scheduler's id of the job that it is part of; None outside a job.
     """
 
     name: str
@@ -51,18 +51,19 @@ class Liveness(NamedTuple):
     Attributes
     ----------
     state : RunState
+        Where the run stands.
     needs_wakeup : bool
-        Whether a job of the scheduler has to wake the run; else a process of this machine drives it to its end.
+        Whether jobs of the scheduler must wake the run; otherwise one process drives it to its end.
     holder : LeaseHolder or None
-        None where no process holds the lease.
+        None if no process holds the lease.
     live, orchestrators : tuple of Job
-        The jobs of its open step run, and its orchestrator jobs, that have not ended.
+        The jobs of its open step run, and its orchestrator jobs, as far as they have not ended.
     idle_wakeups : int
-        Orchestrator jobs since the scheduler last took a job of a step.
+        Number of orchestrator jobs that were planned since the scheduler last accepted a job of a step.
     has_tail : bool
         Whether a job's last task advances the run itself.
     ending_for : float or None
-        Seconds since anything was heard of a run that has to fail, or was asked to stop; None for every other run.
+        For a run that must fail or be cancelled, seconds since its last event; None for every other run.
     """
 
     state: RunState
@@ -76,11 +77,12 @@ class Liveness(NamedTuple):
 
 
 def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
-    """Give what decides whether a run is stalled once this process has let go of it, and does not look again.
+    """Return what decides whether a run is stalled after this process has released it.
 
     Parameters
     ----------
     run : Run
+        The records.
     has_tail : bool
         Whether a job's last task advances the run itself.
     """
@@ -96,32 +98,32 @@ def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
     )
 
 
-def as_listed(run: Liveness, listed: Mapping[str, str], *, holder_is_gone: bool) -> Liveness:
-    """Take the scheduler's word for its jobs: the records say what they were when the run was last advanced.
+def as_listed(run: Liveness, listed: Mapping[str, str], *, holder_has_ended: bool) -> Liveness:
+    """Return a run with its jobs as the scheduler lists them now; the records show them as of the last advance.
 
     Parameters
     ----------
     run : Liveness
-        As recorded.
+        The run as recorded.
     listed : mapping of str to str
-        The scheduler's id, by token, of each job that has not ended.
-    holder_is_gone : bool
-        Whether the job that the holder of the lease is part of has ended.
+        By token, the scheduler's id of each job that has not ended.
+    holder_has_ended : bool
+        Whether the job that the lease holder is part of has ended.
     """
     return run._replace(
-        holder=None if run.holder is None else run.holder._replace(is_dead=run.holder.is_dead or holder_is_gone),
+        holder=None if run.holder is None else run.holder._replace(is_dead=run.holder.is_dead or holder_has_ended),
         live=_as_listed(run.live, listed),
         orchestrators=_as_listed(run.orchestrators, listed),
     )
 
 
 def _as_listed(jobs: tuple[Job, ...], listed: Mapping[str, str]) -> tuple[Job, ...]:
-    seen = (_job_as_listed(job, listed.get(job.token)) for job in jobs)
-    return tuple(job for job in seen if job is not None)
+    listed_jobs = (_job_as_listed(job, listed.get(job.token)) for job in jobs)
+    return tuple(job for job in listed_jobs if job is not None)
 
 
 def _job_as_listed(job: Job, scheduler_id: str | None) -> Job | None:
-    """Return a recorded job as the scheduler sees it; None where it has ended or is unknown."""
+    """Return a recorded job as the scheduler lists it; None if it has ended or is unknown."""
     if scheduler_id is None:
         return job if job.state in (JobState.PLANNED, JobState.SUBMITTING) else None
     state = JobState.QUEUED if job.state is JobState.SUBMITTING else job.state
@@ -129,55 +131,55 @@ def _job_as_listed(job: Job, scheduler_id: str | None) -> Job | None:
 
 
 def why_stalled(run: Liveness) -> str | None:
-    """Say why nothing will advance a run.
+    """Return why nothing will advance a run.
 
     Returns
     -------
     str or None
-        None: the run has ended, the process that holds it may live, or a job that the scheduler has will advance it.
+        None if the run has ended, its lease holder may be alive, or a job in the queue will advance it.
     """
     if run.state is not RunState.ACTIVE:
         return None
-    gone = None if run.holder is None else _why_gone(run.holder)
-    if run.holder is not None and gone is None:
+    dead = None if run.holder is None else _why_dead(run.holder)
+    if run.holder is not None and dead is None:
         return None
     if not run.needs_wakeup:
-        return gone or "no process advances it"
+        return dead or "no process advances it"
     why = _why_not_woken(run)
-    return why if why is None or gone is None else f"{gone}, and {why}"
+    return why if why is None or dead is None else f"{dead}, and {why}"
 
 
-def _why_gone(holder: LeaseHolder) -> str | None:
+def _why_dead(holder: LeaseHolder) -> str | None:
     if holder.is_dead:
         return f"{holder.name}, which advanced it, has died"
     if holder.silent_for is not None:
-        return f"{holder.name}, which advanced it, has not been heard of for {round(holder.silent_for / 60)} min"
+        return f"{holder.name}, which advanced it, has sent no heartbeat for {round(holder.silent_for / 60)} min"
     return None
 
 
 def _why_not_woken(run: Liveness) -> str | None:
-    if any(_is_there(job) for job in run.orchestrators):
+    if any(_is_in_queue(job) for job in run.orchestrators):
         return None
     job = next(iter(run.live), None)
     if job is None:
         return "none of its jobs is in the queue"
-    if _is_there(job):
-        return None if _has_tail(run) else f"nobody waits for the end of job {job.scheduler_id}"
+    if _is_in_queue(job):
+        return None if _will_have_tail(run) else f"no job waits for the end of job {job.scheduler_id}"
     if job.is_missing:
         return in_doubt(job)
     has_given_up = run.idle_wakeups >= MAX_IDLE_WAKEUPS
-    given_up = f", and {run.idle_wakeups} orchestrator jobs in a row have tried" if has_given_up else ""
-    return not_submitted(job, "its next job") + given_up
+    tried = f"; {run.idle_wakeups} orchestrator jobs in a row have tried to submit it" if has_given_up else ""
+    return not_submitted(job, "its next job") + tried
 
 
-def _has_tail(run: Liveness) -> bool:
-    """Tell whether the end of the job advances the run.
+def _will_have_tail(run: Liveness) -> bool:
+    """Whether the last task of the job advances the run.
 
-    A job that was cancelled has no tail. The process that ends a run holds it only while it looks, and looks again for
-    `ENDING_TIMEOUT` seconds.
+    A cancelled job has no tail: the process that ends the run advances it instead. That process holds the lease only
+    while it advances, and polls for `ENDING_TIMEOUT` seconds.
     """
     return run.has_tail and (run.ending_for is None or run.ending_for <= ENDING_TIMEOUT)
 
 
-def _is_there(job: Job) -> bool:
+def _is_in_queue(job: Job) -> bool:
     return job.state in (JobState.QUEUED, JobState.RUNNING) and not job.is_missing

@@ -38,7 +38,7 @@ class StepRunState(StrEnum):
     PENDING = "pending"
     """It is the next one and has no job yet; a parallel step gets its manifest now, a collecting step collects."""
     ACTIVE = "active"
-    """Its jobs are submitted, wait or run; a job that failed may be tried again."""
+    """Its jobs are submitted, wait or run; a job that failed may be retried."""
     SUCCEEDED = "succeeded"
     """Its jobs have succeeded. Experiments may have failed: their errors are in the table."""
     FAILED = "failed"
@@ -77,7 +77,7 @@ MOVES: dict[type[StrEnum], dict[str, tuple[str, ...]]] = {
         "failed": ("active",),  # resume
         "cancelled": ("active",),  # resume
     },
-    # A resumed step is a new row of a new epoch: what a step run ended as stays as history.
+    # A repeated step is a new row of a new epoch; the old row stays as history.
     StepRunState: {
         "pending": ("active", "skipped", "failed", "cancelled"),
         "active": ("succeeded", "failed", "cancelled"),
@@ -88,7 +88,7 @@ MOVES: dict[type[StrEnum], dict[str, tuple[str, ...]]] = {
     },
     JobState: {
         "planned": ("submitting", "cancelled"),
-        # back to planned: refused for now, or never arrived; submitted again under the same token
+        # planned: refused for now, or it never arrived; it is submitted again under the same token
         "submitting": ("planned", "queued", "failed", "cancelled"),
         "queued": ("running", "failed", "cancelled", "lost"),
         "running": (
@@ -135,24 +135,21 @@ class FailureKind(StrEnum):
 
 
 RETRYABLE_KINDS = frozenset({FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT, FailureKind.INFRASTRUCTURE})
-"""The kinds that `Step.retries` speaks of; the user's exception is not among them."""
+"""The kinds that are retried as often as `Step.retries` says. An exception of the step is not among them."""
 
 CLUSTER_KINDS = frozenset({FailureKind.NODE_FAILURE, FailureKind.PREEMPTED})
-"""The kinds that are nobody's fault: they get `CLUSTER_RETRIES` tries of their own, whatever `retries` says."""
+"""The kinds for which neither the user nor the step is to blame: they are retried `CLUSTER_RETRIES` times."""
 
 CLUSTER_RETRIES = 3
+"""Retries of a job after failures of the cluster, in addition to `Step.retries`."""
 
 
 def may_move(old: StrEnum, new: StrEnum) -> bool:
-    """Tell whether the machine has an arrow from `old` to `new`.
+    """Whether the move from `old` to `new` is allowed.
 
     Parameters
     ----------
     old, new : RunState, StepRunState or JobState
         Two states of the same type.
-
-    Returns
-    -------
-    bool
     """
     return type(old) is type(new) and new.value in MOVES[type(old)][old.value]

@@ -1,4 +1,4 @@
-"""How a run stands, and what a change of it means, in one sentence."""
+"""One sentence about a run, or about a change of it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ __all__ = ["describe", "ends_a_step", "headline", "progress_line", "outcome", "s
 
 
 def outcome(run: Run) -> str:
-    """Say how a run ended, after its name."""
+    """Return how a run ended, as the part of a sentence after its name."""
     why = f" ({run.reason})" if run.reason and run.state is not RunState.CANCELLED else ""
     verb = "was " if run.state is RunState.CANCELLED else "has "
     return f"{verb}{run.state}{why}"
 
 
 def describe(run: Run) -> str:
-    """Say in one sentence what a run waits for, and what is not known yet."""
+    """Return one sentence: what a run waits for, and what is not known yet."""
     line, why = headline(run), why_poll_again(run)
     return line[0].upper() + line[1:] + (f"; {why}" if why else "") + "."
 
 
 def headline(run: Run) -> str:
-    """Say in one line what a run waits for, or how it ended."""
+    """Return one line: what a run waits for, or how it ended."""
     if run.state is not RunState.ACTIVE:
         return f"run {run.key}: {run.state}" + (f" ({run.reason})" if run.reason else "")
     if run.step_run is None or not run.live_jobs:
-        return f"run {run.key}: nothing runs"
+        return f"run {run.key}: no job is live"
     address, job = run.plan.slot(run.step_run.position).address, run.live_jobs[0]
     return f"run {run.key}: {address} is job {job.scheduler_id or job.token} ({job.state})"
 
@@ -52,9 +52,9 @@ def starts_a_batch(change: Change) -> bool:
     return isinstance(change, AddJob) and change.role is Role.BATCH
 
 
-_TOLD = (EventKind.RESULTS_QUARANTINED, EventKind.RESULTS_NOT_FOLDED, EventKind.FILES_LEFT)
+_SHOWN_NOTES = (EventKind.RESULTS_QUARANTINED, EventKind.RESULTS_NOT_FOLDED, EventKind.FILES_LEFT)
 
-_MARKS = {
+_STATE_WORDS = {
     StepRunState.SUCCEEDED: "done",
     StepRunState.FAILED: "FAILED",
     StepRunState.CANCELLED: "cancelled",
@@ -63,17 +63,17 @@ _MARKS = {
 
 
 def progress_line(run: Run, change: Change) -> str | None:
-    """Say what a change means for the user; None where it needs no line."""
+    """Return what a change means for the user; None if it needs no line."""
     match change:
-        case MoveStepRun(position=position, to=to) if to in _MARKS:
+        case MoveStepRun(position=position, to=to) if to in _STATE_WORDS:
             slot = run.plan.slot(position)
             if slot.step.kind is StepKind.UNTIL:
                 return None
             why = f" ({change.why})" if change.why else ""
             n = f", {change.n_finished} experiments" if change.n_finished else ""
-            return f"{slot.address}: {_MARKS[to]}{n}{why}"
-        case Note(what=what, position=position, why=why) if what in _TOLD:
-            # One that is about a job is told just before the end of its step.
+            return f"{slot.address}: {_STATE_WORDS[to]}{n}{why}"
+        case Note(what=what, position=position, why=why) if what in _SHOWN_NOTES:
+            # A note about a job comes just before the end of its step, whose line has the address.
             return why if position is None else f"{run.plan.slot(position).address}: {why}"
         case RecordFreeze(position, n_experiments, _, _) if n_experiments:
             return f"{run.plan.slot(position).address}: {n_experiments} open experiments"

@@ -1,7 +1,7 @@
-"""What makes a NamedTuple a value of its own kind.
+"""Named tuples that equal only those of their own class.
 
-The machine speaks in some thirty kinds of values, and every `advance` and `status` makes all these classes anew: named
-tuples are made much faster than frozen dataclasses.
+The machine has about thirty classes of values, and every `advance` and `status` creates these classes: that is much
+faster for named tuples than for frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any, Final, TypeVar
 
 __all__ = ["NOTHING", "value"]
 
-Kind = TypeVar("Kind", bound=type)
+ValueClass = TypeVar("ValueClass", bound=type)
 
 NOTHING: Final[Mapping[Any, Any]] = {}
-"""A default; its type lets nobody fill it."""
+"""An empty mapping as a default; its type does not allow items to be set."""
 
 
-def value(kind: Kind) -> Kind:
-    """Let a NamedTuple equal only those of its own class; by itself it equals every tuple with the same content."""
-    kind.__eq__, kind.__ne__, kind.__hash__ = _equal, _not_equal, tuple.__hash__  # type: ignore[assignment]
-    return kind
+def value(cls: ValueClass) -> ValueClass:
+    """Make a NamedTuple equal only to those of its own class; otherwise it equals any tuple of the same content."""
+    cls.__eq__, cls.__ne__, cls.__hash__ = _equal, _not_equal, tuple.__hash__  # type: ignore[assignment]
+    return cls
 
 
 def _equal(one: tuple[Any, ...], other: object) -> bool:

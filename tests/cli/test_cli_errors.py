@@ -139,7 +139,7 @@ CASES = [
     pytest.param(
         errors.Busy,
         lambda cli: errors.Busy(
-            "run r still has live jobs where it should be put back: 4242.1.",
+            "run r can't be resumed while it has live jobs: 4242.1.",
             "Wait for them, or type: orchestrator cancel r",
         ),
         75,

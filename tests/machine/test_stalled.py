@@ -94,7 +94,7 @@ def test_a_run_of_this_machine_is_stalled_without_a_process_that_lives(holder):
     expected = {
         None: "no process advances it",
         HOLDERS["dead"]: "process 42 on login1, which advanced it, has died",
-        HOLDERS["silent"]: "process 42 on node7, which advanced it, has not been heard of for 12 min",
+        HOLDERS["silent"]: "process 42 on node7, which advanced it, has sent no heartbeat for 12 min",
     }
     assert why == expected.get(holder)
 

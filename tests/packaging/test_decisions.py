@@ -77,8 +77,8 @@ def test_no_word_decides():
 @pytest.mark.parametrize(
     "code",
     [
-        'job.reason == "the scheduler answered without it"',
-        'job.reason.startswith("tried again after: ")',
+        'job.reason == "the scheduler does not list it"',
+        'job.reason.startswith("retried after: ")',
         'kind in ("batch", "call")',
         '"put off" in job.reason',
         'match what:\n    case "task failed":\n        pass',

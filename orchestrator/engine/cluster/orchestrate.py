@@ -14,7 +14,7 @@ from orchestrator.engine.cluster.session import hold_run
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy
 from orchestrator.machine.summary import describe, headline
-from orchestrator.machine.wakeup import own_end, why_poll_again
+from orchestrator.machine.wakeup import end_of_orchestrator, why_poll_again
 
 __all__ = ["advance_now", "poll", "orchestrate"]
 
@@ -95,7 +95,9 @@ def _advance_once(hold: Callable[[], AbstractContextManager[Context]], say: Call
             run = advance(context)
             why = why_poll_again(run)
             if why is None and context.own_token is not None:
-                context.store.write(context.key, context.fence, own_end(run, context.own_token), context.clock())
+                context.store.write(
+                    context.key, context.fence, end_of_orchestrator(run, context.own_token), context.clock()
+                )
                 say(headline(run))
             return why
     except Busy as error:

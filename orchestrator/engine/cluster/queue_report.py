@@ -175,5 +175,5 @@ def _as_listed(run: Liveness, lines: Sequence[Line]) -> Liveness:
     return as_listed(
         run,
         {token: found[0].job_id for token, found in mine if found},
-        holder_is_gone=part_of is not None and not is_live(part_of, lines),
+        holder_has_ended=part_of is not None and not is_live(part_of, lines),
     )
