@@ -1,4 +1,4 @@
-"""Fill a database with a run as it might stand, at fixed times."""
+"""Fill a database with the records of a run, at fixed times."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ CLUSTER = {"partition": None, "account": None, "log_dir": "runlogs/{project_job}
 
 
 def on_slurm(**cluster):
-    """Give the columns of a run that was submitted to a cluster."""
+    """Return the columns of a run that was submitted to a cluster."""
     fields = SlurmCluster(**{**CLUSTER, **cluster}).to_json()
     resources = SlurmResources(time="00:10:00", mem="1G").to_json()
     return {"mode": "slurm", "cluster": {"cluster": fields, "orchestrator": resources, "cwd": "/home/me"}}
 
 
 def documented(title):
-    """Give the fields that the reference of the JSON lists in a section, in order."""
+    """Return the fields that the reference of the JSON lists in a section, in order."""
     page = (Path(__file__).resolve().parents[2] / "docs/reference/json.md").read_text()
     section = page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
 
 
 class Records:
-    """One workspace's database; everything that is added belongs to the run added last."""
+    """One workspace's database; everything that is added belongs to the latest run."""
 
     def __init__(self, workspace: Path, plan: Plan = PLAN) -> None:
         self.path = workspace / "orchestrator.db"
@@ -100,7 +100,7 @@ class Records:
         return self.step_run_id
 
     def add_many(self, n, *, begin):
-        """Add whole iterations of the loop, with the question's slot left out as it mostly is."""
+        """Add whole iterations of the loop, without a step run for `until`."""
         rows = []
         for iteration in range(n):
             for position, seconds, finished in ((2 + 3 * iteration, 0.5, 0), (3 + 3 * iteration, 1.5, 10)):

@@ -67,7 +67,7 @@ pipeline = Pipeline("batch", [Step(store_numbers(10)), Step(evaluate, parallel=T
 
 @dataclass
 class Outcome:
-    """What a command of a real run gave: its times are never the same."""
+    """The outcome of a command on a real run, whose times vary."""
 
     exact = False
     command: str
@@ -78,7 +78,7 @@ class Outcome:
 
 @dataclass
 class Cli:
-    """Call it with arguments, as a shell would."""
+    """Call the command with arguments, in a process of its own."""
 
     workspace: Path
     before: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ def cli(workspace):
 
 
 class InThisProcess(Cli):
-    """The same without a process of its own: what is asked for here needs none, and there is much of it."""
+    """Calls the command in this process: many tests need no process of their own, and this is faster."""
 
     capsys: pytest.CaptureFixture
     monkeypatch: pytest.MonkeyPatch
@@ -122,14 +122,14 @@ def here(cli, capsys, monkeypatch):
     """Call the command line in this process."""
     here = InThisProcess(cli.workspace)
     here.capsys, here.monkeypatch = capsys, monkeypatch
-    # A study's folder goes there.
+    # Loading a study adds its folder there.
     monkeypatch.setattr("sys.path", [*sys.path])
     return here
 
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """Stand in for SLURM's programs: none is there until a test says what it says."""
+    """Replace SLURM's programs; a program exists only after a test has set its output."""
     programs = Programs(tmp_path / "programs")
     monkeypatch.setenv("PATH", programs.path)
     return programs

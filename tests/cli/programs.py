@@ -1,4 +1,4 @@
-"""SLURM's programs as a test wants them: small shell scripts, first on PATH."""
+"""SLURM's programs with the output that a test sets: small shell scripts, first on PATH."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIG = "MaxArraySize            = 1001\nAccountingStorageType   = accounting_s
 
 
 def squeue_answer(*jobs):
-    """Write what squeue prints; of each job its id, state, reason and token, and perhaps its label."""
+    """Return the output of squeue; for each job its id, state, reason and token, and optionally its label."""
     written = []
     for job_id, state, reason, token, *label in jobs:
         name = f"{(label or ['step'])[0]}_{token}_study"
@@ -24,7 +24,7 @@ def squeue_answer(*jobs):
 
 
 class Programs:
-    """A folder that is all of PATH, but for Python's own."""
+    """A folder that is the whole PATH, except for that of Python."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,7 +36,7 @@ class Programs:
         return os.pathsep.join([str(self.folder), str(Path(sys.executable).parent)])
 
     def says(self, program: str, out: str = "", err: str = "", code: int = 0) -> None:
-        """Let a program print this; it notes each of its calls."""
+        """Let a program print this text; it records each of its calls."""
         file = self.folder / program
         lines = [
             "#!/bin/sh",
@@ -49,7 +49,7 @@ class Programs:
         file.chmod(0o755)
 
     def accepts(self) -> None:
-        """Let this be a cluster that takes every job, the first one as job 1, and keeps a copy of each script."""
+        """Be a cluster that accepts every job, the first one as job 1, and stores a copy of each script."""
         counter, scripts = self.folder.parent / "n", self.folder.parent / "submitted"
         scripts.mkdir()
         counter.write_text("0\n")
@@ -63,7 +63,7 @@ class Programs:
             f"read n < {shlex.quote(str(counter))}",
             "n=$((n + 1))",
             f"echo $n > {shlex.quote(str(counter))}",
-            # The script comes last but one, before the token.
+            # The script is the last argument but one, before the token.
             'while [ "$#" -gt 2 ]; do shift; done',
             f'while IFS= read -r line; do printf "%s\\n" "$line"; done < "$1" > {shlex.quote(str(scripts))}/$n.sh',
             "echo $n",
@@ -71,10 +71,10 @@ class Programs:
         file.write_text("\n".join(lines) + "\n")
 
     def submitted(self, number: int) -> str:
-        """Give the script of a job."""
+        """Return the script of a job."""
         return (self.folder.parent / "submitted" / f"{number}.sh").read_text()
 
     def called(self, program: str) -> list[str]:
-        """List the calls of a program, with their arguments."""
+        """Return the calls of a program, with their arguments."""
         lines = self.calls.read_text().splitlines() if self.calls.exists() else []
         return [line for line in lines if line.split()[0] == program]

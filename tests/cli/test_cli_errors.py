@@ -25,7 +25,7 @@ def classes(root=errors.OrchestratorError):
         yield from classes(child)
 
 
-def test_a_command_is_never_broken(golden):
+def test_a_command_stays_on_one_line(golden):
     command = "orchestrator resume 1795531215 --update /a/folder/with/a/long/name/and/one/more/study.py"
     text = printed(errors.StudyChanged("The study has changed.", f"To take the new code: {command}"))
     golden(text)
@@ -38,12 +38,12 @@ def test_a_list_keeps_its_lines(golden):
     assert max(map(len, lines)) <= 80
 
 
-def test_every_class_has_its_whole_text_tested():
+def test_the_whole_text_of_every_class_is_tested():
     tested = {case.values[0] for case in CASES}
     assert set(classes()) == tested
 
 
-def test_the_tree_in_the_docstring_is_the_tree():
+def test_the_tree_in_the_docstring_is_that_of_the_classes():
     for kind in classes():
         assert f" {kind.__name__} " in errors.__doc__, kind
         line = next(line for line in errors.__doc__.splitlines() if f" {kind.__name__} " in line)

@@ -1,4 +1,4 @@
-"""How the command ends when something goes wrong outside of it, and what it says then."""
+"""Exit codes and messages after errors of the system, bugs and wrong usage."""
 
 from __future__ import annotations
 
@@ -41,36 +41,36 @@ def test_an_interrupt(broken, capsys, golden):
     golden(capsys.readouterr())
 
 
-def test_a_full_disk_is_no_bug(broken, capsys, golden):
+def test_a_full_disk_is_not_a_bug(broken, capsys, golden):
     assert broken(OSError(errno.ENOSPC, "No space left on device", "/w/r/table.csv")) == 1
     golden(capsys.readouterr())
 
 
-def test_a_bug_says_that_it_is_one(broken, capsys, golden):
-    assert broken(KeyError("nobody thought of it")) == 1
+def test_a_bug_is_reported_as_a_bug(broken, capsys, golden):
+    assert broken(KeyError("a surprise")) == 1
     golden(capsys.readouterr())
 
 
 def test_a_python_in_which_it_is_not_installed(broken, capsys, monkeypatch, golden):
-    """Found on some path by a job's `python`, without what it needs."""
+    """The `python` of a job may import orchestrator from its path without the packages that it needs."""
     monkeypatch.setattr("sys.executable", "/usr/bin/python3")
     assert broken(ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy")) == 1
     golden(capsys.readouterr())
-    assert broken(ModuleNotFoundError("No module named 'nobodys'", name="nobodys")) == 1
+    assert broken(ModuleNotFoundError("No module named 'unknown'", name="unknown")) == 1
 
 
-def test_every_package_that_is_needed_is_known_as_such():
+def test_every_required_package_is_listed():
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    # Without click there is no command line that could say so.
+    # Without click no command line can report it.
     assert {re.match(r"[a-z0-9]+", line)[0] for line in needed} - {"click"} == REQUIRED_PACKAGES
 
 
-def test_a_file_that_is_not_where_we_look_is_a_bug(broken, capsys, golden):
+def test_a_missing_file_is_a_bug(broken, capsys, golden):
     assert broken(FileNotFoundError(errno.ENOENT, "No such file", "x")) == 1
     golden(capsys.readouterr())
 
 
-def test_a_reader_who_has_gone_hears_no_complaint(workspace):
+def test_a_closed_pipe_is_not_an_error(workspace):
     command = [sys.executable, "-m", "orchestrator.cli.main", "--help"]
     from_here = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **from_here) as process:
@@ -83,7 +83,7 @@ def test_a_reader_who_has_gone_hears_no_complaint(workspace):
     "typed",
     ["stat", "run", "resume --jobs 0", "logs a b c", "db upgrade --db x --rootdir ."],
 )
-def test_wrong_usage_is_said_like_every_other_error(typed, monkeypatch, capsys, golden):
+def test_wrong_usage_is_printed_like_every_other_error(typed, monkeypatch, capsys, golden):
     monkeypatch.setattr("sys.argv", ["orchestrator", *typed.split()])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -104,7 +104,7 @@ def test_commands_in_hints_find_the_workspace_that_was_named(capsys, golden):
     golden(capsys.readouterr())
 
 
-def test_a_command_inside_a_sentence_stays_in_it(capsys, golden):
+def test_a_command_inside_a_sentence_is_not_moved_to_its_own_line(capsys, golden):
     hint = "See what is left: orchestrator db check. A copy from before an upgrade is named x.backup-..."
     show(RunFailed("Damaged.", hint), options=" --db x")
     golden(capsys.readouterr())

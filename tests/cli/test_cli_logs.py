@@ -1,4 +1,4 @@
-"""What `logs` prints, of steps that run, ran, failed, and of those that never will."""
+"""The output of `logs` for steps that run, have run, have failed, or will never run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_log(workspace, name, text):
 
 @pytest.fixture
 def batch(records, workspace):
-    """20 tasks of one step run, each of which printed a line; task 13 died, and was tried again."""
+    """20 tasks of one step run, each of which printed a line; task 13 died and was retried."""
     records.add_run("r", "succeeded")
     records.add_step_run(1, "succeeded", n_tasks=20)
     token = records.add_job("failed", role="batch", tasks="0-19", n_tasks=20, kind="infrastructure", reason="x")
@@ -47,7 +47,7 @@ def batch(records, workspace):
     write_log(workspace, f"evaluate.{second}.13.log", "this is 13 again\n")
 
 
-def test_of_many_tasks_those_that_failed_are_printed(batch, golden):
+def test_only_the_failed_ones_of_many_tasks_are_printed(batch, golden):
     done = logs("evaluate")
     golden(done)
 
@@ -58,7 +58,7 @@ def test_one_task_is_printed_as_it_is(batch, golden):
     golden(logs("r", "evaluate", "--task", "13", "-f"))
 
 
-def test_a_task_that_printed_nothing_or_never_began_says_so(batch, workspace, golden):
+def test_a_task_that_printed_nothing_or_never_started(batch, workspace, golden):
     [log] = workspace.glob("logs/r/evaluate.*.4.log")
     log.write_text("")
     golden(logs("evaluate", "--task", "4"))
@@ -69,7 +69,7 @@ def test_a_task_that_printed_nothing_or_never_began_says_so(batch, workspace, go
             logs("evaluate", "--task", "4", *follow)
 
 
-def test_a_task_that_there_is_not(batch, golden):
+def test_an_unknown_task(batch, golden):
     with golden.raises(NotFound):
         logs("evaluate", "--task", "20")
 
@@ -81,7 +81,7 @@ def test_json_names_the_files(batch, workspace):
     assert told["step_run"]["failures"][0]["tasks"] == [13]
 
 
-def test_names_are_no_patterns(workspace, golden):
+def test_names_are_not_patterns(workspace, golden):
     name = "evaluate [E, nu]*"
     records = Records(workspace, Plan((PlannedStep("0", name, kind="batch", parallel=True, label=name),)))
     records.add_run("r", "succeeded")
@@ -105,7 +105,7 @@ def test_a_step_that_has_not_run_yet(records, golden):
         logs("look@1")
 
 
-def test_a_step_that_is_none(records, golden):
+def test_an_unknown_step(records, golden):
     records.add_run("r", holder=Holder.this_process())
     with golden.raises(NotFound):
         logs("lok")
@@ -129,7 +129,7 @@ def test_following_ends_with_the_step(records, workspace, monkeypatch, golden):
     looked = threading.Event()
 
     def end_the_step(seconds):
-        # In place of the pause between two looks: what is written now is seen by the next.
+        # Runs instead of the pause between two reads; the next read sees what is written here.
         looked.set()
         with log.open("a") as file:
             file.write("two\n")
@@ -141,14 +141,14 @@ def test_following_ends_with_the_step(records, workspace, monkeypatch, golden):
     assert looked.is_set()
 
 
-def test_following_waits_for_a_step_that_has_not_begun(records, workspace, monkeypatch, golden):
+def test_following_waits_for_a_step_that_has_not_started(records, workspace, monkeypatch, golden):
     records.add_run("r", holder=Holder.this_process())
     records.add_step_run(0, "succeeded")
     begun = {}
 
     def begin():
         begun["id"] = records.add_step_run(1, "pending")
-        # Meanwhile the user begins another run.
+        # Meanwhile the user starts another run.
         records.add_run("other", holder=Holder.this_process())
 
     def end():
@@ -159,7 +159,7 @@ def test_following_waits_for_a_step_that_has_not_begun(records, workspace, monke
         token = records.add_job("succeeded", role="batch", tasks="0-5", n_tasks=6)
         write_log(workspace, f"evaluate.{token}.5.log", "this is 5\n")
 
-    # In place of the pauses between looks.
+    # Run instead of the pauses between reads.
     meanwhile = iter([begin, end])
     monkeypatch.setattr("orchestrator.cli.logs.time.sleep", lambda seconds: next(meanwhile)())
     done = logs("evaluate", "-f", "--task", "5")
@@ -179,21 +179,21 @@ def test_following_waits_for_a_step_that_a_resume_reopens(records, workspace, mo
     assert logs("create", "-f").stdout == "now\n"
 
 
-def test_following_does_not_wait_for_a_step_that_will_not_begin(records, golden):
+def test_following_does_not_wait_for_a_step_that_will_not_start(records, golden):
     records.add_run("r")
     records.add_step_run(0, "active")
     with golden.raises(NotFound):
         logs("evaluate", "-f")
 
 
-def test_following_does_not_wait_for_a_step_that_the_run_does_not_have(records, golden):
+def test_following_does_not_wait_for_an_unknown_step(records, golden):
     records.add_run("r", holder=Holder.this_process())
     for address in ("create@0", "look@100000"):
         with golden.raises(NotFound):
             logs(address, "-f")
 
 
-def test_following_a_run_that_died_ends_and_says_so(records, workspace, golden):
+def test_following_a_run_that_died_ends_with_a_message(records, workspace, golden):
     records.add_run("r")
     records.add_step_run(0, "active")
     write_log(workspace, "create.log", "one\n")

@@ -1,4 +1,4 @@
-"""`generate_scripts` and `orchestrator scripts`: what is shown is what is submitted, and to show it touches nothing."""
+"""`generate_scripts` and `orchestrator scripts`: they show what is submitted, and write nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CLUSTER = SlurmCluster(partition="gpu", account=None, log_dir="runlogs/{project_
 
 
 def comment(script):
-    """Give the command line that the script shows, without what tells it from other scripts of that label."""
+    """Return the command line in the script, without what differs between scripts of that label."""
     [line] = [line for line in script.splitlines() if line.startswith("# sbatch ")]
     return re.sub(r"\.[0-9a-f]{8}\.sh ", ".sh ", line)
 
@@ -59,7 +59,7 @@ def test_a_step_without_a_job_has_no_script(workspace):
     assert "--mem=64G" in Pipeline("p", steps).generate_scripts(CLUSTER)["collect"]
 
 
-def test_who_asks_for_the_script_of_a_step_without_a_job_hears_why_there_is_none(here, golden):
+def test_the_script_of_a_step_without_a_job(here, golden):
     (here.workspace / "study.py").write_text(STUDY)
     done = here("scripts", "study.py:collects", "collect")
     assert done.code == 2
@@ -74,7 +74,7 @@ def test_labels_and_placeholders(workspace, golden):
         assert "#SBATCH --partition=gpu\n" in script
 
 
-def test_to_show_them_touches_nothing(workspace, programs):
+def test_showing_scripts_writes_nothing(workspace, programs):
     for program in ("sbatch", "squeue", "scancel", "scontrol", "sacct", "sinfo"):
         programs.says(program)
     assert PIPELINE.generate_scripts(CLUSTER, "r", workspace / "not there")
@@ -97,7 +97,7 @@ def test_to_show_them_touches_nothing(workspace, programs):
         ),
     ],
 )
-def test_what_could_not_be_submitted_is_not_shown(workspace, wrong, golden):
+def test_scripts_that_could_not_be_submitted_are_not_shown(workspace, wrong, golden):
     with golden.raises(DefinitionError):
         wrong()
 
@@ -112,7 +112,7 @@ def test_the_command_shows_the_same(here, golden):
 
 
 def test_what_is_shown_is_what_is_submitted(here, programs):
-    """Also the array of a step in a loop: its table is there already."""
+    """Also the array of a step in a loop: its table exists already."""
     programs.accepts()
     (here.workspace / "study.py").write_text(STUDY)
     numbers(2).store(here.workspace / "b")
@@ -122,7 +122,7 @@ def test_what_is_shown_is_what_is_submitted(here, programs):
         for number, name in ((first, label), (first + 1, "orchestrator")):
             shown = here("scripts", f"study.py:{attr}", name, "--project-job", key).out
             assert programs.submitted(number) == shown, name
-    # What stood for something known at submission only was filled in there.
+    # The placeholders were filled in at submission.
     [array] = [call for call in programs.called("sbatch") if "--array" in call]
     assert "--array=0-1%64 " in array
     assert f"--output={here.workspace}/runlogs/b/x/loop0_run@0." in array

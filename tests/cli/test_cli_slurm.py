@@ -1,4 +1,4 @@
-"""What `status`, `list`, `logs` and `wait` say of a run on a cluster: from its records, and beside SLURM's answer."""
+"""The output of `status`, `list`, `logs` and `wait` for a run on a cluster, from records and with SLURM's answer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def records(workspace, monkeypatch):
 
 @pytest.fixture
 def ask(monkeypatch, records):
-    """Run a command in this process, as many seconds after the run began as are given; give what it printed."""
+    """Run a command in this process, a number of seconds after the start of the run; return its output."""
 
     def ask(*arguments, after=600.0):
         for name in ("status", "list"):
@@ -68,7 +68,7 @@ def evaluating(records, state="running", **more):
 # --- from the records ----------------------------------------------------------------------------
 
 
-def test_who_runs_and_who_waits(records, ask, workspace, golden):
+def test_the_running_and_the_waiting_job(records, ask, workspace, golden):
     token = evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     for task in (0, 3, 11):
@@ -83,13 +83,13 @@ def test_the_records_are_shown_though_the_receipts_can_not_be_listed_now(records
     golden(ask("status", after=187))
 
 
-def test_a_job_that_slurm_did_not_take_is_shown_with_slurms_words(records, ask, golden):
+def test_a_job_that_slurm_did_not_accept_is_shown_with_slurms_message(records, ask, golden):
     evaluating(records, "planned", reason="sbatch: Job violates accounting/QOS policy", n_orchestrators=1)
     records.add_orchestrator("running", "9", "8")
     golden(ask("status"))
 
 
-def test_a_run_whose_tries_are_used_up_is_stalled(records, ask, golden):
+def test_a_run_is_stalled_after_five_idle_wakeups(records, ask, golden):
     words = "sbatch: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size)"
     evaluating(records, "planned", reason=words, n_orchestrators=6, idle_wakeups=5)
     golden(ask("status"))
@@ -112,7 +112,7 @@ STALLED = [
 
 
 @pytest.mark.parametrize(("state", "orchestrator", "wake", "is_stalled"), STALLED)
-def test_stalled_means_that_no_process_will_come(records, state, orchestrator, wake, is_stalled, golden):
+def test_a_run_is_stalled_if_nothing_will_advance_it(records, state, orchestrator, wake, is_stalled, golden):
     evaluating(records, state, cluster={"wake": wake}, **({"scheduler_id": "3"} if state == "succeeded" else {}))
     if orchestrator:
         records.add_orchestrator(orchestrator, "2", "3")
@@ -125,7 +125,7 @@ def test_stalled_means_that_no_process_will_come(records, state, orchestrator, w
         golden(why)
 
 
-def test_whoever_holds_the_lease_goes_on(records):
+def test_a_run_with_a_living_lease_holder_is_not_stalled(records):
     evaluating(records, "planned", holder=ON_A_NODE)
     assert run_status(records.path, "r").run.stalled is None
 
@@ -169,10 +169,10 @@ def test_json_has_all_jobs_also_the_orchestrators(records, ask):
     assert told["run"]["log_dir"] == "runlogs/{project_job}/x"
 
 
-# --- beside SLURM's answer -----------------------------------------------------------------------
+# --- with SLURM's answer -------------------------------------------------------------------------
 
 
-def test_slurms_own_words_beside_the_records(records, ask, programs, golden):
+def test_slurms_answer_is_shown_with_the_records(records, ask, programs, golden):
     token = evaluating(records)
     wakes = records.add_orchestrator("queued", "2", "3")
     programs.says(
@@ -182,7 +182,7 @@ def test_slurms_own_words_beside_the_records(records, ask, programs, golden):
             ("3_1", "RUNNING", "None", token),
             ("3_[2-19%2]", "PENDING", "JobArrayTaskLimit", token),
             ("2", "PENDING", "Dependency", wakes, "orchestrator"),
-            ("77", "RUNNING", "None", "", "of somebody's own"),
+            ("77", "RUNNING", "None", "", "of another program"),
         ),
     )
     before = records.path.read_bytes()
@@ -201,14 +201,14 @@ def test_slurms_own_words_beside_the_records(records, ask, programs, golden):
     assert told["jobs"][0]["states"][1] == {"state": "PENDING", "reason": "JobArrayTaskLimit", "n_tasks": 18}
 
 
-def test_a_job_whose_submission_nobody_recorded_is_found_by_its_token(records, ask, programs, golden):
+def test_a_job_whose_submission_was_not_recorded_is_found_by_its_token(records, ask, programs, golden):
     token = evaluating(records, "submitting")
     programs.says("squeue", squeue_answer(("3_[0-19]", "PENDING", "Priority", token)))
     assert "stalled" in ask("status")
     golden(ask("status", "--refresh"))
 
 
-def test_jobs_that_slurm_does_not_know_and_so_nobody_comes(records, ask, programs, golden):
+def test_a_run_whose_jobs_slurm_does_not_know_is_stalled(records, ask, programs, golden):
     evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     programs.says("squeue", squeue_answer())
@@ -216,7 +216,7 @@ def test_jobs_that_slurm_does_not_know_and_so_nobody_comes(records, ask, program
     golden(ask("status", "--refresh"))
 
 
-def test_an_orchestrator_that_is_gone_where_only_it_would_have_come(records, ask, programs, golden):
+def test_a_run_without_tail_is_stalled_if_its_orchestrator_job_is_gone(records, ask, programs, golden):
     token = evaluating(records, cluster={"wake": "job"})
     wakes = records.add_orchestrator("queued", "2", "3")
     programs.says(
@@ -226,7 +226,7 @@ def test_an_orchestrator_that_is_gone_where_only_it_would_have_come(records, ask
     golden(ask("status", "--refresh"))
 
 
-def test_an_orchestrator_that_is_gone_where_the_job_goes_on_itself(records, ask, programs, golden):
+def test_a_run_with_a_tail_is_not_stalled_if_its_orchestrator_job_is_gone(records, ask, programs, golden):
     token = evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     programs.says("squeue", squeue_answer(("3_[0-19]", "PENDING", "Priority", token)))
@@ -234,7 +234,7 @@ def test_an_orchestrator_that_is_gone_where_the_job_goes_on_itself(records, ask,
     golden(ask("status", "--refresh"))
 
 
-def test_a_holder_whose_job_is_gone_does_not_go_on(records, ask, programs, golden):
+def test_a_run_is_stalled_if_the_job_of_its_lease_holder_is_gone(records, ask, programs, golden):
     evaluating(records, "planned", holder=ON_A_NODE)
     programs.says("squeue", squeue_answer())
     golden(ask("status", "--refresh"))
@@ -242,7 +242,7 @@ def test_a_holder_whose_job_is_gone_does_not_go_on(records, ask, programs, golde
     golden(ask("status", "--refresh"))
 
 
-def test_a_job_that_is_recorded_as_ended_and_still_there(records, ask, programs, golden):
+def test_a_job_that_is_recorded_as_ended_and_still_in_the_queue(records, ask, programs, golden):
     evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     left = records.add_orchestrator("succeeded", "4", "1")
@@ -251,7 +251,7 @@ def test_a_job_that_is_recorded_as_ended_and_still_there(records, ask, programs,
 
 
 @pytest.mark.parametrize("reason", ["JobHeldUser", "job_requeued_in_held_state", "JobHeldAdmin", "PartitionTimeLimit"])
-def test_a_reason_that_never_passes_and_what_to_type(records, ask, programs, reason, golden):
+def test_a_job_that_never_starts_by_itself_and_what_to_type(records, ask, programs, reason, golden):
     token = evaluating(records)
     wakes = records.add_orchestrator("queued", "2", "3")
     programs.says(
@@ -275,7 +275,7 @@ def test_without_an_answer_the_records_are_shown_and_the_error_is_raised(records
     )
 
 
-def test_a_run_of_this_machine_has_no_slurm_to_ask(records, ask, programs, golden):
+def test_refresh_of_a_local_run_has_no_effect(records, ask, programs, golden):
     records.add_run("r", "succeeded")
     done = CliRunner().invoke(cli, ["status", "--refresh"], obj=TypedOptions(), catch_exceptions=False)
     golden(done, exact=False)
@@ -285,7 +285,7 @@ def test_a_run_of_this_machine_has_no_slurm_to_ask(records, ask, programs, golde
 @pytest.mark.parametrize(
     "arguments", [["status"], ["status", "--refresh"], ["status", "--json"], ["advance"], ["list"]]
 )
-def test_nobody_who_finds_nothing_to_do_loads_numbers(records, programs, arguments, golden):
+def test_commands_with_nothing_to_do_import_no_numpy(records, programs, arguments, golden):
     token = evaluating(records)
     wakes = records.add_orchestrator("queued", "2", "3")
     programs.says(
@@ -323,7 +323,7 @@ def write_log(workspace, name, text):
 
 @pytest.fixture
 def batches(records, workspace):
-    """Five tasks in batches of two; task 3 was cancelled by SLURM, and tried again."""
+    """Five tasks in batches of two; task 3 was cancelled by SLURM and retried."""
     records.add_run("r", "succeeded", **on_slurm())
     records.add_step_run(1, "succeeded", n_tasks=5, batch_size=2)
     jobs = (("succeeded", 0, "0-1", 1), ("failed", 1, "2-3", 1), ("succeeded", 1, "3", 2), ("succeeded", 2, "4", 1))
@@ -337,7 +337,7 @@ def batches(records, workspace):
             write_log(workspace, f"evaluate.{token}.{task - 2 * batch}.log", f"{words}\n")
 
 
-def test_a_task_is_that_of_the_manifest_in_every_batch(batches):
+def test_tasks_are_numbered_across_batches(batches):
     for task in (0, 1, 2, 4):
         assert logs("evaluate", "--task", str(task)).stdout == f"this is {task}\n"
     told = json.loads(logs("evaluate", "--json").stdout)["logs"]
@@ -350,7 +350,7 @@ def test_attempts_are_in_order_with_slurms_own_lines(batches):
     assert logs("r", "evaluate", "--task", "3", "-f").stdout == expected
 
 
-def test_what_those_said_who_advanced_the_run(batches, workspace, golden):
+def test_the_orchestrator_log(batches, workspace, golden):
     with golden.raises(NotFound):
         logs("r", "orchestrator")
     log = write_log(workspace, "orchestrator.log", "run r: evaluate is job 1 (queued)\n")
@@ -364,13 +364,13 @@ def test_what_those_said_who_advanced_the_run(batches, workspace, golden):
         logs("orchestrator", "--task", "1")
 
 
-def test_following_goes_on_until_nobody_will_come(records, workspace, monkeypatch, golden):
+def test_following_continues_until_the_run_is_stalled(records, workspace, monkeypatch, golden):
     evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     log = write_log(workspace, "orchestrator.log", "one\n")
 
     def the_orchestrator_ends(seconds):
-        # In place of the pause between two looks.
+        # Runs instead of the pause between two reads.
         log.write_text("one\ntwo\n")
         end_all_jobs(records)
 
@@ -420,7 +420,7 @@ def test_waiting_for_a_run_that_is_cancelled(records, golden):
     golden(wait())
 
 
-def test_waiting_no_longer_than_that(records, golden):
+def test_waiting_ends_at_the_timeout(records, golden):
     evaluating(records)
     golden(wait("--timeout", "0"))
 
@@ -434,7 +434,7 @@ def test_waiting_until_it_ends(records, monkeypatch, golden):
     evaluating(records)
 
     def it_ends(seconds):
-        # In place of the pause between two looks.
+        # Runs instead of the pause between two reads.
         set_run(records, state="succeeded", ended_at=T0 + 5)
 
     monkeypatch.setattr("orchestrator.cli.wait.time.sleep", it_ends)
@@ -454,7 +454,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_waiting_for_a_run_whose_jobs_have_died_without_a_word_in_the_records(records, programs, clock, golden):
+def test_waiting_for_a_run_whose_jobs_died_without_being_recorded(records, programs, clock, golden):
     evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     programs.says("squeue", squeue_answer())
@@ -464,7 +464,7 @@ def test_waiting_for_a_run_whose_jobs_have_died_without_a_word_in_the_records(re
     assert 120 <= clock.seconds < 130
 
 
-def test_waiting_goes_on_when_slurm_does_not_answer(records, programs, clock, golden):
+def test_waiting_continues_when_slurm_does_not_answer(records, programs, clock, golden):
     evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     programs.says("squeue", err="slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", code=1)
@@ -472,7 +472,7 @@ def test_waiting_goes_on_when_slurm_does_not_answer(records, programs, clock, go
     assert len(programs.called("squeue")) == 3
 
 
-def test_waiting_for_the_run_of_another_user_asks_nothing(records, programs, clock, monkeypatch, golden):
+def test_waiting_for_the_run_of_another_user_does_not_ask_slurm(records, programs, clock, monkeypatch, golden):
     evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     programs.says("squeue", squeue_answer())

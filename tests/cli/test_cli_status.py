@@ -1,4 +1,4 @@
-"""What `status`, `list` and `logs` say of a run, at each stage that a user may look at."""
+"""The output of `status`, `list` and `logs` for a run at each stage."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def records(workspace, monkeypatch):
 
 @pytest.fixture
 def ask(monkeypatch, records):
-    """Run a command in this process, as many seconds after the run began as are given."""
+    """Run a command in this process, a number of seconds after the start of the run; return its output."""
 
     def ask(*arguments, after=600.0):
         for name in ("status", "list"):
@@ -79,7 +79,7 @@ def test_a_run_whose_process_died(records, ask, golden):
     records.add_step_run(1, "active", begin=2)
     records.add_job("running", begin=2, role="batch")
     records.add_event("job", at=T0 + 62, new="running", job_id=records.job_id)
-    # The clock stopped with its last word; what it had open is where it goes on.
+    # Its time ends with its last event; it continues with the step that was active.
     golden(ask("status", after=5000))
 
 
@@ -97,7 +97,7 @@ def test_a_run_that_failed_in_an_iteration(records, ask, golden):
     golden(ask("status", after=5000))
 
 
-def test_counts_say_when_they_are_not_of_the_whole_step(records, ask, golden):
+def test_counts_of_the_last_attempt_only_are_marked(records, ask, golden):
     records.add_run("r", "succeeded")
     records.add_step_run(0, "succeeded")
     records.add_step_run(1, "cancelled", withdrawn_at=T0 + 5)
@@ -105,7 +105,7 @@ def test_counts_say_when_they_are_not_of_the_whole_step(records, ask, golden):
     golden(ask("status"))
 
 
-def test_what_was_tried_again_comes_after_what_has_to_be_mended(records, ask, golden):
+def test_retried_failures_come_after_those_to_fix(records, ask, golden):
     records.add_run("r", "failed")
     why = "1 of 20 tasks failed (out_of_memory): killed at 4 GB"
     records.add_step_run(1, "failed", reason=why, n_tasks=20)
@@ -119,7 +119,7 @@ def test_what_was_tried_again_comes_after_what_has_to_be_mended(records, ask, go
     golden(ask("status"))
 
 
-def test_what_was_asked_for_is_no_failure(records, ask, golden):
+def test_a_requested_cancel_is_not_a_failure(records, ask, golden):
     records.add_run("r", "cancelled", reason="cancelled by the user")
     records.add_step_run(1, "cancelled", reason="cancelled by the user", n_tasks=20)
     records.add_job("cancelled", role="batch", tasks="0-19", n_tasks=20, kind="cancelled")
@@ -127,7 +127,7 @@ def test_what_was_asked_for_is_no_failure(records, ask, golden):
     golden(ask("status"))
 
 
-def test_a_task_that_somebody_else_cancelled_is_named(records, ask, golden):
+def test_a_task_that_scancel_ended_is_shown(records, ask, golden):
     records.add_run("r", "failed", reason="step evaluate failed: 1 of 20 tasks failed (cancelled): job 7 CANCELLED")
     records.add_step_run(1, "failed", reason="1 of 20 tasks failed", n_tasks=20)
     records.add_job("cancelled", role="batch", tasks="0-19", n_tasks=20, kind="cancelled")
@@ -135,14 +135,14 @@ def test_a_task_that_somebody_else_cancelled_is_named(records, ask, golden):
     golden(ask("status"))
 
 
-def test_a_refusal_keeps_the_words_of_who_refused(records, ask, golden):
+def test_a_refusal_keeps_the_message_of_sbatch(records, ask, golden):
     records.add_run("r", "failed")
     records.add_step_run(1, "failed", reason="20 of 20 tasks failed (refused): invalid partition")
     records.add_job("failed", role="batch", kind="refused", reason="sbatch: error: invalid partition specified: bath")
     golden(ask("status"))
 
 
-def test_a_step_that_no_job_explains_says_why_itself(records, ask, golden):
+def test_a_failed_step_without_a_failed_job_shows_its_own_reason(records, ask, golden):
     records.add_run("r", "failed")
     records.add_step_run(1, "failed", reason="domain.json is not JSON")
     golden(ask("status"))
@@ -182,8 +182,8 @@ def test_what_comes_next(records, ended, expected):
     assert run_status(records.path, "r").next == expected
 
 
-def test_a_resume_begins_where_status_says_that_it_begins(records):
-    """A failure that an afterany step passed over long ago is not gone back to."""
+def test_a_resume_starts_at_the_step_that_status_shows(records):
+    """A failure that a later step accepted with afterany is not repeated."""
     records.add_run("r", "failed", reason="step evaluate failed: x")
     records.add_step_run(0, "failed", reason="passed over")
     records.add_step_run(1, "failed", reason="x")
@@ -194,7 +194,7 @@ def test_a_resume_begins_where_status_says_that_it_begins(records):
     assert run_status(records.path, "at its end").resume_from == "create"
 
 
-def test_the_batches_that_have_ended_are_counted_while_others_go_on(records, ask):
+def test_ended_batches_are_counted_while_others_run(records, ask):
     records.add_run("r", holder=Holder.this_process())
     records.add_step_run(1, "active", n_experiments=40, n_tasks=40, batch_size=20)
     records.add_job("succeeded", role="batch", n_tasks=20, n_finished=18, n_failed=2)
@@ -210,13 +210,13 @@ def test_what_comes_after_a_loop_that_ended_early(records):
     assert run_status(records.path, None).next == "report"
 
 
-def test_what_comes_next_where_the_first_steps_are_left_out(records):
+def test_what_comes_next_if_the_first_steps_are_skipped(records):
     records.add_run("r", holder=Holder.this_process(), first_position=2)
     records.add_step_run(0, "skipped", reason="from_step")
     assert run_status(records.path, None).next == "look@0"
 
 
-def test_what_comes_after_a_loop_that_ended_early_is_not_its_next_iteration(records, ask, golden):
+def test_the_step_after_a_loop_that_ended_early_is_not_its_next_iteration(records, ask, golden):
     records.add_run("r", "cancelled")
     records.add_step_run(0, "succeeded")
     records.add_step_run(1, "succeeded")
@@ -225,7 +225,7 @@ def test_what_comes_after_a_loop_that_ended_early_is_not_its_next_iteration(reco
     golden(ask("status"))
 
 
-def test_json_tells_all(records, ask):
+def test_json_has_all_details(records, ask):
     records.add_run("r", "failed")
     records.add_step_run(0, "failed", seconds=2.5, withdrawn_at=T0 + 3, reason="ValueError: no")
     records.add_job("failed", seconds=2.5, kind="exception", reason="ValueError: no")
@@ -257,7 +257,7 @@ def test_json_tells_all(records, ask):
         ["succeeded"],
     ]
     assert told["step_runs"][1]["jobs"][0]["started_at"] == "2026-11-24T06:00:04.000Z"
-    # What was put back failed once; it is no failure of the run as it stands.
+    # A withdrawn step run had failed; that is not a failure of the present run.
     [failure] = told["failures"]
     assert (failure["address"], failure["why"], failure["n"], failure["rows"]) == (
         "evaluate",

@@ -1,4 +1,4 @@
-"""What `submit`, and the verbs on a run of a cluster, print: the whole text, in a terminal of 80 columns."""
+"""The whole output of `submit` and of other commands on a run of a cluster, in a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cluster(programs):
     return programs
 
 
-# --- what goes well ------------------------------------------------------------------------------
+# --- success -------------------------------------------------------------------------------------
 
 
 def test_submit_prints_the_run_the_job_and_what_to_type(here, cluster, golden):
@@ -34,14 +34,14 @@ def test_submit_prints_the_run_the_job_and_what_to_type(here, cluster, golden):
     golden(done)
 
 
-def test_resume_of_a_run_that_goes_on_prints_the_same(here, cluster, golden):
+def test_resume_of_an_active_run_prints_the_same(here, cluster, golden):
     here("submit", "slurm.py", "--project-job", "r")
     golden(here("cancel", "r"))
     done = here("resume", "r", "--db", "orchestrator.db")
     golden(done)
 
 
-def test_python_says_what_to_type_too(here, cluster, golden):
+def test_a_submission_from_python_prints_what_to_type(here, cluster, golden):
     (here.workspace / "go.py").write_text(
         "from slurm import cluster, pipeline\n"
         "print(pipeline.run(mode='slurm', cluster=cluster, project_job='r', rootdir='my runs'))\n"
@@ -50,7 +50,7 @@ def test_python_says_what_to_type_too(here, cluster, golden):
     golden(done)
 
 
-# --- what does not -------------------------------------------------------------------------------
+# --- failures ------------------------------------------------------------------------------------
 
 
 def test_no_slurm_here(here, programs, golden):
@@ -63,7 +63,7 @@ def test_no_cluster_in_the_study(here, cluster, golden):
         golden(here(command, "study.py"))
 
 
-def test_a_cluster_that_can_not_be(here, cluster, golden):
+def test_a_cluster_with_errors_is_refused(here, cluster, golden):
     study = (here.workspace / "slurm.py").read_text()
     wrong = study.replace("account=None", 'account=None, wake="never", mem_per_cpu="lots"')
     (here.workspace / "slurm.py").write_text(wrong)
@@ -78,11 +78,11 @@ def test_a_step_with_the_name_of_the_runs_own_jobs(here, cluster, golden):
     golden(here("submit", "slurm.py"))
 
 
-def test_a_key_that_is_no_name_of_a_folder(here, cluster, golden):
+def test_a_key_that_can_not_name_a_folder(here, cluster, golden):
     golden(here("submit", "slurm.py", "--project-job", "../x"))
 
 
-def test_a_label_that_is_none(here, cluster, golden):
+def test_an_unknown_label(here, cluster, golden):
     golden(here("scripts", "slurm.py", "create"))
 
 
@@ -93,13 +93,13 @@ def test_slurm_does_not_answer(here, programs, golden):
     assert not (here.workspace / "orchestrator.db").exists()
 
 
-def test_slurm_takes_no_job_now(here, cluster, golden):
+def test_slurm_accepts_no_job_now(here, cluster, golden):
     cluster.says("sbatch", err=LIMIT, code=1)
     golden(here("submit", "slurm.py", "--project-job", "r"))
     golden(here("status", "r"))
 
 
-def test_a_job_that_was_refused_says_so_while_it_is_tried_again(here, cluster, golden):
+def test_a_refused_job_is_shown_while_its_submission_is_retried(here, cluster, golden):
     cluster.says("sbatch", err=LIMIT, code=1)
     here("submit", "slurm.py", "--project-job", "r")
     sbatch, seen = cluster.folder / "sbatch", here.workspace / "seen"
@@ -112,7 +112,7 @@ def test_a_job_that_was_refused_says_so_while_it_is_tried_again(here, cluster, g
     golden(here("status", "r"))
 
 
-def test_slurm_may_have_taken_the_job(here, cluster, golden):
+def test_slurm_may_have_accepted_the_job(here, cluster, golden):
     cluster.says("sbatch", err="sbatch: error: Batch job submission failed: Socket timed out\n", code=1)
     golden(here("submit", "slurm.py", "--project-job", "r"))
     golden(here("status", "r"))
@@ -133,7 +133,7 @@ def test_slurm_refuses_the_job(here, cluster, golden):
 
 ENDS_SLOWLY = """\
 #!{python}
-# Takes the first job and refuses the second; the first is still there when squeue has been asked {n_looks} times.
+# Accepts the first job and refuses the second; squeue lists the first job for its first {n_looks} calls.
 import sys
 from pathlib import Path
 from tests.cli.programs import squeue_answer
@@ -153,7 +153,7 @@ else:
 
 @pytest.fixture
 def ends_slowly(here, cluster, monkeypatch):
-    """Give what lets the cluster refuse the orchestrator job, and list the first job for so many looks."""
+    """Return a function that makes the cluster refuse the orchestrator job and list the first job n times."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
     def ends_slowly(n_looks):
@@ -178,7 +178,7 @@ def test_slurm_refuses_the_orchestrator_job_and_does_not_end_the_first_job(here,
     golden(done)
     golden(here("status", "r"))
     golden(here("status", "r", "--refresh"))
-    # What was cancelled has no tail that would go on, and whoever was to see it end has had the time.
+    # A cancelled job has no tail that would advance the run, and the process that cancelled has had its time.
     monkeypatch.setattr("orchestrator.machine.stalled.ENDING_TIMEOUT", -1.0)
     golden(here("status", "r"))
     refreshed = here("status", "r", "--refresh").out
@@ -188,7 +188,7 @@ def test_slurm_refuses_the_orchestrator_job_and_does_not_end_the_first_job(here,
     golden(done)
 
 
-def test_a_run_that_somebody_else_advances(here, cluster, monkeypatch, golden):
+def test_a_run_that_another_process_advances(here, cluster, monkeypatch, golden):
     monkeypatch.setenv("TZ", "UTC")
     here("submit", "slurm.py", "--project-job", "r")
     store = Store(here.workspace / "orchestrator.db")
@@ -197,12 +197,12 @@ def test_a_run_that_somebody_else_advances(here, cluster, monkeypatch, golden):
         golden(here(*command.split()))
 
 
-def test_a_run_of_this_machine_does_not_go_on_on_a_cluster(here, cluster, golden):
+def test_a_run_of_this_machine_does_not_continue_on_a_cluster(here, cluster, golden):
     here("run", "slurm.py", "--project-job", "r")
     golden(here("submit", "slurm.py", "--project-job", "r"))
 
 
-def test_a_run_of_a_cluster_does_not_go_on_on_this_machine(here, cluster, golden):
+def test_a_run_of_a_cluster_does_not_continue_on_this_machine(here, cluster, golden):
     here("submit", "slurm.py", "--project-job", "r")
     golden(here("run", "slurm.py", "--project-job", "r"))
 
@@ -232,10 +232,10 @@ def test_ctrl_c_while_a_run_is_cancelled(cli, cluster, golden):
     interrupts(cluster, "scancel")
     golden(cli("cancel", "r"))
     golden(cli("status", "r"))
-    # What a resume can't put back yet is not taken up again, and stays asked to stop.
+    # A run that a resume can't reopen yet does not continue, and its cancel stays requested.
     golden(cli("resume", "r", "--from-step", "nothing"))
     golden(cli("status", "r"))
-    # Whoever asks much later hears that nobody is at it.
+    # Much later, the status says that no process is cancelling it.
     with session(cli.workspace / "orchestrator.db") as connection:
         connection.execute("UPDATE run SET cancel_requested_at = cancel_requested_at - 300")
         connection.execute("UPDATE event SET at = at - 300")
@@ -245,10 +245,10 @@ def test_ctrl_c_while_a_run_is_cancelled(cli, cluster, golden):
     golden(cli("cancel", "r"))
 
 
-def test_a_resume_goes_on_with_what_a_cancel_stopped_but_did_not_end(here, cluster, golden):
+def test_a_resume_continues_a_run_whose_cancel_was_not_completed(here, cluster, golden):
     here("submit", "slurm.py", "--project-job", "r")
     here("cancel", "r")
-    # As the records are where the cancel was killed just before it wrote the end.
+    # The records after a cancel that was killed just before it recorded the end.
     with session(here.workspace / "orchestrator.db") as connection:
         connection.execute("UPDATE run SET state = 'active', ended_at = NULL, reason = NULL")
     golden(here("status", "r"))
@@ -256,7 +256,7 @@ def test_a_resume_goes_on_with_what_a_cancel_stopped_but_did_not_end(here, clust
     golden(here("status", "r"))
 
 
-def test_slurm_answers_no_more(here, cluster, golden):
+def test_slurm_stops_answering(here, cluster, golden):
     here("submit", "slurm.py", "--project-job", "r")
     cluster.says("squeue", err=DOWN, code=1)
     golden(here("status", "r", "--refresh"))

@@ -1,4 +1,4 @@
-"""What each command prints."""
+"""The output of each command."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_reference_is_what_help_says():
         assert f"## `orchestrator {name}`" in document()
 
 
-def test_a_run_says_where_it_is_and_status_what_it_did(cli, golden):
+def test_a_run_prints_its_folder_and_status_its_steps(cli, golden):
     done = cli("run", "batch.py", "--project-job", "r", "--jobs", "2")
     golden(done)
     status = cli("status")
@@ -121,15 +121,15 @@ def test_resume_after_a_failure(cli, golden):
     assert cli("run", "fails.py", "--project-job", "r").code == 1
     golden(cli("status"))
     assert 'raise ValueError("no licence")' in cli("logs", "fails").out
-    mended = (cli.workspace / "fails.py").read_text().replace('raise ValueError("no licence")', "print('mended')")
-    (cli.workspace / "fails.py").write_text(mended)
+    fixed = (cli.workspace / "fails.py").read_text().replace('raise ValueError("no licence")', "print('fixed')")
+    (cli.workspace / "fails.py").write_text(fixed)
     old = cli("resume")
     golden(old)
     assert cli("resume", "--update", "fails.py").code == 0
-    assert cli("logs", "fails").out.endswith("mended\n")
+    assert cli("logs", "fails").out.endswith("fixed\n")
 
 
-def test_advance_and_cancel_of_an_ended_run_say_so(cli, golden):
+def test_advance_and_cancel_of_an_ended_run_have_nothing_to_do(cli, golden):
     cli("run", "study.py", "--project-job", "r")
     golden(cli("advance"))
     golden(cli("cancel", "r"))
@@ -161,7 +161,7 @@ def test_commands_that_are_printed_can_be_typed_as_they_are(cli, monkeypatch, go
 
 @pytest.fixture
 def read_only(cli):
-    """Give the command line to somebody who may not write to the workspace; to root, too, whom no mode stops."""
+    """Return the command line of a user who may not write to the workspace; file modes do not restrict root."""
     cli("run", "study.py", "--project-job", "r")
     cli.workspace.chmod(0o555)
     cli.before = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ()
@@ -177,7 +177,7 @@ def everything_in(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
 
 
-def test_whoever_may_only_read_can_read_all(read_only, golden):
+def test_a_user_with_read_permission_can_read_everything(read_only, golden):
     before = everything_in(read_only.workspace)
     for command in ("status", "list", "logs nothing", "db check"):
         golden(read_only(*command.split()))
@@ -185,7 +185,7 @@ def test_whoever_may_only_read_can_read_all(read_only, golden):
     assert everything_in(read_only.workspace) == before
 
 
-def test_whoever_may_only_read_changes_nothing_and_is_told(read_only, golden):
+def test_a_user_with_read_permission_can_change_nothing(read_only, golden):
     before = everything_in(read_only.workspace)
     for command in ("run study.py", "resume --from-step nothing", "cancel", "advance"):
         done = read_only(*command.split())
@@ -193,7 +193,7 @@ def test_whoever_may_only_read_changes_nothing_and_is_told(read_only, golden):
     assert everything_in(read_only.workspace) == before
 
 
-def test_a_database_that_may_not_even_be_read(cli, golden):
+def test_a_database_without_read_permission(cli, golden):
     cli("run", "study.py", "--project-job", "r")
     database = cli.workspace / "orchestrator.db"
     database.chmod(0o000)
@@ -202,7 +202,7 @@ def test_a_database_that_may_not_even_be_read(cli, golden):
     golden(done)
 
 
-def test_a_database_that_can_not_be_had_leaves_no_run_behind(cli):
+def test_a_database_that_can_not_be_used_leaves_no_run_behind(cli):
     (cli.workspace / "foreign.db").write_text("foreign\n" * 100)
     before = everything_in(cli.workspace)
     assert cli("run", "study.py", "--db", "foreign.db").code == 1
@@ -210,14 +210,14 @@ def test_a_database_that_can_not_be_had_leaves_no_run_behind(cli):
     assert not [path for path in cli.workspace.iterdir() if path.name.isdecimal()]
 
 
-def test_a_key_that_is_a_file_and_a_workspace_that_is_none(cli, golden):
+def test_a_key_that_is_a_file_and_a_workspace_inside_a_file(cli, golden):
     done = cli("run", "study.py", "--project-job", "other.py")
     golden(done)
     done = cli("run", "study.py", "--rootdir", "other.py/inside")
     golden(done)
 
 
-def test_colours_are_for_terminals_that_want_them(monkeypatch):
+def test_colours_are_only_for_terminals_that_support_them(monkeypatch):
     from orchestrator.cli import render
 
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)

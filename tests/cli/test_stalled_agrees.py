@@ -1,4 +1,4 @@
-"""Every command that says whether a run is stalled says the same of the same run."""
+"""All commands that show whether a run is stalled agree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lease(holder, **beats):
 
 NODE = Holder("node7", "its boot", 77, "1")
 HOLDERS = {
-    "nobody": {},
+    "no process": {},
     "this process": lease(Holder.this_process()),
     "a dead process": lease(Holder.this_process()._replace(pid_start="another start")),
     "another machine": lease(NODE),
@@ -60,7 +60,7 @@ def records(workspace):
 
 
 class Cases:
-    """Runs that differ in everything that may matter, and what SLURM lists of them."""
+    """Runs that differ in everything that may matter, and the jobs that SLURM lists for them."""
 
     def __init__(self):
         self.keys = []
@@ -114,10 +114,10 @@ def test_all_commands_agree_in_every_case(records, monkeypatch):
             cases.add(connection, "local", holder, ending)
             for job, orchestrator, wake in product(JOBS, ORCHESTRATORS, ("both", "job")):
                 cases.add(connection, "slurm", holder, ending, job, orchestrator, wake)
-        cases.add(connection, "slurm", "nobody", "none", "none", "none", state="failed")
+        cases.add(connection, "slurm", "no process", "none", "none", "none", state="failed")
     monkeypatch.setattr(time, "time", lambda: NOW)
     with session(records.path, write=False) as connection:
-        # Thousands of questions on one connection: to open one takes longer than to ask.
+        # Thousands of queries on one connection: opening one takes longer than a query.
         for module in (runs, status, step_runs):
             monkeypatch.setattr(module, "session", lambda path, *, write: nullcontext(connection))
         compare(records.path, cases, monkeypatch)
@@ -137,10 +137,10 @@ def compare(path, cases, monkeypatch):
         }
         assert told == dict.fromkeys(told, why), key
         if found.run.mode == "slurm":
-            # SLURM lists what the records say of it, and the job that some runs are held by.
+            # SLURM lists the recorded jobs, and the job whose process holds the lease of some runs.
             listing = squeue_answer(*cases.listed.get(key, []), ("9", "RUNNING", "None", "", "another"))
             monkeypatch.setattr(queue_report.Client, "squeue", lambda self, listing=listing: squeue_lines(listing))
             refreshed = queue_report.ask_slurm(path, found, NOW).stalled
             assert (refreshed is None) == (why is None), key
-            # Of a job that it does not list, SLURM says no more than that.
+            # A job is unknown to SLURM if it is not listed.
             assert refreshed == why or "in doubt" in key, key

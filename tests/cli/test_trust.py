@@ -1,4 +1,4 @@
-"""Files of other users: what is found is not believed, what is named is only read, and nothing of theirs runs."""
+"""Files of other users: a found one is not used, a named one is only read, and no code in them runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def give_away(path: Path) -> Path:
 
 @pytest.fixture
 def below(here, monkeypatch):
-    """Work in a private folder below the one that `here` is in, which holds a database already."""
+    """Work in a private folder below that of `here`, which already holds a database."""
     (here.workspace / "study.py").write_text(STUDY)
     assert here("run", "study.py", "--project-job", "first").code == 0
     folder = here.workspace / "mine"
@@ -48,7 +48,7 @@ def one_line(text):
     return " ".join(text.split())
 
 
-def test_a_database_above_is_taken(below, here):
+def test_a_database_above_is_used(below, here):
     assert here("run", "study.py", "--project-job", "r").code == 0
     assert not (below / "orchestrator.db").exists()
     assert "first" in here("list").out
@@ -56,7 +56,7 @@ def test_a_database_above_is_taken(below, here):
 
 @as_root
 @pytest.mark.parametrize("planted", ["orchestrator.db", "."])
-def test_a_database_of_another_user_above_is_not_taken(below, here, planted, golden):
+def test_a_database_of_another_user_above_is_not_used(below, here, planted, golden):
     foreign = give_away(here.workspace / planted)
     if foreign.is_file():
         give_away(here.workspace / "orchestrator.db-journal")
@@ -73,18 +73,18 @@ def test_a_database_of_another_user_above_is_not_taken(below, here, planted, gol
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777])
-def test_the_search_ends_where_others_may_plant_one(below, here, mode, golden):
+def test_the_search_ends_where_others_may_plant_a_database(below, here, mode, golden):
     below.chmod(mode)
     done = here("list")
     assert done.code == 2
     golden(done)
     assert here("run", "study.py", "--project-job", "r").code == 0
-    # Its own is found there.
+    # The new database in this folder is found.
     assert "first" not in here("list").out
 
 
 @as_root
-def test_a_folder_of_another_user_has_to_be_named(below, here, golden):
+def test_a_folder_of_another_user_must_be_named(below, here, golden):
     give_away(below)
     done = here("run", "study.py", "--project-job", "r")
     assert done.code == 1
@@ -100,7 +100,7 @@ def test_the_records_of_another_user_are_read_and_nothing_is_run_from_them(here,
     assert here("run", "study.py", "--project-job", "r").code == 0
     give_away(here.workspace / "orchestrator.db-journal")
     foreign = give_away(here.workspace / "orchestrator.db")
-    # Whatever its permissions are: nothing is written beside it.
+    # With any permissions: nothing is written beside it.
     foreign.chmod(0o666)
     (here.workspace / "orchestrator.db.guard").unlink(missing_ok=True)
     before = {path: path.stat().st_mtime_ns for path in here.workspace.glob("orchestrator.db*")}
@@ -140,7 +140,7 @@ def test_code_in_a_folder_of_another_user_is_not_loaded(tmp_path, golden):
 
 
 @as_root
-def test_the_environment_that_another_user_planted_is_not_taken(tmp_path):
+def test_the_environment_that_another_user_planted_is_not_used(tmp_path):
     folder = RunFolder(tmp_path, "r")
     write_environment(folder)
     assert read_environment(folder) == dict(os.environ)
@@ -151,7 +151,7 @@ def test_the_environment_that_another_user_planted_is_not_taken(tmp_path):
 @pytest.mark.parametrize(
     "digest", ["", "..", "/tmp/" + 64 * "a", "../" + 64 * "a", 63 * "a", 64 * "A", 64 * "a" + "\n"]
 )
-def test_a_digest_leads_to_no_other_folder(tmp_path, digest, golden):
+def test_a_digest_never_names_another_folder(tmp_path, digest, golden):
     folder = RunFolder(tmp_path, "r")
     assert folder.bundle(64 * "a").parent == folder.bundles
     with golden.raises(DataError):
@@ -171,8 +171,8 @@ def test_a_digest_leads_to_no_other_folder(tmp_path, digest, golden):
         (0o1777, "me", [], True),
     ],
 )
-def test_who_else_may_write(tmp_path, monkeypatch, mode, group, members, others):
-    """A group that has this user only, as many systems make one for each user, is no other."""
+def test_which_other_users_may_write(tmp_path, monkeypatch, mode, group, members, others):
+    """A group with this user as its only member does not count: many systems create one for each user."""
     gid = tmp_path.stat().st_gid
     monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="me", pw_gid=gid))
     monkeypatch.setattr("grp.getgrgid", lambda gid: SimpleNamespace(gr_name=group, gr_mem=members))
