@@ -139,6 +139,7 @@ class Branches:
             raise
         if status:
             self.failures.append(self._report.read_text() if self._report.exists() else f"boundary {n}: {status=}")
+        self._report.unlink(missing_ok=True)
         shutil.rmtree(self._workspace)
         shutil.move(self._original, self._workspace)
         return False
@@ -150,7 +151,6 @@ class Branches:
 
     def _copy_workspace(self) -> None:
         """Put a copy in the place of the workspace: this process keeps the files that it has open."""
-        self._report.unlink(missing_ok=True)
         shutil.copytree(self._workspace, self._copy, symlinks=True)
         shutil.move(self._workspace, self._original)
         shutil.move(self._copy, self._workspace)
