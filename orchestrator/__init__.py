@@ -1,6 +1,6 @@
 """A persistent state-machine pipeline orchestrator for SLURM, backed by SQLite.
 
-The public names are loaded when they are first used: `import orchestrator` costs next to nothing.
+A public name is imported when it is first used, so that `import orchestrator` takes almost no time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.version import __version__ as __version__
 
-_HOMES = {
+_MODULES = {
     "Block": "definition.blocks",
     "CollectArrayResults": "definition.blocks",
     "DataGenerator": "definition.blocks",
@@ -28,7 +28,7 @@ _HOMES = {
     "datagenerator": "definition.blocks",
 }
 
-__all__ = [*sorted(_HOMES)]
+__all__ = [*sorted(_MODULES)]
 
 if TYPE_CHECKING:
     from orchestrator.api import Pipeline as Pipeline
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
-    value = getattr(import_module(f"orchestrator.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"orchestrator.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

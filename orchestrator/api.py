@@ -1,4 +1,4 @@
-"""`Pipeline`: what the user runs."""
+"""`Pipeline`: steps, and the methods that run them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Pipeline"]
 
 
 class Pipeline(PipelineDefinition):
-    """Steps in order, run with a record of everything that happens.
+    """Steps that run in order, with a record of every run in a database.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Pipeline(PipelineDefinition):
     steps : list of Step or Loop, default []
         The steps, in the order in which they run.
     orchestrator_resources : SlurmResources or None, default None
-        What each orchestrator job asks for. None: 10 minutes, 1 GB and 1 CPU.
+        Resources of each orchestrator job. None: 10 minutes, 1 GB and 1 CPU.
 
     Examples
     --------
@@ -64,15 +64,16 @@ class Pipeline(PipelineDefinition):
         ----------
         mode : {"local", "slurm"}, default "local"
             `"local"`: run on this machine, and return when the run has ended. `"slurm"`: submit to a cluster, and
-            return at once.
+            return immediately.
         cluster : SlurmCluster, optional
-            The cluster; required by `mode="slurm"`.
+            The cluster; required with `mode="slurm"`.
         project_job : str, optional
-            Key of the run, and name of its folder. By default a new key, of digits.
+            Key of the run, and name of its folder. By default a new key of digits.
         rootdir : path-like, optional
             The workspace. By default the current folder.
         jobs : int, optional
-            Worker processes for parallel steps of a local run. By default the CPUs that this process may use.
+            Number of worker processes for the parallel steps of a local run. By default the number of CPUs that this
+            process may use.
 
         Returns
         -------
@@ -82,30 +83,36 @@ class Pipeline(PipelineDefinition):
         Raises
         ------
         DefinitionError
-            If something in the pipeline is wrong; nothing was written.
+            If the pipeline or an argument is not valid; nothing was written.
+        StudyChanged
+            If the run with this key has recorded other steps than those of this pipeline.
         LeaseHeld
-            If another process is advancing the run.
+            If another process advances the run.
         Busy
-            If SLURM does not answer, or accepts no job now; the run is recorded, and can be resumed.
+            If SLURM does not answer, or accepts no job now. The run is recorded, and can be resumed.
         RunFailed
-            If the run failed or was cancelled; an exception that a step raised in this process is its `__cause__`.
+            If the run failed or was cancelled. An exception that a step raised in this process is its `__cause__`.
         Interrupted
-            After Ctrl-C, or `orchestrator cancel` from elsewhere.
+            After Ctrl-C, or after `orchestrator cancel` in another process.
         """
         from orchestrator.engine.commands import start, submit
 
         if mode not in tuple(Mode):
-            raise DefinitionError(f"mode={mode!r} is not a mode.", 'Use mode="local" or mode="slurm".')
+            raise DefinitionError(f"mode={mode!r} is not valid.", 'Use mode="local" or mode="slurm".')
         if not isinstance(self.steps, list | tuple):
             raise DefinitionError(
                 f"The steps of a pipeline must be a list, not {type(self.steps).__name__}.", "Use steps=[...]."
             )
         if rootdir is not None and not isinstance(rootdir, str | os.PathLike):
-            raise DefinitionError(f"rootdir must be text or a path, not {type(rootdir).__name__}.", "Name a folder.")
+            raise DefinitionError(
+                f"rootdir must be text or a path, not {type(rootdir).__name__}.", "Use the path of a folder."
+            )
         if rootdir is not None and Path(rootdir).exists() and not Path(rootdir).is_dir():
-            raise DefinitionError(f"rootdir={str(rootdir)!r} is no folder.", "Name a folder, or leave it out.")
+            raise DefinitionError(
+                f"rootdir={str(rootdir)!r} is not a folder.", "Use the path of a folder, or omit rootdir."
+            )
         if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
-            raise DefinitionError(f"jobs={jobs!r} is no number of processes.", "Use 1 or more, or None.")
+            raise DefinitionError(f"jobs={jobs!r} is not valid.", "Use an integer, 1 or more, or None.")
         if Mode(mode) is Mode.SLURM:
             key = submit(self, cluster, Workspace.at(rootdir or "."), project_job=project_job)
             _say_how_to_watch(key, rootdir)
@@ -120,19 +127,20 @@ class Pipeline(PipelineDefinition):
         from_step: str | None = None,
         jobs: int | None = None,
     ) -> str:
-        """Resume a run with the code that it keeps. To resume it with this pipeline's code, use `run`.
+        """Resume a run with the code that is stored with it. To resume it with the code of this pipeline, use `run`.
 
         Parameters
         ----------
         project_job : str, optional
-            Key of the run. By default the latest run of the workspace.
+            Key of the run. By default the latest run in the workspace.
         rootdir : path-like, optional
             The workspace. By default the current folder.
         from_step : str, optional
-            Address of the step to go back to: `"evaluate@3"` is iteration 3, a bare name in a loop is its iteration 0.
-            By default where the run stopped.
+            Address of the step to run again first: `"evaluate@3"` is the step at iteration 3; a name without iteration
+            is iteration 0. By default the run continues where it stopped.
         jobs : int, optional
-            Worker processes for parallel steps of a local run. By default the CPUs that this process may use.
+            Number of worker processes for the parallel steps of a local run. By default the number of CPUs that this
+            process may use.
 
         Returns
         -------
@@ -144,9 +152,13 @@ class Pipeline(PipelineDefinition):
         NotFound
             If there is no such run.
         DefinitionError
-            If the run has no such step, or has not come that far.
+            If the run has no such step, or has not reached it.
         LeaseHeld, Busy, RunFailed, Interrupted
-            As `run`.
+            See `run`.
+
+        Examples
+        --------
+        >>> key = pipeline.resume("4711", from_step="evaluate@3")  # doctest: +SKIP
         """
         from orchestrator.db.runs import latest_key
         from orchestrator.engine.commands import resume
@@ -156,25 +168,32 @@ class Pipeline(PipelineDefinition):
         return resume(workspace, key, from_step=from_step, jobs=jobs)
 
     def status(self, project_job: str | None = None, rootdir: str | Path | None = None) -> RunStatus:
-        """Return what the records say of a run; SLURM is not asked.
+        """Return the status of a run as the database records it; SLURM is not asked.
 
         Parameters
         ----------
         project_job : str, optional
-            Key of the run. By default the latest run of the workspace.
+            Key of the run. By default the latest run in the workspace.
         rootdir : path-like, optional
             The workspace. By default the current folder.
 
         Returns
         -------
         RunStatus
-            The run, its steps, what runs now, what failed and why: the values that `orchestrator status --json` prints
-            (docs/reference/json.md).
+            The run, its steps, running jobs, failures and their reasons: the values that `orchestrator status --json`
+            prints (docs/reference/json.md).
 
         Raises
         ------
         NotFound
             If there is no such run.
+
+        Examples
+        --------
+        >>> pipeline = Pipeline("samples", steps=[Step(lambda project_dir: None, name="nothing")])
+        >>> key = pipeline.run()
+        >>> str(pipeline.status(key).run.state)
+        'succeeded'
         """
         from orchestrator.db.status import run_status
 
@@ -183,7 +202,7 @@ class Pipeline(PipelineDefinition):
     def generate_scripts(
         self, cluster: SlurmCluster, project_job: str = "PLACEHOLDER", rootdir: str | Path | None = None
     ) -> dict[str, str]:
-        """Return the scripts that would be submitted; nothing is written, and SLURM is not asked.
+        """Return the scripts of the jobs that `run` would submit. Nothing is written, and SLURM is not asked.
 
         Parameters
         ----------
@@ -197,13 +216,19 @@ class Pipeline(PipelineDefinition):
         Returns
         -------
         dict of str to str
-            By label: `create`, in a loop `loop1_run`, and `orchestrator`. In their command lines ITERATION, TASKS,
-            TOKEN and JOB stand for values that are known only at submission.
+            The scripts by label: `create`, in a loop `loop1_run`, and `orchestrator`. ITERATION, TASKS, TOKEN and JOB
+            in their commands are placeholders for values that are known only at submission.
 
         Raises
         ------
         DefinitionError
-            If something in the pipeline is wrong.
+            If the pipeline or the cluster is not valid.
+
+        Examples
+        --------
+        >>> pipeline = Pipeline("samples", steps=[Step(lambda project_dir: None, name="nothing")])
+        >>> list(pipeline.generate_scripts(SlurmCluster(partition="compute")))
+        ['nothing', 'orchestrator']
         """
         from orchestrator.engine.cluster.check import print_scripts
 

@@ -1,4 +1,4 @@
-"""Index lists as SLURM writes them: `0-9,12`."""
+"""Lists of array indexes as SLURM writes them: `0-9,12`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ __all__ = ["format_indexes", "parse_indexes"]
 
 
 def parse_indexes(text: str) -> list[int]:
-    """Read an index list.
+    """Return the indexes in a list.
 
     Parameters
     ----------
     text : str
-        Like `"0-9,12"`; empty for none.
+        A list such as `"0-9,12"`; empty for no indexes.
 
     Returns
     -------
     list of int
-        In the order written.
+        The indexes, in the order of the text.
     """
     indexes: list[int] = []
     for part in filter(None, text.split(",")):
@@ -28,16 +28,17 @@ def parse_indexes(text: str) -> list[int]:
 
 
 def format_indexes(indexes: Iterable[int]) -> str:
-    """Write an index list, sorted and as short as can be.
+    """Return a list of indexes as the shortest text.
 
     Parameters
     ----------
     indexes : iterable of int
-        Each 0 or more; repeated ones count once.
+        The indexes, each 0 or more. Duplicates are removed.
 
     Returns
     -------
     str
+        Sorted indexes and ranges, such as `"0-9,12"`.
     """
     spans: list[list[int]] = []
     for index in sorted(set(indexes)):

@@ -1,1 +1,1 @@
-"""What a study is about: its domain, its experiments, their results, and the files that hold them."""
+"""The data of a study: domain, experiments, samples, results, and their files."""

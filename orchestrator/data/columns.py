@@ -1,8 +1,8 @@
-"""Columns of the table: from cells to pandas, and to the text of a CSV file and back.
+"""Columns of the table: conversion between cells, pandas and the text of a CSV file.
 
-CSV knows only text, and no difference between an empty text and a missing value. What each column
-holds is therefore noted beside it (in ``domain.json``); a file that f3dasm wrote has no such note, and
-its columns are read by their domain, or else by their looks.
+CSV has only text, and does not distinguish an empty text from a missing value. The type of each column is therefore
+noted in ``domain.json``. A file that f3dasm wrote has no such note; the type of its columns is inferred from the
+domain, else from the text.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ __all__ = [
     "write_csv",
 ]
 
-# The cells of each column by its name; None where a value is missing.
+# The cells of each column by its name; None is a missing value.
 Columns: TypeAlias = dict[str, list[Any]]
 
-_KIND_OF = {float: "float", int: "int", bool: "bool"}
-# Those of pandas, which f3dasm reads with.
+_KIND_OF_TYPE = {float: "float", int: "int", bool: "bool"}
+# The texts that pandas, with which f3dasm reads, takes for a missing value.
 _MISSING_TEXTS = frozenset(
     [
         "",
@@ -75,12 +75,12 @@ _QUOTED = re.compile(r'[,"\r\n]|^\s|\s$')
 
 
 def cells_of(series: pd.Series[Any]) -> list[Any]:
-    """Return a column's values as plain Python values, None where one is missing.
+    """Return the values of a column as Python values, None for a missing value.
 
     Parameters
     ----------
     series : pandas.Series
-        The column, of any type.
+        The column, of any dtype.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def cells_of(series: pd.Series[Any]) -> list[Any]:
 
 
 def plain_cells(values: Iterable[Any]) -> list[Any]:
-    """Replace NumPy's scalars by the equal Python values, and whatever is missing by None.
+    """Replace NumPy scalars by equal Python values, and missing values by None.
 
     Parameters
     ----------
@@ -101,19 +101,19 @@ def plain_cells(values: Iterable[Any]) -> list[Any]:
     Returns
     -------
     list
-        The values as the table holds them.
+        The cells.
     """
     cells = list(values)
-    kinds = set(map(type, cells))
-    if kinds <= {int, bool, str, type(None)}:
+    types = set(map(type, cells))
+    if types <= {int, bool, str, type(None)}:
         return cells
-    if kinds == {float}:
+    if types == {float}:
         return [None if cell != cell else cell for cell in cells]
     return [plain_cell(cell) for cell in cells]
 
 
 def plain_cell(value: Any) -> Any:
-    """Return a value as the table holds it: see `plain_cells`."""
+    """Return the cell of a value: see `plain_cells`."""
     kind = type(value)
     if kind is float:
         return value if value == value else None
@@ -128,35 +128,35 @@ def plain_cell(value: Any) -> Any:
 
 
 def column_of(cells: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
-    """Make a column of plain values.
+    """Create a column from cells.
 
     Parameters
     ----------
     cells : sequence
-        One plain value per row; None where one is missing.
+        One Python value per row; None for a missing value.
     index : pandas.Index
-        The rows' labels.
+        Labels of the rows.
 
     Returns
     -------
     pandas.Series
-        float64, int64 or bool; Int64 or boolean where values are missing; else object, with None
-        for a missing value. Integers among floats become floats if none changes by that.
+        The dtype is float64, int64 or bool; Int64 or boolean if values are missing; else object, with None for a
+        missing value. Integers among floats become floats if each is exactly equal to its float.
     """
     import numpy as np
     import pandas as pd
 
-    kinds = set(map(type, cells))
-    gaps = type(None) in kinds
-    kinds.discard(type(None))
-    if kinds <= {float} or (kinds == {int, float} and all(_fits_float(cell) for cell in cells)):
+    types = set(map(type, cells))
+    has_missing = type(None) in types
+    types.discard(type(None))
+    if types <= {float} or (types == {int, float} and all(_fits_float(cell) for cell in cells)):
         return pd.Series(np.array(cells, dtype=np.float64), index=index)
-    if kinds == {int} and all(cell is None or -(2**63) <= cell < 2**63 for cell in cells):
-        return pd.Series(cells, index=index, dtype="Int64" if gaps else "int64")
-    if kinds == {bool}:
-        return pd.Series(cells, index=index, dtype="boolean" if gaps else "bool")
+    if types == {int} and all(cell is None or -(2**63) <= cell < 2**63 for cell in cells):
+        return pd.Series(cells, index=index, dtype="Int64" if has_missing else "int64")
+    if types == {bool}:
+        return pd.Series(cells, index=index, dtype="boolean" if has_missing else "bool")
     objects = np.empty(len(cells), dtype=object)
-    for position, cell in enumerate(cells):  # at once, NumPy would unpack lists of equal length
+    for position, cell in enumerate(cells):  # NumPy would unpack lists of equal length
         objects[position] = cell
     return pd.Series(objects, index=index, dtype=object)
 
@@ -166,28 +166,28 @@ def _fits_float(cell: Any) -> bool:
 
 
 def encode_column(cells: Sequence[Any]) -> tuple[list[str], dict[str, str]]:
-    """Turn a column into the texts of a CSV file.
+    """Encode a column as the texts of a CSV file.
 
     Parameters
     ----------
     cells : sequence
-        One plain value per row, None where one is missing.
+        One Python value per row; None for a missing value.
 
     Returns
     -------
     texts : list of str
-        One per row; empty where the value is missing, or an empty text.
+        One per row; empty for a missing value or an empty text.
     note : dict
-        What `decode_column` has to know: the ``kind`` (float, int, bool, text, json, mixed); for
-        text, whether an ``empty`` one is a missing value; for mixed, one letter per row in ``codes``.
+        The information for `decode_column`: the ``kind`` (float, int, bool, text, json, mixed); for text, whether an
+        ``empty`` one is a missing value; for mixed, one letter per row in ``codes``.
 
     Raises
     ------
     TypeError
-        A value is of a type that can't be kept in the table.
+        If a value has a type that can't be stored in a table.
     """
-    kinds = set(map(type, cells)) - {type(None)}
-    if len(kinds) == 1 and (kind := _KIND_OF.get(kinds.copy().pop())):
+    types = set(map(type, cells)) - {type(None)}
+    if len(types) == 1 and (kind := _KIND_OF_TYPE.get(types.copy().pop())):
         return ["" if cell is None else repr(cell) for cell in cells], {"kind": kind}
     pairs = [_encode_cell(cell) for cell in cells]
     texts = [text for text, _ in pairs]
@@ -211,22 +211,22 @@ def _encode_cell(cell: Any) -> tuple[str, str]:
 
 
 def decode_column(texts: Sequence[str], note: dict[str, str] | None, parameter: Parameter | None) -> list[Any]:
-    """Turn the texts of a CSV file into values.
+    """Decode the texts of a CSV file.
 
     Parameters
     ----------
     texts : sequence of str
         One per row.
     note : dict or None
-        What `encode_column` noted. Without a note, or with one that these texts contradict (the file
-        was written again by another hand), the values are inferred.
+        The note of `encode_column`. The type is inferred if there is no note, or if the texts contradict it, because
+        another program wrote the file again.
     parameter : Parameter or None
-        The column's parameter in the domain.
+        Parameter of the column in the domain.
 
     Returns
     -------
     list
-        One value per row, None where one is missing.
+        One value per row; None for a missing value.
     """
     try:
         return _decode_noted(texts, note or {})
@@ -242,7 +242,7 @@ def _decode_noted(texts: Sequence[str], note: dict[str, str]) -> list[Any]:
     if kind == "mixed":
         codes = note["codes"]
         if len(codes) != len(texts):
-            raise ValueError("rows came or went since the note was written")
+            raise ValueError("the number of rows changed after the note was written")
         return [None if code == "-" else _DECODE[code](text) for text, code in zip(texts, codes, strict=True)]
     decode = _DECODE[{"float": "f", "int": "i", "bool": "b", "json": "j"}[kind]]
     return [None if text == "" else decode(text) for text in texts]
@@ -266,7 +266,7 @@ def _infer(texts: Sequence[str], parameter: Parameter | None) -> list[Any]:
     if known is not None and all(text in known or text in _MISSING_TEXTS for text in texts):
         return [known.get(text) for text in texts]
     present = [text for text in texts if text not in _MISSING_TEXTS]
-    decode = _decoder_by_looks(present, parameter)
+    decode = _inferred_decoder(present, parameter)
     return [None if text in _MISSING_TEXTS else decode(text) for text in texts]
 
 
@@ -280,7 +280,7 @@ def _known_values(parameter: Parameter | None) -> dict[str, Any] | None:
     return {str(value): value for value in values if value is not None}
 
 
-def _decoder_by_looks(present: Sequence[str], parameter: Parameter | None) -> Any:
+def _inferred_decoder(present: Sequence[str], parameter: Parameter | None) -> Any:
     if parameter is not None and parameter.to_disk:
         return str
     if isinstance(parameter, ContinuousParameter) and _all_floats(present):
@@ -308,19 +308,19 @@ def _all_floats(texts: Sequence[str]) -> bool:
 
 
 def write_csv(labels: Sequence[int], columns: dict[str, list[str]]) -> bytes:
-    """Write a CSV file in f3dasm's layout: labels first, under an empty name.
+    """Encode a CSV file in f3dasm's layout: the first column has the labels, and an empty name.
 
     Parameters
     ----------
     labels : sequence of int
-        The rows' labels.
+        Labels of the rows.
     columns : dict of str to list of str
         The texts by column.
 
     Returns
     -------
     bytes
-        The file.
+        Content of the file.
     """
     names = ",".join(["", *map(_quote, columns)]) if columns else '""'
     rows = zip(map(str, labels), *([_quote(t) for t in column] for column in columns.values()), strict=True)
@@ -333,26 +333,26 @@ def _quote(text: str) -> str:
 
 
 def read_csv(content: bytes, name: str) -> tuple[list[int], dict[str, list[str]]]:
-    """Read a CSV file in f3dasm's layout, as text.
+    """Decode a CSV file in f3dasm's layout, as text.
 
     Parameters
     ----------
     content : bytes
-        The file.
+        Content of the file.
     name : str
-        What to call it in an error.
+        Name of the file, for error messages.
 
     Returns
     -------
     labels : list of int
-        The first column; counted from 0 where it doesn't hold different integers.
+        The first column; 0, 1, 2, ... if that does not contain unique integers.
     columns : dict of str to list of str
-        The others by name.
+        The other columns by name.
 
     Raises
     ------
     DataError
-        The file is empty, or has a line with too few or too many fields.
+        If the file is empty, is not CSV, or has a row with too few or too many fields.
     """
     limit = csv.field_size_limit(sys.maxsize)
     try:
@@ -363,11 +363,11 @@ def read_csv(content: bytes, name: str) -> tuple[list[int], dict[str, list[str]]
     finally:
         csv.field_size_limit(limit)
     if not rows:
-        raise DataError(f"{name} is empty: it was cut short")
+        raise DataError(f"{name} is empty: it was truncated")
     header = rows.pop(0)
     for number, row in enumerate(rows):
         if len(row) != len(header):
-            raise DataError(f"{name} has {len(row)} fields in row {number}, not {len(header)}: it was cut short")
+            raise DataError(f"{name} has {len(row)} fields in row {number}, not {len(header)}: it was truncated")
     fields = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in header]
     return _labels(fields[0]), dict(zip(header[1:], fields[1:], strict=True))
 

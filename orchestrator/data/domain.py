@@ -1,7 +1,7 @@
-"""The domain: which inputs an experiment has and which outputs it gives, by name.
+"""`Domain`: the inputs and outputs of the experiments of a study, by name.
 
-Names and the JSON form are those of f3dasm's ``domain.json``. Only the standard library is imported:
-a task on a node reads a domain without paying for NumPy.
+Names and JSON are those of f3dasm's ``domain.json``. This module imports only the standard library, so that a task can
+read a domain without the import of NumPy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.atomic import write_atomically
 from orchestrator.data.parameters import (
-    KINDS,
+    PARAMETER_TYPES,
     ArrayParameter,
     CategoricalParameter,
     ConstantParameter,
@@ -25,7 +25,7 @@ from orchestrator.data.parameters import (
 )
 from orchestrator.errors import DataError
 
-# A study names the parameters together with the domain that they are in.
+# Studies import the parameters from the same module as the domain.
 __all__ = [
     "ArrayParameter",
     "CategoricalParameter",
@@ -84,27 +84,34 @@ class Domain:
         return Domain(inputs, {**self.output_space, **other.output_space})
 
     def copy(self) -> Domain:
-        """Return a domain that can be changed without changing this one."""
+        """Return a copy. Changes to the copy do not change this domain."""
         return Domain(dict(self.input_space), dict(self.output_space))
 
     def add_float(self, name: str, low: float = -math.inf, high: float = math.inf, log: bool = False) -> None:
-        """Add a float input; with equal bounds it is a constant.
+        """Add a float input. With equal bounds it is a constant.
 
         Parameters
         ----------
         name : str
-            The input's name.
+            Name of the input.
         low, high : float, default -inf, inf
-            Its bounds; samplers need both finite.
+            The bounds, both included; samplers need finite ones.
         log : bool, default False
-            Whether samplers spread its logarithm evenly.
+            Whether samplers draw its logarithm uniformly; this needs a positive `low`.
 
         Raises
         ------
         KeyError
-            There is an input of that name.
+            If an input of this name exists.
         ValueError
-            `low` is larger than `high`, or `log` is set and `low` is not positive.
+            If `low` is larger than `high`, or `log` is True and `low` is not positive.
+
+        Examples
+        --------
+        >>> domain = Domain()
+        >>> domain.add_float("rate", low=1e-5, high=1e-1, log=True)
+        >>> domain.input_names
+        ['rate']
         """
         if math.isclose(low, high):
             self.add_constant(name, low)
@@ -112,23 +119,23 @@ class Domain:
             self._add_input(name, ContinuousParameter(low, high, log))
 
     def add_int(self, name: str, low: int, high: int, step: int = 1) -> None:
-        """Add an integer input; with equal bounds it is a constant.
+        """Add an integer input. With equal bounds it is a constant.
 
         Parameters
         ----------
         name : str
-            The input's name.
+            Name of the input.
         low, high : int
-            Its bounds, both included.
+            The bounds, both included.
         step : int, default 1
             Distance between values, counted from `low`.
 
         Raises
         ------
         KeyError
-            There is an input of that name.
+            If an input of this name exists.
         ValueError
-            `low` is larger than `high`, or the step isn't positive.
+            If `low` is larger than `high`, or the step is not positive.
         """
         if low == high:
             self.add_constant(name, low)
@@ -136,38 +143,38 @@ class Domain:
             self._add_input(name, DiscreteParameter(low, high, step))
 
     def add_category(self, name: str, categories: Sequence[Any]) -> None:
-        """Add an input that takes one of some values.
+        """Add an input that has one of several values.
 
         Parameters
         ----------
         name : str
-            The input's name.
+            Name of the input.
         categories : sequence
-            Its values.
+            The values: text, numbers or None.
 
         Raises
         ------
         KeyError
-            There is an input of that name.
+            If an input of this name exists.
         ValueError
-            A value is there twice.
+            If a value occurs twice.
         """
         self._add_input(name, CategoricalParameter(list(categories)))
 
     def add_constant(self, name: str, value: Any) -> None:
-        """Add an input that never changes.
+        """Add an input with a constant value.
 
         Parameters
         ----------
         name : str
-            The input's name.
+            Name of the input.
         value : Any
-            Its value.
+            The value.
 
         Raises
         ------
         KeyError
-            There is an input of that name.
+            If an input of this name exists.
         """
         self._add_input(name, ConstantParameter(value))
 
@@ -183,57 +190,64 @@ class Domain:
         Parameters
         ----------
         name : str
-            The input's name.
+            Name of the input.
         shape : int or sequence of int
-            The array's shape.
+            Shape of the array.
         low, high : float or array, default -inf, inf
-            Its bounds.
+            The bounds, of all elements or of each.
 
         Raises
         ------
         KeyError
-            There is an input of that name.
+            If an input of this name exists.
         """
         self._add_input(name, ArrayParameter(shape, low, high))
 
     def add_parameter(self, name: str, to_disk: bool = False, **functions: Any) -> None:
-        """Add an input of any kind.
+        """Add an input of any type.
 
         Parameters
         ----------
         name : str
-            The input's name.
+            Name of the input.
         to_disk : bool, default False
-            Whether its values lie in files of their own.
+            Whether each value is stored in its own file; the table then contains the path.
         **functions : Any
             `store_function`, `load_function` and `load_kwargs` as in `Parameter`.
 
         Raises
         ------
         KeyError
-            There is an input of that name.
+            If an input of this name exists.
         """
         self._add_input(name, Parameter(to_disk, **functions))
 
     def add(self, name: str, type: str, **arguments: Any) -> None:
-        """Add an input of the kind that `type` names.
+        """Add an input of a type given by name.
 
         Parameters
         ----------
         name : str
-            The input's name.
+            Name of the input.
         type : {"float", "int", "category", "constant", "array"}
-            Its kind.
+            Its type.
         **arguments : Any
-            Those of ``add_<type>``.
+            Arguments of the method ``add_<type>``.
 
         Raises
         ------
         ValueError
-            There is no such kind.
+            If there is no such type.
+        KeyError
+            If an input of this name exists.
+
+        Examples
+        --------
+        >>> domain = Domain()
+        >>> domain.add("n", "int", low=1, high=10)
         """
-        if type not in KINDS:
-            raise ValueError(f"{type!r} is no kind of input; use {', '.join(KINDS)}")
+        if type not in PARAMETER_TYPES:
+            raise ValueError(f"{type!r} is not a type of input; use {', '.join(PARAMETER_TYPES)}")
         getattr(self, f"add_{type}")(name, **arguments)
 
     def add_output(self, name: str, to_disk: bool = False, exist_ok: bool = False, **functions: Any) -> None:
@@ -242,31 +256,31 @@ class Domain:
         Parameters
         ----------
         name : str
-            The output's name.
+            Name of the output.
         to_disk : bool, default False
-            Whether its values lie in files of their own.
+            Whether each value is stored in its own file; the table then contains the path.
         exist_ok : bool, default False
-            Whether an output of that name may be there already; it is then left as it is.
+            Whether an existing output of this name is accepted; it is then not changed.
         **functions : Any
             `store_function`, `load_function` and `load_kwargs` as in `Parameter`.
 
         Raises
         ------
         KeyError
-            There is an output of that name.
+            If an output of this name exists.
         """
         if name not in self.output_space:
             self.output_space[name] = Parameter(to_disk, **functions)
         elif not exist_ok:
-            raise KeyError(f"the domain has an output {name!r} already")
+            raise KeyError(f"the domain already has an output {name!r}")
 
     def _add_input(self, name: str, parameter: Parameter) -> None:
         if name in self.input_space:
-            raise KeyError(f"the domain has an input {name!r} already")
+            raise KeyError(f"the domain already has an input {name!r}")
         self.input_space[name] = parameter
 
     def to_json(self) -> dict[str, Any]:
-        """Return what f3dasm's ``domain.json`` holds."""
+        """Return the content of f3dasm's ``domain.json``."""
         return {
             "input_space": {name: p.to_json() for name, p in self.input_space.items()},
             "output_space": {name: p.to_json() for name, p in self.output_space.items()},
@@ -274,7 +288,7 @@ class Domain:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Domain:
-        """Make a domain from what `to_json` returned; other keys are ignored.
+        """Create a domain from the return value of `to_json`. Other keys are ignored.
 
         Parameters
         ----------
@@ -289,7 +303,7 @@ class Domain:
         Raises
         ------
         DataError
-            The object does not describe a domain.
+            If the object is not a valid domain.
         """
         try:
             inputs, outputs = content["input_space"], content["output_space"]
@@ -298,7 +312,7 @@ class Domain:
                 {name: Parameter.from_json(value) for name, value in outputs.items()},
             )
         except (KeyError, AttributeError, TypeError, ValueError) as error:
-            raise DataError(f"this is no domain: {error!r}") from error
+            raise DataError(f"this is not a valid domain: {error!r}") from error
 
     @classmethod
     def from_file(cls, filename: Path | str) -> Domain:
@@ -307,7 +321,7 @@ class Domain:
         Parameters
         ----------
         filename : Path or str
-            The file; the suffix may be left out.
+            Path of the file; the suffix ``.json`` is optional.
 
         Returns
         -------
@@ -317,23 +331,23 @@ class Domain:
         Raises
         ------
         FileNotFoundError
-            There is no such file.
+            If the file does not exist.
         DataError
-            The file is not JSON, or does not describe a domain.
+            If the file is not valid JSON, or not a valid domain.
         """
         path = Path(filename).with_suffix(".json")
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except json.JSONDecodeError as error:
-            raise DataError(f"{path} is no JSON: {error}") from error
+            raise DataError(f"{path} is not valid JSON: {error}") from error
 
     def store(self, filename: Path | str) -> None:
-        """Write a ``domain.json``, wholly or not at all.
+        """Write a ``domain.json``, completely or not at all.
 
         Parameters
         ----------
         filename : Path or str
-            The file; the suffix may be left out.
+            Path of the file; the suffix ``.json`` is optional.
         """
         path = Path(filename).with_suffix(".json")
         write_atomically(path, json.dumps(self.to_json(), indent=4).encode())

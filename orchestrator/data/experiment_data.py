@@ -1,4 +1,4 @@
-"""The experiments of a study: made of data, kept in files, selected and changed."""
+"""`ExperimentData`: the experiments of a study, as a table in memory and as files on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.data.files import data_folder, locked, read_snapshot, write_ta
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.layout import StoredTable, decode_files, encode_files
 from orchestrator.data.matching import FoldReport, match_results
-from orchestrator.data.numpy_types import is_integer, is_truth
+from orchestrator.data.numpy_types import is_bool, is_integer
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.references import Reference, write_object
 from orchestrator.data.results import ResultFile
@@ -31,27 +31,27 @@ __all__ = ["ExperimentData"]
 class ExperimentData:
     """Experiments: one row each, with inputs, outputs and a status.
 
-    Rows have labels, integers that stay with them when the table is sorted or cut. A missing value
-    is an absent name in an `ExperimentSample` and NaN or None in a DataFrame.
+    Each row has a label, an integer that does not change when the table is sorted or rows are selected. A missing
+    value is an absent name in an `ExperimentSample`, and NaN or None in a DataFrame.
 
     Parameters
     ----------
     domain : Domain, Path, str or None, default None
-        The domain, or the file that holds it; by default one is made of the data's names.
-    input_data, output_data : optional
-        The inputs and the outputs: a list of dicts, a dict of columns, a DataFrame, a NumPy array (its
-        columns take the domain's names, else ``x0``, ``x1``, ... and ``y`` or ``y0``, ``y1``,
-        ...), or a CSV file in f3dasm's layout.
+        The domain, or the path of its JSON file. By default it is created from the names in the data.
+    input_data, output_data : list of dict, dict of list, DataFrame, ndarray, Path, str or None, default None
+        The inputs and the outputs. A dict has one list per column. An array has the shape (rows, columns); its columns
+        have the names in the domain, else ``x0``, ``x1``, ... and ``y`` or ``y0``, ``y1``, ... A path names a CSV file
+        in f3dasm's layout.
     jobs : pandas.Series, sequence of str, Path, str or None, default None
-        The statuses, or the file that holds them; by default an experiment with outputs is
-        FINISHED, another one OPEN.
+        The statuses, or the path of their CSV file. By default an experiment with outputs is FINISHED, and one without
+        is OPEN.
     project_dir : Path, str or None, default None
-        The project folder; the current folder by default.
+        The project folder. By default the current folder.
 
     Raises
     ------
     DataError
-        The data have no form that is known.
+        If the data have another type, duplicate names, or columns of different lengths.
 
     Examples
     --------
@@ -76,16 +76,16 @@ class ExperimentData:
         self._domain = domain
         self._project_dir = _absolute(project_dir)
         self.fold_report = FoldReport()
-        # Token of the job whose work the table is; the stored table carries it.
+        # Token of the job that produced the table; it is stored with the table.
         self.stored_by: str | None = None
-        # How many bytes of each result file are in the table already.
+        # Number of bytes of each result file that are folded into the table.
         self._offsets: dict[str, int] = {}
         inputs = columns_of(input_data, self._domain.input_space, "input")
         outputs = columns_of(output_data, self._domain.output_space, "output")
         statuses = statuses_of(jobs)
         lengths = [len(cells) for columns in (inputs, outputs) for cells in columns.values()]
         n = max([*lengths, len(statuses), n_rows_of(input_data)], default=0)
-        self._hold(Table(list(range(n)), inputs, outputs, bytearray(n)))
+        self._set_table(Table(list(range(n)), inputs, outputs, bytearray(n)))
         for position in range(n):
             self._table.status[position] = self._first_status(position, statuses).value
 
@@ -95,8 +95,8 @@ class ExperimentData:
         is_present = any(cells[position] is not None for cells in self._table.outputs.values())
         return JobStatus.FINISHED if is_present else JobStatus.OPEN
 
-    def _hold(self, table: Table) -> None:
-        """Take a table over, and let the domain know the names of its columns."""
+    def _set_table(self, table: Table) -> None:
+        """Use a table, and add the names of its columns to the domain."""
         self._table = table
         for name in table.inputs:
             if name not in self._domain.input_space:
@@ -113,13 +113,13 @@ class ExperimentData:
                     ]
 
     @classmethod
-    def _made_of(cls, domain: Domain, project_dir: Path, table: Table) -> Self:
+    def _from_table(cls, domain: Domain, project_dir: Path, table: Table) -> Self:
         data = cls(domain, project_dir=project_dir)
-        data._hold(table)
+        data._set_table(table)
         return data
 
-    def _taken(self, positions: Sequence[int]) -> Self:
-        return self._made_of(self._domain.copy(), self._project_dir, self._table.take(positions))
+    def _take(self, positions: Sequence[int]) -> Self:
+        return self._from_table(self._domain.copy(), self._project_dir, self._table.take(positions))
 
     @classmethod
     def from_data(
@@ -128,21 +128,27 @@ class ExperimentData:
         domain: Domain | None = None,
         project_dir: Path | str | None = None,
     ) -> ExperimentData:
-        """Make a table of single experiments.
+        """Create a table from single experiments.
 
         Parameters
         ----------
         data : Mapping of int to ExperimentSample or None, default None
             The experiments by label.
         domain : Domain or None, default None
-            The domain; by default one is made of the data's names.
+            The domain. By default it is created from the names in the data.
         project_dir : Path, str or None, default None
-            The project folder; the current folder by default.
+            The project folder. By default the current folder.
 
         Returns
         -------
         ExperimentData
             The table.
+
+        Examples
+        --------
+        >>> data = ExperimentData.from_data({7: ExperimentSample({"x": 1.0})})
+        >>> data.index.tolist()
+        [7]
         """
         table = cls(domain, project_dir=project_dir)
         for label, sample in (data or {}).items():
@@ -165,14 +171,14 @@ class ExperimentData:
 
     @property
     def index(self) -> pd.Index[Any]:
-        """The rows' labels."""
+        """The labels of the rows."""
         import pandas as pd
 
         return pd.Index(self._table.labels, dtype="int64")
 
     @property
     def jobs(self) -> pd.Series[Any]:
-        """The rows' statuses, as text."""
+        """The statuses of the rows as text, such as ``"OPEN"``; the index holds the labels."""
         import numpy as np
         import pandas as pd
 
@@ -180,19 +186,19 @@ class ExperimentData:
         return pd.Series(names, index=self.index, dtype=object)
 
     def labels(self) -> list[int]:
-        """Return the rows' labels."""
+        """Return the labels of the rows."""
         return list(self._table.labels)
 
     def statuses(self) -> list[JobStatus]:
-        """Return the rows' statuses."""
+        """Return the statuses of the rows."""
         return self._table.statuses()
 
     def input_rows(self) -> Callable[[int], dict[str, Any]]:
-        """Return a function from a position (not a label) to that row's inputs."""
+        """Return a function that returns the inputs of the row at a position (not a label)."""
         return self._rows("input")
 
     def output_rows(self) -> Callable[[int], dict[str, Any]]:
-        """Return a function from a position (not a label) to that row's outputs."""
+        """Return a function that returns the outputs of the row at a position (not a label)."""
         return self._rows("output")
 
     def _rows(self, which: str) -> Callable[[int], dict[str, Any]]:
@@ -217,9 +223,9 @@ class ExperimentData:
         label : int
             The row's label.
         inputs : dict
-            Its inputs, plain Python values; a missing one is absent.
+            Its inputs by name, as Python values, without missing ones.
         outputs : dict
-            Its outputs, likewise.
+            Its outputs by name, as Python values, without missing ones.
         """
         inputs, outputs = self.input_rows(), self.output_rows()
         for position in self._table.positions_with(JobStatus.OPEN):
@@ -242,13 +248,21 @@ class ExperimentData:
         Parameters
         ----------
         keep_references : bool, default False
-            Whether objects on disk are left there; the DataFrames then hold their paths.
+            Whether objects on disk are not loaded. The DataFrames then contain their paths.
 
         Returns
         -------
         inputs, outputs : pandas.DataFrame
-            Copies; floats are float64, integers int64 (Int64 where some are missing), truth values
-            bool (boolean), all else object with None for a missing value.
+            Copies, with the labels as index. Columns of floats are float64, of integers int64, of truth values bool;
+            with missing values, integers are Int64 and truth values are boolean. Other columns are object, with None
+            for a missing value.
+
+        Examples
+        --------
+        >>> data = ExperimentData(input_data={"x": [1.0, 2.0]}, output_data={"y": [3, None]})
+        >>> inputs, outputs = data.to_pandas()
+        >>> str(outputs["y"].dtype)
+        'Int64'
         """
         return self._frame("input", keep_references), self._frame("output", keep_references)
 
@@ -266,7 +280,13 @@ class ExperimentData:
         return pd.DataFrame(built, index=index)
 
     def to_numpy(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the inputs and the outputs as two arrays of shape (rows, columns)."""
+        """Return the inputs and the outputs as two arrays of shape (rows, columns).
+
+        Returns
+        -------
+        inputs, outputs : numpy.ndarray
+            Of the type that all columns have in common; object if there is none.
+        """
         inputs, outputs = self.to_pandas()
         return inputs.to_numpy(), outputs.to_numpy()
 
@@ -288,14 +308,14 @@ class ExperimentData:
             id=self._table.labels[position],
         )
 
-    def _put(self, position: int, sample: ExperimentSample) -> None:
+    def _set_sample(self, position: int, sample: ExperimentSample) -> None:
         self._table.status[position] = sample.job_status.value
         for which, data in (("input", sample._input_data), ("output", sample._output_data)):
             self._table.clear(which, position, keep=data)
             for name, value in data.items():
-                self._set(which, name, position, value)
+                self._set_value(which, name, position, value)
 
-    def _set(self, which: str, name: str, position: int, value: Any) -> None:
+    def _set_value(self, which: str, name: str, position: int, value: Any) -> None:
         space = self._space(which)
         if name not in self._table.columns(which) and name not in space:
             space[name] = Parameter()
@@ -305,7 +325,7 @@ class ExperimentData:
         return self._domain.input_space if which == "input" else self._domain.output_space
 
     def _cell(self, which: str, name: str, value: Any, label: int) -> Any:
-        """Return what the table holds for a value: for an object on disk, its path."""
+        """Return the cell of a value: an object on disk is written to its file, and the cell is its path."""
         space = self._space(which)
         parameter = space.get(name)
         if isinstance(value, Reference):
@@ -330,37 +350,46 @@ class ExperimentData:
         Returns
         -------
         ExperimentSample
-            The experiment; give it to `store_experimentsample` to change the table.
+            The experiment. `store_experimentsample` writes it back to the table.
 
         Raises
         ------
         KeyError
-            There is no such experiment.
+            If no experiment has this label.
+
+        Examples
+        --------
+        >>> data = ExperimentData(input_data=[{"x": 1.0}])
+        >>> sample = data.get_experiment_sample(0)
+        >>> sample.store("y", 2.0)
+        >>> data.store_experimentsample(sample, 0)
+        >>> data.get_experiment_sample(0).output_data
+        {'y': 2.0}
         """
         return self._sample(self._table.position(id))
 
     def store_experimentsample(self, experiment_sample: ExperimentSample, idx: int) -> None:
-        """Put an experiment in the place of another, or add it.
+        """Replace an experiment, or add one.
 
         Parameters
         ----------
         experiment_sample : ExperimentSample
             The experiment.
         idx : int
-            Its label; a new one is added at the end.
+            Its label. An experiment with a new label is added at the end.
         """
         position = self._table.position(idx) if idx in self._table else self._table.append(idx)
-        self._put(position, experiment_sample)
+        self._set_sample(position, experiment_sample)
 
     def get_open_job(self) -> tuple[int | None, ExperimentSample, Domain]:
-        """Mark the first open experiment as in progress and return it.
+        """Mark the first open experiment as IN_PROGRESS and return it.
 
         Returns
         -------
         label : int or None
-            Its label; None where no experiment is open.
+            Its label; None if no experiment is open.
         sample : ExperimentSample
-            A copy of it.
+            A copy of the experiment; an empty one if no experiment is open.
         domain : Domain
             The domain.
         """
@@ -371,7 +400,7 @@ class ExperimentData:
         return self._table.labels[position], self._sample(position), self._domain
 
     def __iter__(self) -> Iterator[tuple[int, ExperimentSample]]:
-        """Yield (label, experiment); what the loop's body changes in the experiment is kept."""
+        """Yield (label, experiment). The table takes over what the loop's body changes in the experiment."""
         for position, label in enumerate(list(self._table.labels)):
             sample = self._sample(position)
             before = (sample.job_status, dict(sample._input_data), dict(sample._output_data))
@@ -379,7 +408,7 @@ class ExperimentData:
                 yield label, sample
             finally:
                 if _differs(sample, before):
-                    self._put(position, sample)
+                    self._set_sample(position, sample)
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -400,37 +429,43 @@ class ExperimentData:
         Parameters
         ----------
         project_dir : Path or str
-            The folder; a relative one counts from the current folder.
+            The folder. A relative path is relative to the current folder.
         in_place : bool, default False
-            Whether this table is changed; else a copy is.
+            Whether this table is changed, instead of a copy.
 
         Returns
         -------
         ExperimentData or None
-            The changed copy; None with `in_place`.
+            The changed copy; None with `in_place=True`.
         """
-        return self._changed(lambda data: setattr(data, "project_dir", project_dir), in_place)
+        return self._apply(lambda data: setattr(data, "project_dir", project_dir), in_place)
 
     @classmethod
     def from_file(cls, project_dir: Path | str) -> ExperimentData:
-        """Read the table of a project folder, with all results that lie beside it.
+        """Read the table of a project folder, including results that are not yet folded into it.
 
         Parameters
         ----------
         project_dir : Path or str
-            The folder that holds ``experiment_data``.
+            The folder that contains ``experiment_data``.
 
         Returns
         -------
         ExperimentData
-            The table. Its `fold_report` says what became of results that were not yet folded.
+            The table. Its `fold_report` counts the results that were not yet folded.
 
         Raises
         ------
         FileNotFoundError
-            There is no table.
+            If the folder has no table.
         DataError
-            The files can't be read, or don't belong together.
+            If the files can't be read, or don't belong together.
+
+        Examples
+        --------
+        >>> ExperimentData(input_data=[{"x": 1.0}]).store("project")
+        >>> len(ExperimentData.from_file("project"))
+        1
         """
         return cls.load(project_dir)[0]
 
@@ -441,24 +476,31 @@ class ExperimentData:
         Parameters
         ----------
         project_dir : Path or str
-            The folder that holds ``experiment_data``.
+            The folder that contains ``experiment_data``.
         folders : iterable of Path or None, default None
-            Which folders of result files to fold; all by default.
+            The folders of result files to fold. By default all.
 
         Returns
         -------
         table : ExperimentData
             The table.
         report : FoldReport
-            What folding did.
+            Counts of the folded results, and the results that belong to no row.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder has no table.
+        DataError
+            If the files can't be read, or don't belong together.
         """
         project_dir = _absolute(project_dir)
         snapshot = read_snapshot(project_dir)
         stored = decode_files(data_folder(project_dir), snapshot.contents)
-        table = cls._made_of(stored.domain, project_dir, stored.table)
+        table = cls._from_table(stored.domain, project_dir, stored.table)
         names = None if folders is None else {folder.name for folder in folders}
         paths = [p for p in snapshot.results if names is None or p.parent.name in names]
-        # What the stored table has folded already stays folded once: the user may have changed it.
+        # Lines that the stored table contains are not folded again: the user may have changed their rows since.
         read = [ResultFile.read(path, stored.folded.get(_result_name(path), 0)) for path in paths]
         table.fold_report = table.fold(read)
         table._offsets = {**stored.folded, **{_result_name(file.path): file.end for file in read}}
@@ -470,34 +512,36 @@ class ExperimentData:
         Parameters
         ----------
         result_files : iterable of ResultFile
-            The results. To fold the same files again changes nothing.
+            The results. Folding the same files again changes nothing.
 
         Returns
         -------
         FoldReport
-            Counts, and the results that no experiment has the inputs of.
+            Counts of the folded results, and the results that belong to no row.
         """
         updates, report = match_results(self._table, result_files)
         for position, (status, outputs) in updates.items():
             self._table.status[position] = status.value
             for name, value in outputs.items():
-                self._set("output", name, position, value)
+                self._set_value("output", name, position, value)
         return report
 
     def store(self, project_dir: Path | str | None = None) -> None:
-        """Write the table to ``experiment_data``, wholly or not at all.
+        """Write the table to ``experiment_data``, completely or not at all.
 
         Parameters
         ----------
         project_dir : Path, str or None, default None
-            The project folder, which becomes the table's; by default it is the table's already.
+            The project folder, which becomes that of the table. By default the table's project folder.
 
         Raises
         ------
         DataError
-            The disk refused; the table that was there is unchanged.
+            If the files can't be written. The table on disk is then unchanged.
+        Busy
+            If another process stores the table for more than a minute.
         TypeError
-            A value is of a type that can't be kept in a table.
+            If a value has a type that can't be stored in a table.
         """
         if project_dir is not None:
             self.project_dir = project_dir
@@ -511,14 +555,19 @@ class ExperimentData:
         Parameters
         ----------
         project_dir : Path or str
-            The project folder that they will lie in.
+            The project folder of the files.
         consumed : iterable of Path, default ()
-            Folders of result files that won't be beside them any more.
+            Folders of result files that are moved to ``.archive`` together with the new files.
 
         Returns
         -------
         dict of str to bytes
-            The files by name.
+            The content of the files by name.
+
+        Raises
+        ------
+        TypeError
+            If a value has a type that can't be stored in a table.
         """
         gone = {Path(folder).name for folder in consumed}
         same = _absolute(project_dir) == self._project_dir
@@ -531,26 +580,32 @@ class ExperimentData:
         """Return the rows at these positions, with their labels."""
         positions = range(len(self))
         if isinstance(key, slice):
-            return self._taken(positions[key])
+            return self._take(positions[key])
         if isinstance(key, int) or is_integer(key):
-            return self._taken([positions[key]])
+            return self._take([positions[key]])
         keys = list(key)
-        if keys and (isinstance(keys[0], bool) or is_truth(keys[0])):
-            return self._taken([p for p, wanted in zip(positions, keys, strict=True) if wanted])
-        return self._taken([positions[int(k)] for k in keys])
+        if keys and (isinstance(keys[0], bool) or is_bool(keys[0])):
+            return self._take([p for p, wanted in zip(positions, keys, strict=True) if wanted])
+        return self._take([positions[int(k)] for k in keys])
 
     def select(self, indices: int | slice | Iterable[int]) -> ExperimentData:
-        """Return some of the rows, with their labels.
+        """Return a selection of the rows, with their labels.
 
         Parameters
         ----------
         indices : int, slice, or iterable of int or bool
-            Positions from 0, not labels; or a truth value for each row.
+            Positions from 0, not labels; or one truth value per row.
 
         Returns
         -------
         ExperimentData
             The rows, in the order of `indices`.
+
+        Examples
+        --------
+        >>> data = ExperimentData(input_data={"x": [1.0, 2.0, 3.0]})
+        >>> data.select([2, 0]).index.tolist()
+        [2, 0]
         """
         return self[indices]
 
@@ -560,7 +615,7 @@ class ExperimentData:
         Parameters
         ----------
         status : {"open", "in_progress", "finished", "error"} or JobStatus
-            The status.
+            The status, in upper or lower case.
 
         Returns
         -------
@@ -570,9 +625,9 @@ class ExperimentData:
         Raises
         ------
         ValueError
-            There is no such status.
+            If there is no such status.
         """
-        return self._taken(list(self._table.positions_with(JobStatus.of(status))))
+        return self._take(list(self._table.positions_with(JobStatus.of(status))))
 
     def get_n_best_output(self, n_samples: int, output_name: str = "y") -> ExperimentData:
         """Return the experiments with the smallest values of an output.
@@ -580,25 +635,31 @@ class ExperimentData:
         Parameters
         ----------
         n_samples : int
-            How many.
+            Number of experiments.
         output_name : str, default "y"
-            The output; experiments without a value are left out.
+            Name of the output. Experiments without a value are skipped.
 
         Returns
         -------
         ExperimentData
-            The best first.
+            At most `n_samples` rows with their labels, the smallest value first.
 
         Raises
         ------
         KeyError
-            There is no such output.
+            If there is no such output.
+
+        Examples
+        --------
+        >>> data = ExperimentData(input_data={"x": [1, 2, 3]}, output_data={"y": [5.0, 4.0, 9.0]})
+        >>> data.get_n_best_output(2).index.tolist()
+        [1, 0]
         """
         if output_name not in self._table.outputs:
             raise KeyError(f"the table has no output {output_name!r}")
         cells = self._table.outputs[output_name]
         present = [p for p, cell in enumerate(cells) if cell is not None]
-        return self._taken(sorted(present, key=cells.__getitem__)[:n_samples])
+        return self._take(sorted(present, key=cells.__getitem__)[:n_samples])
 
     def sort(self, criterion: Callable[[ExperimentSample], Any], reverse: bool = False) -> ExperimentData:
         """Return the rows in another order, with their labels.
@@ -606,9 +667,9 @@ class ExperimentData:
         Parameters
         ----------
         criterion : callable
-            ``criterion(experiment_sample)`` is what the rows are sorted by.
+            ``criterion(experiment_sample)`` returns the value to sort a row by.
         reverse : bool, default False
-            Whether the largest comes first.
+            Whether the row with the largest value comes first.
 
         Returns
         -------
@@ -616,25 +677,25 @@ class ExperimentData:
             The sorted rows.
         """
         order = sorted(range(len(self)), key=lambda at: criterion(self._sample(at)), reverse=reverse)
-        data = self._taken(order)
+        data = self._take(order)
         data._offsets = dict(self._offsets)
         return data
 
     def copy(self) -> ExperimentData:
-        """Return a table that can be changed without changing this one."""
-        data = self._taken(range(len(self)))
+        """Return a copy. Changes to the copy do not change this table."""
+        data = self._take(range(len(self)))
         data._offsets = dict(self._offsets)
         return data
 
     def reset_index(self) -> ExperimentData:
-        """Return a copy whose labels count from 0."""
+        """Return a copy with the labels 0, 1, 2, ..."""
         data = self.copy()
         data._table.renumber()
         return data
 
     # -- changing ------------------------------------------------------------------------------
 
-    def _changed(self, change: Callable[[ExperimentData], object], in_place: bool) -> ExperimentData | None:
+    def _apply(self, change: Callable[[ExperimentData], object], in_place: bool) -> ExperimentData | None:
         data = self if in_place else self.copy()
         change(data)
         return None if in_place else data
@@ -649,21 +710,21 @@ class ExperimentData:
         indices : int or iterable of int
             Their labels.
         status : {"open", "in_progress", "finished", "error"} or JobStatus
-            The status.
+            The new status.
         in_place : bool, default False
-            Whether this table is changed; else a copy is.
+            Whether this table is changed, instead of a copy.
 
         Returns
         -------
         ExperimentData or None
-            The changed copy; None with `in_place`.
+            The changed copy; None with `in_place=True`.
 
         Raises
         ------
         ValueError
-            There is no such status.
+            If there is no such status.
         KeyError
-            There is no such experiment.
+            If no experiment has this label.
         """
         labels = [indices] if isinstance(indices, int) or is_integer(indices) else list(indices)
         positions = [self._table.position(int(label)) for label in labels]
@@ -673,7 +734,7 @@ class ExperimentData:
             for position in positions:
                 data._table.status[position] = value
 
-        return self._changed(change, in_place)
+        return self._apply(change, in_place)
 
     def mark_all(self, status: str | JobStatus, in_place: bool = False) -> ExperimentData | None:
         """Set the status of all experiments.
@@ -681,41 +742,41 @@ class ExperimentData:
         Parameters
         ----------
         status : {"open", "in_progress", "finished", "error"} or JobStatus
-            The status.
+            The new status.
         in_place : bool, default False
-            Whether this table is changed; else a copy is.
+            Whether this table is changed, instead of a copy.
 
         Returns
         -------
         ExperimentData or None
-            The changed copy; None with `in_place`.
+            The changed copy; None with `in_place=True`.
 
         Raises
         ------
         ValueError
-            There is no such status.
+            If there is no such status.
         """
         return self.mark(self._table.labels, status, in_place)
 
     def add_experiments(self, data: ExperimentSample | ExperimentData, in_place: bool = False) -> ExperimentData | None:
-        """Add one experiment, or those of another table, at the end, with new labels.
+        """Add one experiment, or the experiments of another table, at the end, with new labels.
 
         Parameters
         ----------
         data : ExperimentSample or ExperimentData
-            What to add.
+            The experiment, or the table.
         in_place : bool, default False
-            Whether this table is changed; else a copy is.
+            Whether this table is changed, instead of a copy.
 
         Returns
         -------
         ExperimentData or None
-            The changed copy; None with `in_place`.
+            The changed copy; None with `in_place=True`.
         """
         if isinstance(data, ExperimentSample):
             sample = data
-            return self._changed(lambda data: data.store_experimentsample(sample, data._table.next_label()), in_place)
-        return self._changed(lambda mine: mine._add_rows(data), in_place)
+            return self._apply(lambda data: data.store_experimentsample(sample, data._table.next_label()), in_place)
+        return self._apply(lambda mine: mine._add_rows(data), in_place)
 
     def _add_rows(self, other: ExperimentData) -> None:
         self._table.extend(other._table)
@@ -727,46 +788,46 @@ class ExperimentData:
         return data
 
     def join(self, experiment_data: ExperimentData) -> ExperimentData:
-        """Return a table with the columns of both; rows are matched by position.
+        """Return a table with the columns of this table and another one; rows are matched by position.
 
         Parameters
         ----------
         experiment_data : ExperimentData
-            The other table; its values win where both have a column of the same name.
+            The other table. In a column that both have, its values replace those of this table.
 
         Returns
         -------
         ExperimentData
-            As many rows as this table has, with labels from 0; the other table's rows if this one is empty.
+            As many rows as this table has, with labels from 0. If this table is empty, all rows of the other one.
         """
         if not len(self):
             return experiment_data.reset_index()
         data = self.reset_index()
         data._domain = data._domain + experiment_data._domain
         for position in range(min(len(self), len(experiment_data))):
-            data._put(position, data._sample(position) + experiment_data._sample(position))
+            data._set_sample(position, data._sample(position) + experiment_data._sample(position))
         return data
 
     def remove_rows_bottom(self, number_of_rows: int, in_place: bool = False) -> ExperimentData | None:
-        """Drop the last rows.
+        """Remove the last rows.
 
         Parameters
         ----------
         number_of_rows : int
-            How many.
+            Number of rows.
         in_place : bool, default False
-            Whether this table is changed; else a copy is.
+            Whether this table is changed, instead of a copy.
 
         Returns
         -------
         ExperimentData or None
-            The changed copy; None with `in_place`.
+            The changed copy; None with `in_place=True`.
         """
-        kept = self._taken(range(max(0, len(self) - number_of_rows)))
-        kept._offsets = dict(self._offsets)
+        rest = self._take(range(max(0, len(self) - number_of_rows)))
+        rest._offsets = dict(self._offsets)
         if not in_place:
-            return kept
-        self.__dict__.update(kept.__dict__)
+            return rest
+        self.__dict__.update(rest.__dict__)
         return None
 
     def replace_nan(self, value: Any, in_place: bool = False) -> ExperimentData | None:
@@ -775,16 +836,16 @@ class ExperimentData:
         Parameters
         ----------
         value : Any
-            What to put in their place.
+            The replacement.
         in_place : bool, default False
-            Whether this table is changed; else a copy is.
+            Whether this table is changed, instead of a copy.
 
         Returns
         -------
         ExperimentData or None
-            The changed copy; None with `in_place`.
+            The changed copy; None with `in_place=True`.
         """
-        return self._changed(lambda data: data._table.map_cells(lambda cell: value if cell is None else cell), in_place)
+        return self._apply(lambda data: data._table.map_cells(lambda cell: value if cell is None else cell), in_place)
 
     def round(self, decimals: int, in_place: bool = False) -> ExperimentData | None:
         """Round the floats in every column.
@@ -792,20 +853,20 @@ class ExperimentData:
         Parameters
         ----------
         decimals : int
-            Digits to keep after the point.
+            Number of decimal places.
         in_place : bool, default False
-            Whether this table is changed; else a copy is.
+            Whether this table is changed, instead of a copy.
 
         Returns
         -------
         ExperimentData or None
-            The changed copy; None with `in_place`.
+            The changed copy; None with `in_place=True`.
         """
 
         def rounded(cell: Any) -> Any:
             return round(cell, decimals) if isinstance(cell, float) else cell
 
-        return self._changed(lambda data: data._table.map_cells(rounded), in_place)
+        return self._apply(lambda data: data._table.map_cells(rounded), in_place)
 
 
 def _absolute(project_dir: Path | str | None) -> Path:

@@ -1,4 +1,4 @@
-"""One experiment: its inputs, its outputs, its status."""
+"""`ExperimentSample`: one experiment with its inputs, outputs and status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLE_FOLDER = "experiment_sample"
 
 
 class ExperimentSample:
-    """One experiment: its inputs, its outputs and its status; what `DataGenerator.execute` gets and returns.
+    """One experiment with its inputs, outputs and status. `DataGenerator.execute` gets and returns one.
 
     Parameters
     ----------
@@ -32,18 +32,18 @@ class ExperimentSample:
     output_data : dict or None, default None
         The outputs by name.
     job_status : str, JobStatus or None, default None
-        The status; by default FINISHED if there are outputs, else OPEN.
+        The status. By default FINISHED if there are outputs, else OPEN.
     project_dir : Path, str or None, default None
-        The project folder; the current folder by default.
+        The project folder. By default the current folder.
     id : int or None, default None
-        The experiment's label in its table, if it has one.
-    _input_data, _output_data : dict or None
-        f3dasm's names of the first two.
+        Label of the experiment in its table; None if it is not from a table.
+    _input_data, _output_data : dict or None, default None
+        The same as `input_data` and `output_data`, as f3dasm names them.
 
     Raises
     ------
     ValueError
-        There is no such status.
+        If there is no such status.
 
     Examples
     --------
@@ -75,12 +75,12 @@ class ExperimentSample:
 
     @property
     def input_data(self) -> dict[str, Any]:
-        """A copy of the inputs; objects that lie on disk are loaded."""
+        """A copy of the inputs by name. Objects on disk are loaded."""
         return self._loaded(self._input_data)
 
     @property
     def output_data(self) -> dict[str, Any]:
-        """A copy of the outputs; objects that lie on disk are loaded. Use `store` to change them."""
+        """A copy of the outputs by name. Objects on disk are loaded. Use `store` to set an output."""
         return self._loaded(self._output_data)
 
     def _loaded(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -90,12 +90,12 @@ class ExperimentSample:
         return value.load(self.project_dir) if isinstance(value, Reference) else value
 
     def get(self, name: str) -> Any:
-        """Return the input, or else the output, of that name.
+        """Return the input of a name, else the output of this name.
 
         Parameters
         ----------
         name : str
-            The name.
+            Name of the input or output.
 
         Returns
         -------
@@ -105,7 +105,7 @@ class ExperimentSample:
         Raises
         ------
         KeyError
-            There is neither an input nor an output of that name with a value.
+            If neither an input nor an output of this name has a value.
         """
         for data in (self._input_data, self._output_data):
             if data.get(name) is not None:
@@ -122,34 +122,42 @@ class ExperimentSample:
         load_kwargs: dict[str, Any] | None = None,
         which: str = "output",
     ) -> None:
-        """Set an output (or input).
+        """Set an output, or an input.
 
         Parameters
         ----------
         name : str
-            Its name.
+            Name of the output.
         object : Any
-            Its value. With `to_disk`, a path or text names a file that is there already, relative
-            to ``experiment_data``.
+            The value. With `to_disk=True`, a path or text is the path of an existing file, relative to
+            ``experiment_data``.
         to_disk : bool, default False
-            Whether the value is written to a file of its own, at once; the table holds its path.
+            Whether the value is written to its own file, immediately; the table then contains the path.
         store_function : callable or None, default None
-            ``store_function(object, path) -> path``. Without one: ``.npy`` for NumPy arrays, ``.csv``
-            for pandas, pickle for the rest.
+            ``store_function(object, path) -> path`` writes the file; `path` has no suffix. By default NumPy arrays are
+            written as ``.npy``, pandas objects as ``.csv``, other objects as pickles.
         load_function : callable or None, default None
-            ``load_function(path, **load_kwargs) -> object``.
+            ``load_function(path, **load_kwargs) -> object`` reads the file. By default the suffix decides.
         load_kwargs : dict or None, default None
-            Further arguments for `load_function`.
+            Further arguments of `load_function`.
         which : {"output", "input"}, default "output"
-            Which of the two it is.
+            Whether an output or an input is set.
 
         Raises
         ------
         ValueError
-            `which` is something else.
+            If `which` is neither "output" nor "input".
+
+        Examples
+        --------
+        >>> sample = ExperimentSample({"x": 2.0})
+        >>> sample.store("y", [2.0, 4.0])
+        >>> sample.store("log", {"steps": 3}, to_disk=True)
+        >>> sample.get("log")
+        {'steps': 3}
         """
         if which not in ("input", "output"):
-            raise ValueError(f"which is 'input' or 'output', not {which!r}")
+            raise ValueError(f"which={which!r} is not valid; use 'input' or 'output'")
         value = object
         if to_disk:
             path = (
@@ -169,12 +177,12 @@ class ExperimentSample:
         Parameters
         ----------
         status : {"open", "in_progress", "finished", "error"} or JobStatus
-            The status.
+            The new status.
 
         Raises
         ------
         ValueError
-            There is no such status.
+            If there is no such status.
         """
         self.job_status = JobStatus.of(status)
 
@@ -189,12 +197,12 @@ class ExperimentSample:
         Returns
         -------
         bool
-            True if it has.
+            True if the experiment has this status.
 
         Raises
         ------
         ValueError
-            There is no such status.
+            If there is no such status.
         """
         return self.job_status is JobStatus.of(status)
 
@@ -204,18 +212,18 @@ class ExperimentSample:
         Parameters
         ----------
         replacement_value : Any
-            What to put in their place.
+            The replacement.
         """
         for data in (self._input_data, self._output_data):
             data.update({n: replacement_value for n, value in data.items() if is_missing(value)})
 
     def round(self, decimals: int) -> None:
-        """Round all numbers among inputs and outputs.
+        """Round the floats among inputs and outputs.
 
         Parameters
         ----------
         decimals : int
-            Digits to keep after the point.
+            Number of decimal places.
         """
         for data in (self._input_data, self._output_data):
             for name, value in data.items():
@@ -234,12 +242,12 @@ class ExperimentSample:
 
     @classmethod
     def from_numpy(cls, input_array: np.ndarray) -> ExperimentSample:
-        """Make an open experiment with the inputs ``x0``, ``x1``, ...
+        """Create an open experiment with the inputs ``x0``, ``x1``, ...
 
         Parameters
         ----------
         input_array : numpy.ndarray
-            The inputs, of any shape.
+            The inputs, of any shape; they are flattened in row-major order.
 
         Returns
         -------
@@ -255,7 +263,7 @@ class ExperimentSample:
         Parameters
         ----------
         path : Path or str
-            The file.
+            Path of the file.
 
         Returns
         -------
@@ -271,24 +279,24 @@ class ExperimentSample:
         )
 
     def store_as_json(self, project_dir: Path | str | None = None, id: int = 0) -> Path:
-        """Write the experiment to ``experiment_sample/<id>.json``, wholly or not at all.
+        """Write the experiment to ``experiment_sample/<id>.json``, completely or not at all.
 
         Parameters
         ----------
         project_dir : Path, str or None, default None
-            The project folder; the experiment's own by default.
+            The project folder. By default that of the experiment.
         id : int, default 0
-            Names the file.
+            Number in the name of the file.
 
         Returns
         -------
         Path
-            The file.
+            Path of the file.
 
         Raises
         ------
         TypeError
-            A value can't be kept as JSON.
+            If a value can't be written as JSON.
         """
         folder = Path(project_dir or self.project_dir) / SAMPLE_FOLDER
         content = {
@@ -327,7 +335,7 @@ class ExperimentSample:
 
 
 def _comparable(data: Mapping[str, Any]) -> dict[str, Any]:
-    # Arrays compare by element, which is no answer; their JSON form is.
+    # == compares arrays element by element; their JSON can be compared as a whole.
     return {name: to_jsonable(value) if hasattr(value, "dtype") else value for name, value in data.items()}
 
 

@@ -1,9 +1,9 @@
-"""The table's four files on disk, in f3dasm's layout, changed together or not at all.
+"""The four files of a table on disk, in f3dasm's layout, replaced together or not at all.
 
-A new table is written to ``.next`` beside the old one. Renaming ``commit.json`` into place there is the
-commit: before it, the old table counts and ``.next`` is waste; after it, the new one counts, and
-whoever comes by moves the files into place (rolls forward). Writers exclude each other by a lock;
-readers need none and may be unable to write.
+A new table is written to the folder ``.next`` beside the old files. The commit is the rename of ``commit.json`` into
+that folder. Before the commit, the old table is valid and ``.next`` can be deleted. After it, the new table is valid,
+and the next writer moves its files into place (rolls forward). A lock excludes concurrent writers. Readers need no
+lock and no permission to write.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _READ_TRIES = 100
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A table as it was at one moment.
+    """The files of a table at one moment.
 
     Attributes
     ----------
     contents : dict of str to bytes
-        The four files.
+        Content of the four files by name.
     results : list of Path
-        The result files that are not folded into them, in the order of their names.
+        Paths of the result files that are not folded into the table, sorted by name.
     """
 
     contents: dict[str, bytes]
@@ -58,7 +58,7 @@ def data_folder(project_dir: Path | str) -> Path:
 
 
 def result_folders(project_dir: Path | str) -> list[Path]:
-    """Return the folders of result files that wait to be folded, one per token.
+    """Return the folders of result files that are not folded yet, one per job token.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def result_folders(project_dir: Path | str) -> list[Path]:
     Returns
     -------
     list of Path
-        In the order of their names; those that a commit has consumed are not among them.
+        The folders, sorted by name, without those that a commit has consumed.
     """
     base = data_folder(project_dir)
     commit = _read_commit(base)
@@ -81,7 +81,7 @@ def result_folders(project_dir: Path | str) -> list[Path]:
 
 
 def read_snapshot(project_dir: Path | str) -> Snapshot:
-    """Read the four files, all of the same table, without a lock.
+    """Read the four files of the same table, without a lock.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ def read_snapshot(project_dir: Path | str) -> Snapshot:
     Returns
     -------
     Snapshot
-        The files and the result files beside them.
+        The content of the files, and the paths of the result files.
 
     Raises
     ------
     FileNotFoundError
-        There is no table.
+        If the folder has no table.
     DataError
-        The files kept changing, or aren't those that were committed.
+        If the files changed during every try, or are not those of the commit.
     """
     base = data_folder(project_dir)
     for _ in range(_READ_TRIES):
@@ -111,23 +111,23 @@ def read_snapshot(project_dir: Path | str) -> Snapshot:
             if _fingerprint(base) == before:
                 raise
             continue
-        whole = commit is None or all(
+        is_whole = commit is None or all(
             sha256(contents[name]).hexdigest() == commit["sha256"][name] for name in TABLE_FILES
         )
-        unchanged = _fingerprint(base) == before
-        if whole and unchanged:
+        is_unchanged = _fingerprint(base) == before
+        if is_whole and is_unchanged:
             return Snapshot(contents, results)
-        if unchanged:
+        if is_unchanged:
             raise DataError(
-                f"the table in {base} isn't the one that was committed there",
-                f"Look at {base / '.next'}: its files differ from its commit.json.",
+                f"the table in {base} differs from its last commit",
+                f"Compare the files in {base / '.next'} with the checksums in commit.json there.",
             )
         time.sleep(0.01)
-    raise DataError(f"the table in {base} kept changing while it was read", "Try again.")
+    raise DataError(f"the table in {base} changed each time that it was read", "Try again.")
 
 
 def stored_by(project_dir: Path | str) -> str | None:
-    """Tell which job stored the table.
+    """Return the token of the job that stored the table.
 
     Parameters
     ----------
@@ -137,12 +137,12 @@ def stored_by(project_dir: Path | str) -> str | None:
     Returns
     -------
     str or None
-        The job's token; None where nobody signed.
+        The token; None if no job stored it.
 
     Raises
     ------
     FileNotFoundError
-        There is no table.
+        If the folder has no table.
     """
     domain = json.loads(read_snapshot(project_dir).contents["domain.json"])
     token: str | None = domain.get("stored_by")
@@ -164,18 +164,18 @@ def _read_current(base: Path, name: str, commit: Mapping[str, Any] | None) -> by
 def _fingerprint(base: Path) -> tuple[Any, ...]:
     paths = [base / name for name in TABLE_FILES]
     paths += [base / ".next" / name for name in (*TABLE_FILES, "commit.json")]
-    marks: list[Any] = []
+    stats: list[Any] = []
     for path in paths:
         try:
-            found = path.stat()
-            marks.append((found.st_ino, found.st_mtime_ns, found.st_size))
+            stat = path.stat()
+            stats.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
         except (FileNotFoundError, NotADirectoryError):
-            marks.append(None)
+            stats.append(None)
     try:
-        marks.append(sorted(path.name for path in (base / ".results").iterdir()))
+        stats.append(sorted(path.name for path in (base / ".results").iterdir()))
     except FileNotFoundError:
-        marks.append(None)
-    return tuple(marks)
+        stats.append(None)
+    return tuple(stats)
 
 
 def _read_commit(base: Path) -> dict[str, Any] | None:
@@ -190,17 +190,17 @@ def _read_commit(base: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def locked(project_dir: Path | str) -> Iterator[None]:
-    """Keep other writers away from the table.
+    """Hold the lock of the table, which excludes other writers.
 
     Parameters
     ----------
     project_dir : Path or str
-        The project folder; its folder ``experiment_data`` is made where it isn't there.
+        The project folder. Its folder ``experiment_data`` is created if it does not exist.
 
     Raises
     ------
     Busy
-        Another process held the lock for a minute.
+        If another process holds the lock for more than a minute.
     """
     from filelock import FileLock, Timeout
 
@@ -210,7 +210,7 @@ def locked(project_dir: Path | str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise Busy(f"another process is storing the table in {base}", "Try again.") from error
+        raise Busy(f"another process stores the table in {base}", "Try again.") from error
     try:
         yield
     finally:
@@ -223,23 +223,23 @@ def write_table(
     consumed: Iterable[Path] = (),
     quarantine: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Put four files in the place of those that are there; the caller holds the lock.
+    """Replace the four files of the table. The caller holds the lock.
 
     Parameters
     ----------
     project_dir : Path or str
         The project folder.
     contents : Mapping of str to bytes
-        The four files by name.
+        Content of the four files by name.
     consumed : iterable of Path, default ()
-        Folders of result files that move to ``.archive`` with the commit.
+        Folders of result files that the commit moves to ``.archive``.
     quarantine : Mapping of str to bytes or None, default None
-        Files to leave under ``.archive/quarantine``, by their path there.
+        Content of files to write to ``.archive/quarantine``, by their path there.
 
     Raises
     ------
     DataError
-        The disk refused; the table that was there is unchanged.
+        If the files can't be written. The old table is then unchanged.
     """
     base = data_folder(project_dir)
     try:
@@ -253,33 +253,33 @@ def write_table(
             if _read_commit(base) is None:
                 _clear_next(base)
         raise DataError(
-            f"the table could not be stored in {base}: {error}",
-            "The table that was there is unchanged. Make room on the disk, then store again.",
+            f"the table can't be stored in {base}: {error}",
+            "The old table is unchanged. Check the free space and the permissions there, then store again.",
         ) from error
-    # The new table counts from here on. Should moving it fail, the next writer does it.
+    # The new table is valid now. If its files can't be moved, the next writer moves them.
     with suppress(OSError):
         roll_forward(base)
 
 
 def _commit(base: Path, contents: Mapping[str, bytes], consumed: list[str]) -> None:
-    following = base / ".next"
-    following.mkdir()
+    next_folder = base / ".next"
+    next_folder.mkdir()
     for name in TABLE_FILES:
-        write_synced(following / name, contents[name])
+        write_synced(next_folder / name, contents[name])
     hashes = {name: sha256(contents[name]).hexdigest() for name in TABLE_FILES}
     commit = json.dumps({"sha256": hashes, "consumed": consumed}).encode()
-    sync_folder(following)
+    sync_folder(next_folder)
     sync_folder(base)
     try:
-        write_atomically(following / "commit.json", commit)
+        write_atomically(next_folder / "commit.json", commit)
     except OSError:
-        # Where it is in its place, the new table counts; no file moves before its name is on the disk.
+        # An error after the rename: the new table is valid, and roll_forward syncs the folder before it moves a file.
         if _read_commit(base) is None:
             raise
 
 
 def roll_forward(base: Path) -> None:
-    """Finish a commit, if there is one; the caller holds the lock.
+    """Finish a commit, if there is one. The caller holds the lock.
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ def roll_forward(base: Path) -> None:
     commit = _read_commit(base)
     if commit is None:
         return
-    # The disk must know the commit before it sees a file move.
+    # The commit must be on the disk before the first file is moved.
     sync_folder(base / ".next")
     for name in TABLE_FILES:
         with suppress(FileNotFoundError):
@@ -312,8 +312,8 @@ def _archive(base: Path, name: str) -> None:
 
 
 def _clear_next(base: Path) -> None:
-    following = base / ".next"
+    next_folder = base / ".next"
     with suppress(FileNotFoundError):
-        for path in list(following.iterdir()):
+        for path in list(next_folder.iterdir()):
             path.unlink()
-        following.rmdir()
+        next_folder.rmdir()

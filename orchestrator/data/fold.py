@@ -1,4 +1,4 @@
-"""Folding: the results of a project go into its table on disk, and out of the way, in one commit."""
+"""Folding: write the results of a project folder to its table on disk, and archive their files, in one commit."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ __all__ = ["FoldReport", "fold"]
 
 
 def fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None = None) -> FoldReport:
-    """Fold a project's result files into its table on disk.
+    """Fold the result files of a project folder into its table on disk.
 
-    The table, and the moving of the result files to ``.archive``, are one commit. Nothing may
-    append to these result files any more.
+    The new table and the move of the result files to ``.archive`` are one commit. No process may append to these
+    result files afterwards.
 
     Parameters
     ----------
     project_dir : Path or str
         The project folder.
     more : callable or None, default None
-        Changes the table in the same commit, and tells how many experiments it has changed.
+        A function that changes the table in the same commit, and returns the number of changed experiments.
 
     Returns
     -------
     FoldReport
-        What was done. Quarantined results are kept under ``.archive/quarantine``.
+        Counts of the folded results. Results that belong to no row are written to ``.archive/quarantine``.
 
     Raises
     ------
     FileNotFoundError
-        There are results, or something more to do, but no table.
+        If the folder has results, or `more` is given, but there is no table.
     DataError
-        The table can't be read or stored; nothing was changed.
+        If the table can't be read or stored; nothing was changed.
+    Busy
+        If another process stores the table for more than a minute.
     """
     if more is None and not result_folders(project_dir):
         return FoldReport()
@@ -59,7 +61,7 @@ def fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None =
 
 
 def _quarantine(project_dir: Path | str, report: FoldReport) -> dict[str, bytes]:
-    """Gather the quarantined lines by the result file that they come from."""
+    """Return the quarantined lines by the path of their result file."""
     base = data_folder(project_dir) / ".results"
     contents: dict[str, bytes] = defaultdict(bytes)
     for result in report.quarantined:

@@ -1,4 +1,4 @@
-"""The states that an experiment can be in."""
+"""The status of an experiment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["JobStatus"]
 
 
 class JobStatus(Enum):
-    """State of an experiment; the names are what the table holds."""
+    """Status of an experiment. The table contains the names."""
 
     OPEN = 0
     IN_PROGRESS = 1
@@ -20,7 +20,7 @@ class JobStatus(Enum):
 
     @classmethod
     def of(cls, status: str | JobStatus) -> JobStatus:
-        """Find a state by its name.
+        """Return the status with a name.
 
         Parameters
         ----------
@@ -30,12 +30,12 @@ class JobStatus(Enum):
         Returns
         -------
         JobStatus
-            The state.
+            The status.
 
         Raises
         ------
         ValueError
-            There is no such state.
+            If there is no such status.
         """
         if isinstance(status, JobStatus):
             return status
@@ -43,4 +43,4 @@ class JobStatus(Enum):
             return cls[str(status).upper()]
         except KeyError:
             names = ", ".join(name.lower() for name in cls.__members__)
-            raise ValueError(f"{status!r} is no status of an experiment; use {names}") from None
+            raise ValueError(f"{status!r} is not a valid status; use {names}") from None

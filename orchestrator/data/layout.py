@@ -1,4 +1,4 @@
-"""f3dasm's layout: a table as the content of four files, and back."""
+"""f3dasm's layout: encode a table as the content of four files, and decode it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["StoredTable", "decode_files", "encode_files", "single_column"]
 
 @dataclass(frozen=True)
 class StoredTable:
-    """What the four files hold together.
+    """The content of the four files.
 
     Attributes
     ----------
@@ -28,9 +28,9 @@ class StoredTable:
     table : Table
         The experiments.
     folded : dict of str to int
-        How many bytes of each result file are folded into the table already.
+        Number of bytes of each result file that are folded into the table.
     stored_by : str or None, default None
-        Token of the job whose work the table is; once loaded, it is nobody's until somebody signs anew.
+        Token of the job that produced the table. `ExperimentData` does not take it over when it is loaded.
     """
 
     domain: Domain
@@ -40,7 +40,7 @@ class StoredTable:
 
 
 def encode_files(stored: StoredTable) -> dict[str, bytes]:
-    """Write a table in f3dasm's layout.
+    """Encode a table in f3dasm's layout.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def encode_files(stored: StoredTable) -> dict[str, bytes]:
     Returns
     -------
     dict of str to bytes
-        The four files by name.
+        Content of the four files by name.
 
     Raises
     ------
     TypeError
-        A value is of a type that can't be kept in a table.
+        If a value has a type that can't be stored in a table.
     """
     table = stored.table
     notes: dict[str, Any] = {"rows": len(table)}
@@ -78,14 +78,14 @@ def encode_files(stored: StoredTable) -> dict[str, bytes]:
 
 
 def decode_files(base: Path, contents: Mapping[str, bytes]) -> StoredTable:
-    """Read a table that `encode_files` or f3dasm wrote.
+    """Decode a table that `encode_files` or f3dasm wrote.
 
     Parameters
     ----------
     base : Path
-        The folder that the files come from, for errors.
+        The folder of the files, for error messages.
     contents : Mapping of str to bytes
-        The four files by name.
+        Content of the four files by name.
 
     Returns
     -------
@@ -95,13 +95,13 @@ def decode_files(base: Path, contents: Mapping[str, bytes]) -> StoredTable:
     Raises
     ------
     DataError
-        The files can't be read, or don't belong together.
+        If the files can't be decoded, or don't belong together.
     """
     try:
         noted = json.loads(contents["domain.json"])
         domain = Domain.from_json(noted)
     except ValueError as error:
-        raise DataError(f"{base / 'domain.json'} is no JSON: {error}") from error
+        raise DataError(f"{base / 'domain.json'} is not valid JSON: {error}") from error
     notes = noted.get("columns", {})
     labels, columns = {}, {}
     for name in ("input", "output", "jobs"):
@@ -110,8 +110,8 @@ def decode_files(base: Path, contents: Mapping[str, bytes]) -> StoredTable:
     if not labels["input"] == labels["output"] == labels["jobs"]:
         raise DataError(
             f"the files in {base} don't belong together: input.csv has {len(labels['input'])} rows, "
-            f"output.csv {len(labels['output'])}, jobs.csv {len(labels['jobs'])}, or other labels",
-            "One of them was cut short or changed by hand: bring back a copy of all four.",
+            f"output.csv {len(labels['output'])}, jobs.csv {len(labels['jobs'])}, or their labels differ",
+            "One of them was truncated or changed by hand: restore all four from a copy.",
         )
     status = bytearray(JobStatus.of(text).value for text in single_column(columns["jobs"], base))
     inputs, outputs = (
@@ -126,25 +126,25 @@ def decode_files(base: Path, contents: Mapping[str, bytes]) -> StoredTable:
 
 
 def single_column(columns: Mapping[str, list[str]], path: Path) -> list[str]:
-    """Return the one column that a file of statuses has.
+    """Return the column of a file of statuses, which has only one.
 
     Parameters
     ----------
     columns : Mapping of str to list of str
         The columns by name.
     path : Path
-        Where they come from, for errors.
+        The file, for error messages.
 
     Returns
     -------
     list of str
-        The statuses' names.
+        Names of the statuses.
 
     Raises
     ------
     DataError
-        There is not one column.
+        If the file has no column, or several.
     """
     if len(columns) != 1:
-        raise DataError(f"{path} has {len(columns)} columns of statuses, not one")
+        raise DataError(f"{path} must have one column of statuses, not {len(columns)}")
     return next(iter(columns.values()))

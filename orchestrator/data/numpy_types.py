@@ -1,6 +1,6 @@
-"""Recognise values of NumPy and pandas without loading either: where they are not loaded, there are none.
+"""Recognise values of NumPy and pandas without an import: before they are imported, no such value exists.
 
-Loading them takes longer than the work of most jobs.
+Their import takes more time than the work of most jobs.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["is_array", "is_frame", "is_integer", "is_scalar", "is_truth"]
+__all__ = ["is_array", "is_dataframe", "is_integer", "is_scalar", "is_bool"]
 
 
 def is_array(value: object) -> TypeGuard[np.ndarray]:
-    """Tell whether a value is a NumPy array."""
+    """Whether a value is a NumPy array."""
     return _is_a(value, "numpy", "ndarray")
 
 
 def is_scalar(value: object) -> TypeGuard[np.generic]:
-    """Tell whether a value is a NumPy scalar."""
+    """Whether a value is a NumPy scalar."""
     return _is_a(value, "numpy", "generic")
 
 
 def is_integer(value: object) -> TypeGuard[np.integer[Any]]:
-    """Tell whether a value is an integer of NumPy."""
+    """Whether a value is a NumPy integer."""
     return _is_a(value, "numpy", "integer")
 
 
-def is_truth(value: object) -> TypeGuard[np.bool_]:
-    """Tell whether a value is a truth value of NumPy."""
+def is_bool(value: object) -> TypeGuard[np.bool_]:
+    """Whether a value is a NumPy truth value."""
     return _is_a(value, "numpy", "bool_")
 
 
-def is_frame(value: object) -> TypeGuard[pd.DataFrame]:
-    """Tell whether a value is a DataFrame."""
+def is_dataframe(value: object) -> TypeGuard[pd.DataFrame]:
+    """Whether a value is a pandas DataFrame."""
     return _is_a(value, "pandas", "DataFrame")
 
 

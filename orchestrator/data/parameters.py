@@ -1,6 +1,6 @@
-"""Parameters: what values an input or output may have, and how those that lie on disk get there and back.
+"""Parameters: the type and the bounds of an input or output, and how its values are stored on disk.
 
-Names and the JSON form are those of f3dasm's ``domain.json``.
+Names and JSON are those of f3dasm's ``domain.json``.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
 
-from orchestrator.data.references import Reference, freeze_function, thaw_function
+from orchestrator.data.references import Reference, decode_function, encode_function
 from orchestrator.data.values import from_jsonable, to_jsonable
 from orchestrator.errors import DataError
 
 __all__ = [
-    "KINDS",
+    "PARAMETER_TYPES",
     "ArrayParameter",
     "CategoricalParameter",
     "ConstantParameter",
@@ -26,26 +26,26 @@ __all__ = [
 
 
 class Parameter:
-    """An input or output of any kind.
+    """An input or output of any type.
 
     Parameters
     ----------
     to_disk : bool, default False
-        Whether the values lie in files of their own; the table then holds their paths.
+        Whether each value is stored in its own file; the table then contains the path.
     store_function : callable or None, default None
-        ``store_function(object, path) -> path``; only with `to_disk`.
+        ``store_function(object, path) -> path`` writes a file; only with `to_disk=True`.
     load_function : callable or None, default None
-        ``load_function(path, **load_kwargs) -> object``; only with `to_disk`.
+        ``load_function(path, **load_kwargs) -> object`` reads a file; only with `to_disk=True`.
     load_kwargs : dict or None, default None
-        Further arguments for `load_function`; only with `to_disk`.
+        Further arguments of `load_function`; only with `to_disk=True`.
 
     Raises
     ------
     ValueError
-        A function is given without `to_disk`.
+        If a function or `load_kwargs` is given without `to_disk=True`.
     """
 
-    kind: ClassVar[str] = "object"
+    type_name: ClassVar[str] = "object"
 
     def __init__(
         self,
@@ -58,26 +58,25 @@ class Parameter:
         if not to_disk and any(function is not None for function in functions):
             raise ValueError("store_function, load_function and load_kwargs need to_disk=True")
         self.to_disk = to_disk
-        # Read from a file they stay pickled until somebody asks: the module that they come from
-        # need not be importable here.
-        self._frozen = functions
+        # Functions from a file are unpickled only when they are used: perhaps this process can't import their module.
+        self._functions = functions
 
     @property
     def store_function(self) -> Callable[..., Any] | None:
-        """The function that writes a value, or None for the built-in ones."""
-        function: Callable[..., Any] | None = thaw_function(self._frozen[0])
+        """The function that writes a value; None for the default ones."""
+        function: Callable[..., Any] | None = decode_function(self._functions[0])
         return function
 
     @property
     def load_function(self) -> Callable[..., Any] | None:
-        """The function that reads a value, or None for the built-in ones."""
-        function: Callable[..., Any] | None = thaw_function(self._frozen[1])
+        """The function that reads a value; None for the default ones."""
+        function: Callable[..., Any] | None = decode_function(self._functions[1])
         return function
 
     @property
     def load_kwargs(self) -> dict[str, Any] | None:
-        """Further arguments for the load function."""
-        kwargs: dict[str, Any] | None = thaw_function(self._frozen[2])
+        """Further arguments of the load function."""
+        kwargs: dict[str, Any] | None = decode_function(self._functions[2])
         return kwargs
 
     def refer_to(self, path: str) -> Reference:
@@ -86,23 +85,23 @@ class Parameter:
         Parameters
         ----------
         path : str
-            Its path.
+            Path of its file.
 
         Returns
         -------
         Reference
-            The path, with this parameter's way to load what lies there.
+            The path, with this parameter's load function.
         """
-        return Reference(path, self._frozen[1], self._frozen[2])
+        return Reference(path, self._functions[1], self._functions[2])
 
     def to_json(self) -> dict[str, Any]:
-        """Return f3dasm's JSON form of the parameter."""
+        """Return the parameter as f3dasm's JSON."""
         content = {
-            "type": self.kind,
+            "type": self.type_name,
             "to_disk": self.to_disk,
-            "store_function": freeze_function(self._frozen[0]),
-            "load_function": freeze_function(self._frozen[1]),
-            "load_kwargs": freeze_function(self._frozen[2]),
+            "store_function": encode_function(self._functions[0]),
+            "load_function": encode_function(self._functions[1]),
+            "load_kwargs": encode_function(self._functions[2]),
         }
         return content | self._own_fields()
 
@@ -113,12 +112,12 @@ class Parameter:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Parameter:
-        """Make a parameter of its JSON form.
+        """Create a parameter from its JSON.
 
         Parameters
         ----------
         content : Mapping
-            What `to_json` or f3dasm returned.
+            The return value of `to_json`, or f3dasm's JSON.
 
         Returns
         -------
@@ -128,18 +127,18 @@ class Parameter:
         Raises
         ------
         DataError
-            The type isn't known.
+            If the type is unknown.
         """
-        kind = content.get("type")
-        if kind == Parameter.kind:
-            frozen = (content.get(n) for n in ("store_function", "load_function", "load_kwargs"))
-            return Parameter(bool(content.get("to_disk")), *frozen)
-        if kind not in KINDS:
+        type_name = content.get("type")
+        if type_name == Parameter.type_name:
+            functions = (content.get(n) for n in ("store_function", "load_function", "load_kwargs"))
+            return Parameter(bool(content.get("to_disk")), *functions)
+        if type_name not in PARAMETER_TYPES:
             raise DataError(
-                f"the domain has a parameter of the unknown type {kind!r}",
-                "Known types: " + ", ".join([Parameter.kind, *KINDS]),
+                f"the domain has a parameter of the unknown type {type_name!r}",
+                "Known types: " + ", ".join([Parameter.type_name, *PARAMETER_TYPES]),
             )
-        cls = KINDS[kind]
+        cls = PARAMETER_TYPES[type_name]
         names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
         return cls(**{name: from_jsonable(content[name]) for name in names if name in content})
 
@@ -167,15 +166,15 @@ class ContinuousParameter(Parameter):
     upper_bound : float, default inf
         Largest value.
     log : bool, default False
-        Whether samplers spread its logarithm evenly; wants a positive lower bound.
+        Whether samplers draw its logarithm uniformly; this needs a positive lower bound.
 
     Raises
     ------
     ValueError
-        The bounds are no range, or not positive with `log`.
+        If the upper bound is not above the lower bound, or `log` is True and the lower bound is not positive.
     """
 
-    kind: ClassVar[str] = "float"
+    type_name: ClassVar[str] = "float"
     lower_bound: float = -math.inf
     upper_bound: float = math.inf
     log: bool = False
@@ -190,7 +189,7 @@ class ContinuousParameter(Parameter):
 
     def __add__(self, other: Parameter) -> Parameter:
         if not isinstance(other, ContinuousParameter) or other.log != self.log:
-            raise ValueError(f"{self!r} and {other!r} can't be joined to one input")
+            raise ValueError(f"{self!r} and {other!r} can't be merged into one input")
         if self.lower_bound > other.upper_bound or other.lower_bound > self.upper_bound:
             raise ValueError(f"{self!r} and {other!r} don't overlap")
         low = min(self.lower_bound, other.lower_bound)
@@ -206,17 +205,17 @@ class DiscreteParameter(Parameter):
     lower_bound : int, default 0
         Smallest value.
     upper_bound : int, default 1
-        No value is above it.
+        Largest value, if it is a multiple of `step` above `lower_bound`.
     step : int, default 1
         Distance between values.
 
     Raises
     ------
     ValueError
-        The bounds are no range, or the step isn't positive.
+        If the upper bound is not above the lower bound, or the step is not positive.
     """
 
-    kind: ClassVar[str] = "int"
+    type_name: ClassVar[str] = "int"
     lower_bound: int = 0
     upper_bound: int = 1
     step: int = 1
@@ -234,33 +233,33 @@ class DiscreteParameter(Parameter):
         if isinstance(other, CategoricalParameter | ConstantParameter):
             return other + self
         if not isinstance(other, DiscreteParameter):
-            raise ValueError(f"{self!r} and {other!r} can't be joined to one input")
+            raise ValueError(f"{self!r} and {other!r} can't be merged into one input")
         return self
 
 
 @dataclass(eq=False, repr=False)
 class CategoricalParameter(Parameter):
-    """An input that takes one of some values.
+    """An input that has one of several values.
 
     Parameters
     ----------
     categories : list
-        The values: text, numbers, None.
+        The values: text, numbers or None.
 
     Raises
     ------
     ValueError
-        A value is there twice.
+        If a value occurs twice.
     """
 
-    kind: ClassVar[str] = "category"
+    type_name: ClassVar[str] = "category"
     categories: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
         self.categories = [from_jsonable(to_jsonable(value)) for value in self.categories]
         if len(set(self.categories)) != len(self.categories):
-            raise ValueError(f"a category is there twice: {self.categories}")
+            raise ValueError(f"the categories have a duplicate value: {self.categories}")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CategoricalParameter) and (set(self.categories) == set(other.categories))
@@ -273,26 +272,26 @@ class CategoricalParameter(Parameter):
         elif isinstance(other, DiscreteParameter):
             more = list(range(other.lower_bound, other.upper_bound + 1, other.step))
         else:
-            raise ValueError(f"{self!r} and {other!r} can't be joined to one input")
+            raise ValueError(f"{self!r} and {other!r} can't be merged into one input")
         return CategoricalParameter(list(dict.fromkeys([*self.categories, *more])))
 
 
 @dataclass(eq=False, repr=False)
 class ConstantParameter(Parameter):
-    """An input that never changes.
+    """An input with a constant value.
 
     Parameters
     ----------
     value : Any
-        Its value.
+        The value.
 
     Raises
     ------
     TypeError
-        The value isn't hashable.
+        If the value is not hashable.
     """
 
-    kind: ClassVar[str] = "constant"
+    type_name: ClassVar[str] = "constant"
     value: Any = None
 
     def __post_init__(self) -> None:
@@ -313,7 +312,7 @@ class ArrayParameter(Parameter):
     Parameters
     ----------
     shape : int or sequence of int
-        The array's shape.
+        Shape of the array.
     lower_bound : float or nested list, default -inf
         Smallest value, of all elements or of each.
     upper_bound : float or nested list, default inf
@@ -322,10 +321,10 @@ class ArrayParameter(Parameter):
     Raises
     ------
     ValueError
-        The shape is empty or has a size that isn't positive.
+        If the shape is empty, or has a size that is not positive.
     """
 
-    kind: ClassVar[str] = "array"
+    type_name: ClassVar[str] = "array"
     shape: Any = ()
     lower_bound: Any = -math.inf
     upper_bound: Any = math.inf
@@ -335,14 +334,14 @@ class ArrayParameter(Parameter):
         sizes = [self.shape] if isinstance(self.shape, int) else self.shape
         self.shape = [int(size) for size in sizes]
         if not self.shape or min(self.shape) <= 0:
-            raise ValueError(f"the shape must be positive sizes, not {self.shape}")
+            raise ValueError(f"the shape must consist of positive sizes, not {self.shape}")
         self.lower_bound = _plain_bound(self.lower_bound)
         self.upper_bound = _plain_bound(self.upper_bound)
 
 
 def _check_range(low: float, high: float) -> None:
     if not low < high:
-        raise ValueError(f"the upper bound must be above the lower one, not {low} .. {high}")
+        raise ValueError(f"the upper bound must be above the lower bound, not {low} .. {high}")
 
 
 def _plain_bound(bound: Any) -> Any:
@@ -351,8 +350,8 @@ def _plain_bound(bound: Any) -> Any:
     return bound if isinstance(bound, list | tuple) else float(bound)
 
 
-KINDS: dict[str, type[Parameter]] = {
-    cls.kind: cls
+PARAMETER_TYPES: dict[str, type[Parameter]] = {
+    cls.type_name: cls
     for cls in (
         ContinuousParameter,
         DiscreteParameter,

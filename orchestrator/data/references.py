@@ -1,4 +1,4 @@
-"""Objects beside the table: written to a file of their own, the table holds the path."""
+"""Objects on disk: each has its own file, and the table contains the path."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 
 from orchestrator.atomic import replacing
 
-__all__ = ["DATA_FOLDER", "Reference", "freeze_function", "thaw_function", "write_object"]
+__all__ = ["DATA_FOLDER", "Reference", "encode_function", "decode_function", "write_object"]
 
 DATA_FOLDER = "experiment_data"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """An object that lies on disk.
+    """An object on disk.
 
     Parameters
     ----------
     path : str
-        Where: relative to the folder ``experiment_data`` of the project folder, or absolute.
+        Path of the file, relative to the project folder's ``experiment_data``, or absolute.
     load_function : callable, str or None, default None
-        ``load_function(path, **load_kwargs) -> object``, or that function as `freeze_function`
-        returned it. Without one, the suffix decides: ``.npy``, ``.csv``, else pickle.
+        ``load_function(path, **load_kwargs) -> object``, or its text by `encode_function`. By default the suffix
+        decides: ``.npy``, ``.csv``, else pickle.
     load_kwargs : dict, str or None, default None
-        Further arguments for the load function, likewise.
+        Further arguments of the load function, or their text by `encode_function`.
     """
 
     path: str
@@ -49,50 +49,50 @@ class Reference:
             The object.
         """
         path = Path(project_dir) / DATA_FOLDER / self.path
-        function = thaw_function(self.load_function) or _LOADERS.get(path.suffix, _load_pickle)
-        return function(path, **(thaw_function(self.load_kwargs) or {}))
+        function = decode_function(self.load_function) or _LOADERS.get(path.suffix, _load_pickle)
+        return function(path, **(decode_function(self.load_kwargs) or {}))
 
     def __str__(self) -> str:
         return self.path
 
     def to_json(self) -> dict[str, Any]:
-        """Return f3dasm's JSON form of a reference."""
+        """Return the reference as f3dasm's JSON."""
         return {
             "__type__": "ReferenceValue",
             "reference": self.path,
-            "load_function": freeze_function(self.load_function, null=True),
-            "load_kwargs": freeze_function(self.load_kwargs),
+            "load_function": encode_function(self.load_function, null=True),
+            "load_kwargs": encode_function(self.load_kwargs),
         }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Reference:
-        """Make a reference of its JSON form; nothing is unpickled before it is needed."""
+        """Create a reference from its JSON. Functions are unpickled only when they are used."""
         return cls(content["reference"], content.get("load_function"), content.get("load_kwargs"))
 
 
-def freeze_function(function: Any, *, null: bool = False) -> str | None:
-    """Turn a function (or its keyword arguments) into text, as f3dasm keeps it in JSON.
+def encode_function(function: Any, *, null: bool = False) -> str | None:
+    """Encode a function, or its keyword arguments, as text for JSON, like f3dasm.
 
     Parameters
     ----------
     function : Any
-        What to pickle; text is taken as frozen already.
+        The object to pickle. Text is returned unchanged, because it is encoded already.
     null : bool, default False
-        Whether None is pickled, too (f3dasm unpickles a reference's function without a check).
+        Whether None is pickled, too: f3dasm unpickles the function of a reference without a check.
 
     Returns
     -------
     str or None
-        The pickle in hexadecimal digits.
+        The pickle as hexadecimal digits.
     """
     if isinstance(function, str) or (function is None and not null):
         return function
     return pickle.dumps(function).hex()
 
 
-def thaw_function(frozen: Any) -> Any:
-    """Undo `freeze_function`; what is not text is returned as it is."""
-    return pickle.loads(bytes.fromhex(frozen)) if isinstance(frozen, str) else frozen
+def decode_function(encoded: Any) -> Any:
+    """Return the object that `encode_function` encoded. A value that is not text is returned unchanged."""
+    return pickle.loads(bytes.fromhex(encoded)) if isinstance(encoded, str) else encoded
 
 
 def write_object(
@@ -109,24 +109,24 @@ def write_object(
     project_dir : Path
         The project folder.
     name : str
-        The input's or output's name.
+        Name of the input or output.
     identity : str
-        What tells this file from those of other experiments.
+        Identifier of the experiment in the name of the file.
     value : Any
-        The object: a NumPy array (``.npy``), something of pandas (``.csv``), else pickled.
+        The object. A NumPy array is written as ``.npy``, a pandas object as ``.csv``, another object as a pickle.
     store_function : callable or None, default None
-        ``store_function(value, path) -> path`` instead of the built-in ones.
+        ``store_function(value, path) -> path`` replaces these formats; `path` has no suffix.
 
     Returns
     -------
     str
-        The file's path, relative to ``experiment_data`` where it lies below it.
+        Path of the file, relative to ``experiment_data`` if it is below that folder.
     """
     base = Path(project_dir) / DATA_FOLDER
     target = base / name / identity
     target.parent.mkdir(parents=True, exist_ok=True)
     if any(target.parent.glob(f"{identity}.*")):
-        # Another row, renumbered since, may refer to the file of that name.
+        # A row that has been renumbered may refer to the existing file.
         target = target.with_name(f"{identity}-{os.urandom(4).hex()}")
     written = Path((store_function or _write_by_type)(value, target))
     return str(written.relative_to(base) if written.is_relative_to(base) else written)
@@ -163,7 +163,7 @@ def _load_csv(path: Path, **kwargs: Any) -> Any:
 
     options: dict[str, Any] = {"index_col": 0, **kwargs}
     if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
-        options.setdefault("float_precision", "round_trip")  # later versions always read so
+        options.setdefault("float_precision", "round_trip")  # the only mode of later versions
     return pd.read_csv(path, **options)
 
 

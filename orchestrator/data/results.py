@@ -1,7 +1,7 @@
-"""The result log: what tasks append, one line per experiment, and how it is read.
+"""Result files: a task appends one line per experiment.
 
-A line carries its own length and checksum, so whoever reads it knows whether it was written whole.
-The engine's side folds these lines into the table (`orchestrator.data.fold`); a task only appends.
+A line contains its own length and checksum, so that a reader detects an incomplete or changed line. A task only
+appends lines; `orchestrator.data.fold` writes them to the table.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ _SYNC_EVERY = 1.0  # seconds
 
 
 def frame(value: Mapping[str, Any]) -> bytes:
-    """Make a line that checks itself.
+    """Encode a line with its length and checksum.
 
     Parameters
     ----------
     value : Mapping
-        What ``json.dumps`` takes; outputs go through `orchestrator.data.values.to_jsonable` first.
+        A JSON object. Convert outputs with `orchestrator.data.values.to_jsonable` first.
 
     Returns
     -------
     bytes
-        Length and CRC-32 of the JSON in eight hexadecimal digits each, the JSON, a newline.
+        Length and CRC-32 of the JSON, in eight hexadecimal digits each; the JSON; a newline.
 
     Raises
     ------
     TypeError
-        The value holds something that JSON has not.
+        If the value can't be written as JSON.
     """
     body = json.dumps(value, separators=(",", ":")).encode("ascii")
     return b"%08x %08x %s\n" % (len(body), zlib.crc32(body), body)
 
 
 def unframe(line: bytes) -> dict[str, Any]:
-    """Read a line that `frame` made.
+    """Decode a line that `frame` encoded.
 
     Parameters
     ----------
     line : bytes
-        The line, with its newline or without.
+        The line, with or without its newline.
 
     Returns
     -------
@@ -64,34 +64,34 @@ def unframe(line: bytes) -> dict[str, Any]:
     Raises
     ------
     DataError
-        The line is torn: cut short, or its bytes changed.
+        If the line is torn: incomplete or changed.
     """
     body = line.rstrip(b"\n")[_HEADER:]
     head = b"%08x %08x " % (len(body), zlib.crc32(body))
     if line[:_HEADER] != head:
-        raise DataError("a line is torn: it was cut short, or its bytes changed")
+        raise DataError("a line is torn: it is incomplete, or its bytes have changed")
     value: dict[str, Any] = json.loads(body)
     return value
 
 
 def inputs_digest(inputs: Mapping[str, Any]) -> str:
-    """Name an experiment by its inputs.
+    """Return a digest of the inputs of an experiment.
 
     Parameters
     ----------
     inputs : Mapping
-        The inputs by name. Missing values (None, NaN) count as absent, numbers that are equal
-        count as the same whatever their type, the order of the names does not matter.
+        The inputs by name. A missing value (None, NaN) is the same as an absent one. Equal numbers of different types
+        are the same. The order of the names does not matter.
 
     Returns
     -------
     str
-        16 hexadecimal digits, the same in every process and after a trip through the table.
+        16 hexadecimal digits, the same in every process, also after the inputs were stored and loaded.
 
     Raises
     ------
     TypeError
-        An input is of a type that can't be kept in the table.
+        If an input has a type that can't be stored in a table.
     """
     plain = {name: _canonical(value) for name, value in inputs.items() if not is_missing(value)}
     text = json.dumps(plain, separators=(",", ":"), sort_keys=True)
@@ -124,15 +124,15 @@ def _canonical_json(value: Any) -> Any:
 
 
 class ResultWriter:
-    """Append result lines to a file, so that a killed task loses at most the line it was writing.
+    """Append result lines to a file. A killed task loses at most the line that it was writing.
 
-    Each line is one write, seen by readers at once; the disk is asked to keep it (fsync) at most once
-    a second and on closing. On a file whose last line is torn, the next line starts afresh.
+    Each line is one write, which readers see immediately. The file is synced to disk (fsync) at most once a second, and
+    when it is closed. If the last line of the file is torn, the next one begins on a new line.
 
     Parameters
     ----------
     path : Path
-        The file; its folder is made where it isn't there.
+        Path of the file. Its folder is created if it does not exist.
 
     Examples
     --------
@@ -168,12 +168,12 @@ class ResultWriter:
         Parameters
         ----------
         line : Mapping
-            The result; everything in it is JSON already (see `frame`).
+            The result as a JSON object; see `frame`.
 
         Raises
         ------
         OSError
-            The line could not be written whole; a later one will start afresh.
+            If the line can't be written completely. The next one begins on a new line.
         """
         content = frame(line)
         if self._torn:
@@ -186,12 +186,12 @@ class ResultWriter:
             self.sync()
 
     def sync(self) -> None:
-        """Wait until the disk has every line."""
+        """Wait until every line is on disk."""
         os.fsync(self._fd)
         self._synced = time.monotonic()
 
     def close(self) -> None:
-        """Sync and close; closing twice is harmless."""
+        """Sync and close the file. A second call does nothing."""
         if self._fd < 0:
             return
         try:
@@ -202,18 +202,18 @@ class ResultWriter:
 
 
 class ResultFile(NamedTuple):
-    """What a result file holds.
+    """The content of a result file.
 
     Attributes
     ----------
     path : Path
-        The file.
+        Path of the file.
     lines : sequence of dict
-        The whole lines, in the order in which they were written.
+        The valid lines, in the order in which they were written.
     n_torn : int
-        How many lines were torn, and left out.
+        Number of torn lines, which are skipped.
     end : int
-        Where the last ended line ends, in bytes; reading may go on from there later.
+        Offset in bytes after the last newline, from which the file can be read later.
     """
 
     path: Path
@@ -223,19 +223,19 @@ class ResultFile(NamedTuple):
 
     @classmethod
     def read(cls, path: Path, offset: int = 0) -> ResultFile:
-        """Read a file from a line's start on.
+        """Read a file from the start of a line.
 
         Parameters
         ----------
         path : Path
-            The file.
+            Path of the file.
         offset : int, default 0
-            Where to start, in bytes.
+            Start of the first line to read, in bytes.
 
         Returns
         -------
         ResultFile
-            Its lines; a last line without a newline that isn't whole counts as torn.
+            Its lines. An incomplete last line counts as torn.
         """
         with Path(path).open("rb") as file:
             file.seek(offset)
@@ -252,12 +252,12 @@ class ResultFile(NamedTuple):
 
 
 def read_results(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the whole lines of a result file; torn ones are left out.
+    """Yield the valid lines of a result file. Torn lines are skipped.
 
     Parameters
     ----------
     path : Path
-        The file.
+        Path of the file.
 
     Yields
     ------

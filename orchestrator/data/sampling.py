@@ -1,4 +1,4 @@
-"""Sampling: inputs for new experiments, drawn from a domain."""
+"""Draw the inputs of new experiments from a domain."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["sample_latin", "sample_random"]
 
 
 def sample_random(domain: Domain, n_samples: int, seed: int | None = None) -> pd.DataFrame:
-    """Draw inputs independently and evenly.
+    """Draw inputs independently and uniformly.
 
     Parameters
     ----------
     domain : Domain
-        The domain. Float inputs need finite bounds.
+        The domain. Float inputs must have finite bounds.
     n_samples : int
-        How many rows.
+        Number of rows.
     seed : int or None, default None
-        The same seed gives the same values.
+        Seed of the random numbers. The same seed gives the same values.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def sample_random(domain: Domain, n_samples: int, seed: int | None = None) -> pd
     Raises
     ------
     DefinitionError
-        `n_samples` is negative, or an input can't be sampled.
+        If `n_samples` is negative, or an input can't be sampled.
     """
     import numpy as np
 
@@ -50,16 +50,16 @@ def sample_random(domain: Domain, n_samples: int, seed: int | None = None) -> pd
 
 
 def sample_latin(domain: Domain, n_samples: int, seed: int | None = None) -> pd.DataFrame:
-    """Draw inputs by Latin hypercube: each of `n_samples` slices of every range is hit once.
+    """Draw a Latin hypercube: each of the `n_samples` strata of an input gets one value.
 
     Parameters
     ----------
     domain : Domain
-        The domain. Float inputs need finite bounds.
+        The domain. Float inputs must have finite bounds.
     n_samples : int
-        How many rows.
+        Number of rows.
     seed : int or None, default None
-        The same seed gives the same values.
+        Seed of the random numbers. The same seed gives the same values.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def sample_latin(domain: Domain, n_samples: int, seed: int | None = None) -> pd.
     Raises
     ------
     DefinitionError
-        `n_samples` is negative, or an input can't be sampled.
+        If `n_samples` is negative, or an input can't be sampled.
     """
     import numpy as np
     from scipy.stats import qmc
@@ -86,39 +86,39 @@ def _generator(rng: np.random.Generator) -> dict[str, Any]:
 
     from scipy.stats import qmc
 
-    # SciPy 1.15 renamed the keyword, and warns of the old name.
+    # SciPy 1.15 renamed the keyword, and warns about the old name.
     names = inspect.signature(qmc.LatinHypercube).parameters
     return {"rng" if "rng" in names else "seed": rng}
 
 
 def _check(domain: Domain, n_samples: int) -> None:
     if n_samples < 0:
-        raise DefinitionError(f"{n_samples} samples can't be drawn", "Give a number of samples that is 0 or more.")
+        raise DefinitionError(f"n_samples={n_samples} is not valid", "Use 0 or more.")
     for name, parameter in domain.input_space.items():
         if not isinstance(
             parameter,
             ContinuousParameter | DiscreteParameter | CategoricalParameter | ConstantParameter,
         ):
             raise DefinitionError(
-                f"input {name!r} of type {parameter.kind!r} can't be sampled",
-                "Samplers know float, int, category and constant inputs.",
+                f"input {name!r} of type {parameter.type_name!r} can't be sampled",
+                "Use float, int, category or constant inputs.",
             )
         if isinstance(parameter, CategoricalParameter) and not parameter.categories:
             raise DefinitionError(
                 f"input {name!r} can't be sampled: it has no values",
-                f"Give it some: domain.add_category({name!r}, [...]).",
+                f"Use domain.add_category({name!r}, [...]) with at least one value.",
             )
         if isinstance(parameter, ContinuousParameter):
             span = parameter.upper_bound - parameter.lower_bound
             if not span < float("inf"):
                 raise DefinitionError(
                     f"input {name!r} can't be sampled: its range is infinite",
-                    f"Give it bounds: domain.add_float({name!r}, low=..., high=...).",
+                    f"Set its bounds: domain.add_float({name!r}, low=..., high=...).",
                 )
 
 
 def _scaled(domain: Domain, unit: np.ndarray) -> pd.DataFrame:
-    """Map the unit cube, a dimension per input, to the domain."""
+    """Map points of the unit cube, with one dimension per input, to the domain."""
     import pandas as pd
 
     spaces = enumerate(domain.input_space.items())
@@ -152,7 +152,7 @@ def _pick(unit: np.ndarray, count: int) -> np.ndarray:
 
 
 def _objects(values: list[Any]) -> Any:
-    """Make a column that keeps each value's own type."""
+    """Return a column in which each value has its own type."""
     import pandas as pd
 
     from orchestrator.data.columns import column_of

@@ -1,4 +1,4 @@
-"""Sources: what a table can be made of, each turned into columns."""
+"""Sources: the types of data that a table can be created from, each converted to columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.data.columns import Columns, cells_of, decode_column, plain_cells, read_csv
 from orchestrator.data.layout import single_column
-from orchestrator.data.numpy_types import is_array, is_frame
+from orchestrator.data.numpy_types import is_array, is_dataframe
 from orchestrator.data.parameters import Parameter
 from orchestrator.errors import DataError
 
@@ -22,26 +22,26 @@ Source: TypeAlias = "pd.DataFrame | np.ndarray | Sequence[Mapping[str, Any]] | M
 
 
 def columns_of(data: Any, space: Mapping[str, Parameter], which: str) -> Columns:
-    """Turn inputs or outputs into columns.
+    """Convert inputs or outputs to columns.
 
     Parameters
     ----------
     data : Source or None
         A list of dicts, a dict of columns, a DataFrame, a NumPy array or a CSV file.
     space : Mapping of str to Parameter
-        What the domain knows of them.
+        The parameters in the domain, by name.
     which : {"input", "output"}
-        Which of the two they are.
+        Which of the two the data are.
 
     Returns
     -------
     dict of str to list
-        The cells by column; none of nothing.
+        The cells by column; empty for None.
 
     Raises
     ------
     DataError
-        The data have no form that is known, or would lose something in a table.
+        If the data have another type, duplicate names, or columns of different lengths.
     """
     if data is None:
         return {}
@@ -54,7 +54,7 @@ def columns_of(data: Any, space: Mapping[str, Parameter], which: str) -> Columns
 
         data = pd.DataFrame(data if data.ndim > 1 else data.reshape(-1, 1))
         data.columns = pd.Index(_names(data.shape[1], list(space), which))
-    if is_frame(data):
+    if is_dataframe(data):
         _check_names(data.columns)
         return {str(name): cells_of(data[name]) for name in data.columns}
     if isinstance(data, Mapping):
@@ -65,8 +65,8 @@ def columns_of(data: Any, space: Mapping[str, Parameter], which: str) -> Columns
         _check_names(names)
         return {str(name): plain_cells(row.get(name) for row in data) for name in names}
     raise DataError(
-        f"{which} data of type {type(data).__name__} can't be read",
-        "Give a list of dicts, a dict of columns, a DataFrame, a NumPy array or a CSV file.",
+        f"{which} data can't be of type {type(data).__name__}",
+        "Use a list of dicts, a dict of columns, a DataFrame, a NumPy array or a CSV file.",
     )
 
 
@@ -75,24 +75,24 @@ def _check_columns(columns: Mapping[Any, Any]) -> None:
     for name, values in columns.items():
         if isinstance(values, str) or not hasattr(values, "__len__"):
             found = "text" if isinstance(values, str) else repr(values)
-            raise DataError(f"column {name!r} is {found}, not a list of values", "Give one value per experiment.")
+            raise DataError(f"column {name!r} is {found}, not a list of values", "Use one value per experiment.")
     if len({len(values) for values in columns.values()}) > 1:
         lengths = ", ".join(f"{name} ({len(values)})" for name, values in columns.items())
-        raise DataError(f"the columns have different lengths: {lengths}", "Give None where a value is missing.")
+        raise DataError(f"the columns have different lengths: {lengths}", "Use None for a missing value.")
 
 
 def _check_names(names: Iterable[Any]) -> None:
     seen: set[str] = set()
     for name in map(str, names):
         if name in seen:
-            raise DataError(f"two columns are named {name!r}", "Give each a name of its own.")
+            raise DataError(f"two columns have the name {name!r}", "Use a unique name for each column.")
         seen.add(name)
 
 
 def _names(n: int, names: list[str], which: str) -> list[str]:
     if names:
         if len(names) != n:
-            raise DataError(f"the array has {n} columns, but the domain {len(names)} {which}s")
+            raise DataError(f"the array has {n} columns, but the domain has {len(names)} {which}s")
         return names
     if which == "output" and n == 1:
         return ["y"]
@@ -100,27 +100,27 @@ def _names(n: int, names: list[str], which: str) -> list[str]:
 
 
 def n_rows_of(data: Source | None) -> int:
-    """Count the rows of a source whose rows may be empty: columns don't show those; 0 for another source."""
-    return len(data) if is_frame(data) or isinstance(data, list | tuple) else 0
+    """Return the number of rows of a source whose rows may be empty, which columns don't show; 0 for other sources."""
+    return len(data) if is_dataframe(data) or isinstance(data, list | tuple) else 0
 
 
 def statuses_of(jobs: pd.Series[Any] | Sequence[str] | Path | str | None) -> list[Any]:
-    """Return the statuses that a file or a column holds.
+    """Return the statuses in a file or a column.
 
     Parameters
     ----------
     jobs : pandas.Series, sequence of str, Path, str or None
-        The statuses, or the file that holds them.
+        The statuses, or the path of their CSV file.
 
     Returns
     -------
     list
-        One per row, as it was given; none of nothing.
+        One per row, not converted; empty for None.
 
     Raises
     ------
     DataError
-        The file holds something else.
+        If the file does not have exactly one column.
     """
     if jobs is None:
         return []

@@ -1,4 +1,4 @@
-"""A table: the cells of experiments by row and column, with a label and a status for each row."""
+"""`Table`: cells by row and column, with a label and a status for each row."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _STATUSES = list(JobStatus)
 
 
 class Table:
-    """Rows and columns of cells. A position says where a row is; its label stays with it.
+    """Rows and columns of cells. A row has a position, counted from 0, and a label, which does not change.
 
     Parameters
     ----------
     labels : list of int
-        Of the rows.
+        Labels of the rows.
     inputs, outputs : dict of str to list
-        The cells by column; a column that is too short is filled with None, a missing value.
+        The cells by column. None is a missing value; a short column is filled with it.
     status : bytearray
-        Of the rows: values of `JobStatus`.
+        Statuses of the rows: values of `JobStatus`.
     """
 
     def __init__(self, labels: list[int], inputs: Columns, outputs: Columns, status: bytearray) -> None:
@@ -61,6 +61,11 @@ class Table:
         ----------
         which : {"input", "output"}
             Which of the two.
+
+        Returns
+        -------
+        dict of str to list
+            The cells by column; not a copy.
         """
         return self.inputs if which == "input" else self.outputs
 
@@ -82,15 +87,25 @@ class Table:
         return {name: cells[position] for name, cells in self.columns(which).items() if cells[position] is not None}
 
     def position(self, label: int) -> int:
-        """Return where a row is.
+        """Return the position of a row.
+
+        Parameters
+        ----------
+        label : int
+            Label of the row.
+
+        Returns
+        -------
+        int
+            Its position.
 
         Raises
         ------
         KeyError
-            There is no such row.
+            If no row has this label.
         """
         if label not in self._positions:
-            raise KeyError(f"the table has no experiment {label}")
+            raise KeyError(f"the table has no experiment with the label {label}")
         return self._positions[label]
 
     def status_at(self, position: int) -> JobStatus:
@@ -109,8 +124,8 @@ class Table:
             position = self.status.find(status.value, position + 1)
 
     def next_label(self) -> int:
-        """Return the first label after all that are taken."""
-        # Labels grow by appending, so the last one is nearly always the largest.
+        """Return the first label that is larger than all labels."""
+        # Rows are usually appended, so that the last label is nearly always the largest.
         last = self.labels[-1] if self.labels else -1
         return last + 1 if last + 1 == len(self.labels) else max(self.labels, default=-1) + 1
 
@@ -126,18 +141,18 @@ class Table:
     # -- changing ------------------------------------------------------------------------------
 
     def set(self, which: str, name: str, position: int, cell: Any) -> None:
-        """Set a cell; a column that is missing is made.
+        """Set a cell. A missing column is added.
 
         Parameters
         ----------
         which : {"input", "output"}
             Which of the two.
         name : str
-            Of the column.
+            Name of the column.
         position : int
-            Of the row.
+            Position of the row.
         cell : Any
-            None for a missing value.
+            The new cell; None for a missing value.
         """
         columns = self.columns(which)
         if name not in columns:
@@ -181,12 +196,12 @@ class Table:
         self.labels += added
 
     def renumber(self) -> None:
-        """Let the labels count from 0."""
+        """Replace the labels by 0, 1, 2, ..."""
         self.labels = list(range(len(self)))
         self._positions = {label: label for label in self.labels}
 
     def map_cells(self, change: Callable[[Any], Any]) -> None:
-        """Replace every cell by what `change` makes of it."""
+        """Replace every cell by the return value of `change(cell)`."""
         for columns in (self.inputs, self.outputs):
             for name, cells in columns.items():
                 columns[name] = [change(cell) for cell in cells]
@@ -197,7 +212,7 @@ def _padded(columns: Columns, n: int) -> Columns:
 
 
 def _present(columns: Columns) -> Columns:
-    """Return the columns that hold anything, in a form that can be compared."""
+    """Return the columns that are not empty, in a form that can be compared."""
     plain = (type(None), bool, int, float, str)
     return {
         name: [cell if isinstance(cell, plain) else to_jsonable(cell) for cell in cells]

@@ -1,9 +1,8 @@
-"""Values as JSON and back, bit for bit: what inputs and outputs may be when they leave the process.
+"""Convert inputs and outputs to JSON and back, bit for bit.
 
-JSON has numbers, text, true, false, null, lists and objects; whatever else an experiment may hold
-becomes an object with one key that starts with ``$``. NaN and the infinities are written as
-Python's ``json`` writes them. NumPy is recognised without being imported: a task that never made
-an array must not pay for the import.
+JSON has numbers, text, true, false, null, lists and objects. A value of another type becomes an object with one key
+that starts with ``$``. NaN and the infinities are written like Python's ``json`` does. NumPy values are recognised
+without an import of NumPy, so that a task without arrays saves the time of the import.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _PLAIN_NUMPY = {"float64", "int64", "bool", "bool_"}
 
 
 def to_jsonable(value: Any) -> Any:
-    """Turn a value into what ``json.dumps`` takes.
+    """Convert a value to one that ``json.dumps`` accepts.
 
     Parameters
     ----------
@@ -34,13 +33,13 @@ def to_jsonable(value: Any) -> Any:
     Returns
     -------
     Any
-        None, bool, int, float, str, list or dict. NumPy's float64, int64, bool and text become
-        the equal Python value; every other value comes back from `from_jsonable` as it was.
+        None, bool, int, float, str, list or dict. `from_jsonable` returns the original value, but for NumPy's float64,
+        int64, bool and text the equal Python value.
 
     Raises
     ------
     TypeError
-        The value is of another type.
+        If the value has another type.
     """
     kind = type(value)
     if value is None or kind in (bool, int, float, str):
@@ -58,29 +57,29 @@ def to_jsonable(value: Any) -> Any:
         if isinstance(value, plain):
             return plain(value)
     raise TypeError(
-        f"a value of type {kind.__module__}.{kind.__qualname__} can't be kept in the table: use "
-        "numbers, text, lists or arrays, or write it to disk with "
+        f"a value of type {kind.__module__}.{kind.__qualname__} can't be stored in the table: use "
+        "numbers, text, lists or arrays, or write it to its own file with "
         "experiment_sample.store(name, value, to_disk=True)"
     )
 
 
 def from_jsonable(value: Any) -> Any:
-    """Undo `to_jsonable`.
+    """Return the value that `to_jsonable` converted.
 
     Parameters
     ----------
     value : Any
-        What `to_jsonable` returned, also after a trip through JSON.
+        The return value of `to_jsonable`, also after it was written to JSON and read again.
 
     Returns
     -------
     Any
-        The value that `to_jsonable` was given.
+        The original value.
 
     Raises
     ------
     ValueError
-        The value holds a tag (a single key that starts with ``$``) that isn't known.
+        If the value contains an unknown tag: an object with a single key that starts with ``$``.
     """
     if type(value) is list:
         return [from_jsonable(item) for item in value]
@@ -96,7 +95,7 @@ def from_jsonable(value: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a value stands for nothing: None, NaN, pandas' NA and NaT.
+    """Whether a value is missing: None, NaN, pandas' NA or NaT.
 
     Parameters
     ----------
@@ -128,7 +127,7 @@ def _encode_dict(value: Mapping[Any, Any]) -> Any:
 def _encode_numpy(value: Any) -> Any:
     dtype = getattr(value, "dtype", None)
     if dtype is None:
-        raise TypeError(f"a value of type {type(value)} can't be kept in the table")
+        raise TypeError(f"a value of type {type(value)} can't be stored in the table")
     if isinstance(value, str):
         return str(value)
     scalar = not hasattr(value, "__setitem__")
@@ -136,7 +135,7 @@ def _encode_numpy(value: Any) -> Any:
         return value.item()
     if dtype.names is not None or (scalar and dtype.hasobject):
         raise TypeError(
-            "a structured NumPy value can't be kept in the table: use plain arrays, or "
+            "a structured NumPy value can't be stored in the table: use plain arrays, or "
             "experiment_sample.store(name, value, to_disk=True)"
         )
     if dtype.hasobject:
@@ -160,7 +159,7 @@ def _decode_array(content: Mapping[str, Any]) -> Any:
             array[position] = from_jsonable(item)
         return array.reshape(shape)
     data = base64.b64decode(content["data"])
-    # frombuffer's array is read-only; the user's was not.
+    # frombuffer returns a read-only array; the user's array was writable.
     return np.frombuffer(data, dtype=np.dtype(content["dtype"])).reshape(shape).copy()
 
 

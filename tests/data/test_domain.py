@@ -65,7 +65,7 @@ def test_equal_bounds_make_a_constant():
     domain = Domain()
     domain.add_float("x", 1.0, 1.0)
     domain.add_int("n", 3, 3)
-    assert [p.kind for p in domain.input_space.values()] == ["constant", "constant"]
+    assert [p.type_name for p in domain.input_space.values()] == ["constant", "constant"]
 
 
 def test_names_are_unique():
