@@ -1,4 +1,4 @@
-"""One access to the database: guard, open, transaction, close. Nothing is kept between two accesses."""
+"""One access to the database: guard, connection, transaction. Nothing stays open between two accesses."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ __all__ = ["session"]
 
 @contextmanager
 def session(path: Path, write: bool = True) -> Iterator[sqlite3.Connection]:
-    """Hold the database for one transaction.
+    """Open the database for one transaction.
 
-    Sessions on one database do not nest: the inner one would wait for the outer.
+    Sessions on one database must not be nested: the inner one would wait for the outer one.
 
     Parameters
     ----------
     path : Path
+        The database.
     write : bool, default True
-        An older revision is upgraded first, after a copy was made. False works without permission to write, too.
+        With True, a database of an older revision is copied and upgraded first. False needs no permission to write.
 
     Yields
     ------
     sqlite3.Connection
-        Its rows are `orchestrator.db.rows.Row`. Committed at the end; rolled back when an exception leaves the block.
+        Its rows are `orchestrator.db.rows.Row`. Committed at the end of the block; rolled back if an exception
+        leaves it.
 
     Raises
     ------
     NotFound
-        If there is no such file.
-    NotADatabase, DatabaseTooNew, DatabaseBusy, DatabaseError
-    DatabaseTooOld
-        Only when reading.
+        If the file does not exist.
+    DatabaseError
+        If the file can't be used: `NotADatabase`, `DatabaseTooNew`, or, when reading, `DatabaseTooOld`.
+    DatabaseBusy
+        If other processes used it for too long.
     """
     with ExitStack() as stack:
         try:

@@ -1,4 +1,4 @@
-"""What failed in a run, by place and cause, and what else its user should see. Reading only."""
+"""What failed in a run, by address and cause, and which results are not in the table. Read only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FROM event JOIN step_run ON event.step_run_id = step_run.id LEFT JOIN job ON eve
 WHERE event.run_id = :run_id AND what IN ('{FailureLevel.EXPERIMENTS}', '{FailureLevel.TASK}')
 """
 
-# Files are looked at again in each iteration, and folding is tried again when a run is resumed.
+# A later iteration reads remaining files again, and a resume folds again: then the earlier event is out of date.
 _NOTES = f"""
 SELECT name, iteration, what, why, event.detail
 FROM event JOIN step_run ON event.step_run_id = step_run.id
@@ -47,7 +47,7 @@ WHERE event.run_id = :run_id AND (
 )
 """
 
-# The failed tasks of a batch have events of their own, unless it was refused as a whole.
+# The failed tasks of a batch have their own events, unless SLURM refused the whole batch.
 _JOBS = f"""
 SELECT position, name, iteration, path, job.reason, job.kind, detail, {_TRIED_AGAIN}
 FROM job JOIN step_run ON job.step_run_id = step_run.id
@@ -62,7 +62,7 @@ WHERE run_id = :run_id AND state = '{StepRunState.FAILED}'
 
 
 class _Group(FailureGroup):
-    """Failures at one address that have one cause."""
+    """Failures at one address with the same cause."""
 
     def __init__(self, row: Row, what: FailureLevel, why: str | None, detail: Mapping[str, Any]) -> None:
         super().__init__(detail)
@@ -76,14 +76,16 @@ class _Group(FailureGroup):
 
 
 def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | None = None) -> tuple[Failure, ...]:
-    """Gather what went wrong, by place and cause: experiments, tasks, jobs, and steps that say no more than why.
+    """Return the failures of experiments, tasks, jobs and steps, grouped by address and cause.
 
     Parameters
     ----------
     connection : sqlite3.Connection
+        With a transaction begun.
     run_id : int
+        Number of the run's row.
     step_run_id : int, optional
-        Only of this step run; else of all that count.
+        Only the failures of this step run; else of all step runs that are not withdrawn.
     """
     which = "step_run.withdrawn_at IS NULL" if step_run_id is None else "step_run.id = :step_run_id"
     of = {"run_id": run_id, "step_run_id": step_run_id}
@@ -112,12 +114,12 @@ def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | Non
 
 
 def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None = None) -> tuple[ResultNote, ...]:
-    """Gather what became of results that are not in the table, in the order in which it was seen.
+    """Return the notes on results that are not in the table, in the order of their events.
 
     Parameters
     ----------
     connection, run_id, step_run_id
-        As of `failures`.
+        As for `failures`.
     """
     which = "step_run.withdrawn_at IS NULL" if step_run_id is None else "step_run.id = :step_run_id"
     found = connection.execute(
@@ -132,12 +134,12 @@ def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None =
 
 
 class Cause(FailureGroup):
-    """Failures of one step that have one cause, in however many iterations, and with whatever numbers in its text.
+    """Failures of one step with the same cause, in all its iterations. Numbers in the texts may differ.
 
     Attributes
     ----------
     failures : list of Failure
-        In the order in which they were seen.
+        In the order of their events.
     """
 
     def __init__(self) -> None:
@@ -146,11 +148,11 @@ class Cause(FailureGroup):
 
 
 def group_by_cause(found: Iterable[Failure]) -> list[Cause]:
-    """Gather failures by cause; what was tried again comes last."""
+    """Group failures by cause; those that were retried come last."""
     groups: dict[tuple[object, ...], Cause] = {}
     for failure in found:
-        alike = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", failure.why or "")
-        key = (failure.tried_again, failure.path, failure.what, failure.kind or "", alike)
+        without_numbers = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", failure.why or "")
+        key = (failure.tried_again, failure.path, failure.what, failure.kind or "", without_numbers)
         cause = groups.setdefault(key, Cause())
         cause.failures.append(failure)
         cause.add(failure.n, failure.rows)
@@ -158,14 +160,14 @@ def group_by_cause(found: Iterable[Failure]) -> list[Cause]:
 
 
 def first_failed(connection: sqlite3.Connection, run_id: int) -> int | None:
-    """Name the position of the first step run of a run that failed or was cancelled, of those that count."""
-    flawed = f"withdrawn_at IS NULL AND state IN ('{StepRunState.FAILED}', '{StepRunState.CANCELLED}')"
+    """Return the position of the first step run that failed or was cancelled and is not withdrawn."""
+    failed = f"withdrawn_at IS NULL AND state IN ('{StepRunState.FAILED}', '{StepRunState.CANCELLED}')"
     position: int | None = scalar(
-        connection, f"SELECT min(position) FROM step_run WHERE run_id = ? AND {flawed}", (run_id,)
+        connection, f"SELECT min(position) FROM step_run WHERE run_id = ? AND {failed}", (run_id,)
     )
     return position
 
 
 def address_of(row: Row) -> str:
-    """Write the address of a row that has a step's name and iteration: `run@4`, outside loops `run`."""
+    """Return the address of a row with a step's name and iteration: `run@4`, outside loops `run`."""
     return format_address(row.name, row.iteration)

@@ -1,8 +1,8 @@
 """The lock around each access to the database.
 
-On a local file system the kernel's lock: it is free the moment its holder dies. Elsewhere neither fcntl nor flock can
-be trusted to reach other machines, so a lock made of hard links, with a heartbeat. Either is taken before the
-connection is opened and given back after it is closed: pages read before the lock was held would be stale.
+On a local file system it is a lock of the kernel, which is released when its holder dies. On other file systems fcntl
+and flock may have no effect on other machines, so the lock is made of hard links and has a heartbeat. The lock is
+acquired before the connection is opened and released after it is closed: pages that were read earlier would be stale.
 """
 
 from __future__ import annotations
@@ -25,29 +25,30 @@ LOCAL_FILE_SYSTEMS = frozenset(
     "bcachefs btrfs ext2 ext3 ext4 f2fs jfs overlay ramfs reiserfs tmpfs xfs zfs".split()  # noqa: SIM905
 )
 
-# Longer than the stale time: the clock of that starts anew in each process that waits.
+# In seconds. The wait is longer than the stale time, because each waiting process counts that from its own start.
 WAIT = 90.0
 POLL = 0.02
 HEARTBEAT = 5.0
 STALE = 30.0
+
 MOUNTS = Path("/proc/self/mountinfo")
 
 
 @contextmanager
 def guarded(path: Path) -> Iterator[None]:
-    """Keep every other process away from a database.
+    """Hold the lock of a database: no other process has access to it.
 
     Parameters
     ----------
     path : Path
-        The database, without symbolic links; the lock is the file beside it with `.guard` at its end.
+        The database, without symbolic links. The lock is the file `<path>.guard`.
 
     Raises
     ------
     DatabaseBusy
-        If it could not be had within 90 s.
+        If the lock was not free within 90 s.
     DatabaseError
-        If the folder bears no lock.
+        If the lock can't be created in the folder.
     """
     file = path.with_name(f"{path.name}.guard")
     lock = _KernelLock(file) if is_local(path.parent) else _HardLinkLock(file)
@@ -56,12 +57,12 @@ def guarded(path: Path) -> Iterator[None]:
             lock.acquire(WAIT)
         except TimeoutError:
             raise DatabaseBusy(
-                f"{path} was in use by other processes for {WAIT:.0f} s.", "Nothing was changed; try again."
+                f"Other processes used {path} for {WAIT:.0f} s.", "Nothing was changed. Retry the command later."
             ) from None
         except (OSError, RuntimeError) as error:
             raise DatabaseError(
-                f"The lock {file} can't be taken: {error}.",
-                "Put the database where this user may write and the file system knows hard links: --db FILE",
+                f"The lock {file} can't be acquired: {error}.",
+                "Use a folder that you may write to, on a file system with hard links: --db FILE",
             ) from error
         yield
     finally:
@@ -69,7 +70,7 @@ def guarded(path: Path) -> Iterator[None]:
 
 
 class _KernelLock:
-    """`flock` itself: filelock has this lock, too, but loads for longer than an `advance` has to work."""
+    """`flock` itself. filelock offers it too, but importing filelock takes longer than the work of an `advance`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -77,7 +78,7 @@ class _KernelLock:
 
     def acquire(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        # Known before it is locked: an interrupt leaves no lock behind that nobody can give back.
+        # Stored before the lock is acquired, so that `release` can release it after an interrupt.
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         while True:
             try:
@@ -92,7 +93,7 @@ class _KernelLock:
         if self._fd is None:
             return
         fd, self._fd = self._fd, None
-        # Closing alone would not do where a child was forked meanwhile: it has the file open, too.
+        # Closing is not enough: a child that was forked meanwhile has the file open, too.
         with suppress(OSError):
             fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
@@ -100,9 +101,9 @@ class _KernelLock:
 
 class _HardLinkLock:
     def __init__(self, path: Path) -> None:
-        from filelock import SoftReadWriteLock  # only where the kernel's lock will not do
+        from filelock import SoftReadWriteLock  # not needed for the kernel's lock
 
-        # Not the process's one instance: threads wait for each other as processes do.
+        # One instance per lock, not one per process: threads wait for each other as processes do.
         self._lock = SoftReadWriteLock(
             str(path),
             is_singleton=False,
@@ -112,7 +113,7 @@ class _HardLinkLock:
         )
 
     def acquire(self, seconds: float) -> None:
-        import random  # only who waits here needs it
+        import random  # not needed for the kernel's lock
 
         end = time.monotonic() + seconds
         while True:
@@ -120,7 +121,7 @@ class _HardLinkLock:
                 self._lock.acquire_write(seconds)
                 return
             except OSError as error:
-                # A shared file system forgets and finds names while others make and remove them.
+                # A shared file system may lose a name for a moment while other processes create and remove names.
                 transient = error.errno in (ENOENT, ESTALE) and not isinstance(error, TimeoutError)
                 if not transient or time.monotonic() > end:
                     raise
@@ -131,20 +132,20 @@ class _HardLinkLock:
 
 
 def is_local(folder: Path) -> bool:
-    """Tell whether only this machine's kernel writes there; when in doubt, no."""
+    """Whether a folder is on a file system of this machine alone; False if that is not known."""
     return file_system(folder) in LOCAL_FILE_SYSTEMS
 
 
 @lru_cache(maxsize=64)
 def file_system(folder: Path) -> str:
-    """Name the type of the file system that a folder is on; empty when the system does not say."""
+    """Return the type of the file system that a folder is on; empty if the system does not say."""
     with suppress(OSError):
         return file_system_in(MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"), os.path.realpath(folder))
     return ""
 
 
 def file_system_in(mountinfo: str, folder: str) -> str:
-    """Find the type of the file system of a folder in the text of `/proc/<pid>/mountinfo`."""
+    """Return the type of the file system of a folder, from the text of `/proc/<pid>/mountinfo`."""
     best, found = -1, ""
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
@@ -153,7 +154,7 @@ def file_system_in(mountinfo: str, folder: str) -> str:
             continue
         point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
         inside = folder == point or folder.startswith(point.rstrip("/") + "/")
-        # Of two mounts on one point, the later covers the earlier.
+        # Of two mounts at the same point, the later one hides the earlier one.
         if inside and len(point) >= best:
             best, found = len(point), right.split()[0]
     return found

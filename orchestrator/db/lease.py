@@ -1,4 +1,4 @@
-"""Who holds a run, and whether they still live. The words and columns of the lease; `store` takes and gives it."""
+"""Which process holds the lease of a run, and whether it still lives. `store` takes and releases the lease."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import NamedTuple
 __all__ = ["STALE", "Holder", "is_gone", "silent_for"]
 
 STALE = 180.0
-"""Seconds without a beat after which a process of another machine counts as gone."""
+"""Seconds without a heartbeat after which a process of another machine counts as gone."""
 
 SILENT = 600.0
-"""Seconds, by two clocks, after which a beat is too old to be believed; for those who only look."""
+"""Seconds since the last heartbeat, by two clocks, after which commands that only read report it."""
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -24,13 +24,15 @@ class Holder(NamedTuple):
     Attributes
     ----------
     host : str
+        Name of its machine.
     boot : str
-        Which boot of that machine: process numbers start anew with each.
+        Identifier of the boot of that machine: each boot numbers processes from the beginning.
     pid : int
+        Process number.
     pid_start : str
-        When the process started, in the kernel's words: process numbers are used again.
+        Start time of the process as the kernel writes it: process numbers are reused.
     scheduler_id : str or None
-        Of the scheduler's job that the process is part of.
+        Id of the scheduler's job that the process runs in.
     """
 
     host: str
@@ -41,26 +43,27 @@ class Holder(NamedTuple):
 
     @classmethod
     def this_process(cls) -> Holder:
-        """Describe this process."""
+        """Return this process as a holder."""
         pid = os.getpid()
         return cls(_host(), _boot(), pid, _start_of(pid) or "", _job_id())
 
 
 def is_gone(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
-    """Tell whether a holder can be taken for dead.
+    """Whether the lease holder is dead.
 
     Parameters
     ----------
     holder : Holder
+        The process that holds the lease.
     beat_seen_at : float or None
-        When its last beat was first seen by somebody else, epoch seconds.
+        When another process first saw its last heartbeat, epoch seconds.
     now : float
         Epoch seconds.
 
     Returns
     -------
     bool
-        At once when it was of this machine and its process is no more; else after `STALE` seconds without a beat.
+        On this machine, whether the process has ended; else whether it sent no heartbeat for `STALE` seconds.
     """
     if holder.host == _host():
         return holder.boot != _boot() or _start_of(holder.pid) != holder.pid_start
@@ -68,20 +71,21 @@ def is_gone(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
 
 
 def silent_for(holder: Holder, beat_at: float | None, now: float) -> float | None:
-    """Give the seconds since the last beat of a process of another machine: to show them, and for no decision.
+    """Return the seconds since the last heartbeat of a process of another machine. Only for display.
 
     Parameters
     ----------
     holder : Holder
+        The process that holds the lease.
     beat_at : float or None
-        When it last beat, by its own clock.
+        Time of its last heartbeat, by its own clock.
     now : float
-        Epoch seconds, by ours.
+        Epoch seconds, by the clock of this machine.
 
     Returns
     -------
     float or None
-        None while the last beat is recent enough to be believed.
+        None if the last heartbeat is less than `SILENT` seconds old.
     """
     if holder.host == _host() or beat_at is None or now - beat_at < SILENT:
         return None
@@ -106,9 +110,9 @@ def _boot() -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """Read when a process started; None where it is no more, or is dead and only not yet buried."""
+    """Return when a process started; None if it has ended, even if it is still listed as a zombie."""
     try:
-        # The name in brackets may hold anything, also brackets.
+        # The program's name is in brackets, and may contain brackets itself.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None

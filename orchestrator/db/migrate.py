@@ -1,7 +1,7 @@
-"""Make a database, and bring an old one up to date.
+"""Create a database, and upgrade one of an older revision.
 
-A new one is made of `schema.sql`, which `scripts/schema` writes from `tables.py`: the first command in a workspace does
-not wait for Alembic and SQLAlchemy. They are loaded only to upgrade.
+A new database is created from `schema.sql`, which `scripts/schema` writes from `tables.py`: so the first command in a
+workspace does not import Alembic and SQLAlchemy. They are imported only for an upgrade.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ CREATE TABLE alembic_version (
     version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 )
 """
-"""As Alembic makes it."""
+"""The table that Alembic itself would create."""
 
 
 def create(path: Path) -> None:
-    """Make a database, as the migrations would; one that exists stays as it is.
+    """Create a database with the tables of the newest revision; an existing one is not changed.
 
     Raises
     ------
     NotADatabase
-        If the file is something else.
+        If the file is not a database of orchestrator.
     """
     with open_database(path, "upgrade") as connection:
         if revision_of(connection) == 0:
@@ -59,7 +59,7 @@ def create(path: Path) -> None:
 
 
 def upgrade(path: Path) -> Path | None:
-    """Bring a database up to date, all or nothing, after a copy of it was written beside it.
+    """Upgrade a database in one transaction, after a copy was written to the same folder.
 
     Returns
     -------
@@ -68,14 +68,19 @@ def upgrade(path: Path) -> Path | None:
 
     Raises
     ------
-    NotFound, NotADatabase, DatabaseTooNew, DatabaseBusy, DatabaseError
+    NotFound
+        If the file does not exist.
+    DatabaseError
+        If the file can't be used: `NotADatabase`, `DatabaseTooNew`.
+    DatabaseBusy
+        If other processes used it for too long.
     """
     with open_database(path, "inspect") as connection:
         if revision_of(connection) == int(revision.REVISION):
             return None
     with open_database(path, "upgrade") as connection:
         found = revision_of(connection)
-        if found == int(revision.REVISION):  # somebody was quicker
+        if found == int(revision.REVISION):  # another process was faster
             return None
         copy = _back_up(path, found)
         migrate(connection)
@@ -96,13 +101,13 @@ class DatabaseInfo(NamedTuple):
     size : int
         Bytes.
     runs : int or None
-        How many runs it records; null in a revision that has no such table.
+        Number of its runs; null if its revision has no table of runs.
     writable : bool
-        Whether you may write it.
+        Whether you may write to it.
     file_system : str
         Type of the file system that it is on.
     guard : str
-        What keeps two writers apart: `kernel`, a lock of the kernel; `links`, links in the workspace's folder.
+        Kind of lock for its access: `kernel`, a lock of the kernel; `links`, hard links in the workspace's folder.
     sqlite : str
         Version of SQLite.
     """
@@ -139,12 +144,12 @@ def info(path: Path) -> DatabaseInfo:
 
 
 def check(path: Path) -> list[str]:
-    """Look for damage.
+    """Check a database for damage.
 
     Returns
     -------
     list of str
-        One line per problem; empty if all is well.
+        One line per problem; empty if there is none.
     """
     with open_database(path, "inspect") as connection:
         problems = [line for line in scalars(connection, "PRAGMA integrity_check") if line != "ok"]
@@ -154,29 +159,34 @@ def check(path: Path) -> list[str]:
             return [*problems, f"revision {found:04}, needed {revision.REVISION}: orchestrator db upgrade"]
         is_, should = definitions(connection), _definitions_of_new()
     names = sorted(is_.keys() | should.keys())
-    return problems + [f"{name} is not as this version makes it" for name in names if is_.get(name) != should.get(name)]
+    return problems + [
+        f"{name} differs from what this version creates" for name in names if is_.get(name) != should.get(name)
+    ]
 
 
 def definitions(connection: sqlite3.Connection) -> dict[str, str]:
-    """Read the definition of every table and index, white space and quotes aside."""
+    """Return the definition of every table and index, without white space and quotes."""
     rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
     return {name: re.sub(r"\s+", "", sql).replace('"', "") for name, sql in rows}
 
 
 def migrations() -> Path:
-    """Find the folder of the migrations: in an installed package inside it, in the repository beside it."""
+    """Return the folder of the migrations: inside an installed package, next to the package in the repository."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "_migrations"
     return inside if inside.is_dir() else package.parent / "migrations"
 
 
 def statements(file: Path) -> list[str]:
-    """Read the statements of a file that `scripts/schema` wrote: one by one, for `executescript` ends a transaction."""
+    """Return the statements of a file that `scripts/schema` wrote.
+
+    They are executed one by one, because `executescript` would commit the transaction.
+    """
     return file.read_text(encoding="utf-8").rstrip(";\n").split(";\n\n")
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables in an empty database, as `migrate` would, but without its imports."""
+    """Create the tables in an empty database, with the same result as `migrate`, but without its imports."""
     for statement in [*statements(SCHEMA), VERSION_TABLE]:
         connection.execute(statement)
     connection.execute("INSERT INTO alembic_version VALUES (?)", (revision.REVISION,))
@@ -184,7 +194,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Do the migrations that the database does not have yet, in one transaction of this connection."""
+    """Run the missing migrations, in one transaction of this connection."""
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import StaticPool, create_engine
@@ -192,36 +202,36 @@ def migrate(connection: sqlite3.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    connection.row_factory = None  # SQLAlchemy makes its own rows
+    connection.row_factory = None  # SQLAlchemy needs plain tuples
     with create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool).begin() as transaction:
-        # SQLAlchemy begins with a rollback of its own.
+        # SQLAlchemy has just rolled back the open transaction.
         connection.execute("BEGIN IMMEDIATE")
         config.attributes["connection"] = transaction
         command.upgrade(config, "head")
         if dangling := _dangling(connection):
             raise DatabaseError(
-                f"The upgrade was undone, because it would have left {len(dangling)} rows without the row they belong "
-                f"to: {dangling[0]}.",
-                "Report this, with the database if you can.",
+                f"The upgrade was rolled back: after it, {len(dangling)} rows would refer to rows that do not exist. "
+                f"The first: {dangling[0]}.",
+                "This is a bug: report it, with the database if you can.",
             )
         _stamp(connection)
 
 
 def _stamp(connection: sqlite3.Connection) -> None:
-    # Both are part of the transaction: a file has either all of a revision or nothing.
+    # Both are part of the transaction, so a file never has only a part of a revision.
     connection.execute(f"PRAGMA application_id = {revision.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {int(revision.REVISION)}")
 
 
 def _dangling(connection: sqlite3.Connection) -> list[str]:
     rows = connection.execute("PRAGMA foreign_key_check")
-    return [f"row {row} of {table} points to no row of {parent}" for table, row, parent, _ in rows]
+    return [f"row {row} of {table} refers to a missing row of {parent}" for table, row, parent, _ in rows]
 
 
 def _back_up(path: Path, found: int) -> Path:
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     copy = path.with_name(f"{path.name}.backup-{found:04}-{now}")
-    # A connection of its own: one that holds the write lock can't be copied from, it would wait for itself.
+    # A second connection: a copy from the one that holds the write lock would wait for itself.
     with (
         closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as source,
         replacing(copy) as file,

@@ -1,4 +1,4 @@
-"""Rows as the values that decisions are made on."""
+"""Rows of the database as values of the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLAIN = tuple(name for name in Job._fields if name not in _CONVERTED)
 
 
 def job_of(row: Row) -> Job:
-    """Return a row of `job` as a value."""
+    """Return a row of `job` as a `Job`."""
     return Job(
         role=Role(row.role),
         state=JobState(row.state),
@@ -27,7 +27,7 @@ def job_of(row: Row) -> Job:
 
 
 def step_run_of(row: Row, jobs: Sequence[Row]) -> StepRun:
-    """Return a row of `step_run`, and the rows of its jobs, as a value."""
+    """Return a row of `step_run`, with the rows of its jobs, as a `StepRun`."""
     return StepRun(
         position=row.position,
         epoch=row.epoch,

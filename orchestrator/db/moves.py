@@ -1,4 +1,4 @@
-"""How each change is done in SQL: states move only along the machine's arrows, and every change leaves an event."""
+"""Apply changes in SQL: only transitions that the machine allows, and each change is recorded as an event."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["Target", "apply", "log"]
 
 
 class Target(NamedTuple):
-    """Where changes are done: a transaction, the row of a run with its plan, the time."""
+    """What changes are applied to: an open transaction, the row of a run with its plan, and the time."""
 
     connection: sqlite3.Connection
     run_id: int
@@ -47,12 +47,12 @@ class Target(NamedTuple):
 
 
 def apply(target: Target, change: Change) -> None:
-    """Do one change.
+    """Apply one change.
 
     Raises
     ------
     ValueError
-        If the machine has no such arrow, or what it speaks of is not there.
+        If the machine does not allow the transition, or the row does not exist.
     """
     match change:
         case MoveRun():
@@ -102,7 +102,7 @@ def log(
     task: int | None = None,
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """Add a line to the history."""
+    """Add an event to the history."""
     values = {
         "run_id": run_id,
         "step_run_id": step_run_id,
@@ -198,7 +198,7 @@ _TIME_OF = {JobState.SUBMITTING: "submitting_at", JobState.QUEUED: "queued_at", 
 def _move_job(target: Target, move: MoveJob) -> None:
     row = _job(target, move.token)
     old = JobState(row.state)
-    # Clocks differ a little from machine to machine; no time is before the one that it follows.
+    # The clocks of two machines may differ: a time is never earlier than the one before it.
     earlier = [time for time in (row.queued_at, row.started_at) if time is not None]
     at = max([move.at if move.at is not None else target.now, *earlier])
     values: dict[str, Any] = {
@@ -235,7 +235,7 @@ def _withdraw(target: Target, withdraw: Withdraw) -> None:
     n_failed = scalar(target.connection, failed, (target.run_id,))
     update(target.connection, "run", {"n_failed_step_runs": n_failed}, id=target.run_id)
     if withdraw.forgets:
-        # Those that had been put back before, too.
+        # This includes step runs that were withdrawn earlier.
         forget = "UPDATE step_run SET forgotten_at = ? WHERE run_id = ? AND forgotten_at IS NULL AND position >= ?"
         target.connection.execute(forget, (target.now, target.run_id, withdraw.position))
     _log(
@@ -258,16 +258,16 @@ def _note(target: Target, note: Note) -> None:
 
 def _move(target: Target, table: str, row_id: int, old: StrEnum, new: StrEnum, values: dict[str, Any]) -> None:
     if not may_move(old, new):
-        raise ValueError(f"the machine has no arrow {type(old).__name__} {old} -> {new}")
+        raise ValueError(f"the machine allows no transition of {type(old).__name__} from {old} to {new}")
     if update(target.connection, table, {"state": new, **values}, id=row_id, state=old) != 1:
-        raise ValueError(f"{table} {row_id} is no longer {old}")
+        raise ValueError(f"the state of {table} {row_id} is not {old}")
 
 
 def _step_run_at(target: Target, position: int) -> Row:
     at = "SELECT * FROM step_run WHERE run_id = ? AND position = ? AND withdrawn_at IS NULL"
     row: Row | None = target.connection.execute(at, (target.run_id, position)).fetchone()
     if row is None:
-        raise ValueError(f"there is no live step run at position {position}")
+        raise ValueError(f"there is no step run at position {position}")
     return row
 
 

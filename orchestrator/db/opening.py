@@ -1,4 +1,4 @@
-"""Open the file, once the guard is held, and say what is wrong in words that help."""
+"""Open the database file under its guard, and translate what SQLite reports into errors for the user."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from orchestrator.trust import is_foreign, owner_of
 __all__ = ["Access", "may_write", "open_database", "revision_of"]
 
 Access = Literal["write", "read", "inspect", "upgrade"]
-"""`inspect` reads any revision; `upgrade` writes any revision up to ours, or makes the file."""
+"""`inspect` reads any revision; `upgrade` writes any revision up to ours, or creates the file."""
 
 BUSY_TIMEOUT = 30.0
 
 MIN_SIZE = 512
-"""Bytes of the smallest database; SQLite takes a smaller file for an empty one, and writes over it."""
+"""Bytes of the smallest database. SQLite treats a smaller file as an empty one, and overwrites it."""
 
-# The journal mode is set apart, because its answer matters.
+# The journal mode is not in this list, because its result is checked.
 PRAGMAS = """
 PRAGMA synchronous = FULL;
 PRAGMA mmap_size = 0;
@@ -52,16 +52,24 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
     Parameters
     ----------
     path : Path
+        The database.
     access : str
-        Without permission to write, and in the database of another user, reading goes without the guard.
+        What it is opened for. A database that this user may not write to, or of another user, is read without the
+        guard.
 
     Yields
     ------
     sqlite3.Connection
+        With a transaction begun.
 
     Raises
     ------
-    NotFound, NotADatabase, DatabaseTooNew, DatabaseTooOld, DatabaseBusy, DatabaseError
+    NotFound
+        If the file does not exist.
+    DatabaseError
+        If the file can't be used: `NotADatabase`, `DatabaseTooNew`, `DatabaseTooOld`.
+    DatabaseBusy
+        If other processes used it for too long.
     """
     path = Path(os.path.realpath(path))
     writes = access in ("write", "upgrade")
@@ -70,7 +78,8 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
     writable = may_write(path)
     if writes and not writable:
         raise DatabaseError(
-            f"You may not write to {path}, or to its folder.", "Ask its owner, or choose another workspace."
+            f"You may not write to {path} or to its folder.",
+            "Ask its owner for permission, or use another workspace: --rootdir FOLDER",
         )
     with guarded(path) if writable else nullcontext():
         try:
@@ -86,44 +95,40 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
 
 
 def may_write(path: Path) -> bool:
-    """Tell whether this user may write to the database: journal and guard stand beside it.
+    """Whether this user may write to a database and to its folder, where journal and guard are.
 
-    That of another user is only read, whatever its permissions are.
+    False for the database of another user, whatever its permissions are.
     """
     may = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
     return may and not is_foreign(path)
 
 
 def _check_owner(path: Path, writes: bool) -> None:
-    """Take no word of another user for what is to be run.
-
-    Raises
-    ------
-    DatabaseError
-    """
+    """Raise `DatabaseError` if another user owns the database that is to be written, or only its journal."""
     if writes and is_foreign(path):
         raise DatabaseError(
-            f"{path} belongs to {owner_of(path)}: what another user's records say is not run.",
-            "Name a workspace of your own: --rootdir FOLDER\n"
-            f"To look into this one: orchestrator status --db {shlex.quote(str(path))}",
+            f"{path} belongs to {owner_of(path)}. Runs of another user's database are not executed.",
+            "Use a workspace of your own: --rootdir FOLDER\n"
+            f"To read this one: orchestrator status --db {shlex.quote(str(path))}",
         )
     journal = path.with_name(f"{path.name}-journal")
-    # SQLite rolls a journal back into the database, whoever wrote it; as root it makes it the owner's before.
+    # SQLite applies a journal to the database whatever user wrote it; as root it first gives it to the owner.
     if is_foreign(journal, beside=path):
         raise DatabaseError(
-            f"{journal} belongs to {owner_of(journal)}, and the database does not: it may have been planted.",
-            "Ask the owner, or move it away.",
+            f"{journal} belongs to {owner_of(journal)}, but the database does not: "
+            "SQLite would apply its content to the database.",
+            "Ask the owner, or move the journal to another folder.",
         )
 
 
 def revision_of(connection: sqlite3.Connection) -> int:
-    """Read the number of the revision; 0 where there are no tables yet."""
+    """Return the number of the revision; 0 if there are no tables yet."""
     return int(scalar(connection, "PRAGMA user_version"))
 
 
 def _connect(path: str, access: Access, writable: bool) -> sqlite3.Connection:
     mode = "ro" if not writable else "rwc" if access == "upgrade" else "rw"
-    # Never immutable: that reads the uncommitted pages of a writer that died.
+    # Not `immutable`: that would read pages that a dead writer never committed.
     connection = sqlite3.connect(
         f"file:{quote(path)}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT
     )
@@ -132,7 +137,7 @@ def _connect(path: str, access: Access, writable: bool) -> sqlite3.Connection:
         if writable:
             _set_journal_mode(connection, path)
         connection.executescript(PRAGMAS)
-        # A migration that makes a table anew must not trip over the rows that point to it; it checks them afterwards.
+        # A migration may recreate a table that other rows refer to; `migrate` checks the references afterwards.
         connection.execute(f"PRAGMA foreign_keys = {'OFF' if access == 'upgrade' else 'ON'}")
         connection.row_factory = as_row
     except BaseException:
@@ -142,12 +147,15 @@ def _connect(path: str, access: Access, writable: bool) -> sqlite3.Connection:
 
 
 def _set_journal_mode(connection: sqlite3.Connection, path: str) -> None:
-    """Never remove or cut the journal: another machine that cached its absence would read a dead writer's pages."""
+    """Keep the journal file when a transaction ends.
+
+    Another machine may have cached that there is no journal. It would then read the pages of a dead writer.
+    """
     mode = scalar(connection, "PRAGMA journal_mode = PERSIST")
     if mode != "persist":
         raise DatabaseError(
-            f"{path} stays in journal mode {mode!r}, which is not safe here.",
-            "Close every other program that has the database open.",
+            f"{path} can't leave the journal mode {mode!r}, which is not safe here.",
+            "Close all other programs that have the database open, then retry.",
         )
 
 
@@ -157,17 +165,20 @@ def _check_exists(path: Path, access: Access) -> None:
         if 0 < size < MIN_SIZE:
             raise _not_a_database(path)
         if not os.access(path, os.R_OK):
-            raise DatabaseError(f"You may not read {path}.", "Ask its owner, or name another: --db FILE")
+            raise DatabaseError(f"You may not read {path}.", "Ask its owner, or use another one: --db FILE")
         if size or access == "upgrade":
             return
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise DatabaseError(f"{path} can't be read: {error.strerror}.", "Check its path and permissions.") from error
+        raise DatabaseError(
+            f"{path} can't be read: {error.strerror}.", f"Check its permissions: ls -l {shlex.quote(str(path))}"
+        ) from error
     if access == "upgrade":
         return
     raise NotFound(
-        f"There is no database at {path}.", "Name the workspace's database: --db FILE; the first run makes one."
+        f"There is no database at {path}.",
+        "Use the database of a workspace: --db FILE\nThe first run in a folder creates one: orchestrator run STUDY.py",
     )
 
 
@@ -180,13 +191,13 @@ def _check_format(connection: sqlite3.Connection, path: str, access: Access) -> 
     found, needed = revision_of(connection), int(revision.REVISION)
     if found > needed:
         raise DatabaseTooNew(
-            f"{path} was written by a newer orchestrator: its revision is {found:04}, this one knows {needed:04}.",
+            f"{path} was written by a newer version: it has revision {found:04}, this version knows {needed:04}.",
             "Install the newer version: pip install --upgrade orchestrator",
         )
     if found < needed and access in ("read", "write"):
         raise DatabaseTooOld(
-            f"{path} has revision {found:04}, this orchestrator needs {needed:04}.",
-            "To upgrade it (a backup is written first), its owner types: orchestrator db upgrade",
+            f"{path} has revision {found:04}, this version needs {needed:04}.",
+            "Its owner can upgrade it (a backup is written first): orchestrator db upgrade",
         )
 
 
@@ -196,8 +207,8 @@ def _has_tables(connection: sqlite3.Connection) -> bool:
 
 def _not_a_database(path: str | Path) -> NotADatabase:
     return NotADatabase(
-        f"{path} is no database of orchestrator; it was left as it is.",
-        "Name another file (--db FILE), or move this one away.",
+        f"{path} is not a database of orchestrator. It was not changed.",
+        "Use another file (--db FILE), or move this one away.",
     )
 
 
@@ -205,24 +216,25 @@ def _as_database_error(error: sqlite3.Error, path: Path) -> OrchestratorError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     match code:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return DatabaseBusy(f"{path} stayed locked for {BUSY_TIMEOUT:.0f} s.", "Nothing was changed; try again.")
+            return DatabaseBusy(
+                f"{path} was locked for {BUSY_TIMEOUT:.0f} s.", "Nothing was changed. Retry the command later."
+            )
         case sqlite3.SQLITE_NOTADB:
             return _not_a_database(path)
         case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
             return DatabaseError(
                 f"{path} could not be read or written ({error}); {_free_space(path)}. Nothing was changed.",
-                "Free some space or quota there, then try again.",
+                "Check disk space and quota there, then retry the command.",
             )
         case sqlite3.SQLITE_CORRUPT:
             return DatabaseError(
                 f"{path} is damaged ({error}).",
-                "See what is left: orchestrator db check. A copy from before an upgrade is named "
-                f"{path.name}.backup-...",
+                f"List the damage: orchestrator db check\nCopies from before an upgrade: ls {path.name}.backup-*",
             )
         case sqlite3.SQLITE_READONLY:
             return DatabaseError(
-                f"{path} was left in the middle of a write, and may not be written to by you ({error}).",
-                "Whoever owns it types: orchestrator list",
+                f"A process died while it wrote to {path}, and you may not write to it ({error}).",
+                "Its owner can repair it: orchestrator list",
             )
     return DatabaseError(f"{path} can't be used: {error}.", "Check it: orchestrator db check")
 

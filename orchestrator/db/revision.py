@@ -1,9 +1,9 @@
-"""Which revision of the database this code needs; comparing it costs no import of Alembic."""
+"""The revision of the database that this code needs. To compare it, Alembic is not imported."""
 
 __all__ = ["APPLICATION_ID", "REVISION"]
 
 APPLICATION_ID = 0x6F726368
-"""`orch`: tells our files from other SQLite databases."""
+"""`orch`: marks our files among other SQLite databases."""
 
 REVISION = "0001"
-"""The newest migration; the file keeps the number as its `user_version`."""
+"""The newest migration. The database stores the number as its `user_version`."""

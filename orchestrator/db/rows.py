@@ -1,7 +1,7 @@
-"""Rows as Python values. SQL is spoken to `sqlite3` itself.
+"""Rows as Python values, read and written by `sqlite3` itself.
 
-SQLAlchemy says what the tables are, and Alembic makes them, but neither is loaded to read or write a row: that alone
-would take most of the time of an `advance` or a `status`, on every node that one runs on.
+SQLAlchemy declares the tables and Alembic migrates them, but neither is imported to read or write a row: the import
+would take most of the time of an `advance` or a `status`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any
 __all__ = ["BOOLEANS", "JSON", "Row", "as_row", "insert", "scalar", "scalars", "update"]
 
 JSON = frozenset({"cluster", "provenance", "detail"})
-"""Columns that hold JSON, in whatever table."""
+"""Columns that contain JSON, in any table."""
 
 BOOLEANS = frozenset({"until"})
+"""Columns that contain a truth value, in any table."""
 
 
 class Row(SimpleNamespace):
-    """A row: its columns are attributes, and items."""
+    """A row, with its columns as attributes and as items."""
 
     def __getitem__(self, column: str) -> Any:
         return self.__dict__[column]
@@ -31,7 +32,7 @@ class Row(SimpleNamespace):
 
 
 def as_row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
-    """Make a row of what SQLite gives; for `sqlite3.Connection.row_factory`."""
+    """Return the values from SQLite as a `Row`; for `sqlite3.Connection.row_factory`."""
     named = zip((column for column, *_ in cursor.description), values, strict=True)
     return Row(
         **{column: _READ[column](value) if column in _READ and value is not None else value for column, value in named}
@@ -39,7 +40,7 @@ def as_row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
 
 
 def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
-    """Insert a row, and give its id."""
+    """Insert a row, and return its id."""
     places = ", ".join("?" * len(values))
     done = connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", _written(values))
     assert done.lastrowid is not None
@@ -47,7 +48,7 @@ def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]
 
 
 def update(connection: sqlite3.Connection, table: str, values: Mapping[str, Any], **where: Any) -> int:
-    """Change the rows with these values in these columns, and give their number."""
+    """Update the rows whose columns have the values `where`, and return their number."""
     new = ", ".join(f"{column} = ?" for column in values)
     old = " AND ".join(f"{column} = ?" for column in where)
     done = connection.execute(f"UPDATE {table} SET {new} WHERE {old}", [*_written(values), *where.values()])
@@ -55,12 +56,12 @@ def update(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]
 
 
 def scalar(connection: sqlite3.Connection, query: str, values: Iterable[Any] = ()) -> Any:
-    """Give the first column of the first row; None where there is none."""
+    """Return the first column of the first row; None if there is no row."""
     return next(iter(scalars(connection, query, values)), None)
 
 
 def scalars(connection: sqlite3.Connection, query: str, values: Iterable[Any] = ()) -> list[Any]:
-    """Give the first column of each row."""
+    """Return the first column of each row."""
     return [next(iter(row)) for row in connection.execute(query, tuple(values))]
 
 

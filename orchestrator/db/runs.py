@@ -1,4 +1,4 @@
-"""Runs, as `list`, `wait` and `logs` ask for them. Reading only."""
+"""Read runs for `list`, `wait` and `logs`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
     "sum_so_far",
 ]
 
-# Asked only of runs that go on: the history of all others would be read for nothing.
+# Only for active runs: the last event of the others is not needed.
 _RUN = """
 SELECT *, CASE WHEN state = 'active' THEN (SELECT max(at) FROM event WHERE run_id = run.id) END AS last_event_at
 FROM run
@@ -36,7 +36,7 @@ FROM run
 
 
 def sum_so_far(column: str) -> str:
-    """Count experiments, in SQL; of a step run that is open, those of its jobs that have ended."""
+    """Return SQL that counts experiments; for an open step run, those of its ended jobs."""
     of_jobs = f"(SELECT coalesce(sum(job.{column}), 0) FROM job WHERE job.step_run_id = step_run.id)"
     return f"sum(CASE WHEN ended_at IS NULL THEN {of_jobs} ELSE {column} END)"
 
@@ -48,7 +48,7 @@ FROM step_run WHERE withdrawn_at IS NULL
 
 
 def list_runs(path: Path, now: float | None = None) -> list[RunView]:
-    """List all runs, the latest first.
+    """Return all runs, the latest first.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def list_runs(path: Path, now: float | None = None) -> list[RunView]:
 
 
 def find_run(path: Path, key: str | None, now: float | None = None) -> RunView:
-    """Find a run.
+    """Return a run.
 
     Parameters
     ----------
@@ -80,6 +80,7 @@ def find_run(path: Path, key: str | None, now: float | None = None) -> RunView:
     Raises
     ------
     NotFound
+        If there is no such run.
     """
     now = time.time() if now is None else now
     with session(path, write=False) as connection:
@@ -89,11 +90,12 @@ def find_run(path: Path, key: str | None, now: float | None = None) -> RunView:
 
 
 def latest_key(path: Path) -> str:
-    """Name the run that was made last.
+    """Return the key of the latest run.
 
     Raises
     ------
     NotFound
+        If there is no run.
     """
     with session(path, write=False) as connection:
         key: str = run_row(connection, None).key
@@ -104,11 +106,12 @@ def latest_key(path: Path) -> str:
 
 
 def run_row(connection: sqlite3.Connection, key: str | None) -> Row:
-    """Read the row of a run; None means the latest.
+    """Return the row of a run; None means the latest.
 
     Raises
     ------
     NotFound
+        If there is no such run.
     """
     latest, this_one = f"{_RUN} ORDER BY id DESC LIMIT 1", f"{_RUN} WHERE key = :key"
     row: Row | None = connection.execute(latest if key is None else this_one, {"key": key}).fetchone()
@@ -118,30 +121,30 @@ def run_row(connection: sqlite3.Connection, key: str | None) -> Row:
     if not known:
         raise NotFound("There is no run in this workspace yet.", "Start one: orchestrator run STUDY.py")
     raise NotFound(
-        f"There is no run {key} in this workspace. Its latest are: {', '.join(known)}.",
-        "See which there are: orchestrator list",
+        f"There is no run {key!r} in this workspace. Its latest runs: {', '.join(known)}.",
+        "List all runs: orchestrator list",
     )
 
 
 def count_experiments(connection: sqlite3.Connection, run_id: int) -> Row:
-    """Count the experiments of a run."""
+    """Return how many experiments of a run finished and failed."""
     counts: Row = connection.execute(f"{_EXPERIMENTS} AND run_id = ?", (run_id,)).fetchone()
     return counts
 
 
 def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None) -> RunView:
-    """Describe a run.
+    """Return a run as a value.
 
     Parameters
     ----------
     row : Row
-        What `run_row` read.
+        From `run_row`.
     now : float
         Epoch seconds.
     alive : Liveness
-        What decides whether it is stalled.
+        What decides whether the run is stalled.
     experiments : Row or None
-        Their counts; None where it has no step run.
+        Counts of its experiments; None if it has no step run.
     """
     stalled = why_stalled(alive)
     last = row.last_event_at or row.ended_at or row.created_at
@@ -178,13 +181,13 @@ def _wake(row: Row) -> Wake | None:
 
 
 def log_dir(row: Row) -> str:
-    """Give the folder of a run's logs, relative to the workspace, with a place for its key."""
+    """Return the folder of a run's logs, relative to the workspace; `{project_job}` stands for the key."""
     folder: str = cluster_of(row).get("log_dir", LOG_DIR)
     return folder
 
 
 def history(connection: sqlite3.Connection, run_id: int) -> tuple[Event, ...]:
-    """List what happened to the run itself."""
+    """Return the events of the run itself, without those of its step runs."""
     query = "SELECT * FROM event WHERE run_id = ? AND step_run_id IS NULL ORDER BY id"
     rows = connection.execute(query, (run_id,))
     return tuple(Event(row.at, EventKind(row.what), row.old, row.new, row.why, row.detail) for row in rows)

@@ -1,4 +1,4 @@
-"""What decides whether runs are stalled, from the records alone. `status --refresh` asks SLURM, too."""
+"""What decides whether a run is stalled, from the records alone. `status --refresh` also asks SLURM."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ __all__ = ["cluster_of", "live_jobs", "liveness"]
 
 
 def cluster_of(row: Row) -> dict[str, Any]:
-    """Give the fields of the run's `SlurmCluster`; none, for a run of this machine."""
+    """Return the fields of the run's `SlurmCluster`; empty for a run on this machine."""
     fields: dict[str, Any] = (row.cluster or {}).get("cluster", {})
     return fields
 
 
-def liveness(row: Row, now: float, live_ones: Sequence[Row]) -> Liveness:
-    """Give what the records say of whether a run is stalled.
+def liveness(row: Row, now: float, jobs: Sequence[Row]) -> Liveness:
+    """Return what decides whether a run is stalled.
 
     Parameters
     ----------
     row : Row
-        Of `run`.
+        The run's row.
     now : float
         Epoch seconds.
-    live_ones : sequence of Row
-        Its own of what `live_jobs` found.
+    jobs : sequence of Row
+        The run's jobs from `live_jobs`.
     """
     return Liveness(
         RunState(row.state),
         row.mode == Mode.SLURM,
         _holder(row, now),
-        tuple(job_of(found) for found in live_ones if found.role != Role.ORCHESTRATOR),
-        tuple(job_of(found) for found in live_ones if found.role == Role.ORCHESTRATOR),
+        tuple(job_of(job) for job in jobs if job.role != Role.ORCHESTRATOR),
+        tuple(job_of(job) for job in jobs if job.role == Role.ORCHESTRATOR),
         row.idle_wakeups,
         cluster_of(row).get("wake") == Wake.BOTH,
         _ending_for(row, now),
@@ -66,7 +66,7 @@ def _ending_for(row: Row, now: float) -> float | None:
 
 
 def live_jobs(connection: sqlite3.Connection, runs: Iterable[Row]) -> dict[int, list[Row]]:
-    """Find what a cluster may have of each active run: the jobs of its open step run, then its orchestrator jobs."""
+    """Return the jobs that have not ended, by run: those of the open step run, then the orchestrator jobs."""
     ids = [row.id for row in runs if row.mode == Mode.SLURM and row.state == RunState.ACTIVE]
     if not ids:
         return {}

@@ -1,4 +1,4 @@
-"""All about one run, as `status` asks for it: a few queries, whatever the length of the run. Reading only."""
+"""Read all about one run for `status`, in a few queries, independent of the length of the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LATEST = "SELECT * FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDE
 
 
 def run_status(path: Path, key: str | None, now: float | None = None, *, whole: bool = False) -> RunStatus:
-    """Tell all about one run.
+    """Return all about one run.
 
     Parameters
     ----------
@@ -37,12 +37,13 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
     now : float, optional
         Epoch seconds.
     whole : bool, default False
-        Whether every step run, every orchestrator job and the history are listed; else of the orchestrator jobs those
-        that have not ended, and of the others nothing.
+        Whether every step run, every orchestrator job and the history are included; else only the orchestrator jobs
+        that have not ended.
 
     Raises
     ------
     NotFound
+        If there is no such run.
     """
     now = time.time() if now is None else now
     with session(path, write=False) as connection:
@@ -56,7 +57,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
         waiting = tuple(job_view(job) for job in live if job.role == Role.ORCHESTRATOR)
         return RunStatus(
             run=run,
-            # What a dead process had open took no time after the last event.
+            # The time of a step run of a dead process ends with the last event.
             steps=summaries(connection, row.id, plan, run.last_event_at if run.stalled else now),
             now=None if current is None else step_run_view(current, jobs_of(connection, current.id)),
             next=_next(plan, row, last),
@@ -75,7 +76,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
 
 
 def _next(plan: Plan, row: Row, last: Row | None) -> str | None:
-    """Name the step after the last one; a loop's question may still end the loop there."""
+    """Return the address of the step after the last one; `until` may still end the loop there."""
     if row.state != RunState.ACTIVE:
         return None
     position = _after(plan, last)
@@ -90,7 +91,7 @@ def _after(plan: Plan, last: Row | None) -> int:
     if last.position >= plan.size:
         return plan.size
     position = plan.after(last.position, last.until)
-    # The question of a loop is no step that a user has named.
+    # The `until` of a loop is not a step of the user.
     return position + (position < plan.size and plan.slot(position).step.kind is StepKind.UNTIL)
 
 

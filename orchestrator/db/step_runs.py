@@ -1,4 +1,4 @@
-"""Steps, step runs and their jobs, as `status` and `logs` ask for them. Reading only."""
+"""Read steps, step runs and their jobs for `status` and `logs`."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ SELECT path, count(*) AS n_step_runs,
 FROM step_run WHERE run_id = :run_id AND withdrawn_at IS NULL GROUP BY path
 """
 
-_MOST_TELLING_FIRST = ("active", "pending", "failed", "cancelled", "succeeded", "skipped")
+_MOST_IMPORTANT_FIRST = ("active", "pending", "failed", "cancelled", "succeeded", "skipped")
 
 
 def find_step_run(path: Path, key: str | None, address: str) -> StepLogs:
-    """Find the latest epoch of the step run at an address; a bare name in a loop means its latest iteration.
+    """Return the latest epoch of the step run at an address; a name alone means, in a loop, the latest iteration.
 
     Parameters
     ----------
     path : Path
+        The database.
     key : str or None
         None means the latest run.
     address : str
@@ -59,9 +60,9 @@ def find_step_run(path: Path, key: str | None, address: str) -> StepLogs:
     Raises
     ------
     NotFound
-        If there is no such step, or it has not run.
+        If there is no such step, or it did not run.
     NotYet
-        If it may still run.
+        If the step may still run.
     """
     with session(path, write=False) as connection:
         row = run_row(connection, key)
@@ -88,7 +89,7 @@ def find_step_run(path: Path, key: str | None, address: str) -> StepLogs:
 
 
 def ended_by_token(path: Path, key: str, tokens: Collection[str]) -> dict[str, bool]:
-    """Tell which of these tokens are of jobs of a run, and whether these have ended."""
+    """Return, for those of these tokens that are of jobs of the run, whether the job has ended."""
     query = (
         "SELECT token, job.ended_at FROM job JOIN run ON job.run_id = run.id "
         f"WHERE key = ? AND token IN ({', '.join('?' * len(tokens))})"
@@ -114,11 +115,11 @@ def _not_run(connection: sqlite3.Connection, row: Row, address: str, name: str, 
         return NotFound(f"Run {row.key} has no step {address!r}.", f"Its steps are: {', '.join(names)}")
     iterations = "SELECT iteration FROM step_run WHERE run_id = ? AND name = ? ORDER BY position DESC LIMIT 1"
     last = scalar(connection, iterations, (row.id, name))
-    known = f" The last that has is {format_address(name, last)}." if last else ""
+    known = f" The last one that ran is {format_address(name, last)}." if last else ""
     kind, so = (NotYet, "has not run yet") if row.state == RunState.ACTIVE else (NotFound, "did not run")
     return kind(
         f"Step {address} of run {row.key} {so}.{known}",
-        f"See how far the run has come: orchestrator status {row.key}",
+        f"Show the run's progress: orchestrator status {row.key}",
     )
 
 
@@ -126,28 +127,31 @@ def _not_run(connection: sqlite3.Connection, row: Row, address: str, name: str, 
 
 
 def summaries(connection: sqlite3.Connection, run_id: int, plan: Plan, until: float) -> tuple[StepSummary, ...]:
-    """Sum up each step of a run.
+    """Return each step of a run with sums over its iterations.
 
     Parameters
     ----------
     connection : sqlite3.Connection
+        With a transaction begun.
     run_id : int
+        Number of the run's row.
     plan : Plan
+        The run's plan.
     until : float
-        When the time of a step run that is open ends, epoch seconds.
+        End of the time that is counted for an open step run, epoch seconds.
     """
     sums = {row.path: row for row in connection.execute(_SUMS, {"run_id": run_id, "until": until})}
     query = "SELECT path, count(*) AS n FROM step_run WHERE run_id = ? AND withdrawn_at IS NOT NULL GROUP BY path"
-    put_back = {row.path: row.n for row in connection.execute(query, (run_id,))}
+    withdrawn = {row.path: row.n for row in connection.execute(query, (run_id,))}
     return tuple(
-        _summary(step, depth, n, sums.get(step.path), put_back.get(step.path, 0))
+        _summary(step, depth, n, sums.get(step.path), withdrawn.get(step.path, 0))
         for step, _, depth, n in plan.walk()
         if step.kind is not StepKind.UNTIL
     )
 
 
-def _summary(step: PlannedStep, depth: int, n_planned: int, row: Row | None, n_put_back: int) -> StepSummary:
-    counts = {state: 0 if row is None else row[f"n_{state}"] for state in _MOST_TELLING_FIRST}
+def _summary(step: PlannedStep, depth: int, n_planned: int, row: Row | None, n_withdrawn: int) -> StepSummary:
+    counts = {state: 0 if row is None else row[f"n_{state}"] for state in _MOST_IMPORTANT_FIRST}
     return StepSummary(
         name=step.name,
         path=step.path,
@@ -160,7 +164,7 @@ def _summary(step: PlannedStep, depth: int, n_planned: int, row: Row | None, n_p
         n_finished=0 if row is None else row.n_finished_experiments,
         n_failed=0 if row is None else row.n_failed_experiments,
         seconds=None if row is None else row.seconds,
-        n_put_back=n_put_back,
+        n_put_back=n_withdrawn,
     )
 
 
@@ -168,7 +172,7 @@ def _summary(step: PlannedStep, depth: int, n_planned: int, row: Row | None, n_p
 
 
 def all_step_runs(connection: sqlite3.Connection, run_id: int) -> tuple[StepRunView, ...]:
-    """List all step runs of a run, also what was put back."""
+    """Return all step runs of a run, including withdrawn ones."""
     jobs: dict[int | None, list[Row]] = {}
     for row in connection.execute("SELECT * FROM job WHERE run_id = ? ORDER BY id", (run_id,)):
         jobs.setdefault(row.step_run_id, []).append(row)
@@ -177,18 +181,18 @@ def all_step_runs(connection: sqlite3.Connection, run_id: int) -> tuple[StepRunV
 
 
 def orchestrators(connection: sqlite3.Connection, run_id: int) -> tuple[JobView, ...]:
-    """List all orchestrator jobs of a run."""
+    """Return all orchestrator jobs of a run."""
     query = "SELECT * FROM job WHERE run_id = ? AND step_run_id IS NULL ORDER BY id"
     return tuple(job_view(row) for row in connection.execute(query, (run_id,)))
 
 
 def jobs_of(connection: sqlite3.Connection, step_run_id: int) -> list[Row]:
-    """Read the rows of a step run's jobs."""
+    """Return the rows of a step run's jobs."""
     return connection.execute("SELECT * FROM job WHERE step_run_id = ? ORDER BY id", (step_run_id,)).fetchall()
 
 
 def step_run_view(row: Row, jobs: Iterable[Row]) -> StepRunView:
-    """Describe a step run."""
+    """Return a step run as a value."""
     names = ("position", "epoch", "name", "iteration", "reason", "n_experiments", "n_tasks", "batch_size")
     more = ("n_finished", "n_failed", "until", "created_at", "started_at", "ended_at", "withdrawn_at")
     return StepRunView(
@@ -202,7 +206,7 @@ def step_run_view(row: Row, jobs: Iterable[Row]) -> StepRunView:
 
 
 def job_view(row: Row) -> JobView:
-    """Describe a job."""
+    """Return a job as a value."""
     job = job_of(row)
     names = ("batch", "attempt", "tasks", "kind", "scheduler_id", "waits_for", "failed_tasks", "n_finished", "n_failed")
     times = ("planned_at", "submitting_at", "queued_at", "started_at", "ended_at")

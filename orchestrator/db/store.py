@@ -1,4 +1,4 @@
-"""What the engine does to the records: guarded, logged moves under a run's lease, and the few questions it asks."""
+"""How the engine reads and writes the records: all changes need the lease of the run, and are logged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Holder", "NewRun", "RunRecord", "Store"]
 
 @dataclass(frozen=True)
 class NewRun:
-    """What a run starts with; the names are those of the columns."""
+    """A new run; its fields are columns of `run`."""
 
     key: str
     salt: str
@@ -48,7 +48,7 @@ class NewRun:
 
 @dataclass(frozen=True)
 class RunRecord(NewRun):
-    """A run's own row."""
+    """The row of a run."""
 
     state: RunState
     reason: str | None
@@ -56,12 +56,12 @@ class RunRecord(NewRun):
 
 
 class Store:
-    """The records of a workspace. Nothing is kept open between two calls.
+    """The records of a workspace. No connection stays open between two calls.
 
     Parameters
     ----------
     path : Path
-        The database. An older revision is upgraded, after a backup, when it is first used.
+        The database. One of an older revision is copied and upgraded at its first use.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,7 +75,7 @@ class Store:
     # --- runs ------------------------------------------------------------------------------------
 
     def has(self, key: str) -> bool:
-        """Tell whether there is a run of that key."""
+        """Whether there is a run with this key."""
         try:
             self.record(key)
         except NotFound:
@@ -83,23 +83,25 @@ class Store:
         return True
 
     def create(self) -> None:
-        """Make the database where there is none.
+        """Create the database if it does not exist.
 
         Raises
         ------
-        NotADatabase, DatabaseTooNew, DatabaseBusy, DatabaseError
-            If the file can't serve.
+        DatabaseError
+            If the file can't be used.
+        DatabaseBusy
+            If other processes used it for too long.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         migrate.create(self.path)
 
     def create_run(self, new: NewRun, now: float) -> None:
-        """Record a run, and make the database where there is none.
+        """Record a new run; the database is created if it does not exist.
 
         Raises
         ------
         Busy
-            If another process has just made a run of that key.
+            If another process has just created a run with the same key.
         """
         self.create()
         values = {**vars(new), "plan": _text(new.plan), "state": RunState.ACTIVE, "created_at": now}
@@ -109,15 +111,16 @@ class Store:
                 moves.log(connection, run_id, now, EventKind.RUN, new=RunState.ACTIVE)
         except sqlite3.IntegrityError:
             raise Busy(
-                f"another process has just made a run {new.key}.", f"See it: orchestrator status {new.key}"
+                f"Another process has just created run {new.key}.", f"Show it: orchestrator status {new.key}"
             ) from None
 
     def record(self, key: str) -> RunRecord:
-        """Read a run's own row.
+        """Return the row of a run.
 
         Raises
         ------
         NotFound
+            If there is no such run.
         """
         with session(self.path) as connection:
             row = _run_row(connection, key)
@@ -125,17 +128,18 @@ class Store:
         return RunRecord(**{**values, "plan": _plan(row.plan), "mode": Mode(row.mode), "state": RunState(row.state)})
 
     def load(self, key: str) -> Run:
-        """Read what decisions need.
+        """Return a run as the machine needs it.
 
         Raises
         ------
         NotFound
+            If there is no such run.
         """
         with session(self.path) as connection:
             return _load(connection, key)
 
     def latest_key(self) -> str | None:
-        """Name the run that was made last."""
+        """Return the key of the latest run; None if there is no run."""
         with session(self.path) as connection:
             key: str | None = scalar(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 1")
         return key
@@ -143,28 +147,30 @@ class Store:
     # --- changes ---------------------------------------------------------------------------------
 
     def write(self, key: str, fence: int, changes: Sequence[Change], now: float) -> Run:
-        """Do changes, all or none, in one commit.
+        """Apply changes in one transaction.
 
         Parameters
         ----------
         key : str
+            The run's key.
         fence : int
-            Proof of the lease.
+            From `take_lease`: proves that the caller holds the lease.
         changes : sequence of Change
+            Applied in this order.
         now : float
             Epoch seconds.
 
         Returns
         -------
         Run
-            As it is afterwards.
+            The run after the changes.
 
         Raises
         ------
         LeaseHeld
-            If the lease was taken over meanwhile.
+            If another process has taken over the lease.
         ValueError
-            If the machine has no such arrow.
+            If the machine does not allow a transition.
         """
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
@@ -186,7 +192,7 @@ class Store:
         now: float,
         why: str,
     ) -> None:
-        """Give a run another plan and other code."""
+        """Replace the plan and the code of a run."""
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
             values = {
@@ -200,15 +206,15 @@ class Store:
             moves.log(connection, row.id, now, EventKind.CODE, old=row.bundle_digest, new=bundle_digest, why=why)
 
     def set_cluster(self, key: str, fence: int, cluster: Mapping[str, Any]) -> None:
-        """Give a run another cluster, or another use of it: jobs that are submitted from now on go there."""
+        """Replace the cluster configuration of a run: it applies to jobs that are submitted from now on."""
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
             update(connection, "run", {"cluster": cluster}, id=row.id)
 
-    # --- questions -------------------------------------------------------------------------------
+    # --- queries -------------------------------------------------------------------------------
 
     def next_epoch(self, key: str, position: int) -> tuple[int, int]:
-        """Give the epoch and the first attempt of a step run that is about to be entered."""
+        """Return the epoch and the first attempt of the next step run at a position."""
         with session(self.path) as connection:
             here = (_run_row(connection, key).id, position)
             epoch = scalar(connection, "SELECT max(epoch) FROM step_run WHERE run_id = ? AND position = ?", here)
@@ -221,12 +227,12 @@ class Store:
             return epoch + 1, (scalar(connection, attempts, here) or 0) + 1
 
     def first_failed(self, key: str) -> int | None:
-        """Name the position of the first step run that failed or was cancelled, of those that count."""
+        """Return the position of the first step run that failed or was cancelled and is not withdrawn."""
         with session(self.path) as connection:
             return first_failed(connection, _run_row(connection, key).id)
 
     def step_runs(self, key: str) -> list[tuple[int, str, str]]:
-        """List position, name and iteration of every step run that counts."""
+        """Return position, name and iteration of every step run that is not withdrawn."""
         query = (
             "SELECT position, name, iteration FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position"
         )
@@ -235,7 +241,7 @@ class Store:
             return [(row.position, row.name, row.iteration) for row in rows]
 
     def tokens_at(self, key: str, position: int) -> list[str]:
-        """List the tokens of all jobs of the step at a position, of every epoch since the user last began there."""
+        """Return the tokens of all jobs of the step at a position, except epochs that `resume --from-step` forgot."""
         query = """
             SELECT token FROM step_run AS mine JOIN step_run AS each USING (run_id, position, iteration, name)
             JOIN job ON job.step_run_id = each.id
@@ -246,12 +252,12 @@ class Store:
             return scalars(connection, query, (_run_row(connection, key).id, position))
 
     def tokens(self, key: str) -> set[str]:
-        """List the tokens of all jobs that the run ever had."""
+        """Return the tokens of all jobs of a run."""
         with session(self.path) as connection:
             run_id = _run_row(connection, key).id
             return set(scalars(connection, "SELECT token FROM job WHERE run_id = ?", (run_id,)))
 
-    # --- the lease, and requests to whoever has it -----------------------------------------------
+    # --- the lease, and requests to its holder ---------------------------------------------------
 
     def take_lease(self, key: str, holder: Holder, now: float, gone: Holder | None = None) -> int:
         """Take a run's lease.
@@ -259,22 +265,23 @@ class Store:
         Parameters
         ----------
         key : str
+            The run's key.
         holder : Holder
-            Who takes it.
+            The process that takes it.
         now : float
             Epoch seconds.
         gone : Holder, optional
-            Somebody of whom the scheduler has said that they are no more.
+            A holder that is dead, as the scheduler says.
 
         Returns
         -------
         int
-            The fence, which every write has to show.
+            The fence, which every write needs.
 
         Raises
         ------
         LeaseHeld
-            If somebody has it who may still live; its `holder` is who.
+            If another process holds the lease and may still live: the `holder` of the error.
         """
         with session(self.path) as connection:
             row = _run_row(connection, key)
@@ -285,7 +292,7 @@ class Store:
                 update(connection, "run", {**values, "lease_beat_seen_at": None}, id=row.id)
                 if old is not None:
                     moves.log(
-                        connection, row.id, now, EventKind.LEASE, why=f"taken over from {_describe(old)}, which is gone"
+                        connection, row.id, now, EventKind.LEASE, why=f"taken over from {_describe(old)}, which is dead"
                     )
                 _held.add((self.path, key, row.fence + 1))
                 return int(row.fence) + 1
@@ -294,37 +301,37 @@ class Store:
         since = time.strftime("%H:%M:%S", time.localtime(row.lease_taken_at))
         raise LeaseHeld(
             f"Run {key} is being advanced by {_describe(old)}, since {since}.",
-            f"Let it go on, and watch it: orchestrator status {key}",
+            f"The run continues. Watch it with: orchestrator status {key}",
             holder=old,
         )
 
     def _may_take_over(self, old: Holder, row: Row, holder: Holder, now: float) -> bool:
         if (old.host, old.boot, old.pid, old.pid_start) == (holder.host, holder.boot, holder.pid, holder.pid_start):
-            # This process has let go, but could not say so to the database at the time.
+            # This process has released the lease, but the database could not be written then.
             return (self.path, row.key, row.fence) not in _held
         return is_gone(old, row.lease_beat_seen_at, now)
 
     def release_lease(self, key: str, fence: int) -> None:
-        """Give the lease back; nothing happens where it was taken over."""
+        """Release the lease; without effect if another process has taken it over."""
         _held.discard((self.path, key, fence))
         no_holder = {f"lease_{name}": None for name in (*Holder._fields, "taken_at")}
         with session(self.path) as connection:
             update(connection, "run", no_holder, key=key, fence=fence)
 
     def beat(self, key: str, fence: int, now: float) -> None:
-        """Show that the holder lives.
+        """Record a heartbeat of the holder.
 
         Raises
         ------
         LeaseHeld
-            If the lease was taken over meanwhile.
+            If another process has taken over the lease.
         """
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
             update(connection, "run", {"lease_beat_at": now, "lease_beat_seen_at": None}, id=row.id)
 
     def request_cancel(self, key: str, now: float) -> None:
-        """Ask whoever advances the run to cancel it. Needs no lease."""
+        """Request that the lease holder cancels the run. Needs no lease."""
         with session(self.path) as connection:
             row = _run_row(connection, key)
             if row.cancel_requested_at is None:
@@ -332,13 +339,13 @@ class Store:
                 moves.log(connection, row.id, now, EventKind.CANCEL_REQUESTED)
 
     def clear_cancel_request(self, key: str, fence: int) -> None:
-        """Withdraw the request to cancel the run: it continues."""
+        """Remove the request to cancel the run."""
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
             update(connection, "run", {"cancel_requested_at": None}, id=row.id)
 
 
-# The leases that threads of this process have.
+# The leases that threads of this process hold.
 _held: set[tuple[Path, str, int]] = set()
 
 
@@ -365,7 +372,7 @@ def _plan(text: str) -> Plan:
 def _run_row(connection: sqlite3.Connection, key: str) -> Row:
     row: Row | None = connection.execute("SELECT * FROM run WHERE key = ?", (key,)).fetchone()
     if row is None:
-        raise NotFound(f"There is no run {key} in this workspace.", "See which there are: orchestrator list")
+        raise NotFound(f"There is no run {key!r} in this workspace.", "List all runs: orchestrator list")
     return row
 
 
@@ -373,8 +380,8 @@ def _fenced_row(connection: sqlite3.Connection, key: str, fence: int) -> Row:
     row = _run_row(connection, key)
     if row.fence != fence:
         raise LeaseHeld(
-            f"Another process took over run {key}; this one stops.",
-            f"See how the run goes on: orchestrator status {key}",
+            f"Another process has taken over run {key}. This process stops.",
+            f"The run continues. Watch it with: orchestrator status {key}",
         )
     return row
 

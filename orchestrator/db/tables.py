@@ -1,7 +1,7 @@
-"""The tables: their only definition, from which `scripts/schema` writes `schema.sql`.
+"""The definition of the tables, from which `scripts/schema` writes `schema.sql`.
 
-What must never happen is a constraint; the lists of states come from `orchestrator.machine.states`. Times are seconds
-since 1970, UTC. Nothing is ever deleted: what was put back has a `withdrawn_at`.
+Constraints exclude what must never happen; the lists of states come from `orchestrator.machine.states`. Times are
+seconds since 1970, UTC. No row is ever deleted: a step run that a resume withdrew has a `withdrawn_at`.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ run = Table(
     Column("mode", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("reason", Text),
-    # Text and not JSON: it is parsed once for as long as it does not change.
+    # Text, not JSON: it is parsed only when it has changed.
     Column("plan", Text, nullable=False),
     Column("first_position", Integer, nullable=False),
     Column("n_failed_step_runs", Integer, nullable=False, server_default="0"),
-    # Why it has to fail, once its live jobs are cancelled.
+    # Why the run will fail, once its live jobs are cancelled.
     Column("failing", Text),
-    # Orchestrator jobs that it had, and those of them since the scheduler last took a job of a step.
+    # All orchestrator jobs of the run, and those since the scheduler last accepted a job of a step.
     Column("n_orchestrators", Integer, nullable=False, server_default="0"),
     Column("idle_wakeups", Integer, nullable=False, server_default="0"),
     Column("study", Text),
@@ -83,7 +83,7 @@ run = Table(
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("ended_at", Float),
-    # The lease: who advances the run. The fence only ever grows.
+    # The lease: the process that advances the run. The fence never decreases.
     Column("fence", Integer, nullable=False, server_default="0"),
     Column("lease_host", Text),
     Column("lease_boot", Text),
@@ -92,7 +92,7 @@ run = Table(
     Column("lease_scheduler_id", Text),
     Column("lease_taken_at", Float),
     Column("lease_beat_at", Float),
-    # When somebody else first saw this beat, by their clock: the holder's clock is never compared with another's.
+    # When another process first saw this heartbeat, by its own clock: clocks of two machines are not compared.
     Column("lease_beat_seen_at", Float),
     Column("cancel_requested_at", Float),
     UniqueConstraint("key", name="run_key"),
@@ -121,7 +121,7 @@ step_run = Table(
     Column("iteration", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("kind", Text, nullable=False),
-    # Where the step stands in the definition: all iterations of a step share it.
+    # Place of the step in the definition, the same in all its iterations.
     Column("path", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("reason", Text),
@@ -135,7 +135,7 @@ step_run = Table(
     Column("started_at", Float),
     Column("ended_at", Float),
     Column("withdrawn_at", Float),
-    # Since when a block is called here though the table is the result of this step run.
+    # When `resume --from-step` forgot the step run: its block is called even if the table is already its result.
     Column("forgotten_at", Float),
     UniqueConstraint("run_id", "position", "epoch", name="step_run_epoch"),
     CheckConstraint(_in("kind", StepKind), name="step_run_kind"),
@@ -163,9 +163,9 @@ job = Table(
     Column("scheduler_id", Text),
     Column("doubt", Text),
     Column("doubt_since", Float),
-    # Ids, separated by commas, of other submissions under its token, which have to be cancelled.
+    # Ids, separated by commas, of other submissions with the same token, which must be cancelled.
     Column("rivals", Text, nullable=False, server_default=""),
-    # Of an orchestrator job: the scheduler's id of the job after whose end it starts.
+    # For an orchestrator job: the scheduler's id of the job that must end before it starts.
     Column("waits_for", Text),
     Column("failed_tasks", Text, nullable=False, server_default=""),
     Column("n_finished", Integer, nullable=False, server_default="0"),
@@ -210,7 +210,7 @@ event = Table(
     CheckConstraint(_in("what", EventKind), name="event_what"),
 )
 
-# One row counts at each position; what was put back stays beside it.
+# At each position only one step run is not withdrawn.
 Index(
     "step_run_live",
     step_run.c.run_id,
@@ -218,23 +218,23 @@ Index(
     unique=True,
     sqlite_where=text("withdrawn_at IS NULL"),
 )
-# One step at a time: two open step runs of a run would mean two advances at once.
+# One step at a time: two open step runs would mean that two processes advance the run.
 Index(
     "step_run_open",
     step_run.c.run_id,
     unique=True,
     sqlite_where=text("withdrawn_at IS NULL AND ended_at IS NULL"),
 )
-# Where a resume begins, without reading the iterations that went well.
+# To find where a resume begins, without reading all step runs that succeeded.
 Index(
     "step_run_flawed",
     step_run.c.run_id,
     step_run.c.position,
     sqlite_where=text("withdrawn_at IS NULL AND state IN ('failed', 'cancelled')"),
 )
-# A batch is never submitted while an attempt at it lives.
+# A batch is not submitted while an earlier attempt has not ended.
 Index("job_live", job.c.step_run_id, job.c.batch, unique=True, sqlite_where=text("ended_at IS NULL"))
-# One successor at a time: a run never fills the queue with orchestrators.
+# One successor at a time: a run does not fill the queue with orchestrator jobs.
 Index(
     "job_waiting",
     job.c.run_id,
@@ -246,7 +246,7 @@ Index("event_run", event.c.run_id)
 
 
 def statements() -> list[str]:
-    """Return the SQL that makes the tables and their indexes, each table before those that refer to it."""
+    """Return the SQL that creates the tables and indexes, each table before those that refer to it."""
     made = []
     for table in metadata.sorted_tables:
         indexes = sorted(table.indexes, key=lambda index: str(index.name))

@@ -1,7 +1,7 @@
-"""What the read side gives: the records as values that `status`, `list`, `wait` and `logs` render, and print as JSON.
+"""The records as values, which `status`, `list`, `wait` and `logs` print as text or as JSON.
 
-The docstrings are the reference of the JSON: `scripts/json-reference` writes `docs/reference/json.md` from
-them. Named tuples, since each `status` makes all these classes anew, and frozen dataclasses take five times as long.
+The docstrings are the reference of the JSON: `scripts/json-reference` writes `docs/reference/json.md` from them. These
+are named tuples because each command creates the classes again, and frozen dataclasses take five times as long.
 Names that end in `_at` are times in epoch seconds.
 """
 
@@ -39,11 +39,11 @@ class HolderView(NamedTuple):
     Attributes
     ----------
     host : str
-        Machine.
+        Name of the machine.
     pid : int
         Process number on that machine.
     scheduler_id : str or None
-        SLURM's id of the job that the process is part of; null outside a job.
+        SLURM's id of the job that the process runs in; null outside a job.
     """
 
     host: str
@@ -66,9 +66,9 @@ class RunView(NamedTuple):
     state : RunState
         `active`, `succeeded`, `failed` or `cancelled`.
     reason : str or None
-        Why it ended as it did; null where nothing is to be said.
+        Why it ended in this state; null if there is no special reason.
     study : str or None
-        File of the study; null where the pipeline came from no file.
+        File of the study; null if the pipeline was not loaded from a file.
     study_attr : str or None
         Name of the pipeline in that file.
     created_at : float
@@ -78,30 +78,30 @@ class RunView(NamedTuple):
     ended_at : float or None
         When it ended; null while it is active.
     last_event_at : float
-        When anything last happened to it.
+        Time of its last event.
     seconds : float
-        How long it took, in seconds; of a stalled run, until its last event.
+        Duration in seconds; for a stalled run, until its last event.
     stalled : str or None
-        Why nothing will advance it until a command is typed; null where something will, or the run has ended.
+        Why nothing will advance it until the user types a command; null if it is not stalled.
     cancel_requested_at : float or None
-        When it was asked to stop.
+        When the user requested to cancel it.
     failing : str or None
-        Why it has to fail once its jobs have ended.
+        Why it will fail when its jobs have ended.
     n_failed_step_runs : int
-        Step runs that failed, of those that count.
+        Number of failed step runs that are not withdrawn.
     holder : HolderView or None
-        The process that advances it; null where none does.
+        The process that advances it now; null if there is none.
     wake : Wake or None
-        Who advances it on a cluster: `both` the last task of a step and an orchestrator job, or only a `job`; null for
-        a run of this machine.
+        What advances it on a cluster: `both`, the last task of a step and an orchestrator job, or `job`, only an
+        orchestrator job; null for a run on this machine.
     idle_wakeups : int
-        Orchestrator jobs since SLURM last took a job of a step.
+        Number of orchestrator jobs since SLURM last accepted a job of a step.
     log_dir : str
         Folder of its logs, relative to the workspace; `{project_job}` stands for the key.
     n_finished : int
-        Experiments that finished, so far.
+        Experiments that have finished so far.
     n_failed : int
-        Experiments that failed, so far.
+        Experiments that have failed so far.
     """
 
     key: str
@@ -137,27 +137,28 @@ class StepSummary(NamedTuple):
     name : str
         Name of the step.
     path : str
-        Where it stands in the definition, by index: `0`, in a loop `1.2`.
+        Place in the definition, as indexes from 0: `0`, in a loop `1.2`.
     depth : int
-        In how many loops it stands.
+        Number of loops around it.
     needs_job : bool
-        Whether it runs in a job; false for one that only collects.
+        Whether it runs in a job; false for a step that only collects.
     state : str
-        The most telling state of its step runs; `waiting` before the first.
+        Of the states of its step runs, the first in this list: `active`, `pending`, `failed`, `cancelled`, `succeeded`,
+        `skipped`; `waiting` before the first step run.
     n_planned : int
-        Step runs that the definition asks for.
+        Number of step runs in the plan.
     n : int
-        Step runs so far, of those that count.
+        Number of step runs so far that are not withdrawn.
     step_runs : mapping
-        How many of these are in which state.
+        Number of these by state.
     n_finished : int
-        Experiments that finished, so far.
+        Experiments that have finished so far.
     n_failed : int
-        Experiments that failed, so far.
+        Experiments that have failed so far.
     seconds : float or None
-        How long its step runs took together, in seconds; null before the first.
+        Total duration of its step runs, in seconds; null before the first.
     n_put_back : int
-        Step runs that a resume withdrew.
+        Number of step runs that a resume withdrew.
     """
 
     name: str
@@ -176,32 +177,32 @@ class StepSummary(NamedTuple):
 
 @value
 class JobView(NamedTuple):
-    """One call of sbatch, or its like on this machine.
+    """A job: one call of sbatch, or its equivalent on this machine.
 
     Attributes
     ----------
     token : str
-        Ten characters that name the job before it has an id, and in file names.
+        Ten characters that name the job in file names, and before it has an id.
     role : Role
         `step`, `batch` or `orchestrator`.
     batch : int
-        Which batch of its step run, from 0.
+        Number of its batch in the step run, from 0.
     attempt : int
-        From 1; counts on through a resume.
+        Number of the attempt at this batch, from 1; a resume does not reset it.
     tasks : str
-        The tasks that it runs, as SLURM writes index lists: `0-9,12`.
+        Its tasks, as an index list of SLURM: `0-9,12`.
     n_tasks : int
-        How many these are.
+        Number of its tasks.
     state : JobState
         `planned`, `submitting`, `queued`, `running`, `succeeded`, `failed`, `cancelled` or `lost`.
     kind : str or None
-        Kind of failure: `out_of_memory`, `timeout`, `exception`, ...; null where it did not fail.
+        Kind of failure: `out_of_memory`, `timeout`, `exception`, ...; null if it did not fail.
     reason : str or None
-        Why it is in its state.
+        Why it is in this state.
     scheduler_id : str or None
         SLURM's id; null before it has one.
     waits_for : str or None
-        Of an orchestrator job: id of the job after whose end it starts.
+        For an orchestrator job: id of the job that must end before it starts.
     failed_tasks : str
         The tasks that ended without a receipt, as an index list.
     n_finished : int
@@ -209,23 +210,24 @@ class JobView(NamedTuple):
     n_failed : int
         Experiments that failed.
     detail : mapping
-        What its receipt told besides: host, memory, CPU seconds, the error.
+        More from its receipt: host, memory, CPU seconds, the error.
     planned_at : float
         When it was planned.
     submitting_at : float or None
-        When it was about to be submitted.
+        When its submission began.
     queued_at : float or None
-        When SLURM took it.
+        When SLURM accepted it.
     started_at : float or None
-        When it began to run.
+        When it started.
     ended_at : float or None
         When it ended.
     doubt : Doubt or None
-        What is not known about it: `unanswered`, `unlisted`, `receipts_missing` or `unknown_state`; null where nothing.
+        What is not known about it: `unanswered`, `unlisted`, `receipts_missing` or `unknown_state`; null if there is no
+        doubt.
     doubt_since_at : float or None
-        Since when; null where the doubt does not pass with time.
+        Since when there is this doubt; null if the doubt does not end after some time.
     n_tasks_ended : int or None
-        Tasks that have left a receipt; null where it was not counted: only for a batch that runs.
+        Number of its tasks that have a receipt; null if not counted. It is counted only for a running batch.
     """
 
     token: str
@@ -262,41 +264,41 @@ class StepRunView(NamedTuple):
     id : int
         Number of its row.
     address : str
-        How a user names it: `run@4`, outside loops `run`.
+        Step and iteration as a user writes them: `run@4`, outside loops `run`.
     position : int
-        Where it stands in the flattened pipeline, from 0.
+        Place in the flattened pipeline, from 0.
     epoch : int
-        0, and one more each time that a resume put it back.
+        How often a resume has withdrawn the step run at this position.
     name : str
         Name of the step.
     iteration : str
-        From 0, `3.1` in nested loops; empty outside loops.
+        Number of the iteration, from 0; `3.1` in nested loops; empty outside loops.
     kind : StepKind
-        `call`: one process calls a block; `batch`: experiments are evaluated; `until`: the question of a loop.
+        `call`: one process calls a block; `batch`: experiments are evaluated; `until`: the `until` of a loop is called.
     state : StepRunState
         `pending`, `active`, `succeeded`, `failed`, `cancelled` or `skipped`.
     reason : str or None
-        Why it ended as it did, or what it waits for.
+        Why it ended in this state, or what it waits for.
     n_experiments : int or None
-        Open experiments that it found; null before it looked, and for a step that evaluates none.
+        Number of open experiments at its start; null before that, and for a step that evaluates none.
     n_tasks : int or None
-        Tasks that they were divided into.
+        Number of tasks for these experiments.
     batch_size : int or None
-        Most tasks in one batch.
+        Maximum number of tasks in one batch.
     n_finished : int
-        Experiments that finished, once it has ended.
+        Experiments that finished; counted when it has ended.
     n_failed : int
-        Experiments that failed, once it has ended.
+        Experiments that failed; counted when it has ended.
     until : bool or None
-        Answer to the question of the loop, where it was asked here.
+        What the `until` of the loop returned; null if it was not called here.
     created_at : float
-        When it was entered.
+        When it was created.
     started_at : float or None
-        When it began.
+        When it started.
     ended_at : float or None
         When it ended.
     withdrawn_at : float or None
-        When a resume put it back; such a step run counts no more.
+        When a resume withdrew it; a withdrawn step run is not counted.
     jobs : tuple of JobView
         Its jobs, in the order in which they were planned.
     """
@@ -325,32 +327,32 @@ class StepRunView(NamedTuple):
 
 @value
 class Failure(NamedTuple):
-    """Failures with one cause at one address.
+    """Failures at one address with the same cause.
 
     Attributes
     ----------
     address : str
-        Of the step run.
+        Address of the step run.
     name : str
         Name of the step.
     path : str
-        Where the step stands in the definition.
+        Place of the step in the definition.
     what : FailureLevel
         `experiments failed`, `task failed` or `step failed`.
     why : str or None
         The cause: type and message of the exception, or SLURM's reason.
     kind : str or None
-        Kind of failure; null where a step failed without a job.
+        Kind of failure; null if a step failed without a job.
     n : int
-        How many failures.
+        Number of failures.
     rows : tuple of int
-        The first 100 experiments that failed, by row.
+        Row labels of the first 100 failed experiments.
     tasks : tuple of int
         The tasks that failed.
     tried_again : bool
-        Whether all of these were tried again.
+        Whether all of them were retried.
     traceback : str or None
-        Traceback of the first.
+        Traceback of the first failure.
     """
 
     address: str
@@ -368,20 +370,20 @@ class Failure(NamedTuple):
 
 @value
 class ResultNote(NamedTuple):
-    """What became of results that are not in the table.
+    """A note on results that are not in the table.
 
     Attributes
     ----------
     address : str
-        Of the step run that met them.
+        Address of the step run that found them.
     what : EventKind
         `results quarantined`, `files left` or `results not folded`.
     why : str
         What happened, as a sentence.
     n : int or None
-        How many results or files; null where they were not counted.
+        Number of results or files; null if not counted.
     rows : tuple of int
-        Of files, the first 100 numbers.
+        Numbers of the first 100 files.
     """
 
     address: str
@@ -393,22 +395,22 @@ class ResultNote(NamedTuple):
 
 @value
 class Event(NamedTuple):
-    """Something that happened to the run itself.
+    """An event in the history of the run itself.
 
     Attributes
     ----------
     happened_at : float
-        When.
+        Time of the event.
     what : EventKind
-        What happened: `run` changed its state, it was `withdrawn` to an earlier step, it took new `code`, ...
+        Kind of event: `run`, its state changed; `withdrawn`, a resume withdrew step runs; `code`, its code changed; ...
     old : str or None
-        What it was before.
+        Value before the event.
     new : str or None
-        What it is since.
+        Value after the event.
     why : str or None
         The reason.
     detail : mapping
-        More, by name.
+        More values, by name.
     """
 
     happened_at: float
@@ -421,7 +423,7 @@ class Event(NamedTuple):
 
 @value
 class RunStatus(NamedTuple):
-    """All that the records say of one run.
+    """Everything in the records about one run.
 
     Attributes
     ----------
@@ -430,25 +432,25 @@ class RunStatus(NamedTuple):
     steps : tuple of StepSummary
         The steps of the pipeline, in its order.
     now : StepRunView or None
-        The step run that is open; null where none is.
+        The open step run; null if there is none.
     next : str or None
-        Address of what comes after it.
+        Address of the step after it.
     resume_from : str or None
-        Address where a resume begins; null where there is nothing to resume.
+        Address where a resume begins; null if there is nothing to resume.
     failures : tuple of Failure
-        What failed, by address and cause.
+        Its failures, by address and cause.
     notes : tuple of ResultNote
-        What became of results that are not in the table.
+        Notes on results that are not in the table.
     orchestrators : tuple of JobView
         Its orchestrator jobs.
     step_runs : tuple of StepRunView
-        Each step at each iteration, also what a resume put back.
+        All step runs, including those that a resume withdrew.
     history : tuple of Event
-        What happened to the run itself.
+        Events of the run itself.
     provenance : mapping
-        Where it comes from: versions, git commit, arguments, host, user, folder.
+        Origin of the run: versions, git commit, arguments, host, user, folder.
     liveness : Liveness
-        What `stalled` was derived from.
+        What `stalled` is derived from.
     """
 
     run: RunView
@@ -467,30 +469,30 @@ class RunStatus(NamedTuple):
 
 @value
 class StepLogs(NamedTuple):
-    """One step run, with what is needed to find and read its logs.
+    """A step run, with what is needed to find and read its logs.
 
     Attributes
     ----------
     step_run : StepRunView
-        The latest at its address.
+        The latest step run at its address.
     key : str
-        Of its run.
+        Key of its run.
     label : str
-        Name of the step in the names of files.
+        Name of the step in file names.
     parallel : bool
-        Whether each task has a log of its own.
+        Whether each task has its own log.
     collects : bool
         Whether it collects without a job, and so has no log.
     failures : tuple of Failure
-        What failed in it, by cause.
+        Its failures, by cause.
     notes : tuple of ResultNote
-        What became of results that are not in the table.
+        Notes on results that are not in the table.
     stalled : str or None
-        Why nothing will advance its run; null where something will.
+        Why nothing will advance its run; null if the run is not stalled.
     log_dir : str
         Folder of the logs, relative to the workspace; `{project_job}` stands for the key.
     numbered_by_batch : bool
-        Whether the numbers in names of logs count from 0 in each batch, as SLURM's arrays do.
+        Whether the task numbers in names of logs begin with 0 in each batch, as in arrays of SLURM.
     """
 
     step_run: StepRunView
@@ -506,14 +508,14 @@ class StepLogs(NamedTuple):
 
 
 NOT_IN_JSON = frozenset({"liveness"})
-"""Fields that are for other modules only."""
+"""Fields that are not printed as JSON."""
 
 FLAT_IN_JSON: Mapping[type, str] = {StepLogs: "step_run"}
-"""Views whose JSON object also has the fields of one of their own, in its place."""
+"""Views whose JSON object contains the fields of one of their fields instead of that field."""
 
 
 def json_values(view: Any) -> Any:
-    """Give a view, or what it holds, as JSON values."""
+    """Return a view, or a value in it, as JSON values."""
     if isinstance(view, Mapping):
         return {name: json_values(inner) for name, inner in view.items()}
     if not isinstance(view, list | tuple):

@@ -161,7 +161,7 @@ CASES = [
     pytest.param(
         errors.DatabaseBusy,
         lambda cli: errors.DatabaseBusy(
-            "/w/orchestrator.db stayed locked for 30 s.", "Nothing was changed; try again."
+            "/w/orchestrator.db was locked for 30 s.", "Nothing was changed. Retry the command later."
         ),
         75,
         id="DatabaseBusy",
