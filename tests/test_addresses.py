@@ -17,5 +17,5 @@ def test_an_address_is_read_as_it_is_written(address, name, iteration):
 
 
 @pytest.mark.parametrize("name", ["a@b", "@3", "a@", "a@3.", "a@3.b", "a@-1"])
-def test_what_does_not_end_in_an_iteration_is_a_name(name):
+def test_text_without_an_iteration_at_its_end_is_a_name(name):
     assert parse_address(name) == (name, "")

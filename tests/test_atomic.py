@@ -31,7 +31,7 @@ def umask():
     os.umask(before)
 
 
-def test_a_file_is_replaced_and_its_folder_made(tmp_path):
+def test_a_file_is_replaced_and_its_folder_is_created(tmp_path):
     path = tmp_path / "a" / "b" / "file"
     for content in (b"one", b"two"):
         write_atomically(path, content)
@@ -39,14 +39,14 @@ def test_a_file_is_replaced_and_its_folder_made(tmp_path):
     assert names(path.parent) == ["file"]
 
 
-def test_a_file_that_is_there_is_not_created_again(tmp_path):
+def test_an_existing_file_is_not_created_again(tmp_path):
     for content in (b"one", b"two"):
         create_atomically(tmp_path / "file", content)
     assert (tmp_path / "file").read_bytes() == b"one"
     assert names(tmp_path) == ["file"]
 
 
-def test_a_file_has_the_mode_asked_for_less_the_umask(tmp_path, umask):
+def test_a_file_has_the_requested_mode_without_the_bits_of_the_umask(tmp_path, umask):
     umask(0o027)
     write_atomically(tmp_path / "plain", b"")
     create_atomically(tmp_path / "created", b"")
@@ -64,7 +64,7 @@ def test_a_file_has_the_mode_asked_for_less_the_umask(tmp_path, umask):
 
 
 @pytest.mark.parametrize("write", WAYS)
-def test_a_disk_that_refuses_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, write):
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, write):
     (tmp_path / "old").write_bytes(b"old")
 
     def refuse(*_):
@@ -82,7 +82,7 @@ def test_a_disk_that_refuses_leaves_what_was_there_and_nothing_else(tmp_path, mo
         assert (tmp_path / "old").read_bytes() == b"old"
 
 
-def test_a_block_that_raises_leaves_nothing(tmp_path):
+def test_a_block_that_raises_leaves_no_file(tmp_path):
     with suppress(KeyboardInterrupt), replacing(tmp_path / "file") as file:
         file.write(b"half")
         raise KeyboardInterrupt
@@ -92,7 +92,7 @@ def test_a_block_that_raises_leaves_nothing(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_content_reaches_the_disk_before_its_name_does_and_the_folder_after(tmp_path, monkeypatch):
+def test_content_is_synced_before_its_name_and_the_folder_afterwards(tmp_path, monkeypatch):
     done = []
     fsync, rename = os.fsync, os.rename
 
@@ -110,7 +110,7 @@ def test_content_reaches_the_disk_before_its_name_does_and_the_folder_after(tmp_
     assert done == [5, "rename", "folder"]
 
 
-def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path):
+def test_a_symbolic_link_is_replaced_and_not_followed(tmp_path):
     (tmp_path / "elsewhere").write_bytes(b"theirs")
     (tmp_path / "file").symlink_to(tmp_path / "elsewhere")
     write_atomically(tmp_path / "file", b"ours")
@@ -122,7 +122,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path):
     assert (tmp_path / "elsewhere").read_bytes() == b"theirs"
 
 
-def test_a_folder_appears_with_all_that_it_holds_for_its_user_only(tmp_path, umask):
+def test_a_folder_appears_with_all_its_files_and_only_its_user_can_read_it(tmp_path, umask):
     umask(0o002)
     with new_folder(tmp_path / "a" / "folder") as inside:
         (inside / "sub").mkdir()
@@ -133,7 +133,7 @@ def test_a_folder_appears_with_all_that_it_holds_for_its_user_only(tmp_path, uma
     assert names(tmp_path / "a") == ["folder"]
 
 
-def test_of_two_that_make_one_folder_the_first_stays(tmp_path):
+def test_the_first_of_two_processes_that_create_a_folder_wins(tmp_path):
     with new_folder(tmp_path / "folder") as late:
         write_synced(late / "late", b"")
         with new_folder(tmp_path / "folder") as early:
@@ -142,7 +142,7 @@ def test_of_two_that_make_one_folder_the_first_stays(tmp_path):
     assert names(tmp_path / "folder") == ["early"]
 
 
-def test_a_file_system_that_cannot_sync_a_folder_does_without(tmp_path, monkeypatch):
+def test_a_file_system_that_cannot_sync_folders_can_be_used(tmp_path, monkeypatch):
     def failing(error):
         def fsync(_):
             raise OSError(error, os.strerror(error))
@@ -162,7 +162,7 @@ def _write_often(path: Path, byte: bytes) -> None:
         create_atomically(path.with_name("first"), byte * 100_000)
 
 
-def test_writers_of_one_file_do_not_collide(tmp_path):
+def test_several_processes_can_write_the_same_file(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, b"0" * 100_000)
     context = multiprocessing.get_context("spawn")

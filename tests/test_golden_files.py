@@ -38,7 +38,7 @@ def run(pytester, monkeypatch):
     return run
 
 
-def test_they_are_written_and_then_compared(run):
+def test_golden_files_are_written_and_then_compared(run):
     assert run(STUDY).ret == pytest.ExitCode.TESTS_FAILED
     run(STUDY, "--update-golden").assert_outcomes(passed=2)
     assert run.files() == {"test_greeting.a.txt": "Good morning, a.\n", "test_greeting.b.txt": "Good morning, b.\n"}
@@ -54,7 +54,7 @@ def test_a_difference_shows_what_changed_and_what_to_type(run):
     )
 
 
-def test_several_texts_of_a_test_have_headings(run):
+def test_several_texts_of_one_test_have_headings(run):
     run(TWO, "--update-golden")
     [text] = run.files().values()
     assert text.startswith("########## first\none\n\n########## second\ntwo\n\n########## third\nValueError: ")
@@ -62,14 +62,14 @@ def test_several_texts_of_a_test_have_headings(run):
     run(TWO.replace('"one", "first")\n    with', '"other", "first")\n    with')).assert_outcomes(failed=1)
 
 
-def test_a_text_that_its_test_compares_no_more_fails_it(run):
+def test_a_golden_text_that_the_test_did_not_compare_fails_the_test(run):
     run(TWO, "--update-golden")
     result = run(TWO.replace('    golden("two", "second")\n', ""))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*holds what the test does not compare: second"])
 
 
-def test_a_file_without_its_test_is_found_and_removed(run):
+def test_a_golden_file_without_a_test_is_found_and_removed(run):
     run(STUDY, "--update-golden")
     fewer = STUDY.replace(', "b"', "")
     for arguments in ((), ("test_it.py::test_greeting",)):
@@ -87,12 +87,12 @@ def test_a_test_that_fails_writes_nothing(run):
     assert run.files() == before | {"test_greeting.a.txt": "Good evening, a.\n"}
 
 
-def test_every_folder_has_its_module():
+def test_every_golden_folder_has_a_test_module():
     modules = {file.parent for file in FOLDER.rglob("*.txt")}
     assert not [folder for folder in modules if not (TESTS / folder.relative_to(FOLDER)).with_suffix(".py").exists()]
 
 
-def test_a_file_is_read_as_it_was_written(tmp_path):
+def test_a_golden_file_is_read_as_it_was_written(tmp_path):
     texts = {"a": "one\n\n", "b c": "  two\n", "[x]": "\n"}
     write(tmp_path / "x.txt", texts)
     assert read(tmp_path / "x.txt") == texts
@@ -114,10 +114,10 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
         ),
     ],
 )
-def test_what_varies_is_replaced(request, text, normal):
+def test_values_that_vary_are_replaced(request, text, normal):
     assert Golden(request.node).normalised(text, exact=False) == normal
 
 
-def test_folders_and_what_a_test_names_are_replaced(golden, workspace, tmp_path):
+def test_folders_and_values_that_the_test_names_are_replaced(golden, workspace, tmp_path):
     golden.replace("abcdefghij", "token")
     assert golden.normalised(f"{workspace}/r and {tmp_path}: abcdefghij") == ("<workspace>/r and <tmp>: <token>")

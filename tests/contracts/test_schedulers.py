@@ -117,7 +117,7 @@ def cluster(request, workspace):
 # --- every scheduler -----------------------------------------------------------------------------
 
 
-def test_a_job_that_was_taken_has_an_id_of_its_own_and_is_live_until_it_has_run(place):
+def test_an_accepted_job_has_its_own_id_and_is_live_until_it_has_run(place):
     job = place.hand_over("a")
     fact = place.scheduler.observe([job])["a"]
     assert fact.seen in (Seen.QUEUED, Seen.RUNNING)
@@ -137,7 +137,7 @@ def test_a_job_that_has_run_is_over_or_no_longer_known(place):
     assert CALLED["step"] == 1
 
 
-def test_of_a_job_that_never_came_nothing_is_made_up(place):
+def test_a_job_that_was_never_submitted_is_not_listed(place):
     never = Job("never", Role.STEP, state=JobState.SUBMITTING)
     job = place.hand_over("a")
     facts = place.scheduler.observe([never, job])
@@ -152,7 +152,7 @@ def test_asking_changes_nothing(place):
     assert place.scheduler.observe([job]) == place.scheduler.observe([job])
 
 
-def test_a_job_that_is_cancelled_is_over_by_that_and_never_runs(place):
+def test_a_cancelled_job_is_over_and_never_runs(place):
     job = place.hand_over("a")
     place.scheduler.cancel([job])
     fact = place.scheduler.observe([job])["a"]
@@ -162,7 +162,7 @@ def test_a_job_that_is_cancelled_is_over_by_that_and_never_runs(place):
     assert not place.has_receipt("a")
 
 
-def test_to_cancel_twice_or_too_late_or_nothing_does_no_harm(place):
+def test_cancelling_twice_or_too_late_or_nothing_has_no_effect(place):
     job = place.hand_over("a")
     place.scheduler.cancel([])
     place.scheduler.cancel([job])
@@ -178,13 +178,13 @@ def test_to_cancel_twice_or_too_late_or_nothing_does_no_harm(place):
 # --- those on which a run wakes itself -----------------------------------------------------------
 
 
-def test_a_job_whose_id_nobody_recorded_is_found_by_its_token(cluster):
+def test_a_job_whose_id_is_not_recorded_is_found_by_its_token(cluster):
     taken = cluster.hand_over("a")
     fact = cluster.scheduler.observe([Job("a", Role.STEP, state=JobState.SUBMITTING)])["a"]
     assert (fact.seen, fact.scheduler_id) == (Seen.QUEUED, taken.scheduler_id)
 
 
-def test_what_was_submitted_twice_runs_once(cluster):
+def test_a_job_that_was_submitted_twice_runs_once(cluster):
     first = cluster.hand_over("a")
     second = cluster.hand_over("a")
     assert first.scheduler_id != second.scheduler_id
@@ -193,7 +193,7 @@ def test_what_was_submitted_twice_runs_once(cluster):
     assert CALLED["step"] == 1
 
 
-def test_of_two_submissions_one_is_kept(cluster):
+def test_of_two_submissions_one_remains(cluster):
     first = cluster.hand_over("a")
     cluster.hand_over("a")
     fact = cluster.scheduler.observe([first])["a"]
@@ -216,13 +216,13 @@ def test_an_orchestrator_job_starts_after_the_end_of_the_job_that_it_waits_for(c
     assert cluster.scheduler.observe([waiting])["o"].seen is Seen.RUNNING
 
 
-def test_an_orchestrator_job_does_not_wait_for_a_job_that_nobody_knows(cluster):
+def test_an_orchestrator_job_does_not_wait_for_an_unknown_job(cluster):
     cluster.scheduler.submit_orchestrator("o", "99999")
     cluster.pass_time()
     assert cluster.woken == ["o"]
 
 
-def test_an_orchestrator_job_is_pointed_anew_as_long_as_it_waits(cluster):
+def test_an_orchestrator_job_can_be_repointed_while_it_waits(cluster):
     first, second = cluster.hand_over("a"), cluster.hand_over("b")
     waiting = cluster.recorded("o", cluster.scheduler.submit_orchestrator("o", first.scheduler_id), "orchestrator")
     third = cluster.recorded("p", cluster.scheduler.submit_orchestrator("p", waiting.scheduler_id), "orchestrator")
@@ -236,7 +236,7 @@ def test_an_orchestrator_job_is_pointed_anew_as_long_as_it_waits(cluster):
     assert not cluster.scheduler.repoint(waiting.scheduler_id, third.scheduler_id)
 
 
-def test_a_cluster_that_does_not_answer_has_said_nothing(workspace):
+def test_an_unanswered_question_has_no_result(workspace):
     place = OnCluster(RunFolder(workspace, "r"))
     job = place.hand_over("a")
     place.fake.client.is_silent = True

@@ -29,7 +29,7 @@ columns = st.one_of(
 
 @settings(max_examples=2 * settings.default.max_examples)
 @given(columns)
-def test_every_cell_comes_back_as_it_was(cells):
+def test_every_cell_is_read_as_it_was_written(cells):
     texts, note = encode_column(cells)
     content = write_csv(range(len(cells)), {"a": texts, "b,\n": texts})
     labels, read = read_csv(content, "input.csv")
@@ -53,7 +53,7 @@ VALUES = {
 }
 
 
-def test_a_table_comes_back_from_its_files(tmp_path):
+def test_a_table_is_read_from_its_files_as_it_was_written(tmp_path):
     rows = [dict(zip(VALUES, row, strict=True)) for row in zip(*VALUES.values(), strict=True)]
     data = ExperimentData(input_data=rows, output_data=rows, project_dir=tmp_path)
     data.store()
@@ -65,7 +65,7 @@ def test_a_table_comes_back_from_its_files(tmp_path):
             assert repr(rows_of(at)) == repr(present)
 
 
-def test_arrays_come_back(tmp_path):
+def test_arrays_are_read_as_they_were_written(tmp_path):
     arrays = [np.arange(4.0).reshape(2, 2), np.array([1, 2], dtype="int8"), np.zeros(100_000)]
     data = ExperimentData(None, {"x": [1, 2, 3]}, {"a": arrays}, project_dir=tmp_path)
     data.store()
@@ -75,7 +75,7 @@ def test_arrays_come_back(tmp_path):
         assert one.dtype == other.dtype
 
 
-def test_pandas_types(tmp_path):
+def test_pandas_columns_have_the_type_of_their_cells(tmp_path):
     frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in VALUES.items()})
     data = ExperimentData(input_data=frame[["float", "int", "holes", "bool", "maybe", "text"]])
     inputs, _ = data.to_pandas()
@@ -84,7 +84,7 @@ def test_pandas_types(tmp_path):
     ]  # fmt: skip
 
 
-def test_text_columns_of_pandas_and_numpy_scalars_become_plain():
+def test_text_columns_of_pandas_and_numpy_scalars_become_python_values():
     frame = pd.DataFrame({"t": ["a", None], "f": np.float32([0.5, np.nan]), "i": np.int8([1, 2])})
     data = ExperimentData(input_data=frame)
     assert list(data.open_rows()) == [(0, {"t": "a", "f": 0.5, "i": 1}, {}), (1, {"i": 2}, {})]
@@ -128,16 +128,16 @@ def test_studies_of_f3dasm_are_read_and_written_alike(tmp_path, name):
         (["1_0", "2"], ["1_0", "2"]),
     ],
 )
-def test_columns_without_a_note_are_read_by_their_looks(texts, cells):
+def test_columns_without_a_recorded_type_get_the_type_of_their_cells(texts, cells):
     assert repr(decode_column(texts, None, None)) == repr(cells)
 
 
-def test_a_note_that_no_longer_fits_is_passed_over():
+def test_a_recorded_type_that_does_not_match_is_ignored():
     assert decode_column(["a", "2"], {"kind": "int"}, None) == ["a", "2"]
     assert decode_column(["1", "2"], {"kind": "mixed", "codes": "i"}, None) == [1, 2]
 
 
-def test_categories_keep_their_type_in_files_of_f3dasm(tmp_path):
+def test_categories_in_files_of_f3dasm_have_their_type(tmp_path):
     shutil.copytree(FIXTURES / "all_types", tmp_path / "experiment_data")
     for name, old, new in (("domain.json", "steel", "001"), ("input.csv", "steel", "001")):
         path = tmp_path / "experiment_data" / name
@@ -145,7 +145,7 @@ def test_categories_keep_their_type_in_files_of_f3dasm(tmp_path):
     assert ExperimentData.from_file(tmp_path).to_pandas()[0]["mat"].tolist()[2:] == ["001", "001"]
 
 
-def test_files_that_were_cut_short_are_refused(tmp_path):
+def test_truncated_files_are_refused(tmp_path):
     data = ExperimentData(None, [{"x": 1.5, "z": 2.5}] * 9, [{"y": 2}] * 9, project_dir=tmp_path)
     data.store()
     for name in ("input.csv", "output.csv", "jobs.csv", "domain.json"):
@@ -158,7 +158,7 @@ def test_files_that_were_cut_short_are_refused(tmp_path):
         path.write_bytes(whole)
 
 
-def test_a_value_that_cannot_be_kept_is_refused_by_name(tmp_path, golden):
+def test_a_value_that_cannot_be_stored_is_refused_by_name(tmp_path, golden):
     data = ExperimentData(None, [{"x": 1}], [{"model": object()}], project_dir=tmp_path)
     with golden.raises(TypeError):
         data.store()

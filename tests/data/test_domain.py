@@ -26,7 +26,7 @@ def full_domain():
     return domain
 
 
-def test_a_domain_comes_back_from_its_json():
+def test_a_domain_is_read_from_json_as_it_was_written():
     domain = full_domain()
     back = Domain.from_json(json.loads(json.dumps(domain.to_json())))
     assert back == domain
@@ -36,12 +36,12 @@ def test_a_domain_comes_back_from_its_json():
     assert back.input_space["mesh"].load_kwargs == {"cls": None}
 
 
-def test_f3dasms_file_is_read_and_given_back_as_it_was():
+def test_f3dasms_file_is_read_and_written_unchanged():
     path = FIXTURES / "all_types" / "domain.json"
     assert Domain.from_file(path).to_json() == json.loads(path.read_text())
 
 
-def test_a_function_that_cannot_be_imported_here_is_kept():
+def test_a_function_that_cannot_be_imported_here_is_not_lost():
     frozen = b"cnot_there\nload\n.".hex()
     content = full_domain().to_json()
     content["output_space"]["field"]["load_function"] = frozen
@@ -90,14 +90,14 @@ def test_names_are_unique():
         lambda d: d.add_output("v", store_function=print),
     ],
 )
-def test_what_makes_no_sense_is_refused(add):
+def test_invalid_parameters_are_refused(add):
     domain = Domain()
     with pytest.raises(ValueError):
         add(domain)
     assert not domain
 
 
-def test_domains_add_up():
+def test_domains_can_be_added():
     one, other = Domain(), Domain()
     one.add_float("x", 0, 1)
     one.add_constant("c", "a")
@@ -110,7 +110,7 @@ def test_domains_add_up():
     assert both.output_names == ["y"]
 
 
-def test_a_file_that_is_no_domain_is_refused(tmp_path):
+def test_a_file_without_a_valid_domain_is_refused(tmp_path):
     for text in ("{", "[]", "{}", '{"input_space": {"x": {"type": "odd"}}, "output_space": {}}'):
         (tmp_path / "domain.json").write_text(text)
         with pytest.raises(DataError):

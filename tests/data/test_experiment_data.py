@@ -33,7 +33,7 @@ def xs(data):
         pd.DataFrame({"x": [1.0, 3.0], "z": [2.0, 4.0]}, index=[7, 9]),
     ],
 )
-def test_tables_are_made_of_many_things(given):
+def test_tables_are_made_from_many_types(given):
     data = ExperimentData(input_data=given, output_data=np.array([[5.0], [6.0]]))
     assert data.domain.input_names == ["x", "z"]
     assert data.to_numpy()[0].tolist() == [[1.0, 2.0], [3.0, 4.0]]
@@ -42,7 +42,7 @@ def test_tables_are_made_of_many_things(given):
     assert data.is_all_finished()
 
 
-def test_arrays_take_the_names_of_the_domain_or_numbers(golden):
+def test_columns_of_arrays_are_named_by_the_domain_or_numbered(golden):
     array = np.arange(4.0).reshape(2, 2)
     assert list(ExperimentData(input_data=array).to_pandas()[0]) == ["x0", "x1"]
     assert list(ExperimentData(output_data=array).to_pandas()[1]) == ["y0", "y1"]
@@ -65,7 +65,7 @@ def test_arrays_take_the_names_of_the_domain_or_numbers(golden):
         pytest.param([{0: 1, "0": 2}], id="rows"),
     ],
 )
-def test_columns_that_would_lose_something_are_refused(given, golden):
+def test_columns_that_would_lose_data_are_refused(given, golden):
     with golden.raises(DataError):
         ExperimentData(input_data=given)
 
@@ -77,7 +77,7 @@ def test_files_are_read(data, tmp_path):
     assert back == data
 
 
-def test_what_a_loop_changes_is_kept(data):
+def test_changes_in_a_loop_are_stored_in_the_table(data):
     for label, sample in data:
         if sample.is_status("open"):
             sample.store("y", label * 1.5)
@@ -93,7 +93,7 @@ def test_a_missing_value_is_an_absent_name(data):
     assert data.to_pandas()[1]["y"].isna().tolist() == [False, False, True, True]
 
 
-def test_selecting(data):
+def test_rows_can_be_selected(data):
     assert xs(data[1]) == [1.0]
     assert xs(data[-1]) == [0.0]
     assert xs(data[1:3]) == [1.0, 2.0]
@@ -107,7 +107,7 @@ def test_selecting(data):
         data[4]
 
 
-def test_marking(data):
+def test_experiments_can_be_marked(data):
     marked = data.mark([0, 2], "open")
     assert list(marked.jobs) == ["OPEN", "FINISHED", "OPEN", "OPEN"]
     assert data.jobs[0] == "FINISHED"
@@ -142,14 +142,14 @@ def test_rows_are_sorted_dropped_and_renumbered(data):
     assert xs(ordered) == [3.0, 2.0, 1.0]
 
 
-def test_the_best(data):
+def test_the_best_experiments_are_found(data):
     assert xs(data.get_n_best_output(1)) == [1.0]
     assert xs(data.get_n_best_output(10)) == [1.0, 3.0]
     with pytest.raises(KeyError, match="'w'"):
         data.get_n_best_output(1, "w")
 
 
-def test_joining_and_filling(data):
+def test_tables_can_be_joined_and_filled(data):
     other = ExperimentData(input_data={"b": [1, 2, 3, 4]}, output_data={"w": [0.123] * 4})
     joined = data.join(other)
     assert joined.get_experiment_sample(3).to_dict() == {"x": 0.0, "b": 4, "w": 0.123}
@@ -167,7 +167,7 @@ def test_open_jobs_are_handed_out_once(data):
     assert data.jobs[3] == "FINISHED"
 
 
-def test_objects_on_disk(data, tmp_path):
+def test_objects_are_stored_on_disk(data, tmp_path):
     data.domain.add_output("field", to_disk=True)
     for label, sample in data:
         sample.store("field", np.full(2, label), to_disk=True)
@@ -178,13 +178,13 @@ def test_objects_on_disk(data, tmp_path):
     assert back.to_pandas()[1]["field"][1].tolist() == [1, 1]
 
 
-def test_equality_sees_values_and_statuses(data):
+def test_equality_compares_values_and_statuses(data):
     assert data == data.copy()
     assert data != data.mark(0, "open")
     assert data != data.round(0).replace_nan(1)
 
 
-def test_it_prints(data):
+def test_a_table_can_be_printed(data):
     assert "FINISHED" in repr(data)
     assert repr(ExperimentData(input_data=[]))
 
@@ -204,7 +204,7 @@ def test_adding_row_by_row_stays_linear():
     assert seconds_to_add(40_000) < 20 * small * 4
 
 
-def test_walking_over_the_open_rows_is_fast():
+def test_iterating_over_open_rows_is_fast():
     data = ExperimentData(input_data={f"x{i}": np.random.default_rng(0).random(50_000) for i in range(4)})
     start = time.process_time()
     assert sum(1 for _ in data.open_rows()) == 50_000

@@ -17,7 +17,7 @@ def test_the_status_follows_the_outputs():
     assert ExperimentSample({"x": 1}, job_status="ERROR").is_status("error")
 
 
-def test_marking(golden):
+def test_a_sample_can_be_marked(golden):
     sample = ExperimentSample()
     sample.mark("in_progress")
     assert sample.is_status("in_progress")
@@ -56,7 +56,7 @@ def test_changing_the_returned_dict_changes_nothing():
         (np.array([None, {}], dtype=object), ".pkl"),
     ],
 )
-def test_objects_on_disk(tmp_path, value, suffix):
+def test_objects_are_stored_on_disk(tmp_path, value, suffix):
     sample = ExperimentSample({"x": 1}, project_dir=tmp_path, id=4)
     sample.store("field", value, to_disk=True)
     assert (tmp_path / "experiment_data" / "field" / f"4{suffix}").exists()
@@ -85,7 +85,7 @@ def read_text(path, upper=False):
     return text.upper() if upper else text
 
 
-def test_own_functions_also_after_a_trip_through_json(tmp_path):
+def test_custom_store_functions_work_also_after_reading_from_json(tmp_path):
     sample = ExperimentSample({"x": 1}, project_dir=tmp_path)
     sample.store(
         "note",
@@ -101,7 +101,7 @@ def test_own_functions_also_after_a_trip_through_json(tmp_path):
     assert ExperimentSample.from_json(path).get("note") == "HI"
 
 
-def test_a_path_refers_to_a_file_that_is_there(tmp_path):
+def test_a_path_can_refer_to_an_existing_file(tmp_path):
     folder = tmp_path / "experiment_data" / "own"
     folder.mkdir(parents=True)
     np.save(folder / "a.npy", np.arange(3))
@@ -118,20 +118,20 @@ def test_f3dasms_files_are_read_and_written_alike(tmp_path, number):
     assert json.loads(written.read_text()) == json.loads((folder / f"{number}.json").read_text())
 
 
-def test_values_come_back_from_json(tmp_path):
+def test_values_are_read_from_json_as_they_were_written(tmp_path):
     sample = ExperimentSample({"x": np.int64(1), "a": np.arange(3)}, {"y": (1, None), "t": "nan"})
     back = ExperimentSample.from_json(sample.store_as_json(tmp_path, 0))
     assert back == sample
     assert isinstance(back.get("a"), np.ndarray)
 
 
-def test_adding_joins_inputs_and_outputs():
+def test_adding_samples_joins_inputs_and_outputs():
     both = ExperimentSample({"x": 1}) + ExperimentSample(None, {"y": 2})
     assert both == ExperimentSample({"x": 1}, {"y": 2}, "FINISHED")
     assert both != ExperimentSample({"x": 1}, {"y": 2}, "ERROR")
 
 
-def test_numpy_and_rounding():
+def test_inputs_can_be_converted_to_numpy_and_rounded():
     sample = ExperimentSample.from_numpy(np.array([0.126, float("nan")]))
     sample.replace_nan(0)
     sample.round(2)

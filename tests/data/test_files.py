@@ -90,7 +90,7 @@ def test_a_store_that_ends_anywhere_leaves_one_whole_table(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Killed()])
-def test_a_fold_that_ends_anywhere_loses_no_result(tmp_path, monkeypatch, error):
+def test_collecting_that_ends_anywhere_loses_no_result(tmp_path, monkeypatch, error):
     def prepare(folder):
         ExperimentData(input_data=[{"x": 1}, {"x": 2}], project_dir=folder).store()
         with ResultWriter(data_folder(folder) / ".results" / "tok" / "0.0.jsonl") as writer:
@@ -119,7 +119,7 @@ def test_a_fold_that_ends_anywhere_loses_no_result(tmp_path, monkeypatch, error)
         assert (archive / "quarantine" / "tok" / "0.0.jsonl").exists()
 
 
-def test_a_full_disk_is_told_with_what_to_do(tmp_path, monkeypatch, golden):
+def test_a_full_disk_is_reported_with_what_to_do(tmp_path, monkeypatch, golden):
     table(tmp_path, 1.0).store()
     stop_at(monkeypatch, 5, OSError(28, "No space left on device"))
     with golden.raises(DataError):
@@ -138,7 +138,7 @@ def test_an_uncommitted_table_is_ignored_and_cleared(tmp_path):
     assert not following.exists()
 
 
-def test_a_committed_table_is_read_by_who_cannot_write(tmp_path, monkeypatch):
+def test_a_committed_table_can_be_read_without_write_permission(tmp_path, monkeypatch):
     table(tmp_path, 1.0).store()
     with monkeypatch.context() as patch:
         patch.setattr(files, "roll_forward", lambda base: None)
@@ -148,7 +148,7 @@ def test_a_committed_table_is_read_by_who_cannot_write(tmp_path, monkeypatch):
     assert sorted(path for path in tmp_path.rglob("*")) == before
 
 
-def test_a_commit_whose_files_changed_is_not_believed(tmp_path, monkeypatch, golden):
+def test_a_commit_whose_files_changed_is_ignored(tmp_path, monkeypatch, golden):
     table(tmp_path, 1.0).store()
     with monkeypatch.context() as patch:
         patch.setattr(files, "roll_forward", lambda base: None)
@@ -158,7 +158,7 @@ def test_a_commit_whose_files_changed_is_not_believed(tmp_path, monkeypatch, gol
         read_snapshot(tmp_path)
 
 
-def test_no_table_is_a_missing_file(tmp_path):
+def test_a_missing_table_is_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         ExperimentData.from_file(tmp_path)
 
@@ -168,7 +168,7 @@ def _store_often(folder, y):
         table(folder, y).store()
 
 
-def test_two_processes_that_store_and_one_that_reads(tmp_path):
+def test_two_processes_can_store_while_another_reads(tmp_path):
     table(tmp_path, 1.0).store()
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_store_often, args=(tmp_path, y)) for y in (1.0, 2.0)]

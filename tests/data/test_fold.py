@@ -44,7 +44,7 @@ def by_input(data):
     return {inputs(at)["x"]: rows(at).get("y") for at in range(len(data))}
 
 
-def test_a_result_goes_to_its_experiment(tmp_path, data):
+def test_a_result_is_written_to_its_experiment(tmp_path, data):
     write(tmp_path, result(1, {"x": 2}, 20.5))
     report = fold(tmp_path)
     back = ExperimentData.from_file(tmp_path)
@@ -57,7 +57,7 @@ def test_a_result_goes_to_its_experiment(tmp_path, data):
     assert len(list(read_results(archived))) == 1
 
 
-def test_loading_shows_results_that_are_not_folded_yet(tmp_path, data):
+def test_loading_includes_results_that_are_not_folded_yet(tmp_path, data):
     path = write(tmp_path, result(1, {"x": 2}, 20.5))
     back = ExperimentData.from_file(tmp_path)
     assert outputs(back)[1] == 20.5
@@ -74,7 +74,7 @@ def test_loading_shows_results_that_are_not_folded_yet(tmp_path, data):
     ],
     ids=["sorted", "renumbered", "dropped", "made again"],
 )
-def test_a_changed_table_never_gets_a_foreign_result(tmp_path, data, change):
+def test_a_changed_table_never_gets_the_result_of_another_experiment(tmp_path, data, change):
     write(tmp_path, result(1, {"x": 2}, 20), result(2, {"x": 3}, 30))
     changed = change(data)
     changed.fold([ResultFile.read(tmp_path / "experiment_data/.results/tok/0.0.jsonl")])
@@ -83,7 +83,7 @@ def test_a_changed_table_never_gets_a_foreign_result(tmp_path, data, change):
     assert all(y is None for x, y in found.items() if x not in (2, 3))
 
 
-def test_what_fits_no_experiment_is_kept_and_reported(tmp_path, data):
+def test_unmatched_results_are_quarantined_and_reported(tmp_path, data):
     write(tmp_path, result(0, {"x": 7}, 70), result(1, {"x": 2}, 20))
     report = fold(tmp_path)
     assert [line["outputs"] for line in report.quarantined] == [{"y": 70}]
@@ -103,7 +103,7 @@ def test_identical_experiments_get_one_result_each(tmp_path):
     assert len(data.fold([ResultFile.read(more)]).quarantined) == 1
 
 
-def test_folding_twice_changes_nothing_more(tmp_path, data):
+def test_folding_a_second_time_changes_nothing(tmp_path, data):
     path = write(tmp_path, result(5, {"x": 2}, 20), result(0, {"x": 1}, status="ERROR"))
     once = data.copy()
     once.fold([ResultFile.read(path)])
@@ -123,7 +123,7 @@ def test_an_output_on_disk_is_recognised_when_its_result_is_folded_twice(tmp_pat
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
-def test_a_success_counts_more_than_an_error(tmp_path, data, order):
+def test_a_success_overrides_an_error(tmp_path, data, order):
     lines = [
         result(0, {"x": 1}, status="ERROR", started=5),
         result(0, {"x": 1}, 10, started=1),
@@ -134,7 +134,7 @@ def test_a_success_counts_more_than_an_error(tmp_path, data, order):
     assert outputs(data)[0] == 10
 
 
-def test_an_error_is_seen_and_later_overcome(tmp_path, data):
+def test_an_error_is_recorded_and_a_later_success_replaces_it(tmp_path, data):
     write(tmp_path, result(0, {"x": 1}, status="ERROR"))
     assert fold(tmp_path).n_errors == 1
     assert ExperimentData.from_file(tmp_path).jobs[0] == "ERROR"
@@ -146,7 +146,7 @@ def test_an_error_is_seen_and_later_overcome(tmp_path, data):
     assert outputs(ExperimentData.from_file(tmp_path))[0] == 10
 
 
-def test_torn_lines_are_counted(tmp_path, data):
+def test_incomplete_lines_are_counted(tmp_path, data):
     path = write(tmp_path, result(0, {"x": 1}, 10), result(1, {"x": 2}, 20))
     path.write_bytes(path.read_bytes()[:-9])
     report = fold(tmp_path)
@@ -185,7 +185,7 @@ def test_a_crash_after_the_commit_is_finished_by_the_next_fold(tmp_path, data, m
     ]
 
 
-def test_nothing_to_fold_needs_no_table(tmp_path):
+def test_folding_without_results_needs_no_table(tmp_path):
     assert fold(tmp_path).n_folded == 0
     assert not list(tmp_path.iterdir())
 

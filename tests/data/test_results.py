@@ -22,13 +22,13 @@ def line(row, **more):
     return {"row": row, "inputs": "0" * 16, "status": "FINISHED", "outputs": {"y": row / 3}, **more}
 
 
-def test_a_line_comes_back():
+def test_a_line_is_read_as_it_was_written():
     value = line(1, error={"message": "ü\n\x00\ud800"})
     assert unframe(frame(value)) == value
     assert frame(value).count(b"\n") == 1
 
 
-def test_a_torn_line_is_refused_wherever_it_was_cut_or_changed():
+def test_a_truncated_or_changed_line_is_refused():
     whole = frame(line(1))
     for cut in range(len(whole) - 1):
         with pytest.raises(DataError):
@@ -48,13 +48,13 @@ def test_results_are_appended_and_read(tmp_path):
     assert list(read_results(path)) == [line(0), line(1)]
 
 
-def test_a_line_is_seen_before_the_file_is_closed(tmp_path):
+def test_a_line_can_be_read_before_the_file_is_closed(tmp_path):
     with ResultWriter(tmp_path / "r") as writer:
         writer.write(line(0))
         assert list(read_results(tmp_path / "r")) == [line(0)]
 
 
-def test_a_torn_tail_swallows_nothing(tmp_path):
+def test_an_incomplete_last_line_damages_no_later_line(tmp_path):
     path = tmp_path / "r"
     path.write_bytes(frame(line(0)) + frame(line(1))[:30])
     with ResultWriter(path) as writer:
@@ -65,7 +65,7 @@ def test_a_torn_tail_swallows_nothing(tmp_path):
     assert read.end == path.stat().st_size
 
 
-def test_reading_goes_on_where_the_last_whole_line_ended(tmp_path):
+def test_reading_continues_after_the_last_complete_line(tmp_path):
     path = tmp_path / "r"
     path.write_bytes(frame(line(0)) + frame(line(1))[:30])
     first = ResultFile.read(path)
@@ -74,7 +74,7 @@ def test_reading_goes_on_where_the_last_whole_line_ended(tmp_path):
     assert ResultFile.read(path, first.end).lines == [line(1)]
 
 
-def test_a_full_disk_loses_one_line_only(tmp_path, monkeypatch):
+def test_a_full_disk_loses_only_one_line(tmp_path, monkeypatch):
     real = os.write
     full = [False, True, False]
 

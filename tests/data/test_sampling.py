@@ -21,7 +21,7 @@ def domain():
 
 
 @both
-def test_values_lie_in_the_domain_and_reach_all_of_it(domain, sample):
+def test_samples_cover_the_domain(domain, sample):
     frame = sample(domain, 200, seed=1)
     assert list(frame) == domain.input_names
     assert frame["x"].between(-5, 5).all()
@@ -33,13 +33,13 @@ def test_values_lie_in_the_domain_and_reach_all_of_it(domain, sample):
 
 
 @both
-def test_the_seed_decides(domain, sample):
+def test_the_seed_determines_the_samples(domain, sample):
     pd.testing.assert_frame_equal(sample(domain, 20, 3), sample(domain, 20, 3))
     assert not sample(domain, 20, 3).equals(sample(domain, 20, 4))
     assert not sample(domain, 20).equals(sample(domain, 20))
 
 
-def test_latin_hits_every_slice_once(domain):
+def test_latin_has_one_sample_in_every_slice(domain):
     frame = sample_latin(domain, 50, seed=0)
     unit = {
         "x": (frame["x"] + 5) / 10,
@@ -50,13 +50,13 @@ def test_latin_hits_every_slice_once(domain):
 
 
 @both
-def test_none_at_all(domain, sample):
+def test_zero_samples_are_an_empty_table(domain, sample):
     assert sample(domain, 0, 1).shape == (0, 5)
     assert sample(Domain(), 3, 1).shape == (3, 0)
 
 
 @both
-def test_what_cannot_be_sampled_is_refused(sample, golden):
+def test_a_domain_that_cannot_be_sampled_is_refused(sample, golden):
     free, array = Domain(), Domain()
     free.add_float("x", 0)
     empty = Domain()

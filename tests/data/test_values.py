@@ -40,18 +40,18 @@ def through_json(value):
 
 
 @given(nested)
-def test_a_value_comes_back_equal_and_of_the_same_type(value):
+def test_a_value_is_read_equal_and_of_the_same_type(value):
     back = through_json(value)
     assert back == value
     assert repr(back) == repr(value)  # tells 1 from 1.0 and True, and 0.0 from -0.0
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, -0.0, 5e-324, 0.1 + 0.2])
-def test_floats_come_back_bit_for_bit(value):
+def test_floats_are_read_exactly(value):
     assert np.float64(through_json(value)).tobytes() == np.float64(value).tobytes()
 
 
-def test_nan_comes_back_as_nan():
+def test_nan_is_read_as_nan():
     assert math.isnan(through_json(math.nan))
 
 
@@ -70,14 +70,14 @@ def test_nan_comes_back_as_nan():
         np.arange(6).reshape(2, 3).T,
     ],
 )
-def test_an_array_comes_back_with_its_type_and_shape(array):
+def test_an_array_is_read_with_its_type_and_shape(array):
     back = through_json(array)
     assert (back.dtype, back.shape) == (array.dtype, array.shape)
     assert np.array_equal(back, array)
     assert back.flags.writeable
 
 
-def test_numpy_scalars():
+def test_numpy_scalars_become_python_values():
     plain = through_json({"f": np.float64(0.1), "i": np.int64(7), "b": np.bool_(True), "s": np.str_("x")})
     assert plain == {"f": 0.1, "i": 7, "b": True, "s": "x"}
     assert [type(value) for value in plain.values()] == [float, int, bool, str]
@@ -86,7 +86,7 @@ def test_numpy_scalars():
     assert single == np.float32(0.1)
 
 
-def test_paths_and_sets():
+def test_paths_and_sets_are_read_as_they_were_written():
     assert through_json(Path("a/b")) == Path("a/b")
     assert through_json({1, "a"}) == {1, "a"}
     assert through_json((date(2026, 1, 2), datetime(2026, 1, 2, 3))) == (
@@ -95,7 +95,7 @@ def test_paths_and_sets():
     )
 
 
-def test_an_unknown_type_is_refused_with_a_way_out():
+def test_an_unknown_type_is_refused_and_the_error_says_what_to_do():
     class Model:
         pass
 
@@ -109,16 +109,16 @@ def test_an_unknown_tag_is_refused():
 
 
 @pytest.mark.parametrize("value", [None, math.nan, np.float32("nan"), np.datetime64("NaT", "ns")])
-def test_missing(value):
+def test_missing_values_are_recognised(value):
     assert is_missing(value)
 
 
 @pytest.mark.parametrize("value", ["", "nan", 0, False, [], np.array([np.nan]), np.float32(0)])
-def test_not_missing(value):
+def test_other_values_are_not_missing(value):
     assert not is_missing(value)
 
 
-def test_what_a_task_imports_is_light():
+def test_a_task_imports_no_heavy_module():
     code = (
         "import sys, orchestrator.data.values, orchestrator.data.results, orchestrator.data.domain;"
         "import orchestrator.data.experiment_sample, orchestrator.data.fold, orchestrator.data.files;"

@@ -112,7 +112,7 @@ def test_a_newer_database_is_refused(path, golden):
 
 
 @pytest.mark.parametrize("content", [b"a text file\n" * 200, b"x"])
-def test_another_file_is_left_as_it_is(tmp_path, content, golden):
+def test_another_file_is_not_changed(tmp_path, content, golden):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     for attempt in (lambda: migrate.create(path), lambda: session(path).__enter__()):
@@ -121,7 +121,7 @@ def test_another_file_is_left_as_it_is(tmp_path, content, golden):
     assert path.read_bytes() == content
 
 
-def test_another_programs_database_is_left_as_it_is(tmp_path):
+def test_another_programs_database_is_not_changed(tmp_path):
     path = tmp_path / "other.db"
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE theirs (id INTEGER)")
@@ -132,19 +132,19 @@ def test_another_programs_database_is_left_as_it_is(tmp_path):
     assert tables(path) == {"theirs"}
 
 
-def test_no_file_is_made_by_looking(tmp_path):
+def test_reading_creates_no_file(tmp_path):
     with pytest.raises(NotFound), session(tmp_path / "orchestrator.db", write=False):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_guard_that_is_not_given_back_is_said_to_be_busy(path, monkeypatch, golden):
+def test_a_guard_that_is_not_released_is_reported_as_busy(path, monkeypatch, golden):
     monkeypatch.setattr(guard, "WAIT", 0.05)
     with session(path), golden.raises(DatabaseBusy), session(path):
         pass
 
 
-def test_the_journal_stays_so_that_other_machines_see_it(path):
+def test_the_journal_is_not_removed_so_that_other_machines_see_it(path):
     with session(path) as connection:
         assert scalar(connection, "PRAGMA journal_mode") == "persist"
         assert scalar(connection, "PRAGMA synchronous") == 2
@@ -173,7 +173,7 @@ def test_the_file_system_is_found_by_the_longest_mount(folder, kind):
     assert (kind in guard.LOCAL_FILE_SYSTEMS) == (kind in ("xfs", "tmpfs", "ext4"))
 
 
-def test_where_the_kernel_has_no_locks_that_is_said(path, monkeypatch, golden):
+def test_a_file_system_without_locks_is_reported(path, monkeypatch, golden):
     def refuse(fd, how):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 

@@ -53,7 +53,7 @@ def test_a_new_database_is_what_the_migrations_make():
             assert new.execute(question).fetchall() == migrated.execute(question).fetchall()
 
 
-def test_what_is_not_text_or_a_number_is_written_and_read_as_the_tables_say():
+def test_values_are_written_and_read_with_the_types_of_the_tables():
     from sqlalchemy import JSON as JsonType
     from sqlalchemy import Boolean
 

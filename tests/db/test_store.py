@@ -94,7 +94,7 @@ def test_moves_are_recorded_with_times_and_events(store, fence):
     ]
 
 
-def test_no_time_is_before_the_one_that_it_follows(store, fence):
+def test_times_never_decrease(store, fence):
     store.write("r", fence, [*ENTER, MoveJob("t1", JobState.SUBMITTING)], 10.0)
     store.write("r", fence, [MoveJob("t1", JobState.QUEUED, scheduler_id="7")], 20.0)
     store.write("r", fence, [MoveJob("t1", JobState.RUNNING, at=15.0), MoveJob("t1", JobState.FAILED, at=1.0)], 21.0)
@@ -102,7 +102,7 @@ def test_no_time_is_before_the_one_that_it_follows(store, fence):
     assert (found["queued_at"], found["started_at"], found["ended_at"]) == (20.0, 20.0, 20.0)
 
 
-def test_an_arrow_that_is_not_there_changes_nothing(store, fence, golden):
+def test_an_invalid_move_changes_nothing(store, fence, golden):
     with golden.raises(ValueError):
         store.write("r", fence, [*ENTER, MoveJob("t1", JobState.SUCCEEDED)], 10.0)
     assert rows(store, "step_run") == []
@@ -117,12 +117,12 @@ def test_an_arrow_that_is_not_there_changes_nothing(store, fence, golden):
         RecordDoubt("nobody", Doubt.UNLISTED, 1.0),
     ],
 )
-def test_a_change_of_what_is_not_there_is_refused(store, fence, change, golden):
+def test_a_change_of_a_missing_record_is_refused(store, fence, change, golden):
     with golden.raises(ValueError):
         store.write("r", fence, [change], 10.0)
 
 
-def test_withdrawn_rows_stay_and_count_no_more(store, fence):
+def test_withdrawn_rows_remain_and_do_not_count(store, fence):
     store.write("r", fence, [*ENTER, MoveStepRun(0, StepRunState.FAILED, "no"), MoveRun(RunState.FAILED)], 10.0)
     assert store.load("r").n_failed_step_runs == 1
     assert store.first_failed("r") == 0
@@ -200,7 +200,7 @@ BASE = {
         ("job", {"state": "cancelled", "ended_at": 1.0, "attempt": 1}, "attempt"),
     ],
 )
-def test_what_must_never_happen_is_refused_by_the_schema(store, fence, table, values, constraint):
+def test_invalid_rows_are_refused_by_the_schema(store, fence, table, values, constraint):
     store.write("r", fence, ENTER, 10.0)
     with pytest.raises(sqlite3.IntegrityError, match=constraint), session(store.path) as connection:
         insert(connection, table, {**BASE[table], **values})
@@ -209,7 +209,7 @@ def test_what_must_never_happen_is_refused_by_the_schema(store, fence, table, va
 # --- lease ---------------------------------------------------------------------------------------
 
 
-def test_one_holder_at_a_time(store, golden):
+def test_a_lease_has_one_holder_at_a_time(store, golden):
     fence = store.take_lease("r", Holder.this_process(), 2.0)
     golden.replace(os.getpid(), "this process")
     with golden.raises(LeaseHeld, exact=False):
@@ -218,7 +218,7 @@ def test_one_holder_at_a_time(store, golden):
     assert store.take_lease("r", Holder.this_process(), 4.0) > fence
 
 
-def test_a_dead_process_of_this_machine_is_replaced_at_once(store, golden):
+def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(store, golden):
     code = (
         f"from orchestrator.db.store import Store, Holder; from pathlib import Path\n"
         f"Store(Path({str(store.path)!r})).take_lease('r', Holder.this_process(), 2.0); print('taken', flush=True)\n"
@@ -242,7 +242,7 @@ def test_a_dead_process_of_this_machine_is_replaced_at_once(store, golden):
     golden([row["why"] for row in rows(store, "event")][-1], exact=False)
 
 
-def test_another_machine_is_waited_for(store, golden):
+def test_the_lease_of_another_machine_must_expire(store, golden):
     far = Holder("far", "boot", 1, "1")
     fence = store.take_lease("r", far, 0.0)
     with pytest.raises(LeaseHeld):
@@ -261,7 +261,7 @@ def test_another_machine_is_waited_for(store, golden):
     assert rows(store, "run")[0]["lease_pid"] == os.getpid()
 
 
-def test_a_process_number_that_was_used_again_is_somebody_else(monkeypatch):
+def test_a_reused_process_id_is_another_process(monkeypatch):
     me = Holder.this_process()
     assert not lease.is_gone(me, None, 0.0)
     assert lease.is_gone(Holder(me.host, me.boot, me.pid, "another start"), None, 0.0)
@@ -280,7 +280,7 @@ def test_requests_need_no_lease(store, fence):
 # --- the file ------------------------------------------------------------------------------------
 
 
-def test_a_database_of_another_shape_is_told(store, golden):
+def test_a_database_of_another_shape_is_reported(store, golden):
     assert migrate.check(store.path) == []
     connection = sqlite3.connect(store.path)
     connection.execute("DROP INDEX job_live")
@@ -304,7 +304,7 @@ for _ in range(int(sys.argv[3])):
 
 
 @pytest.mark.parametrize(("kind", "n"), [("kernel", 40), ("links", 15)])
-def test_no_access_is_lost_between_processes(store, kind, n):
+def test_no_write_is_lost_between_processes(store, kind, n):
     command = [sys.executable, "-c", HAMMER, str(store.path), kind, str(n)]
     processes = [subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(4)]
     assert [process.wait() for process in processes] == [0] * 4

@@ -130,13 +130,13 @@ REFUSED = {
 }
 
 
-def test_what_is_refused_and_what_to_change(golden):
+def test_a_refusal_says_what_to_change(golden):
     for label, steps in REFUSED.items():
         with golden.raises(DefinitionError, label):
             check_pipeline("p", steps)
 
 
-def test_everything_wrong_is_said_at_once(golden):
+def test_all_errors_are_reported_at_once(golden):
     with golden.raises(DefinitionError):
         check_pipeline("p", [Step(nothing, retries=-1), Loop(-1, [Step(square)])])
 
@@ -151,18 +151,18 @@ def test_kwargs_may_be_any_mapping():
     check_pipeline("p", [Step(Double(), kwargs=MappingProxyType({"factor": 3}))])
 
 
-def test_the_same_name_on_another_level_is_fine():
+def test_the_same_name_on_another_level_is_valid():
     check_pipeline("p", [Step(square, name="run"), Loop(2, [Step(square, name="run"), Step(nothing)])])
     check_pipeline("p", [Step(nothing, kwargs={}), Step(Double(), kwargs={"factor": 3})])
 
 
 @pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "logs", "orchestrator.db", "a\nb", "x" * 200, "my run"])
-def test_keys_that_cannot_be_folders(key):
+def test_keys_that_cannot_name_a_folder_are_refused(key):
     with pytest.raises(DefinitionError):
         check_key(key)
 
 
-def test_a_run_that_is_refused_leaves_nothing(workspace, golden):
+def test_a_refused_run_leaves_nothing(workspace, golden):
     with pytest.raises(DefinitionError):
         Pipeline(steps=[Loop(-1, [Step(nothing)])]).run(rootdir="new")
     with pytest.raises(DefinitionError):
@@ -184,7 +184,7 @@ def test_a_file_in_the_place_of_a_folder_is_left_alone(workspace, golden):
     assert Path("file").read_text() == "mine"
 
 
-def test_constructors_check_no_more_than_f3dasms(golden):
+def test_constructors_check_no_more_than_those_of_f3dasm(golden):
     Step(7, max_failed="many")
     Loop(-3, [1, 2])
     SlurmResources(time="soon")
@@ -220,7 +220,7 @@ def test_steps_are_named_by_their_blocks():
     assert Step("run", True, block=square).parallel is True
 
 
-def test_labels_are_f3dasms():
+def test_labels_are_those_of_f3dasm():
     plan = plan_of([Step(nothing, name="create"), Loop(2, [Step(square, name="run it!")])])
     assert [step.label for step in plan.steps()] == ["create", "loop1_run-it"]
     assert slug("$(rm -rf) 'x'") == "rm--rf-x"
@@ -239,7 +239,7 @@ def test_labels_are_f3dasms():
         (Step(nothing), False),
     ],
 )
-def test_what_collects_needs_a_job_only_where_the_user_says_more(step, collects):
+def test_a_collecting_step_has_a_job_only_if_the_user_gives_it_options(step, collects):
     [planned] = plan_of([step]).steps()
     assert planned.collects is collects
     [kept] = json.loads(json.dumps(plan_of([step]).to_json()))
@@ -250,12 +250,12 @@ def test_what_collects_needs_a_job_only_where_the_user_says_more(step, collects)
     assert older.collects is False
 
 
-def test_labels_that_files_cannot_tell_apart_are_numbered():
+def test_labels_that_give_the_same_file_name_are_numbered():
     plan = plan_of([Step(nothing, name="a b"), Step(nothing, name="a:b"), Step(nothing, name="a-b")])
     assert [step.label for step in plan.steps()] == ["a-b", "a-b-2", "a-b-3"]
 
 
-def test_who_asks_gets_what_nobody_supplies():
+def test_a_block_gets_the_values_of_its_parameters_without_a_default():
     values = {"iteration": 3, "seed": 5, "project_job": "r"}
 
     def asks(data, iteration, seed=0, *, project_job):
@@ -267,7 +267,7 @@ def test_who_asks_gets_what_nobody_supplies():
     assert injected(dict, {}, values) == {}
 
 
-def test_seeds_are_the_same_for_ever():
+def test_seeds_never_change():
     expected = int.from_bytes(hashlib.sha256(b"job\0step\x003.1").digest()[:8], "big") >> 1
     assert seed_for("job", "step", "3.1") == expected
 
@@ -276,15 +276,15 @@ def test_seeds_are_the_same_for_ever():
     ("text", "seconds"),
     [("30", 1800), ("10:30", 630), ("01:00:00", 3600), ("1-12", 129600), ("1-00:30", 88200), ("UNLIMITED", None)],
 )
-def test_times_as_slurm_writes_them(text, seconds):
+def test_times_are_read_as_slurm_writes_them(text, seconds):
     assert time_in_seconds(text) == seconds
 
 
-def test_memory_as_slurm_writes_it():
+def test_memory_is_read_as_slurm_writes_it():
     assert [memory_in_mb(text) for text in ("512", "4G", "1T", "2048K", "1gb")] == [512, 4096, 1048576, 2, 1024]
 
 
-def test_a_cluster_from_a_mapping(golden):
+def test_a_cluster_is_read_from_a_mapping(golden):
     cluster = SlurmCluster.from_yaml({"partition": None, "enabled": True, "env_vars": {"A": "1"}})
     assert cluster == SlurmCluster(partition=None, env_vars={"A": "1"})
     with golden.raises(DefinitionError):
@@ -303,7 +303,7 @@ wake: job
 
 
 @pytest.mark.parametrize("read", [str, Path, lambda path: __import__("omegaconf").OmegaConf.load(path)])
-def test_a_cluster_from_a_file_or_from_hydra(tmp_path, monkeypatch, read):
+def test_a_cluster_is_read_from_a_file_or_from_hydra(tmp_path, monkeypatch, read):
     monkeypatch.setenv("PARTITION", "gpu")
     path = tmp_path / "cluster.yaml"
     path.write_text(CLUSTER)
@@ -331,14 +331,14 @@ def test_a_cluster_from_a_file_or_from_hydra(tmp_path, monkeypatch, read):
         pytest.param("wake_up: job\n", id="field"),
     ],
 )
-def test_a_file_that_is_no_cluster(tmp_path, text, golden):
+def test_a_file_without_a_valid_cluster_is_refused(tmp_path, text, golden):
     path = tmp_path / "cluster.yaml"
     path.write_text(text)
     with golden.raises(DefinitionError):
         SlurmCluster.from_yaml(path)
 
 
-def test_a_file_that_is_not_there(tmp_path, golden):
+def test_a_missing_cluster_file_is_reported(tmp_path, golden):
     with golden.raises(DefinitionError):
         SlurmCluster.from_yaml(tmp_path / "none.yaml")
 
@@ -350,7 +350,7 @@ def test_reading_yaml_needs_an_extra(tmp_path, monkeypatch, golden):
     assert SlurmCluster.from_yaml({"partition": "x"}).partition == "x"
 
 
-def test_a_cluster_that_can_be_used():
+def test_a_valid_cluster_is_accepted():
     check_cluster(SlurmCluster())
     check_cluster(SlurmCluster(None, None, ["a b", "c\nd"], {"_A1": "x\ny", "N": 3}, "uv run", "l", "4G", "job", 0))
 
@@ -388,13 +388,13 @@ UNUSABLE = [
 ]
 
 
-def test_a_cluster_that_can_not_be_used(golden):
+def test_an_invalid_cluster_is_refused(golden):
     for changes in UNUSABLE:
         with golden.raises(DefinitionError, repr(changes)):
             check_cluster(SlurmCluster(**changes))
 
 
-def test_all_that_is_wrong_with_a_cluster_is_said_at_once(golden):
+def test_all_errors_of_a_cluster_are_reported_at_once(golden):
     with golden.raises(DefinitionError):
         check_cluster(SlurmCluster(partition="", runner="", wake="x", grace=-1, log_dir=".."))
     with golden.raises(DefinitionError):
@@ -406,7 +406,7 @@ def test_all_that_is_wrong_with_a_cluster_is_said_at_once(golden):
     [{"array": "0-3"}, {"--job_name": "x"}, {"comment": "x"}, {"gres x": 1}, {"": 1}, {"gres": "a\nb"}],
     ids=str,
 )
-def test_options_that_are_ours_or_none(extra, golden):
+def test_options_that_are_reserved_or_invalid_are_refused(extra, golden):
     with golden.raises(DefinitionError):
         check_pipeline("p", [Step(nothing, resources=SlurmResources(extra_sbatch=extra))])
 
@@ -414,7 +414,7 @@ def test_options_that_are_ours_or_none(extra, golden):
 # --- blocks --------------------------------------------------------------------------------------
 
 
-def test_a_generator_outside_a_pipeline_marks_what_raises(caplog, golden):
+def test_a_generator_outside_a_pipeline_marks_experiments_that_raise(caplog, golden):
     @datagenerator(output_names=["y", "z"])
     def pair(x, factor):
         if x == 1:
@@ -429,7 +429,7 @@ def test_a_generator_outside_a_pipeline_marks_what_raises(caplog, golden):
     assert pair(2, 3) == (6, -2)
 
 
-def test_inputs_win_over_kwargs_and_those_over_defaults():
+def test_inputs_override_kwargs_and_kwargs_override_defaults():
     @datagenerator(output_names="y")
     def total(x, a=1, b=1):
         return [x, a, b]
@@ -451,7 +451,7 @@ def test_a_generator_knows_the_label_and_may_mark_an_experiment_as_failed():
     assert Picky().call(data, pass_id=True).output_rows()(1) == {"y": [2, 2]}
 
 
-def test_outputs_go_to_disk_as_the_generators_domain_says(tmp_path):
+def test_outputs_are_stored_on_disk_as_the_generators_domain_says(tmp_path):
     domain = Domain()
     domain.add_output("y", to_disk=True)
 
@@ -465,7 +465,7 @@ def test_outputs_go_to_disk_as_the_generators_domain_says(tmp_path):
     assert done.to_pandas()[1]["y"].tolist() == [{"x": 1.0}]
 
 
-def test_a_wrong_number_of_outputs_is_said(golden):
+def test_a_wrong_number_of_outputs_is_reported(golden):
     @datagenerator(output_names=["y", "z"])
     def one(x):
         return x
@@ -488,7 +488,7 @@ def test_blocks_are_chained_and_repeated():
     assert len(Add(2).loop(4).call(numbers(1))) == 9
 
 
-def test_samplers_by_name(golden):
+def test_a_sampler_is_found_by_its_name(golden):
     domain = numbers(0).domain
     one, two = (create_sampler("latin", seed=3).call(ExperimentData(domain=domain), n_samples=8) for _ in range(2))
     assert one == two
@@ -503,7 +503,7 @@ def test_samplers_by_name(golden):
     assert by_step == one
 
 
-def test_files_that_f3dasms_tasks_leave_are_collected(tmp_path):
+def test_result_files_of_f3dasms_tasks_are_collected(tmp_path):
     numbers(2).store(tmp_path)
     sample = ExperimentSample({"x": 1.0}, project_dir=tmp_path)
     sample.store("y", 42.0)
@@ -517,7 +517,7 @@ def test_files_that_f3dasms_tasks_leave_are_collected(tmp_path):
     assert not (tmp_path / "experiment_sample").exists()
 
 
-def test_a_left_over_file_fills_only_the_experiment_that_it_is_about(tmp_path, caplog, golden):
+def test_a_result_file_fills_only_its_own_experiment(tmp_path, caplog, golden):
     data = numbers(4)
     data.mark([3], "finished", in_place=True)
     data.store(tmp_path)
@@ -536,7 +536,7 @@ def test_a_left_over_file_fills_only_the_experiment_that_it_is_about(tmp_path, c
     golden(caplog.messages)
 
 
-def test_a_left_over_file_that_was_cut_short_is_named_and_kept(tmp_path, golden):
+def test_a_truncated_result_file_is_named_and_not_removed(tmp_path, golden):
     numbers(1).store(tmp_path)
     (tmp_path / "experiment_sample").mkdir()
     (tmp_path / "experiment_sample" / "0.json").write_text('{"input_data": {')
@@ -561,7 +561,7 @@ PIPELINE = "from orchestrator import Pipeline, Step\ndef f(project_dir): pass\n"
         pytest.param(None, id="no file"),
     ],
 )
-def test_studies_that_cannot_be_loaded(workspace, text, golden):
+def test_a_study_that_cannot_be_loaded_is_reported(workspace, text, golden):
     if text is not None:
         Path("s.py").write_text(text)
     with golden.raises(StudyError):
@@ -578,7 +578,7 @@ def test_the_only_pipeline_needs_no_name(workspace):
 # --- the code that travels -----------------------------------------------------------------------
 
 
-def test_the_culprit_is_named_as_deep_as_it_can_be(golden):
+def test_an_object_that_cannot_be_pickled_is_named_by_its_innermost_part(golden):
     class Solver(DataGenerator):
         def __init__(self):
             self.options = {"lock": threading.Lock()}
@@ -600,7 +600,7 @@ def test_the_culprit_is_named_as_deep_as_it_can_be(golden):
     golden(prepared.missing["0"])
 
 
-def test_another_version_of_python_refuses_the_code_of_a_run(tmp_path, monkeypatch, golden):
+def test_another_version_of_python_does_not_load_the_code_of_a_run(tmp_path, monkeypatch, golden):
     """The node's `python` is not always that of the login node."""
     folder = tmp_path / prepare_bundle({"0": Step(square)}, None).write(tmp_path)
     golden.replace(f"Python {sys.version_info.major}.{sys.version_info.minor}", "this Python")
@@ -621,7 +621,7 @@ def test_a_bundle_is_private_and_checked(tmp_path, golden):
         Bundle(folder).load_step("0")
 
 
-def test_a_queued_run_keeps_the_code_it_was_submitted_with(workspace):
+def test_a_queued_run_uses_the_code_that_was_submitted(workspace):
     """Also of a module beside the study, after both were edited."""
     Path("helper.py").write_text("def value():\n    return 'old'\n")
     Path("study.py").write_text(
@@ -649,7 +649,7 @@ def test_a_queued_run_keeps_the_code_it_was_submitted_with(workspace):
     assert done.stdout == "old study\n"
 
 
-def test_a_file_beside_the_study_that_is_none_does_no_harm(workspace):
+def test_a_broken_link_beside_the_study_is_ignored(workspace):
     """Emacs leaves a link to nowhere beside a file that is being edited."""
     Path("study.py").write_text("x = 1\n")
     Path(".#study.py").symlink_to("user@host.4711")
@@ -657,7 +657,7 @@ def test_a_file_beside_the_study_that_is_none_does_no_harm(workspace):
     assert list(prepare_bundle({"0": Step(nothing)}, Path("study.py").resolve()).sources) == ["study.py"]
 
 
-def test_the_source_digest_speaks_of_the_study_and_what_it_imports(workspace):
+def test_the_source_digest_covers_the_study_and_its_imports(workspace):
     study = workspace / "study.py"
     study.write_text("import helper\n")
     Path("helper.py").write_text("a = 1\n")
@@ -669,7 +669,7 @@ def test_the_source_digest_speaks_of_the_study_and_what_it_imports(workspace):
     assert source_digest(study) != before
 
 
-def test_a_module_beside_the_study_is_where_it_went_wrong(workspace, golden):
+def test_an_error_in_a_module_beside_the_study_names_the_module(workspace, golden):
     (workspace / "beside_it.py").write_text("x = 1\n1 / 0\n")
     (workspace / "study.py").write_text("import beside_it\n")
     with golden.raises(StudyError):
@@ -677,7 +677,7 @@ def test_a_module_beside_the_study_is_where_it_went_wrong(workspace, golden):
     assert "_study_study" not in sys.modules
 
 
-def test_what_a_step_passes_must_have_a_place(golden):
+def test_an_argument_that_the_block_does_not_take_is_refused(golden):
     with pytest.raises(TypeError, match="factr"):
         square.execute(ExperimentSample({"x": 1.0, "other": 2.0}), factr=3)
     assert square.execute(ExperimentSample({"x": 3.0, "other": 2.0})).output_data == {"y": 9.0}
@@ -685,7 +685,7 @@ def test_what_a_step_passes_must_have_a_place(golden):
         datagenerator(output_names=[])
 
 
-def test_a_block_is_armed_once_for_all_its_iterations():
+def test_a_block_is_armed_once_for_all_iterations():
     class Counts(Block):
         armed = 0
 

@@ -111,12 +111,12 @@ def asked_to_stop(looked, workspace, monkeypatch):
 ELSEWHERE = Holder("elsewhere", "its boot", 7, "its start")
 
 
-def test_cancel_outwaits_somebody_who_died_on_another_machine(asked_to_stop):
+def test_cancel_waits_until_the_lease_of_a_dead_process_of_another_machine_expires(asked_to_stop):
     asked_to_stop.take_lease(KEY, ELSEWHERE, time.time())
     assert cancel.cancel_run(asked_to_stop, KEY).state is RunState.CANCELLED
 
 
-def test_cancel_says_who_holds_a_run_and_leaves_it_to_them(asked_to_stop, monkeypatch, golden):
+def test_cancel_names_the_process_that_holds_the_run_and_leaves_the_run_to_it(asked_to_stop, monkeypatch, golden):
     fence = asked_to_stop.take_lease(KEY, ELSEWHERE, time.time())
 
     pause = cancel.time.sleep
@@ -156,7 +156,7 @@ def test_nothing_follows_from_the_death_of_the_process_that_loads_the_table(
     assert table(workspace) == TABLE
 
 
-def test_a_table_that_the_process_that_loads_it_could_not_have_now_is_asked_for_again(looked, workspace, monkeypatch):
+def test_a_table_that_is_busy_is_loaded_again_later(looked, workspace, monkeypatch):
     slurm, advanced = looked
     monkeypatch.setattr(slurm.scheduler, "is_local", False)
     advanced()
@@ -188,7 +188,7 @@ def test_the_tail_of_a_job_collects_and_counts_open_experiments_itself(looked, m
 
 
 @pytest.mark.parametrize("has_arrived", [False, True])
-def test_one_resume_is_enough_where_it_is_not_known_whether_the_first_job_was_submitted(
+def test_one_resume_is_enough_if_the_submission_of_the_first_job_is_in_doubt(
     workspace, monkeypatch, has_arrived, golden
 ):
     store, folder, checked = new_run(workspace, pipeline(), "slurm")

@@ -49,7 +49,7 @@ def is_as_it_would_have_been(one: Outcome, expected: Outcome, *, compared: int =
 
 @in_parts
 @pytest.mark.slow
-def test_a_run_on_this_machine_outlives_a_death_at_every_boundary(workspace, monkeypatch, part, record_property):
+def test_a_run_on_this_machine_survives_a_kill_at_every_boundary(workspace, monkeypatch, part, record_property):
     def run(boundaries: Boundaries) -> Outcome:
         on_this_machine(new_run(workspace, pipeline(is_parallel=False)), boundaries)
         return outcome(workspace)
@@ -68,7 +68,7 @@ def test_a_run_on_this_machine_outlives_a_death_at_every_boundary(workspace, mon
     ("has_tail", "at_least"), [(True, 130), (False, 193)], ids=["both wake", "only the orchestrator wakes"]
 )
 @pytest.mark.slow
-def test_a_run_that_wakes_itself_outlives_a_death_at_every_boundary(
+def test_a_run_that_wakes_itself_survives_a_kill_at_every_boundary(
     workspace, monkeypatch, has_tail, at_least, part, record_property
 ):
     advance = orchestrate.advance
@@ -97,7 +97,7 @@ def test_a_run_that_wakes_itself_outlives_a_death_at_every_boundary(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_cluster_that_refuses_is_silent_loses_answers_and_takes_jobs_twice(workspace, monkeypatch, request):
+def test_a_run_survives_a_cluster_that_refuses_does_not_answer_and_accepts_jobs_twice(workspace, monkeypatch, request):
     """The run ends as it would have, though the user may have to ask for it more than once."""
     expected = None
     for seed in range(request.config.getoption("--examples") // 10 + 1):

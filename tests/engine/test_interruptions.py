@@ -120,7 +120,7 @@ def test_one_ctrl_c_stops_cleanly_and_says_how_to_resume(workspace, rows, script
     assert rows("SELECT state FROM run") == ["succeeded"]
 
 
-def test_a_second_ctrl_c_ends_at_once(workspace, script):
+def test_a_second_ctrl_c_ends_the_process_at_once(workspace, script):
     """A step that swallows the first one is not waited for."""
     process = script(
         "import time\nfrom pathlib import Path\nfrom orchestrator import Pipeline, Step\n"
@@ -142,7 +142,7 @@ def test_a_second_ctrl_c_ends_at_once(workspace, script):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_cancel_from_elsewhere_stops_what_runs(workspace, rows, script, kind, golden):
+def test_cancel_from_another_process_stops_running_tasks(workspace, rows, script, kind, golden):
     process = script(KINDS[kind])
     wait_for(lambda: is_waiting(workspace))
     said = commands.cancel(Workspace.at(workspace), "r")
@@ -177,7 +177,7 @@ def test_workers_die_with_the_process_that_started_them(workspace, script):
     wait_for(lambda: not lives(worker))
 
 
-def test_a_killed_run_is_taken_over_at_once(workspace, script):
+def test_a_killed_run_can_be_resumed_at_once(workspace, script):
     """Without waiting for a lease to grow stale; `scripts/bench/resume` prints the seconds."""
     process = script(KINDS["pool"])
     wait_for(lambda: is_waiting(workspace))
@@ -194,7 +194,7 @@ def test_a_killed_run_is_taken_over_at_once(workspace, script):
 
 
 @pytest.mark.timeout(0)
-def test_random_kills_lose_and_repeat_nothing(workspace, rows, script, pytestconfig):
+def test_random_kills_lose_no_result_and_repeat_no_experiment(workspace, rows, script, pytestconfig):
     """Kill -9 at random moments, again and again, until the run has ended by itself."""
     seed = int(os.environ.get("ORCHESTRATOR_SEED", random.randrange(2**32)))
     print(f"ORCHESTRATOR_SEED={seed}")
@@ -252,7 +252,7 @@ def check_table(workspace, before):
     return {x: evaluated[x] for x in finished}
 
 
-def test_a_run_that_nobody_advances_can_be_cancelled(workspace, rows, script, golden):
+def test_a_run_that_no_process_advances_can_be_cancelled(workspace, rows, script, golden):
     process = script(KINDS["call"])
     wait_for(lambda: is_waiting(workspace))
     process.kill()
@@ -267,7 +267,7 @@ def test_pipeline_objects_can_be_run_twice(workspace, rows):
     assert rows("SELECT state FROM run") == ["succeeded", "succeeded"]
 
 
-def test_a_ctrl_c_in_the_middle_of_any_access_to_the_database_stops_cleanly(workspace, rows, monkeypatch, golden):
+def test_a_ctrl_c_during_any_database_access_stops_cleanly(workspace, rows, monkeypatch, golden):
     """It must not leave a lock behind for which its own process then waits."""
     pipeline = Pipeline("p", [Step(store_numbers(3)), Step(doubled), Step(lambda project_dir: None, name="end")])
     monkeypatch.setattr(guard, "WAIT", 5.0)

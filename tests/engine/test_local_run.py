@@ -94,7 +94,7 @@ def not_in_the_table(workspace):
     return [" ".join(line.split()) for line in re.split("\n  (?! )", told) if line]
 
 
-def test_what_f3dasms_tasks_left_is_collected_without_a_job(workspace, rows, table, golden):
+def test_results_of_f3dasms_tasks_are_collected_without_a_job(workspace, rows, table, golden):
     def create(project_dir):
         store_numbers(4)(project_dir)
         leave_file(project_dir, 0, 0.0, 42.0)
@@ -111,7 +111,7 @@ def test_what_f3dasms_tasks_left_is_collected_without_a_job(workspace, rows, tab
     golden(not_in_the_table(workspace))
 
 
-def test_what_f3dasms_tasks_left_is_collected_by_a_job_where_that_was_asked_for(workspace, rows, table):
+def test_results_of_f3dasms_tasks_are_collected_by_a_job_if_the_step_asks_for_one(workspace, rows, table):
     def create(project_dir):
         store_numbers(2)(project_dir)
         leave_file(project_dir, 0, 0.0, 42.0)
@@ -124,7 +124,7 @@ def test_what_f3dasms_tasks_left_is_collected_by_a_job_where_that_was_asked_for(
     assert rows("SELECT role, state FROM job") == [("step", "succeeded")] * 2
 
 
-def test_another_result_than_that_in_the_table_is_left_and_named(workspace, table, golden):
+def test_a_result_that_differs_from_the_table_is_not_collected_and_is_named(workspace, table, golden):
     def create(project_dir):
         store_numbers(3)(project_dir)
         for row, y in ((0, 0.0), (1, 42.0)):
@@ -136,7 +136,7 @@ def test_another_result_than_that_in_the_table_is_left_and_named(workspace, tabl
     golden(not_in_the_table(workspace))
 
 
-def test_what_cant_be_collected_fails_the_step_and_is_collected_by_resume(workspace, rows, table, golden):
+def test_results_that_cannot_be_collected_fail_the_step_and_resume_collects_them(workspace, rows, table, golden):
     pipeline = Pipeline(steps=[Step(store_numbers(1), name="create"), Step(CollectArrayResults(), name="collect")])
     folder = workspace / "r" / "experiment_sample"
     folder.mkdir(parents=True)
@@ -167,7 +167,7 @@ def test_collecting_without_a_table_fails_the_step(workspace, golden):
     ],
     ids=["collect", "call", "batch", "the end"],
 )
-def test_results_that_fit_nowhere_are_shown_where_they_were_set_aside(workspace, after, where, golden):
+def test_unmatched_results_are_quarantined_and_their_file_is_shown(workspace, after, where, golden):
     @datagenerator(output_names="y")
     def forgetful(x):
         # As if somebody made the table anew while a task runs.
@@ -197,7 +197,7 @@ def bring_the_table_back(workspace):
     (workspace / "kept.json").rename(workspace / "r" / "experiment_data" / "domain.json")
 
 
-def test_a_run_whose_table_is_gone_fails_and_its_results_are_kept(workspace, rows, table, loses_its_table, golden):
+def test_a_run_without_its_table_fails_and_its_results_remain(workspace, rows, table, loses_its_table, golden):
     steps = [Step(store_numbers(3)), Step(loses_its_table), Step(CollectArrayResults(), name="collect")]
     with golden.raises(RunFailed):
         Pipeline(steps=steps).run(project_job="r")
@@ -223,7 +223,7 @@ def test_a_run_that_ends_without_a_table_for_its_results_has_failed(workspace, r
     assert ys(table("r")) == [0.0, 2.0, 4.0]
 
 
-def test_a_table_that_can_not_be_used_keeps_no_other_one_from_its_results(workspace, rows, golden):
+def test_an_unusable_table_does_not_prevent_others_from_getting_their_results(workspace, rows, golden):
     def lose(project_dir):
         (workspace / "r" / "experiment_data" / "domain.json").unlink()
 
@@ -239,9 +239,7 @@ def test_a_table_that_can_not_be_used_keeps_no_other_one_from_its_results(worksp
     assert "FINISHED" in (workspace / "r" / "too" / "experiment_data" / "jobs.csv").read_text()
 
 
-def test_a_run_that_fails_ends_though_its_results_can_not_be_put_into_the_table_now(
-    workspace, rows, table, monkeypatch, golden
-):
+def test_a_failing_run_ends_though_its_results_cannot_be_collected_now(workspace, rows, table, monkeypatch, golden):
     def stale(project_dir):
         if result_folders(project_dir):
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
@@ -258,7 +256,7 @@ def test_a_run_that_fails_ends_though_its_results_can_not_be_put_into_the_table_
     assert ys(table("r"))[0] == 0.0
 
 
-def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, table, monkeypatch, golden):
+def test_a_table_that_cannot_be_reached_now_fails_no_step(workspace, rows, table, monkeypatch, golden):
     reads = []
 
     def stale(project_dir):
@@ -277,7 +275,7 @@ def test_a_table_that_can_not_be_reached_now_fails_nothing(workspace, rows, tabl
     assert rows("SELECT state FROM run") == ["succeeded"]
 
 
-def test_whatever_is_wrong_with_a_table_fails_the_step_that_needs_it(workspace, golden):
+def test_an_unusable_table_fails_the_step_that_needs_it(workspace, golden):
     def damage(project_dir):
         jobs = Path(project_dir) / "experiment_data" / "jobs.csv"
         jobs.write_text(jobs.read_text().replace("OPEN", "DOUBTFUL"))
@@ -287,7 +285,7 @@ def test_whatever_is_wrong_with_a_table_fails_the_step_that_needs_it(workspace, 
             Pipeline(steps=[Step(store_numbers(1)), Step(damage), step]).run()
 
 
-def test_the_readme_form_of_step_names_itself_first(workspace, rows):
+def test_a_step_accepts_its_name_as_the_first_argument(workspace, rows):
     Pipeline(steps=[Step("make", block=store_numbers(1)), Step("run", block=square)]).run()
     assert rows("SELECT name FROM step_run") == ["make", "run"]
 
@@ -307,7 +305,7 @@ def test_a_step_that_raises_fails_the_run_with_its_own_exception(workspace, rows
     assert "orchestrator/worker" not in detail
 
 
-def test_a_failed_experiment_is_data(workspace, rows, table):
+def test_a_failed_experiment_does_not_fail_its_step(workspace, rows, table):
     key = Pipeline(steps=[Step(store_numbers(10)), Step(odd_ones_fail, parallel=True)]).run(jobs=2)
     assert [status.name for status in table(key).statuses()] == ["FINISHED", "ERROR"] * 5
     assert rows("SELECT state, n_finished, n_failed, reason FROM step_run WHERE kind = 'batch'") == [
@@ -335,7 +333,7 @@ def test_max_failed_is_a_count_or_a_share(workspace, rows, limit, state, golden)
     assert rows("SELECT state FROM step_run WHERE kind = 'batch'") == [state]
 
 
-def test_resume_evaluates_again_what_failed_and_nothing_else(workspace, rows, table):
+def test_resume_evaluates_only_failed_experiments_again(workspace, rows, table):
     evaluated = workspace / "evaluated"
     evaluated.mkdir()
 
@@ -393,7 +391,7 @@ def test_retries_run_only_the_tasks_that_need_it(workspace, rows, table):
     ]
 
 
-def test_a_loop_ends_when_its_question_says_so(workspace, rows, table):
+def test_a_loop_ends_when_its_until_function_returns_true(workspace, rows, table):
     class Grow(Block):
         def call(self, data, iteration):
             return data + ExperimentData(domain=data.domain, input_data=[{"x": 100.0 + iteration}])
@@ -417,7 +415,7 @@ def test_a_question_after_a_batch_is_a_step_of_its_own(workspace, rows):
     ]
 
 
-def test_a_question_that_raises_fails_as_itself(workspace, rows, golden):
+def test_a_question_that_raises_fails_as_its_own_step(workspace, rows, golden):
     def broken(data):
         raise ZeroDivisionError("division by zero")
 
@@ -439,19 +437,19 @@ def test_a_question_that_raises_fails_as_itself(workspace, rows, golden):
     assert grown.read_text() == "x"
 
 
-def test_nothing_to_evaluate_is_said(workspace, rows):
+def test_a_step_without_open_experiments_says_so(workspace, rows):
     Pipeline(steps=[Step(store_numbers(0)), Step(square, parallel=True)]).run()
     assert rows("SELECT state, reason FROM step_run WHERE kind = 'batch'") == [("skipped", "no open experiments")]
 
 
-def test_a_batch_without_a_table_fails_in_words(workspace, rows, golden):
+def test_a_batch_without_a_table_fails_with_a_message(workspace, rows, golden):
     with golden.raises(RunFailed, exact=False):
         Pipeline(steps=[Step(square, parallel=True)]).run()
     assert rows("SELECT state FROM run") == ["failed"]
     assert rows("SELECT state FROM step_run") == ["failed"]
 
 
-def test_a_run_of_that_key_goes_on(workspace, rows, table):
+def test_a_second_run_with_the_same_key_continues_the_first(workspace, rows, table):
     blocked = workspace / "blocked"
     blocked.touch()
 
@@ -475,7 +473,7 @@ def test_a_run_of_that_key_goes_on(workspace, rows, table):
     assert rows("SELECT count(*) FROM event") == before
 
 
-def test_a_finished_run_of_other_steps_is_not_taken_for_done(workspace, rows, table, golden):
+def test_a_finished_run_of_other_steps_does_not_count_as_finished(workspace, rows, table, golden):
     steps = [Step(store_numbers(3)), Loop(1, [Step(square)])]
     Pipeline(steps=steps).run(project_job="r")
     before = rows("SELECT count(*) FROM event")
@@ -499,13 +497,13 @@ def test_a_finished_run_of_other_steps_is_not_taken_for_done(workspace, rows, ta
     ]
 
 
-def test_a_folder_without_a_row_is_adopted(workspace, table):
+def test_a_run_folder_without_records_is_used(workspace, table):
     store_numbers(3)(workspace / "old")
     Pipeline(steps=[Step(square, parallel=True)]).run(project_job="old")
     assert ys(table("old")) == [0.0, 1.0, 4.0]
 
 
-def test_a_folder_whose_records_are_gone_evaluates_what_is_new(workspace, table):
+def test_a_run_folder_without_records_evaluates_only_new_experiments(workspace, table):
     Pipeline(steps=[Step(store_numbers(3)), Step(square, parallel=True)]).run(project_job="r")
     for file in workspace.glob("orchestrator.db*"):
         file.unlink()
@@ -514,7 +512,7 @@ def test_a_folder_whose_records_are_gone_evaluates_what_is_new(workspace, table)
     assert ys(table("r")) == [10000.0, 10201.0, 10404.0]
 
 
-def test_a_run_in_a_copied_folder_evaluates_what_is_open_there(workspace, rows, table):
+def test_a_run_in_a_copied_folder_evaluates_its_open_experiments(workspace, rows, table):
     class Grow(Block):
         def call(self, data):
             return data + ExperimentData(domain=data.domain, input_data=[{"x": 10.0 + len(data)}])
@@ -528,7 +526,7 @@ def test_a_run_in_a_copied_folder_evaluates_what_is_open_there(workspace, rows, 
     assert len(table("r")) == 3
 
 
-def test_from_step_skips_in_a_fresh_run_and_continues_an_old_one(workspace, rows, table):
+def test_from_step_skips_steps_of_a_new_run_and_resumes_an_old_one(workspace, rows, table):
     store_numbers(3)(workspace / "r")
     pipeline = Pipeline(steps=[Step(store_numbers(9), name="create"), Step(square), Step(CollectArrayResults())])
     pipeline.from_step("square").run(project_job="r")
@@ -546,7 +544,7 @@ def test_from_step_skips_in_a_fresh_run_and_continues_an_old_one(workspace, rows
     ]
 
 
-def test_resume_from_an_iteration(workspace, rows, golden):
+def test_a_run_can_be_resumed_from_an_iteration(workspace, rows, golden):
     done = workspace / "done"
 
     def note(project_dir, iteration):
@@ -562,7 +560,7 @@ def test_resume_from_an_iteration(workspace, rows, golden):
         commands.resume(Workspace.at(workspace), "r", from_step="nota")
 
 
-def test_afterany_goes_on_and_the_run_says_so(workspace, rows):
+def test_afterany_continues_after_a_failure_and_the_run_reports_it(workspace, rows):
     def broken(project_dir):
         raise ValueError("no")
 
@@ -610,7 +608,7 @@ def test_a_block_that_rearranges_rows_moves_no_result(workspace, table):
     assert ys(data) == [x * 10 for x in xs]
 
 
-def test_a_generator_with_arm_sees_the_table(workspace, table):
+def test_a_generator_with_arm_gets_the_table(workspace, table):
     class Relative(DataGenerator):
         def arm(self, data):
             self.n = len(data)
@@ -637,7 +635,7 @@ def test_a_generator_with_its_own_call_evaluates_its_part(workspace, table):
     assert ys(table(key)) == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
-def test_seed_iteration_and_key_reach_who_asks(workspace):
+def test_seed_iteration_and_key_are_passed_to_steps_that_take_them(workspace):
     seen = []
 
     def ask(project_dir, iteration, seed, project_job):
@@ -686,7 +684,7 @@ def test_an_unpicklable_parallel_step_is_refused_before_anything_is_written(work
     assert list(workspace.iterdir()) == []
 
 
-def test_resume_of_a_step_that_lives_in_its_process_only(workspace, golden):
+def test_resume_refuses_a_step_that_cannot_be_loaded_in_a_new_process(workspace, golden):
     import threading
 
     lock = threading.Lock()
@@ -782,7 +780,7 @@ AS_FIRST_PROCESS = ("unshare", "--pid", "--fork", "--mount-proc")
     shutil.which("unshare") is None or subprocess.run([*AS_FIRST_PROCESS, "true"], capture_output=True).returncode != 0,
     reason="no process can be the first of a container here",
 )
-def test_workers_live_though_their_parent_is_the_first_process_of_a_container(workspace, table):
+def test_workers_run_though_their_parent_is_the_first_process_of_a_container(workspace, table):
     (workspace / "study.py").write_text(
         """
 from orchestrator import Pipeline, Step

@@ -50,21 +50,21 @@ def context(workspace):
     return Context(nobody, nobody, 1, folder, cast("Any", Asked()), Silent())
 
 
-def test_the_tail_of_a_step_asks_nothing_of_what_waits_for_its_own_job(context, run):
+def test_the_tail_of_a_step_does_not_ask_about_the_orchestrator_job_that_waits_for_it(context, run):
     facts = observe(context._replace(enclosing_job="7"), run)
     assert context.scheduler.tokens == []
     assert facts.jobs["step"].receipts[0].succeeded
     assert "waiting" not in facts.jobs  # nothing is concluded
 
 
-def test_everybody_else_asks_whether_the_orchestrator_job_still_waits(context, run):
+def test_every_other_process_asks_whether_the_orchestrator_job_still_waits(context, run):
     for enclosing_job in (None, "9"):
         facts = observe(context._replace(enclosing_job=enclosing_job), run)
         assert facts.jobs["waiting"].seen is Seen.ABSENT
     assert context.scheduler.tokens == ["waiting", "waiting"]
 
 
-def test_a_receipt_that_comes_while_the_scheduler_is_asked_counts(context, run):
+def test_a_receipt_that_arrives_while_the_scheduler_is_asked_counts(context, run):
     receipt = context.folder.job("step").receipt(0)
     content = receipt.read_bytes()
     receipt.unlink()
@@ -77,7 +77,7 @@ def test_a_receipt_that_comes_while_the_scheduler_is_asked_counts(context, run):
     assert observe(context, run).jobs["step"].receipts[0].succeeded
 
 
-def test_nothing_follows_from_a_receipt_that_can_not_be_read_now(context, run, golden):
+def test_a_receipt_that_cannot_be_read_now_changes_nothing(context, run, golden):
     """A shared file system has such moments; what a receipt should not say is another thing."""
     receipt = context.folder.job("step").receipt(0)
     receipt.unlink()
@@ -91,7 +91,7 @@ def test_nothing_follows_from_a_receipt_that_can_not_be_read_now(context, run, g
     golden(why)
 
 
-def test_the_tail_asks_of_an_orchestrator_job_that_may_have_started(context, run):
+def test_the_tail_asks_about_an_orchestrator_job_that_may_have_started(context, run):
     started = run.orchestrators[0]._replace(state=JobState.RUNNING)
     observe(context._replace(enclosing_job="7"), run._replace(orchestrators=(started,)))
     assert context.scheduler.tokens == ["waiting"]

@@ -60,7 +60,7 @@ def terminal(monkeypatch):
     os.close(ours)
 
 
-def test_plain_lines_where_it_is_no_terminal(watch, golden):
+def test_progress_is_printed_as_plain_lines_without_a_terminal(watch, golden):
     stream = io.StringIO()
     watch(Lines(stream))
     golden(stream.getvalue())

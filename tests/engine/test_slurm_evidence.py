@@ -60,7 +60,7 @@ def kinds(fact):
 # --- squeue forgets the tasks of an array one by one ---------------------------------------------
 
 
-def test_accounting_tells_of_the_tasks_that_squeue_has_forgotten(ask, client, golden):
+def test_accounting_answers_for_tasks_that_squeue_has_forgotten(ask, client, golden):
     client.listed = {"7_1": "FAILED"}
     client.accounted = {"7_0": "NODE_FAIL", "7_1": "RUNNING", "7_2": "TIMEOUT"}
     fact = ask()
@@ -74,7 +74,7 @@ def test_accounting_tells_of_the_tasks_that_squeue_has_forgotten(ask, client, go
     assert client.n_asked == 1
 
 
-def test_what_squeue_says_of_a_task_outweighs_what_accounting_says(ask, client, golden):
+def test_squeues_state_of_a_task_overrides_that_of_accounting(ask, client, golden):
     client.listed = {"7_1": "OUT_OF_MEMORY"}
     client.accounted = {"7_0": "COMPLETED", "7_1": "TIMEOUT", "7_2": "COMPLETED"}
     fact = ask()
@@ -106,7 +106,7 @@ def test_accounting_is_asked_once_for_all_jobs(folder, client):
     assert (client.n_asked, client.ids_asked) == (1, ["7", "8"])
 
 
-def test_without_accounting_nobody_makes_up_how_a_forgotten_task_ended(ask, client, golden):
+def test_without_accounting_the_end_of_a_forgotten_task_is_unknown(ask, client, golden):
     client.listed = {"7_1": "OUT_OF_MEMORY"}
     fact = ask(has_accounting=False)
     assert kinds(fact) == {
@@ -117,7 +117,7 @@ def test_without_accounting_nobody_makes_up_how_a_forgotten_task_ended(ask, clie
     golden({task: why for task, (_, why) in fact.failed_tasks.items()})
 
 
-def test_what_accounting_says_of_another_submission_is_left_out(ask, client):
+def test_accounting_records_of_another_submission_are_ignored(ask, client):
     client.listed = {"7_1": "COMPLETED"}
     client.accounted = {"6_0": "TIMEOUT", "7_0": "NODE_FAIL", "7_2": "COMPLETED"}
     client.tokens = {"6": "t"}
@@ -128,7 +128,7 @@ def test_what_accounting_says_of_another_submission_is_left_out(ask, client):
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "TIMEOUT", "NODE_FAIL"])
-def test_where_other_machines_write_receipts_may_appear_later(ask, client, folder, state):
+def test_receipts_from_other_machines_may_appear_later(ask, client, folder, state):
     client.listed = {"7_0": state, "7_1": "COMPLETED", "7_2": "COMPLETED"}
     for task in (11, 12):
         write_receipt(folder.job("t").receipt(task), Receipt("succeeded", 1.0, 2.0))
@@ -142,7 +142,7 @@ def test_where_other_machines_write_receipts_may_appear_later(ask, client, folde
 
 
 @pytest.mark.parametrize("role", ["step", "orchestrator"])
-def test_accounting_is_asked_since_the_job_was_planned_where_no_file_of_it_was_written(folder, client, role):
+def test_accounting_is_asked_since_the_job_was_planned_if_no_job_file_exists(folder, client, role):
     config = ClusterConfig(
         SlurmCluster(partition="p"), orchestrator_resources(None), str(folder.workspace), has_accounting=True
     )

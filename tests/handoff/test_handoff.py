@@ -35,7 +35,7 @@ def test_a_manifest_gives_every_experiment_to_one_task(tmp_path_factory, n, per_
         manifest.task(n_tasks)
 
 
-def test_a_task_of_a_number_of_experiments_has_neighbours_one_of_a_number_of_tasks_a_share_of_all():
+def test_a_task_has_consecutive_experiments_if_their_number_is_given_else_a_share_of_all():
     entries = [Entry(row, "d", {}, {}) for row in range(7)]
     rows = [[entry.row for entry in task] for task in tasks_for(entries, 3, None)]
     assert rows == [[0, 1, 2], [3, 4, 5], [6]]
@@ -43,7 +43,7 @@ def test_a_task_of_a_number_of_experiments_has_neighbours_one_of_a_number_of_tas
     assert rows == [[0, 3, 6], [1, 4], [2, 5]]
 
 
-def test_a_task_reads_its_own_part_only(tmp_path):
+def test_a_task_reads_only_its_own_part(tmp_path):
     path = tmp_path / "manifest.jsonl"
     write_manifest(path, [[Entry(row, "d", {"x": "v" * 1000}, {})] for row in range(1000)])
     content = path.read_bytes()
@@ -53,7 +53,7 @@ def test_a_task_reads_its_own_part_only(tmp_path):
     assert [entry.row for entry in Manifest.open(path).task(500)] == [500]
 
 
-def test_damage_is_said(tmp_path, golden):
+def test_a_damaged_file_is_reported(tmp_path, golden):
     path = tmp_path / "manifest.jsonl"
     path.write_text("no manifest")
     with golden.raises(DataError):
@@ -64,7 +64,7 @@ def test_damage_is_said(tmp_path, golden):
         read_jobfile(path)
 
 
-def test_a_job_file_comes_back(tmp_path):
+def test_a_job_file_is_read_as_it_was_written(tmp_path):
     job = JobFile("r", "/w", "mark", "t", "batch", 3, 1, "2.4", "s", "batch", True, "1.0", None, ".", "d", tasks="0-9")
     write_jobfile(tmp_path / "job.json", job)
     assert read_jobfile(tmp_path / "job.json") == job
@@ -89,7 +89,7 @@ def test_only_one_submission_of_a_job_runs(tmp_path):
     assert claim(folder, winner)  # its other tasks, and its restarts
 
 
-def test_the_last_restart_speaks_for_its_task(tmp_path):
+def test_the_receipt_of_the_last_restart_counts(tmp_path):
     folder = JobFolder(tmp_path)
     for task, restart in [(0, 0), (0, 2), (0, 10), (3, 0)]:
         write_receipt(folder.receipt(task, restart), Receipt("succeeded", 1.0, 2.0, n_finished=restart))
@@ -98,14 +98,14 @@ def test_the_last_restart_speaks_for_its_task(tmp_path):
     assert {task: read_receipt(path).n_finished for task, path in found.items()} == {0: 10, 3: 0}
 
 
-def test_an_exception_stays_in_its_process(tmp_path):
+def test_an_exception_is_not_written_to_the_receipt(tmp_path):
     receipt = Receipt("failed", 1.0, 2.0, exception=ValueError("x"))
     write_receipt(tmp_path / "0.0.json", receipt)
     assert isinstance(receipt.exception, ValueError)
     assert read_receipt(tmp_path / "0.0.json").exception is None
 
 
-def test_what_is_cut_short_is_not_there(tmp_path, monkeypatch):
+def test_a_file_that_could_not_be_written_whole_does_not_exist(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
@@ -115,14 +115,14 @@ def test_what_is_cut_short_is_not_there(tmp_path, monkeypatch):
     assert not (tmp_path / "receipt").exists()
 
 
-def test_paths_of_a_run(tmp_path):
+def test_a_run_has_these_paths(tmp_path):
     folder = RunFolder(tmp_path, "r")
     assert folder.log("loop1_run", "3.1", "tok", 4) == tmp_path / "logs/r/loop1_run@3.1.tok.4.log"
     assert folder.log("create", "") == tmp_path / "logs/r/create.log"
     assert folder.results("sub", "tok") == tmp_path / "r/sub/experiment_data/.results/tok"
 
 
-def test_receipts_that_cannot_be_listed_now_say_nothing(tmp_path, monkeypatch):
+def test_receipts_that_cannot_be_listed_now_are_unknown(tmp_path, monkeypatch):
     def stale(path):
         raise OSError(errno.ESTALE, "Stale file handle")
 

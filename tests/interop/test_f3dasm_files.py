@@ -85,7 +85,7 @@ def test_f3dasm_reads_what_we_write(tmp_path, run_f3dasm):
     assert json.loads(run_f3dasm(SHOW)) == shown(data)
 
 
-def test_we_read_what_f3dasm_makes_of_our_files(tmp_path, run_f3dasm):
+def test_we_read_our_files_after_f3dasm_rewrote_them(tmp_path, run_f3dasm):
     data = study(tmp_path)
     run_f3dasm(REWRITE)
     assert "columns" not in json.loads((tmp_path / "experiment_data/domain.json").read_text())
@@ -93,7 +93,7 @@ def test_we_read_what_f3dasm_makes_of_our_files(tmp_path, run_f3dasm):
 
 
 @pytest.mark.parametrize("rows", [[], [{"x": 0.5}]])
-def test_tables_without_rows_or_without_outputs(tmp_path, run_f3dasm, rows):
+def test_tables_without_rows_or_outputs_are_read_by_both(tmp_path, run_f3dasm, rows):
     domain = Domain()
     domain.add_float("x", 0, 1)
     data = ExperimentData(domain, rows, project_dir=tmp_path)
@@ -104,7 +104,7 @@ def test_tables_without_rows_or_without_outputs(tmp_path, run_f3dasm, rows):
 
 
 @pytest.mark.parametrize("name", ["all_types", "experiment_data_open", "experiment_data_collected"])
-def test_both_see_the_same_in_f3dasms_examples(tmp_path, run_f3dasm, name):
+def test_both_read_the_same_values_in_f3dasms_examples(tmp_path, run_f3dasm, name):
     shutil.copytree(FIXTURES / name, tmp_path / "experiment_data")
     data = ExperimentData.from_file(tmp_path)
     assert shown(data) == json.loads(run_f3dasm(SHOW))
@@ -141,7 +141,7 @@ data.store(Path("."))
     assert data.to_pandas()[0]["x"].tolist() == [0.1 + 0.2, 1 / 3, 1.0]
 
 
-def test_single_results_go_both_ways(tmp_path, run_f3dasm):
+def test_single_results_are_read_by_both(tmp_path, run_f3dasm):
     for number in (0, 3, 5):
         name = f"experiment_sample_finished_error_in_progress/{number}.json"
         ExperimentSample.from_json(FIXTURES / name).store_as_json(tmp_path, number)
@@ -173,7 +173,7 @@ for n in (0, 3, 5, 9):
         assert (ours.input_data, ours.job_status) == (theirs.input_data, theirs.job_status)
 
 
-def test_what_f3dasms_array_tasks_leave_is_collected(tmp_path, run_f3dasm):
+def test_results_of_f3dasms_array_tasks_are_collected(tmp_path, run_f3dasm):
     domain = Domain()
     domain.add_float("x", 0.0, 1.0)
     domain.add_int("n", 0, 9)

@@ -46,7 +46,7 @@ def test_a_run_that_failed_is_resumed_until_it_succeeds(plan, seed):
 
 
 @given(plans, seeds, st.integers(0, 10))
-def test_a_run_that_is_cancelled_stops_and_goes_on_where_it_stopped(plan, seed, when):
+def test_a_cancelled_run_stops_and_resumes_where_it_stopped(plan, seed, when):
     world = World(plan, seed)
     for _ in range(when):
         world.advance()
@@ -63,7 +63,7 @@ def test_a_run_that_is_cancelled_stops_and_goes_on_where_it_stopped(plan, seed, 
 
 
 @given(plans, seeds, st.data())
-def test_a_run_is_put_back_to_any_place_that_it_has_come_to(plan, seed, data):
+def test_a_run_can_be_resumed_from_any_step_that_it_has_entered(plan, seed, data):
     world = World(plan, seed)
     world.live_until_it_ends()
     position = data.draw(st.integers(0, max(0, plan.size - 1)))
@@ -84,7 +84,7 @@ def test_a_run_is_put_back_to_any_place_that_it_has_come_to(plan, seed, data):
 
 
 @given(plans, seeds, st.data())
-def test_what_is_before_from_step_is_skipped(plan, seed, data):
+def test_steps_before_from_step_are_skipped(plan, seed, data):
     element = data.draw(st.integers(0, len(plan.elements) - 1))
     first = plan.start_of(element)
     world = World(plan, seed, trouble=0, first_position=first)
@@ -98,7 +98,7 @@ def test_what_is_before_from_step_is_skipped(plan, seed, data):
 
 @settings(max_examples=2 * settings.default.max_examples)
 @given(plans, seeds, st.sampled_from([0, 10, 30]), st.booleans())
-def test_a_run_that_wakes_itself_ends_and_nobody_waits_for_it(plan, seed, trouble, has_tail):
+def test_a_run_that_wakes_itself_ends_and_no_orchestrator_job_remains(plan, seed, trouble, has_tail):
     world = WakingWorld(plan, seed, trouble=trouble, has_tail=has_tail)
     run = world.live_until_it_ends()
     assert run.state in ENDED
@@ -109,7 +109,7 @@ def test_a_run_that_wakes_itself_ends_and_nobody_waits_for_it(plan, seed, troubl
 
 
 @given(plans, seeds, st.booleans(), st.integers(0, 20))
-def test_a_run_ends_by_itself_once_nothing_goes_wrong_any_more(plan, seed, has_tail, when):
+def test_a_run_ends_by_itself_as_soon_as_nothing_fails_any_more(plan, seed, has_tail, when):
     world = WakingWorld(plan, seed, trouble=30, has_tail=has_tail)
     world.advance()
     for _ in range(when):
@@ -122,7 +122,7 @@ def test_a_run_ends_by_itself_once_nothing_goes_wrong_any_more(plan, seed, has_t
 
 
 @given(plans, seeds, st.booleans(), st.integers(0, 20))
-def test_a_run_that_wakes_itself_can_be_cancelled_and_goes_on(plan, seed, has_tail, when):
+def test_a_run_that_wakes_itself_can_be_cancelled_and_resumed(plan, seed, has_tail, when):
     world = WakingWorld(plan, seed, trouble=10, has_tail=has_tail)
     world.advance()
     for _ in range(when):

@@ -53,7 +53,7 @@ def flattened(elements, iteration=""):
 
 
 @given(plans)
-def test_a_walk_meets_each_step_once_where_it_first_stands(plan):
+def test_a_walk_visits_each_step_once_at_its_first_position(plan):
     slots = [plan.slot(position) for position in range(plan.size)]
     paths = [slot.step.path for slot in slots]
     visits = list(plan.walk())
@@ -76,14 +76,14 @@ def test_positions_are_the_flattened_pipeline(plan):
 
 
 @given(plans)
-def test_a_plan_survives_json(plan):
+def test_a_plan_is_read_from_json_as_it_was_written(plan):
     import json
 
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
 @given(plans)
-def test_an_address_leads_to_its_name_and_iteration(plan):
+def test_an_address_is_found_by_its_name_and_iteration(plan):
     for position in range(plan.size):
         slot = plan.slot(position)
         found = plan.slot(plan.find(slot.address))
@@ -100,13 +100,13 @@ def test_a_bare_name_in_a_loop_means_the_whole_loop():
     assert plan.slot(6).address == "c@2"
 
 
-def test_a_million_iterations_cost_nothing_until_they_are_entered():
+def test_iterations_are_computed_when_they_are_needed():
     plan = Plan((PlannedLoop("0", 10**6, (PlannedStep("0.0", "a"),)),))
     assert plan.size == 10**6
     assert plan.slot(999_999).iteration == "999999"
 
 
-def test_who_may_answer_the_question():
+def test_only_the_last_step_of_an_iteration_may_answer_the_question():
     until = PlannedStep("0.until", "until", kind="until")
     plan = Plan((PlannedLoop("0", 2, (PlannedStep("0.0", "a"), PlannedStep("0.1", "b")), until),))
     assert [plan.slot(position).until for position in range(3)] == [None, until, None]
@@ -117,11 +117,11 @@ def test_who_may_answer_the_question():
 
 
 @given(st.sets(st.integers(0, 60)))
-def test_index_lists(indexes):
+def test_a_list_of_indexes_is_read_as_it_was_written(indexes):
     assert parse_indexes(format_indexes(indexes)) == sorted(indexes)
 
 
-def test_index_lists_are_short():
+def test_a_list_of_indexes_is_written_in_ranges():
     assert format_indexes([3, 0, 1, 2, 12, 12]) == "0-3,12"
     assert parse_indexes("") == []
 
@@ -160,7 +160,7 @@ def test_every_state_can_be_reached(states):
     assert reached == set(moves)
 
 
-def test_moves_between_different_machines_are_none(golden):
+def test_a_move_to_a_state_of_another_machine_is_refused(golden):
     assert may_move(RunState.ACTIVE, RunState.FAILED)
     assert not may_move(JobState.PLANNED, JobState.RUNNING)
     assert not may_move(RunState.ACTIVE, JobState.FAILED)
@@ -194,7 +194,7 @@ def test_a_new_run_enters_its_first_position():
     assert only(decide(Run("r", "s", Plan((CALL,))))) == AddStepRun(0, "", "a", "call")
 
 
-def test_an_empty_plan_is_done():
+def test_a_run_with_an_empty_plan_has_succeeded():
     assert decide(Run("r", "s", Plan(()))) == Finish(RunState.SUCCEEDED, None)
 
 
@@ -207,7 +207,7 @@ def test_a_batch_is_frozen_before_it_is_submitted():
     assert (intent.changes[1].tasks, intent.changes[1].n_tasks) == ("0-2", 3)
 
 
-def test_no_open_experiments_is_an_explicit_skip(golden):
+def test_a_batch_without_open_experiments_is_recorded_as_skipped(golden):
     run = apply(run_with(BATCH, state=StepRunState.PENDING), RecordFreeze(0, 0, 0, 3))
     change = only(decide(run))
     assert change.to is StepRunState.SKIPPED
@@ -220,7 +220,7 @@ def test_batches_follow_each_other_also_after_a_failed_task():
     assert (change.batch, change.tasks) == (1, "3-5")
 
 
-def test_a_retry_holds_only_the_tasks_that_need_it(golden):
+def test_a_retry_contains_only_the_tasks_that_need_it(golden):
     failed = job(JobState.FAILED, role="batch", tasks="0-2", kind="timeout", failed_tasks="1", attempt=4)
     change = only(decide(run_with(BATCH._replace(retries=1), failed, n_tasks=7)))
     assert (change.batch, change.tasks, change.attempt) == (0, "1", 5)
@@ -243,7 +243,7 @@ def test_a_retry_holds_only_the_tasks_that_need_it(golden):
         ("interrupted", 0, 50, True),
     ],
 )
-def test_which_failures_are_tried_again(kind, retries, n_failures, again):
+def test_the_kind_and_number_of_failures_decide_whether_a_job_is_retried(kind, retries, n_failures, again):
     jobs = [job(JobState.FAILED, kind=kind, attempt=n + 1) for n in range(n_failures)]
     change = only(decide(run_with(CALL._replace(retries=retries), *jobs)))
     assert isinstance(change, AddJob) == again
@@ -263,7 +263,7 @@ def test_which_failures_are_tried_again(kind, retries, n_failures, again):
         (10, 0, 0, "succeeded"),
     ],
 )
-def test_how_a_batch_is_judged(n_finished, n_failed, limit, state):
+def test_the_number_of_failed_experiments_decides_whether_a_batch_succeeds(n_finished, n_failed, limit, state):
     done = job(JobState.SUCCEEDED, role="batch", n_finished=n_finished, n_failed=n_failed)
     change = only(decide(run_with(BATCH._replace(max_failed=limit), done, n_tasks=1)))
     assert change.to == state
@@ -278,7 +278,7 @@ def test_a_batch_that_leaves_experiments_open_has_not_succeeded(golden):
     golden(change.why)
 
 
-def test_a_failure_ends_the_run_unless_the_next_step_bears_it(golden):
+def test_a_failure_ends_the_run_unless_the_next_step_accepts_it(golden):
     failed = run_with(CALL, state=StepRunState.FAILED, after=[PlannedStep("1", "b")])
     failed = failed._replace(step_run=failed.step_run._replace(reason="no luck"))
     finish = decide(failed)
@@ -306,7 +306,7 @@ def test_steps_before_from_step_are_skipped_once_per_loop():
 
 
 @pytest.mark.parametrize(("answer", "position"), [(True, 6), (False, 3), (None, 2)])
-def test_what_the_loop_answered(answer, position):
+def test_the_answer_decides_whether_a_loop_continues(answer, position):
     until = PlannedStep("0.until", "until", kind="until")
     body = (PlannedStep("0.0", "a"), PlannedStep("0.1", "b"))
     plan = Plan((PlannedLoop("0", 2, body, until), PlannedStep("1", "end")))
@@ -333,7 +333,7 @@ def test_a_step_that_is_cancelled_keeps_the_count_of_what_it_did():
 
 
 @pytest.mark.parametrize("stopped", [{"cancel_requested": True}, {"failing": "its orchestrator job was refused"}])
-def test_a_step_whose_work_is_done_has_succeeded_though_the_run_is_stopped_at_that_moment(stopped):
+def test_a_finished_step_has_succeeded_though_the_run_is_cancelled_at_that_moment(stopped):
     called = run_with(CALL, job(JobState.SUCCEEDED, until=True), **stopped)
     assert only(decide(called)) == MoveStepRun(0, StepRunState.SUCCEEDED, until=True)
     done = job(JobState.SUCCEEDED, role="batch", tasks="0-2", n_finished=5, n_failed=1)
@@ -347,13 +347,13 @@ def test_a_step_whose_work_is_done_has_succeeded_though_the_run_is_stopped_at_th
     assert where_to_resume(ended._replace(state=RunState.CANCELLED), None) == 1
 
 
-def test_what_waits_is_waited_for():
+def test_a_running_job_is_waited_for():
     assert decide(run_with(CALL, job(JobState.RUNNING))) is None
     assert decide(run_with(CALL, job(JobState.PLANNED))) == Submit("t")
     assert decide(run_with(CALL, job(JobState.PLANNED))._replace(state=RunState.FAILED)) is None
 
 
-def test_tokens_are_the_same_for_whoever_decides_again():
+def test_tokens_depend_only_on_the_records():
     assert token_for("salt", "step", 3, 0, 1) == token_for("salt", "step", 3, 0, 1)
     assert len({token_for("salt", "step", p, b, a) for p in range(9) for b in range(9) for a in range(9)}) == 729
     assert token_for("a", "step", 0, 0, 1) != token_for("b", "step", 0, 0, 1)
@@ -381,7 +381,7 @@ def test_a_receipt_outweighs_what_the_scheduler_says():
     assert run.step_run.jobs[0].n_finished == 3
 
 
-def test_no_answer_concludes_nothing():
+def test_without_an_answer_nothing_changes():
     assert seen(run_with(CALL, job(JobState.RUNNING)), JobFact(Seen.UNANSWERED))[1] == []
 
 
@@ -398,7 +398,7 @@ def test_absence_counts_after_two_answers_the_grace_apart(golden):
 
 
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUBMITTING])
-def test_what_may_still_come_is_waited_for_and_the_end_keeps_its_kind(state, golden):
+def test_receipts_that_may_follow_are_awaited_and_the_failure_keeps_its_kind(state, golden):
     """On a shared file system a receipt is seen late: it is no evidence yet that there is none."""
     over = JobFact(Seen.OVER, "7", 10.0, 20.0, "timeout", failed_tasks={0: ("timeout", "its time was up")})
     late = over._replace(receipts_may_follow=True)
@@ -416,7 +416,7 @@ LATE = JobFact(Seen.OVER, "7", kind="timeout", reason="ran 60 min of 60", receip
 
 
 @pytest.mark.parametrize(("first", "then"), [(LATE, JobFact(Seen.ABSENT)), (JobFact(Seen.ABSENT), LATE)])
-def test_each_doubt_has_to_last_for_the_grace_of_its_own(first, then):
+def test_each_doubt_must_last_for_its_own_grace(first, then):
     run, _ = seen(run_with(CALL, job(JobState.RUNNING, scheduler_id="7")), first, now=1000.0)
     run, _ = seen(run, then, now=1095.0)
     assert (run.step_run.jobs[0].state, run.step_run.jobs[0].doubt_since) == (JobState.RUNNING, 1095.0)
@@ -432,7 +432,7 @@ def test_a_submission_that_is_found_after_its_end_is_not_submitted_again():
     assert run.step_run.jobs[0].state is JobState.LOST
 
 
-def test_an_intent_that_never_arrived_is_planned_again_and_one_that_did_is_adopted():
+def test_an_unknown_submission_is_planned_again_and_a_known_one_is_adopted():
     run = run_with(CALL, job(JobState.SUBMITTING))
     adopted, _ = seen(run, JobFact(Seen.QUEUED, "77"))
     assert (adopted.step_run.jobs[0].state, adopted.step_run.jobs[0].scheduler_id) == (JobState.QUEUED, "77")
@@ -442,14 +442,14 @@ def test_an_intent_that_never_arrived_is_planned_again_and_one_that_did_is_adopt
     assert run.step_run.jobs[0].token == "t"
 
 
-def test_over_without_a_receipt_is_a_failure_with_the_schedulers_reason():
+def test_a_job_that_ended_without_a_receipt_has_failed_with_the_schedulers_reason():
     fact = JobFact(Seen.OVER, kind="timeout", reason="ran 60 min of 60")
     run, _ = seen(run_with(CALL, job(JobState.RUNNING)), fact)
     [ended] = run.step_run.jobs
     assert (ended.state, ended.kind, ended.reason, ended.failed_tasks) == ("failed", "timeout", "ran 60 min of 60", "0")
 
 
-def test_each_task_that_failed_is_an_event_with_its_kind():
+def test_each_failed_task_is_recorded_as_an_event_with_its_kind():
     batch = job(JobState.RUNNING, role="batch", tasks="0-3")
     receipts = {0: receipt(), 2: receipt(n_finished=1)}
     fact = JobFact(Seen.OVER, receipts=receipts, failed_tasks={1: ("out_of_memory", "used 5 of 4 GB")})
@@ -491,7 +491,7 @@ def test_an_orchestrator_job_is_judged_by_no_receipt():
 # --- rewind --------------------------------------------------------------------------------------
 
 
-def test_resume_begins_where_it_failed():
+def test_resume_starts_at_the_failed_step():
     run = run_with(CALL, state=StepRunState.FAILED)
     ended = run._replace(state=RunState.FAILED)
     assert where_to_resume(run, None) is None
@@ -513,11 +513,11 @@ def test_resume_begins_where_it_failed():
         (JobState.RUNNING, None, None),
     ],
 )
-def test_resume_begins_with_a_job_that_died_unseen(state, kind, position):
+def test_resume_starts_at_a_step_whose_job_died_unseen(state, kind, position):
     assert where_to_resume(run_with(CALL, job(state, kind=kind)), None) == position
 
 
-def test_what_lives_is_not_reopened(golden):
+def test_a_step_with_a_live_job_is_not_reopened(golden):
     with golden.raises(Busy):
         rewind(run_with(CALL, job(JobState.RUNNING, scheduler_id="77")), 0, "resume")
     with golden.raises(DefinitionError):
@@ -529,13 +529,13 @@ def test_an_open_step_is_cancelled_before_it_is_reopened():
     assert rewind(run, 0, "why") == [MoveStepRun(0, StepRunState.CANCELLED, "why"), Withdraw(0, "why")]
 
 
-def test_an_open_step_whose_work_is_done_has_succeeded_before_it_is_reopened():
+def test_a_finished_open_step_has_succeeded_before_it_is_reopened():
     run = run_with(CALL, job(JobState.SUCCEEDED))
     assert rewind(run, 0, "why") == [MoveStepRun(0, StepRunState.SUCCEEDED), Withdraw(0, "why")]
 
 
 @pytest.mark.parametrize("position", [0, 1])
-def test_only_a_step_that_was_named_forgets_what_was_done_there(position):
+def test_only_a_named_step_loses_its_finished_work(position):
     run = ended_at(Plan((CALL, CALL)), 0, run_state="failed")
     assert Withdraw(position, "why", forgets=True) in rewind(run, position, "why", forgets=True)
     assert all(not getattr(change, "forgets", False) for change in rewind(run, position, "why"))
@@ -560,7 +560,7 @@ def nested():
     return Plan((PlannedLoop("0", 2, body, UNTIL), PlannedStep("1", "end")))
 
 
-def test_a_loop_whose_last_element_is_a_loop_asks_in_a_process_of_its_own():
+def test_a_loop_that_ends_with_a_loop_asks_its_question_in_its_own_job():
     inner = PlannedLoop("0.1", 2, (PlannedStep("0.1.0", "b"),), UNTIL._replace(path="0.1.until"))
     plan = Plan((PlannedLoop("0", 2, (PlannedStep("0.0", "a"), inner), UNTIL), PlannedStep("1", "end")))
     slots = [plan.slot(position) for position in range(6)]
@@ -571,7 +571,7 @@ def test_a_loop_whose_last_element_is_a_loop_asks_in_a_process_of_its_own():
     assert only(decide(ended_at(plan, 5, until=True))).position == 12
 
 
-def test_a_loop_without_iterations_takes_no_room():
+def test_a_loop_without_iterations_has_no_positions():
     empty = PlannedLoop("0.1", 0, (PlannedStep("0.1.0", "b"),), UNTIL)
     plan = Plan((PlannedLoop("0", 2, (PlannedStep("0.0", "a"), empty), UNTIL), PlannedLoop("1", 0, (CALL,))))
     assert [plan.slot(position).address for position in range(plan.size)] == ["a@0", "until@0", "a@1", "until@1"]
@@ -580,7 +580,7 @@ def test_a_loop_without_iterations_takes_no_room():
     assert Plan((PlannedLoop("0", 0, (CALL,)),)).find("a") is None
 
 
-def test_every_step_of_a_skipped_loop_is_told_once_also_within():
+def test_every_step_of_a_skipped_loop_is_recorded_once():
     plan = nested()
     assert list(plan.first_pass()) == [0, 1, 3, 4, 10]
     run, seen = Run("r", "s", plan, first_position=plan.start_of(1)), []
@@ -590,7 +590,7 @@ def test_every_step_of_a_skipped_loop_is_told_once_also_within():
     assert seen == ["a@0", "b@0.0", "c@0", "until@0"]
 
 
-def test_afterany_passes_over_a_failure_within_a_loop(golden):
+def test_afterany_ignores_a_failure_within_a_loop(golden):
     steps = (PlannedStep("0.0", "a"), PlannedStep("0.1", "b", dependency="afterany"))
     plan = Plan((PlannedLoop("0", 2, steps),))
     assert only(decide(ended_at(plan, 0, "failed"))).position == 1
@@ -600,24 +600,24 @@ def test_afterany_passes_over_a_failure_within_a_loop(golden):
     golden(finish.why)
 
 
-def test_a_skipped_step_is_no_failure():
+def test_a_skipped_step_is_not_a_failure():
     plan = Plan((BATCH, PlannedStep("1", "b")))
     assert only(decide(ended_at(plan, 0, "skipped"))).position == 1
 
 
-def test_a_question_is_asked_also_after_a_last_step_that_was_skipped():
+def test_a_question_is_asked_also_after_a_skipped_last_step():
     plan = Plan((PlannedLoop("0", 2, (BATCH._replace(path="0.0"),), UNTIL),))
     assert only(decide(ended_at(plan, 0, "skipped"))) == AddStepRun(1, "0", "until", "until")
 
 
-def test_failures_that_were_passed_over_are_told_at_the_end(golden):
+def test_ignored_failures_are_counted_at_the_end(golden):
     for n in (0, 1, 2):
         finish = decide(ended_at(Plan((CALL,)), 0, n_failed_step_runs=n))
         assert finish == Finish(RunState.SUCCEEDED, finish.why)
         golden(finish.why or "nothing", str(n))
 
 
-def test_a_step_run_is_judged_by_the_last_try_of_each_batch(golden):
+def test_a_step_run_is_judged_by_the_last_attempt_of_each_batch(golden):
     first = job(JobState.FAILED, role="batch", tasks="0-2", kind="timeout", failed_tasks="1", n_finished=2)
     again = job(JobState.SUCCEEDED, role="batch", tasks="1", attempt=2, n_finished=1)
     assert only(decide(run_with(BATCH._replace(retries=1), first, again, n_tasks=3))).to is StepRunState.SUCCEEDED
@@ -656,7 +656,7 @@ def test_a_step_that_has_not_started_is_cancelled():
         (("cancelled", "cancelled"), "cancelled", "cancelled"),
     ],
 )
-def test_of_several_kinds_the_one_that_is_tried_again_speaks(kinds, kind, state):
+def test_of_several_kinds_of_failure_the_one_that_is_retried_decides(kinds, kind, state):
     """Ctrl-C, or a node that dies, after a task has failed: the others are still tried again."""
     batch = job(JobState.RUNNING, role="batch", tasks="0-1")
     failed = {task: (one, f"because of {one}") for task, one in enumerate(kinds)}
@@ -673,7 +673,7 @@ def test_a_job_that_was_cancelled_while_it_waited_never_ran():
     assert [(change.to, change.at) for change in changes] == [(JobState.RUNNING, 1.0), (JobState.CANCELLED, 5.0)]
 
 
-def test_an_intent_that_left_receipts_did_arrive():
+def test_a_submission_that_left_receipts_was_accepted():
     batch = job(JobState.SUBMITTING, role="batch", tasks="0-1")
     run, _ = seen(run_with(BATCH, batch, n_tasks=2), JobFact(Seen.ABSENT, receipts={0: receipt(n_finished=1)}), grace=0)
     [ended] = run.step_run.jobs
@@ -687,17 +687,17 @@ def test_a_receipt_of_failure_names_the_users_exception():
     assert (ended.state, ended.kind, ended.reason) == (JobState.FAILED, "exception", "ValueError: no")
 
 
-def test_a_part_of_the_receipts_ends_nothing():
+def test_a_batch_does_not_end_with_a_part_of_its_receipts():
     batch = job(JobState.RUNNING, role="batch", tasks="0-1")
     assert seen(run_with(BATCH, batch, n_tasks=2), JobFact(Seen.RUNNING, receipts={0: receipt()}))[1] == []
 
 
-def test_the_answer_is_that_of_the_receipt():
+def test_the_answer_of_a_question_is_read_from_its_receipt():
     run, _ = seen(run_with(CALL, job(JobState.RUNNING)), JobFact(Seen.OVER, receipts={0: receipt(until=False)}))
     assert only(decide(run)).until is False
 
 
-def test_who_was_not_asked_about_stays():
+def test_a_job_without_facts_does_not_change():
     assert reconcile(run_with(CALL, job(JobState.RUNNING)), Facts(1.0, 90.0, {})) == []
     assert reconcile(run_with(CALL, job(JobState.PLANNED)), Facts(1.0, 90.0, {"t": JobFact(Seen.ABSENT)})) == []
 
@@ -705,7 +705,7 @@ def test_who_was_not_asked_about_stays():
 # --- where to go on ------------------------------------------------------------------------------
 
 
-def test_a_failure_that_was_passed_over_stays_so_when_a_later_one_is_resumed():
+def test_an_ignored_failure_stays_ignored_when_a_later_step_is_resumed():
     plan = Plan((CALL, PlannedStep("1", "b", dependency="afterany"), PlannedStep("2", "c")))
     assert where_to_resume(ended_at(plan, 2, "failed", "failed"), first_failed=0) == 2
     assert where_to_resume(ended_at(plan, 1, "succeeded", "cancelled"), first_failed=0) == 2
@@ -714,7 +714,7 @@ def test_a_failure_that_was_passed_over_stays_so_when_a_later_one_is_resumed():
     assert where_to_resume(ended_at(plan, 2, "failed", "active"), first_failed=0) is None
 
 
-def test_a_place_that_never_ran_is_refused(golden):
+def test_a_step_that_never_ran_is_refused(golden):
     plan = nested()
     run = ended_at(plan, 10, "failed", "failed")
     with golden.raises(DefinitionError):
@@ -722,14 +722,14 @@ def test_a_place_that_never_ran_is_refused(golden):
     assert rewind(run, 4, "why", recorded={0, 1, 2, 3, 4, 10})[0] == Withdraw(4, "why")
 
 
-def test_what_from_step_left_out_is_refused(golden):
+def test_a_step_before_from_step_is_refused(golden):
     run = ended_at(Plan((CALL, PlannedStep("1", "b"))), 1, "succeeded", "succeeded", first_position=1)
     with golden.raises(DefinitionError):
         rewind(run, 0, "why")
     assert rewind(run._replace(step_run=None, state=RunState.CANCELLED), 0, "why") == [MoveRun(RunState.ACTIVE, "why")]
 
 
-def test_going_on_behind_a_failure_needs_a_step_that_bears_it(golden):
+def test_resuming_after_a_failed_step_needs_a_step_that_accepts_it(golden):
     run = ended_at(Plan((CALL, PlannedStep("1", "b"))), 0, "failed", "failed")
     with golden.raises(DefinitionError):
         rewind(run, 1, "why")
@@ -737,7 +737,7 @@ def test_going_on_behind_a_failure_needs_a_step_that_bears_it(golden):
     assert rewind(bears, 1, "why") == [MoveRun(RunState.ACTIVE, "why")]
 
 
-def test_changes_that_speak_of_nothing_are_bugs(golden):
+def test_changes_of_missing_records_are_bugs(golden):
     with golden.raises(ValueError):
         apply(run_with(CALL), RecordFreeze(3, 1, 1, 1))
     with golden.raises(ValueError):
@@ -745,7 +745,7 @@ def test_changes_that_speak_of_nothing_are_bugs(golden):
     assert apply(run_with(CALL), Note("what", "why")) == run_with(CALL)
 
 
-def test_values_of_two_kinds_are_never_equal():
+def test_values_of_two_classes_are_never_equal():
     assert Submit("a") == Submit("a")
     assert hash(Submit("a")) == hash(Submit("a"))
     assert Submit("a") != Submit("b")

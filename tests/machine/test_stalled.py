@@ -43,7 +43,7 @@ def test_a_run_with_an_orchestrator_job_at_the_scheduler_is_not_stalled(state):
         assert stalled(orchestrator(state), job=job, has_tail=False) is None
 
 
-def test_a_job_that_advances_the_run_itself_is_enough(golden):
+def test_a_run_with_a_job_that_advances_it_is_not_stalled(golden):
     assert stalled() is None
     assert stalled(orchestrator(JobState.PLANNED)) is None
     golden(stalled(orchestrator(JobState.SUBMITTING), has_tail=False))
@@ -53,7 +53,7 @@ def test_a_run_without_any_job_is_stalled(golden):
     golden(stalled(job=None))
 
 
-def test_a_job_that_the_scheduler_answered_without_does_not_count(golden):
+def test_a_job_that_the_scheduler_does_not_list_does_not_count(golden):
     golden(stalled(job=ABSENT))
     assert (
         stalled(orchestrator(JobState.QUEUED)._replace(doubt=Doubt.UNLISTED, doubt_since=5.0), job=ABSENT) is not None
@@ -61,18 +61,18 @@ def test_a_job_that_the_scheduler_answered_without_does_not_count(golden):
     assert stalled(orchestrator(JobState.RUNNING), job=ABSENT) is None
 
 
-def test_a_refusal_is_told_with_the_tries_that_were_made(golden):
+def test_a_refusal_is_reported_with_the_number_of_attempts(golden):
     refused = PLANNED._replace(reason="sbatch: too many jobs")
     golden(stalled(job=refused))
     golden(stalled(job=refused, idle_wakeups=MAX_IDLE_WAKEUPS))
     golden(stalled(job=PLANNED))
 
 
-def test_a_submission_whose_process_died_is_told(golden):
+def test_a_submission_whose_process_died_is_reported(golden):
     golden(stalled(job=SUBMITTING))
 
 
-def test_a_job_that_is_being_ended_has_no_tail_once_its_run_had_the_time_to_end(golden):
+def test_a_job_of_a_run_that_is_ending_has_no_tail_after_the_timeout(golden):
     assert stalled(ending_for=ENDING_TIMEOUT) is None
     golden(stalled(ending_for=ENDING_TIMEOUT + 1))
     assert stalled(orchestrator(JobState.QUEUED), ending_for=ENDING_TIMEOUT + 1) is None
@@ -80,7 +80,7 @@ def test_a_job_that_is_being_ended_has_no_tail_once_its_run_had_the_time_to_end(
 
 
 @pytest.mark.parametrize("ending", [{"failing": "refused"}, {"cancel_requested": True}])
-def test_a_command_that_leaves_a_run_which_is_being_ended_counts_on_no_tail(ending, golden):
+def test_a_command_does_not_leave_a_run_that_is_ending_to_a_tail(ending, golden):
     step_run = StepRun(0, state=StepRunState.ACTIVE, jobs=(LIVE,))
     run = Run("r", "salt", Plan((PlannedStep("0", "step"),)), step_run=step_run, needs_wakeup=True)
     assert why_stalled(liveness_of(run, has_tail=True)) is None
@@ -89,7 +89,7 @@ def test_a_command_that_leaves_a_run_which_is_being_ended_counts_on_no_tail(endi
 
 
 @pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS)
-def test_a_run_of_this_machine_is_stalled_without_a_process_that_lives(holder):
+def test_a_run_of_this_machine_is_stalled_without_a_live_process(holder):
     why = why_stalled(Liveness(RunState.ACTIVE, False, holder))
     expected = {
         None: "no process advances it",
@@ -100,7 +100,7 @@ def test_a_run_of_this_machine_is_stalled_without_a_process_that_lives(holder):
 
 
 @pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS)
-def test_in_every_case_a_run_is_stalled_if_and_only_if_nothing_is_left_that_advances_it(holder):
+def test_a_run_is_stalled_if_and_only_if_nothing_will_advance_it(holder):
     orchestrators = [(), *((orchestrator(state),) for state in JobState if state not in ("succeeded", "failed"))]
     orchestrators += [(orchestrator(JobState.QUEUED)._replace(doubt=Doubt.UNLISTED, doubt_since=5.0),)]
     jobs = [None, LIVE, LIVE._replace(state=JobState.RUNNING), PLANNED, SUBMITTING, ABSENT]

@@ -24,7 +24,7 @@ from orchestrator.machine.submissions import choose
     [("12", "11", "12"), (None, "11", "11"), ("99", "98", "9"), (None, None, "9")],
     ids=["the owner", "the recorded one", "others are not there", "the first"],
 )
-def test_the_one_that_counts(owner, recorded, chosen):
+def test_the_submission_that_owns_the_job_counts_else_the_recorded_else_the_first(owner, recorded, chosen):
     assert choose({"11", "12", "9"}, owner=owner, recorded=recorded) == chosen
 
 
@@ -42,7 +42,7 @@ JOB = Job("t", Role.STEP, state=JobState.QUEUED, scheduler_id="11")
 @pytest.mark.parametrize("role", [Role.STEP, Role.ORCHESTRATOR])
 @pytest.mark.parametrize("state", [JobState.SUBMITTING, JobState.QUEUED, JobState.RUNNING])
 @pytest.mark.parametrize("seen", [Seen.QUEUED, Seen.RUNNING])
-def test_the_others_are_recorded_then_cancelled_then_forgotten(role, state, seen):
+def test_the_other_submissions_are_recorded_then_cancelled_then_removed(role, state, seen):
     job = JOB._replace(role=role, state=state, scheduler_id=None if state is JobState.SUBMITTING else "11")
     run = run_with(JOB._replace(token="other"), orchestrators=(job,)) if job.is_orchestrator else run_with(job)
     facts = Facts(5.0, 9.0, {"t": JobFact(seen, "12", rivals=("11", "13"))})
@@ -55,7 +55,7 @@ def test_the_others_are_recorded_then_cancelled_then_forgotten(role, state, seen
     assert not isinstance(decide(run), CancelRivals)
 
 
-def test_rivals_that_ended_by_themselves_are_forgotten():
+def test_other_submissions_that_ended_by_themselves_are_removed():
     run = run_with(JOB._replace(rivals=("13",)))
     facts = Facts(5.0, 9.0, {"t": JobFact(Seen.QUEUED, "11")})
     assert reconcile(run, facts) == [RecordSubmissions("t", None, ())]

@@ -30,7 +30,7 @@ def run_with(*orchestrators, job=LIVE, **fields):
     return Run("r", "salt", PLAN, step_run=open_, orchestrators=orchestrators, needs_wakeup=True)._replace(**fields)
 
 
-def test_an_orchestrator_waits_for_the_live_job():
+def test_an_orchestrator_job_waits_for_the_live_job():
     intent = decide(run_with())
     assert isinstance(intent, Record)
     [planned] = intent.changes
@@ -40,19 +40,19 @@ def test_an_orchestrator_waits_for_the_live_job():
     assert run.n_orchestrators == 1
 
 
-def test_with_one_that_waits_for_it_there_is_nothing_to_do():
+def test_a_second_orchestrator_job_is_not_planned():
     assert decide(run_with(orchestrator(JobState.QUEUED))) is None
 
 
-def test_one_that_waits_for_an_earlier_job_is_pointed_anew():
+def test_an_orchestrator_job_that_waits_for_an_earlier_job_is_repointed():
     assert decide(run_with(orchestrator(JobState.QUEUED, waits_for="3"))) == Repoint("wake", "7")
 
 
-def test_one_whose_submission_is_not_answered_is_left_alone():
+def test_an_orchestrator_job_whose_submission_is_unanswered_is_not_changed():
     assert decide(run_with(orchestrator(JobState.SUBMITTING))) is None
 
 
-def test_the_one_that_runs_gets_a_successor_before_anything_else():
+def test_a_running_orchestrator_job_first_plans_its_successor():
     run = run_with(orchestrator(JobState.RUNNING), job=DONE)
     intent = decide(run)
     [planned] = intent.changes
@@ -70,7 +70,7 @@ def test_the_one_that_runs_gets_a_successor_before_anything_else():
     assert decide(run).changes[0].to is StepRunState.SUCCEEDED
 
 
-def test_a_job_that_is_listed_after_its_end_wakes_nobody_again(golden):
+def test_a_job_that_is_listed_after_its_end_wakes_no_second_orchestrator_job(golden):
     """In a state that we do not know, say: one that waits for its end would start at once, once a second."""
     run = run_with(orchestrator(JobState.RUNNING))
     [planned] = decide(run).changes
@@ -84,16 +84,16 @@ def test_a_job_that_is_listed_after_its_end_wakes_nobody_again(golden):
     assert why_poll_again(run) is None
 
 
-def test_a_run_on_this_machine_wakes_nobody():
+def test_a_run_on_this_machine_has_no_orchestrator_job():
     assert decide(run_with(needs_wakeup=False)) is None
 
 
-def test_before_the_first_job_nothing_can_wake_the_run():
+def test_before_the_first_job_no_orchestrator_job_is_planned():
     planned = LIVE._replace(state=JobState.PLANNED, scheduler_id=None)
     assert decide(run_with(job=planned)) == Submit("step")
 
 
-def test_after_five_in_vain_no_more_are_planned():
+def test_after_five_idle_wakeups_no_more_are_planned():
     """Where the scheduler takes no job of a step, the queue is not kept busy for ever."""
     planned = LIVE._replace(state=JobState.PLANNED, scheduler_id=None)
     run = run_with(orchestrator(JobState.RUNNING), job=planned, n_orchestrators=9, idle_wakeups=MAX_IDLE_WAKEUPS)
@@ -108,13 +108,13 @@ def test_a_job_that_the_scheduler_takes_is_progress():
     assert run.idle_wakeups == 0
 
 
-def test_a_resume_may_try_as_often_again():
+def test_a_resume_resets_the_count_of_idle_wakeups():
     run = run_with(job=DONE, n_orchestrators=9, idle_wakeups=5, state=RunState.FAILED)
     assert apply(run, MoveRun(RunState.ACTIVE)).idle_wakeups == 0
 
 
 @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED])
-def test_after_the_end_nobody_is_left_waiting(state):
+def test_after_the_end_no_orchestrator_job_waits(state):
     assert decide(run_with(orchestrator(JobState.QUEUED), job=DONE, state=state)) == CancelJobs(("wake",))
     [move] = decide(run_with(orchestrator(JobState.PLANNED), job=DONE, state=state)).changes
     assert (move.token, move.to) == ("wake", JobState.CANCELLED)

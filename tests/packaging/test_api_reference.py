@@ -113,7 +113,7 @@ def whole(*numbers: int, **options: int) -> int:
         (whole, []),
     ],
 )
-def test_what_a_docstring_lacks_is_an_error(script, function, problems):
+def test_a_missing_part_of_a_docstring_is_an_error(script, function, problems):
     assert list(script.problems(script.Documented("f", function))) == problems
 
 

@@ -70,7 +70,7 @@ def decisions_by_words() -> list[str]:
     ]
 
 
-def test_no_word_decides():
+def test_no_text_decides():
     assert decisions_by_words() == []
 
 
@@ -84,7 +84,7 @@ def test_no_word_decides():
         'match what:\n    case "task failed":\n        pass',
     ],
 )
-def test_the_search_sees_a_word_that_decides(tmp_path, code):
+def test_the_search_finds_a_text_that_decides(tmp_path, code):
     file = tmp_path / "module.py"
     file.write_text(code)
     assert list(compared_words(file))

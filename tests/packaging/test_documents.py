@@ -60,7 +60,7 @@ def test_a_stale_state_diagram_is_found_and_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_between_documents_lead_somewhere(document):
+def test_links_between_documents_have_a_target(document):
     text = document.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#\s]+)", text):
         if "://" not in target:

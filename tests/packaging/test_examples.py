@@ -37,20 +37,20 @@ def orchestrator(*arguments: str | Path) -> str:
     return succeed("-c", "from orchestrator.cli.main import main; main()", *arguments)
 
 
-def test_quickstart_by_the_command(workspace):
+def test_the_quickstart_runs_by_the_command(workspace):
     orchestrator("run", EXAMPLES / "quickstart.py")
     assert "succeeded" in orchestrator("status")
     log = next((workspace / "logs").glob("*/report*.log")).read_text()
     assert re.search(r"best of 40 experiments: branin\(\S+, \S+\) = \d+\.\d{3}", log)
 
 
-def test_quickstart_by_python(workspace):
+def test_the_quickstart_runs_in_python(workspace):
     succeed(EXAMPLES / "quickstart.py")
     assert "succeeded" in orchestrator("status")
 
 
 @pytest.mark.timeout(900)
-def test_the_demo_on_a_fresh_checkout(workspace):
+def test_the_demo_works_on_a_fresh_checkout(workspace):
     """`scripts/demo` makes its environment and tunes a good model on the digits."""
     checkout = workspace / "fresh checkout"
     leave_out = shutil.ignore_patterns(".*_cache", ".git", ".venv", "demo-runs", "__pycache__")
@@ -79,7 +79,7 @@ def without_numbers(status: str) -> list[str]:
     return [word for word in status.split() if not re.search(r"[\d/]", word)]
 
 
-def test_the_study_and_its_status_in_the_readme(workspace):
+def test_the_readme_shows_the_status_of_its_study(workspace):
     readme = (ROOT / "README.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     [shown] = re.findall(r"```text\n(.*?)```", readme, re.DOTALL)

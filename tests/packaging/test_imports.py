@@ -29,7 +29,7 @@ def modules_loaded_by(code: str, cwd: Path) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_the_probe_sees_a_heavy_module(tmp_path):
+def test_the_probe_finds_a_heavy_module(tmp_path):
     assert "numpy" in modules_loaded_by("import numpy", tmp_path)
 
 
@@ -44,7 +44,7 @@ def test_the_definition_loads_nothing_heavy(tmp_path):
     assert not loaded & HEAVY
 
 
-def test_a_table_loads_nothing_heavy_until_somebody_asks_for_its_arrays(tmp_path):
+def test_a_table_loads_nothing_heavy_before_its_arrays_are_used(tmp_path):
     work = (
         "from orchestrator import Domain, ExperimentData; domain = Domain(); domain.add_float('x', 0.0, 1.0); "
         "ExperimentData(domain=domain, input_data=[{'x': 0.5}, {'x': 0.25}]).store('.'); "

@@ -38,7 +38,7 @@ def suite(tmp_path):
     return run
 
 
-def test_they_are_skipped_and_the_reason_says_what_to_install(suite):
+def test_marked_tests_are_skipped_and_the_reason_says_what_to_install(suite):
     done = suite(missing="slurmctld\nmunge")
     assert done.returncode == 0
     assert "2 passed, 2 skipped" in done.stdout
@@ -46,7 +46,7 @@ def test_they_are_skipped_and_the_reason_says_what_to_install(suite):
 
 
 @pytest.mark.parametrize("processes", ["0", "2"])
-def test_enough_of_them_pass(suite, processes):
+def test_the_suite_passes_if_enough_marked_tests_pass(suite, processes):
     done = suite("--least-slurm", "2", "-n", processes)
     assert done.returncode == 0, done.stdout
     assert "4 passed" in done.stdout
@@ -63,7 +63,7 @@ def test_enough_of_them_pass(suite, processes):
     ],
     ids=["fewer than asked for", "fewer in two processes", "skipped", "left out", "none there"],
 )
-def test_too_few_of_them_fail_the_suite(suite, arguments, missing, passed):
+def test_the_suite_fails_if_too_few_marked_tests_pass(suite, arguments, missing, passed):
     done = suite(*arguments, missing=missing)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert f"{passed} tests marked slurm passed, fewer than {arguments[1]}" in done.stdout

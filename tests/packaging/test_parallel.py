@@ -31,7 +31,7 @@ def pytest_command(tmp_path):
     return command
 
 
-def test_one_process_has_all_tests_of_a_file_on_slurm(pytest_command, tmp_path):
+def test_one_process_runs_all_slurm_tests_of_a_file(pytest_command, tmp_path):
     text = "import pytest\n@pytest.mark.parametrize('k', range(9))\ndef test_it(k): pass"
     command = pytest_command("slurm/test_one.py", text)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

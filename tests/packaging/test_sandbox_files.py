@@ -24,12 +24,12 @@ def written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("version", ["slurm-wlm 22.05.8\n", "slurm-wlm 23.11.4\n"])
-def test_a_slurm_that_cannot_be_told_to_leave_cgroups_alone_is_told_nothing(written, version):
+def test_an_old_slurm_gets_no_cgroup_configuration(written, version):
     assert sorted(written(version)) == ["slurm.conf", "slurmdbd.conf"]
 
 
 @pytest.mark.parametrize("version", ["slurm 24.05.2\n", "slurm-wlm 24.11.5\n", "slurm 25.11.0-0rc1\n"])
-def test_a_newer_slurm_is_told_to_leave_cgroups_alone(written, version):
+def test_a_newer_slurm_is_configured_without_cgroups(written, version):
     files = written(version)
     assert files["cgroup.conf"] == "CgroupPlugin=disabled\n"
     assert "NodeName=n1,n2 " in files["slurm.conf"]

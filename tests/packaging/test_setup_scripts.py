@@ -48,7 +48,7 @@ WITHOUT_ENSUREPIP = f'case "$*" in *ensurepip*) exit 1 ;; esac\nexec "{sys.execu
 
 
 @pytest.mark.parametrize("script", ["demo", "test"])
-def test_no_python(bare_machine, script, golden):
+def test_without_a_new_python_the_error_says_what_to_install(bare_machine, script, golden):
     install, run = bare_machine
     install("python3", "exit 1")  # too old
     done = run(script)
@@ -56,7 +56,7 @@ def test_no_python(bare_machine, script, golden):
     golden(done.stderr)
 
 
-def test_no_venv_module_and_no_rights(bare_machine, golden):
+def test_a_user_without_rights_reads_how_to_install_the_venv_module(bare_machine, golden):
     install, run = bare_machine
     install("python3", WITHOUT_ENSUREPIP)
     install("apt-get", "exit 1")
@@ -68,7 +68,7 @@ def test_no_venv_module_and_no_rights(bare_machine, golden):
     golden(done.stderr)
 
 
-def test_no_venv_module_and_root(bare_machine, tmp_path, golden):
+def test_root_installs_the_missing_venv_module(bare_machine, tmp_path, golden):
     install, run = bare_machine
     install("python3", WITHOUT_ENSUREPIP)
     install("id", "echo 0")
@@ -81,7 +81,7 @@ def test_no_venv_module_and_root(bare_machine, tmp_path, golden):
     golden(done.stderr)
 
 
-def test_no_venv_module_and_no_apt(bare_machine, golden):
+def test_without_apt_the_error_names_the_missing_venv_module(bare_machine, golden):
     install, run = bare_machine
     install("python3", WITHOUT_ENSUREPIP)
     done = run("demo")
@@ -89,7 +89,7 @@ def test_no_venv_module_and_no_apt(bare_machine, golden):
     golden(done.stderr)
 
 
-def test_check_before_test(bare_machine, golden):
+def test_check_without_an_environment_says_to_run_test(bare_machine, golden):
     _, run = bare_machine
     done = run("check")
     assert done.returncode == 1
@@ -116,7 +116,7 @@ def without_slurm(bare_machine, tmp_path):
     return install, run
 
 
-def test_no_slurm_and_no_rights(without_slurm):
+def test_a_user_without_rights_reads_how_to_install_slurm(without_slurm):
     install, run = without_slurm
     install("id", "echo 1000")
     install("apt-get", "exit 1")
@@ -127,7 +127,7 @@ def test_no_slurm_and_no_rights(without_slurm):
     assert "\n  sudo apt-get install munge mariadb-server\n" in done.stderr
 
 
-def test_no_slurm_and_root(without_slurm, tmp_path):
+def test_root_installs_the_missing_slurm(without_slurm, tmp_path):
     install, run = without_slurm
     install("id", "echo 0")
     install("apt-get", f'echo "apt-get $*" >> "{tmp_path}/asked"; echo > "{tmp_path}/installed"')
@@ -139,7 +139,7 @@ def test_no_slurm_and_root(without_slurm, tmp_path):
     assert "tests/slurm" not in done.stderr
 
 
-def test_no_slurm_and_old_lists_of_packages(without_slurm, tmp_path):
+def test_outdated_package_lists_are_updated_before_slurm_is_installed(without_slurm, tmp_path):
     install, run = without_slurm
     install("id", "echo 0")
     refuse = f'[ -e "{tmp_path}/updated" ] || {{ echo "404 Not Found" >&2; exit 100; }}; echo > "{tmp_path}/installed"'
@@ -149,7 +149,7 @@ def test_no_slurm_and_old_lists_of_packages(without_slurm, tmp_path):
     assert done.stderr == ""
 
 
-def test_no_slurm_and_no_archive(without_slurm):
+def test_a_failed_installation_of_slurm_is_printed_and_the_tests_run(without_slurm):
     install, run = without_slurm
     install("id", "echo 0")
     install("apt-get", "echo no route to host >&2; exit 100")
@@ -168,7 +168,7 @@ def test_the_demo_needs_no_slurm(without_slurm, tmp_path):
     assert not (tmp_path / "asked").exists()
 
 
-def test_failures_are_told_though_slurm_is_missing(without_slurm, tmp_path):
+def test_failures_are_printed_though_slurm_is_missing(without_slurm, tmp_path):
     install, run = without_slurm
     install("id", "echo 1000")
     (tmp_path / "a checkout" / ".venv" / "bin" / "lint-imports").write_text("#!/bin/bash\nexit 1\n")
@@ -177,7 +177,7 @@ def test_failures_are_told_though_slurm_is_missing(without_slurm, tmp_path):
     assert "failed: import-linter" in done.stderr
 
 
-def test_ci_asks_for_tests_on_the_real_slurm(without_slurm, tmp_path):
+def test_ci_requires_tests_on_the_real_slurm(without_slurm, tmp_path):
     install, run = without_slurm
     install("id", "echo 1000")
     run(Path("..") / ".ci" / "run")

@@ -24,7 +24,7 @@ def orchestrator(*arguments):
     return done.stdout
 
 
-def test_the_tutorial(workspace):
+def test_the_tutorial_prints_what_it_shows(workspace):
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL)
     (workspace / "study.py").write_text(code)
     orchestrator("run", "study.py", "--project-job", "first")

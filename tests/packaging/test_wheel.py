@@ -100,20 +100,20 @@ def test_the_wheel_holds_the_package_and_its_migrations_only(wheel):
     assert not [name for name in names if "__pycache__" in name]
 
 
-def test_it_is_imported_from_where_it_was_installed(run, bin_folder):
+def test_the_package_is_imported_from_the_environment(run, bin_folder):
     script = "import orchestrator, pathlib; print(pathlib.Path(orchestrator.__file__).parent)"
     package = Path(run("python", "-c", script).strip())
     assert bin_folder.parent in package.parents
     assert (package / "py.typed").is_file()
 
 
-def test_it_has_the_command(run):
+def test_the_command_is_installed(run):
     page = run("orchestrator", "--help")
     assert "Usage: orchestrator" in page
     assert "status" in page
 
 
-def test_it_runs_a_study_and_answers_for_it(run, workspace):
+def test_the_installed_command_runs_a_study_and_shows_its_status(run, workspace):
     (workspace / "study.py").write_text(STUDY)
     run("orchestrator", "run", "study.py")
 
@@ -142,7 +142,7 @@ print(migrate.definitions(new) == migrate.definitions(migrated))
 """
 
 
-def test_its_migrations_work(run, workspace):
+def test_the_installed_migrations_make_the_tables(run, workspace):
     (workspace / "study.py").write_text(STUDY)
     run("orchestrator", "run", "study.py")
     run("orchestrator", "db", "upgrade")

@@ -66,7 +66,7 @@ def test_the_one_task_of_a_job_starts_the_tail_before_its_work(submitted):
     assert noted.endswith(" True")
 
 
-def test_work_that_is_done_stays_done_though_the_receipts_can_not_be_listed_now(submitted, monkeypatch):
+def test_finished_work_succeeds_though_the_receipts_cannot_be_listed_now(submitted, monkeypatch):
     """Whether it was the last is not known then; the orchestrator job stands behind it."""
     folder, submit, run = submitted
     submit(kind="call", parallel=False, path="0")
@@ -84,7 +84,7 @@ def test_work_that_is_done_stays_done_though_the_receipts_can_not_be_listed_now(
     assert folder.orchestrator_log.read_text() == ""
 
 
-def test_of_the_tasks_of_an_array_only_the_last_to_end_starts_it(submitted, golden):
+def test_only_the_last_task_of_an_array_starts_the_tail(submitted, golden):
     folder, submit, run = submitted
     entries = [Entry(row, inputs_digest({"x": row}), {"x": row}, {}) for row in range(3)]
     write_manifest(folder.manifest(0, 0, "mark"), tasks_for(entries, 1, None))

@@ -46,7 +46,7 @@ def job(workspace):
     )
 
 
-def test_it_advances_when_it_is_told_to(folder, job, golden):
+def test_the_tail_advances_when_the_word_arrives(folder, job, golden):
     tail = Tail(folder, job)
     tail.start()
     assert folder.orchestrator_log.read_text() == ""
@@ -55,7 +55,7 @@ def test_it_advances_when_it_is_told_to(folder, job, golden):
     golden(folder.orchestrator_log.read_text())
 
 
-def test_it_says_when_it_did_what(folder, job):
+def test_the_tail_logs_its_steps_with_their_times(folder, job):
     site = ClusterConfig(SlurmCluster(), orchestrator_resources(None), str(folder.workspace))
     code = dict.fromkeys(("study", "study_attr", "source_digest", "bundle_digest"))
     new = NewRun("r", "salt", "p", "slurm", Plan(()), 0, **code, cluster=site.to_json(), provenance={})
@@ -65,12 +65,12 @@ def test_it_says_when_it_did_what(folder, job):
     assert re.fullmatch(line, folder.orchestrator_log.read_text())
 
 
-def test_it_goes_without_having_been_started(folder, job, golden):
+def test_a_tail_that_was_not_started_early_advances_too(folder, job, golden):
     Tail(folder, job).go()
     golden(folder.orchestrator_log.read_text())
 
 
-def test_it_does_nothing_without_the_word(folder, job):
+def test_the_tail_does_nothing_without_the_word(folder, job):
     tail = Tail(folder, job)
     tail.start()
     tail.leave()
@@ -95,7 +95,7 @@ def children():
     return found
 
 
-def test_the_users_code_has_no_child_to_wait_for(folder, job):
+def test_the_users_code_cannot_wait_for_the_tail(folder, job):
     before = children()
     tail = Tail(folder, job)
     tail.start()
@@ -120,7 +120,7 @@ def test_the_users_code_may_ignore_its_children(folder, job, golden):
     golden(folder.orchestrator_log.read_text())
 
 
-def test_it_says_so_where_its_folder_is_gone(folder, job, tmp_path, monkeypatch, capsys, golden):
+def test_a_tail_whose_folder_is_gone_says_so(folder, job, tmp_path, monkeypatch, capsys, golden):
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
