@@ -47,7 +47,7 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
             job = run.job(token)
             return outcomes.after_submit(job, _submit(context, run, job))
         case Repoint(token, after):
-            done = _waking(context).repoint(run.job(token).scheduler_id or "", after)
+            done = _waking(context).set_dependency(run.job(token).scheduler_id or "", after)
             return outcomes.after_repoint(token, after, is_done=done)
         case CancelJobs(tokens):
             return _cancel(context, run, tokens)

@@ -58,7 +58,7 @@ class WakingScheduler(Scheduler, Protocol):
     def submit_orchestrator(self, token: str, after: str) -> Answer:
         """Hand over an orchestrator job that starts after the end of a job."""
 
-    def repoint(self, scheduler_id: str, after: str) -> bool:
+    def set_dependency(self, scheduler_id: str, after: str) -> bool:
         """Let a waiting orchestrator job start after the end of another job.
 
         Returns

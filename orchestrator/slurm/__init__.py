@@ -1,1 +1,1 @@
-"""What is said to SLURM and what it answers; the only package that starts its programs."""
+"""Calls of SLURM's programs, their output, and the scripts of jobs. No other package starts these programs."""

@@ -1,4 +1,4 @@
-"""What became of a submission, from what sbatch said."""
+"""Whether SLURM accepted a submission, from the output of sbatch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered
 from orchestrator.slurm.parse import job_id
 
-__all__ = ["is_out_of_reach", "judge", "words_of"]
+__all__ = ["is_unreachable", "judge", "messages_of"]
 
 
-# Patterns are compiled when they are first used: `advance` seldom needs one.
-# The request may have arrived, and the job may even come to be seconds after sbatch has given up.
+# The patterns are compiled at their first use, since `advance` rarely needs one.
+# SLURM may have received the request: the job may even appear seconds after sbatch has given up.
 _UNANSWERED = (
     r"(?i)socket timed out|timed out|connection reset|broken pipe|not connected|zero bytes were transmitted"
     r"|message (receive|send) failure|communication shutdown|unexpected message"
     r"|contact slurm controller \((send|receive|shutdown) failure\)|authentication|munge"
 )
-# Nothing arrived, or it was turned away for a reason that goes away.
+# SLURM did not receive the request, or refused it for a temporary reason.
 _FOR_NOW = (
     r"(?i)unable to contact slurm controller|communication connection failure|connection refused|standby mode"
     r"|temporarily|try again|job queue full|submissions (are )?disabled|backing off|backoff|rate limit"
@@ -29,38 +29,39 @@ _LIMIT = r"\b(Assoc|QOS)[A-Z]\w+"
 
 
 def judge(returncode: int, stdout: str, stderr: str) -> Answer:
-    """Judge what sbatch said; where that leaves a doubt, it is `Unanswered`.
+    """Return the answer of sbatch; `Unanswered` if it is not certain whether there is a job.
 
     Parameters
     ----------
     returncode : int
-        Negative for a signal.
+        Exit code of sbatch; negative for a signal.
     stdout, stderr : str
+        What sbatch printed.
     """
-    words = words_of(stderr, stdout)
+    message = messages_of(stderr, stdout)
     found = job_id(stdout)
     if returncode == 0 and found is not None:
         return Accepted(found)
-    # A shell around sbatch says 128 + signal; sbatch itself says 255 to a wrong option.
+    # A shell around sbatch ends with 128 + signal; sbatch itself ends with 255 for a wrong option.
     is_killed = returncode < 0 or 128 < returncode < 128 + 65
-    if is_killed or returncode == 0 or found is not None or not words or re.search(_UNANSWERED, words):
-        return Unanswered(words or f"sbatch said nothing and ended with {returncode}")
-    if re.search(_POLICY, words):
-        limits = [match[0] for match in re.finditer(_LIMIT, words)]
-        passes = all("Submit" in limit for limit in limits)
-        return RefusedForNow(words) if passes else Refused(words)
-    if re.search(_FOR_NOW, words):
-        return RefusedForNow(words)
-    return Refused(words)
+    if is_killed or returncode == 0 or found is not None or not message or re.search(_UNANSWERED, message):
+        return Unanswered(message or f"sbatch printed nothing and ended with exit code {returncode}")
+    if re.search(_POLICY, message):
+        limits = [match[0] for match in re.finditer(_LIMIT, message)]
+        is_temporary = all("Submit" in limit for limit in limits)
+        return RefusedForNow(message) if is_temporary else Refused(message)
+    if re.search(_FOR_NOW, message):
+        return RefusedForNow(message)
+    return Refused(message)
 
 
-def is_out_of_reach(words: str) -> bool:
-    """Tell whether these are words of a program that could not speak with the controller."""
-    return re.search(_UNANSWERED, words) is not None or re.search(_FOR_NOW, words) is not None
+def is_unreachable(message: str) -> bool:
+    """Whether this is the message of a program that could not reach SLURM's controller."""
+    return re.search(_UNANSWERED, message) is not None or re.search(_FOR_NOW, message) is not None
 
 
-def words_of(stderr: str, stdout: str = "") -> str:
-    """Give a program's words without its name before each line; what it printed where it complained of nothing."""
+def messages_of(stderr: str, stdout: str = "") -> str:
+    """Return a program's error messages, without its name in front of them; else what it printed."""
     lines = [
         re.sub(r"^\w+: (error|fatal|warning): ", "", line.strip()) for line in (stderr.strip() or stdout).splitlines()
     ]

@@ -1,7 +1,7 @@
-"""Talk to SLURM: the only module that starts its programs.
+"""Call SLURM's programs. No other module starts them.
 
-Each question is one call, whatever the number of jobs. A program that is missing, fails or doesn't end in time has not
-answered: `SchedulerUnreachable`, and nothing may be concluded.
+Each query is one call, independent of the number of jobs. If a program is missing, fails or does not end in time,
+`SchedulerUnreachable` is raised: then nothing is known about the jobs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.machine.answers import Answer, RefusedForNow, Unanswered
-from orchestrator.slurm.answers import is_out_of_reach, judge, words_of
+from orchestrator.slurm.answers import is_unreachable, judge, messages_of
 from orchestrator.slurm.parse import (
     FIELD,
     SACCT_FIELDS,
@@ -25,26 +25,26 @@ from orchestrator.slurm.parse import (
     sacct_lines,
     squeue_lines,
 )
-from orchestrator.slurm.variables import for_query, for_submission, where_slurm_is
+from orchestrator.slurm.variables import cluster_variables, for_query, for_submission
 
 __all__ = ["Client", "Config"]
 
-SECONDS_TO_SUBMIT = 300.0  # sbatch itself tries again for two minutes when the queue is full
+SECONDS_TO_SUBMIT = 300.0  # sbatch itself retries for two minutes when the queue is full
 SECONDS_TO_ASK = 60.0
 IDS_PER_CALL = 500
 PROGRAMS = ("sbatch", "squeue", "scancel", "scontrol")
-HINT = "Nothing was changed. Try again when it answers; `squeue --me` shows whether it does."
+HINT = "Nothing was changed. Retry when SLURM answers. Check with: squeue --me"
 
 
 class Config(NamedTuple):
-    """What we need to know of a cluster.
+    """The configuration of a cluster, as far as it is needed.
 
     Attributes
     ----------
     max_array_size : int
-        Its largest array index is one less.
+        Maximum array index + 1.
     has_accounting : bool
-        Whether sacct can be asked.
+        Whether sacct can be used.
     """
 
     max_array_size: int
@@ -52,58 +52,60 @@ class Config(NamedTuple):
 
 
 class Client:
-    """SLURM's programs as functions.
+    """SLURM's programs as methods.
 
     Parameters
     ----------
     environment : mapping, optional
-        Their environment, before what could change their answers is taken out; default: this process's own.
+        Environment of the programs; default: that of this process. Variables that would change the output of a
+        program are removed from it.
     submitter : mapping, optional
-        The environment of sbatch, and so of the jobs; default: the same.
+        Environment of sbatch, and so of the jobs; default: the same.
     """
 
     def __init__(
         self, environment: Mapping[str, str] | None = None, submitter: Mapping[str, str] | None = None
     ) -> None:
-        self._given = environment
+        self._given_environment = environment
         self._submitter = submitter
 
-    def is_missing(self) -> str | None:
-        """Name the first of sbatch, squeue, scancel and scontrol that is not on PATH; None if all are."""
-        import shutil  # it loads compression, and only who submits asks
+    def missing_program(self) -> str | None:
+        """Return the first of sbatch, squeue, scancel and scontrol that is not on PATH; None if all are."""
+        import shutil  # its import is slow, and only a submission needs it
 
         path = self._environment.get("PATH")
         return next((program for program in PROGRAMS if shutil.which(program, path=path) is None), None)
 
-    def sbatch(self, arguments: Sequence[str], taken: Iterable[str]) -> Answer:
+    def sbatch(self, arguments: Sequence[str], options: Iterable[str]) -> Answer:
         """Submit a job.
 
         Parameters
         ----------
         arguments : sequence of str
             Options, the script and its arguments; `--parsable` is added.
-        taken : iterable of str
-            Names of the options that are set, there or in the script, such as `time`. sbatch prefers the environment
-            to what is in the script, so the variables of these are taken out of it.
+        options : iterable of str
+            Names of the options that are set, in the arguments or in the script, such as `time`. sbatch prefers
+            environment variables to the options in a script, so the variables of these options are removed.
         """
         argv, here = ["sbatch", "--parsable", *arguments], self._environment
-        # Where SLURM is, is what this process was told.
-        submitter = here if self._submitter is None else {**self._submitter, **where_slurm_is(here)}
-        environment = for_submission(submitter, taken)
+        # The cluster is the one of this process's environment.
+        submitter = here if self._submitter is None else {**self._submitter, **cluster_variables(here)}
+        environment = for_submission(submitter, options)
         try:
-            done = _started(argv, environment, SECONDS_TO_SUBMIT)
+            done = _run_program(argv, environment, SECONDS_TO_SUBMIT)
         except OSError as error:
-            return RefusedForNow(_missing(argv, error))
+            return RefusedForNow(_not_started(argv, error))
         except subprocess.TimeoutExpired as error:
-            return Unanswered(_silent(argv, error))
+            return Unanswered(_timed_out(argv, error))
         return judge(done.returncode, done.stdout, done.stderr)
 
     def squeue(self) -> list[Line]:
-        """List the user's own jobs in all partitions and states; those that ended are forgotten after minutes.
+        """Return the user's own jobs in all partitions and states. SLURM removes ended jobs after some minutes.
 
         Raises
         ------
         SchedulerUnreachable
+            If SLURM does not answer.
         """
         text = self._ask(["squeue", "--all", "--states=all", f"--user={os.getuid()}", f"--format={SQUEUE_FORMAT}"])
         try:
@@ -112,25 +114,26 @@ class Client:
             raise SchedulerUnreachable(f"SLURM's answer can't be read: {error}.", HINT) from error
 
     def sacct(self, job_ids: Sequence[str], since: float | None) -> list[Line]:
-        """Ask the accounting database.
+        """Return jobs from the accounting database.
 
         Parameters
         ----------
         job_ids : sequence of str
+            Ids of the jobs; ignored if `since` is given.
         since : float or None
-            Epoch seconds. If given, all jobs of the user from then on are listed, whatever the ids: for a job whose id
-            isn't known.
+            Epoch seconds. If given, all jobs of the user since then are returned: to find a job whose id is not known.
 
         Raises
         ------
         SchedulerUnreachable
+            If SLURM does not answer.
         """
         if since is None:
             if not job_ids:
                 return []
-            chosen = [f"--jobs={','.join(map(_checked, job_ids))}"]
+            chosen = [f"--jobs={','.join(map(_checked_id, job_ids))}"]
         else:
-            # An hour more than asked, since local time may have been set back in between.
+            # One hour earlier, because local time may have been set back at the end of summer time.
             start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 3600))
             chosen = [f"--user={os.getuid()}", f"--starttime={start}"]
         form = [f"--delimiter={FIELD}", f"--format={','.join(SACCT_FIELDS)}"]
@@ -141,61 +144,66 @@ class Client:
             raise SchedulerUnreachable(f"SLURM's answer can't be read: {error}.", HINT) from error
 
     def scancel(self, job_ids: Sequence[str], *, only_waiting: bool = False) -> None:
-        """End jobs. Those that are over or unknown are left alone.
+        """Cancel jobs. Ended and unknown jobs are ignored.
 
         Parameters
         ----------
         job_ids : sequence of str
+            Ids of the jobs.
         only_waiting : bool, default False
-            Leave those alone that run, too.
+            Whether running jobs are ignored, too.
 
         Raises
         ------
         SchedulerUnreachable
+            If SLURM does not answer.
         """
-        ids = [_checked(job_id) for job_id in job_ids]
+        ids = [_checked_id(job_id) for job_id in job_ids]
         options = ["--state=PENDING"] if only_waiting else []
         for i in range(0, len(ids), IDS_PER_CALL):
             done = self._run(
                 ["scancel", *options, *ids[i : i + IDS_PER_CALL]], for_query(self._environment), SECONDS_TO_ASK
             )
             harmless = re.compile(r"already (completing|finished)|invalid job id", re.IGNORECASE)
-            words = [line for line in words_of(done.stderr).splitlines() if not harmless.search(line)]
-            if done.returncode != 0 and words:
-                raise SchedulerUnreachable(f"scancel failed: {'; '.join(words)}", HINT)
+            messages = [line for line in messages_of(done.stderr).splitlines() if not harmless.search(line)]
+            if done.returncode != 0 and messages:
+                raise SchedulerUnreachable(f"scancel failed: {'; '.join(messages)}", HINT)
 
-    def repoint(self, job_id: str, after: str) -> bool:
-        """Let a waiting job wait for another one instead.
+    def set_dependency(self, job_id: str, after: str) -> bool:
+        """Replace the dependency of a waiting job: it starts after the end of other jobs.
 
         Parameters
         ----------
         job_id : str
+            Id of the waiting job.
         after : str
-            The id of the job to wait for, or several with colons in between.
+            Id of the job that must end first; several are separated by colons.
 
         Returns
         -------
         bool
-            False if it doesn't wait any more, or SLURM would not do it.
+            False if the job does not wait any more, or SLURM refused the change.
 
         Raises
         ------
         SchedulerUnreachable
+            If SLURM does not answer.
         """
-        afterany = "afterany:" + ":".join(map(_checked, after.split(":")))
-        argv = ["scontrol", "update", f"JobId={_checked(job_id)}", f"Dependency={afterany}"]
+        afterany = "afterany:" + ":".join(map(_checked_id, after.split(":")))
+        argv = ["scontrol", "update", f"JobId={_checked_id(job_id)}", f"Dependency={afterany}"]
         done = self._run(argv, for_query(self._environment), SECONDS_TO_ASK)
-        words = words_of(done.stderr, done.stdout)
-        if done.returncode != 0 and is_out_of_reach(words):
-            raise SchedulerUnreachable(f"scontrol failed: {words}", HINT)
+        message = messages_of(done.stderr, done.stdout)
+        if done.returncode != 0 and is_unreachable(message):
+            raise SchedulerUnreachable(f"scontrol failed: {message}", HINT)
         return done.returncode == 0
 
     def config(self) -> Config:
-        """Ask how the cluster is set up.
+        """Return the configuration of the cluster.
 
         Raises
         ------
         SchedulerUnreachable
+            If SLURM does not answer.
         """
         values = config_values(self._ask(["scontrol", "show", "config"]))
         try:
@@ -206,31 +214,33 @@ class Client:
 
     @property
     def _environment(self) -> Mapping[str, str]:
-        return os.environ if self._given is None else self._given
+        return os.environ if self._given_environment is None else self._given_environment
 
     def _ask(self, argv: Sequence[str]) -> str:
-        """Give what a program printed. One that complains has not answered, even if it ends with 0, as squeue may."""
+        """Return what a program printed. An error message counts as a failure: squeue may print one and exit with 0."""
         done = self._run(argv, for_query(self._environment), SECONDS_TO_ASK)
         if done.returncode != 0 or re.search(r"\b(error|fatal):", done.stderr):
-            words = words_of(done.stderr, done.stdout) or f"it said nothing and ended with {done.returncode}"
-            raise SchedulerUnreachable(f"{argv[0]} failed: {words}", HINT)
+            message = messages_of(done.stderr, done.stdout) or f"no message, exit code {done.returncode}"
+            raise SchedulerUnreachable(f"{argv[0]} failed: {message}", HINT)
         return done.stdout
 
     def _run(
         self, argv: Sequence[str], environment: Mapping[str, str], seconds: float
     ) -> subprocess.CompletedProcess[str]:
         try:
-            return _started(argv, environment, seconds)
+            return _run_program(argv, environment, seconds)
         except OSError as error:
             raise SchedulerUnreachable(
-                _missing(argv, error),
-                "Type it on a login node of the cluster, or load the module that puts SLURM's programs on PATH.",
+                _not_started(argv, error),
+                "Type the command on a login node of the cluster. Some clusters need first: module load slurm",
             ) from error
         except subprocess.TimeoutExpired as error:
-            raise SchedulerUnreachable(_silent(argv, error), HINT) from error
+            raise SchedulerUnreachable(_timed_out(argv, error), HINT) from error
 
 
-def _started(argv: Sequence[str], environment: Mapping[str, str], seconds: float) -> subprocess.CompletedProcess[str]:
+def _run_program(
+    argv: Sequence[str], environment: Mapping[str, str], seconds: float
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         argv,
         env=environment,
@@ -243,15 +253,15 @@ def _started(argv: Sequence[str], environment: Mapping[str, str], seconds: float
     )
 
 
-def _missing(argv: Sequence[str], error: OSError) -> str:
+def _not_started(argv: Sequence[str], error: OSError) -> str:
     return f"{argv[0]} can't be started on this machine: {error.strerror}."
 
 
-def _silent(argv: Sequence[str], error: subprocess.TimeoutExpired) -> str:
+def _timed_out(argv: Sequence[str], error: subprocess.TimeoutExpired) -> str:
     return f"{argv[0]} did not end within {error.timeout:.0f} s."
 
 
-def _checked(job_id: str) -> str:
+def _checked_id(job_id: str) -> str:
     if not re.fullmatch(r"[0-9]+(_[0-9]+)?", job_id):
-        raise ValueError(f"{job_id!r} is no job id")
+        raise ValueError(f"{job_id!r} is not a valid job id")
     return job_id

@@ -1,8 +1,8 @@
-"""Read what SLURM's programs print: text in, value out. What can't be read is an error, never "nothing there".
+"""Parse the output of SLURM's programs. Output that can't be parsed is an error, and never means "no jobs".
 
-Names and comments may hold anything, even line breaks, so no answer is cut at those: each record of squeue begins with
-`RECORD`, fields end at `FIELD`, and free text comes last. The header is the proof that the program itself answered: an
-answer without it is refused, though a site's wrapper may print lines before it.
+Names and comments may contain anything, even line breaks, so lines do not separate records: each record of squeue
+begins with `RECORD`, fields are separated by `FIELD`, and free text comes last. The header proves that the output is
+from the program itself: output without it is refused. A wrapper of the site may print lines before it.
 """
 
 from __future__ import annotations
@@ -47,18 +47,19 @@ class Line(NamedTuple):
     Attributes
     ----------
     job_id : str
-        Of the whole array, where it is one.
+        Id of the job, or of the whole array.
     indexes : tuple of int or None
-        The elements of the array that the line speaks of; None for a job that is no array.
+        Indexes of the array's tasks in this line; None if the job is not an array.
     state, reason : str
-        In SLURM's words. sacct gives no reason.
+        As SLURM writes them. sacct has no reason.
     token : str
-        From the comment (squeue) or else the name; empty where there is none.
+        From the comment (squeue), else from the name; empty if there is none.
     started_at, ended_at : float or None
-        Epoch seconds; None for what has not happened, even where SLURM expects when it will.
+        Epoch seconds; None if the job has not started or ended, even if SLURM prints an expected time.
     exit_code : str
         Status and signal as `1:0`; only from sacct.
     name : str
+        Name of the job.
     """
 
     job_id: str
@@ -71,42 +72,42 @@ class Line(NamedTuple):
     exit_code: str = ""
     name: str = ""
 
-    def carries(self, token: str) -> bool:
-        """Tell whether this is the job of that token; sure even where a label looks like a token."""
+    def has_token(self, token: str) -> bool:
+        """Whether this is the job with the token. It is also correct if a label looks like a token."""
         return token == self.token or f"_{token}_" in self.name
 
 
 def job_id(text: str) -> str | None:
-    """Find the job's id in what `sbatch --parsable` printed, among a site's own lines; None if there is none."""
+    """Return the job's id from the output of `sbatch --parsable`; None if there is none. Other lines are ignored."""
     ids = [line.partition(";")[0] for line in text.splitlines() if re.fullmatch(r"[0-9]+(;\S+)?", line)]
     return ids[-1] if ids else None
 
 
 def token_of_name(name: str) -> str:
-    """Find the token in `<label>_<token>_<pipeline>`: the first part that looks like one, or nothing."""
+    """Return the token in `<label>_<token>_<pipeline>`: the first part that looks like one; else empty."""
     return next((part for part in name.split("_")[1:-1] if re.fullmatch(_TOKEN, part)), "")
 
 
 def squeue_lines(text: str) -> list[Line]:
-    """Read what squeue printed with `SQUEUE_FORMAT`, header included.
+    """Parse the output of squeue with `SQUEUE_FORMAT` and a header.
 
     Raises
     ------
     ValueError
-        If it is no complete answer.
+        If the output is not complete.
     """
     records = [record.removesuffix("\n").split(FIELD) for record in text.split(RECORD)[1:]]
     if not records or records[0][0] != "JOBID":
-        raise ValueError(f"squeue's answer has no header: {_shortened(text)}")
+        raise ValueError(f"the output of squeue has no header: {_shortened(text)}")
     if not text.endswith("\n"):
-        raise ValueError(f"squeue's answer breaks off: {_shortened(text[-200:])}")
-    # With several clusters, each has a header of its own.
+        raise ValueError(f"the output of squeue is incomplete: {_shortened(text[-200:])}")
+    # With several clusters, each has its own header.
     return [_squeue_line(fields) for fields in records if fields[0] != "JOBID"]
 
 
 def _squeue_line(fields: list[str]) -> Line:
     if len(fields) < len(_SQUEUE_FIELDS):
-        raise ValueError(f"squeue's line has only {len(fields)} fields: {_shortened(' '.join(fields))}")
+        raise ValueError(f"a record of squeue has only {len(fields)} fields: {_shortened(' '.join(fields))}")
     written_id, state, reason, start, end, name = fields[:6]
     comment = fields[-1].partition("\n")[0]
     base, indexes = _id(written_id)
@@ -116,7 +117,7 @@ def _squeue_line(fields: list[str]) -> Line:
 
 
 def is_live(scheduler_id: str, lines: Iterable[Line]) -> bool:
-    """Tell whether squeue lists a job, or a task of an array such as `12_3`, as one that is not over."""
+    """Whether squeue lists a job, or a task of an array such as `12_3`, as not ended."""
     base, _, index = scheduler_id.partition("_")
     return any(
         line.job_id == base
@@ -127,12 +128,12 @@ def is_live(scheduler_id: str, lines: Iterable[Line]) -> bool:
 
 
 def sacct_lines(text: str) -> list[Line]:
-    """Read what `sacct -X -P` printed with `SACCT_FIELDS`, header included. Of a requeued job, its latest life.
+    """Parse the output of `sacct -X -P` with `SACCT_FIELDS` and a header. Of a requeued job only the last start counts.
 
     Raises
     ------
     ValueError
-        If it is no complete answer.
+        If the output is not complete.
     """
     latest: dict[str, tuple[float, Line]] = {}
     for fields in _sacct_records(text):
@@ -148,13 +149,13 @@ def sacct_lines(text: str) -> list[Line]:
 
 
 def _sacct_records(text: str) -> Iterator[list[str]]:
-    """Cut the answer into records; lines without any separator go on with the name of the job before."""
+    """Split the output into records. A line without a separator continues the job name of the record before."""
     header = FIELD.join(SACCT_FIELDS) + "\n"
     _, found, rest = ("\n" + text).partition("\n" + header)
     if not found:
-        raise ValueError(f"sacct's answer has no header: {_shortened(text)}")
+        raise ValueError(f"the output of sacct has no header: {_shortened(text)}")
     if rest and not rest.endswith("\n"):
-        raise ValueError(f"sacct's answer breaks off: {_shortened(rest[-200:])}")
+        raise ValueError(f"the output of sacct is incomplete: {_shortened(rest[-200:])}")
     record: list[str] = []
     for line in rest.removesuffix("\n").split("\n") if rest else []:
         fields = line.split(FIELD)
@@ -163,7 +164,7 @@ def _sacct_records(text: str) -> Iterator[list[str]]:
             continue
         if len(fields) != len(SACCT_FIELDS):
             raise ValueError(
-                f"sacct's line has {len(fields)} fields instead of {len(SACCT_FIELDS)}: {_shortened(line)}"
+                f"a record of sacct has {len(fields)} fields instead of {len(SACCT_FIELDS)}: {_shortened(line)}"
             )
         if record:
             yield record
@@ -173,10 +174,10 @@ def _sacct_records(text: str) -> Iterator[list[str]]:
 
 
 def _id(text: str) -> tuple[str, tuple[int, ...] | None]:
-    """Read `12`, `12_3`, `12_[0-5,9%3]` or, for a part of a heterogeneous job, `12+1`."""
+    """Parse `12`, `12_3`, `12_[0-5,9%3]` or, for a part of a heterogeneous job, `12+1`."""
     match = re.fullmatch(_ID, text)
     if match is None:
-        raise ValueError(f"{_shortened(text)} is no complete job id")
+        raise ValueError(f"{_shortened(text)} is not a complete job id")
     if match["list"] is not None:
         return match["base"], _indexes(match["list"])
     return match["base"], None if match["index"] is None else (int(match["index"]),)
@@ -187,14 +188,14 @@ def _indexes(text: str) -> tuple[int, ...]:
     for span in text.partition("%")[0].split(","):
         match = re.fullmatch(_SPAN, span)
         if match is None:
-            raise ValueError(f"{_shortened(text)} is no list of array indexes")
+            raise ValueError(f"{_shortened(text)} is not a list of array indexes")
         first, last, step = match.groups()
         indexes.extend(range(int(first), int(last or first) + 1, int(step or 1)))
     return tuple(indexes)
 
 
 def _times(state: str, start: str, end: str) -> tuple[float | None, float | None]:
-    """Read when a job started and ended; what SLURM only expects did not happen."""
+    """Return when a job started and ended; None instead of a time that SLURM only expects."""
     seen, _, _ = meaning(state)
     started_at, ended_at = _time(start), _time(end)
     return (None if seen is Seen.QUEUED else started_at), (ended_at if seen is Seen.OVER else None)
@@ -204,12 +205,12 @@ def _time(text: str) -> float | None:
     if text.upper() in _NO_TIME:
         return None
     if not re.fullmatch(r"[0-9]+", text):
-        raise ValueError(f"{_shortened(text)} is no time in epoch seconds")
+        raise ValueError(f"{_shortened(text)} is not a time in epoch seconds")
     return float(text)
 
 
 def config_values(text: str) -> dict[str, str]:
-    """Read what `scontrol show config` printed."""
+    """Parse the output of `scontrol show config`."""
     values: dict[str, str] = {}
     for line in text.splitlines():
         match = re.fullmatch(r"(\S+)\s+=\s?(.*)", line)

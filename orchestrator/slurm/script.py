@@ -1,4 +1,4 @@
-"""Print the script of a job. Everything is computed here; the template only places it."""
+"""Write the script of a job. All values are computed here; the template only inserts them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["TOKEN", "Values", "cpus", "digest", "directives", "literal_path", "render", "values"]
 
 TOKEN = "$1"
-"""Stands in a command for the argument that the script itself gets; all else in a command is taken literally."""
+"""Stands in a command for the argument of the script; everything else in a command is literal."""
 
 Values = Mapping[str, Any]
-"""What a template places."""
+"""The values that the template inserts."""
 
 TEMPLATE = Path(__file__).parent / "templates" / "job.sh.j2"
 
@@ -36,27 +36,28 @@ _VARIABLE = r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})"
 def directives(
     resources: Mapping[str, Any], cluster: SlurmCluster, *, chdir: str, requeue: bool
 ) -> dict[str, str | None]:
-    """Say what a job asks of sbatch.
+    """Return the options of sbatch for a job.
 
     Parameters
     ----------
     resources : mapping
         The fields of `SlurmResources`.
     cluster : SlurmCluster
+        The cluster that the job is submitted to.
     chdir : str
-        The folder that it runs in.
+        Working directory of the job.
     requeue : bool
-        Whether SLURM may run it again by itself.
+        Whether SLURM may requeue the job.
 
     Returns
     -------
     dict of str to str or None
-        Option, without dashes -> value; None for a flag.
+        Value of each option, by its name without dashes; None for an option without a value.
 
     Raises
     ------
     DefinitionError
-        If a value holds what no directive can hold.
+        If a value contains a character that is not possible in an `#SBATCH` line.
     """
     asked = SlurmResources(**resources)
     memory = _memory(asked, cluster)
@@ -66,7 +67,7 @@ def directives(
         "ntasks": asked.ntasks,
         "cpus-per-task": _cpus(asked, cluster),
     }
-    # SLURM warns of one node beside memory per CPU, where it says nothing.
+    # With memory per CPU, `--nodes=1` has no effect, and SLURM prints a warning.
     if "mem" in memory or asked.nodes != 1:
         ours["nodes"] = asked.nodes
     ours |= {"partition": cluster.partition, "account": cluster.account, "chdir": chdir}
@@ -77,7 +78,7 @@ def directives(
 
 
 def cpus(resources: Mapping[str, Any], cluster: SlurmCluster) -> int:
-    """Count the CPUs that each task gets: more than asked for where the cluster gives memory only with CPUs."""
+    """Return the number of CPUs of each task: more than requested if the cluster allocates memory per CPU."""
     asked = SlurmResources(**resources)
     for name, value in asked.extra_sbatch.items():
         if option_name(name) == "cpus-per-task" and str(value).isdecimal():
@@ -86,15 +87,18 @@ def cpus(resources: Mapping[str, Any], cluster: SlurmCluster) -> int:
 
 
 def literal_path(path: str) -> str:
-    """Write a path so that sbatch takes it literally as that of a log; `%j` and the like are put behind it.
+    """Return the path of a log's folder for sbatch, with each `%` escaped.
 
     Raises
     ------
     DefinitionError
-        If it holds a backslash: with one, SLURM fills in nothing.
+        If the path contains a backslash: then SLURM would not replace patterns such as `%j`.
     """
     if "\\" in path:
-        raise DefinitionError(f"SLURM can't write logs to {path!r}.", "Use a folder without a backslash in its path.")
+        raise DefinitionError(
+            f"SLURM can't write logs to {path!r}.",
+            "Use a folder without a backslash in its path: SLURM gives it a special meaning.",
+        )
     return path.replace("%", "%%")
 
 
@@ -107,61 +111,62 @@ def values(
     threads: int,
     command: Sequence[str],
 ) -> Values:
-    """Compute what a job's script says.
+    """Return the values for a job's script.
 
     Parameters
     ----------
     directives : mapping of str to str or None
-        As the function of that name gives them, and what the caller adds.
+        Options of sbatch, as `directives` returns them.
     env_setup : sequence of str
-        Shell commands; the first that fails ends the job.
+        Shell commands; the first one that fails ends the job.
     env_vars : mapping
-        In their values only `$NAME` and `${NAME}` are filled in, with nothing where there is no such variable.
+        Environment variables. In their values only `$NAME` and `${NAME}` are expanded; an unset variable is empty.
     runner : str
-        Words as a shell would read them.
+        Command that starts Python, as a shell would read it.
     threads : int
-        Of the libraries for numbers.
+        Number of threads of numerical libraries.
     command : sequence of str
-        The module to run, and its arguments; `TOKEN` for the script's own.
+        The module to run, and its arguments; `TOKEN` stands for the argument of the script.
 
     Raises
     ------
     DefinitionError
-        If something in it can't be said to sbatch or the shell.
+        If a value can't be written for sbatch or the shell.
     """
     words = [*map(shlex.quote, shlex.split(runner)), "-m", *map(_argument, command)]
     return {
         "directives": [_directive(name, value) for name, value in directives.items()],
         "folder": directives.get("chdir"),
         "takes_token": TOKEN in command,
-        "env_setup": [text.strip() for text in env_setup if _does_something(text)],
-        "env_vars": {_variable_name(name): _expanding(str(value)) for name, value in env_vars.items()},
+        "env_setup": [text.strip() for text in env_setup if _has_command(text)],
+        "env_vars": {_variable_name(name): _double_quoted(str(value)) for name, value in env_vars.items()},
         "threads": threads,
         "command": " ".join(words),
     }
 
 
 def digest(values: Values, comment: str) -> str:
-    """Name a script before it is printed: 8 hexadecimal digits of a SHA-256 of all that it is made of."""
+    """Return 8 hexadecimal digits of the SHA-256 of everything that a script depends on."""
     text = json.dumps([values, comment, TEMPLATE.read_text()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def render(values: Values, comment: str) -> str:
-    """Print a job's script.
+    """Return the text of a job's script.
 
     Parameters
     ----------
     values : mapping
+        From `values`.
     comment : str
-        What it is, for whoever reads it.
+        Describes the script; written at its beginning.
     """
     return _template().render(comment=comment.splitlines(), **values)
 
 
 @cache
 def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined  # costs more than all the rest here
+    from jinja2 import Environment, StrictUndefined  # its import takes longer than everything else here
 
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
@@ -189,7 +194,7 @@ def _whole_mb(text: str) -> int:
 
 
 def _override(ours: dict[str, Any], name: str, value: Any) -> None:
-    """Let an option of the user's replace ours, and what sbatch would refuse or prefer beside it."""
+    """Replace one of our options by the user's, and remove options that exclude it."""
     for group in _EXCLUDE_EACH_OTHER:
         if name in group:
             for other in group:
@@ -202,12 +207,12 @@ def _value(name: str, value: Any) -> str | None:
         return None
     text = str(value)
     if re.search(r"[\n\r\0]", text):
-        raise DefinitionError(f"--{name}={text!r} can't be given to sbatch.", "Take the line breaks out of it.")
+        raise DefinitionError(f"The value of --{name} can't be passed to sbatch: {text!r}.", "Remove the line breaks.")
     return text
 
 
 def _directive(name: str, value: str | None) -> str:
-    """Write an option as sbatch reads it: within double quotes, a backslash makes the next character literal."""
+    """Return an option as sbatch reads it: in double quotes, a backslash makes the next character literal."""
     value = _value(name, True if value is None else value)
     if value is None:
         return f"--{name}"
@@ -220,20 +225,20 @@ def _argument(word: str) -> str:
     return '"$job_token"' if word == TOKEN else shlex.quote(word)
 
 
-def _does_something(text: str) -> bool:
+def _has_command(text: str) -> bool:
     return any(line.strip() and not line.strip().startswith("#") for line in text.splitlines())
 
 
 def _variable_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise DefinitionError(f"env_vars: {name!r} is no name of a variable.", "Use letters, digits and _.")
+        raise DefinitionError(f"env_vars: {name!r} is not a valid name of a variable.", "Use letters, digits and _.")
     return name
 
 
-def _expanding(text: str) -> str:
-    """Write a value in double quotes in which nothing but variables means anything to the shell."""
+def _double_quoted(text: str) -> str:
+    """Return a value in double quotes, in which the shell expands only variables."""
     if "\0" in text:
-        raise DefinitionError(f"env_vars: {text!r} can't be a value.", "Take the NUL out of it.")
+        raise DefinitionError(f"env_vars: {text!r} is not a valid value.", "Remove the NUL character.")
     literals, variables = re.split(_VARIABLE, text), re.findall(_VARIABLE, text)
     quoted = [re.sub(r'([\\"`$])', r"\\\1", literal) for literal in literals]
     return '"' + "".join(a + b for a, b in zip(quoted, [*variables, ""], strict=True)) + '"'

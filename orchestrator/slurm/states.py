@@ -1,4 +1,4 @@
-"""What SLURM's words for a job's state mean to us: the table comes first."""
+"""The meaning of SLURM's job states, and of its reasons why a job waits."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from orchestrator.machine.states import FailureKind
 __all__ = ["STATES", "is_stuck", "meaning"]
 
 STATES: dict[str, tuple[Seen, FailureKind | None]] = {
-    # waits, or waits again
+    # the job waits, or waits again
     "PENDING": (Seen.QUEUED, None),
     "CONFIGURING": (Seen.QUEUED, None),  # its nodes are booting
     "POWER_UP_NODE": (Seen.QUEUED, None),
-    "REQUEUED": (Seen.QUEUED, None),  # sacct shows it with an end time, which is that of the former life
+    "REQUEUED": (Seen.QUEUED, None),  # sacct prints an end time, which is that of the earlier start
     "REQUEUE_FED": (Seen.QUEUED, None),
     "REQUEUE_HOLD": (Seen.QUEUED, None),
     "RESV_DEL_HOLD": (Seen.QUEUED, None),
     "SPECIAL_EXIT": (Seen.QUEUED, None),
     "EXPEDITING": (Seen.QUEUED, None),
-    # has processes, or may still have some
+    # the job has processes, or may still have some
     "RUNNING": (Seen.RUNNING, None),
     "COMPLETING": (Seen.RUNNING, None),
     "RESIZING": (Seen.RUNNING, None),
@@ -29,13 +29,13 @@ STATES: dict[str, tuple[Seen, FailureKind | None]] = {
     "STOPPED": (Seen.RUNNING, None),
     "SUSPENDED": (Seen.RUNNING, None),
     "UPDATE_DB": (Seen.RUNNING, None),
-    # over
+    # the job has ended
     "COMPLETED": (Seen.OVER, None),
     "CANCELLED": (Seen.OVER, FailureKind.CANCELLED),
     "DEADLINE": (Seen.OVER, FailureKind.TIMEOUT),
     "FAILED": (Seen.OVER, FailureKind.INFRASTRUCTURE),
     "OUT_OF_MEMORY": (Seen.OVER, FailureKind.OUT_OF_MEMORY),
-    "PREEMPTED": (Seen.OVER, FailureKind.PREEMPTED),  # one that SLURM runs again is COMPLETING, then PENDING
+    "PREEMPTED": (Seen.OVER, FailureKind.PREEMPTED),  # a job that SLURM requeues is COMPLETING, then PENDING
     "REVOKED": (Seen.OVER, FailureKind.INFRASTRUCTURE),
     "TIMEOUT": (Seen.OVER, FailureKind.TIMEOUT),
     "BOOT_FAIL": (Seen.OVER, FailureKind.NODE_FAILURE),
@@ -61,17 +61,17 @@ STUCK = (
     "job requeued in held state",
     "launch failed requeued held",
     "user env retrieval failed requeued held",
-    # The job alone asks for more than it may: no other job's end helps.
+    # The job itself exceeds a limit: it does not help when other jobs end.
     r"(Assoc|QOS)Max\w+Per(Job|Node)(Limit)?",
     r"QOSMin\w+",
 )
-"""Reasons why a job waits that do not pass by waiting, as patterns."""
+"""Reasons that do not change by waiting, as patterns: the job never starts without an action of the user."""
 
 _STUCK = "(?i)" + "|".join(f"(?:{pattern})" for pattern in STUCK)
 
 
 def meaning(state: str) -> tuple[Seen, FailureKind | None, bool]:
-    """Say what a state means.
+    """Return the meaning of a state.
 
     Parameters
     ----------
@@ -81,10 +81,11 @@ def meaning(state: str) -> tuple[Seen, FailureKind | None, bool]:
     Returns
     -------
     seen : Seen
+        Whether the job waits, runs or has ended.
     kind : FailureKind or None
-        Why it is over, where that is a failure.
+        Kind of failure, for a state that is one.
     is_known : bool
-        False for a word that isn't in the table. It counts as running: to be wrong about that costs a wait.
+        False for a state that is not in the table. It counts as running: if that is wrong, the run only waits.
     """
     words = state.split()
     word = words[0].rstrip("+").upper() if words else ""
@@ -94,7 +95,7 @@ def meaning(state: str) -> tuple[Seen, FailureKind | None, bool]:
 
 
 def is_stuck(reason: str) -> bool:
-    """Tell whether a job that waits for this reason waits for ever unless somebody does something.
+    """Whether a job that waits for this reason never starts without an action of the user.
 
     Parameters
     ----------

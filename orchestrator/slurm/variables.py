@@ -1,18 +1,18 @@
-"""The environment of SLURM's programs, without what would change what they do.
+"""The environment of SLURM's programs, without variables that would change what they do.
 
-Inside a job there are variables of that job (`SLURM_ARRAY_TASK_ID`, ...), which sbatch hands on to the new one; and a
-user's own settings (`SQUEUE_PARTITION`, `SBATCH_TIMELIMIT`, ...) would hide jobs from us, or win over a script.
+In a job, sbatch passes variables of this job (`SLURM_ARRAY_TASK_ID`, ...) to the new one. The user's own settings
+(`SQUEUE_PARTITION`, `SBATCH_TIMELIMIT`, ...) would hide jobs, or replace options of a script.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-__all__ = ["for_query", "for_submission", "where_slurm_is"]
+__all__ = ["for_query", "for_submission", "cluster_variables"]
 
 KEPT = ("SLURM_CLUSTERS", "SLURM_CONF")
 
-VARIABLES: dict[str, tuple[str, ...]] = {
+VARIABLES_OF: dict[str, tuple[str, ...]] = {
     "array": ("SBATCH_ARRAY_INX",),
     "core-spec": ("SBATCH_CORE_SPEC", "SBATCH_THREAD_SPEC"),
     "exclusive": ("SBATCH_EXCLUSIVE", "SBATCH_OVERSUBSCRIBE"),
@@ -25,35 +25,36 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "time": ("SBATCH_TIMELIMIT",),
     "verbose": ("SBATCH_DEBUG",),
 }
-"""Option of sbatch -> variables that set it or speak against it; where it isn't `SBATCH_` and the option's name."""
+"""Variables that set or contradict an option of sbatch, besides `SBATCH_` and the option's name."""
 
-NEVER = ("array", "clusters", "wait")
-"""Options that a job never takes from the environment: it would become an array, or go where we don't ask for it (as
-all programs understand `SLURM_CLUSTERS`, that is the one to set), or sbatch would not return."""
+NOT_INHERITED = ("array", "clusters", "wait")
+"""Options that a job never takes from the environment: it would become an array, or sbatch would not return, or it
+would go to a cluster that the other programs don't ask (all of them read `SLURM_CLUSTERS`, which is kept)."""
 
 
-def for_submission(environment: Mapping[str, str], taken: Iterable[str]) -> dict[str, str]:
-    """Give the environment of sbatch.
+def for_submission(environment: Mapping[str, str], options: Iterable[str]) -> dict[str, str]:
+    """Return the environment of sbatch.
 
     Parameters
     ----------
     environment : mapping
-    taken : iterable of str
-        Names of the options that we set, such as `mem-per-cpu`.
+        Environment of the submitting process.
+    options : iterable of str
+        Names of the options that are set otherwise, such as `mem-per-cpu`: their variables are removed.
     """
-    hidden = {variable for option in (*taken, *NEVER) for variable in _variables_of(option)}
-    return {name: value for name, value in _without_slurm(environment).items() if name not in hidden}
+    removed = {variable for option in (*options, *NOT_INHERITED) for variable in _variables_of(option)}
+    return {name: value for name, value in _without_slurm(environment).items() if name not in removed}
 
 
 def for_query(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment of all other programs: lists are not cut short, times are epoch seconds."""
+    """Return the environment of all other programs: lists are not shortened, times are epoch seconds."""
     settings = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
     kept = {name: value for name, value in _without_slurm(environment).items() if not name.startswith(settings)}
     return {**kept, "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "%s"}
 
 
-def where_slurm_is(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the variables that say which cluster is meant, and where its configuration is."""
+def cluster_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that name the cluster and its configuration file."""
     return {name: environment[name] for name in KEPT if name in environment}
 
 
@@ -62,4 +63,4 @@ def _without_slurm(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _variables_of(option: str) -> tuple[str, ...]:
-    return (*VARIABLES.get(option, ()), f"SBATCH_{option.upper().replace('-', '_')}")
+    return (*VARIABLES_OF.get(option, ()), f"SBATCH_{option.upper().replace('-', '_')}")

@@ -226,14 +226,14 @@ def test_an_orchestrator_job_can_be_repointed_while_it_waits(cluster):
     first, second = cluster.hand_over("a"), cluster.hand_over("b")
     waiting = cluster.recorded("o", cluster.scheduler.submit_orchestrator("o", first.scheduler_id), "orchestrator")
     third = cluster.recorded("p", cluster.scheduler.submit_orchestrator("p", waiting.scheduler_id), "orchestrator")
-    assert cluster.scheduler.repoint(waiting.scheduler_id, third.scheduler_id)
+    assert cluster.scheduler.set_dependency(waiting.scheduler_id, third.scheduler_id)
     cluster.pass_time()
     # Each waits for the other.
     assert cluster.woken == []
-    assert cluster.scheduler.repoint(waiting.scheduler_id, second.scheduler_id)
+    assert cluster.scheduler.set_dependency(waiting.scheduler_id, second.scheduler_id)
     cluster.pass_time()
     assert cluster.woken == ["o"]
-    assert not cluster.scheduler.repoint(waiting.scheduler_id, third.scheduler_id)
+    assert not cluster.scheduler.set_dependency(waiting.scheduler_id, third.scheduler_id)
 
 
 def test_an_unanswered_question_has_no_result(workspace):
@@ -243,7 +243,7 @@ def test_an_unanswered_question_has_no_result(workspace):
     for ask in (
         lambda: place.scheduler.observe([job]),
         lambda: place.scheduler.cancel([job]),
-        lambda: place.scheduler.repoint(job.scheduler_id, "1"),
+        lambda: place.scheduler.set_dependency(job.scheduler_id, "1"),
     ):
         with pytest.raises(SchedulerUnreachable):
             ask()

@@ -25,7 +25,7 @@ from tests.engine.crashing_study import KEY, NewlyCreated
 from tests.fakes.queue import Killed
 from tests.fakes.slurm import FakeSlurm
 
-CLIENT = ("sbatch", "squeue", "sacct", "scancel", "repoint")
+CLIENT = ("sbatch", "squeue", "sacct", "scancel", "set_dependency")
 
 
 def from_outside(new: NewlyCreated) -> FakeSlurm:

@@ -38,7 +38,7 @@ class FakeClient(Client):
         self._late = late
         self._left_out: dict[str, float] = {}
 
-    def sbatch(self, arguments: Sequence[str], taken: Iterable[str]) -> Answer:
+    def sbatch(self, arguments: Sequence[str], options: Iterable[str]) -> Answer:
         given = dict(
             word.removeprefix("--").split("=", 1) for word in arguments if word.startswith("--") and "=" in word
         )
@@ -74,9 +74,9 @@ class FakeClient(Client):
             job_ids = [job_id for job_id in job_ids if job_id in waiting]
         self._queue.cancel(job_ids)
 
-    def repoint(self, job_id: str, after: str) -> bool:
+    def set_dependency(self, job_id: str, after: str) -> bool:
         self._answer()
-        return self._queue.repoint(job_id, after)
+        return self._queue.set_dependency(job_id, after)
 
     def _answer(self) -> None:
         if self.is_silent or self._draw("silent", "answers", "answers") == "silent":

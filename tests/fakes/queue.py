@@ -93,7 +93,7 @@ class Queue:
         if self._runs is not None and not self._runs.is_live:
             raise Killed
 
-    def repoint(self, job_id: str, after: str) -> bool:
+    def set_dependency(self, job_id: str, after: str) -> bool:
         for entry in self.listed:
             if entry.job_id == job_id and entry.state == WAITS:
                 entry.after = after

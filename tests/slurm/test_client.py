@@ -213,7 +213,7 @@ def test_a_program_that_hangs_has_not_answered(programs, monkeypatch, golden):
 
 def test_a_missing_program_is_named(tmp_path, golden):
     client = Client({"PATH": str(tmp_path)})
-    assert client.is_missing() == "sbatch"
+    assert client.missing_program() == "sbatch"
     for question in ask(client):
         with golden.raises(SchedulerUnreachable):
             question()
@@ -250,8 +250,8 @@ def test_what_is_no_job_id_never_reaches_a_program(tmp_path, bad):
     for question in (
         lambda: client.scancel(["1", bad]),
         lambda: client.sacct([bad], None),
-        lambda: client.repoint(bad, "1"),
-        lambda: client.repoint("1", bad),
+        lambda: client.set_dependency(bad, "1"),
+        lambda: client.set_dependency("1", bad),
     ):
         with pytest.raises(ValueError):
             question()
@@ -272,9 +272,9 @@ def test_a_job_that_does_not_wait_can_not_be_repointed(programs, words, is_error
     client = programs("scontrol", f"echo '{words}' >&2; exit 1")
     if is_error:
         with golden.raises(SchedulerUnreachable):
-            client.repoint("7", "8")
+            client.set_dependency("7", "8")
     else:
-        assert client.repoint("7", "8") is False
+        assert client.set_dependency("7", "8") is False
 
 
 # --- the real SLURM ------------------------------------------------------------------------------
@@ -330,10 +330,10 @@ def test_a_waiting_job_is_repointed_and_no_other(sandbox):
     waiting = submitted(client, "--hold", "--wrap", "true", f"--dependency=afterany:{first}")
     running = submitted(client, "--wrap", "sleep 60")
     wait_until(lambda: [line.state for line in lines_of(client, running)] == ["RUNNING"], 30)
-    assert client.repoint(waiting, running) is True
+    assert client.set_dependency(waiting, running) is True
     assert f"afterany:{running}" in sandbox.scontrol("show", "job", waiting)
-    assert client.repoint(running, first) is False
-    assert client.repoint("9999999", first) is False
+    assert client.set_dependency(running, first) is False
+    assert client.set_dependency("9999999", first) is False
     client.scancel([first, waiting, running, "9999998"])
     wait_until(
         lambda: (
@@ -342,7 +342,7 @@ def test_a_waiting_job_is_repointed_and_no_other(sandbox):
         ),
         30,
     )
-    assert client.repoint(waiting, first) is False
+    assert client.set_dependency(waiting, first) is False
     client.scancel([first, waiting, running])
 
 
@@ -355,8 +355,8 @@ def test_an_orchestrator_job_that_can_not_be_pointed_anew_waits_no_more(sandbox,
     site = ClusterConfig(SlurmCluster(), orchestrator_resources(None), str(tmp_path))
     scheduler = SlurmScheduler(RunFolder(tmp_path, "r"), site, "p", tmp_path / "db", shared=False, client=client)
     # A job can't wait for itself.
-    assert scheduler.repoint(waiting, waiting) is False
-    assert scheduler.repoint(running, waiting) is False
+    assert scheduler.set_dependency(waiting, waiting) is False
+    assert scheduler.set_dependency(running, waiting) is False
     wait_until(lambda: lines_of(client, waiting)[0].state.startswith("CANCELLED"), 30)
     assert lines_of(client, running)[0].state == "RUNNING"
     client.scancel([running])
@@ -393,7 +393,7 @@ def test_variables_of_a_user_and_of_a_job_around_reach_no_new_job(sandbox):
 def test_a_site_without_accounting(sandbox):
     client = Client(sandbox.environment)
     assert client.config() == Config(1001, has_accounting=False)
-    assert client.is_missing() is None
+    assert client.missing_program() is None
     with pytest.raises(SchedulerUnreachable, match="Slurm accounting storage is disabled"):
         client.sacct(["1"], None)
 
@@ -420,7 +420,7 @@ def test_what_squeue_has_forgotten_sacct_knows(sandbox_with_accounting):
         (no_log.scheduler_id, None): ("FAILED", "0:53"),
     }
     wait_until(lambda: {key: (line.state, line.exit_code) for key, line in known().items()} == expected, 30, known)
-    assert {line.job_id for line in client.sacct([], began) if line.carries("forgotten2")} == {job}
+    assert {line.job_id for line in client.sacct([], began) if line.has_token("forgotten2")} == {job}
 
 
 @pytest.mark.slurm
@@ -443,7 +443,12 @@ def test_without_a_controller_nothing_is_concluded(start_sandbox):
     conf = sandbox.folder / "down.conf"
     conf.write_text((sandbox.folder / "slurm.conf").read_text().replace(port, "SlurmctldPort=1\nMessageTimeout=2"))
     client = Client(sandbox.environment | {"SLURM_CONF": str(conf)})
-    for question in (client.squeue, client.config, lambda: client.scancel(["1"]), lambda: client.repoint("1", "2")):
+    for question in (
+        client.squeue,
+        client.config,
+        lambda: client.scancel(["1"]),
+        lambda: client.set_dependency("1", "2"),
+    ):
         with pytest.raises(SchedulerUnreachable):
             question()
     assert isinstance(client.sbatch(["--wrap", "true"], []), RefusedForNow)

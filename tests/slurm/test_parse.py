@@ -210,8 +210,8 @@ def test_a_label_that_looks_like_a_token_hides_none():
         "",
         "loop1_optimising_abcdefghi2_p",
     )
-    assert line.carries("abcdefghi2")
-    assert not line.carries("abcdefghi3")
+    assert line.has_token("abcdefghi2")
+    assert not line.has_token("abcdefghi3")
 
 
 # --- configuration -------------------------------------------------------------------------------

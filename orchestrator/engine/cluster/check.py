@@ -47,7 +47,7 @@ def ask_cluster(cluster: SlurmCluster | None, pipeline: PipelineDefinition, plan
     # Whatever can't be said to sbatch is refused now, and not when its turn comes.
     all_scripts(Scripts(config, RunFolder(Path("/"), "x", config.cluster.log_dir), Path("/"), pipeline.name), plan)
     client = Client()
-    missing = client.is_missing()
+    missing = client.missing_program()
     if missing is not None:
         raise DefinitionError(
             f"{missing} is not on PATH: this machine is no login node of a SLURM cluster.",

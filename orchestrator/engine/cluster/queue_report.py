@@ -127,7 +127,7 @@ def _what(found: RunStatus, job: JobView) -> str:
 
 
 def _lines_of(token: str, scheduler_id: str | None, lines: Iterable[Line]) -> list[Line]:
-    mine = [line for line in lines if line.carries(token)]
+    mine = [line for line in lines if line.has_token(token)]
     chosen = choose({line.job_id for line in mine}, owner=None, recorded=scheduler_id) if mine else None
     return [line for line in mine if line.job_id == chosen]
 

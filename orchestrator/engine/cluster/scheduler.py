@@ -112,9 +112,9 @@ class SlurmScheduler:
             return answer
         return answer._replace(reason=_quoted(answer.reason))
 
-    def repoint(self, scheduler_id: str, after: str) -> bool:
+    def set_dependency(self, scheduler_id: str, after: str) -> bool:
         """Let a waiting orchestrator job start after the end of another job; one for which that fails waits no more."""
-        if self._client.repoint(scheduler_id, after):
+        if self._client.set_dependency(scheduler_id, after):
             return True
         # Another one will wait instead of it.
         self._client.scancel([scheduler_id], only_waiting=True)
@@ -190,7 +190,7 @@ class SlurmScheduler:
 
     def _lines_of(self, job: Job, lines: Sequence[Line]) -> list[Line]:
         """Return the lines of a job; of several submissions, those of the one that counts."""
-        mine = [line for line in lines if line.carries(job.token)]
+        mine = [line for line in lines if line.has_token(job.token)]
         ids = {line.job_id for line in mine}
         if len(ids) > 1:
             owner = owner_of(self.folder.job(job.token))
@@ -247,7 +247,7 @@ class SlurmScheduler:
 
 def _rivals(token: str, fact: JobFact, listed: Sequence[Line]) -> tuple[str, ...]:
     """Name the other submissions of a job that have not ended."""
-    others = [line for line in listed if line.carries(token) and line.job_id != fact.scheduler_id]
+    others = [line for line in listed if line.has_token(token) and line.job_id != fact.scheduler_id]
     return tuple(sorted({line.job_id for line in others if not _are_over([line])}, key=int))
 
 
