@@ -185,7 +185,7 @@ def file_of(item: pytest.Function) -> Path:
 
 
 def current_folder() -> Path | None:
-    """Give the folder in which the test is, if it has gone to one of its own."""
+    """Return the folder in which the test is, if it has gone to one of its own."""
     folder = Path.cwd()
     return None if folder == Path("/") or folder.is_relative_to(TESTS.parent) else folder
 
@@ -205,7 +205,7 @@ def as_text(shown: Any) -> str:
 
 
 def of_command(done: Any) -> str:
-    """Give what a command printed, of whatever class its outcome is: subprocess's, click's, or the tests' own."""
+    """Return what a command printed, of whatever class its outcome is: subprocess's, click's, or the tests' own."""
     code, out, err = (
         next((getattr(done, name) for name in names if hasattr(done, name)), None)
         for names in (("code", "exit_code", "returncode"), ("out", "stdout"), ("err", "stderr"))

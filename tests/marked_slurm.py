@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def missing_packages() -> str:
-    """Name Debian's packages that the sandbox lacks here."""
+    """Return Debian's packages that the sandbox lacks here."""
     command = [sys.executable, str(SCRIPT), "missing"]
     return " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 

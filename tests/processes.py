@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def lives(pid: int | str) -> bool:
-    """Tell whether a process does anything still; where nobody waits for orphans, the dead stay in the list."""
-    # What is not there, or goes while it is read, does nothing.
+    """Whether a process still runs; a dead process stays in the list if its parent does not wait for it."""
+    # A process that is missing, or ends while it is read, does not run.
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False

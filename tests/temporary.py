@@ -9,7 +9,7 @@ ROOM = 2 * 2**30
 
 
 def short_root() -> str:
-    """Give a folder with a short path, as the sockets of a SLURM cluster need one."""
+    """Return a folder with a short path, as the sockets of a SLURM cluster need one."""
     try:
         state = os.statvfs(IN_MEMORY)
     except OSError:

@@ -25,7 +25,7 @@ def modes(path):
 
 @pytest.fixture
 def umask():
-    """Give a function that sets the umask, which is the old one again after the test."""
+    """Return a function that sets the umask, which is the old one again after the test."""
     before = os.umask(0o022)
     yield os.umask
     os.umask(before)

@@ -1,4 +1,4 @@
-"""The reference of the Python interface says what the docstrings say, and their examples work."""
+"""The reference of the Python interface agrees with the docstrings, and their examples work."""
 
 from __future__ import annotations
 

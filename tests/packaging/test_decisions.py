@@ -1,6 +1,6 @@
-"""What decides is never a word: the machine, the engine and the records compare members of enums.
+"""No decision depends on a text: the machine, the engine and the records compare members of enums.
 
-A sentence that a user reads may be changed by whoever finds a better one, and nothing else may change with it.
+A sentence for users can be reworded, and nothing else changes with it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ ALLOWED = {
     "run": "the name of a table",
     **dict.fromkeys(["job", "serve", "freeze", "collect", "fold"], "what a worker is called with"),
 }
-"""Words that a program or the user says, and names of our own that no text for users holds."""
+"""Words of other programs or of the user, and names of ours that are in no text for users."""
 
 
 def compared_words(path: Path) -> Iterator[tuple[int, str]]:
-    """Find the words that are compared, matched, or looked for at the begin or end of a text."""
+    """Find the words that are compared, matched, or searched at the start or end of a text."""
     for node in ast.walk(ast.parse(path.read_text())):
         found: list[ast.expr] = []
         if isinstance(node, ast.Compare):

@@ -1,4 +1,4 @@
-"""The reference of the JSON says what the docstrings of the values say."""
+"""The reference of the JSON agrees with the docstrings of the values."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def test_two(): pass
 
 @pytest.fixture
 def suite(tmp_path):
-    """Give a function that runs two marked tests, on a machine that lacks the named packages."""
+    """Return a function that runs two marked tests, on a machine that lacks the named packages."""
     (tmp_path / "scripts").mkdir()
     (tmp_path / "tests" / "slurm").mkdir(parents=True)
     shutil.copy(ROOT / "tests" / "marked_slurm.py", tmp_path / "tests")

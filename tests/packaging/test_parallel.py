@@ -19,7 +19,7 @@ PLUGIN = Path(__file__).resolve().parents[1] / "parallel.py"
 
 @pytest.fixture
 def pytest_command(tmp_path):
-    """Give a function that writes a suite and gives the command that runs it in three processes."""
+    """Return a function that writes a suite and returns the command that runs it in three processes."""
     shutil.copy(PLUGIN, tmp_path / "parallel.py")
     (tmp_path / "pytest.ini").touch()
 

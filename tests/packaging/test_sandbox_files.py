@@ -11,7 +11,7 @@ from tests.slurm.sandboxes import SCRIPT
 
 @pytest.fixture
 def written(tmp_path, monkeypatch):
-    """Give a function that writes the files of a sandbox for a version, and gives those that SLURM reads."""
+    """Return a function that writes the files of a sandbox for a version, and returns those that SLURM reads."""
     monkeypatch.syspath_prepend(SCRIPT.parent / "lib")
     configuration = importlib.import_module("sandbox.configuration")
 

@@ -1,4 +1,4 @@
-"""The tutorial's study does what the tutorial says."""
+"""The study of the tutorial does what the tutorial says."""
 
 from __future__ import annotations
 
