@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from orchestrator.addresses import format_address
-from orchestrator.cli.render import WIDTH, plural, to_json
+from orchestrator.cli.render import plural, to_json
 from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
 from orchestrator.errors import NotFound, NotYet
 from orchestrator.workspace import Workspace
@@ -161,8 +160,10 @@ def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow
 
 def _print_stalled(key: str, stalled: str) -> None:
     """Print that the log ends here, and the command that continues the run."""
-    click.echo(textwrap.fill(f"Run {key} is stalled: {stalled}.", WIDTH), err=True)
-    click.echo(f"To continue: orchestrator resume {key}{typed_options()}", err=True)
+    click.echo(
+        f"Run {key} is stalled: {stalled}.\nTo continue: orchestrator resume {key}{typed_options()}",
+        err=True,
+    )
 
 
 def _check_task(address: str, n: int, task: int | None) -> None:

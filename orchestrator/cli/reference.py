@@ -1,8 +1,16 @@
-"""`python -m orchestrator.cli.reference > docs/reference/cli.md`: every help page, as one document."""
+"""Write every help page as one document.
+
+python -m orchestrator.cli.reference                              print the document
+python -m orchestrator.cli.reference --check docs/reference/cli.md  exit 1 if the document differs
+python -m orchestrator.cli.reference --write docs/reference/cli.md  replace the document
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
@@ -47,5 +55,22 @@ def pages(command: click.Command, name: str, parent: click.Context | None = None
                 yield from pages(found, f"{name} {inner}", context)
 
 
+def main() -> None:
+    """Print, check or write the document."""
+    parser = argparse.ArgumentParser(description="Print the reference of the command line.")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--check", type=Path, metavar="DOCUMENT")
+    action.add_argument("--write", type=Path, metavar="DOCUMENT")
+    options = parser.parse_args()
+    if options.check:
+        if options.check.read_text(encoding="utf-8") != document():
+            command = f"python -m orchestrator.cli.reference --write {options.check}"
+            sys.exit(f"{options.check} is out of date; type:\n  {command}")
+    elif options.write:
+        options.write.write_text(document(), encoding="utf-8")
+    else:
+        print(document(), end="")
+
+
 if __name__ == "__main__":
-    print(document(), end="")
+    main()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.render import WIDTH, plural
+from orchestrator.cli.render import plural
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 from orchestrator.errors import SchedulerUnreachable
 
@@ -69,8 +68,7 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
             click.echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
             raise click.exceptions.Exit(TIMED_OUT)
         time.sleep(POLL_SECONDS if end is None else min(POLL_SECONDS, max(0.0, end - time.monotonic())))
-    outcome, code = _outcome(key, found)
-    text = textwrap.fill(outcome, WIDTH)
+    text, code = _outcome(key, found)
     refresh = " --refresh" if code == STALLED and found.mode is Mode.SLURM else ""
     text += f"\nShow its status: orchestrator status {key}{refresh}{typed_options()}"
     if code == STALLED:

@@ -40,7 +40,7 @@ def test_help_prints_the_page_of_the_reference(arguments):
 
 def test_the_reference_is_what_help_says():
     assert (ROOT / "docs/reference/cli.md").read_text() == document(), (
-        "python -m orchestrator.cli.reference > docs/reference/cli.md"
+        "python -m orchestrator.cli.reference --write docs/reference/cli.md"
     )
     for name in COMMANDS:
         assert f"## `orchestrator {name}`" in document()
