@@ -1,1 +1,1 @@
-"""Advance runs: look at the world, decide, act, record."""
+"""Advance runs: observe, reconcile, decide, perform, record."""

@@ -1,6 +1,6 @@
-"""Bring a run as far as it goes now: look, reconcile, then decide and perform until there is nothing to do.
+"""Advance a run as far as it goes now: observe, reconcile, then decide and perform until there is nothing to do.
 
-Safe to call at any time, from anywhere, any number of times, by whoever holds the run's lease.
+This is safe at any time, in any process that holds the run's lease, and any number of times.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from orchestrator.machine.wakeup import ensure_wakeup
 
 __all__ = ["advance", "observe_and_record"]
 
-WhatNext = Callable[[Run], Intent | None]
+Decision = Callable[[Run], Intent | None]
 
 
 def advance(context: Context) -> Run:
-    """Advance a run until it waits for the world, or has ended.
+    """Advance a run until it has ended, or must wait for something outside.
 
-    What only moves records is gathered and written together; the intent is always written before its effect, and the
-    effect's outcome before the next decision that has one.
+    Changes that only move records are written together. An intent is written before its effect, and the outcome of an
+    effect before the next effect.
 
     Returns
     -------
@@ -37,20 +37,20 @@ def advance(context: Context) -> Run:
     """
     run = context.store.load(context.key)
     if context.own_token is not None:
-        # Before the scheduler is asked: it may not answer, and then somebody has to come again.
-        run = _pursue(context, run, reconcile(run, own_facts(context)), ensure_wakeup)
-    return _pursue(context, run, reconcile(run, observe(context, run)) if run.needs_observation else [], decide)
+        # Before the scheduler is queried: if it does not answer, another orchestrator job must advance the run.
+        run = _act_until_idle(context, run, reconcile(run, own_facts(context)), ensure_wakeup)
+    return _act_until_idle(context, run, reconcile(run, observe(context, run)) if run.needs_observation else [], decide)
 
 
 def observe_and_record(context: Context) -> Run:
-    """Record what became of the jobs, and decide nothing: the last act of a process that was asked to stop."""
+    """Record what became of the jobs, and decide nothing."""
     run = context.store.load(context.key)
     return _write(context, run, reconcile(run, observe(context, run)))
 
 
-def _pursue(context: Context, run: Run, changes: list[Change], what_next: WhatNext) -> Run:
+def _act_until_idle(context: Context, run: Run, changes: list[Change], decide_next: Decision) -> Run:
     while True:
-        run, changes, intent = _think(context, run, changes, what_next)
+        run, changes, intent = _decide_in_memory(context, run, changes, decide_next)
         run = _write(context, run, changes)
         if intent is None or isinstance(intent, Record):
             return run
@@ -59,23 +59,23 @@ def _pursue(context: Context, run: Run, changes: list[Change], what_next: WhatNe
             return _write(context, run, changes)
 
 
-def _think(
-    context: Context, run: Run, changes: list[Change], what_next: WhatNext
+def _decide_in_memory(
+    context: Context, run: Run, changes: list[Change], decide_next: Decision
 ) -> tuple[Run, list[Change], Intent | None]:
-    """Apply changes in memory and decide, for as long as nothing outside has to happen.
+    """Apply changes in memory and decide, until the next intent has an effect outside the records.
 
-    What is about to be submitted is among the changes.
+    If that is a submission, the changes include the move to `submitting`.
     """
-    thought = reduce(apply, changes, run)
-    intent = what_next(thought)
+    model = reduce(apply, changes, run)
+    intent = decide_next(model)
     while isinstance(intent, Record):
         more = [_with_epoch(context, change) for change in intent.changes]
         changes = [*changes, *more]
-        thought = reduce(apply, more, thought)
-        intent = what_next(thought)
+        model = reduce(apply, more, model)
+        intent = decide_next(model)
     if isinstance(intent, Submit):
-        changes = [*changes, submitting(thought.job(intent.token))]
-    # The records, not the thought, are what the next writes start from.
+        changes = [*changes, submitting(model.job(intent.token))]
+    # The changes are not written yet, so the run is returned as it was given.
     return run, changes, intent
 
 

@@ -1,4 +1,4 @@
-"""The code of a run: checked before anything is written, stored in its bundle, loaded when a step runs."""
+"""The code of a run: check it before anything is written, store it in a bundle, load it when a step runs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from orchestrator.machine.plan import Plan
 from orchestrator.version import __version__
 from orchestrator.workspace import RunFolder
 
-__all__ = ["CheckedPipeline", "change_of_study", "check", "store_code", "loader", "provenance", "take_code"]
+__all__ = ["CheckedPipeline", "study_change_message", "check", "store_code", "loader", "provenance", "replace_code"]
 
 
 @dataclass(frozen=True)
 class CheckedPipeline:
-    """A pipeline that was found to be in order, with its code in memory."""
+    """A pipeline that passed all checks, with its code in memory."""
 
     plan: Plan
     bundle: PreparedBundle
@@ -41,29 +41,30 @@ class CheckedPipeline:
 
     @property
     def source_digest(self) -> str:
-        """Digest of the study's sources."""
+        """Digest of the study's source files."""
         return self.bundle.source_digest
 
 
 def check(
     pipeline: PipelineDefinition, project_job: str | None, study: Study | None, *, needs_pickles: bool = False
 ) -> CheckedPipeline:
-    """Refuse what can't work, before anything is written.
+    """Check a pipeline, before anything is written.
 
     Parameters
     ----------
     pipeline : PipelineDefinition
+        Steps and loops.
     project_job : str or None
-        Key of the run.
+        Key of the run, if it is given.
     study : Study or None
-        Where the pipeline comes from.
+        The file that defines the pipeline, if it is known.
     needs_pickles : bool, default False
-        Whether every step runs in another process than this one, so that each has to be pickled.
+        Whether every step runs in another process, and so must be pickled.
 
     Raises
     ------
     DefinitionError
-        With everything that has to change.
+        If anything can't work; the message lists everything that must change.
     """
     steps = list(pipeline.all_steps)
     check_pipeline(pipeline.name, steps, pipeline.orchestrator_resources)
@@ -72,14 +73,17 @@ def check(
     by_path = steps_by_path(steps)
     path = study.path if study is not None else _main_file()
     bundle = prepare_bundle(by_path, path, needs_pickles=needs_pickles)
-    live = _live(by_path)
     return CheckedPipeline(
-        plan_of(steps), bundle, None if path is None else str(path), getattr(study, "attr", None), live.__getitem__
+        plan=plan_of(steps),
+        bundle=bundle,
+        study_path=None if path is None else str(path),
+        study_attr=getattr(study, "attr", None),
+        load=_steps_in_memory(by_path).__getitem__,
     )
 
 
 def store_code(folder: RunFolder, checked: CheckedPipeline) -> str:
-    """Write the bundle; one that is there already stays.
+    """Write the bundle, unless it exists.
 
     Returns
     -------
@@ -90,14 +94,16 @@ def store_code(folder: RunFolder, checked: CheckedPipeline) -> str:
 
 
 def loader(folder: RunFolder, record: RunRecord) -> Callable[[str], LoadedStep]:
-    """Load steps from a run's bundle, each when it is needed."""
+    """Return the function that loads a step from the run's bundle."""
     if not record.bundle_digest:
-        raise DataError(f"run {record.key} keeps no code.", "Resume it from its script, with the same project_job.")
+        raise DataError(
+            f"run {record.key} has no stored code.", "Resume it from its script, with the same project_job."
+        )
     return Bundle(folder.bundle(record.bundle_digest)).load_step
 
 
-def take_code(context: Context, checked: CheckedPipeline) -> Context:
-    """Give the run new code, if the steps that it has recorded stand where they stood."""
+def replace_code(context: Context, checked: CheckedPipeline) -> Context:
+    """Replace the code of the run, if its recorded steps keep their positions."""
     record = context.record
     bundle = store_code(context.folder, checked)
     if bundle == record.bundle_digest and checked.plan == record.plan:
@@ -107,7 +113,7 @@ def take_code(context: Context, checked: CheckedPipeline) -> Context:
         if slot is None or (slot.step.name, slot.iteration) != (name, iteration):
             at = format_address(name, iteration)
             raise StudyChanged(
-                f"The new pipeline does not have {at} where run {record.key} recorded it: the run can't go on with it.",
+                f"Run {record.key} can't continue with the new pipeline: it has no {at} at the recorded position.",
                 "Keep the steps that have run, or start a new run.",
             )
     context.store.set_code(
@@ -124,26 +130,26 @@ def take_code(context: Context, checked: CheckedPipeline) -> Context:
     return context._replace(record=context.store.record(record.key))
 
 
-def change_of_study(record: RunRecord) -> str | None:
-    """Say that the study on disk differs from what the run keeps; None where it does not."""
+def study_change_message(record: RunRecord) -> str | None:
+    """Return the message that the study on disk differs from the stored code; None if it does not."""
     if not _has_changed(record):
         return None
     source = f"{record.study}:{record.study_attr}" if record.study_attr else str(record.study)
     return (
-        f"The study {record.study} has changed since this run was submitted; the run keeps its old code.\n"
-        f"To take the new code: orchestrator resume {record.key} --update {shlex.quote(source)}"
+        f"The study {record.study} has changed since the run was created; the run continues with its stored code.\n"
+        f"To use the new code: orchestrator resume {record.key} --update {shlex.quote(source)}"
     )
 
 
 def _has_changed(record: RunRecord) -> bool:
-    """Tell whether the study on disk differs from what the run keeps; a study that is gone has not changed."""
+    """Whether the study on disk differs from the stored code; a study that was removed has not changed."""
     if record.study is None or not Path(record.study).is_file():
         return False
     return source_digest(Path(record.study)) != record.source_digest
 
 
 def provenance() -> dict[str, Any]:
-    """Gather where a run comes from: versions, commit, command, host, user, folder."""
+    """Return where a run comes from: versions, commit, command, host, user, folder."""
     return {
         "orchestrator": __version__,
         "python": sys.version.split()[0],
@@ -170,7 +176,7 @@ def _main_file() -> Path | None:
     return Path(file).resolve() if file and file.endswith(".py") else None
 
 
-def _live(by_path: Mapping[str, Any]) -> dict[str, LoadedStep]:
+def _steps_in_memory(by_path: Mapping[str, Any]) -> dict[str, LoadedStep]:
     return {
         path: LoadedStep(item.block, dict(item.kwargs)) if isinstance(item, Step) else LoadedStep(item, {})
         for path, item in by_path.items()

@@ -1,4 +1,4 @@
-"""The verbs that the API and the command line share: start, submit, resume, advance, cancel."""
+"""The commands that the API and the command line share: start, submit, resume, advance, cancel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
-from orchestrator.engine.resume import position_of, refuse_other_steps
+from orchestrator.engine.resume import check_same_steps, position_of
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
@@ -33,7 +33,7 @@ def start(
     study: Study | None = None,
     jobs: int | None = None,
 ) -> str:
-    """Run a pipeline here; a run of that key that exists goes on, with the pipeline's code.
+    """Run a pipeline on this machine; a run of that key that exists continues, with the pipeline's code.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def submit(
     project_job: str | None = None,
     study: Study | None = None,
 ) -> str:
-    """Submit a pipeline to a cluster; a run of that key that exists goes on, with the pipeline's code.
+    """Submit a pipeline to a cluster; a run of that key that exists continues, with the pipeline's code.
 
     Returns
     -------
@@ -76,17 +76,17 @@ def submit(
     Raises
     ------
     DefinitionError
-        If something can't work; nothing was written.
+        If something can't work. Nothing was written.
     Busy
-        If SLURM does not answer, or takes no job now.
+        If SLURM does not answer, or accepts no job now.
     """
     from orchestrator.engine import code
-    from orchestrator.engine.cluster.check import ask_cluster
+    from orchestrator.engine.cluster.check import config_with_limits
     from orchestrator.engine.cluster.submit import hand_over
     from orchestrator.engine.create import create
 
     checked = code.check(pipeline, project_job, study, needs_pickles=True)
-    config = ask_cluster(cluster, pipeline, checked.plan)
+    config = config_with_limits(cluster, pipeline, checked.plan)
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
         key = create(store, pipeline, checked, project_job, Mode.SLURM, config.to_json())
@@ -109,7 +109,7 @@ def resume(
     update: Study | None = None,
     jobs: int | None = None,
 ) -> str:
-    """Go on with a run, from where it stands or from an address, with the code that it keeps or with new code.
+    """Continue a run, from where it stopped or from an address, with its stored code or with new code.
 
     Returns
     -------
@@ -125,12 +125,12 @@ def resume(
     if update is not None:
         checked = code.check(update.pipeline, key, update, needs_pickles=on_cluster)
         if from_step is None and is_done(record.state, store.first_failed(record.key)):
-            refuse_other_steps(record, checked.plan)
+            check_same_steps(record, checked.plan)
     position = None if from_step is None else position_of(key, (checked or record).plan, from_step)
     if checked is None:
         if position is None and _nothing_to_do(store, record, None, record.plan):
             return key
-        change = code.change_of_study(record)
+        change = code.study_change_message(record)
         if change is not None:
             progress_for().say(change)
     if on_cluster:
@@ -151,16 +151,18 @@ def advance(workspace: Workspace, key: str, *, job: str | None = None, patience:
     Parameters
     ----------
     workspace : Workspace
+        Where the run is recorded.
     key : str
+        The run's key.
     job : str, optional
         Token of the orchestrator job that this process is.
     patience : float, default 0.0
-        Seconds for which an orchestrator job looks again, where that is needed.
+        Seconds for which an orchestrator job polls, if that is needed.
 
     Returns
     -------
     str
-        One sentence: what came of it.
+        One sentence: the result.
     """
     store = Store(workspace.database)
     record = store.record(key)
@@ -169,7 +171,7 @@ def advance(workspace: Workspace, key: str, *, job: str | None = None, patience:
 
         if job is None:
             return advance_now(store, key)
-        orchestrate(store, key, job, os.environ.get("SLURM_JOB_ID", ""), patience, _say_when)
+        orchestrate(store, key, job, os.environ.get("SLURM_JOB_ID", ""), patience, _print_with_time)
         return f"Orchestrator job {job} is done."
     run = store.load(key)
     if run.has_ended:
@@ -179,12 +181,12 @@ def advance(workspace: Workspace, key: str, *, job: str | None = None, patience:
 
 
 def cancel(workspace: Workspace, key: str) -> str:
-    """Cancel a run: ask whoever advances it to stop, or, where nobody does, do it here.
+    """Cancel a run: request it of the process that advances the run, or, if there is none, do it in this process.
 
     Returns
     -------
     str
-        One sentence: what came of it.
+        One sentence: the result.
     """
     store = Store(workspace.database)
     run = store.load(key)
@@ -200,15 +202,15 @@ def cancel(workspace: Workspace, key: str) -> str:
     return f"Run {key} {outcome(cancel_local_run(store, key))}."
 
 
-def _say_when(text: str) -> None:
+def _print_with_time(text: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
 
 def _check_mode(record: RunRecord, mode: Mode) -> None:
     if record.mode is not mode:
         raise DefinitionError(
-            f'Run {record.key} was begun with mode="{record.mode}"; it can\'t go on with mode="{mode}".',
-            f"Go on as it was begun: orchestrator resume {record.key}",
+            f'Run {record.key} was started with mode="{record.mode}"; it can\'t continue with mode="{mode}".',
+            f"Continue as it was started: orchestrator resume {record.key}",
         )
 
 
@@ -219,6 +221,6 @@ def _first_position(pipeline: PipelineDefinition, start_of: Callable[[int], int]
 def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, plan: Plan) -> bool:
     if first_element is not None or not is_done(record.state, store.first_failed(record.key)):
         return False
-    refuse_other_steps(record, plan)
+    check_same_steps(record, plan)
     progress_for().say(f"Nothing to do: run {record.key} {outcome(store.load(record.key))}.")
     return True

@@ -1,4 +1,4 @@
-"""What one advance works with."""
+"""Everything that one advance works with."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ __all__ = ["Context"]
 
 
 class Context(NamedTuple):
-    """A run, held by its lease, and the world around it.
+    """A run whose lease this process holds, and what is needed to advance it.
 
     Attributes
     ----------
     store : Store
+        The database.
     record : RunRecord
-        What does not change while the run goes on.
+        The part of the run's row that an advance does not change.
     fence : int
-        Proof of the lease; every write shows it.
+        Number of the lease; every write shows it.
     folder : RunFolder
+        The run's folder.
     scheduler : Scheduler
+        Runs its jobs.
     progress : Progress
-        Told what happens, for the user's eyes.
+        Shows the user what happens.
     clock : callable
-        Gives epoch seconds.
+        Returns epoch seconds.
     cwd : str or None
-        The folder that jobs run in, where the scheduler could choose another.
+        The folder that jobs run in; None if the scheduler runs them in the current one.
     own_token, own_id : str or None
-        Of the orchestrator job that this process is.
+        Token and scheduler's id of the orchestrator job that this process is.
     enclosing_job : str or None
-        The id of the scheduler's job that this process is part of: of an orchestrator job, of one of a step, or of one
-        in which the user types.
+        The scheduler's id of the job that this process is part of: an orchestrator job, a step's job, or a job in which
+        the user types.
     is_tail : bool
         Whether it is the tail of a step's job.
     """
@@ -55,10 +58,10 @@ class Context(NamedTuple):
     is_tail: bool = False
 
     @property
-    def holds_tables(self) -> bool:
-        """Whether this process may load a table: one that runs the steps itself, and the tail of a job.
+    def may_load_tables(self) -> bool:
+        """Whether this process may load a table: it runs the steps itself, or is the tail of a job.
 
-        If a tail dies of it, an orchestrator job takes its place.
+        If the tail runs out of memory, an orchestrator job takes its place.
         """
         return self.scheduler.is_local or self.is_tail
 

@@ -1,4 +1,4 @@
-"""Begin a run: take its folder, keep its code, write its row."""
+"""Create a run: make its folder, store its code, write its row."""
 
 from __future__ import annotations
 
@@ -30,14 +30,17 @@ def create(
     Parameters
     ----------
     store : Store
+        Where it is recorded.
     pipeline : PipelineDefinition
+        What it runs.
     checked : CheckedPipeline
         The pipeline's plan and code, checked.
     project_job : str or None
-        Its key; None: a new one, of digits.
+        The run's key; None: a new key of digits.
     mode : Mode
+        Where its jobs run.
     config : mapping, optional
-        Of a run on a cluster: a `ClusterConfig` as JSON values.
+        For a run on a cluster, the `ClusterConfig` as JSON values.
 
     Returns
     -------
@@ -45,7 +48,7 @@ def create(
         The run's key.
     """
     workspace = store.workspace.root
-    # Refused here, it leaves no folder behind.
+    # First: if this fails, no folder is left behind.
     store.create()
     key = _make_folder(workspace, project_job)
     bundle = code.store_code(store.workspace.run(key), checked)
@@ -68,14 +71,14 @@ def create(
 
 
 def _make_folder(workspace: Path, key: str | None) -> str:
-    """Take a key by making its folder; a folder that the user named may be there already: it is adopted."""
+    """Make the folder of a run and return its key; a folder that the user named may exist."""
     if key is not None:
         try:
             (workspace / key).mkdir(exist_ok=True)
         except FileExistsError:
             raise DefinitionError(
-                f"project_job={key!r} can't be the name of a run's folder: {workspace} holds a file of that name.",
-                "Use another.",
+                f"project_job={key!r} can't be the name of a run's folder: {workspace} contains a file of that name.",
+                "Use another project_job.",
             ) from None
         return key
     number = int(time.time())

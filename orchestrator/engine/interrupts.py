@@ -1,4 +1,4 @@
-"""Ctrl-C: the first stops a run of this machine cleanly, a second ends the process at once."""
+"""Ctrl-C: the first stops a local run cleanly, the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ __all__ = ["Interrupts", "interrupted_as", "interrupts"]
 
 
 class Interrupts:
-    """Keeps the first Ctrl-C until it may be raised.
+    """Holds back the first Ctrl-C until it may be raised.
 
-    An exception out of nowhere, in the middle of an access to the database, would leave its lock and its transaction
-    behind, and the process would wait for itself.
+    Raised in the middle of an access to the database, it would leave the lock and the transaction behind, and the
+    process would wait for itself.
     """
 
     def __init__(self) -> None:
-        self._came = False
+        self._is_pending = False
         self._is_allowed = False
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Raise it in this block; at once, if it came before."""
+        """Raise a Ctrl-C in this block, and one that came before at its start."""
         self._is_allowed = True
         try:
-            if self._came:
+            if self._is_pending:
                 raise KeyboardInterrupt
             yield
         finally:
             self._is_allowed = False
 
-    def came(self, number: int, frame: object) -> None:
-        """Handle the first: the next one kills the process, and the records bear that."""
+    def handle_signal(self, number: int, frame: object) -> None:
+        """Handle the first Ctrl-C. The next one ends the process at once, which the records survive."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        self._came = True
+        self._is_pending = True
         if self._is_allowed:
             raise KeyboardInterrupt
 
 
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
-    """Handle Ctrl-C, in the one thread to which signals come."""
+    """Handle Ctrl-C in this block; only the main thread receives signals."""
     handler = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield handler
         return
-    before = signal.signal(signal.SIGINT, handler.came)
+    before = signal.signal(signal.SIGINT, handler.handle_signal)
     try:
         yield handler
     finally:
@@ -58,12 +58,7 @@ def interrupts() -> Iterator[Interrupts]:
 
 @contextmanager
 def interrupted_as(message: str, hint: str) -> Iterator[None]:
-    """Say what a Ctrl-C left undone, where another process may go on with it.
-
-    Raises
-    ------
-    Interrupted
-    """
+    """Raise `Interrupted` on a Ctrl-C in this block, to say what is not done and may be done by another process."""
     try:
         yield
     except KeyboardInterrupt:

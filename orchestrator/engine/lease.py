@@ -1,4 +1,4 @@
-"""Hold a run's lease while something is done with it, and hear what others ask meanwhile."""
+"""Hold the lease of a run, send its heartbeat, and watch for a request to cancel."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from orchestrator.errors import DatabaseBusy
 __all__ = ["hold_lease"]
 
 BEAT = 15.0
-"""Seconds between two beats; another host takes over after 180 s without one."""
+"""Seconds between two heartbeats; a process of another host takes over after 180 s without one."""
 
-LISTEN = 1.0
-"""Seconds between two looks for a request to cancel."""
+CANCEL_POLL = 1.0
+"""Seconds between two checks for a request to cancel."""
 
 
 @contextmanager
@@ -26,32 +26,34 @@ def hold_lease(
     on_cancel: Callable[[], None] | None = None,
     *,
     beats: bool = False,
-    gone: Holder | None = None,
+    dead_holder: Holder | None = None,
 ) -> Iterator[int]:
-    """Take the lease of a run, and give it back at the end.
+    """Take the lease of a run, and release it at the end of the block.
 
     Parameters
     ----------
     store : Store
+        Where the run is recorded.
     key : str
+        The run's key.
     on_cancel : callable, optional
-        Called once, in another thread, when somebody asks to cancel the run.
+        Called once, in another thread, when a user requests to cancel the run.
     beats : bool, default False
-        Whether the lease has a beat though nobody listens: for what may take more than a moment.
-    gone : Holder, optional
-        Somebody of whom the scheduler has said that they are no more.
+        Whether to send a heartbeat without `on_cancel`, too: for work that may take longer than a moment.
+    dead_holder : Holder, optional
+        A holder whose job has ended, according to the scheduler; its lease is taken over.
 
     Yields
     ------
     int
-        The fence.
+        The fence of the lease.
 
     Raises
     ------
     LeaseHeld
         If another process holds it.
     """
-    fence = store.take_lease(key, Holder.this_process(), time.time(), gone)
+    fence = store.take_lease(key, Holder.this_process(), time.time(), dead_holder)
     stop = threading.Event()
     heart = None
     if on_cancel is not None or beats:
@@ -67,16 +69,16 @@ def hold_lease(
 
 
 def _beat(store: Store, key: str, fence: int, on_cancel: Callable[[], None] | None, stop: threading.Event) -> None:
-    last, heard = time.monotonic(), on_cancel is None
-    while not stop.wait(BEAT if on_cancel is None else LISTEN):
+    last_beat_at, is_notified = time.monotonic(), on_cancel is None
+    while not stop.wait(BEAT if on_cancel is None else CANCEL_POLL):
         try:
-            if time.monotonic() - last >= BEAT:
+            if time.monotonic() - last_beat_at >= BEAT:
                 store.beat(key, fence, time.time())
-                last = time.monotonic()
-            if not heard and store.record(key).cancel_requested_at is not None:
-                heard = True
+                last_beat_at = time.monotonic()
+            if not is_notified and store.record(key).cancel_requested_at is not None:
+                is_notified = True
                 if on_cancel is not None:
                     on_cancel()
         except DatabaseBusy:
-            # Whoever keeps the database busy lets go some time; the lease lives for twelve beats.
+            # Tried again at the next turn; the lease lasts for twelve heartbeats.
             continue

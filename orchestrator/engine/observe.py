@@ -1,4 +1,4 @@
-"""Look at the world once: the receipts, and the scheduler in one query about the jobs whose receipts are not whole."""
+"""Observe a run's jobs: read their receipts, and query the scheduler once about jobs with incomplete receipts."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ __all__ = ["observe", "own_facts"]
 
 
 def observe(context: Context, run: Run) -> Facts:
-    """Gather the facts about every job that the scheduler should know.
+    """Return the facts about every job that the scheduler should know.
 
     Raises
     ------
     SchedulerUnreachable
-        If the scheduler did not answer.
+        If the scheduler does not answer.
     """
-    # A job that can't have started, because it waits for the end of the one that this process is part of: the tail of a
-    # step's job asks nothing for its sake. Should the job be gone, it can't be repointed, and gets a successor.
+    # A job that waits for the end of the job around this process can't have started, so it is not observed. That saves
+    # the tail of a step's job a query. If the waiting job is gone, repointing it fails, and a successor is planned.
     jobs = [job for job in run.jobs_with_scheduler if not job.starts_after(context.enclosing_job)]
-    paths = {job.token: _receipts(context, job) for job in jobs}
-    unclear = [job for job in jobs if not _is_whole(job, paths[job.token]) and job.token != context.own_token]
+    receipts = {job.token: _receipts(context, job) for job in jobs}
+    unclear = [job for job in jobs if not _is_complete(job, receipts[job.token]) and job.token != context.own_token]
     seen = dict(context.scheduler.observe(unclear)) if unclear else {}
     seen |= own_facts(context).jobs
-    # Once more: what the scheduler calls over may have left its receipt while it was asked.
-    paths |= {job.token: _receipts(context, job) for job in unclear}
-    facts = {job.token: _fact(context, job, seen, paths[job.token]) for job in jobs}
+    # Again: a job that the scheduler calls over may have left its receipt during the query.
+    receipts |= {job.token: _receipts(context, job) for job in unclear}
+    facts = {job.token: _fact(context, job, seen, receipts[job.token]) for job in jobs}
     return Facts(context.clock(), context.scheduler.grace, facts)
 
 
 def own_facts(context: Context) -> Facts:
-    """Give the one fact that nobody has to be asked for: the orchestrator job that this process is runs."""
+    """Return the fact that needs no query: if this process is an orchestrator job, that job runs."""
     own = {} if context.own_token is None else {context.own_token: JobFact(Seen.RUNNING, context.own_id)}
     return Facts(context.clock(), context.scheduler.grace, own)
 
@@ -48,14 +48,14 @@ def _receipts(context: Context, job: Job) -> dict[int, Path]:
     return {} if job.is_orchestrator else receipts_of(context.folder.job(job.token))
 
 
-def _is_whole(job: Job, paths: Mapping[int, Path]) -> bool:
+def _is_complete(job: Job, paths: Mapping[int, Path]) -> bool:
     return not job.is_orchestrator and all(task in paths for task in parse_indexes(job.tasks))
 
 
 def _fact(context: Context, job: Job, seen: Mapping[str, JobFact], paths: Mapping[int, Path]) -> JobFact:
-    """Read the receipts once they can matter: a part of them says nothing while the job still runs."""
-    if _is_whole(job, paths):
-        # A receipt is enough, whatever the scheduler would say.
+    """Return the fact about a job; its receipts are read only if they can matter, not while it still runs."""
+    if _is_complete(job, paths):
+        # All receipts are there: the scheduler is not needed.
         scheduler_id = job.scheduler_id or owner_of(context.folder.job(job.token))
         return _with_receipts(JobFact(Seen.OVER, scheduler_id), paths)
     fact = seen.get(job.token, JobFact(Seen.ABSENT))

@@ -1,4 +1,4 @@
-"""Do to the world what `decide` asked for; `orchestrator.machine.outcomes` says what that means for the records."""
+"""Carry out the intents of `decide`; `orchestrator.machine.outcomes` turns the results into changes of the records."""
 
 from __future__ import annotations
 
@@ -28,15 +28,10 @@ Effect = Freeze | Collect | Submit | Repoint | CancelJobs | CancelRivals | Finis
 
 
 def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
-    """Carry out one intent.
+    """Carry out one intent, and return the changes that record its outcome.
 
-    Each effect may be repeated after a crash: freezing keeps a manifest that is there, a job keeps its token,
-    cancelling, collecting and folding twice change nothing.
-
-    Returns
-    -------
-    list of Change
-        The outcome, to be recorded.
+    Each effect may be repeated after a crash: a freeze keeps an existing manifest, a job keeps its token, and a
+    second cancel, collect or fold changes nothing.
     """
     match intent:
         case Freeze(position):
@@ -47,8 +42,8 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
             job = run.job(token)
             return outcomes.after_submit(job, _submit(context, run, job))
         case Repoint(token, after):
-            done = _waking(context).set_dependency(run.job(token).scheduler_id or "", after)
-            return outcomes.after_repoint(token, after, is_done=done)
+            is_done = _waking(context).set_dependency(run.job(token).scheduler_id or "", after)
+            return outcomes.after_repoint(token, after, is_done=is_done)
         case CancelJobs(tokens):
             return _cancel(context, run, tokens)
         case CancelRivals(token, ids):
@@ -88,12 +83,12 @@ def _cancel(context: Context, run: Run, tokens: tuple[str, ...]) -> list[Change]
     waiting = [job for job in run.orchestrators if job.token in tokens]
     live = [job for job in run.live_jobs if job.token in tokens]
     context.scheduler.cancel([*waiting, *live])
-    seen = observe(context, run) if live else Facts(context.clock())
-    return outcomes.after_cancel(run, tokens, seen)
+    facts = observe(context, run) if live else Facts(context.clock())
+    return outcomes.after_cancel(run, tokens, facts)
 
 
 def _cancel_rivals(context: Context, job: Job, ids: tuple[str, ...]) -> list[Change]:
-    # Once it is claimed for the one that counts, no other can begin. One that has begun meanwhile counts instead.
+    # After the claim for the submission that counts, no other can start. If another has started before, it counts.
     if job.is_orchestrator or claim(context.folder.job(job.token), job.scheduler_id or ""):
         _waking(context).cancel_ids(ids)
     return outcomes.rivals_cancelled(job.token)
@@ -153,10 +148,10 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
 
 
 def _earlier_tokens(context: Context, step_run: StepRun, job: Job) -> list[str]:
-    """Name the jobs whose work this one must not do again.
+    """Return the tokens of the jobs whose work this one must not repeat.
 
-    A block's, of every epoch. An experiment that failed in an earlier epoch is evaluated again; all others of then are
-    in the table.
+    For a block these are the jobs of every epoch. For a batch, those of this epoch are enough: finished experiments of
+    earlier epochs are in the table, and failed ones are evaluated again.
     """
     if job.role is Role.STEP and step_run.epoch:
         return [token for token in context.store.tokens_at(context.key, step_run.position) if token != job.token]
@@ -165,5 +160,5 @@ def _earlier_tokens(context: Context, step_run: StepRun, job: Job) -> list[str]:
 
 def _step_run(run: Run) -> StepRun:
     if run.step_run is None:
-        raise AssertionError("an intent speaks of a step run, so there is one")
+        raise AssertionError("the intent is about a step run, so the run has one")
     return run.step_run

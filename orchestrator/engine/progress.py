@@ -1,4 +1,4 @@
-"""What a user sees while a run goes on: bars in a terminal, plain lines elsewhere."""
+"""What a user sees while a run is advanced: bars in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ __all__ = ["Bars", "Lines", "Progress", "Silent", "progress_for"]
 
 
 class Progress(Protocol):
-    """Is told what happens."""
+    """Shows the user what happens."""
 
     def changed(self, run: Run, changes: Sequence[Change]) -> None:
-        """Hear which changes were recorded."""
+        """Show changes that were recorded."""
 
     def evaluated(self, n: int) -> None:
-        """So many more experiments have a result."""
+        """Show that `n` more experiments have a result."""
 
     def say(self, text: str) -> None:
-        """Tell the user one line."""
+        """Show one line."""
 
     def close(self) -> None:
-        """No more will come."""
+        """Remove what is only shown during a run."""
 
 
 class Silent:
-    """Says nothing."""
+    """Shows nothing."""
 
     def changed(self, run: Run, changes: Sequence[Change]) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def evaluated(self, n: int) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def say(self, text: str) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""
 
 
 class Lines:
-    """Plain lines: one when a step ends, none in between."""
+    """Prints plain lines: one when a step ends, none in between."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
 
     def changed(self, run: Run, changes: Sequence[Change]) -> None:
-        """Say what ended."""
+        """Print a line for each step that ended."""
         for change in changes:
             line = progress_line(run, change)
             if line:
                 self.say(line)
 
     def evaluated(self, n: int) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -75,7 +75,7 @@ class Lines:
 
 
 class Bars(Lines):
-    """A bar for the batch that runs, above it the lines of what ended."""
+    """Draws a bar for the running batch, below the lines of the steps that ended."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(stream)
@@ -83,7 +83,7 @@ class Bars(Lines):
         self._task: TaskID | None = None
 
     def changed(self, run: Run, changes: Sequence[Change]) -> None:
-        """Start a bar where a batch starts, end it where a step ends."""
+        """Print a line for each step that ended, and show a bar while a batch runs."""
         if any(map(ends_a_step, changes)):
             self.close()
         super().changed(run, changes)
@@ -108,7 +108,7 @@ class Bars(Lines):
         self._bars.start()
 
     def evaluated(self, n: int) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         if self._bars is not None and self._task is not None:
             self._bars.advance(self._task, n)
 
@@ -120,14 +120,14 @@ class Bars(Lines):
             super().say(text)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
 
 
 def progress_for(stream: TextIO | None = None) -> Progress:
-    """Choose bars for a terminal, lines for anything else."""
+    """Return bars for a terminal, plain lines for any other stream."""
     stream = sys.stderr if stream is None else stream
     is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
     return Bars(stream) if is_terminal else Lines(stream)

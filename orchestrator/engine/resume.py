@@ -1,4 +1,4 @@
-"""Go on with a run: from where, and what has to be done again."""
+"""Resume a run: from which position, and which steps are repeated."""
 
 from __future__ import annotations
 
@@ -12,27 +12,22 @@ from orchestrator.errors import Busy, DefinitionError, StudyChanged
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import rewind, where_to_resume
 
-__all__ = ["with_resume_hint", "position_of", "reopen", "refuse_other_steps"]
+__all__ = ["with_resume_hint", "position_of", "reopen", "check_same_steps"]
 
 
 @contextmanager
 def with_resume_hint(key: str) -> Iterator[None]:
-    """Say to a user who advances a run what to type when that can't be done now: the same again begins another run.
-
-    Raises
-    ------
-    Busy
-    """
+    """Replace the hint of a `Busy` in this block by `resume`: the command that was typed could create another run."""
     try:
         yield
     except Busy as error:
         if type(error) is not Busy:
-            raise  # it knows better
-        raise Busy(error.message, f"Go on when that is over: orchestrator resume {key}") from error
+            raise  # A subclass has a better hint.
+        raise Busy(error.message, f"Continue after that: orchestrator resume {key}") from error
 
 
 def reopen(context: Context, position: int | None) -> None:
-    """Withdraw what has to be done again, and make an ended run active."""
+    """Withdraw the steps that must be repeated, and make an ended run active."""
     run = observe_and_record(context)
     is_named = position is not None
     why = "resume" if position is None else f"resume from {run.plan.slot(position).address}"
@@ -46,29 +41,24 @@ def reopen(context: Context, position: int | None) -> None:
         context.store.write(context.key, context.fence, changes, context.clock())
 
 
-def refuse_other_steps(record: RunRecord, plan: Plan) -> None:
-    """Don't say "nothing to do" of steps that the run has never had.
-
-    Raises
-    ------
-    StudyChanged
-    """
+def check_same_steps(record: RunRecord, plan: Plan) -> None:
+    """Raise `StudyChanged` if a run that has succeeded has other steps than a plan."""
     shapes = [(p.size, [(step.path, step.name) for step in p.steps()]) for p in (record.plan, plan)]
     if shapes[0] != shapes[1]:
         raise StudyChanged(
-            f"Run {record.key} has succeeded, but with other steps than this pipeline's.",
-            f"Say where to begin: orchestrator resume {record.key} --from-step STEP --update STUDY.py\n"
+            f"Run {record.key} has succeeded, but its steps are not those of this pipeline.",
+            f"Choose where to start: orchestrator resume {record.key} --from-step STEP --update STUDY.py\n"
             f"In Python: pipeline.from_step(STEP).run(project_job={record.key!r})",
         )
 
 
 def position_of(key: str, plan: Plan, address: str) -> int:
-    """Find the position of an address in a run's plan.
+    """Return the position of an address in a run's plan.
 
     Raises
     ------
     DefinitionError
-        If it has no such step.
+        If the plan has no such step.
     """
     position = plan.find(address)
     if position is None:

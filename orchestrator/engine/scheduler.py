@@ -1,6 +1,6 @@
-"""What the engine asks of whatever runs jobs: this machine, a cluster, a fake.
+"""The protocol of a scheduler, which runs jobs: this machine, a SLURM cluster, or a fake in tests.
 
-One contract suite (`tests/contracts`) holds for every implementation.
+One contract suite (`tests/contracts`) tests every implementation.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ __all__ = ["Scheduler", "WakingScheduler"]
 
 
 class Scheduler(Protocol):
-    """Runs jobs, and says what became of them.
+    """Runs jobs, and reports what became of them.
 
     Attributes
     ----------
     limits : Limits
+        How many tasks it accepts.
     grace : float
-        Seconds between two answers without a job before it counts as gone.
+        Seconds between two answers without a job after which it counts as gone.
     is_local : bool
-        Whether jobs run in this process, which has the libraries for the table loaded anyway.
+        Whether jobs run in this process, which then has the libraries for tables loaded in any case.
     has_tail : bool
         Whether the last task of a job advances the run itself.
     """
@@ -37,35 +38,35 @@ class Scheduler(Protocol):
     has_tail: bool
 
     def submit(self, job: JobFile) -> Answer:
-        """Hand over a job whose file is written."""
+        """Submit a job whose file is written."""
 
     def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
-        """Say what is known of these jobs, by token, in one query.
+        """Return by token what is known of these jobs, from one query.
 
         Raises
         ------
         SchedulerUnreachable
-            If there was no answer. Nothing may be concluded from that.
+            If there was no answer. Nothing follows from that.
         """
 
     def cancel(self, jobs: Sequence[Job]) -> None:
-        """End these jobs. Asking again for an ended one does nothing."""
+        """Cancel these jobs; for a job that has ended this does nothing."""
 
 
 class WakingScheduler(Scheduler, Protocol):
-    """One on which orchestrator jobs wake a run that nobody waits for."""
+    """A scheduler whose orchestrator jobs wake a run, so that no process has to wait for it."""
 
     def submit_orchestrator(self, token: str, after: str) -> Answer:
-        """Hand over an orchestrator job that starts after the end of a job."""
+        """Submit an orchestrator job that starts after the end of the job with the id `after`."""
 
     def set_dependency(self, scheduler_id: str, after: str) -> bool:
-        """Let a waiting orchestrator job start after the end of another job.
+        """Make a waiting orchestrator job start after the end of another job.
 
         Returns
         -------
         bool
-            False: it waits no more.
+            False if it no longer waits.
         """
 
     def cancel_ids(self, ids: Sequence[str]) -> None:
-        """End submissions that are known by the scheduler's ids only."""
+        """Cancel the jobs with these ids of the scheduler."""

@@ -1,8 +1,7 @@
-"""Where the engine meets the tables: freezing, collecting and folding, in this process or in a child.
+"""Work on tables for the engine: freeze, collect and fold, in this process or in a child process.
 
-Where the process that advances runs the steps itself, a table may be there anyway, and the tail of a job saves the next
-step the start of another process. Everywhere else a child does the work: if the table needs more memory than there is,
-the one that advances is left to say so.
+A process that runs the steps itself, and the tail of a job, load the table themselves. Any other process starts a child
+for it: if the table needs more memory than there is, only the child dies, and its parent reports that.
 """
 
 from __future__ import annotations
@@ -29,16 +28,12 @@ __all__ = ["collect_into_table", "fold_tables", "freeze_table"]
 def freeze_table(context: Context, run: Run, step_run: StepRun, cut: Cut) -> Frozen:
     """Write the manifest of a step run.
 
-    Returns
-    -------
-    Frozen
-
     Raises
     ------
     DataError
         If the table can't be frozen.
     Busy
-        If it can't be had now, or the child process was killed: nothing follows from that.
+        If the table is in use, or the child process was killed. Nothing follows from that.
     """
     from orchestrator.worker.table_work import Frozen, Request, freeze
 
@@ -50,46 +45,42 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, cut: Cut) -> Fro
         per_task=cut.per_task,
         max_tasks=cut.max_tasks,
     )
-    if context.holds_tables:
+    if context.may_load_tables:
         return freeze(context.folder, request)
     return Frozen(**_in_child(context, "freeze", asdict(request)))
 
 
 def collect_into_table(context: Context, project_dir: str) -> Collected:
-    """Put what tasks left in files into the table, those of f3dasm among them.
-
-    Returns
-    -------
-    Collected
+    """Fold the result files of tasks into the table, those of f3dasm as well.
 
     Raises
     ------
     DataError
-        If there is no table, or it or a file can't be read.
+        If there is no table, or the table or a file can't be read.
     Busy
-        If it can't be had now, or the child process was killed: nothing follows from that.
+        If the table is in use, or the child process was killed. Nothing follows from that.
     """
     from orchestrator.worker.table_work import Collected, collect
 
-    if context.holds_tables:
+    if context.may_load_tables:
         return collect(context.folder, project_dir)
     return Collected(**_in_child(context, "collect", project_dir))
 
 
 def fold_tables(context: Context, project_dirs: Sequence[str]) -> int:
-    """Put what is left in the result files into the tables, so that every reader sees it.
+    """Fold the remaining result files into the tables, so that every reader sees the results.
 
     Returns
     -------
     int
-        Results that fit no experiment, and were set aside.
+        Number of results that match no open experiment and were quarantined.
 
     Raises
     ------
     DataError, Busy
         As of `collect_into_table`.
     """
-    if context.holds_tables:
+    if context.may_load_tables:
         from orchestrator.worker.table_work import fold_all
 
         return sum(len(report.quarantined) for report in fold_all(context.folder, project_dirs))
@@ -107,7 +98,7 @@ def _in_child(context: Context, what: str, request: Any) -> dict[str, Any]:
         raise Busy(
             f"The process that should {what} the table of run {context.key} ended without an answer: {_why(done)}. "
             f"If it needs more memory: {MORE_MEMORY[what]}.",
-            "Try again.",
+            f"Retry with: orchestrator resume {context.key}",
         ) from None
     if "error" in answer:
         raise (Busy if answer["is_busy"] else DataError)(answer["error"], answer["hint"])
@@ -124,5 +115,5 @@ MORE_MEMORY = {
 def _why(done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode < 0:
         return f"killed by {signal.Signals(-done.returncode).name}"
-    said = done.stderr.strip().splitlines()
-    return said[-1] if said else f"exit code {done.returncode}"
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"

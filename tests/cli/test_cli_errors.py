@@ -27,7 +27,7 @@ def classes(root=errors.OrchestratorError):
 
 def test_a_command_stays_on_one_line(golden):
     command = "orchestrator resume 1795531215 --update /a/folder/with/a/long/name/and/one/more/study.py"
-    text = printed(errors.StudyChanged("The study has changed.", f"To take the new code: {command}"))
+    text = printed(errors.StudyChanged("The study has changed.", f"To use the new code: {command}"))
     golden(text)
 
 
@@ -174,7 +174,7 @@ CASES = [
     ),
     pytest.param(
         errors.Interrupted,
-        lambda cli: errors.Interrupted("Run r was stopped.", "To go on: orchestrator resume r"),
+        lambda cli: errors.Interrupted("Run r was stopped.", "To continue: orchestrator resume r"),
         1,
         id="Interrupted",
     ),

@@ -99,7 +99,7 @@ def test_a_group_alone_shows_its_help(capsys, monkeypatch, golden):
 
 
 def test_commands_in_hints_find_the_workspace_that_was_named(capsys, golden):
-    hint = "See the traceback: orchestrator logs r fails\nThen go on: orchestrator resume r"
+    hint = "See the traceback: orchestrator logs r fails\nTo continue after a fix: orchestrator resume r"
     show(RunFailed("Run r failed.", hint), options=" --rootdir '/data/my runs'")
     golden(capsys.readouterr())
 

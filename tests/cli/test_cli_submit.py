@@ -173,7 +173,7 @@ def test_slurm_refuses_the_orchestrator_job_and_ends_the_first_job_slowly(here, 
 
 def test_slurm_refuses_the_orchestrator_job_and_does_not_end_the_first_job(here, ends_slowly, monkeypatch, golden):
     ends_slowly(1000)
-    monkeypatch.setattr("orchestrator.engine.cluster.submit.LONGER", -90.0)
+    monkeypatch.setattr("orchestrator.engine.cluster.submit.EXTRA_WAIT", -90.0)
     done = here("submit", "slurm.py", "--project-job", "r")
     golden(done)
     golden(here("status", "r"))

@@ -102,7 +102,7 @@ def asked_to_stop(looked, workspace, monkeypatch):
         slurm.queue.now += seconds
 
     clock = SimpleNamespace(monotonic=lambda: slurm.now, time=lambda: slurm.now, sleep=sleep)
-    monkeypatch.setattr(cancel, "LOOK_EVERY", 10.0)
+    monkeypatch.setattr(cancel, "POLL_EVERY", 10.0)
     monkeypatch.setattr(cancel, "time", clock)
     monkeypatch.setattr("orchestrator.engine.lease.time", clock)
     return store

@@ -15,36 +15,37 @@ from orchestrator.machine.stalled import ENDING_TIMEOUT
 __all__ = ["cancel_run"]
 
 CANCEL_WAIT = ENDING_TIMEOUT
-"""Seconds that `cancel` waits for the queue to be empty."""
+"""Seconds for which `cancel` waits until no job is left."""
 
-LOOK_EVERY = 0.5
+POLL_EVERY = 0.5
+"""Seconds between two checks."""
 
 
 def cancel_run(store: Store, key: str) -> Run:
-    """Cancel a run that was asked to stop, and wait until none of its jobs is left in the queue.
+    """Carry out a requested cancel, and wait until no job of the run is left in the queue.
 
     Returns
     -------
     Run
-        As it ended.
+        The run after its end.
 
     Raises
     ------
     Busy
         If jobs are left after four minutes.
     SchedulerUnreachable
-        If SLURM does not answer; that the run was asked to stop is recorded.
+        If SLURM does not answer. The request is recorded.
     Interrupted
-        By Ctrl-C.
+        On Ctrl-C. The request is recorded.
     """
-    unseen = interrupted_as(
-        f"Run {key} was asked to stop, but its end was not seen.", f"To see it end: orchestrator cancel {key}"
+    interruptible = interrupted_as(
+        f"Cancelling run {key} is requested, but not complete.", f"To complete it: orchestrator cancel {key}"
     )
     try:
-        with unseen:
+        with interruptible:
             return _cancel_jobs(store, key)
     except SchedulerUnreachable as error:
-        hint = f"Run {key} was asked to stop, and ends when SLURM answers. To see it end: orchestrator cancel {key}"
+        hint = f"Cancelling run {key} is requested. To complete it when SLURM answers: orchestrator cancel {key}"
         raise SchedulerUnreachable(error.message, hint) from error
 
 
@@ -58,22 +59,22 @@ def _cancel_jobs(store: Store, key: str) -> Run:
             with hold_lease_on_cluster(store, key, scheduler) as fence:
                 run = advance(make_context(store, key, fence, scheduler))
         except LeaseHeld as held:
-            # Whoever has it reads the request with its next write.
+            # The holder reads the request with its next write.
             run, why = store.load(key), held.message
         if not run.has_ended:
             _pause(end, key, why)
     tokens = store.tokens(key)
     while ids := scheduler.live_ids(tokens):
-        # An orchestrator job that ran, or one that nobody had recorded.
+        # A running orchestrator job, or a job that is not recorded.
         scheduler.cancel_ids(ids)
-        _pause(end, key, f"SLURM still ends job {', '.join(ids)}.")
+        _pause(end, key, f"SLURM has not ended job {', '.join(ids)} yet.")
     return run
 
 
 def _pause(end: float, key: str, why: str) -> None:
     if time.monotonic() > end:
         raise Busy(
-            f"Run {key} was asked to stop {CANCEL_WAIT:.0f} s ago. {why}",
-            f"It is asked again by: orchestrator cancel {key}",
+            f"Cancelling run {key} was requested {CANCEL_WAIT:.0f} s ago. {why}",
+            f"To continue to wait: orchestrator cancel {key}",
         )
-    time.sleep(LOOK_EVERY)
+    time.sleep(POLL_EVERY)

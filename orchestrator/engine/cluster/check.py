@@ -1,4 +1,4 @@
-"""How a pipeline would use a cluster: checked, and shown as scripts, before anything is written."""
+"""How a pipeline uses a cluster: check it, and print its scripts, before anything is written."""
 
 from __future__ import annotations
 
@@ -15,56 +15,59 @@ from orchestrator.machine.plan import Plan
 from orchestrator.slurm.client import Client
 from orchestrator.workspace import DATABASE, RunFolder
 
-__all__ = ["ask_cluster", "config_for", "print_scripts"]
+__all__ = ["config_with_limits", "config_for", "print_scripts"]
 
 
 def config_for(cluster: SlurmCluster | None, pipeline: PipelineDefinition) -> ClusterConfig:
-    """Check how a pipeline would use a cluster, without asking the cluster.
+    """Check how a pipeline uses a cluster, without a query to SLURM.
 
     Raises
     ------
     DefinitionError
+        If there is no cluster, or something can't work.
     """
     if cluster is None:
         raise DefinitionError(
-            'mode="slurm" needs to know the cluster.',
-            'Say which: cluster=SlurmCluster(partition="...", account="...")',
+            'mode="slurm" requires a cluster.',
+            'Add one: cluster=SlurmCluster(partition="...", account="...")',
         )
     check_cluster(cluster)
     return ClusterConfig(cluster, orchestrator_resources(pipeline.orchestrator_resources), str(Path.cwd()))
 
 
-def ask_cluster(cluster: SlurmCluster | None, pipeline: PipelineDefinition, plan: Plan) -> ClusterConfig:
-    """Check how a pipeline would use a cluster, and ask the cluster, once, what it bears.
+def config_with_limits(cluster: SlurmCluster | None, pipeline: PipelineDefinition, plan: Plan) -> ClusterConfig:
+    """Check how a pipeline uses a cluster, and query SLURM once for its limits.
 
     Raises
     ------
     DefinitionError
-        If something can't work, or SLURM's programs are not here.
+        If something can't work, or SLURM's programs are not installed here.
     SchedulerUnreachable
+        If SLURM does not answer.
     """
     config = config_for(cluster, pipeline)
-    # Whatever can't be said to sbatch is refused now, and not when its turn comes.
+    # What sbatch can't express is refused now, and not when the step is submitted.
     all_scripts(Scripts(config, RunFolder(Path("/"), "x", config.cluster.log_dir), Path("/"), pipeline.name), plan)
     client = Client()
     missing = client.missing_program()
     if missing is not None:
         raise DefinitionError(
-            f"{missing} is not on PATH: this machine is no login node of a SLURM cluster.",
-            'Type it on one, or run here: mode="local", or: orchestrator run STUDY.py',
+            f"{missing} is not on PATH: this machine is not a login node of a SLURM cluster.",
+            'Submit from a login node, or run on this machine: mode="local", or: orchestrator run STUDY.py',
         )
-    said = client.config()
-    return config._replace(max_array_size=said.max_array_size, has_accounting=said.has_accounting)
+    limits = client.config()
+    return config._replace(max_array_size=limits.max_array_size, has_accounting=limits.has_accounting)
 
 
 def print_scripts(
     pipeline: PipelineDefinition, cluster: SlurmCluster, project_job: str, rootdir: Path
 ) -> dict[str, str]:
-    """Print the scripts that a run would hand to sbatch, by label.
+    """Return the text of each script that a run would submit, by label.
 
     Raises
     ------
     DefinitionError
+        If something can't work.
     """
     steps = list(pipeline.all_steps)
     check_pipeline(pipeline.name, steps, pipeline.orchestrator_resources)

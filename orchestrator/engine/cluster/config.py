@@ -1,4 +1,4 @@
-"""What a run's row keeps of the cluster that it was submitted to."""
+"""The cluster that a run was submitted to, as its row stores it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["ClusterConfig", "orchestrator_resources"]
 
 
 class ClusterConfig(NamedTuple):
-    """A cluster, and how this run uses it.
+    """A cluster, and how a run uses it.
 
     Attributes
     ----------
     cluster : SlurmCluster
         As the user wrote it.
     orchestrator : mapping
-        The fields of `SlurmResources` of its orchestrator jobs.
+        The resources of its orchestrator jobs, as the fields of `SlurmResources`.
     cwd : str
-        The folder that every job runs in: the submitter's.
+        The folder that every job runs in: the current one when the run was submitted.
     max_array_size : int or None
-        The cluster's own: the largest index of an array is one less. None where it was not asked.
+        SLURM's MaxArraySize: the largest index of an array is one less. None if SLURM was not queried.
     has_accounting : bool
-        Whether sacct answers there.
+        Whether the cluster has accounting, so that sacct answers.
     """
 
     cluster: SlurmCluster
@@ -34,7 +34,7 @@ class ClusterConfig(NamedTuple):
     has_accounting: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as JSON values."""
+        """Return it as JSON values."""
         return {
             "cluster": self.cluster.to_json(),
             "orchestrator": dict(self.orchestrator),
@@ -45,10 +45,10 @@ class ClusterConfig(NamedTuple):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ClusterConfig:
-        """Read what `to_json` gave."""
+        """Return the configuration that `to_json` wrote."""
         return cls(**{**values, "cluster": SlurmCluster.from_json(values["cluster"])})
 
 
 def orchestrator_resources(given: SlurmResources | None) -> dict[str, Any]:
-    """Give the resources of orchestrator jobs: 10 minutes, 1 GB and 1 CPU where the user says nothing."""
+    """Return the resources of orchestrator jobs; by default 10 minutes, 1 GB and 1 CPU."""
     return (given or SlurmResources(time="00:10:00", mem="1G")).to_json()

@@ -1,4 +1,4 @@
-"""Advance a run on a cluster: once, from anywhere, or again and again, as its orchestrator job does."""
+"""Advance a run on a cluster: once, from anywhere, or repeatedly, as its orchestrator job does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.machine.wakeup import end_of_orchestrator, why_poll_again
 __all__ = ["advance_now", "poll", "orchestrate"]
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-"""Seconds between two advances of an orchestrator job; the last is repeated."""
+"""Seconds between two advances of an orchestrator job; the last one is repeated."""
 
 
 def advance_now(store: Store, key: str, *, is_tail: bool = False) -> str:
@@ -28,32 +28,36 @@ def advance_now(store: Store, key: str, *, is_tail: bool = False) -> str:
     Parameters
     ----------
     store : Store
+        Where it is recorded.
     key : str
+        The run's key.
     is_tail : bool, default False
         Whether this process is the tail of a step's job.
 
     Returns
     -------
     str
-        One sentence: what came of it.
+        One sentence: the result.
     """
     with hold_run(store, key) as context:
         return describe(advance(context._replace(is_tail=is_tail)))
 
 
 def orchestrate(store: Store, key: str, token: str, job_id: str, patience: float, say: Callable[[str], None]) -> None:
-    """Do what an orchestrator job is for: advance, until the end of some job makes somebody come after it.
+    """Do the work of an orchestrator job: advance the run until the end of another job will wake it.
 
     Parameters
     ----------
     store : Store
+        Where the run is recorded.
     key : str
+        The run's key.
     token, job_id : str
-        Of the orchestrator job.
+        Token and SLURM id of the orchestrator job.
     patience : float
-        Seconds for which it looks again, where that is needed; then its successor does.
+        Seconds for which it polls, if that is needed; after that its successor continues.
     say : callable
-        Told one line at a time.
+        Called with each line to print.
     """
     for pause in poll(partial(hold_run, store, key, token, job_id), patience, say, time.monotonic):
         time.sleep(pause)
@@ -65,16 +69,16 @@ def poll(
     say: Callable[[str], None],
     clock: Callable[[], float],
 ) -> Iterator[float]:
-    """Advance once per item, and give the seconds until the next look; the end comes when none is needed any more.
+    """Advance repeatedly, and yield after each time the seconds to wait; end when no other advance is needed.
 
     Parameters
     ----------
     hold : callable
-        Gives the block in which the run is held.
+        Returns the context in which this process holds the run.
     patience, say
-        As of `orchestrate`.
+        See `orchestrate`.
     clock : callable
-        Gives seconds.
+        Returns seconds.
     """
     end = clock() + patience
     for pause in chain(PAUSES, repeat(PAUSES[-1])):
@@ -82,14 +86,14 @@ def poll(
         if why is None:
             return
         if clock() + pause > end:
-            say(f"{why}; the time for looking is up")
+            say(f"{why}; the time for polling is over")
             return
-        say(f"{why}; looks again in {pause:.0f} s")
+        say(f"{why}; polls again in {pause:.0f} s")
         yield pause
 
 
 def _advance_once(hold: Callable[[], AbstractContextManager[Context]], say: Callable[[str], None]) -> str | None:
-    """Advance once, and tell why that was not enough."""
+    """Advance once, and return why another advance is needed; None if none is."""
     try:
         with hold() as context:
             run = advance(context)

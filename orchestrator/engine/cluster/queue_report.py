@@ -1,4 +1,4 @@
-"""Set what SLURM says of a run's jobs beside what the records say: one squeue, and nothing is written."""
+"""Compare the jobs of a run with the queue of SLURM: one call of squeue, and nothing is written."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class QueueState(NamedTuple):
     Attributes
     ----------
     state : str
-        In SLURM's words.
+        SLURM's name of the state.
     reason : str
-        In SLURM's words; empty where it gives none.
+        In SLURM's words; empty if it gives none.
     n_tasks : int
-        How many tasks are listed so.
+        Number of tasks in this state for this reason.
     """
 
     state: str
@@ -41,7 +41,7 @@ class QueueState(NamedTuple):
 
 @value
 class QueuedJob(NamedTuple):
-    """What SLURM says of a job.
+    """A job as SLURM lists it.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class QueuedJob(NamedTuple):
     states : tuple of QueueState
         How SLURM lists its tasks.
     stuck : str or None
-        The reason that does not pass by waiting; null where there is none.
+        SLURM's reason, if the job will never start because of it; null otherwise.
     """
 
     scheduler_id: str | None
@@ -75,16 +75,16 @@ class QueuedJob(NamedTuple):
 
 @value
 class QueueReport(NamedTuple):
-    """What SLURM says of a run's jobs.
+    """The jobs of a run as SLURM lists them.
 
     Attributes
     ----------
     asked_at : float
-        When it was asked.
+        When SLURM was queried.
     stalled : str or None
-        Why nothing will advance the run, after the records and SLURM's answer; null where something will.
+        Why nothing will advance the run, according to the records and SLURM; null if something will.
     jobs : tuple of QueuedJob
-        The jobs that the records call live, and those that SLURM lists though the records call them ended.
+        The jobs that are live in the records, and those that SLURM lists although they have ended in the records.
     """
 
     asked_at: float
@@ -93,20 +93,21 @@ class QueueReport(NamedTuple):
 
 
 def ask_slurm(path: Path, found: RunStatus, now: float) -> QueueReport:
-    """Ask squeue once about the jobs of a run.
+    """Call squeue once, and return how it lists the jobs of a run.
 
     Parameters
     ----------
     path : Path
         The database.
     found : RunStatus
-        What the records say.
+        The run as recorded.
     now : float
         Epoch seconds.
 
     Raises
     ------
     SchedulerUnreachable
+        If SLURM does not answer.
     """
     lines = Client().squeue()
     recorded = (*(() if found.now is None else found.now.jobs), *found.orchestrators)
@@ -139,7 +140,7 @@ def _job(job: JobView, what: str, lines: Sequence[Line]) -> QueuedJob:
 
 
 def _unlisted(lines: Sequence[Line], ended: Mapping[str, bool]) -> list[QueuedJob]:
-    """Describe jobs of the run that SLURM has not done with, though the records have; or that are new since."""
+    """Return the jobs of the run that are live in SLURM, and ended, or not yet read, in the records."""
     by_id: dict[str, list[Line]] = {}
     for line in lines:
         by_id.setdefault(line.job_id, []).append(line)

@@ -1,4 +1,4 @@
-"""The scheduler that is a SLURM cluster: submits jobs, finds them by token or id, says what became of them."""
+"""The scheduler of runs on a SLURM cluster: submit jobs, find them by token or id, return what became of them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from orchestrator.workspace import RunFolder
 
 __all__ = ["SlurmScheduler"]
 
-LAST_WORDS = 200
-"""Characters of a log's last line that the reason of a failure quotes."""
+MAX_LOG_LINE = 200
+"""Characters of the last line of a log that the reason of a failure quotes."""
 
 
 class SlurmScheduler:
@@ -38,14 +38,17 @@ class SlurmScheduler:
     Parameters
     ----------
     folder : RunFolder
+        The run's folder.
     config : ClusterConfig
+        The cluster, and how the run uses it.
     pipeline : str
-        Its name, for the names of jobs.
+        The pipeline's name, for the names of jobs.
     database : Path
         Where the run is recorded.
     shared : bool
-        Whether other machines write to the run's folder: a file that is not to be seen yet may still come.
+        Whether other machines write to the run's folder, so that a file may become visible later.
     client : Client, optional
+        Calls SLURM's programs.
 
     Attributes
     ----------
@@ -78,14 +81,14 @@ class SlurmScheduler:
     # --- submitting ------------------------------------------------------------------------------
 
     def write_scripts(self, plan: Plan) -> None:
-        """Write what will be handed over, so that those who submit a step later need not load what prints it."""
-        # What can't be said to sbatch fails the step when its turn comes.
+        """Write all scripts now, so that a process that submits a step later need not import what renders them."""
+        # An option that sbatch can't express fails its step when the step is submitted.
         with suppress(DefinitionError):
             for script in all_scripts(self._scripts, plan).values():
                 script.write()
 
     def submit(self, job: JobFile) -> Answer:
-        """Hand over a job of a step: an array for a batch that is parallel."""
+        """Submit a job of a step; a parallel batch is an array."""
         log = self.folder.log(job.label, job.iteration, *((job.token, "%a") if job.parallel else ()))
         try:
             script = self._scripts.of_step(job.label, job.resources, in_loop=bool(job.iteration), parallel=job.parallel)
@@ -94,7 +97,7 @@ class SlurmScheduler:
         return self._sbatch(script, job.label, job.token, log, [f"--array={_array(job)}"] if job.parallel else [])
 
     def submit_orchestrator(self, token: str, after: str) -> Answer:
-        """Hand over an orchestrator job that starts after the end of a job."""
+        """Submit an orchestrator job that starts after the end of the job with the id `after`."""
         try:
             script = self._scripts.of_orchestrator()
         except DefinitionError as error:
@@ -103,7 +106,7 @@ class SlurmScheduler:
         return self._sbatch(script, ORCHESTRATOR, token, log, [f"--dependency=afterany:{after}"])
 
     def _sbatch(self, script: Script, label: str, token: str, log: Path, more: Sequence[str]) -> Answer:
-        # Where the log's folder is missing, SLURM fails the job without a word.
+        # If the folder of the log is missing, SLURM fails the job silently.
         log.parent.mkdir(parents=True, exist_ok=True)
         script.write()
         arguments = [*options_of(label, token, self._pipeline, log), *more, str(script.path), token]
@@ -113,26 +116,32 @@ class SlurmScheduler:
         return answer._replace(reason=_quoted(answer.reason))
 
     def set_dependency(self, scheduler_id: str, after: str) -> bool:
-        """Let a waiting orchestrator job start after the end of another job; one for which that fails waits no more."""
+        """Make a waiting orchestrator job start after the end of another job; cancel it if that fails.
+
+        Returns
+        -------
+        bool
+            False if it no longer waits.
+        """
         if self._client.set_dependency(scheduler_id, after):
             return True
-        # Another one will wait instead of it.
+        # A successor will be planned.
         self._client.scancel([scheduler_id], only_waiting=True)
         return False
 
     def cancel(self, jobs: Sequence[Job]) -> None:
-        """End jobs in one call, in this order."""
+        """Cancel jobs in one call, in this order."""
         self.cancel_ids([job.scheduler_id for job in jobs if job.scheduler_id is not None])
 
     def cancel_ids(self, ids: Sequence[str]) -> None:
-        """End jobs that are known by their ids only."""
+        """Cancel the jobs with these SLURM ids."""
         if ids:
             self._client.scancel(ids)
 
     # --- observing -------------------------------------------------------------------------------
 
     def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
-        """Ask squeue once for all jobs, and sacct once for those that it no longer lists, or only a part of."""
+        """Call squeue once for all jobs, and sacct once for those that squeue lists no longer or only in part."""
         listed = self._client.squeue()
         lines = {job.token: self._lines_of(job, listed) for job in jobs}
         forgotten = [job for job in jobs if self._is_forgotten(job, lines[job.token])]
@@ -142,26 +151,28 @@ class SlurmScheduler:
         return {token: fact._replace(rivals=_rivals(token, fact, listed)) for token, fact in facts.items()}
 
     def has_ended(self, scheduler_id: str) -> bool:
-        """Tell whether SLURM answers that a job, or a task of an array, is no more.
+        """Whether a job, or a task of an array, has ended.
 
         Raises
         ------
         SchedulerUnreachable
+            If SLURM does not answer.
         """
         return not is_live(scheduler_id, self._client.squeue())
 
     def live_ids(self, tokens: Container[str]) -> list[str]:
-        """List the jobs with these tokens that SLURM has not done with.
+        """Return the SLURM ids of the live jobs with these tokens.
 
         Raises
         ------
         SchedulerUnreachable
+            If SLURM does not answer.
         """
         lines = [line for line in self._client.squeue() if meaning(line.state)[0] is not Seen.OVER]
         return sorted({line.job_id for line in lines if line.token in tokens}, key=int)
 
     def _is_forgotten(self, job: Job, lines: Sequence[Line]) -> bool:
-        """Tell whether squeue has forgotten a job, or a task of it that left no receipt: it forgets them one by one."""
+        """Whether squeue no longer lists a job, or a task of it that left no receipt: it forgets tasks one by one."""
         if not lines or job.is_orchestrator or not _are_over(lines):
             return not lines
         file = read_jobfile(self.folder.job(job.token).file)
@@ -171,19 +182,19 @@ class SlurmScheduler:
         return set(parse_indexes(file.tasks)) - set(receipts_of(self.folder.job(file.token)))
 
     def _with_accounting(self, jobs: Sequence[Job], listed: Mapping[str, list[Line]]) -> dict[str, list[Line]]:
-        """Ask sacct about jobs, and put what it says beside what squeue still lists of them."""
+        """Return what squeue still lists of jobs, completed by sacct."""
         known = {job.token: listed[job.token][0].job_id if listed[job.token] else job.scheduler_id for job in jobs}
         ids = [job_id for job_id in known.values() if job_id is not None]
-        # Of a job without an id only its row is certain: no file of it may have been written.
+        # For a job without an id only its row is certain: it may have no file yet.
         since = min((job.planned_at or 0.0 for job in jobs if known[job.token] is None), default=None)
         found = self._client.sacct(ids, since)
-        return {job.token: self._told(job, listed[job.token], found) for job in jobs}
+        return {job.token: self._merged_lines(job, listed[job.token], found) for job in jobs}
 
-    def _told(self, job: Job, listed: list[Line], found: Sequence[Line]) -> list[Line]:
-        """Give the lines of one job. What sacct calls live has ended, but it has not heard that yet: no evidence."""
+    def _merged_lines(self, job: Job, listed: list[Line], found: Sequence[Line]) -> list[Line]:
+        """Return the lines of one job from squeue and sacct. A live state in sacct is out of date, so it is ignored."""
         if listed:
             more = [line for line in found if line.job_id == listed[0].job_id and _are_over([line])]
-            # The later line of a task counts: squeue's own.
+            # The last line of a task counts, which is that of squeue.
             return [*more, *listed]
         live = {line.job_id for line in found if not _are_over([line])}
         return self._lines_of(job, [line for line in found if line.job_id not in live])
@@ -204,16 +215,16 @@ class SlurmScheduler:
         if not live:
             return self._over(job, lines)
         unknown = next((line.state for line, _, _, is_known in states if not is_known), None)
-        begun_at = _begun_at(lines)
+        started_at = _start_time(lines)
         return JobFact(
-            Seen.RUNNING if Seen.RUNNING in live or begun_at is not None else Seen.QUEUED,
+            Seen.RUNNING if Seen.RUNNING in live or started_at is not None else Seen.QUEUED,
             lines[0].job_id,
-            started_at=begun_at,
+            started_at=started_at,
             unknown_state=unknown,
         )
 
     def _over(self, job: Job, lines: Sequence[Line]) -> JobFact:
-        """Tell how each task ended."""
+        """Return how each task ended."""
         if job.is_orchestrator:
             return _over(lines, self._why(lines[0], ""))
         file = read_jobfile(self.folder.job(job.token).file)
@@ -222,31 +233,31 @@ class SlurmScheduler:
         return _over(lines, None, failed, receipts_may_follow=self._shared and bool(without))
 
     def _failure(self, file: JobFile, task: int, line: Line | None, lines: Sequence[Line]) -> tuple[FailureKind, str]:
-        """Say what it means that a task has no receipt. How another one ended says nothing of it."""
-        said = self._last_words(file, task)
+        """Return why a task has no receipt; how another task ended does not count."""
+        log_line = self._last_log_line(file, task)
         if line is not None:
-            return _kind(line) or FailureKind.INFRASTRUCTURE, self._why(line, said)
+            return _kind(line) or FailureKind.INFRASTRUCTURE, self._why(line, log_line)
         why = f"SLURM no longer knows how task {task} of job {lines[0].job_id} ended"
-        return FailureKind.INFRASTRUCTURE, why + (f": {said}" if said else "")
+        return FailureKind.INFRASTRUCTURE, why + (f": {log_line}" if log_line else "")
 
-    def _why(self, line: Line, said: str) -> str:
+    def _why(self, line: Line, log_line: str) -> str:
         code = f", exit code {line.exit_code}" if line.exit_code not in ("", "0:0") else ""
-        return f"SLURM job {line.job_id} ended {line.state}{code}" + (f": {said}" if said else "")
+        return f"SLURM job {line.job_id} ended {line.state}{code}" + (f": {log_line}" if log_line else "")
 
-    def _last_words(self, file: JobFile, task: int) -> str:
-        """Give the last line of the log: what a job says that ends without a receipt."""
-        which = (file.token, str(task - file.first_task)) if file.parallel else ()
+    def _last_log_line(self, file: JobFile, task: int) -> str:
+        """Return the last line of the log, in which a job without a receipt may say why it ended."""
+        name_parts = (file.token, str(task - file.first_task)) if file.parallel else ()
         try:
-            with self.folder.log(file.label, file.iteration, *which).open("rb") as log:
+            with self.folder.log(file.label, file.iteration, *name_parts).open("rb") as log:
                 log.seek(max(0, log.seek(0, 2) - 4096))
                 lines = log.read().decode(errors="replace").split("\n")
         except OSError:
             return ""
-        return next((line.strip()[:LAST_WORDS] for line in reversed(lines) if line.strip()), "")
+        return next((line.strip()[:MAX_LOG_LINE] for line in reversed(lines) if line.strip()), "")
 
 
 def _rivals(token: str, fact: JobFact, listed: Sequence[Line]) -> tuple[str, ...]:
-    """Name the other submissions of a job that have not ended."""
+    """Return the SLURM ids of the other submissions of a job that have not ended."""
     others = [line for line in listed if line.has_token(token) and line.job_id != fact.scheduler_id]
     return tuple(sorted({line.job_id for line in others if not _are_over([line])}, key=int))
 
@@ -259,12 +270,12 @@ def _kind(line: Line) -> FailureKind | None:
     return meaning(line.state)[1]
 
 
-def _begun_at(lines: Sequence[Line]) -> float | None:
+def _start_time(lines: Sequence[Line]) -> float | None:
     return min((line.started_at for line in lines if line.started_at is not None), default=None)
 
 
 def _by_task(lines: Sequence[Line], file: JobFile) -> dict[int, Line]:
-    """Sort lines by the tasks of the manifest that they speak of."""
+    """Return the line of each task of the manifest."""
     tasks = set(parse_indexes(file.tasks))
     found = {file.first_task + index: line for line in lines for index in line.indexes or (0,)}
     return {task: found[task] for task in sorted(tasks & set(found))}
@@ -280,7 +291,7 @@ def _over(
     return JobFact(
         Seen.OVER,
         lines[0].job_id,
-        started_at=_begun_at(lines),
+        started_at=_start_time(lines),
         ended_at=max((line.ended_at for line in lines if line.ended_at is not None), default=None),
         kind=next((kind for line in lines if (kind := _kind(line)) is not None), None),
         reason=reason,
@@ -289,12 +300,12 @@ def _over(
     )
 
 
-def _quoted(words: str) -> str:
-    """Give sbatch's words on one line."""
-    return f"sbatch: {'; '.join(words.splitlines())}"
+def _quoted(message: str) -> str:
+    """Return a message of sbatch on one line."""
+    return f"sbatch: {'; '.join(message.splitlines())}"
 
 
 def _array(job: JobFile) -> str:
-    """Write a batch's tasks as indexes of an array, which begin at 0 in each batch: a cluster limits the largest."""
+    """Return the tasks of a batch as indexes of its array. They start at 0 in each batch, since SLURM limits them."""
     indexes = format_indexes(task - job.first_task for task in parse_indexes(job.tasks))
     return f"{indexes}%{job.resources['max_concurrent']}"

@@ -1,4 +1,4 @@
-"""The scripts that are handed to sbatch, and the command lines: one code for what is shown and what is submitted."""
+"""The scripts of a run and their sbatch command lines, both as shown to the user and as submitted."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["ORCHESTRATOR", "Script", "Scripts", "all_scripts", "options_of"]
 
 ORCHESTRATOR = "orchestrator"
 
-LONGEST_LABEL, LONGEST_PIPELINE = 32, 20
-"""In the name of a job, which SLURM's tools show."""
+MAX_LABEL, MAX_PIPELINE = 32, 20
+"""Characters of the step's label and of the pipeline's name in the SLURM name of a job."""
 
-MARGIN = 120
-"""Seconds before its time is up at which an orchestrator job leaves what is left to do to its successor."""
+TIME_TO_STOP = 120
+"""Seconds before its time limit at which an orchestrator job stops polling; its successor continues."""
 
 
 class Script(NamedTuple):
@@ -34,11 +34,13 @@ class Script(NamedTuple):
     Attributes
     ----------
     path : Path
-        Where it is written, once: the name tells what it says.
+        Where it is written, once: its name contains a digest of its text.
     options : tuple of str
-        Names of the options of sbatch that it sets.
-    values, comment
-        What it is printed of.
+        Names of the sbatch options that it sets.
+    values : Values
+        The values for the template.
+    comment : str
+        The sbatch command line, for its head.
     """
 
     path: Path
@@ -48,25 +50,28 @@ class Script(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Print it."""
+        """The text of the script."""
         return render(self.values, self.comment)
 
     def write(self) -> None:
-        """Write it, unless it is there."""
+        """Write it, unless the file exists."""
         if not self.path.exists():
             write_atomically(self.path, self.text.encode())
 
 
 class Scripts:
-    """Prints the scripts of one run.
+    """Makes the scripts of one run.
 
     Parameters
     ----------
     config : ClusterConfig
+        The cluster, and how the run uses it.
     folder : RunFolder
+        The run's folder.
     database : Path
+        Where the run is recorded.
     pipeline : str
-        Its name.
+        The pipeline's name.
     """
 
     def __init__(self, config: ClusterConfig, folder: RunFolder, database: Path, pipeline: str) -> None:
@@ -76,12 +81,12 @@ class Scripts:
         self._pipeline = pipeline
 
     def of_step(self, label: str, resources: Mapping[str, Any], *, in_loop: bool, parallel: bool) -> Script:
-        """Print the script of a step: the same for all its iterations, batches and attempts.
+        """Return the script of a step, which is the same for all its iterations, batches and attempts.
 
         Raises
         ------
         DefinitionError
-            If something in it can't be said to sbatch.
+            If sbatch can't express an option.
         """
         iteration, task = "ITERATION" if in_loop else "", ("TOKEN", "%a") if parallel else ()
         log = self._folder.log(label, iteration, *task)
@@ -90,17 +95,17 @@ class Scripts:
         return self._script(label, log, more, resources, command, requeue=False)
 
     def of_orchestrator(self) -> Script:
-        """Print the script of the orchestrator jobs, which SLURM may start again by itself.
+        """Return the script of the orchestrator jobs, which SLURM may requeue.
 
         Raises
         ------
         DefinitionError
-            If something in it can't be said to sbatch.
+            If sbatch can't express an option.
         """
         resources = self._config.orchestrator
         command = ["orchestrator", "advance", self._folder.key, "--db", str(self._database)]
-        asked = directives(resources, self._config.cluster, chdir=self._config.cwd, requeue=True)
-        command += ["--job", TOKEN, "--patience", str(_patience(asked.get("time")))]
+        limits = directives(resources, self._config.cluster, chdir=self._config.cwd, requeue=True)
+        command += ["--job", TOKEN, "--patience", str(_patience(limits.get("time")))]
         more = ["--dependency=afterany:JOB"]
         return self._script(ORCHESTRATOR, self._folder.orchestrator_log, more, resources, command, requeue=True)
 
@@ -116,7 +121,7 @@ class Scripts:
     ) -> Script:
         cluster = self._config.cluster
         static = directives(resources, cluster, chdir=self._config.cwd, requeue=requeue)
-        said = values(
+        script_values = values(
             directives=static,
             env_setup=cluster.env_setup,
             env_vars=cluster.env_vars,
@@ -125,30 +130,30 @@ class Scripts:
             command=command,
         )
         line = ["sbatch", *options_of(label, "TOKEN", self._pipeline, log), *more]
-        path = self._folder.script(label, digest(said, shlex.join(line)))
+        path = self._folder.script(label, digest(script_values, shlex.join(line)))
         comment = shlex.join([*line, str(path), "TOKEN"])
-        return Script(path, (*static, "job-name", "comment", "output", "dependency"), said, comment)
+        return Script(path, (*static, "job-name", "comment", "output", "dependency"), script_values, comment)
 
     @property
     def _runner(self) -> str:
-        """Run the Python that submits, unless the user says which: a job has the same PATH, but no shell's aliases."""
+        """The Python of this process, unless the user gives another: a job has the same PATH, but no shell aliases."""
         cluster = self._config.cluster
-        is_unsaid = cluster.runner == "python" and not cluster.env_setup
-        return shlex.quote(sys.executable) if is_unsaid else cluster.runner
+        is_default = cluster.runner == "python" and not cluster.env_setup
+        return shlex.quote(sys.executable) if is_default else cluster.runner
 
 
 def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, Script]:
-    """Give every script of a run, by label.
+    """Return every script of a run, by label.
 
     Raises
     ------
     DefinitionError
-        If something in one can't be said to sbatch.
+        If sbatch can't express an option.
     """
     visits = list(plan.walk())
     if any(visit.step.label == ORCHESTRATOR for visit in visits):
         raise DefinitionError(
-            f"On a cluster, no step can be named {ORCHESTRATOR!r}: that is the name of the run's own jobs.",
+            f"On a cluster, no step can be named {ORCHESTRATOR!r}: this is the name of orchestrator jobs.",
             "Give the step another name.",
         )
     of_steps = {
@@ -160,13 +165,13 @@ def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, Script]:
 
 
 def options_of(label: str, token: str, pipeline: str, log: Path) -> list[str]:
-    """Give the options of a job's own: its name, its comment, and where it logs to."""
-    name = f"{label[:LONGEST_LABEL]}_{token}_{(slug(pipeline) if pipeline else 'pipeline')[:LONGEST_PIPELINE]}"
+    """Return the sbatch options that differ between jobs: name, comment and log file."""
+    name = f"{label[:MAX_LABEL]}_{token}_{(slug(pipeline) if pipeline else 'pipeline')[:MAX_PIPELINE]}"
     output = f"{literal_path(str(log.parent))}/{log.name}"
     return [f"--job-name={name}", f"--comment={token}", f"--output={output}"]
 
 
 def _patience(time: str | None) -> int:
     limit = None if time is None else time_in_seconds(time)
-    # To SLURM, too, zero is no limit.
-    return max(limit - MARGIN, limit // 2) if limit else 600
+    # For SLURM, too, zero means no limit.
+    return max(limit - TIME_TO_STOP, limit // 2) if limit else 600

@@ -1,4 +1,4 @@
-"""Hold a run on a cluster: its scheduler, its lease, and what one advance works with."""
+"""Hold a run on a cluster: its scheduler, its lease, and the context of one advance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["make_context", "hold_lease_on_cluster", "hold_run", "scheduler_of"]
 
 
 def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
-    """Give the scheduler of a run that was submitted to a cluster."""
+    """Return the scheduler of a run that was submitted to a cluster."""
     config = ClusterConfig.from_json(record.cluster or {})
     folder = store.workspace.run(record.key, config.cluster.log_dir)
     client = Client(submitter=read_environment(folder))
@@ -28,7 +28,7 @@ def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
 
 
 def make_context(store: Store, key: str, fence: int, scheduler: SlurmScheduler) -> Context:
-    """Give what one advance works with."""
+    """Return the context of one advance."""
     enclosing_job = (Holder.this_process().scheduler_id or "").partition("_")[0] or None
     record, cwd = store.record(key), scheduler.config.cwd
     return Context(store, record, fence, scheduler.folder, scheduler, Silent(), cwd=cwd, enclosing_job=enclosing_job)
@@ -36,24 +36,25 @@ def make_context(store: Store, key: str, fence: int, scheduler: SlurmScheduler) 
 
 @contextmanager
 def hold_lease_on_cluster(store: Store, key: str, scheduler: SlurmScheduler) -> Iterator[int]:
-    """Hold a run's lease; from a job that SLURM calls gone it is taken over at once.
+    """Hold a run's lease; if its holder was part of a job that has ended, take it over at once.
 
     Raises
     ------
     LeaseHeld
+        If another process holds it.
     """
     with ExitStack() as stack:
         try:
             fence = stack.enter_context(hold_lease(store, key, beats=True))
         except LeaseHeld as held:
-            gone = _if_gone(held, scheduler)
-            if gone is None:
+            dead_holder = _dead_holder(held, scheduler)
+            if dead_holder is None:
                 raise
-            fence = stack.enter_context(hold_lease(store, key, beats=True, gone=gone))
+            fence = stack.enter_context(hold_lease(store, key, beats=True, dead_holder=dead_holder))
         yield fence
 
 
-def _if_gone(held: LeaseHeld, scheduler: SlurmScheduler) -> Holder | None:
+def _dead_holder(held: LeaseHeld, scheduler: SlurmScheduler) -> Holder | None:
     holder = held.holder
     if not isinstance(holder, Holder) or holder.scheduler_id is None:
         return None
@@ -62,11 +63,21 @@ def _if_gone(held: LeaseHeld, scheduler: SlurmScheduler) -> Holder | None:
 
 @contextmanager
 def hold_run(store: Store, key: str, token: str | None = None, job_id: str | None = None) -> Iterator[Context]:
-    """Hold a run for one advance, by the orchestrator job of that token and id if it is one.
+    """Hold a run for one advance.
+
+    Parameters
+    ----------
+    store : Store
+        Where it is recorded.
+    key : str
+        The run's key.
+    token, job_id : str, optional
+        Token and SLURM id of the orchestrator job that this process is.
 
     Raises
     ------
     LeaseHeld
+        If another process holds it.
     """
     scheduler = scheduler_of(store, store.record(key))
     with hold_lease_on_cluster(store, key, scheduler) as fence:

@@ -1,1 +1,1 @@
-"""A run on this machine: the process that was started runs its steps, to the end."""
+"""A run on this machine: one process runs its steps to the end, with workers for parallel steps."""

@@ -1,7 +1,7 @@
-"""A pool of worker processes on this machine, each of them the program that a task of a SLURM array is.
+"""A pool of worker processes on this machine; each runs the same program as a task of a SLURM array.
 
-The workers are started by exec, not by fork or by importing the user's `__main__` again: a script without a main guard
-is not run twice, and no lock or GPU handle of the parent is inherited. A worker that dies takes down its own task only.
+The workers are started by exec, not by fork and not by importing the user's `__main__` again: a script without a main
+guard is not run twice, and no lock or GPU handle of the parent is inherited. If a worker dies, only its task fails.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from orchestrator.machine.states import FailureKind
 
 __all__ = ["Pool"]
 
-TICK = 0.2
-"""Seconds after which a wait looks whether it should stop."""
+STOP_POLL = 0.2
+"""Seconds between two checks whether the pool should stop."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -33,8 +33,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 class _Worker:
     process: subprocess.Popen[bytes]
     task: int | None = None
-    heard: bytes = b""
-    done: int = 0
+    unread: bytes = b""
+    n_evaluated: int = 0
     failures: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -44,18 +44,18 @@ class Pool:
     Parameters
     ----------
     job : JobFile
-        The batch; its file is written.
+        The batch. Its file must be written.
     tasks : iterable of int
-        Tasks of the manifest.
+        Indexes in the manifest.
     n_workers : int
-        Processes at once.
+        Number of worker processes.
     on_done : callable
-        Told how many more experiments have a result.
+        Called with the number of experiments that have a new result.
 
     Attributes
     ----------
     failed : dict of int to (kind, reason)
-        Tasks whose worker died.
+        Tasks whose worker died, with the reason.
     """
 
     def __init__(self, job: JobFile, tasks: Iterable[int], n_workers: int, on_done: Callable[[int], None]) -> None:
@@ -68,18 +68,18 @@ class Pool:
         self._workers: set[int] = set()
 
     def run(self, should_stop: Callable[[], bool]) -> None:
-        """Run all tasks, or as many as are begun when `should_stop` says so."""
+        """Run all tasks, or stop all workers as soon as `should_stop` returns true."""
         try:
             for _ in range(min(self._n_workers, len(self._waiting))):
                 self._start()
             while self._workers and not should_stop():
-                for key, _ in self._selector.select(TICK):
-                    self._hear(key.data)
+                for key, _ in self._selector.select(STOP_POLL):
+                    self._read(key.data)
         finally:
             self.kill()
 
     def kill(self) -> None:
-        """End all workers now. Results that they have written stay."""
+        """Kill all workers. Their written results stay."""
         for key in list(self._selector.get_map().values()):
             worker: _Worker = key.data
             with contextlib.suppress(ProcessLookupError):
@@ -87,18 +87,18 @@ class Pool:
             self._reap(worker)
 
     def _start(self) -> None:
-        # -P: a file in the current folder must not pass for a module of ours.
+        # -P: no file of the current folder is imported in place of a module.
         command = [sys.executable, "-P", "-m", "orchestrator.worker", "serve"]
         command += [self._job.workspace, self._job.run_key, self._job.token]
         pinned = dict.fromkeys(THREAD_VARIABLES, str(max(1, self._job.threads)))
-        # What this process can import, a worker can import, too.
+        # A worker can import what this process can import.
         paths = {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **paths, **pinned},
-            # A Ctrl-C in the terminal is for the parent, which decides.
+            # A Ctrl-C in the terminal goes to the parent only, which stops the workers.
             process_group=0,
         )
         worker = _Worker(process)
@@ -106,12 +106,12 @@ class Pool:
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
         self._selector.register(process.stdout, selectors.EVENT_READ, worker)
-        self._give(worker)
+        self._assign_task(worker)
 
-    def _give(self, worker: _Worker) -> None:
+    def _assign_task(self, worker: _Worker) -> None:
         stdin = worker.process.stdin
         assert stdin is not None
-        worker.task, worker.done = (self._waiting.popleft(), 0) if self._waiting else (None, 0)
+        worker.task, worker.n_evaluated = (self._waiting.popleft(), 0) if self._waiting else (None, 0)
         with contextlib.suppress(BrokenPipeError):
             if worker.task is None:
                 stdin.close()
@@ -119,29 +119,29 @@ class Pool:
                 stdin.write(b"%d\n" % worker.task)
                 stdin.flush()
 
-    def _hear(self, worker: _Worker) -> None:
+    def _read(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None
-        heard = worker.process.stdout.read()
-        if heard is None:
+        data = worker.process.stdout.read()
+        if data is None:
             return
-        if not heard:
-            self._ended(worker)
+        if not data:
+            self._handle_end(worker)
             return
-        *lines, worker.heard = (worker.heard + heard).split(b"\n")
+        *lines, worker.unread = (worker.unread + data).split(b"\n")
         for line in filter(None, lines):
-            self._told(worker, json.loads(line))
+            self._handle_message(worker, json.loads(line))
 
-    def _told(self, worker: _Worker, told: dict[str, int]) -> None:
-        if "done" in told:
-            self._on_done(told["done"] - worker.done)
-            worker.done = told["done"]
-        if "receipt" in told:
-            self._give(worker)
+    def _handle_message(self, worker: _Worker, message: dict[str, int]) -> None:
+        if "done" in message:
+            self._on_done(message["done"] - worker.n_evaluated)
+            worker.n_evaluated = message["done"]
+        if "receipt" in message:
+            self._assign_task(worker)
 
-    def _ended(self, worker: _Worker) -> None:
+    def _handle_end(self, worker: _Worker) -> None:
         code = self._reap(worker)
         if worker.task is not None:
-            self.failed[worker.task] = (FailureKind.INFRASTRUCTURE, _why(code))
+            self.failed[worker.task] = (FailureKind.INFRASTRUCTURE, _why_ended(code))
         if self._waiting:
             self._start()
 
@@ -156,7 +156,7 @@ class Pool:
         return worker.process.wait()
 
 
-def _why(code: int) -> str:
+def _why_ended(code: int) -> str:
     if code < 0:
         return f"its worker was killed by {signal.Signals(-code).name}"
-    return f"its worker ended with exit code {code}; its log says why"
+    return f"its worker ended with exit code {code}; see its log"

@@ -1,4 +1,4 @@
-"""Drive a run on this machine, in this process, to its end."""
+"""Run all steps of a run on this machine, in this process, until the run has ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance, observe_and_record
-from orchestrator.engine.code import CheckedPipeline, take_code
+from orchestrator.engine.code import CheckedPipeline, replace_code
 from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import interrupts
 from orchestrator.engine.lease import hold_lease
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["cancel_local_run", "run_to_end"]
 
 CANCEL_WAIT = 60.0
-"""Seconds that `cancel` waits for a step to stop."""
+"""Seconds for which `cancel` waits for a step to stop."""
 
 Load = Callable[[str], "LoadedStep"]
 
@@ -44,61 +44,68 @@ def run_to_end(
     position: int | None = None,
     checked: CheckedPipeline | None = None,
 ) -> None:
-    """Hold a run until it has ended.
+    """Advance a run until it has ended.
 
     Parameters
     ----------
     store : Store
+        Where it is recorded.
     key : str
+        The run's key.
     load : callable
-        Gives the step of a path.
+        Returns the step at a path of the plan.
     jobs : int or None
-        Worker processes; None: the CPUs that this process may use.
+        Number of worker processes; None: one for each CPU that this process may use.
     position : int, optional
-        From where it goes on; by default where it stands.
+        Position from which it continues; by default where it stopped.
     checked : CheckedPipeline, optional
         New code for it.
 
     Raises
     ------
-    RunFailed, Interrupted, LeaseHeld
+    RunFailed
+        If a step failed.
+    Interrupted
+        If it was stopped or cancelled.
+    LeaseHeld
+        If another process holds it.
     """
     progress = progress_for()
     folder = store.workspace.run(key)
     n_workers = jobs or len(os.sched_getaffinity(0))
-    here = threading.current_thread()
+    step_thread = threading.current_thread()
 
     def on_cancel() -> None:
         scheduler.stop(FailureKind.CANCELLED)
-        # To the thread that runs the step, or a step that waits would not notice.
-        if here is threading.main_thread() and here.ident is not None:
-            signal.pthread_kill(here.ident, signal.SIGINT)
+        # A signal to the thread of the step, because a step that sleeps would not notice `stop`.
+        if step_thread is threading.main_thread() and step_thread.ident is not None:
+            signal.pthread_kill(step_thread.ident, signal.SIGINT)
 
     try:
         with interrupts() as ctrl_c, hold_lease(store, key, on_cancel) as fence:
             scheduler = LocalScheduler(folder, load, n_workers, progress.evaluated, interruptible=ctrl_c.allowed)
             context = _context(store, key, fence, scheduler, progress)
             if checked is not None:
-                context = take_code(context, checked)
+                context = replace_code(context, checked)
             reopen(context, position)
-            run = _to_the_end(context, scheduler)
+            run = _advance_to_end(context, scheduler)
     finally:
         progress.close()
-    _report(run, scheduler, progress)
+    _report_end(run, scheduler, progress)
 
 
 def cancel_local_run(store: Store, key: str) -> Run:
-    """Cancel a run of this machine that was asked to stop: wait for whoever advances it, or, where nobody does, do it.
+    """Carry out a requested cancel: wait for the process that advances the run, or, if there is none, do it here.
 
     Returns
     -------
     Run
-        As it ended.
+        The run after its end.
 
     Raises
     ------
     Busy
-        If its step does not stop.
+        If its step does not stop in time.
     """
     end = time.monotonic() + CANCEL_WAIT
     while True:
@@ -107,14 +114,14 @@ def cancel_local_run(store: Store, key: str) -> Run:
                 scheduler = LocalScheduler(store.workspace.run(key), _no_code, 1, _ignore)
                 return advance(_context(store, key, fence, scheduler, Silent()))
         except LeaseHeld:
-            # The holder listens once a second; it stops its step, then records.
+            # The holder checks for the request once a second, stops its step and records that.
             run = store.load(key)
             if run.has_ended:
                 return run
             if time.monotonic() > end:
                 raise Busy(
-                    f"Run {key} was asked to stop {CANCEL_WAIT:.0f} s ago, but its step has not stopped yet.",
-                    "It ends with the step. To end it now, kill the process that `orchestrator status` names, then "
+                    f"Cancelling run {key} was requested {CANCEL_WAIT:.0f} s ago, but its step has not stopped yet.",
+                    "The run ends with the step. To end it now, kill the process that `orchestrator status` shows, and "
                     f"type: orchestrator cancel {key}",
                 ) from None
             time.sleep(0.1)
@@ -124,7 +131,7 @@ def _context(store: Store, key: str, fence: int, scheduler: LocalScheduler, prog
     return Context(store, store.record(key), fence, store.workspace.run(key), scheduler, progress)
 
 
-def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:
+def _advance_to_end(context: Context, scheduler: LocalScheduler) -> Run:
     while True:
         try:
             with with_resume_hint(context.key):
@@ -137,24 +144,24 @@ def _to_the_end(context: Context, scheduler: LocalScheduler) -> Run:
                 continue
             observe_and_record(context)
             raise Interrupted(
-                f"Run {context.key} was stopped; everything that was evaluated is kept.",
-                f"To go on: orchestrator resume {context.key}",
+                f"Run {context.key} was stopped; all results are kept.",
+                f"To continue: orchestrator resume {context.key}",
             ) from None
 
 
-def _report(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
+def _report_end(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
     if run.was_cancelled:
-        raise Interrupted(f"Run {run.key} was cancelled.", f"To go on after all: orchestrator resume {run.key}")
+        raise Interrupted(f"Run {run.key} was cancelled.", f"To continue it: orchestrator resume {run.key}")
     if run.has_failed:
-        see, exception = _traceback(run), scheduler.exception
+        see, exception = _traceback_hint(run), scheduler.exception
         raise RunFailed(
-            f"Run {run.key} failed: {run.reason}.", f"{see}Then go on: orchestrator resume {run.key}"
+            f"Run {run.key} failed: {run.reason}.", f"{see}To continue after a fix: orchestrator resume {run.key}"
         ) from (exception if see else None)
     progress.say(f"Run {run.key} {outcome(run)}.")
 
 
-def _traceback(run: Run) -> str:
-    # What failed without a job has none, and neither has the end of a run.
+def _traceback_hint(run: Run) -> str:
+    # There is a traceback only if a step failed in a job.
     if run.step_run is None or not run.step_run.has_failed or not run.step_run.jobs:
         return ""
     address = shlex.quote(run.plan.slot(run.step_run.position).address)
@@ -162,8 +169,8 @@ def _traceback(run: Run) -> str:
 
 
 def _no_code(path: str) -> LoadedStep:
-    raise DataError(f"the code of {path} was asked for where nothing should run")
+    raise DataError(f"the code of {path} was requested by a process that runs no step")
 
 
 def _ignore(n: int) -> None:
-    """Nobody watches."""
+    """Show nothing."""

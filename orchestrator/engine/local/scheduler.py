@@ -1,7 +1,7 @@
-"""The scheduler that is this machine.
+"""The scheduler of runs on this machine.
 
-It accepts a job at once and runs it when it is waited for: a step in this process, on the live object; a parallel
-batch on a pool; a batch of one task in this process.
+It accepts each job at once and runs it in `wait`: a parallel batch in a pool of worker processes, any other job in this
+process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from orchestrator.workspace import RunFolder
 __all__ = ["LocalScheduler"]
 
 TASKS_PER_WORKER = 4
-"""Tasks per worker in a batch: enough that a slow slice doesn't leave the other workers idle for long."""
+"""Tasks per worker in a batch, so that a slow task does not leave the other workers idle for long."""
 
 
 class LocalScheduler:
@@ -38,21 +38,22 @@ class LocalScheduler:
     Parameters
     ----------
     folder : RunFolder
+        The run's folder.
     load : callable
-        Gives the step of a path, or what an `until` path names: the live object, or what the bundle keeps.
+        Returns the step or `until` at a path of the plan, from memory or from the bundle.
     n_workers : int
-        Worker processes for a parallel step.
+        Number of worker processes for a parallel step.
     on_done : callable
-        Told how many more experiments have a result.
+        Called with the number of experiments that have a new result.
     n_tasks : int, optional
-        Tasks that a parallel step is cut into; by default four per worker.
+        Number of tasks of a parallel step; by default four per worker.
     interruptible : callable, optional
-        Gives the block in which a job runs: the only one in which a Ctrl-C may be raised.
+        Returns the context in which a job runs, the only one in which a Ctrl-C may be raised.
 
     Attributes
     ----------
     exception : BaseException or None
-        What the last step of this process raised, with its traceback.
+        The exception of the last step of this process, with its traceback.
     """
 
     grace = 0.0
@@ -81,70 +82,67 @@ class LocalScheduler:
         self._stop: FailureKind | None = None
 
     def submit(self, job: JobFile) -> Accepted:
-        """Take a job: it starts with the next `wait`."""
+        """Accept a job; it starts with the next `wait`."""
         self._job = job
         self._n_submitted += 1
         self._facts[job.token] = JobFact(Seen.RUNNING)
         return Accepted(f"{os.getpid()}.{self._n_submitted}", time.time())
 
     def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
-        """Say what became of jobs; one of another process is over, since that process no longer holds the run."""
+        """Return what became of jobs; a job of another process is over, because that process has lost the lease."""
         return {job.token: self._facts.get(job.token) or _of_another_process(job) for job in jobs}
 
     def cancel(self, jobs: Sequence[Job]) -> None:
-        """End jobs: none runs while the engine decides."""
+        """Cancel jobs; none of them runs while the engine decides."""
         tokens = {job.token for job in jobs}
         if self._job is not None and self._job.token in tokens:
             self._job = None
         for token in tokens:
-            if self._facts.get(token, _NEVER).seen is not Seen.OVER:
+            if self._facts.get(token, _NEVER_STARTED).seen is not Seen.OVER:
                 self._facts[token] = _over(FailureKind.CANCELLED, "cancelled by the user")
 
     def stop(self, kind: FailureKind) -> None:
-        """Ask the job that runs to stop soon. May be called from another thread or a signal handler."""
+        """Make the running job stop soon. May be called from another thread or a signal handler."""
         self._stop = kind
 
     def wait(self) -> None:
-        """Run what was accepted, until it is over.
+        """Run the accepted job to its end.
 
         Raises
         ------
         KeyboardInterrupt
-            If it was stopped; what became of the job is known then.
+            If it was stopped. What became of the job is known then.
         """
         job, self._job = self._job, None
         if job is None:
-            raise RuntimeError("nothing was submitted: there is nothing to wait for")
+            raise RuntimeError("no job was submitted, so there is none to wait for")
         if not claim(self._folder.job(job.token), f"{os.getpid()}.{self._n_submitted}"):
-            raise RuntimeError(f"job {job.token} was started before: the records should know that")
+            raise RuntimeError(f"job {job.token} was started before, and the records do not show that")
         try:
             with self._interruptible():
                 failed = self._run(job)
         except KeyboardInterrupt:
             kind = self._stop or FailureKind.INTERRUPTED
-            self._facts[job.token] = _over(kind, _STOPPED[kind])
+            self._facts[job.token] = _over(kind, _WHY_STOPPED[kind])
             raise
         self._facts[job.token] = JobFact(Seen.OVER, failed_tasks=failed)
 
     def _run(self, job: JobFile) -> dict[int, tuple[str, str]]:
-        if job.role == Role.BATCH and self._wants_pool(job):
-            return self._run_pool(job)
-        self._run_here(job)
+        if job.role == Role.BATCH and job.parallel:
+            return self._run_in_pool(job)
+        self._run_in_process(job)
         return {}
 
-    def _wants_pool(self, job: JobFile) -> bool:
-        return job.parallel
-
-    def _run_pool(self, job: JobFile) -> dict[int, tuple[str, str]]:
-        have = receipts_of(self._folder.job(job.token))
-        tasks = [task for task in parse_indexes(job.tasks) if task not in have]
+    def _run_in_pool(self, job: JobFile) -> dict[int, tuple[str, str]]:
+        receipts = receipts_of(self._folder.job(job.token))
+        tasks = [task for task in parse_indexes(job.tasks) if task not in receipts]
         pool = Pool(job, tasks, self._n_workers, self._on_done)
         pool.run(lambda: self._stop is not None)
         if self._stop is not None:
             raise KeyboardInterrupt
         return pool.failed
 
-    def _run_here(self, job: JobFile) -> None:
+    def _run_in_process(self, job: JobFile) -> None:
         from orchestrator.worker.capture import tee
         from orchestrator.worker.execute import run_call, run_task, run_until
 
@@ -163,9 +161,9 @@ class LocalScheduler:
         self.exception = receipt.exception
 
 
-_NEVER = JobFact(Seen.ABSENT)
+_NEVER_STARTED = JobFact(Seen.ABSENT)
 
-_STOPPED = {
+_WHY_STOPPED = {
     FailureKind.INTERRUPTED: "interrupted by the user",
     FailureKind.CANCELLED: "cancelled by the user",
 }
@@ -176,7 +174,7 @@ def _over(kind: FailureKind, reason: str) -> JobFact:
 
 
 def _of_another_process(job: Job) -> JobFact:
-    # It runs in the process that submits it, so an intent of a dead process never became a job.
+    # A job runs in the process that submits it, so a job without an id never started.
     if job.scheduler_id is None:
-        return _NEVER
+        return _NEVER_STARTED
     return _over(FailureKind.INTERRUPTED, f"the process that ran it ({job.scheduler_id}) ended")
