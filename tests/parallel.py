@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from orchestrator.atomic import write_atomically
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -18,6 +23,9 @@ LONG = ("slurm", "acceptance", "slow")
 """Tests with these marks begin first, in this order: else the last of them would run alone."""
 
 
+GROUPS = "ORCHESTRATOR_TEST_GROUPS"
+"""The environment variable that names the file in which the cluster of each test is."""
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -25,6 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         # Else it would end its test after the run was killed, and keep its cluster until then.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        return
+    folder = tempfile.TemporaryDirectory(prefix="orchestrator-tests-")
+    config.add_cleanup(folder.cleanup)
+    os.environ[GROUPS] = f"{folder.name}/groups.json"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -37,17 +49,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     from xdist.scheduler import LoadScopeScheduling
 
     class ByCluster(LoadScopeScheduling):
-        """Keeps the tests of a file that uses SLURM in one process, where they share a running cluster."""
+        """Keeps the tests that share a running cluster in one process, so that it starts once."""
+
+        _groups: dict[str, str] | None = None
 
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return file if "slurm" in file.split("/") else nodeid
+            # The processes that collect know the fixtures of a test; this one knows its name only.
+            if self._groups is None:
+                self._groups = json.loads(Path(os.environ[GROUPS]).read_text())
+            return self._groups.get(nodeid, nodeid)
 
     return ByCluster(config, log)
 
 
+def cluster_of(item: pytest.Item) -> str | None:
+    """Return the running cluster that a test shares with others; None where it has none, or its own."""
+    fixtures = getattr(item, "fixturenames", ())
+    return next((cluster for cluster in ("sandbox_with_accounting", "sandbox") if cluster in fixtures), None)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if hasattr(config, "workerinput"):
-        items.sort(
-            key=lambda item: next((k for k, mark in enumerate(LONG) if item.get_closest_marker(mark)), len(LONG))
-        )
+    if not hasattr(config, "workerinput"):
+        return
+    items.sort(key=lambda item: next((k for k, mark in enumerate(LONG) if item.get_closest_marker(mark)), len(LONG)))
+    if config.workerinput["workerid"] == "gw0":
+        groups = {item.nodeid: cluster for item in items if (cluster := cluster_of(item))}
+        write_atomically(Path(os.environ[GROUPS]), json.dumps(groups).encode())

@@ -14,6 +14,32 @@ import pytest
 from tests.processes import lives
 from tests.slurm.sandboxes import wait_until
 
+FIXTURES = """
+import pytest
+
+@pytest.fixture
+def sandbox(): pass
+
+@pytest.fixture
+def sandbox_with_accounting(): pass
+
+@pytest.fixture
+def studies(sandbox): pass
+"""
+
+TESTS = """
+import pytest
+
+@pytest.mark.parametrize("k", range(9))
+def test_plain(k, studies): pass
+
+@pytest.mark.parametrize("k", range(9))
+def test_accounting(k, sandbox_with_accounting): pass
+
+@pytest.mark.parametrize("k", range(9))
+def test_neither(k): pass
+"""
+
 PLUGIN = Path(__file__).resolve().parents[1] / "parallel.py"
 
 
@@ -31,13 +57,16 @@ def pytest_command(tmp_path):
     return command
 
 
-def test_one_process_runs_all_slurm_tests_of_a_file(pytest_command, tmp_path):
-    text = "import pytest\n@pytest.mark.parametrize('k', range(9))\ndef test_it(k): pass"
-    command = pytest_command("slurm/test_one.py", text)
+def test_one_process_runs_all_tests_of_a_running_cluster(pytest_command, tmp_path):
+    (tmp_path / "conftest.py").write_text(FIXTURES)
+    for name in ("test_one.py", "test_two.py"):
+        command = pytest_command(name, TESTS)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    processes = [line.split()[0] for line in done.stdout.splitlines() if "PASSED slurm/test_one.py" in line]
-    assert len(processes) == 9
-    assert len(set(processes)) == 1
+    passed = [line.split() for line in done.stdout.splitlines() if " PASSED " in line]
+    assert len(passed) == 2 * 3 * 9
+    for cluster in ("plain", "accounting"):
+        processes = {process for process, *_, test in passed if f"test_{cluster}[" in test}
+        assert len(processes) == 1
 
 
 def test_a_killed_run_leaves_no_process(pytest_command, tmp_path):
