@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ("bash", "cat", "dirname", "env", "grep", "mkdir", "sed")
+TOOLS = ("bash", "cat", "cmp", "dirname", "env", "grep", "mkdir", "sed")
 
 
 @pytest.fixture
 def bare_machine(tmp_path: Path):
-    """Copy the scripts into a folder with a space; run them with a PATH that holds next to nothing."""
+    """Copy the scripts into a folder with a space; run them with a PATH that has almost no programs."""
     checkout = tmp_path / "a checkout"
     shutil.copytree(ROOT / "scripts", checkout / "scripts")
     shutil.copytree(ROOT / ".ci", checkout / ".ci")
     shutil.copytree(ROOT / "tests" / "slurm", checkout / "tests" / "slurm")
     shutil.copy(ROOT / "pyproject.toml", checkout)
+    # The Python of these tests prints nothing, and this is compared with what it prints.
+    (checkout / "docs" / "reference").mkdir(parents=True)
+    (checkout / "docs" / "reference" / "cli.md").touch()
     path = tmp_path / "bin"
     path.mkdir()
     for tool in TOOLS:
@@ -98,7 +101,7 @@ def test_check_without_an_environment_says_to_run_test(bare_machine, golden):
 
 @pytest.fixture
 def without_slurm(bare_machine, tmp_path):
-    """Make .venv of programs that only note what they are asked, and a `slurm-sandbox` that lacks two packages."""
+    """Make a .venv of programs that only log their arguments, and a `slurm-sandbox` that lacks two packages."""
     install, run = bare_machine
     tools = tmp_path / "a checkout" / ".venv" / "bin"
     tools.mkdir(parents=True)
@@ -110,7 +113,7 @@ def without_slurm(bare_machine, tmp_path):
     (tools / "lint-imports").write_text("#!/bin/bash\n")
     for tool in tools.iterdir():
         tool.chmod(0o755)
-    # What would write outside the checkout only notes it.
+    # A program that would write outside the checkout only logs its arguments.
     for name in ("tee", "chmod", "rm", "systemctl"):
         install(name, f'echo "{name} $*" >> "{tmp_path}/asked"')
     return install, run
