@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class Golden:
-    """The texts of one test: `golden(text, label)` compares one with the test's file, or keeps it to be written."""
+    """The texts of one test: `golden(text, label)` compares one with the file, or collects it to be written."""
 
     def __init__(self, item: pytest.Function) -> None:
         self.item = item
@@ -153,7 +153,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Let no golden file outlive its test; all tests of a module are known here, also when only one will run."""
+    """Report golden files without a test; all tests of a module are known here, also if only one of them will run."""
     report = yield
     if isinstance(collector, pytest.Module) and report.passed:
         items = [item for item in report.result if isinstance(item, pytest.Function)]
@@ -185,7 +185,7 @@ def file_of(item: pytest.Function) -> Path:
 
 
 def current_folder() -> Path | None:
-    """Return the folder in which the test is, if it has gone to one of its own."""
+    """Return the current folder, if the test has changed to one of its own."""
     folder = Path.cwd()
     return None if folder == Path("/") or folder.is_relative_to(TESTS.parent) else folder
 

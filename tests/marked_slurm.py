@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Of several processes, only the one that hears all reports counts.
+    # Of several processes, only the one that gets all reports counts.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Count(config.getoption("--least-slurm")))
 
@@ -41,7 +41,7 @@ def missing_packages() -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    # The mark is asked, not the report's keywords: there, the name of a folder looks like a mark.
+    # The mark is read, not the report's keywords: those contain names of folders, too.
     report = yield
     if item.get_closest_marker("slurm"):
         report.user_properties.append(MARK)

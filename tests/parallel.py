@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MORE_THAN_CORES = 4
 LONG = ("slurm", "acceptance", "slow")
-"""Tests with these marks begin first, in this order: else the last of them would run alone."""
+"""Tests with these marks start first, in this order: otherwise the last of them would run alone."""
 
 
 GROUPS = "ORCHESTRATOR_TEST_GROUPS"
@@ -31,7 +31,7 @@ PR_SET_PDEATHSIG = 1
 
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
-        # Else it would end its test after the run was killed, and keep its cluster until then.
+        # Otherwise it would finish its test after the run was killed, and its cluster would run until then.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         return
     folder = tempfile.TemporaryDirectory(prefix="orchestrator-tests-")
@@ -49,7 +49,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     from xdist.scheduler import LoadScopeScheduling
 
     class ByCluster(LoadScopeScheduling):
-        """Keeps the tests that share a running cluster in one process, so that it starts once."""
+        """Runs the tests that share a running cluster in one process, so that it starts once."""
 
         _groups: dict[str, str] | None = None
 

@@ -1,4 +1,4 @@
-"""Processes that a test looks at from outside."""
+"""Processes that a test observes."""
 
 from __future__ import annotations
 

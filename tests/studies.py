@@ -1,4 +1,4 @@
-"""What the little studies of tests are made of: tables of numbers, and steps that do next to nothing.
+"""Parts of the small studies of tests: tables of numbers, and steps that do almost nothing.
 
 Studies that tests write into files import it, too: `from tests.studies import numbers`.
 """
@@ -12,7 +12,7 @@ from orchestrator import Domain, ExperimentData, datagenerator
 
 
 def numbers(n: int, first: int = 0) -> ExperimentData:
-    """Give a table of open experiments x = first, first + 1, ..., whose output is y."""
+    """Return a table of open experiments x = first, first + 1, ..., whose output is y."""
     domain = Domain()
     domain.add_float("x", low=0.0, high=1000.0)
     domain.add_output("y")
@@ -20,7 +20,7 @@ def numbers(n: int, first: int = 0) -> ExperimentData:
 
 
 def store_numbers(n: int, first: int = 0) -> Callable[[Path], None]:
-    """Give a first step that stores such a table."""
+    """Return a first step that stores such a table."""
 
     def create(project_dir: Path) -> None:
         numbers(n, first).store(project_dir)

@@ -1,4 +1,4 @@
-"""The folder of temporary files: in memory where there is room, since what tests write need not outlive the machine."""
+"""The folder of temporary files: in memory if there is room, since files of tests need not survive a reboot."""
 
 from __future__ import annotations
 

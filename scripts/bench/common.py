@@ -1,4 +1,4 @@
-"""What the benchmarks share: the Python that has the package, and the aims that figures are held against."""
+"""What the benchmarks share: the Python with the package, and the aims that figures are compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _missed: list[str] = []
 
 
 def use_venv() -> None:
-    """Go on in the Python of .venv, unless this one has what it takes."""
+    """Continue in the Python of .venv, unless this one has the required packages."""
     try:
         import sqlalchemy  # noqa: F401
     except ImportError:

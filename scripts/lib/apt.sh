@@ -1,7 +1,7 @@
 # Sourced: installs Debian's packages where that is allowed.
 # shellcheck shell=bash
 
-# Set AS_ROOT to the words that make a command run as root; fail where there are none that ask for no password.
+# Set AS_ROOT to the words that make a command run as root; fail if there are none without a password.
 may_be_root() {
     AS_ROOT=()
     [ "$(id -u)" -eq 0 ] && return

@@ -19,7 +19,7 @@ install_slurm() {
     echo "Installing $packages (the real SLURM of some tests; no service is started)"
     # shellcheck disable=SC2086 # words
     without_services apt_install $packages || echo "apt-get could not install them; its words are above." >&2
-    # Nor shall they start when the machine does. The sandbox has servers of its own.
+    # Nor may they start with the machine. The sandbox has servers of its own.
     if [ -d /run/systemd/system ]; then
         # shellcheck disable=SC2086 # words
         as_root systemctl --quiet disable $(services_of $packages) || true
@@ -51,7 +51,7 @@ services_of() {
 }
 
 # Say which tests were skipped because SLURM is missing, and what to type.
-tell_of_missing_slurm() {
+print_missing_slurm() {
     local packages
     packages="$(missing_slurm)"
     [ -n "$packages" ] || return 0

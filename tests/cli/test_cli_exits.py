@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def broken(monkeypatch):
-    """Make `orchestrator list` raise what is given; return the exit code."""
+    """Make `orchestrator list` raise the given error; return the exit code."""
 
     def run(error):
         def fail(*arguments):

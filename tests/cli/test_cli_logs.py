@@ -75,10 +75,10 @@ def test_an_unknown_task(batch, golden):
 
 
 def test_json_names_the_files(batch, workspace):
-    told = json.loads(logs("evaluate", "--task", "13", "--json").stdout)
-    assert [(log["task"], log["path"].startswith(str(workspace))) for log in told["logs"]] == [(13, True), (13, True)]
-    assert told["step_run"]["address"] == "evaluate"
-    assert told["step_run"]["failures"][0]["tasks"] == [13]
+    answer = json.loads(logs("evaluate", "--task", "13", "--json").stdout)
+    assert [(log["task"], log["path"].startswith(str(workspace))) for log in answer["logs"]] == [(13, True), (13, True)]
+    assert answer["step_run"]["address"] == "evaluate"
+    assert answer["step_run"]["failures"][0]["tasks"] == [13]
 
 
 def test_names_are_not_patterns(workspace, golden):

@@ -157,16 +157,16 @@ def test_json_has_all_jobs_also_the_orchestrators(records, ask):
     evaluating(records)
     records.add_orchestrator("succeeded", "2", "1", begin=1)
     records.add_orchestrator("queued", "4", "3", begin=3)
-    told = json.loads(ask("status", "--json"))
-    [job] = told["now"]["jobs"]
+    answer = json.loads(ask("status", "--json"))
+    [job] = answer["now"]["jobs"]
     assert (job["scheduler_id"], job["role"], job["submitting_at"]) == ("3", "batch", None)
-    seen = [(o["scheduler_id"], o["state"], o["waits_for"], o["queued_at"]) for o in told["orchestrators"]]
+    seen = [(o["scheduler_id"], o["state"], o["waits_for"], o["queued_at"]) for o in answer["orchestrators"]]
     assert seen == [
         ("2", "succeeded", "1", "2026-11-24T06:00:01.000Z"),
         ("4", "queued", "3", "2026-11-24T06:00:03.000Z"),
     ]
-    assert (told["run"]["wake"], told["run"]["idle_wakeups"], told["run"]["mode"]) == ("both", 0, "slurm")
-    assert told["run"]["log_dir"] == "runlogs/{project_job}/x"
+    assert (answer["run"]["wake"], answer["run"]["idle_wakeups"], answer["run"]["mode"]) == ("both", 0, "slurm")
+    assert answer["run"]["log_dir"] == "runlogs/{project_job}/x"
 
 
 # --- with SLURM's answer -------------------------------------------------------------------------
@@ -189,16 +189,16 @@ def test_slurms_answer_is_shown_with_the_records(records, ask, programs, golden)
     golden(ask("status", "--refresh"))
     assert len(programs.called("squeue")) == 1
     assert records.path.read_bytes() == before
-    told = json.loads(ask("status", "--refresh", "--json"))["slurm"]
-    assert told["asked_at"] == "2026-11-24T06:10:00.000Z"
-    assert [(job["scheduler_id"], job["is_live"], job["stuck"]) for job in told["jobs"]] == [
+    answer = json.loads(ask("status", "--refresh", "--json"))["slurm"]
+    assert answer["asked_at"] == "2026-11-24T06:10:00.000Z"
+    assert [(job["scheduler_id"], job["is_live"], job["stuck"]) for job in answer["jobs"]] == [
         ("3", True, None),
         ("2", True, None),
     ]
-    assert list(told) == documented("Queue report")
-    assert list(told["jobs"][0]) == documented("Queued job")
-    assert list(told["jobs"][0]["states"][0]) == documented("Queue state")
-    assert told["jobs"][0]["states"][1] == {"state": "PENDING", "reason": "JobArrayTaskLimit", "n_tasks": 18}
+    assert list(answer) == documented("Queue report")
+    assert list(answer["jobs"][0]) == documented("Queued job")
+    assert list(answer["jobs"][0]["states"][0]) == documented("Queue state")
+    assert answer["jobs"][0]["states"][1] == {"state": "PENDING", "reason": "JobArrayTaskLimit", "n_tasks": 18}
 
 
 def test_a_job_whose_submission_was_not_recorded_is_found_by_its_token(records, ask, programs, golden):
@@ -340,8 +340,8 @@ def batches(records, workspace):
 def test_tasks_are_numbered_across_batches(batches):
     for task in (0, 1, 2, 4):
         assert logs("evaluate", "--task", str(task)).stdout == f"this is {task}\n"
-    told = json.loads(logs("evaluate", "--json").stdout)["logs"]
-    assert [log["task"] for log in told] == [0, 1, 2, 3, 3, 4]
+    answer = json.loads(logs("evaluate", "--json").stdout)["logs"]
+    assert [log["task"] for log in answer] == [0, 1, 2, 3, 3, 4]
 
 
 def test_attempts_are_in_order_with_slurms_own_lines(batches):

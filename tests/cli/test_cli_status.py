@@ -235,30 +235,30 @@ def test_json_has_all_details(records, ask):
     records.add_job("succeeded", begin=5, role="batch")
     records.add_failed_experiments("KeyError: 'E'", [3, 9], traceback="Traceback of E\n")
     records.add_event("withdrawn", at=T0 + 3, why="resume from create", detail={"position": 0})
-    told = json.loads(ask("status", "--json"))
-    assert list(told) == documented("Run status")
-    assert list(told["run"]) == documented("Run")
-    assert list(told["steps"][0]) == documented("Step summary")
-    assert list(told["step_runs"][0]) == documented("Step run")
-    assert list(told["step_runs"][0]["jobs"][0]) == documented("Job")
-    assert list(told["failures"][0]) == documented("Failure")
-    assert list(told["history"][0]) == documented("Event")
-    assert told["run"]["started_at"] == "2026-11-24T06:00:00.000Z"
-    assert told["run"]["seconds"] == 3600.0
-    seen = [(s["address"], s["epoch"], s["state"], s["withdrawn_at"]) for s in told["step_runs"]]
+    answer = json.loads(ask("status", "--json"))
+    assert list(answer) == documented("Run status")
+    assert list(answer["run"]) == documented("Run")
+    assert list(answer["steps"][0]) == documented("Step summary")
+    assert list(answer["step_runs"][0]) == documented("Step run")
+    assert list(answer["step_runs"][0]["jobs"][0]) == documented("Job")
+    assert list(answer["failures"][0]) == documented("Failure")
+    assert list(answer["history"][0]) == documented("Event")
+    assert answer["run"]["started_at"] == "2026-11-24T06:00:00.000Z"
+    assert answer["run"]["seconds"] == 3600.0
+    seen = [(s["address"], s["epoch"], s["state"], s["withdrawn_at"]) for s in answer["step_runs"]]
     assert seen == [
         ("create", 0, "failed", "2026-11-24T06:00:03.000Z"),
         ("create", 1, "succeeded", None),
         ("evaluate", 0, "succeeded", None),
     ]
-    assert [[job["state"] for job in s["jobs"]] for s in told["step_runs"]] == [
+    assert [[job["state"] for job in s["jobs"]] for s in answer["step_runs"]] == [
         ["failed"],
         ["succeeded"],
         ["succeeded"],
     ]
-    assert told["step_runs"][1]["jobs"][0]["started_at"] == "2026-11-24T06:00:04.000Z"
+    assert answer["step_runs"][1]["jobs"][0]["started_at"] == "2026-11-24T06:00:04.000Z"
     # A withdrawn step run had failed; that is not a failure of the present run.
-    [failure] = told["failures"]
+    [failure] = answer["failures"]
     assert (failure["address"], failure["why"], failure["n"], failure["rows"]) == (
         "evaluate",
         "KeyError: 'E'",
@@ -266,8 +266,8 @@ def test_json_has_all_details(records, ask):
         [3, 9],
     )
     assert failure["traceback"] == "Traceback of E\n"
-    assert [(e["what"], e["why"]) for e in told["history"]] == [("run", None), ("withdrawn", "resume from create")]
-    assert told["provenance"] == {"python": "3.12"}
+    assert [(e["what"], e["why"]) for e in answer["history"]] == [("run", None), ("withdrawn", "resume from create")]
+    assert answer["provenance"] == {"python": "3.12"}
 
 
 def test_the_cost_of_a_status_does_not_grow_with_the_run(records):

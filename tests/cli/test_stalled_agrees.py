@@ -47,10 +47,13 @@ JOBS = {
 ORCHESTRATORS = ("none", "planned", "queued", "in doubt")
 ENDINGS = {
     "none": {},
-    "has to fail": {"failing": "refused", "heard": NOW - 1},
-    "had to fail": {"failing": "refused", "heard": NOW - ENDING_TIMEOUT - 1},
-    "was asked to stop": {"cancel_requested_at": NOW - 1, "heard": NOW - ENDING_TIMEOUT - 5},
-    "was asked to stop long ago": {"cancel_requested_at": NOW - ENDING_TIMEOUT - 1, "heard": NOW - ENDING_TIMEOUT - 5},
+    "has to fail": {"failing": "refused", "beat_at": NOW - 1},
+    "had to fail": {"failing": "refused", "beat_at": NOW - ENDING_TIMEOUT - 1},
+    "was asked to stop": {"cancel_requested_at": NOW - 1, "beat_at": NOW - ENDING_TIMEOUT - 5},
+    "was asked to stop long ago": {
+        "cancel_requested_at": NOW - ENDING_TIMEOUT - 1,
+        "beat_at": NOW - ENDING_TIMEOUT - 5,
+    },
 }
 
 
@@ -69,8 +72,8 @@ class Cases:
     def add(self, connection, mode, holder, ending, job=None, orchestrator=None, wake="both", state="active"):
         number = len(self.keys)
         self.keys.append(f"{number}: {mode}, {state}, {holder}, {ending}, {job}, {orchestrator}, {wake}")
-        heard = {**ENDINGS[ending]}
-        at = heard.pop("heard", T0)
+        fields = {**ENDINGS[ending]}
+        at = fields.pop("beat_at", T0)
         run = {
             "key": self.keys[-1],
             "salt": "salt",
@@ -84,7 +87,7 @@ class Cases:
             "ended_at": None if state == "active" else T0,
             **(on_slurm(wake=wake) if mode == "slurm" else {}),
             **HOLDERS[holder],
-            **heard,
+            **fields,
         }
         run_id = insert(connection, "run", run)
         insert(connection, "event", {"run_id": run_id, "at": at, "what": "run", "detail": {}})
@@ -130,12 +133,12 @@ def compare(path, cases, monkeypatch):
     for key in cases.keys:
         why = listed[key]
         found = status.run_status(path, key)
-        told = {
+        answers = {
             "status": found.run.stalled,
             "wait": runs.find_run(path, key).stalled,
             "logs": step_runs.find_step_run(path, key, "create").stalled,
         }
-        assert told == dict.fromkeys(told, why), key
+        assert answers == dict.fromkeys(answers, why), key
         if found.run.mode == "slurm":
             # SLURM lists the recorded jobs, and the job whose process holds the lease of some runs.
             listing = squeue_answer(*cases.listed.get(key, []), ("9", "RUNNING", "None", "", "another"))

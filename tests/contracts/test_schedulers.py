@@ -1,4 +1,4 @@
-"""What every scheduler promises, whoever runs the jobs: this machine, a cluster, a cluster in memory."""
+"""What every scheduler promises, on this machine, on a cluster and on a cluster in memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Place:
         return LoadedStep(step, {})
 
     def hand_over(self, token):
-        """Submit a job, and give it as the records would have it."""
+        """Submit a job, and return it as the records would have it."""
         file = JobFile(
             run_key=self.folder.key,
             workspace=str(self.folder.workspace),
@@ -89,7 +89,7 @@ class OnCluster(Place):
 
     @contextmanager
     def opened(self, own_token, own_id):
-        """Let an orchestrator job come, and find that others are busy."""
+        """Let an orchestrator job start, and find that another process is busy."""
         self.woken.append(own_token)
         raise Busy("another process advances it")
         yield

@@ -16,7 +16,7 @@ CALLS = ("mkdir", "open", "fsync", "rename", "unlink", "rmdir")
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: no cleaning up may depend on catching it."""
+    """The end of the process: no cleanup may depend on catching it."""
 
 
 def table(tmp_path, y):
@@ -31,7 +31,7 @@ def value(tmp_path):
 
 
 def stop_at(monkeypatch, number, error):
-    """Let the number-th change of the disk fail; a file that is not synced keeps half of its content.
+    """Let the number-th change of the disk fail; a file that is not synced loses half of its content.
 
     After the end of the process, all that follow fail, too.
     """
@@ -80,7 +80,7 @@ def test_a_store_that_ends_anywhere_leaves_one_whole_table(tmp_path, monkeypatch
             except (DataError, Killed):
                 refused = True
         seen.append(value(folder))
-        # Who is told that the disk refused keeps the old table; who isn't has the new one.
+        # After an error of the disk the old table remains; without one, the new table is there.
         if isinstance(error, OSError):
             assert seen[-1] == (1.0 if refused else 2.0)
         table(folder, 3.0).store()

@@ -87,8 +87,8 @@ def test_unmatched_results_are_quarantined_and_reported(tmp_path, data):
     write(tmp_path, result(0, {"x": 7}, 70), result(1, {"x": 2}, 20))
     report = fold(tmp_path)
     assert [line["outputs"] for line in report.quarantined] == [{"y": 70}]
-    kept = tmp_path / "experiment_data/.archive/quarantine/tok/0.0.jsonl"
-    assert [line["outputs"] for line in read_results(kept)] == [{"y": 70}]
+    quarantined = tmp_path / "experiment_data/.archive/quarantine/tok/0.0.jsonl"
+    assert [line["outputs"] for line in read_results(quarantined)] == [{"y": 70}]
     assert outputs(ExperimentData.from_file(tmp_path)) == {0: None, 1: 20, 2: None}
 
 
@@ -160,7 +160,7 @@ def test_a_result_that_was_folded_and_stored_does_not_undo_a_change(tmp_path, da
     loaded.store()
     assert ExperimentData.from_file(tmp_path).jobs[0] == "OPEN"
     assert path.exists()
-    write(tmp_path, result(1, {"x": 2}, 20))  # the task goes on, in the same file
+    write(tmp_path, result(1, {"x": 2}, 20))  # the task continues in the same file
     assert list(ExperimentData.from_file(tmp_path).jobs) == ["OPEN", "FINISHED", "OPEN"]
 
 

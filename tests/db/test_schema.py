@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of the repository, as far as the tables go."""
+    """A copy of the parts of the repository that define the tables."""
     for name in ("orchestrator", "migrations", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
@@ -79,15 +79,15 @@ def test_before_the_first_release_the_first_migration_follows_the_tables(copy):
 
 
 def test_a_release_freezes_the_first_migration(copy, golden):
-    code, said = run(copy, "scripts/schema", "--freeze")
+    code, printed = run(copy, "scripts/schema", "--freeze")
     assert code == 0
-    golden(said, "frozen")
+    golden(printed, "frozen")
     add_a_column(copy)
     assert run(copy, "-c", MIGRATED) == (0, "False\n")
 
-    code, said = run(copy, "scripts/schema", "--freeze")
+    code, printed = run(copy, "scripts/schema", "--freeze")
     assert code == 1
-    golden(said, "frozen already")
+    golden(printed, "frozen already")
 
 
 def add_a_column(root):

@@ -1,4 +1,4 @@
-"""The records: what they refuse, who may write them, what they remember."""
+"""The records: what they refuse, which process may write them, what they contain."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ def test_an_invalid_move_changes_nothing(store, fence, golden):
 @pytest.mark.parametrize(
     "change",
     [
-        MoveJob("nobody", JobState.SUBMITTING),
+        MoveJob("missing", JobState.SUBMITTING),
         MoveStepRun(5, StepRunState.ACTIVE),
-        RecordDoubt("nobody", Doubt.UNLISTED, 1.0),
+        RecordDoubt("missing", Doubt.UNLISTED, 1.0),
     ],
 )
 def test_a_change_of_a_missing_record_is_refused(store, fence, change, golden):
@@ -234,7 +234,7 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(store, gol
             store.take_lease("r", Holder.this_process(), 3.0)
     finally:
         other.send_signal(signal.SIGKILL)
-        # Not yet waited for: a dead process that nobody has buried is dead.
+        # A zombie, which its parent has not waited for, is dead.
         while lives(other.pid):
             time.sleep(0.001)
         store.take_lease("r", Holder.this_process(), 3.0)

@@ -1,4 +1,4 @@
-"""What the user writes: what is refused before a run, how it is named, what code travels."""
+"""What the user writes: what is refused before a run, how steps are named, which code is packed."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def test_a_collecting_step_has_a_job_only_if_the_user_gives_it_options(step, col
     assert planned.collects is collects
     [kept] = json.loads(json.dumps(plan_of([step]).to_json()))
     assert Plan.from_json([kept]) == plan_of([step])
-    # A run that was begun before steps without jobs were known gives each of them one.
+    # A run that was created by a version without steps without jobs has a job for each of them.
     del kept["collects"]
     [older] = Plan.from_json([kept]).steps()
     assert older.collects is False
@@ -650,7 +650,7 @@ def test_a_queued_run_uses_the_code_that_was_submitted(workspace):
 
 
 def test_a_broken_link_beside_the_study_is_ignored(workspace):
-    """Emacs leaves a link to nowhere beside a file that is being edited."""
+    """Emacs makes a broken link beside a file that is being edited."""
     Path("study.py").write_text("x = 1\n")
     Path(".#study.py").symlink_to("user@host.4711")
     Path("folder.py").mkdir()

@@ -20,7 +20,7 @@ from orchestrator.db.store import Store
 from tests.fakes.queue import Killed
 
 WITH_AFTER = ("write", "link", "submit", "sbatch")
-"""What is followed by a boundary of its own: the next thing that happens need not be one."""
+"""Actions that are followed by their own boundary, since the next action may not be one."""
 
 T = TypeVar("T")
 
@@ -52,10 +52,10 @@ class Boundaries:
         self.watch(Path, "rename")
         self.watch(os, "link")
         self.watch(sample_files, "remove_collected")
-        # The process dies, not the machine: what was written is there.
+        # The process dies, not the machine: written files remain.
         monkeypatch.setattr(os, "fsync", lambda descriptor: None)
         monkeypatch.setattr(opening, "PRAGMAS", opening.PRAGMAS.replace("synchronous = FULL", "synchronous = OFF"))
-        # Nor does the dead tidy up.
+        # Nor does the dead process clean up.
         unlink = Path.unlink
         monkeypatch.setattr(Path, "unlink", lambda *a, **k: self._live() or unlink(*a, **k))
         released = Store.release_lease
@@ -91,13 +91,13 @@ class Boundaries:
             raise Killed
 
     def go_on(self) -> None:
-        """Let another process come, which holds nothing that the dead one held."""
+        """Start another process, which has none of the locks and files of the dead one."""
         self.is_dead = False
         store_module._held.clear()
 
 
 class Branches:
-    """Copies the world at the chosen boundaries: in the copy, the process is killed there; here, it goes on.
+    """Copies the world at the chosen boundaries: in the copy, the process is killed there; here, it continues.
 
     A copy is a fork of this process with a copy of the workspace at the same place; this process waits for its end.
 
@@ -115,7 +115,7 @@ class Branches:
         self.n_deaths = 0
         self.failures: list[str] = []
         self._workspace, self._chosen = workspace, chosen
-        # Named by the workspace: others are swept beside it at the same time.
+        # Named after the workspace: other sweeps run beside it at the same time.
         names = (f"{workspace.name}.{what}" for what in ("original", "report", "copy"))
         self._original, self._report, self._copy = map(workspace.with_name, names)
 
@@ -127,7 +127,7 @@ class Branches:
         me, child = os.getpid(), _fork()
         if child == 0:
             self.died_at = n
-            # What it holds, it holds by the process id of the one that it is a copy of.
+            # Its locks have the process id of the process that it is a copy of.
             os.getpid = lambda: me
             os.chdir(self._workspace)
             return True
@@ -150,7 +150,7 @@ class Branches:
         os._exit(bool(report))
 
     def _copy_workspace(self) -> None:
-        """Put a copy in the place of the workspace: this process keeps the files that it has open."""
+        """Replace the workspace by a copy: the open files of this process stay open."""
         shutil.copytree(self._workspace, self._copy, symlinks=True)
         shutil.move(self._workspace, self._original)
         shutil.move(self._copy, self._workspace)
@@ -170,9 +170,9 @@ def sweep(
     workspace : Path
     monkeypatch : MonkeyPatch
     run : callable
-        Does the run and gives what came of it.
+        Executes the run and returns its result.
     check : callable
-        Compares what came of a run that was killed with what came of one that was not.
+        Compares the result of a run that was killed with that of a run that was not.
     part : tuple of int
         The k-th of n parts, from 1.
     """
@@ -205,6 +205,6 @@ def empty(workspace: Path) -> None:
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Other threads hold nothing that the copy needs: it ends by os._exit.
+        # Other threads have nothing that the copy needs: it ends by os._exit.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()

@@ -26,7 +26,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def rows(workspace: Path) -> Callable[..., list[Any]]:
-    """Give a function that asks the workspace's database."""
+    """Return a function that asks the workspace's database."""
 
     def ask(query: str, *values: Any) -> list[Any]:
         connection = sqlite3.connect(workspace / "orchestrator.db")
@@ -46,7 +46,7 @@ def table(workspace: Path) -> Callable[[str], ExperimentData]:
 
 @pytest.fixture
 def script(workspace: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Give a function that writes a script and starts it."""
+    """Return a function that writes a script and starts it."""
     started = []
 
     def start(text: str | None = None, *arguments: str, name: str = "study.py") -> subprocess.Popen[str]:

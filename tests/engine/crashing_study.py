@@ -76,7 +76,7 @@ def pipeline(*, is_parallel: bool = True, array_size: int = 3) -> Pipeline:
 
 
 class NewlyCreated(NamedTuple):
-    """A run that nothing has advanced yet."""
+    """A run that no process has advanced yet."""
 
     store: Store
     folder: RunFolder

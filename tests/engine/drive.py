@@ -95,7 +95,7 @@ def by_itself(
             if run.state is not RunState.ACTIVE:
                 if not run.orchestrators:
                     return slurm, n_resumes
-                # What a death at the very end left in the records, the next look puts right.
+                # The next advance corrects what a death at the end left in the records.
                 with suppress(Busy), opened() as context:
                     orchestrate.advance(context)
             else:
@@ -107,7 +107,7 @@ def by_itself(
 
 
 def _resume(slurm: FakeSlurm, opened) -> None:
-    """Resume a run of which nothing is left in the queue, and look for a while, as a user's `resume` does."""
+    """Resume a run without jobs in the queue, and poll for a while, as a user's `resume` does."""
     with opened() as context:
         run = context.store.load(KEY)
         seen = reduce(apply, reconcile(run, observe(context, run)), run)

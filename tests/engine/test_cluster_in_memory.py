@@ -1,4 +1,4 @@
-"""A cluster in memory that nothing kills: what the records say, who waits for whom, how a run is cancelled."""
+"""A cluster in memory without kills: what is recorded, which job waits for which, how a run is cancelled."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_the_cluster_and_this_machine_leave_the_same_records(workspace, monkeypa
 
 
 @pytest.fixture
-def looked(workspace):
-    """Give a cluster with a run, and a function that advances the run once."""
+def advancing(workspace):
+    """Return a cluster with a run, and a function that advances the run once."""
     new = new_run(workspace, pipeline(), "slurm")
 
     @contextmanager
@@ -74,9 +74,9 @@ def looked(workspace):
     return slurm, advanced
 
 
-def test_an_orchestrator_job_has_a_successor_though_the_scheduler_does_not_answer(looked, workspace, monkeypatch):
-    """Else, once the time for looking is up, nobody would come again."""
-    slurm, advanced = looked
+def test_an_orchestrator_job_has_a_successor_though_the_scheduler_does_not_answer(advancing, workspace, monkeypatch):
+    """Otherwise no process would advance the run after the time for polling is over."""
+    slurm, advanced = advancing
 
     [first] = advanced().orchestrators
     slurm.client.is_silent = True
@@ -88,9 +88,9 @@ def test_an_orchestrator_job_has_a_successor_though_the_scheduler_does_not_answe
 
 
 @pytest.fixture
-def asked_to_stop(looked, workspace, monkeypatch):
-    """Give a run that is to be cancelled, on a cluster; where `cancel` would sleep, its time passes."""
-    slurm, advanced = looked
+def asked_to_stop(advancing, workspace, monkeypatch):
+    """Return a run that is to be cancelled, on a cluster; where `cancel` would sleep, its time passes."""
+    slurm, advanced = advancing
     advanced()
     store = Store(workspace / "orchestrator.db")
     store.request_cancel(KEY, slurm.now)
@@ -133,9 +133,9 @@ def test_cancel_names_the_process_that_holds_the_run_and_leaves_the_run_to_it(as
 
 @pytest.mark.parametrize("what", ["collect", "freeze"])
 def test_nothing_follows_from_the_death_of_the_process_that_loads_the_table(
-    looked, workspace, monkeypatch, what, golden
+    advancing, workspace, monkeypatch, what, golden
 ):
-    slurm, advanced = looked
+    slurm, advanced = advancing
     monkeypatch.setattr(slurm.scheduler, "is_local", False)
     advanced()
     slurm.tick()
@@ -156,18 +156,18 @@ def test_nothing_follows_from_the_death_of_the_process_that_loads_the_table(
     assert table(workspace) == TABLE
 
 
-def test_a_table_that_is_busy_is_loaded_again_later(looked, workspace, monkeypatch):
-    slurm, advanced = looked
+def test_a_table_that_is_busy_is_loaded_again_later(advancing, workspace, monkeypatch):
+    slurm, advanced = advancing
     monkeypatch.setattr(slurm.scheduler, "is_local", False)
     advanced()
     slurm.tick()
-    told = workspace / "told"
-    told.write_text(
+    program = workspace / "program"
+    program.write_text(
         """#!/bin/sh\necho '{"error": "another process has it", "hint": "Try again.", "is_busy": true}'\n"""
     )
-    told.chmod(0o755)
+    program.chmod(0o755)
     with monkeypatch.context() as patch:
-        patch.setattr("sys.executable", str(told))
+        patch.setattr("sys.executable", str(program))
         with pytest.raises(Busy, match="another process has it"):
             advanced()
     while advanced().state is RunState.ACTIVE:
@@ -175,8 +175,8 @@ def test_a_table_that_is_busy_is_loaded_again_later(looked, workspace, monkeypat
     assert table(workspace) == TABLE
 
 
-def test_the_tail_of_a_job_collects_and_counts_open_experiments_itself(looked, monkeypatch):
-    slurm, advanced = looked
+def test_the_tail_of_a_job_collects_and_counts_open_experiments_itself(advancing, monkeypatch):
+    slurm, advanced = advancing
     monkeypatch.setattr(slurm.scheduler, "is_local", False)
     advanced()
     slurm.tick()
@@ -207,8 +207,8 @@ def test_one_resume_is_enough_if_the_submission_of_the_first_job_is_in_doubt(
     with pytest.raises(Killed):
         submit.hand_over(store, KEY, say=lambda line: None)
     monkeypatch.setattr(slurm.client, "sbatch", sbatch)
-    said = []
-    submit.hand_over(store, KEY, say=said.append, is_resume=True)
+    printed = []
+    submit.hand_over(store, KEY, say=printed.append, is_resume=True)
     [job, orchestrator] = slurm.queue.live
     assert orchestrator.after == job.job_id
-    golden([said[0], said[-1]], exact=False)
+    golden([printed[0], printed[-1]], exact=False)

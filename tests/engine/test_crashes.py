@@ -1,4 +1,4 @@
-"""The process that advances is killed once at every commit, scheduler call and rename; the run ends as it would have.
+"""The process that advances is killed once at every commit, scheduler call and rename; the run has the same result.
 
 On a cluster in memory, behind the scheduler for SLURM, where every advance also runs twice; and on this machine.
 """
@@ -18,7 +18,7 @@ from tests.engine.crashing_study import EACH_ONCE, EVALUATED, TABLE, Records, ne
 from tests.engine.drive import by_itself, on_this_machine
 
 N_PARTS = 4
-"""A sweep is cut in parts, which several processes can share."""
+"""A sweep is divided into parts, which several processes can share."""
 
 in_parts = pytest.mark.parametrize(
     "part", [(k, N_PARTS) for k in range(1, N_PARTS + 1)], ids=[f"part {k} of {N_PARTS}" for k in range(1, N_PARTS + 1)]
@@ -26,7 +26,7 @@ in_parts = pytest.mark.parametrize(
 
 
 class Outcome(NamedTuple):
-    """What came of a run."""
+    """The result of a run."""
 
     records: Records
     table: list[tuple[float, float]]
@@ -55,7 +55,7 @@ def test_a_run_on_this_machine_survives_a_kill_at_every_boundary(workspace, monk
         return outcome(workspace)
 
     def check(one: Outcome, expected: Outcome) -> None:
-        # A job that died with this process is made again as another one.
+        # A job that died with this process is replaced by another job.
         is_as_it_would_have_been(one, expected, compared=2)
 
     swept = sweep(workspace, monkeypatch, run, check, part)
@@ -98,7 +98,7 @@ def test_a_run_that_wakes_itself_survives_a_kill_at_every_boundary(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_survives_a_cluster_that_refuses_does_not_answer_and_accepts_jobs_twice(workspace, monkeypatch, request):
-    """The run ends as it would have, though the user may have to ask for it more than once."""
+    """The run has the same result, though the user may have to resume it more than once."""
     expected = None
     for seed in range(request.config.getoption("--examples") // 10 + 1):
         with monkeypatch.context() as patch:

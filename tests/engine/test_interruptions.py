@@ -121,7 +121,7 @@ def test_one_ctrl_c_stops_cleanly_and_says_how_to_resume(workspace, rows, script
 
 
 def test_a_second_ctrl_c_ends_the_process_at_once(workspace, script):
-    """A step that swallows the first one is not waited for."""
+    """A step that ignores the first one is not waited for."""
     process = script(
         "import time\nfrom pathlib import Path\nfrom orchestrator import Pipeline, Step\n"
         "def deaf(project_dir):\n"
@@ -130,12 +130,12 @@ def test_a_second_ctrl_c_ends_the_process_at_once(workspace, script):
         "            Path('waiting').touch()\n"
         "            time.sleep(60)\n"
         "        except KeyboardInterrupt:\n"
-        "            Path('heard').touch()\n"
+        "            Path('interrupted').touch()\n"
         "if __name__ == '__main__':\n    Pipeline('p', [Step(deaf)]).run(project_job='r')\n"
     )
     wait_for(lambda: is_waiting(workspace))
     process.send_signal(signal.SIGINT)
-    wait_for(lambda: (workspace / "heard").exists())
+    wait_for(lambda: (workspace / "interrupted").exists())
     process.send_signal(signal.SIGINT)
     process.wait(timeout=40)
     assert process.returncode != 0
@@ -145,8 +145,8 @@ def test_a_second_ctrl_c_ends_the_process_at_once(workspace, script):
 def test_cancel_from_another_process_stops_running_tasks(workspace, rows, script, kind, golden):
     process = script(KINDS[kind])
     wait_for(lambda: is_waiting(workspace))
-    said = commands.cancel(Workspace.at(workspace), "r")
-    golden(said)
+    printed = commands.cancel(Workspace.at(workspace), "r")
+    golden(printed)
     process.communicate(timeout=40)
     assert process.returncode == 1
     assert rows("SELECT state FROM run") == ["cancelled"]
@@ -178,7 +178,7 @@ def test_workers_die_with_the_process_that_started_them(workspace, script):
 
 
 def test_a_killed_run_can_be_resumed_at_once(workspace, script):
-    """Without waiting for a lease to grow stale; `scripts/bench/resume` prints the seconds."""
+    """Without waiting for a lease to expire; `scripts/bench/resume` prints the seconds."""
     process = script(KINDS["pool"])
     wait_for(lambda: is_waiting(workspace))
     process.kill()
@@ -215,7 +215,7 @@ def test_random_kills_lose_no_result_and_repeat_no_experiment(workspace, rows, s
         assert process.returncode == 0, process.stderr.read()
         if n_kills >= wanted:
             break
-        # It ended before it was killed often enough: once more from the start, in the same records.
+        # It ended before it was killed often enough: it starts again in the same records.
         has_results = {}
         (workspace / "evaluated").unlink()
         n_ended += 1
@@ -268,7 +268,7 @@ def test_pipeline_objects_can_be_run_twice(workspace, rows):
 
 
 def test_a_ctrl_c_during_any_database_access_stops_cleanly(workspace, rows, monkeypatch, golden):
-    """It must not leave a lock behind for which its own process then waits."""
+    """It must not leave a lock for which its own process then waits."""
     pipeline = Pipeline("p", [Step(store_numbers(3)), Step(doubled), Step(lambda project_dir: None, name="end")])
     monkeypatch.setattr(guard, "WAIT", 5.0)
     acquired = guard._KernelLock.acquire
@@ -299,7 +299,7 @@ def test_a_ctrl_c_during_any_database_access_stops_cleanly(workspace, rows, monk
 
 
 def watched(patch, acquire):
-    """Give `hold_lease`, with the guard as it is to be from the moment on when the run is held."""
+    """Return `hold_lease`, with the guard as it is to be from the moment on when the run is held."""
 
     @contextmanager
     def hold(*arguments):

@@ -1,4 +1,4 @@
-"""Pipelines on this machine, end to end: what is recorded, what is kept, what is said."""
+"""Pipelines on this machine, end to end: what is recorded, stored and printed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def odd_ones_fail(x):
 
 @datagenerator(output_names="y")
 def the_third_kills_its_worker(x):
-    if x == 3 and not Path("mended").exists():
+    if x == 3 and not Path("fixed").exists():
         os.kill(os.getpid(), signal.SIGKILL)
     return x * x
 
@@ -89,9 +89,9 @@ def leave_file(project_dir, row, x, y):
 
 def not_in_the_table(workspace):
     shown = render(run_status(workspace / "orchestrator.db", "r"), 0.0)
-    told = shown.partition("Results not in the table:\n  ")[2].partition("\n\n")[0]
-    assert all(len(line) <= 80 for line in told.splitlines())
-    return [" ".join(line.split()) for line in re.split("\n  (?! )", told) if line]
+    listed = shown.partition("Results not in the table:\n  ")[2].partition("\n\n")[0]
+    assert all(len(line) <= 80 for line in listed.splitlines())
+    return [" ".join(line.split()) for line in re.split("\n  (?! )", listed) if line]
 
 
 def test_results_of_f3dasms_tasks_are_collected_without_a_job(workspace, rows, table, golden):
@@ -170,7 +170,7 @@ def test_collecting_without_a_table_fails_the_step(workspace, golden):
 def test_unmatched_results_are_quarantined_and_their_file_is_shown(workspace, after, where, golden):
     @datagenerator(output_names="y")
     def forgetful(x):
-        # As if somebody made the table anew while a task runs.
+        # As if the user replaced the table while a task runs.
         store_numbers(2)(workspace / "r")
         return x
 
@@ -181,7 +181,7 @@ def test_unmatched_results_are_quarantined_and_their_file_is_shown(workspace, af
 
 @pytest.fixture
 def loses_its_table(workspace):
-    """Give a generator whose results have no table to go to, until somebody brings it back."""
+    """Return a generator whose results have no table to go to, until the user restores it."""
 
     @datagenerator(output_names="y")
     def evaluate(x):
@@ -369,7 +369,7 @@ def test_a_killed_worker_fails_only_its_own_task(workspace, rows, table, golden)
     assert "FINISHED" not in (statuses.pop(11), statuses.pop(3))  # the two of its task
     assert statuses == ["FINISHED"] * 14
     assert rows("SELECT task, why FROM event WHERE what = 'task failed'") == [(3, "its worker was killed by SIGKILL")]
-    (workspace / "mended").touch()
+    (workspace / "fixed").touch()
     commands.resume(Workspace.at(workspace), "r")
     assert ys(table("r")) == [float(i * i) for i in range(16)]
 
@@ -384,7 +384,7 @@ def test_retries_run_only_the_tasks_that_need_it(workspace, rows, table):
 
     key = Pipeline(steps=[Step(store_numbers(16)), Step(dies_once, parallel=True, retries=1)]).run(jobs=2)
     assert ys(table(key)) == [float(i * i) for i in range(16)]
-    # Experiments are dealt out in turn: the fourth is in the fourth task.
+    # Experiments are distributed in turn: the fourth is in the fourth task.
     assert rows("SELECT attempt, state, tasks FROM job WHERE role = 'batch'") == [
         (1, "failed", "0-7"),
         (2, "succeeded", "3"),
@@ -574,7 +574,7 @@ def test_afterany_continues_after_a_failure_and_the_run_reports_it(workspace, ro
 
 def test_a_block_that_rearranges_rows_moves_no_result(workspace, table):
     class Rearrange(Block):
-        """Drops a row, turns the order around and numbers the rows anew, while results wait beside the table."""
+        """Drops a row, reverses the order and renumbers the rows, while results wait beside the table."""
 
         def call(self, data):
             inputs = data.to_pandas()[0]["x"].tolist()
@@ -598,7 +598,7 @@ def test_a_block_that_rearranges_rows_moves_no_result(workspace, table):
             Step(rearrange_unfolded),
             Step(Evaluate(), name="again", parallel=True),
             Step(Rearrange(), name="rearrange"),
-            Step(Evaluate(), name="once more", parallel=True),
+            Step(Evaluate(), name="last", parallel=True),
             Step(CollectArrayResults()),
         ]
     ).run(jobs=2)
@@ -739,7 +739,7 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, monkeyp
 
 @pytest.fixture
 def grown(workspace, table, monkeypatch):
-    """Give a pipeline whose block adds a row; its run was cancelled after the table was stored, before its receipt."""
+    """Return a pipeline whose block adds a row; its run was cancelled between table and receipt."""
     from orchestrator.worker import outcome
 
     written = outcome.write_receipt

@@ -1,4 +1,4 @@
-"""What is asked of the scheduler in one look."""
+"""What an advance asks the scheduler."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orchestrator.workspace import RunFolder
 
 
 class Asked:
-    """A scheduler that knows no job, and remembers for which it was asked."""
+    """A scheduler that knows no job, and records for which jobs it was asked."""
 
     grace = 90.0
 
@@ -46,8 +46,8 @@ def context(workspace):
     folder = RunFolder(workspace, "x")
     now = time.time()
     write_receipt(folder.job("step").receipt(0), Receipt("succeeded", now, now))
-    nobody = cast("Any", None)
-    return Context(nobody, nobody, 1, folder, cast("Any", Asked()), Silent())
+    unused = cast("Any", None)
+    return Context(unused, unused, 1, folder, cast("Any", Asked()), Silent())
 
 
 def test_the_tail_of_a_step_does_not_ask_about_the_orchestrator_job_that_waits_for_it(context, run):
@@ -78,7 +78,7 @@ def test_a_receipt_that_arrives_while_the_scheduler_is_asked_counts(context, run
 
 
 def test_a_receipt_that_cannot_be_read_now_changes_nothing(context, run, golden):
-    """A shared file system has such moments; what a receipt should not say is another thing."""
+    """A shared file system has such moments; a receipt with invalid content is another case."""
     receipt = context.folder.job("step").receipt(0)
     receipt.unlink()
     receipt.mkdir()

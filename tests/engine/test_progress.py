@@ -1,4 +1,4 @@
-"""What a user sees while a run goes on."""
+"""What a user sees while a run continues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def evaluate(x):
 
 @pytest.fixture
 def watch(workspace, monkeypatch):
-    """Give a function that runs a pipeline with a progress on a stream."""
+    """Return a function that runs a pipeline with a progress on a stream."""
 
     def run(progress):
         for module in ("commands", "local.run"):
@@ -35,17 +35,17 @@ def watch(workspace, monkeypatch):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Give a stream that is a terminal, and a function that gives what was written to it."""
+    """Return a stream that is a terminal, and a function that gives what was written to it."""
     ours, theirs = pty.openpty()
     monkeypatch.setenv("TERM", "xterm-256color")
     stream = os.fdopen(theirs, "w")
-    heard = []
+    received = []
 
     def listen():
-        # All the time: a terminal that nobody reads holds up who writes to it.
+        # All the time: a writer to a terminal blocks if the terminal is not read.
         with contextlib.suppress(OSError):  # the other end was closed
             while text := os.read(ours, 65536):
-                heard.append(text)
+                received.append(text)
 
     listener = threading.Thread(target=listen)
     listener.start()
@@ -53,7 +53,7 @@ def terminal(monkeypatch):
     def written():
         stream.close()
         listener.join()
-        return b"".join(heard).decode()
+        return b"".join(received).decode()
 
     yield stream, written
     written()

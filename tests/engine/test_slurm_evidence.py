@@ -29,7 +29,7 @@ def folder(workspace):
 
 @pytest.fixture
 def ask(folder, client):
-    """Give a function that hands over an array of three tasks, asks about it and gives the fact."""
+    """Return a function that hands over an array of three tasks, asks about it and gives the fact."""
 
     def ask(*, has_accounting=True, shared=False, **job):
         resources = orchestrator_resources(None)

@@ -20,7 +20,7 @@ class FakeClient(Client):
     ----------
     queue : Queue
     lies : random.Random, optional
-        Draws what goes wrong between us and the cluster.
+        Draws the failures between us and the cluster.
     late : float
         Seconds after which a job arrives that comes late.
 
@@ -83,7 +83,7 @@ class FakeClient(Client):
             raise SchedulerUnreachable("squeue did not end within 60 s.", "Try again.")
 
     def _leaves_out(self, token: str) -> bool:
-        """Answer without a job that it has, at one moment only: after the second one it would count as gone."""
+        """Leave out a job that it has, in one answer only: after a second one the job would count as gone."""
         if self._draw("leaves out") is None:
             return False
         return self._left_out.setdefault(token, self._queue.now) == self._queue.now
@@ -99,7 +99,7 @@ def _line(entry: Entry) -> Line:
 
 
 class SaidClient(Client):
-    """One that says what a test wants to hear: states by written id, such as `7_1` or `7_[0-2]`.
+    """A client with prepared answers: states by written id, such as `7_1` or `7_[0-2]`.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ LIVE = (WAITS, RUNS)
 
 
 class Killed(BaseException):
-    """A process is killed here; only what watches processes may catch this."""
+    """A process is killed here; only code that watches processes may catch this."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Queue:
     Parameters
     ----------
     start : callable
-        Gives the process of a job: what it does until it ends, with the seconds of each pause that it makes.
+        Returns the process of a job: what it does until it ends, with the seconds of each pause that it makes.
     taken : callable, optional
         Called after each job that it takes.
 
@@ -73,17 +73,17 @@ class Queue:
 
     @property
     def live(self) -> list[Entry]:
-        """All that is still to end, whether it has arrived or not."""
+        """All jobs that have not ended, whether they have arrived or not."""
         return [entry for entry in self._entries if entry.is_live]
 
     @property
     def listed(self) -> list[Entry]:
-        """All that has arrived and is not forgotten."""
+        """All jobs that have arrived and are not forgotten."""
         return [entry for entry in self._entries if entry.arrives_at <= self.now]
 
     @property
     def arrived(self) -> list[Entry]:
-        """All that has ever arrived, as accounting knows it."""
+        """All jobs that have ever arrived, as accounting knows them."""
         return [entry for entry in self._all if entry.arrives_at <= self.now]
 
     def cancel(self, ids: Sequence[str]) -> None:
@@ -112,7 +112,7 @@ class Queue:
                 self._go_on(entry)
 
     def _may_start(self, entry: Entry) -> bool:
-        """Wait for what is live. Of a job that is not known nothing is to be waited for."""
+        """Wait for a job that is live. An unknown job is not waited for."""
         return all(entry.after != other.job_id for other in self.live)
 
     def _go_on(self, entry: Entry) -> None:

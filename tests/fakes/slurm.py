@@ -1,4 +1,4 @@
-"""A cluster in memory: runs the jobs of a run in this process, wakes the run, and can be made to lie."""
+"""A cluster in memory: executes the jobs of a run in this process, advances it, and can give wrong answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.fakes.client import FakeClient
 from tests.fakes.queue import MINUTE, WAITS, Entry, Killed, Queue
 
 PATIENCE = 8 * MINUTE
-"""Seconds for which an orchestrator job looks again."""
+"""Seconds for which an orchestrator job polls."""
 
 GRACE = 90
 
@@ -44,22 +44,22 @@ class FakeSlurm:
     ----------
     folder : RunFolder
     load : callable
-        Gives the step of a path.
+        Returns the step of a path.
     opened : callable, optional
-        Gives the block in which a job holds the run: `own_token` and `own_id` say which orchestrator job it is,
+        Returns the block in which a job holds the run: `own_token` and `own_id` say which orchestrator job it is,
         `enclosing_job` of which job of a step it is the tail.
     has_tail : bool
         Whether a job of a step advances the run at its end.
     has_accounting : bool
         Whether sacct can be asked for what squeue has forgotten.
     lies : random.Random, optional
-        Draws what goes wrong between us and the cluster.
+        Draws the failures between us and the cluster.
 
     Attributes
     ----------
     scheduler : SlurmScheduler
     client : FakeClient
-        What that talks to.
+        The client that the scheduler uses.
     ran : Counter
         How often each (token, task) ran.
     most_live, most_waiting : int
@@ -121,7 +121,7 @@ class FakeSlurm:
         if claim(self._folder.job(job.token), entry.job_id):
             self._work(job)
             if self.scheduler.has_tail and self._opened is not None:
-                # Whatever becomes of it: the job has done its work.
+                # Also if this fails, the job has done its work.
                 with suppress(Busy, Killed), self._opened(enclosing_job=entry.job_id) as context:
                     orchestrate.advance(context)
         yield from ()

@@ -1,4 +1,4 @@
-"""What the engine and the tasks pass each other on disk."""
+"""The files with which the engine and the tasks communicate."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_task_reads_only_its_own_part(tmp_path):
     write_manifest(path, [[Entry(row, "d", {"x": "v" * 1000}, {})] for row in range(1000)])
     content = path.read_bytes()
     begin = content.index(b"[500,")
-    # Everything after its line is gone, as far as task 500 can tell.
+    # Task 500 does not read what comes after its line.
     path.write_bytes(content[: content.index(b"\n", begin) + 1])
     assert [entry.row for entry in Manifest.open(path).task(500)] == [500]
 

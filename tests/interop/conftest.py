@@ -1,4 +1,4 @@
-"""f3dasm in a virtual environment of its own: its dependencies are none of ours."""
+"""f3dasm in its own virtual environment: we do not depend on its dependencies."""
 
 import os
 import subprocess

@@ -8,7 +8,7 @@ from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 
 
 def planned_step(**fields):
-    """Leave to their defaults what nobody says; of a NamedTuple, hypothesis would make up all."""
+    """Leave fields that are not given at their defaults; hypothesis would generate all fields of a NamedTuple."""
     return PlannedStep(**fields)
 
 

@@ -1,4 +1,4 @@
-"""Histories by chance: whatever dies or lies, whenever, a run ends, and nothing is done twice."""
+"""Random histories: whatever fails or answers wrongly, at any time, a run ends, and no work is done twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_run_ends_and_nothing_runs_twice(plan, seed, trouble):
 
 @given(plans, seeds)
 def test_a_run_that_failed_is_resumed_until_it_succeeds(plan, seed):
-    """What went well before the failure stays, and is not done again."""
+    """Work that succeeded before the failure is not repeated."""
     world = World(plan, seed)
     while world.live_until_it_ends().state is RunState.FAILED:
         stopped = world.run.step_run.position

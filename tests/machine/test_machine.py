@@ -89,7 +89,7 @@ def test_an_address_is_found_by_its_name_and_iteration(plan):
         found = plan.slot(plan.find(slot.address))
         if slot.iteration:
             assert (found.step.name, found.iteration) == (slot.step.name, slot.iteration)
-    assert plan.find("nobody") is None
+    assert plan.find("missing") is None
     assert plan.find("step0@99") in (None, plan.find("step0"))
 
 
@@ -284,8 +284,8 @@ def test_a_failure_ends_the_run_unless_the_next_step_accepts_it(golden):
     finish = decide(failed)
     assert finish == Finish(RunState.FAILED, finish.why)
     golden(finish.why)
-    bears = failed._replace(plan=Plan((CALL, PlannedStep("1", "b", dependency="afterany"))))
-    assert only(decide(bears)).position == 1
+    accepting = failed._replace(plan=Plan((CALL, PlannedStep("1", "b", dependency="afterany"))))
+    assert only(decide(accepting)).position == 1
     last = failed._replace(plan=Plan((CALL,)))
     assert decide(last).to is RunState.FAILED
 
@@ -343,7 +343,7 @@ def test_a_finished_step_has_succeeded_though_the_run_is_cancelled_at_that_momen
     ended = apply(evaluated, change)
     assert isinstance(decide(ended), Finish)
     assert decide(ended).to is not RunState.SUCCEEDED
-    # What is resumed begins behind it.
+    # A resume starts after it.
     assert where_to_resume(ended._replace(state=RunState.CANCELLED), None) == 1
 
 
@@ -399,7 +399,7 @@ def test_absence_counts_after_two_answers_the_grace_apart(golden):
 
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUBMITTING])
 def test_receipts_that_may_follow_are_awaited_and_the_failure_keeps_its_kind(state, golden):
-    """On a shared file system a receipt is seen late: it is no evidence yet that there is none."""
+    """On a shared file system a receipt appears late: that it is missing now proves nothing."""
     over = JobFact(Seen.OVER, "7", 10.0, 20.0, "timeout", failed_tasks={0: ("timeout", "its time was up")})
     late = over._replace(receipts_may_follow=True)
     run, _ = seen(run_with(CALL, job(state)), late, now=1000.0)
@@ -594,7 +594,7 @@ def test_afterany_ignores_a_failure_within_a_loop(golden):
     steps = (PlannedStep("0.0", "a"), PlannedStep("0.1", "b", dependency="afterany"))
     plan = Plan((PlannedLoop("0", 2, steps),))
     assert only(decide(ended_at(plan, 0, "failed"))).position == 1
-    # The next iteration begins with a step that does not bear it.
+    # The next iteration starts with a step that does not accept it.
     finish = decide(ended_at(plan, 1, "failed", why="no luck"))
     assert finish == Finish(RunState.FAILED, finish.why)
     golden(finish.why)
@@ -657,7 +657,7 @@ def test_a_step_that_has_not_started_is_cancelled():
     ],
 )
 def test_of_several_kinds_of_failure_the_one_that_is_retried_decides(kinds, kind, state):
-    """Ctrl-C, or a node that dies, after a task has failed: the others are still tried again."""
+    """Ctrl-C or a node failure after a task has failed: the other tasks are still retried."""
     batch = job(JobState.RUNNING, role="batch", tasks="0-1")
     failed = {task: (one, f"because of {one}") for task, one in enumerate(kinds)}
     run, _ = seen(run_with(BATCH, batch, n_tasks=2), JobFact(Seen.OVER, failed_tasks=failed))
@@ -702,7 +702,7 @@ def test_a_job_without_facts_does_not_change():
     assert reconcile(run_with(CALL, job(JobState.PLANNED)), Facts(1.0, 90.0, {"t": JobFact(Seen.ABSENT)})) == []
 
 
-# --- where to go on ------------------------------------------------------------------------------
+# --- where to resume -----------------------------------------------------------------------------
 
 
 def test_an_ignored_failure_stays_ignored_when_a_later_step_is_resumed():
@@ -733,8 +733,8 @@ def test_resuming_after_a_failed_step_needs_a_step_that_accepts_it(golden):
     run = ended_at(Plan((CALL, PlannedStep("1", "b"))), 0, "failed", "failed")
     with golden.raises(DefinitionError):
         rewind(run, 1, "why")
-    bears = run._replace(plan=Plan((CALL, PlannedStep("1", "b", dependency="afterany"))))
-    assert rewind(bears, 1, "why") == [MoveRun(RunState.ACTIVE, "why")]
+    accepting = run._replace(plan=Plan((CALL, PlannedStep("1", "b", dependency="afterany"))))
+    assert rewind(accepting, 1, "why") == [MoveRun(RunState.ACTIVE, "why")]
 
 
 def test_changes_of_missing_records_are_bugs(golden):

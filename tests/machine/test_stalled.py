@@ -20,7 +20,7 @@ SUBMITTING = LIVE._replace(state=JobState.SUBMITTING, scheduler_id=None)
 ABSENT = LIVE._replace(doubt=Doubt.UNLISTED, doubt_since=5.0)
 
 HOLDERS = {
-    "nobody": None,
+    "no process": None,
     "alive": LeaseHolder("process 42 on login1"),
     "dead": LeaseHolder("process 42 on login1", is_dead=True),
     "silent": LeaseHolder("process 42 on node7", silent_for=720.0),

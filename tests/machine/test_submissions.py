@@ -1,4 +1,4 @@
-"""Of several submissions of one job one counts, and the others are cancelled by an intent."""
+"""Of several submissions of one job one counts; the others are cancelled by an intent."""
 
 from __future__ import annotations
 

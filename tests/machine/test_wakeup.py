@@ -1,4 +1,4 @@
-"""Who advances a run next: at most one orchestrator job waits, for the job that is live."""
+"""Which job advances a run next: at most one orchestrator job waits, for the live job."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ def test_a_running_orchestrator_job_first_plans_its_successor():
         ],
         run,
     )
-    # Now the step that has ended is closed.
+    # Now the ended step is closed.
     assert decide(run).changes[0].to is StepRunState.SUCCEEDED
 
 
 def test_a_job_that_is_listed_after_its_end_wakes_no_second_orchestrator_job(golden):
-    """In a state that we do not know, say: one that waits for its end would start at once, once a second."""
+    """For example in an unknown state: an orchestrator job that waits for its end would start at once, every second."""
     run = run_with(orchestrator(JobState.RUNNING))
     [planned] = decide(run).changes
     assert planned.waits_for == "8"
     run = run_with(orchestrator(JobState.RUNNING), orchestrator(JobState.QUEUED, "8", "next", "9"))
     assert decide(run) is None
     golden(why_poll_again(run))
-    # The one after it can't know: it waited for another.
+    # Its successor does not know that: it waited for another job.
     run = run_with(orchestrator(JobState.RUNNING, "6"), orchestrator(JobState.QUEUED, "7", "next", "9"))
     assert decide(run) is None
     assert why_poll_again(run) is None
@@ -94,7 +94,7 @@ def test_before_the_first_job_no_orchestrator_job_is_planned():
 
 
 def test_after_five_idle_wakeups_no_more_are_planned():
-    """Where the scheduler takes no job of a step, the queue is not kept busy for ever."""
+    """If the scheduler accepts no job of a step, orchestrator jobs do not fill the queue for ever."""
     planned = LIVE._replace(state=JobState.PLANNED, scheduler_id=None)
     run = run_with(orchestrator(JobState.RUNNING), job=planned, n_orchestrators=9, idle_wakeups=MAX_IDLE_WAKEUPS)
     assert decide(run) == Submit("step")

@@ -1,4 +1,4 @@
-"""A world of values for the pure machine: records, a cluster and a user, whose luck is drawn by chance."""
+"""A world of values for the pure machine: records, a cluster and a user, with random failures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TROUBLE = [str(kind) for kind in FailureKind if kind not in ("refused", "interru
 
 
 def id_of(token):
-    """Give the scheduler's id of a job."""
+    """Return the scheduler's id of a job."""
     return f"id of {token}"
 
 
@@ -45,7 +45,7 @@ class Died(Exception):
 
 
 class Records:
-    """What a database would hold: every step run of every epoch; a write is all or nothing."""
+    """What a database would contain: every step run of every epoch; a write is all or nothing."""
 
     def __init__(self, plan, first_position=0):
         self.blank = Run("r", "salt", plan, first_position=first_position)
@@ -77,7 +77,7 @@ class Records:
         self.blank = run._replace(step_run=None, n_failed_step_runs=0)
 
     def with_epoch(self, change):
-        """Count epochs and attempts on, as the database does."""
+        """Count epochs and attempts, as the database does."""
         if not isinstance(change, AddStepRun):
             return change
         before = [step_run for step_run in self.history if step_run.position == change.position]
@@ -91,7 +91,7 @@ class Records:
 
 
 class World:
-    """Performs intents, loses processes, and answers more or less truly.
+    """Performs intents, loses processes, and gives answers that may be incomplete or late.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class World:
     seed : int
         Of all that happens by chance.
     trouble : int
-        How often, in percent, each thing that can go wrong does.
+        The probability, in percent, of each possible failure.
     """
 
     def __init__(self, plan, seed, *, trouble=10, first_position=0):
@@ -110,7 +110,7 @@ class World:
         self.submitted = {}  # token -> the job as it was when it was submitted
         self.positions = {}
         self.n_experiments = {}  # token -> of each of its tasks
-        self.known = {}  # token -> what the scheduler would truly say
+        self.known = {}  # token -> the true state at the scheduler
         self.receipts = {}  # token -> task -> receipt
         self.ran = {}  # (token, task) -> how often
 
@@ -124,7 +124,7 @@ class World:
     # --- who advances ----------------------------------------------------------------------------
 
     def advance(self):
-        """Advance once; the process may die between any two steps of it, and nothing else remembers."""
+        """Advance once; the process may die between any two of its steps, and only the records remain."""
         with contextlib.suppress(Died):
             self._advance()
 
@@ -252,7 +252,7 @@ class World:
         self.records.blank = self.records.blank._replace(cancel_requested=True)
 
     def resume(self, position=None):
-        """Resume, and say from where."""
+        """Resume, and return the step at which."""
         run = self.run
         if position is None:
             position = where_to_resume(run, self.records.first_failed)
@@ -293,7 +293,7 @@ class World:
 
 
 class WakingWorld(World):
-    """One in which only jobs advance the run, and the user where none is left that would.
+    """A world in which only jobs advance the run, and the user if no such job is left.
 
     Parameters
     ----------
@@ -318,7 +318,7 @@ class WakingWorld(World):
     # --- who advances ----------------------------------------------------------------------------
 
     def advance(self, own=None):
-        """Advance once, and tell whether that came to an end."""
+        """Advance once, and return whether that was completed."""
         self.own, self.is_honest = own, True
         try:
             self._advance()
@@ -354,7 +354,7 @@ class WakingWorld(World):
             self.known[token] = "over"
         assert self.own not in tokens, "an orchestrator job ends itself"
         self._may_die()
-        gone = [MoveJob(token, JobState.CANCELLED, "nobody needs it") for token in waiting]
+        gone = [MoveJob(token, JobState.CANCELLED, "not needed any more") for token in waiting]
         seen = reconcile(self.run, self.facts()) if len(waiting) < len(tokens) else []
         changes = [*gone, *(change for change in seen if getattr(change, "token", None) not in waiting)]
         self.records.write(changes)
@@ -403,7 +403,7 @@ class WakingWorld(World):
         truth = self.known.get(token, "absent")
         if truth in ("queued", "running") and self.unlucky():
             self.is_honest = False
-            # Left out at one moment only: an answer without it at another one would be the end of it.
+            # Left out of one answer only: if a later answer lacks it, too, the job counts as ended.
             is_left_out = self.left_out.setdefault(token, self.now) == self.now
             truth = "absent" if is_left_out else "unanswered"
         return JobFact(Seen(truth), id_of(token))
@@ -451,7 +451,7 @@ class WakingWorld(World):
         raise AssertionError(f"after {most} minutes the run has not ended: {self.run}")
 
     def resume_by_hand(self):
-        """Advance, and look again for as long as it is not known whether a job was submitted."""
+        """Advance, and poll while it is not known whether a job was submitted."""
         end = self.now + 2 * GRACE
         self.advance()
         while self.now < end and not self.live:
@@ -461,7 +461,7 @@ class WakingWorld(World):
     # --- what must hold --------------------------------------------------------------------------
 
     def _check_waker(self):
-        """After an advance, somebody wakes the run, or the records say why nobody does."""
+        """After an advance a job will advance the run again, or the records say why none does."""
         run = self.run
         if not self.is_honest:
             return
@@ -469,12 +469,12 @@ class WakingWorld(World):
         tries = [job for job in run.orchestrators if job.state in (JobState.PLANNED, JobState.SUBMITTING)]
         if run.state is not RunState.ACTIVE:
             queued = [token for token in wakers if self.known[token] == "queued"]
-            assert not queued or tries, "somebody waits to wake a run that has ended"
+            assert not queued or tries, "a job waits to advance a run that has ended"
             return
         why = why_poll_again(run)
         has_given_up = run.idle_wakeups >= MAX_IDLE_WAKEUPS
         assert wakers or why or has_given_up
-        assert why is None or self.had_trouble, "where nothing goes wrong, nobody has to look again"
+        assert why is None or self.had_trouble, "without failures no command has to poll"
         if any(job.token == self.own and job.state is JobState.RUNNING for job in run.orchestrators):
             assert wakers or tries or has_given_up, "an orchestrator job has no successor"
 
@@ -488,11 +488,11 @@ class WakingWorld(World):
         trouble, self.trouble = self.trouble, 0
         seen = reduce(apply, reconcile(self.run, self.facts()), self.run)
         why = why_stalled(liveness_of(seen, has_tail=self.has_tail))
-        assert why is not None, "nobody comes, and nothing shows it"
+        assert why is not None, "no process will advance the run, and no record shows it"
         self.trouble = trouble
 
     def check_that_nobody_waits(self):
-        """What a death at the very end left in the records, two honest looks put right."""
+        """Two advances with complete answers correct what a death at the end left in the records."""
         assert not self.live
         self.trouble = 0
         for _ in range(2):

@@ -80,7 +80,7 @@ def test_no_text_decides():
         'job.reason == "the scheduler does not list it"',
         'job.reason.startswith("retried after: ")',
         'kind in ("batch", "call")',
-        '"put off" in job.reason',
+        '"retried after" in job.reason',
         'match what:\n    case "task failed":\n        pass',
     ],
 )

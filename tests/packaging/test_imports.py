@@ -1,4 +1,4 @@
-"""What importing and asking for help costs, and which names are public."""
+"""Which modules an import and `--help` load, and which names are public."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests marked `slurm` are skipped with a reason where SLURM is missing, and CI notices."""
+"""Tests marked `slurm` are skipped with a reason if SLURM is missing, and CI fails then."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheel and its dependencies, nothing else, into a new environment."""
-    folder = tmp_path_factory.mktemp("installed alone")  # a path with spaces has to work, too
+    folder = tmp_path_factory.mktemp("installed alone")  # a path with spaces must work, too
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     succeed([python, "-m", "pip", "install", "--quiet", wheel], env=ENVIRONMENT_OF_PIP)
@@ -75,7 +75,7 @@ def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(bin_folder: Path, workspace: Path):
-    """Run one of the environment's programs in an empty folder, blind to the repository."""
+    """Run one of the environment's programs in an empty folder, without the repository."""
     hidden = {"PYTHONPATH", "VIRTUAL_ENV"}
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment["PATH"] = f"{bin_folder}{os.pathsep}{environment['PATH']}"

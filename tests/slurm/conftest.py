@@ -18,9 +18,9 @@ from tests.temporary import short_root
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
-    """Give the cluster without accounting that all tests share: tell jobs apart by their names.
+    """Return the cluster without accounting that all tests share: tell jobs apart by their names.
 
-    It remembers what has ended for as long as SLURM does unless it is told otherwise.
+    It remembers ended jobs for SLURM's default time.
     """
     with started(conf=["MinJobAge=300"]) as one:
         yield one
@@ -28,21 +28,21 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def sandbox_with_accounting() -> Iterator[Sandbox]:
-    """Give the cluster with accounting that all tests share; its squeue soon forgets what has ended."""
+    """Return the cluster with accounting that all tests share; its squeue soon forgets ended jobs."""
     with started(accounting=True, conf=["MinJobAge=2"]) as one:
         yield one
 
 
 @pytest.fixture
 def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
-    """Give a function that starts a cluster of the test's own: `start_sandbox(nodes=2, conf=["MaxArraySize=11"])`."""
+    """Return a function that starts a cluster of the test's own: `start_sandbox(nodes=2, conf=["MaxArraySize=11"])`."""
     with contextlib.ExitStack() as stack:
         yield lambda **given: stack.enter_context(started(**given))
 
 
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
-    """Give a folder where a sandbox can be, since its path is short; all users may pass it."""
+    """Return a folder where a sandbox can be, since its path is short; all users may pass it."""
     folder = Path(tempfile.mkdtemp(prefix="sandbox-test-", dir=short_root()))
     folder.chmod(0o755)
     yield folder
@@ -51,24 +51,24 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def studies(sandbox: Sandbox, tmp_path: Path) -> Iterator[Studies]:
-    """Give a workspace on the cluster without accounting; at the end nothing of it may be left in the queue."""
+    """Return a workspace on the cluster without accounting; at the end nothing of it may be left in the queue."""
     with workspace_on(sandbox, tmp_path) as one:
         yield one
 
 
 @pytest.fixture
 def studies_with_accounting(sandbox_with_accounting: Sandbox, tmp_path: Path) -> Iterator[Studies]:
-    """Give a workspace on the cluster with accounting; at the end nothing of it may be left in the queue."""
+    """Return a workspace on the cluster with accounting; at the end nothing of it may be left in the queue."""
     with workspace_on(sandbox_with_accounting, tmp_path) as one:
         yield one
 
 
 @contextlib.contextmanager
 def workspace_on(cluster: Sandbox, folder: Path) -> Iterator[Studies]:
-    """Give a workspace on a cluster, whose queue must be empty at the end."""
+    """Return a workspace on a cluster, whose queue must be empty at the end."""
     try:
         yield Studies(folder, cluster)
-        # The task or the orchestrator job that ended the run may still be at its last breath.
+        # The task or the orchestrator job that ended the run may still be ending.
         cluster.wait_until_idle(seconds=30)
     finally:
         if cluster.jobs_left():

@@ -1,4 +1,4 @@
-"""A running throwaway cluster, as tests hold it in their hand."""
+"""A running throwaway cluster, as an object for tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PREEMPTS = [
 
 
 def slurm_sandbox(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Call the script, whatever it answers."""
+    """Call the script; any exit code is accepted."""
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -45,7 +45,7 @@ class Sandbox:
         return mine | self._exports
 
     def run(self, *command: object, check: bool = True, **more) -> subprocess.CompletedProcess[str]:
-        """Run a program that uses the cluster; with `check`, show what it said when it fails."""
+        """Run a program that uses the cluster; with `check`, show its output if it fails."""
         words = [str(word) for word in command]
         done = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False, **more)
         if check and done.returncode:
@@ -53,7 +53,7 @@ class Sandbox:
         return done
 
     def sbatch(self, *arguments: object, **more) -> str:
-        """Submit; give the job's id."""
+        """Submit; return the job's id."""
         return self.run("sbatch", "--parsable", *arguments, **more).stdout.strip()
 
     def scancel(self, *arguments: object) -> None:
@@ -84,7 +84,7 @@ class Sandbox:
         self._script("stop", server)
 
     def kill(self, server: str) -> None:
-        """End a server as a crash would: slurmctld forgets what it was told in the last seconds."""
+        """End a server as a crash would: slurmctld loses the requests of the last seconds."""
         self._script("kill", server)
 
     def start(self, server: str) -> None:

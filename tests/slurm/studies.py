@@ -28,7 +28,7 @@ cluster = SlurmCluster(grace=2)
 
 
 def rows(first, n):
-    """Give a table of open experiments x = first, first + 1, ..."""
+    """Return a table of open experiments x = first, first + 1, ..."""
     domain = Domain()
     domain.add_float("x", low=0.0, high=1e6)
     domain.add_output("y")
@@ -57,7 +57,7 @@ def die():
 
 
 '''
-"""What every study here begins with."""
+"""The start of every study here."""
 
 
 class Studies:
@@ -91,17 +91,17 @@ class Studies:
     def submit(
         self, body: str | None = None, *options: object, name: str = "study.py", attr: str = "pipeline", **more: Any
     ) -> str:
-        """Submit a study, or one that is there already; give the run's key."""
+        """Submit a study, or one that is there already; return the run's key."""
         path = self.folder / name if body is None else self.write(body, name)
         done = self.orchestrator("submit", f"{path.name}:{attr}", *options, **more)
         return Path(done.stdout.splitlines()[0]).name
 
     def wait(self, key: str, code: int = 0, seconds: float = 120) -> str:
-        """Wait until a run has ended as this exit code says; give what was said."""
+        """Wait until a run has ended with this exit code; return what was printed."""
         done = self.orchestrator("wait", key, "--timeout", seconds, code=None)
         assert done.returncode == code, f"ended with {done.returncode}: {done.stdout}{done.stderr}{self.story(key)}"
         if code in (0, 3, 4):
-            # Who wrote the end still sends home the orchestrator job that waits; who was killed lets go of nothing.
+            # The process that ended the run still cancels the waiting orchestrator job; after a kill its lease remains.
             wait_until(lambda: not self._is_held(key) or not self.cluster.jobs_left())
         return done.stdout + done.stderr
 
@@ -109,47 +109,47 @@ class Studies:
         return run_status(self.folder / "orchestrator.db", key, time.time()).run.holder is not None
 
     def finish(self, body: str, *options: object, code: int = 0, **more: Any) -> str:
-        """Submit a study and wait for its end; give the run's key."""
+        """Submit a study and wait for its end; return the run's key."""
         key = self.submit(body, *options, **more)
         self.wait(key, code)
         return key
 
     def status(self, key: str) -> dict[str, Any]:
-        """Give all that is known of a run."""
+        """Return all that is known of a run."""
         found: dict[str, Any] = json.loads(self.orchestrator("status", key, "--json").stdout)
         return found
 
     def step_runs(self, key: str) -> dict[str, dict[str, Any]]:
-        """Give what counts of a run's steps, by address."""
+        """Return what counts of a run's steps, by address."""
         return {each["address"]: each for each in self.status(key)["step_runs"] if each["withdrawn_at"] is None}
 
     def states(self, key: str) -> dict[str, str]:
-        """Say how each step of a run stands."""
+        """Return the state of each step of a run."""
         return {address: each["state"] for address, each in self.step_runs(key).items()}
 
     def jobs(self, key: str, address: str) -> list[Mapping[str, Any]]:
-        """Give the jobs that a step has had."""
+        """Return the jobs that a step has had."""
         jobs: list[Mapping[str, Any]] = self.step_runs(key)[address]["jobs"]
         return jobs
 
     def data(self, key: str) -> ExperimentData:
-        """Give a run's table."""
+        """Return a run's table."""
         return ExperimentData.from_file(self.folder / key)
 
     def outputs(self, key: str) -> list[float]:
-        """Give the table's one output."""
+        """Return the table's one output."""
         column: list[float] = self.data(key).to_pandas()[1].iloc[:, 0].tolist()
         return column
 
     def files(self, key: str) -> dict[str, Any]:
-        """Give the files of a run's table, but for which job wrote them."""
+        """Return the files of a run's table, but for which job wrote them."""
         folder = self.folder / key / "experiment_data"
         domain = json.loads((folder / "domain.json").read_text())
         domain.pop("stored_by", None)
         return {"domain": domain, **{path.name: path.read_text() for path in folder.glob("*.csv")}}
 
     def story(self, key: str) -> str:
-        """Tell all about a run, for whoever wants to know why it did not end as it should."""
+        """Return all about a run, to explain why it did not end as expected."""
         log = self.folder / "logs" / key / "orchestrator.log"
-        said = log.read_text() if log.exists() else "nobody has advanced it but who submitted it"
-        return f"\n{self.orchestrator('status', key).stdout}\n{said}\n{self.cluster.scontrol('show', 'job')}"
+        printed = log.read_text() if log.exists() else "only the process that submitted it has advanced it"
+        return f"\n{self.orchestrator('status', key).stdout}\n{printed}\n{self.cluster.scontrol('show', 'job')}"

@@ -1,4 +1,4 @@
-"""Processes die, jobs are cancelled, SLURM falls silent: a run ends right, or says that it stalls and what to type."""
+"""Processes die, jobs are cancelled, SLURM does not answer: a run succeeds, or is stalled and says what to type."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def submit(studies: Studies, wake: str) -> str:
 
 
 def wait_until_it_holds(studies: Studies) -> None:
-    """Wait until the second step runs and an orchestrator job waits for it; whoever submitted them is gone."""
+    """Wait until the second step runs and an orchestrator job waits for it; the submitting process has ended."""
     wait_until((studies.folder / "holds").exists)
     wait_until(lambda: studies.cluster.queue() == [("hold", "RUNNING"), ("orchestrator", "PENDING")])
 
 
 def waiting(studies: Studies) -> list[str]:
-    """Give the ids of the orchestrator jobs that wait."""
+    """Return the ids of the orchestrator jobs that wait."""
     jobs = studies.cluster.squeue("--states=PENDING")
     return [job_id for job_id, name, _ in jobs if name.startswith("orchestrator_")]
 
@@ -84,10 +84,10 @@ def check_the_results(studies: Studies, key: str) -> None:
 
 
 def type_what_status_says(studies: Studies, key: str) -> None:
-    """Status has said that the run stalls and what to type; that is typed."""
-    said = studies.orchestrator("status", key, "--refresh", code=None).stdout
-    assert "stalled" in said
-    assert f"orchestrator resume {key}" in said
+    """Type what status says: the run is stalled."""
+    printed = studies.orchestrator("status", key, "--refresh", code=None).stdout
+    assert "stalled" in printed
+    assert f"orchestrator resume {key}" in printed
     studies.orchestrator("resume", key)
 
 
@@ -104,7 +104,7 @@ def process_of_orchestrator(name: str) -> int | None:
 
 
 def signal_orchestrator(name: str, number: signal.Signals) -> bool:
-    """Send a signal to the process of an orchestrator job; tell whether it was there to get it."""
+    """Send a signal to the process of an orchestrator job; return whether it was there to get it."""
     pid = process_of_orchestrator(name)
     with contextlib.suppress(ProcessLookupError):
         if pid is not None:
@@ -118,7 +118,7 @@ def stop_orchestrator(token: str) -> None:
     wait_until(lambda: signal_orchestrator(token, signal.SIGSTOP), every=0.01)
 
 
-def test_the_orchestrator_is_requeued_while_it_runs(studies, golden):
+def test_a_run_survives_that_slurm_requeues_its_running_orchestrator_job(studies, golden):
     """SLURM does that when its node fails; it starts again under the same id, and nothing is done twice."""
     key = submit(studies, "job")
     [first] = waiting(studies)
@@ -129,7 +129,7 @@ def test_the_orchestrator_is_requeued_while_it_runs(studies, golden):
     assert "Restarts=1 " in studies.cluster.scontrol("show", "job", first)
     studies.wait(key, seconds=240)
     studies.cluster.wait_until_idle()
-    # Its first life could not say so.
+    # Before the requeue it could not record this.
     golden.replace(token, "token")
     log = (studies.folder / "logs" / key / "orchestrator.log").read_text()
     golden([line for line in log.splitlines() if token in line][-1], exact=False)
@@ -138,7 +138,7 @@ def test_the_orchestrator_is_requeued_while_it_runs(studies, golden):
 
 
 @pytest.mark.parametrize("has_successor", [False, True])
-def test_the_orchestrator_is_killed(studies, has_successor):
+def test_a_run_survives_the_kill_of_its_orchestrator_job(studies, has_successor):
     key = submit(studies, "job")
     [first] = waiting(studies)
     let_go(studies)
@@ -150,13 +150,13 @@ def test_the_orchestrator_is_killed(studies, has_successor):
     wait_until(is_killed)
     wait_until(lambda: studies.status(key)["run"]["state"] != "active" or not studies.cluster.jobs_left())
     if studies.status(key)["run"]["state"] == "active":
-        # It had not come as far as its successor.
+        # It had not planned its successor yet.
         type_what_status_says(studies, key)
     studies.wait(key)
     check_the_results(studies, key)
 
 
-def test_the_orchestrator_that_waits_is_cancelled(studies):
+def test_a_run_survives_that_its_waiting_orchestrator_job_is_cancelled(studies):
     key = submit(studies, "job")
     studies.cluster.scancel(*waiting(studies))
     let_go(studies)
@@ -166,7 +166,7 @@ def test_the_orchestrator_that_waits_is_cancelled(studies):
     check_the_results(studies, key)
 
 
-def test_with_two_witnesses_one_may_be_cancelled(studies):
+def test_a_run_survives_that_one_of_its_two_witnesses_is_cancelled(studies):
     key = submit(studies, "both")
     studies.cluster.scancel(*waiting(studies))
     let_go(studies)
@@ -174,12 +174,12 @@ def test_with_two_witnesses_one_may_be_cancelled(studies):
     check_the_results(studies, key)
 
 
-def test_the_job_of_a_step_is_cancelled(studies):
+def test_a_cancelled_job_fails_its_step(studies):
     key = submit(studies, "both")
     [job] = studies.jobs(key, "hold")
     studies.cluster.scancel(job["scheduler_id"])
-    said = studies.wait(key, code=3)
-    assert "CANCELLED" in said
+    printed = studies.wait(key, code=3)
+    assert "CANCELLED" in printed
     let_go(studies)
     studies.orchestrator("resume", key)
     studies.wait(key)
@@ -200,7 +200,7 @@ exec {real} "$@"
 
 @pytest.fixture
 def socket_times_out(studies: Studies, tmp_path_factory: pytest.TempPathFactory):
-    """Give a function that makes the nth sbatch, from anywhere, answer that its socket timed out."""
+    """Return a function that makes the nth sbatch, from anywhere, answer that its socket timed out."""
 
     def arrange(nth: int, *, accepted: bool) -> None:
         folder = tmp_path_factory.mktemp("bin")
@@ -219,7 +219,9 @@ def socket_times_out(studies: Studies, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize(("nth", "accepted"), [(2, True), (3, False), (4, True)])
-def test_sbatch_times_out_though_the_job_was_accepted_or_not(studies, socket_times_out, nth, accepted):
+def test_a_run_survives_a_timeout_of_sbatch_whether_or_not_the_job_was_accepted(
+    studies, socket_times_out, nth, accepted
+):
     """The second sbatch is that of the first orchestrator, the others are of steps."""
     socket_times_out(nth, accepted=accepted)
     let_go(studies)
@@ -229,7 +231,7 @@ def test_sbatch_times_out_though_the_job_was_accepted_or_not(studies, socket_tim
     check_the_results(studies, "r")
 
 
-def test_the_first_sbatch_times_out_though_the_job_was_accepted(studies, socket_times_out):
+def test_a_first_job_that_was_accepted_though_sbatch_timed_out_runs_once(studies, socket_times_out):
     socket_times_out(1, accepted=True)
     let_go(studies)
     path = studies.write(STEPS.format(wake="job"))
@@ -242,14 +244,14 @@ def test_the_first_sbatch_times_out_though_the_job_was_accepted(studies, socket_
     check_the_results(studies, "r")
 
 
-def test_the_controller_is_down_for_a_while(start_sandbox, tmp_path):
+def test_a_run_survives_that_the_controller_is_down_for_a_while(start_sandbox, tmp_path):
     cluster = start_sandbox(nodes=1)
     studies = Studies(tmp_path, cluster)
     key = submit(studies, "both")
     cluster.stop("slurmctld")
     let_go(studies)
     log = studies.folder / "logs" / key / "orchestrator.log"
-    # The tail of the step's job has found nobody who takes the next one.
+    # The tail of the step's job could not submit the next job.
     wait_until(lambda: "Unable to contact slurm controller" in log.read_text())
     assert studies.status(key)["run"]["state"] == "active"
     refused = studies.orchestrator("advance", key, code=75)
@@ -260,8 +262,8 @@ def test_the_controller_is_down_for_a_while(start_sandbox, tmp_path):
     cluster.wait_until_idle()
 
 
-def test_a_node_fails(start_sandbox, tmp_path):
-    """Nobody's fault: it is tried again, though the step has no retries."""
+def test_a_job_is_retried_after_a_node_failure(start_sandbox, tmp_path):
+    """It is retried, though the step has no retries."""
     cluster = start_sandbox(nodes=2, conf=["MinJobAge=300"])
     studies = Studies(tmp_path, cluster)
     key = submit(studies, "both")
@@ -279,7 +281,7 @@ def test_a_node_fails(start_sandbox, tmp_path):
 
 
 def die_and_be_forgotten(studies, path):
-    """Submit run r, and end its jobs: nobody is left who would see that, until squeue does not know any more."""
+    """Submit run r, and end its jobs: no process is left that would notice it before squeue has forgotten them."""
     studies.orchestrator("submit", path.name, "--project-job", "r")
     wait_until_it_holds(studies)
     [job] = studies.jobs("r", "hold")
@@ -288,7 +290,7 @@ def die_and_be_forgotten(studies, path):
     wait_until(lambda: job["scheduler_id"] not in studies.cluster.run(*listed).stdout.split())
 
 
-def test_one_resume_does_again_what_died_unseen_and_was_forgotten(start_sandbox, tmp_path):
+def test_one_resume_repeats_a_job_that_died_unseen_and_was_forgotten(start_sandbox, tmp_path):
     cluster = start_sandbox(nodes=1, conf=["MinJobAge=2"])
     studies = Studies(tmp_path, cluster)
     path = studies.write(STEPS.format(wake="job"))
@@ -300,7 +302,7 @@ def test_one_resume_does_again_what_died_unseen_and_was_forgotten(start_sandbox,
     cluster.wait_until_idle()
 
 
-def test_a_job_that_squeue_forgot_is_lost_after_the_grace_and_not_before(start_sandbox, tmp_path, golden):
+def test_a_job_that_squeue_has_forgotten_is_lost_after_the_grace_and_not_before(start_sandbox, tmp_path, golden):
     cluster = start_sandbox(nodes=1, conf=["MinJobAge=2"])
     studies = Studies(tmp_path, cluster)
     grace = 6.0
@@ -310,7 +312,7 @@ def test_a_job_that_squeue_forgot_is_lost_after_the_grace_and_not_before(start_s
     studies.orchestrator("advance", "r")
     [doubtful] = studies.jobs("r", "hold")
     assert doubtful["state"] == "queued"  # as it was recorded last
-    # Of its witnesses SLURM knows none either: that is said, and nothing is concluded.
+    # SLURM does not know its witnesses either: this is reported, and nothing is concluded.
     for job in (doubtful, *studies.status("r")["orchestrators"]):
         golden.replace(f"job {job['scheduler_id']}", "job")
     golden(studies.wait("r", code=75))
@@ -330,8 +332,8 @@ def test_a_job_that_squeue_forgot_is_lost_after_the_grace_and_not_before(start_s
     cluster.wait_until_idle()
 
 
-def test_a_job_is_preempted(start_sandbox, tmp_path):
-    """Nobody's fault: it is tried again, at once, though squeue goes on to list it."""
+def test_a_preempted_job_is_retried(start_sandbox, tmp_path):
+    """It is retried at once, though squeue still lists it."""
     cluster = start_sandbox(nodes=1, conf=[*PREEMPTS, "MinJobAge=300"])
     studies = Studies(tmp_path, cluster)
     key = submit(studies, "both")
@@ -367,8 +369,8 @@ pipeline = Pipeline("attacked", steps=[
 """
 
 
-def test_one_task_of_an_array_is_preempted(start_sandbox, tmp_path):
-    """It alone is tried again; what the others evaluate stays."""
+def test_only_the_preempted_task_of_an_array_is_retried(start_sandbox, tmp_path):
+    """Results of the other tasks remain."""
     cluster = start_sandbox(nodes=3, conf=[*PREEMPTS, "MinJobAge=300"])
     studies = Studies(tmp_path, cluster)
     key = studies.submit(PATIENT)
@@ -389,8 +391,8 @@ def test_one_task_of_an_array_is_preempted(start_sandbox, tmp_path):
     cluster.wait_until_idle()
 
 
-def test_the_orchestrator_is_preempted(start_sandbox, tmp_path):
-    """SLURM starts it again, and nothing is done twice."""
+def test_a_run_survives_the_preemption_of_its_orchestrator_job(start_sandbox, tmp_path):
+    """SLURM starts it again, and no work is done twice."""
     cluster = start_sandbox(nodes=1, conf=PREEMPTS)
     studies = Studies(tmp_path, cluster)
     key = submit(studies, "job")
@@ -406,7 +408,7 @@ def test_the_orchestrator_is_preempted(start_sandbox, tmp_path):
     cluster.wait_until_idle()
 
 
-def test_a_state_that_nobody_knows_counts_as_live_and_is_shown(studies, tmp_path_factory):
+def test_an_unknown_state_counts_as_live_and_is_shown(studies, tmp_path_factory):
     key = submit(studies, "both")
     folder, path = tmp_path_factory.mktemp("bin"), studies.cluster.environment["PATH"]
     real = shlex.quote(str(shutil.which("squeue", path=path)))

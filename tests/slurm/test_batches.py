@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slurm
 STUDY = '''
 @datagenerator(output_names="y")
 def where(x):
-    """Give the number of the array's task that evaluates it."""
+    """Return the number of the array's task that evaluates it."""
     return int(os.environ["SLURM_ARRAY_TASK_ID"])
 
 
@@ -28,12 +28,12 @@ pipeline = Pipeline("batches", steps=[
 
 
 def arrays(studies, key):
-    """Give the tasks of each array that was submitted, the number in each, and what their last states are."""
+    """Return the tasks of each array that was submitted, the number in each, and what their last states are."""
     return [(job["batch"], job["tasks"], job["n_finished"]) for job in studies.jobs(key, "run")]
 
 
-def test_two_thousand_experiments_in_arrays_of_fifty(studies):
-    """Meanwhile a task runs into its time limit, of which SLURM knows no smaller one than a minute."""
+def test_two_thousand_experiments_run_in_arrays_of_fifty(studies):
+    """Meanwhile a task reaches its time limit, which is at least a minute in SLURM."""
     slow = """
 @datagenerator(output_names="y")
 def slow(x):
@@ -55,17 +55,17 @@ pipeline = Pipeline("slow", steps=[
     # Neighbours go to one task; the indexes begin at 0 in each array.
     assert studies.outputs(key) == [row // 4 % 50 for row in range(2000)]
 
-    said = studies.wait(too_slow, code=3)
-    assert "TIMEOUT" in said
+    printed = studies.wait(too_slow, code=3)
+    assert "TIMEOUT" in printed
     (job,) = studies.jobs(too_slow, "run")
     assert (job["state"], job["kind"], job["failed_tasks"]) == ("failed", "timeout", "0")
 
 
-def test_arrays_one_after_the_other_also_after_a_task_that_died(studies, golden):
+def test_arrays_follow_each_other_also_after_a_task_that_died(studies, golden):
     body = STUDY.format(n=10, resources="max_array_size=3, max_jobs_per_task=2")
     dies = body.replace("return int(", "if x == 3:\n        die()\n    return int(")
     key = studies.submit(dies)
-    said = studies.wait(key, code=3)
+    printed = studies.wait(key, code=3)
 
     # Task 1 evaluated experiment 2 before it died at 3.
     assert arrays(studies, key) == [(0, "0-2", 4), (1, "3-4", 4)]
@@ -73,20 +73,20 @@ def test_arrays_one_after_the_other_also_after_a_task_that_died(studies, golden)
     assert studies.states(key) == {"create": "succeeded", "run": "failed"}
     for job in studies.jobs(key, "run"):
         golden.replace(f"job {job['scheduler_id']}", "job")
-    golden(said, exact=False)
+    golden(printed, exact=False)
     statuses = [line.partition(",")[2] for line in studies.files(key)["jobs.csv"].splitlines()[1:]]
     assert statuses == ["FINISHED"] * 3 + ["OPEN"] + ["FINISHED"] * 6
     first, second = studies.jobs(key, "run")
     assert second["queued_at"] >= first["ended_at"]
 
-    # What is left makes an array of its own.
+    # The remaining experiments are in their own array.
     studies.write(body)
     studies.orchestrator("resume", key, "--update", "study.py")
     studies.wait(key)
     assert arrays(studies, key) == [(0, "0", 1)]
 
 
-def test_without_a_number_per_task_there_is_one_array_whose_tasks_stride_the_table(studies):
+def test_without_a_number_per_task_one_array_shares_the_table(studies):
     key = studies.finish(STUDY.format(n=10, resources="max_array_size=4, max_jobs_per_task=None, max_concurrent=2"))
 
     assert arrays(studies, key) == [(0, "0-3", 10)]
@@ -95,7 +95,7 @@ def test_without_a_number_per_task_there_is_one_array_whose_tasks_stride_the_tab
     assert "--array=TASKS%2" in script
 
 
-def test_each_of_two_clusters_bounds_the_largest_index_of_its_own_arrays(start_sandbox, studies, short_folder):
+def test_each_cluster_limits_the_largest_index_of_its_own_arrays(start_sandbox, studies, short_folder):
     """The same study on both at the same time; their jobs have the same ids."""
     with workspace_on(start_sandbox(nodes=1, conf=["MaxArraySize=5"]), short_folder) as other:
         keys = [each.submit(STUDY.format(n=7, resources="")) for each in (studies, other)]
@@ -106,7 +106,7 @@ def test_each_of_two_clusters_bounds_the_largest_index_of_its_own_arrays(start_s
         assert other.outputs(keys[1]) == [0, 1, 2, 3, 4, 0, 1]
 
 
-def test_what_a_job_inherits_does_not_leak_into_what_it_submits(studies):
+def test_a_jobs_environment_is_not_passed_to_the_jobs_that_it_submits(studies):
     """An array task submits the next steps, in an environment full of its own variables and of the user's."""
     reads = """
 import json
@@ -142,7 +142,7 @@ pipeline = Pipeline("leaks", steps=[
 
 @pytest.mark.parametrize("wake", ["both", "job"])
 def test_every_job_starts_in_the_environment_of_the_submission(studies, wake):
-    """What a job makes of its environment stays its own, though jobs submit each other."""
+    """A job's changes of its environment do not reach other jobs, though jobs submit each other."""
     reads = f"""
 cluster = SlurmCluster(
     wake={wake!r},

@@ -57,7 +57,7 @@ def test_no_more_tasks_run_at_once_than_the_step_allows(studies):
 
 LOOP = """
 def alone(project_dir):
-    \"""Last until whoever submitted this is done: of two who advance at once, the second leaves it to the first.\"""
+    \"""Last until the process that submitted this is done: of two that advance at once, the second ends.\"""
     import contextlib
     import sqlite3
     import time
@@ -89,14 +89,14 @@ cluster.wake = "{wake}"
     ("wake", "call", "evaluate", "n_orchestrators"),
     [
         ("job", "nothing", "double", range(2, 20)),
-        # Steps so short that they may end before whoever submitted them has let go of the run.
+        # Steps so short that they may end before the process that submitted them has released the run.
         ("both", "nothing", "double", range(1, 20)),
         # Where each step's job wakes the run itself, one orchestrator job is enough for all its life.
         ("both", "alone", "double_alone", range(1, 2)),
     ],
 )
 def test_at_most_one_orchestrator_job_waits(studies, wake, call, evaluate, n_orchestrators):
-    """Looked at all the time, from the first submission to the end."""
+    """Observed all the time, from the first submission to the end."""
     key = studies.submit(LOOP.format(wake=wake, call=call, evaluate=evaluate))
     seen: Counter[int] = Counter()
     waited: set[str] = set()
@@ -158,7 +158,7 @@ def submit_many(studies: Studies) -> str:
     return key
 
 
-def test_however_many_tasks_one_squeue_and_at_most_one_sacct(studies_with_accounting, tmp_path_factory):
+def test_an_advance_calls_squeue_once_and_sacct_at_most_once(studies_with_accounting, tmp_path_factory):
     studies = studies_with_accounting
     key = submit_many(studies)
     calls = Calls(studies, tmp_path_factory.mktemp("bin"))

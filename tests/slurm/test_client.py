@@ -1,4 +1,4 @@
-"""What the client makes of SLURM's programs: of their words, of their silence, and of the user's environment."""
+"""How the client uses SLURM's programs: their output, their failures, and the user's environment."""
 
 from __future__ import annotations
 
@@ -54,9 +54,11 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("said", json.loads((CAPTURED / "sbatch.json").read_text()), ids=lambda said: said["what"])
-def test_what_sbatch_really_said(said):
-    assert type(judge(said["returncode"], said["stdout"], said["stderr"])) is ANSWERS[said["what"]]
+@pytest.mark.parametrize(
+    "captured", json.loads((CAPTURED / "sbatch.json").read_text()), ids=lambda captured: captured["what"]
+)
+def test_captured_answers_of_sbatch_are_understood(captured):
+    assert type(judge(captured["returncode"], captured["stdout"], captured["stderr"])) is ANSWERS[captured["what"]]
 
 
 def failed(words):
@@ -74,7 +76,7 @@ def failed(words):
         "Protocol authentication error",
     ],
 )
-def test_what_leaves_open_whether_the_job_was_taken(words):
+def test_after_some_errors_it_is_unknown_whether_the_job_was_accepted(words):
     assert failed(words) == Unanswered(f"Batch job submission failed: {words}")
 
 
@@ -89,27 +91,31 @@ def test_what_leaves_open_whether_the_job_was_taken(words):
         "System submissions disabled",
     ],
 )
-def test_what_passes(words):
+def test_temporary_errors_are_recognised(words):
     assert isinstance(failed(words), RefusedForNow)
 
 
 @pytest.mark.parametrize(
     ("returncode", "stdout"), [(0, ""), (0, "Submitted batch job 5\n"), (-9, ""), (137, "x\n"), (1, "647\n"), (1, "")]
 )
-def test_without_a_clear_word_the_job_may_be_there(returncode, stdout):
+def test_without_a_clear_answer_the_job_may_be_accepted(returncode, stdout):
     assert isinstance(judge(returncode, stdout, ""), Unanswered)
 
 
-def test_the_last_word_counts_where_sbatch_tried_again():
+def test_the_last_message_counts_if_sbatch_retried():
     tried = "sbatch: Slurm temporarily unable to accept job, sleeping and retrying\n"
     assert judge(0, "7\n", tried) == Accepted("7")
     last = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n"
     assert isinstance(judge(1, "", tried + last), Unanswered)
 
 
-def test_a_refusal_keeps_sbatchs_words_only():
-    said = "sbatch: error: Memory specification can not be satisfied\nsbatch: error: Batch job submission failed: x\n"
-    assert judge(1, "", said) == Refused("Memory specification can not be satisfied\nBatch job submission failed: x")
+def test_a_refusal_contains_only_the_message_of_sbatch():
+    captured = (
+        "sbatch: error: Memory specification can not be satisfied\nsbatch: error: Batch job submission failed: x\n"
+    )
+    assert judge(1, "", captured) == Refused(
+        "Memory specification can not be satisfied\nBatch job submission failed: x"
+    )
 
 
 # --- the environment -----------------------------------------------------------------------------
@@ -117,7 +123,7 @@ def test_a_refusal_keeps_sbatchs_words_only():
 SITE = {"PATH": "/bin", "SLURM_CONF": "/c", "SLURM_CLUSTERS": "a", "HOME": "/h"}
 
 
-def test_nothing_of_the_job_around_reaches_a_new_one():
+def test_variables_of_the_surrounding_job_are_not_passed_on():
     inherited = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "1", "SLURM_MEM_PER_NODE": "5", "SLURM_EXIT_ERROR": "0"}
     assert for_submission(SITE | inherited, []) == SITE
     assert for_query(SITE | inherited) == {**SITE, "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "%s"}
@@ -139,18 +145,18 @@ def test_nothing_of_the_job_around_reaches_a_new_one():
         ("tres-per-task", "SBATCH_TRES_PER_TASK"),
     ],
 )
-def test_a_variable_does_not_win_over_what_we_set(option, variable):
+def test_a_variable_does_not_override_our_options(option, variable):
     assert for_submission(SITE | {variable: "x"}, []) == SITE | {variable: "x"}
     assert for_submission(SITE | {variable: "x"}, ["chdir", option]) == SITE
 
 
 @pytest.mark.parametrize("variable", ["SBATCH_ARRAY_INX", "SBATCH_WAIT", "SBATCH_CLUSTERS"])
-def test_what_would_make_another_job_of_it_is_never_taken_over(variable):
+def test_variables_that_would_change_the_job_are_removed(variable):
     assert for_submission(SITE | {variable: "x"}, []) == SITE
 
 
 @pytest.mark.parametrize("variable", ["SQUEUE_PARTITION", "SQUEUE_FORMAT", "SACCT_FORMAT", "SCANCEL_INTERACTIVE"])
-def test_the_users_own_filters_hide_no_job_from_us(variable):
+def test_the_users_filters_hide_no_job(variable):
     assert variable not in for_query(SITE | {variable: "x"})
 
 
@@ -159,7 +165,7 @@ def test_the_users_own_filters_hide_no_job_from_us(variable):
 
 @pytest.fixture
 def programs(tmp_path):
-    """Give a function that puts a program on PATH; `calls` has what each was called with."""
+    """Return a function that puts a program on PATH; `calls` has what each was called with."""
     folder = tmp_path / "bin"
     folder.mkdir()
 
@@ -189,7 +195,7 @@ def ask(client):
         "echo 'squeue: error: Invalid user: nobody' >&2; printf '\\x1eJOBID\\n'",
     ],
 )
-def test_no_answer_is_never_no_jobs(programs, body):
+def test_a_failed_question_is_not_an_empty_list(programs, body):
     with pytest.raises(SchedulerUnreachable):
         programs("squeue", body).squeue()
     with pytest.raises(SchedulerUnreachable):
@@ -198,7 +204,7 @@ def test_no_answer_is_never_no_jobs(programs, body):
         programs("scontrol", body).config()
 
 
-def test_a_program_that_hangs_has_not_answered(programs, monkeypatch, golden):
+def test_a_program_that_hangs_counts_as_no_answer(programs, monkeypatch, golden):
     monkeypatch.setattr(module, "SECONDS_TO_ASK", 0.3)
     monkeypatch.setattr(module, "SECONDS_TO_SUBMIT", 0.3)
     for name in ("squeue", "sacct", "scontrol", "scancel", "sbatch"):
@@ -222,7 +228,7 @@ def test_a_missing_program_is_named(tmp_path, golden):
     golden(answer.reason)
 
 
-def test_many_jobs_are_ended_by_few_calls(programs):
+def test_many_jobs_are_cancelled_by_few_calls(programs):
     client = programs("scancel", "")
     client.scancel([str(number) for number in range(1, 1202)])
     assert len(programs.calls()) == 3
@@ -231,11 +237,11 @@ def test_many_jobs_are_ended_by_few_calls(programs):
     assert len(programs.calls()) == 3
 
 
-def test_sacct_is_not_asked_about_nothing(tmp_path):
+def test_sacct_is_not_called_without_a_job(tmp_path):
     assert Client({"PATH": str(tmp_path)}).sacct([], None) == []
 
 
-def test_jobs_without_an_id_are_looked_for_from_then_on(programs):
+def test_jobs_without_an_id_are_searched_since_an_hour_before_their_time(programs):
     client = programs("sacct", f"echo '{FIELD.join(SACCT_FIELDS)}'")
     assert client.sacct([], 1_000_000.0) == []
     (call,) = programs.calls()
@@ -245,7 +251,7 @@ def test_jobs_without_an_id_are_looked_for_from_then_on(programs):
 
 
 @pytest.mark.parametrize("bad", ["", "-u", "1 2", "1;2", "--state=RUNNING", "1_[2]"])
-def test_what_is_no_job_id_never_reaches_a_program(tmp_path, bad):
+def test_an_invalid_job_id_is_never_passed_to_a_program(tmp_path, bad):
     client = Client({"PATH": str(tmp_path)})
     for question in (
         lambda: client.scancel(["1", bad]),
@@ -268,7 +274,7 @@ def test_what_is_no_job_id_never_reaches_a_program(tmp_path, bad):
         ("Socket timed out on send/recv operation for job 7", True),
     ],
 )
-def test_a_job_that_does_not_wait_can_not_be_repointed(programs, words, is_error, golden):
+def test_a_job_that_does_not_wait_cannot_be_repointed(programs, words, is_error, golden):
     client = programs("scontrol", f"echo '{words}' >&2; exit 1")
     if is_error:
         with golden.raises(SchedulerUnreachable):
@@ -291,7 +297,7 @@ def submitted(client, *arguments):
 
 
 @pytest.mark.slurm
-def test_the_life_of_an_array(sandbox):
+def test_an_array_is_listed_from_its_submission_to_its_end(sandbox):
     client = Client(sandbox.environment)
     name = ["--job-name=loop1_run_lifeofarr2_pipe", "--comment=lifeofarr2"]
     job = submitted(client, *name, "--array=0-3", "--hold", "--wrap", "exit $((SLURM_ARRAY_TASK_ID == 2))")
@@ -313,7 +319,7 @@ def test_the_life_of_an_array(sandbox):
 
 
 @pytest.mark.slurm
-def test_names_that_would_forge_a_line_do_not(sandbox):
+def test_a_name_with_line_breaks_adds_no_record(sandbox):
     client = Client(sandbox.environment)
     forged = "x\n99999" + FIELD + "RUNNING" + FIELD + "a|b"
     job = submitted(client, "--hold", f"--job-name={forged}", f"--comment={forged}", "--wrap", "true")
@@ -347,7 +353,7 @@ def test_a_waiting_job_is_repointed_and_no_other(sandbox):
 
 
 @pytest.mark.slurm
-def test_an_orchestrator_job_that_can_not_be_pointed_anew_waits_no_more(sandbox, tmp_path):
+def test_an_orchestrator_job_that_cannot_be_repointed_no_longer_waits(sandbox, tmp_path):
     client = Client(sandbox.environment)
     waiting = submitted(client, "--hold", "--wrap", "true")
     running = submitted(client, "--wrap", "sleep 60")
@@ -363,7 +369,7 @@ def test_an_orchestrator_job_that_can_not_be_pointed_anew_waits_no_more(sandbox,
 
 
 @pytest.mark.slurm
-def test_variables_of_a_user_and_of_a_job_around_reach_no_new_job(sandbox):
+def test_variables_of_the_user_and_of_the_surrounding_job_do_not_reach_a_new_job(sandbox):
     inherited = {
         "SLURM_ARRAY_TASK_ID": "7",
         "SBATCH_ARRAY_INX": "1-5",
@@ -390,7 +396,7 @@ def test_variables_of_a_user_and_of_a_job_around_reach_no_new_job(sandbox):
 
 
 @pytest.mark.slurm
-def test_a_site_without_accounting(sandbox):
+def test_a_cluster_without_accounting_is_recognised(sandbox):
     client = Client(sandbox.environment)
     assert client.config() == Config(1001, has_accounting=False)
     assert client.missing_program() is None
@@ -399,7 +405,7 @@ def test_a_site_without_accounting(sandbox):
 
 
 @pytest.mark.slurm
-def test_what_squeue_has_forgotten_sacct_knows(sandbox_with_accounting):
+def test_sacct_knows_jobs_that_squeue_has_forgotten(sandbox_with_accounting):
     sandbox = sandbox_with_accounting
     client = Client(sandbox.environment)
     assert client.config().has_accounting
@@ -424,7 +430,7 @@ def test_what_squeue_has_forgotten_sacct_knows(sandbox_with_accounting):
 
 
 @pytest.mark.slurm
-def test_a_long_irregular_array_is_listed_whole(sandbox_with_accounting):
+def test_a_long_irregular_array_is_listed_completely(sandbox_with_accounting):
     client = Client(sandbox_with_accounting.environment)
     indexes = tuple(range(1, 400, 3)) + tuple(range(401, 600, 7))
     job = submitted(client, "--hold", f"--array={','.join(map(str, indexes))}", "--wrap", "true")

@@ -1,4 +1,4 @@
-"""Whose code runs in a job, and what it has to load: generators of all kinds, packages, runners, configuration."""
+"""Which code runs in a job, and what it loads: generators of all kinds, packages, runners, configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEAVY = ("pandas", "orchestrator.data.experiment_data")
 
 
 def loaded():
-    """Name what is expensive and yet in the task's process."""
+    """Return what is expensive and yet in the task's process."""
     return " ".join(name for name in HEAVY if name in sys.modules)
 
 
@@ -97,7 +97,7 @@ called = pipeline_of(Called())
         ("called", True, [2, 2, 2, 2, 1]),
     ],
 )
-def test_a_task_loads_the_table_only_for_a_generator_that_wants_it(studies, attr, has_table, values):
+def test_a_task_loads_the_table_only_for_a_generator_that_needs_it(studies, attr, has_table, values):
     studies.write("", head=LIGHT)
     key = studies.submit(name="study.py", attr=attr)
     studies.wait(key)
@@ -146,13 +146,13 @@ enabled: true
 partition: batch
 account: null
 grace: 2.0
-log_dir: said/{project_job}
+log_dir: runlogs/{project_job}
 env_setup:
   - export FROM_SETUP=set
 runner: ${oc.env:PYTHON_OF_STUDY}
 env_vars:
   GREETING: hello ${oc.env:WHOM}
-  HEARD: $FROM_SETUP
+  RECEIVED: $FROM_SETUP
 """
 
 READS_YAML = """
@@ -160,20 +160,20 @@ cluster = SlurmCluster.from_yaml("cluster.yaml")
 
 
 def note(project_dir):
-    (project_dir / "noted").write_text(os.environ["GREETING"] + ", " + os.environ["HEARD"])
+    (project_dir / "noted").write_text(os.environ["GREETING"] + ", " + os.environ["RECEIVED"])
 
 
 pipeline = Pipeline("yaml", steps=[Step(note, name="note")])
 """
 
 
-def test_a_cluster_that_is_described_in_a_file(studies):
+def test_a_cluster_can_be_described_in_a_file(studies):
     """What it fills in is that of the submission."""
     (studies.folder / "cluster.yaml").write_text(YAML)
     studies.variables |= {"WHOM": "world", "PYTHON_OF_STUDY": sys.executable}
     key = studies.finish(READS_YAML)
     assert (studies.folder / key / "noted").read_text() == "hello world, set"
-    assert (studies.folder / "said" / key / "orchestrator.log").exists()
+    assert (studies.folder / "runlogs" / key / "orchestrator.log").exists()
 
 
 UV_PROJECT = """
@@ -201,7 +201,7 @@ pipeline = Pipeline("uv", steps=[
 
 
 def test_uv_runs_every_job(studies):
-    """In a project whose environment is there already: no job looks for packages."""
+    """In a project whose environment exists already: no job installs packages."""
     program, environment = Path(uv.find_uv_bin()), sys.prefix
     (studies.folder / "pyproject.toml").write_text(UV_PROJECT)
     studies.variables |= {

@@ -1,4 +1,4 @@
-"""The command line on the real SLURM: what it says while jobs wait, run and have ended."""
+"""The command line on the real SLURM: what it prints while jobs wait, run and have ended."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ cluster = SlurmCluster(partition=None, account=None, log_dir="runlogs/{project_j
 
 @pytest.fixture
 def type_(sandbox, workspace):
-    """Type a command in the workspace; give what it printed."""
+    """Type a command in the workspace; return what it printed."""
     (workspace / "study.py").write_text(STUDY)
 
     def type_(*arguments, code=0):
@@ -51,10 +51,10 @@ def type_(sandbox, workspace):
     return type_
 
 
-def test_a_run_is_told_of_from_its_submission_to_its_logs(sandbox, type_, workspace, golden):
-    golden(type_("submit", "study.py", "--project-job", "told"))
-    told = json.loads(type_("status", "--refresh", "--json"))
-    [held], [waits] = told["now"]["jobs"], told["orchestrators"]
+def test_a_run_is_shown_from_its_submission_to_its_logs(sandbox, type_, workspace, golden):
+    golden(type_("submit", "study.py", "--project-job", "seen"))
+    answer = json.loads(type_("status", "--refresh", "--json"))
+    [held], [waits] = answer["now"]["jobs"], answer["orchestrators"]
     assert waits["waits_for"] == held["scheduler_id"]
     job_id = held["scheduler_id"]
     for word in ("job", "Job", "release"):
@@ -71,13 +71,13 @@ def test_a_run_is_told_of_from_its_submission_to_its_logs(sandbox, type_, worksp
     ]
     assert "evaluate" in type_("logs", "orchestrator")
     sandbox.wait_until_idle("spoken")
-    golden(type_("status", "told", "--refresh"), exact=False)
+    golden(type_("status", "seen", "--refresh"), exact=False)
 
 
-def test_a_run_whose_jobs_were_cancelled_behind_its_back_is_stalled_and_goes_on(sandbox, type_, golden):
+def test_a_run_whose_jobs_were_cancelled_with_scancel_is_stalled_and_can_be_resumed(sandbox, type_, golden):
     type_("submit", "study.py", "--project-job", "robbed")
-    told = json.loads(type_("status", "--json"))
-    ids = [job["scheduler_id"] for job in (*told["now"]["jobs"], *told["orchestrators"])]
+    answer = json.loads(type_("status", "--json"))
+    ids = [job["scheduler_id"] for job in (*answer["now"]["jobs"], *answer["orchestrators"])]
     sandbox.scancel(*ids)
     wait_until(lambda: not sandbox.jobs_left("spoken"))
     golden.replace(f"job {ids[0]}", "job of create")

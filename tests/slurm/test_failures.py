@@ -1,4 +1,4 @@
-"""What fails on a cluster: nothing waits for ever, nothing is silently wrong."""
+"""Failures on a cluster: no job waits for ever, and every failure is reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.slurm.sandboxes import wait_until
 pytestmark = pytest.mark.slurm
 
 STEPS = """
-pipeline = Pipeline("mends", steps=[
+pipeline = Pipeline("fails", steps=[
     Step(create, name="create"),
     Step({block}, name="middle"),
     Step(double, name="run", parallel=True, dependency="{dependency}"),
@@ -21,13 +21,13 @@ pipeline = Pipeline("mends", steps=[
 """
 
 
-def test_a_step_that_raises_ends_the_run_at_once_and_resume_goes_on(studies, golden):
+def test_a_step_that_raises_ends_the_run_at_once_and_resume_continues_it(studies, golden):
     key = studies.submit(STEPS.format(block="fail", dependency="afterok"))
-    said = studies.wait(key, code=3)
+    printed = studies.wait(key, code=3)
 
-    golden(said, exact=False)
+    golden(printed, exact=False)
     assert studies.states(key) == {"create": "succeeded", "middle": "failed"}
-    # The run has ended: nobody waits for anything.
+    # The run has ended: no job waits.
     wait_until(lambda: not studies.cluster.jobs_left(), 15)
     assert "ValueError: this step can't work" in studies.orchestrator("logs", key, "middle").stdout
 
@@ -38,11 +38,11 @@ def test_a_step_that_raises_ends_the_run_at_once_and_resume_goes_on(studies, gol
     assert studies.outputs(key) == [0, 2, 4]
 
 
-def test_afterany_goes_on_after_a_step_that_raises(studies, golden):
+def test_afterany_continues_after_a_step_that_raises(studies, golden):
     key = studies.submit(STEPS.format(block="fail", dependency="afterany"))
-    said = studies.wait(key, code=3)
+    printed = studies.wait(key, code=3)
 
-    golden(said, exact=False)
+    golden(printed, exact=False)
     assert studies.states(key) == {"create": "succeeded", "middle": "failed", "run": "succeeded", "last": "succeeded"}
     assert studies.status(key)["run"]["state"] == "succeeded"
     assert studies.outputs(key) == [0, 2, 4]
@@ -51,7 +51,7 @@ def test_afterany_goes_on_after_a_step_that_raises(studies, golden):
 ONE_DIES = """
 @datagenerator(output_names="y")
 def risky(x):
-    if x == 7 and not Path("mended").exists():
+    if x == 7 and not Path("fixed").exists():
         die()
     if x == 3:
         raise ValueError(f"no value at {{x}}")
@@ -66,13 +66,13 @@ pipeline = Pipeline("one dies", steps=[
 """
 
 
-def test_a_task_that_dies_among_many_fails_the_step_and_keeps_all_other_results(studies, golden):
+def test_a_task_that_dies_fails_the_step_and_all_other_results_remain(studies, golden):
     """Submitted again by `resume`, the array holds the one index that has no result, and the one that failed."""
     key = studies.submit(ONE_DIES.format(options=""))
-    said = studies.wait(key, code=3)
+    printed = studies.wait(key, code=3)
 
     golden.replace(f"job {studies.jobs(key, 'run')[0]['scheduler_id']}", "job")
-    golden(said, exact=False)
+    golden(printed, exact=False)
     first = studies.jobs(key, "run")[0]
     assert (first["state"], first["kind"], first["n_finished"], first["n_failed"]) == (
         "failed",
@@ -85,10 +85,10 @@ def test_a_task_that_dies_among_many_fails_the_step_and_keeps_all_other_results(
     statuses = [line.partition(",")[2] for line in studies.files(key)["jobs.csv"].splitlines()[1:]]
     assert statuses == ["FINISHED"] * 3 + ["ERROR"] + ["FINISHED"] * 3 + ["OPEN"] + ["FINISHED"] * 4
 
-    (studies.folder / "mended").touch()
+    (studies.folder / "fixed").touch()
     studies.orchestrator("resume", key)
-    said = studies.wait(key, code=3)
-    golden(said, exact=False)
+    printed = studies.wait(key, code=3)
+    golden(printed, exact=False)
     (second,) = studies.jobs(key, "run")
     assert (second["n_tasks"], second["n_finished"], second["n_failed"]) == (2, 1, 1)
     assert studies.outputs(key)[7] == 14
@@ -99,7 +99,7 @@ def test_a_task_that_dies_among_many_fails_the_step_and_keeps_all_other_results(
 DIES_ON_THE_WAY = """
 @datagenerator(output_names="y")
 def risky(x):
-    if x == 4 and not Path("mended").exists():
+    if x == 4 and not Path("fixed").exists():
         die()
     return 2 * x
 
@@ -118,18 +118,18 @@ pipeline = Pipeline("dies on the way", steps=[
 """
 
 
-def test_after_a_task_that_died_afterany_goes_on_with_all_other_results(studies, golden):
+def test_afterany_continues_with_all_other_results_after_a_task_that_died(studies, golden):
     key = studies.submit(DIES_ON_THE_WAY)
-    said = studies.wait(key, code=3)
+    printed = studies.wait(key, code=3)
 
-    golden(said, exact=False)
+    golden(printed, exact=False)
     assert studies.status(key)["run"]["state"] == "succeeded"
     others = dict.fromkeys(["create", "collect", "count"], "succeeded")
     assert studies.states(key) == {**others, "run": "failed"}
     assert (studies.folder / "counted").read_text() == " ".join(["FINISHED"] * 4 + ["OPEN", "FINISHED"])
     assert [y for y in studies.outputs(key) if y == y] == [0, 2, 4, 6, 10]
 
-    (studies.folder / "mended").touch()
+    (studies.folder / "fixed").touch()
     studies.orchestrator("resume", key)
     studies.wait(key)
     assert studies.states(key) == {**others, "run": "succeeded"}
@@ -139,7 +139,7 @@ def test_after_a_task_that_died_afterany_goes_on_with_all_other_results(studies,
     assert (studies.folder / "counted").read_text() == " ".join(["FINISHED"] * 6)
 
 
-def test_a_retry_holds_only_the_task_that_needs_it(studies):
+def test_a_retry_contains_only_the_task_that_needs_it(studies):
     dies_once = """
 @datagenerator(output_names="y")
 def risky(x):
@@ -181,9 +181,9 @@ pipeline = Pipeline("sleeps", steps=[
 
 
 def running(studies, key, address):
-    """Wait until a step's job runs; give its id."""
+    """Wait until a step's job runs; return its id."""
 
-    # Between two tasks none runs: what was found once is kept.
+    # Between two tasks none runs: the id that was found once remains valid.
     found = []
 
     def runs():
@@ -197,7 +197,7 @@ def running(studies, key, address):
     return found[0]
 
 
-def test_an_array_that_is_cancelled_fails_its_step_and_resume_evaluates_what_is_left(studies):
+def test_a_cancelled_array_fails_its_step_and_resume_evaluates_the_open_experiments(studies):
     """One at a time: the first has ended, the second runs, the third waits when the array is cancelled."""
     body = SLEEPS.format(waits='x == 1 and not Path("go").exists()', at_once=1)
     key = studies.submit(body)
@@ -206,8 +206,8 @@ def test_an_array_that_is_cancelled_fails_its_step_and_resume_evaluates_what_is_
 
     studies.cluster.scancel(job_id)
 
-    said = studies.wait(key, code=3)
-    assert "CANCELLED" in said
+    printed = studies.wait(key, code=3)
+    assert "CANCELLED" in printed
     (job,) = studies.jobs(key, "run")
     assert (job["state"], job["kind"], job["failed_tasks"], job["n_finished"]) == ("cancelled", "cancelled", "1-2", 1)
     (studies.folder / "go").touch()
@@ -217,7 +217,7 @@ def test_an_array_that_is_cancelled_fails_its_step_and_resume_evaluates_what_is_
     assert studies.outputs(key) == [0, 2, 4]
 
 
-def test_one_task_that_is_cancelled_fails_the_step_with_its_name(studies):
+def test_a_cancelled_task_fails_the_step_and_is_named(studies):
     key = studies.submit(SLEEPS.format(waits='x == 1 and not Path("go").exists()', at_once=8))
     job_id = running(studies, key, "run")
     states = ("squeue", "--noheader", "--array", "--states=all", "--format=%T", "--jobs", job_id)
@@ -231,7 +231,7 @@ def test_one_task_that_is_cancelled_fails_the_step_with_its_name(studies):
     assert [failure["tasks"] for failure in studies.status(key)["failures"]] == [[1]]
 
 
-def test_every_experiment_fails(studies, golden):
+def test_a_step_whose_experiments_all_fail_has_failed(studies, golden):
     all_fail = """
 @datagenerator(output_names="y")
 def hopeless(x):
@@ -245,8 +245,8 @@ pipeline = Pipeline("hopeless", steps=[
 ])
 """
     key = studies.submit(all_fail)
-    said = studies.wait(key, code=3)
-    golden(said, exact=False)
+    printed = studies.wait(key, code=3)
+    golden(printed, exact=False)
     assert studies.states(key) == {"create": "succeeded", "run": "failed"}
     assert "RuntimeError: no licence" in studies.orchestrator("status", key).stdout
 
@@ -273,7 +273,7 @@ pipeline = Pipeline("none open", steps=[
     golden(studies.wait(other, code=3), exact=False)
 
 
-def test_a_table_that_cannot_be_read_fails_the_step_and_is_no_table_without_open_experiments(studies, golden):
+def test_an_unreadable_table_fails_the_step_and_does_not_count_as_finished(studies, golden):
     damaged = """
 def damage(project_dir):
     (project_dir / "experiment_data" / "input.csv").write_bytes(b"\\xff not what it was")
@@ -287,8 +287,8 @@ pipeline = Pipeline("damaged", steps=[
 ])
 """
     key = studies.submit(damaged)
-    said = studies.wait(key, code=3)
-    golden(said, exact=False)
+    printed = studies.wait(key, code=3)
+    golden(printed, exact=False)
     assert studies.states(key) == {"create": "succeeded", "damage": "succeeded", "run": "failed"}
     assert studies.jobs(key, "run") == []
 
@@ -307,7 +307,7 @@ pipeline = Pipeline("can't collect", steps=[
     ['Step(create, name="create"), Step(double, name="run", parallel=True),', ""],
     ids=["by a task's tail", "where it was submitted"],
 )
-def test_what_cant_be_collected_fails_the_step_and_resume_collects_it(studies, first, golden):
+def test_results_that_cannot_be_collected_fail_the_step_and_resume_collects_them(studies, first, golden):
     folder = studies.folder / "broken"
     (folder / "experiment_sample").mkdir(parents=True)
     left_over = folder / "experiment_sample" / "0.json"
@@ -317,12 +317,12 @@ def test_what_cant_be_collected_fails_the_step_and_resume_collects_it(studies, f
         studies.run(sys.executable, "table.py")
     studies.write(CANT_COLLECT.format(first=first))
     studies.orchestrator("submit", "study.py", "--project-job", "broken", code=0 if first else 1)
-    said = studies.wait("broken", code=3)
+    printed = studies.wait("broken", code=3)
 
-    golden(said, exact=False)
+    golden(printed, exact=False)
     assert studies.step_runs("broken")["collect"]["state"] == "failed"
 
-    # Another result than the array's would be left where it is.
+    # A result that differs from the array's would not be collected.
     y = 0.0 if first else 42.0
     ExperimentSample({"x": 0.0}, {"y": y}, "finished", folder).store_as_json(folder, 0)
     studies.orchestrator("resume", "broken")

@@ -1,4 +1,4 @@
-"""Loops that add experiments: each array has the size of what is open when it is submitted."""
+"""Loops that add experiments: each array has as many tasks as open experiments at its submission."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_experiments_are_added_in_each_iteration_before_and_after_the_parallel_s
         sizes[iteration] = [job["n_tasks"] for job in runs]
     # Open in round i: what `before` adds, and what `after` added in the round before it.
     assert sizes == {0: [2 + 1], 1: [3 + 2], 2: [], 3: [2], 4: [1 + 1]}
-    # Whoever advances the run collects: no job waits for that.
+    # The process that advances the run collects: no job waits for that.
     assert [studies.jobs(key, f"collect@{iteration}") for iteration in range(5)] == [[]] * 5
     golden(studies.orchestrator("logs", key, "collect@1").stderr, exact=False)
     skipped = studies.step_runs(key)["run@2"]

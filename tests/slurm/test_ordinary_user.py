@@ -1,4 +1,4 @@
-"""An ordinary user with a cluster of their own."""
+"""An ordinary user with their own cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What SLURM 22.05 really printed, and what is read from it: all of it, or an error."""
+"""Captured output of SLURM 22.05: it is read completely, or an error is raised."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def only(lines, job, index=None):
         ("", None),
     ],
 )
-def test_the_id_among_a_sites_own_lines(text, found):
+def test_the_job_id_is_found_among_other_lines_of_a_cluster(text, found):
     assert job_id(text) == found
 
 
@@ -75,7 +75,7 @@ def test_every_line_of_squeue_is_read():
     assert [line.indexes for line in lines if line.job_id == "52"] == [None, None]
 
 
-def test_what_slurm_only_expects_has_not_happened():
+def test_times_that_slurm_only_expects_are_ignored():
     lines = squeue_lines(captured("squeue.txt"))
     running, waiting, over = only(lines, "46"), only(lines, "56"), only(lines, "55")
     assert (running.started_at, running.ended_at) == (1795574498.0, None)
@@ -83,7 +83,7 @@ def test_what_slurm_only_expects_has_not_happened():
     assert (over.started_at, over.ended_at) == (1795574498.0, 1795574498.0)
 
 
-def test_names_and_comments_with_line_breaks_hide_nothing():
+def test_names_and_comments_with_line_breaks_hide_no_record():
     lines = squeue_lines(captured("squeue.txt"))
     assert only(lines, "50").name == "nl\nx|y"
     assert only(lines, "50").token == ""
@@ -98,7 +98,7 @@ def test_a_job_is_found_by_its_name_where_its_comment_was_changed():
     assert line.token == "abcdefghi2"
 
 
-def test_a_list_that_slurm_cut_is_no_answer(golden):
+def test_a_truncated_list_is_not_an_answer(golden):
     for read, name in ((squeue_lines, "squeue_cut.txt"), (sacct_lines, "sacct_cut.txt")):
         with golden.raises(ValueError):
             read(captured(name))
@@ -107,7 +107,7 @@ def test_a_list_that_slurm_cut_is_no_answer(golden):
         squeue_lines(HEADER + record("1128_[2,9,12,22,26,29-31,35,44,", "PENDING", "None", "N/A", "N/A", "x", "y"))
 
 
-def test_no_jobs_is_an_answer_but_nothing_is_none(golden):
+def test_an_empty_list_is_an_answer_but_empty_output_is_not(golden):
     assert squeue_lines(HEADER) == []
     assert squeue_lines("CLUSTER: a\n" + HEADER + "CLUSTER: b\n" + HEADER) == []
     assert squeue_lines("The cluster will be down on Monday.\n" + HEADER) == []
@@ -116,7 +116,7 @@ def test_no_jobs_is_an_answer_but_nothing_is_none(golden):
             squeue_lines(text)
 
 
-def test_every_place_where_squeue_may_break_off_is_noticed_or_harmless():
+def test_every_truncation_of_squeues_output_is_detected_or_harmless():
     text = captured("squeue.txt")
     whole = squeue_lines(text)
     for end in range(len(text)):
@@ -124,7 +124,7 @@ def test_every_place_where_squeue_may_break_off_is_noticed_or_harmless():
             lines = squeue_lines(text[:end])
         except ValueError:
             continue
-        # A line break ends each record: then what is read is right, and squeue's exit code tells that it is a part.
+        # A line break ends each record: then the records are right, and squeue's exit code says that some are missing.
         assert text[end - 1] == "\n"
         assert [line.job_id for line in lines] == [line.job_id for line in whole[: len(lines)]]
 
@@ -132,12 +132,12 @@ def test_every_place_where_squeue_may_break_off_is_noticed_or_harmless():
 @pytest.mark.parametrize(
     "written_id", ["", "x", "12_", "12_[", "12_[]", "12_[1-]", "12_[1,,2]", "12_[1-3", "12.batch", "1 2"]
 )
-def test_an_id_that_cannot_be_read_is_no_answer(written_id):
+def test_an_invalid_id_is_not_an_answer(written_id):
     with pytest.raises(ValueError):
         squeue_lines(HEADER + record(written_id, "PENDING", "None", "N/A", "N/A", "x", "y"))
 
 
-def test_a_time_that_is_no_number_is_no_answer(golden):
+def test_an_invalid_time_is_not_an_answer(golden):
     with golden.raises(ValueError):
         squeue_lines(HEADER + record("1", "RUNNING", "None", "2026-11-25T02:22:15", "N/A", "x", "y"))
 
@@ -158,7 +158,7 @@ def test_every_line_of_sacct_is_read():
     assert [line.job_id for line in lines].count("61") == 4
 
 
-def test_of_a_requeued_job_only_the_latest_life_counts():
+def test_only_the_latest_start_of_a_requeued_job_counts():
     lines = sacct_lines(captured("sacct_ended.txt"))
     assert [(line.job_id, line.state) for line in lines if line.job_id == "56"] == [("56", "COMPLETED")]
     assert only(lines, "46").state == "TIMEOUT"
@@ -172,7 +172,7 @@ def test_of_a_requeued_job_only_the_latest_life_counts():
         assert (line.state, line.started_at, line.ended_at) == ("RUNNING", 1795574521.0, None)
 
 
-def test_sacct_without_its_header_did_not_answer(golden):
+def test_sacct_output_without_its_header_is_not_an_answer(golden):
     assert sacct_lines("JobID\x1fState\x1fExitCode\x1fSubmit\x1fStart\x1fEnd\x1fJobName\n") == []
     text = captured("sacct.txt")
     for part in ("", text.split("\n", 1)[1], text[:-5], text + "x\x1fy\n"):
@@ -194,11 +194,11 @@ def test_sacct_without_its_header_did_not_answer(golden):
         ("", ""),
     ],
 )
-def test_the_token_in_a_name(name, token):
+def test_a_token_is_read_from_a_job_name(name, token):
     assert token_of_name(name) == token
 
 
-def test_a_label_that_looks_like_a_token_hides_none():
+def test_a_label_that_looks_like_a_token_does_not_hide_the_token():
     line = Line(
         "1",
         None,
@@ -217,7 +217,7 @@ def test_a_label_that_looks_like_a_token_hides_none():
 # --- configuration -------------------------------------------------------------------------------
 
 
-def test_the_configuration():
+def test_the_configuration_is_read():
     text = (
         "Configuration data as of 2026-11-25T02:26:41\nMaxArraySize            = 1001\nMinJobAge   = 10 sec\n"
         "SlurmctldHost[0]        = vm(127.0.0.1)\nEpilog =\nSLURM_CONF = /a = b\n\nSlurmctld(primary) at vm is UP\n"

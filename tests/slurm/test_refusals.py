@@ -1,4 +1,4 @@
-"""What SLURM refuses: for now, and then it is tried again; or for good, and then the run fails with its words."""
+"""Refusals of SLURM: a temporary one is retried; after a final one the run fails with SLURM's message."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def one_line(text):
     return " ".join(text.split())
 
 
-def test_a_step_that_sbatch_refuses_fails_the_run_with_its_words(studies):
+def test_a_step_that_sbatch_refuses_fails_the_run_with_the_message_of_sbatch(studies):
     keys = {resources: studies.submit(STUDY.format(resources=resources, orchestrator=None)) for resources in REFUSED}
     for resources, words in REFUSED.items():
         key = keys[resources]
-        said = one_line(studies.wait(key, code=3))
-        assert words in said
+        printed = one_line(studies.wait(key, code=3))
+        assert words in printed
         (job,) = studies.jobs(key, "run")
         assert (job["state"], job["kind"], job["scheduler_id"]) == ("failed", "refused", None)
         assert words in job["reason"]
@@ -45,7 +45,7 @@ def test_a_step_that_sbatch_refuses_fails_the_run_with_its_words(studies):
         assert words[:30] in studies.orchestrator("status", key).stdout
 
 
-def test_a_first_job_that_is_refused_is_said_at_submission(studies):
+def test_a_refused_first_job_is_reported_at_submission(studies):
     body = STUDY.format(resources="", orchestrator=None)
     body += '\ncluster = SlurmCluster(grace=2, partition="nowhere")\n'
     studies.write(body)
@@ -53,7 +53,7 @@ def test_a_first_job_that_is_refused_is_said_at_submission(studies):
     assert "sbatch: invalid partition specified: nowhere" in one_line(done.stderr)
 
 
-def test_an_orchestrator_job_that_is_refused_fails_the_run_and_leaves_nothing(studies):
+def test_a_refused_orchestrator_job_fails_the_run_and_leaves_no_job(studies):
     body = STUDY.format(resources="", orchestrator='SlurmResources(mem="900G")')
     studies.write(body)
     done = studies.orchestrator("submit", "study.py", "--project-job", "r", code=1)
@@ -76,7 +76,7 @@ def test_without_sbatch_nothing_is_written(studies, tmp_path, golden):
     assert sorted(path for path in studies.folder.iterdir() if path.name != "__pycache__") == before
 
 
-def test_a_submit_limit_is_shown_and_the_run_goes_on_when_it_has_passed(studies_with_accounting):
+def test_a_submit_limit_is_shown_and_the_run_continues_when_it_has_passed(studies_with_accounting):
     studies, user = studies_with_accounting, getpass.getuser()
     limit = ("sacctmgr", "--immediate", "modify", "user", user, "set")
     # The first job, the orchestrator job, and an array of one: three would do; of three, five.
@@ -101,7 +101,7 @@ def test_a_submit_limit_is_shown_and_the_run_goes_on_when_it_has_passed(studies_
     assert [job["attempt"] for job in studies.jobs(key, "run")] == [1]
 
 
-def test_a_login_node_that_reaches_its_limit_says_so_and_resume_goes_on(studies_with_accounting):
+def test_a_submit_limit_on_the_login_node_is_reported_and_resume_continues_the_run(studies_with_accounting):
     studies, user = studies_with_accounting, getpass.getuser()
     limit = ("sacctmgr", "--immediate", "modify", "user", user, "set")
     studies.cluster.run(*limit, "MaxSubmitJobs=1")

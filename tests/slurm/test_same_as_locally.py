@@ -1,4 +1,4 @@
-"""The same pipeline gives the same table on a cluster, whether the site keeps accounts or not."""
+"""The same pipeline gives the same table on a cluster, with and without accounting."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ for element in pipeline.steps:
 
 
 def same_both_ways(studies: Studies, study: Path) -> str:
-    """Run a study here and on the cluster, and compare; give the key of the run on the cluster."""
+    """Run a study here and on the cluster, and compare; return the key of the run on the cluster."""
     key = studies.submit(name=study.name)
     studies.orchestrator("run", study.name, "--project-job", "local")
     studies.wait(key, seconds=240)
@@ -33,7 +33,7 @@ def same_both_ways(studies: Studies, study: Path) -> str:
 
 
 @pytest.mark.parametrize("site", ["studies", "studies_with_accounting"])
-def test_the_quickstart(request, site):
+def test_the_quickstart_gives_the_same_table(request, site):
     studies = request.getfixturevalue(site)
     study = studies.write("\ncluster = SlurmCluster()", head=(EXAMPLES / "quickstart.py").read_text())
     study.write_text(study.read_text().replace("    Step,\n", "    SlurmCluster,\n    Step,\n"))
@@ -52,7 +52,7 @@ def test_the_quickstart(request, site):
 
 
 @pytest.mark.parametrize("site", ["studies", "studies_with_accounting"])
-def test_the_digits_study(request, site):
+def test_the_digits_study_gives_the_same_table(request, site):
     studies = request.getfixturevalue(site)
     study = studies.write(ON_CLUSTER, name="digits.py", head=(EXAMPLES / "digits_svm.py").read_text())
 

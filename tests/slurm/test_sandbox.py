@@ -38,7 +38,7 @@ def test_two_clusters_side_by_side_run_their_own_jobs(start_sandbox, tmp_path):
         assert output.read_text() == f"ran on {name} as 1\n"
 
 
-def test_an_ordinary_user_runs_one_beside_that_of_another(sandbox, short_folder):
+def test_an_ordinary_user_runs_a_cluster_beside_that_of_another_user(sandbox, short_folder):
     nobody = pwd.getpwnam("nobody")
     # Not root: then all other tests are run by an ordinary user, and so is this one.
     switch = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"] * (os.getuid() == 0)
@@ -117,7 +117,7 @@ def test_another_user_of_the_machine_can_not_run_jobs_as_its_owner(short_folder)
     assert not folder.exists()
 
 
-def test_a_cluster_may_be_in_a_folder_that_others_may_not_pass(short_folder):
+def test_a_cluster_runs_in_a_folder_that_others_cannot_enter(short_folder):
     short_folder.chmod(0o700)
     folder = short_folder / "one"
     try:
@@ -150,7 +150,7 @@ def test_down_leaves_no_process_and_no_folder(start_sandbox, tmp_path, crashed):
 
 
 @pytest.mark.parametrize("when", ["slurm.conf", "ready"], ids=["while it starts", "when it runs"])
-def test_a_cluster_ends_with_the_process_that_it_is_for(short_folder, when):
+def test_a_cluster_ends_with_the_process_that_it_was_started_for(short_folder, when):
     folder, ready = short_folder / "one", short_folder / "one" / "ready"
     code = f"""if True:
         import os, pathlib, subprocess, time
@@ -166,7 +166,7 @@ def test_a_cluster_ends_with_the_process_that_it_is_for(short_folder, when):
     wait_until(lambda: not folder.exists() and not servers_of(folder))
 
 
-def test_status_names_what_runs_and_what_does_not(start_sandbox):
+def test_status_lists_the_servers_and_whether_they_run(start_sandbox):
     cluster = start_sandbox(nodes=1)
     cluster.sbatch("--hold", "--job-name=held", "--wrap", "true")
     done = slurm_sandbox("status", "--dir", cluster.folder)
@@ -183,7 +183,7 @@ def test_status_names_what_runs_and_what_does_not(start_sandbox):
     assert "There is no server 'slurmd-n2'" in done.stderr
 
 
-def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(short_folder):
+def test_a_cluster_that_cannot_start_says_why_and_leaves_no_file(short_folder):
     folder = short_folder / "one"
     done = slurm_sandbox("up", "--dir", folder, "--conf", "NoSuchLine=1")
     assert done.returncode == 1
@@ -200,7 +200,7 @@ def test_a_second_up_in_one_folder_is_refused(sandbox):
     assert sandbox.run("sinfo").stdout
 
 
-def test_a_folder_that_holds_something_is_refused_and_kept(short_folder):
+def test_a_folder_with_files_is_refused_and_not_removed(short_folder):
     (short_folder / "thesis.tex").touch()
     done = slurm_sandbox("up", "--dir", short_folder)
     assert done.returncode == 1
@@ -209,7 +209,7 @@ def test_a_folder_that_holds_something_is_refused_and_kept(short_folder):
 
 
 @pytest.mark.parametrize("command", ["env", "status", "down"])
-def test_what_is_not_there_is_said(short_folder, command):
+def test_a_missing_sandbox_is_reported(short_folder, command):
     done = slurm_sandbox(command, "--dir", short_folder / "none")
     assert done.returncode == 1
     assert done.stderr.startswith(

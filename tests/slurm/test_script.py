@@ -1,4 +1,4 @@
-"""The script of a job: what it asks of SLURM, and what a shell makes of it."""
+"""The script of a job: what it requests from SLURM, and how a shell executes it."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def script(**changes):
     return render(values(**(given | changes)), comment)
 
 
-# --- what is asked for ---------------------------------------------------------------------------
+# --- what is requested ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", json.loads((FIXTURES / "f3dasm_directives.json").read_text()), ids=str)
-def test_the_numbers_are_those_of_f3dasm_2_4(row):
+def test_the_requested_resources_are_those_of_f3dasm_2_4(row):
     cluster = SlurmCluster(partition=None, account=None, mem_per_cpu=row["cap"])
     ours = asked(cluster, **row["resources"])
     for name in ("chdir", "no-requeue", "open-mode"):
@@ -50,7 +50,7 @@ def test_the_numbers_are_those_of_f3dasm_2_4(row):
     assert cpus(row["resources"], cluster) == int(row["directives"]["cpus-per-task"])
 
 
-def test_a_plain_job():
+def test_a_plain_job_has_these_directives():
     assert directives({}, SlurmCluster(), chdir="/study", requeue=False) == {
         "time": "01:00:00",
         "mem": "4G",
@@ -65,11 +65,11 @@ def test_a_plain_job():
     }
 
 
-def test_what_is_none_is_left_to_slurm():
+def test_options_that_are_none_are_not_written():
     assert not {"partition", "account"} & set(asked())
 
 
-def test_only_orchestrators_are_run_again_by_slurm():
+def test_only_orchestrator_jobs_are_requeued_by_slurm():
     assert "requeue" in asked(requeue=True)
     assert "no-requeue" not in asked(requeue=True)
 
@@ -88,7 +88,7 @@ def test_only_orchestrators_are_run_again_by_slurm():
         ({"requeue": True}, {"requeue": None}, ("no-requeue",)),
     ],
 )
-def test_extra_options_win_over_ours(extra, present, absent):
+def test_extra_options_override_ours(extra, present, absent):
     got = asked(extra_sbatch=extra)
     assert present.items() <= got.items()
     assert not set(absent) & set(got)
@@ -118,7 +118,7 @@ def test_the_path_of_a_log_is_taken_literally():
 # --- what is printed -----------------------------------------------------------------------------
 
 
-def test_a_stranger_can_read_it(golden):
+def test_a_script_can_be_read_by_a_user(golden):
     cluster = SlurmCluster(env_setup=["module load python"], env_vars={"DATA": "$HOME/data"}, runner="uv run")
     printed = script(
         directives={**asked(cluster), "output": "/runs/1/logs/create_%j.out"},
@@ -137,7 +137,7 @@ def test_a_comment_is_only_a_comment():
     assert [line for line in printed.splitlines() if "hold" in line] == ["# SBATCH --hold", "# #SBATCH --hold"]
 
 
-def test_the_name_of_a_script_tells_what_it_says():
+def test_the_name_of_a_script_depends_on_its_content():
     plain = {"directives": {}, "env_setup": [], "env_vars": {}, "runner": "python", "threads": 1, "command": ["m"]}
     other = {
         "directives": {"mem": "1G"},
@@ -158,25 +158,25 @@ def test_the_name_of_a_script_tells_what_it_says():
 
 @pytest.fixture
 def shell(tmp_path):
-    """Run a script; give its exit code, what it said, and what the program at its end was given."""
-    told = tmp_path / "told.json"
+    """Run a script; return its exit code, what it printed, and what the program at its end was given."""
+    given = tmp_path / "given.json"
     probe = tmp_path / "a probe.py"
     probe.write_text(
         f"#!{sys.executable}\nimport json, os, sys\n"
-        f"json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], open({str(told)!r}, 'w'))\n"
+        f"json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], open({str(given)!r}, 'w'))\n"
     )
     probe.chmod(0o755)
 
     def run(*arguments, **changes):
         text = script(**({"runner": f"'{probe}'"} | changes))
-        told.unlink(missing_ok=True)
+        given.unlink(missing_ok=True)
         done = subprocess.run(["bash", "-s", *arguments], input=text, capture_output=True, text=True, check=False)
-        return done.returncode, done.stderr, json.loads(told.read_text()) if told.exists() else None
+        return done.returncode, done.stderr, json.loads(given.read_text()) if given.exists() else None
 
     return run
 
 
-def test_arguments_arrive_as_they_are(shell):
+def test_arguments_are_passed_unchanged(shell):
     words = ["module", ODD, "$HOME", "", "--x=$1"]
     _, _, (arguments, environment, folder) = shell("abcdefghi2", command=[*words, TOKEN])
     assert arguments == ["-m", *words, "abcdefghi2"]
@@ -191,17 +191,17 @@ def test_the_folder_of_a_job_may_have_any_name(shell, tmp_path):
     assert where == str(folder)
 
 
-def test_a_job_does_not_run_elsewhere(shell, tmp_path):
-    code, said, told = shell(directives={"chdir": str(tmp_path / "gone")})
-    assert (code, told) == (1, None)
-    assert "gone: No such file or directory" in said
+def test_a_job_does_not_run_in_another_folder(shell, tmp_path):
+    code, printed, given = shell(directives={"chdir": str(tmp_path / "gone")})
+    assert (code, given) == (1, None)
+    assert "gone: No such file or directory" in printed
 
 
 def test_without_its_token_a_script_does_nothing(shell, golden):
-    code, said, told = shell(command=["module", TOKEN])
+    code, printed, given = shell(command=["module", TOKEN])
     assert code != 0
-    assert told is None
-    golden(said)
+    assert given is None
+    golden(printed)
 
 
 @pytest.mark.parametrize(
@@ -218,20 +218,20 @@ def test_without_its_token_a_script_does_nothing(shell, golden):
         (4, "4"),
     ],
 )
-def test_only_variables_are_filled_in(shell, value, expected):
-    code, said, told = shell(env_vars={"WHO": "me", "VALUE": value})
-    assert (code, said) == (0, "")
-    assert told[1]["VALUE"] == expected
+def test_only_variables_are_expanded(shell, value, expected):
+    code, printed, given = shell(env_vars={"WHO": "me", "VALUE": value})
+    assert (code, printed) == (0, "")
+    assert given[1]["VALUE"] == expected
 
 
-def test_threads_are_pinned_unless_the_user_says_otherwise(shell):
+def test_threads_are_limited_unless_the_user_sets_them(shell):
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     _, _, (_, environment, _) = shell(threads=3, env_vars={"MKL_NUM_THREADS": "1"})
     assert [environment[name] for name in names] == ["3", "1", "3", "3"]
 
 
 @pytest.mark.parametrize("name", ["1A", "A B", "A=B", "", "A;id", "Ä"])
-def test_a_name_that_is_none_is_refused(name, golden):
+def test_an_invalid_variable_name_is_refused(name, golden):
     with golden.raises(DefinitionError):
         script(env_vars={name: "x"})
 
@@ -247,7 +247,7 @@ def test_a_name_that_is_none_is_refused(name, golden):
             "load() { false; }\nload\ntrue",
             "true && false",
         ),
-        # What ends the shell itself, and so asks nobody.
+        # Commands that end the shell itself, so that no trap for errors runs.
         *(
             "exit 3",
             "exit 0",
@@ -258,22 +258,22 @@ def test_a_name_that_is_none_is_refused(name, golden):
     ],
 )
 def test_a_command_of_env_setup_that_fails_ends_the_job(shell, command):
-    code, said, told = shell(env_setup=["true", command, "echo never"])
-    assert (code, told) == (1, None)
-    assert f"at: {command}" in said
-    assert said.count("orchestrator: ") == 1
+    code, printed, given = shell(env_setup=["true", command, "echo never"])
+    assert (code, given) == (1, None)
+    assert f"at: {command}" in printed
+    assert printed.count("orchestrator: ") == 1
 
 
 def test_a_script_that_env_setup_sources_may_end_the_job_and_the_log_says_where(shell, tmp_path):
     sourced = tmp_path / "strict"
     sourced.write_text("set -e\nfalse\n")
-    code, said, told = shell(env_setup=["true", f"source {sourced}", "echo never"])
-    assert (code, told) == (1, None)
-    assert said.count("orchestrator: ") == 1
-    assert said.endswith(f" at: source {sourced}\n")
+    code, printed, given = shell(env_setup=["true", f"source {sourced}", "echo never"])
+    assert (code, given) == (1, None)
+    assert printed.count("orchestrator: ") == 1
+    assert printed.endswith(f" at: source {sourced}\n")
 
 
-def test_env_setup_works_in_the_shell_itself_as_modules_and_conda_want_it(shell, tmp_path):
+def test_env_setup_runs_in_the_jobs_own_shell_as_modules_and_conda_need_it(shell, tmp_path):
     sourced = tmp_path / "activate"
     sourced.write_text('export FOUND="$UNSET_BEFORE:$#"\nfalse\nload() { false; export LOADED=yes; }\n')
     several = f"if false; then\n  exit 7\nfi\nfalse || true\nsource {sourced}\n! false"
@@ -286,9 +286,9 @@ def test_env_setup_works_in_the_shell_itself_as_modules_and_conda_want_it(shell,
         "export A=1  # ours",
         "cat > /dev/null <<'X'\n}\nX",
     ]
-    code, said, told = shell("abcdefghi2", env_setup=commands, command=["module", TOKEN])
-    assert (code, said) == (0, "")
-    environment = told[1]
+    code, printed, given = shell("abcdefghi2", env_setup=commands, command=["module", TOKEN])
+    assert (code, printed) == (0, "")
+    environment = given[1]
     assert (environment["FOUND"], environment["LOADED"], environment["A"]) == (":0", "yes", "1")
 
 
@@ -330,7 +330,7 @@ def test_sbatch_reads_every_value_exactly(sandbox):
 
 
 def run_really(sandbox, **changes):
-    """Submit a script, wait for its end; give the state and the log."""
+    """Submit a script, wait for its end; return the state and the log."""
     folder = sandbox.folder / ODD.replace("\\", "")
     folder.mkdir(exist_ok=True)
     path = sandbox.folder / "really.sh"
@@ -359,7 +359,7 @@ def test_a_job_runs_in_a_folder_with_any_name(sandbox):
 
 
 @pytest.mark.slurm
-def test_a_job_whose_env_setup_fails_is_failed_and_says_where(sandbox):
+def test_a_job_whose_env_setup_fails_has_failed_and_names_the_command(sandbox):
     state, log, _ = run_really(sandbox, env_setup=["true", "module load nonsense"], command=["module", TOKEN])
     assert state == "FAILED"
     assert log.endswith(" at: module load nonsense\n")

@@ -1,4 +1,4 @@
-"""Whatever is in a name, a path or a setting means itself, and code is what it was at submission."""
+"""Names, paths and settings are taken literally, and jobs run the code of the submission."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pipeline = Pipeline("""it's $(id) "x" \\\\ ; *""", steps=[
 '''
 
 
-def test_a_folder_and_names_and_settings_full_of_shell(studies):
+def test_shell_syntax_in_folders_names_and_settings_has_no_effect(studies):
     folder = studies.folder / ODD
     (folder / "bin").mkdir(parents=True)
     fake = folder / "bin" / "fake-uv"
@@ -60,26 +60,26 @@ def test_a_folder_and_names_and_settings_full_of_shell(studies):
     assert not (folder / "logs").exists()
 
 
-def test_a_failing_env_setup_fails_the_run_with_its_words(studies, golden):
-    """It fails in every job of the run, also in those that would bring it to its end."""
+def test_a_failing_env_setup_fails_the_run_with_its_message(studies, golden):
+    """It fails in every job of the run, also in those that would end the run."""
     body = """
-cluster = SlurmCluster(grace=2, env_setup=["module_of_nobody load gcc"])
+cluster = SlurmCluster(grace=2, env_setup=["no_such_module load gcc"])
 pipeline = Pipeline("setup", steps=[Step(create, name="create"), Step(nothing, name="last")])
 """
     key = studies.submit(body)
-    # All its jobs have died, and nobody was left to write that down.
+    # All its jobs have died, and no process was left that would record it.
     impatient = "from orchestrator.cli import main, wait; wait.SLURM_POLL_SECONDS = 0.5; main.main()"
     waited = studies.run(sys.executable, "-c", impatient, "wait", key, "--timeout", "60", code=75)
     golden(waited, exact=False)
-    assert "module_of_nobody load gcc" in studies.orchestrator("logs", key, "orchestrator").stdout
+    assert "no_such_module load gcc" in studies.orchestrator("logs", key, "orchestrator").stdout
 
-    # From a machine where that does not matter.
+    # From a machine that does not use it.
     studies.orchestrator("advance", key)
-    said = studies.wait(key, code=3)
+    printed = studies.wait(key, code=3)
     golden.replace(socket.gethostname(), "host")
     golden.replace(f"job {studies.jobs(key, 'create')[-1]['scheduler_id']}", "job")
-    golden(said, exact=False)
-    assert "module_of_nobody" in studies.orchestrator("logs", key, "create").stdout
+    golden(printed, exact=False)
+    assert "no_such_module" in studies.orchestrator("logs", key, "create").stdout
 
 
 SCRIPT = '''
@@ -114,7 +114,7 @@ if __name__ == "__main__":
 '''
 
 
-def test_a_script_keeps_the_code_it_was_submitted_with(studies, golden):
+def test_a_script_runs_the_code_that_was_submitted(studies, golden):
     """Functions of `__main__`, lambdas, a module beside it; all are edited while the run waits in the queue."""
     beside = studies.folder / "helping.py"
     beside.write_text("def factor():\n    return 3\n")
@@ -136,7 +136,7 @@ def test_a_script_keeps_the_code_it_was_submitted_with(studies, golden):
     assert (studies.folder / "reported.txt").read_text() == "was 3"
 
 
-def test_what_cannot_be_pickled_is_refused_before_anything_is_written(studies, golden):
+def test_an_object_that_cannot_be_pickled_is_refused_before_anything_is_written(studies, golden):
     body = """
 import threading
 

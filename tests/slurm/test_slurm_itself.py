@@ -1,4 +1,4 @@
-"""What the real SLURM does where we depend on it: these tests are about SLURM 22.05, not about our code."""
+"""The behaviour of SLURM on which we depend: these tests are about SLURM 22.05, not about our code."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.slurm.sandboxes import PREEMPTS, Sandbox, wait_until
 
 pytestmark = pytest.mark.slurm
 
-# Takes 20 MB more every tenth of a second, up to 2 GB, and would end well.
-GREEDY = "import time; kept = [(bytearray(b'x') * 20_000_000, time.sleep(0.1)) for _ in range(100)]"
+# Allocates 20 MB more every tenth of a second, up to 2 GB, and would succeed.
+GREEDY = "import time; blocks = [(bytearray(b'x') * 20_000_000, time.sleep(0.1)) for _ in range(100)]"
 
 
 def state_of(cluster: Sandbox, job_id: str) -> str:
-    """Ask squeue, which for some time knows those that ended, too."""
+    """Return the state from squeue, which still lists ended jobs for some time."""
     return cluster.run("squeue", "--noheader", "--states=all", "--jobs", job_id, "--format=%T").stdout.strip()
 
 
@@ -47,7 +47,7 @@ def test_an_unknown_account_is_refused(sandbox_with_accounting):
     assert "Invalid account or account/partition combination specified" in done.stderr
 
 
-def test_without_accounting_any_account_is_taken_and_sacct_is_disabled(sandbox):
+def test_without_accounting_any_account_is_accepted_and_sacct_is_disabled(sandbox):
     sandbox.sbatch("--account=nowhere", "--job-name=any-account", "--output=/dev/null", "--wrap", "true")
     done = sandbox.run("sacct", check=False)
     assert done.returncode == 1
@@ -55,7 +55,7 @@ def test_without_accounting_any_account_is_taken_and_sacct_is_disabled(sandbox):
     sandbox.wait_until_idle("any-account")
 
 
-def test_squeue_forgets_what_sacct_still_knows(sandbox_with_accounting):
+def test_squeue_forgets_jobs_that_sacct_still_knows(sandbox_with_accounting):
     cluster = sandbox_with_accounting
     job_id = cluster.sbatch("--output=/dev/null", "--account=default", "--partition=batch", "--wrap", "exit 3")
 
@@ -68,7 +68,7 @@ def test_squeue_forgets_what_sacct_still_knows(sandbox_with_accounting):
 
 
 def test_squeue_forgets_the_tasks_of_an_array_one_by_one_while_others_run(sandbox_with_accounting, tmp_path):
-    """What it lists of an array at last is no word on the tasks that it has forgotten."""
+    """Its last lines about an array say nothing about the tasks that it has forgotten."""
     cluster, go = sandbox_with_accounting, tmp_path / "go"
     body = f'[ "$SLURM_ARRAY_TASK_ID" = 0 ] && exit 3; until [ -e {go} ]; do sleep 0.1; done'
     job_id = cluster.sbatch("--array=0-1", "--job-name=forgotten", "--output=/dev/null", "--wrap", body)
@@ -83,14 +83,14 @@ def test_squeue_forgets_the_tasks_of_an_array_one_by_one_while_others_run(sandbo
     wait_until(lambda: accounted(cluster, job_id).splitlines() == ["FAILED", "COMPLETED"])
 
 
-def test_a_job_over_its_memory_fails_by_signal_9_and_says_so_in_its_output_only(start_sandbox, tmp_path):
+def test_a_job_over_its_memory_fails_with_signal_9_and_only_its_log_says_why(start_sandbox, tmp_path):
     cluster = start_sandbox(nodes=1, conf=["JobAcctGatherParams=OverMemoryKill", "SelectTypeParameters=CR_CPU_Memory"])
     job_id = cluster.sbatch("--mem=100M", "--output", tmp_path / "out", "--wrap", f'python3 -c "{GREEDY}"')
     cluster.wait_until_idle()
-    told = cluster.scontrol("show", "job", job_id)
+    job = cluster.scontrol("show", "job", job_id)
     # Not OUT_OF_MEMORY: that needs cgroups.
-    assert "JobState=FAILED Reason=JobLaunchFailure" in told
-    assert "ExitCode=0:9" in told
+    assert "JobState=FAILED Reason=JobLaunchFailure" in job
+    assert "ExitCode=0:9" in job
     assert "Exceeded job memory limit" in (tmp_path / "out").read_text()
 
 
@@ -112,8 +112,8 @@ def test_a_lost_node_fails_its_job_which_runs_on(start_sandbox, tmp_path):
 
 
 @pytest.mark.parametrize(("option", "then"), [("--no-requeue", "PREEMPTED"), ("--requeue", "PENDING")])
-def test_a_preempted_job_is_called_so_only_when_it_is_over(start_sandbox, option, then):
-    """While it ends it is COMPLETING; one that SLURM runs again waits at once."""
+def test_a_preempted_job_has_that_state_only_after_its_end(start_sandbox, option, then):
+    """While it ends it is COMPLETING; one that SLURM requeues waits at once."""
     cluster = start_sandbox(nodes=1, conf=PREEMPTS)
     job_id = cluster.sbatch(option, "--exclusive", "--output=/dev/null", "--wrap", "trap '' TERM; sleep 600; sleep 600")
     wait_until(lambda: state_of(cluster, job_id) == "RUNNING")
@@ -121,7 +121,7 @@ def test_a_preempted_job_is_called_so_only_when_it_is_over(start_sandbox, option
     seen = []
 
     def has_run() -> bool:
-        # In this order: what is seen of the first job is not older than the end of the urgent one.
+        # In this order: the state of the first job is read after the end of the urgent one.
         is_over = state_of(cluster, urgent) == "COMPLETED"
         seen.append(state_of(cluster, job_id))
         return is_over

@@ -1,4 +1,4 @@
-"""Every word that SLURM has for a job's state means something to us, and no unknown one ends a job."""
+"""Every job state of SLURM is known to us, and no unknown one ends a job."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ WORDS = [
 ]
 
 
-def test_the_table_has_every_word():
+def test_the_table_has_every_state():
     assert set(STATES) == set(WORDS)
 
 
-def test_a_job_is_over_only_by_these_words():
+def test_a_job_is_over_only_in_these_states():
     assert {word for word in WORDS if meaning(word)[0] is Seen.OVER} == {
         *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
         *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
@@ -54,17 +54,17 @@ def test_a_job_is_over_only_by_these_words():
 
 
 @pytest.mark.parametrize("word", [word for word in WORDS if meaning(word)[0] is Seen.OVER and word != "COMPLETED"])
-def test_whatever_ends_badly_has_a_kind(word):
+def test_every_failed_state_has_a_kind_of_failure(word):
     assert meaning(word)[1] is not None
 
 
 @pytest.mark.parametrize("written", ["CANCELLED", "CANCELLED by 0", "CANCELLED by 1000", "CANCELLED+", "cancelled"])
-def test_cancelled_as_sacct_writes_it(written):
+def test_a_cancelled_job_is_read_as_sacct_writes_it(written):
     assert meaning(written) == (Seen.OVER, FailureKind.CANCELLED, True)
 
 
 @pytest.mark.parametrize("written", ["", "HIBERNATING", "RUNNING_LATE", "0"])
-def test_an_unknown_word_counts_as_live_and_is_told(written):
+def test_an_unknown_state_counts_as_live_and_is_reported(written):
     assert meaning(written) == (Seen.RUNNING, None, False)
 
 
@@ -87,7 +87,7 @@ def test_an_unknown_word_counts_as_live_and_is_told(written):
         "QOSMinCpuNotSatisfied",
     ],
 )
-def test_what_never_passes_by_waiting(reason):
+def test_these_reasons_never_pass_by_waiting(reason):
     assert is_stuck(reason)
 
 
@@ -110,5 +110,5 @@ def test_what_never_passes_by_waiting(reason):
         "Licenses",
     ],
 )
-def test_what_passes_by_waiting(reason):
+def test_these_reasons_pass_by_waiting(reason):
     assert not is_stuck(reason)

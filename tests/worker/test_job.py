@@ -1,4 +1,4 @@
-"""A job of a cluster: what it loads, and who starts the tail, when."""
+"""A job of a cluster: what it loads, and which task starts the tail, and when."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.studies import square
 
 
 def note(project_dir):
-    """Tell whether a tail has been started by now, and whether garbage is searched for again."""
+    """Whether a tail has been started by now, and whether garbage is searched for again."""
     logs = list(project_dir.parent.glob("logs/r/orchestrator.log"))
     (project_dir / "note.txt").write_text(f"{logs} {gc.isenabled()}")
 
@@ -29,7 +29,7 @@ STEPS = {"0": Step(note), "1": Step(square, parallel=True)}
 
 @pytest.fixture
 def submitted(workspace, monkeypatch):
-    """Give a function that prepares a job, and one that runs a task of it."""
+    """Return a function that prepares a job, and one that runs a task of it."""
     folder = RunFolder(workspace, "r")
     folder.logs.mkdir(parents=True)
     digest = prepare_bundle(STEPS, None, needs_pickles=True).write(folder.bundles)
@@ -67,7 +67,7 @@ def test_the_one_task_of_a_job_starts_the_tail_before_its_work(submitted):
 
 
 def test_finished_work_succeeds_though_the_receipts_cannot_be_listed_now(submitted, monkeypatch):
-    """Whether it was the last is not known then; the orchestrator job stands behind it."""
+    """It is not known then whether it was the last task; the orchestrator job advances the run if needed."""
     folder, submit, run = submitted
     submit(kind="call", parallel=False, path="0")
     looks = iter([{}])
@@ -80,7 +80,7 @@ def test_finished_work_succeeds_though_the_receipts_cannot_be_listed_now(submitt
     monkeypatch.setattr("orchestrator.handoff.receipt.receipts_of", once_only)
     run()
     assert sorted(receipts_of(folder.job("token"))) == [0]
-    # The process that it had started was let go without the word.
+    # The tail that it had started was ended without the word.
     assert folder.orchestrator_log.read_text() == ""
 
 
@@ -93,6 +93,6 @@ def test_only_the_last_task_of_an_array_starts_the_tail(submitted, golden):
         run(task)
         assert not folder.orchestrator_log.exists()
     run(1)
-    # There is no database here: that it looked for one is how we know that it went.
+    # There is no database here: the error shows that it tried to advance the run.
     golden(folder.orchestrator_log.read_text())
     assert sorted(receipts_of(folder.job("token"))) == [0, 1, 2]

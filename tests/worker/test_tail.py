@@ -1,4 +1,4 @@
-"""The process that a job starts early, and that advances the run when it hears the word."""
+"""The process that a job starts early, and that advances the run when it gets the word."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_tail_advances_when_the_word_arrives(folder, job, golden):
     tail.start()
     assert folder.orchestrator_log.read_text() == ""
     tail.go()
-    # There is no database here: that it looked for one is how we know that it went.
+    # There is no database here: the error shows that it tried to advance the run.
     golden(folder.orchestrator_log.read_text())
 
 

@@ -19,7 +19,7 @@ PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel")
 WORK = ("-m orchestrator.worker job", "-m f3dasm.pipeline.run_step", "chain.py")
 """How the words of a Python begin that does a step's work in a job; every other one only orchestrates."""
 WAIT = "-m orchestrator wait"
-"""The user, who waits; no part of what is measured."""
+"""The user, who waits; not part of the measurement."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Process:
 class Notes:
     """Makes programs note what they do, and reads that.
 
-    `bin` goes on PATH in front of all else. There, `python` is that of a venv with all that the given Python has.
+    `bin` is the first folder of PATH. There, `python` is that of a venv with all that the given Python has.
     """
 
     def __init__(self, folder: Path, python: str, path: str) -> None:
@@ -92,7 +92,7 @@ def _seconds(text: str) -> float:
 
 
 def ends_of_work(folder: Path) -> dict[str, float]:
-    """Tell when the last task of each job of ours left its receipt, by the job's token: its tail begins before."""
+    """Return when the last task of each of our jobs left its receipt, by the job's token: its tail starts before."""
     receipts = folder.glob(".orchestrator/jobs/*/receipts/*.json")
     ends: dict[str, float] = defaultdict(float)
     for path in receipts:
@@ -102,7 +102,7 @@ def ends_of_work(folder: Path) -> dict[str, float]:
 
 
 def without_job(workspace: Path) -> list[tuple[float, float]]:
-    """Tell when each step of ours that had no job was begun and ended, as it is recorded."""
+    """Return when each of our steps without a job started and ended, as it is recorded."""
     database = workspace / "orchestrator.db"
     if not database.exists():
         return []
@@ -140,7 +140,7 @@ def figures(
 
 
 def _steps(processes: list[Process], ends: Mapping[str, float]) -> Iterator[tuple[float, float]]:
-    """Give when the first process of each step that had a job began, and when the work of its last one was done."""
+    """Return when the first process of each step that had a job began, and when the work of its last one was done."""
     by_job: dict[str, list[Process]] = defaultdict(list)
     for one in processes:
         if one.works:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import configuration, servers
 
-# The database is thrown away: what would make it outlive a power cut only makes it slow.
+# The database is temporary: protection from a power cut would only make it slow.
 QUICK = ("--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve")
 ACCOUNT = "default"
 
@@ -17,7 +17,7 @@ ACCOUNT = "default"
 def start(folder: Path, user: str) -> None:
     """Start the database and slurmdbd, and register cluster, account and user."""
     data = f"--datadir={folder / 'mariadb'}"
-    # MariaDB runs as root only when told so.
+    # MariaDB runs as root only with this option.
     as_root = [f"--user={user}"] * (os.getuid() == 0)
     install(folder, data, *QUICK, *as_root)
     # Reached by a socket only, in a folder of the user's own: it has no password.

@@ -116,13 +116,13 @@ def version() -> str:
 
 
 def knows_how_to_disable_cgroups(version: str) -> bool:
-    """Whether SLURM can be told so: what a sandbox limits, it limits without cgroups, which need root or systemd."""
+    """Whether SLURM has this option: a sandbox limits jobs without cgroups, which need root or systemd."""
     numbers = re.search(r"(\d+)\.(\d+)", version)
     return numbers is not None and tuple(map(int, numbers.groups())) >= DISABLES_CGROUPS
 
 
 def changed(lines: list[str], more: list[str]) -> list[str]:
-    """Put lines in place of those that set the same; a partition is one thing, not all partitions."""
+    """Replace lines that set the same option; for a partition, only the line of that partition."""
 
     def what(line: str) -> str:
         name, _, value = line.lower().partition("=")
@@ -138,7 +138,7 @@ def port_of(folder: Path, name: str) -> int:
 
 
 def user() -> str:
-    """Name the user who really runs this: LOGNAME may speak of another."""
+    """Return the user who really runs this: LOGNAME may name another."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -152,7 +152,7 @@ def write_secret(path: Path, content: bytes) -> None:
 
 
 def free_ports(n: int) -> list[int]:
-    """Find ports that nobody has; all are held until the last is found, so that they differ."""
+    """Find free ports; all stay bound until the last is found, so that they differ."""
     found: list[int] = []
     with contextlib.ExitStack() as stack:
         for port in random.sample(PORTS, len(PORTS)):

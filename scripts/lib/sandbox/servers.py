@@ -1,4 +1,4 @@
-"""The processes of a sandbox: started here, known by pid and birth, and ended without hurting any other."""
+"""The processes of a sandbox: started here, known by pid and start time, and ended without touching others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECONDS_TO_ANSWER = 10.0
 
 
 class Server(NamedTuple):
-    """A server as noted in servers.json. Pids are used again, so its birth tells whether it is the same process."""
+    """A server as noted in servers.json. Pids are reused, so its start time shows whether it is the same process."""
 
     name: str
     command: list[str]
@@ -61,7 +61,7 @@ def known(folder: Path) -> list[Server]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Give what a program needs to find this cluster, and slurmdbd its database; nothing that is meant for another."""
+    """Return what a program needs to find this cluster, and slurmdbd its database; no other settings."""
     others = ("SLURM_", "SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_")
     given = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     mine = {"SLURM_CONF": str(folder / "slurm.conf"), "MYSQL_UNIX_PORT": str(folder / "mariadb.socket"), "PATH": PATH}
@@ -86,19 +86,19 @@ def start(folder: Path, name: str, *command: str) -> None:
 
 
 def run(folder: Path, *command: str, show: bool = False) -> str:
-    """Run a client of the sandbox; what it says, empty when it fails or hangs."""
+    """Run a client of the sandbox; return its output, empty if it fails or hangs."""
     pipe = None if show else subprocess.PIPE
     process = subprocess.Popen(command, env=environment(folder), stdout=pipe, stderr=pipe, text=True)
     try:
-        said, _ = process.communicate(timeout=SECONDS_TO_ANSWER)
+        printed, _ = process.communicate(timeout=SECONDS_TO_ANSWER)
     except subprocess.TimeoutExpired:
         process.kill()
-        said, _ = process.communicate()
-    return "" if process.returncode else said or ""
+        printed, _ = process.communicate()
+    return "" if process.returncode else printed or ""
 
 
 def listens(port: int) -> bool:
-    """Tell whether a server takes calls: clients of SLURM that come too early sleep for a second."""
+    """Whether a server takes calls: clients of SLURM that come too early sleep for a second."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -123,7 +123,7 @@ def last_words(folder: Path, name: str) -> str:
 
 
 def cancel_jobs(folder: Path, user: str) -> None:
-    """Cancel all jobs and wait a little; what does not listen is to be killed."""
+    """Cancel all jobs and wait a little; processes that do not end are killed later."""
     if any(server.lives for server in known(folder) if server.name == "slurmctld"):
         run(folder, "scancel", "--user", user)
         limit = time.monotonic() + SECONDS_FOR_JOBS
@@ -148,7 +148,7 @@ def kill(pid: int, birth: str | None, number: int) -> None:
 
 
 def kill_leftovers(folder: Path) -> None:
-    """Kill what jobs have left, until nothing is."""
+    """Kill the remaining processes of jobs, until none is left."""
     limit = time.monotonic() + SECONDS_TO_END
     while (left := list(of_jobs(folder))) and time.monotonic() < limit:
         for pid, birth in left:

@@ -1,4 +1,4 @@
-"""The verbs on a run of a cluster: submit, status, wait, logs, cancel, resume, scripts."""
+"""The commands on a run of a cluster: submit, status, wait, logs, cancel, resume, scripts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pipeline = Pipeline("two", steps=[
 """
 
 
-def test_two_runs_in_one_workspace_at_once_one_woken_by_its_orchestrator_only(studies):
+def test_two_runs_in_one_workspace_do_not_disturb_each_other(studies):
     one = studies.submit(TWO.format(wake="job", shift=0), name="one.py")
     other = studies.submit(TWO.format(wake="both", shift=100), name="other.py")
     assert one != other
@@ -67,14 +67,14 @@ pipeline = Pipeline("waits", steps=[
 
 
 ELSEWHERE = ("unshare", "--uts", "sh", "-c", 'hostname login2 && exec "$@"', "sh")
-"""Before a command: on a host of another name, which sees the same files and the same cluster."""
+"""Put before a command: runs it on a host with another name, with the same files and the same cluster."""
 
 
 @pytest.mark.skipif(
     shutil.which("unshare") is None or subprocess.run([*ELSEWHERE, "true"], capture_output=True).returncode != 0,
     reason="a process may have no host name of its own here",
 )
-def test_another_login_node_sees_and_steers_a_run(studies):
+def test_another_login_node_can_show_and_change_a_run(studies):
     def elsewhere(*words, **more):
         return studies.run(*ELSEWHERE, sys.executable, "-m", "orchestrator", *words, **more)
 
@@ -96,16 +96,16 @@ def test_another_login_node_sees_and_steers_a_run(studies):
     assert studies.orchestrator("status", key).stdout == elsewhere("status", key).stdout
 
 
-def test_cancel_ends_every_job_and_resume_goes_on(studies, golden):
+def test_cancel_ends_every_job_and_resume_continues_the_run(studies, golden):
     key = studies.submit(WAITS)
-    # Those of later steps, too: nobody who submits one has to print it first.
+    # Scripts of later steps, too: a process that submits one need not write it first.
     scripts = (studies.folder / key / ".orchestrator" / "scripts").glob("*.sh")
     assert {path.name.partition(".")[0] for path in scripts} == {"create", "run", "last", "orchestrator"}
     # The first job is gone, too, and with it its tail.
     runs = [("orchestrator", "PENDING"), *3 * [("run", "RUNNING")]]
     wait_until(lambda: studies.cluster.queue() == runs, 60, lambda: studies.story(key))
     studies.orchestrator("wait", key, "--timeout", "0.2", code=124)
-    # Whoever is impatient harms nothing.
+    # A second cancel has no effect.
     queue = studies.cluster.jobs_left()
     for words in (("advance", key), ("resume", key), ("submit", "study.py", "--project-job", key)):
         studies.orchestrator(*words)
@@ -122,7 +122,7 @@ def test_cancel_ends_every_job_and_resume_goes_on(studies, golden):
     studies.wait(key)
     assert studies.outputs(key) == [0, 2, 4]
 
-    # And once more from a step, with all that follows.
+    # And again from a step, with all later steps.
     studies.orchestrator("resume", key, "--from-step", "create")
     studies.wait(key)
     assert studies.outputs(key) == [0, 2, 4]
@@ -131,7 +131,7 @@ def test_cancel_ends_every_job_and_resume_goes_on(studies, golden):
     golden(studies.orchestrator("resume", key), exact=False)
 
 
-def test_scripts_shows_what_is_submitted_and_touches_nothing(studies):
+def test_scripts_shows_the_submitted_scripts_and_changes_nothing(studies):
     path = studies.write(TWO.format(wake="both", shift=0))
     shown = {
         label: studies.orchestrator("scripts", path.name, label, "--project-job", "r").stdout
@@ -145,7 +145,7 @@ def test_scripts_shows_what_is_submitted_and_touches_nothing(studies):
     assert {each.name.partition(".")[0]: each.read_text() for each in submitted.iterdir()} == shown
 
 
-def test_a_pipeline_that_starts_at_a_later_step(studies, golden):
+def test_a_pipeline_can_start_at_a_later_step(studies, golden):
     studies.write(TWO.format(wake="both", shift=0))
     studies.orchestrator("run", "study.py", "--project-job", "before")
     studies.orchestrator("submit", "study.py", "--project-job", "r", "--from-step", "last")
