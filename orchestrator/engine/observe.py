@@ -26,7 +26,8 @@ def observe(context: Context, run: Run) -> Facts:
         If the scheduler does not answer.
     """
     # A job that waits for the end of the job around this process can't have started, so it is not observed. That saves
-    # the tail of a step's job a query. If the waiting job is gone, repointing it fails, and a successor is planned.
+    # the tail of a step's job a query. If the waiting job is gone, setting its dependency fails; then a successor is
+    # planned.
     jobs = [job for job in run.jobs_with_scheduler if not job.starts_after(context.enclosing_job)]
     receipts = {job.token: _receipts(context, job) for job in jobs}
     unclear = [job for job in jobs if not _is_complete(job, receipts[job.token]) and job.token != context.own_token]

@@ -17,14 +17,14 @@ from orchestrator.machine.answers import Answer
 from orchestrator.machine.batches import batch_size, cut
 from orchestrator.machine.changes import Change
 from orchestrator.machine.facts import Facts
-from orchestrator.machine.intents import CancelJobs, CancelRivals, Collect, Finish, Freeze, Repoint, Submit
+from orchestrator.machine.intents import CancelJobs, CancelRivals, Collect, Finish, Freeze, SetDependency, Submit
 from orchestrator.machine.kinds import Role, StepKind
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.states import RunState
 
 __all__ = ["perform"]
 
-Effect = Freeze | Collect | Submit | Repoint | CancelJobs | CancelRivals | Finish
+Effect = Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | Finish
 
 
 def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
@@ -41,9 +41,9 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
         case Submit(token):
             job = run.job(token)
             return outcomes.after_submit(job, _submit(context, run, job))
-        case Repoint(token, after):
+        case SetDependency(token, after):
             is_done = _waking(context).set_dependency(run.job(token).scheduler_id or "", after)
-            return outcomes.after_repoint(token, after, is_done=is_done)
+            return outcomes.after_set_dependency(token, after, is_done=is_done)
         case CancelJobs(tokens):
             return _cancel(context, run, tokens)
         case CancelRivals(token, ids):

@@ -8,7 +8,7 @@ from orchestrator.machine.changes import Change
 from orchestrator.machine.states import RunState
 from orchestrator.machine.value import value
 
-__all__ = ["CancelJobs", "CancelRivals", "Collect", "Finish", "Freeze", "Intent", "Record", "Repoint", "Submit"]
+__all__ = ["CancelJobs", "CancelRivals", "Collect", "Finish", "Freeze", "Intent", "Record", "SetDependency", "Submit"]
 
 
 @value
@@ -40,7 +40,7 @@ class Submit(NamedTuple):
 
 
 @value
-class Repoint(NamedTuple):
+class SetDependency(NamedTuple):
     """Make a waiting orchestrator job start after the end of the job with this scheduler id."""
 
     token: str
@@ -70,4 +70,4 @@ class Finish(NamedTuple):
     why: str | None
 
 
-Intent = Record | Freeze | Collect | Submit | Repoint | CancelJobs | CancelRivals | Finish
+Intent = Record | Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | Finish

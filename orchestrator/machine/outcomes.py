@@ -34,7 +34,7 @@ __all__ = [
     "after_collect",
     "after_fold",
     "after_freeze",
-    "after_repoint",
+    "after_set_dependency",
     "after_submit",
     "collect_failed",
     "fold_failed",
@@ -79,7 +79,7 @@ def after_submit(job: Job, answer: Answer) -> list[Change]:
             return [failed, FailRun(f"its orchestrator job was refused: {reason}")] if job.is_orchestrator else [failed]
 
 
-def after_repoint(token: str, after: str, *, is_done: bool) -> list[Change]:
+def after_set_dependency(token: str, after: str, *, is_done: bool) -> list[Change]:
     """Return the changes after an orchestrator job was made to wait for another job, or had already started."""
     if is_done:
         return [RecordWait(token, after)]
@@ -166,7 +166,7 @@ def fold_failed(run: Run, to: RunState, why: str | None, problem: str, *, may_pa
     Returns
     -------
     list of Change or None
-        None if the run has not ended, and has to be ended later.
+        None if the run has not ended, and must end later.
     """
     reason = f"results can't be written to the table: {problem}"
     if to is RunState.SUCCEEDED:

@@ -8,7 +8,7 @@ to wait for the next job.
 from __future__ import annotations
 
 from orchestrator.machine.changes import AddJob, MoveJob
-from orchestrator.machine.intents import CancelJobs, Intent, Record, Repoint, Submit
+from orchestrator.machine.intents import CancelJobs, Intent, Record, SetDependency, Submit
 from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job, Run, token_for
 from orchestrator.machine.states import JobState, RunState
@@ -49,7 +49,7 @@ def ensure_wakeup(run: Run) -> Intent | None:
         return Submit(waiting.token)
     # An orchestrator job that waits for another one is changed only if there is a step's job to wait for.
     if waiting.state is JobState.QUEUED and live is not None and waiting.waits_for != live:
-        return Repoint(waiting.token, live)
+        return SetDependency(waiting.token, live)
     return None
 
 

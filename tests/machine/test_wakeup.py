@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.machine.changes import FailRun, MoveJob, MoveRun, apply
 from orchestrator.machine.decide import decide
-from orchestrator.machine.intents import CancelJobs, Finish, Record, Repoint, Submit
+from orchestrator.machine.intents import CancelJobs, Finish, Record, SetDependency, Submit
 from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.plan import Plan, PlannedStep
@@ -45,7 +45,7 @@ def test_a_second_orchestrator_job_is_not_planned():
 
 
 def test_an_orchestrator_job_that_waits_for_an_earlier_job_is_repointed():
-    assert decide(run_with(orchestrator(JobState.QUEUED, waits_for="3"))) == Repoint("wake", "7")
+    assert decide(run_with(orchestrator(JobState.QUEUED, waits_for="3"))) == SetDependency("wake", "7")
 
 
 def test_an_orchestrator_job_whose_submission_is_unanswered_is_not_changed():

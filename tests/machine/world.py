@@ -22,7 +22,7 @@ from orchestrator.machine.changes import (
 )
 from orchestrator.machine.decide import decide
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
-from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Record, Repoint, Submit
+from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Record, SetDependency, Submit
 from orchestrator.machine.kinds import Doubt
 from orchestrator.machine.model import Run
 from orchestrator.machine.reconcile import reconcile
@@ -338,7 +338,7 @@ class WakingWorld(World):
             self.records.write([MoveJob(self.own, JobState.SUCCEEDED)])
 
     def _perform(self, intent):
-        if not isinstance(intent, Repoint):
+        if not isinstance(intent, SetDependency):
             return super()._perform(intent)
         if self.known.get(intent.token) == "queued":
             self.waits_for[intent.token] = intent.after
