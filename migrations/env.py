@@ -1,4 +1,4 @@
-"""Run the migrations in the transaction of whoever calls: `orchestrator.db.migrate` holds guard and connection."""
+"""Run the migrations in the transaction of the caller, `orchestrator.db.migrate`, which holds guard and connection."""
 
 from __future__ import annotations
 

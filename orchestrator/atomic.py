@@ -1,7 +1,7 @@
-"""Files and folders that are seen whole or not at all, also after a crash of the machine.
+"""Write files and folders atomically: they appear complete or not at all, also after a crash of the machine.
 
-Each is written under a temporary name in the same folder, synced, and renamed. A temporary name is random: no two
-writers share one, and nobody can place a file or a link there in advance.
+Each is written under a temporary name in the same folder, synced, and renamed. Temporary names are random, so two
+processes never use the same one, and another user can't create a file or a link with that name in advance.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from typing import BinaryIO
 __all__ = ["create_atomically", "new_folder", "replacing", "sync_folder", "write_atomically", "write_synced"]
 
 ANY = 0o666
-"""Permissions of a file, less what the user's umask takes."""
+"""Default permissions of a file, before the user's umask."""
 
 
 def write_atomically(path: Path, content: bytes, mode: int = ANY) -> None:
-    """Write a file, or replace the one that is there.
+    """Write or replace a file.
 
     Parameters
     ----------
     path : Path
-        Its folder is made if missing.
+        Its folder is created if missing.
     content : bytes
-        All of it.
+        The whole content.
     mode : int, default 0o666
-        Its permissions, less what the user's umask takes.
+        Permissions, before the user's umask.
 
     Raises
     ------
     OSError
-        The disk refused; what was there is unchanged.
+        If the file can't be written; an existing file is not changed.
     """
     with replacing(path, mode) as file:
         file.write(content)
@@ -43,24 +43,24 @@ def write_atomically(path: Path, content: bytes, mode: int = ANY) -> None:
 
 @contextmanager
 def replacing(path: Path, mode: int = ANY) -> Iterator[BinaryIO]:
-    """Open a file that takes its place when the block ends, and never if the block raises.
+    """Open a temporary file that is renamed to `path` when the block ends without an exception.
 
     Parameters
     ----------
     path : Path
-        Its folder is made if missing.
+        Its folder is created if missing.
     mode : int, default 0o666
-        Its permissions, less what the user's umask takes.
+        Permissions, before the user's umask.
 
     Yields
     ------
     file : BinaryIO
-        Its `name` is the temporary path.
+        The temporary file; its path is its `name`.
 
     Raises
     ------
     OSError
-        The disk refused; what was there is unchanged.
+        If the file can't be written; an existing file is not changed.
     """
     with _temporary(path, mode) as file:
         yield file
@@ -70,21 +70,22 @@ def replacing(path: Path, mode: int = ANY) -> Iterator[BinaryIO]:
 
 
 def create_atomically(path: Path, content: bytes) -> None:
-    """Write a file, unless there is one of that name.
+    """Write a file, unless it exists.
 
-    A hard link is the one operation that every shared file system refuses when the name is taken. Over NFS the answer
-    to it may be lost, so read the file to see whose it is.
+    The file is created by a hard link, which every shared file system refuses if the name exists. Over NFS the reply to
+    the link may be lost: to learn which process created the file, read the file.
 
     Parameters
     ----------
     path : Path
-        Its folder is made if missing.
+        Its folder is created if missing.
     content : bytes
-        All of it.
+        The whole content.
 
     Raises
     ------
     OSError
+        If the file can't be written.
     """
     with _temporary(path, ANY) as file:
         file.write(content)
@@ -96,17 +97,17 @@ def create_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Make a folder, private to its user, that takes its place when the block ends, and never if the block raises.
+    """Create a private temporary folder that is renamed to `path` when the block ends without an exception.
 
     Parameters
     ----------
     path : Path
-        Where another process makes the same folder at the same time, one of the two stays.
+        If another process creates the same folder at the same time, only one of the two remains.
 
     Yields
     ------
     Path
-        The temporary folder, to be filled by `write_synced`.
+        The temporary folder. Write its files with `write_synced`.
     """
     temporary = _temporary_name(path)
     temporary.mkdir(parents=True, mode=0o700)
@@ -130,15 +131,16 @@ def write_synced(path: Path, content: bytes, mode: int = ANY) -> None:
     Parameters
     ----------
     path : Path
-        No file may be there.
+        The file, which must not exist.
     content : bytes
-        All of it.
+        The whole content.
     mode : int, default 0o666
-        Its permissions, less what the user's umask takes.
+        Permissions, before the user's umask.
 
     Raises
     ------
     OSError
+        If the file exists, or can't be written.
     """
     with _created(path, mode) as file:
         file.write(content)
@@ -146,12 +148,12 @@ def write_synced(path: Path, content: bytes, mode: int = ANY) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until the disk knows the names in a folder."""
+    """Wait until the names in a folder are on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (EINVAL, ENOTSUP):  # some file systems on the network have no such call
+        if error.errno not in (EINVAL, ENOTSUP):  # some network file systems do not support it
             raise
     finally:
         os.close(descriptor)
@@ -174,7 +176,7 @@ def _temporary_name(path: Path) -> Path:
 
 
 def _created(path: Path, mode: int) -> BinaryIO:
-    # Exclusive: it follows no link.
+    # Mode "x" follows no link.
     return open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode))
 
 

@@ -1,4 +1,4 @@
-"""Whose files are believed: those of the user that this process runs as. In all others anything may be planted."""
+"""Whose files are trusted: only those of the user that this process runs as. Other users could write anything."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["is_foreign", "is_own", "others_may_write", "owner_of"]
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file or folder is there and belongs to this process's user.
+    """Whether a file or folder exists and belongs to this process's user.
 
-    Root gets no exception: it can read what a user planted, and must not run it.
+    This holds for root, too: root can read files of other users, but must not run code from them.
     """
     return _uid(path) == os.geteuid()
 
 
 def is_foreign(path: Path, beside: Path | None = None) -> bool:
-    """Whether a file or folder is there and belongs to another user than this process's.
+    """Whether a file or folder exists and belongs to another user than this process's.
 
-    Where there is a file `beside` it, the owner of that one counts instead.
+    If the file `beside` exists, its owner is compared instead of this process's user.
     """
     expected = None if beside is None else _uid(beside)
     return _uid(path) not in (None, os.geteuid() if expected is None else expected)
@@ -34,13 +34,14 @@ def _uid(path: Path) -> int | None:
 
 
 def owner_of(path: Path) -> str:
-    """Return the name of the user that a file or folder belongs to, or the user's number where it has no name.
+    """Return the name of the user that owns a file or folder; the number if the user has no name.
 
     Raises
     ------
     OSError
+        If the file does not exist, or can't be reached.
     """
-    import pwd  # only what is refused needs it
+    import pwd  # not needed if everything is trusted
 
     uid = path.stat().st_uid
     with suppress(KeyError):
@@ -49,11 +50,12 @@ def owner_of(path: Path) -> str:
 
 
 def others_may_write(folder: Path) -> bool:
-    """Whether other users may put files into a folder, be it one where they can't remove those of others (`/tmp`).
+    """Whether other users may create files in a folder, also if they can't remove those of others (as in `/tmp`).
 
     Raises
     ------
     OSError
+        If the folder does not exist, or can't be reached.
     """
     found = folder.stat()
     if found.st_mode & stat.S_IWOTH:
@@ -62,7 +64,7 @@ def others_may_write(folder: Path) -> bool:
 
 
 def _is_group_of_one(gid: int) -> bool:
-    """Whether a group is this user's alone: many systems give each user a group, which may write by default."""
+    """Whether a group has only this user: many systems have one for each user, which may write by default."""
     import grp
     import pwd
 

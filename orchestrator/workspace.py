@@ -5,19 +5,19 @@
     <workspace>/orchestrator.db                                         the records
     <workspace>/logs/<key>/<label>[@<iteration>].log                    what a step printed
     <workspace>/logs/<key>/<label>[@<iteration>].<token>.<task>.log     what a task printed
-    <workspace>/logs/<key>/orchestrator.log                             what those who advanced it said
+    <workspace>/logs/<key>/orchestrator.log                             messages of the processes that advanced the run
     <workspace>/<key>/                                                  the run's folder
         <project_dir>/experiment_data/                                  a table
-            .results/<token>/<task>.<restart>.jsonl                     results that wait to be folded
+            .results/<token>/<task>.<restart>.jsonl                     results that are not folded yet
         .orchestrator/
             bundle/<digest>/                                            code
-            environment.json                                            what every job is submitted in; private
-            scripts/<label>.<digest>.sh                                 what is handed to sbatch
-            steps/<position>.<epoch>.<mark>/manifest.jsonl              which experiments each task has
+            environment.json                                            environment of all jobs; private
+            scripts/<label>.<digest>.sh                                 scripts for sbatch
+            steps/<position>.<epoch>.<mark>/manifest.jsonl              experiments of each task
             jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json}
 
-The folder may have been another run's: one whose records were deleted, or that it was copied from. So what the engine
-believes is named by the run's salt (`token`, `mark`), or by what is in it (`digest`).
+A run's folder may contain files of another run: of one whose records were deleted, or after the folder was copied. So
+the names of the engine's files contain the run's salt (`token`, `mark`) or a digest of the content.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Workspace(NamedTuple):
     Parameters
     ----------
     database : Path
-        Absolute. The root folder is the one that holds it.
+        Absolute path. Its folder is the root folder.
     """
 
     database: Path
@@ -56,7 +56,7 @@ class Workspace(NamedTuple):
 
     @property
     def root(self) -> Path:
-        """The folder that holds the database, the runs and their logs."""
+        """The folder of the database, the runs and their logs."""
         return self.database.parent
 
     def run(self, key: str, log_dir: str = LOG_DIR) -> RunFolder:
@@ -70,18 +70,19 @@ class JobFolder(NamedTuple):
     Parameters
     ----------
     path : Path
+        Folder of the job.
     """
 
     path: Path
 
     @property
     def file(self) -> Path:
-        """What the job has to do."""
+        """The job file."""
         return self.path / "job.json"
 
     @property
     def claim(self) -> Path:
-        """Who started it first."""
+        """The claim of the first submission that started."""
         return self.path / "claim"
 
     @property
@@ -90,7 +91,7 @@ class JobFolder(NamedTuple):
         return self.path / "receipts"
 
     def receipt(self, task: int, restart: int = 0) -> Path:
-        """Receipt of a task."""
+        """Return the path of a task's receipt."""
         return self.receipts / f"{task}.{restart}.json"
 
 
@@ -100,11 +101,11 @@ class RunFolder(NamedTuple):
     Parameters
     ----------
     workspace : Path
-        Absolute.
+        Absolute path of the root folder.
     key : str
         The run's key.
     log_dir : str, default "logs/{project_job}"
-        Where the logs are, relative to the workspace.
+        Folder of the logs, relative to the workspace.
     """
 
     workspace: Path
@@ -118,56 +119,56 @@ class RunFolder(NamedTuple):
 
     @property
     def engine(self) -> Path:
-        """What is ours in it, and no user's business."""
+        """Folder of the engine's own files."""
         return self.path / ".orchestrator"
 
     @property
     def environment(self) -> Path:
-        """The environment that every job is submitted in."""
+        """The environment of all jobs."""
         return self.engine / "environment.json"
 
     @property
     def bundles(self) -> Path:
-        """Folder of all code that the run has had."""
+        """Folder of the bundles: all code that the run has had."""
         return self.engine / "bundle"
 
     def bundle(self, digest: str) -> Path:
-        """Folder of one bundle.
+        """Return the folder of a bundle.
 
         Raises
         ------
         DataError
-            If that is no digest: it could lead to any folder.
+            If the digest is not valid: as a path, it could lead to another folder.
         """
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise DataError(
-                f"run {self.key} keeps no code: {digest!r} is not the digest of a bundle.",
+                f"the code of run {self.key} can't be found: {digest!r} is not a valid digest.",
                 f"Give the run its code again: orchestrator resume {self.key} --update STUDY.py",
             )
         return self.bundles / digest
 
     def script(self, label: str, digest: str) -> Path:
-        """Script of a step's jobs, by what it says."""
+        """Return the path of the script of a step's jobs."""
         return self.engine / "scripts" / f"{label}.{digest}.sh"
 
     def manifest(self, position: int, epoch: int, mark: str) -> Path:
-        """Manifest of a step run of the run with that mark."""
+        """Return the path of the manifest of a step run."""
         return self.engine / "steps" / f"{position}.{epoch}.{mark}" / "manifest.jsonl"
 
     def job(self, token: str) -> JobFolder:
-        """Folder of a job."""
+        """Return the folder of a job."""
         return JobFolder(self.engine / "jobs" / token)
 
     def table(self, project_dir: str) -> Path:
-        """Folder that a step is called with; its table is in `experiment_data` below."""
+        """Return the folder that a step is called with; its table is in the subfolder `experiment_data`."""
         return self.path / project_dir
 
     def results(self, project_dir: str, token: str) -> Path:
-        """Folder of a job's result files."""
+        """Return the folder of a job's result files."""
         return self._results(project_dir) / token
 
     def has_results(self, project_dir: str) -> bool:
-        """Tell whether results of a table wait to be folded."""
+        """Whether a table has results that are not folded yet."""
         folder = self._results(project_dir)
         return folder.is_dir() and any(folder.iterdir())
 
@@ -181,10 +182,10 @@ class RunFolder(NamedTuple):
 
     @property
     def orchestrator_log(self) -> Path:
-        """What those who advanced the run said."""
+        """Log of the processes that advanced the run."""
         return self.logs / "orchestrator.log"
 
     def log(self, label: str, iteration: str, token: str | None = None, task: int | None = None) -> Path:
-        """Log of a step, or of one task of a job."""
+        """Return the path of the log of a step, or of one task of a job."""
         name = format_address(label, iteration)
         return self.logs / (f"{name}.log" if token is None else f"{name}.{token}.{task}.log")

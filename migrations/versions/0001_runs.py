@@ -1,8 +1,8 @@
 """Runs, step runs, jobs and their history.
 
-Until the first release this migration makes whatever `schema.sql` says. A release freezes it with
-`scripts/schema --freeze`: that copies `schema.sql` beside this file, and from then on a change of the tables needs a
-migration of its own.
+Until the first release this migration executes the current `schema.sql`. The release freezes it with
+`scripts/schema --freeze`, which copies `schema.sql` to this folder. After that, each change of the tables needs a new
+migration.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.engine.context import Context
 from orchestrator.errors import DataError
-from orchestrator.handoff.claim import owner_of
+from orchestrator.handoff.claim import claimed_by
 from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
@@ -57,7 +57,7 @@ def _fact(context: Context, job: Job, seen: Mapping[str, JobFact], paths: Mappin
     """Return the fact about a job; its receipts are read only if they can matter, not while it still runs."""
     if _is_complete(job, paths):
         # All receipts are there: the scheduler is not needed.
-        scheduler_id = job.scheduler_id or owner_of(context.folder.job(job.token))
+        scheduler_id = job.scheduler_id or claimed_by(context.folder.job(job.token))
         return _with_receipts(JobFact(Seen.OVER, scheduler_id), paths)
     fact = seen.get(job.token, JobFact(Seen.ABSENT))
     return _with_receipts(fact, paths) if fact.seen.may_have_ended else fact

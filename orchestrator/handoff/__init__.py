@@ -1,1 +1,1 @@
-"""What the engine and the tasks pass each other on disk; standard library only."""
+"""The files that the engine and the tasks exchange. Only the standard library is imported."""

@@ -1,7 +1,7 @@
-"""The environment that a run was submitted in: all its jobs start with it, also those that another job submits.
+"""The environment that a run was submitted in. All its jobs start with it, also those that another job submits.
 
-A job that submits the next one has an environment of its own: SLURM's variables, what `env_setup` and `env_vars` made,
-what the user's code changed. Handed on, that would grow from step to step.
+The environment of a job differs: SLURM, `env_setup`, `env_vars` and the user's code change it. If each job passed on
+its own, the changes would add up from step to step.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["read_environment", "write_environment"]
 
 
 def write_environment(folder: RunFolder) -> None:
-    """Write this process's environment, readable by its user only."""
+    """Write the environment of this process, readable only by its user."""
     write_atomically(folder.environment, json.dumps(dict(os.environ)).encode(), mode=0o600)
 
 
 def read_environment(folder: RunFolder) -> dict[str, str] | None:
-    """Return the environment that was written; None where there is none, or it is another user's."""
+    """Return the environment from the file; None if there is none, or if the file belongs to another user."""
     if not is_own(folder.environment):
-        return None  # its PATH would say which squeue is asked
+        return None  # its PATH would select the squeue that is executed
     try:
         environment: dict[str, str] = json.loads(folder.environment.read_bytes())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a job is told: everything that it needs besides its task number, in one small file."""
+"""The job file: everything that a job needs besides its task number."""
 
 from __future__ import annotations
 
@@ -16,45 +16,53 @@ __all__ = ["JobFile", "read_jobfile", "write_jobfile"]
 
 
 class JobFile(NamedTuple):
-    """One job.
+    """The content of a job file.
 
     Attributes
     ----------
-    run_key, workspace, mark, token, role : str
-        `mark` is the run's.
-    position, epoch : int
-        Of its step run.
-    iteration : str
+    run_key, workspace : str
+        Key of the run, and path of its workspace.
+    mark : str
+        `Run.mark`, a part of the names of the run's files.
+    token, role : str
+        Token and role of the job.
+    position, epoch, iteration : int, int, str
+        Position, epoch and iteration of the step run.
     kind : StepKind
+        What the step does.
     parallel : bool
-        Whether its tasks may run side by side.
+        Whether its tasks may run at the same time.
     path : str
-        Of the step in the plan; names its pickle in the bundle.
+        Place of the step in the definition; also the name of its pickle in the bundle.
     until_path : str or None
-        Of the loop's question, where this process is the one to answer it.
-    project_dir, bundle_digest : str
+        Place of the loop's `until`, if this job calls it after the step.
+    project_dir : str
+        Folder of the table, relative to the run's.
+    bundle_digest : str
+        Digest of the bundle with the code.
     batch, attempt : int
+        Number of the batch, and of the attempt at it.
     tasks : str
-        Index list.
+        Its tasks, as an index list.
     first_task : int
-        The first task of its batch: a scheduler's array counts from there.
+        The first task of its batch, which has index 0 in the scheduler's array.
     earlier_tokens : sequence of str
-        Of the earlier attempts at the same work: what they evaluated is not evaluated again, and a block is not called
-        on the table that one of them stored.
+        Tokens of the earlier attempts. Experiments that these evaluated are not evaluated again, and a block is not
+        called on a table that one of these stored.
     seed : int
-        63 bits.
+        Seed of 63 bits for the user's code.
     label : str
-        Names its log.
+        Name of the step in the name of its log.
     threads : int
-        CPUs of a task.
+        Number of CPUs of a task.
     resources : mapping
         The fields of `SlurmResources` of its step.
     database : str or None
-        The workspace's database, where the last task is to advance the run itself.
+        The workspace's database, if the last task shall advance the run.
     cwd : str or None
-        The folder that the job runs in: the submitter's.
+        Working directory of the job: that of the user who submitted the run.
     log_dir : str
-        Where the run's logs are, relative to the workspace.
+        Folder of the run's logs, relative to the workspace.
     """
 
     run_key: str
@@ -75,7 +83,7 @@ class JobFile(NamedTuple):
     attempt: int = 1
     tasks: str = "0"
     first_task: int = 0
-    # Defaults that nobody changes.
+    # These defaults are never modified.
     earlier_tokens: Sequence[str] = []
     seed: int = 0
     label: str = ""
@@ -92,29 +100,30 @@ class JobFile(NamedTuple):
 
     @property
     def asks_until(self) -> bool:
-        """Whether it asks a loop's `until`, and nothing else."""
+        """Whether it only calls the `until` of a loop."""
         return self.kind == StepKind.UNTIL
 
     @property
     def injectable(self) -> dict[str, int | str]:
-        """What the user's code may ask for by naming a parameter; the iteration is that of the innermost loop."""
+        """Values for parameters of the user's code with these names; the iteration is that of the innermost loop."""
         innermost = int(self.iteration.rpartition(".")[2] or 0)
         return {"iteration": innermost, "project_job": self.run_key, "seed": self.seed}
 
 
 def write_jobfile(path: Path, file: JobFile) -> None:
-    """Write a job's file."""
+    """Write a job file."""
     write_atomically(path, json.dumps(file._asdict(), indent=1).encode())
 
 
 def read_jobfile(path: Path) -> JobFile:
-    """Read what `write_jobfile` wrote.
+    """Read a job file.
 
     Raises
     ------
     DataError
+        If the file is missing, or is not a job file.
     """
     try:
         return JobFile(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"the job's file {path} can't be read: {error}") from error
+        raise DataError(f"the job file {path} can't be read: {error}") from error

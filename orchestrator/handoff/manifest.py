@@ -1,7 +1,7 @@
-"""The manifest: which experiments each task has, with their inputs, frozen before the batch is submitted.
+"""The manifest: the experiments of each task, with their inputs, written before the tasks start.
 
-One header line of fixed width, one line of fixed width per task with the place where its experiments begin, then one
-line per experiment: a task reads its own lines and nothing else, however many there are.
+It has a header line of fixed width, one line of fixed width per task with the offset of its first experiment, and one
+line per experiment. So a task reads only its own lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OFFSET = 16
 
 
 class Entry(NamedTuple):
-    """One experiment: its label, the digest of its inputs, its inputs and outputs as JSON values."""
+    """An experiment: its row label, the digest of its inputs, and its inputs and outputs as JSON values."""
 
     row: int
     digest: str
@@ -31,20 +31,21 @@ class Entry(NamedTuple):
 
 
 def tasks_for(entries: Sequence[Entry], per_task: int | None, max_tasks: int | None) -> list[Sequence[Entry]]:
-    """Cut experiments into tasks.
+    """Divide experiments into tasks.
 
     Parameters
     ----------
     entries : sequence of Entry
+        The experiments.
     per_task : int or None
-        Neighbours go to one task, so many to each.
+        Number of consecutive experiments in each task.
     max_tasks : int or None
-        Without `per_task`: they are dealt out in turn to at most so many tasks.
+        Maximum number of tasks if `per_task` is None. The experiments are then assigned to the tasks in turn.
 
     Returns
     -------
     list of sequence of Entry
-        None of them is empty.
+        The experiments of each task; no task is empty.
     """
     if per_task is not None:
         return [entries[begin : begin + per_task] for begin in range(0, len(entries), per_task)]
@@ -53,13 +54,7 @@ def tasks_for(entries: Sequence[Entry], per_task: int | None, max_tasks: int | N
 
 
 def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]]) -> None:
-    """Write the experiments of each task.
-
-    Parameters
-    ----------
-    path : Path
-    tasks : sequence of sequence of Entry
-    """
+    """Write a manifest with the experiments of each task."""
     header = json.dumps({"n_experiments": sum(map(len, tasks)), "n_tasks": len(tasks)})
     with replacing(path) as file:
         file.write(header.ljust(HEADER - 1).encode() + b"\n")
@@ -74,14 +69,16 @@ def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]]) -> None:
         file.write(b"".join(b"%*d\n" % (OFFSET - 1, offset) for offset in offsets))
 
 
-@dataclass(eq=False, repr=False)  # the rest takes long to make, in each of hundreds of tasks
+@dataclass(eq=False, repr=False)  # generating more methods would cost time in each of hundreds of tasks
 class Manifest:
     """A manifest on disk.
 
     Attributes
     ----------
     path : Path
+        Its file.
     n_experiments, n_tasks : int
+        Number of its experiments and tasks.
     """
 
     path: Path
@@ -90,14 +87,14 @@ class Manifest:
 
     @classmethod
     def open(cls, path: Path) -> Manifest:
-        """Read the header.
+        """Read the header of a manifest.
 
         Raises
         ------
         FileNotFoundError
-            If there is none.
+            If the file does not exist.
         DataError
-            If it is no manifest.
+            If the file is not a manifest.
         """
         with path.open("rb") as file:
             try:
@@ -107,7 +104,7 @@ class Manifest:
                 raise DataError(f"the manifest {path} can't be read: {error!r}") from error
 
     def task(self, task: int) -> list[Entry]:
-        """Read the experiments of one task, in time that does not depend on the others.
+        """Read the experiments of one task; the time does not depend on the number of other tasks.
 
         Raises
         ------
@@ -115,7 +112,7 @@ class Manifest:
             If there is no such task, or the file is damaged.
         """
         if not 0 <= task < self.n_tasks:
-            raise DataError(f"the manifest {self.path} has {self.n_tasks} tasks, and no task {task}")
+            raise DataError(f"the manifest {self.path} has {self.n_tasks} tasks, but no task {task}")
         with self.path.open("rb") as file:
             file.seek(HEADER + OFFSET * task)
             try:
@@ -126,6 +123,6 @@ class Manifest:
                 raise DataError(f"the manifest {self.path} is damaged at task {task}: {error!r}") from error
 
     def __iter__(self) -> Iterator[Entry]:
-        """Give every experiment, in order."""
+        """Yield every experiment, in order."""
         for task in range(self.n_tasks):
             yield from self.task(task)

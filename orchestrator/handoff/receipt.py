@@ -1,4 +1,4 @@
-"""The receipt: what became of a task, written once, aside, then renamed."""
+"""The receipt: the file in which a task says how it ended."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ __all__ = ["Receipt", "read_receipt", "receipts_of", "write_receipt"]
 SUCCEEDED = "succeeded"
 
 
-@dataclass(eq=False, repr=False)  # the rest takes long to make, in each of hundreds of tasks
+@dataclass(eq=False, repr=False)  # generating more methods would cost time in each of hundreds of tasks
 class Receipt:
-    """What became of a task.
+    """How a task ended.
 
     Attributes
     ----------
     state : str
-        `"succeeded"` or `"failed"`. A task whose experiments raised has succeeded: that is data.
+        `"succeeded"` or `"failed"`. A task with failed experiments has succeeded: a failed experiment is data.
     started_at, ended_at : float
         Epoch seconds.
-    host : str
-    pid : int
+    host, pid : str, int
+        Machine and number of its process.
     n_experiments, n_finished, n_failed, n_kept : int
-        Experiments of the task; those that finished and failed, with the `n_kept` ones among them that an earlier
+        Number of experiments of the task, of those that finished and failed, and of those among them that an earlier
         attempt had evaluated.
     failures : list of mapping
-        Failed experiments in groups: `type`, `message`, `traceback`, `rows`, `n`.
+        Groups of failed experiments: `type`, `message`, `traceback`, `rows`, `n`.
     kind : str or None
-        Of the failure.
+        Kind of failure.
     error : mapping or None
-        `type`, `message` and `traceback` of what a step raised.
+        `type`, `message` and `traceback` of the exception of a step.
     n_quarantined : int
-        Results that were set aside, since they fit no experiment, when the table was folded for the step.
+        Number of results that belong to no row of the table and were quarantined before the step.
     until : bool or None
-        What the loop's question answered.
+        What the `until` of the loop returned.
     max_rss_mb, cpu_seconds : float
-        Of the process, so far; of the task.
+        Peak memory of the process so far, and CPU time of the task.
     exception : BaseException or None
-        What was raised, in the process where it was; not written.
+        The exception of a step, only in the process that raised it; not written to the file.
     """
 
     state: str
@@ -73,7 +73,7 @@ class Receipt:
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
-    """Write a receipt; after this the task is done, whatever the scheduler says."""
+    """Write a receipt: the task has ended, whatever state the scheduler reports."""
     exception, receipt.exception = receipt.exception, None
     try:
         write_atomically(path, json.dumps(vars(receipt)).encode())
@@ -87,14 +87,14 @@ def read_receipt(path: Path) -> Receipt:
     Raises
     ------
     DataError
-        If it holds something else.
+        If the file is not a receipt.
     Busy
-        If it can't be read now: nothing follows from that.
+        If the file can't be read now; then nothing is known about the task.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise Busy(f"The receipt {path} can't be read now: {error.strerror}.", "Try again.") from error
+        raise Busy(f"The receipt {path} can't be read now: {error.strerror}.", "Retry the command later.") from error
     try:
         return Receipt(**json.loads(content))
     except (ValueError, TypeError) as error:
@@ -102,12 +102,12 @@ def read_receipt(path: Path) -> Receipt:
 
 
 def receipts_of(folder: JobFolder) -> dict[int, Path]:
-    """List a job's receipts: by task, the one of the last restart.
+    """Return the paths of a job's receipts by task; of a restarted task, the last receipt.
 
     Raises
     ------
     Busy
-        If they can't be listed now: nothing follows from that.
+        If the folder can't be listed now; then nothing is known about the tasks.
     """
     found: dict[int, tuple[int, Path]] = {}
     try:
@@ -115,7 +115,9 @@ def receipts_of(folder: JobFolder) -> dict[int, Path]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise Busy(f"The receipts in {folder.receipts} can't be listed now: {error.strerror}.", "Try again.") from error
+        raise Busy(
+            f"The receipts in {folder.receipts} can't be listed now: {error.strerror}.", "Retry the command later."
+        ) from error
     for path in paths:
         parts = path.name.split(".")
         if len(parts) == 3 and parts[0].isdecimal() and parts[1].isdecimal():

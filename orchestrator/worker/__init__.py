@@ -1,1 +1,1 @@
-"""What happens inside a job: evaluate, call, freeze, collect, fold. Opens no database and decides nothing."""
+"""The work of a job: evaluate, call, freeze, collect, fold. It opens no database and makes no decisions."""

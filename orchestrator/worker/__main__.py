@@ -3,7 +3,7 @@
 python -m orchestrator.worker job WORKSPACE KEY TOKEN       a job of a cluster
 python -m orchestrator.worker serve WORKSPACE KEY TOKEN     a process of the pool on this machine
 python -m orchestrator.worker freeze|collect|fold WORKSPACE KEY
-                                                            a request comes in as JSON, an answer goes out
+                                                            reads a request and prints an answer, both JSON
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies: nobody would record what it does after that."""
-    import ctypes  # a task of an array needs none
+    """Let Linux kill this process when its parent dies, because nothing would record its work after that."""
+    import ctypes  # not needed in a task of an array
 
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        sys.exit("the process that started this worker is gone")
+        sys.exit("The process that started this worker has ended.")
 
 
-# Each loads what it needs, and no more: hundreds of tasks of an array start at once.
+# Each imports only what it needs, because hundreds of tasks of an array start at once.
 try:
     match sys.argv[1:]:
         case ["job", workspace, key, token]:

@@ -1,4 +1,4 @@
-"""Copy what a step prints to its log, while it still goes where it went."""
+"""Write the output of a step to its log."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["redirect", "tee"]
 
 @contextmanager
 def tee(log: Path) -> Iterator[None]:
-    """Append everything that this process and its children print to a log as well.
+    """Copy all output of this process and its children to the end of a log; it is still printed.
 
     Parameters
     ----------
     log : Path
-        Its folder is made where it isn't there.
+        Its folder is created if missing.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab", buffering=0) as file, ExitStack() as stack:
         for number, name in ((1, "stdout"), (2, "stderr")):
             stream = getattr(sys, name)
-            # In a notebook or under a test runner, sys.stdout is not what descriptor 1 is.
+            # In a notebook or a test, sys.stdout may not be descriptor 1.
             if _descriptor(stream) != number:
                 both = _Both(stream, file)
                 setattr(sys, name, both)
@@ -42,7 +42,7 @@ def tee(log: Path) -> Iterator[None]:
 
 
 def redirect(log: Path) -> None:
-    """Send everything that this process and its children print from now on to the end of a log."""
+    """Redirect all further output of this process and its children to the end of a log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -54,12 +54,12 @@ def redirect(log: Path) -> None:
 
 @contextmanager
 def _piped(number: int, log: int) -> Iterator[None]:
-    """Put a pipe in the place of a descriptor; a thread copies what comes out of it to both ends."""
+    """Replace a descriptor by a pipe; a thread copies from the pipe to the log and to the original descriptor."""
     original = os.dup(number)
     out, into = os.pipe()
     os.dup2(into, number)
     os.close(into)
-    # A child that the step leaves behind keeps the pipe open: this end says when the step is over.
+    # A child process of the step may keep the first pipe open. Closing this second pipe ends the thread.
     stop_out, stop_in = os.pipe()
     thread = threading.Thread(target=_copy, args=(out, stop_out, original, log), daemon=True)
     thread.start()
@@ -75,7 +75,7 @@ def _piped(number: int, log: int) -> Iterator[None]:
 
 
 def _copy(out: int, stop: int, original: int, log: int) -> None:
-    """Copy what comes; to the log in whole lines, since the other stream is written there, too."""
+    """Copy output; to the log only whole lines, because the other stream writes to it, too."""
     line = b""
     while True:
         readable, _, _ = select.select([out, stop], [], [])
@@ -92,7 +92,7 @@ def _write_all(target: int, content: bytes) -> None:
     while content:
         try:
             content = content[os.write(target, content) :]
-        except OSError:  # nobody reads any more, or the disk is full: the step goes on
+        except OSError:  # the reader has ended, or the disk is full: the step continues
             return
 
 
@@ -104,7 +104,7 @@ def _descriptor(stream: TextIO) -> int | None:
 
 
 class _Both:
-    """A text stream that writes to a log as well: whole lines, since others write there, too."""
+    """A text stream that also writes to a log; only whole lines, because another stream writes to it, too."""
 
     def __init__(self, stream: TextIO, log: Any) -> None:
         self._stream = stream

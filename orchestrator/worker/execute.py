@@ -1,7 +1,7 @@
-"""Run the user's code: one task of a batch, one call of a block, or a loop's question.
+"""Run the user's code: one task of a batch, one call of a block, or the `until` of a loop.
 
-Each run ends with a receipt. What the user's code raises is either data (an experiment) or a failed receipt (a step);
-an exception that leaves a function here means that the infrastructure failed.
+Each of these writes a receipt at its end. An exception in the user's code is either data (a failed experiment) or a
+failed receipt (of a step). An exception that leaves a function of this module means that the infrastructure failed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from orchestrator.failures import FailureGroup
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
-from orchestrator.worker.outcome import begin_receipt, described, end_receipt
+from orchestrator.worker.outcome import begin_receipt, describe_exception, end_receipt
 from orchestrator.workspace import RunFolder
 
 __all__ = ["run_call", "run_task", "run_until"]
 
-# A user's sys.exit() ends the experiment or the step, not the process that evaluates the others.
+# sys.exit() in the user's code ends the experiment or the step, not the process.
 RAISED = (Exception, SystemExit)
 
 Line = dict[str, Any]
@@ -48,34 +48,37 @@ def run_task(
     Parameters
     ----------
     folder : RunFolder
+        The run's files.
     job : JobFile
+        The job that the task belongs to.
     task : int
-        Index in the manifest.
+        Number of the task in the manifest.
     step : LoadedStep
+        The step's code.
     restart : int, default 0
-        How often the scheduler has started this task anew under the same id.
+        How often the scheduler has restarted this task under the same id.
     progress : callable, optional
-        Told how many more experiments have a result.
+        Called with the number of experiments that have a result since the last call.
 
     Returns
     -------
     Receipt
-        As written.
+        As written to the file.
     """
     receipt = begin_receipt()
     entries = Manifest.open(folder.manifest(job.position, job.epoch, job.mark)).task(task)
-    kept = _kept(folder, job, task)
+    earlier = _earlier_results(folder, job, task)
     counts = _Counts(receipt)
     for entry in entries:
-        line = kept.get((entry.row, entry.digest))
+        line = earlier.get((entry.row, entry.digest))
         if line is not None:
             receipt.n_kept += 1
             counts.add(line)
     if progress is not None:
         progress(receipt.n_kept)
-    left = [entry for entry in entries if (entry.row, entry.digest) not in kept]
+    left = [entry for entry in entries if (entry.row, entry.digest) not in earlier]
     with ResultWriter(folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl") as writer:
-        for line in _evaluated(folder, job, step, left):
+        for line in _evaluated_lines(folder, job, step, left):
             writer.write(line)
             counts.add(line)
             if progress is not None:
@@ -91,49 +94,49 @@ def run_call(
     kwargs: Mapping[str, Any],
     until: Callable[..., Any] | None = None,
 ) -> Receipt:
-    """Call a block on the whole table, or a function of the folder; then ask the loop's question, if there is one.
+    """Call a block with the whole table, or a function with the folder; then call the `until`, if given.
 
-    Results that wait are folded first, so that the user's code sees the whole table.
+    Results are folded first, so that the user's code gets the complete table.
 
     Returns
     -------
     Receipt
-        As written.
+        As written to the file.
     """
 
     def work(receipt: Receipt) -> None:
-        project_dir = _prepared(folder, job, receipt)
+        project_dir = _fold_results(folder, job, receipt)
         if isinstance(block, Block):
             _call_block(project_dir, job, block, kwargs)
         else:
             block(project_dir=project_dir, **injected(block, kwargs, job.injectable), **kwargs)
         if until is not None:
-            # A question that can't be answered here is asked again, and fails, as a step run of its own.
+            # If `until` raises here, it is called again in its own step run, which then fails.
             with suppress(*RAISED):
-                receipt.until = _answer(project_dir, until)
+                receipt.until = _call_until(project_dir, until)
 
-    return _receipted(folder, job, work)
+    return _with_receipt(folder, job, work)
 
 
 def run_until(folder: RunFolder, job: JobFile, until: Callable[..., Any]) -> Receipt:
-    """Ask a loop's question.
+    """Call the `until` of a loop.
 
     Returns
     -------
     Receipt
-        As written.
+        As written to the file.
     """
 
     def work(receipt: Receipt) -> None:
-        receipt.until = _answer(_prepared(folder, job, receipt), until)
+        receipt.until = _call_until(_fold_results(folder, job, receipt), until)
 
-    return _receipted(folder, job, work)
-
-
-# --- blocks and questions ------------------------------------------------------------------------
+    return _with_receipt(folder, job, work)
 
 
-def _prepared(folder: RunFolder, job: JobFile, receipt: Receipt) -> Path:
+# --- blocks and until ----------------------------------------------------------------------------
+
+
+def _fold_results(folder: RunFolder, job: JobFile, receipt: Receipt) -> Path:
     from orchestrator.data.fold import fold
 
     project_dir = folder.table(job.project_dir)
@@ -147,7 +150,7 @@ def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[s
     from orchestrator.data.files import stored_by
 
     data = _table(project_dir)
-    # A process that died between storing the table and writing its receipt has done the work.
+    # If a process died after it stored the table and before it wrote its receipt, the block is not called again.
     if stored_by(project_dir) not in (*job.earlier_tokens, job.token):
         block.arm(data)
         result = block.call(data=data, **injected(block.call, kwargs, job.injectable), **kwargs)
@@ -158,7 +161,7 @@ def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[s
     block.after_store(project_dir)
 
 
-def _answer(project_dir: Path, until: Callable[..., Any]) -> bool:
+def _call_until(project_dir: Path, until: Callable[..., Any]) -> bool:
     return bool(until(_table(project_dir)))
 
 
@@ -173,30 +176,30 @@ def _table(project_dir: Path) -> Any:
         raise no_table(project_dir) from None
 
 
-def _receipted(folder: RunFolder, job: JobFile, work: Callable[[Receipt], None]) -> Receipt:
+def _with_receipt(folder: RunFolder, job: JobFile, work: Callable[[Receipt], None]) -> Receipt:
     receipt = begin_receipt()
     try:
         work(receipt)
     except RAISED as error:
         receipt.state, receipt.kind = "failed", "exception"
-        receipt.error, receipt.exception = described(error), error
+        receipt.error, receipt.exception = describe_exception(error), error
     return end_receipt(folder, job, 0, 0, receipt)
 
 
 # --- experiments ---------------------------------------------------------------------------------
 
 
-def _kept(folder: RunFolder, job: JobFile, task: int) -> dict[tuple[int, str], Line]:
-    """Read what earlier attempts at this task, and earlier starts of this one, have written."""
-    kept: dict[tuple[int, str], Line] = {}
+def _earlier_results(folder: RunFolder, job: JobFile, task: int) -> dict[tuple[int, str], Line]:
+    """Return the results that earlier attempts at this task, and earlier starts of this attempt, have written."""
+    earlier: dict[tuple[int, str], Line] = {}
     for token in [*job.earlier_tokens, job.token]:
         for path in sorted(folder.results(job.project_dir, token).glob(f"{task}.*.jsonl")):
-            kept |= {(line["row"], line["inputs"]): line for line in read_results(path)}
-    return kept
+            earlier |= {(line["row"], line["inputs"]): line for line in read_results(path)}
+    return earlier
 
 
-def _evaluated(folder: RunFolder, job: JobFile, step: LoadedStep, entries: list[Entry]) -> Iterator[Line]:
-    """Evaluate experiments, one after the other, and give a line for each."""
+def _evaluated_lines(folder: RunFolder, job: JobFile, step: LoadedStep, entries: list[Entry]) -> Iterator[Line]:
+    """Evaluate experiments one after the other, and yield a line for each."""
     if not entries:
         return
     generator, project_dir = step.block, folder.table(job.project_dir)
@@ -207,13 +210,13 @@ def _evaluated(folder: RunFolder, job: JobFile, step: LoadedStep, entries: list[
         data = _table(project_dir)
         generator.arm(data)
         if type(generator).call is not DataGenerator.call:
-            yield from _called(generator, data, entries, kwargs)
+            yield from _evaluated_by_call(generator, data, entries, kwargs)
             return
     for entry in entries:
-        yield _line(entry, lambda entry=entry: _executed(generator, project_dir, entry, kwargs))  # type: ignore[misc]
+        yield _line(entry, lambda entry=entry: _evaluate_entry(generator, project_dir, entry, kwargs))  # type: ignore[misc]
 
 
-def _executed(
+def _evaluate_entry(
     generator: DataGenerator, project_dir: Path, entry: Entry, kwargs: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     inputs = {name: from_jsonable(value) for name, value in entry.inputs.items()}
@@ -234,9 +237,9 @@ def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]]) -> Line:
     try:
         status, outputs = work()
         if status == JobStatus.ERROR.name:
-            error = {"type": "marked", "message": "the generator marked the experiment as failed", "traceback": ""}
+            error = {"type": "marked", "message": "the data generator marked the experiment as failed", "traceback": ""}
     except RAISED as raised:
-        status, error = "ERROR", described(raised)
+        status, error = "ERROR", describe_exception(raised)
     return {
         "row": entry.row,
         "inputs": entry.digest,
@@ -249,8 +252,10 @@ def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]]) -> Line:
     }
 
 
-def _called(generator: DataGenerator, data: Any, entries: list[Entry], kwargs: Mapping[str, Any]) -> Iterator[Line]:
-    """Let a generator with a `call` of its own evaluate its part of the table at once."""
+def _evaluated_by_call(
+    generator: DataGenerator, data: Any, entries: list[Entry], kwargs: Mapping[str, Any]
+) -> Iterator[Line]:
+    """Evaluate all experiments by the data generator's own `call`, and yield a line for each."""
     rows: dict[int, ExperimentSample] = {}
     raised: BaseException | None = None
     try:
@@ -258,14 +263,14 @@ def _called(generator: DataGenerator, data: Any, entries: list[Entry], kwargs: M
     except RAISED as error:
         raised = error
     for entry in entries:
-        yield _line(entry, lambda entry=entry: _of_call(rows.get(entry.row), raised))  # type: ignore[misc]
+        yield _line(entry, lambda entry=entry: _outcome_of_call(rows.get(entry.row), raised))  # type: ignore[misc]
 
 
-def _of_call(sample: ExperimentSample | None, raised: BaseException | None) -> tuple[str, dict[str, Any]]:
+def _outcome_of_call(sample: ExperimentSample | None, raised: BaseException | None) -> tuple[str, dict[str, Any]]:
     if raised is not None:
         raise raised
     if sample is None or sample.job_status in (JobStatus.OPEN, JobStatus.IN_PROGRESS):
-        raise ValueError("the generator's call left this experiment open")
+        raise ValueError("the data generator's call left this experiment open")
     return _outcome(sample)
 
 
@@ -273,7 +278,7 @@ def _of_call(sample: ExperimentSample | None, raised: BaseException | None) -> t
 
 
 class _Counts:
-    """Counts experiments into a receipt, and groups the failed ones by what went wrong."""
+    """Counts the experiments of a receipt, and groups the failed ones by cause."""
 
     def __init__(self, receipt: Receipt) -> None:
         self._receipt = receipt

@@ -1,4 +1,4 @@
-"""What a job of a cluster does: its own part of the work, once, then it wakes the run if it was the last."""
+"""A job of a cluster: it does its work once, and its last task then advances the run."""
 
 from __future__ import annotations
 
@@ -22,40 +22,41 @@ def run_job(workspace: Path, key: str, token: str) -> None:
     Parameters
     ----------
     workspace : Path
+        Root folder of the workspace.
     key : str
-        Of the run.
+        The run's key.
     token : str
-        Of the job.
+        The job's token.
 
     Raises
     ------
     DataError
-        If something that the job needs is not there.
+        If something that the job needs is missing.
     """
-    # It was for this interpreter; what the step starts decides for itself.
+    # Set only for this interpreter, not for programs that the step starts.
     os.environ.pop("PYTHONSAFEPATH", None)
     folder = RunFolder(workspace, key)
     job = read_jobfile(folder.job(token).file)
     tail = Tail(folder, job)
     if len(parse_indexes(job.tasks)) == 1:
-        # It will be the last to end. Of hundreds nobody knows which one is, and loading costs more than a short task.
+        # This task is the last one. Of many tasks the last is not known, and to start a tail in each costs too much.
         tail.start()
     try:
-        is_ours = _work(folder, job)
+        has_claim = _work(folder, job)
     except BaseException:
-        tail.leave()
+        tail.stop()
         raise
     sys.stdout.flush()
-    if is_ours and _is_last(folder, job):
-        tail.go()
+    if has_claim and _is_last(folder, job):
+        tail.advance()
     else:
-        tail.leave()
+        tail.stop()
 
 
 def _work(folder: RunFolder, job: JobFile) -> bool:
-    """Do what there is to do, unless it is another job's to do it.
+    """Do the work of this task, and return False if another submission has claimed the job.
 
-    All is loaded here, and not above, so that the tail loads at the same time.
+    The imports are here, so that the tail's process imports at the same time.
     """
     with fast_imports():
         from orchestrator.definition.bundle import Bundle
@@ -64,14 +65,14 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
         from orchestrator.worker.execute import run_call, run_task, run_until
 
     _check_cwd(job)
-    # All tasks of an array are one submission; SLURM_JOB_ID is another one in each.
+    # All tasks of an array are one submission, but each has its own SLURM_JOB_ID.
     owner = os.environ.get("SLURM_ARRAY_JOB_ID") if job.parallel else None
     if not claim(folder.job(job.token), owner or os.environ["SLURM_JOB_ID"]):
-        print(f"Job {job.token} was submitted twice; the other one runs it.", flush=True)
+        print(f"Job {job.token} was submitted twice. The other submission runs it.", flush=True)
         return False
     task = job.first_task + int(os.environ["SLURM_ARRAY_TASK_ID"]) if job.parallel else 0
     if task in receipts_of(folder.job(job.token)):
-        print(f"Task {task} had ended before it was started again.", flush=True)
+        print(f"Task {task} has already ended. It is not run again.", flush=True)
         return True
     restart = int(os.environ.get("SLURM_RESTART_COUNT", 0))
     bundle = Bundle(folder.bundle(job.bundle_digest))
@@ -87,11 +88,11 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
 
 
 def _check_cwd(job: JobFile) -> None:
-    """Make sure that relative paths mean what they meant: SLURM starts a job in /tmp where its folder is missing."""
+    """Raise `DataError` in a wrong working directory: SLURM starts a job in /tmp if its folder is missing."""
     if job.cwd is not None and not (Path(job.cwd).is_dir() and Path.cwd().samefile(job.cwd)):
         raise DataError(
-            f"the job should run in {job.cwd}, which this node does not have; it runs in {Path.cwd()}.",
-            "Submit from a folder that the nodes can see.",
+            f"the job was submitted from {job.cwd}, which this node does not have; it would run in {Path.cwd()}.",
+            "Submit from a folder on a file system that is mounted on the nodes.",
         )
 
 
@@ -101,6 +102,6 @@ def _is_last(folder: RunFolder, job: JobFile) -> bool:
     try:
         have = receipts_of(folder.job(job.token))
     except Busy:
-        # The work is done, whoever goes on: the orchestrator job will.
+        # The work is done. The orchestrator job will advance the run.
         return False
     return all(task in have for task in parse_indexes(job.tasks))

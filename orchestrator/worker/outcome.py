@@ -1,4 +1,4 @@
-"""What became of a piece of work, in a form that can be kept: a receipt, an exception in words."""
+"""Begin and end a receipt, and describe an exception for it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.workspace import RunFolder
 
-__all__ = ["begin_receipt", "described", "end_receipt"]
+__all__ = ["begin_receipt", "describe_exception", "end_receipt"]
 
 OURS = str(Path(__file__).resolve().parents[1])
 LONGEST = 20_000
 
 
 def begin_receipt() -> Receipt:
-    """Return the receipt of work that begins now; what it cost is known at its end."""
+    """Return a receipt for work that begins now. `end_receipt` completes it."""
     now = time.time()
     return Receipt("succeeded", now, now, os.uname().nodename, os.getpid(), cpu_seconds=-_cpu_seconds())
 
 
 def end_receipt(folder: RunFolder, job: JobFile, task: int, restart: int, receipt: Receipt) -> Receipt:
-    """Write a receipt: the work has ended."""
+    """Complete and write a receipt: the work has ended."""
     receipt.ended_at = time.time()
     receipt.cpu_seconds = round(receipt.cpu_seconds + _cpu_seconds(), 3)
     receipt.max_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
@@ -38,14 +38,14 @@ def _cpu_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def described(error: BaseException) -> dict[str, str]:
+def describe_exception(error: BaseException) -> dict[str, str]:
     """Describe an exception.
 
     Returns
     -------
     dict of str to str
-        `type`, `message` and `traceback`: the last begins where the user's code begins, and is cut in the middle when
-        it is longer than 20,000 characters.
+        `type`, `message` and `traceback`. The traceback begins with the user's code; if it is longer than 20,000
+        characters, its middle is left out.
     """
     begin = error.__traceback__
     while begin is not None and begin.tb_next is not None and begin.tb_frame.f_code.co_filename.startswith(OURS):
@@ -60,6 +60,6 @@ def described(error: BaseException) -> dict[str, str]:
 def _message(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception as broken:  # the user's __str__ may raise, too
-        text = f"(its message can't be shown: {type(broken).__name__})"
+    except Exception as broken:  # the __str__ of the user's exception may raise, too
+        text = f"(the message can't be shown: {type(broken).__name__})"
     return text[:LONGEST]

@@ -1,4 +1,4 @@
-"""A process of the local pool: task numbers come in, one line when a task is done goes out."""
+"""A process of the local pool: it reads task numbers, and writes a line of JSON for each task and for progress."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from orchestrator.workspace import RunFolder
 
 __all__ = ["serve"]
 
-TELL_EVERY = 0.1
+REPORT_EVERY = 0.1
 """Seconds between two reports of progress."""
 
 
 def serve(workspace: Path, key: str, token: str) -> None:
-    """Run tasks of one job until no more come.
+    """Run tasks of one job until the input ends.
 
     Parameters
     ----------
     workspace : Path
+        Root folder of the workspace.
     key : str
-        Of the run.
+        The run's key.
     token : str
-        Of the job.
+        The job's token.
     """
-    tasks, answers = _own_ends()
+    tasks, answers = _pipes_to_parent()
     folder = RunFolder(workspace, key)
     job = read_jobfile(folder.job(token).file)
     step = None
     for number in iter(tasks.readline, b""):
         task = int(number)
         redirect(folder.log(job.label, job.iteration, token, task))
-        # Loaded once there is a log that can tell why it failed.
+        # Loaded after the log is open, so that an error is written to the log.
         step = step or Bundle(folder.bundle(job.bundle_digest)).load_step(job.path)
         progress = _Progress(answers, task)
-        run_task(folder, job, task, step, progress=progress.evaluated)
-        progress.tell()
+        run_task(folder, job, task, step, progress=progress.add)
+        progress.report()
         _answer(answers, {"receipt": task})
 
 
@@ -51,20 +52,20 @@ class _Progress:
         self._answers = answers
         self._task = task
         self._done = 0
-        self._told = time.monotonic()
+        self._reported_at = time.monotonic()
 
-    def evaluated(self, n: int) -> None:
+    def add(self, n: int) -> None:
         self._done += n
-        if time.monotonic() - self._told >= TELL_EVERY:
-            self.tell()
+        if time.monotonic() - self._reported_at >= REPORT_EVERY:
+            self.report()
 
-    def tell(self) -> None:
-        self._told = time.monotonic()
+    def report(self) -> None:
+        self._reported_at = time.monotonic()
         _answer(self._answers, {"task": self._task, "done": self._done})
 
 
-def _own_ends() -> tuple[BinaryIO, BinaryIO]:
-    """Take the two ends to the parent away from where the user's code could read or write them."""
+def _pipes_to_parent() -> tuple[BinaryIO, BinaryIO]:
+    """Move the pipes to the parent to other descriptors, where the user's code does not read or write."""
     tasks, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

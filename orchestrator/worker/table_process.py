@@ -1,4 +1,4 @@
-"""A process for the work on tables: a request comes in as JSON, an answer goes out."""
+"""A process for work on tables: it reads a request as JSON, and prints an answer as JSON."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ __all__ = ["answer"]
 
 
 def answer(what: str, workspace: Path, key: str) -> None:
-    """Do what the request on standard input asks, and print the answer.
+    """Do the work that standard input describes, and print the answer.
 
     Parameters
     ----------
     what : {"freeze", "collect", "fold"}
+        Kind of work.
     workspace : Path
+        Root folder of the workspace.
     key : str
-        Of the run.
+        The run's key.
     """
     answers = os.fdopen(os.dup(1), "w")
-    # The answer is all that may be printed there.
+    # Other output must not mix with the answer: it goes to standard error.
     os.dup2(2, 1)
     try:
-        told = _do(what, RunFolder(workspace, key), json.load(sys.stdin))
+        reply = _do(what, RunFolder(workspace, key), json.load(sys.stdin))
     except (DataError, Busy) as error:
-        told = {"error": error.message, "hint": error.hint, "is_busy": isinstance(error, Busy)}
+        reply = {"error": error.message, "hint": error.hint, "is_busy": isinstance(error, Busy)}
     with answers:
-        json.dump(told, answers)
+        json.dump(reply, answers)
 
 
 def _do(what: str, folder: RunFolder, request: Any) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""What is done with the tables of a run between its steps: freeze, fold and collect.
+"""The work on the tables of a run between its steps: freeze, fold and collect.
 
-Freezing turns open experiments into a manifest. Folding puts what tasks left in result files into the tables;
-collecting does that where a step asks for it, also with the files that array tasks of f3dasm leave.
+Freezing writes the open experiments to a manifest. Folding brings result files into a table. Collecting folds in a step
+of its own, and also brings in the files of f3dasm's array tasks.
 
-What goes wrong with a table fails the step that needs it, unless it passes by itself: the next advance would meet it
-again, and the run could never end.
+An error in a table fails the step that needs the table: otherwise each advance would find it again, and the run would
+never end. An error of the file system that may pass is retried instead.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Collected", "Frozen", "Request", "collect", "fold_all", "freeze", "no_table"]
 
-PASSING = frozenset({EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT})
-"""What a file system on the network says while it does not answer."""
+TEMPORARY = frozenset({EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT})
+"""Errors of a network file system that does not answer at the moment."""
 
 
 # --- freeze -------------------------------------------------------------------------------------
@@ -38,18 +38,18 @@ PASSING = frozenset({EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
 
 @dataclass(frozen=True)
 class Request:
-    """What shall be frozen; JSON values only.
+    """What is to be frozen; only JSON values.
 
     Attributes
     ----------
     position, epoch : int
-        Of the step run.
+        Position and epoch of the step run.
     mark : str
-        Of its run.
+        `Run.mark`, a part of the manifest's path.
     project_dir : str
         Folder of the table, relative to the run's.
     per_task, max_tasks : int or None
-        How the experiments are cut into tasks.
+        How the experiments are divided into tasks; see `tasks_for`.
     """
 
     position: int
@@ -62,13 +62,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Frozen:
-    """What was found.
+    """The result of `freeze`.
 
     Attributes
     ----------
     n_experiments, n_tasks : int
+        Number of experiments and tasks in the manifest.
     n_quarantined : int
-        Results that fit no experiment, and were set aside.
+        Number of results that belong to no row of the table and were quarantined.
     """
 
     n_experiments: int
@@ -77,22 +78,22 @@ class Frozen:
 
 
 def freeze(folder: RunFolder, request: Request) -> Frozen:
-    """Write the manifest of a step run; one that is there already stays.
+    """Write the manifest of a step run; an existing one is not changed.
 
-    Experiments that failed in an earlier epoch of the step run are opened again.
+    Experiments that failed in an earlier epoch of the step run are set to open.
 
     Raises
     ------
     DataError
         If there is no table, or it can't be read or stored.
     Busy
-        If it can't be reached now, or another process holds it.
+        If the table can't be reached now, or another process has locked it.
     """
     path, *before = (folder.manifest(request.position, epoch, request.mark) for epoch in range(request.epoch, -1, -1))
     n_quarantined = 0
     if not path.exists():
         project_dir = folder.table(request.project_dir)
-        with _as_own_errors(project_dir):
+        with _translated_errors(project_dir):
             entries, n_quarantined = _open_experiments(project_dir, before)
             write_manifest(path, tasks_for(entries, request.per_task, request.max_tasks))
     manifest = Manifest.open(path)
@@ -104,7 +105,7 @@ def _open_experiments(project_dir: Path, reopen: Iterable[Path]) -> tuple[list[E
 
     n_quarantined = len(fold(project_dir).quarantined)
     data = ExperimentData.from_file(project_dir)
-    failed = _failed_before(data, [path for path in reopen if path.exists()])
+    failed = _failed_earlier(data, [path for path in reopen if path.exists()])
     if failed:
         data.mark(failed, "open", in_place=True)
         data.store(project_dir)
@@ -115,7 +116,7 @@ def _open_experiments(project_dir: Path, reopen: Iterable[Path]) -> tuple[list[E
     return entries, n_quarantined
 
 
-def _failed_before(data: ExperimentData, manifests: Iterable[Path]) -> list[int]:
+def _failed_earlier(data: ExperimentData, manifests: Iterable[Path]) -> list[int]:
     if not manifests:
         return []
     from orchestrator.data.job_status import JobStatus
@@ -137,11 +138,12 @@ def _jsonable(values: dict[str, object]) -> dict[str, object]:
 
 
 def fold_all(folder: RunFolder, project_dirs: Iterable[str]) -> list[FoldReport]:
-    """Fold all results of a run whose jobs have ended.
+    """Fold the results of a run into its tables.
 
     Parameters
     ----------
     folder : RunFolder
+        The run's files.
     project_dirs : iterable of str
         Folders of tables, relative to the run's.
 
@@ -153,17 +155,17 @@ def fold_all(folder: RunFolder, project_dirs: Iterable[str]) -> list[FoldReport]
     Raises
     ------
     DataError
-        If a table is not there, or can't be read or stored: its results stay where they are. Others are folded.
+        If a table is missing, or can't be read or stored. Its results stay in their files; other tables are folded.
     Busy
-        If one can't be reached now, or another process holds it.
+        If a table can't be reached now, or another process has locked it.
     """
     reports, errors = [], []
     for project_dir in project_dirs:
         try:
-            with _as_own_errors(folder.table(project_dir)):
+            with _translated_errors(folder.table(project_dir)):
                 reports.append(fold(folder.table(project_dir)))
         except OrchestratorError as error:
-            # The other tables can get theirs.
+            # The other tables are still folded.
             errors.append(error)
     if errors:
         raise errors[0]
@@ -172,14 +174,14 @@ def fold_all(folder: RunFolder, project_dirs: Iterable[str]) -> list[FoldReport]
 
 @dataclass(frozen=True)
 class Collected:
-    """What was found.
+    """The result of `collect`.
 
     Attributes
     ----------
     n_quarantined : int
-        Results that fit no experiment, and were set aside.
+        Number of results that belong to no row of the table and were quarantined.
     unmatched : dict of str to list of int
-        Numbers of the files of f3dasm's tasks that fit nowhere, and stay where they are, by the reason.
+        By reason: numbers of the files of f3dasm's tasks that belong to no row. These files are not changed.
     """
 
     n_quarantined: int
@@ -187,20 +189,21 @@ class Collected:
 
 
 def collect(folder: RunFolder, project_dir: str) -> Collected:
-    """Do what `CollectArrayResults` does, in one commit; a second time nothing is left to do.
+    """Do the work of `CollectArrayResults`; a second call finds nothing to do.
 
     Parameters
     ----------
     folder : RunFolder
+        The run's files.
     project_dir : str
         Folder of the table, relative to the run's.
 
     Raises
     ------
     DataError
-        If there is no table, or it or a file can't be read; what was not collected stays where it is.
+        If there is no table, or it or a file can't be read. Files that were not collected stay in their place.
     Busy
-        If another process holds the table.
+        If the table can't be reached now, or another process has locked it.
     """
     from orchestrator.data.sample_files import collect_sample_files, read_sample_files, remove_collected
 
@@ -211,7 +214,7 @@ def collect(folder: RunFolder, project_dir: str) -> Collected:
         collected.append(collect_sample_files(table, sample_files))
         return len(collected[-1].new)
 
-    with _as_own_errors(where):
+    with _translated_errors(where):
         sample_files = read_sample_files(where)
         report = fold(where, more=put)
         remove_collected([*collected[-1].new, *collected[-1].known])
@@ -225,40 +228,46 @@ def collect(folder: RunFolder, project_dir: str) -> Collected:
 
 
 @contextmanager
-def _as_own_errors(project_dir: Path) -> Iterator[None]:
-    """Say of any error in a block what it means for the table of a project folder.
+def _translated_errors(project_dir: Path) -> Iterator[None]:
+    """Turn any exception in a block into an error about the table of a project folder.
 
     Raises
     ------
     Busy
-        If the file system does not answer now, or memory is too small here: nothing follows from that.
+        If the file system does not answer now, or there is too little memory: then nothing is known about the table.
     DataError
-        Instead of whatever else was raised.
+        For every other exception.
     """
     try:
         yield
     except AssertionError:
-        raise  # a bug of ours
+        raise  # a bug of the orchestrator
     except Exception as error:
-        raise _own(project_dir / "experiment_data", error) from error
+        raise _translated(project_dir / "experiment_data", error) from error
 
 
 def no_table(project_dir: Path) -> DataError:
-    """Say that a step finds no table."""
+    """Return the error of a step that needs a table where there is none."""
     return DataError(
         f"there is no table in {project_dir / 'experiment_data'}.",
-        "A step before this one has to store one: ExperimentData(...).store(project_dir)",
+        "A step before this one must store a table: ExperimentData(...).store(project_dir)",
     )
 
 
-def _own(table: Path, error: Exception) -> OrchestratorError:
+def _translated(table: Path, error: Exception) -> OrchestratorError:
     cause = error.__cause__ if isinstance(error, DataError) else error
-    if isinstance(cause, OSError) and cause.errno in PASSING:
-        return Busy(f"The table in {table} can't be reached now: {cause.strerror}.", "Try again.")
+    if isinstance(cause, OSError) and cause.errno in TEMPORARY:
+        return Busy(f"The table in {table} can't be reached now: {cause.strerror}.", "Retry the command later.")
     if isinstance(cause, MemoryError):
-        return Busy(f"There is too little memory here for the table in {table}.", "Try again where there is more.")
+        return Busy(
+            f"There is too little memory here for the table in {table}.",
+            "Retry the command on a machine with more memory.",
+        )
     if isinstance(error, OrchestratorError):
         return error
     if isinstance(error, FileNotFoundError) and not (table / "domain.json").exists():
         return no_table(table.parent)
-    return DataError(f"the table in {table} can't be used: {type(error).__name__}: {error}", "Mend it.")
+    return DataError(
+        f"the table in {table} can't be used: {type(error).__name__}: {error}",
+        "Fix or restore its files.",
+    )

@@ -1,7 +1,7 @@
-"""The tail of a job: the last task advances the run itself, so that the next step waits in no queue but its own.
+"""The tail of a job: after the last task, the job advances the run, so that no other job must start for that.
 
-What `advance` has to load takes longer than what it has to do. So its process may be started early, while the work goes
-on, and then waits for the word: it goes when it hears one, and ends when the pipe closes without.
+The imports of `advance` take longer than its work. So its process may be started early, while the task runs. It then
+waits for a message on a pipe, and ends without work if the pipe is closed without a message.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ __all__ = ["Tail"]
 
 
 class Tail:
-    """A process that advances a run when it is told to. If it fails, the orchestrator job does its work.
+    """A process that advances a run on request. If it fails, the orchestrator job advances the run.
 
     Parameters
     ----------
     folder : RunFolder
+        The run's files.
     job : JobFile
-        Its `database` says where the run is recorded; without one the job has no tail.
+        The job. Without a `database` it has no tail.
     """
 
     def __init__(self, folder: RunFolder, job: JobFile) -> None:
@@ -33,42 +34,42 @@ class Tail:
         self._job = job
         # The user's code may change them.
         self._environment, self._cwd = dict(os.environ), Path.cwd()
-        self._word: int | None = None
-        self._end: int | None = None
+        self._start_pipe: int | None = None
+        self._end_pipe: int | None = None
 
     def start(self) -> None:
-        """Load what will be needed; nothing is done yet."""
-        if self._word is not None or self._job.database is None:
+        """Start the process. It imports what it needs, and waits."""
+        if self._start_pipe is not None or self._job.database is None:
             return
         try:
-            self._word, self._end = self._spawn(self._job.database)
+            self._start_pipe, self._end_pipe = self._spawn(self._job.database)
         except OSError as error:
             print(f"This job can't advance the run itself ({error}); its orchestrator job will.", flush=True)
 
     def _spawn(self, database: str) -> tuple[int, int]:
         command = [sys.executable, "-P", "-m", "orchestrator.cli.tail", database, self._job.run_key]
-        # Through a shell that ends at once: the user's code, which may wait for its children, must not wait for this.
+        # Started by a shell that ends at once, so that it is not a child: the user's code may wait for all children.
         line = 'command cd -- "$1" || exit; shift; exec 3<&0; "$@" <&3 3<&- &'
         with self._log.open("ab") as log:
-            (hears, word), (end, ends) = os.pipe(), os.pipe()
+            (stdin, start_pipe), (end_pipe, closes_at_end) = os.pipe(), os.pipe()
             try:
-                # What the process holds at this number closes when it ends, and not before.
-                os.set_inheritable(ends, True)
-                self._run_shell(["sh", "-c", line, "sh", str(self._cwd), *command], hears, log.fileno())
+                # The process inherits this descriptor, which is closed when the process ends.
+                os.set_inheritable(closes_at_end, True)
+                self._run_shell(["sh", "-c", line, "sh", str(self._cwd), *command], stdin, log.fileno())
             except OSError:
-                os.close(word)
-                os.close(end)
+                os.close(start_pipe)
+                os.close(end_pipe)
                 raise
             finally:
-                os.close(hears)
-                os.close(ends)
-        return word, end
+                os.close(stdin)
+                os.close(closes_at_end)
+        return start_pipe, end_pipe
 
-    def _run_shell(self, words: list[str], hears: int, log: int) -> None:
-        """Run a shell, not by `subprocess`: to load that takes longer than the shell."""
+    def _run_shell(self, words: list[str], stdin: int, log: int) -> None:
+        """Run a shell, without `subprocess`: its import takes longer than the shell."""
         dup2 = os.POSIX_SPAWN_DUP2
-        streams = [(dup2, log, 1), (dup2, log, 2), (dup2, hears, 0)]
-        # Whoever ignores its children learns no exit code: the user's code may have set that, and it is inherited.
+        streams = [(dup2, log, 1), (dup2, log, 2), (dup2, stdin, 0)]
+        # If SIGCHLD is ignored, there is no exit code. The user's code may have set that, and it is inherited.
         default = [signal.SIGCHLD]
         pid = os.posix_spawn("/bin/sh", words, self._environment, file_actions=streams, setsigdef=default)
         with contextlib.suppress(ChildProcessError):
@@ -76,21 +77,21 @@ class Tail:
             if status:
                 raise OSError(f"its shell ended with {os.waitstatus_to_exitcode(status)}")
 
-    def go(self) -> None:
-        """Advance the run, and wait until that is done."""
+    def advance(self) -> None:
+        """Advance the run, and wait for the end of the process."""
         self.start()
-        self._say(b"go\n")
+        self._send(b"go\n")
 
-    def leave(self) -> None:
-        """Do without."""
-        self._say(b"")
+    def stop(self) -> None:
+        """End the process without advancing the run."""
+        self._send(b"")
 
-    def _say(self, word: bytes) -> None:
-        if self._word is None or self._end is None:
+    def _send(self, message: bytes) -> None:
+        if self._start_pipe is None or self._end_pipe is None:
             return
-        with contextlib.suppress(BrokenPipeError):  # it has died: the orchestrator job stands behind it
-            os.write(self._word, word)
-        os.close(self._word)
-        while os.read(self._end, 1):
+        with contextlib.suppress(BrokenPipeError):  # the process has died: the orchestrator job will advance the run
+            os.write(self._start_pipe, message)
+        os.close(self._start_pipe)
+        while os.read(self._end_pipe, 1):
             pass
-        os.close(self._end)
+        os.close(self._end_pipe)

@@ -50,7 +50,7 @@ def test_the_tail_advances_when_the_word_arrives(folder, job, golden):
     tail = Tail(folder, job)
     tail.start()
     assert folder.orchestrator_log.read_text() == ""
-    tail.go()
+    tail.advance()
     # There is no database here: the error shows that it tried to advance the run.
     golden(folder.orchestrator_log.read_text())
 
@@ -60,25 +60,25 @@ def test_the_tail_logs_its_steps_with_their_times(folder, job):
     code = dict.fromkeys(("study", "study_attr", "source_digest", "bundle_digest"))
     new = NewRun("r", "salt", "p", "slurm", Plan(()), 0, **code, cluster=site.to_json(), provenance={})
     Store(folder.workspace / "orchestrator.db").create_run(new, 1.0)
-    Tail(folder, job).go()
+    Tail(folder, job).advance()
     line = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d Run r: succeeded\.\n"
     assert re.fullmatch(line, folder.orchestrator_log.read_text())
 
 
 def test_a_tail_that_was_not_started_early_advances_too(folder, job, golden):
-    Tail(folder, job).go()
+    Tail(folder, job).advance()
     golden(folder.orchestrator_log.read_text())
 
 
 def test_the_tail_does_nothing_without_the_word(folder, job):
     tail = Tail(folder, job)
     tail.start()
-    tail.leave()
+    tail.stop()
     assert folder.orchestrator_log.read_text() == ""
 
 
 def test_a_job_without_a_database_has_no_tail(folder, job):
-    Tail(folder, job._replace(database=None)).go()
+    Tail(folder, job._replace(database=None)).advance()
     assert not folder.orchestrator_log.exists()
 
 
@@ -100,21 +100,21 @@ def test_the_users_code_cannot_wait_for_the_tail(folder, job):
     tail = Tail(folder, job)
     tail.start()
     assert children() == before
-    tail.leave()
+    tail.stop()
 
 
 def test_the_users_code_may_change_the_environment_and_the_folder(folder, job, monkeypatch, golden):
     tail = Tail(folder, job)
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     monkeypatch.chdir("/")
-    tail.go()
+    tail.advance()
     golden(folder.orchestrator_log.read_text())
 
 
 def test_the_users_code_may_ignore_its_children(folder, job, golden):
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
-        Tail(folder, job).go()
+        Tail(folder, job).advance()
     finally:
         signal.signal(signal.SIGCHLD, before)
     golden(folder.orchestrator_log.read_text())
@@ -127,7 +127,7 @@ def test_a_tail_whose_folder_is_gone_says_so(folder, job, tmp_path, monkeypatch,
     tail = Tail(folder, job)
     monkeypatch.chdir("/")
     gone.rmdir()
-    tail.go()
+    tail.advance()
     golden(capsys.readouterr().out)
 
 
@@ -136,7 +136,7 @@ def test_a_job_does_its_work_though_its_tail_can_not_be_started(folder, job, cap
     before = len(list(Path("/proc/self/fd").iterdir()))
     tail = Tail(folder, job)
     tail.start()
-    tail.leave()
-    tail.go()
+    tail.stop()
+    tail.advance()
     golden(capsys.readouterr().out)
     assert len(list(Path("/proc/self/fd").iterdir())) == before

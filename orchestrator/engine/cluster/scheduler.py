@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
 from orchestrator.errors import DefinitionError
-from orchestrator.handoff.claim import owner_of
+from orchestrator.handoff.claim import claimed_by
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import format_indexes, parse_indexes
@@ -204,7 +204,7 @@ class SlurmScheduler:
         mine = [line for line in lines if line.has_token(job.token)]
         ids = {line.job_id for line in mine}
         if len(ids) > 1:
-            owner = owner_of(self.folder.job(job.token))
+            owner = claimed_by(self.folder.job(job.token))
             chosen = choose(ids, owner=owner, recorded=job.scheduler_id)
             mine = [line for line in mine if line.job_id == chosen]
         return mine
