@@ -13,7 +13,7 @@
     │   ├── DatabaseTooNew       1   it was written by a newer version of orchestrator
     │   └── DatabaseTooOld       1   it needs `orchestrator db upgrade`
     ├── DataError                1   a table, manifest, result or bundle on disk can't be used
-    ├── Busy                    75   nothing was changed, try again later
+    ├── Busy                    75   can't be done now: type the command that the hint names, later
     │   ├── LeaseHeld           75   another process is advancing this run
     │   ├── DatabaseBusy        75   the database is locked
     │   └── SchedulerUnreachable 75  the scheduler did not answer
@@ -21,6 +21,8 @@
     └── Interrupted              1   stopped on request; the run can be resumed
 
 The `hint` of an error holds the next command to type. Only `orchestrator.cli.errors` prints errors.
+`orchestrator.cli.main` ends the process with the exit code of the error; `wait` has exit codes of its own
+(`orchestrator.cli.wait`).
 """
 
 from __future__ import annotations
@@ -115,7 +117,10 @@ class DataError(OrchestratorError):
 
 
 class Busy(OrchestratorError):
-    """Nothing was changed; try again later."""
+    """The command can't be completed now; the hint names the command to type later.
+
+    What was recorded before stays recorded: a run that was submitted, or the request to cancel one.
+    """
 
     exit_code = 75
 
@@ -141,7 +146,7 @@ class DatabaseBusy(Busy):
 
 
 class SchedulerUnreachable(Busy):
-    """The scheduler did not answer, so nothing was changed."""
+    """The scheduler did not answer, so nothing is concluded about its jobs."""
 
 
 class RunFailed(OrchestratorError):

@@ -1,4 +1,7 @@
-"""The one options that prints errors."""
+"""Print errors. No other module does.
+
+Exit codes are in `orchestrator.errors`; `orchestrator.cli.main` ends the process with them.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Every help page, printed by `python -m orchestrator.cli.reference`.
 | 0 | success |
 | 1 | the command or the run failed, or an interrupt stopped the run |
 | 2 | wrong usage, or no such run or step |
-| 75 | busy: nothing was changed, try again later |
+| 75 | busy: type the command that the message names, later; what was recorded before stays recorded |
 | 130 | interrupted; no run was stopped by it |
 
 `orchestrator wait` has exit codes of its own, see below.

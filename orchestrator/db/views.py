@@ -177,7 +177,7 @@ class StepSummary(NamedTuple):
 
 @value
 class JobView(NamedTuple):
-    """A job: one call of sbatch, or its equivalent on this machine.
+    """A job: one unit of work for the scheduler, normally one call of sbatch, or its equivalent on this machine.
 
     Attributes
     ----------

@@ -1,7 +1,8 @@
 """The changes that the records can undergo, as values.
 
-`reconcile` and `decide` return them. `apply` applies them to the model in memory, and `orchestrator.db.store` to the
-database, where each also becomes one event. There is no other way to change a run.
+`reconcile` and `decide` return them. `apply` applies them to the model in memory, and `orchestrator.db.moves` to the
+database, where a change of state also becomes an event. There is no other way to change the state of a run, a step run
+or a job. `orchestrator.db.store` writes the rest of a run's row: its lease, code, cluster and request to cancel.
 """
 
 from __future__ import annotations

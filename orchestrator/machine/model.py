@@ -20,7 +20,7 @@ __all__ = ["Job", "Run", "StepRun", "token_for"]
 
 @value
 class Job(NamedTuple):
-    """One submission to the scheduler.
+    """One unit of work for the scheduler; normally submitted once.
 
     Attributes
     ----------

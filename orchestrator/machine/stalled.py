@@ -1,7 +1,8 @@
 """Whether a run is stalled: it is active, and nothing will advance it until a user types a command.
 
 This rule has no second copy. Its input is a `Liveness`: `status`, `list`, `wait` and `logs -f` make it of the records,
-`status --refresh` also of what SLURM lists, and a command that leaves a run to its jobs of the model.
+`status --refresh`, and `wait` once a minute, also of what SLURM lists, and a command that leaves
+a run to its jobs of the model.
 """
 
 from __future__ import annotations
