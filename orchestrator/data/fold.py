@@ -1,4 +1,7 @@
-"""Folding: write the results of a project folder to its table on disk, and archive their files, in one commit."""
+"""Folding: write the results of a project folder to its table on disk, and archive their files, in one commit.
+
+`orchestrator.data.matching` decides which row a result belongs to, and which results are quarantined.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One access to the database: guard, connection, transaction. Nothing stays open between two accesses."""
+"""One access to the database: guard, connection, transaction. Nothing stays open between two accesses.
+
+Journal mode, busy timeout and the other settings of SQLite are in `orchestrator.db.opening`.
+"""
 
 from __future__ import annotations
 

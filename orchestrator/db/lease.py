@@ -1,4 +1,8 @@
-"""Which process holds the lease of a run, and whether it still lives. `store` takes and releases the lease."""
+"""Which process holds the lease of a run, and whether it still lives. `store` takes and releases the lease.
+
+The 180 s of `STALE` begin when a process that was refused the lease first sees the heartbeat: `Store.take_lease` in
+`orchestrator.db.store`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import NamedTuple
 __all__ = ["STALE", "Holder", "is_gone", "silent_for"]
 
 STALE = 180.0
-"""Seconds without a heartbeat after which a process of another machine counts as gone."""
+"""Seconds after which a process of another host counts as dead, if no heartbeat followed the one that was seen."""
 
 SILENT = 600.0
 """Seconds since the last heartbeat, by two clocks, after which commands that only read report it."""

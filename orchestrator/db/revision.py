@@ -1,4 +1,7 @@
-"""The revision of the database that this code needs. To compare it, Alembic is not imported."""
+"""The revision of the database that this code needs. To compare it, Alembic is not imported.
+
+`orchestrator.db.opening` compares it when it opens a database.
+"""
 
 __all__ = ["APPLICATION_ID", "REVISION"]
 

@@ -1,4 +1,8 @@
-"""How the engine reads and writes the records: all changes need the lease of the run, and are logged."""
+"""How the engine reads and writes the records.
+
+`write` and `set_code` need the lease of the run and log events; `set_cluster`, `clear_cancel_request` and `beat` need
+the lease and log nothing. `create_run` and `request_cancel` need no lease, and are logged.
+"""
 
 from __future__ import annotations
 
@@ -297,6 +301,7 @@ class Store:
                 _held.add((self.path, key, row.fence + 1))
                 return int(row.fence) + 1
             if row.lease_beat_seen_at is None:
+                # The first refused process records when it saw this heartbeat; `STALE` counts from then.
                 update(connection, "run", {"lease_beat_seen_at": now}, id=row.id)
         since = time.strftime("%H:%M:%S", time.localtime(row.lease_taken_at))
         raise LeaseHeld(

@@ -1,4 +1,8 @@
-"""Read a run's bundle: the code of its steps. Every task imports this module, so it imports little itself."""
+"""Read a run's bundle: the code of its steps. Every task imports this module, so it imports little itself.
+
+The keyword arguments of a step are in its pickle; what differs between its jobs is in the job file
+(`orchestrator.handoff.jobfile`).
+"""
 
 from __future__ import annotations
 

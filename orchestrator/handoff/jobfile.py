@@ -1,4 +1,7 @@
-"""The job file: everything that a job needs besides its task number."""
+"""The job file: everything that a job needs besides its task number.
+
+The code of the step and its keyword arguments are in the bundle (`orchestrator.definition.bundle`).
+"""
 
 from __future__ import annotations
 

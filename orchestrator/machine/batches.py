@@ -1,4 +1,8 @@
-"""How open experiments are divided into tasks, and tasks into batches."""
+"""How open experiments are divided into tasks, and tasks into batches.
+
+Which experiments are open is decided in `orchestrator.worker.table_work`; `tasks_for` in
+`orchestrator.handoff.manifest` distributes them to the tasks.
+"""
 
 from __future__ import annotations
 

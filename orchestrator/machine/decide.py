@@ -6,7 +6,7 @@ Theory of operation
 nothing to do until something outside changes. The engine carries the intent out, records the outcome, and asks again.
 It knows neither SLURM, files nor the time; the same records always give the same intent.
 
-The order of the questions is the order of their weight:
+The questions are asked in this order:
 
 1. A job has rivals: cancel them (`CancelRivals`).
 2. The run has ended: cancel the orchestrator jobs that still wait.

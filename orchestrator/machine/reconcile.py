@@ -5,14 +5,14 @@ Theory of operation
 `reconcile` is the first half of an advance. It takes the records (`Run`) and what was observed (`Facts`), and returns
 the changes that make the records true. It decides nothing about the run: that is `decide`, which reads only records.
 
-For each job that the scheduler should know there is at most one fact, and the heaviest evidence wins:
+For each job that the scheduler should know there is at most one fact. The first rule that applies counts:
 
 1. All receipts are there. The job has ended, whatever the scheduler says: it may lag behind.
 2. The scheduler lists the job as live. It is queued or running. A state that is unknown here counts as live.
 3. The scheduler says that the job is over. Each task without a receipt has failed, with the scheduler's reason. On a
    shared file system receipts of other machines may appear late, so this is believed after the grace only.
-4. The scheduler answers without the job. One such answer says nothing. After a second one, a grace later, a job
-   without an id has never arrived and is planned again under the same token; a job with an id is lost.
+4. The scheduler answers, and the job is not listed. One such answer proves nothing. After a second one, a grace later,
+   a job without an id has never arrived and is planned again under the same token; a job with an id is lost.
 5. The scheduler does not answer, or was not asked. Nothing follows.
 
 What is not certain yet is recorded as a doubt with the time of the first answer that left it open (`Doubt`), so that
@@ -85,15 +85,16 @@ def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
         case Seen.UNANSWERED:
             return []
         case Seen.ABSENT:
-            return _absent(job, fact, facts, tasks)
-        case Seen.OVER if fact.receipts_may_follow and not _has_waited(job, Doubt.RECEIPTS_MISSING, facts):
+            return _reconcile_absent(job, fact, facts, tasks)
+        case Seen.OVER if fact.receipts_may_follow and not _grace_has_passed(job, Doubt.RECEIPTS_MISSING, facts):
             # The job arrived, and its id is known. If SLURM forgets it now, it must not be submitted again.
-            return [*_moves_to_queued(job, fact), *_doubt(job, Doubt.RECEIPTS_MISSING, facts)]
+            return [*_moves_to_queued(job, fact), *_record_doubt(job, Doubt.RECEIPTS_MISSING, facts)]
         case Seen.OVER:
             return [*_moves_to_over(job, fact), *_end_job(job, fact, tasks)]
         case Seen.RUNNING:
             return [*_moves_to_running(job, fact), *_still_listed(job, fact)]
-        # An orchestrator job that SLURM requeued does not wait for the end of a step's job.
+        # An orchestrator job that SLURM requeued stays RUNNING in the records. It starts again without waiting for
+        # the job of a step, so another orchestrator job must wait for that.
         case Seen.QUEUED if job.state is JobState.RUNNING and not job.is_orchestrator:
             requeued = MoveJob(job.token, JobState.QUEUED, "requeued by the scheduler")
             return [requeued, *_submissions(job, fact)]
@@ -142,9 +143,9 @@ def _submissions(job: Job, fact: JobFact) -> list[Change]:
     return [RecordSubmissions(job.token, fact.scheduler_id if is_another else None, fact.rivals)]
 
 
-def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Change]:
-    if not _has_waited(job, Doubt.UNLISTED, facts):
-        return _doubt(job, Doubt.UNLISTED, facts)
+def _reconcile_absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Change]:
+    if not _grace_has_passed(job, Doubt.UNLISTED, facts):
+        return _record_doubt(job, Doubt.UNLISTED, facts)
     if job.state is JobState.SUBMITTING and not fact.receipts:
         return [MoveJob(job.token, JobState.PLANNED, "it never reached the scheduler")]
     lost = JobFact(
@@ -158,11 +159,11 @@ def _absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Cha
     return [*arrived, *_end_job(job, lost, tasks, JobState.LOST)]
 
 
-def _doubt(job: Job, doubt: Doubt, facts: Facts) -> list[Change]:
+def _record_doubt(job: Job, doubt: Doubt, facts: Facts) -> list[Change]:
     return [] if job.doubt is doubt else [RecordDoubt(job.token, doubt, facts.now, job.reason)]
 
 
-def _has_waited(job: Job, doubt: Doubt, facts: Facts) -> bool:
+def _grace_has_passed(job: Job, doubt: Doubt, facts: Facts) -> bool:
     """Whether the grace has passed since the first answer that raised this doubt.
 
     The time of another kind of doubt does not count.

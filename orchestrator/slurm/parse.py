@@ -3,6 +3,8 @@
 Names and comments may contain anything, even line breaks, so lines do not separate records: each record of squeue
 begins with `RECORD`, fields are separated by `FIELD`, and free text comes last. The header proves that the output is
 from the program itself: output without it is refused. A wrapper of the site may print lines before it.
+
+What unexpected output of sbatch means is decided in `orchestrator.slurm.answers`.
 """
 
 from __future__ import annotations

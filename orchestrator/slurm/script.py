@@ -1,4 +1,7 @@
-"""Write the script of a job. All values are computed here; the template only inserts them."""
+"""Write the script of a job. All values are computed here; the template only inserts them.
+
+The name of a job is not in its script: `options_of` in `orchestrator.engine.cluster.scripts`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Write the output of a step to its log."""
+"""Write the output of a step to its log.
+
+`tee` is for steps in the process of a local run, `redirect` for workers of its pool. On a cluster SLURM writes the
+logs.
+"""
 
 from __future__ import annotations
 

@@ -141,7 +141,10 @@ class SlurmScheduler:
     # --- observing -------------------------------------------------------------------------------
 
     def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
-        """Call squeue once for all jobs, and sacct once for those that squeue lists no longer or only in part."""
+        """Call squeue once for all jobs, and sacct once for those that squeue lists no longer or only in part.
+
+        A job that neither of them lists has no entry: it is absent.
+        """
         listed = self._client.squeue()
         lines = {job.token: self._lines_of(job, listed) for job in jobs}
         forgotten = [job for job in jobs if self._is_forgotten(job, lines[job.token])]
@@ -172,9 +175,16 @@ class SlurmScheduler:
         return sorted({line.job_id for line in lines if line.token in tokens}, key=int)
 
     def _is_forgotten(self, job: Job, lines: Sequence[Line]) -> bool:
-        """Whether squeue no longer lists a job, or a task of it that left no receipt: it forgets tasks one by one."""
-        if not lines or job.is_orchestrator or not _are_over(lines):
-            return not lines
+        """Whether sacct must be asked about the job.
+
+        squeue no longer lists it, or a task of it that left no receipt: squeue forgets tasks one by one.
+        """
+        if not lines:
+            return True
+        if job.is_orchestrator:
+            return False
+        if not _are_over(lines):
+            return False
         file = read_jobfile(self.folder.job(job.token).file)
         return bool(self._without_receipt(file) - set(_by_task(lines, file)))
 
@@ -213,7 +223,7 @@ class SlurmScheduler:
         states = [(line, *meaning(line.state)) for line in lines]
         live = {seen for _, seen, _, _ in states if seen is not Seen.OVER}
         if not live:
-            return self._over(job, lines)
+            return self._fact_of_ended_job(job, lines)
         unknown = next((line.state for line, _, _, is_known in states if not is_known), None)
         started_at = _start_time(lines)
         return JobFact(
@@ -223,14 +233,14 @@ class SlurmScheduler:
             unknown_state=unknown,
         )
 
-    def _over(self, job: Job, lines: Sequence[Line]) -> JobFact:
+    def _fact_of_ended_job(self, job: Job, lines: Sequence[Line]) -> JobFact:
         """Return how each task ended."""
         if job.is_orchestrator:
-            return _over(lines, self._why(lines[0], ""))
+            return _ended_fact(lines, self._why(lines[0], ""))
         file = read_jobfile(self.folder.job(job.token).file)
         by_task, without = _by_task(lines, file), self._without_receipt(file)
         failed = {task: self._failure(file, task, by_task.get(task), lines) for task in sorted(without)}
-        return _over(lines, None, failed, receipts_may_follow=self._shared and bool(without))
+        return _ended_fact(lines, None, failed, receipts_may_follow=self._shared and bool(without))
 
     def _failure(self, file: JobFile, task: int, line: Line | None, lines: Sequence[Line]) -> tuple[FailureKind, str]:
         """Return why a task has no receipt; how another task ended does not count."""
@@ -281,7 +291,7 @@ def _by_task(lines: Sequence[Line], file: JobFile) -> dict[int, Line]:
     return {task: found[task] for task in sorted(tasks & set(found))}
 
 
-def _over(
+def _ended_fact(
     lines: Sequence[Line],
     reason: str | None,
     failed: Mapping[int, tuple[FailureKind, str]] | None = None,

@@ -2,6 +2,8 @@
 
 The workers are started by exec, not by fork and not by importing the user's `__main__` again: a script without a main
 guard is not run twice, and no lock or GPU handle of the parent is inherited. If a worker dies, only its task fails.
+
+`orchestrator.engine.local.run` chooses the number of workers.
 """
 
 from __future__ import annotations

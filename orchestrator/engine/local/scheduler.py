@@ -99,7 +99,7 @@ class LocalScheduler:
             self._job = None
         for token in tokens:
             if self._facts.get(token, _NEVER_STARTED).seen is not Seen.OVER:
-                self._facts[token] = _over(FailureKind.CANCELLED, "cancelled by the user")
+                self._facts[token] = _ended_fact(FailureKind.CANCELLED, "cancelled by the user")
 
     def stop(self, kind: FailureKind) -> None:
         """Make the running job stop soon. May be called from another thread or a signal handler."""
@@ -123,7 +123,7 @@ class LocalScheduler:
                 failed = self._run(job)
         except KeyboardInterrupt:
             kind = self._stop or FailureKind.INTERRUPTED
-            self._facts[job.token] = _over(kind, _WHY_STOPPED[kind])
+            self._facts[job.token] = _ended_fact(kind, _WHY_STOPPED[kind])
             raise
         self._facts[job.token] = JobFact(Seen.OVER, failed_tasks=failed)
 
@@ -169,7 +169,7 @@ _WHY_STOPPED = {
 }
 
 
-def _over(kind: FailureKind, reason: str) -> JobFact:
+def _ended_fact(kind: FailureKind, reason: str) -> JobFact:
     return JobFact(Seen.OVER, kind=kind, reason=reason)
 
 
@@ -177,4 +177,4 @@ def _of_another_process(job: Job) -> JobFact:
     # A job runs in the process that submits it, so a job without an id never started.
     if job.scheduler_id is None:
         return _NEVER_STARTED
-    return _over(FailureKind.INTERRUPTED, f"the process that ran it ({job.scheduler_id}) ended")
+    return _ended_fact(FailureKind.INTERRUPTED, f"the process that ran it ({job.scheduler_id}) ended")
