@@ -14,7 +14,7 @@ from orchestrator.errors import DefinitionError
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import is_done
-from orchestrator.machine.summary import outcome
+from orchestrator.machine.summary import how_it_ended
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -175,9 +175,9 @@ def advance(workspace: Workspace, key: str, *, job: str | None = None, patience:
         return f"Orchestrator job {job} is done."
     run = store.load(key)
     if run.has_ended:
-        return f"Nothing to do: run {key} {outcome(run)}."
+        return f"Nothing to do: run {key} {how_it_ended(run)}."
     resume(workspace, key)
-    return f"Run {key} {outcome(store.load(key))}."
+    return f"Run {key} {how_it_ended(store.load(key))}."
 
 
 def cancel(workspace: Workspace, key: str) -> str:
@@ -191,15 +191,15 @@ def cancel(workspace: Workspace, key: str) -> str:
     store = Store(workspace.database)
     run = store.load(key)
     if run.has_ended:
-        return f"Nothing to do: run {key} {outcome(run)}."
+        return f"Nothing to do: run {key} {how_it_ended(run)}."
     store.request_cancel(key, time.time())
     if store.record(key).mode is Mode.SLURM:
         from orchestrator.engine.cluster.cancel import cancel_run
 
-        return f"Run {key} {outcome(cancel_run(store, key))}."
+        return f"Run {key} {how_it_ended(cancel_run(store, key))}."
     from orchestrator.engine.local.run import cancel_local_run
 
-    return f"Run {key} {outcome(cancel_local_run(store, key))}."
+    return f"Run {key} {how_it_ended(cancel_local_run(store, key))}."
 
 
 def _print_with_time(text: str) -> None:
@@ -222,5 +222,5 @@ def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, p
     if first_element is not None or not is_done(record.state, store.first_failed(record.key)):
         return False
     check_same_steps(record, plan)
-    progress_for().say(f"Nothing to do: run {record.key} {outcome(store.load(record.key))}.")
+    progress_for().say(f"Nothing to do: run {record.key} {how_it_ended(store.load(record.key))}.")
     return True

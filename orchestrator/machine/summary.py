@@ -8,10 +8,10 @@ from orchestrator.machine.model import Run
 from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.machine.wakeup import why_poll_again
 
-__all__ = ["describe", "ends_a_step", "headline", "progress_line", "outcome", "starts_a_batch"]
+__all__ = ["describe", "ends_a_step", "headline", "progress_line", "how_it_ended", "starts_a_batch"]
 
 
-def outcome(run: Run) -> str:
+def how_it_ended(run: Run) -> str:
     """Return how a run ended, as the part of a sentence after its name."""
     why = f" ({run.reason})" if run.reason and run.state is not RunState.CANCELLED else ""
     verb = "was " if run.state is RunState.CANCELLED else "has "

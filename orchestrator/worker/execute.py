@@ -1,7 +1,7 @@
 """Run the user's code: one task of a batch, one call of a block, or the `until` of a loop.
 
-Each of these writes a receipt at its end. An exception in the user's code is either data (a failed experiment) or a
-failed receipt (of a step). An exception that leaves a function of this module means that the infrastructure failed.
+Each of these writes a receipt at its end. An exception in the user's code is recorded: for an experiment as its result,
+otherwise in the receipt of the step. If a function of this module raises, the infrastructure has failed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,13 @@ from orchestrator.failures import FailureGroup
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
-from orchestrator.worker.outcome import begin_receipt, describe_exception, end_receipt
+from orchestrator.worker.receipts import begin_receipt, describe_exception, end_receipt
 from orchestrator.workspace import RunFolder
 
 __all__ = ["run_call", "run_task", "run_until"]
 
 # sys.exit() in the user's code ends the experiment or the step, not the process.
-RAISED = (Exception, SystemExit)
+USER_ERRORS = (Exception, SystemExit)
 
 Line = dict[str, Any]
 
@@ -83,7 +84,7 @@ def run_task(
             counts.add(line)
             if progress is not None:
                 progress(1)
-    counts.close()
+    receipt.failures = counts.failures
     return end_receipt(folder, job, task, restart, receipt)
 
 
@@ -112,7 +113,7 @@ def run_call(
             block(project_dir=project_dir, **injected(block, kwargs, job.injectable), **kwargs)
         if until is not None:
             # If `until` raises here, it is called again in its own step run, which then fails.
-            with suppress(*RAISED):
+            with suppress(*USER_ERRORS):
                 receipt.until = _call_until(project_dir, until)
 
     return _with_receipt(folder, job, work)
@@ -180,7 +181,7 @@ def _with_receipt(folder: RunFolder, job: JobFile, work: Callable[[Receipt], Non
     receipt = begin_receipt()
     try:
         work(receipt)
-    except RAISED as error:
+    except USER_ERRORS as error:
         receipt.state, receipt.kind = "failed", "exception"
         receipt.error, receipt.exception = describe_exception(error), error
     return end_receipt(folder, job, 0, 0, receipt)
@@ -213,7 +214,7 @@ def _evaluated_lines(folder: RunFolder, job: JobFile, step: LoadedStep, entries:
             yield from _evaluated_by_call(generator, data, entries, kwargs)
             return
     for entry in entries:
-        yield _line(entry, lambda entry=entry: _evaluate_entry(generator, project_dir, entry, kwargs))  # type: ignore[misc]
+        yield _line(entry, partial(_evaluate_entry, generator, project_dir, entry, kwargs))
 
 
 def _evaluate_entry(
@@ -222,10 +223,10 @@ def _evaluate_entry(
     inputs = {name: from_jsonable(value) for name, value in entry.inputs.items()}
     outputs = {name: from_jsonable(value) for name, value in entry.outputs.items()}
     sample = ExperimentSample(inputs, outputs, "OPEN", project_dir, id=entry.row)
-    return _outcome(evaluate(generator, sample, kwargs))
+    return _status_and_outputs(evaluate(generator, sample, kwargs))
 
 
-def _outcome(sample: ExperimentSample) -> tuple[str, dict[str, Any]]:
+def _status_and_outputs(sample: ExperimentSample) -> tuple[str, dict[str, Any]]:
     outputs = {name: to_jsonable(value) for name, value in sample._output_data.items()}
     return sample.job_status.name, outputs
 
@@ -238,7 +239,7 @@ def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]]) -> Line:
         status, outputs = work()
         if status == JobStatus.ERROR.name:
             error = {"type": "marked", "message": "the data generator marked the experiment as failed", "traceback": ""}
-    except RAISED as raised:
+    except USER_ERRORS as raised:
         status, error = "ERROR", describe_exception(raised)
     return {
         "row": entry.row,
@@ -260,18 +261,18 @@ def _evaluated_by_call(
     raised: BaseException | None = None
     try:
         rows = dict(iter(generator.call(data=data.select([entry.row for entry in entries]), **kwargs)))
-    except RAISED as error:
+    except USER_ERRORS as error:
         raised = error
     for entry in entries:
-        yield _line(entry, lambda entry=entry: _outcome_of_call(rows.get(entry.row), raised))  # type: ignore[misc]
+        yield _line(entry, partial(_result_of_call, rows.get(entry.row), raised))
 
 
-def _outcome_of_call(sample: ExperimentSample | None, raised: BaseException | None) -> tuple[str, dict[str, Any]]:
+def _result_of_call(sample: ExperimentSample | None, raised: BaseException | None) -> tuple[str, dict[str, Any]]:
     if raised is not None:
         raise raised
     if sample is None or sample.job_status in (JobStatus.OPEN, JobStatus.IN_PROGRESS):
         raise ValueError("the data generator's call left this experiment open")
-    return _outcome(sample)
+    return _status_and_outputs(sample)
 
 
 # --- receipts ------------------------------------------------------------------------------------
@@ -294,5 +295,6 @@ class _Counts:
         cause = (error.get("type", ""), error.get("message", ""))
         self._groups.setdefault(cause, FailureGroup(error)).add(1, [line["row"]])
 
-    def close(self) -> None:
-        self._receipt.failures = [group.to_json() for group in self._groups.values()]
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        return [group.to_json() for group in self._groups.values()]

@@ -712,7 +712,7 @@ def test_new_code_for_other_steps_is_refused(workspace, golden):
 
 def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, monkeypatch):
     """The process dies after the table was stored and before the receipt was written."""
-    from orchestrator.worker import outcome
+    from orchestrator.worker import receipts
 
     class Grow(Block):
         def call(self, data):
@@ -721,7 +721,7 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, monkeyp
     class PowerCutError(BaseException):
         pass
 
-    written = outcome.write_receipt
+    written = receipts.write_receipt
     pipeline = Pipeline(steps=[Step(store_numbers(2)), Step(Grow(), name="grow")])
 
     def write(path, receipt):
@@ -729,10 +729,10 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, monkeyp
             raise PowerCutError
         written(path, receipt)
 
-    monkeypatch.setattr(outcome, "write_receipt", write)
+    monkeypatch.setattr(receipts, "write_receipt", write)
     with pytest.raises(PowerCutError):
         pipeline.run(project_job="r")
-    monkeypatch.setattr(outcome, "write_receipt", written)
+    monkeypatch.setattr(receipts, "write_receipt", written)
     pipeline.run(project_job="r")
     assert len(table("r")) == 3
 
@@ -740,9 +740,9 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, monkeyp
 @pytest.fixture
 def grown(workspace, table, monkeypatch):
     """Return a pipeline whose block adds a row; its run was cancelled between table and receipt."""
-    from orchestrator.worker import outcome
+    from orchestrator.worker import receipts
 
-    written = outcome.write_receipt
+    written = receipts.write_receipt
 
     class Grow(Block):
         def call(self, data):
@@ -756,7 +756,7 @@ def grown(workspace, table, monkeypatch):
 
     pipeline = Pipeline(steps=[Step(store_numbers(2)), Step(Grow(), name="grow")])
     with monkeypatch.context() as patch:
-        patch.setattr(outcome, "write_receipt", write)
+        patch.setattr(receipts, "write_receipt", write)
         with pytest.raises(Interrupted):
             pipeline.run(project_job="r")
     return pipeline

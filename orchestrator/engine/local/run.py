@@ -22,7 +22,7 @@ from orchestrator.engine.resume import reopen, with_resume_hint
 from orchestrator.errors import Busy, DataError, Interrupted, LeaseHeld, RunFailed
 from orchestrator.machine.model import Run
 from orchestrator.machine.states import FailureKind
-from orchestrator.machine.summary import outcome
+from orchestrator.machine.summary import how_it_ended
 
 if TYPE_CHECKING:
     from orchestrator.definition.bundle import LoadedStep
@@ -157,7 +157,7 @@ def _report_end(run: Run, scheduler: LocalScheduler, progress: Progress) -> None
         raise RunFailed(
             f"Run {run.key} failed: {run.reason}.", f"{see}To continue after a fix: orchestrator resume {run.key}"
         ) from (exception if see else None)
-    progress.say(f"Run {run.key} {outcome(run)}.")
+    progress.say(f"Run {run.key} {how_it_ended(run)}.")
 
 
 def _traceback_hint(run: Run) -> str:
