@@ -70,7 +70,9 @@ class LogList(NamedTuple):
 
 @click.command(
     epilog=examples(
-        "orchestrator logs evaluate", "orchestrator logs 1795531215 evaluate@3 --task 5", "orchestrator logs narrow -f"
+        "orchestrator logs evaluate",
+        "orchestrator logs 1795531215 evaluate@3 --task 5",
+        "orchestrator logs evaluate -f",
     )
 )
 @click.argument("run_and_step", nargs=-1, required=True, metavar="[RUN] STEP[@ITER]")
@@ -104,23 +106,25 @@ def command(
         _print_orchestrator(path, run, task, follow=follow, as_json=as_json)
         return
     if follow and not as_json:
-        found = _wait_for(path, find_run(path, run).key, run_and_step[-1])
+        step_logs = _wait_for(path, find_run(path, run).key, run_and_step[-1])
     else:
-        found = find_step_run(path, run, run_and_step[-1])
-    _check_task(found.step_run.address, found.step_run.n_tasks or 1, task)
-    folder = workspace.run(found.key, found.log_dir).logs
+        step_logs = find_step_run(path, run, run_and_step[-1])
+    _check_task(step_logs.step_run.address, step_logs.step_run.n_tasks or 1, task)
+    folder = workspace.run(step_logs.key, step_logs.log_dir).logs
     if as_json:
         click.echo(
-            to_json(LogList(found, tuple(LogFile(str(log), number) for log, number in _logs(folder, found, task))))
+            to_json(
+                LogList(step_logs, tuple(LogFile(str(log), number) for log, number in _logs(folder, step_logs, task)))
+            )
         )
         return
     if follow:
-        found = _follow(path, folder, found, task)
+        step_logs = _follow(path, folder, step_logs, task)
     else:
-        _print(folder, found, task)
+        _print(folder, step_logs, task)
     if task is None:
-        _print_failures(found)
-        for note in found.notes:
+        _print_failures(step_logs)
+        for note in step_logs.notes:
             click.echo(f"==> {note.why} <==")
 
 
@@ -175,18 +179,18 @@ def _check_task(address: str, n: int, task: int | None) -> None:
         )
 
 
-def _logs(folder: Path, found: StepLogs, task: int | None) -> list[tuple[Path, int | None]]:
+def _logs(folder: Path, step_logs: StepLogs, task: int | None) -> list[tuple[Path, int | None]]:
     """Return the existing logs of a step run; those of a parallel step with the number of the task."""
-    name = format_address(found.label, found.step_run.iteration)
-    if not found.parallel:
+    name = format_address(step_logs.label, step_logs.step_run.iteration)
+    if not step_logs.parallel:
         whole = folder / f"{name}.log"
         return [(whole, None)] if whole.exists() else []
     logs: list[tuple[Path, int | None]] = []
     files = list(folder.iterdir()) if folder.is_dir() else []
-    for job in found.step_run.jobs:
+    for job in step_logs.step_run.jobs:
         prefix = f"{name}.{job.token}."
         # The indexes of an array start at 0 in each batch.
-        first = (found.step_run.batch_size or 0) * job.batch if found.numbered_by_batch else 0
+        first = (step_logs.step_run.batch_size or 0) * job.batch if step_logs.numbered_by_batch else 0
         # Not a glob pattern: a step's name may contain brackets and asterisks.
         logs += [
             (log, first + int(number))
@@ -199,59 +203,62 @@ def _logs(folder: Path, found: StepLogs, task: int | None) -> list[tuple[Path, i
     return sorted(logs, key=lambda log: log[1] or 0)
 
 
-def _print(folder: Path, found: StepLogs, task: int | None) -> None:
-    logs = _logs(folder, found, task)
+def _print(folder: Path, step_logs: StepLogs, task: int | None) -> None:
+    logs = _logs(folder, step_logs, task)
     if not logs:
-        _print_no_log(folder, found, task)
+        _print_no_log(folder, step_logs, task)
         return
     written = [(log, number) for log, number in logs if log.stat().st_size]
     if task is None and len({number for _, number in written}) > MOST_TASKS:
-        written = _select(written, found)
+        written = _select(written, step_logs)
     for log, number in written:
         if number is not None and task is None:
             click.echo(f"==> task {number} <==")
         with log.open(errors="replace") as file:
             shutil.copyfileobj(file, sys.stdout)
-    if not written and (task is not None or not found.failures):
-        click.echo(f"{_subject(found, task)} printed nothing.", err=True)
+    if not written and (task is not None or not step_logs.failures):
+        click.echo(f"{_subject(step_logs, task)} printed nothing.", err=True)
 
 
-def _select(logs: list[tuple[Path, int | None]], found: StepLogs) -> list[tuple[Path, int | None]]:
+def _select(logs: list[tuple[Path, int | None]], step_logs: StepLogs) -> list[tuple[Path, int | None]]:
     """Return the logs of the first failed tasks, or of the first tasks if none failed."""
     tasks = list(dict.fromkeys(number for _, number in logs))
-    failed = {number for failure in found.failures for number in failure.tasks}
+    failed = {number for failure in step_logs.failures for number in failure.tasks}
     candidates = [number for number in tasks if number in failed] or tasks
     shown = candidates[:MOST_TASKS]
     thing = "failed task" if shown[0] in failed else "task"
     first = f"the first {len(shown)} of " if len(shown) < len(candidates) else ""
     click.echo(
-        f"{len(tasks)} tasks of {found.step_run.address} have a log. "
+        f"{len(tasks)} tasks of {step_logs.step_run.address} have a log. "
         f"Printed: {first}{plural(len(candidates), thing)}.\n"
-        f"For another one, add --task N, with N from 0 to {(found.step_run.n_tasks or 1) - 1}.",
+        f"For another one, add --task N, with N from 0 to {(step_logs.step_run.n_tasks or 1) - 1}.",
         err=True,
     )
     return [log for log in logs if log[1] in shown]
 
 
-def _print_no_log(folder: Path, found: StepLogs, task: int | None) -> None:
-    if found.step_run.state is StepRunState.SKIPPED:
-        click.echo(f"{found.step_run.address} was skipped: {found.step_run.reason}.", err=True)
-    elif found.collects and task is None and not found.failures:
-        command = f"orchestrator status {found.key}{typed_options()}"
-        click.echo(f"{found.step_run.address} ran without a job, and has no log.\nShow its result: {command}", err=True)
-    elif not found.failures:
+def _print_no_log(folder: Path, step_logs: StepLogs, task: int | None) -> None:
+    if step_logs.step_run.state is StepRunState.SKIPPED:
+        click.echo(f"{step_logs.step_run.address} was skipped: {step_logs.step_run.reason}.", err=True)
+    elif step_logs.collects and task is None and not step_logs.failures:
+        command = f"orchestrator status {step_logs.key}{typed_options()}"
+        click.echo(
+            f"{step_logs.step_run.address} ran without a job, and has no log.\nShow its result: {command}", err=True
+        )
+    elif not step_logs.failures:
         raise NotFound(
-            f"There is no log of {_subject(found, task)} ({found.step_run.state}).", f"The logs are in: {folder}"
+            f"There is no log of {_subject(step_logs, task)} ({step_logs.step_run.state}).",
+            f"The logs are in: {folder}",
         )
     elif task is not None:
-        command = f"orchestrator logs {found.key} {shlex.quote(found.step_run.address)}"
+        command = f"orchestrator logs {step_logs.key} {shlex.quote(step_logs.step_run.address)}"
         raise NotFound(
-            f"There is no log of {_subject(found, task)}.", f"Show the logs and failures of the step: {command}"
+            f"There is no log of {_subject(step_logs, task)}.", f"Show the logs and failures of the step: {command}"
         )
 
 
-def _subject(found: StepLogs, task: int | None) -> str:
-    address = found.step_run.address
+def _subject(step_logs: StepLogs, task: int | None) -> str:
+    address = step_logs.step_run.address
     return address if task is None else f"task {task} of {address}"
 
 
@@ -262,9 +269,9 @@ def _wait_for(path: Path, key: str, address: str) -> StepLogs:
 
     is_announced = was_stalled = False
     while True:
-        run, found = find_run(path, key), _step_run(path, key, address)
-        if found is not None and _has_started(found):
-            return found
+        run, step_logs = find_run(path, key), _step_run(path, key, address)
+        if step_logs is not None and _has_started(step_logs):
+            return step_logs
         # Between two processes that advance it, a run looks stalled for a moment.
         if run.state is not RunState.ACTIVE or (was_stalled and run.stalled):
             break
@@ -274,10 +281,10 @@ def _wait_for(path: Path, key: str, address: str) -> StepLogs:
             click.echo(f"Show the status of the run: orchestrator status {key}{refresh}{typed_options()}", err=True)
         is_announced, was_stalled = True, bool(run.stalled)
         time.sleep(POLL_SECONDS)
-    if found is None and run.stalled:
+    if step_logs is None and run.stalled:
         why = f"Step {address} has not started, and run {key} is stalled: {run.stalled}."
         raise NotYet(why, f"To continue: orchestrator resume {key}")
-    return found or find_step_run(path, key, address)
+    return step_logs or find_step_run(path, key, address)
 
 
 def _step_run(path: Path, key: str, address: str) -> StepLogs | None:
@@ -288,32 +295,33 @@ def _step_run(path: Path, key: str, address: str) -> StepLogs | None:
     return None
 
 
-def _has_started(found: StepLogs) -> bool:
+def _has_started(step_logs: StepLogs) -> bool:
     # The number of tasks of a pending step is not known. A withdrawn step run is repeated as another one.
-    return found.step_run.state is not StepRunState.PENDING and found.step_run.withdrawn_at is None
+    return step_logs.step_run.state is not StepRunState.PENDING and step_logs.step_run.withdrawn_at is None
 
 
-def _follow(path: Path, folder: Path, found: StepLogs, task: int | None) -> StepLogs:
+def _follow(path: Path, folder: Path, step_logs: StepLogs, task: int | None) -> StepLogs:
+    """Print what is appended to the logs, until the step run has ended or is stalled; return its last state."""
     from orchestrator.db.step_runs import find_step_run
 
     offsets: dict[Path, int] = {}
-    shown: Path | None = None
+    last_printed: Path | None = None
     while True:
         # The state is read before the log, so that nothing that was written before the end is missed.
-        found = find_step_run(path, found.key, found.step_run.address)
-        for log, number, text in _new_text(_logs(folder, found, task), offsets):
-            if number is not None and task is None and log != shown:
+        step_logs = find_step_run(path, step_logs.key, step_logs.step_run.address)
+        for log, number, text in _new_text(_logs(folder, step_logs, task), offsets):
+            if number is not None and task is None and log != last_printed:
                 click.echo(f"==> task {number} <==")
-            shown = log
+            last_printed = log
             click.echo(text, nl=False)
         sys.stdout.flush()
-        if found.step_run.ended_at is not None:
-            if shown is None:
-                _print(folder, found, task)
-            return found
-        if found.stalled:
-            _print_stalled(found.key, found.stalled)
-            return found
+        if step_logs.step_run.ended_at is not None:
+            if last_printed is None:
+                _print(folder, step_logs, task)
+            return step_logs
+        if step_logs.stalled:
+            _print_stalled(step_logs.key, step_logs.stalled)
+            return step_logs
         time.sleep(POLL_SECONDS)
 
 
@@ -330,18 +338,16 @@ def _new_text(
             yield log, number, text
 
 
-def _print_failures(found: StepLogs) -> None:
-    failures = found.failures
+def _print_failures(step_logs: StepLogs) -> None:
+    failures = step_logs.failures
     for failure in failures[:MOST_CAUSES]:
         click.echo(f"==> {_headline(failure)} <==")
         if failure.traceback:
             click.echo(failure.traceback.rstrip("\n"))
     if len(failures) > MOST_CAUSES:
         more = plural(len(failures) - MOST_CAUSES, "more cause")
-        click.echo(
-            f"{more}; to see all: orchestrator logs {found.key} {found.step_run.address} --json{typed_options()}",
-            err=True,
-        )
+        command = f"orchestrator logs {step_logs.key} {shlex.quote(step_logs.step_run.address)} --json"
+        click.echo(f"{more}; to see all: {command}{typed_options()}", err=True)
 
 
 def _headline(failure: Failure) -> str:

@@ -59,37 +59,37 @@ def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None,
     from orchestrator.db.views import json_values
 
     workspace, now = workspace_of(rootdir, db), time.time()
-    found = _with_counts(workspace, run_status(workspace.database, run, now, whole=as_json))
-    report, unanswered = _ask(workspace.database, found, now) if refresh else (None, None)
+    status = _with_counts(workspace, run_status(workspace.database, run, now, whole=as_json))
+    report, unanswered = _ask(workspace.database, status, now) if refresh else (None, None)
     if report is not None:
-        found = found._replace(run=found.run._replace(stalled=report.stalled))
+        status = status._replace(run=status.run._replace(stalled=report.stalled))
     if as_json:
-        click.echo(to_json({**json_values(found), "slurm": report} if refresh else found))
+        click.echo(to_json({**json_values(status), "slurm": report} if refresh else status))
     else:
-        click.echo(render(found, now, typed_options(), report, is_refreshed=refresh))
+        click.echo(render(status, now, typed_options(), report, is_refreshed=refresh))
     if unanswered is not None:
         raise unanswered
 
 
-def _ask(path: Path, found: RunStatus, now: float) -> tuple[QueueReport | None, SchedulerUnreachable | None]:
+def _ask(path: Path, status: RunStatus, now: float) -> tuple[QueueReport | None, SchedulerUnreachable | None]:
     """Return SLURM's answer, or the error if there is none."""
-    if found.run.mode is not Mode.SLURM:
-        click.echo(f"Run {found.run.key} runs on this machine, not on SLURM: --refresh has no effect.", err=True)
+    if status.run.mode is not Mode.SLURM:
+        click.echo(f"Run {status.run.key} runs on this machine, not on SLURM: --refresh has no effect.", err=True)
         return None, None
     from orchestrator.engine.cluster.queue_report import ask_slurm
 
     try:
-        return ask_slurm(path, found, now), None
+        return ask_slurm(path, status, now), None
     except SchedulerUnreachable as error:
         return None, error
 
 
-def _with_counts(workspace: Workspace, found: RunStatus) -> RunStatus:
+def _with_counts(workspace: Workspace, status: RunStatus) -> RunStatus:
     """Add how many tasks of the running batch have ended: one listing of a folder."""
-    if found.now is None:
-        return found
-    jobs = tuple(_with_count(workspace, found.run.key, job) for job in found.now.jobs)
-    return found._replace(now=found.now._replace(jobs=jobs))
+    if status.now is None:
+        return status
+    jobs = tuple(_with_count(workspace, status.run.key, job) for job in status.now.jobs)
+    return status._replace(now=status.now._replace(jobs=jobs))
 
 
 def _with_count(workspace: Workspace, key: str, job: JobView) -> JobView:
@@ -103,13 +103,13 @@ def _with_count(workspace: Workspace, key: str, job: JobView) -> JobView:
 
 
 def render(
-    found: RunStatus, now: float, options: str = "", report: QueueReport | None = None, *, is_refreshed: bool = False
+    status: RunStatus, now: float, options: str = "", report: QueueReport | None = None, *, is_refreshed: bool = False
 ) -> str:
     """Write a status for a terminal of 80 columns.
 
     Parameters
     ----------
-    found : RunStatus
+    status : RunStatus
         The status, as read from the records.
     now : float
         Epoch seconds.
@@ -120,15 +120,15 @@ def render(
     is_refreshed : bool, default False
         Whether SLURM was asked.
     """
-    run = found.run
+    run = status.run
     paragraphs = [
         _headline(run, now, options),
-        _steps(found.steps),
-        _now_and_next(found, now, options, is_refreshed=is_refreshed),
+        _steps(status.steps),
+        _now_and_next(status, now, options, is_refreshed=is_refreshed),
         [] if report is None else queue_lines(run, report, now, options),
-        _failures(_without_requested(found.failures, run.state), run.key, options),
-        _notes(found.notes, run.key, options),
-        _next_commands(found, options),
+        _failures(_without_requested(status.failures, run.state), run.key, options),
+        _notes(status.notes, run.key, options),
+        _next_commands(status, options),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
 
@@ -191,13 +191,13 @@ def _steps(steps: Iterable[StepSummary]) -> list[str]:
     return lines
 
 
-def _now_and_next(found: RunStatus, now: float, options: str, *, is_refreshed: bool) -> list[str]:
-    run = found.run
+def _now_and_next(status: RunStatus, now: float, options: str, *, is_refreshed: bool) -> list[str]:
+    run = status.run
     if run.stalled is not None and run.mode is Mode.LOCAL:
         return []
-    lines = [] if found.now is None else _now(found.now, now)
-    lines += record_lines(found, options, is_refreshed=is_refreshed)
-    return lines + ([f"Next: {shorten(found.next, WIDTH - 6)}"] if found.next and not run.stalled else [])
+    lines = [] if status.now is None else _now(status.now, now)
+    lines += record_lines(status, options, is_refreshed=is_refreshed)
+    return lines + ([f"Next: {shorten(status.next, WIDTH - 6)}"] if status.next and not run.stalled else [])
 
 
 def _now(step_run: StepRunView, now: float) -> list[str]:
@@ -287,21 +287,21 @@ def _notes(notes: Sequence[ResultNote], key: str, options: str) -> list[str]:
 # --- commands to type ----------------------------------------------------------------------------
 
 
-def _next_commands(found: RunStatus, options: str) -> list[str]:
-    run = found.run
+def _next_commands(status: RunStatus, options: str) -> list[str]:
+    run = status.run
     if not run.stalled and run.state not in (RunState.FAILED, RunState.CANCELLED):
         return []
-    at = f" from {shorten(found.resume_from, 32)}" if found.resume_from else ""
+    at = f" from {shorten(status.resume_from, 32)}" if status.resume_from else ""
     has_failed = run.state is RunState.FAILED
     resume = f"orchestrator resume {run.key}{options}"
     log = []
     if run.stalled and run.mode is Mode.SLURM:
         log = _with_command("Orchestrator log: ", f"orchestrator logs {run.key} orchestrator{options}")
     lines = log + _with_command(f"Fix the cause, then continue{at}: " if has_failed else f"To continue{at}: ", resume)
-    if run.study and any(failure.kind == FailureKind.EXCEPTION for failure in found.failures) and has_failed:
+    if run.study and any(failure.kind == FailureKind.EXCEPTION for failure in status.failures) and has_failed:
         # The run has stored the code that failed: a plain resume would fail again.
         lines += _with_command("If you changed the study for that: ", f"{resume} --update {study_argument(run)}")
-    if run.study and any(failure.kind == FailureKind.REFUSED for failure in found.failures) and has_failed:
+    if run.study and any(failure.kind == FailureKind.REFUSED for failure in status.failures) and has_failed:
         # It has also stored the resources and the cluster.
         again = f"orchestrator submit {study_argument(run)} --project-job {run.key}{options}"
         lines += _with_command("If you changed its resources or the cluster for that: ", again)

@@ -56,20 +56,20 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
     end = None if timeout is None else time.monotonic() + timeout
     queue, was_stalled = _Queue(workspace.database, key), False
     while True:
-        found = find_run(workspace.database, key)
+        view = find_run(workspace.database, key)
         # Between two processes that advance it, a run looks stalled for a moment.
-        was_stalled, is_stalled = bool(found.stalled), was_stalled and bool(found.stalled)
-        if found.state is RunState.ACTIVE and found.mode is Mode.SLURM and not was_stalled:
-            found = found._replace(stalled=queue.why_stalled())
-            is_stalled = bool(found.stalled)
-        if found.state is not RunState.ACTIVE or is_stalled:
+        was_stalled, is_stalled = bool(view.stalled), was_stalled and bool(view.stalled)
+        if view.state is RunState.ACTIVE and view.mode is Mode.SLURM and not was_stalled:
+            view = view._replace(stalled=queue.why_stalled())
+            is_stalled = bool(view.stalled)
+        if view.state is not RunState.ACTIVE or is_stalled:
             break
         if end is not None and time.monotonic() >= end:
             click.echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
             raise click.exceptions.Exit(TIMED_OUT)
         time.sleep(POLL_SECONDS if end is None else min(POLL_SECONDS, max(0.0, end - time.monotonic())))
-    text, code = _outcome(key, found)
-    refresh = " --refresh" if code == STALLED and found.mode is Mode.SLURM else ""
+    text, code = _text_and_code(key, view)
+    refresh = " --refresh" if code == STALLED and view.mode is Mode.SLURM else ""
     text += f"\nShow its status: orchestrator status {key}{refresh}{typed_options()}"
     if code == STALLED:
         text += f"\nTo continue: orchestrator resume {key}{typed_options()}"
@@ -107,16 +107,16 @@ class _Queue:
             return None
 
 
-def _outcome(key: str, found: RunView) -> tuple[str, int]:
-    state, why = found.state, f": {found.reason}" if found.reason else ""
+def _text_and_code(key: str, view: RunView) -> tuple[str, int]:
+    state, why = view.state, f": {view.reason}" if view.reason else ""
     if state is RunState.ACTIVE:
-        return f"Run {key} is stalled: {found.stalled}.", STALLED
+        return f"Run {key} is stalled: {view.stalled}.", STALLED
     if state is RunState.CANCELLED:
         return f"Run {key} was cancelled.", CANCELLED
     if state is RunState.FAILED:
         return f"Run {key} has failed{why}.", FAILED
-    if found.n_failed:
-        return f"Run {key} has ended; {plural(found.n_failed, 'experiment')} failed.", FAILED
-    if found.n_failed_step_runs:
+    if view.n_failed:
+        return f"Run {key} has ended; {plural(view.n_failed, 'experiment')} failed.", FAILED
+    if view.n_failed_step_runs:
         return f"Run {key} has ended{why}.", FAILED
     return f"Run {key} has succeeded.", 0

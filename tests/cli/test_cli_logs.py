@@ -211,6 +211,19 @@ def test_only_a_few_tracebacks_are_printed(records, golden):
     golden(done)
 
 
+def test_the_command_that_shows_all_causes_can_be_pasted(workspace, golden):
+    name = "evaluate [E, nu]*"
+    records = Records(workspace, Plan((PlannedStep("0", name, kind="batch", parallel=True, label=name),)))
+    records.add_run("r", "succeeded")
+    records.add_step_run(0, "succeeded", n_tasks=1)
+    records.add_job("succeeded", role="batch")
+    for row in range(9):
+        records.add_failed_experiments(f"KeyError: {row}", [row])
+    done = logs(name)
+    assert "orchestrator logs r 'evaluate [E, nu]*' --json" in done.stderr
+    golden(done)
+
+
 def test_a_step_that_prints_nothing(records, workspace, golden):
     records.add_run("r", "succeeded")
     records.add_step_run(PLAN.size - 1, "succeeded")
