@@ -185,7 +185,7 @@ class RunFolder(NamedTuple):
         """Log of the processes that advanced the run."""
         return self.logs / "orchestrator.log"
 
-    def log(self, label: str, iteration: str, token: str | None = None, task: int | None = None) -> Path:
-        """Return the path of the log of a step, or of one task of a job."""
+    def log(self, label: str, iteration: str, token: str | None = None, task: int | str | None = None) -> Path:
+        """Return the path of the log of a step, or of one task of a job; `%a` as task: SLURM's pattern for all."""
         name = format_address(label, iteration)
         return self.logs / (f"{name}.log" if token is None else f"{name}.{token}.{task}.log")

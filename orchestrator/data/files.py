@@ -123,7 +123,7 @@ def read_snapshot(project_dir: Path | str) -> Snapshot:
                 f"Compare the files in {base / '.next'} with the checksums in commit.json there.",
             )
         time.sleep(0.01)
-    raise DataError(f"the table in {base} changed each time that it was read", "Try again.")
+    raise DataError(f"the table in {base} changed each time that it was read", "Retry the command.")
 
 
 def stored_by(project_dir: Path | str) -> str | None:
@@ -210,7 +210,7 @@ def locked(project_dir: Path | str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise Busy(f"another process stores the table in {base}", "Try again.") from error
+        raise Busy(f"another process stores the table in {base}", "Retry the command later.") from error
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["STALE", "Holder", "is_gone", "silent_for"]
+__all__ = ["STALE", "Holder", "is_dead", "silent_for"]
 
 STALE = 180.0
 """Seconds after which a process of another host counts as dead, if no heartbeat followed the one that was seen."""
@@ -52,7 +52,7 @@ class Holder(NamedTuple):
         return cls(_host(), _boot(), pid, _start_of(pid) or "", _job_id())
 
 
-def is_gone(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
+def is_dead(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
     """Whether the lease holder is dead.
 
     Parameters

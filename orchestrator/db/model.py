@@ -1,4 +1,4 @@
-"""Rows of the database as values of the machine."""
+"""Rows of the database as values of the state machine."""
 
 from __future__ import annotations
 

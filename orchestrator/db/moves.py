@@ -1,4 +1,4 @@
-"""Apply changes in SQL: only transitions that the machine allows, and each change is recorded as an event."""
+"""Apply changes in SQL: only moves that the state machine allows, and each change is recorded as an event."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def apply(target: Target, change: Change) -> None:
     Raises
     ------
     ValueError
-        If the machine does not allow the transition, or the row does not exist.
+        If the state machine does not allow the move, or the row does not exist.
     """
     match change:
         case MoveRun():
@@ -258,7 +258,7 @@ def _note(target: Target, note: Note) -> None:
 
 def _move(target: Target, table: str, row_id: int, old: StrEnum, new: StrEnum, values: dict[str, Any]) -> None:
     if not may_move(old, new):
-        raise ValueError(f"the machine allows no transition of {type(old).__name__} from {old} to {new}")
+        raise ValueError(f"the state machine allows no move of {type(old).__name__} from {old} to {new}")
     if update(target.connection, table, {"state": new, **values}, id=row_id, state=old) != 1:
         raise ValueError(f"the state of {table} {row_id} is not {old}")
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orchestrator.db.lease import Holder, is_gone, silent_for
+from orchestrator.db.lease import Holder, is_dead, silent_for
 from orchestrator.db.model import job_of
 from orchestrator.db.rows import Row
 from orchestrator.machine.kinds import Mode, Role, Wake
@@ -52,7 +52,7 @@ def _holder(row: Row, now: float) -> LeaseHolder | None:
     holder = Holder(row.lease_host, row.lease_boot, row.lease_pid, row.lease_pid_start, row.lease_scheduler_id)
     return LeaseHolder(
         f"process {holder.pid} on {holder.host}",
-        is_gone(holder, row.lease_beat_seen_at, now),
+        is_dead(holder, row.lease_beat_seen_at, now),
         silent_for(holder, row.lease_beat_at, now),
         holder.scheduler_id,
     )

@@ -18,7 +18,7 @@ from typing import Any
 from orchestrator.db import migrate, moves
 from orchestrator.db.connection import session
 from orchestrator.db.failures import first_failed
-from orchestrator.db.lease import Holder, is_gone
+from orchestrator.db.lease import Holder, is_dead
 from orchestrator.db.model import job_of, step_run_of
 from orchestrator.db.rows import Row, insert, scalar, scalars, update
 from orchestrator.errors import Busy, LeaseHeld, NotFound
@@ -132,7 +132,7 @@ class Store:
         return RunRecord(**{**values, "plan": _plan(row.plan), "mode": Mode(row.mode), "state": RunState(row.state)})
 
     def load(self, key: str) -> Run:
-        """Return a run as the machine needs it.
+        """Return a run as the state machine needs it.
 
         Raises
         ------
@@ -174,7 +174,7 @@ class Store:
         LeaseHeld
             If another process has taken over the lease.
         ValueError
-            If the machine does not allow a transition.
+            If the state machine does not allow a move.
         """
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
@@ -263,7 +263,7 @@ class Store:
 
     # --- the lease, and requests to its holder ---------------------------------------------------
 
-    def take_lease(self, key: str, holder: Holder, now: float, gone: Holder | None = None) -> int:
+    def take_lease(self, key: str, holder: Holder, now: float, dead: Holder | None = None) -> int:
         """Take a run's lease.
 
         Parameters
@@ -274,7 +274,7 @@ class Store:
             The process that takes it.
         now : float
             Epoch seconds.
-        gone : Holder, optional
+        dead : Holder, optional
             A holder that is dead, as the scheduler says.
 
         Returns
@@ -290,7 +290,7 @@ class Store:
         with session(self.path) as connection:
             row = _run_row(connection, key)
             old = _holder(row)
-            if old is None or old == gone or self._may_take_over(old, row, holder, now):
+            if old is None or old == dead or self._may_take_over(old, row, holder, now):
                 values = {f"lease_{name}": value for name, value in holder._asdict().items()}
                 values |= {"fence": row.fence + 1, "lease_taken_at": now, "lease_beat_at": now}
                 update(connection, "run", {**values, "lease_beat_seen_at": None}, id=row.id)
@@ -312,9 +312,9 @@ class Store:
 
     def _may_take_over(self, old: Holder, row: Row, holder: Holder, now: float) -> bool:
         if (old.host, old.boot, old.pid, old.pid_start) == (holder.host, holder.boot, holder.pid, holder.pid_start):
-            # This process has released the lease, but the database could not be written then.
+            # A lease that no thread of this process holds was released, but the database could not be written then.
             return (self.path, row.key, row.fence) not in _held
-        return is_gone(old, row.lease_beat_seen_at, now)
+        return is_dead(old, row.lease_beat_seen_at, now)
 
     def release_lease(self, key: str, fence: int) -> None:
         """Release the lease; without effect if another process has taken it over."""

@@ -42,7 +42,7 @@ class Block(ABC):
     """
 
     def arm(self, data: ExperimentData) -> None:  # noqa: B027 - optional to override
-        """Prepare for the data. It is called once, before `call`; by default it does nothing.
+        """Prepare for the data. It is called once, before `call`; by default it does nothing. The name is f3dasm's.
 
         Parameters
         ----------

@@ -80,5 +80,5 @@ def _beat(store: Store, key: str, fence: int, on_cancel: Callable[[], None] | No
                 if on_cancel is not None:
                     on_cancel()
         except DatabaseBusy:
-            # Tried again at the next turn; the lease lasts for twelve heartbeats.
+            # Retried at the next turn; the lease lasts for twelve heartbeats.
             continue

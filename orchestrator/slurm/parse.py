@@ -124,7 +124,7 @@ def is_live(scheduler_id: str, lines: Iterable[Line]) -> bool:
     return any(
         line.job_id == base
         and (not index or line.indexes is None or int(index) in line.indexes)
-        and meaning(line.state)[0] is not Seen.OVER
+        and meaning(line.state).seen is not Seen.OVER
         for line in lines
     )
 
@@ -198,7 +198,7 @@ def _indexes(text: str) -> tuple[int, ...]:
 
 def _times(state: str, start: str, end: str) -> tuple[float | None, float | None]:
     """Return when a job started and ended; None instead of a time that SLURM only expects."""
-    seen, _, _ = meaning(state)
+    seen = meaning(state).seen
     started_at, ended_at = _time(start), _time(end)
     return (None if seen is Seen.QUEUED else started_at), (ended_at if seen is Seen.OVER else None)
 

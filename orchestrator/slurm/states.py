@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.states import FailureKind
 
-__all__ = ["STATES", "is_stuck", "meaning"]
+__all__ = ["STATES", "Meaning", "is_stuck", "meaning"]
 
 STATES: dict[str, tuple[Seen, FailureKind | None]] = {
     # the job waits, or waits again
@@ -70,16 +71,11 @@ STUCK = (
 _STUCK = "(?i)" + "|".join(f"(?:{pattern})" for pattern in STUCK)
 
 
-def meaning(state: str) -> tuple[Seen, FailureKind | None, bool]:
-    """Return the meaning of a state.
+class Meaning(NamedTuple):
+    """The meaning of a state.
 
-    Parameters
+    Attributes
     ----------
-    state : str
-        As squeue or sacct writes it, such as `RUNNING`, `CANCELLED by 1000` or `CANCELLED+`.
-
-    Returns
-    -------
     seen : Seen
         Whether the job waits, runs or has ended.
     kind : FailureKind or None
@@ -87,11 +83,25 @@ def meaning(state: str) -> tuple[Seen, FailureKind | None, bool]:
     is_known : bool
         False for a state that is not in the table. It counts as running: if that is wrong, the run only waits.
     """
+
+    seen: Seen
+    kind: FailureKind | None
+    is_known: bool = True
+
+
+def meaning(state: str) -> Meaning:
+    """Return the meaning of a state.
+
+    Parameters
+    ----------
+    state : str
+        As squeue or sacct writes it, such as `RUNNING`, `CANCELLED by 1000` or `CANCELLED+`.
+    """
     words = state.split()
     word = words[0].rstrip("+").upper() if words else ""
     if word not in STATES:
-        return Seen.RUNNING, None, False
-    return *STATES[word], True
+        return Meaning(Seen.RUNNING, None, is_known=False)
+    return Meaning(*STATES[word])
 
 
 def is_stuck(reason: str) -> bool:

@@ -263,9 +263,9 @@ def test_the_lease_of_another_machine_must_expire(store, golden):
 
 def test_a_reused_process_id_is_another_process(monkeypatch):
     me = Holder.this_process()
-    assert not lease.is_gone(me, None, 0.0)
-    assert lease.is_gone(Holder(me.host, me.boot, me.pid, "another start"), None, 0.0)
-    assert lease.is_gone(Holder(me.host, "another boot", me.pid, me.pid_start), None, 0.0)
+    assert not lease.is_dead(me, None, 0.0)
+    assert lease.is_dead(Holder(me.host, me.boot, me.pid, "another start"), None, 0.0)
+    assert lease.is_dead(Holder(me.host, "another boot", me.pid, me.pid_start), None, 0.0)
 
 
 def test_requests_need_no_lease(store, fence):

@@ -309,7 +309,7 @@ def test_an_array_is_listed_from_its_submission_to_its_end(sandbox):
     over = {}
 
     def are_over():
-        over.update({line.indexes: line for line in lines_of(client, job) if meaning(line.state)[0] is Seen.OVER})
+        over.update({line.indexes: line for line in lines_of(client, job) if meaning(line.state).seen is Seen.OVER})
         return {(0,), (2,), (3,)} <= set(over)
 
     wait_until(are_over, 60, lambda: f"{over}")
@@ -343,7 +343,7 @@ def test_a_waiting_job_is_repointed_and_no_other(sandbox):
     client.scancel([first, waiting, running, "9999998"])
     wait_until(
         lambda: (
-            not {line.job_id for line in client.squeue() if meaning(line.state)[0] is not Seen.OVER}
+            not {line.job_id for line in client.squeue() if meaning(line.state).seen is not Seen.OVER}
             & {first, waiting, running}
         ),
         30,

@@ -47,15 +47,15 @@ def test_the_table_has_every_state():
 
 
 def test_a_job_is_over_only_in_these_states():
-    assert {word for word in WORDS if meaning(word)[0] is Seen.OVER} == {
+    assert {word for word in WORDS if meaning(word).seen is Seen.OVER} == {
         *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
         *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
     }
 
 
-@pytest.mark.parametrize("word", [word for word in WORDS if meaning(word)[0] is Seen.OVER and word != "COMPLETED"])
+@pytest.mark.parametrize("word", [word for word in WORDS if meaning(word).seen is Seen.OVER and word != "COMPLETED"])
 def test_every_failed_state_has_a_kind_of_failure(word):
-    assert meaning(word)[1] is not None
+    assert meaning(word).kind is not None
 
 
 @pytest.mark.parametrize("written", ["CANCELLED", "CANCELLED by 0", "CANCELLED by 1000", "CANCELLED+", "cancelled"])

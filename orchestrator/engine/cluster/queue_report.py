@@ -116,7 +116,7 @@ def ask_slurm(path: Path, found: RunStatus, now: float) -> QueueReport:
     jobs = [job for job in jobs if job.is_known or job.scheduler_id is not None]
     known = {job.token for job in live}
     others = [
-        line for line in lines if line.token and line.token not in known and meaning(line.state)[0] is not Seen.OVER
+        line for line in lines if line.token and line.token not in known and meaning(line.state).seen is not Seen.OVER
     ]
     ended = ended_by_token(path, found.run.key, {line.token for line in others}) if others else {}
     jobs += _unlisted([line for line in others if line.token in ended], ended)
@@ -156,21 +156,21 @@ def _described(scheduler_id: str | None, token: str, what: str, lines: Sequence[
     for line in lines:
         key = (line.state, "" if line.reason == "None" else line.reason)
         counts[key] = counts.get(key, 0) + len(line.indexes or (0,))
-    waits = [line for line in lines if meaning(line.state)[0] is Seen.QUEUED]
+    waits = [line for line in lines if meaning(line.state).seen is Seen.QUEUED]
     return QueuedJob(
         scheduler_id=scheduler_id,
         token=token,
         what=what,
         has_ended=has_ended,
         is_known=bool(lines),
-        is_live=any(meaning(line.state)[0] is not Seen.OVER for line in lines),
+        is_live=any(meaning(line.state).seen is not Seen.OVER for line in lines),
         states=tuple(QueueState(state, reason, n) for (state, reason), n in counts.items()),
         stuck=next((line.reason for line in waits if is_stuck(line.reason)), None),
     )
 
 
 def _as_listed(run: Liveness, lines: Sequence[Line]) -> Liveness:
-    live = [line for line in lines if meaning(line.state)[0] is not Seen.OVER]
+    live = [line for line in lines if meaning(line.state).seen is not Seen.OVER]
     mine = ((job.token, _lines_of(job.token, job.scheduler_id, live)) for job in (*run.live, *run.orchestrators))
     part_of = None if run.holder is None else run.holder.scheduler_id
     return as_listed(

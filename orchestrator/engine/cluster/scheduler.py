@@ -171,7 +171,7 @@ class SlurmScheduler:
         SchedulerUnreachable
             If SLURM does not answer.
         """
-        lines = [line for line in self._client.squeue() if meaning(line.state)[0] is not Seen.OVER]
+        lines = [line for line in self._client.squeue() if meaning(line.state).seen is not Seen.OVER]
         return sorted({line.job_id for line in lines if line.token in tokens}, key=int)
 
     def _is_forgotten(self, job: Job, lines: Sequence[Line]) -> bool:
@@ -220,11 +220,10 @@ class SlurmScheduler:
         return mine
 
     def _fact(self, job: Job, lines: Sequence[Line]) -> JobFact:
-        states = [(line, *meaning(line.state)) for line in lines]
-        live = {seen for _, seen, _, _ in states if seen is not Seen.OVER}
+        live = {meaning(line.state).seen for line in lines} - {Seen.OVER}
         if not live:
             return self._fact_of_ended_job(job, lines)
-        unknown = next((line.state for line, _, _, is_known in states if not is_known), None)
+        unknown = next((line.state for line in lines if not meaning(line.state).is_known), None)
         started_at = _start_time(lines)
         return JobFact(
             Seen.RUNNING if Seen.RUNNING in live or started_at is not None else Seen.QUEUED,
@@ -273,11 +272,11 @@ def _rivals(token: str, fact: JobFact, listed: Sequence[Line]) -> tuple[str, ...
 
 
 def _are_over(lines: Sequence[Line]) -> bool:
-    return all(meaning(line.state)[0] is Seen.OVER for line in lines)
+    return all(meaning(line.state).seen is Seen.OVER for line in lines)
 
 
 def _kind(line: Line) -> FailureKind | None:
-    return meaning(line.state)[1]
+    return meaning(line.state).kind
 
 
 def _start_time(lines: Sequence[Line]) -> float | None:
