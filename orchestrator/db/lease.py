@@ -28,9 +28,9 @@ class Holder(NamedTuple):
     Attributes
     ----------
     host : str
-        Name of its machine.
+        Name of its host.
     boot : str
-        Identifier of the boot of that machine: each boot numbers processes from the beginning.
+        Identifier of the boot of that host: each boot numbers processes from the beginning.
     pid : int
         Process number.
     pid_start : str
@@ -67,7 +67,7 @@ def is_dead(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
     Returns
     -------
     bool
-        On this machine, whether the process has ended; else whether it sent no heartbeat for `STALE` seconds.
+        On this host, whether the process has ended; else whether it sent no heartbeat for `STALE` seconds.
     """
     if holder.host == _host():
         return holder.boot != _boot() or _start_of(holder.pid) != holder.pid_start
@@ -75,7 +75,7 @@ def is_dead(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
 
 
 def silent_for(holder: Holder, beat_at: float | None, now: float) -> float | None:
-    """Return the seconds since the last heartbeat of a process of another machine. Only for display.
+    """Return the seconds since the last heartbeat of a process of another host. Only for display.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def silent_for(holder: Holder, beat_at: float | None, now: float) -> float | Non
     beat_at : float or None
         Time of its last heartbeat, by its own clock.
     now : float
-        Epoch seconds, by the clock of this machine.
+        Epoch seconds, by the clock of this host.
 
     Returns
     -------

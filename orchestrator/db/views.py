@@ -39,7 +39,7 @@ class HolderView(NamedTuple):
     Attributes
     ----------
     host : str
-        Name of the machine.
+        Name of the host.
     pid : int
         Process number on that machine.
     scheduler_id : str or None

@@ -168,7 +168,9 @@ CASES = [
     ),
     pytest.param(
         errors.SchedulerUnreachable,
-        lambda cli: errors.SchedulerUnreachable("SLURM did not answer.", "Retry when it answers: orchestrator advance r"),
+        lambda cli: errors.SchedulerUnreachable(
+            "SLURM did not answer.", "Retry when it answers: orchestrator advance r"
+        ),
         75,
         id="SchedulerUnreachable",
     ),
