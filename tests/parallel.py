@@ -23,6 +23,9 @@ LONG = ("slurm", "acceptance", "slow")
 """Tests with these marks start first, in this order: otherwise the last of them would run alone."""
 
 
+SHARED_CLUSTERS = ("sandbox_with_accounting", "sandbox", "sandbox_like")
+"""The fixtures that give a test a cluster which runs for other tests, too."""
+
 GROUPS = "ORCHESTRATOR_TEST_GROUPS"
 """The environment variable that names the file in which the cluster of each test is."""
 
@@ -65,7 +68,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 def cluster_of(item: pytest.Item) -> str | None:
     """Return the running cluster that a test shares with others; None where it has none, or its own."""
     fixtures = getattr(item, "fixturenames", ())
-    return next((cluster for cluster in ("sandbox_with_accounting", "sandbox") if cluster in fixtures), None)
+    return next((cluster for cluster in SHARED_CLUSTERS if cluster in fixtures), None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

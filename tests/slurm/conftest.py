@@ -6,7 +6,7 @@ import contextlib
 import getpass
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,24 @@ def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
     """Return a function that starts a cluster of the test's own: `start_sandbox(nodes=2, conf=["MaxArraySize=11"])`."""
     with contextlib.ExitStack() as stack:
         yield lambda **given: stack.enter_context(started(**given))
+
+
+@pytest.fixture(scope="session")
+def sandbox_like() -> Iterator[Callable[..., Sandbox]]:
+    """Return a function that returns a running cluster, one for all tests that ask for the same nodes and lines.
+
+    A test leaves it idle, and its servers running.
+    """
+    with contextlib.ExitStack() as stack:
+        running: dict[tuple[int, tuple[str, ...]], Sandbox] = {}
+
+        def give(*, nodes: int, conf: Sequence[str]) -> Sandbox:
+            key = (nodes, tuple(conf))
+            if key not in running:
+                running[key] = stack.enter_context(started(nodes=nodes, conf=conf))
+            return running[key]
+
+        yield give
 
 
 @pytest.fixture

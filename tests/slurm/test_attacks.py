@@ -290,8 +290,8 @@ def die_and_be_forgotten(studies, path):
     wait_until(lambda: job["scheduler_id"] not in studies.cluster.run(*listed).stdout.split())
 
 
-def test_one_resume_repeats_a_job_that_died_unseen_and_was_forgotten(start_sandbox, tmp_path):
-    cluster = start_sandbox(nodes=1, conf=["MinJobAge=2"])
+def test_one_resume_repeats_a_job_that_died_unseen_and_was_forgotten(sandbox_like, tmp_path):
+    cluster = sandbox_like(nodes=1, conf=["MinJobAge=2"])
     studies = Studies(tmp_path, cluster)
     path = studies.write(STEPS.format(wake="job"))
     die_and_be_forgotten(studies, path)
@@ -302,8 +302,8 @@ def test_one_resume_repeats_a_job_that_died_unseen_and_was_forgotten(start_sandb
     cluster.wait_until_idle()
 
 
-def test_a_job_that_squeue_has_forgotten_is_lost_after_the_grace_and_not_before(start_sandbox, tmp_path, golden):
-    cluster = start_sandbox(nodes=1, conf=["MinJobAge=2"])
+def test_a_job_that_squeue_has_forgotten_is_lost_after_the_grace_and_not_before(sandbox_like, tmp_path, golden):
+    cluster = sandbox_like(nodes=1, conf=["MinJobAge=2"])
     studies = Studies(tmp_path, cluster)
     grace = 6.0
     path = studies.write(STEPS.format(wake="job") + f"\ncluster.grace = {grace}\n")
@@ -332,9 +332,9 @@ def test_a_job_that_squeue_has_forgotten_is_lost_after_the_grace_and_not_before(
     cluster.wait_until_idle()
 
 
-def test_a_preempted_job_is_retried(start_sandbox, tmp_path):
+def test_a_preempted_job_is_retried(sandbox_like, tmp_path):
     """It is retried at once, though squeue still lists it."""
-    cluster = start_sandbox(nodes=1, conf=[*PREEMPTS, "MinJobAge=300"])
+    cluster = sandbox_like(nodes=1, conf=[*PREEMPTS, "MinJobAge=300"])
     studies = Studies(tmp_path, cluster)
     key = submit(studies, "both")
     urgent = ("--partition=urgent", "--exclusive", "--job-name=urgent", "--output=/dev/null")
@@ -391,9 +391,9 @@ def test_only_the_preempted_task_of_an_array_is_retried(start_sandbox, tmp_path)
     cluster.wait_until_idle()
 
 
-def test_a_run_survives_the_preemption_of_its_orchestrator_job(start_sandbox, tmp_path):
+def test_a_run_survives_the_preemption_of_its_orchestrator_job(sandbox_like, tmp_path):
     """SLURM starts it again, and no work is done twice."""
-    cluster = start_sandbox(nodes=1, conf=PREEMPTS)
+    cluster = sandbox_like(nodes=1, conf=[*PREEMPTS, "MinJobAge=300"])
     studies = Studies(tmp_path, cluster)
     key = submit(studies, "job")
     [orchestrator] = waiting(studies)

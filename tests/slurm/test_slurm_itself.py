@@ -112,9 +112,9 @@ def test_a_lost_node_fails_its_job_which_runs_on(start_sandbox, tmp_path):
 
 
 @pytest.mark.parametrize(("option", "then"), [("--no-requeue", "PREEMPTED"), ("--requeue", "PENDING")])
-def test_a_preempted_job_has_that_state_only_after_its_end(start_sandbox, option, then):
+def test_a_preempted_job_has_that_state_only_after_its_end(sandbox_like, option, then):
     """While it ends it is COMPLETING; one that SLURM requeues waits at once."""
-    cluster = start_sandbox(nodes=1, conf=PREEMPTS)
+    cluster = sandbox_like(nodes=1, conf=[*PREEMPTS, "MinJobAge=300"])
     job_id = cluster.sbatch(option, "--exclusive", "--output=/dev/null", "--wrap", "trap '' TERM; sleep 600; sleep 600")
     wait_until(lambda: state_of(cluster, job_id) == "RUNNING")
     urgent = cluster.sbatch("--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap", "true")
@@ -130,6 +130,7 @@ def test_a_preempted_job_has_that_state_only_after_its_end(start_sandbox, option
     assert seen[-1] == then
     assert set(seen) <= {"RUNNING", "COMPLETING", then}
     cluster.scancel(job_id)
+    cluster.wait_until_idle()
 
 
 def test_a_requeued_job_starts_again_soon(sandbox, tmp_path):
