@@ -59,7 +59,7 @@ def decide(run: Run) -> Intent | None:
     Intent or None
         None if there is nothing to do until something outside changes, or if the run has ended.
     """
-    with_rivals = next((job for job in (*run.live_jobs, *run.orchestrators) if job.rivals), None)
+    with_rivals = next((job for job in run.jobs if job.rivals), None)
     if with_rivals is not None:
         return CancelRivals(with_rivals.token, with_rivals.rivals)
     if run.state is not RunState.ACTIVE:

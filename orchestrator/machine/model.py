@@ -226,6 +226,11 @@ class Run(NamedTuple):
         return not self.has_ended or bool(self.orchestrators)
 
     @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The jobs of the last step run, and the orchestrator jobs that have not ended."""
+        return (*(self.step_run.jobs if self.step_run is not None else ()), *self.orchestrators)
+
+    @property
     def jobs_with_scheduler(self) -> tuple[Job, ...]:
         """The jobs that the scheduler should know."""
         return tuple(job for job in (*self.live_jobs, *self.orchestrators) if job.state in JOB_WITH_SCHEDULER)
@@ -237,8 +242,8 @@ class Run(NamedTuple):
         return tuple(job for job in jobs if not job.has_ended)
 
     def job(self, token: str) -> Job:
-        """Return a job that has not ended: one of the open step run, or an orchestrator job."""
-        return next(job for job in (*self.live_jobs, *self.orchestrators) if job.token == token)
+        """Return a job of the last step run, or an orchestrator job that has not ended."""
+        return next(job for job in self.jobs if job.token == token)
 
 
 def token_for(salt: str, role: Role, position: int, batch: int, attempt: int) -> str:

@@ -50,10 +50,11 @@ MAX_ROWS_SHOWN = 8
 def must_wait(intent: Intent, outcome: Sequence[Change]) -> bool:
     """Whether nothing more can be decided until something outside the records changes.
 
-    This is so after a submission that was refused for now, and for jobs that were cancelled and have not ended yet.
+    This is so after a submission that was refused for now, and for jobs that were cancelled and have not ended yet,
+    whatever else was seen of them.
     """
     if isinstance(intent, CancelJobs):
-        return not outcome
+        return not any(isinstance(change, MoveJob) for change in outcome)
     refused = any(isinstance(change, MoveJob) and change.to is JobState.PLANNED for change in outcome)
     return isinstance(intent, Submit) and refused
 

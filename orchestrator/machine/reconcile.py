@@ -88,9 +88,11 @@ def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
             return _reconcile_absent(job, fact, facts, tasks)
         case Seen.OVER if fact.receipts_may_follow and not _grace_has_passed(job, Doubt.RECEIPTS_MISSING, facts):
             # The job arrived, and its id is known. If SLURM forgets it now, it must not be submitted again.
-            return [*_moves_to_queued(job, fact), *_record_doubt(job, Doubt.RECEIPTS_MISSING, facts)]
+            doubt = _record_doubt(job, Doubt.RECEIPTS_MISSING, facts)
+            return [*_moves_to_queued(job, fact), *_submissions(job, fact), *doubt]
         case Seen.OVER:
-            return [*_moves_to_over(job, fact), *_end_job(job, fact, tasks)]
+            # Another submission could still run beside the retry.
+            return [*_moves_to_over(job, fact), *_submissions(job, fact), *_end_job(job, fact, tasks)]
         case Seen.RUNNING:
             return [*_moves_to_running(job, fact), *_still_listed(job, fact)]
         # An orchestrator job that SLURM requeued stays RUNNING in the records. It starts again without waiting for

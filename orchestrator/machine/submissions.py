@@ -6,18 +6,20 @@ has the job twice.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
+
+from orchestrator.machine.facts import Seen
 
 __all__ = ["choose"]
 
 
-def choose(ids: Collection[str], *, owner: str | None, recorded: str | None) -> str:
+def choose(seen: Mapping[str, Seen], *, owner: str | None, recorded: str | None) -> str:
     """Return which of the scheduler's ids of one job counts.
 
     Parameters
     ----------
-    ids : collection of str
-        At least one.
+    seen : mapping of str to Seen
+        How the scheduler lists each id; at least one.
     owner : str or None
         The submission that has claimed the job. It runs the job; the others end by themselves.
     recorded : str or None
@@ -26,11 +28,12 @@ def choose(ids: Collection[str], *, owner: str | None, recorded: str | None) -> 
     Returns
     -------
     str
-        The owner if it is among them, else the recorded id, else the first that was submitted.
+        The owner if it is among them. Else one that runs, before one that waits, before one that has ended; among
+        equals the recorded id, else the first that was submitted.
     """
-    preferred = next((found for found in (owner, recorded) if found in ids), None)
-    return preferred if preferred is not None else min(ids, key=_submission_order)
+    if owner is not None and owner in seen:
+        return owner
+    return min(seen, key=lambda each: (_PRECEDENCE.index(seen[each]), each != recorded, len(each), each))
 
 
-def _submission_order(scheduler_id: str) -> tuple[int, str]:
-    return len(scheduler_id), scheduler_id
+_PRECEDENCE = (Seen.RUNNING, Seen.QUEUED, Seen.OVER, Seen.UNANSWERED, Seen.ABSENT)

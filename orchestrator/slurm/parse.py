@@ -28,6 +28,7 @@ __all__ = [
     "sacct_lines",
     "squeue_lines",
     "token_of_name",
+    "seen_by_id",
 ]
 
 RECORD, FIELD = "\x1e", "\x1f"
@@ -127,6 +128,15 @@ def is_live(scheduler_id: str, lines: Iterable[Line]) -> bool:
         and meaning(line.state).seen is not Seen.OVER
         for line in lines
     )
+
+
+def seen_by_id(lines: Iterable[Line]) -> dict[str, Seen]:
+    """Return how jobs are listed, by id: running if any of its lines says so, else waiting, else over."""
+    order = (Seen.RUNNING, Seen.QUEUED, Seen.OVER)
+    seen: dict[str, set[Seen]] = {}
+    for line in lines:
+        seen.setdefault(line.job_id, set()).add(meaning(line.state).seen)
+    return {job_id: next(state for state in order if state in states) for job_id, states in seen.items()}
 
 
 def sacct_lines(text: str) -> list[Line]:

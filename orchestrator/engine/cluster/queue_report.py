@@ -14,7 +14,7 @@ from orchestrator.machine.stalled import Liveness, as_listed, why_stalled
 from orchestrator.machine.submissions import choose
 from orchestrator.machine.value import value
 from orchestrator.slurm.client import Client
-from orchestrator.slurm.parse import Line, is_live
+from orchestrator.slurm.parse import Line, is_live, seen_by_id
 from orchestrator.slurm.states import is_stuck, meaning
 
 __all__ = ["QueueReport", "QueueState", "QueuedJob", "ask_slurm"]
@@ -129,7 +129,7 @@ def _what(found: RunStatus, job: JobView) -> str:
 
 def _lines_of(token: str, scheduler_id: str | None, lines: Iterable[Line]) -> list[Line]:
     mine = [line for line in lines if line.has_token(token)]
-    chosen = choose({line.job_id for line in mine}, owner=None, recorded=scheduler_id) if mine else None
+    chosen = choose(seen_by_id(mine), owner=None, recorded=scheduler_id) if mine else None
     return [line for line in mine if line.job_id == chosen]
 
 

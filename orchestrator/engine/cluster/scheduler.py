@@ -22,7 +22,7 @@ from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import FailureKind
 from orchestrator.machine.submissions import choose
 from orchestrator.slurm.client import Client
-from orchestrator.slurm.parse import Line, is_live
+from orchestrator.slurm.parse import Line, is_live, seen_by_id
 from orchestrator.slurm.states import meaning
 from orchestrator.workspace import RunFolder
 
@@ -212,10 +212,9 @@ class SlurmScheduler:
     def _lines_of(self, job: Job, lines: Sequence[Line]) -> list[Line]:
         """Return the lines of a job; of several submissions, those of the one that counts."""
         mine = [line for line in lines if line.has_token(job.token)]
-        ids = {line.job_id for line in mine}
-        if len(ids) > 1:
+        if len({line.job_id for line in mine}) > 1:
             owner = claimed_by(self.folder.job(job.token))
-            chosen = choose(ids, owner=owner, recorded=job.scheduler_id)
+            chosen = choose(seen_by_id(mine), owner=owner, recorded=job.scheduler_id)
             mine = [line for line in mine if line.job_id == chosen]
         return mine
 
