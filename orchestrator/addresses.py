@@ -1,8 +1,10 @@
-"""Addresses of step runs in commands and messages: `run@4`, in nested loops `run@3.1`, outside loops `run`."""
+"""Names that users and files see: addresses of step runs (`run@4`, in nested loops `run@3.1`), and slugs."""
 
 from __future__ import annotations
 
-__all__ = ["format_address", "parse_address"]
+import re
+
+__all__ = ["format_address", "parse_address", "slug"]
 
 
 def format_address(name: str, iteration: str) -> str:
@@ -42,3 +44,19 @@ def parse_address(text: str) -> tuple[str, str]:
     if not name or not all(part.isdecimal() for part in iteration.split(".")):
         return text, ""
     return name, iteration
+
+
+def slug(name: str) -> str:
+    """Return a name without the characters that file names and SLURM's job names can't have.
+
+    Parameters
+    ----------
+    name : str
+        Name of a step or a pipeline.
+
+    Returns
+    -------
+    str
+        Letters, digits and ``. _ -``; ``"step"`` if nothing remains.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "step"

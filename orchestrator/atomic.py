@@ -7,7 +7,6 @@ processes never use the same one, and another user can't create a file or a link
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOTSUP
@@ -121,7 +120,9 @@ def new_folder(path: Path) -> Iterator[Path]:
             if not path.is_dir():
                 raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        from shutil import rmtree  # a slow import, which no other function here needs
+
+        rmtree(temporary, ignore_errors=True)
     sync_folder(path.parent)
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.addresses import format_address
-from orchestrator.db.rows import Row, scalar
+from orchestrator.db.rows import Row
 from orchestrator.db.views import Failure, ResultNote
 from orchestrator.failures import FailureGroup
 from orchestrator.machine.kinds import EventKind, FailureLevel, Role
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
-__all__ = ["Cause", "address_of", "group_by_cause", "failures", "first_failed", "notes"]
+__all__ = ["Cause", "address_of", "group_by_cause", "failures", "notes"]
 
 
 _TRIED_AGAIN = """EXISTS (
@@ -157,15 +157,6 @@ def group_by_cause(found: Iterable[Failure]) -> list[Cause]:
         cause.failures.append(failure)
         cause.add(failure.n, failure.rows)
     return sorted(groups.values(), key=lambda cause: cause.failures[0].tried_again)
-
-
-def first_failed(connection: sqlite3.Connection, run_id: int) -> int | None:
-    """Return the position of the first step run that failed or was cancelled and is not withdrawn."""
-    failed = f"withdrawn_at IS NULL AND state IN ('{StepRunState.FAILED}', '{StepRunState.CANCELLED}')"
-    position: int | None = scalar(
-        connection, f"SELECT min(position) FROM step_run WHERE run_id = ? AND {failed}", (run_id,)
-    )
-    return position
 
 
 def address_of(row: Row) -> str:

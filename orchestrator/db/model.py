@@ -1,15 +1,16 @@
-"""Rows of the database as values of the state machine."""
+"""What the state machine needs from the rows of the database, as its own values."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 
-from orchestrator.db.rows import Row
+from orchestrator.db.rows import Row, scalar
 from orchestrator.machine.kinds import Doubt, Role
 from orchestrator.machine.model import Job, StepRun
 from orchestrator.machine.states import JobState, StepRunState
 
-__all__ = ["job_of", "step_run_of"]
+__all__ = ["first_failed", "job_of", "step_run_of"]
 
 _CONVERTED = ("role", "state", "doubt", "rivals")
 _PLAIN = tuple(name for name in Job._fields if name not in _CONVERTED)
@@ -40,3 +41,12 @@ def step_run_of(row: Row, jobs: Sequence[Row]) -> StepRun:
         until=row.until,
         jobs=tuple(job_of(job) for job in jobs),
     )
+
+
+def first_failed(connection: sqlite3.Connection, run_id: int) -> int | None:
+    """Return the position of the first step run that failed or was cancelled and is not withdrawn."""
+    failed = f"withdrawn_at IS NULL AND state IN ('{StepRunState.FAILED}', '{StepRunState.CANCELLED}')"
+    position: int | None = scalar(
+        connection, f"SELECT min(position) FROM step_run WHERE run_id = ? AND {failed}", (run_id,)
+    )
+    return position

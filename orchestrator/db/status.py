@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from orchestrator.db.connection import session
-from orchestrator.db.failures import address_of, failures, first_failed, notes
+from orchestrator.db.failures import address_of, failures, notes
+from orchestrator.db.model import first_failed
 from orchestrator.db.rows import Row
 from orchestrator.db.runs import count_experiments, history, run_row, run_view
 from orchestrator.db.stalled import live_jobs, liveness

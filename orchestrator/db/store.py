@@ -17,9 +17,8 @@ from typing import Any
 
 from orchestrator.db import migrate, moves
 from orchestrator.db.connection import session
-from orchestrator.db.failures import first_failed
 from orchestrator.db.lease import Holder, is_dead
-from orchestrator.db.model import job_of, step_run_of
+from orchestrator.db.model import first_failed, job_of, step_run_of
 from orchestrator.db.rows import Row, insert, scalar, scalars, update
 from orchestrator.errors import Busy, LeaseHeld, NotFound
 from orchestrator.machine.changes import Change

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
+from orchestrator.addresses import slug
 from orchestrator.definition.blocks import CollectArrayResults, DataGenerator
-from orchestrator.definition.pipeline import Loop, Step, slug, step_name, walk
+from orchestrator.definition.pipeline import Loop, Step, step_name, walk
 from orchestrator.definition.resources import SlurmResources
 from orchestrator.machine.kinds import Dependency, StepKind
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep

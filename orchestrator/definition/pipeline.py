@@ -6,7 +6,6 @@ a run.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
@@ -18,7 +17,7 @@ from orchestrator.errors import DefinitionError
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["DEPENDENCIES", "Dependency", "Loop", "PipelineDefinition", "Step", "slug", "step_name", "walk"]
+__all__ = ["DEPENDENCIES", "Dependency", "Loop", "PipelineDefinition", "Step", "step_name", "walk"]
 
 Dependency = Literal["afterok", "afterany"]
 """Whether a step needs the success of the step before it, or only its end."""
@@ -271,22 +270,6 @@ def step_name(step: Step) -> str:
         # The name of a functools.partial is that of the function that it calls.
         name = getattr(getattr(block, "func", None), "__name__", type(block).__name__)
     return "step" if name == "<lambda>" else str(name)
-
-
-def slug(name: str) -> str:
-    """Return a name without the characters that file names and SLURM's job names can't have.
-
-    Parameters
-    ----------
-    name : str
-        Name of a step or a pipeline.
-
-    Returns
-    -------
-    str
-        Letters, digits and ``. _ -``; ``"step"`` if nothing remains.
-    """
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "step"
 
 
 def walk(elements: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -29,11 +29,12 @@ from orchestrator import (
     create_sampler,
     datagenerator,
 )
+from orchestrator.addresses import slug
 from orchestrator.definition.bundle import Bundle
 from orchestrator.definition.bundling import prepare_bundle, source_digest
 from orchestrator.definition.flatten import plan_of, steps_by_path
 from orchestrator.definition.injection import injected, seed_for
-from orchestrator.definition.pipeline import slug, step_name
+from orchestrator.definition.pipeline import step_name
 from orchestrator.definition.resources import memory_in_mb, time_in_seconds
 from orchestrator.definition.study import load_study
 from orchestrator.definition.validate import check_cluster, check_key, check_pipeline

@@ -17,12 +17,17 @@ HEAVY = {"numpy", "pandas", "scipy", "sqlalchemy", "alembic", "cloudpickle", "ri
 
 def modules_loaded_by(code: str, cwd: Path) -> set[str]:
     """Run `code` in a new interpreter; return the top-level modules that it left loaded."""
+    return {name.partition(".")[0] for name in all_modules_loaded_by(code, cwd)}
+
+
+def all_modules_loaded_by(code: str, cwd: Path) -> set[str]:
+    """Run `code` in a new interpreter; return the modules that it left loaded, with those inside packages."""
     script = (
         "import sys, json\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         f"try:\n    {code}\n"
         "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
-        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+        "print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -60,6 +65,14 @@ def test_a_table_loads_nothing_heavy_before_its_arrays_are_used(tmp_path):
 def test_asking_slurm_loads_nothing_heavy(tmp_path):
     loaded = modules_loaded_by("import orchestrator.slurm.client, orchestrator.slurm.script", tmp_path)
     assert not loaded & (HEAVY | {"jinja2", "omegaconf", "yaml"})
+
+
+@pytest.mark.parametrize("module", ["orchestrator.cli.tail", "orchestrator.worker.job"])
+def test_each_advance_and_each_task_of_an_array_load_little(tmp_path, module):
+    loaded = all_modules_loaded_by(f"import {module}", tmp_path)
+    assert module in loaded
+    assert not loaded & {"shutil", "logging", "pickle", "textwrap", "traceback"}
+    assert not loaded & {f"orchestrator.{name}" for name in ("definition.pipeline", "definition.blocks", "db.views")}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["status", "--help"]])

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.addresses import slug
 from orchestrator.atomic import write_atomically
-from orchestrator.definition.pipeline import slug
 from orchestrator.definition.resources import time_in_seconds
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.errors import DefinitionError
