@@ -99,9 +99,9 @@ def _advance_once(hold: Callable[[], AbstractContextManager[Context]], say: Call
             run = advance(context)
             why = why_poll_again(run)
             if why is None and context.own_token is not None:
-                context.store.write(
-                    context.key, context.fence, end_of_orchestrator(run, context.own_token), context.clock()
-                )
+                own_end = end_of_orchestrator(run, context.own_token)
+                if own_end:
+                    context.store.write(context.key, context.fence, own_end, context.clock())
                 say(headline(run))
             return why
     except Busy as error:
