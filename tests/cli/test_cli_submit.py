@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -207,6 +208,14 @@ def test_a_run_of_a_cluster_does_not_continue_on_this_machine(here, cluster, gol
     golden(here("run", "slurm.py", "--project-job", "r"))
 
 
+@pytest.fixture
+def ctrl_c_works():
+    """A shell without job control starts background commands with Ctrl-C ignored, and child processes inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupts(cluster, program):
     """Let the user press Ctrl-C while a program of SLURM is asked."""
     file = cluster.folder / program
@@ -214,6 +223,7 @@ def interrupts(cluster, program):
     file.chmod(0o755)
 
 
+@pytest.mark.usefixtures("ctrl_c_works")
 @pytest.mark.parametrize("command", ["submit slurm.py --project-job r", "resume r"])
 def test_ctrl_c_while_a_job_is_submitted(cli, cluster, command, golden):
     if command.startswith("resume"):
@@ -225,6 +235,7 @@ def test_ctrl_c_while_a_job_is_submitted(cli, cluster, command, golden):
     golden(why)
 
 
+@pytest.mark.usefixtures("ctrl_c_works")
 def test_ctrl_c_while_a_run_is_cancelled(cli, cluster, golden):
     study = cli.workspace / "slurm.py"
     study.write_text(study.read_text().replace("grace=1", "grace=120"))
