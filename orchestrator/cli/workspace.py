@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,8 @@ def new_workspace(rootdir: Path | None, db: Path | None) -> Workspace:
     Raises
     ------
     DatabaseError
-        If the current folder belongs to another user, and no option names it.
+        If no option names the workspace, and the current folder belongs to another user, or a database above it was not
+        used.
     """
     found = _named(rootdir, db) or _upwards()
     if found is not None:
@@ -93,6 +94,14 @@ def new_workspace(rootdir: Path | None, db: Path | None) -> Workspace:
         raise DatabaseError(
             f"The folder {here} belongs to {owner_of(here)}, who can change the files of a run there.",
             "Change to a folder of your own, or name this one: --rootdir .",
+        )
+    above = _first_database(here.parents)
+    if above is not None:
+        # A new workspace would divide the runs, and the user would not notice.
+        use = f"To use it nevertheless, name it: --db {shlex.quote(str(above))}\n" if is_own(above) else ""
+        raise DatabaseError(
+            f"{above} was not used: {_why_not_used(above)}.",
+            f"{use}To create a new workspace in the current folder: --rootdir .",
         )
     return Workspace.at(here)
 
@@ -132,8 +141,7 @@ def _upwards() -> Workspace | None:
 
 def _not_found() -> NotFound:
     here = Path.cwd()
-    paths = [folder / DATABASE for folder in (here, *here.parents)]
-    found = next((path for path in paths if is_own(path) or is_foreign(path)), None)
+    found = _first_database((here, *here.parents))
     if found is None:
         return NotFound(
             f"There is no {DATABASE} in {here} or in a folder above it.",
@@ -143,6 +151,12 @@ def _not_found() -> NotFound:
         f"{found} was not used: {_why_not_used(found)}.",
         f"To read it nevertheless, name it: --db {shlex.quote(str(found))}",
     )
+
+
+def _first_database(folders: Iterable[Path]) -> Path | None:
+    """Return the first database in these folders, of any owner."""
+    paths = (folder / DATABASE for folder in folders)
+    return next((path for path in paths if is_own(path) or is_foreign(path)), None)
 
 
 def _why_not_used(path: Path) -> str:

@@ -67,7 +67,14 @@ def test_a_database_of_another_user_above_is_not_used(below, here, planted, gold
     assert named in one_line(done.err)
     assert here("status", *shlex.split(named)).code == 0
     before = (here.workspace / "orchestrator.db").read_bytes()
-    assert here("run", "study.py", "--project-job", "r").code == 0
+    for command in ("run", "submit"):
+        refused = here(command, "study.py", "--project-job", "r")
+        assert refused.code == 1
+        golden(refused)
+        # No run is recorded in a file of another user.
+        assert (named in one_line(refused.err)) is (planted == ".")
+    assert not (below / "orchestrator.db").exists()
+    assert here("run", "study.py", "--project-job", "r", "--rootdir", ".").code == 0
     assert (below / "orchestrator.db").exists()
     assert (here.workspace / "orchestrator.db").read_bytes() == before
 
@@ -78,7 +85,11 @@ def test_the_search_ends_where_others_may_plant_a_database(below, here, mode, go
     done = here("list")
     assert done.code == 2
     golden(done)
-    assert here("run", "study.py", "--project-job", "r").code == 0
+    refused = here("run", "study.py", "--project-job", "r")
+    assert refused.code == 1
+    golden(refused)
+    assert not (below / "orchestrator.db").exists()
+    assert here("run", "study.py", "--project-job", "r", "--rootdir", ".").code == 0
     # The new database in this folder is found.
     assert "first" not in here("list").out
 
