@@ -467,7 +467,9 @@ class ExperimentData:
         >>> len(ExperimentData.from_file("project"))
         1
         """
-        return cls.load(project_dir)[0]
+        table, _ = cls.load(project_dir)
+        table.stored_by = None  # if the user stores the table, it is no longer as the job left it
+        return table
 
     @classmethod
     def load(cls, project_dir: Path | str, folders: Iterable[Path] | None = None) -> tuple[ExperimentData, FoldReport]:
@@ -498,6 +500,7 @@ class ExperimentData:
         snapshot = read_snapshot(project_dir)
         stored = decode_files(data_folder(project_dir), snapshot.contents)
         table = cls._from_table(stored.domain, project_dir, stored.table)
+        table.stored_by = stored.stored_by
         names = None if folders is None else {folder.name for folder in folders}
         paths = [p for p in snapshot.results if names is None or p.parent.name in names]
         # Lines that the stored table contains are not folded again: the user may have changed their rows since.

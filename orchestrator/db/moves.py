@@ -234,10 +234,10 @@ def _withdraw(target: Target, withdraw: Withdraw) -> None:
     failed = "SELECT count(*) FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL AND state = 'failed'"
     n_failed = scalar(target.connection, failed, (target.run_id,))
     update(target.connection, "run", {"n_failed_step_runs": n_failed}, id=target.run_id)
-    if withdraw.forgets:
-        # This includes step runs that were withdrawn earlier.
-        forget = "UPDATE step_run SET forgotten_at = ? WHERE run_id = ? AND forgotten_at IS NULL AND position >= ?"
-        target.connection.execute(forget, (target.now, target.run_id, withdraw.position))
+    # A later block gets another table, so it must be called again. This includes step runs that were withdrawn earlier.
+    first = withdraw.position if withdraw.forgets else withdraw.position + 1
+    forget = "UPDATE step_run SET forgotten_at = ? WHERE run_id = ? AND forgotten_at IS NULL AND position >= ?"
+    target.connection.execute(forget, (target.now, target.run_id, first))
     _log(
         target,
         EventKind.WITHDRAWN,

@@ -244,7 +244,7 @@ class Store:
             return [(row.position, row.name, row.iteration) for row in rows]
 
     def tokens_at(self, key: str, position: int) -> list[str]:
-        """Return the tokens of all jobs of the step at a position, except epochs that `resume --from-step` forgot."""
+        """Return the tokens of all jobs of the step at a position, except epochs that a resume forgot."""
         query = """
             SELECT token FROM step_run AS mine JOIN step_run AS each USING (run_id, position, iteration, name)
             JOIN job ON job.step_run_id = each.id

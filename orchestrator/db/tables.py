@@ -135,7 +135,7 @@ step_run = Table(
     Column("started_at", Float),
     Column("ended_at", Float),
     Column("withdrawn_at", Float),
-    # When `resume --from-step` forgot the step run: its block is called even if the table is already its result.
+    # When a resume forgot the step run: its block is called again, even if the table is already its result.
     Column("forgotten_at", Float),
     UniqueConstraint("run_id", "position", "epoch", name="step_run_epoch"),
     CheckConstraint(_in("kind", StepKind), name="step_run_kind"),

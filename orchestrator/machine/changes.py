@@ -198,7 +198,8 @@ class RecordWait(NamedTuple):
 class Withdraw(NamedTuple):
     """Withdraw every step run from a position on: its row stays as history and no longer counts.
 
-    With `forgets`, the blocks from there on are called again, even on a table that is already their result.
+    The blocks after the position are called again, even on a table that is already their result. With `forgets`, so is
+    the block at the position.
     """
 
     position: int

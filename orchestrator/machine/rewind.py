@@ -90,8 +90,8 @@ def rewind(
     recorded : container of int, optional
         Positions of the step runs that are not withdrawn; by default all up to the last.
     forgets : bool, default False
-        Whether blocks from there on are called again even on a table that is already their result: the user named the
-        position.
+        Whether the block at the position is called again even on a table that is already its result, as are those after
+        it: the user named the position.
 
     Raises
     ------

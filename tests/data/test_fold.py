@@ -197,3 +197,13 @@ def test_domain_json_names_what_was_folded_until_it_is_archived(tmp_path, data):
     assert list(json.loads(domain.read_text())["folded"]) == ["tok/0.0.jsonl"]
     fold(tmp_path)
     assert json.loads(domain.read_text())["folded"] == {}
+
+
+def test_folding_keeps_which_job_stored_the_table_and_a_user_who_stores_it_does_not(tmp_path, data):
+    data.stored_by = "job"
+    data.store()
+    write(tmp_path, result(1, {"x": 2}, 20))
+    assert fold(tmp_path).n_folded == 1
+    assert files.stored_by(tmp_path) == "job"
+    ExperimentData.from_file(tmp_path).store()
+    assert files.stored_by(tmp_path) is None

@@ -29,6 +29,7 @@ from orchestrator.cli.status import render
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.files import result_folders
 from orchestrator.data.fold import FoldReport
+from orchestrator.data.results import ResultWriter, inputs_digest
 from orchestrator.db.status import run_status
 from orchestrator.db.store import Store
 from orchestrator.definition.study import Study
@@ -359,6 +360,50 @@ def test_resume_evaluates_only_failed_experiments_again(workspace, rows, table):
         (1, 1, "succeeded"),
     ]
     assert rows("SELECT attempt FROM job WHERE role = 'batch'") == [1, 2]
+
+
+class Tenfold(Block):
+    """A block that must not be called on its own result; it may fail once after the table is stored."""
+
+    def __init__(self, fails=False):
+        self.fails = fails
+
+    def call(self, data):
+        for label, y in enumerate(ys(data)):
+            sample = data.get_experiment_sample(label)
+            sample.store("y", 10 * (sample.get("x") if y is None else y))
+            data.store_experimentsample(sample, label)
+        return data
+
+    def after_store(self, project_dir):
+        if self.fails and not Path("failed").exists():
+            Path("failed").touch()
+            raise RuntimeError("the disk is full")
+
+
+def test_a_block_is_not_called_on_its_own_result_though_a_result_came_late(workspace, table):
+    with pytest.raises(RunFailed):
+        Pipeline(steps=[Step(store_numbers(3)), Step(Tenfold(fails=True))]).run(project_job="r")
+    assert ys(table("r")) == [0.0, 10.0, 20.0]
+    line = {"row": 0, "inputs": inputs_digest({"x": 0.0}), "status": "FINISHED", "outputs": {"y": 7.0}, "error": None}
+    with ResultWriter(workspace / "r/experiment_data/.results/late/0.0.jsonl") as writer:
+        writer.write({**line, "started": 0.0})
+    commands.resume(Workspace.at(workspace), "r")
+    assert ys(table("r")) == [7.0, 10.0, 20.0]
+
+
+def test_a_block_after_a_repeated_step_is_called_again(workspace, table):
+    @datagenerator(output_names="y")
+    def needs_licence(x):
+        if not Path("licence").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x + 1
+
+    steps = [Step(store_numbers(3)), Step(needs_licence, parallel=True), Step(Tenfold(), dependency="afterany")]
+    Pipeline(steps=steps).run(project_job="r")
+    (workspace / "licence").touch()
+    commands.resume(Workspace.at(workspace), "r")
+    assert ys(table("r")) == [10.0, 20.0, 30.0]
 
 
 def test_a_killed_worker_fails_only_its_own_task(workspace, rows, table, golden):
