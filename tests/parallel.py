@@ -23,8 +23,14 @@ LONG = ("slurm", "acceptance", "slow")
 """Tests with these marks start first, in this order: otherwise the last of them would run alone."""
 
 
-SHARED_CLUSTERS = ("sandbox_with_accounting", "sandbox", "sandbox_like")
-"""The fixtures that give a test a cluster which runs for other tests, too."""
+SHARED_CLUSTERS = {
+    "sandbox_with_accounting": "sandbox_with_accounting",
+    "studies_with_accounting": "sandbox_with_accounting",
+    "sandbox": "sandbox",
+    "studies": "sandbox",
+    "sandbox_like": "sandbox_like",
+}
+"""The fixtures that give a test a cluster which runs for other tests, too, and the one that starts it."""
 
 GROUPS = "ORCHESTRATOR_TEST_GROUPS"
 """The environment variable that names the file in which the cluster of each test is."""
@@ -67,8 +73,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 def cluster_of(item: pytest.Item) -> str | None:
     """Return the running cluster that a test shares with others; None where it has none, or its own."""
-    fixtures = getattr(item, "fixturenames", ())
-    return next((cluster for cluster in SHARED_CLUSTERS if cluster in fixtures), None)
+    # A parameter may be the name of a fixture that the test asks for.
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    names = {*getattr(item, "fixturenames", ()), *(name for name in parameters if isinstance(name, str))}
+    return next((cluster for name, cluster in SHARED_CLUSTERS.items() if name in names), None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
