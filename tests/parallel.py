@@ -23,17 +23,18 @@ LONG = ("slurm", "acceptance", "slow")
 """Tests with these marks start first, in this order: otherwise the last of them would run alone."""
 
 
-SHARED_CLUSTERS = {
-    "sandbox_with_accounting": "sandbox_with_accounting",
-    "studies_with_accounting": "sandbox_with_accounting",
-    "sandbox": "sandbox",
-    "studies": "sandbox",
-    "sandbox_like": "sandbox_like",
+SHARED = {
+    "sandbox_with_accounting": "cluster with accounting",
+    "studies_with_accounting": "cluster with accounting",
+    "sandbox": "cluster",
+    "studies": "cluster",
+    "sandbox_like": "clusters of equal settings",
+    "wheel": "installed wheel",
 }
-"""The fixtures that give a test a cluster which runs for other tests, too, and the one that starts it."""
+"""The fixtures that take long to start, and the group of the tests that share one."""
 
 GROUPS = "ORCHESTRATOR_TEST_GROUPS"
-"""The environment variable that names the file in which the cluster of each test is."""
+"""The environment variable that names the file in which the group of each test is."""
 
 PR_SET_PDEATHSIG = 1
 
@@ -57,7 +58,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByCluster(LoadScopeScheduling):
+    class ByGroup(LoadScopeScheduling):
         """Runs the tests that share a running cluster in one process, so that it starts once."""
 
         _groups: dict[str, str] | None = None
@@ -68,15 +69,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
                 self._groups = json.loads(Path(os.environ[GROUPS]).read_text())
             return self._groups.get(nodeid, nodeid)
 
-    return ByCluster(config, log)
+    return ByGroup(config, log)
 
 
-def cluster_of(item: pytest.Item) -> str | None:
-    """Return the running cluster that a test shares with others; None where it has none, or its own."""
-    # A parameter may be the name of a fixture that the test asks for.
+def group_of(item: pytest.Item) -> str | None:
+    """Return what a test shares with others that is worth starting once; None where it shares nothing."""
+    # A parameter names one of two clusters: these tests run whole studies, and take so long that they have clusters of
+    # their own.
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    names = {*getattr(item, "fixturenames", ()), *(name for name in parameters if isinstance(name, str))}
-    return next((cluster for name, cluster in SHARED_CLUSTERS.items() if name in names), None)
+    if any(isinstance(name, str) and name in SHARED for name in parameters):
+        return "either cluster"
+    fixtures = getattr(item, "fixturenames", ())
+    return next((group for name, group in SHARED.items() if name in fixtures), None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -84,5 +88,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     items.sort(key=lambda item: next((k for k, mark in enumerate(LONG) if item.get_closest_marker(mark)), len(LONG)))
     if config.workerinput["workerid"] == "gw0":
-        groups = {item.nodeid: cluster for item in items if (cluster := cluster_of(item))}
+        groups = {item.nodeid: group for item in items if (group := group_of(item))}
         write_atomically(Path(os.environ[GROUPS]), json.dumps(groups).encode())

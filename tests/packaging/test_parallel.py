@@ -38,7 +38,7 @@ def test_accounting(k, sandbox_with_accounting): pass
 
 @pytest.mark.parametrize("k", range(9))
 @pytest.mark.parametrize("site", ["studies"])
-def test_plain_by_name(k, site, request): request.getfixturevalue(site)
+def test_either(k, site, request): request.getfixturevalue(site)
 
 @pytest.mark.parametrize("k", range(9))
 def test_neither(k): pass
@@ -68,7 +68,7 @@ def test_one_process_runs_all_tests_of_a_running_cluster(pytest_command, tmp_pat
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     passed = [line.split() for line in done.stdout.splitlines() if " PASSED " in line]
     assert len(passed) == 2 * 4 * 9
-    for cluster in ("plain", "accounting"):
+    for cluster in ("plain", "accounting", "either"):
         processes = {process for process, *_, test in passed if f"test_{cluster}" in test}
         assert len(processes) == 1
 
