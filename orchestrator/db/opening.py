@@ -192,7 +192,7 @@ def _check_format(connection: sqlite3.Connection, path: str, access: Access) -> 
     if found > needed:
         raise DatabaseTooNew(
             f"{path} was written by a newer version: it has revision {found:04}, this version knows {needed:04}.",
-            "Install the newer version: pip install --upgrade orchestrator",
+            "Install the newer version: pip install --upgrade slurm-orchestrator",
         )
     if found < needed and access in ("read", "write"):
         raise DatabaseTooOld(

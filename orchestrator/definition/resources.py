@@ -194,7 +194,8 @@ def _resolved(config: Any) -> Any:
         from yaml import YAMLError
     except ImportError as error:
         raise DefinitionError(
-            f"Reading {config} needs OmegaConf, which is not installed.", "Type: pip install 'orchestrator[hydra]'"
+            f"Reading {config} needs OmegaConf, which is not installed.",
+            "Type: pip install 'slurm-orchestrator[hydra]'",
         ) from error
     try:
         loaded = OmegaConf.load(config) if isinstance(config, Path) else config

@@ -75,6 +75,27 @@ def test_files_that_documents_name_exist(document):
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+INSTALLING = re.compile(r"\b(?:pip|pipx|uv|conda|mamba|poetry|pdm)\b[^\n]*\b(?:install|add)\b([^\n`]*)")
+
+
+def named_to_install(text: str) -> list[str]:
+    """Return the names of distributions in the commands of a text that install some."""
+    words = [
+        word.strip("'\"(),.;:") for command in INSTALLING.findall(text) for word in command.partition("#")[0].split()
+    ]
+    return [re.split(r"[\[<>=~!@]", word)[0] for word in words]
+
+
+def test_no_command_to_type_installs_the_other_project_named_orchestrator():
+    assert "orchestrator" in named_to_install("Type: pip install --upgrade 'orchestrator[hydra]>=1'")
+    texts = [*DOCUMENTS, *(ROOT / "tests" / "golden").rglob("*.txt")]
+    for folder in ("orchestrator", "scripts", ".ci", "migrations"):
+        texts += [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    installed = {path: named_to_install(path.read_text(encoding="utf-8")) for path in texts}
+    assert "slurm-orchestrator" in installed[ROOT / "README.md"]
+    assert [str(path.relative_to(ROOT)) for path, names in installed.items() if "orchestrator" in names] == []
+
+
 def test_the_functions_that_the_architecture_names_are_in_their_files():
     text = " ".join((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split())
     walks = re.findall(r"`(orchestrator/[\w/]+\.py)` · `([\w.]+)`", text)

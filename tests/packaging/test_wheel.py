@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.version import __version__
+
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,8 +98,14 @@ def test_the_wheel_holds_the_package_and_its_migrations_only(wheel):
     assert "orchestrator/_migrations/env.py" in migrations
     assert migrations <= set(names)
     assert {"orchestrator/py.typed", "orchestrator/slurm/templates/job.sh.j2"} <= set(names)
-    assert {name.split("/")[0].partition("-")[0] for name in names} == {"orchestrator"}
+    assert {name.split("/")[0] for name in names} == {"orchestrator", f"slurm_orchestrator-{__version__}.dist-info"}
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_the_name_that_messages_install_is_that_of_the_wheel(run):
+    """An extra of the installed distribution is resolved without a look at the distributions of that name on PyPI."""
+    shown = run("python", "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index", "slurm-orchestrator[hydra]")
+    assert "Requirement already satisfied: slurm-orchestrator[hydra]" in shown
 
 
 def test_the_package_is_imported_from_the_environment(run, bin_folder):
