@@ -1,4 +1,8 @@
-"""Whose files are trusted: only those of the user that this process runs as. Other users could write anything."""
+"""Whose files are trusted: only those of the user that this process runs as. Other users could write anything.
+
+This is asked of the database and the workspace (`orchestrator.cli.workspace`, `orchestrator.db.opening`), the code of a
+run (`orchestrator.definition.bundle`) and its environment (`orchestrator.handoff.environment`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convert inputs and outputs to JSON and back, bit for bit.
+"""Convert inputs and outputs to JSON and back, bit for bit. For the cells of a CSV file: `orchestrator.data.columns`.
 
 JSON has numbers, text, true, false, null, lists and objects. A value of another type becomes an object with one key
 that starts with ``$``. NaN and the infinities are written like Python's ``json`` does. NumPy values are recognised

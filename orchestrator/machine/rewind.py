@@ -1,4 +1,4 @@
-"""Withdraw step runs, so that `decide` continues from there."""
+"""Withdraw step runs, so that `decide` continues from there. An address such as `run@4` is found by `Plan.find`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 This rule has no second copy. Its input is a `Liveness`: `status`, `list`, `wait` and `logs -f` make it of the records,
 `status --refresh`, and `wait` once a minute, also of what SLURM lists, and a command that leaves
-a run to its jobs of the model.
+a run to its jobs of the model. Which command is named is decided in `orchestrator.cli.status`.
 """
 
 from __future__ import annotations

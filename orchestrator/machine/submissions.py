@@ -1,7 +1,7 @@
 """Which of several submissions of one job counts.
 
 A submission whose answer was lost may have arrived. If it is then submitted again under the same token, the scheduler
-has the job twice.
+has the job twice. Whether a submission arrived at all is decided in `orchestrator.machine.reconcile`.
 """
 
 from __future__ import annotations

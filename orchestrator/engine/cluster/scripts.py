@@ -1,4 +1,7 @@
-"""The scripts of a run and their sbatch command lines, both as shown to the user and as submitted."""
+"""The scripts of a run, and the sbatch command lines in their heads, as shown to the user and as submitted.
+
+The command line of a submission is made in `orchestrator.engine.cluster.scheduler`.
+"""
 
 from __future__ import annotations
 
