@@ -67,10 +67,14 @@ def is_dead(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
     Returns
     -------
     bool
-        On this host, whether the process has ended; else whether it sent no heartbeat for `STALE` seconds.
+        On this host, whether the process has ended; else, or if its number may have been used again because the system
+        does not say when processes started, whether it sent no heartbeat for `STALE` seconds.
     """
     if holder.host == _host():
-        return holder.boot != _boot() or _start_of(holder.pid) != holder.pid_start
+        if holder.boot != _boot() or not _exists(holder.pid):
+            return True
+        if holder.pid_start:
+            return _start_of(holder.pid) != holder.pid_start
     return beat_seen_at is not None and now - beat_seen_at >= STALE
 
 
@@ -111,6 +115,16 @@ def _boot() -> str:
         return BOOT.read_text().strip()
     except OSError:
         return ""
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # a process of another user
+        return True
+    return True
 
 
 def _start_of(pid: int) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shlex
 import subprocess
@@ -22,6 +21,7 @@ from orchestrator.definition.study import Study
 from orchestrator.definition.validate import check_key, check_pipeline
 from orchestrator.engine.context import Context
 from orchestrator.errors import DataError, StudyChanged
+from orchestrator.host import user_name
 from orchestrator.machine.plan import Plan
 from orchestrator.version import __version__
 from orchestrator.workspace import RunFolder
@@ -156,7 +156,7 @@ def provenance() -> dict[str, Any]:
         "git": _git_commit(),
         "argv": sys.argv,
         "host": os.uname().nodename,
-        "user": getpass.getuser(),
+        "user": user_name(),
         "folder": str(Path.cwd()),
         "pid": os.getpid(),
     }

@@ -8,25 +8,11 @@ python -m orchestrator.worker freeze|collect|fold WORKSPACE KEY
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from pathlib import Path
 
 from orchestrator.errors import OrchestratorError
-
-PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Let Linux kill this process when its parent dies, because nothing would record its work after that."""
-    import ctypes  # not needed in a task of an array
-
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("The process that started this worker has ended.")
-
+from orchestrator.host import die_with_parent
 
 # Each imports only what it needs, because hundreds of tasks of an array start at once.
 try:

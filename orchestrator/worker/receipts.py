@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import Receipt, write_receipt
+from orchestrator.host import rss_in_mb
 from orchestrator.workspace import RunFolder
 
 __all__ = ["begin_receipt", "describe_exception", "end_receipt"]
@@ -28,7 +29,7 @@ def end_receipt(folder: RunFolder, job: JobFile, task: int, restart: int, receip
     """Complete and write a receipt: the work has ended."""
     receipt.ended_at = time.time()
     receipt.cpu_seconds = round(receipt.cpu_seconds + _cpu_seconds(), 3)
-    receipt.max_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    receipt.max_rss_mb = rss_in_mb(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     write_receipt(folder.job(job.token).receipt(task, restart), receipt)
     return receipt
 

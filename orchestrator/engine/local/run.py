@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import threading
@@ -20,6 +19,7 @@ from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.engine.progress import Progress, Silent, progress_for
 from orchestrator.engine.resume import reopen, with_resume_hint
 from orchestrator.errors import Busy, DataError, Interrupted, LeaseHeld, RunFailed
+from orchestrator.host import usable_cpus
 from orchestrator.machine.model import Run
 from orchestrator.machine.states import FailureKind
 from orchestrator.machine.summary import how_it_ended
@@ -72,7 +72,7 @@ def run_to_end(
     """
     progress = progress_for()
     folder = store.workspace.run(key)
-    n_workers = jobs or len(os.sched_getaffinity(0))
+    n_workers = jobs or usable_cpus()
     step_thread = threading.current_thread()
 
     def on_cancel() -> None:

@@ -1,0 +1,161 @@
+"""What this host gives a process: CPUs, the name of its user, and an end together with its parent.
+
+Linux, macOS and containers differ in what they offer; every difference is handled here or in
+`orchestrator.db.lease` (which process is dead) and `orchestrator.db.guard` (which file system is local).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["count_cpus", "cpus_in_quota", "die_with_parent", "rss_in_mb", "usable_cpus", "user_name"]
+
+_PR_SET_PDEATHSIG = 1
+_PARENT_POLL = 0.5
+"""Seconds between two looks at the parent, where the kernel does not report its end."""
+
+
+# --- CPUs ---------------------------------------------------------------------------------------
+
+
+def usable_cpus(root: Path = Path("/")) -> int:
+    """Return the number of CPUs that this process may use.
+
+    Parameters
+    ----------
+    root : Path, default "/"
+        Where `/proc` and `/sys` are.
+
+    Returns
+    -------
+    int
+        The smallest of: the CPUs that the kernel lets this process run on, SLURM_CPUS_PER_TASK, and the quotas of its
+        control group and of those above it; at least 1.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    allowed = os.cpu_count() if affinity is None else len(affinity(0))
+    return count_cpus(allowed, os.environ.get("SLURM_CPUS_PER_TASK"), _quotas(root))
+
+
+def count_cpus(allowed: int | None, slurm: str | None, quotas: Iterable[float]) -> int:
+    """Return the number of usable CPUs: the smallest of all limits, rounded down, at least 1.
+
+    Parameters
+    ----------
+    allowed : int or None
+        CPUs that the kernel lets the process run on; None if that is not known.
+    slurm : str or None
+        SLURM_CPUS_PER_TASK; a text that is not a positive number is ignored.
+    quotas : iterable of float
+        CPU time per time of each control group.
+    """
+    limits = [*quotas, *([] if allowed is None else [allowed])]
+    if slurm is not None and slurm.isascii() and slurm.isdigit() and int(slurm) > 0:
+        limits.append(int(slurm))
+    return max(1, int(min(limits, default=1)))
+
+
+def cpus_in_quota(quota: str, period: str) -> float | None:
+    """Return the CPUs of a control group's quota; None if it has no limit.
+
+    Parameters
+    ----------
+    quota, period : str
+        Microseconds, as the kernel writes them. A quota of `max` (version 2) or -1 (version 1) is no limit.
+    """
+    try:
+        time, each = int(quota), int(period)
+    except ValueError:
+        return None
+    return time / each if time > 0 and each > 0 else None
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    for names, folder in _control_groups(root / "sys/fs/cgroup", _text(root / "proc/self/cgroup")):
+        numbers = " ".join(_text(folder / name) for name in names).split()
+        quota = cpus_in_quota(*numbers) if len(numbers) == 2 else None
+        if quota is not None:
+            yield quota
+
+
+def _control_groups(mounted: Path, groups: str) -> Iterator[tuple[tuple[str, ...], Path]]:
+    """Yield the folder of each control group that limits CPUs, with the names of the files of its quota."""
+    for line in groups.splitlines():
+        _, controllers, group = [*line.split(":", 2), "", ""][:3]
+        if controllers == "":  # version 2
+            yield from ((("cpu.max",), folder) for folder in _folders(mounted, group))
+        elif "cpu" in controllers.split(","):
+            for mount in (mounted / controllers, mounted / "cpu"):
+                yield from ((("cpu.cfs_quota_us", "cpu.cfs_period_us"), folder) for folder in _folders(mount, group))
+
+
+def _folders(mount: Path, group: str) -> list[Path]:
+    """Return the folders of a control group and of those above it; in a container only the uppermost may exist."""
+    path = Path(group.lstrip("/"))
+    return [mount / part for part in (path, *path.parents)] if path.parts else [mount]
+
+
+def _text(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(errors="replace")
+    return ""
+
+
+# --- user ---------------------------------------------------------------------------------------
+
+
+def user_name() -> str:
+    """Return the name of this process's user; its number if it has no name, as in many containers."""
+    import getpass  # not needed by most commands
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # KeyError before Python 3.13
+        return f"uid {os.getuid()}"
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+def die_with_parent() -> None:
+    """Let this process be killed when its parent dies, because nothing would record its work after that.
+
+    Linux does that by itself. Elsewhere a thread looks for the parent.
+    """
+    parent = os.getppid()
+    if not _is_killed_by_kernel():
+        _watch(parent)
+    if os.getppid() != parent:
+        sys.exit("The process that started this worker has ended.")
+
+
+def _is_killed_by_kernel() -> bool:
+    import ctypes  # not needed in a task of an array
+
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (AttributeError, OSError):  # not Linux
+        return False
+    return bool(prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0)
+
+
+def _watch(parent: int) -> None:
+    import threading
+    import time
+
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_POLL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def rss_in_mb(max_rss: int) -> float:
+    """Return the megabytes of `ru_maxrss`, which the kernel counts in bytes on macOS, else in KiB."""
+    return round(max_rss / (1024**2 if sys.platform == "darwin" else 1024), 1)
