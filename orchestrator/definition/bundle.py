@@ -43,6 +43,12 @@ class Bundle:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def prepare(self) -> None:
+        """Make this process ready to load the run's code. `load_step` does it, too; a second call changes nothing."""
+        sources = str(self._folder / "sources")
+        if sources not in sys.path:
+            sys.path.insert(0, sources)
+
     def load_step(self, path: str) -> LoadedStep:
         """Unpickle one step, after its file has been verified.
 
@@ -78,9 +84,7 @@ class Bundle:
         content = self._read(name)
         if hashlib.sha256(content).hexdigest() != index["files"].get(name):
             raise DataError(f"{self._folder / name} was changed after it was written.", _UPDATE_HINT)
-        sources = str(self._folder / "sources")
-        if sources not in sys.path:
-            sys.path.insert(0, sources)
+        self.prepare()
         block, kwargs = pickle.loads(content)
         return LoadedStep(block, kwargs)
 
