@@ -31,6 +31,9 @@ class Pipeline(PipelineDefinition):
         The steps, in the order in which they run.
     orchestrator_resources : SlurmResources or None, default None
         Resources of each orchestrator job. None: 10 minutes, 1 GB and 1 CPU.
+    seed : int or None, default None
+        Seed of the whole study, from 0 to 2**64 - 1. With a seed, the parameter `seed` of steps, and samplers that are
+        steps and have no seed of their own, are the same in each run; else `seed` depends on the run's key.
 
     Examples
     --------

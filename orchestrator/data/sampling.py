@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["sample_latin", "sample_random"]
 
 
-def sample_random(domain: Domain, n_samples: int, seed: int | None = None) -> pd.DataFrame:
+def sample_random(domain: Domain, n_samples: int, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
     """Draw inputs independently and uniformly.
 
     Parameters
@@ -30,8 +30,8 @@ def sample_random(domain: Domain, n_samples: int, seed: int | None = None) -> pd
         The domain. Float inputs must have finite bounds.
     n_samples : int
         Number of rows.
-    seed : int or None, default None
-        Seed of the random numbers. The same seed gives the same values.
+    seed : int, Generator or None, default None
+        Seed of the random numbers, or what draws them. The same seed gives the same values.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def sample_random(domain: Domain, n_samples: int, seed: int | None = None) -> pd
     return _scaled(domain, np.random.default_rng(seed).random((n_samples, len(domain))))
 
 
-def sample_latin(domain: Domain, n_samples: int, seed: int | None = None) -> pd.DataFrame:
+def sample_latin(domain: Domain, n_samples: int, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
     """Draw a Latin hypercube: each of the `n_samples` strata of an input gets one value.
 
     Parameters
@@ -58,8 +58,8 @@ def sample_latin(domain: Domain, n_samples: int, seed: int | None = None) -> pd.
         The domain. Float inputs must have finite bounds.
     n_samples : int
         Number of rows.
-    seed : int or None, default None
-        Seed of the random numbers. The same seed gives the same values.
+    seed : int, Generator or None, default None
+        Seed of the random numbers, or what draws them. The same seed gives the same values.
 
     Returns
     -------

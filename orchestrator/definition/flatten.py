@@ -16,13 +16,15 @@ from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
 __all__ = ["plan_of", "steps_by_path"]
 
 
-def plan_of(steps: Sequence[Step | Loop]) -> Plan:
+def plan_of(steps: Sequence[Step | Loop], seed: int | None = None) -> Plan:
     """Return the plan of a pipeline.
 
     Parameters
     ----------
     steps : sequence of Step or Loop
         The elements of the pipeline; `validate` has accepted them.
+    seed : int, optional
+        The pipeline's seed.
 
     Returns
     -------
@@ -30,7 +32,8 @@ def plan_of(steps: Sequence[Step | Loop]) -> Plan:
         The flattened pipeline. Each step has a unique label.
     """
     labels: set[str] = set()
-    return Plan(tuple(_planned(element, str(index), "", labels) for index, element in enumerate(steps)))
+    elements = tuple(_planned(element, str(index), "", labels) for index, element in enumerate(steps))
+    return Plan(elements, None if seed is None else int(seed))
 
 
 def steps_by_path(steps: Sequence[Step | Loop]) -> dict[str, Step | Callable[..., Any]]:

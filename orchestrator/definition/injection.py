@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Container, Mapping
+from numbers import Integral
 from typing import Any
 
-__all__ = ["injected", "seed_for"]
+__all__ = ["injected", "is_seed", "seed_for"]
 
 
 def injected(function: Callable[..., Any], supplied: Container[str], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,22 +36,30 @@ def injected(function: Callable[..., Any], supplied: Container[str], values: Map
     return {name: values[name] for name in names if name in values and name not in supplied}
 
 
-def seed_for(project_job: str, step: str, iteration: str) -> int:
+def is_seed(value: Any) -> bool:
+    """Whether a value can be the seed of a pipeline: an integer from 0 to 2**64 - 1, or None."""
+    if value is None:
+        return True
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**64
+
+
+def seed_for(base: int | str, step: str, iteration: str) -> int:
     """Return the seed of a step at an iteration.
 
     Parameters
     ----------
-    project_job : str
-        Key of the run.
+    base : int or str
+        The pipeline's seed; if it has none, the key of the run.
     step : str
         Name of the step.
     iteration : str
-        The iteration, from 0; empty outside loops.
+        The iteration, from 0, in nested loops `"3.1"`; empty outside loops.
 
     Returns
     -------
     int
-        The first 63 bits of the SHA-256 of the three texts, separated by NUL.
+        The first 31 bits of the SHA-256 of the three texts, separated by NUL. So it is below 2**31, and every random
+        number generator accepts it, also one that takes a signed integer of 32 bits.
     """
-    digest = hashlib.sha256("\0".join((project_job, step, iteration)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    digest = hashlib.sha256("\0".join((str(base), step, iteration)).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1

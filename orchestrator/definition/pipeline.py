@@ -190,11 +190,14 @@ class PipelineDefinition:
         The steps, in the order in which they run.
     orchestrator_resources : SlurmResources, optional
         Resources of each orchestrator job. By default 10 minutes, 1 GB and 1 CPU.
+    seed : int, optional
+        The seed of the whole study, from 0 to 2**64 - 1. By default seeds depend on the run's key.
     """
 
     name: str = ""
     steps: list[Step | Loop] = field(default_factory=list)
     orchestrator_resources: SlurmResources | None = None
+    seed: int | None = None
     _origin: _Origin | None = field(default=None, init=False, repr=False, compare=False)
 
     def from_step(self, step: int | str) -> Self:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.definition.blocks import Block
+from orchestrator.definition.blocks import Block, ChainedBlock, LoopBlock
 from orchestrator.errors import DefinitionError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["Latin", "RandomUniform", "create_sampler", "latin", "random"]
+__all__ = ["Latin", "RandomUniform", "create_sampler", "latin", "random", "seed_samplers"]
 
 
 class RandomUniform(Block):
@@ -19,10 +22,12 @@ class RandomUniform(Block):
     Parameters
     ----------
     seed : int, optional
-        Seed of the random numbers. The same seed gives the same inputs; without a seed they differ each time.
+        Seed of the random numbers. The same seed gives the same inputs. Without a seed they differ each time, except in
+        a step of a pipeline that has a seed.
     """
 
     _function = "sample_random"
+    _generator: np.random.Generator | None = None
 
     def __init__(self, seed: int | None = None) -> None:
         self.seed = seed
@@ -56,7 +61,9 @@ class RandomUniform(Block):
         from orchestrator.data import sampling
         from orchestrator.data.experiment_data import ExperimentData
 
-        inputs = getattr(sampling, self._function)(data.domain, n_samples, self.seed if seed is None else seed)
+        seeds = (seed, self.seed, self._generator)
+        chosen = next((value for value in seeds if value is not None), None)
+        inputs = getattr(sampling, self._function)(data.domain, n_samples, chosen)
         return data + ExperimentData(domain=data.domain, input_data=inputs)
 
 
@@ -66,10 +73,37 @@ class Latin(RandomUniform):
     Parameters
     ----------
     seed : int, optional
-        Seed of the random numbers. The same seed gives the same inputs; without a seed they differ each time.
+        Seed of the random numbers. The same seed gives the same inputs. Without a seed they differ each time, except in
+        a step of a pipeline that has a seed.
     """
 
     _function = "sample_latin"
+
+
+def seed_samplers(block: Block, seed: int) -> None:
+    """Let all samplers of a block that have no seed draw from one generator of random numbers.
+
+    Parameters
+    ----------
+    block : Block
+        A sampler, or a block that calls samplers.
+    seed : int
+        Seed of the generator.
+    """
+    samplers = [found for found in _parts(block) if isinstance(found, RandomUniform)]
+    if samplers:
+        import numpy as np
+
+        generator = np.random.default_rng(seed)
+        for sampler in samplers:
+            sampler._generator = generator
+
+
+def _parts(block: Block) -> Iterator[Block]:
+    yield block
+    inner = block.blocks if isinstance(block, ChainedBlock) else [block.block] if isinstance(block, LoopBlock) else []
+    for part in inner:
+        yield from _parts(part)
 
 
 def random(seed: int | None = None, **parameters: Any) -> RandomUniform:

@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator.addresses import parse_address
 from orchestrator.definition.blocks import Block, ChainedBlock, DataGenerator, FunctionDataGenerator, LoopBlock
+from orchestrator.definition.injection import is_seed
 from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step, step_name, walk
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds
 from orchestrator.errors import DefinitionError
@@ -31,7 +32,7 @@ TABLE_FOLDERS = ("experiment_data", "experiment_sample")
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
-def check_pipeline(name: str, steps: Sequence[Any], orchestrator_resources: Any = None) -> None:
+def check_pipeline(name: str, steps: Sequence[Any], orchestrator_resources: Any = None, seed: Any = None) -> None:
     """Check a whole pipeline.
 
     Parameters
@@ -42,6 +43,8 @@ def check_pipeline(name: str, steps: Sequence[Any], orchestrator_resources: Any 
         The elements of the pipeline, as the user wrote them.
     orchestrator_resources : SlurmResources or None, default None
         What the orchestrator jobs ask for; None means the defaults.
+    seed : int or None, default None
+        The pipeline's seed.
 
     Raises
     ------
@@ -55,6 +58,8 @@ def check_pipeline(name: str, steps: Sequence[Any], orchestrator_resources: Any 
     if orchestrator_resources is not None:
         found = _resource_problems(orchestrator_resources)
         problems += (f"orchestrator_resources: {problem.removeprefix('resources: ')}" for problem in found)
+    if not is_seed(seed):
+        problems.append(f"seed={_shown(seed)} is not valid; use an integer from 0 to 2**64 - 1, or omit it")
     _refuse("The pipeline can't run", problems)
 
 
@@ -77,6 +82,15 @@ def check_cluster(cluster: Any) -> None:
             "Use SlurmCluster(...), or SlurmCluster.from_yaml(...) for a mapping or a file.",
         )
     _refuse("The cluster can't be used", list(_cluster_problems(cluster)))
+
+
+def _shown(value: Any) -> str:
+    """Return the `repr` of a value of the user, which may be long or raise."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _refuse(what: str, problems: Sequence[str]) -> None:

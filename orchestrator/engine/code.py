@@ -67,14 +67,14 @@ def check(
         If anything can't work; the message lists everything that must change.
     """
     steps = list(pipeline.all_steps)
-    check_pipeline(pipeline.name, steps, pipeline.orchestrator_resources)
+    check_pipeline(pipeline.name, steps, pipeline.orchestrator_resources, pipeline.seed)
     if project_job is not None:
         check_key(project_job)
     by_path = steps_by_path(steps)
     path = study.path if study is not None else _main_file()
     bundle = prepare_bundle(by_path, path, needs_pickles=needs_pickles)
     return CheckedPipeline(
-        plan=plan_of(steps),
+        plan=plan_of(steps, pipeline.seed),
         bundle=bundle,
         study_path=None if path is None else str(path),
         study_attr=getattr(study, "attr", None),

@@ -53,7 +53,9 @@ class JobFile(NamedTuple):
         Tokens of the earlier attempts. Experiments that these evaluated are not evaluated again, and a block is not
         called on a table that one of these stored.
     seed : int
-        Seed of 63 bits for the user's code.
+        Seed for the user's code; see `orchestrator.definition.injection.seed_for`.
+    seeds_samplers : bool
+        Whether samplers without a seed use it, because the pipeline has a seed.
     label : str
         Name of the step in the name of its log.
     threads : int
@@ -89,6 +91,7 @@ class JobFile(NamedTuple):
     # These defaults are never modified.
     earlier_tokens: Sequence[str] = []
     seed: int = 0
+    seeds_samplers: bool = False
     label: str = ""
     threads: int = 1
     resources: Mapping[str, Any] = {}

@@ -156,9 +156,18 @@ class Visit(NamedTuple):
 
 @value
 class Plan(NamedTuple):
-    """The steps and loops of a pipeline, in order."""
+    """The steps and loops of a pipeline, in order.
+
+    Attributes
+    ----------
+    elements : tuple of PlannedStep or PlannedLoop
+        As the user wrote them.
+    seed : int or None
+        The pipeline's seed; None: seeds depend on the run's key.
+    """
 
     elements: tuple[PlannedStep | PlannedLoop, ...]
+    seed: int | None = None
 
     @property
     def size(self) -> int:
@@ -243,14 +252,14 @@ class Plan(NamedTuple):
             start += element.size
         return None
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
-        return [_to_json(element) for element in self.elements]
+        return {"elements": [_to_json(element) for element in self.elements], "seed": self.seed}
 
     @classmethod
-    def from_json(cls, values: list[dict[str, Any]]) -> Plan:
+    def from_json(cls, values: Mapping[str, Any]) -> Plan:
         """Return the plan that `to_json` wrote."""
-        return cls(tuple(_from_json(value) for value in values))
+        return cls(tuple(_from_json(value) for value in values["elements"]), values["seed"])
 
 
 def _slot(element: PlannedStep | PlannedLoop, start: int, position: int, prefix: str) -> Slot:

@@ -20,6 +20,7 @@ from orchestrator.data.values import from_jsonable, to_jsonable
 from orchestrator.definition.blocks import Block, DataGenerator, FunctionDataGenerator, evaluate, needs_table
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.injection import injected
+from orchestrator.definition.samplers import seed_samplers
 from orchestrator.failures import FailureGroup
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
@@ -153,6 +154,8 @@ def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[s
     data = _table(project_dir)
     # If a process died after it stored the table and before it wrote its receipt, the block is not called again.
     if stored_by(project_dir) not in (*job.earlier_tokens, job.token):
+        if job.seeds_samplers:
+            seed_samplers(block, job.seed)
         block.arm(data)
         result = block.call(data=data, **injected(block.call, kwargs, job.injectable), **kwargs)
         if not isinstance(result, ExperimentData):

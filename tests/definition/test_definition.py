@@ -12,7 +12,10 @@ import threading
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator import (
     Block,
@@ -243,11 +246,11 @@ def test_labels_are_those_of_f3dasm():
 def test_a_collecting_step_has_a_job_only_if_the_user_gives_it_options(step, collects):
     [planned] = plan_of([step]).steps()
     assert planned.collects is collects
-    [kept] = json.loads(json.dumps(plan_of([step]).to_json()))
-    assert Plan.from_json([kept]) == plan_of([step])
+    kept = json.loads(json.dumps(plan_of([step]).to_json()))
+    assert Plan.from_json(kept) == plan_of([step])
     # A run that was created by a version without steps without jobs has a job for each of them.
-    del kept["collects"]
-    [older] = Plan.from_json([kept]).steps()
+    del kept["elements"][0]["collects"]
+    [older] = Plan.from_json(kept).steps()
     assert older.collects is False
 
 
@@ -269,8 +272,31 @@ def test_a_block_gets_the_values_of_its_parameters_without_a_default():
 
 
 def test_seeds_never_change():
-    expected = int.from_bytes(hashlib.sha256(b"job\0step\x003.1").digest()[:8], "big") >> 1
+    expected = int.from_bytes(hashlib.sha256(b"job\0step\x003.1").digest()[:4], "big") >> 1
     assert seed_for("job", "step", "3.1") == expected
+    expected = int.from_bytes(hashlib.sha256(b"5\0step\0").digest()[:4], "big") >> 1
+    assert seed_for(5, "step", "") == expected
+
+
+@given(st.integers(0, 2**64 - 1) | st.text(), st.text(alphabet="abc@ ü"), st.sampled_from(["", "0", "3.1"]))
+def test_every_seed_is_accepted_by_the_libraries_that_take_the_fewest_bits(base, step, iteration):
+    seed = seed_for(base, step, iteration)
+    assert np.int32(seed) == seed
+    np.random.RandomState(seed)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.0, True, "1", pytest.param(10**5000, id="long")])
+def test_a_seed_that_is_no_integer_in_range_is_refused(seed):
+    with pytest.raises(DefinitionError, match=r"seed=.* is not valid; use an integer from 0 to 2\*\*64 - 1"):
+        check_pipeline("", [Step(nothing)], seed=seed)
+
+
+@pytest.mark.parametrize("seed", [None, 0, 2**64 - 1, np.int64(3), np.uint8(3)])
+def test_every_integer_in_range_is_a_seed_and_is_part_of_the_plan(seed):
+    check_pipeline("", [Step(nothing)], seed=seed)
+    plan = plan_of([Step(nothing)], seed)
+    assert plan.seed == seed
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from orchestrator import (
     Pipeline,
     SlurmResources,
     Step,
+    create_sampler,
     datagenerator,
 )
 from orchestrator.cli.status import render
@@ -692,7 +693,51 @@ def test_seed_iteration_and_key_are_passed_to_steps_that_take_them(workspace):
     Pipeline(steps=[Loop(2, steps=[Step(ask), Step(ask_not)])]).run(project_job="r")
     assert [entry if entry == 7 else (entry[0], entry[2]) for entry in seen] == [(0, "r"), 7, (1, "r"), 7]
     assert seen[0][1] != seen[2][1]
-    assert 0 <= seen[0][1] < 2**63
+    assert 0 <= seen[0][1] < 2**31
+
+
+def test_a_pipeline_with_a_seed_repeats_whatever_its_key_also_when_it_is_resumed(workspace, table):
+    def ask(project_dir, seed):
+        with Path("seen").open("a") as file:
+            file.write(f"{seed}\n")
+        if Path("fails").exists():
+            Path("fails").unlink()
+            raise ValueError("stops here")
+
+    def pipeline(seed):
+        sampler = create_sampler("random") >> create_sampler("latin").loop(2)
+        steps = [Step(store_numbers(1)), Step(sampler, name="sample", kwargs={"n_samples": 3}), Step(ask), Step(square)]
+        return Pipeline(steps=steps, seed=seed)
+
+    Path("fails").touch()
+    with pytest.raises(RunFailed):
+        pipeline(7).run(project_job="a")
+    pipeline(7).resume("a")
+    pipeline(7).run(project_job="b")
+    pipeline(8).run(project_job="c")
+    pipeline(None).run(project_job="d")
+    seen = Path("seen").read_text().split()
+    assert seen[0] == seen[1] == seen[2]
+    assert len(set(seen)) == 3
+    a, b, c, d = (tuple(table(key).to_pandas()[0]["x"]) for key in "abcd")
+    assert len(set(a)) == 10
+    assert a == b
+    assert len({a, c, d}) == 3
+
+
+def test_a_new_seed_holds_for_a_run_that_continues_with_the_new_pipeline(workspace):
+    seen = []
+
+    def ask(project_dir, seed):
+        seen.append(seed)
+        if len(seen) == 1:
+            raise ValueError("stops here")
+
+    with pytest.raises(RunFailed):
+        Pipeline(steps=[Step(ask)], seed=1).run(project_job="a")
+    Pipeline(steps=[Step(ask)], seed=2).run(project_job="a")
+    Pipeline(steps=[Step(ask)], seed=2).run(project_job="b")
+    assert seen[0] != seen[1] == seen[2]
 
 
 def test_what_a_step_prints_is_in_its_log(workspace, capfd):
