@@ -9,14 +9,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EINVAL, ENOTSUP
+from errno import EINVAL, ENOTSUP, EPERM
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["create_atomically", "new_folder", "replacing", "sync_folder", "write_atomically", "write_synced"]
+__all__ = [
+    "PRIVATE",
+    "create_atomically",
+    "new_folder",
+    "private_folder",
+    "replacing",
+    "sync_folder",
+    "write_atomically",
+    "write_synced",
+]
 
 ANY = 0o666
 """Default permissions of a file, before the user's umask."""
+
+PRIVATE = 0o600
+"""Permissions of a file that only its user reads and writes, whatever the umask."""
 
 
 def write_atomically(path: Path, content: bytes, mode: int = ANY) -> None:
@@ -68,7 +80,7 @@ def replacing(path: Path, mode: int = ANY) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def create_atomically(path: Path, content: bytes) -> None:
+def create_atomically(path: Path, content: bytes, mode: int = ANY) -> None:
     """Write a file, unless it exists.
 
     The file is created by a hard link, which every shared file system refuses if the name exists. Over NFS the reply to
@@ -80,18 +92,47 @@ def create_atomically(path: Path, content: bytes) -> None:
         Its folder is created if missing.
     content : bytes
         The whole content.
+    mode : int, default 0o666
+        Permissions, before the user's umask.
 
     Raises
     ------
     OSError
         If the file can't be written.
     """
-    with _temporary(path, ANY) as file:
+    with _temporary(path, mode) as file:
         file.write(content)
         _sync(file)
         with suppress(FileExistsError):
             os.link(file.name, path)
     sync_folder(path.parent)
+
+
+def private_folder(path: Path) -> None:
+    """Create a folder that only its user can enter, whatever the umask; of an existing one, change the permissions.
+
+    Parameters
+    ----------
+    path : Path
+        The folder. Its parent must exist.
+
+    Raises
+    ------
+    OSError
+        If it can't be created, is a link or no folder, or belongs to another user.
+    """
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    # By its descriptor: nothing can be put in its place between the check and the change.
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid():
+            raise PermissionError(EPERM, "it belongs to another user", str(path))
+        if found.st_mode & 0o077:
+            os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

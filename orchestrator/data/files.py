@@ -9,6 +9,7 @@ lock and no permission to write.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic import sync_folder, write_atomically, write_synced
+from orchestrator.atomic import PRIVATE, sync_folder, write_atomically, write_synced
 from orchestrator.data.references import DATA_FOLDER
 from orchestrator.errors import Busy, DataError
 
@@ -206,7 +207,7 @@ def locked(project_dir: Path | str) -> Iterator[None]:
 
     base = data_folder(project_dir)
     base.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(base / ".lock", timeout=_LOCK_SECONDS)
+    lock = FileLock(base / ".lock", timeout=_LOCK_SECONDS, mode=PRIVATE)
     try:
         lock.acquire()
     except Timeout as error:
@@ -312,8 +313,19 @@ def _archive(base: Path, name: str) -> None:
 
 
 def _clear_next(base: Path) -> None:
+    """Remove the folder of a table that was not committed; of a link in its place, only the link."""
     next_folder = base / ".next"
-    with suppress(FileNotFoundError):
-        for path in list(next_folder.iterdir()):
-            path.unlink()
-        next_folder.rmdir()
+    try:
+        # By its descriptor, so that only files in this folder are removed, whatever becomes of its name.
+        descriptor = os.open(next_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    except OSError:
+        next_folder.unlink()
+        return
+    try:
+        for name in os.listdir(descriptor):  # noqa: PTH208 - by the descriptor
+            os.unlink(name, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+    next_folder.rmdir()

@@ -17,6 +17,7 @@ from errno import ENOENT, ESTALE
 from functools import lru_cache
 from pathlib import Path
 
+from orchestrator.atomic import PRIVATE
 from orchestrator.errors import DatabaseBusy, DatabaseError
 
 __all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "guarded", "is_local"]
@@ -79,7 +80,7 @@ class _KernelLock:
     def acquire(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         # Stored before the lock is acquired, so that `release` can release it after an interrupt.
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE)
         while True:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from orchestrator.atomic import replacing
+from orchestrator.atomic import PRIVATE, replacing
 from orchestrator.db import revision
 from orchestrator.db.guard import file_system, is_local
 from orchestrator.db.opening import may_write, open_database, revision_of
@@ -234,7 +234,7 @@ def _back_up(path: Path, found: int) -> Path:
     # A second connection: a copy from the one that holds the write lock would wait for itself.
     with (
         closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as source,
-        replacing(copy) as file,
+        replacing(copy, PRIVATE) as file,
         closing(sqlite3.connect(file.name)) as target,
     ):
         source.backup(target)

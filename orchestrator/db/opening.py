@@ -6,11 +6,12 @@ import os
 import shlex
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from orchestrator.atomic import PRIVATE
 from orchestrator.db import revision
 from orchestrator.db.guard import guarded
 from orchestrator.db.rows import as_row, scalar
@@ -127,7 +128,9 @@ def revision_of(connection: sqlite3.Connection) -> int:
 
 
 def _connect(path: str, access: Access, writable: bool) -> sqlite3.Connection:
-    mode = "ro" if not writable else "rwc" if access == "upgrade" else "rw"
+    if access == "upgrade":
+        _create_private(path)
+    mode = "rw" if writable else "ro"
     # Not `immutable`: that would read pages that a dead writer never committed.
     connection = sqlite3.connect(
         f"file:{quote(path)}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT
@@ -144,6 +147,12 @@ def _connect(path: str, access: Access, writable: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _create_private(path: str) -> None:
+    """Create the file, if it is missing, for its user alone; SQLite gives the journal the same permissions."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE))
 
 
 def _set_journal_mode(connection: sqlite3.Connection, path: str) -> None:

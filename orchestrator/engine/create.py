@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic import private_folder
 from orchestrator.db.store import NewRun, Store
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.engine import code
 from orchestrator.engine.code import CheckedPipeline
-from orchestrator.errors import DefinitionError
+from orchestrator.errors import DataError, DefinitionError
 from orchestrator.machine.kinds import Mode
+from orchestrator.workspace import RunFolder
 
 __all__ = ["create"]
 
@@ -51,6 +54,7 @@ def create(
     # First: if this fails, no folder is left behind.
     store.create()
     key = _make_folder(workspace, project_job)
+    _make_engine_folder(store.workspace.run(key))
     bundle = code.store_code(store.workspace.run(key), checked)
     new = NewRun(
         key=key,
@@ -68,6 +72,18 @@ def create(
     )
     store.create_run(new, time.time())
     return key
+
+
+def _make_engine_folder(folder: RunFolder) -> None:
+    """Make the folder of the engine's files, which only this user can enter: they contain code and the environment."""
+    try:
+        private_folder(folder.engine)
+    except OSError as error:
+        why = "it is a link, or not a folder" if isinstance(error, NotADirectoryError) else error.strerror
+        raise DataError(
+            f"{folder.engine} can't be used: {why}.",
+            f"Use another project_job, or move it away: mv {shlex.quote(str(folder.engine))} SOMEWHERE",
+        ) from error
 
 
 def _make_folder(workspace: Path, key: str | None) -> str:

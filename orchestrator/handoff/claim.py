@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.atomic import create_atomically
+from orchestrator.atomic import PRIVATE, create_atomically
 from orchestrator.workspace import JobFolder
 
 __all__ = ["claim", "claimed_by"]
@@ -25,7 +25,7 @@ def claim(folder: JobFolder, owner: str) -> bool:
     """
     if (claimed := claimed_by(folder)) is not None:
         return claimed == owner
-    create_atomically(folder.claim, owner.encode())
+    create_atomically(folder.claim, owner.encode(), PRIVATE)
     return folder.claim.read_text() == owner
 
 

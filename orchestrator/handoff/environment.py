@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 
-from orchestrator.atomic import write_atomically
+from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.trust import is_own
 from orchestrator.workspace import RunFolder
 
@@ -18,7 +18,7 @@ __all__ = ["read_environment", "write_environment"]
 
 def write_environment(folder: RunFolder) -> None:
     """Write the environment of this process, readable only by its user."""
-    write_atomically(folder.environment, json.dumps(dict(os.environ)).encode(), mode=0o600)
+    write_atomically(folder.environment, json.dumps(dict(os.environ)).encode(), PRIVATE)
 
 
 def read_environment(folder: RunFolder) -> dict[str, str] | None:

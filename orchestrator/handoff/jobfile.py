@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.atomic import write_atomically
+from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.errors import DataError
 from orchestrator.machine.kinds import StepKind
 from orchestrator.workspace import LOG_DIR
@@ -118,7 +118,7 @@ class JobFile(NamedTuple):
 
 def write_jobfile(path: Path, file: JobFile) -> None:
     """Write a job file."""
-    write_atomically(path, json.dumps(file._asdict(), indent=1).encode())
+    write_atomically(path, json.dumps(file._asdict(), indent=1).encode(), PRIVATE)
 
 
 def read_jobfile(path: Path) -> JobFile:

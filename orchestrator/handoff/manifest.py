@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.atomic import replacing
+from orchestrator.atomic import PRIVATE, replacing
 from orchestrator.errors import DataError
 
 __all__ = ["Entry", "Manifest", "tasks_for", "write_manifest"]
@@ -56,7 +56,7 @@ def tasks_for(entries: Sequence[Entry], per_task: int | None, max_tasks: int | N
 def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]]) -> None:
     """Write a manifest with the experiments of each task."""
     header = json.dumps({"n_experiments": sum(map(len, tasks)), "n_tasks": len(tasks)})
-    with replacing(path) as file:
+    with replacing(path, PRIVATE) as file:
         file.write(header.ljust(HEADER - 1).encode() + b"\n")
         file.write(b" " * OFFSET * (len(tasks) + 1))
         offsets = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic import write_atomically
+from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.errors import Busy, DataError
 from orchestrator.workspace import JobFolder
 
@@ -76,7 +76,7 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
     """Write a receipt: the task has ended, whatever state the scheduler reports."""
     exception, receipt.exception = receipt.exception, None
     try:
-        write_atomically(path, json.dumps(vars(receipt)).encode())
+        write_atomically(path, json.dumps(vars(receipt)).encode(), PRIVATE)
     finally:
         receipt.exception = exception
 

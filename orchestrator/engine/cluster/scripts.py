@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.addresses import slug
-from orchestrator.atomic import write_atomically
+from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.definition.resources import time_in_seconds
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.errors import DefinitionError
@@ -59,7 +59,7 @@ class Script(NamedTuple):
     def write(self) -> None:
         """Write it, unless the file exists."""
         if not self.path.exists():
-            write_atomically(self.path, self.text.encode())
+            write_atomically(self.path, self.text.encode(), PRIVATE)
 
 
 class Scripts:

@@ -1,0 +1,96 @@
+"""What a run writes is private whatever the umask, except tables and logs. Planted links are not followed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from orchestrator import ExperimentData
+from orchestrator.atomic import private_folder
+
+STUDY = """
+from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
+def create(project_dir):
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=1.0)
+    domain.add_output("y")
+    ExperimentData(domain=domain, input_data=[{"x": 0.5}]).store(project_dir)
+@datagenerator(output_names="y")
+def double(x):
+    return 2 * x
+pipeline = Pipeline("double", [Step(create), Step(double, name="evaluate", parallel=True)])
+"""
+
+
+@pytest.fixture
+def open_umask():
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def study(here):
+    (here.workspace / "study.py").write_text(STUDY)
+    return here
+
+
+def permissions(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_the_records_and_the_files_of_the_engine_are_private_and_tables_and_logs_follow_the_umask(study, open_umask):
+    assert study("run", "study.py", "--project-job", "r").code == 0
+    records = [study.workspace / f"orchestrator.db{end}" for end in ("", "-journal", ".guard")]
+    engine = study.workspace / "r" / ".orchestrator"
+    inside = [engine, *engine.rglob("*")]
+    table = study.workspace / "r" / "experiment_data"
+    private = [*records, *inside, table / ".lock"]
+    assert len(inside) > 5
+    assert {permissions(path) & 0o077 for path in records + [path for path in inside if path.is_file()]} == {0}
+    assert permissions(engine) == 0o700
+    assert not [path for path in private if path.is_symlink()]
+    assert permissions(table / ".lock") == 0o600
+    assert permissions(table / "output.csv") == 0o666
+    assert {permissions(log) for log in (study.workspace / "logs" / "r").glob("*.log")} == {0o666}
+
+
+def test_a_folder_of_the_engine_that_others_could_enter_is_closed_before_it_is_used(study):
+    engine = study.workspace / "r" / ".orchestrator"
+    engine.mkdir(parents=True)
+    engine.chmod(0o777)
+    assert study("run", "study.py", "--project-job", "r").code == 0
+    assert permissions(engine) == 0o700
+
+
+def test_a_link_in_place_of_the_folder_of_the_engine_is_refused(study, golden):
+    (study.workspace / "elsewhere").mkdir(mode=0o755)
+    (study.workspace / "r").mkdir()
+    (study.workspace / "r" / ".orchestrator").symlink_to(study.workspace / "elsewhere")
+    done = study("run", "study.py", "--project-job", "r")
+    assert done.code == 1
+    golden(done)
+    assert list((study.workspace / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders of another user")
+def test_a_folder_of_another_user_does_not_become_private(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 54321, 54321)
+    with pytest.raises(PermissionError, match="belongs to another user"):
+        private_folder(tmp_path / "theirs")
+
+
+def test_a_link_in_place_of_a_new_table_is_removed_and_the_folder_that_it_names_is_not_emptied(tmp_path):
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter1.tex").write_text("draft")
+    table = ExperimentData(input_data=[{"x": 1.0}])
+    table.store(tmp_path)
+    (tmp_path / "experiment_data" / ".next").symlink_to(thesis)
+    table.store(tmp_path)
+    assert (thesis / "chapter1.tex").read_text() == "draft"
+    assert len(ExperimentData.from_file(tmp_path)) == 1
