@@ -7,15 +7,29 @@ logs.
 from __future__ import annotations
 
 import os
-import select
+import selectors
+import stat
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["redirect", "tee"]
+__all__ = ["accept_all_text", "flush_output", "log_position", "redirect", "tee"]
+
+CHUNK = 65536
+"""Bytes that are copied at once: the capacity of a pipe, so that one read returns all that was written before it."""
+
+LONGEST_LINE = 65536
+"""Bytes of an unfinished line that are held back."""
+
+LONGEST_WAIT = 0.5
+"""Seconds for which an unfinished line is held back."""
+
+_position_in_tee: Callable[[], int] | None = None
 
 
 @contextmanager
@@ -27,50 +41,123 @@ def tee(log: Path) -> Iterator[None]:
     log : Path
         Its folder is created if missing.
     """
+    global _position_in_tee
     log.parent.mkdir(parents=True, exist_ok=True)
+    # First, so that the log does not get the number of a descriptor that was closed.
+    usable = [_opened(number) for number in (1, 2)]
     with log.open("ab", buffering=0) as file, ExitStack() as stack:
-        for number, name in ((1, "stdout"), (2, "stderr")):
+        descriptor = file.fileno()
+        parts: list[_Lines] = []
+        for number, name, is_usable in zip((1, 2), ("stdout", "stderr"), usable, strict=True):
             stream = getattr(sys, name)
-            # In a notebook or a test, sys.stdout may not be descriptor 1.
-            if _descriptor(stream) != number:
-                both = _Both(stream, file)
-                setattr(sys, name, both)
-                stack.callback(both.end)
-                stack.callback(setattr, sys, name, stream)
-            stack.enter_context(_piped(number, file.fileno()))
+            if stream is None:
+                _replace_stream(stack, name, _stream_to(descriptor))
+            elif _descriptor(stream) != number:
+                # In a notebook or a test, sys.stdout may not be descriptor 1.
+                lines = _Lines(descriptor)
+                stack.callback(lines.end)
+                parts.append(lines)
+                _replace_stream(stack, name, _Both(stream, lines))
+            else:
+                stack.enter_context(_accepting_all_text(stream))
+            if stream is not None or is_usable:
+                parts.append(stack.enter_context(_piped(number, descriptor)))
+
+        def position() -> int:
+            flush_output()
+            for part in parts:
+                part.end()
+            return os.fstat(descriptor).st_size
+
+        stack.callback(flush_output)
+        before, _position_in_tee = _position_in_tee, position
         try:
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _position_in_tee = before
 
 
 def redirect(log: Path) -> None:
     """Redirect all further output of this process and its children to the end of a log."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_output()
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    os.close(descriptor)
+    if descriptor > 2:
+        os.close(descriptor)
+
+
+def accept_all_text() -> None:
+    """Let this process print any text to its log: what the encoding lacks is printed as an escape sequence."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
-def _piped(number: int, log: int) -> Iterator[None]:
+def log_position() -> Iterator[Callable[[], int | None]]:
+    """Yield a function that returns the size in bytes of the log, with all that was printed before the call.
+
+    It returns None if the output of this process does not go to a log.
+    """
+    if _position_in_tee is not None:
+        yield _position_in_tee
+        return
+    try:
+        # The user's code may replace descriptor 1.
+        log = os.dup(1) if stat.S_ISREG(os.fstat(1).st_mode) else None
+    except OSError:
+        log = None
+
+    def position() -> int | None:
+        flush_output()
+        return None if log is None else os.fstat(log).st_size
+
+    try:
+        yield position
+    finally:
+        if log is not None:
+            os.close(log)
+
+
+def flush_output() -> None:
+    """Write what Python and libraries in C have buffered of the output of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the user's code may have replaced or closed it
+            stream.flush()
+    # Libraries in C hardly come without NumPy, which imports ctypes.
+    if "ctypes" in sys.modules:
+        _c_library().fflush(None)
+
+
+@cache
+def _c_library() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)
+
+
+# --- descriptors ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def _piped(number: int, log: int) -> Iterator[_Copy]:
     """Replace a descriptor by a pipe; a thread copies from the pipe to the log and to the original descriptor."""
     original = os.dup(number)
     out, into = os.pipe()
+    os.set_blocking(out, False)
     os.dup2(into, number)
     os.close(into)
     # A child process of the step may keep the first pipe open. Closing this second pipe ends the thread.
     stop_out, stop_in = os.pipe()
-    thread = threading.Thread(target=_copy, args=(out, stop_out, original, log), daemon=True)
+    copy = _Copy(out, original, log)
+    thread = threading.Thread(target=copy.run, args=(stop_out,), daemon=True)
     thread.start()
     try:
-        yield
+        yield copy
     finally:
-        (sys.stdout if number == 1 else sys.stderr).flush()
+        flush_output()
         os.dup2(original, number)
         os.close(stop_in)
         thread.join()
@@ -78,18 +165,79 @@ def _piped(number: int, log: int) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _copy(out: int, stop: int, original: int, log: int) -> None:
-    """Copy output; to the log only whole lines, because the other stream writes to it, too."""
-    line = b""
-    while True:
-        readable, _, _ = select.select([out, stop], [], [])
-        content = os.read(out, 65536) if out in readable else b""
-        if not content:
-            _write_all(log, line)
-            return
-        _write_all(original, content)
-        lines, newline, line = (line + content).rpartition(b"\n")
-        _write_all(log, lines + newline)
+class _Lines:
+    """Writes whole lines to a log, because another stream writes to it, too.
+
+    A carriage return ends a line, too: progress bars print it. A line that is long or not finished soon is written in
+    parts, so that it is seen, and takes neither much memory nor more than linear time.
+    """
+
+    def __init__(self, log: int) -> None:
+        self._log = log
+        self._lock = threading.RLock()
+        self._unfinished = bytearray()
+        self._since = 0.0
+
+    def add(self, content: bytes) -> None:
+        """Write whole lines, and keep the rest."""
+        with self._lock:
+            now = time.monotonic()
+            if not self._unfinished:
+                self._since = now
+            end = max(content.rfind(b"\n"), content.rfind(b"\r")) + 1
+            if end:
+                self._write(content[:end])
+                self._since = now
+            self._unfinished += content[end:]
+            if len(self._unfinished) >= LONGEST_LINE or now - self._since >= LONGEST_WAIT:
+                self._write(b"")
+
+    def end(self) -> None:
+        """Write the rest, too."""
+        with self._lock:
+            self._write(b"")
+
+    def _write(self, content: bytes) -> None:
+        _write_all(self._log, bytes(self._unfinished) + content)
+        self._unfinished.clear()
+
+
+class _Copy(_Lines):
+    """Copies what arrives on a pipe to the original descriptor at once, and to the log by lines."""
+
+    def __init__(self, out: int, original: int, log: int) -> None:
+        super().__init__(log)
+        self._out = out
+        self._original = original
+
+    def run(self, stop: int) -> None:
+        """Copy until all writers have closed the pipe, or `stop` is closed."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._out, selectors.EVENT_READ)
+            selector.register(stop, selectors.EVENT_READ)
+            while True:
+                ready = {key.fd for key, _ in selector.select(LONGEST_WAIT if self._unfinished else None)}
+                if not self._copy() or stop in ready:
+                    self.end()
+                    return
+
+    def end(self) -> None:
+        """Copy what was written before this call, including an unfinished line."""
+        with self._lock:
+            self._copy()
+            super().end()
+
+    def _copy(self) -> bool:
+        """Return whether there may be more output."""
+        with self._lock:
+            try:
+                content = os.read(self._out, CHUNK)
+            except BlockingIOError:  # nothing has arrived since
+                self.add(b"")
+                return True
+            _write_all(self._original, content)
+            self.add(content)
+            return bool(content)
 
 
 def _write_all(target: int, content: bytes) -> None:
@@ -100,6 +248,22 @@ def _write_all(target: int, content: bytes) -> None:
             return
 
 
+def _opened(number: int) -> bool:
+    """Open a descriptor if it is closed, and return whether it was."""
+    with suppress(OSError):
+        os.fstat(number)
+        return False
+    nothing = os.open(os.devnull, os.O_RDWR)
+    if nothing != number:
+        os.dup2(nothing, number)
+        os.close(nothing)
+    os.set_inheritable(number, True)
+    return True
+
+
+# --- Python's streams ----------------------------------------------------------------------------
+
+
 def _descriptor(stream: TextIO) -> int | None:
     try:
         return stream.fileno()
@@ -107,21 +271,36 @@ def _descriptor(stream: TextIO) -> int | None:
         return None
 
 
-class _Both:
-    """A text stream that also writes to a log; only whole lines, because another stream writes to it, too."""
+def _stream_to(log: int) -> TextIO:
+    return open(log, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
-    def __init__(self, stream: TextIO, log: Any) -> None:
+
+def _replace_stream(stack: ExitStack, name: str, stream: Any) -> None:
+    stack.callback(setattr, sys, name, getattr(sys, name))
+    setattr(sys, name, stream)
+
+
+@contextmanager
+def _accepting_all_text(stream: Any) -> Iterator[None]:
+    before = stream.errors
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the user's code has closed it
+            stream.reconfigure(errors=before)
+
+
+class _Both:
+    """A text stream that also writes to a log."""
+
+    def __init__(self, stream: TextIO, lines: _Lines) -> None:
         self._stream = stream
-        self._log = log
-        self._line = ""
+        self._lines = lines
 
     def write(self, text: str) -> int:
-        lines, newline, self._line = (self._line + text).rpartition("\n")
-        self._log.write((lines + newline).encode(errors="backslashreplace"))
+        self._lines.add(text.encode(errors="backslashreplace"))
         return self._stream.write(text)
-
-    def end(self) -> None:
-        self._log.write(self._line.encode(errors="backslashreplace"))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
