@@ -127,7 +127,8 @@ class SlurmCluster:
         ----------
         config : mapping, DictConfig or path-like
             The fields by name. A path names a YAML file. Interpolations, such as `${oc.env:USER}`, are resolved in a
-            file and in a DictConfig. The key `enabled` is ignored.
+            file and in a DictConfig by OmegaConf, which must be installed then. In a file, `${NAME}` in `env_setup`,
+            `env_vars` and `runner` is left to the shell, unless `NAME` is a key. The key `enabled` is ignored.
 
         Returns
         -------
@@ -137,7 +138,7 @@ class SlurmCluster:
         Raises
         ------
         DefinitionError
-            If the file can't be read, or a key is not a field.
+            If the file can't be read, needs OmegaConf, which is not installed, or has a key that is not a field.
 
         Examples
         --------
@@ -148,7 +149,7 @@ class SlurmCluster:
         values = dict(_mapping(config))
         values.pop("enabled", None)
         known = [f.name for f in fields(cls)]
-        unknown = sorted(set(values) - set(known))
+        unknown = sorted(set(values) - set(known), key=str)
         if unknown:
             raise DefinitionError(
                 f"SlurmCluster has no field {', '.join(map(repr, unknown))}.", f"Its fields are: {', '.join(known)}"
@@ -178,31 +179,16 @@ class SlurmCluster:
 
 def _mapping(config: Any) -> Mapping[str, Any]:
     if isinstance(config, str | os.PathLike):
-        config = _resolved(Path(config))
+        from orchestrator.definition.cluster_file import read_cluster_file
+
+        config = read_cluster_file(Path(config))
     elif type(config).__module__.startswith("omegaconf"):
-        config = _resolved(config)
+        from orchestrator.definition.cluster_file import resolve
+
+        config = resolve(config)
     if not isinstance(config, Mapping):
         raise DefinitionError(f"The configuration of a cluster must be a mapping, not {type(config).__name__}.")
     return config
-
-
-def _resolved(config: Any) -> Any:
-    """Return the content of a YAML file or a DictConfig, with interpolations resolved."""
-    try:
-        from omegaconf import OmegaConf
-        from omegaconf.errors import OmegaConfBaseException
-        from yaml import YAMLError
-    except ImportError as error:
-        raise DefinitionError(
-            f"Reading {config} needs OmegaConf, which is not installed.",
-            "Type: pip install 'slurm-orchestrator[hydra]'",
-        ) from error
-    try:
-        loaded = OmegaConf.load(config) if isinstance(config, Path) else config
-        return OmegaConf.to_container(loaded, resolve=True)
-    except (OSError, UnicodeError, OmegaConfBaseException, YAMLError) as error:
-        where = f" from {config}" if isinstance(config, Path) else ""
-        raise DefinitionError(f"The cluster can't be read{where}: {error}") from error
 
 
 def option_name(name: str) -> str:

@@ -356,6 +356,8 @@ def test_a_cluster_is_read_from_a_file_or_from_hydra(tmp_path, monkeypatch, read
         pytest.param("partition: [\n", id="syntax"),
         pytest.param("partition: !!python/object/apply:os.system ['true']\n", id="code"),
         pytest.param("wake_up: job\n", id="field"),
+        pytest.param("wake_up: job\n1: a\nno: b\n", id="fields"),
+        pytest.param("env_setup: &a [*a]\n", id="recursive"),
     ],
 )
 def test_a_file_without_a_valid_cluster_is_refused(tmp_path, text, golden):
@@ -370,11 +372,91 @@ def test_a_missing_cluster_file_is_reported(tmp_path, golden):
         SlurmCluster.from_yaml(tmp_path / "none.yaml")
 
 
-def test_reading_yaml_needs_an_extra(tmp_path, monkeypatch, golden):
+@pytest.fixture
+def without_omegaconf(monkeypatch):
     monkeypatch.setitem(sys.modules, "omegaconf", None)
+
+
+def read_text(tmp_path, text):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text, encoding="utf-8")
+    return SlurmCluster.from_yaml(path)
+
+
+def test_a_file_is_read_without_an_extra(tmp_path, without_omegaconf):
+    text = """\
+        enabled: yes
+        partition: 2024_01
+        account: null
+        env_setup:
+          - module load python   # of the site
+          - export LIBRARIES=${HOME}/lib:${LD_LIBRARY_PATH:-} ${#A[@]} $X \\${Y}
+        env_vars: {DATA: "${HOME}/data", N: 3, RATIO: 2.5e-3, DAY: 2026-11-27, MASK: 0077, LIMIT: 1:30:00, FLAG: "on"}
+        runner: ${CONDA_PREFIX}/bin/python
+        mem_per_cpu: 3968M
+        wake: job
+        grace: 30
+    """
+    assert read_text(tmp_path, text) == SlurmCluster(
+        partition="2024_01",
+        account=None,
+        env_setup=["module load python", "export LIBRARIES=${HOME}/lib:${LD_LIBRARY_PATH:-} ${#A[@]} $X ${Y}"],
+        env_vars={
+            "DATA": "${HOME}/data",
+            "N": 3,
+            "RATIO": 0.0025,
+            "DAY": "2026-11-27",
+            "MASK": "0077",
+            "LIMIT": "1:30:00",
+            "FLAG": "on",
+        },
+        runner="${CONDA_PREFIX}/bin/python",
+        mem_per_cpu="3968M",
+        wake="job",
+        grace=30,
+    )
+    assert read_text(tmp_path, "") == SlurmCluster()
+
+
+@pytest.mark.parametrize(
+    "text", ["1:30:00", "00:10:00", "1-12:00:00", "10:00", "007", "0x1F", "1_000", "2026-11-27", "1.2.3"]
+)
+def test_what_is_not_a_plain_number_stays_text(tmp_path, text):
+    assert read_text(tmp_path, f"partition: {text}\n").partition == text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("90", 90), ("-1", -1), ("0", 0), ("1.5", 1.5), (".5", 0.5), ("1e3", 1000.0)]
+)
+def test_a_decimal_number_is_a_number(tmp_path, text, value):
+    grace = read_text(tmp_path, f"grace: {text}\n").grace
+    assert (grace, type(grace)) == (value, type(value))
+
+
+def test_a_key_that_is_merged_may_be_replaced(tmp_path):
+    text = "env_vars:\n  <<: {A: one, B: two}\n  B: three\n"
+    assert read_text(tmp_path, text).env_vars == {"A": "one", "B": "three"}
+
+
+def test_variables_of_the_shell_and_interpolations_stand_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setenv("WHERE", "/opt")
+    text = "account: me\nrunner: ${oc.env:WHERE}/${CONDA_ENV}/python\nenv_vars: {WHO: '${account} at ${HOME%/}'}\n"
+    cluster = read_text(tmp_path, text)
+    assert cluster.runner == "/opt/${CONDA_ENV}/python"
+    assert cluster.env_vars == {"WHO": "me at ${HOME%/}"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("partition: ${oc.env:PARTITION}\n", id="environment"),
+        pytest.param("account: me\nenv_setup:\n- echo ${account}\n", id="key"),
+        pytest.param("partition: ${NAME}\n", id="no shell"),
+    ],
+)
+def test_an_interpolation_needs_an_extra(tmp_path, without_omegaconf, text, golden):
     with golden.raises(DefinitionError):
-        SlurmCluster.from_yaml(tmp_path / "cluster.yaml")
-    assert SlurmCluster.from_yaml({"partition": "x"}).partition == "x"
+        read_text(tmp_path, text)
 
 
 def test_a_valid_cluster_is_accepted():

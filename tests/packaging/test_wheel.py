@@ -140,6 +140,12 @@ def test_the_installed_command_runs_a_study_and_shows_its_status(run, workspace)
     assert statuses == ["FINISHED"] * 5
 
 
+def test_the_cluster_is_read_from_yaml_without_an_extra(run, workspace):
+    (workspace / "cluster.yaml").write_text("partition: compute\nenv_vars: {LIMIT: 1:30:00}\n")
+    read = "from orchestrator import SlurmCluster; print(SlurmCluster.from_yaml('cluster.yaml').env_vars['LIMIT'])"
+    assert run("python", "-c", read) == "1:30:00\n"
+
+
 MIGRATE = """
 import sqlite3
 from orchestrator.db import migrate

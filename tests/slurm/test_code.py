@@ -181,7 +181,7 @@ UV_PROJECT = """
 name = "study"
 version = "0.1"
 requires-python = ">=3.11"
-dependencies = ["orchestrator"]
+dependencies = ["slurm-orchestrator"]
 """
 
 UV = """

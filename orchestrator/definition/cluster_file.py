@@ -1,0 +1,154 @@
+"""The configuration of a cluster in a YAML file, or of OmegaConf, as plain values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.errors import DefinitionError
+
+__all__ = ["read_cluster_file", "resolve"]
+
+# In their values `${NAME}` is a variable of the shell, unless NAME is a key of the file.
+_SHELL_FIELDS = ("env_setup", "env_vars", "runner")
+_SHELL_VARIABLE = re.compile(r"(?<!\\)\$\{[#!]?(\w+)(?=\}|:?[-+=?]|[#%/^,@\[])")
+_INTERPOLATION = re.compile(r"(?<!\\)\$\{[^}]*\}?")
+
+_WORDS = "|".join(f"{word}|{word.title()}|{word.upper()}" for word in ("yes", "no", "true", "false", "on", "off"))
+_INTEGER, _EXPONENT = "(?:0|[1-9][0-9]*)", "(?:[eE][-+]?[0-9]+)"
+_TYPES = {
+    "null": ("~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (_WORDS, list("yYnNtTfFoO")),
+    "int": (f"[-+]?{_INTEGER}", list("-+0123456789")),
+    "float": (
+        rf"[-+]?(?:{_INTEGER}(?:\.[0-9]*{_EXPONENT}?|{_EXPONENT})|\.[0-9]+{_EXPONENT}?|\.inf)|\.nan",
+        list("-+.0123456789"),
+    ),
+    "merge": ("<<", ["<"]),
+}
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Read plain values, and no key twice.
+
+    Only a decimal number is a number. What YAML 1.1 takes for a number or a date besides stays text, because a time
+    `1:30:00` and a name `007` or `2024_01` are meant as they are written.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        keys = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in keys:
+                text = f"found duplicate key {key.value}"
+                raise yaml.constructor.ConstructorError(
+                    "while constructing a mapping", node.start_mark, text, key.start_mark
+                )
+            keys.add(key.value)
+        return node
+
+
+for _tag, (_pattern, _first) in _TYPES.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def read_cluster_file(path: Path) -> Any:
+    """Return the content of a YAML file, with the interpolations of OmegaConf resolved.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    Any
+        Plain values; of a valid file a dict.
+
+    Raises
+    ------
+    DefinitionError
+        If the file can't be read or resolved, or if it needs OmegaConf, which is not installed.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            values = yaml.load(file, _Loader)
+        if not isinstance(values, dict):
+            return {} if values is None else values
+        escaped = {key: _escape(value, values) if key in _SHELL_FIELDS else value for key, value in values.items()}
+        interpolations = [found[0] for text in _texts(escaped) if (found := _INTERPOLATION.search(text))]
+    except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
+        raise DefinitionError(f"The cluster can't be read from {path}: {error}") from error
+    if interpolations:
+        return resolve(escaped, interpolations[0], path)
+    return _map_texts(escaped, lambda text: text.replace(r"\${", "${"))
+
+
+def resolve(config: Any, what: str = "the DictConfig", path: Path | None = None) -> Any:
+    """Return a configuration as plain values, with the interpolations of OmegaConf resolved.
+
+    Parameters
+    ----------
+    config : DictConfig or dict
+        The configuration.
+    what : str
+        What needs OmegaConf.
+    path : Path or None
+        The file that it was read from.
+
+    Returns
+    -------
+    Any
+        Plain values.
+
+    Raises
+    ------
+    DefinitionError
+        If it can't be resolved, or OmegaConf is not installed.
+    """
+    where = f" from {path}" if path else ""
+    try:
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+    except ImportError as error:
+        raise DefinitionError(
+            f"The cluster can't be read{where}: {what} needs OmegaConf, which is not installed.",
+            "Type: pip install 'slurm-orchestrator[hydra]'",
+        ) from error
+    try:
+        return OmegaConf.to_container(OmegaConf.create(config) if isinstance(config, dict) else config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise DefinitionError(f"The cluster can't be read{where}: {error}") from error
+
+
+def _escape(value: Any, keys: dict[Any, Any]) -> Any:
+    """Escape the variables of the shell, so that OmegaConf leaves them as they are."""
+
+    def escape(match: re.Match[str]) -> str:
+        return match[0] if match[1] in keys else "\\" + match[0]
+
+    return _map_texts(value, lambda text: _SHELL_VARIABLE.sub(escape, text))
+
+
+def _map_texts(value: Any, function: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _map_texts(inner, function) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_map_texts(inner, function) for inner in value]
+    return function(value) if isinstance(value, str) else value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
