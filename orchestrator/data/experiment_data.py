@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,6 +11,7 @@ from orchestrator.data.columns import column_of, plain_cell
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.files import data_folder, locked, read_snapshot, write_table
+from orchestrator.data.functions import NotAllowed
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.layout import StoredTable, decode_files, encode_files
 from orchestrator.data.matching import FoldReport, match_results
@@ -274,10 +276,17 @@ class ExperimentData:
         for name, cells in columns.items():
             values = cells
             if name in space and space[name].to_disk and not keep_references:
-                refer_to = space[name].refer_to
-                values = [None if c is None else refer_to(c).load(self._project_dir) for c in cells]
+                values = self._load_objects(name, space[name], cells)
             built[name] = column_of(values, index)
         return pd.DataFrame(built, index=index)
+
+    def _load_objects(self, name: str, parameter: Parameter, cells: Sequence[Any]) -> list[Any]:
+        """Return the objects of a column; their paths instead, with a warning, if they may not be loaded."""
+        try:
+            return [None if cell is None else parameter.refer_to(cell).load(self._project_dir) for cell in cells]
+        except NotAllowed as error:
+            warnings.warn(f"The objects of {name!r} were not loaded: {error}", stacklevel=4)
+            return list(cells)
 
     def to_numpy(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs and the outputs as two arrays of shape (rows, columns).

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
 
-from orchestrator.data.references import Reference, decode_function, encode_function
+from orchestrator.data.functions import decode_function, encode_function
+from orchestrator.data.references import Reference
 from orchestrator.data.values import from_jsonable, to_jsonable
 from orchestrator.errors import DataError
 

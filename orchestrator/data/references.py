@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import pickle
+import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic import replacing
+from orchestrator.data.functions import ALLOW, NotAllowed, allows_everything, decode_function, encode_function
+from orchestrator.trust import is_own, others_may_write, owner_of
 
-__all__ = ["DATA_FOLDER", "Reference", "encode_function", "decode_function", "write_object"]
+__all__ = ["DATA_FOLDER", "Reference", "write_object"]
 
 DATA_FOLDER = "experiment_data"
 
@@ -47,8 +51,16 @@ class Reference:
         -------
         Any
             The object.
+
+        Raises
+        ------
+        NotAllowed
+            If the file is not below the project folder, other users may have written it, or the table names a function
+            that it may not name.
         """
         path = Path(project_dir) / DATA_FOLDER / self.path
+        if not allows_everything():
+            _check_place(path, Path(project_dir))
         function = decode_function(self.load_function) or _LOADERS.get(path.suffix, _load_pickle)
         return function(path, **(decode_function(self.load_kwargs) or {}))
 
@@ -70,29 +82,31 @@ class Reference:
         return cls(content["reference"], content.get("load_function"), content.get("load_kwargs"))
 
 
-def encode_function(function: Any, *, null: bool = False) -> str | None:
-    """Encode a function, or its keyword arguments, as text for JSON, like f3dasm.
+def _check_place(path: Path, project_dir: Path) -> None:
+    """Raise `NotAllowed` unless a file is below the project folder and only this user can have written it.
 
-    Parameters
-    ----------
-    function : Any
-        The object to pickle. Text is returned unchanged, because it is encoded already.
-    null : bool, default False
-        Whether None is pickled, too: f3dasm unpickles the function of a reference without a check.
-
-    Returns
-    -------
-    str or None
-        The pickle as hexadecimal digits.
+    Only the folders below ``experiment_data`` are checked, too: in a shared folder that one is writable for others.
     """
-    if isinstance(function, str) or (function is None and not null):
-        return function
-    return pickle.dumps(function).hex()
+    real, top = path.resolve(), project_dir.resolve()
+    if not real.is_relative_to(top):
+        raise NotAllowed(
+            f"{path} is not in the folder of its table, so it was not read.",
+            f"If you trust who wrote the table, allow it for one command: {ALLOW}=1 COMMAND",
+        )
+    table = top / DATA_FOLDER
+    folders = [folder for folder in real.parents if folder.is_relative_to(table) and folder != table]
+    for checked in (real, *folders):
+        if not checked.exists() or (is_own(checked) and not others_may_write(checked)):
+            continue
+        raise NotAllowed(
+            f"{checked} {_why_not(checked)}, so {real.name} was not read: loading it could run their code.",
+            f"If you trust its content: chmod go-w {shlex.quote(str(checked))}\n"
+            f"Or allow it for one command: {ALLOW}=1 COMMAND",
+        )
 
 
-def decode_function(encoded: Any) -> Any:
-    """Return the object that `encode_function` encoded. A value that is not text is returned unchanged."""
-    return pickle.loads(bytes.fromhex(encoded)) if isinstance(encoded, str) else encoded
+def _why_not(path: Path) -> str:
+    return "may be changed by other users" if is_own(path) else f"belongs to {owner_of(path)}"
 
 
 def write_object(
@@ -124,11 +138,15 @@ def write_object(
     """
     base = Path(project_dir) / DATA_FOLDER
     target = base / name / identity
-    target.parent.mkdir(parents=True, exist_ok=True)
+    base.mkdir(parents=True, exist_ok=True)
+    # Not writable for others, whatever the umask: otherwise it would not be loaded.
+    target.parent.mkdir(mode=0o755, exist_ok=True)
     if any(target.parent.glob(f"{identity}.*")):
         # A row that has been renumbered may refer to the existing file.
         target = target.with_name(f"{identity}-{os.urandom(4).hex()}")
     written = Path((store_function or _write_by_type)(value, target))
+    with suppress(OSError):
+        written.chmod(written.stat().st_mode & ~0o022)
     return str(written.relative_to(base) if written.is_relative_to(base) else written)
 
 

@@ -1,0 +1,94 @@
+"""The functions that a table's files name, as the text of a pickle, like f3dasm's.
+
+A table is data: another user may have written it. So a pickle in its files may only name things, not call them, and
+what it names must not come from Python's own library, where functions such as `os.system` run commands.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import pickletools
+import sys
+from typing import Any
+
+from orchestrator.errors import DataError
+
+__all__ = ["ALLOW", "NotAllowed", "allows_everything", "decode_function", "encode_function"]
+
+ALLOW = "ORCHESTRATOR_TRUST_TABLES"
+"""Environment variable: with the value 1, a process loads whatever the files of a table name."""
+
+_READERS = frozenset({("json", "load"), ("pathlib", "Path.read_bytes"), ("pathlib", "Path.read_text")})
+"""Functions of Python's own library that a table may name."""
+
+_CALLS = frozenset(
+    {"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"}
+)
+"""Instructions of a pickle that call something."""
+
+
+class NotAllowed(DataError):
+    """An object was not loaded, because another user could run code by it."""
+
+
+def encode_function(function: Any, *, null: bool = False) -> str | None:
+    """Encode a function, or its keyword arguments, as text for JSON, like f3dasm.
+
+    Parameters
+    ----------
+    function : Any
+        The object to pickle. Text is returned unchanged, because it is encoded already.
+    null : bool, default False
+        Whether None is pickled, too: f3dasm unpickles the function of a reference without a check.
+
+    Returns
+    -------
+    str or None
+        The pickle as hexadecimal digits.
+    """
+    if isinstance(function, str) or (function is None and not null):
+        return function
+    return pickle.dumps(function).hex()
+
+
+def decode_function(encoded: Any) -> Any:
+    """Return the object that `encode_function` encoded. A value that is not text is returned unchanged.
+
+    Raises
+    ------
+    NotAllowed
+        If the text is not a pickle, calls a function, or names a function that a table may not name.
+    """
+    if not isinstance(encoded, str):
+        return encoded
+    try:
+        content = bytes.fromhex(encoded)
+        calls = any(instruction.name in _CALLS for instruction, _, _ in pickletools.genops(content))
+    except Exception as error:
+        raise NotAllowed(f"a function in the table's files can't be read: {error}", _HINT) from error
+    if allows_everything():
+        return pickle.loads(content)
+    if calls:
+        raise NotAllowed("the table's files contain a pickle that would run code when it is loaded.", _HINT)
+    return _Names(io.BytesIO(content)).load()
+
+
+def allows_everything() -> bool:
+    """Whether the user has allowed this process to load whatever a table names."""
+    return os.environ.get(ALLOW) == "1"
+
+
+class _Names(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a table names, unless it is part of Python's own library."""
+        if module.partition(".")[0] in sys.stdlib_module_names and (module, name) not in _READERS:
+            raise NotAllowed(f"the table's files name {module}.{name} to load an object.", _HINT)
+        return super().find_class(module, name)
+
+
+_HINT = (
+    "Use a function of your own module, or of a package, as load_function.\n"
+    f"If you trust who wrote the table, allow it for one command: {ALLOW}=1 COMMAND"
+)
