@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EINVAL, ENOTSUP, EPERM
+from errno import EINVAL, ENOTSUP
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +17,6 @@ __all__ = [
     "PRIVATE",
     "create_atomically",
     "new_folder",
-    "private_folder",
     "replacing",
     "sync_folder",
     "write_atomically",
@@ -106,33 +105,6 @@ def create_atomically(path: Path, content: bytes, mode: int = ANY) -> None:
         with suppress(FileExistsError):
             os.link(file.name, path)
     sync_folder(path.parent)
-
-
-def private_folder(path: Path) -> None:
-    """Create a folder that only its user can enter, whatever the umask; of an existing one, change the permissions.
-
-    Parameters
-    ----------
-    path : Path
-        The folder. Its parent must exist.
-
-    Raises
-    ------
-    OSError
-        If it can't be created, is a link or no folder, or belongs to another user.
-    """
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    # By its descriptor: nothing can be put in its place between the check and the change.
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        found = os.fstat(descriptor)
-        if found.st_uid != os.geteuid():
-            raise PermissionError(EPERM, "it belongs to another user", str(path))
-        if found.st_mode & 0o077:
-            os.fchmod(descriptor, 0o700)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic import private_folder
 from orchestrator.db.store import NewRun, Store
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.engine import code
 from orchestrator.engine.code import CheckedPipeline
 from orchestrator.errors import DataError, DefinitionError
 from orchestrator.machine.kinds import Mode
+from orchestrator.no_links import private_folder
 from orchestrator.workspace import RunFolder
 
 __all__ = ["create"]

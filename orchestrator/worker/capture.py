@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
+from orchestrator.no_links import append_to
+
 __all__ = ["accept_all_text", "flush_output", "log_position", "redirect", "tee"]
 
 CHUNK = 65536
@@ -42,10 +44,9 @@ def tee(log: Path) -> Iterator[None]:
         Its folder is created if missing.
     """
     global _position_in_tee
-    log.parent.mkdir(parents=True, exist_ok=True)
     # First, so that the log does not get the number of a descriptor that was closed.
     usable = [_opened(number) for number in (1, 2)]
-    with log.open("ab", buffering=0) as file, ExitStack() as stack:
+    with os.fdopen(append_to(log), "ab", buffering=0) as file, ExitStack() as stack:
         descriptor = file.fileno()
         parts: list[_Lines] = []
         for number, name, is_usable in zip((1, 2), ("stdout", "stderr"), usable, strict=True):
@@ -79,9 +80,8 @@ def tee(log: Path) -> Iterator[None]:
 
 def redirect(log: Path) -> None:
     """Redirect all further output of this process and its children to the end of a log."""
-    log.parent.mkdir(parents=True, exist_ok=True)
     flush_output()
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    descriptor = append_to(log)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     if descriptor > 2:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.handoff.jobfile import JobFile
+from orchestrator.no_links import append_to
 from orchestrator.workspace import RunFolder
 
 __all__ = ["Tail"]
@@ -50,7 +51,7 @@ class Tail:
         command = [sys.executable, "-P", "-m", "orchestrator.cli.tail", database, self._job.run_key]
         # Started by a shell that ends at once, so that it is not a child: the user's code may wait for all children.
         line = 'command cd -- "$1" || exit; shift; exec 3<&0; "$@" <&3 3<&- &'
-        with self._log.open("ab") as log:
+        with os.fdopen(append_to(self._log), "ab") as log:
             (stdin, start_pipe), (end_pipe, closes_at_end) = os.pipe(), os.pipe()
             try:
                 # The process inherits this descriptor, which is closed when the process ends.

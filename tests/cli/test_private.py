@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import ExperimentData
-from orchestrator.atomic import private_folder
+from orchestrator.no_links import private_folder
 
 STUDY = """
 from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
@@ -94,3 +94,23 @@ def test_a_link_in_place_of_a_new_table_is_removed_and_the_folder_that_it_names_
     table.store(tmp_path)
     assert (thesis / "chapter1.tex").read_text() == "draft"
     assert len(ExperimentData.from_file(tmp_path)) == 1
+
+
+def test_nothing_is_written_to_the_file_that_a_link_in_place_of_a_log_names(study, golden):
+    assert study("run", "study.py", "--project-job", "r").code == 0
+    precious = study.workspace / "precious"
+    precious.write_text("draft")
+    log = study.workspace / "logs" / "r" / "create.log"
+    log.unlink()
+    log.symlink_to(precious)
+    done = study("resume", "r", "--from-step", "create")
+    assert done.code == 1
+    golden(done)
+    assert precious.read_text() == "draft"
+    log.unlink()
+    assert study("resume", "r").code == 0
+
+
+def test_other_users_can_create_no_file_among_the_logs_of_a_run(study, open_umask):
+    assert study("run", "study.py", "--project-job", "r").code == 0
+    assert permissions(study.workspace / "logs" / "r") == 0o755

@@ -21,6 +21,7 @@ from orchestrator.machine.model import Job
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import FailureKind
 from orchestrator.machine.submissions import choose
+from orchestrator.no_links import folder_of_logs
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line, is_live, seen_by_id
 from orchestrator.slurm.states import meaning
@@ -107,7 +108,7 @@ class SlurmScheduler:
 
     def _sbatch(self, script: Script, label: str, token: str, log: Path, more: Sequence[str]) -> Answer:
         # If the folder of the log is missing, SLURM fails the job silently.
-        log.parent.mkdir(parents=True, exist_ok=True)
+        folder_of_logs(log.parent)
         script.write()
         arguments = [*options_of(label, token, self._pipeline, log), *more, str(script.path), token]
         answer = self._client.sbatch(arguments, script.options)

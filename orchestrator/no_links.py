@@ -1,0 +1,71 @@
+"""Create folders and append to files where other users may have put a link: links are not followed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from contextlib import suppress
+from errno import ELOOP, EPERM
+from pathlib import Path
+
+from orchestrator.errors import DataError
+
+__all__ = ["append_to", "folder_of_logs", "private_folder"]
+
+
+def private_folder(path: Path) -> None:
+    """Create a folder that only its user can enter, whatever the umask; of an existing one, change the permissions.
+
+    Parameters
+    ----------
+    path : Path
+        The folder. Its parent must exist.
+
+    Raises
+    ------
+    OSError
+        If it can't be created, is a link or no folder, or belongs to another user.
+    """
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    # By its descriptor: nothing can be put in its place between the check and the change.
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid():
+            raise PermissionError(EPERM, "it belongs to another user", str(path))
+        if found.st_mode & 0o077:
+            os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
+
+
+def folder_of_logs(path: Path) -> None:
+    """Create a folder in which only this user can create files, so that nobody puts a link there; others may read it.
+
+    A folder that exists is not changed: it may be shared on purpose.
+    """
+    with suppress(FileExistsError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o755)
+
+
+def append_to(path: Path) -> int:
+    """Open a file to append to it, and return the descriptor. The file and its folder are created if missing.
+
+    Raises
+    ------
+    DataError
+        If it is a link.
+    OSError
+        If it can't be opened.
+    """
+    folder_of_logs(path.parent)
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != ELOOP:
+            raise
+        raise DataError(
+            f"{path} is a link, so nothing was written to it.", f"Remove the link: rm {shlex.quote(str(path))}"
+        ) from error
