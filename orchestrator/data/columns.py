@@ -23,8 +23,9 @@ from orchestrator.data.parameters import (
     DiscreteParameter,
     Parameter,
 )
-from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
+from orchestrator.data.values import LONGEST_INT, from_jsonable, is_missing, plain_base, to_jsonable
 from orchestrator.errors import DataError
+from orchestrator.text import is_clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +125,7 @@ def plain_cell(value: Any) -> Any:
     if is_scalar(value) and value.dtype.kind in "fiubSU":
         plain = value.item()
         return value if is_scalar(plain) else plain
-    return value
+    return plain_base(value)
 
 
 def column_of(cells: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
@@ -185,10 +186,12 @@ def encode_column(cells: Sequence[Any]) -> tuple[list[str], dict[str, str]]:
     ------
     TypeError
         If a value has a type that can't be stored in a table.
+    ValueError
+        If an integer has too many digits.
     """
     types = set(map(type, cells)) - {type(None)}
     if len(types) == 1 and (kind := _KIND_OF_TYPE.get(types.copy().pop())):
-        return ["" if cell is None else repr(cell) for cell in cells], {"kind": kind}
+        return ["" if cell is None else _repr(cell) for cell in cells], {"kind": kind}
     pairs = [_encode_cell(cell) for cell in cells]
     texts = [text for text, _ in pairs]
     codes = "".join(code for _, code in pairs)
@@ -205,9 +208,18 @@ def _encode_cell(cell: Any) -> tuple[str, str]:
     if cell is None:
         return "", "-"
     code = {str: "s", bool: "b", int: "i", float: "f"}.get(type(cell), "j")
-    if code == "s":
+    if code == "s" and is_clean(cell):
         return cell, code
-    return (json.dumps(to_jsonable(cell)) if code == "j" else repr(cell)), code
+    # Text that is not Unicode becomes JSON, in ASCII, so that every program can read the file.
+    return (_repr(cell), code) if code in "bif" else (json.dumps(to_jsonable(cell)), "j")
+
+
+def _repr(cell: Any) -> str:
+    try:
+        return repr(cell)
+    except ValueError:
+        to_jsonable(cell)  # raises an error that says why this integer can't be stored
+        raise
 
 
 def decode_column(texts: Sequence[str], note: dict[str, str] | None, parameter: Parameter | None) -> list[Any]:
@@ -288,7 +300,7 @@ def _inferred_decoder(present: Sequence[str], parameter: Parameter | None) -> An
     if present and all(text in _TRUTH for text in present):
         return _decode_bool
     if all(_INTEGER.fullmatch(text) for text in present):
-        return int
+        return int if all(len(text) <= LONGEST_INT for text in present) else str
     if _all_floats(present):
         integers = isinstance(parameter, DiscreteParameter)
         # f3dasm writes integers as floats when some are missing.

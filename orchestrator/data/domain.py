@@ -23,6 +23,7 @@ from orchestrator.data.parameters import (
     DiscreteParameter,
     Parameter,
 )
+from orchestrator.data.values import check_name
 from orchestrator.errors import DataError
 
 # Studies import the parameters from the same module as the domain.
@@ -150,14 +151,17 @@ class Domain:
         name : str
             Name of the input.
         categories : sequence
-            The values: text, numbers or None.
+            The values: text, numbers, truth values or None. A member of an enum that is text or a number becomes the
+            equal text or number. With None, an input of this name that has no value is None in each experiment.
 
         Raises
         ------
         KeyError
             If an input of this name exists.
         ValueError
-            If a value occurs twice.
+            If a value occurs twice, or is NaN.
+        TypeError
+            If a value has another type.
         """
         self._add_input(name, CategoricalParameter(list(categories)))
 
@@ -269,12 +273,14 @@ class Domain:
         KeyError
             If an output of this name exists.
         """
+        check_name(name, "output")
         if name not in self.output_space:
             self.output_space[name] = Parameter(to_disk, **functions)
         elif not exist_ok:
             raise KeyError(f"the domain already has an output {name!r}")
 
     def _add_input(self, name: str, parameter: Parameter) -> None:
+        check_name(name, "input")
         if name in self.input_space:
             raise KeyError(f"the domain already has an input {name!r}")
         self.input_space[name] = parameter

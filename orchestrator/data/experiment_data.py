@@ -21,7 +21,7 @@ from orchestrator.data.references import Reference, write_object
 from orchestrator.data.results import ResultFile
 from orchestrator.data.sources import Source, columns_of, n_rows_of, statuses_of
 from orchestrator.data.table import Table
-from orchestrator.data.values import is_missing
+from orchestrator.data.values import check_name, is_missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -206,10 +206,11 @@ class ExperimentData:
     def _rows(self, which: str) -> Callable[[int], dict[str, Any]]:
         columns, space = self._table.columns(which), self._space(which)
         on_disk = {n: p for n, p in space.items() if p.to_disk and n in columns}
+        with_none = {n for n, p in space.items() if p.allows_none}
         pairs = list(columns.items())
 
         def row(position: int) -> dict[str, Any]:
-            values = {n: c[position] for n, c in pairs if c[position] is not None}
+            values = {n: c[position] for n, c in pairs if c[position] is not None or n in with_none}
             for name, parameter in on_disk.items():
                 if name in values:
                     values[name] = parameter.refer_to(values[name])
@@ -225,7 +226,7 @@ class ExperimentData:
         label : int
             The row's label.
         inputs : dict
-            Its inputs by name, as Python values, without missing ones.
+            Its inputs by name, as Python values, without missing ones; with None for an input that may be None.
         outputs : dict
             Its outputs by name, as Python values, without missing ones.
         """
@@ -327,6 +328,7 @@ class ExperimentData:
     def _set_value(self, which: str, name: str, position: int, value: Any) -> None:
         space = self._space(which)
         if name not in self._table.columns(which) and name not in space:
+            check_name(name, which)
             space[name] = Parameter()
         self._table.set(which, name, position, self._cell(which, name, value, self._table.labels[position]))
 
@@ -843,7 +845,7 @@ class ExperimentData:
         return None
 
     def replace_nan(self, value: Any, in_place: bool = False) -> ExperimentData | None:
-        """Replace missing values in every column.
+        """Replace missing values in every column, but not where None is one of the input's values.
 
         Parameters
         ----------
@@ -857,7 +859,17 @@ class ExperimentData:
         ExperimentData or None
             The changed copy; None with `in_place=True`.
         """
-        return self._apply(lambda data: data._table.map_cells(lambda cell: value if cell is None else cell), in_place)
+
+        def replace(data: ExperimentData) -> None:
+            for which in ("input", "output"):
+                space = data._space(which)
+                data._table.map_cells(
+                    which,
+                    lambda cell: value if cell is None else cell,
+                    but={name for name, parameter in space.items() if parameter.allows_none},
+                )
+
+        return self._apply(replace, in_place)
 
     def round(self, decimals: int, in_place: bool = False) -> ExperimentData | None:
         """Round the floats in every column.
@@ -878,7 +890,11 @@ class ExperimentData:
         def rounded(cell: Any) -> Any:
             return round(cell, decimals) if isinstance(cell, float) else cell
 
-        return self._apply(lambda data: data._table.map_cells(rounded), in_place)
+        def round_all(data: ExperimentData) -> None:
+            for which in ("input", "output"):
+                data._table.map_cells(which, rounded)
+
+        return self._apply(round_all, in_place)
 
 
 def _absolute(project_dir: Path | str | None) -> Path:

@@ -110,6 +110,8 @@ class ExperimentSample:
         for data in (self._input_data, self._output_data):
             if data.get(name) is not None:
                 return self._load(data[name])
+        if name in self._input_data:  # None is one of its values
+            return None
         raise KeyError(f"the experiment has neither an input nor an output {name!r}")
 
     def store(

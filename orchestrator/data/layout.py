@@ -56,6 +56,8 @@ def encode_files(stored: StoredTable) -> dict[str, bytes]:
     ------
     TypeError
         If a value has a type that can't be stored in a table.
+    ValueError
+        If an integer has too many digits.
     """
     table = stored.table
     notes: dict[str, Any] = {"rows": len(table)}
@@ -65,8 +67,8 @@ def encode_files(stored: StoredTable) -> dict[str, bytes]:
         for name, cells in columns.items():
             try:
                 encoded[name] = encode_column(cells)
-            except TypeError as error:
-                raise TypeError(f"{which} {name!r}: {error}") from error
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{which} {name!r}: {error}") from error
         files[f"{which}.csv"] = write_csv(table.labels, {n: e[0] for n, e in encoded.items()})
         notes[which] = {name: note for name, (_, note) in encoded.items()}
     domain = {**stored.domain.to_json(), "columns": notes, "folded": stored.folded}

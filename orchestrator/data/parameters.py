@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from orchestrator.data.functions import decode_function, encode_function
 from orchestrator.data.references import Reference
-from orchestrator.data.values import from_jsonable, to_jsonable
+from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 
 __all__ = [
@@ -61,6 +61,11 @@ class Parameter:
         self.to_disk = to_disk
         # Functions from a file are unpickled only when they are used: perhaps this process can't import their module.
         self._functions = functions
+
+    @property
+    def allows_none(self) -> bool:
+        """Whether an experiment gets None where the table has no value."""
+        return False
 
     @property
     def store_function(self) -> Callable[..., Any] | None:
@@ -245,12 +250,14 @@ class CategoricalParameter(Parameter):
     Parameters
     ----------
     categories : list
-        The values: text, numbers or None.
+        The values: text, numbers, truth values or None.
 
     Raises
     ------
     ValueError
-        If a value occurs twice.
+        If a value occurs twice, or is NaN.
+    TypeError
+        If a value has another type.
     """
 
     type_name: ClassVar[str] = "category"
@@ -258,9 +265,14 @@ class CategoricalParameter(Parameter):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.categories = [from_jsonable(to_jsonable(value)) for value in self.categories]
+        self.categories = [_stored_value(value, "category") for value in self.categories]
         if len(set(self.categories)) != len(self.categories):
             raise ValueError(f"the categories have a duplicate value: {self.categories}")
+
+    @property
+    def allows_none(self) -> bool:
+        """Whether None is one of the values."""
+        return None in self.categories
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CategoricalParameter) and (set(self.categories) == set(other.categories))
@@ -289,7 +301,9 @@ class ConstantParameter(Parameter):
     Raises
     ------
     TypeError
-        If the value is not hashable.
+        If the value is not hashable, or can't be stored in a table.
+    ValueError
+        If the value is NaN.
     """
 
     type_name: ClassVar[str] = "constant"
@@ -297,8 +311,12 @@ class ConstantParameter(Parameter):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.value = from_jsonable(to_jsonable(self.value))
-        hash(self.value)
+        self.value = _stored_value(self.value, "constant")
+
+    @property
+    def allows_none(self) -> bool:
+        """Whether the value is None."""
+        return self.value is None
 
     def __add__(self, other: Parameter) -> Parameter:
         if isinstance(other, ConstantParameter) and self.value == other.value:
@@ -338,6 +356,18 @@ class ArrayParameter(Parameter):
             raise ValueError(f"the shape must consist of positive sizes, not {self.shape}")
         self.lower_bound = _plain_bound(self.lower_bound)
         self.upper_bound = _plain_bound(self.upper_bound)
+
+
+def _stored_value(value: Any, what: str) -> Any:
+    """Return a value as an experiment gets it."""
+    try:
+        stored = from_jsonable(to_jsonable(value))
+        hash(stored)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"the {what} is not valid: {error}") from error
+    if is_missing(value) and value is not None:
+        raise ValueError(f"the {what} {value!r} is not valid: it means a missing value; use None or text")
+    return stored
 
 
 def _check_range(low: float, high: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.data.columns import Columns
@@ -200,10 +200,21 @@ class Table:
         self.labels = list(range(len(self)))
         self._positions = {label: label for label in self.labels}
 
-    def map_cells(self, change: Callable[[Any], Any]) -> None:
-        """Replace every cell by the return value of `change(cell)`."""
-        for columns in (self.inputs, self.outputs):
-            for name, cells in columns.items():
+    def map_cells(self, which: str, change: Callable[[Any], Any], but: Container[str] = ()) -> None:
+        """Replace every cell of the inputs or outputs by the return value of `change(cell)`.
+
+        Parameters
+        ----------
+        which : {"input", "output"}
+            Which of the two.
+        change : callable
+            Returns the new cell.
+        but : container of str, default ()
+            Names of the columns that are not changed.
+        """
+        columns = self.columns(which)
+        for name, cells in columns.items():
+            if name not in but:
                 columns[name] = [change(cell) for cell in cells]
 
 

@@ -9,16 +9,29 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
-from pathlib import Path, PurePath
+from enum import Enum
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orchestrator.data.references import Reference
+from orchestrator.text import is_clean
 
-__all__ = ["from_jsonable", "is_missing", "to_jsonable"]
+__all__ = ["check_name", "from_jsonable", "is_missing", "plain_base", "to_jsonable"]
 
 _PLAIN_NUMPY = {"float64", "int64", "bool", "bool_"}
+_STORED_NUMPY = "biufcmMSU"
+"""Kinds of NumPy's types whose bytes are the value."""
+
+DEEPEST = 100
+"""Number of lists and the like that may be nested in each other."""
+
+LONGEST_INT = 4300
+"""Number of digits of the longest integer that can be stored: Python itself prints and reads no longer one."""
+
+_IN_A_FILE = "write it to its own file with experiment_sample.store(name, value, to_disk=True)"
 
 
 def to_jsonable(value: Any) -> Any:
@@ -34,33 +47,103 @@ def to_jsonable(value: Any) -> Any:
     -------
     Any
         None, bool, int, float, str, list or dict. `from_jsonable` returns the original value, but for NumPy's float64,
-        int64, bool and text the equal Python value.
+        int64, bool and text, and for members of enums that are numbers or text, the equal Python value.
 
     Raises
     ------
     TypeError
-        If the value has another type.
+        If the value has another type, or is nested more than 100 levels deep.
+    ValueError
+        If an integer has more than 4300 digits.
     """
+    return _encode(value, 0)
+
+
+def _encode(value: Any, depth: int) -> Any:
     kind = type(value)
-    if value is None or kind in (bool, int, float, str):
+    if value is None or kind in (bool, float, str):
         return value
+    if kind is int:
+        return _checked_int(value)
     encode = _ENCODERS.get(kind)
     if encode is not None:
-        return encode(value)
+        if depth > DEEPEST:
+            raise TypeError(
+                f"a value that is nested more than {DEEPEST} levels deep, or contains itself, can't be stored in the "
+                f"table: {_IN_A_FILE}"
+            )
+        return encode(value, depth + 1)
     if kind.__module__.partition(".")[0] == "numpy":
-        return _encode_numpy(value)
-    if isinstance(value, PurePath):
+        return _encode_numpy(value, depth + 1)
+    if isinstance(value, PurePosixPath):
         return {"$path": str(value)}
     if kind.__name__ == "NAType":
         return None
-    for plain in (int, float, str):
-        if isinstance(value, plain):
-            return plain(value)
+    plain = plain_base(value)
+    if plain is not value:
+        return _checked_int(plain) if type(plain) is int else plain
+    what = "a member of an enum" if isinstance(value, Enum) else "a value"
     raise TypeError(
-        f"a value of type {kind.__module__}.{kind.__qualname__} can't be stored in the table: use "
-        "numbers, text, lists or arrays, or write it to its own file with "
-        "experiment_sample.store(name, value, to_disk=True)"
+        f"{what} of type {kind.__module__}.{kind.__qualname__} can't be stored in the table: use "
+        f"{'its value' if isinstance(value, Enum) else 'numbers, text, lists or arrays'}, or {_IN_A_FILE}"
     )
+
+
+def check_name(name: Any, what: str) -> None:
+    """Check the name of an input or output.
+
+    Parameters
+    ----------
+    name : Any
+        The name.
+    what : {"input", "output"}
+        Which of the two it names.
+
+    Raises
+    ------
+    TypeError
+        If it is not text.
+    ValueError
+        If it is empty, or contains what a file can't: NUL, or bytes that were not decoded as text.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of an {what} must be text, not {type(name).__name__}")
+    if not name or not is_clean(name):
+        raise ValueError(f"an {what} can't have the name {name!r}: use letters, digits or other characters of Unicode")
+
+
+def plain_base(value: Any) -> Any:
+    """Return the number or text that a value of a subclass is, such as a member of a ``(str, Enum)``.
+
+    Parameters
+    ----------
+    value : Any
+        Any value.
+
+    Returns
+    -------
+    Any
+        An equal int, float or str; the value itself if its class is derived from none of these.
+    """
+    # The methods of the base class: those of the subclass may do anything. `str` of an Enum is its name.
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    return value
+
+
+def _checked_int(value: int) -> int:
+    # 3.33 bits are a digit or more.
+    limit = min(LONGEST_INT, sys.get_int_max_str_digits() or LONGEST_INT)
+    if value.bit_length() > 3 * limit and abs(value) >= 10**limit:
+        raise ValueError(
+            f"an integer of more than {limit} digits can't be stored in the table: store its text, such as "
+            f"hex(value), or {_IN_A_FILE}"
+        )
+    return value
 
 
 def from_jsonable(value: Any) -> Any:
@@ -117,36 +200,49 @@ def is_missing(value: Any) -> bool:
     return kind.__module__ == "numpy" and getattr(value, "shape", None) == () and value != value
 
 
-def _encode_dict(value: Mapping[Any, Any]) -> Any:
+def _encode_all(items: Iterable[Any], depth: int) -> list[Any]:
+    return [_encode(item, depth) for item in items]
+
+
+def _encode_dict(value: Mapping[Any, Any], depth: int) -> Any:
     plain = all(type(key) is str for key in value)
     if plain and not (len(value) == 1 and next(iter(value)).startswith("$")):
-        return {key: to_jsonable(item) for key, item in value.items()}
-    return {"$dict": [[to_jsonable(key), to_jsonable(item)] for key, item in value.items()]}
+        return {key: _encode(item, depth) for key, item in value.items()}
+    return {"$dict": [_encode_all(pair, depth) for pair in value.items()]}
 
 
-def _encode_numpy(value: Any) -> Any:
-    dtype = getattr(value, "dtype", None)
-    if dtype is None:
-        raise TypeError(f"a value of type {type(value)} can't be stored in the table")
+def _encode_numpy(value: Any, depth: int) -> Any:
+    import numpy as np  # it is loaded, because this is one of its values
+
     if isinstance(value, str):
-        return str(value)
-    scalar = not hasattr(value, "__setitem__")
-    if scalar and dtype.name in _PLAIN_NUMPY:
-        return value.item()
-    if dtype.names is not None or (scalar and dtype.hasobject):
-        raise TypeError(
-            "a structured NumPy value can't be stored in the table: use plain arrays, or "
-            "experiment_sample.store(name, value, to_disk=True)"
-        )
-    if dtype.hasobject:
-        items = [to_jsonable(item) for item in value.ravel().tolist()]
-        return {"$array": {"dtype": "O", "shape": list(value.shape), "items": items}}
-    content = {
-        "dtype": dtype.str,
-        "shape": list(value.shape),
-        "data": base64.b64encode(value.tobytes()).decode("ascii"),
-    }
-    return {"$scalar": content} if scalar else {"$array": content}
+        return str.__str__(value)
+    if isinstance(value, np.generic):
+        if value.dtype.name in _PLAIN_NUMPY:
+            return value.item()
+        if value.dtype.kind in _STORED_NUMPY:
+            return {"$scalar": _encode_bytes(value)}
+    elif type(value) in (np.ndarray, np.memmap):
+        if value.dtype.hasobject and value.dtype.kind == "O":
+            items = _encode_all(value.ravel().tolist(), depth)
+            return {"$array": {"dtype": "O", "shape": list(value.shape), "items": items}}
+        if value.dtype.kind in _STORED_NUMPY:
+            return {"$array": _encode_bytes(value)}
+    raise TypeError(_why_not_stored(value))
+
+
+def _encode_bytes(value: Any) -> dict[str, Any]:
+    data = base64.b64encode(value.tobytes()).decode("ascii")
+    return {"dtype": value.dtype.str, "shape": list(value.shape), "data": data}
+
+
+def _why_not_stored(value: Any) -> str:
+    kind, dtype = type(value), getattr(value, "dtype", None)
+    what = f"a value of type {kind.__module__}.{kind.__qualname__}"
+    if hasattr(value, "mask"):
+        return f"{what} can't be stored in the table: use value.filled(...), or value.data and value.mask as two values"
+    if dtype is not None and kind.__name__ in ("ndarray", "memmap", "void", "object_"):
+        what = f"a NumPy value of type {dtype}"
+    return f"{what} can't be stored in the table: use a plain array of numbers or text, or {_IN_A_FILE}"
 
 
 def _decode_array(content: Mapping[str, Any]) -> Any:
@@ -158,25 +254,27 @@ def _decode_array(content: Mapping[str, Any]) -> Any:
         for position, item in enumerate(content["items"]):
             array[position] = from_jsonable(item)
         return array.reshape(shape)
-    data = base64.b64decode(content["data"])
+    dtype, data = np.dtype(content["dtype"]), base64.b64decode(content["data"])
+    if not dtype.itemsize:  # empty texts
+        return np.empty(shape, dtype)
     # frombuffer returns a read-only array; the user's array was writable.
-    return np.frombuffer(data, dtype=np.dtype(content["dtype"])).reshape(shape).copy()
+    return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
 
 
 def _unpairs(content: list[list[Any]]) -> dict[Any, Any]:
     return {from_jsonable(key): from_jsonable(item) for key, item in content}
 
 
-_ENCODERS: dict[type, Callable[[Any], Any]] = {
-    list: lambda value: [to_jsonable(item) for item in value],
-    tuple: lambda value: {"$tuple": [to_jsonable(item) for item in value]},
-    set: lambda value: {"$set": [to_jsonable(item) for item in sorted(value, key=repr)]},
+_ENCODERS: dict[type, Callable[[Any, int], Any]] = {
+    list: _encode_all,
+    tuple: lambda value, depth: {"$tuple": _encode_all(value, depth)},
+    set: lambda value, depth: {"$set": _encode_all(sorted(value, key=repr), depth)},
     dict: _encode_dict,
-    bytes: lambda value: {"$bytes": base64.b64encode(value).decode("ascii")},
-    complex: lambda value: {"$complex": [value.real, value.imag]},
-    datetime: lambda value: {"$datetime": value.isoformat()},
-    date: lambda value: {"$date": value.isoformat()},
-    Reference: lambda value: {"$reference": value.to_json()},
+    bytes: lambda value, depth: {"$bytes": base64.b64encode(value).decode("ascii")},
+    complex: lambda value, depth: {"$complex": [value.real, value.imag]},
+    datetime: lambda value, depth: {"$datetime": value.isoformat()},
+    date: lambda value, depth: {"$date": value.isoformat()},
+    Reference: lambda value, depth: {"$reference": value.to_json()},
 }
 
 _DECODERS: dict[str, Callable[[Any], Any]] = {

@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.results import ResultWriter, read_results
-from orchestrator.data.values import from_jsonable, to_jsonable
+from orchestrator.data.values import check_name, from_jsonable, to_jsonable
 from orchestrator.definition.blocks import Block, DataGenerator, FunctionDataGenerator, evaluate, needs_table
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.injection import injected
@@ -230,6 +230,8 @@ def _evaluate_entry(
 
 
 def _status_and_outputs(sample: ExperimentSample) -> tuple[str, dict[str, Any]]:
+    for name in sample._output_data:
+        check_name(name, "output")
     outputs = {name: to_jsonable(value) for name, value in sample._output_data.items()}
     return sample.job_status.name, outputs
 

@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 from pathlib import Path
@@ -163,3 +164,29 @@ def test_a_value_that_cannot_be_stored_is_refused_by_name(tmp_path, golden):
     with golden.raises(TypeError):
         data.store()
     assert not (tmp_path / "experiment_data").exists()
+
+
+every_text = st.text(st.characters() | st.sampled_from('\0\r\n\t\x1b,"\ud800\udce9'), max_size=8)
+
+
+@given(st.lists(every_text | st.none() | st.integers(), max_size=6))
+def test_every_text_is_read_back_and_the_file_is_utf8(cells):
+    texts, note = encode_column(cells)
+    content = write_csv(list(range(len(cells))), {"x": texts})
+    assert "\0" not in content.decode("utf-8")
+    _, read = read_csv(content, "x.csv")
+    assert decode_column(read["x"], json.loads(json.dumps(note)), None) == cells
+    frame = pd.read_csv(io.BytesIO(content), index_col=0, keep_default_na=False, dtype=str)
+    assert len(frame) == len(cells)
+
+
+def test_an_integer_that_python_does_not_print_is_refused_with_the_name_of_its_column(tmp_path):
+    data = ExperimentData(None, [{"n": 10**5000}], project_dir=tmp_path)
+    with pytest.raises(ValueError, match="input 'n': an integer of more than 4300 digits can't be stored"):
+        data.store()
+
+
+def test_digits_of_another_program_that_python_does_not_read_stay_text():
+    texts = ["1", "9" * 5000]
+    assert decode_column(texts, None, None) == texts
+    assert decode_column(texts, {"kind": "int"}, None) == texts

@@ -1,11 +1,15 @@
 import json
 import math
+from enum import Enum, IntEnum
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.data.domain import CategoricalParameter, Domain, Parameter
+from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.errors import DataError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "f3dasm"
@@ -119,3 +123,103 @@ def test_a_file_without_a_valid_domain_is_refused(tmp_path):
 
 def test_plain_parameters_differ_by_to_disk():
     assert Parameter() != Parameter(to_disk=True)
+
+
+class Solver(str, Enum):  # noqa: UP042 - as users write it
+    CG = "cg"
+    LU = "lu"
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 3
+
+
+class Plain(Enum):
+    A = 1
+
+
+def test_members_of_enums_are_categories_by_the_text_or_number_that_they_are(tmp_path):
+    domain = Domain()
+    domain.add_category("solver", list(Solver))
+    domain.add_category("level", list(Level))
+    domain.add_constant("unit", Solver.LU)
+    assert [list(map(type, domain.input_space[name].categories)) for name in ("solver", "level")] == [
+        [str] * 2,
+        [int] * 2,
+    ]
+    rows = [{"solver": Solver.CG, "level": Level.LOW, "unit": Solver.LU}, {"solver": "lu", "level": 3, "unit": "lu"}]
+    ExperimentData(domain, rows).store(tmp_path)
+    assert (tmp_path / "experiment_data" / "input.csv").read_text() == ",solver,level,unit\n0,cg,1,lu\n1,lu,3,lu\n"
+    read = ExperimentData.from_file(tmp_path)
+    assert read.domain == domain
+    assert [inputs for _, inputs, _ in read.open_rows()] == rows
+
+
+@pytest.mark.parametrize(
+    ("categories", "error", "words"),
+    [
+        ([Plain.A], TypeError, "the category is not valid: a member of an enum .*: use its value"),
+        ([[1]], TypeError, "unhashable"),
+        ([np.ma.masked, 1], TypeError, "can't be stored"),
+        ([1, math.nan], ValueError, "it means a missing value; use None"),
+        ([10**5000], ValueError, "more than 4300 digits"),
+        ([Solver.CG, "cg"], ValueError, "duplicate"),
+        ([None, None], ValueError, "duplicate"),
+    ],
+)
+def test_a_category_that_would_not_come_back_is_refused(categories, error, words):
+    with pytest.raises(error, match=words):
+        Domain().add_category("c", categories)
+
+
+@pytest.mark.parametrize("name", [1, None, b"x"])
+def test_names_are_text(name):
+    for add in (Domain().add_output, Domain().add_parameter):
+        with pytest.raises(TypeError, match="must be text, not"):
+            add(name)
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "caf\udce9"])
+def test_names_can_be_written_to_a_file(name):
+    for add in (Domain().add_output, Domain().add_parameter):
+        with pytest.raises(ValueError, match="can't have the name"):
+            add(name)
+
+
+choices = st.lists(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(), max_size=4),
+    min_size=1,
+    max_size=5,
+    unique=True,
+)
+
+
+@given(choices, st.data())
+def test_each_experiment_gets_the_category_that_its_row_has(tmp_path_factory, categories, data):
+    folder = tmp_path_factory.mktemp("table")
+    domain = Domain()
+    domain.add_category("c", categories)
+    drawn = data.draw(st.lists(st.sampled_from(categories), max_size=5))
+    ExperimentData(domain, [{"c": value} for value in drawn]).store(folder)
+    read = [inputs["c"] for _, inputs, _ in ExperimentData.from_file(folder).open_rows()]
+    # A column of numbers may have one type.
+    assert read == drawn
+    assert [isinstance(value, bool) for value in read] == [isinstance(value, bool) for value in drawn]
+
+
+def test_none_is_an_input_only_where_the_domain_says_so(tmp_path):
+    domain = Domain()
+    domain.add_category("penalty", ["l1", None])
+    domain.add_constant("nothing", None)
+    domain.add_parameter("optional")
+    ExperimentData(domain, [{"penalty": None, "nothing": None, "optional": None}]).store(tmp_path)
+    data = ExperimentData.from_file(tmp_path)
+    [(label, inputs, _)] = data.open_rows()
+    assert inputs == {"penalty": None, "nothing": None}
+    sample = data.get_experiment_sample(label)
+    assert sample.get("penalty") is None
+    with pytest.raises(KeyError):
+        sample.get("optional")
+    replaced = data.replace_nan(0).get_experiment_sample(label)
+    assert replaced.input_data == {"penalty": None, "nothing": None, "optional": 0}

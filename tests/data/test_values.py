@@ -3,7 +3,9 @@ import math
 import subprocess
 import sys
 from datetime import date, datetime
-from pathlib import Path
+from enum import Enum, IntEnum, StrEnum
+from pathlib import Path, PureWindowsPath
+from threading import Lock
 
 import numpy as np
 import pytest
@@ -126,3 +128,107 @@ def test_a_task_imports_no_heavy_module():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class Solver(str, Enum):  # noqa: UP042 - as users write it
+    CG = "cg"
+    LU = "lu\udce9"
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Unit(StrEnum):
+    M = "m"
+
+
+class Share(float, Enum):
+    HALF = 0.5
+
+
+class Plain(Enum):
+    A = 1
+
+
+class Odd(int):
+    """An int that calls itself something else."""
+
+    def __int__(self):
+        return 7
+
+    def __index__(self):
+        return 7
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    "member", [Solver.CG, Solver.LU, Level.LOW, Unit.M, Share.HALF, pytest.param(Odd(3), id="odd")]
+)
+def test_a_member_of_an_enum_that_is_text_or_a_number_becomes_the_equal_text_or_number(member):
+    back = through_json(member)
+    assert back == member
+    assert type(back) in (str, int, float)
+
+
+LOOP: list = []
+LOOP.append(LOOP)
+DEEP: list = []
+for _ in range(5000):
+    DEEP = [DEEP]
+STRUCTURE = np.array([(1, 2.0)], dtype=[("a", int), ("b", float)])
+
+REFUSED = {
+    "an enum": (Plain.A, "a member of an enum of type .*test_values.Plain .*: use its value"),
+    "a generator": ((i for i in range(3)), "builtins.generator"),
+    "a lock": (Lock(), "lock"),
+    "a loop": (LOOP, "nested more than 100 levels deep, or contains itself"),
+    "deeply nested": (DEEP, "nested more than 100 levels deep"),
+    "a long integer": (7**6000, "more than 4300 digits .* hex"),
+    "a long integer inside": ({"a": [-(10**4300)]}, "more than 4300 digits"),
+    "a masked array": (np.ma.array([1, 2], mask=[0, 1]), r"value.filled\(...\)"),
+    "a masked value": (np.ma.masked, r"value.filled\(...\)"),
+    "a subclass": (np.arange(2).view(type("Mine", (np.ndarray,), {"__module__": "numpy.mine"})), "numpy.mine.Mine"),
+    "a structure": (STRUCTURE, "a NumPy value of type"),
+    "one of a structure": (STRUCTURE[0], "a NumPy value of type"),
+    "records": (STRUCTURE.view(np.recarray), "numpy.recarray|numpy.rec.recarray"),
+    "raw bytes": (np.void(b"abc"), "a NumPy value of type"),
+    "a type": (np.dtype("f8"), "numpy"),
+    "random numbers": (np.random.default_rng(0), "numpy.random"),
+    "a path of Windows": (PureWindowsPath("a/b"), "PureWindowsPath"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_value_that_would_not_come_back_is_refused_with_words(case):
+    value, words = REFUSED[case]
+    with pytest.raises((TypeError, ValueError), match=f"(?s){words}") as raised:
+        to_jsonable(value)
+    assert "can't be stored in the table" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.bytes_(b""),
+        np.bytes_(b"a\0b"),
+        np.array([], dtype="U"),
+        np.array(["", ""], dtype="S"),
+        np.float16(1.5),
+        np.longdouble(1) / 3,
+        np.datetime64("2026-01-01T00:00:01"),
+        np.timedelta64(3, "D"),
+        np.complex64(1j),
+    ],
+)
+def test_numpy_values_of_rare_types_are_read_with_their_type(value):
+    back = through_json(value)
+    assert (type(back), back.dtype) == (type(value), value.dtype)
+    assert np.array_equal(back, value)
+
+
+@given(st.text(st.characters()), st.integers(-(10**4300) + 1, 10**4300 - 1))
+def test_every_text_and_every_integer_that_python_prints_is_read_equal(text, number):
+    assert through_json([text, number]) == [text, number]

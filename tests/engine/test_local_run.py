@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from orchestrator import (
     Block,
     CollectArrayResults,
     DataGenerator,
+    Domain,
     ExperimentData,
     Loop,
     Pipeline,
@@ -738,6 +740,34 @@ def test_a_new_seed_holds_for_a_run_that_continues_with_the_new_pipeline(workspa
     Pipeline(steps=[Step(ask)], seed=2).run(project_job="a")
     Pipeline(steps=[Step(ask)], seed=2).run(project_job="b")
     assert seen[0] != seen[1] == seen[2]
+
+
+class Solver(str, Enum):  # noqa: UP042 - as users write it
+    CG = "cg"
+    LU = "lu"
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_an_experiment_gets_the_choice_of_its_row(workspace, table, parallel):
+    penalties = ["l1", None, "None", ""]
+    solvers = [*Solver, *Solver]
+
+    def create(project_dir):
+        domain = Domain()
+        domain.add_category("penalty", penalties)
+        domain.add_category("solver", list(Solver))
+        rows = [{"penalty": p, "solver": s} for p, s in zip(penalties, solvers, strict=True)]
+        ExperimentData(domain, rows).store(project_dir)
+
+    @datagenerator(output_names=["seen", "is_cg", "best"])
+    def evaluate(penalty, solver):
+        return repr(penalty), solver == "cg" == Solver.CG, Solver.LU
+
+    key = Pipeline(steps=[Step(create), Step(evaluate, parallel=parallel)]).run(jobs=2)
+    _, outputs = table(key).to_pandas()
+    assert list(outputs["seen"]) == list(map(repr, penalties))
+    assert list(outputs["is_cg"]) == [True, False, True, False]
+    assert list(outputs["best"]) == ["lu"] * 4
 
 
 def test_what_a_step_prints_is_in_its_log(workspace, capfd):
