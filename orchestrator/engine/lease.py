@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from orchestrator.db.store import Holder, Store
-from orchestrator.errors import DatabaseBusy
+from orchestrator.errors import DatabaseBusy, DatabaseError, NotFound
 
 __all__ = ["hold_lease"]
 
@@ -79,6 +79,6 @@ def _beat(store: Store, key: str, fence: int, on_cancel: Callable[[], None] | No
                 is_notified = True
                 if on_cancel is not None:
                     on_cancel()
-        except DatabaseBusy:
+        except (DatabaseBusy, DatabaseError, NotFound):
             # Retried at the next turn; the lease lasts for twelve heartbeats.
             continue

@@ -308,3 +308,33 @@ def watched(patch, acquire):
             yield fence
 
     return hold
+
+
+RECORDS_AWAY = """
+from pathlib import Path
+from orchestrator import Pipeline, Step
+
+def hide(project_dir):
+    Path("away").mkdir()
+    for file in Path().glob("orchestrator.db*"):
+        file.rename(Path("away") / file.name)
+
+def note(project_dir):
+    (project_dir / "noted").touch()
+
+pipeline = Pipeline("study", [Step(hide), Step(note)])
+"""
+
+
+def test_a_run_waits_while_its_records_are_away_and_then_continues(tmp_path):
+    (tmp_path / "study.py").write_text(RECORDS_AWAY)
+    command = [sys.executable, "-m", "orchestrator", "run", "study.py", "--project-job", "r"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        said = next(line for line in run.stderr if "Ctrl-C ends it" in line)
+        assert "There is no database at" in said
+        for file in (tmp_path / "away").iterdir():
+            file.rename(tmp_path / file.name)
+        rest = run.stderr.read()
+    assert run.returncode == 0, rest
+    assert (tmp_path / "r" / "noted").exists()

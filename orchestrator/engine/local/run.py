@@ -13,12 +13,24 @@ from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance, observe_and_record
 from orchestrator.engine.code import CheckedPipeline, replace_code
 from orchestrator.engine.context import Context
-from orchestrator.engine.interrupts import interrupts
+from orchestrator.engine.interrupts import Interrupts, interrupts
 from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.engine.progress import Progress, Silent, progress_for
 from orchestrator.engine.resume import reopen, with_resume_hint
-from orchestrator.errors import Busy, DataError, Interrupted, LeaseHeld, RunFailed
+from orchestrator.errors import (
+    Busy,
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseTooNew,
+    DatabaseTooOld,
+    DataError,
+    Interrupted,
+    LeaseHeld,
+    NotADatabase,
+    NotFound,
+    RunFailed,
+)
 from orchestrator.host import usable_cpus
 from orchestrator.machine.model import Run
 from orchestrator.machine.states import FailureKind
@@ -31,6 +43,9 @@ __all__ = ["cancel_local_run", "run_to_end"]
 
 CANCEL_WAIT = 60.0
 """Seconds for which `cancel` waits for a step to stop."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds between two tries while the records can't be used; each pause is twice the one before."""
 
 Load = Callable[[str], "LoadedStep"]
 
@@ -88,7 +103,7 @@ def run_to_end(
             if checked is not None:
                 context = replace_code(context, checked)
             reopen(context, position)
-            run = _advance_to_end(context, scheduler)
+            run = _advance_to_end(context, scheduler, ctrl_c)
     finally:
         progress.close()
     _report_end(run, scheduler, progress)
@@ -131,11 +146,10 @@ def _context(store: Store, key: str, fence: int, scheduler: LocalScheduler, prog
     return Context(store, store.record(key), fence, store.workspace.run(key), scheduler, progress)
 
 
-def _advance_to_end(context: Context, scheduler: LocalScheduler) -> Run:
+def _advance_to_end(context: Context, scheduler: LocalScheduler, ctrl_c: Interrupts) -> Run:
     while True:
         try:
-            with with_resume_hint(context.key):
-                run = advance(context)
+            run = _advance_patiently(context, ctrl_c)
             if run.has_ended:
                 return run
             scheduler.wait()
@@ -147,6 +161,22 @@ def _advance_to_end(context: Context, scheduler: LocalScheduler) -> Run:
                 f"Run {context.key} was stopped; all results are kept.",
                 f"To continue: orchestrator resume {context.key}",
             ) from None
+
+
+def _advance_patiently(context: Context, ctrl_c: Interrupts) -> Run:
+    """Advance; while the records can't be used, say so and try again: a file system may not answer for a while."""
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            with with_resume_hint(context.key):
+                return advance(context)
+        except (DatabaseBusy, DatabaseError, NotFound) as error:
+            if isinstance(error, NotADatabase | DatabaseTooNew | DatabaseTooOld):
+                raise
+            context.progress.say(f"{error.message} The run continues when its records can be used; Ctrl-C ends it.")
+            with ctrl_c.allowed():
+                time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _report_end(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
