@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.data.experiment_sample import ExperimentSample
 
 if TYPE_CHECKING:
+    from logging import Logger
+
     from orchestrator.data.domain import Domain
     from orchestrator.data.experiment_data import ExperimentData
 
@@ -26,8 +27,6 @@ __all__ = [
     "evaluate",
     "needs_table",
 ]
-
-_LOG = logging.getLogger("orchestrator")
 
 
 class Block(ABC):
@@ -230,7 +229,7 @@ class DataGenerator(Block):
             try:
                 sample = evaluate(self, sample, {**kwargs, "id": label} if pass_id else kwargs)
             except Exception:
-                _LOG.exception("experiment %s failed", label)
+                _logger().exception("experiment %s failed", label)
                 sample.mark("error")
             result.store_experimentsample(sample, label)
         return result
@@ -360,7 +359,7 @@ class CollectArrayResults(Block):
         from orchestrator.data.sample_files import collect_sample_files, read_sample_files
 
         for file, why in collect_sample_files(data, read_sample_files(data.project_dir or ".")).unmatched:
-            _LOG.warning("%s was not collected: %s.", file.path, why)
+            _logger().warning("%s was not collected: %s.", file.path, why)
         return data
 
     def after_store(self, project_dir: Path) -> None:
@@ -423,3 +422,9 @@ def _parameters(f: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
     named = {p.name: p.default is p.empty for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     # A function that names some inputs gets only these, even if it has **kwargs.
     return named, not named and any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _logger() -> Logger:
+    from logging import getLogger  # Each task imports its study and this module, and few tasks log.
+
+    return getLogger("orchestrator")

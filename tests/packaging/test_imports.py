@@ -14,6 +14,8 @@ import orchestrator
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"numpy", "pandas", "scipy", "sqlalchemy", "alembic", "cloudpickle", "rich", "sklearn"}
 
+NOT_FOR_STUDIES = HEAVY | {"click", "jinja2", "mako", "omegaconf", "yaml"}
+
 
 def modules_loaded_by(code: str, cwd: Path) -> set[str]:
     """Run `code` in a new interpreter; return the top-level modules that it left loaded."""
@@ -44,9 +46,82 @@ def test_import_loads_nothing_heavy(tmp_path):
     assert not loaded & HEAVY
 
 
-def test_the_definition_loads_nothing_heavy(tmp_path):
-    loaded = modules_loaded_by("from orchestrator import Step, Loop, Block, Domain", tmp_path)
-    assert not loaded & HEAVY
+@pytest.mark.parametrize("name", ["*", *orchestrator.__all__])
+def test_a_public_name_loads_nothing_heavy(tmp_path, name):
+    script = f"exec('from orchestrator import {name}')"
+    assert not modules_loaded_by(script, tmp_path) & NOT_FOR_STUDIES
+
+
+STUDY = """
+from orchestrator import *
+
+domain = Domain()
+domain.add_float("x", low=0.0, high=1.0, log=False)
+domain.add_int("n", low=1, high=5)
+domain.add_category("c", ["a", "b"])
+domain.add_constant("k", 3)
+domain.add_array("v", 3)
+domain.add_parameter("p", to_disk=True)
+domain.add_output("y")
+domain.add_output("loaded")
+
+
+class Model(DataGenerator):
+    def execute(self, experiment_sample):
+        experiment_sample.store("y", experiment_sample.input_data["x"])
+        return experiment_sample
+
+
+class Update(Block):
+    def call(self, data):
+        return data
+
+
+def create(project_dir):
+    rows = [{"x": 0.5, "n": 1, "c": "a", "k": 3, "v": [1.0, 2.0, 3.0]} for _ in range(4)]
+    ExperimentData(domain=domain, input_data=rows).store(project_dir)
+
+
+@datagenerator(output_names=["y", "loaded"])
+def evaluate(x, n):
+    import sys
+
+    return x * n, ",".join(sorted({name.partition(".")[0] for name in sys.modules}))
+
+
+cluster = SlurmCluster(partition="compute", env_setup=["module load python"])
+resources = SlurmResources(time="00:10:00", cpus_per_task=2)
+table = ExperimentData(domain=domain, input_data=[{"x": 0.5, "v": [1.0, 2.0, 3.0]}])
+unused = [Step(Model(), parallel=True, resources=resources), Step(create_sampler("latin"), kwargs={"n_samples": 9})]
+pipeline = Pipeline(
+    "light",
+    steps=[
+        Step(create),
+        Loop(n_iterations=2, steps=[Step(evaluate, name="evaluate", parallel=True), Step(Update(), name="update")]),
+        Step(CollectArrayResults(), name="collect"),
+    ],
+)
+"""
+
+
+def test_a_study_loads_nothing_heavy(tmp_path):
+    """Each task imports the study."""
+    (tmp_path / "light.py").write_text(STUDY)
+    loaded = all_modules_loaded_by("sys.path.insert(0, '.'); import light", tmp_path)
+    assert {"light", "orchestrator.api"} <= loaded
+    assert not {name.partition(".")[0] for name in loaded} & (NOT_FOR_STUDIES | {"logging", "textwrap"})
+    assert "orchestrator.db" not in loaded
+
+
+@pytest.mark.acceptance
+def test_a_task_loads_nothing_heavy_that_its_study_does_not_import(workspace):
+    (workspace / "light.py").write_text(STUDY)
+    subprocess.run([sys.executable, "-m", "orchestrator", "run", "light.py"], cwd=workspace, check=True, timeout=300)
+    [table] = workspace.glob("*/experiment_data")
+    data = orchestrator.ExperimentData.from_file(table.parent)
+    found = {data.get_experiment_sample(label).output_data["loaded"] for label in range(4)}
+    assert all("orchestrator" in loaded.split(",") for loaded in found)
+    assert not {name for loaded in found for name in loaded.split(",")} & (NOT_FOR_STUDIES - {"cloudpickle"})
 
 
 def test_a_table_loads_nothing_heavy_before_its_arrays_are_used(tmp_path):
