@@ -14,7 +14,7 @@
             environment.json                                            environment of all jobs; private
             scripts/<label>.<digest>.sh                                 scripts for sbatch
             steps/<position>.<epoch>.<mark>/manifest.jsonl              experiments of each task
-            jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json}
+            jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json, outputs/<task>}
 
 A run's folder may contain files of another run: of one whose records were deleted, or after the folder was copied. So
 the names of the engine's files contain the run's salt (`token`, `mark`) or a digest of the content.
@@ -89,6 +89,15 @@ class JobFolder(NamedTuple):
     def receipts(self) -> Path:
         """Folder of the receipts."""
         return self.path / "receipts"
+
+    def output(self, task: int) -> Path:
+        """Return the path of the file that says which part of its log each experiment of a task has printed."""
+        return self.path / "outputs" / str(task)
+
+    def outputs(self) -> list[Path]:
+        """Return these files of all tasks that have begun."""
+        folder = self.path / "outputs"
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def receipt(self, task: int, restart: int = 0) -> Path:
         """Return the path of a task's receipt."""

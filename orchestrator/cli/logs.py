@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import shutil
-import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from orchestrator.addresses import format_address
+from orchestrator.cli.experiment_log import find_experiment, follow_experiment, print_experiment, print_part
 from orchestrator.cli.render import plural, to_json
 from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
 from orchestrator.errors import NotFound, NotYet
@@ -47,10 +45,16 @@ class LogFile(NamedTuple):
         Path of the file.
     task : int or None
         Number of the task that wrote it; null for the log of a whole step.
+    begin : int
+        With `--experiment`: where in the file, in bytes, the output of the experiment begins; otherwise 0.
+    end : int or None
+        With `--experiment`: where it ends; otherwise null, as while the experiment runs.
     """
 
     path: str
     task: int | None
+    begin: int = 0
+    end: int | None = None
 
 
 class LogList(NamedTuple):
@@ -72,17 +76,22 @@ class LogList(NamedTuple):
     epilog=examples(
         "orchestrator logs evaluate",
         "orchestrator logs 1795531215 evaluate@3 --task 5",
+        "orchestrator logs evaluate --experiment 57",
         "orchestrator logs evaluate -f",
     )
 )
 @click.argument("run_and_step", nargs=-1, required=True, metavar="[RUN] STEP[@ITER]")
 @click.option("--task", type=click.IntRange(min=0), metavar="N", help="Print only this task of a parallel step.")
+@click.option(
+    "--experiment", type=click.IntRange(min=0), metavar="ROW", help="Print only what this experiment has printed."
+)
 @click.option("-f", "--follow", is_flag=True, help="Wait until the step starts, and print its log until it ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print paths of logs, and failures, as JSON.")
 @workspace_options
 def command(
     run_and_step: tuple[str, ...],
     task: int | None,
+    experiment: int | None,
     follow: bool,
     as_json: bool,
     rootdir: Path | None,
@@ -99,6 +108,8 @@ def command(
 
     if len(run_and_step) > 2:
         raise click.UsageError("Give a run and a step, or a step only.")
+    if task is not None and experiment is not None:
+        raise click.UsageError("Use --task or --experiment, not both.")
     workspace = workspace_of(rootdir, db)
     path = workspace.database
     run = run_and_step[0] if len(run_and_step) == 2 else None
@@ -109,6 +120,9 @@ def command(
         step_logs = _wait_for(path, find_run(path, run).key, run_and_step[-1])
     else:
         step_logs = find_step_run(path, run, run_and_step[-1])
+    if experiment is not None:
+        _print_experiment(path, step_logs, experiment, follow=follow, as_json=as_json)
+        return
     _check_task(step_logs.step_run.address, step_logs.step_run.n_tasks or 1, task)
     folder = workspace.run(step_logs.key, step_logs.log_dir).logs
     if as_json:
@@ -126,6 +140,17 @@ def command(
         _print_failures(step_logs)
         for note in step_logs.notes:
             click.echo(f"==> {note.why} <==")
+
+
+def _print_experiment(path: Path, step_logs: StepLogs, row: int, *, follow: bool, as_json: bool) -> None:
+    if as_json:
+        found = find_experiment(path, step_logs, row)
+        logs = () if found is None else (LogFile(str(found.path), found.task, found.begin, found.end),)
+        click.echo(to_json(LogList(step_logs, logs)))
+    elif follow:
+        follow_experiment(path, step_logs, row, POLL_SECONDS)
+    else:
+        print_experiment(path, step_logs, row)
 
 
 def _is_on_cluster(path: Path, run: str | None) -> bool:
@@ -149,12 +174,11 @@ def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow
             f"Run {record.key} has no orchestrator log: no job has advanced it yet.",
             f"Show its status: orchestrator status {record.key}",
         )
-    offsets: dict[Path, int] = {}
+    offset = 0
     while True:
         record = find_run(path, record.key)
-        for _, _, text in _new_text([(log, None)] if log.exists() else [], offsets):
-            click.echo(text, nl=False)
-        sys.stdout.flush()
+        if log.exists():
+            offset = print_part(log, offset)
         if not follow or record.state is not RunState.ACTIVE or record.stalled:
             break
         time.sleep(POLL_SECONDS)
@@ -214,8 +238,7 @@ def _print(folder: Path, step_logs: StepLogs, task: int | None) -> None:
     for log, number in written:
         if number is not None and task is None:
             click.echo(f"==> task {number} <==")
-        with log.open(errors="replace") as file:
-            shutil.copyfileobj(file, sys.stdout)
+        print_part(log)
     if not written and (task is not None or not step_logs.failures):
         click.echo(f"{_subject(step_logs, task)} printed nothing.", err=True)
 
@@ -309,12 +332,13 @@ def _follow(path: Path, folder: Path, step_logs: StepLogs, task: int | None) -> 
     while True:
         # The state is read before the log, so that nothing that was written before the end is missed.
         step_logs = find_step_run(path, step_logs.key, step_logs.step_run.address)
-        for log, number, text in _new_text(_logs(folder, step_logs, task), offsets):
-            if number is not None and task is None and log != last_printed:
-                click.echo(f"==> task {number} <==")
-            last_printed = log
-            click.echo(text, nl=False)
-        sys.stdout.flush()
+        for log, number in _logs(folder, step_logs, task):
+            begin = offsets.get(log, 0)
+            if log.stat().st_size > begin:
+                if number is not None and task is None and log != last_printed:
+                    click.echo(f"==> task {number} <==")
+                offsets[log] = print_part(log, begin)
+                last_printed = log
         if step_logs.step_run.ended_at is not None:
             if last_printed is None:
                 _print(folder, step_logs, task)
@@ -323,19 +347,6 @@ def _follow(path: Path, folder: Path, step_logs: StepLogs, task: int | None) -> 
             _print_stalled(step_logs.key, step_logs.stalled)
             return step_logs
         time.sleep(POLL_SECONDS)
-
-
-def _new_text(
-    logs: list[tuple[Path, int | None]], offsets: dict[Path, int]
-) -> Iterator[tuple[Path, int | None, bytes]]:
-    """Yield what was appended to the logs since the last call; `offsets` holds how far each was read."""
-    for log, number in logs:
-        with log.open("rb") as file:
-            file.seek(offsets.get(log, 0))
-            text = file.read()
-            offsets[log] = file.tell()
-        if text:
-            yield log, number, text
 
 
 def _print_failures(step_logs: StepLogs) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "orchestrators",
     "step_run_view",
     "summaries",
+    "tokens_of_step",
 ]
 
 _SUMS = f"""
@@ -96,6 +97,16 @@ def ended_by_token(path: Path, key: str, tokens: Collection[str]) -> dict[str, b
     )
     with session(path, write=False) as connection:
         return {row.token: row.ended_at is not None for row in connection.execute(query, (key, *tokens))}
+
+
+def tokens_of_step(path: Path, key: str, name: str) -> list[tuple[str, str]]:
+    """Return the tokens of all jobs of a step, in order, each with the address of its step run."""
+    query = (
+        "SELECT token, step_run.name AS name, iteration FROM job JOIN step_run ON step_run_id = step_run.id "
+        "JOIN run ON step_run.run_id = run.id WHERE key = ? AND step_run.name = ? ORDER BY job.id"
+    )
+    with session(path, write=False) as connection:
+        return [(row.token, address_of(row)) for row in connection.execute(query, (key, name))]
 
 
 def _at_address(connection: sqlite3.Connection, run_id: int, address: str) -> tuple[Row | None, str]:

@@ -11,6 +11,7 @@ from orchestrator.engine.scheduler import WakingScheduler
 from orchestrator.engine.table_jobs import collect_into_table, fold_tables, freeze_table
 from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.claim import claim
+from orchestrator.handoff.environment import LOG_LEVEL, environment_of_jobs, read_environment
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine import outcomes
 from orchestrator.machine.answers import Answer
@@ -143,9 +144,16 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         threads=int(step.resources.get("cpus_per_task", 1)),
         cwd=context.cwd,
         log_dir=context.folder.log_dir,
+        log_level=_log_level(context),
         resources=step.resources,
         database=str(context.store.path) if context.scheduler.has_tail else None,
     )
+
+
+def _log_level(context: Context) -> str | None:
+    """Return the level that the submitter's environment says; that of a job may lack it."""
+    submitted = None if context.scheduler.is_local else read_environment(context.folder)
+    return (submitted or environment_of_jobs()).get(LOG_LEVEL)
 
 
 def _earlier_tokens(context: Context, step_run: StepRun, job: Job) -> list[str]:

@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.trust import is_own
 from orchestrator.workspace import RunFolder
 
-__all__ = ["read_environment", "write_environment"]
+__all__ = ["LOG_LEVEL", "environment_of_jobs", "read_environment", "write_environment"]
+
+LOG_LEVEL = "ORCHESTRATOR_LOG_LEVEL"
+"""The environment variable with the level from which log records are shown."""
+
+
+def environment_of_jobs() -> dict[str, str]:
+    """Return the environment of this process, with the level of the root logger if this process has set one.
+
+    A worker does not run what the user's script does under `if __name__ == "__main__"`.
+    """
+    environment = dict(os.environ)
+    logging = sys.modules.get("logging")
+    if logging is not None and logging.getLogger().level != logging.WARNING:
+        environment.setdefault(LOG_LEVEL, str(logging.getLogger().level))
+    return environment
 
 
 def write_environment(folder: RunFolder) -> None:
     """Write the environment of this process, readable only by its user."""
-    write_atomically(folder.environment, json.dumps(dict(os.environ)).encode(), PRIVATE)
+    write_atomically(folder.environment, json.dumps(environment_of_jobs()).encode(), PRIVATE)
 
 
 def read_environment(folder: RunFolder) -> dict[str, str] | None:

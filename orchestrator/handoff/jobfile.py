@@ -68,6 +68,8 @@ class JobFile(NamedTuple):
         Working directory of the job: that of the user who submitted the run.
     log_dir : str
         Folder of the run's logs, relative to the workspace.
+    log_level : str or None
+        Level from which log records are shown, where the environment of the job does not say it.
     """
 
     run_key: str
@@ -98,6 +100,7 @@ class JobFile(NamedTuple):
     database: str | None = None
     cwd: str | None = None
     log_dir: str = LOG_DIR
+    log_level: str | None = None
 
     @property
     def evaluates(self) -> bool:

@@ -12,15 +12,16 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
 from orchestrator.no_links import append_to
 
-__all__ = ["accept_all_text", "flush_output", "log_position", "redirect", "tee"]
+__all__ = ["flush_output", "log_position", "print_at_once", "redirect", "tee"]
 
 CHUNK = 65536
 """Bytes that are copied at once: the capacity of a pipe, so that one read returns all that was written before it."""
@@ -49,6 +50,7 @@ def tee(log: Path) -> Iterator[None]:
     with os.fdopen(append_to(log), "ab", buffering=0) as file, ExitStack() as stack:
         descriptor = file.fileno()
         parts: list[_Lines] = []
+        piped = []
         for number, name, is_usable in zip((1, 2), ("stdout", "stderr"), usable, strict=True):
             stream = getattr(sys, name)
             if stream is None:
@@ -60,12 +62,17 @@ def tee(log: Path) -> Iterator[None]:
                 parts.append(lines)
                 _replace_stream(stack, name, _Both(stream, lines))
             else:
-                stack.enter_context(_accepting_all_text(stream))
+                stack.enter_context(_shown_at_once(stream))
             if stream is not None or is_usable:
-                parts.append(stack.enter_context(_piped(number, descriptor)))
+                piped.append(number)
+        # With one pipe, the order of output and errors is kept.
+        for numbers in [piped] if _is_same_file(piped) else [[number] for number in piped]:
+            parts.append(stack.enter_context(_piped(numbers, descriptor)))
 
         def position() -> int:
             flush_output()
+            for part in parts:
+                part.update()
             for part in parts:
                 part.end()
             return os.fstat(descriptor).st_size
@@ -86,13 +93,14 @@ def redirect(log: Path) -> None:
     os.dup2(descriptor, 2)
     if descriptor > 2:
         os.close(descriptor)
+    print_at_once()
 
 
-def accept_all_text() -> None:
-    """Let this process print any text to its log: what the encoding lacks is printed as an escape sequence."""
+def print_at_once() -> None:
+    """Let this process print each line at once, and any text: what the encoding lacks as an escape sequence."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
 @contextmanager
@@ -142,27 +150,33 @@ def _c_library() -> Any:
 
 
 @contextmanager
-def _piped(number: int, log: int) -> Iterator[_Copy]:
-    """Replace a descriptor by a pipe; a thread copies from the pipe to the log and to the original descriptor."""
-    original = os.dup(number)
+def _piped(numbers: Sequence[int], log: int) -> Iterator[_Copy]:
+    """Replace descriptors by a pipe; a thread copies from the pipe to the log and to the first of these descriptors."""
+    originals = [os.dup(number) for number in numbers]
     out, into = os.pipe()
     os.set_blocking(out, False)
-    os.dup2(into, number)
+    for number in numbers:
+        os.dup2(into, number)
     os.close(into)
     # A child process of the step may keep the first pipe open. Closing this second pipe ends the thread.
     stop_out, stop_in = os.pipe()
-    copy = _Copy(out, original, log)
+    copy = _Copy(out, originals[0], log)
     thread = threading.Thread(target=copy.run, args=(stop_out,), daemon=True)
     thread.start()
     try:
         yield copy
     finally:
         flush_output()
-        os.dup2(original, number)
+        for number, original in zip(numbers, originals, strict=True):
+            os.dup2(original, number)
         os.close(stop_in)
         thread.join()
-        for descriptor in (out, stop_out, original):
+        for descriptor in (out, stop_out, *originals):
             os.close(descriptor)
+
+
+def _is_same_file(numbers: Sequence[int]) -> bool:
+    return len({(found.st_dev, found.st_ino) for found in map(os.fstat, numbers)}) == 1
 
 
 class _Lines:
@@ -192,6 +206,10 @@ class _Lines:
             if len(self._unfinished) >= LONGEST_LINE or now - self._since >= LONGEST_WAIT:
                 self._write(b"")
 
+    def update(self) -> bool:
+        """Write the whole lines that were printed before this call, and return whether there may be more."""
+        return True
+
     def end(self) -> None:
         """Write the rest, too."""
         with self._lock:
@@ -217,18 +235,18 @@ class _Copy(_Lines):
             selector.register(stop, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in selector.select(LONGEST_WAIT if self._unfinished else None)}
-                if not self._copy() or stop in ready:
+                if not self.update() or stop in ready:
                     self.end()
                     return
 
     def end(self) -> None:
-        """Copy what was written before this call, including an unfinished line."""
+        """Copy what was printed before this call, including an unfinished line."""
         with self._lock:
-            self._copy()
+            self.update()
             super().end()
 
-    def _copy(self) -> bool:
-        """Return whether there may be more output."""
+    def update(self) -> bool:
+        """Copy what was printed before this call, and return whether there may be more."""
         with self._lock:
             try:
                 content = os.read(self._out, CHUNK)
@@ -281,14 +299,14 @@ def _replace_stream(stack: ExitStack, name: str, stream: Any) -> None:
 
 
 @contextmanager
-def _accepting_all_text(stream: Any) -> Iterator[None]:
-    before = stream.errors
-    stream.reconfigure(errors="backslashreplace")
+def _shown_at_once(stream: Any) -> Iterator[None]:
+    errors, line_buffering = stream.errors, stream.line_buffering
+    stream.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         yield
     finally:
         with suppress(ValueError):  # the user's code has closed it
-            stream.reconfigure(errors=before)
+            stream.reconfigure(errors=errors, line_buffering=line_buffering)
 
 
 class _Both:

@@ -25,6 +25,8 @@ from orchestrator.failures import FailureGroup
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
+from orchestrator.worker.log_lines import log_lines
+from orchestrator.worker.output import Output, recorded_output
 from orchestrator.worker.receipts import begin_receipt, describe_exception, end_receipt
 from orchestrator.workspace import RunFolder
 
@@ -79,8 +81,9 @@ def run_task(
     if progress is not None:
         progress(receipt.n_kept)
     left = [entry for entry in entries if (entry.row, entry.digest) not in earlier]
-    with ResultWriter(folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl") as writer:
-        for line in _evaluated_lines(folder, job, step, left):
+    results = folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl"
+    with ResultWriter(results) as writer, recorded_output(folder, job, task) as output:
+        for line in _evaluated_lines(folder, job, step, left, output):
             writer.write(line)
             counts.add(line)
             if progress is not None:
@@ -183,7 +186,8 @@ def _table(project_dir: Path) -> Any:
 def _with_receipt(folder: RunFolder, job: JobFile, work: Callable[[Receipt], None]) -> Receipt:
     receipt = begin_receipt()
     try:
-        work(receipt)
+        with log_lines(job.log_level):
+            work(receipt)
     except USER_ERRORS as error:
         receipt.state, receipt.kind = "failed", "exception"
         receipt.error, receipt.exception = describe_exception(error), error
@@ -202,7 +206,9 @@ def _earlier_results(folder: RunFolder, job: JobFile, task: int) -> dict[tuple[i
     return earlier
 
 
-def _evaluated_lines(folder: RunFolder, job: JobFile, step: LoadedStep, entries: list[Entry]) -> Iterator[Line]:
+def _evaluated_lines(
+    folder: RunFolder, job: JobFile, step: LoadedStep, entries: list[Entry], output: Output
+) -> Iterator[Line]:
     """Evaluate experiments one after the other, and yield a line for each."""
     if not entries:
         return
@@ -214,10 +220,14 @@ def _evaluated_lines(folder: RunFolder, job: JobFile, step: LoadedStep, entries:
         data = _table(project_dir)
         generator.arm(data)
         if type(generator).call is not DataGenerator.call:
-            yield from _evaluated_by_call(generator, data, entries, kwargs)
+            with output([entry.row for entry in entries]):
+                lines = list(_evaluated_by_call(generator, data, entries, kwargs))
+            yield from lines
             return
     for entry in entries:
-        yield _line(entry, partial(_evaluate_entry, generator, project_dir, entry, kwargs))
+        with output([entry.row]):
+            line = _line(entry, partial(_evaluate_entry, generator, project_dir, entry, kwargs))
+        yield line
 
 
 def _evaluate_entry(

@@ -62,8 +62,10 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
         from orchestrator.definition.bundle import Bundle
         from orchestrator.handoff.claim import claim
         from orchestrator.handoff.receipt import receipts_of
+        from orchestrator.worker.capture import print_at_once
         from orchestrator.worker.execute import run_call, run_task, run_until
 
+    print_at_once()
     _check_cwd(job)
     # All tasks of an array are one submission, but each has its own SLURM_JOB_ID.
     owner = os.environ.get("SLURM_ARRAY_JOB_ID") if job.parallel else None

@@ -49,6 +49,46 @@ def test_two_runs_in_one_workspace_do_not_disturb_each_other(studies):
     assert other in listed
 
 
+NOISY = """
+import logging, subprocess, sys
+
+log = logging.getLogger("mystudy")
+
+
+def prints(x):
+    print("begin", x)
+    log.info("info")
+    log.debug("debug")
+    print("error", file=sys.stderr)
+    subprocess.run(["echo", "by a child"])
+    print("end", end="")
+    return 2 * x
+
+
+pipeline = Pipeline("noisy", steps=[
+    Step(create, name="create"),
+    Step(datagenerator(output_names="y")(prints), name="run", parallel=True,
+         resources=SlurmResources(max_array_size=2, max_jobs_per_task=2)),
+    Step(create, name="again"),
+    Step(datagenerator(output_names="y")(prints), name="all"),
+])
+"""
+
+
+def test_the_output_of_each_experiment_is_found_by_its_number(studies):
+    # The environment of the submitter does not reach the jobs; the level of log records does.
+    studies.variables |= {"SBATCH_EXPORT": "NONE", "ORCHESTRATOR_LOG_LEVEL": "DEBUG"}
+    key = studies.submit(NOISY)
+    studies.wait(key)
+    for step in ("run", "all"):
+        for row in range(3):
+            lines = studies.orchestrator("logs", key, step, "--experiment", row).stdout.split("\n")
+            info, debug = lines.pop(1), lines.pop(1)
+            assert lines == [f"begin {row}.0", "error", "by a child", "end"]
+            assert info[len("2026-11-24 10:02:11") :] == f" INFO experiment {row} mystudy: info"
+            assert debug[len("2026-11-24 10:02:11") :] == f" DEBUG experiment {row} mystudy: debug"
+
+
 WAITS = """
 @datagenerator(output_names="y")
 def patient(x):

@@ -1,0 +1,129 @@
+"""Find and print the part of a log that one experiment has printed."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from orchestrator.cli.workspace import typed_options
+from orchestrator.errors import NotFound
+from orchestrator.workspace import Workspace
+
+if TYPE_CHECKING:
+    from orchestrator.db.views import StepLogs
+
+__all__ = ["ExperimentLog", "find_experiment", "follow_experiment", "print_experiment", "print_part"]
+
+CHUNK = 1 << 20
+
+
+class ExperimentLog(NamedTuple):
+    """What an experiment has printed: `begin` to `end` of a log, in bytes; `end` is None if it has not ended."""
+
+    path: Path
+    task: int
+    begin: int
+    end: int | None
+    n_experiments: int
+
+
+def find_experiment(database: Path, step_logs: StepLogs, row: int) -> ExperimentLog | None:
+    """Return the output of the last evaluation of an experiment in a step run; None if it did not begin there."""
+    from orchestrator.db.step_runs import tokens_of_step
+
+    address = step_logs.step_run.address
+    tokens = [token for token, of in tokens_of_step(database, step_logs.key, step_logs.step_run.name) if of == address]
+    found = (_of_job(database, step_logs, token, row) for token in reversed(tokens))
+    return next(filter(None, found), None)
+
+
+def print_experiment(database: Path, step_logs: StepLogs, row: int) -> None:
+    """Print what an experiment has printed so far.
+
+    Raises
+    ------
+    NotFound
+        If the step run has not evaluated it.
+    """
+    found = find_experiment(database, step_logs, row)
+    if found is None:
+        raise _not_found(database, step_logs, row)
+    _print_note(found, row)
+    if print_part(found.path, found.begin, found.end) == found.begin:
+        click.echo(f"Experiment {row} printed nothing.", err=True)
+
+
+def follow_experiment(database: Path, step_logs: StepLogs, row: int, poll_seconds: float) -> None:
+    """Print what an experiment prints, until it or its step has ended; if it is evaluated again, also that.
+
+    Raises
+    ------
+    NotFound
+        If the step run ended and has not evaluated it.
+    """
+    from orchestrator.db.step_runs import find_step_run
+
+    last: ExperimentLog | None = None
+    offset = 0
+    while True:
+        # Read first, so that nothing that was printed before the end is missed.
+        now = find_step_run(database, step_logs.key, step_logs.step_run.address)
+        found = find_experiment(database, step_logs, row)
+        if found is not None:
+            if last is None or (last.path, last.begin) != (found.path, found.begin):
+                _print_note(found, row)
+                last, offset = found, found.begin
+            offset = print_part(found.path, offset, found.end)
+        if (found is not None and found.end is not None) or now.step_run.ended_at is not None or now.stalled:
+            break
+        time.sleep(poll_seconds)
+    if found is None:
+        raise _not_found(database, step_logs, row)
+
+
+def print_part(log: Path, begin: int = 0, end: int | None = None) -> int:
+    """Print a part of a log, without reading it as a whole, and return where it ended."""
+    with log.open("rb") as file:
+        file.seek(begin)
+        while content := file.read(CHUNK if end is None else max(0, min(CHUNK, end - file.tell()))):
+            click.echo(content, nl=False)
+        return file.tell()
+
+
+def _of_job(database: Path, step_logs: StepLogs, token: str, row: int) -> ExperimentLog | None:
+    from orchestrator.handoff.jobfile import read_jobfile
+    from orchestrator.handoff.outputs import find_part
+
+    run = Workspace(database).run(step_logs.key, step_logs.log_dir)
+    for file in run.job(token).outputs():
+        part = find_part(file, row)
+        if part is not None:
+            job, task = read_jobfile(run.job(token).file), int(file.name)
+            index = task - job.first_task if step_logs.numbered_by_batch else task
+            log = run.log(job.label, job.iteration, *((token, index) if job.parallel else ()))
+            return ExperimentLog(log, task, *part)
+    return None
+
+
+def _print_note(found: ExperimentLog, row: int) -> None:
+    if found.n_experiments > 1:
+        note = f"Experiment {row} was evaluated by one call with {found.n_experiments - 1} others. All printed:"
+        click.echo(note, err=True)
+
+
+def _not_found(database: Path, step_logs: StepLogs, row: int) -> NotFound:
+    from orchestrator.db.step_runs import tokens_of_step
+
+    address, key = step_logs.step_run.address, step_logs.key
+    message = f"Step {address} of run {key} has not evaluated experiment {row}."
+    for token, other in reversed(tokens_of_step(database, key, step_logs.step_run.name)):
+        if other != address and _of_job(database, step_logs, token, row) is not None:
+            command = f"orchestrator logs {key} {shlex.quote(other)} --experiment {row}{typed_options()}"
+            return NotFound(message, f"{other} has. Show its output: {command}")
+    return NotFound(
+        message, f"Show the log of the step: orchestrator logs {key} {shlex.quote(address)}{typed_options()}"
+    )

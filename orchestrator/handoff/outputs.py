@@ -1,0 +1,96 @@
+"""Which part of a task's log an experiment has printed.
+
+A task appends a line when an experiment begins: its row and the size of the log; and to that line the size at its end.
+If the task is killed, the line has no end, and the part ends where the next one begins, or with the log.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.atomic import PRIVATE
+
+__all__ = ["OutputPart", "OutputWriter", "find_part"]
+
+
+class OutputPart(NamedTuple):
+    """A part of a log.
+
+    Attributes
+    ----------
+    begin : int
+        First byte.
+    end : int or None
+        The byte after the last one; None: the end of the log.
+    n_experiments : int
+        Number of experiments that were evaluated together, by one call.
+    """
+
+    begin: int
+    end: int | None
+    n_experiments: int
+
+
+class OutputWriter:
+    """Writes the parts of one log.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is created if missing.
+    position : callable
+        Returns the size of the log in bytes, or None if there is no log.
+    """
+
+    def __init__(self, path: Path, position: Callable[[], int | None]) -> None:
+        self._path = path
+        self._position = position
+        self._file: int | None = None
+
+    @contextmanager
+    def part(self, rows: Sequence[int]) -> Iterator[None]:
+        """Record what is printed in the block as printed by these experiments."""
+        begin = self._position()
+        self._write(begin, f"\n{','.join(map(str, rows))}")
+        try:
+            yield
+        finally:
+            self._write(self._position(), "")
+
+    def _write(self, position: int | None, text: str) -> None:
+        if position is None:
+            return
+        with suppress(OSError):  # on a full disk, results are more important
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE)
+            os.write(self._file, f"{text} {position}".encode())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def find_part(path: Path, row: int) -> OutputPart | None:
+    """Return the last part that an experiment has printed; None if the file is missing or does not name it."""
+    try:
+        lines = path.read_text().split("\n")
+    except OSError:
+        return None
+    following: int | None = None
+    for line in reversed(lines):
+        rows, *positions = line.split(" ")
+        if not positions or not all(position.isdecimal() for position in positions):
+            continue  # it was not written completely
+        begin, end = int(positions[0]), int(positions[1]) if len(positions) > 1 else following
+        names = rows.split(",")
+        if str(row) in names:
+            return OutputPart(begin, end, len(names))
+        following = begin
+    return None
