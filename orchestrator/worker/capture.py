@@ -6,6 +6,7 @@ logs.
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import stat
@@ -294,8 +295,13 @@ def _stream_to(log: int) -> TextIO:
 
 
 def _replace_stream(stack: ExitStack, name: str, stream: Any) -> None:
-    stack.callback(setattr, sys, name, getattr(sys, name))
+    before = getattr(sys, name)
+    stack.callback(setattr, sys, name, before)
     setattr(sys, name, stream)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+            handler.setStream(stream)
+            stack.callback(handler.setStream, before)
 
 
 @contextmanager

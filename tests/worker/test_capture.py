@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
+
+from orchestrator.worker.capture import tee
 
 MEGABYTES = 50
 
@@ -125,6 +129,18 @@ def test_a_stream_that_is_closed_or_has_few_characters_is_no_failure(log):
 
     run(log, body, stdout=None, stderr=None, preexec_fn=close)
     assert sorted(log.read_text(errors="replace").splitlines()) == ["by a child", "error", "hä\\udcff"]
+
+
+def test_streams_that_are_no_descriptors_as_in_a_notebook(log, monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr("sys.stderr", shown)
+    handler = logging.StreamHandler()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    with tee(log):
+        logging.warning("by a handler that was there before")
+        print("printed", file=sys.stderr)
+    assert log.read_text() == shown.getvalue() == "by a handler that was there before\nprinted\n"
+    assert handler.stream is sys.stderr is shown
 
 
 def test_output_continues_after_its_reader_has_ended(log):
