@@ -358,7 +358,7 @@ def test_the_orchestrator_log(batches, workspace, golden):
     golden(logs("orchestrator", "-f"))
     assert json.loads(logs("orchestrator", "--json").stdout) == {
         "step_run": None,
-        "logs": [{"path": str(log), "task": None}],
+        "logs": [{"path": str(log), "task": None, "begin": 0, "end": None}],
     }
     with golden.raises(NotFound):
         logs("orchestrator", "--task", "1")
