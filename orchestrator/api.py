@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import DefinitionError
+from orchestrator.expansion import expanded
 from orchestrator.machine.kinds import Mode
 from orchestrator.workspace import Workspace
 
@@ -73,7 +74,7 @@ class Pipeline(PipelineDefinition):
         project_job : str, optional
             Key of the run, and name of its folder. By default a new key of digits.
         rootdir : path-like, optional
-            The workspace. By default the current folder.
+            The workspace. By default the current folder. `~`, `$NAME` and `${NAME}` are expanded.
         jobs : int, optional
             Number of worker processes for the parallel steps of a local run. By default the number of CPUs that this
             process may use.
@@ -110,17 +111,18 @@ class Pipeline(PipelineDefinition):
             raise DefinitionError(
                 f"rootdir must be text or a path, not {type(rootdir).__name__}.", "Use the path of a folder."
             )
-        if rootdir is not None and Path(rootdir).exists() and not Path(rootdir).is_dir():
+        workspace = _workspace(rootdir)
+        if workspace.root.exists() and not workspace.root.is_dir():
             raise DefinitionError(
                 f"rootdir={str(rootdir)!r} is not a folder.", "Use the path of a folder, or omit rootdir."
             )
         if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
             raise DefinitionError(f"jobs={jobs!r} is not valid.", "Use an integer, 1 or more, or None.")
         if Mode(mode) is Mode.SLURM:
-            key = submit(self, cluster, Workspace.at(rootdir or "."), project_job=project_job)
+            key = submit(self, cluster, workspace, project_job=project_job)
             _say_how_to_watch(key, rootdir)
             return key
-        return start(self, Workspace.at(rootdir or "."), project_job=project_job, jobs=jobs)
+        return start(self, workspace, project_job=project_job, jobs=jobs)
 
     def resume(
         self,
@@ -166,7 +168,7 @@ class Pipeline(PipelineDefinition):
         from orchestrator.db.runs import latest_key
         from orchestrator.engine.commands import resume
 
-        workspace = Workspace.at(rootdir or ".")
+        workspace = _workspace(rootdir)
         key = latest_key(workspace.database) if project_job is None else project_job
         return resume(workspace, key, from_step=from_step, jobs=jobs)
 
@@ -200,7 +202,7 @@ class Pipeline(PipelineDefinition):
         """
         from orchestrator.db.status import run_status
 
-        return run_status(Workspace.at(rootdir or ".").database, project_job, whole=True)
+        return run_status(_workspace(rootdir).database, project_job, whole=True)
 
     def generate_scripts(
         self, cluster: SlurmCluster, project_job: str = "PLACEHOLDER", rootdir: str | Path | None = None
@@ -235,7 +237,11 @@ class Pipeline(PipelineDefinition):
         """
         from orchestrator.engine.cluster.check import print_scripts
 
-        return print_scripts(self, cluster, project_job, Path(rootdir or "."))
+        return print_scripts(self, cluster, project_job, _workspace(rootdir).root)
+
+
+def _workspace(rootdir: str | Path | None) -> Workspace:
+    return Workspace.at(expanded(rootdir or ".", "rootdir"))
 
 
 def _say_how_to_watch(key: str, rootdir: str | Path | None) -> None:

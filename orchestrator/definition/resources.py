@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.errors import DefinitionError
+from orchestrator.expansion import expanded
 from orchestrator.workspace import LOG_DIR
 
 __all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "option_name", "time_in_seconds"]
@@ -36,7 +37,8 @@ class SlurmResources:
     max_jobs_per_task : int or None, default 1
         Experiments per task. None: as many as needed for all experiments to fit into one batch.
     extra_sbatch : dict, default {}
-        Further sbatch options by name. An option replaces the one that the orchestrator sets; None removes it.
+        Further sbatch options by name, such as `comment`. An option replaces the one that the orchestrator sets; None
+        removes it.
     ntasks : int, default 1
         Processes of each job (`--ntasks`).
     mem_per_cpu : str or None, default None
@@ -90,10 +92,11 @@ class SlurmCluster:
     env_vars : dict of str to str, default {}
         Environment variables of each job.
     runner : str, default "python"
-        Command that runs Python on a node, such as `uv run`. The default means the Python that submits, if `env_setup`
-        is empty.
+        Command that runs Python on a node, such as `uv run`. `~`, `$NAME` and `${NAME}` are expanded there, after
+        `env_setup`. The default means the Python that submits, if `env_setup` is empty.
     log_dir : str, default "logs/{project_job}"
-        Folder of the logs, relative to the workspace. `{project_job}` is replaced by the run's key.
+        Folder of the logs, relative to the workspace. `{project_job}` is replaced by the run's key; `$NAME` and
+        `${NAME}` are expanded when the run is submitted.
     mem_per_cpu : str or None, default None
         The cluster's limit of memory per CPU, such as `"3968M"`. None: no limit.
     wake : {"both", "job"}, default "both"
@@ -181,7 +184,7 @@ def _mapping(config: Any) -> Mapping[str, Any]:
     if isinstance(config, str | os.PathLike):
         from orchestrator.definition.cluster_file import read_cluster_file
 
-        config = read_cluster_file(Path(config))
+        config = read_cluster_file(Path(expanded(config, "cluster")))
     elif type(config).__module__.startswith("omegaconf"):
         from orchestrator.definition.cluster_file import resolve
 

@@ -25,7 +25,7 @@ __all__ = ["check_cluster", "check_key", "check_pipeline"]
 
 INJECTED = ("iteration", "project_job", "seed")
 RESERVED_KEYS = ("logs",)
-MANAGED_OPTIONS = ("array", "clusters", "comment", "dependency", "job-name", "parsable", "test-only", "wait", "wrap")
+MANAGED_OPTIONS = ("array", "clusters", "dependency", "job-name", "parsable", "test-only", "wait", "wrap")
 TABLE_FOLDERS = ("experiment_data", "experiment_sample")
 
 # A key is part of commands that the user types or copies: it contains no character that a shell interprets.

@@ -7,7 +7,7 @@ import re
 from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered
 from orchestrator.slurm.parse import job_id
 
-__all__ = ["is_unreachable", "judge", "messages_of"]
+__all__ = ["is_unreachable", "judge", "messages_of", "problems_of_scancel", "was_not_asked"]
 
 
 # The patterns are compiled at their first use, since `advance` rarely needs one.
@@ -24,6 +24,14 @@ _FOR_NOW = (
     r"|partition not available \(inactive or drain\)|node not available \(down, drained or reserved\)"
     r"|error writing script/environment|configuration source|unable to process configuration"
 )
+# Although the program ends with 0 and prints its header, these say that its list is not the answer to the question.
+_NOT_ASKED = (
+    r"(?i)invalid user|problem talking to the database|DBD_\w+ failure|getting response from slurmdbd"
+    r"|unable to contact slurm controller|slurm_load_\w+ error"
+)
+# A message about a job, in contrast to complaints about the configuration.
+_ABOUT_JOBS = r"(?i)\bjobs?\b|slurm_\w+ error"
+_ALREADY_OVER = r"(?i)already (completing|finished)|invalid job id"
 _POLICY = r"(?i)violates accounting/QOS policy"
 _LIMIT = r"\b(Assoc|QOS)[A-Z]\w+"
 
@@ -58,6 +66,21 @@ def judge(returncode: int, stdout: str, stderr: str) -> Answer:
 def is_unreachable(message: str) -> bool:
     """Whether this is the message of a program that could not reach SLURM's controller."""
     return re.search(_UNANSWERED, message) is not None or re.search(_FOR_NOW, message) is not None
+
+
+def was_not_asked(message: str) -> bool:
+    """Whether a list is incomplete, according to this message of a program that ended with exit code 0.
+
+    Every other message beside a complete answer is only a complaint, such as one about an old line in slurm.conf.
+    """
+    return re.search(_NOT_ASKED, message) is not None
+
+
+def problems_of_scancel(message: str) -> list[str]:
+    """Return why scancel failed; nothing if the jobs have ended, and the rest are complaints about something else."""
+    lines = message.splitlines()
+    about_jobs = [line for line in lines if re.search(_ABOUT_JOBS, line)]
+    return [line for line in about_jobs or lines if not re.search(_ALREADY_OVER, line)]
 
 
 def messages_of(stderr: str, stdout: str = "") -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.machine.answers import Answer, RefusedForNow, Unanswered
-from orchestrator.slurm.answers import is_unreachable, judge, messages_of
+from orchestrator.slurm.answers import is_unreachable, judge, messages_of, problems_of_scancel, was_not_asked
 from orchestrator.slurm.parse import (
     FIELD,
     SACCT_FIELDS,
@@ -164,10 +165,9 @@ class Client:
             done = self._run(
                 ["scancel", *options, *ids[i : i + IDS_PER_CALL]], for_query(self._environment), SECONDS_TO_ASK
             )
-            harmless = re.compile(r"already (completing|finished)|invalid job id", re.IGNORECASE)
-            messages = [line for line in messages_of(done.stderr).splitlines() if not harmless.search(line)]
-            if done.returncode != 0 and messages:
-                raise SchedulerUnreachable(f"scancel failed: {'; '.join(messages)}", HINT)
+            problems = problems_of_scancel(messages_of(done.stderr))
+            if done.returncode != 0 and problems:
+                raise SchedulerUnreachable(f"scancel failed: {'; '.join(problems)}", HINT)
 
     def set_dependency(self, job_id: str, after: str) -> bool:
         """Replace the dependency of a waiting job: it starts after the end of other jobs.
@@ -217,9 +217,9 @@ class Client:
         return os.environ if self._given_environment is None else self._given_environment
 
     def _ask(self, argv: Sequence[str]) -> str:
-        """Return what a program printed. An error message counts as a failure: squeue may print one and exit with 0."""
+        """Return what a program printed. What it complains about beside a complete answer is only shown."""
         done = self._run(argv, for_query(self._environment), SECONDS_TO_ASK)
-        if done.returncode != 0 or re.search(r"\b(error|fatal):", done.stderr):
+        if done.returncode != 0 or was_not_asked(done.stderr):
             message = messages_of(done.stderr, done.stdout) or f"no message, exit code {done.returncode}"
             raise SchedulerUnreachable(f"{argv[0]} failed: {message}", HINT)
         return done.stdout
@@ -241,7 +241,7 @@ class Client:
 def _run_program(
     argv: Sequence[str], environment: Mapping[str, str], seconds: float
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    done = subprocess.run(
         argv,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -251,6 +251,21 @@ def _run_program(
         timeout=seconds,
         check=False,
     )
+    if done.returncode == 0:
+        _show(done.stderr)
+    return done
+
+
+_shown: set[str] = set()
+"""What this process has shown of the messages of SLURM's programs."""
+
+
+def _show(messages: str) -> None:
+    """Print what a program says beside its answer: each line once, on a terminal or in the log of the process."""
+    for line in messages.splitlines():
+        if line.strip() and line not in _shown and sys.stderr is not None:
+            _shown.add(line)
+            print(line, file=sys.stderr, flush=True)
 
 
 def _not_started(argv: Sequence[str], error: OSError) -> str:

@@ -1,6 +1,6 @@
 """Parse the output of SLURM's programs. Output that can't be parsed is an error, and never means "no jobs".
 
-Names and comments may contain anything, even line breaks, so lines do not separate records: each record of squeue
+Names may contain anything, even line breaks, so lines do not separate records: each record of squeue
 begins with `RECORD`, fields are separated by `FIELD`, and free text comes last. The header proves that the output is
 from the program itself: output without it is refused. A wrapper of the site may print lines before it.
 
@@ -33,7 +33,7 @@ __all__ = [
 
 RECORD, FIELD = "\x1e", "\x1f"
 
-_SQUEUE_FIELDS = ("%i", "%T", "%r", "%S", "%e", "%j", "%k")
+_SQUEUE_FIELDS = ("%i", "%T", "%r", "%S", "%e", "%j")
 SQUEUE_FORMAT = RECORD + FIELD.join(_SQUEUE_FIELDS)
 
 SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "JobName")
@@ -56,7 +56,7 @@ class Line(NamedTuple):
     state, reason : str
         As SLURM writes them. sacct has no reason.
     token : str
-        From the comment (squeue), else from the name; empty if there is none.
+        From the name: the first part that looks like one; empty if there is none.
     started_at, ended_at : float or None
         Epoch seconds; None if the job has not started or ended, even if SLURM prints an expected time.
     exit_code : str
@@ -75,9 +75,14 @@ class Line(NamedTuple):
     exit_code: str = ""
     name: str = ""
 
+    @property
+    def tokens(self) -> frozenset[str]:
+        """All that may be its token: a part of a label can look like one, too."""
+        return frozenset({self.token, *_tokens_in(self.name)} - {""})
+
     def has_token(self, token: str) -> bool:
-        """Whether this is the job with the token. It is also correct if a label looks like a token."""
-        return token == self.token or f"_{token}_" in self.name
+        """Whether this is the job with the token."""
+        return token in self.tokens
 
 
 def job_id(text: str) -> str | None:
@@ -88,7 +93,11 @@ def job_id(text: str) -> str | None:
 
 def token_of_name(name: str) -> str:
     """Return the token in `<label>_<token>_<pipeline>`: the first part that looks like one; else empty."""
-    return next((part for part in name.split("_")[1:-1] if re.fullmatch(_TOKEN, part)), "")
+    return next(iter(_tokens_in(name)), "")
+
+
+def _tokens_in(name: str) -> list[str]:
+    return [part for part in name.split("_")[1:-1] if re.fullmatch(_TOKEN, part)]
 
 
 def squeue_lines(text: str) -> list[Line]:
@@ -112,11 +121,9 @@ def _squeue_line(fields: list[str]) -> Line:
     if len(fields) < len(_SQUEUE_FIELDS):
         raise ValueError(f"a record of squeue has only {len(fields)} fields: {_shortened(' '.join(fields))}")
     written_id, state, reason, start, end, name = fields[:6]
-    comment = fields[-1].partition("\n")[0]
     base, indexes = _id(written_id)
-    token = comment if re.fullmatch(_TOKEN, comment) else token_of_name(name)
     started_at, ended_at = _times(state, start, end)
-    return Line(base, indexes, state, reason, token, started_at, ended_at, name=name)
+    return Line(base, indexes, state, reason, token_of_name(name), started_at, ended_at, name=name)
 
 
 def is_live(scheduler_id: str, lines: Iterable[Line]) -> bool:

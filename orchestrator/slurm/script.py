@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name
 from orchestrator.errors import DefinitionError
+from orchestrator.expansion import VARIABLE, home_expanded
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["TOKEN", "Values", "cpus", "digest", "directives", "literal_path", "render", "values"]
+__all__ = ["TOKEN", "Values", "cpus", "digest", "directives", "literal_path", "render", "runner_words", "values"]
 
 TOKEN = "$1"
 """Stands in a command for the argument of the script; everything else in a command is literal."""
@@ -33,7 +34,6 @@ TEMPLATE = Path(__file__).parent / "templates" / "job.sh.j2"
 
 _EXCLUDE_EACH_OTHER = ({"mem", "mem-per-cpu", "mem-per-gpu"}, {"requeue", "no-requeue"})
 _PLAIN = r"[A-Za-z0-9%+,./:=@_-]*"
-_VARIABLE = r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})"
 
 
 def directives(
@@ -110,7 +110,7 @@ def values(
     directives: Mapping[str, str | None],
     env_setup: Sequence[str],
     env_vars: Mapping[str, Any],
-    runner: str,
+    runner: Sequence[str],
     threads: int,
     command: Sequence[str],
 ) -> Values:
@@ -124,8 +124,8 @@ def values(
         Shell commands; the first one that fails ends the job.
     env_vars : mapping
         Environment variables. In their values only `$NAME` and `${NAME}` are expanded; an unset variable is empty.
-    runner : str
-        Command that starts Python, as a shell would read it.
+    runner : sequence of str
+        The words that start Python, from `runner_words`.
     threads : int
         Number of threads of numerical libraries.
     command : sequence of str
@@ -136,7 +136,7 @@ def values(
     DefinitionError
         If a value can't be written for sbatch or the shell.
     """
-    words = [*map(shlex.quote, shlex.split(runner)), "-m", *map(_argument, command)]
+    words = [*runner, "-m", *map(_argument, command)]
     return {
         "directives": [_directive(name, value) for name, value in directives.items()],
         "folder": directives.get("chdir"),
@@ -146,6 +146,14 @@ def values(
         "threads": threads,
         "command": " ".join(words),
     }
+
+
+def runner_words(command: str) -> list[str]:
+    """Return the words of a command for the shell of a job: only `~`, `$NAME` and `${NAME}` are expanded, on the node.
+
+    A variable that is not set there ends the job.
+    """
+    return [_shell_word(word) for word in shlex.split(command)]
 
 
 def digest(values: Values, comment: str) -> str:
@@ -238,10 +246,16 @@ def _variable_name(name: str) -> str:
     return name
 
 
+def _shell_word(word: str) -> str:
+    home = "$HOME" if re.match(r"~(/|$)", word) else ""
+    word = home + word.removeprefix("~") if home else home_expanded(word)
+    return _double_quoted(word) if re.search(VARIABLE, word) else shlex.quote(word)
+
+
 def _double_quoted(text: str) -> str:
     """Return a value in double quotes, in which the shell expands only variables."""
     if "\0" in text:
         raise DefinitionError(f"env_vars: {text!r} is not a valid value.", "Remove the NUL character.")
-    literals, variables = re.split(_VARIABLE, text), re.findall(_VARIABLE, text)
+    literals, variables = re.split(VARIABLE, text), re.findall(VARIABLE, text)
     quoted = [re.sub(r'([\\"`$])', r"\\\1", literal) for literal in literals]
     return '"' + "".join(a + b for a, b in zip(quoted, [*variables, ""], strict=True)) + '"'

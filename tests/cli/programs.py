@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.slurm.parse import FIELD, RECORD
 
-HEADER = RECORD + FIELD.join(("JOBID", "STATE", "REASON", "START_TIME", "END_TIME", "NAME", "COMMENT")) + "\n"
+HEADER = RECORD + FIELD.join(("JOBID", "STATE", "REASON", "START_TIME", "END_TIME", "NAME")) + "\n"
 
 CONFIG = "MaxArraySize            = 1001\nAccountingStorageType   = accounting_storage/none\n"
 
@@ -19,7 +19,7 @@ def squeue_answer(*jobs):
     written = []
     for job_id, state, reason, token, *label in jobs:
         name = f"{(label or ['step'])[0]}_{token}_study"
-        written.append(RECORD + FIELD.join((job_id, state, reason, "N/A", "N/A", name, token)) + "\n")
+        written.append(RECORD + FIELD.join((job_id, state, reason, "N/A", "N/A", name)) + "\n")
     return HEADER + "".join(written)
 
 

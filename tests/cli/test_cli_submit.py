@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import CONFIG
 
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
@@ -71,6 +72,47 @@ def test_a_cluster_with_errors_is_refused(here, cluster, golden):
     for command in ("submit", "scripts"):
         golden(here(command, "slurm.py"))
     assert not cluster.called("sbatch")
+
+
+def test_a_runner_with_a_variable_that_is_not_set_is_refused(here, cluster, golden):
+    study = (here.workspace / "slurm.py").read_text()
+    (here.workspace / "slurm.py").write_text(study.replace("account=None", 'account=None, runner="$NO_ENV/bin/python"'))
+    golden(here("submit", "slurm.py"))
+    assert not (here.workspace / "orchestrator.db").exists()
+
+
+def test_a_log_folder_outside_the_workspace_is_refused_after_its_expansion(here, cluster, golden, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("WHO", "me")
+    study = (here.workspace / "slurm.py").read_text()
+    (here.workspace / "slurm.py").write_text(study.replace("account=None", 'account=None, log_dir="~/{project_job}"'))
+    golden(here("submit", "slurm.py"))
+    (here.workspace / "slurm.py").write_text(
+        study.replace("account=None", 'account=None, log_dir="$WHO/{project_job}"')
+    )
+    here("submit", "slurm.py", "--project-job", "r")
+    assert (here.workspace / "me" / "r").is_dir()
+
+
+def test_a_cluster_without_job_arrays_is_refused_for_a_parallel_step(here, cluster, golden):
+    cluster.says("scontrol", CONFIG.replace("1001", "0"))
+    golden(here("submit", "slurm.py", "--project-job", "r"))
+    parallel = (here.workspace / "slurm.py").read_text().replace("[Step(nothing)]", "[Step(double, parallel=True)]")
+    double = "@datagenerator(output_names='y')\ndef double(x):\n    return 2 * x\npipeline ="
+    study = parallel.replace("pipeline =", double).replace("import ", "import datagenerator, ")
+    (here.workspace / "slurm.py").write_text(study)
+    golden(here("submit", "slurm.py", "--project-job", "s"))
+    assert not (here.workspace / "s").exists()
+
+
+def test_the_comment_of_a_site_is_passed_to_sbatch(here, cluster):
+    study = (here.workspace / "slurm.py").read_text()
+    comment = 'Step(nothing, resources=SlurmResources(extra_sbatch={"comment": "project-a"}))'
+    study = study.replace("Step(nothing)", comment).replace("import ", "import SlurmResources, ")
+    (here.workspace / "slurm.py").write_text(study)
+    here("submit", "slurm.py", "--project-job", "r")
+    assert "#SBATCH --comment=project-a\n" in cluster.submitted(1)
+    assert not [call for call in cluster.called("sbatch") if "--comment" in call]
 
 
 def test_a_step_with_the_name_of_the_runs_own_jobs(here, cluster, golden):

@@ -512,7 +512,7 @@ def test_all_errors_of_a_cluster_are_reported_at_once(golden):
 
 @pytest.mark.parametrize(
     "extra",
-    [{"array": "0-3"}, {"--job_name": "x"}, {"comment": "x"}, {"gres x": 1}, {"": 1}, {"gres": "a\nb"}],
+    [{"array": "0-3"}, {"--job_name": "x"}, {"gres x": 1}, {"": 1}, {"gres": "a\nb"}],
     ids=str,
 )
 def test_options_that_are_reserved_or_invalid_are_refused(extra, golden):

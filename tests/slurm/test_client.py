@@ -193,6 +193,7 @@ def ask(client):
         "exit 0",
         "echo The cluster is down.",
         "echo 'squeue: error: Invalid user: nobody' >&2; printf '\\x1eJOBID\\n'",
+        f"echo 'sacct: error: DBD_GET_JOBS_COND failure: Unspecified error' >&2; echo '{FIELD.join(SACCT_FIELDS)}'",
     ],
 )
 def test_a_failed_question_is_not_an_empty_list(programs, body):
@@ -202,6 +203,37 @@ def test_a_failed_question_is_not_an_empty_list(programs, body):
         programs("sacct", body).sacct(["1"], None)
     with pytest.raises(SchedulerUnreachable):
         programs("scontrol", body).config()
+
+
+NOISE = "error: Ignoring BackupController since SlurmctldHost is set."
+
+
+def test_what_slurm_complains_about_beside_an_answer_is_shown_once(programs, capfd, monkeypatch):
+    monkeypatch.setattr(module, "_shown", set())
+    noise = f"echo $(basename $0): {NOISE!r} >&2"
+    programs("squeue", f"{noise}; printf '\\x1eJOBID\\n'")
+    programs("sacct", f"{noise}; echo '{FIELD.join(SACCT_FIELDS)}'")
+    programs("scontrol", f"{noise}; printf 'MaxArraySize = 5\\nAccountingStorageType = x\\n'")
+    programs("scancel", noise)
+    client = programs("sbatch", f"{noise}; echo 'sbatch: your project has 9 h left' >&2; echo 7")
+    for _ in range(2):
+        assert client.squeue() == []
+        assert client.sacct(["1"], None) == []
+        assert client.config() == Config(5, has_accounting=True)
+        assert client.set_dependency("1", "2") is True
+        client.scancel(["1"])
+        assert client.sbatch(["x.sh"], []) == Accepted("7")
+    named = [f"{name}: {NOISE}" for name in ("squeue", "sacct", "scontrol", "scancel", "sbatch")]
+    assert capfd.readouterr().err.splitlines() == [*named, "sbatch: your project has 9 h left"]
+
+
+def test_jobs_that_have_ended_are_no_error_of_scancel_whatever_else_it_complains_about(programs):
+    over = "scancel: error: Kill job error on job id 7: Invalid job id specified"
+    programs("scancel", f"echo 'scancel: {NOISE}' >&2; echo '{over}' >&2; exit 1").scancel(["7"])
+    denied = "scancel: error: Kill job error on job id 7: Access/permission denied"
+    client = programs("scancel", f"echo 'scancel: {NOISE}' >&2; echo '{denied}' >&2; exit 1")
+    with pytest.raises(SchedulerUnreachable, match="permission denied"):
+        client.scancel(["7"])
 
 
 def test_a_program_that_hangs_counts_as_no_answer(programs, monkeypatch, golden):

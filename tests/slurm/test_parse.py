@@ -20,7 +20,7 @@ from orchestrator.slurm.parse import (
 CAPTURED = Path(__file__).resolve().parents[1] / "fixtures" / "slurm"
 IRREGULAR = (2, 9, 12, 22, 26, 29, 30, 31, 35, 44, *range(50, 61), 70, 81, 83, 85, 87, 89, *range(91, 96), 105, 110)
 IRREGULAR += (120, 121, 122)
-HEADER = RECORD + FIELD.join(["JOBID", "STATE", "REASON", "START_TIME", "END_TIME", "NAME", "COMMENT"]) + "\n"
+HEADER = RECORD + FIELD.join(["JOBID", "STATE", "REASON", "START_TIME", "END_TIME", "NAME"]) + "\n"
 
 
 def captured(name):
@@ -83,19 +83,25 @@ def test_times_that_slurm_only_expects_are_ignored():
     assert (over.started_at, over.ended_at) == (1795574498.0, 1795574498.0)
 
 
-def test_names_and_comments_with_line_breaks_hide_no_record():
+def test_names_with_line_breaks_hide_no_record():
     lines = squeue_lines(captured("squeue.txt"))
     assert only(lines, "50").name == "nl\nx|y"
     assert only(lines, "50").token == ""
     assert only(lines, "46").token == "limitaaaa2"
-    forged = record("1", "PENDING", "None", "N/A", "N/A", "x", "y\n2\x1fRUNNING\x1fNone\x1f1\x1f2\x1fx\x1fabcdefghij")
+    forged = record("1", "PENDING", "None", "N/A", "N/A", "x\n2\x1fRUNNING\x1fNone\x1f1\x1f2\x1fx_abcdefghij_y")
     assert [line.job_id for line in squeue_lines(HEADER + forged)] == ["1"]
 
 
-def test_a_job_is_found_by_its_name_where_its_comment_was_changed():
-    fields = ("5", "PENDING", "None", "N/A", "N/A", "loop1_run_abcdefghi2_my_pipe", "seen by the operators")
-    (line,) = squeue_lines(HEADER + record(*fields))
+def test_a_job_is_found_by_its_name_alone():
+    (line,) = squeue_lines(HEADER + record("5", "PENDING", "None", "N/A", "N/A", "loop1_run_abcdefghi2_my_pipe"))
     assert line.token == "abcdefghi2"
+
+
+def test_a_job_is_found_although_a_part_of_its_label_looks_like_a_token():
+    (line,) = squeue_lines(HEADER + record("5", "PENDING", "None", "N/A", "N/A", "the_evaluation_abcdefghi2_pipe"))
+    assert line.has_token("abcdefghi2")
+    assert not line.has_token("pipe")
+    assert line.tokens == {"evaluation", "abcdefghi2"}
 
 
 def test_a_truncated_list_is_not_an_answer(golden):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from orchestrator import SlurmCluster
 from orchestrator.errors import DefinitionError
 from orchestrator.slurm.client import Client
-from orchestrator.slurm.script import TOKEN, cpus, digest, directives, literal_path, render, values
+from orchestrator.slurm.script import TOKEN, cpus, digest, directives, literal_path, render, runner_words, values
 from tests.slurm.sandboxes import wait_until
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "slurm"
@@ -29,7 +30,7 @@ def script(**changes):
         "directives": {"chdir": "/"},
         "env_setup": [],
         "env_vars": {},
-        "runner": "python",
+        "runner": ["python"],
         "threads": 1,
         "command": ["module"],
     }
@@ -124,12 +125,27 @@ def test_a_script_can_be_read_by_a_user(golden):
         directives={**asked(cluster), "output": "/runs/1/logs/create_%j.out"},
         env_setup=cluster.env_setup,
         env_vars=cluster.env_vars,
-        runner=cluster.runner,
+        runner=runner_words(cluster.runner),
         threads=1,
         command=["orchestrator.worker", "/runs/1", TOKEN],
         comment="Step 'create' of run 1",
     )
     golden(printed)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("uv run", ["uv", "run"]),
+        ("~/env/bin/python", ['"$HOME/env/bin/python"']),
+        ("$HOME/env/bin/python", ['"$HOME/env/bin/python"']),
+        ("'${CONDA_PREFIX}/my env/python' -X dev", ['"${CONDA_PREFIX}/my env/python"', "-X", "dev"]),
+        ("/a~b/$(id)/$1/python", ["'/a~b/$(id)/$1/python'"]),
+        ("$A/`id`/python", ['"$A/\\`id\\`/python"']),
+    ],
+)
+def test_only_the_home_folder_and_variables_of_a_runner_are_expanded(command, words):
+    assert runner_words(command) == words
 
 
 def test_a_comment_is_only_a_comment():
@@ -138,12 +154,12 @@ def test_a_comment_is_only_a_comment():
 
 
 def test_the_name_of_a_script_depends_on_its_content():
-    plain = {"directives": {}, "env_setup": [], "env_vars": {}, "runner": "python", "threads": 1, "command": ["m"]}
+    plain = {"directives": {}, "env_setup": [], "env_vars": {}, "runner": ["python"], "threads": 1, "command": ["m"]}
     other = {
         "directives": {"mem": "1G"},
         "env_setup": ["module load x"],
         "env_vars": {"A": "1"},
-        "runner": "uv run",
+        "runner": ["uv", "run"],
         "threads": 2,
         "command": ["m", TOKEN],
     }
@@ -168,7 +184,7 @@ def shell(tmp_path):
     probe.chmod(0o755)
 
     def run(*arguments, **changes):
-        text = script(**({"runner": f"'{probe}'"} | changes))
+        text = script(**({"runner": [shlex.quote(str(probe))]} | changes))
         given.unlink(missing_ok=True)
         done = subprocess.run(["bash", "-s", *arguments], input=text, capture_output=True, text=True, check=False)
         return done.returncode, done.stderr, json.loads(given.read_text()) if given.exists() else None
@@ -354,7 +370,7 @@ def test_a_job_runs_in_a_folder_with_any_name(sandbox):
     probe = sandbox.folder / "probe"
     probe.write_text('#!/bin/bash\necho "$PWD" $OMP_NUM_THREADS "$@"\n')
     probe.chmod(0o755)
-    state, log, folder = run_really(sandbox, runner=str(probe), threads=2, command=["module", TOKEN])
+    state, log, folder = run_really(sandbox, runner=[str(probe)], threads=2, command=["module", TOKEN])
     assert (state, log) == ("COMPLETED", f"{folder} 2 -m module abcdefghi2\n")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.definition.flatten import plan_of
@@ -11,8 +13,9 @@ from orchestrator.definition.validate import check_cluster, check_key, check_pip
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scripts import Scripts, all_scripts
 from orchestrator.errors import DefinitionError
+from orchestrator.expansion import expanded, unset_variables
 from orchestrator.machine.plan import Plan
-from orchestrator.slurm.client import Client
+from orchestrator.slurm.client import Client, Config
 from orchestrator.workspace import DATABASE, RunFolder
 
 __all__ = ["config_with_limits", "config_for", "print_scripts"]
@@ -32,6 +35,8 @@ def config_for(cluster: SlurmCluster | None, pipeline: PipelineDefinition) -> Cl
             'Add one: cluster=SlurmCluster(partition="...", account="...")',
         )
     check_cluster(cluster)
+    cluster = replace(cluster, log_dir=expanded(cluster.log_dir, "log_dir"))
+    check_cluster(cluster)
     return ClusterConfig(cluster, orchestrator_resources(pipeline.orchestrator_resources), str(Path.cwd()))
 
 
@@ -46,6 +51,7 @@ def config_with_limits(cluster: SlurmCluster | None, pipeline: PipelineDefinitio
         If SLURM does not answer.
     """
     config = config_for(cluster, pipeline)
+    _check_runner(config.cluster)
     # What sbatch can't express is refused now, and not when the step is submitted.
     all_scripts(Scripts(config, RunFolder(Path("/"), "x", config.cluster.log_dir), Path("/"), pipeline.name), plan)
     client = Client()
@@ -56,7 +62,31 @@ def config_with_limits(cluster: SlurmCluster | None, pipeline: PipelineDefinitio
             'Submit from a login node, or run on this machine: mode="local", or: orchestrator run STUDY.py',
         )
     limits = client.config()
+    _check_arrays(limits, plan)
     return config._replace(max_array_size=limits.max_array_size, has_accounting=limits.has_accounting)
+
+
+def _check_runner(cluster: SlurmCluster) -> None:
+    """Raise `DefinitionError` if the runner contains a variable that will not be set in a job."""
+    # What env_setup sets is known only after it has run.
+    missing = [] if cluster.env_setup else unset_variables(cluster.runner, os.environ, cluster.env_vars)
+    if missing:
+        raise DefinitionError(
+            f"runner={cluster.runner!r} contains ${missing[0]}, which is not set: the jobs could not start Python.",
+            f'Set it: export {missing[0]}=..., or SlurmCluster(env_vars={{"{missing[0]}": "..."}})',
+        )
+
+
+def _check_arrays(limits: Config, plan: Plan) -> None:
+    """Raise `DefinitionError` if a step is parallel, and the cluster has no job arrays."""
+    parallel = next((step.name for step in plan.steps() if step.parallel), None)
+    if limits.max_array_size < 2 and parallel is not None:
+        raise DefinitionError(
+            f"Step {parallel!r} is parallel, but this cluster has no job arrays: its MaxArraySize is "
+            f"{limits.max_array_size}.",
+            f"Evaluate its experiments one after the other in one job: Step(..., name={parallel!r}, parallel=False)\n"
+            "Or ask the administrators of the cluster for job arrays.",
+        )
 
 
 def print_scripts(

@@ -116,10 +116,12 @@ def ask_slurm(path: Path, found: RunStatus, now: float) -> QueueReport:
     jobs = [job for job in jobs if job.is_known or job.scheduler_id is not None]
     known = {job.token for job in live}
     others = [
-        line for line in lines if line.token and line.token not in known and meaning(line.state).seen is not Seen.OVER
+        line
+        for line in lines
+        if line.tokens and line.tokens.isdisjoint(known) and meaning(line.state).seen is not Seen.OVER
     ]
-    ended = ended_by_token(path, found.run.key, {line.token for line in others}) if others else {}
-    jobs += _unlisted([line for line in others if line.token in ended], ended)
+    tokens = {token for line in others for token in line.tokens}
+    jobs += _unlisted(others, ended_by_token(path, found.run.key, tokens) if tokens else {})
     return QueueReport(now, why_stalled(_as_listed(found.liveness, lines)), tuple(jobs))
 
 
@@ -141,13 +143,13 @@ def _job(job: JobView, what: str, lines: Sequence[Line]) -> QueuedJob:
 
 def _unlisted(lines: Sequence[Line], ended: Mapping[str, bool]) -> list[QueuedJob]:
     """Return the jobs of the run that are live in SLURM, and ended, or not yet read, in the records."""
-    by_id: dict[str, list[Line]] = {}
+    by_job: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
-        by_id.setdefault(line.job_id, []).append(line)
+        for token in line.tokens & ended.keys():
+            by_job.setdefault((line.job_id, token), []).append(line)
     return [
-        _described(job_id, first.token, first.name.partition(f"_{first.token}_")[0], mine, has_ended=ended[first.token])
-        for job_id, mine in by_id.items()
-        for first in mine[:1]
+        _described(job_id, token, mine[0].name.partition(f"_{token}_")[0], mine, has_ended=ended[token])
+        for (job_id, token), mine in by_job.items()
     ]
 
 

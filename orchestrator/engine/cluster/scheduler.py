@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -164,7 +164,7 @@ class SlurmScheduler:
         """
         return not is_live(scheduler_id, self._client.squeue())
 
-    def live_ids(self, tokens: Container[str]) -> list[str]:
+    def live_ids(self, tokens: Set[str]) -> list[str]:
         """Return the SLURM ids of the live jobs with these tokens.
 
         Raises
@@ -173,7 +173,7 @@ class SlurmScheduler:
             If SLURM does not answer.
         """
         lines = [line for line in self._client.squeue() if meaning(line.state).seen is not Seen.OVER]
-        return sorted({line.job_id for line in lines if line.token in tokens}, key=int)
+        return sorted({line.job_id for line in lines if not line.tokens.isdisjoint(tokens)}, key=int)
 
     def _is_forgotten(self, job: Job, lines: Sequence[Line]) -> bool:
         """Whether sacct must be asked about the job.

@@ -17,7 +17,17 @@ from orchestrator.definition.resources import time_in_seconds
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.plan import Plan
-from orchestrator.slurm.script import TOKEN, Values, cpus, digest, directives, literal_path, render, values
+from orchestrator.slurm.script import (
+    TOKEN,
+    Values,
+    cpus,
+    digest,
+    directives,
+    literal_path,
+    render,
+    runner_words,
+    values,
+)
 from orchestrator.workspace import RunFolder
 
 __all__ = ["ORCHESTRATOR", "Script", "Scripts", "all_scripts", "options_of"]
@@ -135,14 +145,14 @@ class Scripts:
         line = ["sbatch", *options_of(label, "TOKEN", self._pipeline, log), *more]
         path = self._folder.script(label, digest(script_values, shlex.join(line)))
         comment = shlex.join([*line, str(path), "TOKEN"])
-        return Script(path, (*static, "job-name", "comment", "output", "dependency"), script_values, comment)
+        return Script(path, (*static, "job-name", "output", "dependency"), script_values, comment)
 
     @property
-    def _runner(self) -> str:
+    def _runner(self) -> list[str]:
         """The Python of this process, unless the user gives another: a job has the same PATH, but no shell aliases."""
         cluster = self._config.cluster
         is_default = cluster.runner == "python" and not cluster.env_setup
-        return shlex.quote(sys.executable) if is_default else cluster.runner
+        return [shlex.quote(sys.executable)] if is_default else runner_words(cluster.runner)
 
 
 def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, Script]:
@@ -168,10 +178,10 @@ def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, Script]:
 
 
 def options_of(label: str, token: str, pipeline: str, log: Path) -> list[str]:
-    """Return the sbatch options that differ between jobs: name, comment and log file."""
+    """Return the sbatch options that differ between jobs: name and log file. The token is a part of the name."""
     name = f"{label[:MAX_LABEL]}_{token}_{(slug(pipeline) if pipeline else 'pipeline')[:MAX_PIPELINE]}"
     output = f"{literal_path(str(log.parent))}/{log.name}"
-    return [f"--job-name={name}", f"--comment={token}", f"--output={output}"]
+    return [f"--job-name={name}", f"--output={output}"]
 
 
 def _patience(time: str | None) -> int:
