@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 
 __all__ = ["command"]
@@ -24,4 +25,4 @@ def command(run: str | None, job: str | None, patience: float, rootdir: Path | N
     from orchestrator.engine.commands import advance
 
     workspace = workspace_of(rootdir, db)
-    click.echo(advance(workspace, key_of(workspace, run), job=job, patience=patience))
+    echo(advance(workspace, key_of(workspace, run), job=job, patience=patience))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 
 __all__ = ["command"]
@@ -22,4 +23,4 @@ def command(run: str | None, rootdir: Path | None, db: Path | None) -> None:
     from orchestrator.engine.commands import cancel
 
     workspace = workspace_of(rootdir, db)
-    click.echo(cancel(workspace, key_of(workspace, run)))
+    echo(cancel(workspace, key_of(workspace, run)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from orchestrator.cli.render import plural, to_json
+from orchestrator.cli.render import echo, plural, to_json
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
 from orchestrator.errors import DatabaseError
 
@@ -47,9 +47,9 @@ def upgrade(rootdir: Path | None, db: Path | None) -> None:
     path = workspace_of(rootdir, db).database
     copy = migrate.upgrade(path)
     if copy is None:
-        click.echo(f"Nothing to do: {path} already has revision {REVISION}.")
+        echo(f"Nothing to do: {path} already has revision {REVISION}.")
     else:
-        click.echo(f"{path} now has revision {REVISION}. The backup is:\n{copy}")
+        echo(f"{path} now has revision {REVISION}. The backup is:\n{copy}")
 
 
 @command.command(epilog=examples("orchestrator db info", "orchestrator db info --json"))
@@ -60,7 +60,7 @@ def info(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     from orchestrator.db import migrate
 
     facts = migrate.info(workspace_of(rootdir, db).database)
-    click.echo(to_json(facts) if as_json else "\n".join(_lines(facts)))
+    echo(to_json(facts) if as_json else "\n".join(_lines(facts)))
 
 
 @command.command(epilog=examples("orchestrator db check"))
@@ -73,9 +73,9 @@ def check(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     path = workspace_of(rootdir, db).database
     problems = migrate.check(path)
     if as_json:
-        click.echo(to_json(DatabaseCheck(str(path), tuple(problems))))
+        echo(to_json(DatabaseCheck(str(path), tuple(problems))))
     elif not problems:
-        click.echo(f"{path} has no problems.")
+        echo(f"{path} has no problems.")
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise DatabaseError(

@@ -15,6 +15,7 @@ from typing import TextIO
 import click
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.visible import visible
 
 __all__ = ["REQUIRED_PACKAGES", "show", "show_bug", "show_missing", "show_system", "show_usage"]
 
@@ -39,8 +40,8 @@ def show(error: OrchestratorError, stream: TextIO | None = None, options: str = 
     """
     stream = sys.stderr if stream is None else stream
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
-    lines = _wrapped("Error: ", error.message, width)
-    for number, hint in enumerate(error.hint.splitlines()):
+    lines = _wrapped("Error: ", visible(error.message), width)
+    for number, hint in enumerate(visible(error.hint).splitlines()):
         lines += _hint("" if number else "Next: ", hint, width, options)
     print("\n".join(lines), file=stream)
 
@@ -74,7 +75,7 @@ def show_missing(error: ModuleNotFoundError) -> None:
 
 def show_bug(error: BaseException, options: str = "") -> None:
     """Print a traceback, and that the error is a bug of orchestrator."""
-    traceback.print_exception(error)
+    print(visible("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     show(
         OrchestratorError(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 import time
+from os import SEEK_CUR
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import click
-
+from orchestrator.cli.render import echo, echo_output
 from orchestrator.cli.workspace import typed_options
 from orchestrator.errors import NotFound
 from orchestrator.workspace import Workspace
@@ -54,7 +54,7 @@ def print_experiment(database: Path, step_logs: StepLogs, row: int) -> None:
         raise _not_found(database, step_logs, row)
     _print_note(found, row)
     if print_part(found.path, found.begin, found.end) == found.begin:
-        click.echo(f"Experiment {row} printed nothing.", err=True)
+        echo(f"Experiment {row} printed nothing.", err=True)
 
 
 def follow_experiment(database: Path, step_logs: StepLogs, row: int, poll_seconds: float) -> None:
@@ -90,7 +90,11 @@ def print_part(log: Path, begin: int = 0, end: int | None = None) -> int:
     with log.open("rb") as file:
         file.seek(begin)
         while content := file.read(CHUNK if end is None else max(0, min(CHUNK, end - file.tell()))):
-            click.echo(content, nl=False)
+            n_printed = echo_output(content)
+            if n_printed < len(content):
+                file.seek(n_printed - len(content), SEEK_CUR)
+            if not n_printed:
+                break
         return file.tell()
 
 
@@ -112,7 +116,7 @@ def _of_job(database: Path, step_logs: StepLogs, token: str, row: int) -> Experi
 def _print_note(found: ExperimentLog, row: int) -> None:
     if found.n_experiments > 1:
         note = f"Experiment {row} was evaluated by one call with {found.n_experiments - 1} others. All printed:"
-        click.echo(note, err=True)
+        echo(note, err=True)
 
 
 def _not_found(database: Path, step_logs: StepLogs, row: int) -> NotFound:

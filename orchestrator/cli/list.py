@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.render import clock, duration, shorten, table, to_json
+from orchestrator.cli.render import clock, duration, echo, shorten, table, to_json
 from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
+from orchestrator.visible import visible_values
 
 __all__ = ["command"]
 
@@ -23,10 +24,10 @@ def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     now = time.time()
     runs = list_runs(workspace_of(rootdir, db).database, now)
     if as_json:
-        click.echo(to_json(runs))
+        echo(to_json(runs))
         return
     if not runs:
-        click.echo(f"No runs yet. Start one: orchestrator run STUDY.py{typed_options()}")
+        echo(f"No runs yet. Start one: orchestrator run STUDY.py{typed_options()}")
         return
     rows = [
         [
@@ -38,7 +39,7 @@ def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
             str(run.n_finished),
             str(run.n_failed),
         ]
-        for run in runs
+        for run in visible_values(runs)
     ]
     header = ["RUN", "STATE", "NAME", "STARTED", "TIME", "FINISHED", "FAILED"]
     click.echo("\n".join(table(header, rows, right=(4, 5, 6), flexible=2)))

@@ -12,7 +12,7 @@ import click
 
 from orchestrator.addresses import format_address
 from orchestrator.cli.experiment_log import find_experiment, follow_experiment, print_experiment, print_part
-from orchestrator.cli.render import plural, to_json
+from orchestrator.cli.render import echo, echo_output, plural, to_json
 from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
 from orchestrator.errors import NotFound, NotYet
 from orchestrator.workspace import Workspace
@@ -126,7 +126,7 @@ def command(
     _check_task(step_logs.step_run.address, step_logs.step_run.n_tasks or 1, task)
     folder = workspace.run(step_logs.key, step_logs.log_dir).logs
     if as_json:
-        click.echo(
+        echo(
             to_json(
                 LogList(step_logs, tuple(LogFile(str(log), number) for log, number in _logs(folder, step_logs, task)))
             )
@@ -139,14 +139,14 @@ def command(
     if task is None:
         _print_failures(step_logs)
         for note in step_logs.notes:
-            click.echo(f"==> {note.why} <==")
+            echo(f"==> {note.why} <==")
 
 
 def _print_experiment(path: Path, step_logs: StepLogs, row: int, *, follow: bool, as_json: bool) -> None:
     if as_json:
         found = find_experiment(path, step_logs, row)
         logs = () if found is None else (LogFile(str(found.path), found.task, found.begin, found.end),)
-        click.echo(to_json(LogList(step_logs, logs)))
+        echo(to_json(LogList(step_logs, logs)))
     elif follow:
         follow_experiment(path, step_logs, row, POLL_SECONDS)
     else:
@@ -167,7 +167,7 @@ def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow
     _check_task(ORCHESTRATOR, 1, task)
     log = Workspace(path).run(record.key, record.log_dir).orchestrator_log
     if as_json:
-        click.echo(to_json(LogList(None, (LogFile(str(log), None),) if log.exists() else ())))
+        echo(to_json(LogList(None, (LogFile(str(log), None),) if log.exists() else ())))
         return
     if not log.exists() and not follow:
         raise NotFound(
@@ -188,7 +188,7 @@ def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow
 
 def _print_stalled(key: str, stalled: str) -> None:
     """Print that the log ends here, and the command that continues the run."""
-    click.echo(
+    echo(
         f"Run {key} is stalled: {stalled}.\nTo continue: orchestrator resume {key}{typed_options()}",
         err=True,
     )
@@ -237,10 +237,10 @@ def _print(folder: Path, step_logs: StepLogs, task: int | None) -> None:
         written = _select(written, step_logs)
     for log, number in written:
         if number is not None and task is None:
-            click.echo(f"==> task {number} <==")
+            echo(f"==> task {number} <==")
         print_part(log)
     if not written and (task is not None or not step_logs.failures):
-        click.echo(f"{_subject(step_logs, task)} printed nothing.", err=True)
+        echo(f"{_subject(step_logs, task)} printed nothing.", err=True)
 
 
 def _select(logs: list[tuple[Path, int | None]], step_logs: StepLogs) -> list[tuple[Path, int | None]]:
@@ -251,7 +251,7 @@ def _select(logs: list[tuple[Path, int | None]], step_logs: StepLogs) -> list[tu
     shown = candidates[:MOST_TASKS]
     thing = "failed task" if shown[0] in failed else "task"
     first = f"the first {len(shown)} of " if len(shown) < len(candidates) else ""
-    click.echo(
+    echo(
         f"{len(tasks)} tasks of {step_logs.step_run.address} have a log. "
         f"Printed: {first}{plural(len(candidates), thing)}.\n"
         f"For another one, add --task N, with N from 0 to {(step_logs.step_run.n_tasks or 1) - 1}.",
@@ -262,12 +262,10 @@ def _select(logs: list[tuple[Path, int | None]], step_logs: StepLogs) -> list[tu
 
 def _print_no_log(folder: Path, step_logs: StepLogs, task: int | None) -> None:
     if step_logs.step_run.state is StepRunState.SKIPPED:
-        click.echo(f"{step_logs.step_run.address} was skipped: {step_logs.step_run.reason}.", err=True)
+        echo(f"{step_logs.step_run.address} was skipped: {step_logs.step_run.reason}.", err=True)
     elif step_logs.collects and task is None and not step_logs.failures:
         command = f"orchestrator status {step_logs.key}{typed_options()}"
-        click.echo(
-            f"{step_logs.step_run.address} ran without a job, and has no log.\nShow its result: {command}", err=True
-        )
+        echo(f"{step_logs.step_run.address} ran without a job, and has no log.\nShow its result: {command}", err=True)
     elif not step_logs.failures:
         raise NotFound(
             f"There is no log of {_subject(step_logs, task)} ({step_logs.step_run.state}).",
@@ -300,8 +298,8 @@ def _wait_for(path: Path, key: str, address: str) -> StepLogs:
             break
         if not is_announced:
             refresh = " --refresh" if run.mode is Mode.SLURM else ""
-            click.echo(f"Waiting for {address} to start.", err=True)
-            click.echo(f"Show the status of the run: orchestrator status {key}{refresh}{typed_options()}", err=True)
+            echo(f"Waiting for {address} to start.", err=True)
+            echo(f"Show the status of the run: orchestrator status {key}{refresh}{typed_options()}", err=True)
         is_announced, was_stalled = True, bool(run.stalled)
         time.sleep(POLL_SECONDS)
     if step_logs is None and run.stalled:
@@ -336,7 +334,7 @@ def _follow(path: Path, folder: Path, step_logs: StepLogs, task: int | None) -> 
             begin = offsets.get(log, 0)
             if log.stat().st_size > begin:
                 if number is not None and task is None and log != last_printed:
-                    click.echo(f"==> task {number} <==")
+                    echo(f"==> task {number} <==")
                 offsets[log] = print_part(log, begin)
                 last_printed = log
         if step_logs.step_run.ended_at is not None:
@@ -352,13 +350,13 @@ def _follow(path: Path, folder: Path, step_logs: StepLogs, task: int | None) -> 
 def _print_failures(step_logs: StepLogs) -> None:
     failures = step_logs.failures
     for failure in failures[:MOST_CAUSES]:
-        click.echo(f"==> {_headline(failure)} <==")
+        echo(f"==> {_headline(failure)} <==")
         if failure.traceback:
-            click.echo(failure.traceback.rstrip("\n"))
+            echo_output(f"{failure.traceback.rstrip()}\n".encode("utf-8", "backslashreplace"))
     if len(failures) > MOST_CAUSES:
         more = plural(len(failures) - MOST_CAUSES, "more cause")
         command = f"orchestrator logs {step_logs.key} {shlex.quote(step_logs.step_run.address)} --json"
-        click.echo(f"{more}; to see all: {command}{typed_options()}", err=True)
+        echo(f"{more}; to see all: {command}{typed_options()}", err=True)
 
 
 def _headline(failure: Failure) -> str:

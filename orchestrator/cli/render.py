@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shlex
@@ -9,6 +10,10 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.visible import visible
 
 if TYPE_CHECKING:
     from orchestrator.db.views import RunView
@@ -18,6 +23,8 @@ __all__ = [
     "clock",
     "coloured",
     "duration",
+    "echo",
+    "echo_output",
     "plural",
     "shorten",
     "study_argument",
@@ -50,6 +57,28 @@ def _iso(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print a text without colours; its control characters are shown as escapes."""
+    click.echo(visible(text), err=err)
+
+
+def echo_output(content: bytes) -> int:
+    """Print output of the user's code: unchanged into a file or pipe, on a terminal with its escapes shown.
+
+    Returns
+    -------
+    int
+        Number of bytes that were printed. On a terminal the last bytes may be the begin of a character.
+    """
+    if not sys.stdout.isatty():
+        click.echo(content, nl=False)
+        return len(content)
+    text, n_printed = codecs.utf_8_decode(content, "backslashreplace", False)
+    sys.stdout.write(visible(text))
+    sys.stdout.flush()
+    return n_printed
 
 
 def duration(seconds: float | None) -> str:

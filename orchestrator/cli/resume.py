@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 
 __all__ = ["command"]
@@ -51,4 +52,4 @@ def command(
 
         study = load_study(update)
     commands.resume(workspace, key, from_step=from_step, update=study, jobs=jobs)
-    click.echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")
+    echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.render import echo, echo_output
 from orchestrator.cli.workspace import examples
 
 __all__ = ["command"]
@@ -39,7 +40,7 @@ def command(study: str, label: str | None, cluster: str | None, project_job: str
     shown = scripts if label is None else {label: scripts[label]}
     for name, text in shown.items():
         if label is None:
-            click.echo(f"==> {name} <==")
-        click.echo(text.rstrip("\n"))
+            echo(f"==> {name} <==")
+        echo_output(text.rstrip("\n").encode() + b"\n")
         if label is None:
-            click.echo()
+            echo()

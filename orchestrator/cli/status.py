@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.render import WIDTH, clock, coloured, duration, plural, shorten, study_argument, table, to_json
+from orchestrator.cli.render import (
+    WIDTH,
+    clock,
+    coloured,
+    duration,
+    echo,
+    plural,
+    shorten,
+    study_argument,
+    table,
+    to_json,
+)
 from orchestrator.cli.slurm_status import queue_lines, record_lines
 from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
 from orchestrator.errors import Busy, SchedulerUnreachable
@@ -31,6 +42,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.cluster.queue_report import QueueReport
 from orchestrator.machine.kinds import FailureLevel, Mode, Role
 from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, JobState, RunState
+from orchestrator.visible import visible_values
 from orchestrator.workspace import Workspace
 
 __all__ = ["command", "render"]
@@ -64,8 +76,9 @@ def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None,
     if report is not None:
         status = status._replace(run=status.run._replace(stalled=report.stalled))
     if as_json:
-        click.echo(to_json({**json_values(status), "slurm": report} if refresh else status))
+        echo(to_json({**json_values(status), "slurm": report} if refresh else status))
     else:
+        status, report = visible_values((status, report))
         click.echo(render(status, now, typed_options(), report, is_refreshed=refresh))
     if unanswered is not None:
         raise unanswered
@@ -74,7 +87,7 @@ def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None,
 def _ask(path: Path, status: RunStatus, now: float) -> tuple[QueueReport | None, SchedulerUnreachable | None]:
     """Return SLURM's answer, or the error if there is none."""
     if status.run.mode is not Mode.SLURM:
-        click.echo(f"Run {status.run.key} runs on this machine, not on SLURM: --refresh has no effect.", err=True)
+        echo(f"Run {status.run.key} runs on this machine, not on SLURM: --refresh has no effect.", err=True)
         return None, None
     from orchestrator.engine.cluster.queue_report import ask_slurm
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, new_workspace, typed_options, workspace_options
 
 __all__ = ["command"]
@@ -50,4 +51,4 @@ def command(
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
     key = submit(pipeline, cluster_of(loaded, cluster), workspace, project_job=project_job, study=loaded)
-    click.echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")
+    echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")

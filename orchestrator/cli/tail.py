@@ -14,6 +14,7 @@ from pathlib import Path
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.fast_imports import fast_imports
+from orchestrator.visible import visible
 
 with fast_imports():
     from orchestrator.db.store import Store
@@ -33,7 +34,7 @@ def main(database: str, key: str) -> int:
 
         show(error)
         return error.exit_code
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}")
+    print(visible(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}"))
     return 0
 
 

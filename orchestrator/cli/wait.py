@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.render import plural
+from orchestrator.cli.render import echo, plural
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 from orchestrator.errors import SchedulerUnreachable
 
@@ -65,7 +65,7 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
         if view.state is not RunState.ACTIVE or is_stalled:
             break
         if end is not None and time.monotonic() >= end:
-            click.echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
+            echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
             raise click.exceptions.Exit(TIMED_OUT)
         time.sleep(POLL_SECONDS if end is None else min(POLL_SECONDS, max(0.0, end - time.monotonic())))
     text, code = _text_and_code(key, view)
@@ -73,7 +73,7 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
     text += f"\nShow its status: orchestrator status {key}{refresh}{typed_options()}"
     if code == STALLED:
         text += f"\nTo continue: orchestrator resume {key}{typed_options()}"
-    click.echo(text, err=code != 0)
+    echo(text, err=code != 0)
     raise click.exceptions.Exit(code)
 
 

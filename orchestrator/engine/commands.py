@@ -15,6 +15,7 @@ from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import is_done
 from orchestrator.machine.summary import how_it_ended
+from orchestrator.visible import visible
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def cancel(workspace: Workspace, key: str) -> str:
 
 
 def _print_with_time(text: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+    print(visible(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"), flush=True)
 
 
 def _check_mode(record: RunRecord, mode: Mode) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from orchestrator.machine.changes import Change
 from orchestrator.machine.model import Run
 from orchestrator.machine.summary import ends_a_step, progress_line, starts_a_batch
+from orchestrator.visible import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -68,7 +69,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        print(text, file=self._stream, flush=True)
+        print(visible(text), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Do nothing."""
@@ -104,7 +105,7 @@ class Bars(Lines):
             console=Console(file=self._stream),
             transient=True,
         )
-        self._task = self._bars.add_task(name, total=total)
+        self._task = self._bars.add_task(visible(name), total=total)
         self._bars.start()
 
     def evaluated(self, n: int) -> None:
@@ -115,7 +116,7 @@ class Bars(Lines):
     def say(self, text: str) -> None:
         """Print a line, above the bar if there is one."""
         if self._bars is not None:
-            self._bars.console.print(text, markup=False, highlight=False)
+            self._bars.console.print(visible(text), markup=False, highlight=False)
         else:
             super().say(text)
 
