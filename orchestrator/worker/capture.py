@@ -98,10 +98,10 @@ def redirect(log: Path) -> None:
 
 
 def print_at_once() -> None:
-    """Let this process print each line at once, and any text: what the encoding lacks as an escape sequence."""
+    """Let this process print each line to its log at once, and any text."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace", line_buffering=True)
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 @contextmanager

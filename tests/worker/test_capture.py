@@ -143,6 +143,20 @@ def test_streams_that_are_no_descriptors_as_in_a_notebook(log, monkeypatch):
     assert handler.stream is sys.stderr is shown
 
 
+def test_a_worker_prints_any_text_to_its_log_and_each_line_at_once(log):
+    code = f"""
+import os
+from pathlib import Path
+from orchestrator.worker.capture import redirect
+redirect(Path({str(log)!r}))
+print("h\\u00e4\\udcff")
+os.kill(os.getpid(), 9)
+"""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    subprocess.run([sys.executable, "-c", code], env=environment, timeout=60)
+    assert log.read_bytes() == "hä\\udcff\n".encode()
+
+
 def test_output_continues_after_its_reader_has_ended(log):
     body = """
     for number in range(20_000):
