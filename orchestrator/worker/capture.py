@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import selectors
 import stat
 import sys
 import threading
@@ -231,6 +230,8 @@ class _Copy(_Lines):
 
     def run(self, stop: int) -> None:
         """Copy until all writers have closed the pipe, or `stop` is closed."""
+        import selectors  # not needed in a task of an array
+
         with selectors.DefaultSelector() as selector:
             selector.register(self._out, selectors.EVENT_READ)
             selector.register(stop, selectors.EVENT_READ)
