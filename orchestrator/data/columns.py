@@ -33,12 +33,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Columns",
     "cells_of",
+    "bad_label",
     "column_of",
+    "contradicting_row",
     "decode_column",
     "encode_column",
+    "labels_of",
     "plain_cell",
     "plain_cells",
     "read_csv",
+    "read_texts",
     "write_csv",
 ]
 
@@ -71,6 +75,7 @@ _MISSING_TEXTS = frozenset(
     ]
 )
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_LABEL = re.compile(r"[+-]?[0-9]{1,18}")
 _TRUTH = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 _QUOTED = re.compile(r'[,"\r\n]|^\s|\s$')
 
@@ -241,12 +246,27 @@ def decode_column(texts: Sequence[str], note: dict[str, str] | None, parameter: 
         One value per row; None for a missing value.
     """
     try:
-        return _decode_noted(texts, note or {})
-    except (ValueError, KeyError, OverflowError):
+        return decode_noted(texts, note or {})
+    except _CONTRADICTIONS:
         return _infer(texts, parameter)
 
 
-def _decode_noted(texts: Sequence[str], note: dict[str, str]) -> list[Any]:
+def contradicting_row(texts: Sequence[str], note: dict[str, str]) -> int | None:
+    """Return the first row whose text contradicts the note of its column; None if there is none."""
+    codes = note.get("codes", "")
+    for row, text in enumerate(texts):
+        try:
+            decode_noted([text], note if "codes" not in note else {**note, "codes": codes[row : row + 1]})
+        except _CONTRADICTIONS:
+            return row
+    return None
+
+
+_CONTRADICTIONS = (ValueError, KeyError, OverflowError, RecursionError, TypeError)
+
+
+def decode_noted(texts: Sequence[str], note: dict[str, str]) -> list[Any]:
+    """Decode texts by the note of their column; raise an exception if one of them contradicts it."""
     kind = note["kind"]
     if kind == "text":
         missing = note.get("empty") == "missing"
@@ -366,6 +386,12 @@ def read_csv(content: bytes, name: str) -> tuple[list[int], dict[str, list[str]]
     DataError
         If the file is empty, is not CSV, or has a row with too few or too many fields.
     """
+    texts, columns = read_texts(content, name)
+    return labels_of(texts), columns
+
+
+def read_texts(content: bytes, name: str) -> tuple[list[str], dict[str, list[str]]]:
+    """Decode a CSV file as `read_csv` does, with the labels as text."""
     limit = csv.field_size_limit(sys.maxsize)
     try:
         text = io.StringIO(content.decode("utf-8", "surrogatepass"), newline="")
@@ -381,10 +407,18 @@ def read_csv(content: bytes, name: str) -> tuple[list[int], dict[str, list[str]]
         if len(row) != len(header):
             raise DataError(f"{name} has {len(row)} fields in row {number}, not {len(header)}: it was truncated")
     fields = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in header]
-    return _labels(fields[0]), dict(zip(header[1:], fields[1:], strict=True))
+    return fields[0], dict(zip(header[1:], fields[1:], strict=True))
 
 
-def _labels(texts: list[str]) -> list[int]:
-    if all(_INTEGER.fullmatch(text) for text in texts) and len(set(texts)) == len(texts):
+def labels_of(texts: Sequence[str]) -> list[int]:
+    """Return the labels of the rows; 0, 1, 2, ... if the texts are not unique integers."""
+    if bad_label(texts) is None:
         return [int(text) for text in texts]
     return list(range(len(texts)))
+
+
+def bad_label(texts: Sequence[str]) -> str | None:
+    """Return the first text that is not an integer, or that occurs twice; None if all are labels."""
+    if all(_LABEL.fullmatch(text) for text in texts) and len(set(texts)) == len(texts):
+        return None
+    return next(text for text in texts if not _LABEL.fullmatch(text) or texts.count(text) > 1)

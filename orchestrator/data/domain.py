@@ -317,7 +317,7 @@ class Domain:
                 {name: Parameter.from_json(value) for name, value in inputs.items()},
                 {name: Parameter.from_json(value) for name, value in outputs.items()},
             )
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
+        except (KeyError, AttributeError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise DataError(f"this is not a valid domain: {error!r}") from error
 
     @classmethod

@@ -452,13 +452,16 @@ class ExperimentData:
         return self._apply(lambda data: setattr(data, "project_dir", project_dir), in_place)
 
     @classmethod
-    def from_file(cls, project_dir: Path | str) -> ExperimentData:
+    def from_file(cls, project_dir: Path | str, *, as_edited: bool = False) -> ExperimentData:
         """Read the table of a project folder, including results that are not yet folded into it.
 
         Parameters
         ----------
         project_dir : Path or str
             The folder that contains ``experiment_data``.
+        as_edited : bool, default False
+            Whether to take a file that has changed since it was stored, also if its values no longer have the types
+            of their columns.
 
         Returns
         -------
@@ -470,7 +473,7 @@ class ExperimentData:
         FileNotFoundError
             If the folder has no table.
         DataError
-            If the files can't be read, or don't belong together.
+            If the files can't be read, don't belong together, or one was damaged after it was stored.
 
         Examples
         --------
@@ -478,12 +481,14 @@ class ExperimentData:
         >>> len(ExperimentData.from_file("project"))
         1
         """
-        table, _ = cls.load(project_dir)
+        table, _ = cls.load(project_dir, as_edited=as_edited)
         table.stored_by = None  # if the user stores the table, it is no longer as the job left it
         return table
 
     @classmethod
-    def load(cls, project_dir: Path | str, folders: Iterable[Path] | None = None) -> tuple[ExperimentData, FoldReport]:
+    def load(
+        cls, project_dir: Path | str, folders: Iterable[Path] | None = None, *, as_edited: bool = False
+    ) -> tuple[ExperimentData, FoldReport]:
         """Read the table of a project folder and fold result files into it, in memory.
 
         Parameters
@@ -492,6 +497,8 @@ class ExperimentData:
             The folder that contains ``experiment_data``.
         folders : iterable of Path or None, default None
             The folders of result files to fold. By default all.
+        as_edited : bool, default False
+            As in `from_file`.
 
         Returns
         -------
@@ -509,7 +516,7 @@ class ExperimentData:
         """
         project_dir = _absolute(project_dir)
         snapshot = read_snapshot(project_dir)
-        stored = decode_files(data_folder(project_dir), snapshot.contents)
+        stored = decode_files(data_folder(project_dir), snapshot.contents, as_edited=as_edited)
         table = cls._from_table(stored.domain, project_dir, stored.table)
         table.stored_by = stored.stored_by
         names = None if folders is None else {folder.name for folder in folders}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data.columns import decode_column, encode_column, read_csv, write_csv
+from orchestrator.data.columns import decode_column, encode_column, labels_of, read_texts, write_csv
 from orchestrator.data.domain import Domain
+from orchestrator.data.edited import check_edited
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.parameters import Parameter
 from orchestrator.data.table import Table
 from orchestrator.errors import DataError
 
@@ -60,7 +63,7 @@ def encode_files(stored: StoredTable) -> dict[str, bytes]:
         If an integer has too many digits.
     """
     table = stored.table
-    notes: dict[str, Any] = {"rows": len(table)}
+    notes: dict[str, Any] = {}
     files = {}
     for which, columns in (("input", table.inputs), ("output", table.outputs)):
         encoded = {}
@@ -74,13 +77,16 @@ def encode_files(stored: StoredTable) -> dict[str, bytes]:
     domain = {**stored.domain.to_json(), "columns": notes, "folded": stored.folded}
     if stored.stored_by is not None:
         domain["stored_by"] = stored.stored_by
-    files["domain.json"] = json.dumps(domain, indent=4).encode()
     files["jobs.csv"] = write_csv(table.labels, {"0": [status.name for status in table.statuses()]})
+    domain["sha256"] = {name: sha256(content).hexdigest() for name, content in files.items()}
+    files["domain.json"] = json.dumps(domain, indent=4).encode()
     return files
 
 
-def decode_files(base: Path, contents: Mapping[str, bytes]) -> StoredTable:
+def decode_files(base: Path, contents: Mapping[str, bytes], *, as_edited: bool = False) -> StoredTable:
     """Decode a table that `encode_files` or f3dasm wrote.
+
+    A file that has changed since `encode_files` is taken if each of its cells has the type that its column had.
 
     Parameters
     ----------
@@ -88,6 +94,8 @@ def decode_files(base: Path, contents: Mapping[str, bytes]) -> StoredTable:
         The folder of the files, for error messages.
     contents : Mapping of str to bytes
         Content of the four files by name.
+    as_edited : bool, default False
+        Whether a file may have changed in other ways, too: then the types of such columns are inferred.
 
     Returns
     -------
@@ -97,18 +105,17 @@ def decode_files(base: Path, contents: Mapping[str, bytes]) -> StoredTable:
     Raises
     ------
     DataError
-        If the files can't be decoded, or don't belong together.
+        If the files can't be decoded, don't belong together, or one was damaged.
     """
-    try:
-        noted = json.loads(contents["domain.json"])
-        domain = Domain.from_json(noted)
-    except ValueError as error:
-        raise DataError(f"{base / 'domain.json'} is not valid JSON: {error}") from error
-    notes = noted.get("columns", {})
+    domain, notes = _decode_domain(base / "domain.json", contents["domain.json"])
     labels, columns = {}, {}
     for name in ("input", "output", "jobs"):
         path = base / f"{name}.csv"
-        labels[name], columns[name] = read_csv(contents[path.name], str(path))
+        texts, columns[name] = read_texts(contents[path.name], str(path))
+        digest = notes.sha256.get(path.name)
+        if not as_edited and digest is not None and sha256(contents[path.name]).hexdigest() != digest:
+            check_edited(path, contents[path.name], texts, columns[name], notes.columns.get(name))
+        labels[name] = labels_of(texts)
     if not labels["input"] == labels["output"] == labels["jobs"]:
         raise DataError(
             f"the files in {base} don't belong together: input.csv has {len(labels['input'])} rows, "
@@ -117,14 +124,61 @@ def decode_files(base: Path, contents: Mapping[str, bytes]) -> StoredTable:
         )
     status = bytearray(JobStatus.of(text).value for text in single_column(columns["jobs"], base))
     inputs, outputs = (
-        {
-            name: decode_column(texts, notes.get(which, {}).get(name), space.get(name))
-            for name, texts in columns[which].items()
-        }
+        _decode_columns(base / f"{which}.csv", columns[which], notes.columns.get(which, {}), space)
         for which, space in (("input", domain.input_space), ("output", domain.output_space))
     )
-    folded = dict(noted.get("folded", {}))
-    return StoredTable(domain, Table(labels["input"], inputs, outputs, status), folded, noted.get("stored_by"))
+    return StoredTable(domain, Table(labels["input"], inputs, outputs, status), notes.folded, notes.stored_by)
+
+
+@dataclass(frozen=True)
+class _Notes:
+    """What `encode_files` notes in ``domain.json`` beside the domain; all is empty in a file of f3dasm."""
+
+    columns: dict[str, dict[str, dict[str, str]]]
+    sha256: dict[str, str]
+    folded: dict[str, int]
+    stored_by: str | None
+
+
+def _decode_domain(path: Path, content: bytes) -> tuple[Domain, _Notes]:
+    try:
+        noted = json.loads(content)
+        domain = Domain.from_json(noted)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not valid JSON: {error}") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from error
+    try:
+        columns = {
+            which: {name: {key: _text(value) for key, value in note.items()} for name, note in of_file.items()}
+            for which, of_file in noted.get("columns", {}).items()
+        }
+        digests = {name: _text(value) for name, value in noted.get("sha256", {}).items()}
+        folded = {name: int(value) for name, value in noted.get("folded", {}).items()}
+        stored_by = noted.get("stored_by")
+        return domain, _Notes(columns, digests, folded, None if stored_by is None else _text(stored_by))
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path} has a damaged note about the other files: {error}") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is not text")
+    return value
+
+
+def _decode_columns(
+    path: Path, columns: Mapping[str, list[str]], notes: Mapping[str, dict[str, str]], space: Mapping[str, Parameter]
+) -> dict[str, list[Any]]:
+    decoded = {}
+    for name, texts in columns.items():
+        try:
+            decoded[name] = decode_column(texts, notes.get(name), space.get(name))
+        except (AttributeError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+            raise DataError(
+                f"the column {name!r} of {path} can't be read as its domain says: {type(error).__name__}: {error}"
+            ) from error
+    return decoded
 
 
 def single_column(columns: Mapping[str, list[str]], path: Path) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator.atomic import replacing
 from orchestrator.data.functions import ALLOW, NotAllowed, allows_everything, decode_function, encode_function
+from orchestrator.errors import DataError
 from orchestrator.trust import is_own, others_may_write, owner_of
 
 __all__ = ["DATA_FOLDER", "Reference", "write_object"]
@@ -62,7 +63,10 @@ class Reference:
         if not allows_everything():
             _check_place(path, Path(project_dir))
         function = decode_function(self.load_function) or _LOADERS.get(path.suffix, _load_pickle)
-        return function(path, **(decode_function(self.load_kwargs) or {}))
+        kwargs = decode_function(self.load_kwargs) or {}
+        if not path.exists():
+            raise DataError(f"{path}, which the table names, does not exist.", "Restore it from a copy.")
+        return function(path, **kwargs)
 
     def __str__(self) -> str:
         return self.path

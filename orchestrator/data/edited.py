@@ -1,0 +1,69 @@
+"""Whether a file of a table that changed after it was stored was edited, or is damaged."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.data.columns import bad_label, contradicting_row
+from orchestrator.data.job_status import JobStatus
+from orchestrator.errors import DataError
+
+__all__ = ["check_edited"]
+
+
+def check_edited(
+    path: Path,
+    content: bytes,
+    labels: list[str],
+    columns: Mapping[str, list[str]],
+    notes: Mapping[str, dict[str, str]] | None,
+) -> None:
+    """Raise `DataError` if a file that changed after it was stored can't be a careful edit.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    content : bytes
+        Its content.
+    labels : list of str
+        The texts of its first column.
+    columns : mapping of str to list of str
+        The texts of its columns.
+    notes : mapping of str to dict, or None
+        The notes of its columns; None for the file of statuses.
+    """
+    if not content.endswith(b"\n"):
+        raise _damaged(path, "its last line is not complete")
+    lost = [name for name in notes or {} if name not in columns]
+    if lost:
+        raise _damaged(path, f"it has no column {lost[0]!r}")
+    label = bad_label(labels)
+    if label is not None:
+        raise _damaged(path, f"the label {_short(label)} is not an integer, or occurs twice")
+    for name, texts in columns.items():
+        note = None if notes is None else notes.get(name, {"kind": "text"})
+        row = _bad_status(texts) if note is None else contradicting_row(texts, note)
+        if row is not None:
+            what = "is not a status" if note is None else f"is not of the type of its column, {note['kind']}"
+            raise _damaged(path, f"{_short(texts[row])} in the row {labels[row]} {what}")
+
+
+def _bad_status(texts: list[str]) -> int | None:
+    return next((row for row, text in enumerate(texts) if text not in JobStatus.__members__), None)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "...")
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    project = repr(str(path.parent.parent))
+    accept = f"from orchestrator import ExperimentData as E; E.from_file({project}, as_edited=True).store({project})"
+    return DataError(
+        f"{path} has changed since it was stored, and {why}.",
+        "Correct it, or restore it from a copy.\n"
+        f"To take it as it is, with other types: python -c {shlex.quote(accept)}",
+    )
