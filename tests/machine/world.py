@@ -29,7 +29,7 @@ from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import rewind, where_to_resume
 from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS, why_poll_again
+from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS, is_in_doubt, why_poll_again
 
 GRACE = 90.0
 TROUBLE = [str(kind) for kind in FailureKind if kind not in ("refused", "interrupted", "cancelled")]
@@ -451,12 +451,16 @@ class WakingWorld(World):
         raise AssertionError(f"after {most} minutes the run has not ended: {self.run}")
 
     def resume_by_hand(self):
-        """Advance, and poll while it is not known whether a job was submitted."""
+        """Advance, and poll while it is not known whether a job was submitted, as `orchestrator resume` does."""
         end = self.now + 2 * GRACE
         self.advance()
-        while self.now < end and not self.live:
+        while self.now < end and (not self.live or self._is_undecided()):
             self.now += 30.0
             self.advance()
+
+    def _is_undecided(self):
+        is_stalled = why_stalled(liveness_of(self.run, has_tail=self.has_tail)) is not None
+        return is_stalled and is_in_doubt(self.run)
 
     # --- what must hold --------------------------------------------------------------------------
 
