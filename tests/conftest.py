@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.temporary import short_root
+
+ROOT = Path(__file__).resolve().parents[1]
 
 pytest_plugins = ["tests.golden_files", "tests.marked_slurm", "tests.parallel"]
 
@@ -32,6 +36,19 @@ def pytest_configure(config: pytest.Config) -> None:
         print_blob=True,
     )
     settings.load_profile("tests")
+    if not hasattr(config, "workerinput"):
+        # The tests start a thousand interpreters. With PYTHONDONTWRITEBYTECODE, each would compile the package.
+        compileall.compile_dir(ROOT / "orchestrator", quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Cache the rewritten tests, also with PYTHONDONTWRITEBYTECODE: several processes read them, at each run."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
