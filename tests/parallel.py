@@ -30,6 +30,7 @@ SHARED = {
     "studies": "cluster",
     "sandbox_like": "clusters of equal settings",
     "wheel": "installed wheel",
+    "f3dasm_python": "f3dasm",
 }
 """The fixtures that take long to start, and the group of the tests that share one."""
 

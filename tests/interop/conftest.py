@@ -1,11 +1,14 @@
 """f3dasm in its own virtual environment: we do not depend on its dependencies."""
 
+import json
 import os
 import subprocess
-import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
+
+from tests.environments import make_environment
 
 REQUIREMENT = "f3dasm==2.4.0"
 
@@ -19,30 +22,57 @@ def f3dasm_python(request):
     folder = Path(request.config.cache.mkdir("f3dasm-2.4.0")).absolute()
     python = folder / "venv" / "bin" / "python"
     if not (folder / "complete").exists():
-        for command in (
-            [sys.executable, "-m", "venv", "--clear", str(folder / "venv")],
-            [str(python), "-m", "pip", "install", "--quiet", REQUIREMENT],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.fail(
-                    f"{REQUIREMENT} could not be installed for the interop tests (is PyPI reachable?). "
-                    "Set ORCHESTRATOR_F3DASM_PYTHON to a Python that has it.\n" + done.stderr[-2000:],
-                    pytrace=False,
-                )
+        done = make_environment(folder / "venv", REQUIREMENT)
+        if done.returncode:
+            pytest.fail(
+                f"{REQUIREMENT} could not be installed for the interop tests (is PyPI reachable?). "
+                "Set ORCHESTRATOR_F3DASM_PYTHON to a Python that has it.\n" + done.stderr[-2000:],
+                pytrace=False,
+            )
         (folder / "complete").touch()
     return python
 
 
+# f3dasm takes seconds to import: it is imported once, and each script runs in a process that is forked then.
+SERVER = """
+import json, os, sys
+import f3dasm
+
+for line in sys.stdin:
+    folder, script, printed = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        file = os.open(printed, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        os.chdir(folder)
+        exec(compile(script, "script", "exec"), {"__name__": "__main__"})
+        break
+    print(os.waitpid(pid, 0)[1], flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def f3dasm_server(f3dasm_python):
+    """A process that runs scripts with f3dasm."""
+    hidden = ("PYTHONPATH", "PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE")
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
+    command = [str(f3dasm_python), "-W", "ignore", "-c", SERVER]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=environment) as server:
+        yield server
+        server.stdin.close()
+
+
 @pytest.fixture
-def run_f3dasm(f3dasm_python, tmp_path):
+def run_f3dasm(f3dasm_server, tmp_path, tmp_path_factory):
     """Run a script with f3dasm in the folder ``tmp_path``; return what it printed."""
+    printed = tmp_path_factory.mktemp("printed") / "by f3dasm"
 
     def run(script):
-        command = [str(f3dasm_python), "-W", "ignore", "-c", script]
-        env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONWARNINGS")}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        printed.unlink(missing_ok=True)
+        f3dasm_server.stdin.write(json.dumps([str(tmp_path), script, str(printed)]) + "\n")
+        f3dasm_server.stdin.flush()
+        assert f3dasm_server.stdout.readline() == "0\n", printed.read_text()
+        return printed.read_text()
 
     return run

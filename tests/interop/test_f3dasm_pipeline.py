@@ -73,7 +73,8 @@ def test_the_same_pipeline_gives_the_same_table(tmp_path, f3dasm_python):
     (tmp_path / "ours").mkdir()
     (tmp_path / "theirs/study.py").write_text(THEIRS + STUDY)
     (tmp_path / "ours/study.py").write_text(OURS + STUDY)
-    plain = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONWARNINGS")}
+    hidden = ("PYTHONPATH", "PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE")
+    plain = {key: value for key, value in os.environ.items() if key not in hidden}
     for python, folder, environment in (
         (str(f3dasm_python), "theirs", plain),
         (sys.executable, "ours", {**plain, "PYTHONPATH": str(ROOT)}),

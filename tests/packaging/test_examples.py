@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.environments import ENVIRONMENT
+
 pytestmark = [pytest.mark.acceptance]
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
-# pip needs the real home folder: its cache and the user's choice of package index are there.
-REAL_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def succeed(*arguments: str | Path) -> str:
@@ -60,7 +60,7 @@ def test_the_demo_works_on_a_fresh_checkout(workspace):
         capture_output=True,
         text=True,
         check=False,
-        env={**REAL_ENVIRONMENT, "COLUMNS": "80"},
+        env={name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"} | {"COLUMNS": "80"},
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "succeeded" in done.stdout

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from orchestrator.version import __version__
+from tests.environments import ENVIRONMENT, PIP, make_environment
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
-# pip needs the real home folder: its cache and the user's choice of package index are there.
-ENVIRONMENT_OF_PIP = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 STUDY = """\
 from orchestrator import (
@@ -59,8 +56,7 @@ def succeed(command: list[str | Path], **options) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, ROOT]
-    succeed(command, env=ENVIRONMENT_OF_PIP)
+    succeed([*PIP, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], env=ENVIRONMENT)
     [wheel] = folder.glob("*.whl")
     return wheel
 
@@ -69,16 +65,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheel and its dependencies, nothing else, into a new environment."""
     folder = tmp_path_factory.mktemp("installed alone")  # a path with spaces must work, too
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    succeed([python, "-m", "pip", "install", "--quiet", wheel], env=ENVIRONMENT_OF_PIP)
-    return python.parent
+    done = make_environment(folder, wheel)
+    assert done.returncode == 0, done.stderr
+    return folder / "bin"
 
 
 @pytest.fixture
 def run(bin_folder: Path, workspace: Path):
     """Run one of the environment's programs in an empty folder, without the repository."""
-    hidden = {"PYTHONPATH", "VIRTUAL_ENV"}
+    hidden = {"PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"}
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment["PATH"] = f"{bin_folder}{os.pathsep}{environment['PATH']}"
 
@@ -102,9 +97,10 @@ def test_the_wheel_holds_the_package_and_its_migrations_only(wheel):
     assert not [name for name in names if "__pycache__" in name]
 
 
-def test_the_name_that_messages_install_is_that_of_the_wheel(run):
+def test_the_name_that_messages_install_is_that_of_the_wheel(bin_folder):
     """An extra of the installed distribution is resolved without a look at the distributions of that name on PyPI."""
-    shown = run("python", "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index", "slurm-orchestrator[hydra]")
+    here = [*PIP, "--python", bin_folder / "python"]
+    shown = succeed([*here, "install", "--dry-run", "--no-deps", "--no-index", "slurm-orchestrator[hydra]"])
     assert "Requirement already satisfied: slurm-orchestrator[hydra]" in shown
 
 
