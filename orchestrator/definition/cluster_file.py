@@ -13,8 +13,8 @@ from orchestrator.errors import DefinitionError
 
 __all__ = ["read_cluster_file", "resolve"]
 
-# In their values `${NAME}` is a variable of the shell, unless NAME is a key of the file.
-_SHELL_FIELDS = ("env_setup", "env_vars", "runner")
+# In their values `${NAME}` is an environment variable, unless NAME is a key of the file.
+_SHELL_FIELDS = ("env_setup", "env_vars", "log_dir", "runner")
 _SHELL_VARIABLE = re.compile(r"(?<!\\)\$\{[#!]?(\w+)(?=\}|:?[-+=?]|[#%/^,@\[])")
 _INTERPOLATION = re.compile(r"(?<!\\)\$\{[^}]*\}?")
 

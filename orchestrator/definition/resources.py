@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +67,7 @@ class SlurmResources:
     mem_per_cpu: str | None = None
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         if self.max_jobs_per_task is not None and self.max_jobs_per_task < 1:
             raise ValueError(
                 f"max_jobs_per_task={self.max_jobs_per_task} is not valid; use an integer, 1 or more, or None"
@@ -122,6 +123,9 @@ class SlurmCluster:
     wake: Literal["both", "job"] = "both"
     grace: float = 90.0
 
+    def __post_init__(self) -> None:
+        _make_plain(self)
+
     @classmethod
     def from_yaml(cls, config: Any) -> SlurmCluster:
         """Create a cluster from a configuration.
@@ -131,7 +135,8 @@ class SlurmCluster:
         config : mapping, DictConfig or path-like
             The fields by name. A path names a YAML file. Interpolations, such as `${oc.env:USER}`, are resolved in a
             file and in a DictConfig by OmegaConf, which must be installed then. In a file, `${NAME}` in `env_setup`,
-            `env_vars` and `runner` is left to the shell, unless `NAME` is a key. The key `enabled` is ignored.
+            `env_vars`, `log_dir` and `runner` is an environment variable, unless `NAME` is a key. The
+            key `enabled` is ignored.
 
         Returns
         -------
@@ -178,6 +183,20 @@ class SlurmCluster:
             The cluster.
         """
         return cls(**values)
+
+
+def _make_plain(fields_of: SlurmResources | SlurmCluster) -> None:
+    """Replace containers, such as those of a Hydra configuration, by dicts and lists, which are stored as JSON."""
+    for one in fields(fields_of):
+        setattr(fields_of, one.name, _plain(getattr(fields_of, one.name)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_plain(inner) for inner in value]
+    return value
 
 
 def _mapping(config: Any) -> Mapping[str, Any]:

@@ -372,6 +372,29 @@ def test_a_missing_cluster_file_is_reported(tmp_path, golden):
         SlurmCluster.from_yaml(tmp_path / "none.yaml")
 
 
+def test_resources_and_a_cluster_take_the_containers_of_hydra(monkeypatch):
+    monkeypatch.setenv("GPUS", "2")
+    config = __import__("omegaconf").OmegaConf.create(
+        {
+            "gpu": "gpu:${oc.env:GPUS}",
+            "resources": {"mem": "300M", "extra_sbatch": {"gres": "${gpu}"}},
+            "cluster": {"env_setup": ["module load x"], "env_vars": {"GPU": "${gpu}"}},
+        }
+    )
+    resources, cluster = SlurmResources(**config.resources), SlurmCluster(**config.cluster)
+    assert resources == SlurmResources(mem="300M", extra_sbatch={"gres": "gpu:2"})
+    assert cluster == SlurmCluster(env_setup=["module load x"], env_vars={"GPU": "gpu:2"})
+    assert json.loads(json.dumps(resources.to_json()))["extra_sbatch"] == resources.extra_sbatch
+    assert SlurmCluster.from_json(json.loads(json.dumps(cluster.to_json()))) == cluster
+
+
+def test_resources_keep_their_own_copy_of_what_they_are_made_of():
+    extra = {"gres": "gpu:1"}
+    resources = SlurmResources(extra_sbatch=extra)
+    extra["gres"] = "gpu:2"
+    assert resources.extra_sbatch == {"gres": "gpu:1"}
+
+
 @pytest.fixture
 def without_omegaconf(monkeypatch):
     monkeypatch.setitem(sys.modules, "omegaconf", None)
