@@ -12,6 +12,7 @@ from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import DefinitionError
 from orchestrator.expansion import expanded
+from orchestrator.host import open_streams
 from orchestrator.machine.kinds import Mode
 from orchestrator.workspace import Workspace
 
@@ -101,6 +102,7 @@ class Pipeline(PipelineDefinition):
         """
         from orchestrator.engine.commands import start, submit
 
+        open_streams()
         if mode not in tuple(Mode):
             raise DefinitionError(f"mode={mode!r} is not valid.", 'Use mode="local" or mode="slurm".')
         if not isinstance(self.steps, list | tuple):
@@ -168,6 +170,7 @@ class Pipeline(PipelineDefinition):
         from orchestrator.db.runs import latest_key
         from orchestrator.engine.commands import resume
 
+        open_streams()
         workspace = _workspace(rootdir)
         key = latest_key(workspace.database) if project_job is None else project_job
         return resume(workspace, key, from_step=from_step, jobs=jobs)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["MAX_ROWS", "FailureGroup"]
+__all__ = ["MAX_CAUSES", "MAX_ROWS", "FailureGroup", "group_of"]
 
 MAX_ROWS = 100
 """Number of experiments or files that are recorded by their labels; of the others only the count is recorded."""
+
+
+MAX_CAUSES = 100
+"""Number of different causes that are recorded for each task and each job; of the others only the count is recorded."""
 
 
 class FailureGroup:
@@ -48,3 +52,16 @@ class FailureGroup:
     def to_json(self) -> dict[str, Any]:
         """Return the group as JSON values, as receipts and events contain it."""
         return {**self.first, "n": self.n, "rows": self.rows}
+
+
+def group_of(groups: dict[tuple[str, str], FailureGroup], failure: Mapping[str, Any]) -> FailureGroup:
+    """Return the group of a failure among groups by type and message; a missing one is added.
+
+    With `MAX_CAUSES` groups, further causes share one group: a message that names its experiment, times ten thousand
+    experiments, would make files and records grow with the experiments.
+    """
+    cause = (str(failure.get("type", "")), str(failure.get("message", "")))
+    if cause not in groups and len(groups) >= MAX_CAUSES:
+        cause = ("other errors", f"only {MAX_CAUSES} are recorded with their text")
+        failure = {"type": cause[0], "message": cause[1], "traceback": ""}
+    return groups.setdefault(cause, FailureGroup(failure))

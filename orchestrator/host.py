@@ -13,7 +13,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["count_cpus", "cpus_in_quota", "die_with_parent", "rss_in_mb", "usable_cpus", "user_name"]
+__all__ = [
+    "count_cpus",
+    "cpus_in_quota",
+    "die_with_parent",
+    "open_streams",
+    "print_any_text",
+    "rss_in_mb",
+    "usable_cpus",
+    "user_name",
+]
 
 _PR_SET_PDEATHSIG = 1
 _PARENT_POLL = 0.5
@@ -117,6 +126,29 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # KeyError before Python 3.13
         return f"uid {os.getuid()}"
+
+
+# --- standard streams ---------------------------------------------------------------------------
+
+
+def open_streams() -> None:
+    """Open each closed standard stream (as of a daemon) on ``/dev/null``.
+
+    Otherwise the next file, such as the database, gets its descriptor, and what is printed is written into that file.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def print_any_text() -> None:
+    """Let this process print any text: what the encoding of its output lacks becomes a backslash sequence."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 # --- processes ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from orchestrator.cli.errors import REQUIRED_PACKAGES, show, show_bug, show_miss
 from orchestrator.cli.workspace import TypedOptions, examples
 from orchestrator.errors import OrchestratorError
 from orchestrator.fast_imports import fast_imports
+from orchestrator.host import open_streams, print_any_text
 
 __all__ = ["cli", "main"]
 
@@ -60,6 +61,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; never returns."""
+    open_streams()
+    print_any_text()
     options = TypedOptions()
     try:
         code = cli.main(prog_name="orchestrator", standalone_mode=False, obj=options)

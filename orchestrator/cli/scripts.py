@@ -41,6 +41,6 @@ def command(study: str, label: str | None, cluster: str | None, project_job: str
     for name, text in shown.items():
         if label is None:
             echo(f"==> {name} <==")
-        echo_output(text.rstrip("\n").encode() + b"\n")
+        echo_output(f"{text.rstrip()}\n".encode(errors="surrogateescape"))
         if label is None:
             echo()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.fast_imports import fast_imports
+from orchestrator.host import open_streams, print_any_text
 from orchestrator.visible import visible
 
 with fast_imports():
@@ -25,6 +26,8 @@ __all__ = ["main"]
 
 def main(database: str, key: str) -> int:
     """Advance a run when a line arrives on standard input; do nothing if it is closed without one."""
+    open_streams()
+    print_any_text()
     if not sys.stdin.readline():
         return 0
     try:

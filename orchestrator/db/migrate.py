@@ -233,7 +233,7 @@ def _back_up(path: Path, found: int) -> Path:
     copy = path.with_name(f"{path.name}.backup-{found:04}-{now}")
     # A second connection: a copy from the one that holds the write lock would wait for itself.
     with (
-        closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True)) as source,
         replacing(copy, PRIVATE) as file,
         closing(sqlite3.connect(file.name)) as target,
     ):

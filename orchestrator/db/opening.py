@@ -14,7 +14,7 @@ from urllib.parse import quote
 from orchestrator.atomic import PRIVATE
 from orchestrator.db import revision
 from orchestrator.db.guard import guarded
-from orchestrator.db.rows import as_row, scalar
+from orchestrator.db.rows import as_row, as_text, scalar
 from orchestrator.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -133,7 +133,7 @@ def _connect(path: str, access: Access, writable: bool) -> sqlite3.Connection:
     mode = "rw" if writable else "ro"
     # Not `immutable`: that would read pages that a dead writer never committed.
     connection = sqlite3.connect(
-        f"file:{quote(path)}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT
+        f"file:{quote(os.fsencode(path))}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT
     )
     try:
         _check_format(connection, path, access)
@@ -142,7 +142,7 @@ def _connect(path: str, access: Access, writable: bool) -> sqlite3.Connection:
         connection.executescript(PRAGMAS)
         # A migration may recreate a table that other rows refer to; `migrate` checks the references afterwards.
         connection.execute(f"PRAGMA foreign_keys = {'OFF' if access == 'upgrade' else 'ON'}")
-        connection.row_factory = as_row
+        connection.row_factory, connection.text_factory = as_row, as_text
     except BaseException:
         connection.close()
         raise

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["BOOLEANS", "JSON", "Row", "as_row", "insert", "scalar", "scalars", "update"]
+from orchestrator.text import clean
+
+__all__ = ["BOOLEANS", "JSON", "Row", "as_parameter", "as_row", "as_text", "insert", "scalar", "scalars", "update"]
 
 JSON = frozenset({"cluster", "provenance", "detail"})
 """Columns that contain JSON, in any table."""
@@ -41,17 +43,19 @@ def as_row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
 
 def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
     """Insert a row, and return its id."""
-    places = ", ".join("?" * len(values))
-    done = connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", _written(values))
+    written = _written(values)
+    places = ", ".join(map(_place, written))
+    done = connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", written)
     assert done.lastrowid is not None
     return done.lastrowid
 
 
 def update(connection: sqlite3.Connection, table: str, values: Mapping[str, Any], **where: Any) -> int:
     """Update the rows whose columns have the values `where`, and return their number."""
-    new = ", ".join(f"{column} = ?" for column in values)
+    written = _written(values)
+    new = ", ".join(f"{column} = {_place(value)}" for column, value in zip(values, written, strict=True))
     old = " AND ".join(f"{column} = ?" for column in where)
-    done = connection.execute(f"UPDATE {table} SET {new} WHERE {old}", [*_written(values), *where.values()])
+    done = connection.execute(f"UPDATE {table} SET {new} WHERE {old}", [*written, *where.values()])
     return done.rowcount
 
 
@@ -69,4 +73,28 @@ _READ: dict[str, Callable[[Any], Any]] = {**dict.fromkeys(JSON, json.loads), **d
 
 
 def _written(values: Mapping[str, Any]) -> list[Any]:
-    return [json.dumps(value) if isinstance(value, dict) else value for value in values.values()]
+    return [json.dumps(value) if isinstance(value, dict) else as_parameter(value) for value in values.values()]
+
+
+def _place(written: Any) -> str:
+    # The bytes of a text that is not Unicode are stored as text, so that it can be read, compared and printed.
+    return "CAST(? AS TEXT)" if isinstance(written, bytes) else "?"
+
+
+def as_parameter(value: Any) -> Any:
+    """Return a value that SQLite accepts: for a text that is not Unicode, such as a path in Latin-1, its bytes."""
+    if not isinstance(value, str):
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        try:
+            return value.encode(errors="surrogateescape")
+        except UnicodeEncodeError:  # surrogates that no path has
+            return clean(value)
+    return value
+
+
+def as_text(content: bytes) -> str:
+    """Return the text that SQLite stores as these bytes; for `sqlite3.Connection.text_factory`."""
+    return content.decode(errors="surrogateescape")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from orchestrator.db.connection import session
-from orchestrator.db.rows import Row, scalars
+from orchestrator.db.rows import Row, as_parameter, scalars
 from orchestrator.db.stalled import cluster_of, live_jobs, liveness
 from orchestrator.db.views import Event, HolderView, RunView
 from orchestrator.errors import NotFound
@@ -114,7 +114,7 @@ def run_row(connection: sqlite3.Connection, key: str | None) -> Row:
         If there is no such run.
     """
     latest, this_one = f"{_RUN} ORDER BY id DESC LIMIT 1", f"{_RUN} WHERE key = :key"
-    row: Row | None = connection.execute(latest if key is None else this_one, {"key": key}).fetchone()
+    row: Row | None = connection.execute(latest if key is None else this_one, {"key": as_parameter(key)}).fetchone()
     if row is not None:
         return row
     known = scalars(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 4")

@@ -12,7 +12,7 @@ from orchestrator.addresses import format_address, parse_address
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
 from orchestrator.db.model import job_of
-from orchestrator.db.rows import Row, scalar
+from orchestrator.db.rows import Row, as_parameter, scalar
 from orchestrator.db.runs import log_dir, run_row, sum_so_far
 from orchestrator.db.stalled import live_jobs, liveness
 from orchestrator.db.views import JobView, StepLogs, StepRunView, StepSummary
@@ -113,7 +113,7 @@ def _at_address(connection: sqlite3.Connection, run_id: int, address: str) -> tu
     name, iteration = parse_address(address)
     here = "SELECT * FROM step_run WHERE run_id = :run_id AND name = :name"
     latest = "ORDER BY position DESC, epoch DESC LIMIT 1"
-    where = {"run_id": run_id, "name": name, "iteration": iteration}
+    where = {"run_id": run_id, "name": as_parameter(name), "iteration": iteration}
     found: Row | None = connection.execute(f"{here} AND iteration = :iteration {latest}", where).fetchone()
     if found is None and not iteration:
         found = connection.execute(f"{here} {latest}", where).fetchone()

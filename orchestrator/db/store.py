@@ -19,7 +19,7 @@ from orchestrator.db import migrate, moves
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder, is_dead
 from orchestrator.db.model import first_failed, job_of, step_run_of
-from orchestrator.db.rows import Row, insert, scalar, scalars, update
+from orchestrator.db.rows import Row, as_parameter, insert, scalar, scalars, update
 from orchestrator.errors import Busy, LeaseHeld, NotFound
 from orchestrator.machine.changes import Change
 from orchestrator.machine.kinds import EventKind, Mode
@@ -374,7 +374,7 @@ def _plan(text: str) -> Plan:
 
 
 def _run_row(connection: sqlite3.Connection, key: str) -> Row:
-    row: Row | None = connection.execute("SELECT * FROM run WHERE key = ?", (key,)).fetchone()
+    row: Row | None = connection.execute("SELECT * FROM run WHERE key = ?", (as_parameter(key),)).fetchone()
     if row is None:
         raise NotFound(f"There is no run {key!r} in this workspace.", "List all runs: orchestrator list")
     return row

@@ -201,7 +201,7 @@ def _block_problems(step: Step) -> Iterator[str]:
     if isinstance(block, type):
         yield f"its block is the class {block.__name__}: use an instance, {block.__name__}(...)"
     elif not isinstance(block, Block) and not callable(block):
-        yield f"its block is {block!r}: use a Block, a DataGenerator or a function of project_dir"
+        yield f"its block is {_shown(block)}: use a Block, a DataGenerator or a function of project_dir"
     elif not isinstance(step.parallel, bool):
         yield f"parallel={step.parallel!r} is not valid; use True or False"
     elif step.parallel and not isinstance(block, DataGenerator):

@@ -91,7 +91,9 @@ def fold_tables(context: Context, project_dirs: Sequence[str]) -> int:
 def _in_child(context: Context, what: str, request: Any) -> dict[str, Any]:
     command = [sys.executable, "-P", "-m", "orchestrator.worker", what]
     command += [str(context.folder.workspace), context.key]
-    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=json.dumps(request), capture_output=True, text=True, errors="backslashreplace", check=False
+    )
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.failures import FailureGroup
+from orchestrator.failures import FailureGroup, group_of
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.changes import Change, MoveJob, Note, RecordDoubt, RecordSubmissions, quarantined
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
@@ -261,8 +261,7 @@ def _experiment_notes(job: Job, receipts: Iterable[ReceiptFact]) -> list[Change]
     groups: dict[tuple[str, str], FailureGroup] = {}
     for receipt in receipts:
         for failure in receipt.failures:
-            error = (str(failure["type"]), str(failure["message"]))
-            groups.setdefault(error, FailureGroup(failure)).add(failure["n"], failure["rows"])
+            group_of(groups, failure).add(failure["n"], failure["rows"])
     return [
         Note(EventKind.EXPERIMENTS_FAILED, f"{error[0]}: {error[1]}", token=job.token, detail=group.to_json())
         for error, group in groups.items()

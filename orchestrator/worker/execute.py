@@ -21,7 +21,7 @@ from orchestrator.definition.blocks import Block, DataGenerator, FunctionDataGen
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.injection import injected
 from orchestrator.definition.samplers import seed_samplers
-from orchestrator.failures import FailureGroup
+from orchestrator.failures import FailureGroup, group_of
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
@@ -188,7 +188,9 @@ def _with_receipt(folder: RunFolder, job: JobFile, work: Callable[[Receipt], Non
     try:
         with log_lines(job.log_level):
             work(receipt)
-    except USER_ERRORS as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         receipt.state, receipt.kind = "failed", "exception"
         receipt.error, receipt.exception = describe_exception(error), error
     return end_receipt(folder, job, 0, 0, receipt)
@@ -254,7 +256,9 @@ def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]]) -> Line:
         status, outputs = work()
         if status == JobStatus.ERROR.name:
             error = {"type": "marked", "message": "the data generator marked the experiment as failed", "traceback": ""}
-    except USER_ERRORS as raised:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as raised:
         status, error = "ERROR", describe_exception(raised)
     return {
         "row": entry.row,
@@ -276,7 +280,9 @@ def _evaluated_by_call(
     raised: BaseException | None = None
     try:
         rows = dict(iter(generator.call(data=data.select([entry.row for entry in entries]), **kwargs)))
-    except USER_ERRORS as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raised = error
     for entry in entries:
         yield _line(entry, partial(_result_of_call, rows.get(entry.row), raised))
@@ -306,9 +312,7 @@ class _Counts:
             self._receipt.n_finished += 1
             return
         self._receipt.n_failed += 1
-        error = line["error"] or {}
-        cause = (error.get("type", ""), error.get("message", ""))
-        self._groups.setdefault(cause, FailureGroup(error)).add(1, [line["row"]])
+        group_of(self._groups, line["error"] or {}).add(1, [line["row"]])
 
     @property
     def failures(self) -> list[dict[str, Any]]:

@@ -6,17 +6,23 @@ import os
 import resource
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.host import rss_in_mb
+from orchestrator.text import clean, cut
 from orchestrator.workspace import RunFolder
 
 __all__ = ["begin_receipt", "describe_exception", "end_receipt"]
 
 OURS = str(Path(__file__).resolve().parents[1])
-LONGEST = 20_000
+
+LONGEST_TYPE = 200
+LONGEST_MESSAGE = 2_000
+LONGEST_TRACEBACK = 20_000
+"""Characters that are recorded of an exception. Of a longer text the middle is left out."""
 
 
 def begin_receipt() -> Receipt:
@@ -40,27 +46,34 @@ def _cpu_seconds() -> float:
 
 
 def describe_exception(error: BaseException) -> dict[str, str]:
-    """Describe an exception.
+    """Describe an exception of the user's code, whatever its class does when it is asked for its text.
 
     Returns
     -------
     dict of str to str
-        `type`, `message` and `traceback`. The traceback begins with the user's code; if it is longer than 20,000
-        characters, its middle is left out.
+        `type`, `message` and `traceback`: clean text. The traceback begins with the user's code. If the message is
+        longer than 2,000 characters, or the traceback longer than 20,000, its middle is left out.
     """
+    return {
+        "type": cut(clean(str(type(error).__name__)), LONGEST_TYPE),
+        "message": _text(lambda: str(error), LONGEST_MESSAGE),
+        "traceback": _text(lambda: _traceback(error), LONGEST_TRACEBACK),
+    }
+
+
+def _traceback(error: BaseException) -> str:
     begin = error.__traceback__
     while begin is not None and begin.tb_next is not None and begin.tb_frame.f_code.co_filename.startswith(OURS):
         begin = begin.tb_next
-    text = "".join(traceback.format_exception(type(error), error, begin))
-    if len(text) > LONGEST:
-        half = LONGEST // 2
-        text = f"{text[:half]}\n... {len(text) - LONGEST} characters left out ...\n{text[-half:]}"
-    return {"type": type(error).__name__, "message": _message(error), "traceback": text}
+    return "".join(traceback.format_exception(type(error), error, begin))
 
 
-def _message(error: BaseException) -> str:
+def _text(function: Callable[[], str], longest: int) -> str:
     try:
-        text = str(error)
-    except Exception as broken:  # the __str__ of the user's exception may raise, too
-        text = f"(the message can't be shown: {type(broken).__name__})"
-    return text[:LONGEST]
+        text = function()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # the user's exception may raise anything when it is asked for its text
+        return f"(the text can't be shown: {type(broken).__name__})"
+    # First shorter, because a message may have many megabytes.
+    return clean(cut(text, longest))

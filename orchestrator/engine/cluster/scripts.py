@@ -69,7 +69,7 @@ class Script(NamedTuple):
     def write(self) -> None:
         """Write it, unless the file exists."""
         if not self.path.exists():
-            write_atomically(self.path, self.text.encode(), PRIVATE)
+            write_atomically(self.path, self.text.encode(errors="surrogateescape"), PRIVATE)
 
 
 class Scripts:

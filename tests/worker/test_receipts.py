@@ -1,0 +1,108 @@
+"""What is recorded of an exception, whatever its class does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from orchestrator.failures import MAX_CAUSES, FailureGroup, group_of
+from orchestrator.text import is_clean
+from orchestrator.worker.receipts import LONGEST_MESSAGE, LONGEST_TRACEBACK, describe_exception
+
+ROOM = 100  # for the line that says what is left out
+
+
+class NoText(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+class ExitText(Exception):
+    def __str__(self):
+        raise SystemExit(3)
+
+
+class NotText(Exception):
+    def __str__(self):
+        return 3
+
+
+class BrokenNotes(Exception):
+    @property
+    def __notes__(self):
+        raise ValueError("no notes")
+
+
+class NoModule(Exception):
+    pass
+
+
+NoModule.__module__ = None
+
+ODD = {
+    "no text": NoText(),
+    "exit text": ExitText(),
+    "not text": NotText(),
+    "broken notes": BrokenNotes("n"),
+    "no module": NoModule("n"),
+    "long": RuntimeError("x" * 5_000_000),
+    "long key": KeyError("x" * 5_000_000),
+    "long name": type("N" * 10**6, (Exception,), {})("x"),
+    "group": ExceptionGroup("g\udce9", [ValueError(str(i)) for i in range(1000)]),
+    "surrogate": RuntimeError("caf\udce9 \0"),
+    "file": OSError(5, "Input/output error", "f\udce9"),
+    "long integer": ValueError(10**5000),
+    "cancelled": asyncio.CancelledError(),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_every_exception_is_described_by_short_clean_text(case):
+    try:
+        raise ODD[case]
+    except BaseException as error:
+        described = describe_exception(error)
+    assert all(map(is_clean, described.values()))
+    assert described["type"]
+    assert len(described["message"]) <= LONGEST_MESSAGE + ROOM
+    assert len(described["traceback"]) <= LONGEST_TRACEBACK + ROOM
+    json.dumps(described).encode("ascii")
+
+
+def test_the_message_of_an_endless_recursion_and_of_a_circular_cause_is_short():
+    def deep(n):
+        return deep(n + 1)
+
+    try:
+        try:
+            deep(0)
+        except RecursionError as inner:
+            outer = RuntimeError("again")
+            inner.__context__ = outer
+            raise outer from inner
+    except RuntimeError as error:
+        described = describe_exception(error)
+    assert described["message"] == "again"
+    assert "RecursionError" in described["traceback"]
+
+
+def test_ctrl_c_is_not_taken_for_an_error_of_the_text():
+    class Interrupts(Exception):
+        def __str__(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        describe_exception(Interrupts())
+
+
+def test_of_many_different_errors_only_the_first_are_recorded_with_their_text_and_all_are_counted():
+    groups: dict[tuple[str, str], FailureGroup] = {}
+    for row in range(10_000):
+        group_of(groups, {"type": "ValueError", "message": f"x = {row}", "traceback": "..."}).add(1, [row])
+    assert len(groups) == MAX_CAUSES + 1
+    assert sum(group.n for group in groups.values()) == 10_000
+    *_, others = groups.values()
+    assert others.first["type"] == "other errors"
+    assert others.n == 10_000 - MAX_CAUSES
