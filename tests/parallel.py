@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler.protocol import Scheduling
 
-MORE_THAN_CORES = 4
+MORE_THAN_CORES = 6
+"""Processes that wait for SLURM while others compute."""
+
+CLUSTERS = 3
+"""Clusters without accounting that run side by side: most tests on SLURM share them, and mostly wait."""
+
 LONG = ("slurm", "acceptance", "slow")
 """Tests with these marks start first, in this order: otherwise the last of them would run alone."""
 
@@ -51,8 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    return len(os.sched_getaffinity(0)) + MORE_THAN_CORES
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    waits = "not slurm" not in config.getoption("markexpr")
+    return len(os.sched_getaffinity(0)) + (MORE_THAN_CORES if waits else 1)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -84,10 +91,27 @@ def group_of(item: pytest.Item) -> str | None:
     return next((group for name, group in SHARED.items() if name in fixtures), None)
 
 
+def groups_of(items: list[pytest.Item]) -> dict[str, str]:
+    """Return the group of each test that has one."""
+    groups = {item.nodeid: group for item in items if (group := group_of(item))}
+    on_cluster = [item for item in items if groups.get(item.nodeid) == SHARED["sandbox"]]
+    cluster_of = shared_out(Counter(item.path for item in on_cluster), CLUSTERS)
+    return groups | {item.nodeid: f"cluster {cluster_of[item.path]}" for item in on_cluster}
+
+
+def shared_out(files: Counter[Path], n: int) -> dict[Path, int]:
+    """Return for each file to which of `n` clusters its tests go, about as many to each."""
+    tests = [0] * n
+    cluster_of = {}
+    for file, n_tests in files.most_common():
+        cluster_of[file] = tests.index(min(tests))
+        tests[cluster_of[file]] += n_tests
+    return cluster_of
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not hasattr(config, "workerinput"):
         return
     items.sort(key=lambda item: next((k for k, mark in enumerate(LONG) if item.get_closest_marker(mark)), len(LONG)))
     if config.workerinput["workerid"] == "gw0":
-        groups = {item.nodeid: group for item in items if (group := group_of(item))}
-        write_atomically(Path(os.environ[GROUPS]), json.dumps(groups).encode())
+        write_atomically(Path(os.environ[GROUPS]), json.dumps(groups_of(items)).encode())

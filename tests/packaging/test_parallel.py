@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.parallel import shared_out
 from tests.processes import lives
 from tests.slurm.sandboxes import wait_until
 
@@ -68,9 +70,15 @@ def test_one_process_runs_all_tests_of_a_running_cluster(pytest_command, tmp_pat
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     passed = [line.split() for line in done.stdout.splitlines() if " PASSED " in line]
     assert len(passed) == 2 * 4 * 9
-    for cluster in ("plain", "accounting", "either"):
-        processes = {process for process, *_, test in passed if f"test_{cluster}" in test}
+    for cluster in ("one.py::test_plain", "two.py::test_plain", "test_accounting", "test_either"):
+        processes = {process for process, *_, test in passed if cluster in test}
         assert len(processes) == 1
+
+
+def test_the_files_of_tests_are_shared_out_among_the_clusters():
+    tests = {Path("a"): 9, Path("b"): 5, Path("c"): 3, Path("d"): 2}
+    cluster_of = shared_out(Counter(tests), 2)
+    assert [{path.name for path in tests if cluster_of[path] == n} for n in (0, 1)] == [{"a"}, {"b", "c", "d"}]
 
 
 def test_a_killed_run_leaves_no_process(pytest_command, tmp_path):
