@@ -109,6 +109,8 @@ def _of_job(database: Path, step_logs: StepLogs, token: str, row: int) -> Experi
             job, task = read_jobfile(run.job(token).file), int(file.name)
             index = task - job.first_task if step_logs.numbered_by_batch else task
             log = run.log(job.label, job.iteration, *((token, index) if job.parallel else ()))
+            if not log.exists():
+                raise NotFound(f"The log of experiment {row} is missing: {log}", f"The other logs are in: {run.logs}")
             return ExperimentLog(log, task, *part)
     return None
 

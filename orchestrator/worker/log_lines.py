@@ -1,7 +1,8 @@
 """Show the log lines of a study, with time and experiment, where the study itself has not configured `logging`.
 
-Python shows records without a handler by `logging.lastResort`, from the level WARNING on. Here it is replaced: so what
-a study configures, when it is imported or later, holds as it is, and no line is shown twice.
+The handler belongs to a logger above the root logger. So what a study configures, when it is imported or later, holds
+as it is: `logging.basicConfig` does nothing if the root logger has a handler. A record that another handler gets is not
+shown twice.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _experiment: int | None = None
 
 @contextmanager
 def log_lines(submitted_level: str | None = None) -> Iterator[None]:
-    """Print log records to standard error, unless the root logger has handlers.
+    """Print the log records that no handler of the study gets to standard error.
 
     Parameters
     ----------
@@ -35,21 +36,19 @@ def log_lines(submitted_level: str | None = None) -> Iterator[None]:
         The level if this process's environment has no `ORCHESTRATOR_LOG_LEVEL`; by default INFO.
     """
     root = logging.getLogger()
-    if root.handlers:
-        yield
-        return
+    parent, before = root.parent, root.level
     handler = _Handler(_Level(_level(os.environ.get(LOG_LEVEL) or submitted_level or DEFAULT)))
-    last_resort, logging.lastResort = logging.lastResort, handler
-    level = root.level
+    root.parent = logging.Logger("above the root")
+    root.parent.addHandler(handler)
     # A level that the study has set holds.
-    if level == logging.WARNING:
+    if before == logging.WARNING and not root.handlers:
         root.setLevel(handler.level)
     try:
         yield
     finally:
-        logging.lastResort = last_resort
+        root.parent = parent
         if root.level is handler.level:
-            root.setLevel(level)
+            root.setLevel(before)
 
 
 @contextmanager
@@ -74,7 +73,8 @@ class _Handler(logging.Handler):
 
     def filter(self, record: logging.LogRecord) -> bool:
         # At the level DEBUG, some libraries write thousands of lines a second.
-        return record.levelno >= logging.INFO or not _is_of_a_library(record.pathname)
+        is_noise = record.levelno < logging.INFO and _is_of_a_library(record.pathname)
+        return not is_noise and not _has_another_handler(record.name)
 
     def emit(self, record: logging.LogRecord) -> None:
         record.where = record.name if _experiment is None else f"experiment {_experiment} {record.name}"
@@ -84,6 +84,17 @@ class _Handler(logging.Handler):
             sys.stderr.flush()
         except Exception:
             self.handleError(record)
+
+
+def _has_another_handler(name: str) -> bool:
+    root = logging.getLogger()
+    named = root.manager.loggerDict.get(name)
+    logger: logging.Logger | None = named if isinstance(named, logging.Logger) else root
+    while logger is not None and logger is not root.parent:
+        if not all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent
+    return False
 
 
 def _is_of_a_library(path: str) -> bool:
