@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.engine.context import Context
 from orchestrator.errors import DataError
 from orchestrator.handoff.claim import claimed_by
-from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of
+from orchestrator.handoff.receipt import Receipt, last_receipt, receipts_of
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.model import Job, Run
@@ -29,13 +29,11 @@ def observe(context: Context, run: Run) -> Facts:
     # the tail of a step's job a query. If the waiting job is gone, setting its dependency fails; then a successor is
     # planned.
     jobs = [job for job in run.jobs_with_scheduler if not job.starts_after(context.enclosing_job)]
-    receipts = {job.token: _receipts(context, job) for job in jobs}
-    unclear = [job for job in jobs if not _is_complete(job, receipts[job.token]) and job.token != context.own_token]
+    complete = {job.token: fact for job in jobs if (fact := _fact_of_complete(context, job)) is not None}
+    unclear = [job for job in jobs if job.token not in complete and job.token != context.own_token]
     seen = dict(context.scheduler.observe(unclear)) if unclear else {}
     seen |= own_facts(context).jobs
-    # Again: a job that the scheduler calls over may have left its receipt during the query.
-    receipts |= {job.token: _receipts(context, job) for job in unclear}
-    facts = {job.token: _fact(context, job, seen, receipts[job.token]) for job in jobs}
+    facts = {job.token: complete.get(job.token) or _fact(context, job, seen) for job in jobs}
     return Facts(context.clock(), context.scheduler.grace, facts)
 
 
@@ -45,36 +43,54 @@ def own_facts(context: Context) -> Facts:
     return Facts(context.clock(), context.scheduler.grace, own)
 
 
-def _receipts(context: Context, job: Job) -> dict[int, Path]:
+def _receipts(context: Context, job: Job) -> dict[int, tuple[Path, ...]]:
     return {} if job.is_orchestrator else receipts_of(context.folder.job(job.token))
 
 
-def _is_complete(job: Job, paths: Mapping[int, Path]) -> bool:
-    return not job.is_orchestrator and all(task in paths for task in parse_indexes(job.tasks))
+def _fact_of_complete(context: Context, job: Job) -> JobFact | None:
+    """Return the fact about a job that left all its receipts: it is over. A damaged receipt counts as missing."""
+    paths = _receipts(context, job)
+    if job.is_orchestrator or not all(task in paths for task in parse_indexes(job.tasks)):
+        return None
+    fact = _with_receipts(JobFact(Seen.OVER, job.scheduler_id), paths)
+    if fact.failed_tasks:
+        return None
+    return fact if job.scheduler_id else fact._replace(scheduler_id=_claimed_by(context, job))
 
 
-def _fact(context: Context, job: Job, seen: Mapping[str, JobFact], paths: Mapping[int, Path]) -> JobFact:
-    """Return the fact about a job; its receipts are read only if they can matter, not while it still runs."""
-    if _is_complete(job, paths):
-        # All receipts are there: the scheduler is not needed.
-        scheduler_id = job.scheduler_id or claimed_by(context.folder.job(job.token))
-        return _with_receipts(JobFact(Seen.OVER, scheduler_id), paths)
+def _claimed_by(context: Context, job: Job) -> str | None:
+    try:
+        return claimed_by(context.folder.job(job.token))
+    except DataError:
+        return None
+
+
+def _fact(context: Context, job: Job, seen: Mapping[str, JobFact]) -> JobFact:
+    """Return the fact about another job; its receipts are read only if they can matter, not while it still runs.
+
+    They are listed again: a job that the scheduler calls over may have left its receipt during the query.
+    """
     fact = seen.get(job.token, JobFact(Seen.ABSENT))
-    return _with_receipts(fact, paths) if fact.seen.may_have_ended else fact
+    if not fact.seen.may_have_ended:
+        return fact
+    return _with_receipts(fact, _receipts(context, job))
 
 
-def _with_receipts(fact: JobFact, paths: Mapping[int, Path]) -> JobFact:
+def _with_receipts(fact: JobFact, paths: Mapping[int, Sequence[Path]]) -> JobFact:
     receipts: dict[int, ReceiptFact] = {}
     failed: dict[int, tuple[str, str]] = dict(fact.failed_tasks)
-    for task, path in paths.items():
+    for task, of_task in paths.items():
         try:
-            receipts[task] = _fact_of(read_receipt(path))
+            receipts[task] = _fact_of(last_receipt(of_task))
         except DataError as error:
-            failed[task] = (FailureKind.INFRASTRUCTURE, error.message)
+            kind, why = failed.get(task) or (fact.kind or FailureKind.INFRASTRUCTURE, fact.reason)
+            failed[task] = (kind, f"{why}; {error.message}" if why else error.message)
     return fact._replace(receipts=receipts, failed_tasks=failed)
 
 
 def _fact_of(receipt: Receipt) -> ReceiptFact:
+    if receipt.kind is not None and receipt.kind not in tuple(FailureKind):
+        raise DataError(f"the receipt can't be used: it names the unknown kind of failure {receipt.kind[:40]!r}")
     error: Mapping[str, str] = receipt.error or {}
     return ReceiptFact(
         succeeded=receipt.succeeded,

@@ -90,9 +90,16 @@ def _cancel(context: Context, run: Run, tokens: tuple[str, ...]) -> list[Change]
 
 def _cancel_rivals(context: Context, job: Job, ids: tuple[str, ...]) -> list[Change]:
     # After the claim for the submission that counts, no other can start. If another has started before, it counts.
-    if job.is_orchestrator or claim(context.folder.job(job.token), job.scheduler_id or ""):
+    if job.is_orchestrator or _claim(context, job):
         _waking(context).cancel_ids(ids)
     return outcomes.rivals_cancelled(job.token)
+
+
+def _claim(context: Context, job: Job) -> bool:
+    try:
+        return claim(context.folder.job(job.token), job.scheduler_id or "")
+    except DataError:
+        return False  # no submission that has not started yet can read it either
 
 
 def _finish(context: Context, run: Run, to: RunState, why: str | None) -> list[Change]:

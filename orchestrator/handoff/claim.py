@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from orchestrator.atomic import PRIVATE, create_atomically
+from orchestrator.damage import Damaged, read_small, refuse
+from orchestrator.errors import DataError
 from orchestrator.workspace import JobFolder
 
 __all__ = ["claim", "claimed_by"]
+
+LONGEST = 1000
+"""Size in bytes that no claim has."""
 
 
 def claim(folder: JobFolder, owner: str) -> bool:
@@ -22,16 +29,30 @@ def claim(folder: JobFolder, owner: str) -> bool:
     -------
     bool
         Whether the job is claimed by this submission.
+
+    Raises
+    ------
+    DataError
+        If there is a claim that can't be read: another submission may have started.
     """
     if (claimed := claimed_by(folder)) is not None:
         return claimed == owner
     create_atomically(folder.claim, owner.encode(), PRIVATE)
-    return folder.claim.read_text() == owner
+    return claimed_by(folder) == owner
 
 
 def claimed_by(folder: JobFolder) -> str | None:
-    """Return the scheduler's id of the submission that claimed a job; None if this machine sees no claim."""
+    """Return the scheduler's id of the submission that claimed a job; None if this machine sees no claim.
+
+    Raises
+    ------
+    DataError
+        If the file is not a claim.
+    """
     try:
-        return folder.claim.read_text()
+        owner = read_small(folder.claim, LONGEST).decode("ascii", "backslashreplace")
+        return owner if re.fullmatch(r"[\w.+\[\]-]+", owner, re.ASCII) else refuse(f"it contains {owner[:40]!r}")
     except FileNotFoundError:
         return None
+    except (Damaged, OSError) as error:
+        raise DataError(f"the claim {folder.claim} can't be used: {error}") from error

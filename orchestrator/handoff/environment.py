@@ -11,6 +11,7 @@ import os
 import sys
 
 from orchestrator.atomic import PRIVATE, write_atomically
+from orchestrator.damage import Damaged, parse_object, read_small
 from orchestrator.trust import is_own
 from orchestrator.workspace import RunFolder
 
@@ -38,11 +39,15 @@ def write_environment(folder: RunFolder) -> None:
 
 
 def read_environment(folder: RunFolder) -> dict[str, str] | None:
-    """Return the environment from the file; None if there is none, or if the file belongs to another user."""
+    """Return the environment from the file; None if there is none, if it is damaged, or belongs to another user."""
     if not is_own(folder.environment):
         return None  # its PATH would select the squeue that is executed
     try:
-        environment: dict[str, str] = json.loads(folder.environment.read_bytes())
-    except (OSError, ValueError):
+        environment = parse_object(read_small(folder.environment))
+    except (OSError, Damaged):
         return None
-    return environment
+    return environment if all(map(_is_variable, environment, environment.values())) else None
+
+
+def _is_variable(name: str, value: object) -> bool:
+    return bool(name) and isinstance(value, str) and not {"=", "\0"} & set(name) and "\0" not in value

@@ -6,11 +6,13 @@ The code of the step and its keyword arguments are in the bundle (`orchestrator.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.atomic import PRIVATE, write_atomically
+from orchestrator.damage import Damaged, checked_fields, parse_object, read_small, refuse
 from orchestrator.errors import DataError
 from orchestrator.machine.kinds import StepKind
 from orchestrator.workspace import LOG_DIR
@@ -133,6 +135,16 @@ def read_jobfile(path: Path) -> JobFile:
         If the file is missing, or is not a job file.
     """
     try:
-        return JobFile(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"the job file {path} can't be read: {error}") from error
+        values = checked_fields(JobFile, parse_object(read_small(path)), _REQUIRED)
+        return JobFile(**{**values, "kind": StepKind(values["kind"]), "tasks": _indexes(values.get("tasks", "0"))})
+    except (OSError, ValueError, Damaged) as error:
+        raise DataError(f"the job file {path} can't be used: {error}") from error
+
+
+_REQUIRED = tuple(name for name in JobFile._fields if name not in JobFile._field_defaults)
+
+
+def _indexes(text: str) -> str:
+    return (
+        text if re.fullmatch(r"\d{1,7}(-\d{1,7})?(,\d{1,7}(-\d{1,7})?)*", text) else refuse(f"its tasks are {text!r}")
+    )

@@ -7,12 +7,15 @@ line per experiment. So a task reads only its own lines.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from orchestrator.atomic import PRIVATE, replacing
+from orchestrator.damage import LARGEST_INT, Damaged, open_regular, parse_json, parse_object, refuse
 from orchestrator.errors import DataError
 
 __all__ = ["Entry", "Manifest", "tasks_for", "write_manifest"]
@@ -96,12 +99,14 @@ class Manifest:
         DataError
             If the file is not a manifest.
         """
-        with path.open("rb") as file:
-            try:
-                header = json.loads(file.read(HEADER))
-                return cls(path, int(header["n_experiments"]), int(header["n_tasks"]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"the manifest {path} can't be read: {error!r}") from error
+        with _opened(path) as file:
+            header = parse_object(file.read(HEADER))
+            n_experiments, n_tasks = header.get("n_experiments"), header.get("n_tasks")
+            if type(n_experiments) is not int or type(n_tasks) is not int or not 0 <= n_tasks <= n_experiments:
+                refuse("it has no header")
+            if file.seek(0, os.SEEK_END) < HEADER + OFFSET * (n_tasks + 1):
+                refuse("its end is missing")
+            return cls(path, n_experiments, n_tasks)
 
     def task(self, task: int) -> list[Entry]:
         """Read the experiments of one task; the time does not depend on the number of other tasks.
@@ -113,16 +118,47 @@ class Manifest:
         """
         if not 0 <= task < self.n_tasks:
             raise DataError(f"the manifest {self.path} has {self.n_tasks} tasks, but no task {task}")
-        with self.path.open("rb") as file:
+        with _opened(self.path) as file:
+            size = file.seek(0, os.SEEK_END)
             file.seek(HEADER + OFFSET * task)
-            try:
-                begin, end = (int(part) for part in file.read(2 * OFFSET).split())
-                file.seek(begin)
-                return [Entry(*json.loads(line)) for line in file.read(end - begin).splitlines()]
-            except (ValueError, TypeError) as error:
-                raise DataError(f"the manifest {self.path} is damaged at task {task}: {error!r}") from error
+            offsets = file.read(2 * OFFSET).split()
+            if len(offsets) != 2 or not all(offset.isdigit() for offset in offsets):
+                refuse(f"it does not say where task {task} begins and ends")
+            begin, end = map(int, offsets)
+            if not begin <= end <= size:
+                refuse(f"task {task} does not end in it")
+            file.seek(begin)
+            return [_entry(line, task) for line in file.read(end - begin).splitlines()]
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield every experiment, in order."""
         for task in range(self.n_tasks):
             yield from self.task(task)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a manifest.
+
+    Raises
+    ------
+    DataError
+        If the file, or what the block reads from it, is damaged.
+    OSError
+        If the file does not exist, or can't be read now.
+    """
+    try:
+        with open_regular(path) as file:
+            yield file
+    except Damaged as error:
+        raise DataError(f"the manifest {path} can't be used: {error}") from error
+
+
+def _entry(line: bytes, task: int) -> Entry:
+    try:
+        entry = Entry(*parse_json(line))
+    except (TypeError, Damaged):
+        raise Damaged(f"an experiment of task {task} is damaged") from None
+    row, digest, *values = entry
+    is_one = type(row) is int and abs(row) < LARGEST_INT and isinstance(digest, str)
+    return entry if is_one and all(isinstance(of, dict) for of in values) else refuse(f"task {task} is damaged")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic import PRIVATE, write_atomically
+from orchestrator.damage import LARGEST, LARGEST_INT, Damaged, checked_fields, cleaned, parse_object, read_small
 from orchestrator.errors import Busy, DataError
+from orchestrator.failures import FailureGroup
 from orchestrator.workspace import JobFolder
 
-__all__ = ["Receipt", "read_receipt", "receipts_of", "write_receipt"]
+__all__ = ["Receipt", "has_ended", "last_receipt", "read_receipt", "receipts_of", "write_receipt"]
 
-SUCCEEDED = "succeeded"
+SUCCEEDED, FAILED = "succeeded", "failed"
 
 
 @dataclass(eq=False, repr=False)  # generating more methods would cost time in each of hundreds of tasks
@@ -74,11 +76,28 @@ class Receipt:
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
     """Write a receipt: the task has ended, whatever state the scheduler reports."""
-    exception, receipt.exception = receipt.exception, None
-    try:
-        write_atomically(path, json.dumps(vars(receipt)).encode(), PRIVATE)
-    finally:
-        receipt.exception = exception
+    values = {**vars(receipt), "failures": _bounded(receipt.failures), "exception": None}
+    write_atomically(path, json.dumps(values).encode(), PRIVATE)
+
+
+def _bounded(failures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return groups of failures that a reader accepts: those that would make the file too large become one group.
+
+    Each experiment of a task may have failed with another text. All texts are in the result lines, too.
+    """
+    kept: list[dict[str, Any]] = []
+    size = 0
+    for number, failure in enumerate(failures):
+        size += len(json.dumps(failure))
+        if size > LARGEST // 4:
+            rest = failures[number:]
+            what = {"type": "other", "message": f"{len(rest)} more causes, in the results", "traceback": ""}
+            group = FailureGroup(what)
+            for other in rest:
+                group.add(other["n"], other["rows"])
+            return [*kept, group.to_json()]
+        kept.append(failure)
+    return kept
 
 
 def read_receipt(path: Path) -> Receipt:
@@ -87,32 +106,62 @@ def read_receipt(path: Path) -> Receipt:
     Raises
     ------
     DataError
-        If the file is not a receipt.
+        If the file is not a receipt: then it counts as missing.
     Busy
         If the file can't be read now; then nothing is known about the task.
     """
     try:
-        content = path.read_bytes()
+        values = checked_fields(Receipt, cleaned(parse_object(read_small(path))), REQUIRED)
+        _check(values)
+        return Receipt(**values)
     except OSError as error:
         raise Busy(f"The receipt {path} can't be read now: {error.strerror}.", "Retry the command later.") from error
-    try:
-        return Receipt(**json.loads(content))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"the receipt {path} can't be read: {error}") from error
+    except Damaged as error:
+        raise DataError(f"the receipt {path} can't be used: {error}") from error
 
 
-def receipts_of(folder: JobFolder) -> dict[int, Path]:
-    """Return the paths of a job's receipts by task; of a restarted task, the last receipt.
+REQUIRED = ("state", "started_at", "ended_at")
+
+MOST = 10**9
+"""Number of experiments that no table has."""
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Raise `Damaged` if a value has the right type, but no task writes it."""
+    if values["state"] not in (SUCCEEDED, FAILED):
+        raise Damaged(f"its state is {values['state'][:40]!r}")
+    for name, value in values.items():
+        if name.startswith("n_") and value > MOST:
+            raise Damaged(f"its {name} is {value}")
+    error = values.get("error")
+    if error is not None and not {"type", "message"} <= error.keys():
+        raise Damaged("its error has no type or no message")
+    for failure in values.get("failures", ()):
+        _check_failure(failure)
+
+
+def _check_failure(failure: Mapping[str, Any]) -> None:
+    n, rows = failure.get("n"), failure.get("rows")
+    are_labels = isinstance(rows, list) and all(type(row) is int and abs(row) < LARGEST_INT for row in rows)
+    if not (type(n) is int and 0 < n <= MOST and are_labels):
+        raise Damaged("one of its failures does not say which experiments failed")
+    texts = [value for name, value in failure.items() if name not in ("n", "rows")]
+    if not {"type", "message"} <= failure.keys() or not all(isinstance(text, str) for text in texts):
+        raise Damaged("one of its failures has no type or no message")
+
+
+def receipts_of(folder: JobFolder) -> dict[int, tuple[Path, ...]]:
+    """Return the paths of a job's receipts by task; of a restarted task, the last receipt first.
 
     Raises
     ------
     Busy
         If the folder can't be listed now; then nothing is known about the tasks.
     """
-    found: dict[int, tuple[int, Path]] = {}
+    found: dict[int, list[tuple[int, Path]]] = {}
     try:
         paths = list(folder.receipts.iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise Busy(
@@ -121,7 +170,44 @@ def receipts_of(folder: JobFolder) -> dict[int, Path]:
     for path in paths:
         parts = path.name.split(".")
         if len(parts) == 3 and parts[0].isdecimal() and parts[1].isdecimal():
-            task, restart = int(parts[0]), int(parts[1])
-            if task not in found or found[task][0] < restart:
-                found[task] = (restart, path)
-    return {task: path for task, (_, path) in found.items()}
+            found.setdefault(int(parts[0]), []).append((int(parts[1]), path))
+    return {task: tuple(path for _, path in sorted(of_task, reverse=True)) for task, of_task in found.items()}
+
+
+def last_receipt(paths: Sequence[Path]) -> Receipt:
+    """Read the last receipt of a task that can be used.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        From `receipts_of`.
+
+    Raises
+    ------
+    DataError
+        If none can be used.
+    Busy
+        If one can't be read now.
+    """
+    for number, path in enumerate(paths):
+        try:
+            return read_receipt(path)
+        except DataError:
+            if number == len(paths) - 1:
+                raise
+    raise DataError("the task has no receipt")
+
+
+def has_ended(folder: JobFolder, task: int) -> bool:
+    """Whether a task has a receipt that can be used.
+
+    Raises
+    ------
+    Busy
+        If that is not known now.
+    """
+    try:
+        last_receipt(receipts_of(folder).get(task, ()))
+    except DataError:
+        return False
+    return True

@@ -155,6 +155,7 @@ def _reconcile_absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -
         kind=FailureKind.INFRASTRUCTURE,
         reason="the scheduler answered and does not know the job",
         receipts=fact.receipts,
+        failed_tasks=fact.failed_tasks,
     )
     # Its receipts show that it arrived, although its id was never recorded.
     arrived = _moves_to_running(job, lost) if job.state is JobState.SUBMITTING else []

@@ -61,7 +61,7 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
     with fast_imports():
         from orchestrator.definition.bundle import Bundle
         from orchestrator.handoff.claim import claim
-        from orchestrator.handoff.receipt import receipts_of
+        from orchestrator.handoff.receipt import has_ended
         from orchestrator.worker.capture import print_at_once
         from orchestrator.worker.execute import run_call, run_task, run_until
 
@@ -73,7 +73,7 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
         print(f"Job {job.token} was submitted twice. The other submission runs it.", flush=True)
         return False
     task = job.first_task + int(os.environ["SLURM_ARRAY_TASK_ID"]) if job.parallel else 0
-    if task in receipts_of(folder.job(job.token)):
+    if has_ended(folder.job(job.token), task):
         print(f"Task {task} has already ended. It is not run again.", flush=True)
         return True
     restart = int(os.environ.get("SLURM_RESTART_COUNT", 0))

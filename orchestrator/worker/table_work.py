@@ -10,7 +10,7 @@ never end. An error of the file system that may pass is retried instead.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
 from pathlib import Path
@@ -78,7 +78,7 @@ class Frozen:
 
 
 def freeze(folder: RunFolder, request: Request) -> Frozen:
-    """Write the manifest of a step run; an existing one is not changed.
+    """Write the manifest of a step run; an existing one is not changed, unless it is damaged.
 
     Experiments that failed in an earlier epoch of the step run are set to open.
 
@@ -91,13 +91,32 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
     """
     path, *before = (folder.manifest(request.position, epoch, request.mark) for epoch in range(request.epoch, -1, -1))
     n_quarantined = 0
-    if not path.exists():
+    if not _is_manifest(path):
         project_dir = folder.table(request.project_dir)
         with _translated_errors(project_dir):
             entries, n_quarantined = _open_experiments(project_dir, before)
             write_manifest(path, tasks_for(entries, request.per_task, request.max_tasks))
     manifest = Manifest.open(path)
     return Frozen(manifest.n_experiments, manifest.n_tasks, n_quarantined)
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether a manifest exists, and none of its tasks is damaged. No job has started yet, so it may be replaced."""
+    try:
+        for _ in Manifest.open(path):
+            pass
+    except (FileNotFoundError, DataError):
+        return False
+    return True
+
+
+def _experiments_of(path: Path) -> Iterator[Entry]:
+    """Yield the experiments of a manifest, except those of damaged tasks."""
+    with suppress(DataError):
+        manifest = Manifest.open(path)
+        for task in range(manifest.n_tasks):
+            with suppress(DataError):
+                yield from manifest.task(task)
 
 
 def _open_experiments(project_dir: Path, reopen: Iterable[Path]) -> tuple[list[Entry], int]:
@@ -121,7 +140,7 @@ def _failed_earlier(data: ExperimentData, manifests: Iterable[Path]) -> list[int
         return []
     from orchestrator.data.job_status import JobStatus
 
-    evaluated = {(entry.row, entry.digest) for path in manifests for entry in Manifest.open(path)}
+    evaluated = {(entry.row, entry.digest) for path in manifests for entry in _experiments_of(path)}
     inputs_of = data.input_rows()
     return [
         label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import Any, cast
 
@@ -77,18 +78,32 @@ def test_a_receipt_that_arrives_while_the_scheduler_is_asked_counts(context, run
     assert observe(context, run).jobs["step"].receipts[0].succeeded
 
 
-def test_a_receipt_that_cannot_be_read_now_changes_nothing(context, run, golden):
-    """A shared file system has such moments; a receipt with invalid content is another case."""
-    receipt = context.folder.job("step").receipt(0)
-    receipt.unlink()
-    receipt.mkdir()
-    with golden.raises(Busy):
+def test_a_receipt_that_cannot_be_read_now_changes_nothing(context, run, monkeypatch, golden):
+    """A shared file system has such moments; a damaged receipt is another case."""
+
+    def stale(path, flags, *more):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch, golden.raises(Busy):
+        patch.setattr("orchestrator.damage.os.open", stale)
         observe(context, run)
-    receipt.rmdir()
+
+
+def test_a_damaged_receipt_counts_as_missing(context, run, golden):
+    receipt = context.folder.job("step").receipt(0, 1)
     receipt.write_text("{")
-    [(kind, why)] = observe(context, run).jobs["step"].failed_tasks.values()
+    # The last one that can be used counts.
+    assert observe(context, run).jobs["step"].receipts[0].succeeded
+    context.folder.job("step").receipt(0).unlink()
+    facts = observe(context, run)
+    assert context.scheduler.tokens.count("step") == 1
+    assert not facts.jobs["step"].receipts
+    [(kind, why)] = facts.jobs["step"].failed_tasks.values()
     assert kind == "infrastructure"
     golden(why)
+    # A job that runs is not ended by it.
+    context.scheduler.observe = lambda jobs: {"step": JobFact(Seen.RUNNING, "7")}
+    assert not observe(context, run).jobs["step"].failed_tasks
 
 
 def test_the_tail_asks_about_an_orchestrator_job_that_may_have_started(context, run):

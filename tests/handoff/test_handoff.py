@@ -15,7 +15,8 @@ from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
 from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
-from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of, write_receipt
+from orchestrator.handoff.receipt import Receipt, last_receipt, read_receipt, receipts_of, write_receipt
+from orchestrator.machine.kinds import StepKind
 from orchestrator.workspace import JobFolder, RunFolder
 
 
@@ -65,7 +66,9 @@ def test_a_damaged_file_is_reported(tmp_path, golden):
 
 
 def test_a_job_file_is_read_as_it_was_written(tmp_path):
-    job = JobFile("r", "/w", "mark", "t", "batch", 3, 1, "2.4", "s", "batch", True, "1.0", None, ".", "d", tasks="0-9")
+    job = JobFile(
+        "r", "/w", "mark", "t", "batch", 3, 1, "2.4", StepKind.BATCH, True, "1.0", None, ".", "d", tasks="0-9"
+    )
     write_jobfile(tmp_path / "job.json", job)
     assert read_jobfile(tmp_path / "job.json") == job
     assert job.injectable == {"iteration": 4, "project_job": "r", "seed": 0}
@@ -95,7 +98,7 @@ def test_the_receipt_of_the_last_restart_counts(tmp_path):
         write_receipt(folder.receipt(task, restart), Receipt("succeeded", 1.0, 2.0, n_finished=restart))
     (folder.receipts / ".5.0.json.123").touch()
     found = receipts_of(folder)
-    assert {task: read_receipt(path).n_finished for task, path in found.items()} == {0: 10, 3: 0}
+    assert {task: last_receipt(paths).n_finished for task, paths in found.items()} == {0: 10, 3: 0}
 
 
 def test_an_exception_is_not_written_to_the_receipt(tmp_path):

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator.damage import Damaged, open_regular
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
-from orchestrator.errors import DefinitionError
+from orchestrator.errors import DataError, DefinitionError
 from orchestrator.handoff.claim import claimed_by
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.handoff.receipt import receipts_of
@@ -186,7 +187,10 @@ class SlurmScheduler:
             return False
         if not _are_over(lines):
             return False
-        file = read_jobfile(self.folder.job(job.token).file)
+        try:
+            file = read_jobfile(self.folder.job(job.token).file)
+        except DataError:
+            return True
         return bool(self._without_receipt(file) - set(_by_task(lines, file)))
 
     def _without_receipt(self, file: JobFile) -> set[int]:
@@ -214,7 +218,9 @@ class SlurmScheduler:
         """Return the lines of a job; of several submissions, those of the one that counts."""
         mine = [line for line in lines if line.has_token(job.token)]
         if len({line.job_id for line in mine}) > 1:
-            owner = claimed_by(self.folder.job(job.token))
+            owner = None
+            with suppress(DataError):
+                owner = claimed_by(self.folder.job(job.token))
             chosen = choose(seen_by_id(mine), owner=owner, recorded=job.scheduler_id)
             mine = [line for line in mine if line.job_id == chosen]
         return mine
@@ -236,7 +242,10 @@ class SlurmScheduler:
         """Return how each task ended."""
         if job.is_orchestrator:
             return _ended_fact(lines, self._why(lines[0], ""))
-        file = read_jobfile(self.folder.job(job.token).file)
+        try:
+            file = read_jobfile(self.folder.job(job.token).file)
+        except DataError as error:
+            return _ended_fact(lines, f"{self._why(lines[0], '')}; {error.message}", receipts_may_follow=self._shared)
         by_task, without = _by_task(lines, file), self._without_receipt(file)
         failed = {task: self._failure(file, task, by_task.get(task), lines) for task in sorted(without)}
         return _ended_fact(lines, None, failed, receipts_may_follow=self._shared and bool(without))
@@ -257,10 +266,10 @@ class SlurmScheduler:
         """Return the last line of the log, in which a job without a receipt may say why it ended."""
         name_parts = (file.token, str(task - file.first_task)) if file.parallel else ()
         try:
-            with self.folder.log(file.label, file.iteration, *name_parts).open("rb") as log:
+            with open_regular(self.folder.log(file.label, file.iteration, *name_parts)) as log:
                 log.seek(max(0, log.seek(0, 2) - 4096))
                 lines = log.read().decode(errors="replace").split("\n")
-        except OSError:
+        except (OSError, Damaged):
             return ""
         return next((line.strip()[:MAX_LOG_LINE] for line in reversed(lines) if line.strip()), "")
 

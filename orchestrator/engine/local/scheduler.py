@@ -14,9 +14,10 @@ from typing import Any
 
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.engine.local.pool import Pool
+from orchestrator.errors import DataError
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.jobfile import JobFile
-from orchestrator.handoff.receipt import receipts_of
+from orchestrator.handoff.receipt import has_ended
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.answers import Accepted
 from orchestrator.machine.batches import Limits
@@ -116,7 +117,12 @@ class LocalScheduler:
         job, self._job = self._job, None
         if job is None:
             raise RuntimeError("no job was submitted, so there is none to wait for")
-        if not claim(self._folder.job(job.token), f"{os.getpid()}.{self._n_submitted}"):
+        try:
+            is_first = claim(self._folder.job(job.token), f"{os.getpid()}.{self._n_submitted}")
+        except DataError as error:
+            self._facts[job.token] = _ended_fact(FailureKind.INFRASTRUCTURE, error.message)
+            return
+        if not is_first:
             raise RuntimeError(f"job {job.token} was started before, and the records do not show that")
         try:
             with self._interruptible():
@@ -130,19 +136,19 @@ class LocalScheduler:
     def _run(self, job: JobFile) -> dict[int, tuple[str, str]]:
         if job.role == Role.BATCH and job.parallel:
             return self._run_in_pool(job)
-        self._run_in_process(job)
-        return {}
+        return self._run_in_process(job)
 
     def _run_in_pool(self, job: JobFile) -> dict[int, tuple[str, str]]:
-        receipts = receipts_of(self._folder.job(job.token))
-        tasks = [task for task in parse_indexes(job.tasks) if task not in receipts]
+        folder = self._folder.job(job.token)
+        tasks = [task for task in parse_indexes(job.tasks) if not has_ended(folder, task)]
         pool = Pool(job, tasks, self._n_workers, self._on_done)
         pool.run(lambda: self._stop is not None)
         if self._stop is not None:
             raise KeyboardInterrupt
         return pool.failed
 
-    def _run_in_process(self, job: JobFile) -> None:
+    def _run_in_process(self, job: JobFile) -> dict[int, tuple[str, str]]:
+        """Run a job, and return why tasks of it failed."""
         from orchestrator.worker.capture import tee
         from orchestrator.worker.execute import run_call, run_task, run_until
 
@@ -151,14 +157,19 @@ class LocalScheduler:
         with tee(self._folder.log(job.label, job.iteration)):
             receipt: Any
             if job.evaluates:
+                failed: dict[int, tuple[str, str]] = {}
                 for task in parse_indexes(job.tasks):
-                    run_task(self._folder, job, task, step, progress=self._on_done)
-                return
+                    try:
+                        run_task(self._folder, job, task, step, progress=self._on_done)
+                    except DataError as error:
+                        failed[task] = (FailureKind.INFRASTRUCTURE, error.message)
+                return failed
             if job.asks_until:
                 receipt = run_until(self._folder, job, step.block)
             else:
                 receipt = run_call(self._folder, job, step.block, step.kwargs, until=until)
         self.exception = receipt.exception
+        return {}
 
 
 _NEVER_STARTED = JobFact(Seen.ABSENT)

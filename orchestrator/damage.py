@@ -1,0 +1,217 @@
+"""Read files of ours that something may have damaged: a bad disk, another program, the code of a study.
+
+Only regular files are read: a FIFO, a device or a folder in place of a file must not block a command. No link is
+followed. What a file contains is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from errno import ELOOP, ENXIO
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from orchestrator.text import clean
+
+__all__ = [
+    "LARGEST",
+    "LARGEST_INT",
+    "Damaged",
+    "checked_fields",
+    "cleaned",
+    "open_regular",
+    "parse_json",
+    "parse_object",
+    "read_small",
+    "refuse",
+]
+
+LARGEST = 1 << 24
+"""Size in bytes from which a file that is read as a whole is not one of ours."""
+
+LARGEST_INT = 1 << 63
+"""SQLite has no larger integers."""
+
+LATEST = 1e11
+"""Epoch seconds that no clock shows."""
+
+
+class Damaged(Exception):
+    """A file is not what was written; the message says why."""
+
+
+def refuse(why: str) -> NoReturn:
+    """Raise `Damaged`."""
+    raise Damaged(why)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read it; never waits, as for the writer of a FIFO.
+
+    Raises
+    ------
+    Damaged
+        If it is something else: a link, a folder, a device.
+    OSError
+        If it does not exist, or can't be read now.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (ELOOP, ENXIO):  # a link; a socket
+            raise Damaged("it is no regular file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Damaged("it is no regular file")
+    return open(descriptor, "rb")  # noqa: PTH123 - a descriptor
+
+
+def read_small(path: Path, largest: int = LARGEST) -> bytes:
+    """Return the content of a regular file.
+
+    Raises
+    ------
+    Damaged
+        If it is something else, or larger than `largest` bytes.
+    OSError
+        If it does not exist, or can't be read now.
+    """
+    with open_regular(path) as file:
+        content = file.read(largest + 1)
+    return content if len(content) <= largest else refuse(f"it has more than {largest} bytes")
+
+
+def parse_json(content: bytes) -> Any:
+    """Return a JSON value.
+
+    Raises
+    ------
+    Damaged
+        If it is not JSON in UTF-8.
+    """
+    try:
+        return json.loads(content.decode())
+    except RecursionError:
+        raise Damaged("its lists and objects are nested too deeply") from None
+    except ValueError as error:
+        raise Damaged(f"it is not JSON: {error}") from None
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """Return a JSON object; otherwise as `parse_json`."""
+    value = parse_json(content)
+    return value if isinstance(value, dict) else refuse(f"it contains {_kind(value)}, not an object")
+
+
+def cleaned(value: Any) -> Any:
+    """Return a JSON value whose texts can be stored in the records: without lone surrogates and NUL."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {clean(name): cleaned(item) for name, item in value.items()}
+    return value
+
+
+# --- fields -------------------------------------------------------------------------------------
+
+Check = Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < LARGEST_INT
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value < LATEST
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None
+
+
+def _is_list_of(check: Check) -> Check:
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+def _is_object_of(check: Check) -> Check:
+    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
+
+
+def _is_anything(value: Any) -> bool:
+    return True
+
+
+_CHECKS: dict[str, Check] = {
+    "str": _is_text,
+    "int": _is_count,
+    "float": _is_number,
+    "bool": _is_bool,
+    "None": _is_nothing,
+    "BaseException": lambda value: False,
+    "StepKind": _is_text,
+    "Sequence[str]": _is_list_of(_is_text),
+    "Mapping[str, str]": _is_object_of(_is_text),
+    "Mapping[str, Any]": _is_object_of(_is_anything),
+    "list[dict[str, Any]]": _is_list_of(_is_object_of(_is_anything)),
+}
+"""Whether a JSON value fits a field, by the type in the field's annotation. Integers and numbers are not negative."""
+
+
+def checked_fields(kind: type, values: Mapping[str, Any], required: Iterable[str]) -> dict[str, Any]:
+    """Check the values of the fields of a class.
+
+    Parameters
+    ----------
+    kind : type
+        The class. Its module has `from __future__ import annotations`, so that its annotations are text.
+    values : mapping
+        JSON values by the name of the field.
+    required : iterable of str
+        Fields without a default.
+
+    Returns
+    -------
+    dict of str to value
+        The values.
+
+    Raises
+    ------
+    Damaged
+        If a field is missing or unknown, or a value does not fit the type of its field.
+    """
+    # A named tuple wraps the text of its annotations.
+    annotations = {name: str(getattr(of, "__forward_arg__", of)) for name, of in kind.__annotations__.items()}
+    for name in required:
+        if name not in values:
+            raise Damaged(f"it has no {name}")
+    for name, value in values.items():
+        if name not in annotations:
+            raise Damaged(f"it has the unknown field {name!r}")
+        if not any(_CHECKS[part](value) for part in annotations[name].split(" | ")):
+            raise Damaged(f"its {name} is {_kind(value)}, not {annotations[name]}")
+    return dict(values)
+
+
+def _kind(value: Any) -> str:
+    """Return what a JSON value is, in a few words."""
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

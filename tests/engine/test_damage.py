@@ -1,0 +1,59 @@
+"""A run whose files are damaged goes on: a damaged file costs no more than the task or the step that it belongs to."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from orchestrator import Pipeline, Step, datagenerator
+from orchestrator.engine import commands
+from orchestrator.errors import RunFailed
+from orchestrator.workspace import Workspace
+from tests.damage import NOT_JSON
+from tests.studies import store_numbers
+
+
+def ys(table):
+    return [float(y) for y in table.to_pandas()[1]["y"]]
+
+
+DAMAGES = {
+    **{name: NOT_JSON[name] for name in ("deep", "cut", "bytes")},
+    "wrong types": b'{"state":5,"started_at":"a","ended_at":null,"failures":7}',
+    "not a number": b'{"state":"succeeded","started_at":NaN,"ended_at":NaN}',
+    "no kind": b'{"state":"failed","started_at":1,"ended_at":2,"kind":"nosuch"}',
+    "fifo": None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("parallel", [True, False])
+def test_a_damaged_receipt_costs_only_its_task(workspace, rows, table, damage, parallel):
+    @datagenerator(output_names="y")
+    def plants(x):
+        if x == 1 and not Path("planted").exists():
+            Path("planted").touch()
+            jobs = Path("r/.orchestrator/jobs").glob("*/job.json")
+            [job] = [job for job in jobs if '"role": "batch"' in job.read_text()]
+            job.with_name("receipts").mkdir(exist_ok=True)
+            receipt = job.with_name("receipts") / "1.9.json"
+            os.mkfifo(receipt) if DAMAGES[damage] is None else receipt.write_bytes(DAMAGES[damage])
+            if parallel:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return x * x
+
+    pipeline = Pipeline(steps=[Step(store_numbers(4)), Step(plants, name="plants", parallel=parallel)])
+    if parallel:
+        with pytest.raises(RunFailed, match="can't be used"):
+            pipeline.run(project_job="r", jobs=1)
+        [why] = rows("SELECT why FROM event WHERE what = 'task failed'")
+        assert re.search(r"the receipt (.*/receipts/1.9.json )?can.t be used: ", why)
+        commands.resume(Workspace.at(workspace), "r")
+    else:
+        pipeline.run(project_job="r")
+    assert ys(table("r")) == [0.0, 1.0, 4.0, 9.0]
+    assert rows("SELECT state FROM run") == ["succeeded"]
