@@ -174,7 +174,16 @@ def _pending_end(run: RunView, options: str) -> list[str]:
     if run.failing:
         why = _wrapped(f"it is failing: {run.failing}")
         return [*why, *_with_command("  to complete that: ", f"orchestrator advance {run.key}{options}")]
+    if run.login_only and not run.stalled and not run.holder:
+        return [
+            "  Nodes of this cluster may not submit jobs. Keep this running on a login node:",
+            f"    {_drive(run, options)}",
+        ]
     return []
+
+
+def _drive(run: RunView, options: str) -> str:
+    return f"orchestrator wait {run.key} --drive{options}"
 
 
 def _wrapped(text: str, more: str = "  ") -> list[str]:
@@ -310,6 +319,8 @@ def _next_commands(status: RunStatus, options: str) -> list[str]:
     log = []
     if run.stalled and run.mode is Mode.SLURM:
         log = _with_command("Orchestrator log: ", f"orchestrator logs {run.key} orchestrator{options}")
+    if run.stalled and run.login_only:
+        return [*log, *_with_command(f"To continue{at}, on a login node: ", _drive(run, options))]
     lines = log + _with_command(f"Fix the cause, then continue{at}: " if has_failed else f"To continue{at}: ", resume)
     if run.study and any(failure.kind == FailureKind.EXCEPTION for failure in status.failures) and has_failed:
         # The run has stored the code that failed: a plain resume would fail again.

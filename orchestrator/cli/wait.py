@@ -30,16 +30,26 @@ FAILED, CANCELLED, TIMED_OUT, STALLED = 3, 4, 124, 75
 """Exit codes."""
 
 
-@click.command(epilog=examples("orchestrator wait", "orchestrator wait 1795531215 --timeout 3600 && python report.py"))
+@click.command(
+    epilog=examples(
+        "orchestrator wait",
+        "orchestrator wait 1795531215 --timeout 3600 && python report.py",
+        "orchestrator wait 1795531215 --drive",
+    )
+)
 @click.argument("run", required=False)
 @click.option(
     "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop waiting after this time. [default: never]"
 )
+@click.option(
+    "--drive", is_flag=True, help="Also advance the run, from this login node: for clusters whose nodes may not submit."
+)
 @workspace_options
-def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Path | None) -> None:
+def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path | None, db: Path | None) -> None:
     """Wait until a run has ended; the exit code tells how.
 
-    RUN defaults to the latest run. On a cluster, SLURM is asked once a minute whether the run is stalled.
+    RUN defaults to the latest run. On a cluster, SLURM is asked once a minute whether the run is stalled. With --drive,
+    this process submits the jobs of the run; Ctrl-C ends only this process.
 
     \b
     Exit codes:
@@ -54,6 +64,10 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
     end = None if timeout is None else time.monotonic() + timeout
+    if drive:
+        from orchestrator.engine import commands
+
+        commands.drive(workspace, key, timeout)
     queue, was_stalled = _Queue(workspace.database, key), False
     while True:
         view = find_run(workspace.database, key)
@@ -72,7 +86,8 @@ def command(run: str | None, timeout: float | None, rootdir: Path | None, db: Pa
     refresh = " --refresh" if code == STALLED and view.mode is Mode.SLURM else ""
     text += f"\nShow its status: orchestrator status {key}{refresh}{typed_options()}"
     if code == STALLED:
-        text += f"\nTo continue: orchestrator resume {key}{typed_options()}"
+        command_to_type = f"wait {key} --drive" if view.login_only else f"resume {key}"
+        text += f"\nTo continue: orchestrator {command_to_type}{typed_options()}"
     echo(text, err=code != 0)
     raise click.exceptions.Exit(code)
 

@@ -18,6 +18,7 @@ from orchestrator.machine.changes import (
     Note,
     RecordDoubt,
     RecordFreeze,
+    RecordLoginOnly,
     RecordSubmissions,
     RecordWait,
     Withdraw,
@@ -82,6 +83,9 @@ def apply(target: Target, change: Change) -> None:
         case FailRun(why):
             update(target.connection, "run", {"failing": why}, id=target.run_id)
             _log(target, EventKind.RUN_FAILING, why=why)
+        case RecordLoginOnly(why):
+            update(target.connection, "run", {"login_only": why}, id=target.run_id)
+            _log(target, EventKind.LOGIN_ONLY, why=why)
         case Withdraw():
             _withdraw(target, change)
         case Note():

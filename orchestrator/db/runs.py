@@ -165,6 +165,7 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None) -> 
         stalled=stalled,
         cancel_requested_at=row.cancel_requested_at,
         failing=row.failing,
+        login_only=row.login_only,
         n_failed_step_runs=row.n_failed_step_runs,
         holder=None if row.lease_host is None else HolderView(row.lease_host, row.lease_pid, row.lease_scheduler_id),
         wake=_wake(row),

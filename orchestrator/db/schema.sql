@@ -11,6 +11,7 @@ CREATE TABLE run (
     first_position INTEGER NOT NULL,
     n_failed_step_runs INTEGER DEFAULT '0' NOT NULL,
     failing TEXT,
+    login_only TEXT,
     n_orchestrators INTEGER DEFAULT '0' NOT NULL,
     idle_wakeups INTEGER DEFAULT '0' NOT NULL,
     study TEXT,
@@ -144,7 +145,7 @@ CREATE TABLE event (
     why TEXT,
     detail JSON NOT NULL,
     PRIMARY KEY (id),
-    CONSTRAINT event_what CHECK (what IN ('run', 'step run', 'job', 'freeze', 'job is in doubt', 'job is known', 'job waits', 'run has to fail', 'withdrawn', 'code', 'lease', 'cancel requested', 'task failed', 'experiments failed', 'results quarantined', 'results not folded', 'files left')),
+    CONSTRAINT event_what CHECK (what IN ('run', 'step run', 'job', 'freeze', 'job is in doubt', 'job is known', 'job waits', 'run has to fail', 'only login nodes submit', 'withdrawn', 'code', 'lease', 'cancel requested', 'task failed', 'experiments failed', 'results quarantined', 'results not folded', 'files left')),
     FOREIGN KEY(run_id) REFERENCES run (id),
     FOREIGN KEY(step_run_id) REFERENCES step_run (id),
     FOREIGN KEY(job_id) REFERENCES job (id)

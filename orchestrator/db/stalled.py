@@ -43,6 +43,7 @@ def liveness(row: Row, now: float, jobs: Sequence[Row]) -> Liveness:
         row.idle_wakeups,
         cluster_of(row).get("wake") == Wake.BOTH,
         _ending_for(row, now),
+        row.login_only,
     )
 
 

@@ -209,10 +209,13 @@ class Store:
             moves.log(connection, row.id, now, EventKind.CODE, old=row.bundle_digest, new=bundle_digest, why=why)
 
     def set_cluster(self, key: str, fence: int, cluster: Mapping[str, Any]) -> None:
-        """Replace the cluster configuration of a run: it applies to jobs that are submitted from now on."""
+        """Replace the cluster configuration of a run: it applies to jobs that are submitted from now on.
+
+        Whether nodes may submit is found out again.
+        """
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
-            update(connection, "run", {"cluster": cluster}, id=row.id)
+            update(connection, "run", {"cluster": cluster, "login_only": None}, id=row.id)
 
     # --- queries -------------------------------------------------------------------------------
 
@@ -412,6 +415,7 @@ def _load(connection: sqlite3.Connection, key: str) -> Run:
         n_orchestrators=row.n_orchestrators,
         idle_wakeups=row.idle_wakeups,
         failing=row.failing,
+        login_only=row.login_only,
     )
 
 

@@ -71,6 +71,8 @@ run = Table(
     Column("n_failed_step_runs", Integer, nullable=False, server_default="0"),
     # Why the run will fail, once its live jobs are cancelled.
     Column("failing", Text),
+    # SLURM's message when a node was refused to submit: since then only login nodes submit.
+    Column("login_only", Text),
     # All orchestrator jobs of the run, and those since the scheduler last accepted a job of a step.
     Column("n_orchestrators", Integer, nullable=False, server_default="0"),
     Column("idle_wakeups", Integer, nullable=False, server_default="0"),

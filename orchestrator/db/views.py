@@ -87,6 +87,8 @@ class RunView(NamedTuple):
         When the user requested to cancel it.
     failing : str or None
         Why it will fail when its jobs have ended.
+    login_only : str or None
+        SLURM's message when a node was refused to submit: since then only login nodes submit its jobs; null before.
     n_failed_step_runs : int
         Number of failed step runs that are not withdrawn.
     holder : HolderView or None
@@ -119,6 +121,7 @@ class RunView(NamedTuple):
     stalled: str | None
     cancel_requested_at: float | None
     failing: str | None
+    login_only: str | None
     n_failed_step_runs: int
     holder: HolderView | None
     wake: Wake | None

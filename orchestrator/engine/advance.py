@@ -17,7 +17,7 @@ from orchestrator.machine.intents import Intent, Record, Submit
 from orchestrator.machine.model import Run
 from orchestrator.machine.outcomes import must_wait
 from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.wakeup import ensure_wakeup
+from orchestrator.machine.wakeup import ensure_wakeup, is_for_login_node
 
 __all__ = ["advance", "observe_and_record"]
 
@@ -73,6 +73,8 @@ def _decide_in_memory(
         changes = [*changes, *more]
         model = reduce(apply, more, model)
         intent = decide_next(model)
+    if context.in_job and is_for_login_node(model, intent):
+        intent = None
     if isinstance(intent, Submit):
         changes = [*changes, submitting(model.job(intent.token))]
     # The changes are not written yet, so the run is returned as it was given.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.definition.resources import SlurmCluster
     from orchestrator.definition.study import Study
 
-__all__ = ["advance", "cancel", "resume", "start", "submit"]
+__all__ = ["advance", "cancel", "drive", "resume", "start", "submit"]
 
 
 def start(
@@ -179,6 +179,29 @@ def advance(workspace: Workspace, key: str, *, job: str | None = None, patience:
         return f"Nothing to do: run {key} {how_it_ended(run)}."
     resume(workspace, key)
     return f"Run {key} {how_it_ended(store.load(key))}."
+
+
+def drive(workspace: Workspace, key: str, timeout: float | None) -> None:
+    """Advance a run on a cluster until it has ended or the timeout is over, for a cluster whose nodes may not submit.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Where the run is recorded.
+    key : str
+        The run's key.
+    timeout : float or None
+        Seconds; None for no limit.
+    """
+    from orchestrator.engine.cluster.drive import drive as drive_to_end
+
+    store = Store(workspace.database)
+    if store.record(key).mode is not Mode.SLURM:
+        raise DefinitionError(
+            f"Run {key} runs on this machine, where no job has to be submitted.",
+            f"To continue it: orchestrator resume {key}",
+        )
+    drive_to_end(store, key, timeout=timeout, say=progress_for().say)
 
 
 def cancel(workspace: Workspace, key: str) -> str:

@@ -66,6 +66,11 @@ class Context(NamedTuple):
         return self.scheduler.is_local or self.is_tail
 
     @property
+    def in_job(self) -> bool:
+        """Whether this process is part of a job, and so runs on a node."""
+        return self.own_token is not None or self.enclosing_job is not None
+
+    @property
     def key(self) -> str:
         """The run's key."""
         return self.record.key

@@ -41,7 +41,7 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
             return _collect(context, run, position)
         case Submit(token):
             job = run.job(token)
-            return outcomes.after_submit(job, _submit(context, run, job))
+            return outcomes.after_submit(job, _submit(context, run, job), in_job=context.in_job)
         case SetDependency(token, after):
             is_done = _waking(context).set_dependency(run.job(token).scheduler_id or "", after)
             return outcomes.after_set_dependency(token, after, is_done=is_done)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from orchestrator.machine.value import value
 
-__all__ = ["Accepted", "Answer", "Refused", "RefusedForNow", "Unanswered"]
+__all__ = ["Accepted", "Answer", "Refused", "RefusedForNow", "RefusedHere", "Unanswered"]
 
 
 @value
@@ -32,10 +32,26 @@ class Refused(NamedTuple):
 
 
 @value
+class RefusedHere(NamedTuple):
+    """The scheduler does not accept jobs from this machine; from a login node it may.
+
+    Attributes
+    ----------
+    reason : str
+        The scheduler's message.
+    is_final : bool
+        Whether a login node with this answer need not retry.
+    """
+
+    reason: str
+    is_final: bool = True
+
+
+@value
 class Unanswered(NamedTuple):
     """It is not known whether the scheduler has the job, which must be searched by its token."""
 
     reason: str
 
 
-Answer = Accepted | RefusedForNow | Refused | Unanswered
+Answer = Accepted | RefusedForNow | Refused | RefusedHere | Unanswered

@@ -26,6 +26,7 @@ __all__ = [
     "Note",
     "RecordFreeze",
     "RecordDoubt",
+    "RecordLoginOnly",
     "RecordSubmissions",
     "RecordWait",
     "Withdraw",
@@ -168,6 +169,13 @@ class RecordDoubt(NamedTuple):
 
 
 @value
+class RecordLoginOnly(NamedTuple):
+    """Record that nodes may not submit, with the scheduler's message: from now on only login nodes submit."""
+
+    why: str
+
+
+@value
 class RecordSubmissions(NamedTuple):
     """Record which of several submissions of a job counts.
 
@@ -251,6 +259,7 @@ Change = (
     | AddJob
     | MoveJob
     | RecordDoubt
+    | RecordLoginOnly
     | RecordSubmissions
     | RecordWait
     | Withdraw
@@ -300,6 +309,8 @@ def apply(run: Run, change: Change) -> Run:
             return moved_run._replace(idle_wakeups=0) if is_progress(run, change) else moved_run
         case RecordDoubt(token, doubt, since, reason):
             return _with_job(run, token, lambda job: job._replace(doubt=doubt, doubt_since=since, reason=reason))
+        case RecordLoginOnly(why):
+            return run._replace(login_only=why)
         case RecordSubmissions(token=token):
             return _with_job(run, token, lambda job: _with_submissions(job, change))
         case RecordWait(token, waits_for):

@@ -84,6 +84,7 @@ class EventKind(StrEnum):
     JOB_KNOWN = "job is known"
     JOB_WAITS = "job waits"
     RUN_FAILING = "run has to fail"
+    LOGIN_ONLY = "only login nodes submit"
     WITHDRAWN = "withdrawn"
     CODE = "code"
     LEASE = "lease"

@@ -179,6 +179,8 @@ class Run(NamedTuple):
         Number of orchestrator jobs that were planned since the scheduler last accepted a job of a step.
     failing : str or None
         Why the run fails once its live jobs are cancelled; None for every other run.
+    login_only : str or None
+        The scheduler's message when a node was refused to submit: since then only login nodes submit. None before.
     """
 
     key: str
@@ -195,6 +197,7 @@ class Run(NamedTuple):
     n_orchestrators: int = 0
     idle_wakeups: int = 0
     failing: str | None = None
+    login_only: str | None = None
 
     @property
     def mark(self) -> str:

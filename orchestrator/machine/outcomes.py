@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from orchestrator.failures import MAX_ROWS
-from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered
+from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, RefusedHere, Unanswered
 from orchestrator.machine.changes import (
     Change,
     FailRun,
@@ -18,6 +18,7 @@ from orchestrator.machine.changes import (
     Note,
     RecordDoubt,
     RecordFreeze,
+    RecordLoginOnly,
     RecordSubmissions,
     RecordWait,
     quarantined,
@@ -62,9 +63,23 @@ def must_wait(intent: Intent, outcome: Sequence[Change]) -> bool:
 # --- jobs ----------------------------------------------------------------------------------------
 
 
-def after_submit(job: Job, answer: Answer) -> list[Change]:
-    """Return the changes after the scheduler has answered a submission."""
+def after_submit(job: Job, answer: Answer, *, in_job: bool = False) -> list[Change]:
+    """Return the changes after the scheduler has answered a submission.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    answer : Answer
+        The answer.
+    in_job : bool, default False
+        Whether this process is part of a job, and so runs on a node.
+    """
     match answer:
+        case RefusedHere(reason) if in_job:
+            return [RecordLoginOnly(reason), _left_to_login_node(job, reason)]
+        case RefusedHere(reason, is_final):
+            return after_submit(job, Refused(reason) if is_final else RefusedForNow(reason))
         case Accepted(scheduler_id, started_at):
             moves: list[Change] = [MoveJob(job.token, JobState.QUEUED, scheduler_id=scheduler_id)]
             if started_at is not None:
@@ -78,6 +93,13 @@ def after_submit(job: Job, answer: Answer) -> list[Change]:
             failed = MoveJob(job.token, JobState.FAILED, reason, FailureKind.REFUSED, failed_tasks=job.tasks)
             # Without an orchestrator job nothing would wake the run, and it would stop silently.
             return [failed, FailRun(f"its orchestrator job was refused: {reason}")] if job.is_orchestrator else [failed]
+
+
+def _left_to_login_node(job: Job, reason: str) -> MoveJob:
+    """Return what becomes of a job that a node can't submit: an orchestrator job could not submit either."""
+    if job.is_orchestrator:
+        return MoveJob(job.token, JobState.CANCELLED, reason)
+    return MoveJob(job.token, JobState.PLANNED, reason)
 
 
 def after_set_dependency(token: str, after: str, *, is_done: bool) -> list[Change]:

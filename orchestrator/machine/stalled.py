@@ -65,6 +65,8 @@ class Liveness(NamedTuple):
         Whether a job's last task advances the run itself.
     ending_for : float or None
         For a run that must fail or be cancelled, seconds since its last event; None for every other run.
+    login_only : str or None
+        As `Run.login_only`.
     """
 
     state: RunState
@@ -75,6 +77,7 @@ class Liveness(NamedTuple):
     idle_wakeups: int = 0
     has_tail: bool = False
     ending_for: float | None = None
+    login_only: str | None = None
 
 
 def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
@@ -96,6 +99,7 @@ def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
         idle_wakeups=run.idle_wakeups,
         has_tail=has_tail,
         ending_for=math.inf if is_ending else None,
+        login_only=run.login_only,
     )
 
 
@@ -168,6 +172,8 @@ def _why_not_woken(run: Liveness) -> str | None:
         return None if _will_have_tail(run) else f"no job waits for the end of job {job.scheduler_id}"
     if job.is_missing:
         return in_doubt(job)
+    if run.login_only is not None:
+        return f"nodes of this cluster may not submit jobs, and no process on a login node does: {run.login_only}"
     has_given_up = run.idle_wakeups >= MAX_IDLE_WAKEUPS
     tried = f"; {run.idle_wakeups} orchestrator jobs in a row have tried to submit it" if has_given_up else ""
     return not_submitted(job, "its next job") + tried

@@ -20,6 +20,8 @@ __all__ = [
     "is_in_doubt",
     "end_of_orchestrator",
     "ensure_wakeup",
+    "is_for_login_node",
+    "why_orchestrator_polls",
     "why_poll_again",
 ]
 
@@ -37,6 +39,8 @@ def ensure_wakeup(run: Run) -> Intent | None:
     """
     if not run.needs_wakeup or run.state is not RunState.ACTIVE or run.cancel_requested or run.failing is not None:
         return None
+    if run.login_only is not None:
+        return None  # a job could not submit the next one
     live = _live_job_to_wait_for(run)
     job_to_wait_for = live or _scheduler_id(_running(run))
     if job_to_wait_for is None:
@@ -51,6 +55,11 @@ def ensure_wakeup(run: Run) -> Intent | None:
     if waiting.state is JobState.QUEUED and live is not None and waiting.waits_for != live:
         return SetDependency(waiting.token, live)
     return None
+
+
+def is_for_login_node(run: Run, intent: Intent | None) -> bool:
+    """Whether only a process on a login node can carry out an intent: nodes may not submit."""
+    return run.login_only is not None and isinstance(intent, Submit)
 
 
 def cancel_orchestrators(run: Run) -> Intent | None:
@@ -91,6 +100,8 @@ def why_poll_again(run: Run) -> str | None:
         return in_doubt(job)
     if job.state in (JobState.PLANNED, JobState.SUBMITTING):
         return not_submitted(job, "its next job")
+    if run.login_only is not None:
+        return None
     orchestrators = [other for other in run.orchestrators if other.state is not JobState.RUNNING]
     if any(other.state is JobState.QUEUED and other.waits_for == job.scheduler_id for other in orchestrators):
         return None
@@ -101,6 +112,11 @@ def why_poll_again(run: Run) -> str | None:
         if orchestrators
         else f"no orchestrator job waits for job {job.scheduler_id}"
     )
+
+
+def why_orchestrator_polls(run: Run) -> str | None:
+    """Return why an orchestrator job must advance the run again; None also if only a login node can do more."""
+    return why_poll_again(run) if run.login_only is None else None
 
 
 def is_in_doubt(run: Run) -> bool:

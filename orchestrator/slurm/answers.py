@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, Unanswered
+from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, RefusedHere, Unanswered
 from orchestrator.slurm.parse import job_id
 
 __all__ = ["is_unreachable", "judge", "messages_of", "problems_of_scancel", "was_not_asked"]
@@ -23,6 +23,11 @@ _FOR_NOW = (
     r"|temporarily|try again|job queue full|submissions (are )?disabled|backing off|backoff|rate limit"
     r"|partition not available \(inactive or drain\)|node not available \(down, drained or reserved\)"
     r"|error writing script/environment|configuration source|unable to process configuration"
+)
+# SLURM's own words (AllocNodes of a partition), and those of the wrappers and plugins of sites.
+_HERE = (
+    r"(?i)access/permission denied|(login|submit|submission|compute|worker|front-?end)[ -]?(node|host)s?\b"
+    r"|\bfrom (this|a|the) (node|host|machine)\b|\b(inside|within|from) (a |running )*jobs?\b"
 )
 # Although the program ends with 0 and prints its header, these say that its list is not the answer to the question.
 _NOT_ASKED = (
@@ -60,7 +65,7 @@ def judge(returncode: int, stdout: str, stderr: str) -> Answer:
         return RefusedForNow(message) if is_temporary else Refused(message)
     if re.search(_FOR_NOW, message):
         return RefusedForNow(message)
-    return Refused(message)
+    return RefusedHere(message) if re.search(_HERE, message) else Refused(message)
 
 
 def is_unreachable(message: str) -> bool:

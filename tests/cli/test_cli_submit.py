@@ -161,6 +161,42 @@ def test_slurm_may_have_accepted_the_job(here, cluster, golden):
     golden(here("status", "r"))
 
 
+DENIED = "sbatch: error: Batch job submission failed: Access/permission denied\n"
+
+
+def test_nodes_that_may_not_submit_leave_the_run_to_a_login_node(here, cluster, monkeypatch, golden):
+    sbatch = (cluster.folder / "sbatch").read_text()
+    cluster.says("sbatch", err=DENIED, code=1)
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    golden(here("submit", "slurm.py", "--project-job", "r"))
+    golden(here("status", "r"))
+    golden(here("wait", "r"))
+    golden(here("wait", "r", "--drive"))
+    # It was refused once, and nodes do not try again.
+    assert here("advance", "r").code == 0
+    assert len(cluster.called("sbatch")) == 1
+
+    monkeypatch.delenv("SLURM_JOB_ID")
+    (cluster.folder / "sbatch").write_text(sbatch)
+    golden(here("wait", "r", "--drive", "--timeout", "0.5"))
+    golden(here("status", "r"))
+    assert len(cluster.called("sbatch")) == 2
+    # With a new cluster it is found out again whether nodes may submit.
+    (cluster.folder / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    here("submit", "slurm.py", "--project-job", "r")
+    assert Store(here.workspace / "orchestrator.db").load("r").login_only is None
+
+
+def test_on_a_login_node_the_same_refusal_is_final(here, cluster, golden):
+    cluster.says("sbatch", err=DENIED, code=1)
+    golden(here("submit", "slurm.py", "--project-job", "r"))
+
+
+def test_a_run_of_this_machine_is_not_driven(here, golden):
+    here("run", "study.py", "--project-job", "r")
+    golden(here("wait", "r", "--drive"))
+
+
 def test_slurm_refuses_the_job(here, cluster, golden):
     words = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified\n"
     cluster.says("sbatch", err=words, code=1)

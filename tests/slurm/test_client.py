@@ -13,7 +13,7 @@ from orchestrator import SlurmCluster
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.errors import SchedulerUnreachable
-from orchestrator.machine.answers import Accepted, Refused, RefusedForNow, Unanswered
+from orchestrator.machine.answers import Accepted, Refused, RefusedForNow, RefusedHere, Unanswered
 from orchestrator.machine.facts import Seen
 from orchestrator.slurm import client as module
 from orchestrator.slurm.answers import judge
@@ -59,6 +59,27 @@ ANSWERS = {
 )
 def test_captured_answers_of_sbatch_are_understood(captured):
     assert type(judge(captured["returncode"], captured["stdout"], captured["stderr"])) is ANSWERS[captured["what"]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Access/permission denied",
+        "Job submission from compute nodes is not allowed",
+        "sbatch is disabled here. Please submit from a login node.",
+        "You can't submit jobs from inside a job.",
+    ],
+)
+def test_a_refusal_may_be_about_the_machine(words):
+    assert failed(words) == RefusedHere(f"Batch job submission failed: {words}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["Requested node configuration is not available", "Invalid node name specified", "Job dependency problem"],
+)
+def test_a_refusal_of_the_job_is_not_about_the_machine(words):
+    assert isinstance(failed(words), Refused)
 
 
 def failed(words):
@@ -256,7 +277,7 @@ def test_a_missing_program_is_named(tmp_path, golden):
         with golden.raises(SchedulerUnreachable):
             question()
     answer = client.sbatch(["x.sh"], [])
-    assert isinstance(answer, RefusedForNow)
+    assert isinstance(answer, RefusedHere)
     golden(answer.reason)
 
 

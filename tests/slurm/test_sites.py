@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 
 from orchestrator.handoff.environment import read_environment
 from orchestrator.workspace import Workspace
+from tests.slurm.sandboxes import wait_until
 from tests.slurm.studies import Studies
 
 pytestmark = pytest.mark.slurm
@@ -94,3 +98,73 @@ def test_with_sbatch_export_none_jobs_have_only_what_the_cluster_and_the_resourc
         (seen[key],) = studies.outputs(key)
     assert seen == {"all": "mine and given", "none": "nothing and given", "again": "mine and given"}
     assert (read_environment(Workspace.at(Path(studies.folder)).run("none")) or {})["SBATCH_EXPORT"] == "NONE"
+
+
+DENIES_NODES = """
+if [ "$(ps -o sid= -p $$)" != "$LOGIN" ]; then
+    echo "sbatch: error: Batch job submission failed: Access/permission denied" >&2
+    exit 1
+fi
+exec "$real" "$@"
+"""
+
+THREE = """
+@datagenerator(output_names="y")
+def note(x):
+    with open("evaluated.txt", "a") as file:
+        file.write(f"{x}\\n")
+    return 2 * x
+
+pipeline = Pipeline("login", steps=[
+    Step(create, name="create"),
+    Step(note, name="run", parallel=True),
+    Step(nothing, name="last"),
+])
+"""
+
+
+def test_where_nodes_may_not_submit_the_run_ends_from_the_login_node(studies):
+    session = studies.run("ps", "-o", "sid=", "-p", str(os.getpid())).stdout.rstrip("\n")
+    put_first(studies, "sbatch", f"LOGIN={session!r}\n{DENIES_NODES}")
+    studies.submit(THREE, "--project-job", "r")
+    waited = studies.orchestrator("wait", "r", "--timeout", "60", code=75)
+    assert "orchestrator wait r --drive" in waited.stderr
+    shown = " ".join(studies.orchestrator("status", "r").stdout.split())
+    assert "nodes of this cluster may not submit jobs" in shown
+    assert "Access/permission denied" in shown
+    assert "on a login node: orchestrator wait r --drive" in shown
+    wait_until(lambda: not studies.cluster.jobs_left(), 30)
+
+    driven = studies.orchestrator("wait", "r", "--drive", "--timeout", "100")
+
+    assert "Run r has succeeded." in driven.stdout
+    assert studies.outputs("r") == [0, 2, 4]
+    assert sorted((studies.folder / "evaluated.txt").read_text().split()) == ["0.0", "1.0", "2.0"]
+    assert [len(studies.jobs("r", step)) for step in ("create", "run", "last")] == [1, 1, 1]
+
+
+WAITS = """
+import time
+
+def wait():
+    Path("waits").touch()
+    while not Path("go").exists():
+        time.sleep(0.1)
+    return 0
+"""
+
+
+def test_ctrl_c_ends_only_the_process_that_drives(studies):
+    studies.submit(WAITS + THREE.replace("return 2 * x", "return wait()"), "--project-job", "r")
+    command = [sys.executable, "-m", "orchestrator", "wait", "r", "--drive"]
+    environment = studies.cluster.environment | studies.variables
+    with subprocess.Popen(command, cwd=studies.folder, env=environment, stderr=subprocess.PIPE, text=True) as driver:
+        wait_until((studies.folder / "waits").exists)
+        driver.send_signal(signal.SIGINT)
+        _, said = driver.communicate(timeout=60)
+    assert driver.returncode == 1
+    assert "Run r is no longer driven" in said
+    assert "orchestrator wait r --drive" in said
+    assert studies.cluster.jobs_left()
+    (studies.folder / "go").touch()
+    studies.wait("r")

@@ -14,7 +14,7 @@ from orchestrator.engine.cluster.session import hold_run
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy
 from orchestrator.machine.summary import describe, headline
-from orchestrator.machine.wakeup import end_of_orchestrator, why_poll_again
+from orchestrator.machine.wakeup import end_of_orchestrator, why_orchestrator_polls, why_poll_again
 
 __all__ = ["advance_now", "poll", "orchestrate"]
 
@@ -97,7 +97,8 @@ def _advance_once(hold: Callable[[], AbstractContextManager[Context]], say: Call
     try:
         with hold() as context:
             run = advance(context)
-            why = why_poll_again(run)
+            is_orchestrator = context.own_token is not None
+            why = why_orchestrator_polls(run) if is_orchestrator else why_poll_again(run)
             if why is None and context.own_token is not None:
                 own_end = end_of_orchestrator(run, context.own_token)
                 if own_end:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from orchestrator.db.guard import is_local
@@ -35,8 +35,21 @@ def make_context(store: Store, key: str, fence: int, scheduler: SlurmScheduler) 
 
 
 @contextmanager
-def hold_lease_on_cluster(store: Store, key: str, scheduler: SlurmScheduler) -> Iterator[int]:
+def hold_lease_on_cluster(
+    store: Store, key: str, scheduler: SlurmScheduler, on_cancel: Callable[[], None] | None = None
+) -> Iterator[int]:
     """Hold a run's lease; if its holder was part of a job that has ended, take it over at once.
+
+    Parameters
+    ----------
+    store : Store
+        Where the run is recorded.
+    key : str
+        The run's key.
+    scheduler : SlurmScheduler
+        Its scheduler.
+    on_cancel : callable, optional
+        Called once, in another thread, when a user requests to cancel the run.
 
     This does not wait for a holder: `cancel` and the polling of an orchestrator job try it again.
 
@@ -47,12 +60,12 @@ def hold_lease_on_cluster(store: Store, key: str, scheduler: SlurmScheduler) -> 
     """
     with ExitStack() as stack:
         try:
-            fence = stack.enter_context(hold_lease(store, key, beats=True))
+            fence = stack.enter_context(hold_lease(store, key, on_cancel, beats=True))
         except LeaseHeld as held:
             dead_holder = _dead_holder(held, scheduler)
             if dead_holder is None:
                 raise
-            fence = stack.enter_context(hold_lease(store, key, beats=True, dead_holder=dead_holder))
+            fence = stack.enter_context(hold_lease(store, key, on_cancel, beats=True, dead_holder=dead_holder))
         yield fence
 
 

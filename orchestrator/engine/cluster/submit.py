@@ -100,9 +100,13 @@ def _result(run: Run, record: RunRecord, has_tail: bool) -> str:
         raise RunFailed(f"Run {run.key} failed: {run.reason}.", _hint_after_failure(record))
     why = why_poll_again(run)
     if why is not None and not _will_be_advanced(run, has_tail):
-        hint = f"Continue after that: orchestrator resume {run.key}"
+        drive = f"On a login node: orchestrator wait {run.key} --drive"
+        hint = f"Continue after that: orchestrator resume {run.key}" if run.login_only is None else drive
         raise Busy(f"Run {run.key} is recorded, but {why}.", hint)
-    return describe(run)
+    if run.login_only is None or run.has_ended:
+        return describe(run)
+    drive = f"orchestrator wait {run.key} --drive"
+    return f"{describe(run)}\nNodes of this cluster may not submit jobs. To run the next steps: {drive}"
 
 
 def _hint_after_failure(record: RunRecord) -> str:
