@@ -87,12 +87,22 @@ def main() -> None:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name in REQUIRED_PACKAGES:
             show_missing(error)
+        elif isinstance(error, FileNotFoundError) and not _has_current_folder():
+            show(OrchestratorError("The current folder has been removed.", "Change to a folder that exists: cd FOLDER"))
         elif isinstance(error, OSError) and error.errno in _FIXABLE_ERRNOS:
             show_system(error, options.text)
         else:
             show_bug(error, options.text)
         code = 1
     sys.exit(code or 0)
+
+
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd() is the same
+    except FileNotFoundError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -108,6 +108,13 @@ def _check(domain: Domain, n_samples: int) -> None:
                 f"input {name!r} can't be sampled: it has no values",
                 f"Use domain.add_category({name!r}, [...]) with at least one value.",
             )
+        if isinstance(parameter, DiscreteParameter):
+            low, high = parameter.lower_bound, parameter.upper_bound
+            if low < -(2**63) or high >= 2**63 or high - low >= 2**63:
+                raise DefinitionError(
+                    f"input {name!r} can't be sampled: its range is too large",
+                    "Use bounds of 64 bits, less than 2**63 apart.",
+                )
         if isinstance(parameter, ContinuousParameter):
             span = parameter.upper_bound - parameter.lower_bound
             if not span < float("inf"):

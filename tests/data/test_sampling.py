@@ -65,3 +65,19 @@ def test_a_domain_that_cannot_be_sampled_is_refused(sample, golden):
     for domain, n in ((free, 1), (array, 1), (Domain(), -1), (empty, 1)):
         with golden.raises(DefinitionError):
             sample(domain, n, 0)
+
+
+@both
+@pytest.mark.parametrize(("low", "high"), [(0, 2**63), (-(10**30), 0), (-(2**62), 2**62)])
+def test_integers_of_more_than_64_bits_are_refused_and_not_drawn_wrongly(sample, low, high):
+    domain = Domain()
+    domain.add_int("n", low, high)
+    with pytest.raises(DefinitionError, match="input 'n' can't be sampled: its range is too large"):
+        sample(domain, 3)
+
+
+@both
+def test_integers_of_64_bits_are_drawn(sample):
+    domain = Domain()
+    domain.add_int("n", 2**62, 2**63 - 1)
+    assert sample(domain, 100, seed=1)["n"].between(2**62, 2**63 - 1).all()

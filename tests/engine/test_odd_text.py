@@ -143,6 +143,21 @@ def test_an_argument_that_is_not_utf8_is_an_error_of_the_user(workspace, command
 
 
 @pytest.mark.acceptance
+def test_a_current_folder_that_was_removed_is_an_error_of_the_user(workspace):
+    Path("study.py").write_text(SMALL)
+    gone = workspace / "gone"
+    command = (
+        f"mkdir {gone} && cd {gone} && rmdir {gone} && exec {sys.executable} -m orchestrator run {workspace}/study.py"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["sh", "-c", command], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: The current folder has been removed.\nNext: Change to a folder that exists: cd FOLDER\n",
+    )
+
+
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     ("encoding", "shown"),
     [("ascii:strict", "größe → ∞".encode()), ("latin-1:strict", b"gr\xf6\xdfe \\u2192 \\u221e")],
