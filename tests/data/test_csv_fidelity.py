@@ -190,3 +190,28 @@ def test_digits_of_another_program_that_python_does_not_read_stay_text():
     texts = ["1", "9" * 5000]
     assert decode_column(texts, None, None) == texts
     assert decode_column(texts, {"kind": "int"}, None) == texts
+
+
+@pytest.mark.parametrize(
+    ("value", "back"),
+    [
+        (np.float32(0.1), float(np.float32(0.1))),
+        (np.int8(3), 3),
+        (np.bool_(True), True),
+        (np.str_("a"), "a"),
+        (np.bytes_(b""), b""),
+        (np.longdouble(1) / 3, np.longdouble(1) / 3),
+        (np.complex64(1j), np.complex64(1j)),
+        (np.datetime64("2026-01-01"), np.datetime64("2026-01-01")),
+        (3 + 4j, 3 + 4j),
+        (Path("a/b"), Path("a/b")),
+        ("caf\udce9 \0", "caf\udce9 \0"),
+        ((1, [2, {"a": None}]), (1, [2, {"a": None}])),
+    ],
+    ids=repr,
+)
+def test_an_output_comes_back_as_the_documents_say(tmp_path, value, back):
+    ExperimentData(None, [{"x": 1}], [{"y": value}], project_dir=tmp_path).store()
+    read = ExperimentData.from_file(tmp_path).get_experiment_sample(0).output_data["y"]
+    assert read == back
+    assert type(read) is type(back)
