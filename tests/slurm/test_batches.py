@@ -47,13 +47,13 @@ pipeline = Pipeline("slow", steps=[
 ])
 """
     too_slow = studies.submit(slow, name="slow.py")
-    resources = "max_array_size=50, max_jobs_per_task=4"
+    resources = "max_array_size=50, max_jobs_per_task=10"
     key = studies.submit(STUDY.format(n=2000, resources=resources))
 
     studies.wait(key, seconds=240)
-    assert arrays(studies, key) == [(i, f"{50 * i}-{50 * i + 49}", 200) for i in range(10)]
+    assert arrays(studies, key) == [(i, f"{50 * i}-{50 * i + 49}", 500) for i in range(4)]
     # Neighbours go to one task; the indexes begin at 0 in each array.
-    assert studies.outputs(key) == [row // 4 % 50 for row in range(2000)]
+    assert studies.outputs(key) == [row // 10 % 50 for row in range(2000)]
 
     printed = studies.wait(too_slow, code=3)
     assert "TIMEOUT" in printed
