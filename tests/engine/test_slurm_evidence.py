@@ -74,6 +74,15 @@ def test_accounting_answers_for_tasks_that_squeue_has_forgotten(ask, client, gol
     assert client.n_asked == 1
 
 
+def test_a_progress_bar_is_quoted_as_it_was_last_seen(ask, client, folder):
+    client.accounted = {"7_0": "OUT_OF_MEMORY", "7_1": "COMPLETED", "7_2": "COMPLETED"}
+    log = folder.log("s", "", "t", 0)
+    log.parent.mkdir(parents=True)
+    log.write_text("begin\n" + "".join(f"\r{n}/100 meshes" for n in range(58)))
+    _, reason = ask().failed_tasks[10]
+    assert reason.endswith(": 57/100 meshes")
+
+
 def test_squeues_state_of_a_task_overrides_that_of_accounting(ask, client, golden):
     client.listed = {"7_1": "OUT_OF_MEMORY"}
     client.accounted = {"7_0": "COMPLETED", "7_1": "TIMEOUT", "7_2": "COMPLETED"}

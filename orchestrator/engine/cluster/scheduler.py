@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
@@ -268,7 +269,8 @@ class SlurmScheduler:
         try:
             with open_regular(self.folder.log(file.label, file.iteration, *name_parts)) as log:
                 log.seek(max(0, log.seek(0, 2) - 4096))
-                lines = log.read().decode(errors="replace").split("\n")
+                # A progress bar ends its states with a carriage return.
+                lines = re.split("[\r\n]", log.read().decode(errors="replace"))
         except (OSError, Damaged):
             return ""
         return next((line.strip()[:MAX_LOG_LINE] for line in reversed(lines) if line.strip()), "")
