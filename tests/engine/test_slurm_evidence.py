@@ -47,7 +47,7 @@ def array(folder, token="t", scheduler_id="7"):
     """Write down a batch whose tasks 10 to 12 are the elements 0 to 2 of an array."""
     given = {"tasks": "10-12", "first_task": 10, "label": "s", "resources": SlurmResources().to_json()}
     file = JobFile(
-        "r", str(folder.workspace), "mark", token, "batch", 0, 0, "", "s", "batch", True, "0", None, ".", "", **given
+        "r", str(folder.workspace), "mark", token, "batch", 0, 0, "", "batch", True, "0", None, ".", "", **given
     )
     write_jobfile(folder.job(token).file, file)
     return Job(token, Role.BATCH, tasks="10-12", state=JobState.RUNNING, scheduler_id=scheduler_id)
