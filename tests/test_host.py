@@ -23,19 +23,34 @@ pipeline = Pipeline("p", [Step(store_numbers(4), name="create"), Step(square, na
 
 # What macOS does not have, taken away when a Python starts.
 LIKE_MACOS = """
-import ctypes, os, pathlib
-del os.sched_getaffinity
-read_text, library = pathlib.Path.read_text, ctypes.CDLL
-def without_proc(self, *args, **kwargs):
-    if str(self).startswith("/proc"):
-        raise FileNotFoundError(2, "No such file or directory", str(self))
-    return read_text(self, *args, **kwargs)
+import builtins, ctypes, errno, io, os, select, signal, socket
+MISSING = {
+    os: "copy_file_range eventfd getrandom memfd_create pidfd_open pipe2 posix_fadvise posix_fallocate "
+    "sched_getaffinity sched_setaffinity splice setresuid getresuid O_PATH O_TMPFILE O_DIRECT",
+    select: "epoll",
+    signal: "sigtimedwait sigwaitinfo pidfd_send_signal",
+    socket: "SO_PEERCRED",
+}
+for module, names in MISSING.items():
+    for name in names.split():
+        if hasattr(module, name):
+            delattr(module, name)
+def without_proc(function):
+    def call(path=".", *args, **kwargs):
+        if isinstance(path, (str, bytes, os.PathLike)) and os.fsdecode(path).startswith("/proc"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        return function(path, *args, **kwargs)
+    return call
+io.open = builtins.open = without_proc(open)
+for name in ("open", "stat", "listdir", "scandir", "readlink"):
+    setattr(os, name, without_proc(getattr(os, name)))
+library = ctypes.CDLL
 class Library(library):
     def __getattr__(self, name):
-        if name == "prctl":
-            raise AttributeError("dlsym(RTLD_DEFAULT, prctl): symbol not found")
+        if name in ("prctl", "syscall"):
+            raise AttributeError(f"dlsym(RTLD_DEFAULT, {name}): symbol not found")
         return super().__getattr__(name)
-pathlib.Path.read_text, ctypes.CDLL = without_proc, Library
+ctypes.CDLL = Library
 """
 
 COMMAND = [sys.executable, "-m", "orchestrator"]

@@ -136,7 +136,7 @@ class Domain:
         KeyError
             If an input of this name exists.
         ValueError
-            If `low` is larger than `high`, or the step is not positive.
+            If `low` is larger than `high`, the step is not positive, or one of them is not an integer.
         """
         if low == high:
             self.add_constant(name, low)

@@ -218,7 +218,7 @@ class DiscreteParameter(Parameter):
     Raises
     ------
     ValueError
-        If the upper bound is not above the lower bound, or the step is not positive.
+        If the upper bound is not above the lower bound, the step is not positive, or one of them is not an integer.
     """
 
     type_name: ClassVar[str] = "int"
@@ -228,9 +228,9 @@ class DiscreteParameter(Parameter):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.lower_bound = int(self.lower_bound)
-        self.upper_bound = int(self.upper_bound)
-        self.step = int(self.step)
+        self.lower_bound = _whole(self.lower_bound)
+        self.upper_bound = _whole(self.upper_bound)
+        self.step = _whole(self.step)
         _check_range(self.lower_bound, self.upper_bound)
         if self.step <= 0:
             raise ValueError(f"the step must be positive, not {self.step}")
@@ -373,6 +373,16 @@ def _stored_value(value: Any, what: str) -> Any:
 def _check_range(low: float, high: float) -> None:
     if not low < high:
         raise ValueError(f"the upper bound must be above the lower bound, not {low} .. {high}")
+
+
+def _whole(number: Any) -> int:
+    try:
+        whole = int(number)
+    except OverflowError:
+        whole = None
+    if whole is None or whole != number:
+        raise ValueError(f"the bounds and the step of an integer input must be integers, not {number!r}")
+    return whole
 
 
 def _plain_bound(bound: Any) -> Any:

@@ -223,3 +223,15 @@ def test_none_is_an_input_only_where_the_domain_says_so(tmp_path):
         sample.get("optional")
     replaced = data.replace_nan(0).get_experiment_sample(label)
     assert replaced.input_data == {"penalty": None, "nothing": None, "optional": 0}
+
+
+@pytest.mark.parametrize("bounds", [(1.5, 3), (0, 3.2), (0, math.inf), (0, 10, 0.5)])
+def test_a_bound_of_an_integer_input_is_not_rounded(bounds):
+    with pytest.raises(ValueError, match="must be integers, not"):
+        Domain().add_int("n", *bounds)
+
+
+def test_a_bound_of_an_integer_input_may_have_any_type_of_number():
+    domain = Domain()
+    domain.add_int("n", np.int8(1), 3.0)
+    assert domain.input_space["n"].to_json()["upper_bound"] == 3
