@@ -15,6 +15,8 @@ from click.testing import CliRunner
 from orchestrator.cli.main import cli as main
 from orchestrator.cli.workspace import TypedOptions
 
+pytestmark = pytest.mark.acceptance
+
 STUDY = """
 import logging, os, signal, subprocess, sys, time
 from pathlib import Path
