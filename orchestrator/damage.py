@@ -49,8 +49,15 @@ def refuse(why: str) -> NoReturn:
     raise Damaged(why)
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
     """Open a regular file to read it; never waits, as for the writer of a FIFO.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    follow : bool, default False
+        Whether it may be a link to a regular file.
 
     Raises
     ------
@@ -60,7 +67,7 @@ def open_regular(path: Path) -> BinaryIO:
         If it does not exist, or can't be read now.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     except OSError as error:
         if error.errno in (ELOOP, ENXIO):  # a link; a socket
             raise Damaged("it is no regular file") from None

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from orchestrator.atomic import PRIVATE, sync_folder, write_atomically, write_synced
+from orchestrator.damage import Damaged, open_regular, parse_object, read_small
 from orchestrator.data.references import DATA_FOLDER
 from orchestrator.errors import Busy, DataError
 
@@ -158,8 +161,17 @@ def _result_files(project_dir: Path | str) -> list[Path]:
 def _read_current(base: Path, name: str, commit: Mapping[str, Any] | None) -> bytes:
     if commit is not None:
         with suppress(FileNotFoundError):
-            return (base / ".next" / name).read_bytes()
-    return (base / name).read_bytes()
+            return _read(base / ".next" / name)
+    return _read(base / name)
+
+
+def _read(path: Path) -> bytes:
+    """Return the content of a file. A user may have put a link to another disk in its place."""
+    try:
+        with open_regular(path, follow=True) as file:
+            return file.read()
+    except Damaged as error:
+        raise DataError(f"{path} can't be read: {error}") from error
 
 
 def _fingerprint(base: Path) -> tuple[Any, ...]:
@@ -180,13 +192,38 @@ def _fingerprint(base: Path) -> tuple[Any, ...]:
 
 
 def _read_commit(base: Path) -> dict[str, Any] | None:
+    path = base / ".next" / "commit.json"
     try:
-        content: dict[str, Any] = json.loads((base / ".next" / "commit.json").read_bytes())
+        content = parse_object(read_small(path))
+        hashes, consumed = content.get("sha256"), content.get("consumed")
+        if not isinstance(hashes, dict) or not all(_is_hash(hashes.get(name)) for name in TABLE_FILES):
+            raise Damaged("it has no checksums")
+        if not isinstance(consumed, list) or not all(map(_is_name, consumed)):
+            raise Damaged("it does not name the results that it consumed")
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise DataError(f"{base / '.next' / 'commit.json'} can't be read: {error}") from error
+    except Damaged as error:
+        raise DataError(f"{path} can't be used: {error}. {_way_out(base)}") from error
     return content
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value is the name of a folder: another path would lead out of the folder of the results."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not {"/", "\0"} & set(value)
+
+
+def _way_out(base: Path) -> str:
+    """Return what to type if a commit is damaged. Its files may be new tables, or have been moved into place."""
+    folder, left = base / ".next", [base / ".next" / name for name in TABLE_FILES if (base / ".next" / name).exists()]
+    if len(left) == len(TABLE_FILES):
+        return f"To use the table from before it: mv {quote(str(folder))} {quote(str(base / 'damaged'))}"
+    files = " ".join(quote(str(path)) for path in left)
+    move = f"mv {files} {quote(str(base))} && " if files else ""
+    return f"To use the table that it stored: {move}mv {quote(str(folder))} {quote(str(base / 'damaged'))}"
 
 
 @contextmanager

@@ -30,9 +30,10 @@ class FoldReport:
     n_errors : int
         Number of these experiments that ended with an error.
     n_torn : int
-        Number of incomplete or damaged lines. They are skipped: a killed task was writing them.
+        Number of incomplete lines. They are skipped: a killed task was writing them.
     quarantined : list of dict
         Results with inputs that no experiment in the table has. The key ``file`` holds the path of the result file.
+        Of a damaged line, the key ``damaged`` holds its begin.
     """
 
     n_folded: int = 0
@@ -97,6 +98,9 @@ def _final_results(result_files: Iterable[ResultFile], report: FoldReport) -> li
     for file in result_files:
         report.n_torn += file.n_torn
         path = str(file.path)
+        report.quarantined += [
+            {"file": path, "damaged": line.decode("utf-8", "backslashreplace")} for line in file.damaged
+        ]
         for line in file.lines:
             key = (line["row"], line["inputs"])
             earlier = final.get(key)

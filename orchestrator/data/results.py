@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+from orchestrator.damage import LARGEST_INT, Damaged, open_regular, parse_object
+from orchestrator.data.job_status import JobStatus
 from orchestrator.data.references import Reference
-from orchestrator.data.values import is_missing, to_jsonable
+from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 
 __all__ = ["ResultFile", "ResultWriter", "frame", "inputs_digest", "read_results", "unframe"]
 
 _HEADER = 18  # eight digits, a space, eight digits, a space
 _SYNC_EVERY = 1.0  # seconds
+
+LONGEST_LINE = 1 << 28
+"""Size of a line in bytes that no result has."""
+
+MOST_SHOWN = 1000
+"""Bytes of a damaged line that are kept in the quarantine; the file itself is archived."""
 
 
 def frame(value: Mapping[str, Any]) -> bytes:
@@ -43,8 +52,12 @@ def frame(value: Mapping[str, Any]) -> bytes:
     ------
     TypeError
         If the value can't be written as JSON.
+    ValueError
+        If it is longer than `LONGEST_LINE` bytes.
     """
     body = json.dumps(value, separators=(",", ":")).encode("ascii")
+    if len(body) > LONGEST_LINE - _HEADER - 1:
+        raise ValueError(f"a result of more than {LONGEST_LINE} bytes can't be stored: write it to a file of its own")
     return b"%08x %08x %s\n" % (len(body), zlib.crc32(body), body)
 
 
@@ -64,14 +77,62 @@ def unframe(line: bytes) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If the line is torn: incomplete or changed.
+        If the line is incomplete, its bytes have changed, or it is not a JSON object.
     """
     body = line.rstrip(b"\n")[_HEADER:]
     head = b"%08x %08x " % (len(body), zlib.crc32(body))
     if line[:_HEADER] != head:
         raise DataError("a line is torn: it is incomplete, or its bytes have changed")
-    value: dict[str, Any] = json.loads(body)
+    try:
+        return parse_object(body)
+    except Damaged as error:
+        raise DataError(f"a line is no result: {error}") from None
+
+
+def _is_cut(line: bytes) -> bool:
+    """Whether a line is the begin of one that `frame` encoded: its writer was killed, or the disk was full."""
+    head = re.match(rb"([0-9a-f]{8}) [0-9a-f]{8} (?=\{|$)", line)
+    if head is None:
+        return len(line) < _HEADER and re.fullmatch(rb"[0-9a-f ]+", line) is not None
+    return len(line) - _HEADER < int(head[1], 16)
+
+
+def _result(line: bytes) -> dict[str, Any]:
+    """Return the result in a line.
+
+    Raises
+    ------
+    DataError
+        If it is not what a task writes.
+    """
+    value = unframe(line)
+    row, error, outputs = value.get("row"), value.get("error"), value.get("outputs")
+    is_result = (
+        type(row) is int
+        and abs(row) < LARGEST_INT
+        and isinstance(value.get("inputs"), str)
+        and value.get("status") in tuple(JobStatus.__members__)
+        and isinstance(outputs, dict)
+        and all(type(value.get(name, 0.0)) in (int, float) for name in ("started", "seconds", "cpu"))
+        and (error is None or _is_error(error))
+    )
+    if not is_result or (error is None and value["status"] == JobStatus.ERROR.name):
+        raise DataError("a line is no result: a field is missing, or has another type")
+    try:
+        for output in value["outputs"].values():
+            if type(output) in (list, dict):
+                from_jsonable(output)
+    except Exception as broken:  # what the decoders of damaged content raise
+        raise DataError(f"a line is no result: {type(broken).__name__}: {broken}") from broken
     return value
+
+
+def _is_error(error: Any) -> bool:
+    return (
+        isinstance(error, dict)
+        and {"type", "message"} <= error.keys()
+        and all(isinstance(text, str) for text in error.values())
+    )
 
 
 def inputs_digest(inputs: Mapping[str, Any]) -> str:
@@ -211,7 +272,9 @@ class ResultFile(NamedTuple):
     lines : sequence of dict
         The valid lines, in the order in which they were written.
     n_torn : int
-        Number of torn lines, which are skipped.
+        Number of incomplete lines, which are skipped: their task was killed.
+    damaged : sequence of bytes
+        The begin of each other line that is not a result.
     end : int
         Offset in bytes after the last newline, from which the file can be read later.
     """
@@ -220,6 +283,7 @@ class ResultFile(NamedTuple):
     lines: Sequence[dict[str, Any]] = ()
     n_torn: int = 0
     end: int = 0
+    damaged: Sequence[bytes] = ()
 
     @classmethod
     def read(cls, path: Path, offset: int = 0) -> ResultFile:
@@ -235,24 +299,40 @@ class ResultFile(NamedTuple):
         Returns
         -------
         ResultFile
-            Its lines. An incomplete last line counts as torn.
+            Its lines. What is no regular file has one damaged line.
         """
-        with Path(path).open("rb") as file:
-            file.seek(offset)
-            content = file.read()
-        lines, n_torn = [], 0
-        for line in content.split(b"\n"):
-            if not line:
-                continue
-            try:
-                lines.append(unframe(line))
-            except (DataError, ValueError):
-                n_torn += 1
-        return cls(Path(path), lines, n_torn, offset + content.rfind(b"\n") + 1)
+        lines: list[dict[str, Any]] = []
+        damaged: list[bytes] = []
+        n_torn, end = 0, offset
+        try:
+            with open_regular(Path(path)) as file:
+                file.seek(offset)
+                for line in _lines(file):
+                    end = file.tell() if line.endswith(b"\n") else end
+                    try:
+                        lines.append(_result(line))
+                    except DataError:
+                        if _is_cut(line):
+                            n_torn += 1
+                        else:
+                            damaged.append(line[:MOST_SHOWN])
+        except Damaged as error:
+            damaged.append(str(error).encode())
+        return cls(Path(path), lines, n_torn, end, damaged)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file that are not empty; of one that is too long, only its begin and its newline."""
+    while line := file.readline(LONGEST_LINE):
+        begin = line
+        while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            begin, line = begin[:MOST_SHOWN] + b"\n", file.readline(LONGEST_LINE)
+        if begin != b"\n":
+            yield begin
 
 
 def read_results(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the valid lines of a result file. Torn lines are skipped.
+    """Yield the valid lines of a result file. Incomplete and damaged lines are skipped.
 
     Parameters
     ----------

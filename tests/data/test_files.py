@@ -1,6 +1,8 @@
+import json
 import multiprocessing
 import os
 import stat
+import subprocess
 from contextlib import suppress
 
 import pytest
@@ -11,6 +13,7 @@ from orchestrator.data.files import data_folder, read_snapshot
 from orchestrator.data.fold import fold
 from orchestrator.data.results import ResultWriter, inputs_digest
 from orchestrator.errors import DataError
+from tests.damage import NOT_JSON
 
 CALLS = ("mkdir", "open", "fsync", "rename", "unlink", "rmdir")
 
@@ -178,3 +181,51 @@ def test_two_processes_can_store_while_another_reads(tmp_path):
         assert value(tmp_path) in (1.0, 2.0)
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert value(tmp_path) in (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *NOT_JSON.values(),
+        b'{"sha256": {}, "consumed": []}',
+        b'{"sha256": 7, "consumed": []}',
+        b'{"sha256": %s, "consumed": ["../.."]}',
+        b'{"sha256": %s, "consumed": "tok"}',
+        None,
+    ],
+)
+@pytest.mark.parametrize("n_moved", [0, 2])
+def test_a_damaged_commit_is_an_error_that_says_how_to_go_on(tmp_path, content, n_moved):
+    table(tmp_path, 1).store(tmp_path)
+    base = data_folder(tmp_path)
+    old = read_snapshot(tmp_path).contents
+    table(tmp_path, 2).store(tmp_path)
+    new = read_snapshot(tmp_path).contents
+    (base / ".next").mkdir()
+    for number, (name, text) in enumerate(new.items()):
+        (base / name).write_bytes(old[name] if number >= n_moved else text)
+        if number >= n_moved:
+            (base / ".next" / name).write_bytes(text)
+    hashes = json.dumps(dict.fromkeys(new, "0" * 64)).encode()
+    commit = base / ".next" / "commit.json"
+    commit.write_bytes(content.replace(b"%s", hashes)) if content is not None else os.mkfifo(commit)
+    for use in (read_snapshot, files.result_folders, table(tmp_path, 3).store):
+        with pytest.raises(DataError, match=r"commit.json can't be used: .* To use the table .*: mv ") as raised:
+            use(tmp_path)
+    subprocess.run(raised.value.message.rpartition(": ")[2], shell=True, check=True)
+    assert value(tmp_path) == (2 if n_moved else 1)
+    table(tmp_path, 3).store(tmp_path)
+    assert value(tmp_path) == 3
+
+
+def test_a_fifo_in_place_of_a_table_file_is_an_error_at_once(tmp_path):
+    table(tmp_path, 1).store(tmp_path)
+    path = data_folder(tmp_path) / "output.csv"
+    elsewhere = tmp_path / "elsewhere.csv"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    assert value(tmp_path) == 1
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=r"output.csv can't be read: it is no regular file"):
+        ExperimentData.from_file(tmp_path)

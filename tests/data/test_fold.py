@@ -4,8 +4,13 @@ import pytest
 
 from orchestrator.data import files
 from orchestrator.data.experiment_data import ExperimentData
-from orchestrator.data.fold import fold
-from orchestrator.data.results import ResultFile, ResultWriter, inputs_digest, read_results
+from orchestrator.data.fold import FoldReport, fold
+from orchestrator.data.results import ResultFile, ResultWriter, inputs_digest, read_results, unframe
+from tests.damage import IN_ITS_PLACE, put_in_place
+
+
+def read_lines(path):
+    return [unframe(line) for line in path.read_bytes().splitlines()]
 
 
 def result(row, inputs, y=None, status="FINISHED", started=0.0):
@@ -14,7 +19,7 @@ def result(row, inputs, y=None, status="FINISHED", started=0.0):
         "inputs": inputs_digest(inputs),
         "status": status,
         "outputs": {} if y is None else {"y": y},
-        "error": None if status == "FINISHED" else {"type": "ValueError"},
+        "error": None if status == "FINISHED" else {"type": "ValueError", "message": "no"},
         "started": started,
     }
 
@@ -207,3 +212,24 @@ def test_folding_keeps_which_job_stored_the_table_and_a_user_who_stores_it_does_
     assert files.stored_by(tmp_path) == "job"
     ExperimentData.from_file(tmp_path).store()
     assert files.stored_by(tmp_path) is None
+
+
+def test_a_damaged_line_counts_as_missing_and_is_reported(tmp_path, data):
+    path = write(tmp_path, result(0, {"x": 1}, 10), result(1, {"x": 2}, 20))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"y":10', b'"y":70'))
+    report = fold(tmp_path)
+    assert (report.n_folded, report.n_torn, len(report.quarantined)) == (1, 0, 1)
+    table = ExperimentData.from_file(tmp_path)
+    assert list(table.jobs[:2]) == ["OPEN", "FINISHED"]
+    [kept] = read_lines(tmp_path / "experiment_data" / ".archive" / "quarantine" / "tok" / "0.0.jsonl")
+    assert '"y":70' in kept["damaged"]
+
+
+@pytest.mark.parametrize("name", sorted(set(IN_ITS_PLACE) - {"large"}))
+def test_what_is_no_file_of_results_does_not_block_the_others(tmp_path, data, name):
+    path = write(tmp_path, result(0, {"x": 1}, 10))
+    put_in_place(name, path.with_name("1.0.jsonl"))
+    report = fold(tmp_path)
+    assert (report.n_folded, len(report.quarantined)) == (1, 1)
+    assert fold(tmp_path) == FoldReport()

@@ -2,9 +2,12 @@ import math
 import os
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.data import results
 from orchestrator.data.results import (
@@ -16,6 +19,7 @@ from orchestrator.data.results import (
     unframe,
 )
 from orchestrator.errors import DataError
+from tests.damage import NOT_JSON
 
 
 def line(row, **more):
@@ -154,3 +158,67 @@ def test_the_digest_is_the_same_in_every_process():
     )
     assert run.stdout.strip() == inputs_digest(inputs)
     assert len(inputs_digest(inputs)) == 16
+
+
+RESULT = line(3, error=None, started=1.0, seconds=0.1, cpu=0.1, file="f")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("row", "0"),
+        ("row", True),
+        ("row", 2**64),
+        ("inputs", None),
+        ("status", "nosuch"),
+        ("status", []),
+        ("status", "ERROR"),
+        ("outputs", None),
+        ("outputs", {"y": {"$nosuch": 1}}),
+        ("outputs", {"y": {"$array": 7}}),
+        ("outputs", {"y": {"$array": {"dtype": "f8", "shape": [10**12], "data": ""}}}),
+        ("error", "no"),
+        ("error", {"type": "E"}),
+        ("error", {"type": "E", "message": 1}),
+        ("started", "now"),
+    ],
+)
+def test_a_line_that_no_task_writes_is_damaged(tmp_path, field, value):
+    (tmp_path / "r").write_bytes(frame(line(0)) + frame({**RESULT, field: value}) + frame(line(1)))
+    read = ResultFile.read(tmp_path / "r")
+    assert (read.lines, read.n_torn, len(read.damaged)) == ([line(0), line(1)], 0, 1)
+
+
+@pytest.mark.parametrize("content", NOT_JSON.values())
+def test_a_line_with_the_right_checksum_that_is_no_object_is_damaged(tmp_path, content):
+    body = content.replace(b"\n", b" ")
+    head = b"%08x %08x " % (len(body), zlib.crc32(body))
+    (tmp_path / "r").write_bytes(head + body + b"\n" + frame(line(1)))
+    read = ResultFile.read(tmp_path / "r")
+    assert (read.lines, len(read.damaged)) == ([line(1)], 1)
+
+
+def test_a_line_that_is_too_long_is_damaged_and_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "LONGEST_LINE", 200)
+    (tmp_path / "r").write_bytes(frame(line(0)) + b"x" * 1000 + b"\n" + frame(line(1)) + b"y" * 1000)
+    read = ResultFile.read(tmp_path / "r")
+    assert read.lines == [line(0), line(1)]
+    assert [set(damaged) for damaged in read.damaged] == [set(b"x\n"), set(b"y\n")]
+    with pytest.raises(ValueError, match="more than 200 bytes"):
+        frame(line(0, error="e" * 200))
+
+
+@given(st.data())
+def test_damage_costs_only_the_lines_that_it_hits(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("results") / "r"
+    whole = [frame(line(row)) for row in range(3)]
+    content = b"".join(whole)
+    at = data.draw(st.integers(0, len(content) - 1))
+    new = data.draw(st.binary(max_size=40))
+    n_lost = data.draw(st.integers(0, 40))
+    path.write_bytes(content[:at] + new + content[at + n_lost :])
+    read = ResultFile.read(path)
+    first, last = (content[: min(end, len(content))].count(b"\n") for end in (at, at + n_lost))
+    kept = [line(row) for row in range(3) if row < first or row > last]
+    assert [found for found in read.lines if found in kept] == kept
+    assert all(found in [line(row) for row in range(3)] for found in read.lines)
