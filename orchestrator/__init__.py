@@ -12,6 +12,7 @@ from orchestrator.version import __version__ as __version__
 
 _MODULES = {
     "Block": "definition.blocks",
+    "ChainedBlock": "definition.blocks",
     "CollectArrayResults": "definition.blocks",
     "DataGenerator": "definition.blocks",
     "Domain": "data.domain",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData as ExperimentData
     from orchestrator.data.experiment_sample import ExperimentSample as ExperimentSample
     from orchestrator.definition.blocks import Block as Block
+    from orchestrator.definition.blocks import ChainedBlock as ChainedBlock
     from orchestrator.definition.blocks import CollectArrayResults as CollectArrayResults
     from orchestrator.definition.blocks import DataGenerator as DataGenerator
     from orchestrator.definition.blocks import LoopBlock as LoopBlock

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,22 @@ def test_status_and_an_idle_advance_load_nothing_heavy(workspace):
     for arguments in (["status"], ["status", "--json"], ["advance", note.parent.name]):
         loaded = modules_loaded_by(main.format(arguments), workspace)
         assert not loaded & {"numpy", "pandas", "scipy", "cloudpickle", "alembic", "sqlalchemy"}, arguments
+
+
+OF_F3DASM = {
+    "orchestrator.datageneration": {"DataGenerator"},
+    "orchestrator.design": {"Domain", "latin", "random"},
+    "orchestrator.pipeline": {"CollectArrayResults", "Loop", "Pipeline", "SlurmCluster", "SlurmResources", "Step"},
+}
+
+
+@pytest.mark.parametrize("name", OF_F3DASM)
+def test_a_submodule_has_the_names_that_it_has_in_f3dasm(tmp_path, name):
+    assert not modules_loaded_by(f"exec('from {name} import *')", tmp_path) & NOT_FOR_STUDIES
+    module = import_module(name)
+    assert set(module.__all__) == OF_F3DASM[name]
+    for public in OF_F3DASM[name] & set(orchestrator.__all__):
+        assert getattr(module, public) is getattr(orchestrator, public)
 
 
 def test_public_names_are_sorted_and_resolve():
