@@ -38,8 +38,9 @@ SQUEUE_FORMAT = RECORD + FIELD.join(_SQUEUE_FIELDS)
 
 SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "JobName")
 
-_ID = r"(?P<base>\d+)(?:\+\d+)?(?:_(?:(?P<index>\d+)|\[(?P<list>[^\]]+)\]))?"
-_SPAN = r"(\d+)(?:-(\d+)(?::(\d+))?)?"
+_ID = r"(?P<base>[0-9]{1,18})(?:\+[0-9]+)?(?:_(?:(?P<index>[0-9]{1,9})|\[(?P<list>[^\]]+)\]))?"
+_SPAN = r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([0-9]{1,9}))?)?"
+_MOST_TASKS = 5_000_000  # SLURM's limit is four million
 _TOKEN = r"[a-z2-7]{10}"
 _NO_TIME = frozenset({"", "N/A", "NONE", "UNKNOWN"})
 
@@ -86,8 +87,12 @@ class Line(NamedTuple):
 
 
 def job_id(text: str) -> str | None:
-    """Return the job's id from the output of `sbatch --parsable`; None if there is none. Other lines are ignored."""
-    ids = [line.partition(";")[0] for line in text.splitlines() if re.fullmatch(r"[0-9]+(;\S+)?", line)]
+    """Return the job's id from the output of `sbatch --parsable`; None if there is none. Other lines are ignored.
+
+    A line without its newline may have lost digits.
+    """
+    lines = text.split("\n")[:-1]
+    ids = [match[1] for line in lines if (match := re.fullmatch(r"([0-9]{1,18})(;\S+)?\r?", line))]
     return ids[-1] if ids else None
 
 
@@ -209,7 +214,10 @@ def _indexes(text: str) -> tuple[int, ...]:
         if match is None:
             raise ValueError(f"{_shortened(text)} is not a list of array indexes")
         first, last, step = match.groups()
-        indexes.extend(range(int(first), int(last or first) + 1, int(step or 1)))
+        span_of_indexes = range(int(first), int(last or first) + 1, int(step or 1))
+        if len(indexes) + len(span_of_indexes) > _MOST_TASKS:
+            raise ValueError(f"{_shortened(text)} are more tasks than an array has")
+        indexes.extend(span_of_indexes)
     return tuple(indexes)
 
 
@@ -223,7 +231,7 @@ def _times(state: str, start: str, end: str) -> tuple[float | None, float | None
 def _time(text: str) -> float | None:
     if text.upper() in _NO_TIME:
         return None
-    if not re.fullmatch(r"[0-9]+", text):
+    if not re.fullmatch(r"[0-9]{1,12}", text):
         raise ValueError(f"{_shortened(text)} is not a time in epoch seconds")
     return float(text)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from orchestrator.machine.answers import Accepted
+from orchestrator.slurm.answers import judge
 from orchestrator.slurm.parse import (
     FIELD,
     RECORD,
@@ -13,6 +18,7 @@ from orchestrator.slurm.parse import (
     config_values,
     job_id,
     sacct_lines,
+    seen_by_id,
     squeue_lines,
     token_of_name,
 )
@@ -51,6 +57,12 @@ def only(lines, job, index=None):
         ("-647\n", None),
         ("٦٤٧\n", None),
         ("", None),
+        # The rest of the id may be missing.
+        ("64", None),
+        ("12\n64", "12"),
+        ("649;mini", None),
+        ("649;mini\r\n", "649"),
+        ("9" * 5000 + "\n", None),
     ],
 )
 def test_the_job_id_is_found_among_other_lines_of_a_cluster(text, found):
@@ -235,3 +247,36 @@ def test_the_configuration_is_read():
         "Epilog": "",
         "SLURM_CONF": "/a = b",
     }
+
+
+# --- by chance -----------------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_a_damaged_answer_is_refused_or_read(data):
+    name, read = data.draw(st.sampled_from([("squeue.txt", squeue_lines), ("sacct.txt", sacct_lines)]))
+    text = captured(name)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at, n_lost = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 60))
+        new = data.draw(
+            st.text("0123456789_[]-,:%+;\n\x1e\x1f\x1b\u0663abcINVALID ", max_size=12) | st.text(max_size=4)
+        )
+        text = text[:at] + new + text[at + n_lost :]
+    with suppress(ValueError):
+        lines = read(text)
+        assert all(0 < int(line.job_id) < 10**18 for line in lines if line.job_id != "0")
+        seen_by_id(lines)
+
+
+@given(st.integers(-15, 255), st.text("0123456789;\n\r \x1b\u0663ab", max_size=30), st.text(max_size=30))
+def test_whatever_sbatch_prints_is_an_answer_and_an_id_is_whole(code, out, err):
+    answer = judge(code, out, err)
+    if isinstance(answer, Accepted):
+        assert code == 0
+        assert any(line.partition(";")[0] == answer.scheduler_id for line in out.split("\n")[:-1])
+
+
+@pytest.mark.parametrize("written", ["1_[0-999999999]", "1_[0-9:0]", "1_[9999999999]", "1" * 19])
+def test_a_list_that_no_array_has_is_refused(written):
+    with pytest.raises(ValueError, match=r"id|index|task|zero"):
+        squeue_lines(HEADER + record(written, "PENDING", "None", "N/A", "N/A", "x"))
