@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from programs import CONFIG
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
 from orchestrator.db.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
 
 LIMIT = (
     "sbatch: error: AssocMaxSubmitJobLimit\n"
@@ -50,6 +54,23 @@ def test_a_submission_from_python_prints_what_to_type(here, cluster, golden):
     )
     done = here.python("go.py")
     golden(done)
+
+
+def test_a_workspace_whose_path_is_not_utf8_is_submitted_as_it_is(cli, cluster):
+    folder = cli.workspace / os.fsdecode(b"caf\xe9 x")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    (cli.workspace / "slurm.py").rename(folder / "slurm.py")
+    program = [sys.executable, "-m", "orchestrator"]
+    for command in (["scripts", "slurm.py"], ["submit", "slurm.py", "--project-job", "r"], ["status", "--refresh"]):
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([*program, *command], cwd=folder, env=env, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert b"caf\\udce9 x/slurm.py" in done.stdout
+    scripts = list(folder.glob("r/.orchestrator/scripts/*.sh"))
+    assert any(b"caf\xe9 x" in script.read_bytes() for script in scripts)
 
 
 # --- failures ------------------------------------------------------------------------------------
