@@ -244,6 +244,8 @@ class Pipeline(PipelineDefinition):
 
 
 def _workspace(rootdir: str | Path | None) -> Workspace:
+    if "\0" in str(rootdir):
+        raise DefinitionError(f"rootdir={str(rootdir)!r} can't be a folder.", "Use a path without NUL.")
     return Workspace.at(expanded(rootdir or ".", "rootdir"))
 
 

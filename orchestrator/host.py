@@ -111,7 +111,7 @@ def _folders(mount: Path, group: str) -> list[Path]:
 
 def _text(path: Path) -> str:
     with suppress(OSError):
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     return ""
 
 

@@ -6,7 +6,7 @@ no file, database or terminal accepts.
 
 from __future__ import annotations
 
-__all__ = ["clean", "cut", "is_clean"]
+__all__ = ["clean", "cut", "is_clean", "to_bytes"]
 
 
 def is_clean(text: str) -> bool:
@@ -27,6 +27,14 @@ def clean(text: str) -> str:
     if is_clean(text):
         return text
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+
+
+def to_bytes(text: str) -> bytes:
+    """Return a text in UTF-8; a path that is not UTF-8 as the bytes that it has on the disk."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # surrogates that no path has
+        return clean(text).encode()
 
 
 def cut(text: str, longest: int) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.text import clean, cut, is_clean
+from orchestrator.text import clean, cut, is_clean, to_bytes
 
 any_text = st.text(st.characters() | st.sampled_from("\0\ud800\udce9"))
 
@@ -20,6 +22,13 @@ def test_a_cleaned_text_can_be_written_anywhere_and_is_changed_only_if_it_must_b
 
 def test_what_is_replaced_can_be_read():
     assert clean("caf\udce9 \0 é") == "caf\\udce9 \\x00 é"
+
+
+@given(any_text)
+def test_every_text_has_bytes_and_a_path_its_own(text):
+    assert os.fsdecode(to_bytes(os.fsdecode(b"caf\xe9"))) == os.fsdecode(b"caf\xe9")
+    assert not is_clean(text) or to_bytes(text) == text.encode()
+    to_bytes(text)
 
 
 def test_of_a_long_text_the_middle_is_left_out_and_that_is_said():

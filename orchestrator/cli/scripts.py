@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.render import echo, echo_output
 from orchestrator.cli.workspace import examples
+from orchestrator.text import to_bytes
 
 __all__ = ["command"]
 
@@ -41,6 +42,6 @@ def command(study: str, label: str | None, cluster: str | None, project_job: str
     for name, text in shown.items():
         if label is None:
             echo(f"==> {name} <==")
-        echo_output(f"{text.rstrip()}\n".encode(errors="surrogateescape"))
+        echo_output(to_bytes(f"{text.rstrip()}\n"))
         if label is None:
             echo()

@@ -344,7 +344,7 @@ class Domain:
         path = Path(filename).with_suffix(".json")
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # JSON or UTF-8
             raise DataError(f"{path} is not valid JSON: {error}") from error
 
     def store(self, filename: Path | str) -> None:

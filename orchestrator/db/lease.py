@@ -112,7 +112,7 @@ def _job_id() -> str | None:
 @lru_cache(maxsize=1)
 def _boot() -> str:
     try:
-        return BOOT.read_text().strip()
+        return BOOT.read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 
@@ -131,7 +131,7 @@ def _start_of(pid: int) -> str | None:
     """Return when a process started; None if it has ended, even if it is still listed as a zombie."""
     try:
         # The program's name is in brackets, and may contain brackets itself.
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] in "ZX" else fields[19]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from orchestrator.text import clean
+from orchestrator.text import to_bytes
 
 __all__ = ["BOOLEANS", "JSON", "Row", "as_parameter", "as_row", "as_text", "insert", "scalar", "scalars", "update"]
 
@@ -88,10 +88,7 @@ def as_parameter(value: Any) -> Any:
     try:
         value.encode()
     except UnicodeEncodeError:
-        try:
-            return value.encode(errors="surrogateescape")
-        except UnicodeEncodeError:  # surrogates that no path has
-            return clean(value)
+        return to_bytes(value)
     return value
 
 

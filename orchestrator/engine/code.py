@@ -165,7 +165,7 @@ def provenance() -> dict[str, Any]:
 def _git_commit() -> str | None:
     command = ["git", "rev-parse", "HEAD"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        found = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None

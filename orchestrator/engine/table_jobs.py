@@ -91,8 +91,9 @@ def fold_tables(context: Context, project_dirs: Sequence[str]) -> int:
 def _in_child(context: Context, what: str, request: Any) -> dict[str, Any]:
     command = [sys.executable, "-P", "-m", "orchestrator.worker", what]
     command += [str(context.folder.workspace), context.key]
+    text = json.dumps(request)
     done = subprocess.run(
-        command, input=json.dumps(request), capture_output=True, text=True, errors="backslashreplace", check=False
+        command, input=text, capture_output=True, encoding="utf-8", errors="backslashreplace", check=False
     )
     try:
         answer: dict[str, Any] = json.loads(done.stdout)

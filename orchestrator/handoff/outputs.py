@@ -80,7 +80,7 @@ class OutputWriter:
 def find_part(path: Path, row: int) -> OutputPart | None:
     """Return the last part that an experiment has printed; None if the file is missing or does not name it."""
     try:
-        lines = path.read_text().split("\n")
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError:
         return None
     following: int | None = None

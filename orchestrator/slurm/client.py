@@ -246,7 +246,7 @@ def _run_program(
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         timeout=seconds,
         check=False,

@@ -158,7 +158,7 @@ def runner_words(command: str) -> list[str]:
 
 def digest(values: Values, comment: str) -> str:
     """Return 8 hexadecimal digits of the SHA-256 of everything that a script depends on."""
-    text = json.dumps([values, comment, TEMPLATE.read_text()], sort_keys=True)
+    text = json.dumps([values, comment, TEMPLATE.read_text(encoding="utf-8")], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -183,7 +183,7 @@ def _template() -> Template:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
     )
     environment.filters["q"] = shlex.quote
-    return environment.from_string(TEMPLATE.read_text())
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
 def _memory(asked: SlurmResources, cluster: SlurmCluster) -> dict[str, str]:

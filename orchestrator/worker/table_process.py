@@ -28,7 +28,7 @@ def answer(what: str, workspace: Path, key: str) -> None:
     key : str
         The run's key.
     """
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # Other output must not mix with the answer: it goes to standard error.
     os.dup2(2, 1)
     try:

@@ -13,7 +13,7 @@ import pytest
 from orchestrator import Pipeline, Step
 from orchestrator.cli.status import render
 from orchestrator.db.status import run_status
-from orchestrator.errors import RunFailed
+from orchestrator.errors import DefinitionError, RunFailed
 from tests.worker.test_receipts import ODD
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,6 +171,11 @@ def test_every_text_is_printed_on_a_terminal_of_another_encoding(workspace, enco
         assert done.returncode == 0, done.stderr
     # click takes ASCII for a UTF-8 terminal without its locale.
     assert shown in done.stdout
+
+
+def test_a_root_folder_with_nul_is_refused():
+    with pytest.raises(DefinitionError, match="Use a path without NUL"):
+        Pipeline(steps=[Step(print)]).run(rootdir="a\0b")
 
 
 @pytest.mark.acceptance

@@ -28,6 +28,7 @@ from orchestrator.slurm.script import (
     runner_words,
     values,
 )
+from orchestrator.text import to_bytes
 from orchestrator.workspace import RunFolder
 
 __all__ = ["ORCHESTRATOR", "Script", "Scripts", "all_scripts", "options_of"]
@@ -69,7 +70,7 @@ class Script(NamedTuple):
     def write(self) -> None:
         """Write it, unless the file exists."""
         if not self.path.exists():
-            write_atomically(self.path, self.text.encode(errors="surrogateescape"), PRIVATE)
+            write_atomically(self.path, to_bytes(self.text), PRIVATE)
 
 
 class Scripts:
