@@ -109,6 +109,15 @@ class ChainedBlock(Block):
     ----------
     blocks : sequence of Block
         The blocks, in the order in which they run.
+
+    Examples
+    --------
+    >>> class AddPoint(Block):
+    ...     def call(self, data, **kwargs):
+    ...         return data + ExperimentData(input_data=[{"x": float(len(data))}])
+    >>> chain = AddPoint() >> AddPoint()
+    >>> isinstance(chain, ChainedBlock), len(chain.call(ExperimentData()))
+    (True, 2)
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
