@@ -25,6 +25,9 @@ _PLAIN_NUMPY = {"float64", "int64", "bool", "bool_"}
 _STORED_NUMPY = "biufcmMSU"
 """Kinds of NumPy's types whose bytes are the value."""
 
+_MISSING_TYPES = {"NAType", "NaTType", "MaskedConstant"}
+"""Types of pandas and NumPy whose only value means a missing one."""
+
 DEEPEST = 100
 """Number of lists and the like that may be nested in each other."""
 
@@ -73,12 +76,12 @@ def _encode(value: Any, depth: int) -> Any:
                 f"table: {_IN_A_FILE}"
             )
         return encode(value, depth + 1)
+    if kind.__name__ in _MISSING_TYPES:
+        return None
     if kind.__module__.partition(".")[0] == "numpy":
         return _encode_numpy(value, depth + 1)
     if isinstance(value, PurePosixPath):
         return {"$path": str(value)}
-    if kind.__name__ == "NAType":
-        return None
     plain = plain_base(value)
     if plain is not value:
         return _checked_int(plain) if type(plain) is int else plain
@@ -178,7 +181,7 @@ def from_jsonable(value: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value is missing: None, NaN, pandas' NA or NaT.
+    """Whether a value is missing: None, NaN, pandas' NA or NaT, or NumPy's `masked`.
 
     Parameters
     ----------
@@ -195,7 +198,7 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, float):
         return math.isnan(value)
     kind = type(value)
-    if kind.__name__ in ("NAType", "NaTType"):
+    if kind.__name__ in _MISSING_TYPES:
         return True
     return kind.__module__ == "numpy" and getattr(value, "shape", None) == () and value != value
 

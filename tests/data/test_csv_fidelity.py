@@ -1,5 +1,6 @@
 import io
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.data.columns import decode_column, encode_column, plain_cells, read_csv, write_csv
+from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_data import ExperimentData
+from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "f3dasm"
@@ -215,3 +218,22 @@ def test_an_output_comes_back_as_the_documents_say(tmp_path, value, back):
     read = ExperimentData.from_file(tmp_path).get_experiment_sample(0).output_data["y"]
     assert read == back
     assert type(read) is type(back)
+
+
+@pytest.mark.parametrize(
+    "missing", [None, math.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), np.ma.masked], ids=repr
+)
+def test_every_kind_of_missing_value_is_a_missing_value(tmp_path, missing):
+    ExperimentData(None, {"x": [1, missing]}, [{"y": missing}, {"y": 2}], project_dir=tmp_path).store()
+    data = ExperimentData.from_file(tmp_path)
+    assert [data.input_rows()(row) for row in range(2)] == [{"x": 1}, {}]
+    assert [data.output_rows()(row) for row in range(2)] == [{}, {"y": 2}]
+    assert is_missing(from_jsonable(json.loads(json.dumps(to_jsonable(missing)))))
+
+
+def test_a_masked_column_has_missing_values(tmp_path):
+    values = np.ma.array([1.0, 2.0], mask=[0, 1])
+    for source in ({"x": values}, values.reshape(2, 1)):
+        domain = Domain()
+        domain.add_float("x")
+        assert [row for _, row, _ in ExperimentData(domain, source).open_rows()] == [{"x": 1.0}, {}]

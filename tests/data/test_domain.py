@@ -4,6 +4,7 @@ from enum import Enum, IntEnum
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,7 +162,8 @@ def test_members_of_enums_are_categories_by_the_text_or_number_that_they_are(tmp
     [
         ([Plain.A], TypeError, "the category is not valid: a member of an enum .*: use its value"),
         ([[1]], TypeError, "unhashable"),
-        ([np.ma.masked, 1], TypeError, "can't be stored"),
+        ([np.ma.masked, 1], ValueError, "it means a missing value; use None"),
+        ([pd.NaT, 1], ValueError, "it means a missing value; use None"),
         ([1, math.nan], ValueError, "it means a missing value; use None"),
         ([10**5000], ValueError, "more than 4300 digits"),
         ([Solver.CG, "cg"], ValueError, "duplicate"),
