@@ -72,7 +72,9 @@ class _Group(FailureGroup):
 
     def view(self) -> Failure:
         kind, traceback = self.first.get("kind", "exception"), self.first.get("traceback")
-        return Failure(*self._place, kind, self.n, tuple(self.rows), tuple(self.tasks), self.tried_again, traceback)
+        shown = traceback if isinstance(traceback, str) else None
+        kind = kind if isinstance(kind, str) else None
+        return Failure(*self._place, kind, self.n, tuple(self.rows), tuple(self.tasks), self.tried_again, shown)
 
 
 def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | None = None) -> tuple[Failure, ...]:
@@ -96,12 +98,14 @@ def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | Non
 
     for row in connection.execute(f"{_EVENTS} AND {which} ORDER BY event.id", of):
         failure = group(row, FailureLevel(row.what), row.why, row.detail)
-        failure.add(row.detail.get("n", 1), row.detail.get("rows", ()))
+        failure.add(_count(row.detail) or 1, _labels(row.detail))
         if row.task is not None:
             failure.tasks.append(row.task)
             failure.tried_again &= bool(row.tried_again)
     for row in connection.execute(f"{_JOBS} AND {which} ORDER BY job.id", of):
-        failure = group(row, FailureLevel.STEP, row.reason, {**row.detail.get("error", {}), "kind": row.kind})
+        error = row.detail.get("error")
+        more = error if isinstance(error, dict) else {}
+        failure = group(row, FailureLevel.STEP, row.reason, {**more, "kind": row.kind})
         failure.add(1, ())
         failure.tried_again &= bool(row.tried_again)
     explained = {position for position, what, _ in groups if what is not FailureLevel.EXPERIMENTS}
@@ -111,6 +115,17 @@ def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | Non
             failure.add(1, ())
             failure.tried_again = False
     return tuple(failure.view() for failure in groups.values())
+
+
+def _count(detail: Mapping[str, Any]) -> int | None:
+    """Return the number in the details of an event; None if there is none, or they are damaged."""
+    n = detail.get("n")
+    return n if type(n) is int and n >= 0 else None
+
+
+def _labels(detail: Mapping[str, Any]) -> list[int]:
+    rows = detail.get("rows")
+    return [row for row in rows if type(row) is int] if isinstance(rows, list) else []
 
 
 def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None = None) -> tuple[ResultNote, ...]:
@@ -126,9 +141,7 @@ def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None =
         f"{_NOTES} AND {which} ORDER BY event.id", {"run_id": run_id, "step_run_id": step_run_id}
     )
     return tuple(
-        ResultNote(
-            address_of(row), EventKind(row.what), row.why, row.detail.get("n"), tuple(row.detail.get("rows", ()))
-        )
+        ResultNote(address_of(row), EventKind(row.what), row.why, _count(row.detail), tuple(_labels(row.detail)))
         for row in found
     )
 

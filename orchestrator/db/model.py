@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
+from functools import lru_cache
 
-from orchestrator.db.rows import Row, scalar
+from orchestrator.db.rows import DamagedJson, Row, scalar
+from orchestrator.errors import DatabaseError
 from orchestrator.machine.kinds import Doubt, Role
 from orchestrator.machine.model import Job, StepRun
+from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import JobState, StepRunState
 
-__all__ = ["first_failed", "job_of", "step_run_of"]
+__all__ = ["check_json", "first_failed", "job_of", "plan_of", "step_run_of"]
 
 _CONVERTED = ("role", "state", "doubt", "rivals")
 _PLAIN = tuple(name for name in Job._fields if name not in _CONVERTED)
@@ -24,6 +28,40 @@ def job_of(row: Row) -> Job:
         doubt=None if row.doubt is None else Doubt(row.doubt),
         rivals=tuple(row.rivals.split(",")) if row.rivals else (),
         **{name: row[name] for name in _PLAIN},
+    )
+
+
+def plan_of(row: Row) -> Plan:
+    """Return the plan in a row of `run`.
+
+    Raises
+    ------
+    DatabaseError
+        If it is damaged. That concerns this run only.
+    """
+    try:
+        return _plan(row.plan)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise _damaged(row, "plan") from error
+
+
+@lru_cache(maxsize=8)
+def _plan(text: str) -> Plan:
+    return Plan.from_json(json.loads(text))
+
+
+def check_json(row: Row) -> None:
+    """Raise `DatabaseError` if a column of a row of `run` that the engine needs is damaged."""
+    for column in ("cluster", "provenance"):
+        if isinstance(row[column], DamagedJson):
+            raise _damaged(row, column)
+
+
+def _damaged(row: Row, column: str) -> DatabaseError:
+    return DatabaseError(
+        f"The records of run {row.key} are damaged: its {column} can't be read. Its tables and logs are kept.",
+        "Restore orchestrator.db from a backup, or run the study again with a new key. Show the other runs: "
+        "orchestrator list",
     )
 
 

@@ -14,7 +14,19 @@ from typing import Any
 
 from orchestrator.text import to_bytes
 
-__all__ = ["BOOLEANS", "JSON", "Row", "as_parameter", "as_row", "as_text", "insert", "scalar", "scalars", "update"]
+__all__ = [
+    "BOOLEANS",
+    "JSON",
+    "DamagedJson",
+    "Row",
+    "as_parameter",
+    "as_row",
+    "as_text",
+    "insert",
+    "scalar",
+    "scalars",
+    "update",
+]
 
 JSON = frozenset({"cluster", "provenance", "detail"})
 """Columns that contain JSON, in any table."""
@@ -39,6 +51,21 @@ def as_row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
     return Row(
         **{column: _READ[column](value) if column in _READ and value is not None else value for column, value in named}
     )
+
+
+class DamagedJson(dict[str, Any]):
+    """An empty object in place of a column's content that is no JSON object: a view then shows less.
+
+    The engine needs the whole content: see `orchestrator.db.model.check_json`.
+    """
+
+
+def _json_object(text: Any) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return DamagedJson()
+    return value if isinstance(value, dict) else DamagedJson()
 
 
 def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
@@ -69,7 +96,7 @@ def scalars(connection: sqlite3.Connection, query: str, values: Iterable[Any] = 
     return [next(iter(row)) for row in connection.execute(query, tuple(values))]
 
 
-_READ: dict[str, Callable[[Any], Any]] = {**dict.fromkeys(JSON, json.loads), **dict.fromkeys(BOOLEANS, bool)}
+_READ: dict[str, Callable[[Any], Any]] = {**dict.fromkeys(JSON, _json_object), **dict.fromkeys(BOOLEANS, bool)}
 
 
 def _written(values: Mapping[str, Any]) -> list[Any]:

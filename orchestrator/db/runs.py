@@ -178,13 +178,13 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None) -> 
 
 def _wake(row: Row) -> Wake | None:
     wake = cluster_of(row).get("wake")
-    return None if wake is None else Wake(wake)
+    return Wake(wake) if wake in tuple(Wake) else None
 
 
 def log_dir(row: Row) -> str:
     """Return the folder of a run's logs, relative to the workspace; `{project_job}` stands for the key."""
-    folder: str = cluster_of(row).get("log_dir", LOG_DIR)
-    return folder
+    folder = cluster_of(row).get("log_dir", LOG_DIR)
+    return folder if isinstance(folder, str) else LOG_DIR
 
 
 def history(connection: sqlite3.Connection, run_id: int) -> tuple[Event, ...]:

@@ -18,8 +18,8 @@ __all__ = ["cluster_of", "live_jobs", "liveness"]
 
 def cluster_of(row: Row) -> dict[str, Any]:
     """Return the fields of the run's `SlurmCluster`; empty for a run on this machine."""
-    fields: dict[str, Any] = (row.cluster or {}).get("cluster", {})
-    return fields
+    fields = (row.cluster or {}).get("cluster")
+    return fields if isinstance(fields, dict) else {}
 
 
 def liveness(row: Row, now: float, jobs: Sequence[Row]) -> Liveness:

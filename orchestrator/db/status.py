@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from pathlib import Path
 
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
-from orchestrator.db.model import first_failed
+from orchestrator.db.model import first_failed, plan_of
 from orchestrator.db.rows import Row
 from orchestrator.db.runs import count_experiments, history, run_row, run_view
 from orchestrator.db.stalled import live_jobs, liveness
@@ -49,7 +48,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
     now = time.time() if now is None else now
     with session(path, write=False) as connection:
         row = run_row(connection, key)
-        plan = Plan.from_json(json.loads(row.plan))
+        plan = plan_of(row)
         live = live_jobs(connection, [row]).get(row.id, [])
         alive = liveness(row, now, live)
         run = run_view(row, now, alive, count_experiments(connection, row.id))

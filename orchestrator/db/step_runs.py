@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Collection, Iterable
@@ -11,7 +10,7 @@ from pathlib import Path
 from orchestrator.addresses import format_address, parse_address
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
-from orchestrator.db.model import job_of
+from orchestrator.db.model import job_of, plan_of
 from orchestrator.db.rows import Row, as_parameter, scalar
 from orchestrator.db.runs import log_dir, run_row, sum_so_far
 from orchestrator.db.stalled import live_jobs, liveness
@@ -67,7 +66,7 @@ def find_step_run(path: Path, key: str | None, address: str) -> StepLogs:
     """
     with session(path, write=False) as connection:
         row = run_row(connection, key)
-        plan = Plan.from_json(json.loads(row.plan))
+        plan = plan_of(row)
         found, name = _at_address(connection, row.id, address)
         if found is None:
             raise _not_run(connection, row, address, name, plan)

@@ -11,14 +11,13 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from orchestrator.db import migrate, moves
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder, is_dead
-from orchestrator.db.model import first_failed, job_of, step_run_of
+from orchestrator.db.model import check_json, first_failed, job_of, plan_of, step_run_of
 from orchestrator.db.rows import Row, as_parameter, insert, scalar, scalars, update
 from orchestrator.errors import Busy, LeaseHeld, NotFound
 from orchestrator.machine.changes import Change
@@ -127,8 +126,9 @@ class Store:
         """
         with session(self.path) as connection:
             row = _run_row(connection, key)
+        check_json(row)
         values = {name: row[name] for name in RunRecord.__dataclass_fields__}
-        return RunRecord(**{**values, "plan": _plan(row.plan), "mode": Mode(row.mode), "state": RunState(row.state)})
+        return RunRecord(**{**values, "plan": plan_of(row), "mode": Mode(row.mode), "state": RunState(row.state)})
 
     def load(self, key: str) -> Run:
         """Return a run as the state machine needs it.
@@ -177,7 +177,7 @@ class Store:
         """
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
-            target = moves.Target(connection, row.id, _plan(row.plan), now)
+            target = moves.Target(connection, row.id, plan_of(row), now)
             for change in changes:
                 moves.apply(target, change)
             return _load(connection, key)
@@ -371,11 +371,6 @@ def _text(plan: Plan) -> str:
     return json.dumps(plan.to_json(), separators=(",", ":"))
 
 
-@lru_cache(maxsize=8)
-def _plan(text: str) -> Plan:
-    return Plan.from_json(json.loads(text))
-
-
 def _run_row(connection: sqlite3.Connection, key: str) -> Row:
     row: Row | None = connection.execute("SELECT * FROM run WHERE key = ?", (as_parameter(key),)).fetchone()
     if row is None:
@@ -403,7 +398,7 @@ def _load(connection: sqlite3.Connection, key: str) -> Run:
     return Run(
         key=row.key,
         salt=row.salt,
-        plan=_plan(row.plan),
+        plan=plan_of(row),
         state=RunState(row.state),
         first_position=row.first_position,
         reason=row.reason,

@@ -12,7 +12,7 @@ from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.engine.context import Context
 from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.progress import Silent
-from orchestrator.errors import LeaseHeld
+from orchestrator.errors import DatabaseError, LeaseHeld
 from orchestrator.handoff.environment import read_environment
 from orchestrator.slurm.client import Client
 
@@ -21,7 +21,13 @@ __all__ = ["make_context", "hold_lease_on_cluster", "hold_run", "scheduler_of"]
 
 def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
     """Return the scheduler of a run that was submitted to a cluster."""
-    config = ClusterConfig.from_json(record.cluster or {})
+    try:
+        config = ClusterConfig.from_json(record.cluster or {})
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise DatabaseError(
+            f"The records of run {record.key} are damaged: its cluster can't be read ({error!r}).",
+            "Restore orchestrator.db from a backup, or submit the study again with a new key.",
+        ) from error
     folder = store.workspace.run(record.key, config.cluster.log_dir)
     client = Client(submitter=read_environment(folder))
     return SlurmScheduler(folder, config, record.name, store.path, shared=not is_local(folder.workspace), client=client)

@@ -1,0 +1,71 @@
+"""Damaged JSON in a row of the database: a named error for its run, or less in a view; other runs are not concerned."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+
+DAMAGED = {
+    "cut": '{"n": ',
+    "deep": "[" * 200_000,
+    "list": "[1]",
+    "text": '"x"',
+    "empty": "",
+    "null": "null",
+    "wrong types": '{"n": "many", "rows": 5, "error": [1], "traceback": 7, "kind": [], "elements": [{}], "cluster": 7}',
+    "bytes": b"\xff\xfe",
+}
+
+
+@pytest.fixture
+def damage(cli):
+    def put(table, column, content):
+        connection = sqlite3.connect(cli.workspace / "orchestrator.db")
+        with connection:
+            which = "id = (SELECT id FROM run WHERE key = 'r')" if table == "run" else "run_id = 1"
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE {which}", (content,))
+        connection.close()
+
+    return put
+
+
+@pytest.fixture
+def two_runs(here):
+    assert here("run", "fails.py", "--project-job", "r").code == 1
+    assert here("run", "study.py", "--project-job", "other").code == 0
+    return here
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("event", "detail"), ("job", "detail"), ("run", "plan"), ("run", "cluster"), ("run", "provenance")],
+)
+def test_a_damaged_column_blocks_at_most_its_run(two_runs, damage, table, column, content):
+    here = two_runs
+    damage(table, column, DAMAGED[content])
+    listed = here("list")
+    assert listed.code == 0
+    assert [line.split()[0] for line in listed.out.splitlines()[1:]] == ["other", "r"]
+    assert len(json.loads(here("list", "--json").out)) == 2
+    assert here("status", "other").code == 0
+    assert here("resume", "other").code == 0
+    for words in ("status r", "status r --json", "logs r fails", "wait r", "advance r", "resume r", "cancel r"):
+        done = here(*words.split())
+        assert "bug in orchestrator" not in done.err, (words, done.err)
+        assert "Traceback" not in done.err, (words, done.err)
+        if "damaged" in done.err:
+            assert (table, done.code) == ("run", 1)
+            assert "The records of run r are damaged" in done.err
+            assert "orchestrator list" in done.err
+    if table != "run":
+        shown = here("status", "r").out
+        assert "no licence" in shown
+
+
+def test_a_damaged_plan_is_a_named_error(two_runs, damage, golden):
+    damage("run", "plan", "{")
+    golden(two_runs("status", "r"))
+    golden(two_runs("resume", "r"))
