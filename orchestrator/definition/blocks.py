@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.data.values import check_name
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -322,7 +323,9 @@ def datagenerator(
     Raises
     ------
     ValueError
-        If `output_names` is empty, or contains an empty name.
+        If `output_names` is empty, has a name twice, or a name that can't be written to a file.
+    TypeError
+        If a name is not text.
 
     Examples
     --------
@@ -336,6 +339,10 @@ def datagenerator(
     names = [output_names] if isinstance(output_names, str) else list(output_names)
     if not all(names) or not names:
         raise ValueError("datagenerator needs output_names: one name for each value that the function returns")
+    for name in names:
+        check_name(name, "output")
+    if len(set(names)) < len(names):
+        raise ValueError(f"datagenerator needs different output_names, not {names}: one value would replace another")
     return lambda f: FunctionDataGenerator(f, names, domain)
 
 

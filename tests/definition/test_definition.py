@@ -832,3 +832,14 @@ def test_a_block_is_armed_once_for_all_iterations():
     repeated.arm(data)
     repeated.call(data)
     assert one.armed == 1
+
+
+@pytest.mark.parametrize("names", [[], "", ["y", ""], ["y", "y"], "caf\udce9", "a\0b"])
+def test_names_of_outputs_that_would_be_lost_are_refused(names):
+    with pytest.raises(ValueError, match=r"output_names|can't have the name"):
+        datagenerator(output_names=names)
+
+
+def test_a_name_of_an_output_is_text():
+    with pytest.raises(TypeError, match="the name of an output must be text, not int"):
+        datagenerator(output_names=["y", 1])
