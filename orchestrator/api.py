@@ -13,6 +13,7 @@ from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import DefinitionError
 from orchestrator.expansion import expanded
 from orchestrator.host import open_streams
+from orchestrator.loading import EndOfLoading, is_loading
 from orchestrator.machine.kinds import Mode
 from orchestrator.workspace import Workspace
 
@@ -65,6 +66,9 @@ class Pipeline(PipelineDefinition):
     ) -> str:
         """Run the pipeline, or continue the run whose key is `project_job`.
 
+        A process that imports the study to run a step of it ends the import at this call. So does `orchestrator run`,
+        which then runs the pipeline itself.
+
         Parameters
         ----------
         mode : {"local", "slurm"}, default "local"
@@ -102,6 +106,8 @@ class Pipeline(PipelineDefinition):
         """
         from orchestrator.engine.commands import start, submit
 
+        if is_loading():
+            raise EndOfLoading(self)
         open_streams()
         if mode not in tuple(Mode):
             raise DefinitionError(f"mode={mode!r} is not valid.", 'Use mode="local" or mode="slurm".')
@@ -170,6 +176,8 @@ class Pipeline(PipelineDefinition):
         from orchestrator.db.runs import latest_key
         from orchestrator.engine.commands import resume
 
+        if is_loading():
+            raise EndOfLoading(self)
         open_streams()
         workspace = _workspace(rootdir)
         key = latest_key(workspace.database) if project_job is None else project_job

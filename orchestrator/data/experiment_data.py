@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from orchestrator.data.results import ResultFile
 from orchestrator.data.sources import Source, columns_of, n_rows_of, statuses_of
 from orchestrator.data.table import Table
 from orchestrator.data.values import check_name, is_missing
+from orchestrator.loading import is_loading_again
 
 if TYPE_CHECKING:
     import numpy as np
@@ -550,6 +552,9 @@ class ExperimentData:
     def store(self, project_dir: Path | str | None = None) -> None:
         """Write the table to ``experiment_data``, completely or not at all.
 
+        In code outside of functions that a worker runs because it imports the study, this writes nothing: the process
+        that started the run has stored the table.
+
         Parameters
         ----------
         project_dir : Path, str or None, default None
@@ -566,6 +571,9 @@ class ExperimentData:
         """
         if project_dir is not None:
             self.project_dir = project_dir
+        if is_loading_again():
+            print(f"The table in {self._project_dir} is not stored again while the study is imported.", file=sys.stderr)
+            return
         contents = self.to_files(self._project_dir)
         with locked(self._project_dir):
             write_table(self._project_dir, contents)

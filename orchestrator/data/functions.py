@@ -11,9 +11,11 @@ import os
 import pickle
 import pickletools
 import sys
+from types import FunctionType
 from typing import Any
 
 from orchestrator.errors import DataError
+from orchestrator.loading import main_name
 
 __all__ = ["ALLOW", "NotAllowed", "allows_everything", "decode_function", "encode_function"]
 
@@ -50,7 +52,17 @@ def encode_function(function: Any, *, null: bool = False) -> str | None:
     """
     if isinstance(function, str) or (function is None and not null):
         return function
-    return pickle.dumps(function).hex()
+    return (_named(function) or pickle.dumps(function)).hex()
+
+
+def _named(function: Any) -> bytes | None:
+    """Pickle a function of `__main__` by the name under which other processes can import it; None for others."""
+    if main_name() is None or not isinstance(function, FunctionType) or function.__module__ != "__main__":
+        return None
+    name = function.__qualname__
+    if vars(sys.modules["__main__"]).get(name) is not function:
+        return None
+    return f"c{main_name()}\n{name}\n.".encode()
 
 
 def decode_function(encoded: Any) -> Any:

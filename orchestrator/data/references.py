@@ -9,11 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FunctionType
+from typing import Any, BinaryIO
 
 from orchestrator.atomic import replacing
 from orchestrator.data.functions import ALLOW, NotAllowed, allows_everything, decode_function, encode_function
 from orchestrator.errors import DataError
+from orchestrator.loading import main_name
 from orchestrator.trust import is_own, others_may_write, owner_of
 
 __all__ = ["DATA_FOLDER", "Reference", "write_object"]
@@ -170,8 +172,25 @@ def _write_by_type(value: Any, target: Path) -> Path:
         elif suffix == ".csv":
             value.to_csv(file)
         else:
-            pickle.dump(value, file)
+            _dump(value, file)
     return path
+
+
+def _dump(value: Any, file: BinaryIO) -> None:
+    """Pickle a value; what `__main__` defines gets the name by which other processes can import it."""
+    (pickle.Pickler if main_name() is None else _Pickler)(file).dump(value)
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, type | FunctionType) and value.__module__ == "__main__":
+            from pkgutil import resolve_name
+
+            name = f"{main_name()}:{value.__qualname__}"
+            with suppress(AttributeError):
+                if resolve_name(name) is value:
+                    return resolve_name, (name,)
+        return NotImplemented
 
 
 def _load_numpy(path: Path, **kwargs: Any) -> Any:

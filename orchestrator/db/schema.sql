@@ -16,7 +16,6 @@ CREATE TABLE run (
     idle_wakeups INTEGER DEFAULT '0' NOT NULL,
     study TEXT,
     study_attr TEXT,
-    source_digest TEXT,
     bundle_digest TEXT,
     cluster JSON,
     provenance JSON NOT NULL,

@@ -42,7 +42,6 @@ class NewRun:
     first_position: int
     study: str | None
     study_attr: str | None
-    source_digest: str | None
     bundle_digest: str | None
     cluster: Mapping[str, Any] | None
     provenance: Mapping[str, Any]
@@ -189,7 +188,6 @@ class Store:
         *,
         plan: Plan,
         bundle_digest: str,
-        source_digest: str,
         study: str | None,
         study_attr: str | None,
         now: float,
@@ -201,7 +199,6 @@ class Store:
             values = {
                 "plan": _text(plan),
                 "bundle_digest": bundle_digest,
-                "source_digest": source_digest,
                 "study": study,
                 "study_attr": study_attr,
             }

@@ -78,7 +78,6 @@ run = Table(
     Column("idle_wakeups", Integer, nullable=False, server_default="0"),
     Column("study", Text),
     Column("study_attr", Text),
-    Column("source_digest", Text),
     Column("bundle_digest", Text),
     _json("cluster", nullable=True),
     _json("provenance"),

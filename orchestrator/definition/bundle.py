@@ -1,25 +1,41 @@
-"""Read a run's bundle: the code of its steps. Every task imports this module, so it imports little itself.
+"""Load the code of a run from its bundle. Every task imports this module, so it imports little itself.
 
-The keyword arguments of a step are in its pickle; what differs between its jobs is in the job file
-(`orchestrator.handoff.jobfile`).
+A process that loads code first gets the import context of the submission and the kept text of the user's modules, and
+imports the study. Steps are then unpickled. The keyword arguments of a step are in its pickle; what differs between its
+jobs is in the job file (`orchestrator.handoff.jobfile`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 import pickle
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EIO, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.errors import DataError
+from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext
+from orchestrator.definition.finder import KeptFinder, KeptModule
+from orchestrator.errors import DataError, StudyChanged, StudyError
+from orchestrator.loading import EndOfLoading, loading
 from orchestrator.trust import is_own, owner_of
 
-__all__ = ["PYTHON", "Bundle", "LoadedStep"]
+if TYPE_CHECKING:
+    from types import ModuleType
 
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""Version of the bytecode in this process's pickles; another version may read them wrongly without an error."""
+__all__ = ["MAIN", "MODULES", "Bundle", "LoadedStep", "globals_of"]
+
+MODULES, MAIN = "modules.json", "main.pkl"
+"""Names of files: the kept modules, and the values of the study's names that importing does not define."""
+
+TEMPORARY = frozenset({EIO, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT})
+"""Errors of a network file system that does not answer at the moment."""
 
 _UPDATE_HINT = "Bundle the code again: orchestrator resume RUN --update STUDY.py"
 
@@ -44,10 +60,45 @@ class Bundle:
         self._folder = folder
 
     def prepare(self) -> None:
-        """Make this process ready to load the run's code. `load_step` does it, too; a second call changes nothing."""
-        sources = str(self._folder / "sources")
-        if sources not in sys.path:
-            sys.path.insert(0, sources)
+        """Make this process ready to load the run's code: restore the import context, and import the study.
+
+        `load_step` does it, too; a second call changes nothing.
+
+        Raises
+        ------
+        DataError
+            If a file has changed or belongs to another user, or another version of Python wrote it.
+        StudyChanged
+            If this process has already imported a module of the study with another text.
+        StudyError
+            If the study can't be imported here. The exception that it raised is the cause.
+        """
+        global _prepared, _main
+        if _prepared == self._folder:
+            return
+        index = self._index()
+        context = ImportContext(**index["context"])
+        if context.python != PYTHON:
+            raise DataError(
+                f"the run's code was pickled by Python {context.python}, but {sys.executable} is Python {PYTHON}.",
+                "Use the same version of Python in the jobs: SlurmCluster(runner=..., env_setup=[...])\n"
+                + _UPDATE_HINT,
+            )
+        modules = self._kept(index)
+        is_live = _is_live(context)
+        _check_imported(modules, context, is_live=is_live)
+        context.restore()
+        sys.meta_path[:] = [
+            KeptFinder(modules),
+            *(finder for finder in sys.meta_path if not isinstance(finder, KeptFinder)),
+        ]
+        if context.main:
+            later = self._read_checked(MAIN, index) if MAIN in index["files"] and not is_live else None
+            with _own_errors(Path(context.main_file).name):
+                _main = sys.modules["__main__"] if is_live else _import_main(context)
+                if later is not None:
+                    vars(_main).update(_loads(later))
+        _prepared = self._folder
 
     def load_step(self, path: str) -> LoadedStep:
         """Unpickle one step, after its file has been verified.
@@ -64,9 +115,8 @@ class Bundle:
 
         Raises
         ------
-        DataError
-            If the bundle has no code of the step, a file has changed or belongs to another user, or another version of
-            Python wrote it.
+        DataError, StudyChanged, StudyError
+            As `prepare`; also if the bundle has no code of the step.
         """
         index = self._index()
         if path in index["missing"]:
@@ -74,19 +124,18 @@ class Bundle:
                 f"the bundle has no code of step {path}: {index['missing'][path]}.",
                 "Resume the run from its script, with the same project_job.",
             )
-        if index.get("python", PYTHON) != PYTHON:
-            raise DataError(
-                f"the run's code was pickled by Python {index['python']}, but {sys.executable} is Python {PYTHON}.",
-                "Use the same version of Python in the jobs: SlurmCluster(runner=..., env_setup=[...])\n"
-                + _UPDATE_HINT,
-            )
-        name = f"{path}.pkl"
-        content = self._read(name)
-        if hashlib.sha256(content).hexdigest() != index["files"].get(name):
-            raise DataError(f"{self._folder / name} was changed after it was written.", _UPDATE_HINT)
         self.prepare()
-        block, kwargs = pickle.loads(content)
+        content = self._read_checked(f"{path}.pkl", index)
+        with _own_errors(f"the code of step {path}"):
+            block, kwargs = _loads(content)
         return LoadedStep(block, kwargs)
+
+    def modules(self) -> dict[str, KeptModule]:
+        """Return the kept modules, by name."""
+        return self._kept(self._index())
+
+    def _kept(self, index: dict[str, Any]) -> dict[str, KeptModule]:
+        return {name: KeptModule(*values) for name, values in json.loads(self._read_checked(MODULES, index)).items()}
 
     def _index(self) -> dict[str, Any]:
         content = self._read("bundle.json")
@@ -99,8 +148,117 @@ class Bundle:
         index: dict[str, Any] = json.loads(content)
         return index
 
+    def _read_checked(self, name: str, index: dict[str, Any]) -> bytes:
+        content = self._read(name)
+        if hashlib.sha256(content).hexdigest() != index["files"].get(name):
+            raise DataError(f"{self._folder / name} was changed after it was written.", _UPDATE_HINT)
+        return content
+
     def _read(self, name: str) -> bytes:
         try:
             return (self._folder / name).read_bytes()
         except OSError as error:
             raise DataError(f"the run's code can't be read: {error}.", _UPDATE_HINT) from error
+
+
+# --- the study ----------------------------------------------------------------------------------
+
+_prepared: Path | None = None
+"""The bundle whose code this process can load."""
+
+_main: ModuleType | None = None
+"""The study of that bundle."""
+
+
+def globals_of(name: str) -> dict[str, Any]:
+    """Return the global names of a module; those of the study for `__main__`."""
+    return vars(_main if name == "__main__" and _main is not None else import_module(name))
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "__main__" and _main is not None:
+            found: Any = _main
+            for part in name.split("."):
+                found = getattr(found, part)
+            return found
+        return super().find_class(module, name)
+
+
+def _loads(content: bytes) -> Any:
+    return _Unpickler(io.BytesIO(content)).load()
+
+
+def _is_live(context: ImportContext) -> bool:
+    """Whether the run's study is the `__main__` of this process."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return bool(context.main) and file is not None and str(Path(file).absolute()) == context.main_file
+
+
+def _check_imported(modules: dict[str, KeptModule], context: ImportContext, *, is_live: bool) -> None:
+    """Raise `StudyChanged` if this process has imported a kept module with another text."""
+    imported = {name: kept for name, kept in modules.items() if name in sys.modules}
+    if is_live:
+        imported[context.main] = modules[context.main]
+    if not imported:
+        return
+    from orchestrator.definition.modules import changed_modules  # not needed in a worker
+
+    changed = changed_modules(imported)
+    if changed:
+        raise StudyChanged(
+            f"This process has imported {changed[0]}, which has changed since the run's code was stored.",
+            "Resume the run in a shell: orchestrator resume RUN",
+        )
+
+
+def _import_main(context: ImportContext) -> ModuleType:
+    """Import the study under its name. In a process of ours it also becomes `__main__`, as pickles may call it."""
+    cwd = Path.cwd() if context.has_other_cwd() else None
+    if cwd is not None:
+        os.chdir(context.cwd)
+    try:
+        module = import_module(context.main)
+    finally:
+        if cwd is not None:
+            os.chdir(cwd)
+    if context.main == MP_MAIN:
+        module.__spec__ = None  # as of a script: a child process of multiprocessing then runs the file
+    if is_ours(sys.modules["__main__"]):
+        sys.modules["__main__"] = sys.modules[MP_MAIN] = module
+    return module
+
+
+def is_ours(main: ModuleType) -> bool:
+    """Whether the `__main__` of this process is a program of orchestrator."""
+    spec = getattr(main, "__spec__", None)
+    name = spec.name if spec is not None else Path(getattr(main, "__file__", None) or "").name
+    return bool(name.partition(".")[0] == "orchestrator")
+
+
+@contextmanager
+def _own_errors(what: str) -> Iterator[None]:
+    """Turn an exception of the user's code into a `StudyError`, whose cause it is.
+
+    Errors that may pass are raised as they are.
+    """
+    try:
+        with loading(again=True):
+            yield
+    except MemoryError:
+        raise
+    except (Exception, SystemExit, EndOfLoading) as error:
+        if isinstance(error, OSError) and error.errno in TEMPORARY:
+            raise
+        raise StudyError(
+            f"{what} can't be imported on {os.uname().nodename}: {type(error).__name__}: {error}", _cure(error)
+        ) from error
+
+
+def _cure(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"Install it for {sys.executable}, or use another Python in the jobs: SlurmCluster(runner=..., "
+            "env_setup=[...])"
+        )
+    return _UPDATE_HINT

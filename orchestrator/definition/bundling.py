@@ -1,32 +1,30 @@
-"""Create a run's bundle: one pickle per step, and a copy of the study's modules.
+"""Create a run's bundle: one pickle per step, the text of the user's modules, and the import context.
 
-Each step has its own pickle, so that a task does not import the libraries of other steps. Functions and classes of the
-study file are pickled by value; those of modules in its folder by reference, and imported from the copy. A queued run
-therefore uses the code that it was submitted with.
+Each step has its own pickle, so that a task does not load the objects of other steps. Functions and classes are pickled
+by name and found by importing the study and its modules, whose text is that of the submission. So a queued run uses the
+code that it was submitted with.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
-from collections import ChainMap
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
-from typing import Any, ClassVar
+from typing import Any
 
 from orchestrator.atomic import new_folder, write_synced
-from orchestrator.definition.bundle import PYTHON
+from orchestrator.definition.bundle import MAIN, MODULES
+from orchestrator.definition.context import ImportContext
+from orchestrator.definition.later_names import later_names
+from orchestrator.definition.modules import KeptCode, StudySource, import_context, keep_modules
+from orchestrator.definition.pickler import Main, dumps, unpicklable_part
 from orchestrator.definition.pipeline import step_name
 from orchestrator.errors import DefinitionError
 
-__all__ = ["PreparedBundle", "prepare_bundle", "source_digest"]
-
-MAX_FILES = 2000
-MAX_FILE_BYTES = 1_000_000
+__all__ = ["PreparedBundle", "prepare_bundle"]
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,19 @@ class PreparedBundle:
         The pickle of each step, by its path in the plan.
     missing : dict of str to str
         Steps that can't be pickled, with the reason. They can run only in the process that defines them.
-    sources : dict of str to bytes
-        The Python files in the study's folder, by their path relative to it.
-    source_digest : str
-        SHA-256 of the study and of the modules in its folder that its text mentions.
+    context : ImportContext
+        Where the modules come from, and how the study was started.
+    code : KeptCode
+        The user's modules.
+    later : bytes or None
+        The pickle of the values of the study's names that importing it does not define.
     """
 
     pickles: dict[str, bytes]
     missing: dict[str, str]
-    sources: dict[str, bytes] = field(default_factory=dict)
-    source_digest: str = ""
+    context: ImportContext
+    code: KeptCode
+    later: bytes | None = None
 
     def write(self, folder: Path) -> str:
         """Write the bundle completely or not at all. A bundle that exists already is not changed.
@@ -64,11 +65,13 @@ class PreparedBundle:
             Digest of the bundle: the name of its folder in `folder`.
         """
         files = {f"{path}.pkl": content for path, content in self.pickles.items()}
-        files |= {f"sources/{path}": content for path, content in self.sources.items()}
+        files[MODULES] = json.dumps(self.code.modules).encode()
+        if self.later is not None:
+            files[MAIN] = self.later
         index = {
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
             "missing": self.missing,
-            "python": PYTHON,
+            "context": self.context._asdict(),
         }
         text = json.dumps(index, indent=1, sort_keys=True).encode()
         digest = hashlib.sha256(text).hexdigest()
@@ -76,20 +79,30 @@ class PreparedBundle:
             return digest
         with new_folder(folder / digest) as inside:
             for name, content in {**files, "bundle.json": text}.items():
-                (inside / name).parent.mkdir(parents=True, exist_ok=True)
                 write_synced(inside / name, content, mode=0o600)
         return digest
 
 
-def prepare_bundle(by_path: Mapping[str, Any], study: Path | None, *, needs_pickles: bool = False) -> PreparedBundle:
-    """Pickle every step, and read the study's modules.
+def prepare_bundle(
+    by_path: Mapping[str, Any],
+    study: StudySource | None,
+    *,
+    argv: list[str] | None = None,
+    is_main: bool = False,
+    needs_pickles: bool = False,
+) -> PreparedBundle:
+    """Pickle every step, and read the user's modules.
 
     Parameters
     ----------
     by_path : mapping of str to Step or callable
         Steps, and `until` functions of loops, by their path in the plan.
-    study : Path or None
+    study : StudySource or None
         The study file; None if there is none, as in a notebook.
+    argv : list of str, optional
+        `sys.argv` of the study. By default that of this process.
+    is_main : bool, default False
+        Whether the study is the `__main__` of this process, and was not imported.
     needs_pickles : bool, default False
         Whether all steps run in other processes, so that all need a pickle. By default only parallel steps do.
 
@@ -103,14 +116,20 @@ def prepare_bundle(by_path: Mapping[str, Any], study: Path | None, *, needs_pick
     DefinitionError
         If a step that runs in other processes can't be pickled. The message names the attribute.
     """
+    code = keep_modules(study)
+    main, later = Main(), None
+    if study is not None and is_main:
+        names, used = later_names(code.modules[study.name].text or "")
+        main = Main(study.file, names)
+        later = _pickle_values(names & used, main)
     pickles: dict[str, bytes] = {}
     missing: dict[str, str] = {}
     for path, item in by_path.items():
         block, kwargs = (item.block, dict(item.kwargs)) if hasattr(item, "block") else (item, {})
         try:
-            pickles[path] = _dumps((block, kwargs))
+            pickles[path] = dumps((block, kwargs), main)
         except Exception as error:
-            reason = f"{_unpicklable_part(block, kwargs)} ({type(error).__name__}: {error})"
+            reason = f"{unpicklable_part(block, kwargs, main)} ({type(error).__name__}: {error})"
             if needs_pickles or getattr(item, "parallel", False):
                 name = step_name(item) if hasattr(item, "block") else path
                 raise DefinitionError(
@@ -118,99 +137,18 @@ def prepare_bundle(by_path: Mapping[str, Any], study: Path | None, *, needs_pick
                     "Create that object inside the function that uses it, or remove it in __getstate__.",
                 ) from error
             missing[path] = f"it can't be pickled: {reason}"
-    sources = {} if study is None else _sources(study.parent)
-    digest = source_digest(study) if study is not None else _digest(pickles)
-    return PreparedBundle(pickles, missing, sources, digest)
+    context = import_context(study, list(sys.argv) if argv is None else argv)
+    return PreparedBundle(pickles, missing, context, code, later)
 
 
-def source_digest(study: Path) -> str:
-    """Return the SHA-256 of a study file and of the modules in its folder that its text mentions."""
-    content = {name: text for name, text in _sources(study.parent).items() if _is_mentioned(name, study)}
-    return _digest({**content, study.name: study.read_bytes()})
-
-
-def _is_mentioned(name: str, study: Path) -> bool:
-    """Whether the study's text contains the name of a module or package in its folder, so that it may import it."""
-    module = name.removesuffix(".py").split("/")[0]
-    return module in study.read_text(errors="replace")
-
-
-def _sources(folder: Path) -> dict[str, bytes]:
-    """Return the content of the Python files in a study's folder, and of its packages, by relative path."""
-    files = list(folder.glob("*.py"))
-    for package in sorted(folder.glob("*/__init__.py")):
-        files += [file for file in package.parent.rglob("*.py") if "__pycache__" not in file.parts]
-    real = sorted(file for file in files if file.is_file() and os.access(file, os.R_OK))
-    small = [file for file in real[:MAX_FILES] if file.stat().st_size <= MAX_FILE_BYTES]
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in small}
-
-
-def _digest(contents: Mapping[str, bytes]) -> str:
-    digest = hashlib.sha256()
-    for name, content in sorted(contents.items()):
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
-
-
-def _dumps(value: Any) -> bytes:
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        """Pickle code with its file name, which tracebacks need and cloudpickle 3.1.3 omits."""
-
-        dispatch_table: ClassVar[Any] = ChainMap({CodeType: _reduced_code}, cloudpickle.Pickler.dispatch_table)
-
-    buffer = io.BytesIO()
-    Pickler(buffer).dump(value)
-    return buffer.getvalue()
-
-
-def _reduced_code(code: CodeType) -> tuple[Any, ...]:
-    import cloudpickle
-
-    function, arguments, *rest = cloudpickle.Pickler.dispatch_table[CodeType](code)
-    return (function, tuple(code.co_filename if value == "<dynamic-code>" else value for value in arguments), *rest)
-
-
-def _unpicklable_part(block: Any, kwargs: Mapping[str, Any]) -> str:
-    """Return the name and type of the innermost attribute that can't be pickled."""
-    for name, value in [("block", block), *((f"kwargs[{key!r}]", value) for key, value in kwargs.items())]:
-        found = _search_unpicklable(name, value, set())
-        if found is not None:
-            return found
-    return "block"
-
-
-def _search_unpicklable(name: str, value: Any, seen: set[int]) -> str | None:
-    try:
-        _dumps(value)
-    except Exception:
-        seen.add(id(value))
-    else:
-        return None
-    for inner_name, inner in _parts(name, value):
-        if id(inner) not in seen:
-            found = _search_unpicklable(inner_name, inner, seen)
-            if found is not None:
-                return found
-    return f"{name} is a {type(value).__name__}"
-
-
-def _parts(name: str, value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [(f"{name}[{key!r}]", inner) for key, inner in value.items()]
-    if isinstance(value, list | tuple):
-        return [(f"{name}[{index}]", inner) for index, inner in enumerate(value)]
-    inside = [(f"{name}.{key}", inner) for key, inner in _attributes(value).items()]
-    code, cells = getattr(value, "__code__", None), getattr(value, "__closure__", None)
-    if code is not None:
-        inside += [(f"{name}: {key}", c.cell_contents) for key, c in zip(code.co_freevars, cells or (), strict=True)]
-        module = getattr(value, "__globals__", {})
-        inside += [(f"{name}: {key}", module[key]) for key in code.co_names if key in module]
-    return inside
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
-    names = [name for slot in slots for name in ([slot] if isinstance(slot, str) else slot)]
-    return {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in names if hasattr(value, name)}}
+def _pickle_values(names: set[str], main: Main) -> bytes | None:
+    """Pickle the values of names in `__main__`; a value that can't be pickled is left out."""
+    values = vars(sys.modules["__main__"])
+    able: dict[str, Any] = {}
+    for name in sorted(names & values.keys()):
+        try:
+            dumps(values[name], main)
+        except Exception:
+            continue
+        able[name] = values[name]
+    return dumps(able, main) if able else None

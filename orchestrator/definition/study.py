@@ -1,18 +1,26 @@
-"""Load a study file, and find its pipeline and its cluster."""
+"""Load a study, and find its pipeline and its cluster."""
 
 from __future__ import annotations
 
-import importlib.util
+import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.definition.bundle import is_ours
+from orchestrator.definition.context import MP_MAIN
+from orchestrator.definition.modules import StudySource, module_name_of
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import OrchestratorError, StudyError
+from orchestrator.loading import EndOfLoading, loading
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -22,7 +30,7 @@ __all__ = ["Study", "cluster_of", "load_study"]
 
 @dataclass(frozen=True)
 class Study:
-    """A loaded study file.
+    """A loaded study.
 
     Attributes
     ----------
@@ -30,31 +38,45 @@ class Study:
         The pipeline.
     path : Path
         Absolute path of the file.
-    attr : str
-        Name of the pipeline in the file.
+    module : str
+        Name under which it is imported.
+    attr : str or None
+        Name of the pipeline in the file; None if the study runs a pipeline without a name.
     clusters : mapping of str to SlurmCluster
         The clusters in the file, by name.
     """
 
     pipeline: PipelineDefinition
     path: Path
-    attr: str
+    module: str
+    attr: str | None
     clusters: Mapping[str, SlurmCluster] = field(default_factory=dict)
+
+    @property
+    def source(self) -> StudySource:
+        """Where the study is."""
+        return StudySource(self.module, str(self.path))
+
+    @property
+    def argv(self) -> list[str]:
+        """`sys.argv` while the study is loaded: as of a script that is started without arguments."""
+        return [str(self.path)]
 
 
 def load_study(source: str) -> Study:
-    """Import a study file. Its `if __name__ == "__main__":` part does not run.
+    """Import a study, but not what is under `if __name__ == "__main__":`. A call of `Pipeline.run` ends the import.
 
     Parameters
     ----------
     source : str
-        `path.py`, or `path.py:attr` if the file defines several pipelines. Without `attr`, the pipeline named
-        `pipeline` is used, else the only one.
+        `path.py`, or `path.py:attr` if the file defines several pipelines; or the name of a module, `package.study` or
+        `package.study:attr`. Without `attr`, the pipeline named `pipeline` is used, else the only one, else the one
+        that the study runs.
 
     Returns
     -------
     Study
-        The file's pipeline and clusters.
+        The study's pipeline and clusters.
 
     Raises
     ------
@@ -62,25 +84,25 @@ def load_study(source: str) -> Study:
         If the file does not exist, its import fails, or it does not define the pipeline.
     """
     file, _, attr = source.partition(":") if not Path(source).is_file() else (source, "", "")
-    path = Path(file).resolve()
-    if not path.is_file():
-        raise StudyError(f"There is no study file {file}.", "Give the path of a Python file that defines a Pipeline.")
-    module = _import(path)
+    path, spec = _find(file)
+    module, run = _import(path, spec)
     pipelines = {name: value for name, value in vars(module).items() if isinstance(value, PipelineDefinition)}
     if attr and attr not in pipelines and hasattr(module, attr):
         raise StudyError(
             f"{attr} in {path.name} is a {type(getattr(module, attr)).__name__}, not a Pipeline.",
             f"Use one of its pipelines: {', '.join(pipelines) or 'it defines none'}",
         )
+    clusters = {name: value for name, value in vars(module).items() if isinstance(value, SlurmCluster)}
     name = attr or ("pipeline" if "pipeline" in pipelines or len(pipelines) != 1 else next(iter(pipelines)))
     if name not in pipelines:
+        if run is not None and not attr:
+            return Study(run, path, spec.name, next((n for n, p in pipelines.items() if p is run), None), clusters)
         known = ", ".join(pipelines) or "none"
         raise StudyError(
             f"{path.name} defines no pipeline named {name!r}; its pipelines: {known}.",
             f"Define pipeline = Pipeline(...) in it, or name one: {path.name}:NAME",
         )
-    clusters = {name: value for name, value in vars(module).items() if isinstance(value, SlurmCluster)}
-    return Study(pipelines[name], path, name, clusters)
+    return Study(pipelines[name], path, spec.name, name, clusters)
 
 
 def cluster_of(study: Study, file: str | None) -> SlurmCluster:
@@ -118,41 +140,118 @@ def cluster_of(study: Study, file: str | None) -> SlurmCluster:
     return found[name]
 
 
-def _import(path: Path) -> ModuleType:
-    import cloudpickle
+# --- import -------------------------------------------------------------------------------------
 
-    name = f"_study_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+
+def _find(source: str) -> tuple[Path, ModuleSpec]:
+    """Return the file of a study and its spec, and put the folder that it is imported from on `sys.path`."""
+    path = Path(os.path.normpath(Path(source).absolute()))
+    if path.is_file():
+        return path, _spec_of_file(path)
+    words = source.split(".")
+    if not source.endswith(".py") and all(word.isidentifier() for word in words):
+        _put_first(str(Path.cwd()))
+        spec = _spec_in_package(source, Path(source), Path.cwd())
+        if spec is not None and spec.origin is not None and spec.has_location:
+            return Path(spec.origin), spec
+    raise StudyError(
+        f"There is no study {source}.",
+        "Give the path of a Python file that defines a Pipeline, or the name of a module.",
+    )
+
+
+def _spec_of_file(path: Path) -> ModuleSpec:
+    """Return the spec of a file: in a package, of that module of the package; else as of a script."""
+    root, words = path.parent, [path.stem]
+    while (root / "__init__.py").is_file() and root.name.isidentifier():
+        root, words = root.parent, [root.name, *words]
+    if len(words) > 1 and path.suffix == ".py" and path.stem.isidentifier():
+        # A module of a package may also be written as a script, which imports the modules in its folder.
+        if str(path.parent) not in sys.path:
+            sys.path.append(str(path.parent))
+        _put_first(str(root))
+        spec = _spec_in_package(".".join(words), path, root)
+        if spec is not None and spec.origin is not None and Path(spec.origin).samefile(path):
+            return spec
+    _put_first(str(path.resolve().parent))
+    sys.modules.pop(MP_MAIN, None)
+    spec = spec_from_file_location(module_name_of(str(path)), path)
+    if spec is None:
         raise StudyError(f"{path} is not a Python file.", "Give the path of a Python file that defines a Pipeline.")
-    # As for a script: the study can import the modules in its folder.
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    return spec
+
+
+def _spec_in_package(name: str, path: Path, root: Path) -> ModuleSpec | None:
+    """Import the package of a module, and return the module's spec."""
     try:
-        spec.loader.exec_module(module)
-    except (OrchestratorError, KeyboardInterrupt):
-        del sys.modules[name]
+        with _reported(path, root), loading(again=False):
+            return find_spec(name)
+    except EndOfLoading:
+        raise StudyError(
+            f"{name} can't be imported: its package runs a pipeline when it is imported.",
+            'Put that call under: if __name__ == "__main__":',
+        ) from None
+    except ModuleNotFoundError:
+        return None
+
+
+def _put_first(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _import(path: Path, spec: ModuleSpec) -> tuple[ModuleType, PipelineDefinition | None]:
+    """Import a study; return it, and the pipeline that it runs while it is loaded."""
+    run: PipelineDefinition | None = None
+    if "." in spec.name and spec.name in sys.modules:
+        return sys.modules[spec.name], None  # its package has imported it
+    module = module_from_spec(spec)
+    assert spec.loader is not None
+    before, sys.modules[spec.name] = sys.modules.get(spec.name), module
+    argv, sys.argv = sys.argv, [str(path)]
+    try:
+        with _reported(path, path.parent), loading(again=False):
+            spec.loader.exec_module(module)
+    except EndOfLoading as end:
+        run = end.pipeline
+    except BaseException:
+        del sys.modules[spec.name]
+        if before is not None:
+            sys.modules[spec.name] = before
+        raise
+    finally:
+        sys.argv = argv
+    parent, _, child = spec.name.rpartition(".")
+    if parent:
+        setattr(import_module(parent), child, module)
+    if spec.name == MP_MAIN:
+        module.__spec__ = None  # as of a script: a child process of multiprocessing then runs the file
+    if is_ours(sys.modules["__main__"]):
+        sys.modules["__main__"] = sys.modules[MP_MAIN] = module
+    return module, run
+
+
+@contextmanager
+def _reported(path: Path, folder: Path) -> Iterator[None]:
+    """Turn an exception of the study into a `StudyError`."""
+    try:
+        yield
+    except (OrchestratorError, KeyboardInterrupt, EndOfLoading):
         raise
     except BaseException as error:  # a study may call exit(), too
-        del sys.modules[name]
         raise StudyError(
-            f"{path.name} can't be imported: {type(error).__name__}: {error}{_line(error, path)}.",
+            f"{path.name} can't be imported: {type(error).__name__}: {error}{_line(error, path, folder)}.",
             f"Fix it, and check with: python {path}",
         ) from error
-    # A queued run must not depend on this file: its functions and classes are part of the pickles.
-    cloudpickle.register_pickle_by_value(module)
-    return module
 
 
-def _line(error: BaseException, study: Path) -> str:
+def _line(error: BaseException, study: Path, folder: Path) -> str:
     """Return the place of an error: the last line of the user's code, in the study or in a module in its folder."""
     places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename is not None:
         places.append((Path(error.filename), error.lineno))
-    own = [(file, line) for file, line in places if file.is_relative_to(study.parent)]
+    own = [(file, line) for file, line in places if file.is_relative_to(folder)]
     if not own:
         return ""
     file, line = own[-1]
-    return f" (line {line})" if file == study else f" ({file.relative_to(study.parent)}, line {line})"
+    return f" (line {line})" if file == study else f" ({file.relative_to(folder)}, line {line})"

@@ -14,8 +14,9 @@ from typing import Any
 from orchestrator.addresses import format_address
 from orchestrator.db.store import RunRecord
 from orchestrator.definition.bundle import Bundle, LoadedStep
-from orchestrator.definition.bundling import PreparedBundle, prepare_bundle, source_digest
+from orchestrator.definition.bundling import PreparedBundle, prepare_bundle
 from orchestrator.definition.flatten import plan_of, steps_by_path
+from orchestrator.definition.modules import changed_modules, main_study
 from orchestrator.definition.pipeline import PipelineDefinition, Step
 from orchestrator.definition.study import Study
 from orchestrator.definition.validate import check_key, check_pipeline
@@ -29,6 +30,10 @@ from orchestrator.workspace import RunFolder
 __all__ = ["CheckedPipeline", "study_change_message", "check", "store_code", "loader", "provenance", "replace_code"]
 
 
+SHOWN_FILES = 3
+"""Number of changed files that are named."""
+
+
 @dataclass(frozen=True)
 class CheckedPipeline:
     """A pipeline that passed all checks, with its code in memory."""
@@ -38,11 +43,6 @@ class CheckedPipeline:
     study_path: str | None
     study_attr: str | None
     load: Callable[[str], LoadedStep]
-
-    @property
-    def source_digest(self) -> str:
-        """Digest of the study's source files."""
-        return self.bundle.source_digest
 
 
 def check(
@@ -71,12 +71,18 @@ def check(
     if project_job is not None:
         check_key(project_job)
     by_path = steps_by_path(steps)
-    path = study.path if study is not None else _main_file()
-    bundle = prepare_bundle(by_path, path, needs_pickles=needs_pickles)
+    source = study.source if study is not None else main_study()
+    bundle = prepare_bundle(
+        by_path,
+        source,
+        argv=None if study is None else study.argv,
+        is_main=study is None,
+        needs_pickles=needs_pickles,
+    )
     return CheckedPipeline(
         plan=plan_of(steps, pipeline.seed),
         bundle=bundle,
-        study_path=None if path is None else str(path),
+        study_path=None if source is None else source.file,
         study_attr=getattr(study, "attr", None),
         load=_steps_in_memory(by_path).__getitem__,
     )
@@ -121,7 +127,6 @@ def replace_code(context: Context, checked: CheckedPipeline) -> Context:
         context.fence,
         plan=checked.plan,
         bundle_digest=bundle,
-        source_digest=checked.source_digest,
         study=checked.study_path,
         study_attr=checked.study_attr,
         now=context.clock(),
@@ -130,22 +135,23 @@ def replace_code(context: Context, checked: CheckedPipeline) -> Context:
     return context._replace(record=context.store.record(record.key))
 
 
-def study_change_message(record: RunRecord) -> str | None:
-    """Return the message that the study on disk differs from the stored code; None if it does not."""
-    if not _has_changed(record):
+def study_change_message(folder: RunFolder, record: RunRecord) -> str | None:
+    """Return the message that the user's modules differ from the stored code; None if they don't."""
+    if not record.bundle_digest:
         return None
-    source = f"{record.study}:{record.study_attr}" if record.study_attr else str(record.study)
+    changed = changed_modules(Bundle(folder.bundle(record.bundle_digest)).modules())
+    if not changed:
+        return None
+    names = ", ".join(changed[:SHOWN_FILES])
+    more = len(changed) - SHOWN_FILES
+    have = "has" if len(changed) == 1 else "have"
+    what = f"{names} {have}" if more <= 0 else f"{names} and {more} more {have}"
+    source = record.study or "STUDY.py"
+    source = f"{source}:{record.study_attr}" if record.study_attr else source
     return (
-        f"The study {record.study} has changed since the run was created; the run continues with its stored code.\n"
+        f"{what} changed since the run was created; the run continues with its stored code.\n"
         f"To use the new code: orchestrator resume {record.key} --update {shlex.quote(source)}"
     )
-
-
-def _has_changed(record: RunRecord) -> bool:
-    """Whether the study on disk differs from the stored code; a study that was removed has not changed."""
-    if record.study is None or not Path(record.study).is_file():
-        return False
-    return source_digest(Path(record.study)) != record.source_digest
 
 
 def provenance() -> dict[str, Any]:
@@ -169,11 +175,6 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None
-
-
-def _main_file() -> Path | None:
-    file = getattr(sys.modules.get("__main__"), "__file__", None)
-    return Path(file).resolve() if file and file.endswith(".py") else None
 
 
 def _steps_in_memory(by_path: Mapping[str, Any]) -> dict[str, LoadedStep]:

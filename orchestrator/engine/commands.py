@@ -131,7 +131,7 @@ def resume(
     if checked is None:
         if position is None and _nothing_to_do(store, record, None, record.plan):
             return key
-        change = code.study_change_message(record)
+        change = code.study_change_message(workspace.run(key), record)
         if change is not None:
             progress_for().say(change)
     if on_cluster:

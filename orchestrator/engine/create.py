@@ -65,7 +65,6 @@ def create(
         first_position=checked.plan.start_of(pipeline.first_element or 0),
         study=checked.study_path,
         study_attr=checked.study_attr,
-        source_digest=checked.source_digest,
         bundle_digest=bundle,
         cluster=config,
         provenance=code.provenance(),

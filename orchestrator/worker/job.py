@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from orchestrator.errors import Busy, DataError
+from orchestrator.errors import Busy, DataError, StudyError
 from orchestrator.fast_imports import fast_imports
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.indexes import parse_indexes
@@ -64,6 +64,7 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
         from orchestrator.handoff.receipt import has_ended
         from orchestrator.worker.capture import print_at_once
         from orchestrator.worker.execute import run_call, run_task, run_until
+        from orchestrator.worker.receipts import fail_receipt
 
     print_at_once()
     _check_cwd(job)
@@ -78,13 +79,17 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
         return True
     restart = int(os.environ.get("SLURM_RESTART_COUNT", 0))
     bundle = Bundle(folder.bundle(job.bundle_digest))
-    step = bundle.load_step(job.path)
+    try:
+        step = bundle.load_step(job.path)
+        until = bundle.load_step(job.until_path).block if job.until_path else None
+    except StudyError as error:
+        fail_receipt(folder, job, task, restart, error)
+        return True
     if job.evaluates:
         run_task(folder, job, task, step, restart=restart)
     elif job.asks_until:
         run_until(folder, job, step.block)
     else:
-        until = bundle.load_step(job.until_path).block if job.until_path else None
         run_call(folder, job, step.block, step.kwargs, until=until)
     return True
 

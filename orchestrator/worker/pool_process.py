@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.definition.bundle import Bundle
+from orchestrator.errors import StudyError
 from orchestrator.handoff.jobfile import read_jobfile
 from orchestrator.worker.capture import redirect
 from orchestrator.worker.execute import run_task
+from orchestrator.worker.receipts import fail_receipt
 from orchestrator.workspace import RunFolder
 
 __all__ = ["serve"]
@@ -39,10 +41,14 @@ def serve(workspace: Path, key: str, token: str) -> None:
     for number in iter(tasks.readline, b""):
         task = int(number)
         redirect(folder.log(job.label, job.iteration, token, task))
-        # Loaded after the log is open, so that an error is written to the log.
-        step = step or Bundle(folder.bundle(job.bundle_digest)).load_step(job.path)
         progress = _Progress(answers, task)
-        run_task(folder, job, task, step, progress=progress.add)
+        try:
+            # Loaded after the log is open, so that an error is written to the log.
+            step = step or Bundle(folder.bundle(job.bundle_digest)).load_step(job.path)
+        except StudyError as error:
+            fail_receipt(folder, job, task, 0, error)
+        else:
+            run_task(folder, job, task, step, progress=progress.add)
         progress.report()
         _answer(answers, {"receipt": task})
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import time
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
+from orchestrator.errors import StudyError
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.host import rss_in_mb
 from orchestrator.text import clean, cut
 from orchestrator.workspace import RunFolder
 
-__all__ = ["begin_receipt", "describe_exception", "end_receipt"]
+__all__ = ["begin_receipt", "describe_exception", "end_receipt", "fail_receipt"]
 
 OURS = str(Path(__file__).resolve().parents[1])
 
@@ -38,6 +41,18 @@ def end_receipt(folder: RunFolder, job: JobFile, task: int, restart: int, receip
     receipt.max_rss_mb = rss_in_mb(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     write_receipt(folder.job(job.token).receipt(task, restart), receipt)
     return receipt
+
+
+def fail_receipt(folder: RunFolder, job: JobFile, task: int, restart: int, error: StudyError) -> Receipt:
+    """Write the receipt of a task whose code can't be loaded: the user's code raised an exception. Also print it."""
+    receipt, cause = begin_receipt(), error.__cause__ or error
+    where, _, _ = error.message.partition(f": {type(cause).__name__}: ")
+    cure = f". {error.hint}" if isinstance(cause, ModuleNotFoundError) else ""
+    receipt.state, receipt.kind, receipt.exception = "failed", "exception", cause
+    receipt.error = described = describe_exception(cause)
+    described["message"] = f"{described['message']} ({where}{cure})"
+    print(described["traceback"], error.hint, sep="", file=sys.stderr, flush=True)
+    return end_receipt(folder, job, task, restart, receipt)
 
 
 def _cpu_seconds() -> float:
@@ -63,9 +78,13 @@ def describe_exception(error: BaseException) -> dict[str, str]:
 
 def _traceback(error: BaseException) -> str:
     begin = error.__traceback__
-    while begin is not None and begin.tb_next is not None and begin.tb_frame.f_code.co_filename.startswith(OURS):
+    while begin is not None and begin.tb_next is not None and _is_no_users(begin.tb_frame.f_code.co_filename):
         begin = begin.tb_next
     return "".join(traceback.format_exception(type(error), error, begin))
+
+
+def _is_no_users(file: str) -> bool:
+    return file.startswith((OURS, "<frozen importlib")) or file == import_module.__code__.co_filename
 
 
 def _text(function: Callable[[], str], longest: int) -> str:

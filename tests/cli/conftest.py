@@ -13,6 +13,7 @@ import pytest
 from programs import Programs
 
 from orchestrator.cli.main import main
+from tests.isolation import as_in_a_process_of_its_own
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,7 +113,7 @@ class InThisProcess(Cli):
 
     def __call__(self, *arguments):
         self.monkeypatch.setattr("sys.argv", ["orchestrator", *arguments])
-        with pytest.raises(SystemExit) as ended:
+        with as_in_a_process_of_its_own(), pytest.raises(SystemExit) as ended:
             main()
         return Outcome(shlex.join(["orchestrator", *arguments]), ended.value.code, *self.capsys.readouterr())
 
@@ -122,8 +123,6 @@ def here(cli, capsys, monkeypatch):
     """Call the command line in this process."""
     here = InThisProcess(cli.workspace)
     here.capsys, here.monkeypatch = capsys, monkeypatch
-    # Loading a study adds its folder there.
-    monkeypatch.setattr("sys.path", [*sys.path])
     return here
 
 

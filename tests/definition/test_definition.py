@@ -34,7 +34,7 @@ from orchestrator import (
 )
 from orchestrator.addresses import slug
 from orchestrator.definition.bundle import Bundle
-from orchestrator.definition.bundling import prepare_bundle, source_digest
+from orchestrator.definition.bundling import prepare_bundle
 from orchestrator.definition.flatten import plan_of, steps_by_path
 from orchestrator.definition.injection import injected, seed_for
 from orchestrator.definition.pipeline import step_name
@@ -43,6 +43,7 @@ from orchestrator.definition.study import load_study
 from orchestrator.definition.validate import check_cluster, check_key, check_pipeline
 from orchestrator.errors import DataError, DefinitionError, StudyError
 from orchestrator.machine.plan import Plan
+from tests.isolation import as_in_a_process_of_its_own
 from tests.studies import nothing, numbers, square
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -679,6 +680,13 @@ def test_a_truncated_result_file_is_named_and_not_removed(tmp_path, golden):
 
 # --- studies -------------------------------------------------------------------------------------
 
+
+@pytest.fixture
+def own_process():
+    with as_in_a_process_of_its_own():
+        yield
+
+
 PIPELINE = "from orchestrator import Pipeline, Step\ndef f(project_dir): pass\n"
 
 
@@ -693,14 +701,14 @@ PIPELINE = "from orchestrator import Pipeline, Step\ndef f(project_dir): pass\n"
         pytest.param(None, id="no file"),
     ],
 )
-def test_a_study_that_cannot_be_loaded_is_reported(workspace, text, golden):
+def test_a_study_that_cannot_be_loaded_is_reported(own_process, workspace, text, golden):
     if text is not None:
         Path("s.py").write_text(text)
     with golden.raises(StudyError):
         load_study("s.py")
 
 
-def test_the_only_pipeline_needs_no_name(workspace):
+def test_the_only_pipeline_needs_no_name(own_process, workspace):
     Path("only.py").write_text(PIPELINE + "mine = Pipeline('a', [Step(f)])\nif __name__ == '__main__': 1 / 0\n")
     study = load_study("only.py")
     assert (study.attr, study.path) == ("mine", workspace / "only.py")
@@ -737,6 +745,7 @@ def test_another_version_of_python_does_not_load_the_code_of_a_run(tmp_path, mon
     folder = tmp_path / prepare_bundle({"0": Step(square)}, None).write(tmp_path)
     golden.replace(f"Python {sys.version_info.major}.{sys.version_info.minor}", "this Python")
     monkeypatch.setattr("orchestrator.definition.bundle.PYTHON", "3.99")
+    monkeypatch.setattr("orchestrator.definition.bundle._prepared", None)
     with golden.raises(DataError):
         Bundle(folder).load_step("0")
 
@@ -768,7 +777,7 @@ def test_a_queued_run_uses_the_code_that_was_submitted(workspace):
         "from orchestrator.definition.bundling import prepare_bundle;"
         "from orchestrator.definition.flatten import steps_by_path;"
         "study = load_study('study.py');"
-        "print(prepare_bundle(steps_by_path(study.pipeline.steps), study.path).write(Path('b')))"
+        "print(prepare_bundle(steps_by_path(study.pipeline.steps), study.source).write(Path('b')))"
     )
     done = subprocess.run([*run, make], capture_output=True, text=True, check=True, env=environment)
     Path("helper.py").write_text("def value():\n    return 'new'\n")
@@ -781,32 +790,12 @@ def test_a_queued_run_uses_the_code_that_was_submitted(workspace):
     assert done.stdout == "old study\n"
 
 
-def test_a_broken_link_beside_the_study_is_ignored(workspace):
-    """Emacs makes a broken link beside a file that is being edited."""
-    Path("study.py").write_text("x = 1\n")
-    Path(".#study.py").symlink_to("user@host.4711")
-    Path("folder.py").mkdir()
-    assert list(prepare_bundle({"0": Step(nothing)}, Path("study.py").resolve()).sources) == ["study.py"]
-
-
-def test_the_source_digest_covers_the_study_and_its_imports(workspace):
-    study = workspace / "study.py"
-    study.write_text("import helper\n")
-    Path("helper.py").write_text("a = 1\n")
-    Path("unrelated.py").write_text("a = 1\n")
-    before = source_digest(study)
-    Path("unrelated.py").write_text("a = 2\n")
-    assert source_digest(study) == before
-    Path("helper.py").write_text("a = 2\n")
-    assert source_digest(study) != before
-
-
-def test_an_error_in_a_module_beside_the_study_names_the_module(workspace, golden):
+def test_an_error_in_a_module_beside_the_study_names_the_module(own_process, workspace, golden):
     (workspace / "beside_it.py").write_text("x = 1\n1 / 0\n")
     (workspace / "study.py").write_text("import beside_it\n")
     with golden.raises(StudyError):
         load_study(str(workspace / "study.py"))
-    assert "_study_study" not in sys.modules
+    assert "study" not in sys.modules
 
 
 def test_an_argument_that_the_block_does_not_take_is_refused(golden):

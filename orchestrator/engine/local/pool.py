@@ -18,7 +18,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.machine.states import FailureKind
@@ -93,13 +92,11 @@ class Pool:
         command = [sys.executable, "-P", "-m", "orchestrator.worker", "serve"]
         command += [self._job.workspace, self._job.run_key, self._job.token]
         pinned = dict.fromkeys(THREAD_VARIABLES, str(max(1, self._job.threads)))
-        # A worker can import what this process can import.
-        paths = {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **paths, **pinned},
+            env={**os.environ, **pinned},
             # A Ctrl-C in the terminal goes to the parent only, which stops the workers.
             process_group=0,
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.engine.local.pool import Pool
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, StudyError
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import has_ended
@@ -151,11 +151,17 @@ class LocalScheduler:
         """Run a job, and return why tasks of it failed."""
         from orchestrator.worker.capture import tee
         from orchestrator.worker.execute import run_call, run_task, run_until
+        from orchestrator.worker.receipts import fail_receipt
 
-        step = self._load(job.path)
-        until = self._load(job.until_path).block if job.until_path else None
+        receipt: Any
         with tee(self._folder.log(job.label, job.iteration)):
-            receipt: Any
+            try:
+                step = self._load(job.path)
+                until = self._load(job.until_path).block if job.until_path else None
+            except StudyError as error:
+                for task in parse_indexes(job.tasks):
+                    self.exception = fail_receipt(self._folder, job, task, 0, error).exception
+                return {}
             if job.evaluates:
                 failed: dict[int, tuple[str, str]] = {}
                 for task in parse_indexes(job.tasks):

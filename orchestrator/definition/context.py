@@ -1,0 +1,75 @@
+"""The import context of a run: what Python needs besides the text of modules to import the study as its user did.
+
+Every process that loads the user's code restores it first, so it imports little itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["MP_MAIN", "PYTHON", "ImportContext"]
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""Version of the bytecode in this process's pickles; another version may read them wrongly without an error."""
+
+MP_MAIN = "__mp_main__"
+"""Name of a study whose file name is not the name of a module, as in a child of `multiprocessing`."""
+
+
+class ImportContext(NamedTuple):
+    """Where the modules of a run come from, and how its study was started. All values are JSON.
+
+    Attributes
+    ----------
+    path : list of str
+        `sys.path`, absolute.
+    installed : list of str
+        The entries of `path` that belong to the Python environment: standard library and installed packages.
+    cwd : str
+        The working folder.
+    argv : list of str
+        `sys.argv` of the study.
+    main : str
+        Name under which other processes import the study; empty if it is code without a file, as in a notebook.
+    main_file : str
+        Path of the study; empty if there is none.
+    prefix : str
+        The Python environment.
+    python : str
+        Version of Python, as "3.11".
+    """
+
+    path: list[str]
+    installed: list[str]
+    cwd: str
+    argv: list[str]
+    main: str
+    main_file: str
+    prefix: str = sys.prefix
+    python: str = PYTHON
+
+    def restore(self) -> None:
+        """Let this process import modules from where the submitting process did, in the same order.
+
+        In another Python environment, the standard library and the installed packages are those of this process.
+        """
+        own = list(sys.path)
+        if (self.prefix, self.python) == (sys.prefix, PYTHON):
+            first, last = self.path, []
+        else:
+            installed = set(self.installed)
+            begin = next((i for i, entry in enumerate(self.path) if entry in installed), len(self.path))
+            first = self.path[:begin]
+            last = [entry for entry in self.path[begin:] if entry not in installed]
+        known = {*first, *last}
+        sys.path[:] = [*first, *(entry for entry in own if entry not in known), *last]
+        sys.argv[:] = self.argv
+
+    def has_other_cwd(self) -> bool:
+        """Whether this process stands in another folder than the submitting one did, and that one is here."""
+        try:
+            return not Path(self.cwd).samefile(".")
+        except OSError:
+            return False

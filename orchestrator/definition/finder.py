@@ -1,0 +1,126 @@
+"""Import modules with the text that they had at submission, and with everything else from their real place.
+
+A kept module has the `__file__`, `__path__`, spec and loader of its real place, so files beside it, compiled parts and
+resources are found. Only its text, and so its code, is the kept one. If its place is gone, the text is enough.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple, cast
+
+from orchestrator.loading import EndOfLoading, loading
+
+__all__ = ["KeptFinder", "KeptModule"]
+
+
+class KeptModule(NamedTuple):
+    """A module as it was at submission. All values are JSON.
+
+    Attributes
+    ----------
+    origin : str or None
+        Path of its file; None for a namespace package, which has none.
+    locations : list of str or None
+        Folders of the modules in it; None if it is not a package.
+    text : str or None
+        Its text; None for a namespace package.
+    """
+
+    origin: str | None
+    locations: list[str] | None
+    text: str | None
+
+
+class KeptFinder:
+    """The first finder on `sys.meta_path`.
+
+    Parameters
+    ----------
+    modules : mapping of str to KeptModule
+        The kept modules, by name.
+    """
+
+    def __init__(self, modules: Mapping[str, KeptModule]) -> None:
+        self.modules = modules
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of a kept module; None for other modules, which Python's own finders find."""
+        kept = self.modules.get(fullname)
+        if kept is None:
+            return None
+        real = self._real_spec(fullname, path, target)
+        if kept.origin is None or kept.text is None:
+            return real or _namespace(fullname, kept)
+        if real is not None and _is_same(real.origin, kept.origin) and real.loader is not None:
+            with suppress(TypeError, AttributeError):
+                real.loader = _with_text(real.loader, kept)
+                return real
+        loader = _with_text(SourceFileLoader(fullname, kept.origin), kept)
+        return spec_from_file_location(fullname, kept.origin, loader=loader, submodule_search_locations=kept.locations)
+
+    def _real_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+        for finder in sys.meta_path:
+            find_spec = getattr(finder, "find_spec", None)
+            if finder is not self and find_spec is not None:
+                spec: ModuleSpec | None = find_spec(fullname, path, target)
+                if spec is not None:
+                    return spec
+        return None
+
+
+def _is_same(origin: str | None, kept: str) -> bool:
+    return origin is not None and str(Path(origin).absolute()) == kept
+
+
+def _namespace(fullname: str, kept: KeptModule) -> ModuleSpec:
+    spec = ModuleSpec(fullname, None, is_package=True)
+    spec.submodule_search_locations = kept.locations
+    return spec
+
+
+def _with_text(real: Any, kept: KeptModule) -> Any:
+    """Return a copy of a loader that takes the text of the module from `kept`."""
+    kind: Any = _with_kept_text(type(real))
+    loader = kind.__new__(kind)
+    loader.__dict__.update(real.__dict__, kept=kept)
+    return loader
+
+
+def _with_kept_text(kind: Any) -> Any:
+    return type(f"Kept{kind.__name__}", (_KeptText, kind), {})
+
+
+class _KeptText:
+    """The part of a loader that differs from that of the real place."""
+
+    kept: KeptModule
+
+    def get_source(self, fullname: str) -> str | None:
+        return self.kept.text
+
+    def get_code(self, fullname: str) -> CodeType:
+        # The loader of an import hook may change the code.
+        to_code: Any = getattr(self, "source_to_code", _compile)
+        return cast("CodeType", to_code(self.kept.text, self.kept.origin))
+
+    def exec_module(self, module: ModuleType) -> None:
+        import linecache
+
+        text, origin = self.kept.text or "", self.kept.origin or ""
+        # Tracebacks show this text, although the file may have been edited.
+        linecache.cache[origin] = (len(text), None, [f"{line}\n" for line in text.split("\n")], origin)
+        with loading(again=True), suppress(EndOfLoading):
+            super().exec_module(module)  # type: ignore[misc]
+
+
+def _compile(text: str, origin: str) -> CodeType:
+    return compile(text, origin, "exec", dont_inherit=True)

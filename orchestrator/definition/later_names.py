@@ -1,0 +1,104 @@
+"""The names of a script whose values importing it does not give: those that its main guard and later code set.
+
+A script that runs as `__main__` may set a name under `if __name__ == "__main__":`, by a `global` statement, or after it
+has run another pipeline. Its functions use these values, but a process that imports the script does not compute them.
+"""
+
+from __future__ import annotations
+
+import ast
+import symtable
+import sys
+from collections.abc import Iterator
+
+__all__ = ["later_names"]
+
+
+def later_names(text: str) -> tuple[set[str], set[str]]:
+    """Return the names that importing a script does not define as the running script did, and all names it uses.
+
+    Parameters
+    ----------
+    text : str
+        The script, which is the `__main__` of this process.
+
+    Returns
+    -------
+    later : set of str
+        Names that are set only, or again, by code that importing does not run.
+    used : set of str
+        Names that its functions and classes use.
+    """
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # edited since it was started
+        return set(), set()
+    end = _line_of_first_run(tree)
+    later = {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+    for statement in tree.body:
+        if _is_guard(statement) or statement.lineno >= end:
+            later.update(_bound(statement))
+    return later, set(_global_names(symtable.symtable(text, "<study>", "exec")))
+
+
+def _global_names(table: symtable.SymbolTable) -> Iterator[str]:
+    """Yield the global names that the functions and classes of a module use."""
+    for child in table.get_children():
+        yield from (symbol.get_name() for symbol in child.get_symbols() if symbol.is_global())
+        yield from _global_names(child)
+
+
+_first_run_line: int | None = None
+
+
+def _line_of_first_run(tree: ast.Module) -> int:
+    """Return the line where importing the script ends: that of the first pipeline that it runs without a guard."""
+    global _first_run_line
+    if _first_run_line is None:
+        _first_run_line = _line_of_main()
+    line = _first_run_line
+    for statement in tree.body:
+        if line is not None and statement.lineno <= line <= (statement.end_lineno or line):
+            return sys.maxsize if _is_guard(statement) else statement.lineno
+    return sys.maxsize
+
+
+def _line_of_main() -> int | None:
+    """Return the line of `__main__` that is executed."""
+    frame = sys._getframe()
+    names = vars(sys.modules["__main__"])
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_globals is names and frame.f_code.co_name == "<module>":
+            return frame.f_lineno
+    return None
+
+
+def _is_guard(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and any(
+        isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(statement.test)
+    )
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement of a module sets, but not those inside its functions."""
+    match statement:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            yield statement.name
+            return
+        case ast.Import() | ast.ImportFrom():
+            yield from (alias.asname or alias.name.partition(".")[0] for alias in statement.names)
+            return
+    for node in ast.iter_child_nodes(statement):
+        yield from _bound_in(node)
+
+
+def _bound_in(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.stmt):
+        yield from _bound(node)
+    elif isinstance(node, ast.Name):
+        if isinstance(node.ctx, ast.Store):
+            yield node.id
+    elif not isinstance(node, ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from _bound_in(child)
