@@ -107,26 +107,28 @@ def test_an_odd_error_fails_only_its_step(workspace, case):
 
 
 @pytest.mark.acceptance
-def test_a_workspace_whose_path_is_not_utf8_is_used_like_any_other(workspace):
-    folder = Path(os.fsdecode(b"caf\xe9 x"))
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["", "C"])
+def test_a_workspace_and_a_study_whose_names_are_not_utf8_are_used_like_any_other(workspace, locale):
+    folder, study = Path(os.fsdecode(b"caf\xe9 x")), b"st\xfcdy.py"
     try:
         folder.mkdir()
     except OSError:
         pytest.skip("this file system has only names in UTF-8")
-    (folder / "study.py").write_text(SMALL)
+    (folder / os.fsdecode(study)).write_text(SMALL)
     for command in (
-        ["run", "study.py", "--project-job", "k"],
+        ["run", study, "--project-job", "k"],
         ["status"],
         ["status", "--json"],
         ["list"],
         ["logs", "evaluate"],
         ["resume", "k", "--from-step", "evaluate"],
+        ["resume", "k", "--from-step", "evaluate", "--update", study],
         ["db", "check"],
     ):
-        done = orchestrator(*command, cwd=folder)
+        done = orchestrator(*command, cwd=folder, env=locale)
         assert done.returncode == 0, done.stderr
-    done = orchestrator("status", "--rootdir", bytes(folder))
-    assert b"caf\\udce9 x/study.py" in done.stdout
+    done = orchestrator("status", "--rootdir", bytes(folder), env=locale)
+    assert b"caf\\udce9 x/st\\udcfcdy.py" in done.stdout
 
 
 @pytest.mark.acceptance
@@ -176,6 +178,15 @@ def test_every_text_is_printed_on_a_terminal_of_another_encoding(workspace, enco
 def test_a_root_folder_with_nul_is_refused():
     with pytest.raises(DefinitionError, match="Use a path without NUL"):
         Pipeline(steps=[Step(print)]).run(rootdir="a\0b")
+
+
+@pytest.mark.acceptance
+def test_a_run_ends_as_usual_if_warnings_are_errors_and_every_encoding_must_be_given(workspace):
+    Path("study.py").write_text(SMALL)
+    env = {"PYTHONWARNINGS": "error", "PYTHONWARNDEFAULTENCODING": "1"}
+    for command in (["run", "study.py", "--project-job", "k"], ["status"], ["logs", "evaluate"], ["list"]):
+        done = orchestrator(*command, env=env)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.acceptance
