@@ -19,7 +19,9 @@ from orchestrator.visible import visible
 
 __all__ = ["REQUIRED_PACKAGES", "show", "show_bug", "show_missing", "show_system", "show_usage"]
 
-REQUIRED_PACKAGES = {"alembic", "cloudpickle", "filelock", "jinja2", "numpy", "pandas", "rich", "scipy", "sqlalchemy"}
+REQUIRED_PACKAGES = frozenset(
+    ("alembic", "cloudpickle", "filelock", "jinja2", "numpy", "pandas", "rich", "scipy", "sqlalchemy", "yaml")
+)
 """Packages that orchestrator needs; one of them is missing if it is not installed in this Python."""
 
 # A command at the end of a hint. With a sentence after it, it is part of the text.
