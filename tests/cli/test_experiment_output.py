@@ -179,6 +179,17 @@ if __name__ == "__main__":
 
 
 @SEQUENTIAL_AND_PARALLEL
+def test_what_the_study_configures_when_it_is_imported_holds(cli, parallel):
+    name = study(cli, parallel)
+    text = (cli.workspace / name).read_text()
+    configured = 'logging.basicConfig(level=logging.INFO, format="mine %(levelname)s: %(message)s")\nlog = '
+    (cli.workspace / name).write_text(text.replace("log = ", configured, 1))
+    cli("run", name, "--project-job", "r", ORCHESTRATOR_LOG_LEVEL="DEBUG")
+    lines = logs("r", "evaluate", "--experiment", "1").split("\n")
+    assert sorted(lines) == ["begin 1", "child 1", "end 1", "error 1", "mine INFO: info of 1"]
+
+
+@SEQUENTIAL_AND_PARALLEL
 def test_what_an_experiment_configures_holds_and_no_line_is_doubled(cli, parallel):
     name = study(cli, parallel)
     text = (cli.workspace / name).read_text()
