@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from orchestrator.machine.changes import Change
@@ -68,8 +69,13 @@ class Lines:
         """Do nothing."""
 
     def say(self, text: str) -> None:
-        """Print a line."""
-        print(visible(text), file=self._stream, flush=True)
+        """Print a line, if that is possible: the run continues also if its terminal is gone."""
+        line = visible(text)
+        with suppress(OSError):
+            try:
+                print(line, file=self._stream, flush=True)
+            except UnicodeEncodeError:
+                print(line.encode("ascii", "backslashreplace").decode(), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Do nothing."""
@@ -130,5 +136,6 @@ class Bars(Lines):
 def progress_for(stream: TextIO | None = None) -> Progress:
     """Return bars for a terminal, plain lines for any other stream."""
     stream = sys.stderr if stream is None else stream
-    is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+    # A program may have replaced sys.stderr by an object that can only be written to.
+    is_terminal = hasattr(stream, "isatty") and stream.isatty() and os.environ.get("TERM") != "dumb"
     return Bars(stream) if is_terminal else Lines(stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import pty
@@ -13,7 +14,7 @@ import pytest
 
 from orchestrator import Pipeline, Step, datagenerator
 from orchestrator.engine.progress import Bars, Lines, progress_for
-from tests.studies import store_numbers
+from tests.studies import nothing, store_numbers
 
 
 @datagenerator(output_names="y")
@@ -84,3 +85,34 @@ def test_no_color_is_respected(watch, terminal, monkeypatch):
     text = written()
     assert "12/12" in text
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m|\x1b\[9[0-9]m", text)
+
+
+class OnlyWritten:
+    """What a program may replace sys.stderr by."""
+
+    def __init__(self, encoding, error=None):
+        self.text, self.encoding, self.error = "", encoding, error
+
+    def write(self, text):
+        if self.error is not None:
+            raise self.error
+        text.encode(self.encoding)
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("stream", "shown"),
+    [
+        (OnlyWritten("ascii"), "gr\\xf6\\xdfe: done\n"),
+        (OnlyWritten("utf-8"), "größe: done\n"),
+        (OnlyWritten("utf-8", BrokenPipeError()), ""),
+        (OnlyWritten("utf-8", OSError(errno.EIO, "the terminal is gone")), ""),
+    ],
+)
+def test_a_run_ends_as_usual_whatever_its_lines_are_written_to(workspace, monkeypatch, stream, shown):
+    monkeypatch.setattr("orchestrator.engine.local.run.progress_for", lambda: progress_for(stream))
+    Pipeline(steps=[Step(nothing, name="größe")]).run(project_job="r")
+    assert stream.text.startswith(shown)
