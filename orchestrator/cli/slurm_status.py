@@ -40,7 +40,11 @@ def _orchestrator(job: JobView) -> str:
 def queue_lines(run: RunView, report: QueueReport, now: float, options: str) -> list[str]:
     """Write SLURM's answer, and what to type for a job that will not start by itself."""
     lines = [f"SLURM's answer at {clock(report.asked_at, now)}:"]
-    lines += [f"  {shorten(_job(job), WIDTH - 2)}" for job in report.jobs]
+    for job in report.jobs:
+        lines.append(f"  {shorten(_job(job), WIDTH - 2)}")
+        if job.never_began:
+            lines.append("    It ended before it began its work." + (" Its log ends with:" if job.log_end else ""))
+            lines += [f"      {shorten(line, WIDTH - 6)}" for line in job.log_end]
     if not report.jobs:
         lines.append("  no job of this run is in the queue")
     for job in report.jobs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import textwrap
 import time
@@ -50,6 +51,12 @@ __all__ = ["command", "render"]
 MOST_FAILURES = MOST_NOTES = 5
 """Causes of failures, and notes on results that are not in the table, that are shown; `--json` has all."""
 
+QUIET = 10.0
+"""Seconds without a change of the records after which SLURM is asked whether the run is alive."""
+
+SECONDS_TO_ASK = 5.0
+"""Time limit of that question."""
+
 MOST_NUMBERS = 8
 """Experiments or tasks that are listed for one cause."""
 
@@ -64,15 +71,16 @@ MOST_NUMBERS = 8
 def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None, db: Path | None) -> None:
     """Show what a run has done, what failed and why, and what is next.
 
-    RUN defaults to the latest run. The status is read from the records; nothing is written. With --refresh, SLURM is
-    asked once; if it does not answer, only the records are shown, and the exit code is 75.
+    RUN defaults to the latest run. The status is read from the records; nothing is written. If they have not changed
+    for some seconds, SLURM is asked whether a job of the run is left; only if none is, its answer is shown. With
+    --refresh, SLURM is asked in any case; if it does not answer, only the records are shown, and the exit code is 75.
     """
     from orchestrator.db.status import run_status
     from orchestrator.db.views import json_values
 
     workspace, now = workspace_of(rootdir, db), time.time()
     status = _with_counts(workspace, run_status(workspace.database, run, now, whole=as_json))
-    report, unanswered = _ask(workspace.database, status, now) if refresh else (None, None)
+    report, unanswered = (_ask if refresh else _ask_if_quiet)(workspace.database, status, now)
     if report is not None:
         status = status._replace(run=status.run._replace(stalled=report.stalled))
     if as_json:
@@ -95,6 +103,22 @@ def _ask(path: Path, status: RunStatus, now: float) -> tuple[QueueReport | None,
         return ask_slurm(path, status, now), None
     except SchedulerUnreachable as error:
         return None, error
+
+
+def _ask_if_quiet(path: Path, status: RunStatus, now: float) -> tuple[QueueReport | None, None]:
+    """Return SLURM's answer if no job of the run is left although the records show some: they may have died at once."""
+    run = status.run
+    is_open = run.mode is Mode.SLURM and run.state is RunState.ACTIVE and not run.stalled and not run.holder
+    # squeue is asked for the jobs of this user only.
+    if not is_open or now - run.last_event_at < QUIET or path.stat().st_uid != os.getuid():
+        return None, None
+    from orchestrator.engine.cluster.queue_report import ask_slurm
+
+    try:
+        report = ask_slurm(path, status, now, seconds=SECONDS_TO_ASK)
+    except (SchedulerUnreachable, Busy):
+        return None, None
+    return (report if report.stalled else None), None
 
 
 def _with_counts(workspace: Workspace, status: RunStatus) -> RunStatus:
@@ -141,7 +165,7 @@ def render(
         [] if report is None else queue_lines(run, report, now, options),
         _failures(_without_requested(status.failures, run.state), run.key, options),
         _notes(status.notes, run.key, options),
-        _next_commands(status, options),
+        _next_commands(status, options, report),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
 
@@ -309,7 +333,15 @@ def _notes(notes: Sequence[ResultNote], key: str, options: str) -> list[str]:
 # --- commands to type ----------------------------------------------------------------------------
 
 
-def _next_commands(status: RunStatus, options: str) -> list[str]:
+def _never_began(status: RunStatus, report: QueueReport | None) -> bool:
+    """Whether the run stopped because a job ended before it began its work: only `submit` reads the cluster again."""
+    died = report is not None and any(job.never_began for job in report.jobs)
+    return died or any(
+        failure.kind == FailureKind.NOT_STARTED and not failure.tried_again for failure in status.failures
+    )
+
+
+def _next_commands(status: RunStatus, options: str, report: QueueReport | None) -> list[str]:
     run = status.run
     if not run.stalled and run.state not in (RunState.FAILED, RunState.CANCELLED):
         return []
@@ -321,13 +353,15 @@ def _next_commands(status: RunStatus, options: str) -> list[str]:
         log = _with_command("Orchestrator log: ", f"orchestrator logs {run.key} orchestrator{options}")
     if run.stalled and run.login_only:
         return [*log, *_with_command(f"To continue{at}, on a login node: ", _drive(run, options))]
+    again = f"orchestrator submit {study_argument(run)} --project-job {run.key}{options}"
+    if _never_began(status, report):
+        return [*log, *_with_command("Fix env_setup or runner in the study, then continue: ", again)]
     lines = log + _with_command(f"Fix the cause, then continue{at}: " if has_failed else f"To continue{at}: ", resume)
     if run.study and any(failure.kind == FailureKind.EXCEPTION for failure in status.failures) and has_failed:
         # The run has stored the code that failed: a plain resume would fail again.
         lines += _with_command("If you changed the study for that: ", f"{resume} --update {study_argument(run)}")
     if run.study and any(failure.kind == FailureKind.REFUSED for failure in status.failures) and has_failed:
         # It has also stored the resources and the cluster.
-        again = f"orchestrator submit {study_argument(run)} --project-job {run.key}{options}"
         lines += _with_command("If you changed its resources or the cluster for that: ", again)
     return lines
 

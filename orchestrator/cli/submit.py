@@ -17,6 +17,7 @@ __all__ = ["command"]
         "orchestrator submit study.py",
         "orchestrator submit study.py:second --cluster cluster.yaml",
         "orchestrator submit study.py --project-job trial --from-step evaluate",
+        "orchestrator submit study.py --probe",
     )
 )
 @click.argument("study", metavar="STUDY.py[:ATTR]")
@@ -26,12 +27,18 @@ __all__ = ["command"]
 @click.option(
     "--project-job", metavar="KEY", help="Key of the run; an existing run is continued. [default: a new number]"
 )
+@click.option(
+    "--probe/--no-probe",
+    default=None,
+    help="Try env_setup and runner first in a job, and wait for it; or nowhere. [default: try them on this machine]",
+)
 @click.option("--from-step", metavar="STEP", help="Skip the steps before this one.")
 @workspace_options
 def command(
     study: str,
     cluster: str | None,
     project_job: str | None,
+    probe: bool | None,
     from_step: str | None,
     rootdir: Path | None,
     db: Path | None,
@@ -50,5 +57,6 @@ def command(
     workspace = new_workspace(rootdir, db)
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
-    key = submit(pipeline, cluster_of(loaded, cluster), workspace, project_job=project_job, study=loaded)
+    on = cluster_of(loaded, cluster)
+    key = submit(pipeline, on, workspace, project_job=project_job, study=loaded, probe=probe)
     echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")

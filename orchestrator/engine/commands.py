@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.definition.pipeline import PipelineDefinition
     from orchestrator.definition.resources import SlurmCluster
     from orchestrator.definition.study import Study
+    from orchestrator.engine.cluster.config import ClusterConfig
 
 __all__ = ["advance", "cancel", "drive", "resume", "start", "submit"]
 
@@ -66,8 +67,24 @@ def submit(
     *,
     project_job: str | None = None,
     study: Study | None = None,
+    probe: bool | None = None,
 ) -> str:
     """Submit a pipeline to a cluster; a run of that key that exists continues, with the pipeline's code.
+
+    Parameters
+    ----------
+    pipeline : PipelineDefinition
+        The pipeline.
+    cluster : SlurmCluster or None
+        The cluster.
+    workspace : Workspace
+        Where the run is recorded.
+    project_job : str, optional
+        The run's key.
+    study : Study, optional
+        The file that defines the pipeline.
+    probe : bool, optional
+        Whether `env_setup` and `runner` are tried first in a job. None: they are tried on this machine; False: nowhere.
 
     Returns
     -------
@@ -88,6 +105,7 @@ def submit(
 
     checked = code.check(pipeline, project_job, study, needs_pickles=True)
     config = config_with_limits(cluster, pipeline, checked.plan)
+    _probe(config, workspace, in_job=probe)
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
         key = create(store, pipeline, checked, project_job, Mode.SLURM, config.to_json())
@@ -224,6 +242,15 @@ def cancel(workspace: Workspace, key: str) -> str:
     from orchestrator.engine.local.run import cancel_local_run
 
     return f"Run {key} {how_it_ended(cancel_local_run(store, key))}."
+
+
+def _probe(config: ClusterConfig, workspace: Workspace, *, in_job: bool | None) -> None:
+    from orchestrator.engine.cluster.probe import probe_here, probe_in_job
+
+    if in_job:
+        probe_in_job(config, workspace.root, progress_for().say)
+    elif in_job is None:
+        probe_here(config, progress_for().say)
 
 
 def _print_with_time(text: str) -> None:

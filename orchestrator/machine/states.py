@@ -128,13 +128,17 @@ class FailureKind(StrEnum):
     """It was cancelled, through the orchestrator or through the scheduler."""
     EXCEPTION = "exception"
     """The step raised an exception; its type, message and traceback are kept."""
+    NOT_STARTED = "not_started"
+    """It ended before it could begin its work: `env_setup` or `runner` failed, or its node is broken."""
     INFRASTRUCTURE = "infrastructure"
     """It ended without a receipt, and nothing more exact is known."""
     INTERRUPTED = "interrupted"
     """The process that ran it on this machine was interrupted or died."""
 
 
-RETRYABLE_KINDS = frozenset({FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT, FailureKind.INFRASTRUCTURE})
+RETRYABLE_KINDS = frozenset(
+    {FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT, FailureKind.NOT_STARTED, FailureKind.INFRASTRUCTURE}
+)
 """The kinds that are retried as often as `Step.retries` says. An exception of the step is not among them."""
 
 CLUSTER_KINDS = frozenset({FailureKind.NODE_FAILURE, FailureKind.PREEMPTED})

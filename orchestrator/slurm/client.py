@@ -62,11 +62,18 @@ class Client:
         program are removed from it.
     submitter : mapping, optional
         Environment of sbatch, and so of the jobs; default: the same.
+    seconds_to_ask : float, optional
+        Time limit of every other program; default: a minute.
     """
 
     def __init__(
-        self, environment: Mapping[str, str] | None = None, submitter: Mapping[str, str] | None = None
+        self,
+        environment: Mapping[str, str] | None = None,
+        submitter: Mapping[str, str] | None = None,
+        *,
+        seconds_to_ask: float | None = None,
     ) -> None:
+        self._seconds_to_ask = seconds_to_ask
         self._given_environment = environment
         self._submitter = submitter
 
@@ -218,7 +225,7 @@ class Client:
 
     def _ask(self, argv: Sequence[str]) -> str:
         """Return what a program printed. What it complains about beside a complete answer is only shown."""
-        done = self._run(argv, for_query(self._environment), SECONDS_TO_ASK)
+        done = self._run(argv, for_query(self._environment), self._seconds_to_ask or SECONDS_TO_ASK)
         if done.returncode != 0 or was_not_asked(done.stderr):
             message = messages_of(done.stderr, done.stdout) or f"no message, exit code {done.returncode}"
             raise SchedulerUnreachable(f"{argv[0]} failed: {message}", HINT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-__all__ = ["for_query", "for_submission", "cluster_variables"]
+__all__ = ["for_query", "for_submission", "cluster_variables", "passes_environment"]
 
 KEPT = ("SLURM_CLUSTERS", "SLURM_CONF")
 
@@ -56,6 +56,11 @@ def for_query(environment: Mapping[str, str]) -> dict[str, str]:
 def cluster_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that name the cluster and its configuration file."""
     return {name: environment[name] for name in KEPT if name in environment}
+
+
+def passes_environment(environment: Mapping[str, str]) -> bool:
+    """Whether sbatch passes the whole environment to a job."""
+    return environment.get("SBATCH_EXPORT", "ALL") == "ALL"
 
 
 def _without_slurm(environment: Mapping[str, str]) -> dict[str, str]:

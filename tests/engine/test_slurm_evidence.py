@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from orchestrator import SlurmCluster, SlurmResources
+from orchestrator.atomic import write_atomically
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
+from orchestrator.handoff.claim import claim
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.machine.facts import Seen
@@ -43,18 +45,34 @@ def ask(folder, client):
     return ask
 
 
-def array(folder, token="t", scheduler_id="7"):
+def array(folder, token="t", scheduler_id="7", *, is_claimed=True):
     """Write down a batch whose tasks 10 to 12 are the elements 0 to 2 of an array."""
     given = {"tasks": "10-12", "first_task": 10, "label": "s", "resources": SlurmResources().to_json()}
     file = JobFile(
         "r", str(folder.workspace), "mark", token, "batch", 0, 0, "", "batch", True, "0", None, ".", "", **given
     )
     write_jobfile(folder.job(token).file, file)
+    if is_claimed:
+        claim(folder.job(token), scheduler_id)
     return Job(token, Role.BATCH, tasks="10-12", state=JobState.RUNNING, scheduler_id=scheduler_id)
 
 
 def kinds(fact):
     return {task: kind for task, (kind, _) in fact.failed_tasks.items()}
+
+
+def test_a_job_that_ended_before_it_began_its_work_is_told_apart_and_quotes_its_shell(ask, client, folder, golden):
+    client.listed = {"7_0": "FAILED", "7_1": "NODE_FAIL", "7_2": "FAILED"}
+    write_atomically(
+        folder.log("s", "", "t", 0), b"line 9: ./x/activate: No such file or directory\nenv_setup failed\n"
+    )
+    fact = ask(is_claimed=False)
+    assert kinds(fact) == {
+        10: FailureKind.NOT_STARTED,
+        11: FailureKind.NODE_FAILURE,
+        12: FailureKind.NOT_STARTED,
+    }
+    golden(fact.failed_tasks[10][1])
 
 
 # --- squeue forgets the tasks of an array one by one ---------------------------------------------

@@ -8,6 +8,13 @@ from typing import NamedTuple
 
 from orchestrator.db.step_runs import ended_by_token
 from orchestrator.db.views import JobView, RunStatus
+from orchestrator.engine.cluster.job_log import last_log_lines
+from orchestrator.engine.cluster.scripts import ORCHESTRATOR
+from orchestrator.errors import DataError
+from orchestrator.handoff.claim import claimed_by
+from orchestrator.handoff.jobfile import read_jobfile
+from orchestrator.handoff.receipt import receipts_of
+from orchestrator.indexes import parse_indexes
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.kinds import Role
 from orchestrator.machine.stalled import Liveness, as_listed, why_stalled
@@ -16,8 +23,12 @@ from orchestrator.machine.value import value
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line, is_live, seen_by_id
 from orchestrator.slurm.states import is_stuck, meaning
+from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = ["QueueReport", "QueueState", "QueuedJob", "ask_slurm"]
+
+LOG_LINES = 4
+"""Last lines of a log that are shown."""
 
 
 @value
@@ -61,6 +72,10 @@ class QueuedJob(NamedTuple):
         How SLURM lists its tasks.
     stuck : str or None
         SLURM's reason, if the job will never start because of it; null otherwise.
+    never_began : bool
+        Whether it is over for SLURM and live in the records, and never began its work: `env_setup` or `runner` failed.
+    log_end : tuple of str
+        For such a job, the last lines of its log.
     """
 
     scheduler_id: str | None
@@ -71,6 +86,8 @@ class QueuedJob(NamedTuple):
     is_live: bool
     states: tuple[QueueState, ...]
     stuck: str | None
+    never_began: bool = False
+    log_end: tuple[str, ...] = ()
 
 
 @value
@@ -92,7 +109,7 @@ class QueueReport(NamedTuple):
     jobs: tuple[QueuedJob, ...]
 
 
-def ask_slurm(path: Path, found: RunStatus, now: float) -> QueueReport:
+def ask_slurm(path: Path, found: RunStatus, now: float, *, seconds: float | None = None) -> QueueReport:
     """Call squeue once, and return how it lists the jobs of a run.
 
     Parameters
@@ -103,17 +120,21 @@ def ask_slurm(path: Path, found: RunStatus, now: float) -> QueueReport:
         The run as recorded.
     now : float
         Epoch seconds.
+    seconds : float, optional
+        Time limit of the call, if it is not the usual one.
 
     Raises
     ------
     SchedulerUnreachable
         If SLURM does not answer.
     """
-    lines = Client().squeue()
+    lines = Client().squeue() if seconds is None else Client(seconds_to_ask=seconds).squeue()
     recorded = (*(() if found.now is None else found.now.jobs), *found.orchestrators)
     live = [job for job in recorded if job.ended_at is None]
     jobs = [_job(job, _what(found, job), lines) for job in live]
     jobs = [job for job in jobs if job.is_known or job.scheduler_id is not None]
+    folder = Workspace(path).run(found.run.key, found.run.log_dir)
+    jobs = [job if job.is_live or job.what == ORCHESTRATOR else _with_log(job, folder) for job in jobs]
     known = {job.token for job in live}
     others = [
         line
@@ -126,7 +147,19 @@ def ask_slurm(path: Path, found: RunStatus, now: float) -> QueueReport:
 
 
 def _what(found: RunStatus, job: JobView) -> str:
-    return "orchestrator" if job.role is Role.ORCHESTRATOR or found.now is None else found.now.address
+    return ORCHESTRATOR if job.role is Role.ORCHESTRATOR or found.now is None else found.now.address
+
+
+def _with_log(job: QueuedJob, folder: RunFolder) -> QueuedJob:
+    """Add the end of the log of a job that has ended before it began its work."""
+    try:
+        file = read_jobfile(folder.job(job.token).file)
+    except DataError:
+        return job
+    if claimed_by(folder.job(job.token)) is not None or receipts_of(folder.job(job.token)):
+        return job
+    log_end = last_log_lines(folder, file, min(parse_indexes(file.tasks)), LOG_LINES)
+    return job._replace(never_began=True, log_end=tuple(log_end))
 
 
 def _lines_of(token: str, scheduler_id: str | None, lines: Iterable[Line]) -> list[Line]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.damage import Damaged, open_regular
 from orchestrator.engine.cluster.config import ClusterConfig
+from orchestrator.engine.cluster.job_log import last_log_lines
 from orchestrator.engine.cluster.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
 from orchestrator.errors import DataError, DefinitionError
 from orchestrator.handoff.claim import claimed_by
@@ -31,8 +30,8 @@ from orchestrator.workspace import RunFolder
 
 __all__ = ["SlurmScheduler"]
 
-MAX_LOG_LINE = 200
-"""Characters of the last line of a log that the reason of a failure quotes."""
+LINES_OF_SHELL = 2
+"""Last lines of a log that the reason of a failure quotes if the job has not begun its work."""
 
 
 class SlurmScheduler:
@@ -253,27 +252,21 @@ class SlurmScheduler:
 
     def _failure(self, file: JobFile, task: int, line: Line | None, lines: Sequence[Line]) -> tuple[FailureKind, str]:
         """Return why a task has no receipt; how another task ended does not count."""
-        log_line = self._last_log_line(file, task)
+        kind = FailureKind.INFRASTRUCTURE if line is None else _kind(line) or FailureKind.INFRASTRUCTURE
+        has_begun = claimed_by(self.folder.job(file.token)) is not None
+        if kind is FailureKind.INFRASTRUCTURE and line is not None and not has_begun:
+            kind = FailureKind.NOT_STARTED
+        # The shell says first what is wrong, then which command failed.
+        n_lines = LINES_OF_SHELL if kind is FailureKind.NOT_STARTED else 1
+        log_line = "; ".join(last_log_lines(self.folder, file, task, n_lines))
         if line is not None:
-            return _kind(line) or FailureKind.INFRASTRUCTURE, self._why(line, log_line)
+            return kind, self._why(line, log_line)
         why = f"SLURM no longer knows how task {task} of job {lines[0].job_id} ended"
-        return FailureKind.INFRASTRUCTURE, why + (f": {log_line}" if log_line else "")
+        return kind, why + (f": {log_line}" if log_line else "")
 
     def _why(self, line: Line, log_line: str) -> str:
         code = f", exit code {line.exit_code}" if line.exit_code not in ("", "0:0") else ""
         return f"SLURM job {line.job_id} ended {line.state}{code}" + (f": {log_line}" if log_line else "")
-
-    def _last_log_line(self, file: JobFile, task: int) -> str:
-        """Return the last line of the log, in which a job without a receipt may say why it ended."""
-        name_parts = (file.token, str(task - file.first_task)) if file.parallel else ()
-        try:
-            with open_regular(self.folder.log(file.label, file.iteration, *name_parts)) as log:
-                log.seek(max(0, log.seek(0, 2) - 4096))
-                # A progress bar ends its states with a carriage return.
-                lines = re.split("[\r\n]", log.read().decode(errors="replace"))
-        except (OSError, Damaged):
-            return ""
-        return next((line.strip()[:MAX_LOG_LINE] for line in reversed(lines) if line.strip()), "")
 
 
 def _rivals(token: str, fact: JobFact, listed: Sequence[Line]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.addresses import slug
 from orchestrator.atomic import PRIVATE, write_atomically
-from orchestrator.definition.resources import time_in_seconds
+from orchestrator.definition.resources import SlurmCluster, time_in_seconds
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.plan import Plan
@@ -31,7 +31,7 @@ from orchestrator.slurm.script import (
 from orchestrator.text import to_bytes
 from orchestrator.workspace import RunFolder
 
-__all__ = ["ORCHESTRATOR", "Script", "Scripts", "all_scripts", "options_of"]
+__all__ = ["ORCHESTRATOR", "Script", "Scripts", "all_scripts", "options_of", "runner_of"]
 
 ORCHESTRATOR = "orchestrator"
 
@@ -139,7 +139,7 @@ class Scripts:
             directives=static,
             env_setup=cluster.env_setup,
             env_vars=cluster.env_vars,
-            runner=self._runner,
+            runner=runner_of(cluster),
             threads=cpus(resources, cluster),
             command=command,
         )
@@ -148,12 +148,14 @@ class Scripts:
         comment = shlex.join([*line, str(path), "TOKEN"])
         return Script(path, (*static, "job-name", "output", "dependency"), script_values, comment)
 
-    @property
-    def _runner(self) -> list[str]:
-        """The Python of this process, unless the user gives another: a job has the same PATH, but no shell aliases."""
-        cluster = self._config.cluster
-        is_default = cluster.runner == "python" and not cluster.env_setup
-        return [shlex.quote(sys.executable)] if is_default else runner_words(cluster.runner)
+
+def runner_of(cluster: SlurmCluster) -> list[str]:
+    """Return the words that start Python: this one, unless the user gives another.
+
+    A job has the same PATH as this process, but no shell aliases.
+    """
+    is_default = cluster.runner == "python" and not cluster.env_setup
+    return [shlex.quote(sys.executable)] if is_default else runner_words(cluster.runner)
 
 
 def all_scripts(scripts: Scripts, plan: Plan) -> dict[str, Script]:
