@@ -22,6 +22,7 @@ the names of the engine's files contain the run's salt (`token`, `mark`) or a di
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,7 @@ from typing import NamedTuple
 from orchestrator.addresses import format_address
 from orchestrator.errors import DataError
 
-__all__ = ["DATABASE", "LOG_DIR", "JobFolder", "RunFolder", "Workspace"]
+__all__ = ["DATABASE", "LOG_DIR", "JobFolder", "RunFolder", "Workspace", "relocated"]
 
 DATABASE = "orchestrator.db"
 """Name of the database in a workspace."""
@@ -59,9 +60,35 @@ class Workspace(NamedTuple):
         """The folder of the database, the runs and their logs."""
         return self.database.parent
 
+    @property
+    def real_root(self) -> str:
+        """The root folder without symbolic links."""
+        return str(self.root.resolve())
+
     def run(self, key: str, log_dir: str = LOG_DIR) -> RunFolder:
         """Return the files of a run."""
         return RunFolder(self.root, key, log_dir)
+
+
+def relocated(path: str, old_root: str, root: str) -> str:
+    """Return a path that was recorded before the workspace was moved.
+
+    Parameters
+    ----------
+    path : str
+        The absolute path.
+    old_root, root : str
+        Root folder of the workspace then and now, without symbolic links.
+
+    Returns
+    -------
+    str
+        The path at the same place relative to the workspace, if it was in the workspace or has gone with it.
+    """
+    new = os.path.normpath(Path(root, os.path.relpath(path, old_root)))
+    if Path(path).is_relative_to(old_root):
+        return new
+    return new if not Path(path).exists() and Path(new).exists() else path
 
 
 class JobFolder(NamedTuple):

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from orchestrator.db.connection import session
+from orchestrator.db.moved import relocation
 from orchestrator.db.rows import Row, as_parameter, scalars
 from orchestrator.db.stalled import cluster_of, live_jobs, liveness
 from orchestrator.db.views import Event, HolderView, RunView
@@ -14,7 +15,7 @@ from orchestrator.errors import NotFound
 from orchestrator.machine.kinds import EventKind, Mode, Wake
 from orchestrator.machine.stalled import Liveness, why_stalled
 from orchestrator.machine.states import RunState
-from orchestrator.workspace import LOG_DIR
+from orchestrator.workspace import LOG_DIR, Workspace
 
 __all__ = [
     "count_experiments",
@@ -62,7 +63,8 @@ def list_runs(path: Path, now: float | None = None) -> list[RunView]:
         rows = connection.execute(f"{_RUN} ORDER BY id DESC").fetchall()
         counts = {row.run_id: row for row in connection.execute(f"{_EXPERIMENTS} GROUP BY run_id")}
         live = live_jobs(connection, rows)
-    return [run_view(row, now, liveness(row, now, live.get(row.id, ())), counts.get(row.id)) for row in rows]
+    root = Workspace(path).real_root
+    return [run_view(row, now, liveness(row, now, live.get(row.id, ())), counts.get(row.id), root) for row in rows]
 
 
 def find_run(path: Path, key: str | None, now: float | None = None) -> RunView:
@@ -86,7 +88,9 @@ def find_run(path: Path, key: str | None, now: float | None = None) -> RunView:
     with session(path, write=False) as connection:
         row = run_row(connection, key)
         live = live_jobs(connection, [row]).get(row.id, ())
-        return run_view(row, now, liveness(row, now, live), count_experiments(connection, row.id))
+        return run_view(
+            row, now, liveness(row, now, live), count_experiments(connection, row.id), Workspace(path).real_root
+        )
 
 
 def latest_key(path: Path) -> str:
@@ -132,7 +136,7 @@ def count_experiments(connection: sqlite3.Connection, run_id: int) -> Row:
     return counts
 
 
-def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None) -> RunView:
+def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, root: str) -> RunView:
     """Return a run as a value.
 
     Parameters
@@ -145,6 +149,8 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None) -> 
         What decides whether the run is stalled.
     experiments : Row or None
         Counts of its experiments; None if it has no step run.
+    root : str
+        The workspace's root folder, without symbolic links.
     """
     stalled = why_stalled(alive)
     last = row.last_event_at or row.ended_at or row.created_at
@@ -155,7 +161,7 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None) -> 
         mode=Mode(row.mode),
         state=RunState(row.state),
         reason=row.reason,
-        study=row.study,
+        study=relocation(row, root).get("study", row.study),
         study_attr=row.study_attr,
         created_at=row.created_at,
         started_at=row.started_at,

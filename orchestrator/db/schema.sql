@@ -14,6 +14,7 @@ CREATE TABLE run (
     login_only TEXT,
     n_orchestrators INTEGER DEFAULT '0' NOT NULL,
     idle_wakeups INTEGER DEFAULT '0' NOT NULL,
+    root TEXT,
     study TEXT,
     study_attr TEXT,
     bundle_digest TEXT,

@@ -19,6 +19,7 @@ from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import where_to_resume
 from orchestrator.machine.states import RunState, StepRunState
+from orchestrator.workspace import Workspace
 
 __all__ = ["run_status"]
 
@@ -51,7 +52,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
         plan = plan_of(row)
         live = live_jobs(connection, [row]).get(row.id, [])
         alive = liveness(row, now, live)
-        run = run_view(row, now, alive, count_experiments(connection, row.id))
+        run = run_view(row, now, alive, count_experiments(connection, row.id), Workspace(path).real_root)
         last: Row | None = connection.execute(_LATEST, (row.id,)).fetchone()
         current = last if last is not None and last.ended_at is None else None
         waiting = tuple(job_view(job) for job in live if job.role == Role.ORCHESTRATOR)

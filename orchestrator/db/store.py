@@ -18,6 +18,7 @@ from orchestrator.db import migrate, moves
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder, is_dead
 from orchestrator.db.model import check_json, first_failed, job_of, plan_of, step_run_of
+from orchestrator.db.moved import relocation
 from orchestrator.db.rows import Row, as_parameter, insert, scalar, scalars, update
 from orchestrator.errors import Busy, LeaseHeld, NotFound
 from orchestrator.machine.changes import Change
@@ -40,6 +41,7 @@ class NewRun:
     mode: Mode
     plan: Plan
     first_position: int
+    root: str | None
     study: str | None
     study_attr: str | None
     bundle_digest: str | None
@@ -127,6 +129,7 @@ class Store:
             row = _run_row(connection, key)
         check_json(row)
         values = {name: row[name] for name in RunRecord.__dataclass_fields__}
+        values |= relocation(row, self.workspace.real_root)
         return RunRecord(**{**values, "plan": plan_of(row), "mode": Mode(row.mode), "state": RunState(row.state)})
 
     def load(self, key: str) -> Run:
@@ -202,7 +205,7 @@ class Store:
                 "study": study,
                 "study_attr": study_attr,
             }
-            update(connection, "run", values, id=row.id)
+            update(connection, "run", {**relocation(row, self.workspace.real_root), **values}, id=row.id)
             moves.log(connection, row.id, now, EventKind.CODE, old=row.bundle_digest, new=bundle_digest, why=why)
 
     def set_cluster(self, key: str, fence: int, cluster: Mapping[str, Any]) -> None:
@@ -213,6 +216,20 @@ class Store:
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
             update(connection, "run", {"cluster": cluster, "login_only": None}, id=row.id)
+
+    def moved_from(self, key: str) -> str | None:
+        """Return the folder in which a run was recorded, if the workspace has been moved or copied since; else None."""
+        with session(self.path) as connection:
+            root: str | None = _run_row(connection, key).root
+        return None if root in (None, self.workspace.real_root) else root
+
+    def relocate(self, key: str, fence: int) -> None:
+        """Record the paths of a run as they are after the workspace was moved."""
+        with session(self.path) as connection:
+            row = _fenced_row(connection, key, fence)
+            values = relocation(row, self.workspace.real_root)
+            if values:
+                update(connection, "run", values, id=row.id)
 
     # --- queries -------------------------------------------------------------------------------
 

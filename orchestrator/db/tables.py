@@ -76,6 +76,8 @@ run = Table(
     # All orchestrator jobs of the run, and those since the scheduler last accepted a job of a step.
     Column("n_orchestrators", Integer, nullable=False, server_default="0"),
     Column("idle_wakeups", Integer, nullable=False, server_default="0"),
+    # The workspace when the paths below were recorded. After a move they are searched at the same place in the new one.
+    Column("root", Text),
     Column("study", Text),
     Column("study_attr", Text),
     Column("bundle_digest", Text),

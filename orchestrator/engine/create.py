@@ -63,6 +63,7 @@ def create(
         mode=mode,
         plan=checked.plan,
         first_position=checked.plan.start_of(pipeline.first_element or 0),
+        root=store.workspace.real_root,
         study=checked.study_path,
         study_attr=checked.study_attr,
         bundle_digest=bundle,

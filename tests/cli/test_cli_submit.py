@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from programs import CONFIG
+from programs import CONFIG, HEADER, squeue_answer
 
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
@@ -134,6 +135,71 @@ def test_the_comment_of_a_site_is_passed_to_sbatch(here, cluster):
     here("submit", "slurm.py", "--project-job", "r")
     assert "#SBATCH --comment=project-a\n" in cluster.submitted(1)
     assert not [call for call in cluster.called("sbatch") if "--comment" in call]
+
+
+# --- a workspace that was moved or copied ---------------------------------------------------------
+
+
+@pytest.fixture
+def moved(cli, cluster, monkeypatch):
+    """Return a folder with a run on a cluster, and a function that moves or copies it and makes the copy current."""
+    old = cli.workspace / "old"
+    old.mkdir()
+    (cli.workspace / "slurm.py").rename(old / "slurm.py")
+    monkeypatch.chdir(old)
+
+    def move(how):
+        new = cli.workspace / "new"
+        how(old, new)
+        monkeypatch.chdir(new)
+        return new
+
+    return move
+
+
+def queue_of_first_run(cluster, folder):
+    """Let squeue list the jobs of the run in a folder as PENDING."""
+    tokens = sorted(path.name for path in (folder / "r" / ".orchestrator" / "jobs").iterdir())
+    cluster.says("squeue", squeue_answer(*((str(n + 1), "PENDING", "None", token) for n, token in enumerate(tokens))))
+
+
+def test_a_moved_run_continues_in_the_new_place(cli, cluster, moved, golden):
+    cli("submit", "slurm.py", "--project-job", "r")
+    cli("cancel", "r")
+    new = moved(Path.rename)
+    shown = cli("status", "r").out
+    assert f"study {new}/slurm.py" in shown
+
+    golden(cli("resume", "r"))
+
+    assert not (cli.workspace / "old").exists()
+    script = cluster.submitted(3)
+    assert f"cd -- {new} || exit 1\n" in script
+    assert "/old" not in script.replace(f"{cli.workspace}/programs", "")
+    record = Store(new / "orchestrator.db").record("r")
+    assert (record.root, record.study, record.cluster["cwd"]) == (str(new), f"{new}/slurm.py", str(new))
+
+
+def test_a_moved_run_whose_jobs_are_in_the_queue_is_not_continued(cli, cluster, moved, golden):
+    cli("submit", "slurm.py", "--project-job", "r")
+    new = moved(Path.rename)
+    queue_of_first_run(cluster, new)
+    golden(cli("resume", "r"))
+    # The command that it names takes the jobs away.
+    scancel = cluster.folder / "scancel"
+    cluster.says("squeue", HEADER)
+    assert scancel.exists()
+    assert cli("cancel", "r").code == 0
+    assert cli("resume", "r").code == 0
+
+
+def test_a_copy_does_not_touch_the_jobs_of_its_original(cli, cluster, moved, golden):
+    cli("submit", "slurm.py", "--project-job", "r")
+    new = moved(shutil.copytree)
+    queue_of_first_run(cluster, new)
+    for command in ("cancel", "resume"):
+        golden(cli(command, "r"))
+    assert not cluster.called("scancel")
 
 
 def test_a_step_with_the_name_of_the_runs_own_jobs(here, cluster, golden):

@@ -41,7 +41,7 @@ PLAN = Plan((PlannedStep("0", "create"), PlannedLoop("1", 10, (PlannedStep("1.0"
 @pytest.fixture
 def store(tmp_path):
     store = Store(tmp_path / "orchestrator.db")
-    store.create_run(NewRun("r", "salt", "name", "local", PLAN, 0, None, None, "d", {"a": 1}, {"b": 2}), 1.0)
+    store.create_run(NewRun("r", "salt", "name", "local", PLAN, 0, None, None, None, "d", {"a": 1}, {"b": 2}), 1.0)
     return store
 
 
@@ -71,7 +71,7 @@ def test_a_run_is_read_as_it_was_written(store, golden):
 
 def test_two_runs_of_one_key_are_refused(store, golden):
     with golden.raises(Busy):
-        store.create_run(NewRun("r", "s", "", "local", PLAN, 0, None, None, None, None, {}), 1.0)
+        store.create_run(NewRun("r", "s", "", "local", PLAN, 0, None, None, None, None, None, {}), 1.0)
 
 
 def test_moves_are_recorded_with_times_and_events(store, fence):

@@ -89,7 +89,9 @@ def new_run(workspace: Path, steps: Pipeline, mode: str = "local") -> NewlyCreat
     store = Store(workspace / "orchestrator.db")
     folder = RunFolder(workspace, KEY)
     folder.path.mkdir(exist_ok=True)
-    new = NewRun(KEY, "salt", "crashes", mode, checked.plan, 0, None, None, code.store_code(folder, checked), None, {})
+    new = NewRun(
+        KEY, "salt", "crashes", mode, checked.plan, 0, None, None, None, code.store_code(folder, checked), None, {}
+    )
     store.create_run(new, time.time())
     return NewlyCreated(store, folder, checked)
 

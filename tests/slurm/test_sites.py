@@ -132,6 +132,40 @@ def test_a_run_whose_jobs_die_at_once_is_stalled_shows_their_log_and_continues_w
     assert studies.states("r") == {"create": "succeeded", "last": "succeeded"}
 
 
+FAILS_FIRST = """
+@datagenerator(output_names="y")
+def allowed(x):
+    with open("evaluated.txt", "a") as file:
+        file.write(f"{x}\\n")
+    if x > 0 and not Path("allowed").exists():
+        raise RuntimeError("not yet")
+    return 2 * x
+
+pipeline = Pipeline("moved", steps=[
+    Step(create, name="create"),
+    Step(allowed, name="run", parallel=True, max_failed=0),
+    Step(nothing, name="last"),
+])
+"""
+
+
+def test_a_moved_workspace_continues_in_the_new_place(studies, tmp_path):
+    old = Studies(tmp_path / "old", studies.cluster)
+    old.folder.mkdir()
+    old.submit(FAILS_FIRST, "--project-job", "r")
+    old.wait("r", code=3)
+    wait_until(lambda: not studies.cluster.jobs_left(), 30)
+    new = Studies(old.folder.rename(tmp_path / "new"), studies.cluster)
+    (new.folder / "allowed").touch()
+
+    new.orchestrator("resume", "r")
+    new.wait("r")
+
+    assert new.outputs("r") == [0, 2, 4]
+    assert sorted((new.folder / "evaluated.txt").read_text().split()) == ["0.0", "1.0", "1.0", "2.0", "2.0"]
+    assert not old.folder.exists()
+
+
 DENIES_NODES = """
 if [ "$(ps -o sid= -p $$)" != "$LOGIN" ]; then
     echo "sbatch: error: Batch job submission failed: Access/permission denied" >&2

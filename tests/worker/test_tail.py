@@ -58,7 +58,7 @@ def test_the_tail_advances_when_the_word_arrives(folder, job, golden):
 def test_the_tail_logs_its_steps_with_their_times(folder, job):
     site = ClusterConfig(SlurmCluster(), orchestrator_resources(None), str(folder.workspace))
     code = dict.fromkeys(("study", "study_attr", "bundle_digest"))
-    new = NewRun("r", "salt", "p", "slurm", Plan(()), 0, **code, cluster=site.to_json(), provenance={})
+    new = NewRun("r", "salt", "p", "slurm", Plan(()), 0, None, **code, cluster=site.to_json(), provenance={})
     Store(folder.workspace / "orchestrator.db").create_run(new, 1.0)
     Tail(folder, job).advance()
     line = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d Run r: succeeded\.\n"

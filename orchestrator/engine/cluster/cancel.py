@@ -6,6 +6,7 @@ import time
 
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance
+from orchestrator.engine.cluster.moved import check_not_copied
 from orchestrator.engine.cluster.session import hold_lease_on_cluster, make_context, scheduler_of
 from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.errors import Busy, LeaseHeld, SchedulerUnreachable
@@ -50,6 +51,7 @@ def cancel_run(store: Store, key: str) -> Run:
 
 
 def _cancel_jobs(store: Store, key: str) -> Run:
+    check_not_copied(store, key)
     scheduler = scheduler_of(store, store.record(key))
     end = time.monotonic() + CANCEL_WAIT
     run = store.load(key)

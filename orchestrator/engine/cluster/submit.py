@@ -10,6 +10,7 @@ from functools import partial
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster.config import ClusterConfig
+from orchestrator.engine.cluster.moved import check_jobs_of_moved_run, check_not_copied
 from orchestrator.engine.cluster.orchestrate import poll
 from orchestrator.engine.cluster.session import hold_lease_on_cluster, hold_run, make_context, scheduler_of
 from orchestrator.engine.code import CheckedPipeline, replace_code
@@ -67,6 +68,8 @@ def hand_over(
         SLURM refused the orchestrator job.
     RunFailed
         If it has failed already.
+    DefinitionError
+        If the workspace is a copy of another one, which has the same run.
     Interrupted
         On Ctrl-C.
     """
@@ -75,9 +78,12 @@ def hand_over(
         f"To check: orchestrator status {key} --refresh",
     )
     with interruptible:
+        check_not_copied(store, key)
         write_environment(store.workspace.run(key))
         scheduler = scheduler_of(store, store.record(key))
         with hold_lease_on_cluster(store, key, scheduler) as fence:
+            check_jobs_of_moved_run(store, key, scheduler)
+            store.relocate(key, fence)
             if config is not None:
                 store.set_cluster(key, fence, config.to_json())
                 scheduler = scheduler_of(store, store.record(key))
