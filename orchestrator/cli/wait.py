@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.render import echo, plural
+from orchestrator.cli.render import echo, plural, study_argument
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 from orchestrator.errors import SchedulerUnreachable
 
@@ -87,6 +87,10 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
     text += f"\nShow its status: orchestrator status {key}{refresh}{typed_options()}"
     if code == STALLED:
         command_to_type = f"wait {key} --drive" if view.login_only else f"resume {key}"
+        if queue.never_began:
+            # Only submit reads the cluster from the study again.
+            text += "\nIts jobs ended before they began their work: fix env_setup or runner in the study."
+            command_to_type = f"submit {study_argument(view)} --project-job {key}"
         text += f"\nTo continue: orchestrator {command_to_type}{typed_options()}"
     echo(text, err=code != 0)
     raise click.exceptions.Exit(code)
@@ -102,6 +106,7 @@ class _Queue:
         self._is_own = path.stat().st_uid == os.getuid()
         self._asked_at = time.monotonic()
         self._reason: str | None = None
+        self.never_began = False
 
     def why_stalled(self) -> str | None:
         """Return why the run is stalled, if two answers in a row say that it is."""
@@ -117,9 +122,11 @@ class _Queue:
 
         now = time.time()
         try:
-            return ask_slurm(self._path, run_status(self._path, self._key, now), now).stalled
+            report = ask_slurm(self._path, run_status(self._path, self._key, now), now)
         except SchedulerUnreachable:
             return None
+        self.never_began = any(job.never_began for job in report.jobs)
+        return report.stalled
 
 
 def _text_and_code(key: str, view: RunView) -> tuple[str, int]:

@@ -6,14 +6,16 @@ from functools import reduce
 
 import pytest
 
-from orchestrator.machine.changes import FailRun, MoveJob, MoveRun, apply
+from orchestrator.machine.answers import RefusedHere
+from orchestrator.machine.changes import FailRun, MoveJob, MoveRun, RecordLoginOnly, apply
 from orchestrator.machine.decide import decide
 from orchestrator.machine.intents import CancelJobs, Finish, Record, SetDependency, Submit
 from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job, Run, StepRun
+from orchestrator.machine.outcomes import after_submit
 from orchestrator.machine.plan import Plan, PlannedStep
-from orchestrator.machine.states import JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS, why_poll_again
+from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
+from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS, is_for_login_node, why_orchestrator_polls, why_poll_again
 
 PLAN = Plan((PlannedStep("0", "first"), PlannedStep("1", "second")))
 LIVE = Job("step", Role.STEP, state=JobState.QUEUED, scheduler_id="7")
@@ -82,6 +84,32 @@ def test_a_job_that_is_listed_after_its_end_wakes_no_second_orchestrator_job(gol
     run = run_with(orchestrator(JobState.RUNNING, "6"), orchestrator(JobState.QUEUED, "7", "next", "9"))
     assert decide(run) is None
     assert why_poll_again(run) is None
+
+
+def test_a_refusal_that_is_about_the_node_leaves_the_job_to_a_login_node():
+    planned = LIVE._replace(state=JobState.SUBMITTING, scheduler_id=None)
+    changes = after_submit(planned, RefusedHere("denied"), in_job=True)
+    assert changes == [RecordLoginOnly("denied"), MoveJob("step", JobState.PLANNED, "denied")]
+    waiting = orchestrator(JobState.SUBMITTING)
+    changes = after_submit(waiting, RefusedHere("denied"), in_job=True)
+    assert changes == [RecordLoginOnly("denied"), MoveJob("wake", JobState.CANCELLED, "denied")]
+    # On a login node it is a refusal like any other.
+    [move] = after_submit(planned, RefusedHere("denied"))
+    assert (move.to, move.kind) == (JobState.FAILED, FailureKind.REFUSED)
+    [move] = after_submit(planned, RefusedHere("no sbatch here", is_final=False))
+    assert move.to is JobState.PLANNED
+
+
+def test_where_nodes_may_not_submit_no_orchestrator_job_is_planned():
+    run = apply(run_with(), RecordLoginOnly("denied"))
+    assert (decide(run), why_poll_again(run)) == (None, None)
+    planned = LIVE._replace(state=JobState.PLANNED, scheduler_id=None)
+    run = apply(run_with(orchestrator(JobState.RUNNING), job=planned), RecordLoginOnly("denied"))
+    # The orchestrator job ends, and only a login node submits.
+    assert decide(run) == Submit("step")
+    assert is_for_login_node(run, Submit("step"))
+    assert not is_for_login_node(run_with(), Submit("step"))
+    assert why_orchestrator_polls(run) is None
 
 
 def test_a_run_on_this_machine_has_no_orchestrator_job():

@@ -100,20 +100,20 @@ def test_with_sbatch_export_none_jobs_have_only_what_the_cluster_and_the_resourc
     assert (read_environment(Workspace.at(Path(studies.folder)).run("none")) or {})["SBATCH_EXPORT"] == "NONE"
 
 
-BROKEN = """
-cluster = SlurmCluster(grace=2, env_setup=["source ./no-such-venv/bin/activate"])
+BROKEN = f"""
+cluster = SlurmCluster(grace=2, runner={shlex.quote(sys.executable)!r}, env_setup=["source ./no-such-venv/activate"])
 pipeline = Pipeline("broken", steps=[Step(create, name="create"), Step(nothing, name="last")])
 """
 
 
 def test_a_probe_in_a_job_finds_what_fails_on_a_node_and_leaves_nothing(studies):
-    only_in_jobs = BROKEN.replace("source ./no-such-venv/bin/activate", '[ -z \\"$SLURM_JOB_ID\\" ]')
+    only_in_jobs = BROKEN.replace("source ./no-such-venv/activate", '[ -z \\"$SLURM_JOB_ID\\" ]')
     studies.write(only_in_jobs)
     done = studies.orchestrator("submit", "study.py", "--probe", code=2)
     assert "env_setup fails on a node" in " ".join(done.stderr.split())
     assert not [path.name for path in studies.folder.iterdir() if path.name not in ("study.py", "__pycache__")]
 
-    studies.submit(BROKEN.replace("source ./no-such-venv/bin/activate", "true"), "--project-job", "r", "--probe")
+    studies.submit(BROKEN.replace("source ./no-such-venv/activate", "true"), "--project-job", "r", "--probe")
     studies.wait("r")
 
 
@@ -123,11 +123,11 @@ def test_a_run_whose_jobs_die_at_once_is_stalled_shows_their_log_and_continues_w
     eager = "from orchestrator.cli import main, status; status.QUIET = 0.0; main.main()"
     shown = studies.run(sys.executable, "-c", eager, "status", "r").stdout
     assert "stalled" in shown
-    assert "./no-such-venv/bin/activate: No such file or directory" in shown
+    assert "./no-such-venv/activate: No such file or directory" in shown
     assert "study.py --project-job r" in shown
     assert "orchestrator resume" not in shown
 
-    studies.submit(BROKEN.replace("source ./no-such-venv/bin/activate", "true"), "--project-job", "r")
+    studies.submit(BROKEN.replace("source ./no-such-venv/activate", "true"), "--project-job", "r")
     studies.wait("r")
     assert studies.states("r") == {"create": "succeeded", "last": "succeeded"}
 

@@ -24,4 +24,6 @@ def last_log_lines(folder: RunFolder, file: JobFile, task: int, n: int) -> list[
             lines = re.split("[\r\n]", log.read().decode(errors="replace"))
     except (OSError, Damaged):
         return []
-    return [line.strip()[:MAX_LINE] for line in lines if line.strip()][-n:]
+    # The shell names the copy of the script on the node, which is gone.
+    shown = (re.sub(r"^\S*/slurm_script: ", "", line.strip())[:MAX_LINE] for line in lines if line.strip())
+    return list(shown)[-n:]
