@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -76,10 +77,16 @@ def test_the_running_and_the_waiting_job(records, ask, workspace, golden):
     golden(ask("status", after=187))
 
 
-def test_the_records_are_shown_though_the_receipts_can_not_be_listed_now(records, ask, workspace, golden):
-    token = evaluating(records)
-    # A file is where their folder should be.
-    write_atomically(RunFolder(workspace, "r").job(token).receipts, b"")
+def test_the_records_are_shown_though_the_receipts_can_not_be_listed_now(records, ask, monkeypatch, golden):
+    evaluating(records)
+    iterdir = Path.iterdir
+
+    def stale(path):
+        if path.name == "receipts":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", stale)
     golden(ask("status", after=187))
 
 
