@@ -13,6 +13,7 @@
     │   ├── DatabaseTooNew       1   it was written by a newer version of orchestrator
     │   └── DatabaseTooOld       1   it needs `orchestrator db upgrade`
     ├── DataError                1   a table, manifest, result or bundle on disk can't be used
+    │   └── NotAllowed           1   an object of a table was not loaded: another user could run code by it
     ├── Busy                    75   can't be done now: type the command that the hint names, later
     │   ├── LeaseHeld           75   another process is advancing this run
     │   ├── DatabaseBusy        75   the database is locked
@@ -38,6 +39,7 @@ __all__ = [
     "Interrupted",
     "LeaseHeld",
     "NotADatabase",
+    "NotAllowed",
     "NotFound",
     "NotYet",
     "OrchestratorError",
@@ -114,6 +116,10 @@ class DatabaseTooOld(DatabaseError):
 
 class DataError(OrchestratorError):
     """A table, manifest, result or bundle on disk can't be used."""
+
+
+class NotAllowed(DataError):
+    """An object of a table was not loaded, because another user could run code by it."""
 
 
 class Busy(OrchestratorError):

@@ -12,7 +12,6 @@ from orchestrator.data.columns import column_of, plain_cell
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.files import data_folder, locked, read_snapshot, write_table
-from orchestrator.data.functions import NotAllowed
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.layout import StoredTable, decode_files, encode_files
 from orchestrator.data.matching import FoldReport, match_results
@@ -23,6 +22,7 @@ from orchestrator.data.results import ResultFile
 from orchestrator.data.sources import Source, columns_of, n_rows_of, statuses_of
 from orchestrator.data.table import Table
 from orchestrator.data.values import check_name, is_missing
+from orchestrator.errors import NotAllowed
 from orchestrator.loading import is_loading_again
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import sys
 from types import FunctionType
 from typing import Any
 
-from orchestrator.errors import DataError
+from orchestrator.errors import NotAllowed
 from orchestrator.loading import main_name
 
-__all__ = ["ALLOW", "NotAllowed", "allows_everything", "decode_function", "encode_function"]
+__all__ = ["ALLOW", "allows_everything", "decode_function", "encode_function"]
 
 ALLOW = "ORCHESTRATOR_TRUST_TABLES"
 """Environment variable: with the value 1, a process loads whatever the files of a table name."""
@@ -29,10 +29,6 @@ _CALLS = frozenset(
     {"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"}
 )
 """Instructions of a pickle that call something."""
-
-
-class NotAllowed(DataError):
-    """An object was not loaded, because another user could run code by it."""
 
 
 def encode_function(function: Any, *, null: bool = False) -> str | None:
@@ -95,6 +91,8 @@ def allows_everything() -> bool:
 class _Names(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return what a table names, unless it is part of Python's own library."""
+        # Python 3.13 writes where pathlib's classes are defined there.
+        module = "pathlib" if module == "pathlib._local" else module
         if module.partition(".")[0] in sys.stdlib_module_names and (module, name) not in _READERS:
             raise NotAllowed(f"the table's files name {module}.{name} to load an object.", _HINT)
         return super().find_class(module, name)

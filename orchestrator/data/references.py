@@ -13,8 +13,8 @@ from types import FunctionType
 from typing import Any, BinaryIO
 
 from orchestrator.atomic import replacing
-from orchestrator.data.functions import ALLOW, NotAllowed, allows_everything, decode_function, encode_function
-from orchestrator.errors import DataError
+from orchestrator.data.functions import ALLOW, allows_everything, decode_function, encode_function
+from orchestrator.errors import DataError, NotAllowed
 from orchestrator.loading import main_name
 from orchestrator.trust import is_own, others_may_write, owner_of
 

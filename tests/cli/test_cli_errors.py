@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 import sqlite3
 
@@ -11,6 +12,7 @@ from cli_records import Records
 
 from orchestrator import errors
 from orchestrator.cli.errors import show
+from orchestrator.data.functions import decode_function
 
 
 def printed(error):
@@ -116,6 +118,13 @@ def data_error(cli):
     return cli("resume", "r", "--from-step", "nothing")
 
 
+def not_allowed(cli):
+    try:
+        decode_function(pickle.dumps(eval).hex())
+    except errors.NotAllowed as error:
+        return error
+
+
 def lease_held(cli):
     from orchestrator.db.store import Holder, Store
 
@@ -156,6 +165,7 @@ CASES = [
     pytest.param(errors.DatabaseTooNew, too_new, 1, id="DatabaseTooNew"),
     pytest.param(errors.DatabaseTooOld, too_old, 1, id="DatabaseTooOld"),
     pytest.param(errors.DataError, data_error, 1, id="DataError"),
+    pytest.param(errors.NotAllowed, not_allowed, 1, id="NotAllowed"),
     pytest.param(errors.LeaseHeld, lease_held, 75, id="LeaseHeld"),
     pytest.param(errors.RunFailed, run_failed, 1, id="RunFailed"),
     pytest.param(

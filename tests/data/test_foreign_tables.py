@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Domain, ExperimentData
-from orchestrator.data.functions import ALLOW, NotAllowed, decode_function, encode_function
+from orchestrator.data.functions import ALLOW, decode_function, encode_function
+from orchestrator.errors import NotAllowed
 
 
 class RunCommand:
@@ -94,6 +95,8 @@ def test_functions_that_read_files_and_those_of_packages_can_be_named():
 
     for function in (Path.read_text, json.load, np.load):
         assert decode_function(encode_function(function)) is function
+    # As Python 3.13 names it.
+    assert decode_function(b"\x80\x04\x8c\x0epathlib._local\x8c\x0ePath.read_text\x93.".hex()) is Path.read_text
     assert decode_function(encode_function({"allow_pickle": False, "shape": (2, None)})) == {
         "allow_pickle": False,
         "shape": (2, None),
