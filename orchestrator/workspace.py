@@ -30,7 +30,7 @@ from typing import NamedTuple
 from orchestrator.addresses import format_address
 from orchestrator.errors import DataError
 
-__all__ = ["DATABASE", "LOG_DIR", "JobFolder", "RunFolder", "Workspace", "relocated"]
+__all__ = ["DATABASE", "LOG_DIR", "JobFolder", "RunFolder", "Workspace", "relocated", "root_of_bundles"]
 
 DATABASE = "orchestrator.db"
 """Name of the database in a workspace."""
@@ -89,6 +89,11 @@ def relocated(path: str, old_root: str, root: str) -> str:
     if Path(path).is_relative_to(old_root):
         return new
     return new if not Path(path).exists() and Path(new).exists() else path
+
+
+def root_of_bundles(bundles: Path) -> str:
+    """Return the root folder of the workspace, without symbolic links, from `RunFolder.bundles`."""
+    return str(bundles.resolve().parents[2])
 
 
 class JobFolder(NamedTuple):

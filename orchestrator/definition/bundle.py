@@ -13,9 +13,10 @@ import json
 import os
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EIO, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,7 @@ from orchestrator.definition.finder import KeptFinder, KeptModule
 from orchestrator.errors import DataError, StudyChanged, StudyError
 from orchestrator.loading import EndOfLoading, loading
 from orchestrator.trust import is_own, owner_of
+from orchestrator.workspace import relocated, root_of_bundles
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -77,7 +79,7 @@ class Bundle:
         if _prepared == self._folder:
             return
         index = self._index()
-        context = ImportContext(**index["context"])
+        context = self._context(index)
         if context.python != PYTHON:
             raise DataError(
                 f"the run's code was pickled by Python {context.python}, but {sys.executable} is Python {PYTHON}.",
@@ -135,7 +137,19 @@ class Bundle:
         return self._kept(self._index())
 
     def _kept(self, index: dict[str, Any]) -> dict[str, KeptModule]:
-        return {name: KeptModule(*values) for name, values in json.loads(self._read_checked(MODULES, index)).items()}
+        kept = {name: KeptModule(*values) for name, values in json.loads(self._read_checked(MODULES, index)).items()}
+        here = self._place(index)
+        return kept if here is None else {name: module.moved(here) for name, module in kept.items()}
+
+    def _context(self, index: dict[str, Any]) -> ImportContext:
+        context = ImportContext(**index["context"])
+        here = self._place(index)
+        return context if here is None else context.moved(here)
+
+    def _place(self, index: dict[str, Any]) -> Callable[[str], str] | None:
+        """Return the function that turns a recorded path into one of now; None if the workspace was not moved."""
+        root = root_of_bundles(self._folder.parent)
+        return None if index["root"] == root else partial(relocated, old_root=index["root"], root=root)
 
     def _index(self) -> dict[str, Any]:
         content = self._read("bundle.json")

@@ -23,6 +23,7 @@ from orchestrator.definition.modules import KeptCode, StudySource, import_contex
 from orchestrator.definition.pickler import Main, dumps, unpicklable_part
 from orchestrator.definition.pipeline import step_name
 from orchestrator.errors import DefinitionError
+from orchestrator.workspace import root_of_bundles
 
 __all__ = ["PreparedBundle", "prepare_bundle"]
 
@@ -72,6 +73,8 @@ class PreparedBundle:
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
             "missing": self.missing,
             "context": self.context._asdict(),
+            # After the workspace was moved, the paths are searched at the same place in the new one.
+            "root": root_of_bundles(folder),
         }
         text = json.dumps(index, indent=1, sort_keys=True).encode()
         digest = hashlib.sha256(text).hexdigest()

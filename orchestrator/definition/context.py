@@ -6,6 +6,7 @@ Every process that loads the user's code restores it first, so it imports little
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +67,11 @@ class ImportContext(NamedTuple):
         known = {*first, *last}
         sys.path[:] = [*first, *(entry for entry in own if entry not in known), *last]
         sys.argv[:] = self.argv
+
+    def moved(self, here: Callable[[str], str]) -> ImportContext:
+        """Return the context after the workspace was moved; `here` turns a path of then into one of now."""
+        path, main_file = [here(entry) for entry in self.path], here(self.main_file) if self.main_file else ""
+        return self._replace(path=path, cwd=here(self.cwd), main_file=main_file)
 
     def has_other_cwd(self) -> bool:
         """Whether this process stands in another folder than the submitting one did, and that one is here."""

@@ -7,7 +7,7 @@ resources are found. Only its text, and so its code, is the kept one. If its pla
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
@@ -36,6 +36,12 @@ class KeptModule(NamedTuple):
     origin: str | None
     locations: list[str] | None
     text: str | None
+
+    def moved(self, here: Callable[[str], str]) -> KeptModule:
+        """Return the module after the workspace was moved; `here` turns a path of then into one of now."""
+        origin = None if self.origin is None else here(self.origin)
+        locations = None if self.locations is None else [here(folder) for folder in self.locations]
+        return self._replace(origin=origin, locations=locations)
 
 
 class KeptFinder:
