@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.addresses import format_address
-from orchestrator.db.rows import Row
+from orchestrator.db.rows import Row, member
 from orchestrator.db.views import Failure, ResultNote
 from orchestrator.failures import FailureGroup
 from orchestrator.machine.kinds import EventKind, FailureLevel, Role
@@ -97,7 +97,7 @@ def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | Non
         return groups.setdefault((row.position, what, why), _Group(row, what, why, detail))
 
     for row in connection.execute(f"{_EVENTS} AND {which} ORDER BY event.id", of):
-        failure = group(row, FailureLevel(row.what), row.why, row.detail)
+        failure = group(row, member(FailureLevel, row.what), row.why, row.detail)
         failure.add(_count(row.detail) or 1, _labels(row.detail))
         if row.task is not None:
             failure.tasks.append(row.task)
@@ -141,7 +141,9 @@ def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None =
         f"{_NOTES} AND {which} ORDER BY event.id", {"run_id": run_id, "step_run_id": step_run_id}
     )
     return tuple(
-        ResultNote(address_of(row), EventKind(row.what), row.why, _count(row.detail), tuple(_labels(row.detail)))
+        ResultNote(
+            address_of(row), member(EventKind, row.what), row.why, _count(row.detail), tuple(_labels(row.detail))
+        )
         for row in found
     )
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
 
-from orchestrator.db.rows import DamagedJson, Row, scalar
+from orchestrator.db.rows import DamagedJson, Row, member, scalar
 from orchestrator.errors import DatabaseError
 from orchestrator.machine.kinds import Doubt, Role
 from orchestrator.machine.model import Job, StepRun
@@ -23,9 +23,9 @@ _PLAIN = tuple(name for name in Job._fields if name not in _CONVERTED)
 def job_of(row: Row) -> Job:
     """Return a row of `job` as a `Job`."""
     return Job(
-        role=Role(row.role),
-        state=JobState(row.state),
-        doubt=None if row.doubt is None else Doubt(row.doubt),
+        role=member(Role, row.role),
+        state=member(JobState, row.state),
+        doubt=None if row.doubt is None else member(Doubt, row.doubt),
         rivals=tuple(row.rivals.split(",")) if row.rivals else (),
         **{name: row[name] for name in _PLAIN},
     )
@@ -71,7 +71,7 @@ def step_run_of(row: Row, jobs: Sequence[Row]) -> StepRun:
         position=row.position,
         epoch=row.epoch,
         first_attempt=row.first_attempt,
-        state=StepRunState(row.state),
+        state=member(StepRunState, row.state),
         reason=row.reason,
         n_experiments=row.n_experiments,
         n_tasks=row.n_tasks,

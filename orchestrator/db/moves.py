@@ -6,7 +6,7 @@ import sqlite3
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from orchestrator.db.rows import Row, insert, scalar, update
+from orchestrator.db.rows import Row, insert, member, scalar, update
 from orchestrator.machine.changes import (
     AddJob,
     AddStepRun,
@@ -157,7 +157,7 @@ def _add_step_run(target: Target, new: AddStepRun) -> None:
 
 def _move_step_run(target: Target, move: MoveStepRun) -> None:
     row = _step_run_at(target, move.position)
-    old = StepRunState(row.state)
+    old = member(StepRunState, row.state)
     values: dict[str, Any] = {"reason": move.why}
     if move.to is StepRunState.ACTIVE:
         values["started_at"] = target.now if move.at is None else move.at
@@ -201,7 +201,7 @@ _TIME_OF = {JobState.SUBMITTING: "submitting_at", JobState.QUEUED: "queued_at", 
 
 def _move_job(target: Target, move: MoveJob) -> None:
     row = _job(target, move.token)
-    old = JobState(row.state)
+    old = member(JobState, row.state)
     # The clocks of two machines may differ: a time is never earlier than the one before it.
     earlier = [time for time in (row.queued_at, row.started_at) if time is not None]
     at = max([move.at if move.at is not None else target.now, *earlier])

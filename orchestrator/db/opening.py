@@ -93,6 +93,9 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
             raise
         except sqlite3.Error as error:
             raise _as_database_error(error, path) from error
+        except UnicodeDecodeError as error:
+            # Python can't show SQLite's message about damage in the schema: it quotes the damaged bytes.
+            raise _is_damaged(path, error.reason) from error
 
 
 def may_write(path: Path) -> bool:
@@ -236,16 +239,20 @@ def _as_database_error(error: sqlite3.Error, path: Path) -> OrchestratorError:
                 "Check disk space and quota there, then retry the command.",
             )
         case sqlite3.SQLITE_CORRUPT:
-            return DatabaseError(
-                f"{path} is damaged ({error}).",
-                f"List the damage: orchestrator db check\nCopies from before an upgrade: ls {path.name}.backup-*",
-            )
+            return _is_damaged(path, str(error))
         case sqlite3.SQLITE_READONLY:
             return DatabaseError(
                 f"A process died while it wrote to {path}, and you may not write to it ({error}).",
                 "Its owner can repair it: orchestrator list",
             )
     return DatabaseError(f"{path} can't be used: {error}.", "Check it: orchestrator db check")
+
+
+def _is_damaged(path: Path, why: str) -> DatabaseError:
+    return DatabaseError(
+        f"{path} is damaged ({why}).",
+        f"List the damage: orchestrator db check\nCopies from before an upgrade: ls {path.name}.backup-*",
+    )
 
 
 def _free_space(path: Path) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
+from orchestrator.errors import DatabaseError
 from orchestrator.text import to_bytes
 
 __all__ = [
@@ -22,11 +24,15 @@ __all__ = [
     "as_parameter",
     "as_row",
     "as_text",
+    "damaged",
     "insert",
+    "member",
     "scalar",
     "scalars",
     "update",
 ]
+
+Member = TypeVar("Member", bound=StrEnum)
 
 JSON = frozenset({"cluster", "provenance", "detail"})
 """Columns that contain JSON, in any table."""
@@ -38,8 +44,14 @@ BOOLEANS = frozenset({"until"})
 class Row(SimpleNamespace):
     """A row, with its columns as attributes and as items."""
 
+    def __getattr__(self, column: str) -> Any:
+        # Called for a name that is not there: the schema in the file is damaged.
+        if column.startswith("__"):
+            raise AttributeError(column)
+        raise damaged(f"a table has no column {column}")
+
     def __getitem__(self, column: str) -> Any:
-        return self.__dict__[column]
+        return getattr(self, column)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.__dict__.values())
@@ -66,6 +78,25 @@ def _json_object(text: Any) -> dict[str, Any]:
     except (ValueError, TypeError, RecursionError):
         return DamagedJson()
     return value if isinstance(value, dict) else DamagedJson()
+
+
+def member(kind: type[Member], value: Any) -> Member:
+    """Return the member of an enum that a column names.
+
+    Raises
+    ------
+    DatabaseError
+        If there is none. The constraints of the tables exclude that, so the file is damaged.
+    """
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise damaged(str(error)) from error
+
+
+def damaged(why: str) -> DatabaseError:
+    """Return the error about records that the constraints of the tables exclude."""
+    return DatabaseError(f"The records are damaged: {why}.", "List the damage: orchestrator db check")
 
 
 def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:

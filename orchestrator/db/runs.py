@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.db.connection import session
 from orchestrator.db.moved import relocation
-from orchestrator.db.rows import Row, as_parameter, scalars
+from orchestrator.db.rows import Row, as_parameter, member, scalars
 from orchestrator.db.stalled import cluster_of, live_jobs, liveness
 from orchestrator.db.views import Event, HolderView, RunView
 from orchestrator.errors import NotFound
@@ -158,8 +158,8 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, roo
     return RunView(
         key=row.key,
         name=row.name,
-        mode=Mode(row.mode),
-        state=RunState(row.state),
+        mode=member(Mode, row.mode),
+        state=member(RunState, row.state),
         reason=row.reason,
         study=relocation(row, root).get("study", row.study),
         study_attr=row.study_attr,
@@ -197,4 +197,4 @@ def history(connection: sqlite3.Connection, run_id: int) -> tuple[Event, ...]:
     """Return the events of the run itself, without those of its step runs."""
     query = "SELECT * FROM event WHERE run_id = ? AND step_run_id IS NULL ORDER BY id"
     rows = connection.execute(query, (run_id,))
-    return tuple(Event(row.at, EventKind(row.what), row.old, row.new, row.why, row.detail) for row in rows)
+    return tuple(Event(row.at, member(EventKind, row.what), row.old, row.new, row.why, row.detail) for row in rows)

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.db.lease import Holder, is_dead, silent_for
 from orchestrator.db.model import job_of
-from orchestrator.db.rows import Row
+from orchestrator.db.rows import Row, member
 from orchestrator.machine.kinds import Mode, Role, Wake
 from orchestrator.machine.stalled import LeaseHolder, Liveness
 from orchestrator.machine.states import RunState
@@ -35,7 +35,7 @@ def liveness(row: Row, now: float, jobs: Sequence[Row]) -> Liveness:
         The run's jobs from `live_jobs`.
     """
     return Liveness(
-        RunState(row.state),
+        member(RunState, row.state),
         row.mode == Mode.SLURM,
         _holder(row, now),
         tuple(job_of(job) for job in jobs if job.role != Role.ORCHESTRATOR),

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
 from orchestrator.db.model import first_failed, plan_of
-from orchestrator.db.rows import Row
+from orchestrator.db.rows import Row, member
 from orchestrator.db.runs import count_experiments, history, run_row, run_view
 from orchestrator.db.stalled import live_jobs, liveness
 from orchestrator.db.step_runs import all_step_runs, job_view, jobs_of, orchestrators, step_run_view, summaries
@@ -102,8 +102,8 @@ def _resume_from(
     if row.state == RunState.ACTIVE:
         open_ = last is not None and (last.ended_at is None or last.state == StepRunState.CANCELLED)
         return None if stalled is None else address_of(last) if last is not None and open_ else _next(plan, row, last)
-    at = None if last is None else StepRun(last.position, state=StepRunState(last.state))
-    stopped = Run(row.key, row.salt, plan, RunState(row.state), step_run=at)
+    at = None if last is None else StepRun(last.position, state=member(StepRunState, last.state))
+    stopped = Run(row.key, row.salt, plan, member(RunState, row.state), step_run=at)
     first = where_to_resume(stopped, first_failed(connection, row.id))
     if last is not None and first == last.position + 1:
         first = _after(plan, last)

@@ -11,7 +11,7 @@ from orchestrator.addresses import format_address, parse_address
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
 from orchestrator.db.model import job_of, plan_of
-from orchestrator.db.rows import Row, as_parameter, scalar
+from orchestrator.db.rows import Row, as_parameter, member, scalar
 from orchestrator.db.runs import log_dir, run_row, sum_so_far
 from orchestrator.db.stalled import live_jobs, liveness
 from orchestrator.db.views import JobView, StepLogs, StepRunView, StepSummary
@@ -208,8 +208,8 @@ def step_run_view(row: Row, jobs: Iterable[Row]) -> StepRunView:
     return StepRunView(
         id=row.id,
         address=address_of(row),
-        kind=StepKind(row.kind),
-        state=StepRunState(row.state),
+        kind=member(StepKind, row.kind),
+        state=member(StepRunState, row.state),
         jobs=tuple(job_view(job) for job in jobs),
         **{name: row[name] for name in (*names, *more)},
     )

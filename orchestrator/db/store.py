@@ -19,7 +19,7 @@ from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder, is_dead
 from orchestrator.db.model import check_json, first_failed, job_of, plan_of, step_run_of
 from orchestrator.db.moved import relocation
-from orchestrator.db.rows import Row, as_parameter, insert, scalar, scalars, update
+from orchestrator.db.rows import Row, as_parameter, insert, member, scalar, scalars, update
 from orchestrator.errors import Busy, LeaseHeld, NotFound
 from orchestrator.machine.changes import Change
 from orchestrator.machine.kinds import EventKind, Mode
@@ -130,7 +130,9 @@ class Store:
         check_json(row)
         values = {name: row[name] for name in RunRecord.__dataclass_fields__}
         values |= relocation(row, self.workspace.real_root)
-        return RunRecord(**{**values, "plan": plan_of(row), "mode": Mode(row.mode), "state": RunState(row.state)})
+        return RunRecord(
+            **{**values, "plan": plan_of(row), "mode": member(Mode, row.mode), "state": member(RunState, row.state)}
+        )
 
     def load(self, key: str) -> Run:
         """Return a run as the state machine needs it.
@@ -413,7 +415,7 @@ def _load(connection: sqlite3.Connection, key: str) -> Run:
         key=row.key,
         salt=row.salt,
         plan=plan_of(row),
-        state=RunState(row.state),
+        state=member(RunState, row.state),
         first_position=row.first_position,
         reason=row.reason,
         cancel_requested=row.cancel_requested_at is not None,
