@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.definition.resources import SlurmCluster
     from orchestrator.definition.study import Study
     from orchestrator.engine.cluster.config import ClusterConfig
+    from orchestrator.engine.code import CheckedPipeline
 
 __all__ = ["advance", "cancel", "drive", "resume", "start", "submit"]
 
@@ -105,7 +106,7 @@ def submit(
 
     checked = code.check(pipeline, project_job, study, needs_pickles=True)
     config = config_with_limits(cluster, pipeline, checked.plan)
-    _probe(config, workspace, in_job=probe)
+    _probe(config, checked, workspace, in_job=probe)
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
         key = create(store, pipeline, checked, project_job, Mode.SLURM, config.to_json())
@@ -244,13 +245,13 @@ def cancel(workspace: Workspace, key: str) -> str:
     return f"Run {key} {how_it_ended(cancel_local_run(store, key))}."
 
 
-def _probe(config: ClusterConfig, workspace: Workspace, *, in_job: bool | None) -> None:
+def _probe(config: ClusterConfig, checked: CheckedPipeline, workspace: Workspace, *, in_job: bool | None) -> None:
     from orchestrator.engine.cluster.probe import probe_here, probe_in_job
 
     if in_job:
         probe_in_job(config, workspace.root, progress_for().say)
     elif in_job is None:
-        probe_here(config, progress_for().say)
+        probe_here(config, checked.study_path, progress_for().say)
 
 
 def _print_with_time(text: str) -> None:

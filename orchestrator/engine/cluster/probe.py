@@ -30,10 +30,19 @@ POLL_EVERY, SECONDS_FOR_LOG = 1.0, 20.0
 """Seconds between two queries to SLURM, and for the log of an ended job to become visible here."""
 
 
-def probe_here(config: ClusterConfig, say: Callable[[str], None]) -> None:
+def probe_here(config: ClusterConfig, study: str | None, say: Callable[[str], None]) -> None:
     """Run `env_setup` and `runner` once on this machine, for at most a minute.
 
     What only this machine may lack, such as the command `module`, is said and is no error.
+
+    Parameters
+    ----------
+    config : ClusterConfig
+        The cluster.
+    study : str or None
+        File of the study, for the commands that are named.
+    say : callable
+        Called with each line to print.
 
     Raises
     ------
@@ -46,15 +55,15 @@ def probe_here(config: ClusterConfig, say: Callable[[str], None]) -> None:
     trouble = _trouble_here(config)
     if trouble is None:
         return
+    command = f"orchestrator submit {shlex.quote(study) if study else 'STUDY.py'}"
     if trouble.is_certain:
         raise DefinitionError(
             f"The jobs can't start: {trouble.why}.",
-            f"Fix {trouble.stage} of the cluster.\n"
-            "To submit without this check: orchestrator submit STUDY.py --no-probe",
+            f"Fix {trouble.stage} of the cluster.\nTo submit without this check, add the option: {command} --no-probe",
         )
     say(
         f"Warning: {trouble.why}. This may be different on the nodes. "
-        "To check it in a job first: orchestrator submit STUDY.py --probe"
+        f"To check it in a job first, add the option: {command} --probe"
     )
 
 
