@@ -6,11 +6,12 @@ import shlex
 import time
 from os import SEEK_CUR
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.cli.render import echo, echo_output
 from orchestrator.cli.workspace import typed_options
-from orchestrator.errors import NotFound
+from orchestrator.damage import Damaged, open_regular
+from orchestrator.errors import DataError, NotFound
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -86,8 +87,14 @@ def follow_experiment(database: Path, step_logs: StepLogs, row: int, poll_second
 
 
 def print_part(log: Path, begin: int = 0, end: int | None = None) -> int:
-    """Print a part of a log, without reading it as a whole, and return where it ended."""
-    with log.open("rb") as file:
+    """Print a part of a log, without reading it as a whole, and return where it ended.
+
+    Raises
+    ------
+    DataError
+        If it is no regular file, which could block the command.
+    """
+    with _opened(log) as file:
         file.seek(begin)
         while content := file.read(CHUNK if end is None else max(0, min(CHUNK, end - file.tell()))):
             n_printed = echo_output(content)
@@ -96,6 +103,15 @@ def print_part(log: Path, begin: int = 0, end: int | None = None) -> int:
             if not n_printed:
                 break
         return file.tell()
+
+
+def _opened(log: Path) -> BinaryIO:
+    try:
+        return open_regular(log, follow=True)
+    except Damaged as error:
+        raise DataError(
+            f"The log {log} can't be read: {error}.", f"Look at it: ls -l {shlex.quote(str(log))}"
+        ) from error
 
 
 def _of_job(database: Path, step_logs: StepLogs, token: str, row: int) -> ExperimentLog | None:

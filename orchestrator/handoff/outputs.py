@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.atomic import PRIVATE
+from orchestrator.damage import Damaged, open_regular
 
 __all__ = ["OutputPart", "OutputWriter", "find_part"]
 
@@ -78,16 +79,17 @@ class OutputWriter:
 
 
 def find_part(path: Path, row: int) -> OutputPart | None:
-    """Return the last part that an experiment has printed; None if the file is missing or does not name it."""
+    """Return the last part that an experiment has printed; None if the file is missing, or no line of it names it."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError:
+        with open_regular(path) as file:
+            lines = file.read().decode(errors="replace").split("\n")
+    except (OSError, Damaged):
         return None
     following: int | None = None
     for line in reversed(lines):
         rows, *positions = line.split(" ")
-        if not positions or not all(position.isdecimal() for position in positions):
-            continue  # it was not written completely
+        if not positions or not all(position.isdecimal() and len(position) < 19 for position in positions):
+            continue  # it is damaged, or was not written completely
         begin, end = int(positions[0]), int(positions[1]) if len(positions) > 1 else following
         names = rows.split(",")
         if str(row) in names:

@@ -11,10 +11,10 @@ import pytest
 
 from orchestrator import Pipeline, Step, datagenerator
 from orchestrator.engine import commands
-from orchestrator.errors import RunFailed
+from orchestrator.errors import DataError, RunFailed
 from orchestrator.workspace import Workspace
 from tests.damage import NOT_JSON
-from tests.studies import store_numbers
+from tests.studies import square, store_numbers
 
 
 def ys(table):
@@ -57,3 +57,43 @@ def test_a_damaged_receipt_costs_only_its_task(workspace, rows, table, damage, p
         pipeline.run(project_job="r")
     assert ys(table("r")) == [0.0, 1.0, 4.0, 9.0]
     assert rows("SELECT state FROM run") == ["succeeded"]
+
+
+def damages(file, content):
+    """Return a generator whose second experiment damages a file of its job, once, and whose process then dies."""
+
+    @datagenerator(output_names="y")
+    def evaluate(x):
+        if x == 1 and not Path("planted").exists():
+            Path("planted").touch()
+            [path] = [path for path in Path("r/.orchestrator").glob(file) if '"role": "step"' not in path.read_text()]
+            path.unlink()
+            os.mkfifo(path) if content is None else path.write_bytes(content)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x * x
+
+    return evaluate
+
+
+@pytest.mark.parametrize("content", [None, b"[" * 200_000, b"\0"])
+@pytest.mark.parametrize("file", ["steps/*/manifest.jsonl", "jobs/*/job.json"])
+def test_a_damaged_manifest_or_job_file_costs_only_its_step(workspace, rows, table, file, content):
+    pipeline = Pipeline(steps=[Step(store_numbers(4)), Step(damages(file, content), name="evaluate", parallel=True)])
+    with pytest.raises(RunFailed, match="evaluate"):
+        pipeline.run(project_job="r", jobs=1)
+    commands.resume(Workspace.at(workspace), "r")
+    assert ys(table("r")) == [0.0, 1.0, 4.0, 9.0]
+    assert rows("SELECT state FROM run") == ["succeeded"]
+
+
+def test_a_damaged_manifest_of_a_step_in_this_process_fails_its_tasks_with_words(workspace, rows, table):
+    def damaged_reader(*arguments):
+        raise DataError("the manifest can't be used: it is cut")
+
+    pipeline = Pipeline(steps=[Step(store_numbers(4)), Step(square, name="evaluate")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("orchestrator.handoff.manifest.Manifest.task", damaged_reader)
+        with pytest.raises(RunFailed, match="can't be used: it is cut"):
+            pipeline.run(project_job="r")
+    commands.resume(Workspace.at(workspace), "r")
+    assert ys(table("r")) == [0.0, 1.0, 4.0, 9.0]
