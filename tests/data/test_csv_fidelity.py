@@ -221,7 +221,7 @@ def test_an_output_comes_back_as_the_documents_say(tmp_path, value, back):
 
 
 @pytest.mark.parametrize(
-    "missing", [None, math.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), np.ma.masked], ids=repr
+    "missing", [None, math.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT", "s"), np.ma.masked], ids=repr
 )
 def test_every_kind_of_missing_value_is_a_missing_value(tmp_path, missing):
     ExperimentData(None, {"x": [1, missing]}, [{"y": missing}, {"y": 2}], project_dir=tmp_path).store()
