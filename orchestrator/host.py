@@ -14,9 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 __all__ = [
+    "adopt_orphans",
+    "children",
     "count_cpus",
     "cpus_in_quota",
     "die_with_parent",
+    "oom_kills",
     "open_streams",
     "print_any_text",
     "rss_in_mb",
@@ -25,6 +28,7 @@ __all__ = [
 ]
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _PARENT_POLL = 0.5
 """Seconds between two looks at the parent, where the kernel does not report its end."""
 
@@ -154,36 +158,71 @@ def print_any_text() -> None:
 # --- processes ----------------------------------------------------------------------------------
 
 
-def die_with_parent() -> None:
-    """Let this process be killed when its parent dies, because nothing would record its work after that.
+def die_with_parent(parent: int | None = None, number: int = signal.SIGKILL) -> None:
+    """Let this process get a signal when its parent dies, because nothing would record its work after that.
 
     Linux does that by itself. Elsewhere a thread looks for the parent.
+
+    Parameters
+    ----------
+    parent : int, optional
+        The parent; by default the one that it has now. If it has died already, this process ends.
+    number : int, default SIGKILL
+        The signal.
     """
-    parent = os.getppid()
-    if not _is_killed_by_kernel():
-        _watch(parent)
+    parent = os.getppid() if parent is None else parent
+    if not _prctl(_PR_SET_PDEATHSIG, number):
+        _watch(parent, number)
     if os.getppid() != parent:
         sys.exit("The process that started this worker has ended.")
 
 
-def _is_killed_by_kernel() -> bool:
-    import ctypes  # not needed in a task of an array
+def adopt_orphans(adopt: bool = True) -> None:
+    """Become the parent of each descendant whose own parent dies, so that it can be found; only on Linux.
+
+    Parameters
+    ----------
+    adopt : bool, default True
+        Whether it becomes the parent from now on, or no longer.
+    """
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(adopt))
+
+
+def children() -> list[int]:
+    """Return the child processes of this process, of all its threads; none where there is no `/proc`."""
+    found: list[int] = []
+    for thread in Path("/proc/self/task").glob("*"):
+        found += map(int, _text(thread / "children").split())
+    return found
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed on this host because there was no memory left."""
+    for line in _text(Path("/proc/vmstat")).splitlines():
+        name, _, number = line.partition(" ")
+        if name == "oom_kill":
+            return int(number)
+    return 0
+
+
+def _prctl(option: int, value: int) -> bool:
+    import ctypes  # not needed by most processes
 
     try:
         prctl = ctypes.CDLL(None).prctl
     except (AttributeError, OSError):  # not Linux
         return False
-    return bool(prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0)
+    return bool(prctl(option, value) == 0)
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int, number: int) -> None:
     import threading
     import time
 
     def wait() -> None:
         while os.getppid() == parent:
             time.sleep(_PARENT_POLL)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
 
     threading.Thread(target=wait, daemon=True).start()
 

@@ -15,6 +15,7 @@
             scripts/<label>.<digest>.sh                                 scripts for sbatch
             steps/<position>.<epoch>.<mark>/manifest.jsonl              experiments of each task
             jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json, outputs/<task>}
+            jobs/<token>/running/<task>.<restart>                       what a task evaluates now
 
 A run's folder may contain files of another run: of one whose records were deleted, or after the folder was copied. So
 the names of the engine's files contain the run's salt (`token`, `mark`) or a digest of the content.
@@ -134,6 +135,14 @@ class JobFolder(NamedTuple):
     def receipt(self, task: int, restart: int = 0) -> Path:
         """Return the path of a task's receipt."""
         return self.receipts / f"{task}.{restart}.json"
+
+    def running(self, task: int, restart: int = 0) -> Path:
+        """Return the path of the file in which a task says what it evaluates."""
+        return self.path / "running" / f"{task}.{restart}"
+
+    def running_of(self, task: int | None = None) -> list[Path]:
+        """Return the files that say what was evaluated when a task ended without a receipt; by default of all tasks."""
+        return sorted((self.path / "running").glob("*" if task is None else f"{task}.*"))
 
 
 class RunFolder(NamedTuple):

@@ -107,7 +107,8 @@ def prepare_bundle(
     is_main : bool, default False
         Whether the study is the `__main__` of this process, and was not imported.
     needs_pickles : bool, default False
-        Whether all steps run in other processes, so that all need a pickle. By default only parallel steps do.
+        Whether all steps run in other processes, so that all need a pickle. By default only parallel steps
+        and those with a timeout do.
 
     Returns
     -------
@@ -133,7 +134,7 @@ def prepare_bundle(
             pickles[path] = dumps((block, kwargs), main)
         except Exception as error:
             reason = f"{unpicklable_part(block, kwargs, main)} ({type(error).__name__}: {error})"
-            if needs_pickles or getattr(item, "parallel", False):
+            if needs_pickles or getattr(item, "parallel", False) or getattr(item, "timeout", None) is not None:
                 name = step_name(item) if hasattr(item, "block") else path
                 raise DefinitionError(
                     f"Step {name!r} runs in other processes, but it can't be pickled: {reason}.",

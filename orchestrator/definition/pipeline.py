@@ -6,18 +6,28 @@ a run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
 from orchestrator.definition.blocks import FunctionDataGenerator
-from orchestrator.definition.resources import SlurmResources
+from orchestrator.definition.resources import SlurmResources, time_in_seconds
 from orchestrator.errors import DefinitionError
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["DEPENDENCIES", "Dependency", "Loop", "PipelineDefinition", "Step", "step_name", "walk"]
+__all__ = [
+    "DEPENDENCIES",
+    "Dependency",
+    "Loop",
+    "PipelineDefinition",
+    "Step",
+    "step_name",
+    "timeout_in_seconds",
+    "walk",
+]
 
 Dependency = Literal["afterok", "afterany"]
 """Whether a step needs the success of the step before it, or only its end."""
@@ -50,7 +60,11 @@ class Step:
         Number (int) or fraction (float) of the evaluated experiments that may fail; with more the step fails. None: any
         number may fail, but not all.
     retries : int, default 0
-        Number of retries of a job that ran out of memory or time, or ended for an unknown reason.
+        Number of retries of a job that ran out of memory or time, or ended for an unknown reason. An experiment whose
+        process died is tried as often, but at least twice.
+    timeout : str, float or None, default None
+        Longest time for one experiment of a DataGenerator: seconds as a number, or text as in `SlurmResources.time`. An
+        experiment that takes longer is ended and has failed. None: no limit.
 
     Raises
     ------
@@ -64,7 +78,8 @@ class Step:
     >>> @datagenerator(output_names="y")
     ... def evaluate(x):
     ...     return x**2
-    >>> step = Step(evaluate, parallel=True, resources=SlurmResources(time="00:10:00"), retries=2)
+    >>> resources = SlurmResources(time="01:00:00", max_jobs_per_task=5)
+    >>> step = Step(evaluate, parallel=True, resources=resources, retries=2, timeout="00:10:00")
     >>> collect = Step(CollectArrayResults(), dependency="afterany")
     """
 
@@ -77,6 +92,7 @@ class Step:
     kwargs: dict[str, Any] = field(default_factory=dict)
     max_failed: int | float | None = None
     retries: int = 0
+    timeout: str | float | None = None
 
     @overload
     def __init__(
@@ -90,6 +106,7 @@ class Step:
         kwargs: dict[str, Any] | None = None,
         max_failed: int | float | None = None,
         retries: int = 0,
+        timeout: str | float | None = None,
     ) -> None: ...
 
     @overload
@@ -105,6 +122,7 @@ class Step:
         kwargs: dict[str, Any] | None = None,
         max_failed: int | float | None = None,
         retries: int = 0,
+        timeout: str | float | None = None,
     ) -> None: ...
 
     def __init__(
@@ -119,6 +137,7 @@ class Step:
         kwargs: dict[str, Any] | None = None,
         max_failed: int | float | None = None,
         retries: int = 0,
+        timeout: str | float | None = None,
     ) -> None:
         given: dict[str, Any] = {
             "block": block,
@@ -130,6 +149,7 @@ class Step:
             "kwargs": {} if kwargs is None else kwargs,
             "max_failed": max_failed,
             "retries": retries,
+            "timeout": timeout,
         }
         names_first = block is not None and len(args) > 0 and isinstance(args[0], str)
         order = ["name", "parallel"] if names_first else list(given)
@@ -273,6 +293,32 @@ def step_name(step: Step) -> str:
         # The name of a functools.partial is that of the function that it calls.
         name = getattr(getattr(block, "func", None), "__name__", type(block).__name__)
     return "step" if name == "<lambda>" else str(name)
+
+
+def timeout_in_seconds(timeout: str | float | None) -> float | None:
+    """Convert the timeout of a step to seconds.
+
+    Returns
+    -------
+    float or None
+        Seconds; None for no limit.
+
+    Raises
+    ------
+    DefinitionError
+        If it is not a valid time.
+    """
+    if timeout is None or isinstance(timeout, str):
+        seconds: float | None = None if timeout is None else time_in_seconds(timeout)
+    else:
+        is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+        seconds = float(timeout) if is_number else math.nan
+    # inf is no number of seconds that a clock could reach.
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise DefinitionError(
+            f"timeout={timeout!r} is not valid", "use a number of seconds above 0, text such as '00:10:00', or None"
+        )
+    return seconds
 
 
 def walk(elements: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.addresses import parse_address
 from orchestrator.definition.blocks import Block, ChainedBlock, DataGenerator, FunctionDataGenerator, LoopBlock
 from orchestrator.definition.injection import is_seed
-from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step, step_name, walk
+from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step, step_name, timeout_in_seconds, walk
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.plan import UNTIL
@@ -276,6 +276,20 @@ def _number_problems(step: Step) -> Iterator[str]:
         yield f"max_failed={limit!r} is not valid; use an integer (0 or more), a fraction (0.0 to 1.0) or None"
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         yield f"retries={retries!r} is not valid; use an integer, 0 or more"
+    yield from _timeout_problems(step)
+
+
+def _timeout_problems(step: Step) -> Iterator[str]:
+    try:
+        timeout_in_seconds(step.timeout)
+    except DefinitionError as error:
+        yield f"{error.message.replace('time=', 'timeout=', 1)}; {error.hint}"
+    if step.timeout is None:
+        return
+    if not isinstance(step.block, DataGenerator):
+        yield "timeout is the longest time for one experiment; it needs a DataGenerator. Use resources.time for the job"
+    elif type(step.block).call is not DataGenerator.call:
+        yield "timeout needs a DataGenerator that evaluates one experiment at a time; this one has its own call"
 
 
 def _folder_problems(project_dir: Any) -> Iterator[str]:

@@ -54,6 +54,12 @@ class JobFile(NamedTuple):
     earlier_tokens : sequence of str
         Tokens of the earlier attempts. Experiments that these evaluated are not evaluated again, and a block is not
         called on a table that one of these stored.
+    earlier_kinds : mapping of str to str
+        Kind of failure of those earlier attempts for which an experiment may be to blame, by token.
+    tries : int
+        How often an experiment is tried whose process or job dies.
+    timeout : float or None
+        Seconds after which an experiment is ended.
     seed : int
         Seed for the user's code; see `orchestrator.definition.injection.seed_for`.
     seeds_samplers : bool
@@ -94,6 +100,9 @@ class JobFile(NamedTuple):
     first_task: int = 0
     # These defaults are never modified.
     earlier_tokens: Sequence[str] = []
+    earlier_kinds: Mapping[str, str] = {}
+    tries: int = 2
+    timeout: float | None = None
     seed: int = 0
     seeds_samplers: bool = False
     label: str = ""

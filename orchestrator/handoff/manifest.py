@@ -25,12 +25,17 @@ OFFSET = 16
 
 
 class Entry(NamedTuple):
-    """An experiment: its row label, the digest of its inputs, and its inputs and outputs as JSON values."""
+    """An experiment: its row label, the digest of its inputs, and its inputs and outputs as JSON values.
+
+    `cuts` has the kind of failure of each job of an earlier epoch that ended while the experiment was evaluated.
+    """
 
     row: int
     digest: str
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
+    # This default is never modified.
+    cuts: Sequence[str] = []
 
 
 def tasks_for(entries: Sequence[Entry], per_task: int | None, max_tasks: int | None) -> list[Sequence[Entry]]:
@@ -65,7 +70,7 @@ def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]]) -> None:
         offsets = []
         for entries in tasks:
             offsets.append(file.tell())
-            lines = (json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries)
+            lines = (json.dumps(entry if entry.cuts else entry[:4], separators=(",", ":")) + "\n" for entry in entries)
             file.write("".join(lines).encode())
         offsets.append(file.tell())
         file.seek(HEADER)
@@ -159,6 +164,7 @@ def _entry(line: bytes, task: int) -> Entry:
         entry = Entry(*parse_json(line))
     except (TypeError, Damaged):
         raise Damaged(f"an experiment of task {task} is damaged") from None
-    row, digest, *values = entry
-    is_one = type(row) is int and abs(row) < LARGEST_INT and isinstance(digest, str)
-    return entry if is_one and all(isinstance(of, dict) for of in values) else refuse(f"task {task} is damaged")
+    is_one = type(entry.row) is int and abs(entry.row) < LARGEST_INT and isinstance(entry.digest, str)
+    has_values = isinstance(entry.inputs, dict) and isinstance(entry.outputs, dict)
+    has_cuts = isinstance(entry.cuts, list) and all(isinstance(kind, str) for kind in entry.cuts)
+    return entry if is_one and has_values and has_cuts else refuse(f"task {task} is damaged")

@@ -12,7 +12,15 @@ from typing import NamedTuple
 
 from orchestrator.machine.kinds import Doubt, Role
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.states import JOB_ENDED, JOB_WITH_SCHEDULER, STEP_RUN_ENDED, JobState, RunState, StepRunState
+from orchestrator.machine.states import (
+    JOB_ENDED,
+    JOB_WITH_SCHEDULER,
+    RETRYABLE_KINDS,
+    STEP_RUN_ENDED,
+    JobState,
+    RunState,
+    StepRunState,
+)
 from orchestrator.machine.value import value
 
 __all__ = ["Job", "Run", "StepRun", "token_for"]
@@ -88,6 +96,11 @@ class Job(NamedTuple):
     def is_orchestrator(self) -> bool:
         """Whether it is an orchestrator job."""
         return self.role == Role.ORCHESTRATOR
+
+    @property
+    def blames_experiments(self) -> bool:
+        """Whether it ended in a way for which the experiments that it evaluated then may be to blame."""
+        return self.kind in RETRYABLE_KINDS
 
     def starts_after(self, scheduler_id: str | None) -> bool:
         """Whether it waits in the queue for the end of the job with this id."""

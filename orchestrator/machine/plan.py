@@ -39,6 +39,8 @@ class PlannedStep(NamedTuple):
         Number or fraction of experiments that may fail; with more the step fails. None: it fails only if all do.
     retries : int
         Attempts after the first, for the kinds in `RETRYABLE_KINDS`.
+    timeout : float or None
+        Seconds after which an experiment is ended.
     project_dir : str
         Folder of the table, relative to the run's folder.
     label : str
@@ -56,6 +58,7 @@ class PlannedStep(NamedTuple):
     dependency: Dependency = Dependency.AFTEROK
     max_failed: int | float | None = None
     retries: int = 0
+    timeout: float | None = None
     project_dir: str = "."
     label: str = ""
     resources: Mapping[str, Any] = NOTHING
@@ -65,6 +68,11 @@ class PlannedStep(NamedTuple):
     def size(self) -> int:
         """Number of positions that the element takes."""
         return 1
+
+    @property
+    def tries(self) -> int:
+        """How often an experiment is tried whose process or job dies: once more than what may have been bad luck."""
+        return max(2, self.retries + 1)
 
 
 @value

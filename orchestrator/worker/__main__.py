@@ -1,7 +1,7 @@
 """How the engine and SLURM start a worker.
 
 python -m orchestrator.worker job WORKSPACE KEY TOKEN       a job of a cluster
-python -m orchestrator.worker serve WORKSPACE KEY TOKEN     a process of the pool on this machine
+python -m orchestrator.worker serve WORKSPACE KEY           the worker process of a run on this machine
 python -m orchestrator.worker freeze|collect|fold WORKSPACE KEY
                                                             reads a request and prints an answer, both JSON
 """
@@ -20,12 +20,14 @@ try:
         case ["job", workspace, key, token]:
             from orchestrator.worker.job import run_job
 
-            run_job(Path(workspace), key, token)
-        case ["serve", workspace, key, token]:
-            die_with_parent()
+            run_job(Path(workspace), key, token, has_process=True)
+        case ["serve", workspace, key]:
+            from orchestrator.worker.guard import guard_worker
+
+            guard_worker(ends_with_parent=True)
             from orchestrator.worker.pool_process import serve
 
-            serve(Path(workspace), key, token)
+            serve(Path(workspace), key)
         case ["freeze" | "collect" | "fold" as what, workspace, key]:
             die_with_parent()
             from orchestrator.worker.table_process import answer

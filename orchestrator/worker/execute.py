@@ -21,16 +21,17 @@ from orchestrator.definition.blocks import Block, DataGenerator, FunctionDataGen
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.injection import injected
 from orchestrator.definition.samplers import seed_samplers
-from orchestrator.failures import FailureGroup, group_of
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
+from orchestrator.worker.counts import Counts
 from orchestrator.worker.log_lines import log_lines
 from orchestrator.worker.output import Output, recorded_output
 from orchestrator.worker.receipts import begin_receipt, describe_exception, end_receipt
+from orchestrator.worker.surroundings import Surroundings
 from orchestrator.workspace import RunFolder
 
-__all__ = ["run_call", "run_task", "run_until"]
+__all__ = ["end_task", "evaluated_lines", "left_of_task", "run_call", "run_task", "run_until", "units_of"]
 
 # sys.exit() in the user's code ends the experiment or the step, not the process.
 USER_ERRORS = (Exception, SystemExit)
@@ -47,7 +48,9 @@ def run_task(
     restart: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Receipt:
-    """Evaluate the experiments of one task, except those that an earlier attempt has evaluated.
+    """Evaluate the experiments of one task in this process, except those that an earlier attempt has evaluated.
+
+    `orchestrator.worker.supervisor` does that in a process of its own, which may hang or crash.
 
     Parameters
     ----------
@@ -70,26 +73,63 @@ def run_task(
         As written to the file.
     """
     receipt = begin_receipt()
+    left, counts = left_of_task(folder, job, task)
+    receipt.n_kept = counts.n
+    if progress is not None:
+        progress(counts.n)
+    results = folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl"
+    with ResultWriter(results) as writer, recorded_output(folder, job, task) as output:
+        for lines in evaluated_lines(folder, job, step, units_of(step, left), output):
+            for line in lines:
+                writer.write(line)
+                counts.add(line)
+            if progress is not None:
+                progress(len(lines))
+    return end_task(folder, job, task, restart, receipt, counts)
+
+
+def left_of_task(folder: RunFolder, job: JobFile, task: int) -> tuple[list[Entry], Counts]:
+    """Return the experiments of a task that have no result, and the counts of those that earlier attempts evaluated."""
     entries = Manifest.open(folder.manifest(job.position, job.epoch, job.mark)).task(task)
     earlier = _earlier_results(folder, job, task)
-    counts = _Counts(receipt)
+    counts = Counts()
     for entry in entries:
         line = earlier.get((entry.row, entry.digest))
         if line is not None:
-            receipt.n_kept += 1
             counts.add(line)
-    if progress is not None:
-        progress(receipt.n_kept)
-    left = [entry for entry in entries if (entry.row, entry.digest) not in earlier]
-    results = folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl"
-    with ResultWriter(results) as writer, recorded_output(folder, job, task) as output:
-        for line in _evaluated_lines(folder, job, step, left, output):
-            writer.write(line)
-            counts.add(line)
-            if progress is not None:
-                progress(1)
+    return [entry for entry in entries if (entry.row, entry.digest) not in earlier], counts
+
+
+def end_task(
+    folder: RunFolder,
+    job: JobFile,
+    task: int,
+    restart: int,
+    receipt: Receipt,
+    counts: Counts,
+    usage: tuple[float, float] | None = None,
+) -> Receipt:
+    """Write the receipt of a task whose experiments all have a result.
+
+    Parameters
+    ----------
+    folder, job, task, restart
+        As in `run_task`.
+    receipt : Receipt
+        The receipt that was begun.
+    counts : Counts
+        Its experiments.
+    usage : tuple of float, optional
+        CPU time and peak memory of the processes that evaluated; by default those of this process.
+
+    Returns
+    -------
+    Receipt
+        As written to the file.
+    """
+    receipt.n_experiments, receipt.n_finished, receipt.n_failed = counts.n, counts.n_finished, counts.n_failed
     receipt.failures = counts.failures
-    return end_receipt(folder, job, task, restart, receipt)
+    return end_receipt(folder, job, task, restart, receipt, usage)
 
 
 def run_call(
@@ -208,28 +248,66 @@ def _earlier_results(folder: RunFolder, job: JobFile, task: int) -> dict[tuple[i
     return earlier
 
 
-def _evaluated_lines(
-    folder: RunFolder, job: JobFile, step: LoadedStep, entries: list[Entry], output: Output
-) -> Iterator[Line]:
-    """Evaluate experiments one after the other, and yield a line for each."""
-    if not entries:
+def units_of(step: LoadedStep, entries: list[Entry]) -> list[list[Entry]]:
+    """Return what is evaluated at once: each experiment, or all of them by the data generator's own `call`."""
+    if not entries or type(step.block).call is DataGenerator.call:
+        return [[entry] for entry in entries]
+    return [entries]
+
+
+def evaluated_lines(
+    folder: RunFolder,
+    job: JobFile,
+    step: LoadedStep,
+    units: list[list[Entry]],
+    output: Output,
+    *,
+    begins: Callable[[Entry], None] | None = None,
+    said: set[str] | None = None,
+) -> Iterator[list[Line]]:
+    """Evaluate units one after the other, and yield the lines of each; each begins in the same surroundings.
+
+    Parameters
+    ----------
+    folder, job, step
+        As in `run_task`.
+    units : list of list of Entry
+        What is evaluated at once, from `units_of`.
+    output : callable
+        Returns the context of experiments, from `recorded_output`.
+    begins : callable, optional
+        Called with the first experiment of a unit before it is evaluated.
+    said : set of str, optional
+        What was said in the log before; see `Surroundings`.
+
+    Yields
+    ------
+    list of dict
+        The lines of one unit.
+    """
+    if not units:
         return
     generator, project_dir = step.block, folder.table(job.project_dir)
     function = generator.f if isinstance(generator, FunctionDataGenerator) else generator.execute
-    supplied = {*step.kwargs, *entries[0].inputs}
+    supplied = {*step.kwargs, *units[0][0].inputs}
     kwargs = {**injected(function, supplied, job.injectable), **step.kwargs}
+    surroundings = Surroundings(set() if said is None else said)
+    data = None
     if needs_table(generator):
         data = _table(project_dir)
         generator.arm(data)
-        if type(generator).call is not DataGenerator.call:
-            with output([entry.row for entry in entries]):
-                lines = list(_evaluated_by_call(generator, data, entries, kwargs))
-            yield from lines
-            return
-    for entry in entries:
-        with output([entry.row]):
-            line = _line(entry, partial(_evaluate_entry, generator, project_dir, entry, kwargs))
-        yield line
+    for unit in units:
+        if begins is not None:
+            begins(unit[0])
+        with output([entry.row for entry in unit]):
+            if data is not None and type(generator).call is not DataGenerator.call:
+                lines = list(_evaluated_by_call(generator, data, unit, kwargs))
+            else:
+                lines = [
+                    _line(entry, partial(_evaluate_entry, generator, project_dir, entry, kwargs)) for entry in unit
+                ]
+        yield lines
+        surroundings.put_back(f"experiment {unit[0].row}")
 
 
 def _evaluate_entry(
@@ -294,26 +372,3 @@ def _result_of_call(sample: ExperimentSample | None, raised: BaseException | Non
     if sample is None or sample.job_status in (JobStatus.OPEN, JobStatus.IN_PROGRESS):
         raise ValueError("the data generator's call left this experiment open")
     return _status_and_outputs(sample)
-
-
-# --- receipts ------------------------------------------------------------------------------------
-
-
-class _Counts:
-    """Counts the experiments of a receipt, and groups the failed ones by cause."""
-
-    def __init__(self, receipt: Receipt) -> None:
-        self._receipt = receipt
-        self._groups: dict[tuple[str, str], FailureGroup] = {}
-
-    def add(self, line: Line) -> None:
-        self._receipt.n_experiments += 1
-        if line["status"] != JobStatus.ERROR.name:
-            self._receipt.n_finished += 1
-            return
-        self._receipt.n_failed += 1
-        group_of(self._groups, line["error"] or {}).add(1, [line["row"]])
-
-    @property
-    def failures(self) -> list[dict[str, Any]]:
-        return [group.to_json() for group in self._groups.values()]

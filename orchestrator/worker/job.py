@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import Busy, DataError, StudyError
 from orchestrator.fast_imports import fast_imports
@@ -13,10 +14,13 @@ from orchestrator.indexes import parse_indexes
 from orchestrator.worker.tail import Tail
 from orchestrator.workspace import RunFolder
 
+if TYPE_CHECKING:
+    from orchestrator.definition.bundle import LoadedStep
+
 __all__ = ["run_job"]
 
 
-def run_job(workspace: Path, key: str, token: str) -> None:
+def run_job(workspace: Path, key: str, token: str, *, has_process: bool = False) -> None:
     """Run a job of a step, or one task of an array.
 
     Parameters
@@ -27,16 +31,22 @@ def run_job(workspace: Path, key: str, token: str) -> None:
         The run's key.
     token : str
         The job's token.
+    has_process : bool, default False
+        Whether this process does nothing else, so that a guard may end all that it has started when it ends.
 
     Raises
     ------
     DataError
-        If something that the job needs is missing.
+        If something that the job needs is missing, or its task can't be completed.
     """
     # Set only for this interpreter, not for programs that the step starts.
     os.environ.pop("PYTHONSAFEPATH", None)
     folder = RunFolder(workspace, key)
     job = read_jobfile(folder.job(token).file)
+    if has_process and job.evaluates:
+        from orchestrator.worker.guard import guard_worker
+
+        guard_worker(ends_with_parent=False)
     tail = Tail(folder, job)
     if len(parse_indexes(job.tasks)) == 1:
         # This task is the last one. Of many tasks the last is not known, and to start a tail in each costs too much.
@@ -63,7 +73,7 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
         from orchestrator.handoff.claim import claim
         from orchestrator.handoff.receipt import has_ended
         from orchestrator.worker.capture import print_at_once
-        from orchestrator.worker.execute import run_call, run_task, run_until
+        from orchestrator.worker.execute import run_call, run_until
         from orchestrator.worker.receipts import fail_receipt
 
     print_at_once()
@@ -86,12 +96,23 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
         fail_receipt(folder, job, task, restart, error)
         return True
     if job.evaluates:
-        run_task(folder, job, task, step, restart=restart)
+        _evaluate(folder, job, task, step, restart)
     elif job.asks_until:
         run_until(folder, job, step.block)
     else:
         run_call(folder, job, step.block, step.kwargs, until=until)
     return True
+
+
+def _evaluate(folder: RunFolder, job: JobFile, task: int, step: LoadedStep, restart: int) -> None:
+    from orchestrator.worker.supervisor import Supervisor
+    from orchestrator.worker.task import SupervisedTask
+
+    def fail(task: int, reason: str) -> None:
+        raise DataError(reason)
+
+    supervisor = Supervisor(1, on_done=lambda n: None, on_failed=fail, ends_at_once=False)
+    supervisor.run({task: lambda: SupervisedTask(folder, job, task, step, restart=restart)})
 
 
 def _check_cwd(job: JobFile) -> None:

@@ -34,11 +34,30 @@ def begin_receipt() -> Receipt:
     return Receipt("succeeded", now, now, os.uname().nodename, os.getpid(), cpu_seconds=-_cpu_seconds())
 
 
-def end_receipt(folder: RunFolder, job: JobFile, task: int, restart: int, receipt: Receipt) -> Receipt:
-    """Complete and write a receipt: the work has ended."""
+def end_receipt(
+    folder: RunFolder,
+    job: JobFile,
+    task: int,
+    restart: int,
+    receipt: Receipt,
+    usage: tuple[float, float] | None = None,
+) -> Receipt:
+    """Complete and write a receipt: the work has ended.
+
+    Parameters
+    ----------
+    folder, job, task, restart
+        Of which task, and how often it was restarted.
+    receipt : Receipt
+        The receipt that was begun.
+    usage : tuple of float, optional
+        CPU time in seconds and peak memory in MB of the work; by default those of this process.
+    """
     receipt.ended_at = time.time()
-    receipt.cpu_seconds = round(receipt.cpu_seconds + _cpu_seconds(), 3)
-    receipt.max_rss_mb = rss_in_mb(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    if usage is None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        usage = (receipt.cpu_seconds + _cpu_seconds(), rss_in_mb(peak))
+    receipt.cpu_seconds, receipt.max_rss_mb = round(usage[0], 3), usage[1]
     write_receipt(folder.job(job.token).receipt(task, restart), receipt)
     return receipt
 

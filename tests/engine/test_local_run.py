@@ -52,7 +52,7 @@ def odd_ones_fail(x):
 
 
 @datagenerator(output_names="y")
-def the_third_kills_its_worker(x):
+def the_third_kills_its_process(x):
     if x == 3 and not Path("fixed").exists():
         os.kill(os.getpid(), signal.SIGKILL)
     return x * x
@@ -409,14 +409,16 @@ def test_a_block_after_a_repeated_step_is_called_again(workspace, table):
     assert ys(table("r")) == [10.0, 20.0, 30.0]
 
 
-def test_a_killed_worker_fails_only_its_own_task(workspace, rows, table, golden):
-    pipeline = Pipeline(steps=[Step(store_numbers(16)), Step(the_third_kills_its_worker, parallel=True)])
+def test_an_experiment_that_kills_its_process_fails_alone(workspace, rows, table, golden):
+    steps = [Step(store_numbers(16)), Step(the_third_kills_its_process, parallel=True, max_failed=0)]
     with golden.raises(RunFailed):
-        pipeline.run(project_job="r", jobs=2)
+        Pipeline(steps=steps).run(project_job="r", jobs=2)
     statuses = [status.name for status in table("r").statuses()]
-    assert "FINISHED" not in (statuses.pop(11), statuses.pop(3))  # the two of its task
-    assert statuses == ["FINISHED"] * 14
-    assert rows("SELECT task, why FROM event WHERE what = 'task failed'") == [(3, "its worker was killed by SIGKILL")]
+    assert statuses.pop(3) == "ERROR"
+    assert statuses == ["FINISHED"] * 15
+    assert rows("SELECT why FROM event WHERE what = 'experiments failed'") == [
+        "crashed: its process was killed by SIGKILL, 2 times"
+    ]
     (workspace / "fixed").touch()
     commands.resume(Workspace.at(workspace), "r")
     assert ys(table("r")) == [float(i * i) for i in range(16)]
@@ -427,7 +429,7 @@ def test_retries_run_only_the_tasks_that_need_it(workspace, rows, table):
     def dies_once(x):
         if x == 3 and not Path("died").exists():
             Path("died").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+            raise KeyboardInterrupt
         return x * x
 
     key = Pipeline(steps=[Step(store_numbers(16)), Step(dies_once, parallel=True, retries=1)]).run(jobs=2)

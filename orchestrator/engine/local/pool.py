@@ -1,9 +1,10 @@
-"""A pool of worker processes on this machine; each runs the same program as a task of a SLURM array.
+"""The worker processes of a run on this machine; they evaluate the tasks of its parallel steps.
 
-The workers are started by exec, not by fork and not by importing the user's `__main__` again: a script without a main
-guard is not run twice, and no lock or GPU handle of the parent is inherited. If a worker dies, only its task fails.
+A worker process is started by exec, not by fork and not by importing the user's `__main__` again: a script without a
+main guard is not run twice, and no lock or GPU handle of the parent is inherited. It is started once for a run, loads
+the study once, and forks a process for each task (`orchestrator.worker.pool_process`).
 
-`orchestrator.engine.local.run` chooses the number of workers.
+`orchestrator.engine.local.run` chooses how many tasks are evaluated at the same time.
 """
 
 from __future__ import annotations
@@ -15,144 +16,159 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.machine.states import FailureKind
 
-__all__ = ["Pool"]
+__all__ = ["Workers"]
 
 STOP_POLL = 0.2
-"""Seconds between two checks whether the pool should stop."""
+"""Seconds between two checks whether the workers should stop."""
+
+END_WAIT = 10.0
+"""Seconds for which a worker process may take to end all that it has started."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
-
-@dataclass
-class _Worker:
-    process: subprocess.Popen[bytes]
-    task: int | None = None
-    unread: bytes = b""
-    n_evaluated: int = 0
-    failures: dict[int, tuple[str, str]] = field(default_factory=dict)
+Failed = dict[int, tuple[str, str]]
 
 
-class Pool:
-    """Runs the tasks of one batch.
+class Workers:
+    """The worker processes of a run: one for each code and number of threads, because libraries read that once."""
 
-    Parameters
-    ----------
-    job : JobFile
-        The batch. Its file must be written.
-    tasks : iterable of int
-        Indexes in the manifest.
-    n_workers : int
-        Number of worker processes.
-    on_done : callable
-        Called with the number of experiments that have a new result.
+    def __init__(self) -> None:
+        self._cwd, self._environment = Path.cwd(), dict(os.environ)
+        self._processes: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
 
-    Attributes
-    ----------
-    failed : dict of int to (kind, reason)
-        Tasks whose worker died, with the reason.
-    """
+    def run(
+        self,
+        job: JobFile,
+        tasks: Sequence[int],
+        n_workers: int,
+        on_done: Callable[[int], None],
+        should_stop: Callable[[], bool],
+    ) -> Failed:
+        """Evaluate the tasks of one batch.
 
-    def __init__(self, job: JobFile, tasks: Iterable[int], n_workers: int, on_done: Callable[[int], None]) -> None:
-        self.failed: dict[int, tuple[str, str]] = {}
-        self._job = job
-        self._waiting = deque(tasks)
-        self._n_workers = n_workers
-        self._on_done = on_done
-        self._selector = selectors.DefaultSelector()
-        self._workers: set[int] = set()
+        Parameters
+        ----------
+        job : JobFile
+            The batch. Its file must be written.
+        tasks : sequence of int
+            Indexes in the manifest.
+        n_workers : int
+            Number of tasks that are evaluated at the same time.
+        on_done : callable
+            Called with the number of experiments that have a new result.
+        should_stop : callable
+            When it returns true, everything is ended. Written results stay.
 
-    def run(self, should_stop: Callable[[], bool]) -> None:
-        """Run all tasks, or stop all workers as soon as `should_stop` returns true."""
+        Returns
+        -------
+        dict of int to (kind, reason)
+            Tasks that could not be completed.
+        """
+        if not tasks:
+            return {}
         try:
-            for _ in range(min(self._n_workers, len(self._waiting))):
-                self._start()
-            while self._workers and not should_stop():
-                for key, _ in self._selector.select(STOP_POLL):
-                    self._read(key.data)
-        finally:
-            self.kill()
+            process = self._process_for(job)
+            _send(process, {"token": job.token, "tasks": list(tasks), "n_workers": n_workers})
+            failed = _Answers(process, on_done).read(should_stop)
+        except BaseException:
+            self.close()
+            raise
+        if should_stop():
+            self.close()
+        elif process.poll() is not None:
+            # What it has completed has a receipt, which counts more than this.
+            reason = _why_ended(process.returncode)
+            failed = dict.fromkeys(tasks, (FailureKind.INFRASTRUCTURE, reason)) | failed
+        return failed
 
-    def kill(self) -> None:
-        """Kill all workers. Their written results stay."""
-        for key in list(self._selector.get_map().values()):
-            worker: _Worker = key.data
-            with contextlib.suppress(ProcessLookupError):
-                worker.process.send_signal(signal.SIGKILL)
-            self._reap(worker)
+    def close(self) -> None:
+        """End all worker processes, with all that they have started."""
+        processes, self._processes = list(self._processes.values()), {}
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(END_WAIT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for stream in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    if stream is not None:
+                        stream.close()
 
-    def _start(self) -> None:
+    def _process_for(self, job: JobFile) -> subprocess.Popen[bytes]:
+        key = (job.bundle_digest, job.threads)
+        process = self._processes.get(key)
+        if process is None or process.poll() is not None:
+            process = self._processes[key] = self._start(job)
+        return process
+
+    def _start(self, job: JobFile) -> subprocess.Popen[bytes]:
         # -P: no file of the current folder is imported in place of a module.
-        command = [sys.executable, "-P", "-m", "orchestrator.worker", "serve"]
-        command += [self._job.workspace, self._job.run_key, self._job.token]
-        pinned = dict.fromkeys(THREAD_VARIABLES, str(max(1, self._job.threads)))
-        process = subprocess.Popen(
+        command = [sys.executable, "-P", "-m", "orchestrator.worker", "serve", job.workspace, job.run_key]
+        pinned = dict.fromkeys(THREAD_VARIABLES, str(max(1, job.threads)))
+        return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **pinned},
+            cwd=self._cwd,
+            env={**self._environment, **pinned},
             # A Ctrl-C in the terminal goes to the parent only, which stops the workers.
             process_group=0,
         )
-        worker = _Worker(process)
-        self._workers.add(process.pid)
+
+
+class _Answers:
+    """Reads what a worker process answers to one request."""
+
+    def __init__(self, process: subprocess.Popen[bytes], on_done: Callable[[int], None]) -> None:
         assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
-        self._selector.register(process.stdout, selectors.EVENT_READ, worker)
-        self._assign_task(worker)
+        self._descriptor = process.stdout.fileno()
+        self._process = process
+        self._on_done = on_done
+        self._failed: Failed = {}
+        self._has_ended = False
 
-    def _assign_task(self, worker: _Worker) -> None:
-        stdin = worker.process.stdin
-        assert stdin is not None
-        worker.task, worker.n_evaluated = (self._waiting.popleft(), 0) if self._waiting else (None, 0)
-        with contextlib.suppress(BrokenPipeError):
-            if worker.task is None:
-                stdin.close()
-            else:
-                stdin.write(b"%d\n" % worker.task)
-                stdin.flush()
+    def read(self, should_stop: Callable[[], bool]) -> Failed:
+        """Read until the batch has ended, the process has ended, or it should stop."""
+        unread = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._descriptor, selectors.EVENT_READ)
+            while not self._has_ended and not should_stop():
+                if not selector.select(STOP_POLL):
+                    continue
+                content = os.read(self._descriptor, 65536)
+                if not content:
+                    self._process.wait()
+                    break
+                *lines, unread = (unread + content).split(b"\n")
+                for line in lines:
+                    self._handle(json.loads(line))
+        return self._failed
 
-    def _read(self, worker: _Worker) -> None:
-        assert worker.process.stdout is not None
-        data = worker.process.stdout.read()
-        if data is None:
-            return
-        if not data:
-            self._handle_end(worker)
-            return
-        *lines, worker.unread = (worker.unread + data).split(b"\n")
-        for line in filter(None, lines):
-            self._handle_message(worker, json.loads(line))
-
-    def _handle_message(self, worker: _Worker, message: dict[str, int]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         if "done" in message:
-            self._on_done(message["done"] - worker.n_evaluated)
-            worker.n_evaluated = message["done"]
-        if "receipt" in message:
-            self._assign_task(worker)
+            self._on_done(message["done"])
+        elif "failed" in message:
+            self._failed[message["failed"]] = (FailureKind.INFRASTRUCTURE, message["reason"])
+        else:
+            self._has_ended = True
 
-    def _handle_end(self, worker: _Worker) -> None:
-        code = self._reap(worker)
-        if worker.task is not None:
-            self.failed[worker.task] = (FailureKind.INFRASTRUCTURE, _why_ended(code))
-        if self._waiting:
-            self._start()
 
-    def _reap(self, worker: _Worker) -> int:
-        assert worker.process.stdout is not None
-        self._selector.unregister(worker.process.stdout)
-        self._workers.discard(worker.process.pid)
-        with contextlib.suppress(BrokenPipeError):
-            if worker.process.stdin is not None:
-                worker.process.stdin.close()
-        worker.process.stdout.close()
-        return worker.process.wait()
+def _send(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
+    assert process.stdin is not None
+    # If it has ended, its answers end, too.
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
 
 
 def _why_ended(code: int) -> str:

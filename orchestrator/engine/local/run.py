@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from orchestrator.db.store import Store
@@ -102,8 +103,9 @@ def run_to_end(
             context = _context(store, key, fence, scheduler, progress)
             if checked is not None:
                 context = replace_code(context, checked)
-            reopen(context, position)
-            run = _advance_to_end(context, scheduler, ctrl_c)
+            with closing(scheduler):
+                reopen(context, position)
+                run = _advance_to_end(context, scheduler, ctrl_c)
     finally:
         progress.close()
     _report_end(run, scheduler, progress)

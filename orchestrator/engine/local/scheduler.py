@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from orchestrator.definition.bundle import LoadedStep
-from orchestrator.engine.local.pool import Pool
+from orchestrator.engine.local.pool import Workers
 from orchestrator.errors import DataError, StudyError
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.jobfile import JobFile
@@ -81,6 +81,7 @@ class LocalScheduler:
         self._job: JobFile | None = None
         self._facts: dict[str, JobFact] = {}
         self._stop: FailureKind | None = None
+        self._workers = Workers()
 
     def submit(self, job: JobFile) -> Accepted:
         """Accept a job; it starts with the next `wait`."""
@@ -105,6 +106,10 @@ class LocalScheduler:
     def stop(self, kind: FailureKind) -> None:
         """Make the running job stop soon. May be called from another thread or a signal handler."""
         self._stop = kind
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._workers.close()
 
     def wait(self) -> None:
         """Run the accepted job to its end.
@@ -134,27 +139,31 @@ class LocalScheduler:
         self._facts[job.token] = JobFact(Seen.OVER, failed_tasks=failed)
 
     def _run(self, job: JobFile) -> dict[int, tuple[str, str]]:
-        if job.role == Role.BATCH and job.parallel:
-            return self._run_in_pool(job)
+        # This process can't end an experiment after its timeout.
+        if job.role == Role.BATCH and (job.parallel or job.timeout is not None):
+            return self._run_in_workers(job)
         return self._run_in_process(job)
 
-    def _run_in_pool(self, job: JobFile) -> dict[int, tuple[str, str]]:
+    def _run_in_workers(self, job: JobFile) -> dict[int, tuple[str, str]]:
         folder = self._folder.job(job.token)
         tasks = [task for task in parse_indexes(job.tasks) if not has_ended(folder, task)]
-        pool = Pool(job, tasks, self._n_workers, self._on_done)
-        pool.run(lambda: self._stop is not None)
+        n_workers = self._n_workers if job.parallel else 1
+        failed = self._workers.run(job, tasks, n_workers, self._on_done, lambda: self._stop is not None)
         if self._stop is not None:
             raise KeyboardInterrupt
-        return pool.failed
+        return failed
 
     def _run_in_process(self, job: JobFile) -> dict[int, tuple[str, str]]:
         """Run a job, and return why tasks of it failed."""
         from orchestrator.worker.capture import tee
         from orchestrator.worker.execute import run_call, run_task, run_until
+        from orchestrator.worker.processes import ending_programs
         from orchestrator.worker.receipts import fail_receipt
+        from orchestrator.worker.surroundings import put_back_after
 
         receipt: Any
-        with tee(self._folder.log(job.label, job.iteration)):
+        log, what = self._folder.log(job.label, job.iteration), f"step {job.label}"
+        with tee(log), ending_programs(), put_back_after(what):
             try:
                 step = self._load(job.path)
                 until = self._load(job.until_path).block if job.until_path else None

@@ -1,0 +1,60 @@
+"""Count the experiments of a receipt, and group the failed ones by cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.data.job_status import JobStatus
+from orchestrator.failures import FailureGroup, group_of
+
+__all__ = ["Counts"]
+
+
+class Counts:
+    """Numbers of experiments that finished and failed, with the causes.
+
+    Attributes
+    ----------
+    n_finished, n_failed : int
+        Numbers of experiments.
+    """
+
+    def __init__(self) -> None:
+        self.n_finished = self.n_failed = 0
+        self._groups: dict[tuple[str, str], FailureGroup] = {}
+
+    @property
+    def n(self) -> int:
+        """Number of all experiments."""
+        return self.n_finished + self.n_failed
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """The groups of failed experiments, as a receipt contains them."""
+        return [group.to_json() for group in self._groups.values()]
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Count the line of a result file."""
+        if line["status"] != JobStatus.ERROR.name:
+            self.n_finished += 1
+            return
+        self.n_failed += 1
+        group_of(self._groups, line["error"] or {}).add(1, [line["row"]])
+
+    def add_counts(self, n_finished: int, failures: list[dict[str, Any]]) -> None:
+        """Count what another process has counted.
+
+        Parameters
+        ----------
+        n_finished : int
+            Number of experiments that finished.
+        failures : list of dict
+            Its groups of failed experiments.
+        """
+        self.n_finished += n_finished
+        for group in failures:
+            error = dict(group)
+            n, rows = error.pop("n"), error.pop("rows")
+            self.n_failed += n
+            group_of(self._groups, error).add(n, rows)

@@ -1,0 +1,131 @@
+"""The process that evaluates the experiments of a task: a fork of the worker that has loaded the step.
+
+It evaluates one after the other, so that a small experiment costs no process of its own. What it inherits from the
+worker is undone first; it ends without the end of the interpreter, which would wait for threads and processes that an
+experiment has left behind.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from orchestrator.data.results import ResultWriter
+from orchestrator.host import adopt_orphans, die_with_parent
+from orchestrator.worker.capture import redirect
+from orchestrator.worker.counts import Counts
+from orchestrator.worker.execute import evaluated_lines
+from orchestrator.worker.output import recorded_output
+from orchestrator.worker.processes import left_children
+from orchestrator.worker.surroundings import say_once
+from orchestrator.worker.task import SupervisedTask
+
+__all__ = ["Answer", "evaluate_in_this_process"]
+
+REPORT_EVERY = 0.1
+"""Seconds between two reports of progress."""
+
+Answer = dict[str, Any]
+Handlers = Mapping[int, Any]
+
+
+def evaluate_in_this_process(task: SupervisedTask, answers: int, worker: int, handlers: Handlers) -> NoReturn:
+    """Evaluate what is left of a task, in this process, which was forked for that; then end it.
+
+    Parameters
+    ----------
+    task : SupervisedTask
+        The task.
+    answers : int
+        Descriptor of the pipe to the worker, to which lines of JSON are written: `{"done": number of experiments}`, and
+        last the counts, or `{"raised": true}` if something else than an experiment failed.
+    worker : int
+        The worker.
+    handlers : mapping of int to handler
+        The signal handlers that the user's code shall find.
+    """
+    code = 1
+    try:
+        _undo_what_was_inherited(task, worker, handlers)
+        last = _evaluate(task, answers)
+        _end_orderly(is_alone=threading.active_count() == 1 and not last["left"])
+        _answer(answers, last)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+        with suppress(OSError):
+            _answer(answers, {"raised": True})
+    finally:
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _undo_what_was_inherited(task: SupervisedTask, worker: int, handlers: Handlers) -> None:
+    die_with_parent(worker)
+    adopt_orphans()
+    os.setpgid(0, 0)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    atexit._clear()
+    if task.log is not None:
+        redirect(task.log)
+
+
+def _evaluate(task: SupervisedTask, answers: int) -> Answer:
+    counts, n_units, left, reported_at = Counts(), 0, list[str](), time.monotonic()
+    folder, job = task.folder, task.job
+    with ResultWriter(task.results) as writer, recorded_output(folder, job, task.number) as output:
+        for lines in evaluated_lines(
+            folder, job, task.step, task.left, output, begins=task.running.begin, said=task.said
+        ):
+            for line in lines:
+                writer.write(line)
+                counts.add(line)
+            n_units += 1
+            if left := left_children():
+                names = ", ".join(sorted(set(left)))
+                text = f"experiment {lines[0]['row']} left processes behind ({names}), which were ended."
+                say_once(task.said, "left processes", text)
+                break
+            if time.monotonic() - reported_at >= REPORT_EVERY:
+                reported_at = time.monotonic()
+                _answer(answers, {"done": counts.n})
+    task.running.clear()
+    return {
+        "n_units": n_units,
+        "n_finished": counts.n_finished,
+        "failures": counts.failures,
+        "left": left,
+        "said": sorted(task.said),
+    }
+
+
+def _end_orderly(*, is_alone: bool) -> None:
+    """Do what the end of the interpreter would do, without waiting for what was left behind."""
+    if is_alone:
+        atexit._run_exitfuncs()
+    if "logging" in sys.modules:
+        sys.modules["logging"].shutdown()
+    for opened in gc.get_objects():
+        if isinstance(opened, io.TextIOWrapper | io.BufferedWriter):
+            with suppress(Exception):
+                opened.flush()
+
+
+def _answer(answers: int, value: Answer) -> None:
+    content = json.dumps(value).encode() + b"\n"
+    while content:
+        content = content[os.write(answers, content) :]

@@ -1,0 +1,116 @@
+"""The processes that a worker, or the user's code in it, has started: find them and end them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
+
+from orchestrator.host import adopt_orphans, children
+
+__all__ = ["die_by", "end_children", "ending_programs", "kill_group", "left_children"]
+
+LONGEST = 5.0
+"""Seconds for which `end_children` waits for a process that can't be ended now."""
+
+GRACE = 0.05
+"""Seconds for which a process may outlive its experiment, because it is just ending."""
+
+
+def end_children(keep: Container[int] = ()) -> None:
+    """End all child processes.
+
+    The children of an adopting process (`orchestrator.host.adopt_orphans`) become its own children when their parent
+    is ended, so that all descendants are ended.
+
+    Parameters
+    ----------
+    keep : container of int, default ()
+        Processes that are not ended.
+    """
+    until = time.monotonic() + LONGEST
+    while left := [pid for pid in children() if pid not in keep]:
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        if time.monotonic() > until:
+            return
+        time.sleep(0.002)
+
+
+@contextmanager
+def ending_programs() -> Iterator[None]:
+    """End the programs that this block has started if it is interrupted, or this process gets SIGTERM or SIGHUP.
+
+    This is for user code in a process that is not ours alone.
+    """
+    before = set(children())
+    adopt_orphans()
+
+    def handle(number: int, frame: object) -> None:
+        end_children(before)
+        die_by(number)
+
+    handled = []
+    if threading.current_thread() is threading.main_thread():
+        handled = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, handle)
+    try:
+        yield
+    except KeyboardInterrupt:
+        end_children(before)
+        raise
+    finally:
+        adopt_orphans(False)
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def kill_group(pid: int) -> None:
+    """End all processes of the process group of a process."""
+    with suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def left_children() -> list[str]:
+    """Return the names of the child processes that still run.
+
+    Without any child, as after most experiments, this takes one call of the kernel.
+    """
+    until = time.monotonic() + GRACE
+    while _has_children():
+        running = [name for name in map(_name, children()) if name is not None]
+        if time.monotonic() > until:
+            return running or ["?"]
+        time.sleep(0.005)
+    return []
+
+
+def die_by(number: int) -> None:
+    """End this process by a signal, so that its parent sees the reason."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _has_children() -> bool:
+    """Whether a child runs. Those that have ended are removed from the kernel's list."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _name(pid: int) -> str | None:
+    try:
+        with open(f"/proc/{pid}/comm") as file:  # noqa: PTH123 - Path is slower
+            return file.read().strip()
+    except OSError:
+        return None

@@ -1,0 +1,287 @@
+"""Let processes evaluate tasks, and end those that hang.
+
+The supervisor has loaded the step. For each task it forks a process (`orchestrator.worker.evaluator`), and another one
+for the rest of the task when that has died or was ended. It runs the one task of a SLURM job, and the tasks of a worker
+of the pool on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from orchestrator.errors import DataError
+from orchestrator.host import adopt_orphans, children, oom_kills, rss_in_mb
+from orchestrator.worker.evaluator import Answer, evaluate_in_this_process
+from orchestrator.worker.processes import die_by, end_children, kill_group
+from orchestrator.worker.task import SupervisedTask
+
+__all__ = ["Supervisor"]
+
+POLL = 0.2
+"""Seconds between two looks at the processes, in case one dies without closing its pipe."""
+
+CLOSED_POLL = 0.005
+"""The same after it has closed its pipe."""
+
+PATIENCE = 1.0
+"""Seconds after SIGTERM until it is passed to the processes that still evaluate: SLURM sends it to all of them."""
+
+
+class _Evaluation:
+    """A process that evaluates a task."""
+
+    def __init__(self, task: SupervisedTask, pid: int, answers: int, offset: int) -> None:
+        self.task, self.pid, self.answers, self.offset = task, pid, answers, offset
+        self.unread = b""
+        self.is_closed = False
+        self.n_done = 0
+        self.last: Answer | None = None
+        self.look_at = time.monotonic() + (task.job.timeout or 0.0)
+        self.timed_out = 0.0
+        self.oom_kills = oom_kills()
+
+
+class Supervisor:
+    """Supervises the evaluation of tasks.
+
+    Parameters
+    ----------
+    n_workers : int
+        Number of processes that evaluate at the same time.
+    on_done : callable
+        Called with the number of experiments that have a new result.
+    on_failed : callable
+        Called with the number of a task that can't be completed, and the reason.
+    ends_at_once : bool
+        Whether SIGTERM ends everything at once. Otherwise the processes that evaluate may end by themselves, which get
+        the signal, too.
+    """
+
+    def __init__(
+        self,
+        n_workers: int,
+        on_done: Callable[[int], None],
+        on_failed: Callable[[int, str], None],
+        *,
+        ends_at_once: bool,
+    ) -> None:
+        self._n_workers = n_workers
+        self._on_done = on_done
+        self._on_failed = on_failed
+        self._ends_at_once = ends_at_once
+        self._selector = selectors.DefaultSelector()
+        self._evaluations: dict[int, _Evaluation] = {}
+        self._waiting: deque[SupervisedTask] = deque()
+        self._handlers: dict[int, Any] = {}
+        self._parent = os.getppid()
+        self._not_ours: set[int] = set()
+        self._pass_sigterm_at: float | None = None
+
+    def run(self, tasks: Mapping[int, Callable[[], SupervisedTask]]) -> None:
+        """Evaluate tasks.
+
+        Parameters
+        ----------
+        tasks : mapping of int to callable
+            Tasks by number. Each is called when a process is free for it; with a `DataError` its task has failed.
+        """
+        adopt_orphans()
+        self._not_ours = set(children())
+        coming = iter(tasks.items())
+        with self._sigterm_handled():
+            try:
+                while self._start_some(coming) or self._evaluations:
+                    self._look()
+            finally:
+                self._end_all()
+                # What is started later, such as the tail of a job, is not to become a child.
+                adopt_orphans(False)
+
+    # --- begin and end of a process --------------------------------------------------------------
+
+    def _start_some(self, coming: Iterator[tuple[int, Callable[[], SupervisedTask]]]) -> bool:
+        """Start processes for tasks until all are busy, and return whether there is anything to wait for."""
+        while self._pass_sigterm_at is None and len(self._evaluations) < self._n_workers:
+            task = self._waiting.popleft() if self._waiting else self._next(coming)
+            if task is None:
+                break
+            if task.left:
+                self._fork(task)
+            else:
+                task.end()
+        if self._pass_sigterm_at is not None and not self._evaluations:
+            die_by(signal.SIGTERM)
+        return bool(self._evaluations)
+
+    def _next(self, coming: Iterator[tuple[int, Callable[[], SupervisedTask]]]) -> SupervisedTask | None:
+        for number, make in coming:
+            try:
+                task = make()
+            except DataError as error:
+                self._on_failed(number, error.message)
+                continue
+            self._on_done(task.n_done)
+            return task
+        return None
+
+    def _fork(self, task: SupervisedTask) -> None:
+        out, into = os.pipe()
+        offset = task.results.stat().st_size if task.results.exists() else 0
+        worker = os.getpid()
+        with warnings.catch_warnings():
+            # The study may have started threads when it was imported. They are not in the new process.
+            warnings.simplefilter("ignore")
+            pid = os.fork()
+        if pid == 0:
+            os.close(out)
+            evaluate_in_this_process(task, into, worker, self._handlers)
+        os.close(into)
+        with suppress(OSError):  # it has ended already, or has done that itself
+            os.setpgid(pid, pid)
+        os.set_blocking(out, False)
+        evaluation = self._evaluations[pid] = _Evaluation(task, pid, out, offset)
+        self._selector.register(out, selectors.EVENT_READ, evaluation)
+
+    def _look(self) -> None:
+        """Wait until something happens, and handle it."""
+        for key, _ in self._selector.select(self._time_to_wait()):
+            self._read(key.data)
+        now = time.monotonic()
+        for evaluation in list(self._evaluations.values()):
+            pid, status, usage = os.wait4(evaluation.pid, os.WNOHANG)
+            if pid:
+                evaluation.task.add_usage(usage.ru_utime + usage.ru_stime, rss_in_mb(usage.ru_maxrss))
+                self._handle_end(evaluation, status)
+            elif evaluation.task.job.timeout is not None and now >= evaluation.look_at:
+                self._end_if_late(evaluation, evaluation.task.job.timeout, now)
+            elif self._pass_sigterm_at is not None and now >= self._pass_sigterm_at:
+                os.kill(evaluation.pid, signal.SIGTERM)
+
+    def _time_to_wait(self) -> float:
+        times = [POLL]
+        for evaluation in self._evaluations.values():
+            if evaluation.is_closed:
+                times.append(CLOSED_POLL)
+            if evaluation.task.job.timeout is not None:
+                times.append(evaluation.look_at - time.monotonic())
+        return max(0.0, min(times))
+
+    def _read(self, evaluation: _Evaluation) -> bool:
+        """Read messages, and return whether there may be more."""
+        try:
+            content = os.read(evaluation.answers, 65536)
+        except BlockingIOError:
+            return False
+        if not content:
+            # Its end follows, unless the user's code has closed the pipe.
+            self._selector.unregister(evaluation.answers)
+            evaluation.is_closed = True
+            return False
+        *lines, evaluation.unread = (evaluation.unread + content).split(b"\n")
+        for line in lines:
+            message: Answer = json.loads(line)
+            if "done" in message:
+                self._report(evaluation, message["done"])
+            else:
+                evaluation.last = message
+        return True
+
+    def _report(self, evaluation: _Evaluation, n: int) -> None:
+        if n != evaluation.n_done:
+            self._on_done(n - evaluation.n_done)
+            evaluation.n_done = n
+
+    def _end_if_late(self, evaluation: _Evaluation, timeout: float, now: float) -> None:
+        running = evaluation.task.running.now()
+        began = now if running is None else running[1]
+        if now - began < timeout:
+            evaluation.look_at = began + timeout
+            return
+        # The end of the process is handled when it has come; its result may still be written before.
+        evaluation.look_at, evaluation.timed_out = now + POLL, now - began
+        with suppress(ProcessLookupError):
+            os.kill(evaluation.pid, signal.SIGKILL)
+
+    def _handle_end(self, evaluation: _Evaluation, status: int) -> None:
+        while not evaluation.is_closed and self._read(evaluation):
+            pass
+        if not evaluation.is_closed:
+            # A process that it has left behind has the pipe, too.
+            self._selector.unregister(evaluation.answers)
+        os.close(evaluation.answers)
+        del self._evaluations[evaluation.pid]
+        kill_group(evaluation.pid)
+        end_children(self._not_ours | self._evaluations.keys())
+        if self._pass_sigterm_at is not None:
+            return
+        task, before = evaluation.task, evaluation.task.n_done
+        reason = self._record(evaluation, os.waitstatus_to_exitcode(status))
+        self._on_done(task.n_done - before - evaluation.n_done)
+        if reason is not None:
+            self._on_failed(task.number, reason)
+        elif task.left:
+            self._waiting.appendleft(task)
+        else:
+            task.end()
+
+    def _record(self, evaluation: _Evaluation, code: int) -> str | None:
+        """Record what a process has evaluated; return why its task can't be completed, or None."""
+        task, last = evaluation.task, evaluation.last
+        if last is not None and "raised" not in last:
+            task.said.update(last["said"])
+            task.add_done(last["n_units"], last["n_finished"], last["failures"])
+            return None
+        before = task.n_done
+        running = task.recover(evaluation.offset)
+        if last is not None:
+            return _why_ended(code)
+        if running is None:
+            return None if task.n_done > before else _why_ended(code)
+        timeout = task.job.timeout
+        if timeout is not None and evaluation.timed_out >= timeout:
+            task.fail(running, "timeout", f"it ran longer than the timeout of {timeout:g} s", evaluation.timed_out)
+        elif code == -signal.SIGKILL and oom_kills() > evaluation.oom_kills:
+            task.cut(running, "out_of_memory", "its process was killed because there was no memory left")
+        else:
+            task.cut(running, "crashed", _why_ended(code).replace("worker", "process"))
+        return None
+
+    # --- end of everything -----------------------------------------------------------------------
+
+    def _end_all(self) -> None:
+        for evaluation in list(self._evaluations.values()):
+            kill_group(evaluation.pid)
+        end_children(self._not_ours)
+
+    @contextmanager
+    def _sigterm_handled(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = self._handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._handle_sigterm)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+    def _handle_sigterm(self, number: int, frame: object) -> None:
+        if self._ends_at_once or os.getppid() != self._parent:
+            self._end_all()
+            die_by(number)
+        self._pass_sigterm_at = time.monotonic() + PATIENCE
+
+
+def _why_ended(code: int) -> str:
+    if code < 0:
+        return f"its worker was killed by {signal.Signals(-code).name}"
+    return f"its worker ended with exit code {code}; see its log"

@@ -1,0 +1,132 @@
+"""What surrounds an experiment: working folder, environment, arguments, signal handlers, alarm and umask.
+
+User code may change them. They are put back, so that each experiment begins in the same way.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+__all__ = ["Surroundings", "put_back_after", "say_once"]
+
+# Only these are compared: to ask for all of them takes longer than a small experiment.
+_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGALRM,
+    signal.SIGCHLD,
+    signal.SIGPIPE,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+
+
+class Surroundings:
+    """The surroundings of now, which `put_back` restores.
+
+    Parameters
+    ----------
+    said : set of str
+        The kinds of changes that were said already. They are put back silently, as each kind is after the first time.
+    """
+
+    def __init__(self, said: set[str]) -> None:
+        self._said = said
+        self._folder = os.getcwd()  # noqa: PTH109 - Path is slower
+        self._environment = dict(_environment())
+        self._arguments = list(sys.argv)
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        # Only the main thread can set a handler.
+        self._has_signals = threading.current_thread() is threading.main_thread()
+        self._handlers = [signal.getsignal(number) for number in _SIGNALS]
+
+    def put_back(self, what: str) -> None:
+        """Restore the surroundings.
+
+        Parameters
+        ----------
+        what : str
+            What may have changed them; the subject of the sentence that is said then.
+        """
+        changed = [*self._put_back_folder(), *self._put_back_environment(), *self._put_back_signals()]
+        if os.umask(self._umask) != self._umask:
+            changed.append("umask")
+        if sys.argv != self._arguments:
+            sys.argv[:] = self._arguments
+            changed.append("sys.argv")
+        for kind in changed:
+            say_once(self._said, kind, f"{what} changed {kind}, which was put back.")
+
+    def _put_back_folder(self) -> list[str]:
+        with suppress(OSError):
+            if os.getcwd() == self._folder:  # noqa: PTH109
+                return []
+        with suppress(OSError):  # the folder was removed: the next experiment finds that out
+            os.chdir(self._folder)
+        return ["the working folder"]
+
+    def _put_back_environment(self) -> list[str]:
+        if _environment() == self._environment:
+            return []
+        os.environ.clear()
+        for name, value in self._environment.items():
+            os.environb[name] = value
+        return ["os.environ"]
+
+    def _put_back_signals(self) -> list[str]:
+        if not self._has_signals:
+            return []
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        changed = False
+        for number, handler in zip(_SIGNALS, self._handlers, strict=True):
+            # A handler that was not set by Python is None, and can't be set again.
+            if signal.getsignal(number) is not handler and handler is not None:
+                signal.signal(number, handler)
+                changed = True
+        return ["a signal handler"] if changed else []
+
+
+def _environment() -> dict[bytes, bytes]:
+    # The comparison of two mappings of text takes ten times as long as an empty experiment.
+    environment: Any = os.environ
+    data: dict[bytes, bytes] = environment._data
+    return data
+
+
+@contextmanager
+def put_back_after(what: str) -> Iterator[None]:
+    """Restore the surroundings after this block.
+
+    Parameters
+    ----------
+    what : str
+        What may change them; the subject of the sentence that is printed then.
+    """
+    surroundings = Surroundings(set())
+    try:
+        yield
+    finally:
+        surroundings.put_back(what)
+
+
+def say_once(said: set[str], kind: str, text: str) -> None:
+    """Print a sentence to the log, unless one of its kind was printed before.
+
+    Parameters
+    ----------
+    said : set of str
+        The kinds that were printed; this one is added.
+    kind, text : str
+        The kind, and the sentence.
+    """
+    if kind not in said:
+        said.add(kind)
+        print(f"orchestrator: {text} Further cases are not reported.", file=sys.stderr, flush=True)

@@ -1,0 +1,221 @@
+"""One task while it is supervised: which of its experiments are left, and what becomes of one whose process died.
+
+An experiment that was cut, because its process died, is tried again as the last one of its task: one that crashes or
+hangs blocks none of the others. After its tries it has failed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.data.results import ResultFile, ResultWriter
+from orchestrator.definition.bundle import LoadedStep
+from orchestrator.handoff.jobfile import JobFile
+from orchestrator.handoff.manifest import Entry
+from orchestrator.handoff.receipt import Receipt
+from orchestrator.worker.execute import end_task, left_of_task, units_of
+from orchestrator.worker.receipts import begin_receipt
+from orchestrator.worker.running import Cut, Key, Running, read_cuts
+from orchestrator.workspace import RunFolder
+
+__all__ = ["SupervisedTask"]
+
+Unit = list[Entry]
+
+
+class SupervisedTask:
+    """A task of a batch, of which one process after the other evaluates what is left.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        The run's files.
+    job : JobFile
+        The job that the task belongs to.
+    number : int
+        Number of the task in the manifest.
+    step : LoadedStep
+        The step's code.
+    restart : int, default 0
+        How often the scheduler has restarted this task under the same id.
+    log : Path, optional
+        The log of the task; by default the output goes where that of this process goes.
+
+    Attributes
+    ----------
+    left : list of list of Entry
+        What is left, in order. The experiments of a list are evaluated at once.
+    running : Running
+        What the evaluating process says about the experiment that it evaluates.
+    n_done : int
+        Number of experiments that have a result.
+    said : set of str
+        What was said in the log, so that it is said only once.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        job: JobFile,
+        number: int,
+        step: LoadedStep,
+        *,
+        restart: int = 0,
+        log: Path | None = None,
+    ) -> None:
+        self.folder, self.job, self.number, self.step, self.log = folder, job, number, step, log
+        self.said: set[str] = set()
+        self._restart = restart
+        self._receipt = begin_receipt()
+        self._usage = (0.0, 0.0)
+        left, self._counts = left_of_task(folder, job, number)
+        self._receipt.n_kept = self._counts.n
+        self._cuts: defaultdict[Key, list[Cut]] = defaultdict(list)
+        for cut in self._earlier_cuts(left):
+            self._cuts[cut.key].append(cut)
+        self.running = Running(folder.job(job.token).running(number, restart))
+        self.left: list[Unit] = units_of(step, left)
+        self._try_cut_ones_last()
+
+    @property
+    def results(self) -> Path:
+        """The result file."""
+        return self.folder.results(self.job.project_dir, self.job.token) / f"{self.number}.{self._restart}.jsonl"
+
+    @property
+    def n_done(self) -> int:
+        """Number of experiments that have a result."""
+        return self._counts.n
+
+    def add_usage(self, cpu_seconds: float, max_rss_mb: float) -> None:
+        """Add what a process has used."""
+        self._usage = (self._usage[0] + cpu_seconds, max(self._usage[1], max_rss_mb))
+
+    def add_done(self, n_units: int, n_finished: int, failures: list[dict[str, Any]]) -> None:
+        """Record what a process has evaluated that ended in order.
+
+        Parameters
+        ----------
+        n_units : int
+            Number of items of `left`, from the first.
+        n_finished, failures
+            Its experiments, as `Counts` has them.
+        """
+        self._counts.add_counts(n_finished, failures)
+        self.left = self.left[n_units:]
+
+    def recover(self, offset: int) -> Unit | None:
+        """Record what a process has evaluated that died.
+
+        Parameters
+        ----------
+        offset : int
+            Where the process began to write in the result file.
+
+        Returns
+        -------
+        list of Entry or None
+            What it was evaluating; None if nothing.
+        """
+        done: set[Key] = set()
+        if self.results.exists():
+            for line in ResultFile.read(self.results, offset).lines:
+                self._counts.add(line)
+                done.add((line["row"], line["inputs"]))
+        units = [[entry for entry in unit if _key(entry) not in done] for unit in self.left]
+        self.left = [unit for unit in units if unit]
+        running = self.running.now()
+        if running is None:
+            return None
+        return next((unit for unit in self.left if any(_key(entry) == running[0] for entry in unit)), None)
+
+    def cut(self, unit: Unit, kind: str, why: str) -> None:
+        """Record that the process died that evaluated a unit. It is tried again as the last one, or has failed.
+
+        Parameters
+        ----------
+        unit : list of Entry
+            An item of `left`.
+        kind, why : str
+            What became of the process.
+        """
+        cut = Cut(_key(unit[0]), kind, why)
+        self._cuts[cut.key].append(cut)
+        self.running.add_cut(cut)
+        self._try_cut_ones_last()
+
+    def fail(self, unit: Unit, kind: str, message: str, seconds: float = 0.0) -> None:
+        """Write a failure as the result of a unit.
+
+        Parameters
+        ----------
+        unit : list of Entry
+            An item of `left`.
+        kind, message : str
+            Type and message of the error.
+        seconds : float, default 0
+            How long it was evaluated.
+        """
+        error = {"type": kind, "message": message, "traceback": ""}
+        with ResultWriter(self.results) as writer:
+            for entry in unit:
+                line = _failed_line(entry, error, seconds)
+                writer.write(line)
+                self._counts.add(line)
+        self.left.remove(unit)
+        self.running.clear()
+
+    def end(self) -> Receipt:
+        """Write the receipt: every experiment has a result."""
+        job, number, restart = self.job, self.number, self._restart
+        receipt = end_task(self.folder, job, number, restart, self._receipt, self._counts, self._usage)
+        self.running.remove()
+        return receipt
+
+    def _try_cut_ones_last(self) -> None:
+        if not self._cuts:
+            return
+        for unit in list(self.left):
+            blamed = [cut for cut in self._cuts_of(unit) if cut.kind]
+            if len(blamed) >= self.job.tries:
+                self.fail(unit, blamed[-1].kind, f"{blamed[-1].why}, {len(blamed)} times")
+        self.left.sort(key=lambda unit: len(self._cuts_of(unit)))
+
+    def _cuts_of(self, unit: Unit) -> Sequence[Cut]:
+        return [cut for entry in unit for cut in self._cuts.get(_key(entry), ())]
+
+    def _earlier_cuts(self, left: list[Entry]) -> list[Cut]:
+        cuts = [Cut(_key(entry), kind, _WHY[kind]) for entry in left for kind in entry.cuts]
+        for token in [*self.job.earlier_tokens, self.job.token]:
+            kind = self.job.earlier_kinds.get(token, "")
+            for path in self.folder.job(token).running_of(self.number):
+                cuts += read_cuts(path, kind, _WHY.get(kind, ""))
+        return cuts
+
+
+_WHY: Mapping[str, str] = {
+    "timeout": "its job reached its time limit",
+    "out_of_memory": "its job ran out of memory",
+    "infrastructure": "its job ended without a receipt",
+}
+
+
+def _key(entry: Entry) -> Key:
+    return entry.row, entry.digest
+
+
+def _failed_line(entry: Entry, error: Mapping[str, str], seconds: float) -> dict[str, Any]:
+    return {
+        "row": entry.row,
+        "inputs": entry.digest,
+        "status": "ERROR",
+        "outputs": {},
+        "error": error,
+        "started": time.time() - seconds,
+        "seconds": round(seconds, 6),
+        "cpu": 0.0,
+    }

@@ -1,0 +1,329 @@
+"""What surrounds an experiment: its time, its process, the programs that it starts, and how it begins."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator import DataGenerator, Pipeline, Step, datagenerator
+from orchestrator.engine import commands
+from orchestrator.errors import DefinitionError, RunFailed
+from orchestrator.workspace import Workspace
+from tests.engine.test_interruptions import wait_for
+from tests.processes import lives
+from tests.studies import square, store_numbers
+
+
+def statuses(data):
+    return [status.name for status in data.statuses()]
+
+
+def why_failed(rows):
+    return rows("SELECT why FROM event WHERE what = 'experiments failed' ORDER BY id")
+
+
+def logs_of(workspace, name):
+    return "".join(path.read_text() for path in sorted((workspace / "logs").rglob(f"{name}*.log")))
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+@datagenerator(output_names="y")
+def the_second_hangs(x):
+    if x == 1 and not Path("fixed").exists():
+        print(f"waiting for {x}")
+        time.sleep(600)
+    return x
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_an_experiment_that_hangs_is_ended_and_has_failed(workspace, rows, table, parallel):
+    step = Step(the_second_hangs, name="hangs", parallel=parallel, timeout=0.5)
+    Pipeline(steps=[Step(store_numbers(6)), step]).run(project_job="r", jobs=1)
+    assert statuses(table("r")) == ["FINISHED", "ERROR", *["FINISHED"] * 4]
+    assert why_failed(rows) == ["timeout: it ran longer than the timeout of 0.5 s"]
+    assert "waiting for 1.0" in logs_of(workspace, "hangs")
+
+
+def test_a_resume_evaluates_an_experiment_again_that_took_too_long(workspace, table):
+    step = Step(the_second_hangs, parallel=True, timeout=0.5, max_failed=0)
+    with pytest.raises(RunFailed):
+        Pipeline(steps=[Step(store_numbers(3)), step]).run(project_job="r")
+    (workspace / "fixed").touch()
+    commands.resume(Workspace.at(workspace), "r")
+    assert statuses(table("r")) == ["FINISHED"] * 3
+
+
+class OwnCall(DataGenerator):
+    def execute(self, experiment_sample):
+        return experiment_sample
+
+    def call(self, data, **kwargs):
+        return data
+
+
+@pytest.mark.parametrize("timeout", ["10 minutes", "00:00:00", 0, -1, float("nan"), float("inf"), True, [1]])
+def test_a_timeout_that_is_no_time_is_refused(workspace, timeout, golden):
+    with golden.raises(DefinitionError, "each"):
+        Pipeline(steps=[Step(square, name="square", timeout=timeout)]).run()
+
+
+def test_a_timeout_needs_experiments(workspace, golden):
+    steps = [Step(store_numbers(1), name="create", timeout=1), Step(OwnCall(), name="own", timeout=1)]
+    with golden.raises(DefinitionError):
+        Pipeline(steps=steps).run()
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+@datagenerator(output_names="y")
+def the_second_crashes_once(x):
+    with Path("order").open("a") as file:
+        file.write(f"{x:.0f} ")
+    if x == 1 and not Path("crashed").exists():
+        Path("crashed").touch()
+        os._exit(3)
+    return x
+
+
+def test_an_experiment_whose_process_died_is_tried_again_after_the_others(workspace, table):
+    # A step that is not parallel has one task.
+    Pipeline(steps=[Step(store_numbers(4)), Step(the_second_crashes_once, timeout=60)]).run(project_job="r")
+    assert statuses(table("r")) == ["FINISHED"] * 4
+    assert (workspace / "order").read_text().split() == ["0", "1", "2", "3", "1"]
+
+
+LEAVES = """
+import multiprocessing, os, subprocess, sys, threading, time
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+
+def note():
+    with open("left", "a") as file:
+        file.write(f"{os.getpid()}\\n")
+
+def thread():
+    threading.Thread(target=time.sleep, args=(600,)).start()
+
+def process():
+    multiprocessing.Process(target=time.sleep, args=(600,)).start()
+
+def program():
+    subprocess.Popen(["sh", "-c", "echo $$ >> left; exec sleep 600"], start_new_session=True)
+
+def daemon():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            note()
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    {what}()
+    return x
+
+pipeline = Pipeline("p", [Step(store_numbers(4)), Step(evaluate, name="evaluate", parallel=True)])
+if __name__ == "__main__":
+    pipeline.run(project_job="r", jobs=2)
+"""
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("what", ["thread", "process", "program", "daemon"])
+def test_what_an_experiment_leaves_behind_holds_nothing_and_ends(workspace, script, table, what):
+    process = script(LEAVES.replace("{what}", what))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert statuses(table("r")) == ["FINISHED"] * 4
+    left = (workspace / "left").read_text().split() if what in ("program", "daemon") else []
+    assert len(left) == (4 if left else 0)
+    assert not any(lives(pid) for pid in left)
+    if what != "thread":
+        assert "left processes behind" in logs_of(workspace, "evaluate")
+
+
+PROGRAMS = """
+import os, subprocess
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+
+def run_program():
+    with open("evaluators", "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    subprocess.run(["sh", "-c", "echo $$ >> programs; setsid sleep 600 & exec sleep 600"])
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    run_program()
+    return x
+
+def call(project_dir):
+    run_program()
+
+steps = [Step(store_numbers(2)), Step(call) if KIND == "call" else Step(evaluate, parallel=KIND == "parallel")]
+if __name__ == "__main__":
+    Pipeline("p", steps).run(project_job="r", jobs=2)
+"""
+
+
+def numbers_in(file):
+    return [int(word) for word in file.read_text().split()] if file.exists() else []
+
+
+def programs(workspace):
+    """Return the programs of the experiments, with those that these have started in sessions of their own."""
+    found = []
+    for pid in numbers_in(workspace / "programs"):
+        with contextlib.suppress(OSError):
+            found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        found.append(pid)
+    return found
+
+
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def started(workspace, n=2):
+    wait_for(lambda: len(programs(workspace)) == 2 * n)
+    return programs(workspace)
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("number", ["INT", "TERM", "HUP", "KILL"])
+def test_no_program_of_an_experiment_survives_the_run(workspace, script, number):
+    process = script(PROGRAMS.replace("KIND", repr("parallel")))
+    running = started(workspace)
+    process.send_signal(signal.Signals[f"SIG{number}"])
+    process.communicate(timeout=40)
+    wait_for(lambda: not any(lives(pid) for pid in running))
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("generation", [0, 1, 2], ids=["evaluator", "worker", "guard"])
+def test_no_program_survives_a_kill_of_the_processes_around_it(workspace, script, generation):
+    script(PROGRAMS.replace("KIND", repr("parallel")))
+    running = started(workspace)
+    pid = numbers_in(workspace / "evaluators")[0]
+    for _ in range(generation):
+        pid = parent_of(pid)
+    # Only the programs of the killed process are ended if another one takes its place.
+    ended = running if generation else [child for child in running if parent_of(child) == pid]
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not any(lives(child) for child in ended))
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("kind", ["call", "sequential"])
+@pytest.mark.parametrize("number", ["INT", "TERM", "HUP"])
+def test_no_program_of_a_step_in_the_process_of_the_run_survives_it(workspace, script, kind, number):
+    process = script(PROGRAMS.replace("KIND", repr(kind)))
+    running = started(workspace, 1)
+    process.send_signal(signal.Signals[f"SIG{number}"])
+    process.communicate(timeout=40)
+    wait_for(lambda: not any(lives(pid) for pid in running))
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("kind", ["parallel", "call"])
+def test_a_cancel_ends_the_programs(workspace, script, kind):
+    process = script(PROGRAMS.replace("KIND", repr(kind)))
+    running = started(workspace, 2 if kind == "parallel" else 1)
+    commands.cancel(Workspace.at(workspace), "r")
+    process.communicate(timeout=40)
+    wait_for(lambda: not any(lives(pid) for pid in running))
+
+
+# --- surroundings -------------------------------------------------------------------------------
+
+
+@datagenerator(output_names=["folder", "variables", "handlers"])
+def disturbs(x):
+    found = (str(Path.cwd()), sorted(os.environ), str(signal.getsignal(signal.SIGTERM)))
+    os.chdir("/")
+    os.environ["LEFT_BEHIND"] = "1"
+    os.environ.pop("HOME")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.alarm(600)
+    return found[0], " ".join(found[1]), found[2]
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_each_experiment_begins_in_the_same_surroundings(workspace, table, parallel):
+    before = Path.cwd(), dict(os.environ)
+    steps = [Step(store_numbers(5)), Step(disturbs, name="disturbs", parallel=parallel)]
+    Pipeline(steps=steps).run(project_job="r", jobs=1)
+    data = table("r")
+    outputs = [data.output_rows()(place) for place in range(5)]
+    assert all(row == outputs[0] for row in outputs)
+    assert outputs[0]["folder"] == str(workspace)
+    assert "LEFT_BEHIND" not in outputs[0]["variables"]
+    assert (Path.cwd(), dict(os.environ)) == before
+    said = logs_of(workspace, "disturbs")
+    for what in ("the working folder", "os.environ", "a signal handler"):
+        assert said.count(f"changed {what}, which was put back") in range(1, 5)
+
+
+def test_a_step_does_not_change_the_surroundings_of_the_next(workspace, table):
+    def moves_away(project_dir):
+        os.chdir("/")
+        os.environ["LEFT_BEHIND"] = "1"
+
+    steps = [Step(store_numbers(2)), Step(moves_away), Step(disturbs, parallel=True)]
+    Pipeline(steps=steps).run(project_job="r", jobs=1)
+    data = table("r")
+    assert data.output_rows()(0)["folder"] == str(workspace)
+    assert "LEFT_BEHIND" not in data.output_rows()(0)["variables"]
+
+
+# --- workers stay warm --------------------------------------------------------------------------
+
+
+@pytest.mark.acceptance
+def test_a_run_loads_its_study_once_in_its_workers(workspace, script, table):
+    (workspace / "helper.py").write_text(
+        "import os\nwith open('imported', 'a') as file:\n    file.write(f'{os.getppid()} ')\nseen = []\n"
+    )
+    process = script(
+        "from orchestrator import Loop, Pipeline, Step, datagenerator\nimport helper\n"
+        "from tests.studies import store_numbers\n"
+        "@datagenerator(output_names='y')\n"
+        "def evaluate(x):\n    helper.seen.append(x)\n    return len(helper.seen)\n"
+        "def again(project_dir):\n    store_numbers(4)(project_dir)\n"
+        "if __name__ == '__main__':\n"
+        "    Pipeline('p', [Loop(3, [Step(again), Step(evaluate, parallel=True)])]).run(project_job='r', jobs=4)\n"
+    )
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    # The script itself has imported it, too.
+    assert len((workspace / "imported").read_text().split()) == 2
+    data = table("r")
+    assert [data.output_rows()(place)["y"] for place in range(4)] == [1] * 4
+
+
+@pytest.mark.acceptance
+def test_a_worker_that_cannot_load_the_study_says_so(workspace, script):
+    (workspace / "helper.py").write_text(
+        "import os\nif os.environ.get('OMP_NUM_THREADS') == '1':\n    raise OSError('no licence here')\n"
+    )
+    process = script(
+        "import os\nos.environ.pop('OMP_NUM_THREADS', None)\nimport helper\n"
+        "from orchestrator import Pipeline, Step, datagenerator\nfrom tests.studies import store_numbers\n"
+        "@datagenerator(output_names='y')\ndef evaluate(x):\n    return helper.os.getpid()\n"
+        "if __name__ == '__main__':\n"
+        "    Pipeline('p', [Step(store_numbers(3)), Step(evaluate, parallel=True)]).run(project_job='r', jobs=2)\n"
+    )
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "3 of 3 tasks failed (infrastructure): its worker ended with exit code 1; see its log" in err
+    assert "no licence here" in logs_of(workspace, "evaluate")
