@@ -22,9 +22,9 @@ try:
 
             run_job(Path(workspace), key, token, has_process=True)
         case ["serve", workspace, key]:
-            from orchestrator.worker.guard import guard_worker
+            from orchestrator.worker.reaper import fork_below_reaper
 
-            guard_worker(ends_with_parent=True)
+            fork_below_reaper(ends_with_parent=True)
             from orchestrator.worker.pool_process import serve
 
             serve(Path(workspace), key)

@@ -32,7 +32,7 @@ def run_job(workspace: Path, key: str, token: str, *, has_process: bool = False)
     token : str
         The job's token.
     has_process : bool, default False
-        Whether this process does nothing else, so that a guard may end all that it has started when it ends.
+        Whether this process does nothing else, so that all that it has started may be ended with it.
 
     Raises
     ------
@@ -44,9 +44,9 @@ def run_job(workspace: Path, key: str, token: str, *, has_process: bool = False)
     folder = RunFolder(workspace, key)
     job = read_jobfile(folder.job(token).file)
     if has_process and job.evaluates:
-        from orchestrator.worker.guard import guard_worker
+        from orchestrator.worker.reaper import fork_below_reaper
 
-        guard_worker(ends_with_parent=False)
+        fork_below_reaper(ends_with_parent=False)
     tail = Tail(folder, job)
     if len(parse_indexes(job.tasks)) == 1:
         # This task is the last one. Of many tasks the last is not known, and to start a tail in each costs too much.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import reduce
 
 from orchestrator.engine.advance import advance
@@ -50,7 +50,7 @@ def on_this_machine(new: NewlyCreated, boundaries: Boundaries, n_tasks: int | No
         scheduler = LocalScheduler(new.folder, new.checked.load, 1, lambda n: None, n_tasks)
         boundaries.watch(scheduler, "submit", "observe", "cancel")
         try:
-            with hold_lease(new.store, KEY) as fence:
+            with hold_lease(new.store, KEY) as fence, closing(scheduler):
                 context = Context(new.store, new.store.record(KEY), fence, new.folder, scheduler, Silent())
                 while advance(context).state is RunState.ACTIVE:
                     scheduler.wait()

@@ -210,7 +210,7 @@ def test_no_program_of_an_experiment_survives_the_run(workspace, script, number)
 
 
 @pytest.mark.acceptance
-@pytest.mark.parametrize("generation", [0, 1, 2], ids=["evaluator", "worker", "guard"])
+@pytest.mark.parametrize("generation", [0, 1, 2], ids=["evaluator", "worker", "reaper"])
 def test_no_program_survives_a_kill_of_the_processes_around_it(workspace, script, generation):
     script(PROGRAMS.replace("KIND", repr("parallel")))
     running = started(workspace)
@@ -314,16 +314,17 @@ def test_a_run_loads_its_study_once_in_its_workers(workspace, script, table):
 @pytest.mark.acceptance
 def test_a_worker_that_cannot_load_the_study_says_so(workspace, script):
     (workspace / "helper.py").write_text(
-        "import os\nif os.environ.get('OMP_NUM_THREADS') == '1':\n    raise OSError('no licence here')\n"
+        "import os\nif os.path.exists('broken'):\n    raise OSError('no licence here')\n"
     )
     process = script(
-        "import os\nos.environ.pop('OMP_NUM_THREADS', None)\nimport helper\n"
-        "from orchestrator import Pipeline, Step, datagenerator\nfrom tests.studies import store_numbers\n"
+        "import helper\nfrom pathlib import Path\n"
+        "from orchestrator import Pipeline, Step, datagenerator\nfrom tests.studies import numbers\n"
+        "def create(project_dir):\n    numbers(3).store(project_dir)\n    Path('broken').touch()\n"
         "@datagenerator(output_names='y')\ndef evaluate(x):\n    return helper.os.getpid()\n"
         "if __name__ == '__main__':\n"
-        "    Pipeline('p', [Step(store_numbers(3)), Step(evaluate, parallel=True)]).run(project_job='r', jobs=2)\n"
+        "    Pipeline('p', [Step(create), Step(evaluate, parallel=True)]).run(project_job='r', jobs=2)\n"
     )
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "3 of 3 tasks failed (infrastructure): its worker ended with exit code 1; see its log" in err
+    assert "3 of 3 tasks failed (exception): OSError: no licence here" in err
     assert "no licence here" in logs_of(workspace, "evaluate")

@@ -1,7 +1,7 @@
 """A small process around a worker that ends all that the worker leaves behind, however the worker ends.
 
 The worker forks the processes that run the user's code. If one of these is killed, the worker ends the programs that it
-had started; if the worker is killed, its guard does; if the guard is killed, the worker. So nothing survives a
+had started; if the worker is killed, the reaper does; if the reaper is killed, the worker. So nothing survives a
 `kill -9` of any one of them, or of the process that started the reaper.
 """
 
@@ -15,26 +15,26 @@ import sys
 from orchestrator.host import adopt_orphans, die_with_parent
 from orchestrator.worker.processes import die_by, end_children
 
-__all__ = ["guard_worker"]
+__all__ = ["fork_below_reaper"]
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def guard_worker(*, ends_with_parent: bool) -> None:
-    """Fork: this function returns in the worker. The other process is its guard, and ends with it.
+def fork_below_reaper(*, ends_with_parent: bool) -> None:
+    """Fork: this function returns in the worker. The other process is the reaper, and ends with it.
 
     Parameters
     ----------
     ends_with_parent : bool
-        Whether all ends at once when the parent ends, closes the standard input of the guard, or sends SIGTERM.
-        Otherwise the guard passes signals to the worker.
+        Whether all ends at once when the parent ends, closes the standard input of this process, or sends SIGTERM.
+        Otherwise the reaper passes signals to the worker.
     """
-    guard, parent = os.getpid(), os.getppid()
+    reaper, parent = os.getpid(), os.getppid()
     adopt_orphans()
     worker = os.fork()
     if worker == 0:
         # On SIGTERM the worker ends all that it has started.
-        die_with_parent(guard, signal.SIGTERM)
+        die_with_parent(reaper, signal.SIGTERM)
         return
     status = 1
     try:
