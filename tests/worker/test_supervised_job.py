@@ -1,0 +1,160 @@
+"""A task of an array in a real process: what it leaves when an experiment, or the whole task, dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator import Step, datagenerator
+from orchestrator.data.results import ResultFile, inputs_digest
+from orchestrator.definition.bundling import prepare_bundle
+from orchestrator.handoff.jobfile import JobFile, write_jobfile
+from orchestrator.handoff.manifest import Entry, write_manifest
+from orchestrator.handoff.receipt import read_receipt
+from orchestrator.workspace import RunFolder
+from tests.engine.test_interruptions import wait_for
+from tests.processes import lives
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.acceptance]
+
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    with Path("began").open("a") as file:
+        file.write(f"{x} ")
+    if x == 1 and Path("hangs").exists():
+        Path("program").write_text(str(subprocess.Popen(["sleep", "600"], start_new_session=True).pid))
+        Path("is waiting").touch()
+        time.sleep(600)
+    if x == 1 and Path("crashes").exists():
+        os.abort()
+    return x
+
+
+class Array:
+    """An array of one task with four experiments; each call of `start` is another job."""
+
+    def __init__(self, workspace):
+        self.folder = RunFolder(workspace, "r")
+        self.folder.logs.mkdir(parents=True)
+        self.digest = prepare_bundle({"0": Step(evaluate, parallel=True)}, None, needs_pickles=True).write(
+            self.folder.bundles
+        )
+        entries = [Entry(row, inputs_digest({"x": row}), {"x": row}, {}) for row in range(4)]
+        write_manifest(self.folder.manifest(0, 0, "mark"), [entries])
+        self.tokens = []
+
+    def start(self, kinds=(), **more):
+        token = f"token{len(self.tokens)}"
+        job = JobFile(
+            run_key="r",
+            workspace=str(self.folder.workspace),
+            mark="mark",
+            token=token,
+            role="batch",
+            position=0,
+            epoch=0,
+            iteration="",
+            kind="batch",
+            parallel=True,
+            path="0",
+            until_path=None,
+            project_dir=".",
+            bundle_digest=self.digest,
+            earlier_tokens=list(self.tokens),
+            earlier_kinds=dict(zip(self.tokens, kinds, strict=False)),
+            **more,
+        )
+        self.tokens.append(token)
+        write_jobfile(self.folder.job(token).file, job)
+        command = [sys.executable, "-m", "orchestrator.worker", "job", str(self.folder.workspace), "r", token]
+        slurm = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
+        return subprocess.Popen(
+            command, env={**os.environ, **slurm, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+        )
+
+    def run(self, *arguments, **more):
+        process = self.start(*arguments, **more)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+
+    def receipt(self):
+        return read_receipt(self.folder.job(self.tokens[-1]).receipt(0))
+
+    def lines(self):
+        paths = sorted(self.folder.table(".").rglob("*.jsonl"))
+        return {line["row"]: line for path in paths for line in ResultFile.read(path).lines}
+
+
+@pytest.fixture
+def array(workspace):
+    return Array(workspace)
+
+
+def began(workspace):
+    found = (workspace / "began").read_text().split()
+    (workspace / "began").unlink()
+    return found
+
+
+def test_a_crash_costs_only_the_experiment_that_crashed(workspace, array):
+    (workspace / "crashes").touch()
+    array.run(tries=3)
+    assert began(workspace) == ["0", "1", "2", "3", "1", "1"]
+    receipt = array.receipt()
+    assert (receipt.n_experiments, receipt.n_finished, receipt.n_failed) == (4, 3, 1)
+    assert array.lines()[1]["error"]["type"] == "crashed"
+    assert array.lines()[1]["error"]["message"] == "its process was killed by SIGABRT, 3 times"
+    # Nothing that grows with experiments is left.
+    assert list((array.folder.job("token0").path / "running").iterdir()) == []
+
+
+def killed_while_it_hangs(workspace, array, number, *arguments, **more):
+    (workspace / "hangs").touch()
+    (workspace / "is waiting").unlink(missing_ok=True)
+    process = array.start(*arguments, **more)
+    wait_for((workspace / "is waiting").exists)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == -number
+    program = (workspace / "program").read_text()
+    wait_for(lambda: not lives(program))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_after_the_end_of_a_task_its_running_experiment_is_tried_last_and_then_has_failed(workspace, array, number):
+    killed_while_it_hangs(workspace, array, number)
+    assert began(workspace) == ["0", "1"]
+    killed_while_it_hangs(workspace, array, number, ["timeout"])
+    assert began(workspace) == ["2", "3", "1"]
+    array.run(["timeout", "timeout"])
+    assert not (workspace / "began").exists()
+    error = array.lines()[1]["error"]
+    assert (error["type"], error["message"]) == ("timeout", "its job reached its time limit, 2 times")
+    receipt = array.receipt()
+    assert (receipt.n_finished, receipt.n_failed, receipt.n_kept) == (3, 1, 3)
+
+
+def test_a_failure_of_the_cluster_is_no_try_of_an_experiment(workspace, array):
+    killed_while_it_hangs(workspace, array, signal.SIGKILL)
+    killed_while_it_hangs(workspace, array, signal.SIGKILL)
+    (workspace / "hangs").unlink()
+    array.run()
+    assert array.receipt().n_finished == 4
+
+
+def test_a_damaged_record_of_what_was_running_costs_nothing(workspace, array):
+    killed_while_it_hangs(workspace, array, signal.SIGKILL)
+    [path] = array.folder.job("token0").running_of(0)
+    path.write_bytes(b"\xff" * 200 + b"\n" + json.dumps([1, 2]).encode() + b"\n[[")
+    (workspace / "hangs").unlink()
+    array.run(["timeout"])
+    assert array.receipt().n_finished == 4
