@@ -97,3 +97,23 @@ def test_a_damaged_manifest_of_a_step_in_this_process_fails_its_tasks_with_words
             pipeline.run(project_job="r")
     commands.resume(Workspace.at(workspace), "r")
     assert ys(table("r")) == [0.0, 1.0, 4.0, 9.0]
+
+
+def test_a_damaged_line_of_results_is_reported_and_its_experiment_can_be_evaluated_again(workspace, rows, table):
+    @datagenerator(output_names="y")
+    def evaluate(x):
+        if x == 3 and not Path("planted").exists():
+            Path("planted").touch()
+            [path] = Path("r/experiment_data/.results").glob("*/1.0.jsonl")
+            path.write_bytes(path.read_bytes().replace(b'"y":1.0', b'"y":7.0'))
+            os.mkfifo(path.with_name("9.0.jsonl"))
+        return x * x
+
+    Pipeline(steps=[Step(store_numbers(4)), Step(evaluate, name="evaluate", parallel=True)]).run(
+        project_job="r", jobs=1
+    )
+    assert [status.name for status in table("r").statuses()] == ["FINISHED", "OPEN", "FINISHED", "FINISHED"]
+    [why] = rows("SELECT why FROM event WHERE what = 'results quarantined'")
+    assert why == "2 results moved to .archive/quarantine: damaged, or no open experiment has these inputs"
+    commands.resume(Workspace.at(workspace), "r", from_step="evaluate")
+    assert ys(table("r")) == [0.0, 1.0, 4.0, 9.0]
