@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import ExperimentData
+from orchestrator.definition.injection import seed_for
 from tests.slurm.studies import Studies
 
 pytestmark = pytest.mark.slurm
@@ -156,3 +158,46 @@ pipeline = Pipeline("locked", steps=[Step(create, name="create"), Step(locked, n
     done = studies.orchestrator("submit", "study.py", code=2)
     golden(done)
     assert sorted(path.name for path in studies.folder.iterdir() if path.name != "__pycache__") == before
+
+
+NOT_UTF8 = """
+TEXT = b"caf\\xe9".decode("utf-8", "surrogateescape")
+
+
+@datagenerator(output_names="y")
+def odd(x):
+    print(TEXT)
+    if x == 0:
+        raise RuntimeError("the solver said: " + TEXT)
+    return 7**6000 if x == 1 else TEXT
+
+
+def report(project_dir, seed):
+    (project_dir / "seed").write_text(str(seed))
+
+
+steps = [Step(create, name="create"), Step(odd, name="odd", parallel=True), Step(report, name="report")]
+pipeline = Pipeline("größe", steps=steps, seed=1)
+"""
+
+
+def test_text_and_folders_that_are_not_utf8_fail_no_run(studies):
+    folder = studies.folder / os.fsdecode(b"caf\xe9 x")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    odd = Studies(folder, studies.cluster)
+    odd.variables = {**odd.variables, "ODD": os.fsdecode(b"\xe9")}
+
+    key = odd.submit(NOT_UTF8)
+    odd.wait(key, code=3)
+
+    assert odd.states(key) == {"create": "succeeded", "odd": "succeeded", "report": "succeeded"}
+    data = odd.data(key)
+    assert [status.name for status in data.statuses()] == ["ERROR", "ERROR", "FINISHED"]
+    assert data.output_rows()(2) == {"y": os.fsdecode(b"caf\xe9")}
+    printed = odd.orchestrator("logs", key, "odd").stdout
+    assert "RuntimeError: the solver said: caf\\udce9" in printed
+    assert "can't be stored in the table" in printed
+    assert (folder / key / "seed").read_text() == str(seed_for(1, "report", ""))
