@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext
+from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free_mp_main
 from orchestrator.definition.finder import KeptFinder, KeptModule
 from orchestrator.errors import DataError, StudyChanged, StudyError
 from orchestrator.loading import EndOfLoading, loading
@@ -211,7 +211,7 @@ def _is_live(context: ImportContext) -> bool:
 
 def _check_imported(modules: dict[str, KeptModule], context: ImportContext, *, is_live: bool) -> None:
     """Raise `StudyChanged` if this process has imported a kept module with another text."""
-    imported = {name: kept for name, kept in modules.items() if name in sys.modules}
+    imported = {name: kept for name, kept in modules.items() if name in sys.modules and name != MP_MAIN}
     if is_live:
         imported[context.main] = modules[context.main]
     if not imported:
@@ -228,6 +228,8 @@ def _check_imported(modules: dict[str, KeptModule], context: ImportContext, *, i
 
 def _import_main(context: ImportContext) -> ModuleType:
     """Import the study under its name. In a process of ours it also becomes `__main__`, as pickles may call it."""
+    if context.main == MP_MAIN:
+        free_mp_main()
     cwd = Path.cwd() if context.has_other_cwd() else None
     if cwd is not None:
         os.chdir(context.cwd)

@@ -10,13 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["MP_MAIN", "PYTHON", "ImportContext"]
+__all__ = ["MP_MAIN", "PYTHON", "ImportContext", "free_mp_main"]
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Version of the bytecode in this process's pickles; another version may read them wrongly without an error."""
 
 MP_MAIN = "__mp_main__"
 """Name of a study whose file name is not the name of a module, as in a child of `multiprocessing`."""
+
+
+def free_mp_main() -> None:
+    """Let a study get the name `__mp_main__`, which the import of multiprocessing gives to `__main__`."""
+    import multiprocessing  # noqa: F401 - now, because it would take the name again
+
+    sys.modules.pop(MP_MAIN, None)
 
 
 class ImportContext(NamedTuple):

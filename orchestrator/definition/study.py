@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.definition.bundle import is_ours
-from orchestrator.definition.context import MP_MAIN
+from orchestrator.definition.context import MP_MAIN, free_mp_main
 from orchestrator.definition.modules import StudySource, module_name_of
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
@@ -174,7 +174,7 @@ def _spec_of_file(path: Path) -> ModuleSpec:
         if spec is not None and spec.origin is not None and Path(spec.origin).samefile(path):
             return spec
     _put_first(str(path.resolve().parent))
-    sys.modules.pop(MP_MAIN, None)
+    free_mp_main()
     spec = spec_from_file_location(module_name_of(str(path)), path)
     if spec is None:
         raise StudyError(f"{path} is not a Python file.", "Give the path of a Python file that defines a Pipeline.")

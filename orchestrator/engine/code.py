@@ -44,6 +44,14 @@ class CheckedPipeline:
     study_attr: str | None
     load: Callable[[str], LoadedStep]
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the code."""
+        return [
+            f"{name} has no text to keep; jobs load it from {place}, as it is then."
+            for name, place in self.bundle.code.without_text.items()
+        ]
+
 
 def check(
     pipeline: PipelineDefinition, project_job: str | None, study: Study | None, *, needs_pickles: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.db.store import RunRecord, Store
@@ -48,6 +48,7 @@ def start(
     from orchestrator.engine.local.run import run_to_end
 
     checked = code.check(pipeline, project_job, study)
+    _say_all(checked.notes)
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
         key = create(store, pipeline, checked, project_job, Mode.LOCAL)
@@ -105,6 +106,7 @@ def submit(
     from orchestrator.engine.create import create
 
     checked = code.check(pipeline, project_job, study, needs_pickles=True)
+    _say_all(checked.notes)
     config = config_with_limits(cluster, pipeline, checked.plan)
     _probe(config, checked, workspace, in_job=probe)
     store = Store(workspace.database)
@@ -144,6 +146,7 @@ def resume(
     checked = None
     if update is not None:
         checked = code.check(update.pipeline, key, update, needs_pickles=on_cluster)
+        _say_all(checked.notes)
         if from_step is None and is_done(record.state, store.first_failed(record.key)):
             check_same_steps(record, checked.plan)
     position = None if from_step is None else position_of(key, (checked or record).plan, from_step)
@@ -252,6 +255,11 @@ def _probe(config: ClusterConfig, checked: CheckedPipeline, workspace: Workspace
         probe_in_job(config, workspace.root, progress_for().say)
     elif in_job is None:
         probe_here(config, checked.study_path, progress_for().say)
+
+
+def _say_all(notes: Iterable[str]) -> None:
+    for note in notes:
+        progress_for().say(note)
 
 
 def _print_with_time(text: str) -> None:
