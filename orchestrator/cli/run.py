@@ -33,7 +33,8 @@ def command(
 ) -> None:
     """Run a study on this machine until it ends.
 
-    STUDY.py defines a pipeline. If it defines several, the one named `pipeline` is run, or that named by ATTR.
+    STUDY.py defines a pipeline. If it defines several, the one named `pipeline` is run, or that named by ATTR. The name
+    of a module, such as package.study, can take the place of the path.
     """
     from orchestrator.definition.study import load_study
     from orchestrator.engine.commands import start

@@ -48,8 +48,8 @@ def command(
     The jobs of the run submit each other; no process stays on the login node.
 
     STUDY.py defines a pipeline and a SlurmCluster. If it defines several, the ones named `pipeline` and `cluster` are
-    used; ATTR names another pipeline. With the KEY of an existing run, that run continues with the current study and
-    cluster.
+    used; ATTR names another pipeline. The name of a module, such as package.study, can take the place of the path. With
+    the KEY of an existing run, that run continues with the current study and cluster.
     """
     from orchestrator.definition.study import cluster_of, load_study
     from orchestrator.engine.commands import submit
