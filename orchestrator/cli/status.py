@@ -355,7 +355,7 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
         return [*log, *_with_command(f"To continue{at}, on a login node: ", _drive(run, options))]
     again = f"orchestrator submit {study_argument(run)} --project-job {run.key}{options}"
     if _never_began(status, report):
-        return [*log, *_with_command("Fix env_setup or runner in the study, then continue: ", again)]
+        return [*log, *_with_command("Fix the cause in the study, such as env_setup or runner, then continue: ", again)]
     lines = log + _with_command(f"Fix the cause, then continue{at}: " if has_failed else f"To continue{at}: ", resume)
     if run.study and any(failure.kind == FailureKind.EXCEPTION for failure in status.failures) and has_failed:
         # The run has stored the code that failed: a plain resume would fail again.

@@ -89,7 +89,7 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
         command_to_type = f"wait {key} --drive" if view.login_only else f"resume {key}"
         if queue.never_began:
             # Only submit reads the cluster from the study again.
-            text += "\nIts jobs ended before they began their work: fix env_setup or runner in the study."
+            text += "\nIts jobs ended before they began their work. Fix the study first, such as env_setup or runner."
             command_to_type = f"submit {study_argument(view)} --project-job {key}"
         text += f"\nTo continue: orchestrator {command_to_type}{typed_options()}"
     echo(text, err=code != 0)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from orchestrator.errors import SchedulerUnreachable
-from orchestrator.machine.answers import Answer, RefusedHere, Unanswered
+from orchestrator.machine.answers import Answer, RefusedForNow, RefusedHere, Unanswered
 from orchestrator.slurm.answers import is_unreachable, judge, messages_of, problems_of_scancel, was_not_asked
 from orchestrator.slurm.parse import (
     FIELD,
@@ -101,8 +101,10 @@ class Client:
         environment = for_submission(submitter, options)
         try:
             done = _run_program(argv, environment, SECONDS_TO_SUBMIT)
-        except OSError as error:
+        except (FileNotFoundError, PermissionError) as error:
             return RefusedHere(_not_started(argv, error), is_final=False)
+        except OSError as error:
+            return RefusedForNow(_not_started(argv, error))
         except subprocess.TimeoutExpired as error:
             return Unanswered(_timed_out(argv, error))
         return judge(done.returncode, done.stdout, done.stderr)

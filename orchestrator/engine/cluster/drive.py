@@ -52,6 +52,7 @@ def drive(store: Store, key: str, *, timeout: float | None, say: Callable[[str],
         while not store.load(key).has_ended and time.monotonic() < end:
             try:
                 driver.hold_and_advance()
+                driver.wait_for_change()
             except Busy as error:
                 # Another process advances the run now, or SLURM does not answer.
                 driver.say_once(error.message)
@@ -75,10 +76,15 @@ class _Driver:
         self._say = say
         self._ctrl_c = ctrl_c
         self._said = ""
+        self._before: Run | None = None
+        self._pauses = iter(PAUSES)
         self._is_cancel_requested = threading.Event()
 
     def hold_and_advance(self) -> None:
-        """Hold the lease, so that others see which process advances the run, and advance until its end.
+        """Advance once; where only login nodes submit, advance until the end of the run.
+
+        Then no other process does, and the lease shows to others that this one is there. Otherwise the orchestrator
+        jobs need the lease between two advances.
 
         Raises
         ------
@@ -92,22 +98,27 @@ class _Driver:
         with hold_lease_on_cluster(self._store, self._key, scheduler, on_cancel) as fence:
             context = make_context(self._store, self._key, fence, scheduler)
             _check_place(context)
-            before: Run | None = None
-            pauses = iter(PAUSES)
             while time.monotonic() < self._end:
                 run = advance(context)
+                if run != self._before:
+                    self._before, self._pauses = run, chain(PAUSES, repeat(PAUSES[-1]))
                 if run.has_ended:
                     return
-                if run != before:
-                    before, pauses = run, chain(PAUSES, repeat(PAUSES[-1]))
-                    self.say_once(headline(run))
-                self.wait(next(pauses))
+                self.say_once(headline(run))
+                if run.login_only is None:
+                    return
+                self.wait_for_change()
 
     def say_once(self, line: str) -> None:
         """Print a line, unless it is the last one that was printed."""
         if line != self._said:
             self._said = line
             self._say(line)
+
+    def wait_for_change(self) -> None:
+        """Pause before the next advance, unless the run has ended: longer, the longer nothing has changed."""
+        if self._before is None or not self._before.has_ended:
+            self.wait(next(self._pauses))
 
     def wait(self, seconds: float) -> None:
         """Pause, at most until a user requests to cancel. Only here Ctrl-C is raised: no transaction is open."""
