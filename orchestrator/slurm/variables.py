@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-__all__ = ["for_query", "for_submission", "cluster_variables", "passes_environment"]
+__all__ = ["for_query", "for_submission", "cluster_variables", "kept_by_login", "passes_environment"]
 
 KEPT = ("SLURM_CLUSTERS", "SLURM_CONF")
 
@@ -61,6 +61,11 @@ def cluster_variables(environment: Mapping[str, str]) -> dict[str, str]:
 def passes_environment(environment: Mapping[str, str]) -> bool:
     """Whether sbatch passes the whole environment to a job."""
     return environment.get("SBATCH_EXPORT", "ALL") == "ALL"
+
+
+def kept_by_login(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a new login of the user has, too."""
+    return {name: environment[name] for name in ("HOME", "LOGNAME", "SHELL", "USER") if name in environment}
 
 
 def _without_slurm(environment: Mapping[str, str]) -> dict[str, str]:

@@ -90,6 +90,15 @@ def test_without_the_environment_of_this_shell_nothing_is_certain(submit, monkey
     assert submit('env_setup=["source ./no-such-file"]').code == 0
 
 
+def test_what_only_this_shell_has_is_missing_in_jobs_that_do_not_get_its_environment(submit, monkeypatch):
+    monkeypatch.setenv("ONLY_HERE", "x")
+    setup = """env_setup=['[ -n "$ONLY_HERE" ]'], runner="$MY_PYTHON", env_vars={"MY_PYTHON": "PYTHON"}"""
+    setup = setup.replace('PYTHON"}', f'{sys.executable}"}}')
+    assert "Warning" not in submit(setup).err
+    monkeypatch.setenv("SBATCH_EXPORT", "NONE")
+    assert "env_setup fails on this machine at: [ -n" in submit(setup).err
+
+
 def test_the_output_of_a_probe_on_a_node_names_what_failed(golden):
     printed = "/var/spool/job1/script: line 20: exec: uv: not found"
     golden(trouble_in(printed, "uv run", "/study", "on a node").why)

@@ -21,7 +21,7 @@ from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import is_live
 from orchestrator.slurm.script import cpus, directives, literal_path, render, values
 from orchestrator.slurm.startup import CODE, Stage, Trouble, trouble_in
-from orchestrator.slurm.variables import for_submission, passes_environment
+from orchestrator.slurm.variables import for_submission, kept_by_login, passes_environment
 
 __all__ = ["probe_here", "probe_in_job"]
 
@@ -68,13 +68,16 @@ def probe_here(config: ClusterConfig, study: str | None, say: Callable[[str], No
 
 
 def _trouble_here(config: ClusterConfig) -> Trouble | None:
+    is_same = passes_environment(os.environ)
+    # Otherwise jobs get the environment of a new login, of which this is only like.
+    environment = for_submission(os.environ, ()) if is_same else kept_by_login(os.environ)
     with tempfile.TemporaryFile() as output:
         shell = subprocess.Popen(
-            ["/bin/bash", "-c", _script(config, {})],
+            ["/bin/bash", *([] if is_same else ["-l"]), "-c", _script(config, {})],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=for_submission(os.environ, ()),
+            env=environment,
             start_new_session=True,
         )
         try:
@@ -89,8 +92,7 @@ def _trouble_here(config: ClusterConfig) -> Trouble | None:
         output.seek(0)
         text = output.read().decode(errors="replace")
     found = trouble_in(text, config.cluster.runner, config.cwd, "on this machine")
-    has_same_environment = passes_environment(os.environ)
-    return found if found is None or has_same_environment else found._replace(is_certain=False)
+    return found if found is None or is_same else found._replace(is_certain=False)
 
 
 def _script(config: ClusterConfig, options: dict[str, str | None]) -> str:
