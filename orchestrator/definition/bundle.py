@@ -100,6 +100,8 @@ class Bundle:
                 _main = sys.modules["__main__"] if is_live else _import_main(context)
                 if later is not None:
                     vars(_main).update(_loads(later))
+        else:
+            _main = _make_main()
         _prepared = self._folder
 
     def load_step(self, path: str) -> LoadedStep:
@@ -242,6 +244,14 @@ def _import_main(context: ImportContext) -> ModuleType:
         module.__spec__ = None  # as of a script: a child process of multiprocessing then runs the file
     if is_ours(sys.modules["__main__"]):
         sys.modules["__main__"] = sys.modules[MP_MAIN] = module
+    return module
+
+
+def _make_main() -> ModuleType:
+    """Make the module that gets the names of code without a file, so that pickles in a step find them there."""
+    module = type(sys)("__main__")
+    if is_ours(sys.modules["__main__"]):
+        sys.modules["__main__"] = module
     return module
 
 

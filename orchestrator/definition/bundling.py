@@ -123,7 +123,7 @@ def prepare_bundle(
     code = keep_modules(study)
     main, later = Main(), None
     if study is not None and is_main:
-        names, used = later_names(code.modules[study.name].text or "")
+        names, used = later_names(code.modules[study.name].text or "", vars(sys.modules["__main__"]))
         main = Main(study.file, names)
         later = _pickle_values(names & used, main)
     pickles: dict[str, bytes] = {}

@@ -1,7 +1,8 @@
 """The names of a script whose values importing it does not give: those that its main guard and later code set.
 
 A script that runs as `__main__` may set a name under `if __name__ == "__main__":`, by a `global` statement, or after it
-has run another pipeline. Its functions use these values, but a process that imports the script does not compute them.
+has run another pipeline; or it may change the dict or list of a name there. Its functions use these values, but a
+process that imports the script does not compute them.
 """
 
 from __future__ import annotations
@@ -9,23 +10,28 @@ from __future__ import annotations
 import ast
 import symtable
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
 
 __all__ = ["later_names"]
 
 
-def later_names(text: str) -> tuple[set[str], set[str]]:
+def later_names(text: str, values: Mapping[str, Any]) -> tuple[set[str], set[str]]:
     """Return the names that importing a script does not define as the running script did, and all names it uses.
 
     Parameters
     ----------
     text : str
         The script, which is the `__main__` of this process.
+    values : mapping of str to Any
+        The global names of the script, as they are now.
 
     Returns
     -------
     later : set of str
-        Names that are set only, or again, by code that importing does not run.
+        Names that are set only, or again, by code that importing does not run; and those whose list, dict or other
+        literal has changed since.
     used : set of str
         Names that its functions and classes use.
     """
@@ -36,9 +42,21 @@ def later_names(text: str) -> tuple[set[str], set[str]]:
     end = _line_of_first_run(tree)
     later = {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
     for statement in tree.body:
-        if _is_guard(statement) or statement.lineno >= end:
+        if _is_guard(statement) or statement.lineno >= end or _has_changed(statement, values):
             later.update(_bound(statement))
     return later, set(_global_names(symtable.symtable(text, "<study>", "exec")))
+
+
+def _has_changed(statement: ast.stmt, values: Mapping[str, Any]) -> bool:
+    """Whether a statement sets a name to a literal, and the name has another value now, as a dict of settings may."""
+    match statement:
+        case (
+            ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(target=ast.Name(id=name), value=value)
+        ):
+            with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                literal = ast.literal_eval(value or "")
+                return type(literal) is not type(values.get(name)) or bool(literal != values[name])
+    return False
 
 
 def _global_names(table: symtable.SymbolTable) -> Iterator[str]:

@@ -1,0 +1,56 @@
+"""What a worker finds of values that a script changes before it runs its pipeline, and of code without a file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from orchestrator import ExperimentData
+
+STUDY = """
+import pickle
+from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
+
+FACTOR = 1
+SETTINGS = {"offset": 0.0}
+UNCHANGED = [1.0]
+
+class Model:
+    def __init__(self, value):
+        self.value = value
+
+def create(project_dir):
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=9.0)
+    domain.add_output("y")
+    ExperimentData(domain=domain, input_data=[{"x": 1.0}, {"x": 2.0}]).store(project_dir)
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    return pickle.loads(pickle.dumps(Model(x))).value * FACTOR + SETTINGS["offset"] + UNCHANGED[0]
+
+pipeline = Pipeline("study", [Step(create), Step(evaluate, name="evaluate", parallel=True)])
+if __name__ == "__main__":
+    FACTOR = 3
+    SETTINGS["offset"] = 100.0
+    pipeline.run(project_job="r")
+"""
+
+
+def outputs_of(tmp_path, *command, **options):
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stderr
+    return ExperimentData.from_file(tmp_path / "r").to_pandas()[1]["y"].tolist()
+
+
+def test_a_worker_uses_the_values_that_the_main_guard_has_set_and_changed(tmp_path):
+    (tmp_path / "study.py").write_text(STUDY)
+    assert outputs_of(tmp_path, "study.py") == [104.0, 107.0]
+
+
+def test_a_study_on_standard_input_can_pickle_its_objects_in_a_worker(tmp_path):
+    assert outputs_of(tmp_path, "-", input=STUDY) == [104.0, 107.0]
+
+
+def test_a_study_on_the_command_line_can_pickle_its_objects_in_a_worker(tmp_path):
+    assert outputs_of(tmp_path, "-c", STUDY) == [104.0, 107.0]
