@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.engine.context import Context
 from orchestrator.errors import DataError
 from orchestrator.handoff.claim import claimed_by
-from orchestrator.handoff.receipt import Receipt, last_receipt, receipts_of
+from orchestrator.handoff.receipt import Receipt, read_receipt, receipts_of
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.model import Job, Run
@@ -81,11 +82,19 @@ def _with_receipts(fact: JobFact, paths: Mapping[int, Sequence[Path]]) -> JobFac
     failed: dict[int, tuple[str, str]] = dict(fact.failed_tasks)
     for task, of_task in paths.items():
         try:
-            receipts[task] = _fact_of(last_receipt(of_task))
+            receipts[task] = _last_fact(of_task)
         except DataError as error:
             kind, why = failed.get(task) or (fact.kind or FailureKind.INFRASTRUCTURE, fact.reason)
             failed[task] = (kind, f"{why}; {error.message}" if why else error.message)
     return fact._replace(receipts=receipts, failed_tasks=failed)
+
+
+def _last_fact(paths: Sequence[Path]) -> ReceiptFact:
+    """Return the last receipt of a task that can be used; if there is none, raise the error of the first."""
+    for path in paths[:-1]:
+        with suppress(DataError):
+            return _fact_of(read_receipt(path))
+    return _fact_of(read_receipt(paths[-1]))
 
 
 def _fact_of(receipt: Receipt) -> ReceiptFact:

@@ -75,9 +75,20 @@ class Receipt:
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
-    """Write a receipt: the task has ended, whatever state the scheduler reports."""
+    """Write a receipt: the task has ended, whatever state the scheduler reports.
+
+    Raises
+    ------
+    DataError
+        If something else is in the place of the file or of its folder.
+    OSError
+        If the file can't be written now.
+    """
     values = {**vars(receipt), "failures": _bounded(receipt.failures), "exception": None}
-    write_atomically(path, json.dumps(values).encode(), PRIVATE)
+    try:
+        write_atomically(path, json.dumps(values).encode(), PRIVATE)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise DataError(f"the receipt {path} can't be written: something else is in its place") from error
 
 
 def _bounded(failures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

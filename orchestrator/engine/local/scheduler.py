@@ -179,10 +179,13 @@ class LocalScheduler:
                     except DataError as error:
                         failed[task] = (FailureKind.INFRASTRUCTURE, error.message)
                 return failed
-            if job.asks_until:
-                receipt = run_until(self._folder, job, step.block)
-            else:
-                receipt = run_call(self._folder, job, step.block, step.kwargs, until=until)
+            try:
+                if job.asks_until:
+                    receipt = run_until(self._folder, job, step.block)
+                else:
+                    receipt = run_call(self._folder, job, step.block, step.kwargs, until=until)
+            except DataError as error:
+                return {0: (FailureKind.INFRASTRUCTURE, error.message)}
         self.exception = receipt.exception
         return {}
 
