@@ -23,11 +23,12 @@ from typing import Any, NoReturn
 
 from orchestrator.data.results import ResultWriter
 from orchestrator.host import adopt_orphans, die_with_parent
-from orchestrator.worker.capture import redirect
+from orchestrator.worker.capture import flush_output, redirect
 from orchestrator.worker.counts import Counts
 from orchestrator.worker.execute import evaluated_lines
 from orchestrator.worker.output import recorded_output
 from orchestrator.worker.processes import left_children
+from orchestrator.worker.random_numbers import draw_own_numbers, unseeded_generators
 from orchestrator.worker.surroundings import say_once
 from orchestrator.worker.task import SupervisedTask
 
@@ -36,11 +37,40 @@ __all__ = ["Answer", "evaluate_in_this_process"]
 REPORT_EVERY = 0.1
 """Seconds between two reports of progress."""
 
+_files: list[Any] = []
+"""Files that were open before a fork. After `gc.freeze` they can't be found again."""
+
 Answer = dict[str, Any]
 Handlers = Mapping[int, Any]
 
 
-def evaluate_in_this_process(task: SupervisedTask, answers: int, worker: int, handlers: Handlers) -> NoReturn:
+class Inherited:
+    """What a fork of this process shares with it, and must not: states of random number generators, and open files.
+
+    Later forks of this process are cheaper, because the memory of what exists now is not written by the search for
+    garbage.
+    """
+
+    def __init__(self) -> None:
+        self._generators = unseeded_generators()
+        _files.extend(_open_files())
+        gc.freeze()
+
+    def flush_files(self) -> None:
+        """Write what is buffered. Otherwise each fork would write it."""
+        flush_output()
+        for file in _files:
+            with suppress(Exception):  # it is closed, or its disk is full
+                file.flush()
+
+    def undo(self) -> None:
+        """Separate this process, a fork, from the others."""
+        draw_own_numbers(self._generators)
+
+
+def evaluate_in_this_process(
+    task: SupervisedTask, answers: int, worker: int, handlers: Handlers, inherited: Inherited
+) -> NoReturn:
     """Evaluate what is left of a task, in this process, which was forked for that; then end it.
 
     Parameters
@@ -54,12 +84,15 @@ def evaluate_in_this_process(task: SupervisedTask, answers: int, worker: int, ha
         The worker.
     handlers : mapping of int to handler
         The signal handlers that the user's code shall find.
+    inherited : Inherited
+        What the worker had when it was forked.
     """
     code = 1
     try:
-        _undo_what_was_inherited(task, worker, handlers)
+        _begin(task, worker, handlers)
+        inherited.undo()
         last = _evaluate(task, answers)
-        _end_orderly(is_alone=threading.active_count() == 1 and not last["left"])
+        _end_orderly(inherited, is_alone=threading.active_count() == 1 and not last["left"])
         _answer(answers, last)
         code = 0
     except BaseException:
@@ -73,7 +106,7 @@ def evaluate_in_this_process(task: SupervisedTask, answers: int, worker: int, ha
         os._exit(code)
 
 
-def _undo_what_was_inherited(task: SupervisedTask, worker: int, handlers: Handlers) -> None:
+def _begin(task: SupervisedTask, worker: int, handlers: Handlers) -> None:
     die_with_parent(worker)
     adopt_orphans()
     os.setpgid(0, 0)
@@ -113,16 +146,21 @@ def _evaluate(task: SupervisedTask, answers: int) -> Answer:
     }
 
 
-def _end_orderly(*, is_alone: bool) -> None:
+def _end_orderly(inherited: Inherited, *, is_alone: bool) -> None:
     """Do what the end of the interpreter would do, without waiting for what was left behind."""
     if is_alone:
         atexit._run_exitfuncs()
     if "logging" in sys.modules:
         sys.modules["logging"].shutdown()
-    for opened in gc.get_objects():
-        if isinstance(opened, io.TextIOWrapper | io.BufferedWriter):
-            with suppress(Exception):
-                opened.flush()
+    inherited.flush_files()
+    for file in _open_files():
+        with suppress(Exception):
+            file.flush()
+
+
+def _open_files() -> list[Any]:
+    """Return the open files that are written, except those that were excluded from the search for garbage."""
+    return [found for found in gc.get_objects() if isinstance(found, io.TextIOWrapper | io.BufferedWriter)]
 
 
 def _answer(answers: int, value: Answer) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from orchestrator.errors import DataError
 from orchestrator.host import adopt_orphans, children, oom_kills, rss_in_mb
-from orchestrator.worker.evaluator import Answer, evaluate_in_this_process
+from orchestrator.worker.evaluator import Answer, Inherited, evaluate_in_this_process
 from orchestrator.worker.processes import die_by, end_children, kill_group
 from orchestrator.worker.task import SupervisedTask
 
@@ -97,6 +97,7 @@ class Supervisor:
         """
         adopt_orphans()
         self._not_ours = set(children())
+        self._inherited = Inherited()
         coming = iter(tasks.items())
         with self._sigterm_handled():
             try:
@@ -138,13 +139,14 @@ class Supervisor:
         out, into = os.pipe()
         offset = task.results.stat().st_size if task.results.exists() else 0
         worker = os.getpid()
+        self._inherited.flush_files()
         with warnings.catch_warnings():
             # The study may have started threads when it was imported. They are not in the new process.
             warnings.simplefilter("ignore")
             pid = os.fork()
         if pid == 0:
             os.close(out)
-            evaluate_in_this_process(task, into, worker, self._handlers)
+            evaluate_in_this_process(task, into, worker, self._handlers, self._inherited)
         os.close(into)
         with suppress(OSError):  # it has ended already, or has done that itself
             os.setpgid(pid, pid)
