@@ -5,6 +5,7 @@ User code may change them. They are put back, so that each experiment begins in 
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` makes members of enums, which takes longer
 import os
 import signal
 import sys
@@ -16,16 +17,19 @@ from typing import Any
 __all__ = ["Surroundings", "put_back_after", "say_once"]
 
 # Only these are compared: to ask for all of them takes longer than a small experiment.
-_SIGNALS = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGALRM,
-    signal.SIGCHLD,
-    signal.SIGPIPE,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
+_NUMBERS = [
+    int(number)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGALRM,
+        signal.SIGCHLD,
+        signal.SIGPIPE,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+    )
+]
 
 
 class Surroundings:
@@ -46,7 +50,7 @@ class Surroundings:
         os.umask(self._umask)
         # Only the main thread can set a handler.
         self._has_signals = threading.current_thread() is threading.main_thread()
-        self._handlers = [signal.getsignal(number) for number in _SIGNALS]
+        self._handlers = [_signal.getsignal(number) for number in _NUMBERS]
 
     def leave_signals(self) -> None:
         """Don't restore signal handlers."""
@@ -60,42 +64,41 @@ class Surroundings:
         what : str
             What may have changed them; the subject of the sentence that is said then.
         """
-        changed = [*self._put_back_folder(), *self._put_back_environment(), *self._put_back_signals()]
+        changed = []
+        if not self._is_in_folder():
+            changed.append("the working folder")
+            with suppress(OSError):  # the folder was removed: the next experiment finds that out
+                os.chdir(self._folder)
+        if _environment() != self._environment:
+            changed.append("os.environ")
+            os.environ.clear()
+            os.environb.update(self._environment)
+        changed += self._put_back_signals()
         if os.umask(self._umask) != self._umask:
-            changed.append("umask")
+            changed.append("the umask")
         if sys.argv != self._arguments:
-            sys.argv[:] = self._arguments
             changed.append("sys.argv")
+            sys.argv[:] = self._arguments
         for kind in changed:
             say_once(self._said, kind, f"{what} changed {kind}, which was put back.")
 
-    def _put_back_folder(self) -> list[str]:
-        with suppress(OSError):
-            if os.getcwd() == self._folder:  # noqa: PTH109
-                return []
-        with suppress(OSError):  # the folder was removed: the next experiment finds that out
-            os.chdir(self._folder)
-        return ["the working folder"]
-
-    def _put_back_environment(self) -> list[str]:
-        if _environment() == self._environment:
-            return []
-        os.environ.clear()
-        for name, value in self._environment.items():
-            os.environb[name] = value
-        return ["os.environ"]
+    def _is_in_folder(self) -> bool:
+        try:
+            return os.getcwd() == self._folder  # noqa: PTH109
+        except OSError:  # it was removed
+            return False
 
     def _put_back_signals(self) -> list[str]:
         if not self._has_signals:
             return []
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        changed = False
-        for number, handler in zip(_SIGNALS, self._handlers, strict=True):
+        _signal.alarm(0)
+        if [_signal.getsignal(number) for number in _NUMBERS] == self._handlers:
+            return []
+        for number, handler in zip(_NUMBERS, self._handlers, strict=True):
             # A handler that was not set by Python is None, and can't be set again.
-            if signal.getsignal(number) is not handler and handler is not None:
+            if handler is not None:
                 signal.signal(number, handler)
-                changed = True
-        return ["a signal handler"] if changed else []
+        return ["a signal handler"]
 
 
 def _environment() -> dict[bytes, bytes]:
