@@ -262,16 +262,18 @@ class Store:
             rows = connection.execute(query, (_run_row(connection, key).id,))
             return [(row.position, row.name, row.iteration) for row in rows]
 
-    def tokens_at(self, key: str, position: int) -> list[str]:
-        """Return the tokens of all jobs of the step at a position, except epochs that a resume forgot."""
+    def kinds_at(self, key: str, position: int) -> dict[str, str | None]:
+        """Return the kinds of failure of all jobs of the step at a position, by token, without forgotten epochs."""
         query = """
-            SELECT token FROM step_run AS mine JOIN step_run AS each USING (run_id, position, iteration, name)
+            SELECT job.token, job.kind FROM step_run AS mine
+            JOIN step_run AS each USING (run_id, position, iteration, name)
             JOIN job ON job.step_run_id = each.id
             WHERE mine.run_id = ? AND mine.position = ? AND mine.withdrawn_at IS NULL AND each.forgotten_at IS NULL
             ORDER BY job.id
         """
         with session(self.path) as connection:
-            return scalars(connection, query, (_run_row(connection, key).id, position))
+            rows = connection.execute(query, (_run_row(connection, key).id, position))
+            return {row.token: row.kind for row in rows}
 
     def tokens(self, key: str) -> set[str]:
         """Return the tokens of all jobs of a run."""

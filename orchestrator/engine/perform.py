@@ -20,7 +20,7 @@ from orchestrator.machine.changes import Change
 from orchestrator.machine.facts import Facts
 from orchestrator.machine.intents import CancelJobs, CancelRivals, Collect, Finish, Freeze, SetDependency, Submit
 from orchestrator.machine.kinds import Role, StepKind
-from orchestrator.machine.model import Job, Run, StepRun
+from orchestrator.machine.model import Job, Run, StepRun, blamed_kind
 from orchestrator.machine.states import RunState
 
 __all__ = ["perform"]
@@ -145,7 +145,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         tasks=job.tasks,
         first_task=step_run.batch_size * job.batch if step_run.batch_size else 0,
         earlier_tokens=_earlier_tokens(context, step_run, job),
-        earlier_kinds={old.token: str(old.kind) for old in step_run.jobs if old.blames_experiments},
+        earlier_kinds={old.token: blamed_kind(old.kind) for old in step_run.jobs},
         tries=step.tries,
         timeout=step.timeout,
         seed=seed_for(run.key if run.plan.seed is None else run.plan.seed, step.name, slot.iteration),
@@ -173,7 +173,7 @@ def _earlier_tokens(context: Context, step_run: StepRun, job: Job) -> list[str]:
     earlier epochs are in the table, and failed ones are evaluated again.
     """
     if job.role is Role.STEP and step_run.epoch:
-        return [token for token in context.store.tokens_at(context.key, step_run.position) if token != job.token]
+        return [token for token in context.store.kinds_at(context.key, step_run.position) if token != job.token]
     return [old.token for old in step_run.jobs if old.batch == job.batch and old.attempt < job.attempt]
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from orchestrator.db.store import RunRecord
 from orchestrator.engine.advance import observe_and_record
 from orchestrator.engine.context import Context
+from orchestrator.engine.table_jobs import table_was_changed
 from orchestrator.errors import Busy, DefinitionError, StudyChanged
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import rewind, where_to_resume
@@ -33,6 +34,8 @@ def reopen(context: Context, position: int | None) -> None:
     why = "resume" if position is None else f"resume from {run.plan.slot(position).address}"
     if position is None:
         position = where_to_resume(run, context.store.first_failed(context.key))
+        if position is None and run.step_run is not None and table_was_changed(context, run):
+            position, why = run.step_run.position, "the table was changed"
     recorded = {at for at, _, _ in context.store.step_runs(context.key)}
     changes = [] if position is None else rewind(run, position, why, recorded, forgets=is_named)
     if run.cancel_requested:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy, DataError
 from orchestrator.machine.batches import Cut
-from orchestrator.machine.model import Run, StepRun
+from orchestrator.machine.model import Run, StepRun, blamed_kind
 
 if TYPE_CHECKING:
-    from orchestrator.worker.table_work import Collected, Frozen
+    from orchestrator.worker.table_work import Collected, Frozen, Request
 
-__all__ = ["collect_into_table", "fold_tables", "freeze_table"]
+__all__ = ["collect_into_table", "fold_tables", "freeze_table", "table_was_changed"]
 
 
 def freeze_table(context: Context, run: Run, step_run: StepRun, cut: Cut) -> Frozen:
@@ -35,9 +35,40 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, cut: Cut) -> Fro
     Busy
         If the table is in use, or the child process was killed. Nothing follows from that.
     """
-    from orchestrator.worker.table_work import Frozen, Request, freeze
+    from orchestrator.worker.table_work import Frozen, freeze
 
-    request = Request(
+    request = _request(run, step_run, cut)
+    if step_run.epoch:
+        kinds = context.store.kinds_at(context.key, step_run.position)
+        request.earlier_kinds.update((token, blamed_kind(kind)) for token, kind in kinds.items())
+    if context.may_load_tables:
+        return freeze(context.folder, request)
+    return Frozen(**_in_child(context, "freeze", asdict(request)))
+
+
+def table_was_changed(context: Context, run: Run) -> bool:
+    """Whether the user has changed the table of the open step run, so that its manifest has other open experiments.
+
+    Raises
+    ------
+    DataError, Busy
+        As of `freeze_table`.
+    """
+    from orchestrator.worker.table_work import is_outdated
+
+    step_run = run.step_run
+    if step_run is None or step_run.n_tasks is None or step_run.has_ended or run.live_jobs:
+        return False
+    request = _request(run, step_run, Cut())
+    if context.may_load_tables:
+        return is_outdated(context.folder, request)
+    return bool(_in_child(context, "compare", asdict(request))["is_outdated"])
+
+
+def _request(run: Run, step_run: StepRun, cut: Cut) -> Request:
+    from orchestrator.worker.table_work import Request
+
+    return Request(
         position=step_run.position,
         epoch=step_run.epoch,
         mark=run.mark,
@@ -45,9 +76,6 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, cut: Cut) -> Fro
         per_task=cut.per_task,
         max_tasks=cut.max_tasks,
     )
-    if context.may_load_tables:
-        return freeze(context.folder, request)
-    return Frozen(**_in_child(context, "freeze", asdict(request)))
 
 
 def collect_into_table(context: Context, project_dir: str) -> Collected:
@@ -109,6 +137,7 @@ def _in_child(context: Context, what: str, request: Any) -> dict[str, Any]:
 
 
 MORE_MEMORY = {
+    "compare": "Pipeline(orchestrator_resources=SlurmResources(mem=...))",
     "freeze": "Pipeline(orchestrator_resources=SlurmResources(mem=...))",
     "collect": "Step(CollectArrayResults(), resources=SlurmResources(mem=...))",
     "fold": "Pipeline(orchestrator_resources=SlurmResources(mem=...))",

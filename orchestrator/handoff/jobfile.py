@@ -55,7 +55,7 @@ class JobFile(NamedTuple):
         Tokens of the earlier attempts. Experiments that these evaluated are not evaluated again, and a block is not
         called on a table that one of these stored.
     earlier_kinds : mapping of str to str
-        Kind of failure of those earlier attempts for which an experiment may be to blame, by token.
+        By token of an earlier attempt: its kind of failure, if an experiment may be to blame, else an empty text.
     tries : int
         How often an experiment is tried whose process or job dies.
     timeout : float or None

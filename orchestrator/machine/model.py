@@ -23,7 +23,7 @@ from orchestrator.machine.states import (
 )
 from orchestrator.machine.value import value
 
-__all__ = ["Job", "Run", "StepRun", "token_for"]
+__all__ = ["Job", "Run", "StepRun", "blamed_kind", "token_for"]
 
 
 @value
@@ -96,11 +96,6 @@ class Job(NamedTuple):
     def is_orchestrator(self) -> bool:
         """Whether it is an orchestrator job."""
         return self.role == Role.ORCHESTRATOR
-
-    @property
-    def blames_experiments(self) -> bool:
-        """Whether it ended in a way for which the experiments that it evaluated then may be to blame."""
-        return self.kind in RETRYABLE_KINDS
 
     def starts_after(self, scheduler_id: str | None) -> bool:
         """Whether it waits in the queue for the end of the job with this id."""
@@ -260,6 +255,11 @@ class Run(NamedTuple):
     def job(self, token: str) -> Job:
         """Return a job of the last step run, or an orchestrator job that has not ended."""
         return next(job for job in self.jobs if job.token == token)
+
+
+def blamed_kind(kind: str | None) -> str:
+    """Return the kind of failure of a job if the experiments that it evaluated may be to blame, else an empty text."""
+    return str(kind) if kind in RETRYABLE_KINDS else ""
 
 
 def token_for(salt: str, role: Role, position: int, batch: int, attempt: int) -> str:

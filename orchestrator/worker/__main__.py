@@ -2,7 +2,7 @@
 
 python -m orchestrator.worker job WORKSPACE KEY TOKEN       a job of a cluster
 python -m orchestrator.worker serve WORKSPACE KEY           the worker process of a run on this machine
-python -m orchestrator.worker freeze|collect|fold WORKSPACE KEY
+python -m orchestrator.worker freeze|compare|collect|fold WORKSPACE KEY
                                                             reads a request and prints an answer, both JSON
 """
 
@@ -28,7 +28,7 @@ try:
             from orchestrator.worker.pool_process import serve
 
             serve(Path(workspace), key)
-        case ["freeze" | "collect" | "fold" as what, workspace, key]:
+        case ["freeze" | "compare" | "collect" | "fold" as what, workspace, key]:
             die_with_parent()
             from orchestrator.worker.table_process import answer
 

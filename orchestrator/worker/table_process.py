@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Busy, DataError
-from orchestrator.worker.table_work import Request, collect, fold_all, freeze
+from orchestrator.worker.table_work import Request, collect, fold_all, freeze, is_outdated
 from orchestrator.workspace import RunFolder
 
 __all__ = ["answer"]
@@ -21,7 +21,7 @@ def answer(what: str, workspace: Path, key: str) -> None:
 
     Parameters
     ----------
-    what : {"freeze", "collect", "fold"}
+    what : {"freeze", "compare", "collect", "fold"}
         Kind of work.
     workspace : Path
         Root folder of the workspace.
@@ -42,6 +42,8 @@ def answer(what: str, workspace: Path, key: str) -> None:
 def _do(what: str, folder: RunFolder, request: Any) -> dict[str, Any]:
     if what == "freeze":
         return asdict(freeze(folder, Request(**request)))
+    if what == "compare":
+        return {"is_outdated": is_outdated(folder, Request(**request))}
     if what == "collect":
         return asdict(collect(folder, request))
     return {"n_quarantined": sum(len(report.quarantined) for report in fold_all(folder, request))}

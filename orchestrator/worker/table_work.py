@@ -9,25 +9,27 @@ never end. An error of the file system that may pass is retried instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from errno import EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.data.files import data_folder
 from orchestrator.data.fold import FoldReport, fold
-from orchestrator.data.results import inputs_digest
+from orchestrator.data.results import inputs_digest, read_results
 from orchestrator.data.values import to_jsonable
 from orchestrator.errors import Busy, DataError, OrchestratorError
 from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
+from orchestrator.worker.running import read_cuts
 from orchestrator.workspace import RunFolder
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.sample_files import CollectedFiles
 
-__all__ = ["Collected", "Frozen", "Request", "collect", "fold_all", "freeze", "no_table"]
+__all__ = ["Collected", "Frozen", "Request", "collect", "fold_all", "freeze", "is_outdated", "no_table"]
 
 TEMPORARY = frozenset({EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT})
 """Errors of a network file system that does not answer at the moment."""
@@ -50,6 +52,8 @@ class Request:
         Folder of the table, relative to the run's.
     per_task, max_tasks : int or None
         How the experiments are divided into tasks; see `tasks_for`.
+    earlier_kinds : dict of str to str
+        Tokens of the jobs of all epochs, with the kind of failure if an experiment may be to blame, else empty.
     """
 
     position: int
@@ -58,6 +62,7 @@ class Request:
     project_dir: str
     per_task: int | None = None
     max_tasks: int | None = None
+    earlier_kinds: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ class Frozen:
 def freeze(folder: RunFolder, request: Request) -> Frozen:
     """Write the manifest of a step run; an existing one is not changed, unless it is damaged.
 
-    Experiments that failed in an earlier epoch of the step run are set to open.
+    Experiments that failed in an earlier epoch of the step run are set to open; those that the user has marked as
+    failed are not.
 
     Raises
     ------
@@ -94,7 +100,8 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
     if not _is_manifest(path):
         project_dir = folder.table(request.project_dir)
         with _translated_errors(project_dir):
-            entries, n_quarantined = _open_experiments(project_dir, before)
+            cuts = _cuts_of(folder, request.earlier_kinds)
+            entries, n_quarantined = _open_experiments(project_dir, before, cuts)
             write_manifest(path, tasks_for(entries, request.per_task, request.max_tasks))
     manifest = Manifest.open(path)
     return Frozen(manifest.n_experiments, manifest.n_tasks, n_quarantined)
@@ -119,34 +126,86 @@ def _experiments_of(path: Path) -> Iterator[Entry]:
                 yield from manifest.task(task)
 
 
-def _open_experiments(project_dir: Path, reopen: Iterable[Path]) -> tuple[list[Entry], int]:
+def is_outdated(folder: RunFolder, request: Request) -> bool:
+    """Whether a manifest contains an experiment without a result that is no longer open in the table.
+
+    The user has marked it, changed or dropped it since. A table that is missing or can't be read is not outdated: the
+    step that needs it fails.
+
+    Raises
+    ------
+    Busy
+        If the table can't be reached now.
+    """
+    from orchestrator.data.experiment_data import ExperimentData
+
+    project_dir = folder.table(request.project_dir)
+    with suppress(DataError), _translated_errors(project_dir):
+        data = ExperimentData.from_file(project_dir)
+        known = {(label, inputs_digest(inputs)) for label, inputs, _ in data.open_rows()}
+        known |= {(line["row"], line["inputs"]) for line in _lines_of(project_dir)}
+        manifest = folder.manifest(request.position, request.epoch, request.mark)
+        return any((entry.row, entry.digest) not in known for entry in _experiments_of(manifest))
+    return False
+
+
+def _open_experiments(
+    project_dir: Path, reopen: Iterable[Path], cuts: Mapping[tuple[int, str], list[str]]
+) -> tuple[list[Entry], int]:
     from orchestrator.data.experiment_data import ExperimentData
 
     n_quarantined = len(fold(project_dir).quarantined)
     data = ExperimentData.from_file(project_dir)
-    failed = _failed_earlier(data, [path for path in reopen if path.exists()])
+    failed = _failed_earlier(data, project_dir, [path for path in reopen if path.exists()])
     if failed:
         data.mark(failed, "open", in_place=True)
         data.store(project_dir)
-    entries = [
-        Entry(label, inputs_digest(inputs), _jsonable(inputs), _jsonable(outputs))
-        for label, inputs, outputs in data.open_rows()
-    ]
+    entries = []
+    for label, inputs, outputs in data.open_rows():
+        digest = inputs_digest(inputs)
+        # One that has failed and is to be evaluated again has all its tries again.
+        kinds = [] if label in failed else cuts.get((label, digest), [])
+        entries.append(Entry(label, digest, _jsonable(inputs), _jsonable(outputs), kinds))
     return entries, n_quarantined
 
 
-def _failed_earlier(data: ExperimentData, manifests: Iterable[Path]) -> list[int]:
+def _failed_earlier(data: ExperimentData, project_dir: Path, manifests: Iterable[Path]) -> set[int]:
+    """Return the experiments that failed when they were evaluated; others with that status the user has marked."""
     if not manifests:
-        return []
+        return set()
     from orchestrator.data.job_status import JobStatus
 
     evaluated = {(entry.row, entry.digest) for path in manifests for entry in _experiments_of(path)}
     inputs_of = data.input_rows()
-    return [
-        label
+    failed = {
+        label: (label, inputs_digest(inputs_of(place)))
         for place, (label, status) in enumerate(zip(data.labels(), data.statuses(), strict=True))
-        if status is JobStatus.ERROR and (label, inputs_digest(inputs_of(place))) in evaluated
-    ]
+        if status is JobStatus.ERROR
+    }
+    if not evaluated & set(failed.values()):
+        return set()
+    error = JobStatus.ERROR.name
+    recorded = {(line["row"], line["inputs"]) for line in _lines_of(project_dir) if line["status"] == error}
+    return {label for label, key in failed.items() if key in evaluated & recorded}
+
+
+def _lines_of(project_dir: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield all lines of the result files of a table, also of those that are in the table."""
+    base = data_folder(project_dir)
+    for folder in (".results", ".archive"):
+        for path in sorted((base / folder).glob("*/*.jsonl")):
+            with suppress(FileNotFoundError):  # it was moved from one to the other
+                yield from read_results(path)
+
+
+def _cuts_of(folder: RunFolder, kinds: Mapping[str, str]) -> dict[tuple[int, str], list[str]]:
+    """Return the kinds of failure of the jobs that ended while an experiment was evaluated."""
+    found: dict[tuple[int, str], list[str]] = {}
+    for token, kind in kinds.items():
+        for path in folder.job(token).running_of():
+            for cut in read_cuts(path, kind, ""):
+                found.setdefault(cut.key, []).append(cut.kind)
+    return found
 
 
 def _jsonable(values: dict[str, object]) -> dict[str, object]:

@@ -189,7 +189,7 @@ class SupervisedTask:
         return [cut for entry in unit for cut in self._cuts.get(_key(entry), ())]
 
     def _earlier_cuts(self, left: list[Entry]) -> list[Cut]:
-        cuts = [Cut(_key(entry), kind, _WHY[kind]) for entry in left for kind in entry.cuts]
+        cuts = [Cut(_key(entry), kind, _WHY.get(kind, "its process died")) for entry in left for kind in entry.cuts]
         for token in [*self.job.earlier_tokens, self.job.token]:
             kind = self.job.earlier_kinds.get(token, "")
             for path in self.folder.job(token).running_of(self.number):

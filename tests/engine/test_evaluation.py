@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator import DataGenerator, Pipeline, Step, datagenerator
 from orchestrator.engine import commands
-from orchestrator.errors import DefinitionError, RunFailed
+from orchestrator.errors import DefinitionError, Interrupted, RunFailed
 from orchestrator.workspace import Workspace
 from tests.engine.test_interruptions import wait_for
 from tests.processes import lives
@@ -328,3 +328,72 @@ def test_a_worker_that_cannot_load_the_study_says_so(workspace, script):
     assert process.returncode == 1
     assert "3 of 3 tasks failed (exception): OSError: no licence here" in err
     assert "no licence here" in logs_of(workspace, "evaluate")
+
+
+INHERITED = """
+import random
+import numpy as np
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+
+unseeded = np.random.default_rng()
+seeded = np.random.default_rng(7)
+notes = open("notes", "a")
+notes.write("begins\\n")
+
+@datagenerator(output_names=["own", "fixed", "old", "python"])
+def draw(x):
+    notes.write(f"{x}\\n")
+    return float(unseeded.random()), float(seeded.random()), float(np.random.rand()), random.random()
+
+if __name__ == "__main__":
+    Pipeline("p", [Step(store_numbers(4)), Step(draw, parallel=True)]).run(project_job="r", jobs=2)
+"""
+
+
+@pytest.mark.acceptance
+def test_tasks_draw_other_random_numbers_and_lose_nothing_that_they_write(workspace, script, table):
+    process = script(INHERITED)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    data = table("r")
+    rows = [data.output_rows()(place) for place in range(4)]
+    for name, n in (("own", 4), ("old", 4), ("python", 4), ("fixed", 1)):
+        assert len({row[name] for row in rows}) == n, name
+    # The study is imported by the script and by its worker.
+    written = (workspace / "notes").read_text().split()
+    assert sorted(written) == ["0.0", "1.0", "2.0", "3.0", "begins", "begins"]
+
+
+# --- what the user changes in the table ----------------------------------------------------------
+
+
+@datagenerator(output_names="y")
+def interrupted_at_the_second(x):
+    if x == 1:
+        Path("was evaluated").touch()
+        raise KeyboardInterrupt
+    return x
+
+
+def mark_as_failed(data, label):
+    data.mark([label], "error", in_place=True)
+    return data
+
+
+def drop(data, label):
+    return data.select([other for other in data.labels() if other != label])
+
+
+@pytest.mark.parametrize("change", [mark_as_failed, drop])
+@pytest.mark.parametrize("parallel", [True, False])
+def test_a_resume_leaves_out_what_the_user_has_taken_out(workspace, table, change, parallel):
+    steps = [Step(store_numbers(4)), Step(interrupted_at_the_second, parallel=parallel)]
+    with pytest.raises((RunFailed, Interrupted)):
+        Pipeline(steps=steps).run(project_job="r", jobs=1)
+    (workspace / "was evaluated").unlink()
+    change(table("r"), 1).store(workspace / "r")
+    commands.resume(Workspace.at(workspace), "r")
+    assert not (workspace / "was evaluated").exists()
+    left = statuses(table("r"))
+    assert left == (["FINISHED"] * 3 if change is drop else ["FINISHED", "ERROR", "FINISHED", "FINISHED"])

@@ -29,7 +29,7 @@ ALLOWED = {
     "run": "the name of a table",
     "<frozen importlib": "the file of Python's own import system",
     **dict.fromkeys(["type", "message", "rows"], "names of values in a receipt"),
-    **dict.fromkeys(["job", "serve", "freeze", "collect", "fold"], "what a worker is called with"),
+    **dict.fromkeys(["job", "serve", "freeze", "compare", "collect", "fold"], "what a worker is called with"),
 }
 """Words of other programs or of the user, and names of ours that are in no text for users."""
 
