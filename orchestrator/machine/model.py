@@ -13,9 +13,9 @@ from typing import NamedTuple
 from orchestrator.machine.kinds import Doubt, Role
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import (
+    BLAMED_KINDS,
     JOB_ENDED,
     JOB_WITH_SCHEDULER,
-    RETRYABLE_KINDS,
     STEP_RUN_ENDED,
     JobState,
     RunState,
@@ -259,7 +259,7 @@ class Run(NamedTuple):
 
 def blamed_kind(kind: str | None) -> str:
     """Return the kind of failure of a job if the experiments that it evaluated may be to blame, else an empty text."""
-    return str(kind) if kind in RETRYABLE_KINDS else ""
+    return str(kind) if kind in BLAMED_KINDS else ""
 
 
 def token_for(salt: str, role: Role, position: int, batch: int, attempt: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 __all__ = [
+    "BLAMED_KINDS",
     "RETRYABLE_KINDS",
     "MOVES",
     "FailureKind",
@@ -140,6 +141,9 @@ RETRYABLE_KINDS = frozenset(
     {FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT, FailureKind.NOT_STARTED, FailureKind.INFRASTRUCTURE}
 )
 """The kinds that are retried as often as `Step.retries` says. An exception of the step is not among them."""
+
+BLAMED_KINDS = RETRYABLE_KINDS - {FailureKind.NOT_STARTED}
+"""The kinds for which an experiment may be to blame that was evaluated when a job ended."""
 
 CLUSTER_KINDS = frozenset({FailureKind.NODE_FAILURE, FailureKind.PREEMPTED})
 """The kinds for which neither the user nor the step is to blame: they are retried `CLUSTER_RETRIES` times."""

@@ -14,13 +14,18 @@ import pytest
 
 from orchestrator import Step, datagenerator
 from orchestrator.data.results import ResultFile, inputs_digest
+from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.bundling import prepare_bundle
-from orchestrator.handoff.jobfile import JobFile, write_jobfile
-from orchestrator.handoff.manifest import Entry, write_manifest
+from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
+from orchestrator.handoff.manifest import Entry, Manifest, write_manifest
 from orchestrator.handoff.receipt import read_receipt
+from orchestrator.worker import supervisor
+from orchestrator.worker.table_work import Request, freeze
+from orchestrator.worker.task import SupervisedTask
 from orchestrator.workspace import RunFolder
 from tests.engine.test_interruptions import wait_for
 from tests.processes import lives
+from tests.studies import numbers
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.acceptance]
@@ -51,9 +56,11 @@ class Array:
         entries = [Entry(row, inputs_digest({"x": row}), {"x": row}, {}) for row in range(4)]
         write_manifest(self.folder.manifest(0, 0, "mark"), [entries])
         self.tokens = []
+        self.n_jobs = 0
 
-    def start(self, kinds=(), **more):
-        token = f"token{len(self.tokens)}"
+    def submit(self, kinds=(), epoch=0, **more):
+        token = f"token{self.n_jobs}"
+        self.n_jobs += 1
         job = JobFile(
             run_key="r",
             workspace=str(self.folder.workspace),
@@ -61,7 +68,7 @@ class Array:
             token=token,
             role="batch",
             position=0,
-            epoch=0,
+            epoch=epoch,
             iteration="",
             kind="batch",
             parallel=True,
@@ -75,6 +82,10 @@ class Array:
         )
         self.tokens.append(token)
         write_jobfile(self.folder.job(token).file, job)
+        return token
+
+    def start(self, *arguments, **more):
+        token = self.submit(*arguments, **more)
         command = [sys.executable, "-m", "orchestrator.worker", "job", str(self.folder.workspace), "r", token]
         slurm = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
         return subprocess.Popen(
@@ -158,3 +169,34 @@ def test_a_damaged_record_of_what_was_running_costs_nothing(workspace, array):
     (workspace / "hangs").unlink()
     array.run(["timeout"])
     assert array.receipt().n_finished == 4
+
+
+def test_a_resume_tries_what_was_cut_in_an_earlier_epoch_last(workspace, array):
+    numbers(4).store(array.folder.table("."))
+    killed_while_it_hangs(workspace, array, signal.SIGKILL)
+    request = Request(0, 1, "mark", ".", max_tasks=1, earlier_kinds={"token0": "timeout"})
+    assert freeze(array.folder, request).n_experiments == 3
+    [*_, cut] = sorted(Manifest.open(array.folder.manifest(0, 1, "mark")), key=lambda entry: len(entry.cuts))
+    assert (cut.row, cut.cuts) == (1, ["timeout"])
+    array.tokens.clear()
+    array.n_jobs = 1
+    began(workspace)
+    (workspace / "hangs").unlink()
+    array.run(epoch=1)
+    assert began(workspace) == ["2.0", "3.0", "1.0"]
+
+
+def test_a_process_that_the_kernel_has_killed_for_its_memory_is_called_so(workspace, array, monkeypatch):
+    counted = iter(range(100))
+    monkeypatch.setattr(supervisor, "oom_kills", lambda: next(counted))
+    (workspace / "crashes").touch()
+    monkeypatch.setattr(os, "abort", lambda: os.kill(os.getpid(), signal.SIGKILL))
+    job = read_jobfile(array.folder.job(array.submit()).file)
+    step = LoadedStep(evaluate, {})
+    failed = []
+    here = supervisor.Supervisor(1, lambda n: None, lambda *why: failed.append(why), ends_at_once=True)
+    here.run({0: lambda: SupervisedTask(array.folder, job, 0, step)})
+    assert failed == []
+    error = array.lines()[1]["error"]
+    assert error["type"] == "out_of_memory"
+    assert error["message"] == "its process was killed because there was no memory left, 2 times"
