@@ -43,7 +43,7 @@ class Surroundings:
 
     def __init__(self, said: set[str]) -> None:
         self._said = said
-        self._folder = os.getcwd()  # noqa: PTH109 - Path is slower
+        self._folder = _folder()
         self._environment = dict(_environment())
         self._arguments = list(sys.argv)
         self._umask = os.umask(0o077)
@@ -65,7 +65,7 @@ class Surroundings:
             What may have changed them; the subject of the sentence that is said then.
         """
         changed = []
-        if not self._is_in_folder():
+        if self._folder is not None and _folder() != self._folder:
             changed.append("the working folder")
             with suppress(OSError):  # the folder was removed: the next experiment finds that out
                 os.chdir(self._folder)
@@ -82,12 +82,6 @@ class Surroundings:
         for kind in changed:
             say_once(self._said, kind, f"{what} changed {kind}, which was put back.")
 
-    def _is_in_folder(self) -> bool:
-        try:
-            return os.getcwd() == self._folder  # noqa: PTH109
-        except OSError:  # it was removed
-            return False
-
     def _put_back_signals(self) -> list[str]:
         if not self._has_signals:
             return []
@@ -99,6 +93,13 @@ class Surroundings:
             if handler is not None:
                 signal.signal(number, handler)
         return ["a signal handler"]
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - Path is slower
+    except OSError:  # it was removed
+        return None
 
 
 def _environment() -> dict[bytes, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -284,6 +285,19 @@ def test_a_step_does_not_change_the_surroundings_of_the_next(workspace, table):
     data = table("r")
     assert data.output_rows()(0)["folder"] == str(workspace)
     assert "LEFT_BEHIND" not in data.output_rows()(0)["variables"]
+
+
+def test_the_working_folder_may_be_removed(workspace, table):
+    @datagenerator(output_names="y")
+    def removes(x):
+        shutil.rmtree("gone", ignore_errors=True)
+        Path("gone").mkdir()
+        os.chdir("gone")
+        Path("../gone").resolve().rmdir()
+        return x
+
+    Pipeline(steps=[Step(store_numbers(3)), Step(removes, parallel=True)]).run(project_job="r", jobs=1)
+    assert statuses(table("r")) == ["FINISHED"] * 3
 
 
 # --- workers stay warm --------------------------------------------------------------------------

@@ -40,7 +40,8 @@ class Workers:
     """The worker processes of a run: one for each code and number of threads, because libraries read that once."""
 
     def __init__(self) -> None:
-        self._cwd, self._environment = Path.cwd(), dict(os.environ)
+        # A step in this process may change them.
+        self._cwd, self._environment = _current_folder(), dict(os.environ)
         self._processes: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
 
     def run(
@@ -169,6 +170,13 @@ def _send(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()
+
+
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # it was removed
+        return None
 
 
 def _why_ended(code: int) -> str:
