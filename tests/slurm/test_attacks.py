@@ -72,7 +72,7 @@ def waiting(studies: Studies) -> list[str]:
 
 
 def token_of(studies: Studies, job_id: str) -> str:
-    return re.search(r"Comment=(\w+)", studies.cluster.scontrol("show", "job", job_id))[1]
+    return re.search(r"JobName=orchestrator_(\w+?)_", studies.cluster.scontrol("show", "job", job_id))[1]
 
 
 def check_the_results(studies: Studies, key: str) -> None:
