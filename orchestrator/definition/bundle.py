@@ -138,6 +138,11 @@ class Bundle:
         """Return the kept modules, by name."""
         return self._kept(self._index())
 
+    def working_folder(self) -> Path | None:
+        """Return the folder that the run was submitted in; None if this process stands in it, or it is not here."""
+        context = self._context(self._index())
+        return Path(context.cwd) if context.has_other_cwd() else None
+
     def _kept(self, index: dict[str, Any]) -> dict[str, KeptModule]:
         kept = {name: KeptModule(*values) for name, values in json.loads(self._read_checked(MODULES, index)).items()}
         here = self._place(index)

@@ -6,7 +6,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,16 @@ from orchestrator.machine.plan import Plan
 from orchestrator.version import __version__
 from orchestrator.workspace import RunFolder
 
-__all__ = ["CheckedPipeline", "study_change_message", "check", "store_code", "loader", "provenance", "replace_code"]
+__all__ = [
+    "CheckedPipeline",
+    "check",
+    "in_working_folder",
+    "loader",
+    "provenance",
+    "replace_code",
+    "store_code",
+    "study_change_message",
+]
 
 
 SHOWN_FILES = 3
@@ -114,6 +124,22 @@ def loader(folder: RunFolder, record: RunRecord) -> Callable[[str], LoadedStep]:
             f"run {record.key} has no stored code.", "Resume it from its script, with the same project_job."
         )
     return Bundle(folder.bundle(record.bundle_digest)).load_step
+
+
+@contextmanager
+def in_working_folder(folder: RunFolder, record: RunRecord) -> Iterator[None]:
+    """Work in the folder that the run's code was submitted in, as its steps did before."""
+    there = Bundle(folder.bundle(record.bundle_digest)).working_folder() if record.bundle_digest else None
+    if there is None:
+        yield
+        return
+    here = os.open(".", os.O_RDONLY)  # also where it has been removed
+    os.chdir(there)
+    try:
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
 
 
 def replace_code(context: Context, checked: CheckedPipeline) -> Context:

@@ -163,8 +163,12 @@ def resume(
         return key
     from orchestrator.engine.local.run import run_to_end
 
-    load = checked.load if checked is not None else code.loader(workspace.run(key), record)
-    run_to_end(store, key, load, jobs, position=position, checked=checked)
+    if checked is not None:
+        run_to_end(store, key, checked.load, jobs, position=position, checked=checked)
+        return key
+    folder = workspace.run(key)
+    with code.in_working_folder(folder, record):
+        run_to_end(store, key, code.loader(folder, record), jobs, position=position)
     return key
 
 

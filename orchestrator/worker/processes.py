@@ -94,7 +94,8 @@ def left_children() -> list[str]:
 
 def die_by(number: int) -> None:
     """End this process by a signal, so that its parent sees the reason."""
-    signal.signal(number, signal.SIG_DFL)
+    if number != signal.SIGKILL:  # no process may handle it
+        signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 

@@ -54,3 +54,18 @@ def test_a_study_on_standard_input_can_pickle_its_objects_in_a_worker(tmp_path):
 
 def test_a_study_on_the_command_line_can_pickle_its_objects_in_a_worker(tmp_path):
     assert outputs_of(tmp_path, "-c", STUDY) == [104.0, 107.0]
+
+
+def test_a_resume_in_another_folder_continues_in_the_folder_of_the_run(tmp_path):
+    study = STUDY.replace("import pickle", "import os, pickle").replace(
+        "    return pickle",
+        "    if not os.path.exists('fixed'):\n        raise ValueError('not fixed')\n    return pickle",
+    )
+    (tmp_path / "study.py").write_text(study)
+    (tmp_path / "elsewhere").mkdir()
+    command = [sys.executable, "-m", "orchestrator"]
+    assert subprocess.run([*command, "run", "study.py", "--project-job", "r"], cwd=tmp_path).returncode == 1
+    (tmp_path / "fixed").touch()
+    resume = [*command, "resume", "r", "--rootdir", ".."]
+    assert subprocess.run(resume, cwd=tmp_path / "elsewhere").returncode == 0
+    assert ExperimentData.from_file(tmp_path / "r").to_pandas()[1]["y"].tolist() == [2.0, 3.0]

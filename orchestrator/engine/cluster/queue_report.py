@@ -18,6 +18,7 @@ from orchestrator.indexes import parse_indexes
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.kinds import Role
 from orchestrator.machine.stalled import Liveness, as_listed, why_stalled
+from orchestrator.machine.states import FailureKind
 from orchestrator.machine.submissions import choose
 from orchestrator.machine.value import value
 from orchestrator.slurm.client import Client
@@ -134,7 +135,7 @@ def ask_slurm(path: Path, found: RunStatus, now: float, *, seconds: float | None
     jobs = [_job(job, _what(found, job), lines) for job in live]
     jobs = [job for job in jobs if job.is_known or job.scheduler_id is not None]
     folder = Workspace(path).run(found.run.key, found.run.log_dir)
-    jobs = [job if job.is_live or job.what == ORCHESTRATOR else _with_log(job, folder) for job in jobs]
+    jobs = [_with_log(job, folder) if _has_died(job) else job for job in jobs]
     known = {job.token for job in live}
     others = [
         line
@@ -148,6 +149,12 @@ def ask_slurm(path: Path, found: RunStatus, now: float, *, seconds: float | None
 
 def _what(found: RunStatus, job: JobView) -> str:
     return ORCHESTRATOR if job.role is Role.ORCHESTRATOR or found.now is None else found.now.address
+
+
+def _has_died(job: QueuedJob) -> bool:
+    """Whether the job of a step has ended by itself, and was not cancelled."""
+    is_cancelled = any(meaning(queued.state).kind is FailureKind.CANCELLED for queued in job.states)
+    return not job.is_live and job.what != ORCHESTRATOR and not is_cancelled
 
 
 def _with_log(job: QueuedJob, folder: RunFolder) -> QueuedJob:
