@@ -111,7 +111,7 @@ def main_study() -> StudySource | None:
 
 
 def module_name_of(file: str, module: ModuleType | None = None) -> str:
-    """Return the name under which a file can be imported: its stem, if that means no other module.
+    """Return the name under which a file can be imported: its stem, if that means this file and no other module.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def module_name_of(file: str, module: ModuleType | None = None) -> str:
             found = find_spec(name)
         except (ImportError, ValueError):
             found = None
-        if found is not None and not _is_same_file(found.origin, file):
+        if found is None or not _is_same_file(found.origin, file):
             return MP_MAIN
     return name
 

@@ -193,6 +193,27 @@ def test_an_object_on_disk_is_loaded_by_a_later_step_and_by_a_script(shell, comm
     assert "[True, True]" in shell("-c", loaded)
 
 
+SPAWNED = """
+    import multiprocessing
+    def square(queue, v): queue.put(v**2)
+    def in_child(v):
+        context = multiprocessing.get_context("spawn")
+        queue = context.SimpleQueue()
+        child = context.Process(target=square, args=(queue, v))
+        child.start()
+        child.join()
+        return child.exitcode or queue.get()
+"""
+
+
+@pytest.mark.parametrize("words", [["link.py"], ["-P", "study.py"]])
+def test_an_experiment_starts_processes_in_a_study_that_cannot_be_imported_by_name(shell, words):
+    shell.write(elsewhere__study=study("in_child(x)", before=SPAWNED))
+    (shell.folder / "study.py" if "-P" in words else shell.folder / "link.py").symlink_to("elsewhere/study.py")
+    shell(*words)
+    assert shell.outputs() == [0.0, 1.0]
+
+
 def test_values_that_the_main_guard_sets_are_those_of_the_running_script(shell):
     guard = """
         if __name__ == "__main__":
