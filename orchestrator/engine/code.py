@@ -25,6 +25,7 @@ from orchestrator.engine.context import Context
 from orchestrator.errors import DataError, StudyChanged
 from orchestrator.host import user_name
 from orchestrator.machine.plan import Plan
+from orchestrator.redact import redacted
 from orchestrator.version import __version__
 from orchestrator.workspace import RunFolder
 
@@ -189,12 +190,12 @@ def study_change_message(folder: RunFolder, record: RunRecord) -> str | None:
 
 
 def provenance() -> dict[str, Any]:
-    """Return where a run comes from: versions, commit, command, host, user, folder."""
+    """Return where a run comes from: versions, commit, command (without secrets), host, user, folder."""
     return {
         "orchestrator": __version__,
         "python": sys.version.split()[0],
         "git": _git_commit(),
-        "argv": sys.argv,
+        "argv": redacted(sys.argv),
         "host": os.uname().nodename,
         "user": user_name(),
         "folder": str(Path.cwd()),
