@@ -24,6 +24,7 @@ from orchestrator.errors import (
     NotFound,
     OrchestratorError,
 )
+from orchestrator.text import clean
 from orchestrator.trust import is_foreign, owner_of
 
 __all__ = ["Access", "may_write", "open_database", "revision_of"]
@@ -210,6 +211,20 @@ def _check_format(connection: sqlite3.Connection, path: str, access: Access) -> 
         raise DatabaseTooOld(
             f"{path} has revision {found:04}, this version needs {needed:04}.",
             "Its owner can upgrade it (a backup is written first): orchestrator db upgrade",
+        )
+    _check_contents(connection, path)
+
+
+def _check_contents(connection: sqlite3.Connection, path: str) -> None:
+    """Raise `DatabaseError` if the file has triggers, views or virtual tables: what we ask and write would run them."""
+    found = connection.execute(
+        "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
+    ).fetchone()
+    if found is not None:
+        kind, name = (clean(str(part)) for part in found)
+        raise DatabaseError(
+            f"{path} contains the {kind} {name!r}, which orchestrator has not created. So it is not used.",
+            "Restore it from a backup, or use another workspace: --rootdir FOLDER",
         )
 
 
