@@ -17,6 +17,7 @@ __all__ = [
     "PRIVATE",
     "create_atomically",
     "new_folder",
+    "private_folders",
     "replacing",
     "sync_folder",
     "write_atomically",
@@ -122,7 +123,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         The temporary folder. Write its files with `write_synced`.
     """
     temporary = _temporary_name(path)
-    temporary.mkdir(parents=True, mode=0o700)
+    private_folders(temporary)
     try:
         yield temporary
         for inside, _, _ in os.walk(temporary):
@@ -161,6 +162,13 @@ def write_synced(path: Path, content: bytes, mode: int = ANY) -> None:
         _sync(file)
 
 
+def private_folders(path: Path) -> None:
+    """Create a folder and the missing ones above it, which only this user can enter, whatever the umask."""
+    if not path.is_dir():
+        private_folders(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
 def sync_folder(path: Path) -> None:
     """Wait until the names in a folder are on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -175,7 +183,10 @@ def sync_folder(path: Path) -> None:
 
 @contextmanager
 def _temporary(path: Path, mode: int) -> Iterator[BinaryIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if mode == PRIVATE:
+        private_folders(path.parent)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
     try:
         with _created(temporary, mode) as file:

@@ -26,6 +26,7 @@ __all__ = [
     "open_regular",
     "parse_json",
     "parse_object",
+    "read_limited",
     "read_small",
     "refuse",
 ]
@@ -89,7 +90,12 @@ def read_small(path: Path, largest: int = LARGEST) -> bytes:
         If it does not exist, or can't be read now.
     """
     with open_regular(path) as file:
-        content = file.read(largest + 1)
+        return read_limited(file, largest)
+
+
+def read_limited(file: BinaryIO, largest: int) -> bytes:
+    """Return the content of an open file; raise `Damaged` if it has more than `largest` bytes."""
+    content = file.read(largest + 1)
     return content if len(content) <= largest else refuse(f"it has more than {largest} bytes")
 
 

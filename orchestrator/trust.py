@@ -1,17 +1,133 @@
 """Whose files are trusted: only those of the user that this process runs as. Other users could write anything.
 
-This is asked of the database and the workspace (`orchestrator.cli.workspace`, `orchestrator.db.opening`), the code of a
-run (`orchestrator.definition.bundle`) and its environment (`orchestrator.handoff.environment`).
+This is asked of the database and the workspace (`orchestrator.cli.workspace`, `orchestrator.db.opening`). The engine's
+own files are read with `open_private` and `read_private`, which ask it of the open file and of its folders.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from contextlib import suppress
+from errno import ELOOP, ENOTDIR, ENXIO
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["is_foreign", "is_own", "others_may_write", "owner_of"]
+from orchestrator.damage import LARGEST, Damaged, read_limited
+from orchestrator.errors import DataError
+
+__all__ = [
+    "ENGINE",
+    "Untrusted",
+    "is_foreign",
+    "is_own",
+    "open_private",
+    "others_may_write",
+    "owner_of",
+    "read_private",
+]
+
+ENGINE = ".orchestrator"
+"""Name of the folder with the engine's own files."""
+
+
+class Untrusted(DataError):
+    """Another user may have written a file of the engine, so it is not used."""
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open a file that only this user can have written.
+
+    It must be a regular file of this user that others can't write to. So must its folder and the folders above, up to
+    `.orchestrator`. Each is opened below the one before, so nothing can be put in its place after the check.
+
+    Raises
+    ------
+    Untrusted
+        If another user owns one of them, or may write to it.
+    Damaged
+        If it is no regular file, or one of the folders is a link.
+    OSError
+        If it does not exist, or can't be read now.
+    """
+    folder = _open_folder(path.parent)
+    try:
+        descriptor = os.open(path.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (ELOOP, ENXIO):  # a link; a socket
+            raise Damaged("it is no regular file") from None
+        error.filename = str(path)
+        raise
+    finally:
+        os.close(folder)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise Damaged("it is no regular file")
+        _check_private(path, found)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return open(descriptor, "rb")  # noqa: PTH123 - a descriptor
+
+
+def read_private(path: Path, largest: int = LARGEST) -> bytes:
+    """Return the content of a file that only this user can have written; raise as `open_private`.
+
+    A file with more than `largest` bytes is `Damaged`, too.
+    """
+    with open_private(path) as file:
+        return read_limited(file, largest)
+
+
+def _open_folder(path: Path) -> int:
+    """Open a folder by way of those above it, from `.orchestrator` on, and check each."""
+    parts = path.parts
+    first = len(parts) - parts[::-1].index(ENGINE) if ENGINE in parts else len(parts)
+    at, descriptor = Path(*parts[:first]), None
+    for name in ["", *parts[first:]]:
+        at /= name
+        try:
+            inside = os.open(name or at, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=descriptor)
+        except OSError as error:
+            if error.errno in (ELOOP, ENOTDIR):
+                raise Damaged(f"{at} is a link, or no folder") from None
+            error.filename = str(at)
+            raise
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+        descriptor = inside
+        try:
+            _check_private(at, os.fstat(descriptor))
+        except BaseException:
+            os.close(descriptor)
+            raise
+    assert descriptor is not None
+    return descriptor
+
+
+def _check_private(path: Path, found: os.stat_result) -> None:
+    mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
+    if found.st_uid != os.geteuid():
+        raise Untrusted(
+            f"{path} belongs to {_name_of(found.st_uid)} ({mode}), so it is not used.", _hint_for_foreign(path)
+        )
+    if _may_others_write(found):
+        raise Untrusted(
+            f"Other users may write to {path} ({mode}), so it is not used.",
+            f"If nobody has changed it: chmod go-w {shlex.quote(str(path))}",
+        )
+
+
+def _hint_for_foreign(path: Path) -> str:
+    away = shlex.quote(f"{path}.foreign")
+    hint = f"Move it away: mv {shlex.quote(str(path))} {away}"
+    if ENGINE not in path.parts:
+        return hint
+    key = path.parts[len(path.parts) - path.parts[::-1].index(ENGINE) - 2]
+    return f"{hint}\nThen continue the run: orchestrator resume {shlex.quote(key)}"
 
 
 def is_own(path: Path) -> bool:
@@ -45,9 +161,12 @@ def owner_of(path: Path) -> str:
     OSError
         If the file does not exist, or can't be reached.
     """
+    return _name_of(path.stat().st_uid)
+
+
+def _name_of(uid: int) -> str:
     import pwd  # not needed if everything is trusted
 
-    uid = path.stat().st_uid
     with suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
     return f"uid {uid}"
@@ -61,7 +180,10 @@ def others_may_write(folder: Path) -> bool:
     OSError
         If the folder does not exist, or can't be reached.
     """
-    found = folder.stat()
+    return _may_others_write(folder.stat())
+
+
+def _may_others_write(found: os.stat_result) -> bool:
     if found.st_mode & stat.S_IWOTH:
         return True
     return bool(found.st_mode & stat.S_IWGRP) and not _is_group_of_one(found.st_gid)

@@ -13,6 +13,7 @@
             bundle/<digest>/                                            code
             environment.json                                            environment of all jobs; private
             scripts/<label>.<digest>.sh                                 scripts for sbatch
+            scripts/env_vars.<digest>                                   the env_vars of the cluster; private
             steps/<position>.<epoch>.<mark>/manifest.jsonl              experiments of each task
             jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json, outputs/<task>}
             jobs/<token>/running/<task>.<restart>                       what a task evaluates now
@@ -30,6 +31,7 @@ from typing import NamedTuple
 
 from orchestrator.addresses import format_address
 from orchestrator.errors import DataError
+from orchestrator.trust import ENGINE
 
 __all__ = ["DATABASE", "LOG_DIR", "JobFolder", "RunFolder", "Workspace", "relocated", "root_of_bundles"]
 
@@ -170,7 +172,7 @@ class RunFolder(NamedTuple):
     @property
     def engine(self) -> Path:
         """Folder of the engine's own files."""
-        return self.path / ".orchestrator"
+        return self.path / ENGINE
 
     @property
     def environment(self) -> Path:
@@ -200,6 +202,10 @@ class RunFolder(NamedTuple):
     def script(self, label: str, digest: str) -> Path:
         """Return the path of the script of a step's jobs."""
         return self.engine / "scripts" / f"{label}.{digest}.sh"
+
+    def env_vars(self, digest: str) -> Path:
+        """Return the path of the `env_vars` of the cluster, from the SHA-256 of the file."""
+        return self.engine / "scripts" / f"env_vars.{digest[:16]}"
 
     def manifest(self, position: int, epoch: int, mark: str) -> Path:
         """Return the path of the manifest of a step run."""

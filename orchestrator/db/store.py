@@ -1,7 +1,7 @@
 """How the engine reads and writes the records.
 
-`write` and `set_code` need the lease of the run and log events; `set_cluster`, `clear_cancel_request` and `beat` need
-the lease and log nothing. `create_run` and `request_cancel` need no lease, and are logged.
+`write` and `set_code` need the lease of the run and log events; `set_cluster`, `set_files`, `clear_cancel_request` and
+`beat` need the lease and log nothing. `create_run` and `request_cancel` need no lease, and are logged.
 """
 
 from __future__ import annotations
@@ -218,6 +218,12 @@ class Store:
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
             update(connection, "run", {"cluster": cluster, "login_only": None}, id=row.id)
+
+    def set_files(self, key: str, fence: int, cluster: Mapping[str, Any]) -> None:
+        """Record the digests of the files that jobs are started with, in the cluster configuration of a run."""
+        with session(self.path) as connection:
+            row = _fenced_row(connection, key, fence)
+            update(connection, "run", {"cluster": cluster}, id=row.id)
 
     def moved_from(self, key: str) -> str | None:
         """Return the folder in which a run was recorded, if the workspace has been moved or copied since; else None."""

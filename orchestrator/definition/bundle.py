@@ -21,11 +21,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.damage import Damaged
 from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free_mp_main
 from orchestrator.definition.finder import KeptFinder, KeptModule
 from orchestrator.errors import DataError, StudyChanged, StudyError
 from orchestrator.loading import EndOfLoading, loading
-from orchestrator.trust import is_own, owner_of
+from orchestrator.trust import Untrusted, open_private
 from orchestrator.workspace import relocated, root_of_bundles
 
 if TYPE_CHECKING:
@@ -160,10 +161,6 @@ class Bundle:
 
     def _index(self) -> dict[str, Any]:
         content = self._read("bundle.json")
-        if not is_own(self._folder):
-            raise DataError(
-                f"{self._folder} belongs to {owner_of(self._folder)}, so its code is not run.", _UPDATE_HINT
-            )
         if hashlib.sha256(content).hexdigest() != self._folder.name:
             raise DataError(f"{self._folder / 'bundle.json'} was changed after it was written.", _UPDATE_HINT)
         index: dict[str, Any] = json.loads(content)
@@ -177,9 +174,14 @@ class Bundle:
 
     def _read(self, name: str) -> bytes:
         try:
-            return (self._folder / name).read_bytes()
+            with open_private(self._folder / name) as file:
+                return file.read()
+        except Untrusted as error:
+            raise Untrusted(error.message, f"{error.hint}\n{_UPDATE_HINT}") from None
         except OSError as error:
             raise DataError(f"the run's code can't be read: {error}.", _UPDATE_HINT) from error
+        except Damaged as error:
+            raise DataError(f"the run's code can't be read: {self._folder / name}: {error}.", _UPDATE_HINT) from error
 
 
 # --- the study ----------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def submit(
     _probe(config, checked, workspace, in_job=probe)
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
-        key = create(store, pipeline, checked, project_job, Mode.SLURM, config.to_json())
+        key = create(store, pipeline, checked, project_job, Mode.SLURM, lambda folder: config.stored(folder).to_json())
         hand_over(store, key, say=progress_for().say)
         return key
     record = store.record(project_job)

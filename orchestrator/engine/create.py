@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def create(
     checked: CheckedPipeline,
     project_job: str | None,
     mode: Mode,
-    config: dict[str, Any] | None = None,
+    config: Callable[[RunFolder], dict[str, Any]] | None = None,
 ) -> str:
     """Record a new run.
 
@@ -42,8 +43,8 @@ def create(
         The run's key; None: a new key of digits.
     mode : Mode
         Where its jobs run.
-    config : mapping, optional
-        For a run on a cluster, the `ClusterConfig` as JSON values.
+    config : callable, optional
+        For a run on a cluster: writes its files to the run's folder, and returns the `ClusterConfig` as JSON values.
 
     Returns
     -------
@@ -54,8 +55,9 @@ def create(
     # First: if this fails, no folder is left behind.
     store.create()
     key = _make_folder(workspace, project_job)
-    _make_engine_folder(store.workspace.run(key))
-    bundle = code.store_code(store.workspace.run(key), checked)
+    folder = store.workspace.run(key)
+    _make_engine_folder(folder)
+    bundle = code.store_code(folder, checked)
     new = NewRun(
         key=key,
         salt=os.urandom(16).hex(),
@@ -67,7 +69,7 @@ def create(
         study=checked.study_path,
         study_attr=checked.study_attr,
         bundle_digest=bundle,
-        cluster=config,
+        cluster=None if config is None else config(folder),
         provenance=code.provenance(),
     )
     store.create_run(new, time.time())

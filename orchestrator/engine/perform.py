@@ -11,7 +11,7 @@ from orchestrator.engine.scheduler import WakingScheduler
 from orchestrator.engine.table_jobs import collect_into_table, fold_tables, freeze_table
 from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.claim import claim
-from orchestrator.handoff.environment import LOG_LEVEL, environment_of_jobs, read_environment
+from orchestrator.handoff.environment import LOG_LEVEL, environment_of_jobs
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine import outcomes
 from orchestrator.machine.answers import Answer
@@ -162,7 +162,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
 
 def _log_level(context: Context) -> str | None:
     """Return the level that the submitter's environment says; that of a job may lack it."""
-    submitted = None if context.scheduler.is_local else read_environment(context.folder)
+    submitted = None if context.scheduler.is_local else _waking(context).environment()
     return (submitted or environment_of_jobs()).get(LOG_LEVEL)
 
 

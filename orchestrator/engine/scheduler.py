@@ -56,6 +56,9 @@ class Scheduler(Protocol):
 class WakingScheduler(Scheduler, Protocol):
     """A scheduler whose orchestrator jobs wake a run, so that no process has to wait for it."""
 
+    def environment(self) -> Mapping[str, str] | None:
+        """Return the environment that the run was submitted in, if it is known."""
+
     def submit_orchestrator(self, token: str, after: str) -> Answer:
         """Submit an orchestrator job that starts after the end of the job with the id `after`."""
 

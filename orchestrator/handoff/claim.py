@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from orchestrator.atomic import PRIVATE, create_atomically
-from orchestrator.damage import Damaged, read_small, refuse
+from orchestrator.damage import Damaged, refuse
 from orchestrator.errors import DataError
+from orchestrator.trust import read_private
 from orchestrator.workspace import JobFolder
 
 __all__ = ["claim", "claimed_by"]
@@ -50,7 +51,7 @@ def claimed_by(folder: JobFolder) -> str | None:
         If the file is not a claim.
     """
     try:
-        owner = read_small(folder.claim, LONGEST).decode("ascii", "backslashreplace")
+        owner = read_private(folder.claim, LONGEST).decode("ascii", "backslashreplace")
         return owner if re.fullmatch(r"[\w.+\[\]-]+", owner, re.ASCII) else refuse(f"it contains {owner[:40]!r}")
     except FileNotFoundError:
         return None

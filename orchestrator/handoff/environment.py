@@ -6,13 +6,15 @@ its own, the changes would add up from step to step.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
 
 from orchestrator.atomic import PRIVATE, write_atomically
-from orchestrator.damage import Damaged, parse_object, read_small
-from orchestrator.trust import is_own
+from orchestrator.damage import Damaged, parse_object, refuse
+from orchestrator.errors import DataError
+from orchestrator.trust import read_private
 from orchestrator.workspace import RunFolder
 
 __all__ = ["LOG_LEVEL", "environment_of_jobs", "read_environment", "write_environment"]
@@ -33,20 +35,43 @@ def environment_of_jobs() -> dict[str, str]:
     return environment
 
 
-def write_environment(folder: RunFolder) -> None:
-    """Write the environment of this process, readable only by its user."""
-    write_atomically(folder.environment, json.dumps(environment_of_jobs()).encode(), PRIVATE)
+def write_environment(folder: RunFolder) -> str:
+    """Write the environment of this process, readable only by its user, and return the SHA-256 of the file."""
+    content = json.dumps(environment_of_jobs()).encode()
+    write_atomically(folder.environment, content, PRIVATE)
+    return hashlib.sha256(content).hexdigest()
 
 
-def read_environment(folder: RunFolder) -> dict[str, str] | None:
-    """Return the environment from the file; None if there is none, if it is damaged, or belongs to another user."""
-    if not is_own(folder.environment):
-        return None  # its PATH would select the squeue that is executed
-    try:
-        environment = parse_object(read_small(folder.environment))
-    except (OSError, Damaged):
+def read_environment(folder: RunFolder, sha256: str | None) -> dict[str, str] | None:
+    """Return the environment from the file; None if none was recorded.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        The run's folder.
+    sha256 : str or None
+        The recorded digest of the file.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, or not the one that was written: its PATH would select the programs that are executed.
+    """
+    if sha256 is None:
         return None
-    return environment if all(map(_is_variable, environment, environment.values())) else None
+    try:
+        content = read_private(folder.environment)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            refuse("it was changed after it was written")
+        environment = parse_object(content)
+        if not all(map(_is_variable, environment, environment.values())):
+            refuse("it contains no environment")
+    except (OSError, Damaged) as error:
+        raise DataError(
+            f"The environment of the jobs in {folder.environment} can't be used: {error}.",
+            f"Use that of this shell: orchestrator resume {folder.key}",
+        ) from error
+    return environment
 
 
 def _is_variable(name: str, value: object) -> bool:

@@ -5,6 +5,7 @@ The code of the step and its keyword arguments are in the bundle (`orchestrator.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.atomic import PRIVATE, write_atomically
-from orchestrator.damage import Damaged, checked_fields, parse_object, read_small, refuse
+from orchestrator.damage import Damaged, checked_fields, parse_object, refuse
 from orchestrator.errors import DataError
 from orchestrator.machine.kinds import StepKind
+from orchestrator.trust import read_private
 from orchestrator.workspace import LOG_DIR
 
-__all__ = ["JobFile", "read_jobfile", "write_jobfile"]
+__all__ = ["JobFile", "digest_of", "read_jobfile", "write_jobfile"]
 
 
 class JobFile(NamedTuple):
@@ -132,19 +134,38 @@ class JobFile(NamedTuple):
 
 def write_jobfile(path: Path, file: JobFile) -> None:
     """Write a job file."""
-    write_atomically(path, json.dumps(file._asdict(), indent=1).encode(), PRIVATE)
+    write_atomically(path, _content_of(file), PRIVATE)
 
 
-def read_jobfile(path: Path) -> JobFile:
+def digest_of(file: JobFile) -> str:
+    """Return the SHA-256 of a job file, which its job compares."""
+    return hashlib.sha256(_content_of(file)).hexdigest()
+
+
+def _content_of(file: JobFile) -> bytes:
+    return json.dumps(file._asdict(), indent=1).encode()
+
+
+def read_jobfile(path: Path, sha256: str | None = None) -> JobFile:
     """Read a job file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    sha256 : str, optional
+        Its digest, if the job runs from it.
 
     Raises
     ------
     DataError
-        If the file is missing, or is not a job file.
+        If the file is missing, was changed, or is not a job file.
     """
     try:
-        values = checked_fields(JobFile, parse_object(read_small(path)), _REQUIRED)
+        content = read_private(path)
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            refuse("it was changed after it was written")
+        values = checked_fields(JobFile, parse_object(content), _REQUIRED)
         return JobFile(**{**values, "kind": StepKind(values["kind"]), "tasks": _indexes(values.get("tasks", "0"))})
     except (OSError, ValueError, Damaged) as error:
         raise DataError(f"the job file {path} can't be used: {error}") from error

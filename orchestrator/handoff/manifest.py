@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from orchestrator.atomic import PRIVATE, replacing
-from orchestrator.damage import LARGEST_INT, Damaged, open_regular, parse_json, parse_object, refuse
+from orchestrator.damage import LARGEST_INT, Damaged, parse_json, parse_object, refuse
 from orchestrator.errors import DataError
+from orchestrator.trust import open_private
 
 __all__ = ["Entry", "Manifest", "tasks_for", "write_manifest"]
 
@@ -153,7 +154,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         If the file does not exist, or can't be read now.
     """
     try:
-        with open_regular(path) as file:
+        with open_private(path) as file:
             yield file
     except Damaged as error:
         raise DataError(f"the manifest {path} can't be used: {error}") from error

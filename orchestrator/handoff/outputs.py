@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.atomic import PRIVATE
+from orchestrator.atomic import PRIVATE, private_folders
 from orchestrator.damage import Damaged, open_regular
 
 __all__ = ["OutputPart", "OutputWriter", "find_part"]
@@ -67,7 +67,7 @@ class OutputWriter:
             return
         with suppress(OSError):  # on a full disk, results are more important
             if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
+                private_folders(self._path.parent)
                 self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE)
             os.write(self._file, f"{text} {position}".encode())
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic import PRIVATE, write_atomically
-from orchestrator.damage import LARGEST, LARGEST_INT, Damaged, checked_fields, cleaned, parse_object, read_small
+from orchestrator.damage import LARGEST, LARGEST_INT, Damaged, checked_fields, cleaned, parse_object
 from orchestrator.errors import Busy, DataError
 from orchestrator.failures import FailureGroup
+from orchestrator.trust import read_private
 from orchestrator.workspace import JobFolder
 
 __all__ = ["Receipt", "has_ended", "last_receipt", "read_receipt", "receipts_of", "write_receipt"]
@@ -122,7 +123,7 @@ def read_receipt(path: Path) -> Receipt:
         If the file can't be read now; then nothing is known about the task.
     """
     try:
-        values = checked_fields(Receipt, cleaned(parse_object(read_small(path))), REQUIRED)
+        values = checked_fields(Receipt, cleaned(parse_object(read_private(path))), REQUIRED)
         _check(values)
         return Receipt(**values)
     except OSError as error:

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from orchestrator.errors import SchedulerUnreachable
@@ -60,8 +60,9 @@ class Client:
     environment : mapping, optional
         Environment of the programs; default: that of this process. Variables that would change the output of a
         program are removed from it.
-    submitter : mapping, optional
-        Environment of sbatch, and so of the jobs; default: the same.
+    submitter : callable, optional
+        Returns the environment of sbatch, and so of the jobs; default, and for None: the same. It is called when a job
+        is submitted.
     seconds_to_ask : float, optional
         Time limit of every other program; default: a minute.
     """
@@ -69,7 +70,7 @@ class Client:
     def __init__(
         self,
         environment: Mapping[str, str] | None = None,
-        submitter: Mapping[str, str] | None = None,
+        submitter: Callable[[], Mapping[str, str] | None] = lambda: None,
         *,
         seconds_to_ask: float | None = None,
     ) -> None:
@@ -97,7 +98,8 @@ class Client:
         """
         argv, here = ["sbatch", "--parsable", *arguments], self._environment
         # The cluster is the one of this process's environment.
-        submitter = here if self._submitter is None else {**self._submitter, **cluster_variables(here)}
+        given = self._submitter()
+        submitter = here if given is None else {**given, **cluster_variables(here)}
         environment = for_submission(submitter, options)
         try:
             done = _run_program(argv, environment, SECONDS_TO_SUBMIT)

@@ -22,10 +22,25 @@ from orchestrator.expansion import VARIABLE, home_expanded
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["TOKEN", "Values", "cpus", "digest", "directives", "literal_path", "render", "runner_words", "values"]
+__all__ = [
+    "JOB_FILE",
+    "TOKEN",
+    "Values",
+    "cpus",
+    "digest",
+    "directives",
+    "exports",
+    "literal_path",
+    "render",
+    "runner_words",
+    "values",
+]
 
-TOKEN = "$1"
-"""Stands in a command for the argument of the script; everything else in a command is literal."""
+TOKEN, JOB_FILE = "$1", "$2"
+"""Stand in a command for the arguments of the script: the job's token, and the SHA-256 of its job file.
+
+Everything else in a command is literal.
+"""
 
 Values = Mapping[str, Any]
 """The values that the template inserts."""
@@ -113,6 +128,7 @@ def values(
     runner: Sequence[str],
     threads: int,
     command: Sequence[str],
+    env_file: Mapping[str, str] | None = None,
 ) -> Values:
     """Return the values for a job's script.
 
@@ -129,7 +145,9 @@ def values(
     threads : int
         Number of threads of numerical libraries.
     command : sequence of str
-        The module to run, and its arguments; `TOKEN` stands for the argument of the script.
+        The module to run, and its arguments; `TOKEN` and `JOB_FILE` stand for the arguments of the script.
+    env_file : mapping, optional
+        `path` and `sha256` of a file with more environment variables, which contains `exports`.
 
     Raises
     ------
@@ -141,11 +159,18 @@ def values(
         "directives": [_directive(name, value) for name, value in directives.items()],
         "folder": directives.get("chdir"),
         "takes_token": TOKEN in command,
+        "takes_job_file": JOB_FILE in command,
         "env_setup": [text.strip() for text in env_setup if _has_command(text)],
-        "env_vars": {_variable_name(name): _double_quoted(str(value)) for name, value in env_vars.items()},
+        "env_vars": exports(env_vars),
+        "env_file": env_file,
         "threads": threads,
         "command": " ".join(words),
     }
+
+
+def exports(env_vars: Mapping[str, Any]) -> list[str]:
+    """Return the commands of the shell that set environment variables; as for `values`."""
+    return [f"export {_variable_name(name)}={_double_quoted(str(value))}" for name, value in env_vars.items()]
 
 
 def runner_words(command: str) -> list[str]:
@@ -233,7 +258,7 @@ def _directive(name: str, value: str | None) -> str:
 
 
 def _argument(word: str) -> str:
-    return '"$job_token"' if word == TOKEN else shlex.quote(word)
+    return {TOKEN: '"$job_token"', JOB_FILE: '"$job_file"'}.get(word) or shlex.quote(word)
 
 
 def _has_command(text: str) -> bool:

@@ -1,6 +1,7 @@
 """How the engine and SLURM start a worker.
 
-python -m orchestrator.worker job WORKSPACE KEY TOKEN       a job of a cluster
+python -m orchestrator.worker job WORKSPACE KEY TOKEN SHA256
+                                                            a job of a cluster
 python -m orchestrator.worker serve WORKSPACE KEY           the worker process of a run on this machine
 python -m orchestrator.worker freeze|compare|collect|fold WORKSPACE KEY
                                                             reads a request and prints an answer, both JSON
@@ -17,10 +18,10 @@ from orchestrator.host import die_with_parent
 # Each imports only what it needs, because hundreds of tasks of an array start at once.
 try:
     match sys.argv[1:]:
-        case ["job", workspace, key, token]:
+        case ["job", workspace, key, token, sha256]:
             from orchestrator.worker.job import run_job
 
-            run_job(Path(workspace), key, token, has_process=True)
+            run_job(Path(workspace), key, token, sha256, has_process=True)
         case ["serve", workspace, key]:
             from orchestrator.worker.reaper import fork_below_reaper
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["run_job"]
 
 
-def run_job(workspace: Path, key: str, token: str, *, has_process: bool = False) -> None:
+def run_job(workspace: Path, key: str, token: str, sha256: str, *, has_process: bool = False) -> None:
     """Run a job of a step, or one task of an array.
 
     Parameters
@@ -31,6 +31,8 @@ def run_job(workspace: Path, key: str, token: str, *, has_process: bool = False)
         The run's key.
     token : str
         The job's token.
+    sha256 : str
+        Digest of its job file.
     has_process : bool, default False
         Whether this process does nothing else, so that all that it has started may be ended with it.
 
@@ -42,7 +44,7 @@ def run_job(workspace: Path, key: str, token: str, *, has_process: bool = False)
     # Set only for this interpreter, not for programs that the step starts.
     os.environ.pop("PYTHONSAFEPATH", None)
     folder = RunFolder(workspace, key)
-    job = read_jobfile(folder.job(token).file)
+    job = read_jobfile(folder.job(token).file, sha256)
     if has_process and job.evaluates:
         from orchestrator.worker.reaper import fork_below_reaper
 

@@ -1,7 +1,8 @@
 """The worker process of a run on this machine: it loads the study once, and evaluates the batches of the run.
 
-It reads a line of JSON for each batch, `{"token": ..., "tasks": [...], "n_workers": ...}`, and writes lines of JSON:
-`{"done": number of experiments}`, `{"failed": task, "reason": ...}`, and `{"end": true}`.
+It reads a line of JSON for each batch, `{"token": ..., "sha256": digest of the job file, "tasks": [...], "n_workers":
+...}`, and writes lines of JSON: `{"done": number of experiments}`, `{"failed": task, "reason":
+...}`, and `{"end": true}`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def serve(workspace: Path, key: str) -> None:
     steps: dict[str, LoadedStep] = {}
     for line in iter(requests.readline, b""):
         request = json.loads(line)
-        job = read_jobfile(folder.job(request["token"]).file)
+        job = read_jobfile(folder.job(request["token"]).file, request["sha256"])
         tasks = request["tasks"]
         error = None if job.path in steps else _load(folder, job, tasks[0], steps)
         if error is None:

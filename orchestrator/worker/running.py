@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.atomic import PRIVATE
-from orchestrator.damage import Damaged, parse_json, read_small
+from orchestrator.atomic import PRIVATE, private_folders
+from orchestrator.damage import Damaged, parse_json
+from orchestrator.errors import DataError
 from orchestrator.handoff.manifest import Entry
+from orchestrator.trust import read_private
 
 __all__ = ["Cut", "Running", "read_cuts"]
 
@@ -51,7 +53,7 @@ class Running:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folders(path.parent)
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE)
         self.clear()
@@ -94,8 +96,8 @@ def read_cuts(path: Path, kind: str, why: str) -> list[Cut]:
         What became of the task: the experiment that was running then was cut, too.
     """
     try:
-        first, *lines = read_small(path).splitlines()
-    except (OSError, Damaged, ValueError):
+        first, *lines = read_private(path).splitlines()
+    except (OSError, Damaged, DataError, ValueError):
         return []
     cuts = [_cut(line) for line in lines]
     running = _parse(first)

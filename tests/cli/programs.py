@@ -63,8 +63,8 @@ class Programs:
             f"read n < {shlex.quote(str(counter))}",
             "n=$((n + 1))",
             f"echo $n > {shlex.quote(str(counter))}",
-            # The script is the last argument but one, before the token.
-            'while [ "$#" -gt 2 ]; do shift; done',
+            # The script is the first argument that is no option; the token follows.
+            'while [ "${1#--}" != "$1" ]; do shift; done',
             f'while IFS= read -r line; do printf "%s\\n" "$line"; done < "$1" > {shlex.quote(str(scripts))}/$n.sh',
             "echo $n",
         ]

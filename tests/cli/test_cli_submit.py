@@ -312,7 +312,8 @@ if sys.argv[0].endswith("squeue"):
 elif said:
     sys.exit("sbatch: error: Memory specification can not be satisfied")
 else:
-    kept.write_text(sys.argv[-1])
+    _script, token, *_digest = (word for word in sys.argv[1:] if not word.startswith("--"))
+    kept.write_text(token)
     print(1)
 """
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import shlex
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from orchestrator import trust
+from orchestrator.atomic import PRIVATE, private_folders, write_atomically
+from orchestrator.damage import Damaged
 from orchestrator.definition.bundle import Bundle
 from orchestrator.definition.bundling import prepare_bundle
 from orchestrator.errors import DataError
 from orchestrator.handoff.environment import read_environment, write_environment
+from orchestrator.handoff.jobfile import JobFile, digest_of, read_jobfile, write_jobfile
+from orchestrator.machine.kinds import StepKind
+from orchestrator.trust import read_private
 from orchestrator.workspace import RunFolder
 
 STRANGER = 54321
@@ -141,6 +148,26 @@ def test_a_planted_journal_is_not_rolled_back(here, is_there, golden):
     assert journal.stat().st_uid == STRANGER
 
 
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "CREATE TRIGGER t AFTER UPDATE ON run BEGIN UPDATE run SET cluster = '{}'; END",
+        "CREATE VIEW v AS SELECT * FROM run",
+        "CREATE VIRTUAL TABLE x USING fts5(y)",
+    ],
+    ids=["trigger", "view", "virtual"],
+)
+def test_a_database_with_more_than_tables_and_indexes_is_not_used(here, planted, golden):
+    (here.workspace / "study.py").write_text(STUDY)
+    assert here("run", "study.py", "--project-job", "r").code == 0
+    with closing(sqlite3.connect(here.workspace / "orchestrator.db")) as connection:
+        connection.execute(planted)
+    for command in ("status r", "resume r", "run study.py --project-job s"):
+        done = here(*command.split())
+        assert done.code == 1, command
+        golden(done)
+
+
 @as_root
 def test_code_in_a_folder_of_another_user_is_not_loaded(tmp_path, golden):
     folder = tmp_path / prepare_bundle({"0": print}, None).write(tmp_path)
@@ -151,12 +178,70 @@ def test_code_in_a_folder_of_another_user_is_not_loaded(tmp_path, golden):
 
 
 @as_root
-def test_the_environment_that_another_user_planted_is_not_used(tmp_path):
+def test_the_environment_that_another_user_planted_is_not_used(tmp_path, golden):
     folder = RunFolder(tmp_path, "r")
-    write_environment(folder)
-    assert read_environment(folder) == dict(os.environ)
+    digest = write_environment(folder)
+    assert read_environment(folder, digest) == dict(os.environ)
     give_away(folder.environment)
-    assert read_environment(folder) is None
+    with golden.raises(DataError):
+        read_environment(folder, digest)
+
+
+@pytest.fixture
+def engine_file(tmp_path):
+    """A file of the engine, as it is written with umask 002."""
+    before = os.umask(0o002)
+    folder = RunFolder(tmp_path, "r")
+    private_folders(folder.engine)
+    write_atomically(folder.job("t").file, b"{}", PRIVATE)
+    yield folder.job("t").file
+    os.umask(before)
+
+
+def test_what_the_engine_writes_is_private_whatever_the_umask(engine_file):
+    assert read_private(engine_file) == b"{}"
+    assert engine_file.stat().st_mode & 0o777 == 0o600
+    folders = [folder for folder in engine_file.parents if ".orchestrator" in folder.parts]
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 3
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o602], ids=oct)
+@pytest.mark.parametrize("level", [0, 1, 3])
+def test_a_file_of_the_engine_that_others_may_write_is_not_used(engine_file, level, mode, golden):
+    changed = [engine_file, *engine_file.parents][level]
+    changed.chmod(mode if level == 0 else mode | 0o111)
+    with golden.raises(DataError):
+        read_private(engine_file)
+    # The command of the hint makes it usable.
+    changed.chmod(changed.stat().st_mode & ~0o022)
+    assert read_private(engine_file) == b"{}"
+
+
+@as_root
+@pytest.mark.parametrize("level", [0, 1, 3])
+def test_a_file_of_the_engine_from_another_user_is_not_used(engine_file, level, golden):
+    give_away([engine_file, *engine_file.parents][level])
+    with golden.raises(DataError):
+        read_private(engine_file)
+
+
+@pytest.mark.parametrize("level", [0, 1, 3])
+def test_a_file_of_the_engine_is_not_read_through_a_link(engine_file, level):
+    replaced = [engine_file, *engine_file.parents][level]
+    replaced.rename(elsewhere := replaced.with_name("elsewhere"))
+    replaced.symlink_to(elsewhere)
+    with pytest.raises(Damaged):
+        read_private(engine_file)
+
+
+def test_a_job_file_that_was_changed_is_not_used(tmp_path):
+    path = tmp_path / "job.json"
+    job = JobFile("r", "/w", "m", "t", "step", 0, 0, "", StepKind.CALL, False, "0", None, ".", 64 * "a")
+    write_jobfile(path, job)
+    assert read_jobfile(path, digest_of(job)) == read_jobfile(path) == job
+    write_jobfile(path, job._replace(bundle_digest=64 * "b"))
+    with pytest.raises(DataError, match="was changed after it was written"):
+        read_jobfile(path, digest_of(job))
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ class FakeClient(Client):
         array, dependency = given.get("array"), given.get("dependency")
         indexes = tuple(parse_indexes(array.partition("%")[0])) if array else None
         after = dependency.removeprefix("afterany:") if dependency else None
-        return self._take(arguments[-1], after, indexes)
+        _script, token, *_digest = (word for word in arguments if not word.startswith("--"))
+        return self._take(token, after, indexes)
 
     def _take(self, token: str, after: str | None, indexes: tuple[int, ...] | None) -> Answer:
         lie = self._draw("refuses", "hears nothing", "answer is lost", "comes late", "takes it twice")

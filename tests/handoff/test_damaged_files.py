@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from contextlib import suppress
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -151,13 +152,15 @@ def test_a_claim_that_cannot_be_read_lets_no_submission_start(tmp_path, golden):
 @pytest.mark.parametrize(
     "content", [*NOT_JSON.values(), b'{"A": 1}', b'{"": "x"}', b'{"A=B": "x"}', b'{"A": "\\u0000"}']
 )
-def test_a_damaged_environment_counts_as_missing(tmp_path, content, monkeypatch):
+def test_a_damaged_environment_is_a_named_error(tmp_path, content, monkeypatch):
     monkeypatch.setenv("LATIN", os_decoded := b"caf\xe9".decode(errors="surrogateescape"))
     folder = RunFolder(tmp_path, "r")
-    write_environment(folder)
-    assert read_environment(folder)["LATIN"] == os_decoded
+    digest = write_environment(folder)
+    assert read_environment(folder, digest)["LATIN"] == os_decoded
     folder.environment.write_bytes(content)
-    assert read_environment(folder) is None
+    for recorded in (digest, sha256(content).hexdigest()):
+        with pytest.raises(DataError, match=r"environment\.json can't be used: it"):
+            read_environment(folder, recorded)
 
 
 @given(st.data())

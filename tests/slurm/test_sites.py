@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.handoff.environment import read_environment
 from orchestrator.workspace import Workspace
 from tests.slurm.sandboxes import wait_until
 from tests.slurm.studies import Studies
@@ -97,7 +97,8 @@ def test_with_sbatch_export_none_jobs_have_only_what_the_cluster_and_the_resourc
         studies.wait(key)
         (seen[key],) = studies.outputs(key)
     assert seen == {"all": "mine and given", "none": "nothing and given", "again": "mine and given"}
-    assert (read_environment(Workspace.at(Path(studies.folder)).run("none")) or {})["SBATCH_EXPORT"] == "NONE"
+    kept = Workspace.at(Path(studies.folder)).run("none").environment
+    assert json.loads(kept.read_bytes())["SBATCH_EXPORT"] == "NONE"
 
 
 BROKEN = f"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from hashlib import sha256
 
 import pytest
 
@@ -52,7 +53,7 @@ def submitted(workspace, monkeypatch):
         if task is not None:
             monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
             monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(task))
-        run_job(workspace, "r", "token")
+        run_job(workspace, "r", "token", sha256(folder.job("token").file.read_bytes()).hexdigest())
 
     return folder, submit, run
 

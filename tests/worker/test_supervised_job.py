@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -86,7 +87,8 @@ class Array:
 
     def start(self, *arguments, **more):
         token = self.submit(*arguments, **more)
-        command = [sys.executable, "-m", "orchestrator.worker", "job", str(self.folder.workspace), "r", token]
+        sha256 = hashlib.sha256(self.folder.job(token).file.read_bytes()).hexdigest()
+        command = [sys.executable, "-m", "orchestrator.worker", "job", str(self.folder.workspace), "r", token, sha256]
         slurm = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
         return subprocess.Popen(
             command, env={**os.environ, **slurm, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
+from orchestrator.slurm.script import exports
+from orchestrator.text import to_bytes
+from orchestrator.workspace import RunFolder
 
 __all__ = ["ClusterConfig", "orchestrator_resources"]
 
@@ -13,10 +20,12 @@ __all__ = ["ClusterConfig", "orchestrator_resources"]
 class ClusterConfig(NamedTuple):
     """A cluster, and how a run uses it.
 
+    The records contain the SHA-256 of the files that jobs are started with, so that a changed one is not used.
+
     Attributes
     ----------
     cluster : SlurmCluster
-        As the user wrote it.
+        As the user wrote it. In the records it has no `env_vars`: these may be secrets, and are in a private file.
     orchestrator : mapping
         The resources of its orchestrator jobs, as the fields of `SlurmResources`.
     cwd : str
@@ -25,6 +34,12 @@ class ClusterConfig(NamedTuple):
         SLURM's MaxArraySize: the largest index of an array is one less. None if SLURM was not queried.
     has_accounting : bool
         Whether the cluster has accounting, so that sacct answers.
+    env_vars : str or None
+        SHA-256 of the file with the `env_vars`.
+    environment : str or None
+        SHA-256 of the file with the environment of the jobs.
+    scripts : mapping
+        SHA-256 of each script, by the name of its file.
     """
 
     cluster: SlurmCluster
@@ -32,6 +47,21 @@ class ClusterConfig(NamedTuple):
     cwd: str
     max_array_size: int | None = None
     has_accounting: bool = False
+    env_vars: str | None = None
+    environment: str | None = None
+    # This default is never modified.
+    scripts: Mapping[str, str] = {}
+
+    def stored(self, folder: RunFolder) -> ClusterConfig:
+        """Write the `env_vars` to a private file, and return the configuration for the records."""
+        if not self.cluster.env_vars:
+            return self
+        # A digest in the name of a file must not allow to guess a value: so the first line is random.
+        lines = [f"# {os.urandom(16).hex()}", *exports(self.cluster.env_vars)]
+        content = to_bytes("\n".join(lines))
+        digest = hashlib.sha256(content).hexdigest()
+        write_atomically(folder.env_vars(digest), content, PRIVATE)
+        return self._replace(cluster=replace(self.cluster, env_vars={}), env_vars=digest)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -41,6 +71,9 @@ class ClusterConfig(NamedTuple):
             "cwd": self.cwd,
             "max_array_size": self.max_array_size,
             "has_accounting": self.has_accounting,
+            "env_vars": self.env_vars,
+            "environment": self.environment,
+            "scripts": dict(self.scripts),
         }
 
     @classmethod

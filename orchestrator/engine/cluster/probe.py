@@ -22,6 +22,7 @@ from orchestrator.slurm.parse import is_live
 from orchestrator.slurm.script import cpus, directives, literal_path, render, values
 from orchestrator.slurm.startup import CODE, Stage, Trouble, trouble_in
 from orchestrator.slurm.variables import for_submission, kept_by_login, passes_environment
+from orchestrator.text import to_bytes
 
 __all__ = ["probe_here", "probe_in_job"]
 
@@ -71,9 +72,12 @@ def _trouble_here(config: ClusterConfig) -> Trouble | None:
     is_same = passes_environment(os.environ)
     # Otherwise jobs get the environment of a new login, of which this is only like.
     environment = for_submission(os.environ, ()) if is_same else kept_by_login(os.environ)
-    with tempfile.TemporaryFile() as output:
+    # In a file: the command line of a process is visible to all users, and the script may contain secrets.
+    with tempfile.TemporaryFile() as output, tempfile.NamedTemporaryFile() as script:
+        script.write(to_bytes(_script(config, {})))
+        script.flush()
         shell = subprocess.Popen(
-            ["/bin/bash", *([] if is_same else ["-l"]), "-c", _script(config, {})],
+            ["/bin/bash", *([] if is_same else ["-l"]), script.name],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

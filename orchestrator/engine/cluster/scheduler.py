@@ -11,7 +11,8 @@ from orchestrator.engine.cluster.job_log import last_log_lines
 from orchestrator.engine.cluster.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
 from orchestrator.errors import DataError, DefinitionError
 from orchestrator.handoff.claim import claimed_by
-from orchestrator.handoff.jobfile import JobFile, read_jobfile
+from orchestrator.handoff.environment import read_environment
+from orchestrator.handoff.jobfile import JobFile, digest_of, read_jobfile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.answers import Accepted, Answer, Refused
@@ -77,17 +78,37 @@ class SlurmScheduler:
         self.config = config
         self._pipeline = pipeline
         self._scripts = Scripts(config, folder, database, pipeline)
+        self._written = dict(config.scripts)
         self._shared = shared
         self._client = client or Client()
 
+    def environment(self) -> Mapping[str, str] | None:
+        """Return the environment that the run was submitted in; None if it was not recorded, or can't be used."""
+        with suppress(DataError):  # then no job is submitted either
+            return read_environment(self.folder, self.config.environment)
+        return None
+
     # --- submitting ------------------------------------------------------------------------------
 
-    def write_scripts(self, plan: Plan) -> None:
-        """Write all scripts now, so that a process that submits a step later need not import what renders them."""
+    def write_scripts(self, plan: Plan) -> dict[str, str]:
+        """Write all scripts now, so that a process that submits a step later need not import what renders them.
+
+        Returns
+        -------
+        dict of str to str
+            The SHA-256 of each, by the name of its file.
+        """
+        written: dict[str, str] = {}
         # An option that sbatch can't express fails its step when the step is submitted.
         with suppress(DefinitionError):
             for script in all_scripts(self._scripts, plan).values():
-                script.write()
+                written[script.path.name] = self._write(script)
+        return written
+
+    def _write(self, script: Script) -> str:
+        name = script.path.name
+        self._written[name] = script.write(self._written.get(name))
+        return self._written[name]
 
     def submit(self, job: JobFile) -> Answer:
         """Submit a job of a step; a parallel batch is an array."""
@@ -96,7 +117,8 @@ class SlurmScheduler:
             script = self._scripts.of_step(job.label, job.resources, in_loop=bool(job.iteration), parallel=job.parallel)
         except DefinitionError as error:
             return Refused(error.message)
-        return self._sbatch(script, job.label, job.token, log, [f"--array={_array(job)}"] if job.parallel else [])
+        more = [f"--array={_array(job)}"] if job.parallel else []
+        return self._sbatch(script, job.label, job.token, log, more, digest_of(job))
 
     def submit_orchestrator(self, token: str, after: str) -> Answer:
         """Submit an orchestrator job that starts after the end of the job with the id `after`."""
@@ -107,12 +129,18 @@ class SlurmScheduler:
         log = self.folder.orchestrator_log
         return self._sbatch(script, ORCHESTRATOR, token, log, [f"--dependency=afterany:{after}"])
 
-    def _sbatch(self, script: Script, label: str, token: str, log: Path, more: Sequence[str]) -> Answer:
+    def _sbatch(
+        self, script: Script, label: str, token: str, log: Path, more: Sequence[str], job_file: str | None = None
+    ) -> Answer:
         # If the folder of the log is missing, SLURM fails the job silently.
         folder_of_logs(log.parent)
-        script.write()
-        arguments = [*options_of(label, token, self._pipeline, log), *more, str(script.path), token]
-        answer = self._client.sbatch(arguments, script.options)
+        words = [token] if job_file is None else [token, job_file]
+        arguments = [*options_of(label, token, self._pipeline, log), *more, str(script.path), *words]
+        try:
+            self._write(script)
+            answer = self._client.sbatch(arguments, script.options)
+        except DataError as error:
+            return Refused(error.message.rstrip("."))
         if isinstance(answer, Accepted):
             return answer
         return answer._replace(reason=_quoted(answer.reason))

@@ -5,6 +5,7 @@ The command line of a submission is made in `orchestrator.engine.cluster.schedul
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,22 +14,26 @@ from typing import Any, NamedTuple
 
 from orchestrator.addresses import slug
 from orchestrator.atomic import PRIVATE, write_atomically
+from orchestrator.damage import Damaged
 from orchestrator.definition.resources import SlurmCluster, time_in_seconds
 from orchestrator.engine.cluster.config import ClusterConfig
-from orchestrator.errors import DefinitionError
+from orchestrator.errors import DataError, DefinitionError
 from orchestrator.machine.plan import Plan
 from orchestrator.slurm.script import (
+    JOB_FILE,
     TOKEN,
     Values,
     cpus,
     digest,
     directives,
+    exports,
     literal_path,
     render,
     runner_words,
     values,
 )
 from orchestrator.text import to_bytes
+from orchestrator.trust import read_private
 from orchestrator.workspace import RunFolder
 
 __all__ = ["ORCHESTRATOR", "Script", "Scripts", "all_scripts", "options_of", "runner_of"]
@@ -48,7 +53,7 @@ class Script(NamedTuple):
     Attributes
     ----------
     path : Path
-        Where it is written, once: its name contains a digest of its text.
+        Where it is written: its name contains a digest of what its text depends on.
     options : tuple of str
         Names of the sbatch options that it sets.
     values : Values
@@ -67,10 +72,30 @@ class Script(NamedTuple):
         """The text of the script."""
         return render(self.values, self.comment)
 
-    def write(self) -> None:
-        """Write it, unless the file exists."""
-        if not self.path.exists():
-            write_atomically(self.path, to_bytes(self.text), PRIVATE)
+    def write(self, recorded: str | None) -> str:
+        """Write it, unless the file is the one whose SHA-256 is recorded.
+
+        Returns
+        -------
+        str
+            The SHA-256 of the file.
+
+        Raises
+        ------
+        Untrusted
+            If another user may have written the file.
+        DataError
+            If the file is not what was written.
+        """
+        if recorded is not None and _digest_of(self.path) == recorded:
+            return recorded
+        content = to_bytes(self.text)
+        write_atomically(self.path, content, PRIVATE)
+        written = hashlib.sha256(content).hexdigest()
+        # Another user may have put another folder in the place of this one.
+        if _digest_of(self.path) != written:
+            raise DataError(f"The script {self.path} was changed after it was written.", "Retry the command.")
+        return written
 
 
 class Scripts:
@@ -105,7 +130,7 @@ class Scripts:
         iteration, task = "ITERATION" if in_loop else "", ("TOKEN", "%a") if parallel else ()
         log = self._folder.log(label, iteration, *task)
         more = [f"--array=TASKS%{resources['max_concurrent']}"] if parallel else []
-        command = ["orchestrator.worker", "job", str(self._folder.workspace), self._folder.key, TOKEN]
+        command = ["orchestrator.worker", "job", str(self._folder.workspace), self._folder.key, TOKEN, JOB_FILE]
         return self._script(label, log, more, resources, command, requeue=False)
 
     def of_orchestrator(self) -> Script:
@@ -138,15 +163,32 @@ class Scripts:
         script_values = values(
             directives=static,
             env_setup=cluster.env_setup,
-            env_vars=cluster.env_vars,
+            env_vars={},
+            env_file=self._env_file(),
             runner=runner_of(cluster),
             threads=cpus(resources, cluster),
             command=command,
         )
         line = ["sbatch", *options_of(label, "TOKEN", self._pipeline, log), *more]
         path = self._folder.script(label, digest(script_values, shlex.join(line)))
-        comment = shlex.join([*line, str(path), "TOKEN"])
+        arguments = ["TOKEN", "SHA256"] if JOB_FILE in command else ["TOKEN"]
+        comment = shlex.join([*line, str(path), *arguments])
         return Script(path, (*static, "job-name", "output", "dependency"), script_values, comment)
+
+    def _env_file(self) -> dict[str, str] | None:
+        """Return the file with the `env_vars`; before a submission, without its digest."""
+        if self._config.env_vars is None and not exports(self._config.cluster.env_vars):
+            return None
+        sha256 = self._config.env_vars or "SHA256"
+        return {"path": str(self._folder.env_vars(sha256)), "sha256": sha256}
+
+
+def _digest_of(path: Path) -> str | None:
+    """Return the SHA-256 of a script; None if it is missing or damaged. Raise `Untrusted` as `read_private`."""
+    try:
+        return hashlib.sha256(read_private(path)).hexdigest()
+    except (FileNotFoundError, Damaged):
+        return None
 
 
 def runner_of(cluster: SlurmCluster) -> list[str]:

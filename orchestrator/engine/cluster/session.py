@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from orchestrator.db.guard import is_local
 from orchestrator.db.store import Holder, RunRecord, Store
@@ -29,7 +30,7 @@ def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
             "Restore orchestrator.db from a backup, or submit the study again with a new key.",
         ) from error
     folder = store.workspace.run(record.key, config.cluster.log_dir)
-    client = Client(submitter=read_environment(folder))
+    client = Client(submitter=partial(read_environment, folder, config.environment))
     return SlurmScheduler(folder, config, record.name, store.path, shared=not is_local(folder.workspace), client=client)
 
 

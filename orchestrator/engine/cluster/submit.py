@@ -12,6 +12,7 @@ from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.moved import check_jobs_of_moved_run, check_not_copied
 from orchestrator.engine.cluster.orchestrate import poll
+from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.engine.cluster.session import hold_lease_on_cluster, hold_run, make_context, scheduler_of
 from orchestrator.engine.code import CheckedPipeline, replace_code
 from orchestrator.engine.context import Context
@@ -20,6 +21,7 @@ from orchestrator.engine.resume import reopen, with_resume_hint
 from orchestrator.errors import Busy, RunFailed, SchedulerUnreachable
 from orchestrator.handoff.environment import write_environment
 from orchestrator.machine.model import Run
+from orchestrator.machine.plan import Plan
 from orchestrator.machine.rewind import died_before_resume
 from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.summary import describe
@@ -79,15 +81,13 @@ def hand_over(
     )
     with interruptible:
         check_not_copied(store, key)
-        write_environment(store.workspace.run(key))
         scheduler = scheduler_of(store, store.record(key))
         with hold_lease_on_cluster(store, key, scheduler) as fence:
             check_jobs_of_moved_run(store, key, scheduler)
             store.relocate(key, fence)
             if config is not None:
-                store.set_cluster(key, fence, config.to_json())
-                scheduler = scheduler_of(store, store.record(key))
-            scheduler.write_scripts((checked or store.record(key)).plan)
+                store.set_cluster(key, fence, config.stored(scheduler.folder).to_json())
+            scheduler = _with_files(store, key, fence, (checked or store.record(key)).plan)
             context = make_context(store, key, fence, scheduler)
             run = _advance(context, is_resume, position, checked)
         if is_resume and is_in_doubt(run) and not _will_be_advanced(run, scheduler.has_tail):
@@ -99,6 +99,16 @@ def hand_over(
         if _is_failing(run):
             run = _poll_while(_is_failing, store, key, scheduler.grace + EXTRA_WAIT, say)
         say(_result(run, context.record, scheduler.has_tail))
+
+
+def _with_files(store: Store, key: str, fence: int, plan: Plan) -> SlurmScheduler:
+    """Write the environment of the jobs and their scripts, and record their digests."""
+    scheduler = scheduler_of(store, store.record(key))
+    environment = write_environment(scheduler.folder)
+    scripts = scheduler.write_scripts(plan)
+    config = scheduler.config._replace(environment=environment, scripts=scripts)
+    store.set_files(key, fence, config.to_json())
+    return scheduler_of(store, store.record(key))
 
 
 def _result(run: Run, record: RunRecord, has_tail: bool) -> str:

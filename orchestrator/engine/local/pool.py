@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.handoff.jobfile import JobFile
+from orchestrator.handoff.jobfile import JobFile, digest_of
 from orchestrator.machine.states import FailureKind
 
 __all__ = ["Workers"]
@@ -76,7 +76,7 @@ class Workers:
             return {}
         try:
             process = self._process_for(job)
-            _send(process, {"token": job.token, "tasks": list(tasks), "n_workers": n_workers})
+            _send(process, {"token": job.token, "sha256": digest_of(job), "tasks": list(tasks), "n_workers": n_workers})
             failed = _Answers(process, on_done).read(should_stop)
         except BaseException:
             self.close()
