@@ -13,7 +13,7 @@
     │   ├── DatabaseTooNew       1   it was written by a newer version of orchestrator
     │   └── DatabaseTooOld       1   it needs `orchestrator db upgrade`
     ├── DataError                1   a table, manifest, result or bundle on disk can't be used
-    │   └── NotAllowed           1   an object of a table was not loaded: another user could run code by it
+    │   └── NotAllowed           1   a file was not used: another user could run code by it
     ├── Busy                    75   can't be done now: type the command that the hint names, later
     │   ├── LeaseHeld           75   another process is advancing this run
     │   ├── DatabaseBusy        75   the database is locked
@@ -119,7 +119,7 @@ class DataError(OrchestratorError):
 
 
 class NotAllowed(DataError):
-    """An object of a table was not loaded, because another user could run code by it."""
+    """A file was not used, because another user could run code by it."""
 
 
 class Busy(OrchestratorError):

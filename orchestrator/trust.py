@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.damage import LARGEST, Damaged, read_limited
-from orchestrator.errors import DataError
+from orchestrator.errors import NotAllowed
 
 __all__ = [
     "ENGINE",
-    "Untrusted",
     "is_foreign",
     "is_own",
     "open_private",
@@ -32,10 +31,6 @@ ENGINE = ".orchestrator"
 """Name of the folder with the engine's own files."""
 
 
-class Untrusted(DataError):
-    """Another user may have written a file of the engine, so it is not used."""
-
-
 def open_private(path: Path) -> BinaryIO:
     """Open a file that only this user can have written.
 
@@ -44,7 +39,7 @@ def open_private(path: Path) -> BinaryIO:
 
     Raises
     ------
-    Untrusted
+    NotAllowed
         If another user owns one of them, or may write to it.
     Damaged
         If it is no regular file, or one of the folders is a link.
@@ -111,11 +106,11 @@ def _open_folder(path: Path) -> int:
 def _check_private(path: Path, found: os.stat_result) -> None:
     mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
     if found.st_uid != os.geteuid():
-        raise Untrusted(
+        raise NotAllowed(
             f"{path} belongs to {_name_of(found.st_uid)} ({mode}), so it is not used.", _hint_for_foreign(path)
         )
     if _may_others_write(found):
-        raise Untrusted(
+        raise NotAllowed(
             f"Other users may write to {path} ({mode}), so it is not used.",
             f"If nobody has changed it: chmod go-w {shlex.quote(str(path))}",
         )

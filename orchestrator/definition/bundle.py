@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.damage import Damaged
 from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free_mp_main
 from orchestrator.definition.finder import KeptFinder, KeptModule
-from orchestrator.errors import DataError, StudyChanged, StudyError
+from orchestrator.errors import DataError, NotAllowed, StudyChanged, StudyError
 from orchestrator.loading import EndOfLoading, loading
-from orchestrator.trust import Untrusted, open_private
+from orchestrator.trust import open_private
 from orchestrator.workspace import relocated, root_of_bundles
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ class Bundle:
         try:
             with open_private(self._folder / name) as file:
                 return file.read()
-        except Untrusted as error:
-            raise Untrusted(error.message, f"{error.hint}\n{_UPDATE_HINT}") from None
+        except NotAllowed as error:
+            raise NotAllowed(error.message, f"{error.hint}\n{_UPDATE_HINT}") from None
         except OSError as error:
             raise DataError(f"the run's code can't be read: {error}.", _UPDATE_HINT) from error
         except Damaged as error:

@@ -56,12 +56,17 @@ class ClusterConfig(NamedTuple):
         """Write the `env_vars` to a private file, and return the configuration for the records."""
         if not self.cluster.env_vars:
             return self
-        # A digest in the name of a file must not allow to guess a value: so the first line is random.
-        lines = [f"# {os.urandom(16).hex()}", *exports(self.cluster.env_vars)]
-        content = to_bytes("\n".join(lines))
+        content = self.env_vars_content()
         digest = hashlib.sha256(content).hexdigest()
         write_atomically(folder.env_vars(digest), content, PRIVATE)
         return self._replace(cluster=replace(self.cluster, env_vars={}), env_vars=digest)
+
+    def env_vars_content(self) -> bytes:
+        """Return the content of a file with the `env_vars`: commands of the shell.
+
+        The first line is random, so that no value can be guessed from the digest, which other users may see.
+        """
+        return to_bytes("\n".join([f"# {os.urandom(16).hex()}", *exports(self.cluster.env_vars)]))
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""

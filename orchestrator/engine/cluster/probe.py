@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -22,7 +23,6 @@ from orchestrator.slurm.parse import is_live
 from orchestrator.slurm.script import cpus, directives, literal_path, render, values
 from orchestrator.slurm.startup import CODE, Stage, Trouble, trouble_in
 from orchestrator.slurm.variables import for_submission, kept_by_login, passes_environment
-from orchestrator.text import to_bytes
 
 __all__ = ["probe_here", "probe_in_job"]
 
@@ -72,12 +72,15 @@ def _trouble_here(config: ClusterConfig) -> Trouble | None:
     is_same = passes_environment(os.environ)
     # Otherwise jobs get the environment of a new login, of which this is only like.
     environment = for_submission(os.environ, ()) if is_same else kept_by_login(os.environ)
-    # In a file: the command line of a process is visible to all users, and the script may contain secrets.
-    with tempfile.TemporaryFile() as output, tempfile.NamedTemporaryFile() as script:
-        script.write(to_bytes(_script(config, {})))
-        script.flush()
+    # The command line of a process is visible to all users, and `env_vars` may contain secrets: these are in a file.
+    with tempfile.TemporaryFile() as output, tempfile.NamedTemporaryFile() as file:
+        content = config.env_vars_content()
+        file.write(content)
+        file.flush()
+        env_file = {"path": file.name, "sha256": hashlib.sha256(content).hexdigest()}
+        script = _script(config, {}, env_file if config.cluster.env_vars else None)
         shell = subprocess.Popen(
-            ["/bin/bash", *([] if is_same else ["-l"]), script.name],
+            ["/bin/bash", *([] if is_same else ["-l"]), "-c", script],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -99,13 +102,14 @@ def _trouble_here(config: ClusterConfig) -> Trouble | None:
     return found if found is None or is_same else found._replace(is_certain=False)
 
 
-def _script(config: ClusterConfig, options: dict[str, str | None]) -> str:
+def _script(config: ClusterConfig, options: dict[str, str | None], env_file: dict[str, str] | None) -> str:
     cluster = config.cluster
     runner = runner_of(cluster)
     given = values(
         directives=options or {"chdir": config.cwd},
         env_setup=cluster.env_setup,
-        env_vars=cluster.env_vars,
+        env_vars={} if env_file else cluster.env_vars,
+        env_file=env_file,
         runner=runner,
         threads=cpus(config.orchestrator, cluster),
         command=[],
@@ -172,7 +176,7 @@ def _submit(config: ClusterConfig, folder: Path, client: Client) -> str:
     resources = {**config.orchestrator, "time": "00:01:00"}
     options = directives(resources, config.cluster, chdir=config.cwd, requeue=False)
     script = folder / "probe.sh"
-    script.write_text(_script(config, options))
+    script.write_text(_script(config, options, None))
     arguments = ["--job-name=orchestrator_probe", f"--output={literal_path(str(folder))}/log", str(script)]
     answer = client.sbatch(arguments, (*options, "job-name", "output"))
     if isinstance(answer, Accepted):

@@ -82,7 +82,7 @@ class Script(NamedTuple):
 
         Raises
         ------
-        Untrusted
+        NotAllowed
             If another user may have written the file.
         DataError
             If the file is not what was written.
@@ -184,7 +184,7 @@ class Scripts:
 
 
 def _digest_of(path: Path) -> str | None:
-    """Return the SHA-256 of a script; None if it is missing or damaged. Raise `Untrusted` as `read_private`."""
+    """Return the SHA-256 of a script; None if it is missing or damaged. Raise `NotAllowed` as `read_private`."""
     try:
         return hashlib.sha256(read_private(path)).hexdigest()
     except (FileNotFoundError, Damaged):
