@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-__all__ = ["EndOfLoading", "is_loading", "is_loading_again", "loading", "main_name", "name_main"]
+__all__ = [
+    "FIRST_FOLDER",
+    "EndOfLoading",
+    "current_folder",
+    "is_loading",
+    "is_loading_again",
+    "loading",
+    "main_name",
+    "name_main",
+]
 
 _NOT, _FIRST, _AGAIN = range(3)
 _state = _NOT
 _main_name: str | None = None
+
+
+def current_folder() -> str:
+    """Return the working folder; empty if it was removed."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
+
+
+FIRST_FOLDER = current_folder()
+"""The working folder when this was imported."""
 
 
 class EndOfLoading(BaseException):

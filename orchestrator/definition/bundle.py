@@ -14,7 +14,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from errno import EIO, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
 from functools import partial
 from importlib import import_module
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.damage import Damaged
-from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free_mp_main
+from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free_mp_main, working_in
 from orchestrator.definition.finder import KeptFinder, KeptModule
 from orchestrator.errors import DataError, NotAllowed, StudyChanged, StudyError
 from orchestrator.loading import EndOfLoading, loading
@@ -239,14 +239,9 @@ def _import_main(context: ImportContext) -> ModuleType:
     """Import the study under its name. In a process of ours it also becomes `__main__`, as pickles may call it."""
     if context.main == MP_MAIN:
         free_mp_main()
-    cwd = Path.cwd() if context.has_other_cwd() else None
-    if cwd is not None:
-        os.chdir(context.cwd)
-    try:
+    start = Path(context.start)
+    with working_in(start) if start.is_dir() else nullcontext():
         module = import_module(context.main)
-    finally:
-        if cwd is not None:
-            os.chdir(cwd)
     if context.main == MP_MAIN:
         module.__spec__ = None  # as of a script: a child process of multiprocessing then runs the file
     if is_ours(sys.modules["__main__"]):

@@ -5,12 +5,14 @@ Every process that loads the user's code restores it first, so it imports little
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["MP_MAIN", "PYTHON", "ImportContext", "free_mp_main"]
+__all__ = ["MP_MAIN", "PYTHON", "ImportContext", "free_mp_main", "working_in"]
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Version of the bytecode in this process's pickles; another version may read them wrongly without an error."""
@@ -26,6 +28,18 @@ def free_mp_main() -> None:
     sys.modules.pop(MP_MAIN, None)
 
 
+@contextmanager
+def working_in(folder: str | Path) -> Iterator[None]:
+    """Work in a folder, and then again in the one before, which may have been removed."""
+    before = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+    try:
+        os.chdir(folder)
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
 class ImportContext(NamedTuple):
     """Where the modules of a run come from, and how its study was started. All values are JSON.
 
@@ -37,6 +51,8 @@ class ImportContext(NamedTuple):
         The entries of `path` that belong to the Python environment: standard library and installed packages.
     cwd : str
         The working folder.
+    start : str
+        The working folder when the import of the study began; the study may have changed it.
     argv : list of str
         `sys.argv` of the study.
     main : str
@@ -52,6 +68,7 @@ class ImportContext(NamedTuple):
     path: list[str]
     installed: list[str]
     cwd: str
+    start: str
     argv: list[str]
     main: str
     main_file: str
@@ -78,7 +95,7 @@ class ImportContext(NamedTuple):
     def moved(self, here: Callable[[str], str]) -> ImportContext:
         """Return the context after the workspace was moved; `here` turns a path of then into one of now."""
         path, main_file = [here(entry) for entry in self.path], here(self.main_file) if self.main_file else ""
-        return self._replace(path=path, cwd=here(self.cwd), main_file=main_file)
+        return self._replace(path=path, cwd=here(self.cwd), start=here(self.start), main_file=main_file)
 
     def has_other_cwd(self) -> bool:
         """Whether this process stands in another folder than the submitting one did, and that one is here."""

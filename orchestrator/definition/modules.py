@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.definition.context import MP_MAIN, ImportContext
 from orchestrator.definition.finder import KeptModule
-from orchestrator.loading import name_main
+from orchestrator.loading import FIRST_FOLDER, name_main
 
 __all__ = [
     "KeptCode",
@@ -41,10 +41,13 @@ class StudySource(NamedTuple):
         Name under which other processes import it.
     file : str
         Absolute path.
+    start : str
+        The working folder when its import began.
     """
 
     name: str
     file: str
+    start: str
 
 
 class KeptCode(NamedTuple):
@@ -95,10 +98,10 @@ def main_study() -> StudySource | None:
         a program such as pytest that imports the study.
     """
     main = sys.modules.get("__main__")
-    file = getattr(main, "__file__", None)
-    if main is None or not file or not Path(file).is_file():
+    path = getattr(main, "__file__", None)
+    if main is None or not path or not Path(path).is_file():
         return None
-    file = _absolute(file)
+    file = _absolute(path)
     spec = getattr(main, "__spec__", None)
     if is_installed(file) or is_installed(os.path.realpath(file)) or (spec and spec.name.startswith("orchestrator.")):
         return None
@@ -107,7 +110,23 @@ def main_study() -> StudySource | None:
         sys.modules.setdefault(alias, main)
     if sys.modules[name] is main:
         name_main(name)
-    return StudySource(name, file)
+    return StudySource(name, file, _folder_of_start(path))
+
+
+def _folder_of_start(script: str) -> str:
+    """Return the working folder in which a script was started; it may have changed it since.
+
+    Parameters
+    ----------
+    script : str
+        The `__file__` of the script. Python makes it of the working folder and the path on the command line.
+    """
+    for word in sys.orig_argv[1:]:
+        if script == word:
+            break
+        if script.endswith(f"/{word}"):
+            return script.removesuffix(f"/{word}") or "/"
+    return FIRST_FOLDER
 
 
 def module_name_of(file: str, module: ModuleType | None = None) -> str:
@@ -162,8 +181,10 @@ def import_context(study: StudySource | None, argv: list[str]) -> ImportContext:
         `sys.argv` of the study.
     """
     path = list(dict.fromkeys(_absolute(entry) for entry in sys.path if isinstance(entry, str)))
-    name, file = study or ("", "")
-    return ImportContext(path, [entry for entry in path if is_installed(entry)], _absolute(""), argv, name, file)
+    installed = [entry for entry in path if is_installed(entry)]
+    cwd = _absolute("")
+    name, file, start = study or ("", "", cwd)
+    return ImportContext(path, installed, cwd, start, argv, name, file)
 
 
 # --- the modules --------------------------------------------------------------------------------

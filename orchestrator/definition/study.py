@@ -20,7 +20,7 @@ from orchestrator.definition.modules import StudySource, module_name_of
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import OrchestratorError, StudyError
-from orchestrator.loading import EndOfLoading, loading
+from orchestrator.loading import EndOfLoading, current_folder, loading
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -38,6 +38,8 @@ class Study:
         The pipeline.
     path : Path
         Absolute path of the file.
+    start : str
+        The working folder when the import of the study began.
     module : str
         Name under which it is imported.
     attr : str or None
@@ -48,6 +50,7 @@ class Study:
 
     pipeline: PipelineDefinition
     path: Path
+    start: str
     module: str
     attr: str | None
     clusters: Mapping[str, SlurmCluster] = field(default_factory=dict)
@@ -55,7 +58,7 @@ class Study:
     @property
     def source(self) -> StudySource:
         """Where the study is."""
-        return StudySource(self.module, str(self.path))
+        return StudySource(self.module, str(self.path), self.start)
 
     @property
     def argv(self) -> list[str]:
@@ -84,6 +87,7 @@ def load_study(source: str) -> Study:
         If the file does not exist, its import fails, or it does not define the pipeline.
     """
     file, _, attr = source.partition(":") if not Path(source).is_file() else (source, "", "")
+    start = current_folder()
     path, spec = _find(file)
     module, run = _import(path, spec)
     pipelines = {name: value for name, value in vars(module).items() if isinstance(value, PipelineDefinition)}
@@ -96,13 +100,15 @@ def load_study(source: str) -> Study:
     name = attr or ("pipeline" if "pipeline" in pipelines or len(pipelines) != 1 else next(iter(pipelines)))
     if name not in pipelines:
         if run is not None and not attr:
-            return Study(run, path, spec.name, next((n for n, p in pipelines.items() if p is run), None), clusters)
+            return Study(
+                run, path, start, spec.name, next((n for n, p in pipelines.items() if p is run), None), clusters
+            )
         known = ", ".join(pipelines) or "none"
         raise StudyError(
             f"{path.name} defines no pipeline named {name!r}; its pipelines: {known}.",
             f"Define pipeline = Pipeline(...) in it, or name one: {path.name}:NAME",
         )
-    return Study(pipelines[name], path, spec.name, name, clusters)
+    return Study(pipelines[name], path, start, spec.name, name, clusters)
 
 
 def cluster_of(study: Study, file: str | None) -> SlurmCluster:

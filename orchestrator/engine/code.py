@@ -16,6 +16,7 @@ from orchestrator.addresses import format_address
 from orchestrator.db.store import RunRecord
 from orchestrator.definition.bundle import Bundle, LoadedStep
 from orchestrator.definition.bundling import PreparedBundle, prepare_bundle
+from orchestrator.definition.context import working_in
 from orchestrator.definition.flatten import plan_of, steps_by_path
 from orchestrator.definition.modules import changed_modules, main_study
 from orchestrator.definition.pipeline import PipelineDefinition, Step
@@ -134,13 +135,8 @@ def in_working_folder(folder: RunFolder, record: RunRecord) -> Iterator[None]:
     if there is None:
         yield
         return
-    here = os.open(".", os.O_RDONLY)  # also where it has been removed
-    os.chdir(there)
-    try:
+    with working_in(there):
         yield
-    finally:
-        os.fchdir(here)
-        os.close(here)
 
 
 def replace_code(context: Context, checked: CheckedPipeline) -> Context:

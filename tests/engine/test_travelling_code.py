@@ -262,6 +262,20 @@ def test_a_study_may_read_its_arguments_and_files_when_it_is_imported(shell):
     assert shell.outputs() == ["aaa", "aaa"]
 
 
+@pytest.mark.parametrize(
+    "words", [["study.py"], ["-m", "study"], ["-m", "orchestrator", "run", "study.py", "--project-job", "r"]]
+)
+def test_a_study_may_change_the_working_folder_when_it_is_imported(shell, words):
+    (shell.folder / "work").mkdir()
+    go = "import os, orchestrator.loading\nos.chdir('work')\n"
+    shell.write(
+        study=(go if "-m" in words else go.replace(", orchestrator.loading", ""))
+        + study("os.path.basename(os.getcwd())")
+    )
+    shell(*words)
+    assert shell.outputs("r" if "run" in words else "work/r") == ["work", "work"]
+
+
 def test_a_study_that_runs_its_pipeline_without_a_guard_runs_once(shell):
     for command in (["study.py"], ["-m", "orchestrator", "run", "study.py"]):
         shell.write(study=study("open('evaluated', 'a').write('.')", after="pipeline.run(jobs=2)\n"))
@@ -375,7 +389,9 @@ def test_a_module_without_a_text_is_named_when_the_run_starts(shell):
 def test_in_another_environment_only_the_users_own_folders_are_taken_over(monkeypatch):
     """The standard library and the packages are those of the Python that runs the job."""
     theirs = ["/home/me/study", "/there/python3.11", "/there/site-packages", "/home/me/lib"]
-    context = ImportContext(theirs, theirs[1:3], "/home/me", ["study.py", "-v"], "study", "/home/me/study/study.py")
+    context = ImportContext(
+        theirs, theirs[1:3], "/home/me", "/home/me", ["study.py", "-v"], "study", "/home/me/study/study.py"
+    )
     monkeypatch.setattr("sys.path", ["/here/python3.11", "/here/site-packages"])
     monkeypatch.setattr("sys.argv", ["worker"])
     context._replace(prefix="/there").restore()
