@@ -59,6 +59,8 @@ class ImportContext(NamedTuple):
         Name under which other processes import the study; empty if it is code without a file, as in a notebook.
     main_file : str
         Path of the study; empty if there is none.
+    warnings : list of str
+        The warning filters of the command line and of the environment, as `-W` takes them.
     prefix : str
         The Python environment.
     python : str
@@ -72,6 +74,7 @@ class ImportContext(NamedTuple):
     argv: list[str]
     main: str
     main_file: str
+    warnings: list[str]
     prefix: str = sys.prefix
     python: str = PYTHON
 
@@ -91,6 +94,12 @@ class ImportContext(NamedTuple):
         known = {*first, *last}
         sys.path[:] = [*first, *(entry for entry in own if entry not in known), *last]
         sys.argv[:] = self.argv
+        new = [option for option in self.warnings if option not in sys.warnoptions]
+        if new:
+            import warnings
+
+            sys.warnoptions += new  # for the processes that experiments start
+            warnings._processoptions(new)  # type: ignore[attr-defined]
 
     def moved(self, here: Callable[[str], str]) -> ImportContext:
         """Return the context after the workspace was moved; `here` turns a path of then into one of now."""

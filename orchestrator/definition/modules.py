@@ -184,7 +184,7 @@ def import_context(study: StudySource | None, argv: list[str]) -> ImportContext:
     installed = [entry for entry in path if is_installed(entry)]
     cwd = _absolute("")
     name, file, start = study or ("", "", cwd)
-    return ImportContext(path, installed, cwd, start, argv, name, file)
+    return ImportContext(path, installed, cwd, start, argv, name, file, list(sys.warnoptions))
 
 
 # --- the modules --------------------------------------------------------------------------------

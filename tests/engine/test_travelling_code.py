@@ -276,6 +276,34 @@ def test_a_study_may_change_the_working_folder_when_it_is_imported(shell, words)
     assert shell.outputs("r" if "run" in words else "work/r") == ["work", "work"]
 
 
+OPTIONS = """
+    import sys, warnings
+    def options():
+        try:
+            warnings.warn("lost accuracy", RuntimeWarning)
+        except RuntimeWarning:
+            return sys.flags.optimize
+        return "no error"
+"""
+
+
+def test_a_worker_has_the_options_of_the_python_that_runs_the_study(shell):
+    shell.write(study=study("options()", before=OPTIONS))
+    shell("-O", "-W", "error::RuntimeWarning", "study.py")
+    assert shell.outputs() == [1, 1]
+
+
+def test_warnings_are_errors_in_a_job_as_in_the_shell(shell):
+    """The process of a job has its own command line; here, the filters of the submission come with the code."""
+    shell.write(
+        study=study("options() if Path('go').exists() else 1 / 0", before=OPTIONS + "    from pathlib import Path\n")
+    )
+    shell("-W", "error:lost:RuntimeWarning", "study.py", code=1)
+    (shell.folder / "go").touch()
+    shell.orchestrator("resume", "r")
+    assert shell.outputs() == [0, 0]
+
+
 def test_a_study_that_runs_its_pipeline_without_a_guard_runs_once(shell):
     for command in (["study.py"], ["-m", "orchestrator", "run", "study.py"]):
         shell.write(study=study("open('evaluated', 'a').write('.')", after="pipeline.run(jobs=2)\n"))
@@ -390,7 +418,7 @@ def test_in_another_environment_only_the_users_own_folders_are_taken_over(monkey
     """The standard library and the packages are those of the Python that runs the job."""
     theirs = ["/home/me/study", "/there/python3.11", "/there/site-packages", "/home/me/lib"]
     context = ImportContext(
-        theirs, theirs[1:3], "/home/me", "/home/me", ["study.py", "-v"], "study", "/home/me/study/study.py"
+        theirs, theirs[1:3], "/home/me", "/home/me", ["study.py", "-v"], "study", "/home/me/study/study.py", []
     )
     monkeypatch.setattr("sys.path", ["/here/python3.11", "/here/site-packages"])
     monkeypatch.setattr("sys.argv", ["worker"])

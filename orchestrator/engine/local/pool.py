@@ -114,7 +114,8 @@ class Workers:
 
     def _start(self, job: JobFile) -> subprocess.Popen[bytes]:
         # -P: no file of the current folder is imported in place of a module.
-        command = [sys.executable, "-P", "-m", "orchestrator.worker", "serve", job.workspace, job.run_key]
+        options = [*subprocess._args_from_interpreter_flags(), "-P"]  # type: ignore[attr-defined] # as multiprocessing
+        command = [sys.executable, *options, "-m", "orchestrator.worker", "serve", job.workspace, job.run_key]
         pinned = dict.fromkeys(THREAD_VARIABLES, str(max(1, job.threads)))
         return subprocess.Popen(
             command,
