@@ -13,7 +13,7 @@ from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import DefinitionError
 from orchestrator.expansion import expanded
 from orchestrator.host import open_streams
-from orchestrator.loading import EndOfLoading, is_loading
+from orchestrator.loading import EndOfLoading, is_child_import, is_loading
 from orchestrator.machine.kinds import Mode
 from orchestrator.workspace import Workspace
 
@@ -106,8 +106,7 @@ class Pipeline(PipelineDefinition):
         """
         from orchestrator.engine.commands import start, submit
 
-        if is_loading():
-            raise EndOfLoading(self)
+        _end_import(self)
         open_streams()
         if mode not in tuple(Mode):
             raise DefinitionError(f"mode={mode!r} is not valid.", 'Use mode="local" or mode="slurm".')
@@ -176,8 +175,7 @@ class Pipeline(PipelineDefinition):
         from orchestrator.db.runs import latest_key
         from orchestrator.engine.commands import resume
 
-        if is_loading():
-            raise EndOfLoading(self)
+        _end_import(self)
         open_streams()
         workspace = _workspace(rootdir)
         key = latest_key(workspace.database) if project_job is None else project_job
@@ -249,6 +247,17 @@ class Pipeline(PipelineDefinition):
         from orchestrator.engine.cluster.check import print_scripts
 
         return print_scripts(self, cluster, project_job, _workspace(rootdir).root)
+
+
+def _end_import(pipeline: Pipeline) -> None:
+    """Raise an exception if the study is imported and not run."""
+    if is_loading():
+        raise EndOfLoading(pipeline)
+    if is_child_import():
+        raise DefinitionError(
+            "A child process of multiprocessing imports the study, so it does not run the pipeline again.",
+            'Put the call of run or resume under: if __name__ == "__main__":',
+        )
 
 
 def _workspace(rootdir: str | Path | None) -> Workspace:

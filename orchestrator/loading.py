@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ __all__ = [
     "FIRST_FOLDER",
     "EndOfLoading",
     "current_folder",
+    "is_child_import",
     "is_loading",
     "is_loading_again",
     "loading",
@@ -74,7 +76,13 @@ def is_loading() -> bool:
 
 def is_loading_again() -> bool:
     """Whether a study is being loaded again, to run a step of it."""
-    return _state == _AGAIN
+    return _state == _AGAIN or is_child_import()
+
+
+def is_child_import() -> bool:
+    """Whether a child process that `multiprocessing` has started imports the study, before it begins its work."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and getattr(process.current_process(), "_inheriting", False)
 
 
 def name_main(name: str) -> None:

@@ -312,6 +312,14 @@ def test_a_study_that_runs_its_pipeline_without_a_guard_runs_once(shell):
         (shell.folder / "evaluated").unlink()
 
 
+def test_a_child_process_of_an_experiment_does_not_run_a_pipeline_without_a_guard_again(shell):
+    shell.write(study=study("in_child(x)", before=SPAWNED, after="pipeline.run()\n"))
+    shell("study.py")
+    [run] = json.loads(shell.orchestrator("list", "--json"))
+    assert shell.outputs(run["key"]) == [1, 1]  # the exit code of the child
+    assert "Put the call of run or resume under" in shell.orchestrator("logs", "evaluate")
+
+
 def test_a_pipeline_without_a_name_is_run_by_the_command(shell):
     main = 'def main():\n    Pipeline("p", [Step(create)]).run()\nmain()\n'
     shell.write(study=HEAD + main)
