@@ -76,9 +76,13 @@ class Running:
         os.pwrite(self._file, line, os.fstat(self._file).st_size)
         self.clear()
 
+    def close(self) -> None:
+        """Close the file, and leave it: the task can't be completed."""
+        os.close(self._file)
+
     def remove(self) -> None:
         """Remove the file: the task has a receipt."""
-        os.close(self._file)
+        self.close()
         self._path.unlink(missing_ok=True)
 
     def _write(self, text: bytes) -> None:

@@ -48,6 +48,7 @@ class _Evaluation:
         self.last: Answer | None = None
         self.look_at = time.monotonic() + (task.job.timeout or 0.0)
         self.timed_out = 0.0
+        self.has_sigterm = False
         self.oom_kills = oom_kills()
 
 
@@ -105,6 +106,7 @@ class Supervisor:
                     self._look()
             finally:
                 self._end_all()
+                self._selector.close()
                 # What is started later, such as the tail of a job, is not to become a child.
                 adopt_orphans(False)
 
@@ -166,7 +168,9 @@ class Supervisor:
                 self._handle_end(evaluation, status)
             elif evaluation.task.job.timeout is not None and now >= evaluation.look_at:
                 self._end_if_late(evaluation, evaluation.task.job.timeout, now)
-            elif self._pass_sigterm_at is not None and now >= self._pass_sigterm_at:
+            elif self._pass_sigterm_at is not None and now >= self._pass_sigterm_at and not evaluation.has_sigterm:
+                # Once: a handler of the user's may take its time to save what it has.
+                evaluation.has_sigterm = True
                 os.kill(evaluation.pid, signal.SIGTERM)
 
     def _time_to_wait(self) -> float:
@@ -230,6 +234,7 @@ class Supervisor:
         reason = self._record(evaluation, os.waitstatus_to_exitcode(status))
         self._on_done(task.n_done - before - evaluation.n_done)
         if reason is not None:
+            task.running.close()
             self._on_failed(task.number, reason)
         elif task.left:
             self._waiting.appendleft(task)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,20 @@ def evaluate(x):
         time.sleep(600)
     if x == 1 and Path("crashes").exists():
         os.abort()
+    if x == 1 and Path("saves").exists():
+        signal.signal(signal.SIGTERM, save)
+        Path("is waiting").touch()
+        time.sleep(600)
     return x
+
+
+def save(number, frame):
+    with Path("saved").open("a") as file:
+        file.write("begins ")
+    time.sleep(0.5)
+    with Path("saved").open("a") as file:
+        file.write("ends")
+    os._exit(0)
 
 
 class Array:
@@ -156,6 +170,16 @@ def test_after_the_end_of_a_task_its_running_experiment_is_tried_last_and_then_h
     assert (receipt.n_finished, receipt.n_failed, receipt.n_kept) == (3, 1, 3)
 
 
+def test_an_experiment_gets_sigterm_once_and_may_save_what_it_has(workspace, array):
+    (workspace / "saves").touch()
+    process = array.start()
+    wait_for((workspace / "is waiting").exists)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+    assert (workspace / "saved").read_text() == "begins ends"
+
+
 def test_a_failure_of_the_cluster_is_no_try_of_an_experiment(workspace, array):
     killed_while_it_hangs(workspace, array, signal.SIGKILL)
     killed_while_it_hangs(workspace, array, signal.SIGKILL)
@@ -202,3 +226,13 @@ def test_a_process_that_the_kernel_has_killed_for_its_memory_is_called_so(worksp
     error = array.lines()[1]["error"]
     assert error["type"] == "out_of_memory"
     assert error["message"] == "its process was killed because there was no memory left, 2 times"
+
+
+def test_batches_leave_no_open_files(workspace, array):
+    job = read_jobfile(array.folder.job(array.submit()).file)
+    step = LoadedStep(evaluate, {})
+    before = os.listdir("/proc/self/fd")
+    for restart in range(3):
+        here = supervisor.Supervisor(1, lambda n: None, lambda *why: None, ends_at_once=True)
+        here.run({0: partial(SupervisedTask, array.folder, job, 0, step, restart=restart)})
+    assert os.listdir("/proc/self/fd") == before
