@@ -25,10 +25,11 @@ from orchestrator.data.results import ResultWriter
 from orchestrator.host import adopt_orphans, die_with_parent
 from orchestrator.worker.capture import flush_output, redirect
 from orchestrator.worker.counts import Counts
-from orchestrator.worker.execute import evaluated_lines
+from orchestrator.worker.execute import evaluated_lines, write_line
 from orchestrator.worker.output import recorded_output
 from orchestrator.worker.processes import left_children
 from orchestrator.worker.random_numbers import draw_own_numbers, unseeded_generators
+from orchestrator.worker.receipts import describe_exception
 from orchestrator.worker.surroundings import say_once
 from orchestrator.worker.task import SupervisedTask
 
@@ -79,7 +80,7 @@ def evaluate_in_this_process(
         The task.
     answers : int
         Descriptor of the pipe to the worker, to which lines of JSON are written: `{"done": number of experiments}`, and
-        last the counts, or `{"raised": true}` if something else than an experiment failed.
+        last the counts, or `{"raised": text}` if something else than an experiment failed.
     worker : int
         The worker.
     handlers : mapping of int to handler
@@ -95,10 +96,12 @@ def evaluate_in_this_process(
         _end_orderly(inherited, is_alone=threading.active_count() == 1 and not last["left"])
         _answer(answers, last)
         code = 0
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        with suppress(Exception):  # the log can't be written
+            traceback.print_exc()
         with suppress(OSError):
-            _answer(answers, {"raised": True})
+            described = describe_exception(error)
+            _answer(answers, {"raised": f"{described['type']}: {described['message']}"})
     finally:
         with suppress(Exception):
             sys.stdout.flush()
@@ -121,12 +124,12 @@ def _evaluate(task: SupervisedTask, answers: int) -> Answer:
     counts, n_units, left, reported_at = Counts(), 0, list[str](), time.monotonic()
     folder, job = task.folder, task.job
     with ResultWriter(task.results) as writer, recorded_output(folder, job, task.number) as output:
+        # A Ctrl-C does not reach this process: a KeyboardInterrupt is the experiment's own.
         for lines in evaluated_lines(
-            folder, job, task.step, task.left, output, begins=task.running.begin, said=task.said
+            folder, job, task.step, task.left, output, begins=task.running.begin, said=task.said, ends=()
         ):
             for line in lines:
-                writer.write(line)
-                counts.add(line)
+                counts.add(write_line(writer, line))
             n_units += 1
             if left := left_children():
                 names = ", ".join(sorted(set(left)))

@@ -31,7 +31,7 @@ from orchestrator.worker.receipts import begin_receipt, describe_exception, end_
 from orchestrator.worker.surroundings import Surroundings
 from orchestrator.workspace import RunFolder
 
-__all__ = ["end_task", "evaluated_lines", "left_of_task", "run_call", "run_task", "run_until", "units_of"]
+__all__ = ["end_task", "evaluated_lines", "left_of_task", "run_call", "run_task", "run_until", "units_of", "write_line"]
 
 # sys.exit() in the user's code ends the experiment or the step, not the process.
 USER_ERRORS = (Exception, SystemExit)
@@ -81,8 +81,7 @@ def run_task(
     with ResultWriter(results) as writer, recorded_output(folder, job, task) as output:
         for lines in evaluated_lines(folder, job, step, units_of(step, left), output):
             for line in lines:
-                writer.write(line)
-                counts.add(line)
+                counts.add(write_line(writer, line))
             if progress is not None:
                 progress(len(lines))
     return end_task(folder, job, task, restart, receipt, counts)
@@ -264,6 +263,7 @@ def evaluated_lines(
     *,
     begins: Callable[[Entry], None] | None = None,
     said: set[str] | None = None,
+    ends: tuple[type[BaseException], ...] = (KeyboardInterrupt,),
 ) -> Iterator[list[Line]]:
     """Evaluate units one after the other, and yield the lines of each; each begins in the same surroundings.
 
@@ -279,6 +279,8 @@ def evaluated_lines(
         Called with the first experiment of a unit before it is evaluated.
     said : set of str, optional
         What was said in the log before; see `Surroundings`.
+    ends : tuple of exception classes, default (KeyboardInterrupt,)
+        Which exceptions of the user's code are raised. All others are recorded as the failure of an experiment.
 
     Yields
     ------
@@ -301,10 +303,11 @@ def evaluated_lines(
             begins(unit[0])
         with output([entry.row for entry in unit]):
             if data is not None and type(generator).call is not DataGenerator.call:
-                lines = list(_evaluated_by_call(generator, data, unit, kwargs))
+                lines = list(_evaluated_by_call(generator, data, unit, kwargs, ends))
             else:
                 lines = [
-                    _line(entry, partial(_evaluate_entry, generator, project_dir, entry, kwargs)) for entry in unit
+                    _line(entry, partial(_evaluate_entry, generator, project_dir, entry, kwargs), ends)
+                    for entry in unit
                 ]
         yield lines
         surroundings.put_back(f"experiment {unit[0].row}")
@@ -326,7 +329,17 @@ def _status_and_outputs(sample: ExperimentSample) -> tuple[str, dict[str, Any]]:
     return sample.job_status.name, outputs
 
 
-def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]]) -> Line:
+def write_line(writer: ResultWriter, line: Line) -> Line:
+    """Write the line of an experiment, or its failure if the result is too large; return what was written."""
+    try:
+        writer.write(line)
+    except ValueError as error:
+        line = {**line, "status": "ERROR", "outputs": {}, "error": describe_exception(error)}
+        writer.write(line)
+    return line
+
+
+def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]], ends: tuple[type[BaseException], ...]) -> Line:
     started, clock, cpu = time.time(), time.perf_counter(), time.process_time()
     error: dict[str, str] | None = None
     outputs: dict[str, Any] = {}
@@ -334,7 +347,7 @@ def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]]) -> Line:
         status, outputs = work()
         if status == JobStatus.ERROR.name:
             error = {"type": "marked", "message": "the data generator marked the experiment as failed", "traceback": ""}
-    except KeyboardInterrupt:
+    except ends:
         raise
     except BaseException as raised:
         status, error = "ERROR", describe_exception(raised)
@@ -351,19 +364,23 @@ def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]]) -> Line:
 
 
 def _evaluated_by_call(
-    generator: DataGenerator, data: Any, entries: list[Entry], kwargs: Mapping[str, Any]
+    generator: DataGenerator,
+    data: Any,
+    entries: list[Entry],
+    kwargs: Mapping[str, Any],
+    ends: tuple[type[BaseException], ...],
 ) -> Iterator[Line]:
     """Evaluate all experiments by the data generator's own `call`, and yield a line for each."""
     rows: dict[int, ExperimentSample] = {}
     raised: BaseException | None = None
     try:
         rows = dict(iter(generator.call(data=data.select([entry.row for entry in entries]), **kwargs)))
-    except KeyboardInterrupt:
+    except ends:
         raise
     except BaseException as error:
         raised = error
     for entry in entries:
-        yield _line(entry, partial(_result_of_call, rows.get(entry.row), raised))
+        yield _line(entry, partial(_result_of_call, rows.get(entry.row), raised), ends)
 
 
 def _result_of_call(sample: ExperimentSample | None, raised: BaseException | None) -> tuple[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from orchestrator.errors import DataError
 from orchestrator.handoff.manifest import Entry
 from orchestrator.trust import read_private
 
-__all__ = ["Cut", "Running", "read_cuts"]
+__all__ = ["Cut", "Key", "Running", "read_cuts"]
 
 WIDTH = 72
 Key = tuple[int, str]

@@ -23,7 +23,8 @@ from orchestrator.errors import DataError
 from orchestrator.host import adopt_orphans, children, oom_kills, rss_in_mb
 from orchestrator.worker.evaluator import Answer, Inherited, evaluate_in_this_process
 from orchestrator.worker.processes import die_by, end_children, kill_group
-from orchestrator.worker.task import SupervisedTask
+from orchestrator.worker.running import Key
+from orchestrator.worker.task import SupervisedTask, key_of
 
 __all__ = ["Supervisor"]
 
@@ -47,7 +48,8 @@ class _Evaluation:
         self.n_done = 0
         self.last: Answer | None = None
         self.look_at = time.monotonic() + (task.job.timeout or 0.0)
-        self.timed_out = 0.0
+        self.late: Key | None = None
+        self.late_after = 0.0
         self.has_sigterm = False
         self.oom_kills = oom_kills()
 
@@ -209,12 +211,11 @@ class Supervisor:
 
     def _end_if_late(self, evaluation: _Evaluation, timeout: float, now: float) -> None:
         running = evaluation.task.running.now()
-        began = now if running is None else running[1]
-        if now - began < timeout:
-            evaluation.look_at = began + timeout
+        if running is None or now - running[1] < timeout:
+            evaluation.look_at = timeout + (now if running is None else running[1])
             return
         # The end of the process is handled when it has come; its result may still be written before.
-        evaluation.look_at, evaluation.timed_out = now + POLL, now - began
+        evaluation.look_at, evaluation.late, evaluation.late_after = now + POLL, running[0], now - running[1]
         with suppress(ProcessLookupError):
             os.kill(evaluation.pid, signal.SIGKILL)
 
@@ -250,13 +251,15 @@ class Supervisor:
             return None
         before = task.n_done
         running = task.recover(evaluation.offset)
-        if last is not None:
-            return _why_ended(code)
         if running is None:
-            return None if task.n_done > before else _why_ended(code)
-        timeout = task.job.timeout
-        if timeout is not None and evaluation.timed_out >= timeout:
-            task.fail(running, "timeout", f"it ran longer than the timeout of {timeout:g} s", evaluation.timed_out)
+            return None if task.n_done > before and (last is None or task.left) else _why_ended(code)
+        if last is not None:
+            task.cut(running, "crashed", f"its process failed: {last['raised']}")
+        elif evaluation.late is not None:
+            # Its end may have come before the signal. Then the experiment that the signal has hit is evaluated again.
+            if evaluation.late in map(key_of, running):
+                text = f"it ran longer than the timeout of {task.job.timeout:g} s"
+                task.fail(running, "timeout", text, evaluation.late_after)
         elif code == -signal.SIGKILL and oom_kills() > evaluation.oom_kills:
             task.cut(running, "out_of_memory", "its process was killed because there was no memory left")
         else:

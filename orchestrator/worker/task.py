@@ -22,7 +22,7 @@ from orchestrator.worker.receipts import begin_receipt
 from orchestrator.worker.running import Cut, Key, Running, read_cuts
 from orchestrator.workspace import RunFolder
 
-__all__ = ["SupervisedTask"]
+__all__ = ["SupervisedTask", "key_of"]
 
 Unit = list[Entry]
 
@@ -126,12 +126,12 @@ class SupervisedTask:
             for line in ResultFile.read(self.results, offset).lines:
                 self._counts.add(line)
                 done.add((line["row"], line["inputs"]))
-        units = [[entry for entry in unit if _key(entry) not in done] for unit in self.left]
+        units = [[entry for entry in unit if key_of(entry) not in done] for unit in self.left]
         self.left = [unit for unit in units if unit]
         running = self.running.now()
         if running is None:
             return None
-        return next((unit for unit in self.left if any(_key(entry) == running[0] for entry in unit)), None)
+        return next((unit for unit in self.left if any(key_of(entry) == running[0] for entry in unit)), None)
 
     def cut(self, unit: Unit, kind: str, why: str) -> None:
         """Record that the process died that evaluated a unit. It is tried again as the last one, or has failed.
@@ -143,7 +143,7 @@ class SupervisedTask:
         kind, why : str
             What became of the process.
         """
-        cut = Cut(_key(unit[0]), kind, why)
+        cut = Cut(key_of(unit[0]), kind, why)
         self._cuts[cut.key].append(cut)
         self.running.add_cut(cut)
         self._try_cut_ones_last()
@@ -186,10 +186,10 @@ class SupervisedTask:
         self.left.sort(key=lambda unit: len(self._cuts_of(unit)))
 
     def _cuts_of(self, unit: Unit) -> Sequence[Cut]:
-        return [cut for entry in unit for cut in self._cuts.get(_key(entry), ())]
+        return [cut for entry in unit for cut in self._cuts.get(key_of(entry), ())]
 
     def _earlier_cuts(self, left: list[Entry]) -> list[Cut]:
-        cuts = [Cut(_key(entry), kind, _WHY.get(kind, "its process died")) for entry in left for kind in entry.cuts]
+        cuts = [Cut(key_of(entry), kind, _WHY.get(kind, "its process died")) for entry in left for kind in entry.cuts]
         for token in [*self.job.earlier_tokens, self.job.token]:
             kind = self.job.earlier_kinds.get(token, "")
             for path in self.folder.job(token).running_of(self.number):
@@ -204,7 +204,8 @@ _WHY: Mapping[str, str] = {
 }
 
 
-def _key(entry: Entry) -> Key:
+def key_of(entry: Entry) -> Key:
+    """Return the row and digest of an experiment."""
     return entry.row, entry.digest
 
 

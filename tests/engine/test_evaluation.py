@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import time
@@ -99,6 +100,36 @@ def test_an_experiment_whose_process_died_is_tried_again_after_the_others(worksp
     Pipeline(steps=[Step(store_numbers(4)), Step(the_second_crashes_once, timeout=60)]).run(project_job="r")
     assert statuses(table("r")) == ["FINISHED"] * 4
     assert (workspace / "order").read_text().split() == ["0", "1", "2", "3", "1"]
+
+
+@datagenerator(output_names="y")
+def the_second_interrupts_itself(x):
+    if x == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(600)
+    return x
+
+
+def test_an_experiment_that_interrupts_itself_fails_alone(workspace, rows, table):
+    steps = [Step(store_numbers(3)), Step(the_second_interrupts_itself, parallel=True)]
+    Pipeline(steps=steps).run(project_job="r", jobs=1)
+    assert statuses(table("r")) == ["FINISHED", "ERROR", "FINISHED"]
+    [why] = why_failed(rows)
+    assert why.startswith("KeyboardInterrupt")
+
+
+@datagenerator(output_names="y")
+def the_second_forbids_to_write(x):
+    if x == 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))
+    return x
+
+
+def test_an_experiment_whose_result_cannot_be_written_fails_alone(workspace, rows, table):
+    steps = [Step(store_numbers(3)), Step(the_second_forbids_to_write, timeout=60)]
+    Pipeline(steps=steps).run(project_job="r")
+    assert statuses(table("r")) == ["FINISHED", "ERROR", "FINISHED"]
+    assert why_failed(rows) == ["crashed: its process failed: OSError: [Errno 27] File too large, 2 times"]
 
 
 LEAVES = """
@@ -382,12 +413,17 @@ def test_tasks_draw_other_random_numbers_and_lose_nothing_that_they_write(worksp
 # --- what the user changes in the table ----------------------------------------------------------
 
 
-@datagenerator(output_names="y")
-def interrupted_at_the_second(x):
-    if x == 1:
-        Path("was evaluated").touch()
-        raise KeyboardInterrupt
-    return x
+def interrupted_at_the_second(parallel):
+    @datagenerator(output_names="y")
+    def evaluate(x):
+        if x == 1:
+            Path("was evaluated").touch()
+            if parallel:
+                os.kill(os.getppid(), signal.SIGKILL)
+            raise KeyboardInterrupt
+        return x
+
+    return evaluate
 
 
 def mark_as_failed(data, label):
@@ -402,7 +438,7 @@ def drop(data, label):
 @pytest.mark.parametrize("change", [mark_as_failed, drop])
 @pytest.mark.parametrize("parallel", [True, False])
 def test_a_resume_leaves_out_what_the_user_has_taken_out(workspace, table, change, parallel):
-    steps = [Step(store_numbers(4)), Step(interrupted_at_the_second, parallel=parallel)]
+    steps = [Step(store_numbers(4)), Step(interrupted_at_the_second(parallel), parallel=parallel)]
     with pytest.raises((RunFailed, Interrupted)):
         Pipeline(steps=steps).run(project_job="r", jobs=1)
     (workspace / "was evaluated").unlink()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Step, datagenerator
+from orchestrator.data import results
 from orchestrator.data.results import ResultFile, inputs_digest
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.bundling import prepare_bundle
@@ -46,6 +47,13 @@ def evaluate(x):
     if x == 1 and Path("saves").exists():
         signal.signal(signal.SIGTERM, save)
         Path("is waiting").touch()
+        time.sleep(600)
+    if x == 1 and Path("is large").exists():
+        return "x" * 4000
+    if x == 1 and Path("is late").exists():
+        wait_for(Path("is killed").exists)
+    if x == 2 and Path("is late").exists() and not Path("is hit").exists():
+        Path("is hit").touch()
         time.sleep(600)
     return x
 
@@ -212,17 +220,21 @@ def test_a_resume_tries_what_was_cut_in_an_earlier_epoch_last(workspace, array):
     assert began(workspace) == ["2.0", "3.0", "1.0"]
 
 
+def supervised_here(array, **more):
+    """Evaluate the task with this process as its supervisor."""
+    job = read_jobfile(array.folder.job(array.submit(**more)).file)
+    failed = []
+    here = supervisor.Supervisor(1, lambda n: None, lambda *why: failed.append(why), ends_at_once=True)
+    here.run({0: lambda: SupervisedTask(array.folder, job, 0, LoadedStep(evaluate, {}))})
+    assert failed == []
+
+
 def test_a_process_that_the_kernel_has_killed_for_its_memory_is_called_so(workspace, array, monkeypatch):
     counted = iter(range(100))
     monkeypatch.setattr(supervisor, "oom_kills", lambda: next(counted))
     (workspace / "crashes").touch()
     monkeypatch.setattr(os, "abort", lambda: os.kill(os.getpid(), signal.SIGKILL))
-    job = read_jobfile(array.folder.job(array.submit()).file)
-    step = LoadedStep(evaluate, {})
-    failed = []
-    here = supervisor.Supervisor(1, lambda n: None, lambda *why: failed.append(why), ends_at_once=True)
-    here.run({0: lambda: SupervisedTask(array.folder, job, 0, step)})
-    assert failed == []
+    supervised_here(array)
     error = array.lines()[1]["error"]
     assert error["type"] == "out_of_memory"
     assert error["message"] == "its process was killed because there was no memory left, 2 times"
@@ -231,8 +243,33 @@ def test_a_process_that_the_kernel_has_killed_for_its_memory_is_called_so(worksp
 def test_batches_leave_no_open_files(workspace, array):
     job = read_jobfile(array.folder.job(array.submit()).file)
     step = LoadedStep(evaluate, {})
-    before = os.listdir("/proc/self/fd")
+    descriptors = Path("/proc/self/fd")
+    before = sorted(descriptors.iterdir())
     for restart in range(3):
         here = supervisor.Supervisor(1, lambda n: None, lambda *why: None, ends_at_once=True)
         here.run({0: partial(SupervisedTask, array.folder, job, 0, step, restart=restart)})
-    assert os.listdir("/proc/self/fd") == before
+    assert sorted(descriptors.iterdir()) == before
+
+
+def test_a_result_that_is_too_large_fails_alone(workspace, array, monkeypatch):
+    monkeypatch.setattr(results, "LONGEST_LINE", 4000)
+    (workspace / "is large").touch()
+    supervised_here(array)
+    assert began(workspace) == ["0", "1", "2", "3"]
+    assert [line["status"] for line in array.lines().values()] == ["FINISHED", "ERROR", "FINISHED", "FINISHED"]
+    assert "write it to a file of its own" in array.lines()[1]["error"]["message"]
+
+
+def test_a_timeout_that_comes_too_late_ends_no_other_experiment_for_good(workspace, array, monkeypatch):
+    kill = os.kill
+
+    def kill_late(pid, number):
+        (workspace / "is killed").touch()
+        wait_for((workspace / "is hit").exists)
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "kill", kill_late)
+    (workspace / "is late").touch()
+    supervised_here(array, timeout=1.0)
+    assert began(workspace) == ["0", "1", "2", "2", "3"]
+    assert [line["status"] for line in array.lines().values()] == ["FINISHED"] * 4
