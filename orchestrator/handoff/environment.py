@@ -1,7 +1,8 @@
 """The environment that a run was submitted in. All its jobs start with it, also those that another job submits.
 
 The environment of a job differs: SLURM, `env_setup`, `env_vars` and the user's code change it. If each job passed on
-its own, the changes would add up from step to step.
+its own, the changes would add up from step to step. What an experiment changes is put back by
+`orchestrator.worker.surroundings`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Whether SLURM accepted a submission, from the output of sbatch."""
+"""Whether SLURM accepted a submission, from the output of sbatch.
+
+What an answer means for the run is decided in `orchestrator.machine.outcomes`.
+"""
 
 from __future__ import annotations
 
