@@ -92,7 +92,7 @@ class Bundle:
         _check_imported(modules, context, is_live=is_live)
         context.restore()
         sys.meta_path[:] = [
-            KeptFinder(modules),
+            KeptFinder(modules, context.main),
             *(finder for finder in sys.meta_path if not isinstance(finder, KeptFinder)),
         ]
         if context.main:

@@ -51,10 +51,13 @@ class KeptFinder:
     ----------
     modules : mapping of str to KeptModule
         The kept modules, by name.
+    study : str, default ""
+        The name of the study. Python reads and writes no bytecode of a script, so none is used for it.
     """
 
-    def __init__(self, modules: Mapping[str, KeptModule]) -> None:
+    def __init__(self, modules: Mapping[str, KeptModule], study: str = "") -> None:
         self.modules = modules
+        self.study = study
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -68,7 +71,7 @@ class KeptFinder:
             return real or _namespace(fullname, kept)
         if real is not None and _is_same(real.origin, kept.origin) and real.loader is not None:
             with suppress(TypeError, AttributeError):
-                real.loader = _with_text(real.loader, kept)
+                real.loader = _with_text(real.loader, kept, may_have_bytecode=fullname != self.study)
                 return real
         loader = _with_text(SourceFileLoader(fullname, kept.origin), kept)
         return spec_from_file_location(fullname, kept.origin, loader=loader, submodule_search_locations=kept.locations)
@@ -93,11 +96,11 @@ def _namespace(fullname: str, kept: KeptModule) -> ModuleSpec:
     return spec
 
 
-def _with_text(real: Any, kept: KeptModule) -> Any:
+def _with_text(real: Any, kept: KeptModule, *, may_have_bytecode: bool = False) -> Any:
     """Return a copy of a loader that takes the text of the module from `kept`."""
     kind: Any = _with_kept_text(type(real))
     loader = kind.__new__(kind)
-    loader.__dict__.update(real.__dict__, kept=kept)
+    loader.__dict__.update(real.__dict__, kept=kept, may_have_bytecode=may_have_bytecode)
     return loader
 
 
@@ -109,11 +112,15 @@ class _KeptText:
     """The part of a loader that differs from that of the real place."""
 
     kept: KeptModule
+    may_have_bytecode: bool
 
     def get_source(self, fullname: str) -> str | None:
         return self.kept.text
 
     def get_code(self, fullname: str) -> CodeType:
+        real: Any = super()
+        if self.may_have_bytecode and _has_text(real, fullname, self.kept.text):
+            return cast("CodeType", real.get_code(fullname))
         # The loader of an import hook may change the code.
         to_code: Any = getattr(self, "source_to_code", _compile)
         return cast("CodeType", to_code(self.kept.text, self.kept.origin))
@@ -126,6 +133,14 @@ class _KeptText:
         linecache.cache[origin] = (len(text), None, [f"{line}\n" for line in text.split("\n")], origin)
         with loading(again=True), suppress(EndOfLoading):
             super().exec_module(module)  # type: ignore[misc]
+
+
+def _has_text(loader: Any, fullname: str, text: str | None) -> bool:
+    """Whether the real place has this text now. Then there may be bytecode of it, which saves time in each worker."""
+    try:
+        return bool(loader.get_source(fullname) == text)
+    except (AttributeError, ImportError, OSError, SyntaxError):
+        return False
 
 
 def _compile(text: str, origin: str) -> CodeType:

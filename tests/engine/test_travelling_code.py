@@ -365,6 +365,26 @@ def test_a_run_uses_the_code_that_it_was_started_with(shell):
     assert shell.outputs() == ["old", "old"]
 
 
+def test_a_worker_compiles_no_module_that_has_not_changed(shell):
+    before = """
+        import sys
+        compiled = list()
+        sys.addaudithook(lambda event, args: compiled.append(args[1]) if event == "compile" else None)
+        import helper
+    """
+    value = "helper.__file__ in compiled if Path('go').exists() else 1 / 0"
+    shell.write(helper="x = 1\n", study=study(value, before="from pathlib import Path\n" + textwrap.dedent(before)))
+    (shell.folder / "go").touch()
+    shell("study.py", PYTHONDONTWRITEBYTECODE="")
+    assert shell.outputs() == [False, False]
+    (shell.folder / "go").unlink()
+    shell.orchestrator("run", "study.py", "--project-job", "s", code=1)
+    shell.write(helper="x = 2\n")
+    (shell.folder / "go").touch()
+    shell.orchestrator("resume", "s")
+    assert shell.outputs("s") == [True, True]
+
+
 def test_resume_in_a_process_that_has_imported_changed_code_names_the_command(shell):
     shell.write(helper="def value():\n    return 1 / 0\n", study=study("helper.value()", before="import helper\n"))
     shell("study.py", code=1)
