@@ -83,7 +83,7 @@ def dumps(value: Any, main: Main) -> bytes:
             reduced = super()._dynamic_function_reduce(func)
             module = _module_of(func, main)
             make, (code, _, *rest), (attributes, state), *more = reduced
-            if not main.file and func.__globals__ is vars(sys.modules["__main__"]):
+            if module is None and not main.file and func.__globals__ is vars(sys.modules["__main__"]):
                 # With their values, which another process has no other way to get.
                 return (make, (code, _Globals("__main__"), *rest), (attributes, state), *more)
             if module is None or not state["__globals__"]:

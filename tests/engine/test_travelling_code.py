@@ -106,6 +106,14 @@ def test_settings_made_when_the_study_is_imported_hold_in_a_worker(shell, comman
 
 
 @BOTH
+def test_an_experiment_uses_the_objects_that_its_study_makes_when_it_is_imported(shell, command):
+    """And no copy of those of the process that submits, some of which can't be copied."""
+    shell.write(study=study("GUARD.locked()", before="import threading\nGUARD = threading.Lock()\n"))
+    shell(*command)
+    assert shell.outputs() == [False, False]
+
+
+@BOTH
 def test_modules_are_found_where_they_are(shell, command):
     """In a folder that the study adds, without __init__.py, compiled, in an archive; with the files beside them."""
     shell.write(
