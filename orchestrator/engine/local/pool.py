@@ -100,15 +100,14 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            for stream in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    if stream is not None:
-                        stream.close()
+            _close_pipes(process)
 
     def _process_for(self, job: JobFile) -> subprocess.Popen[bytes]:
         key = (job.bundle_digest, job.threads)
         process = self._processes.get(key)
         if process is None or process.poll() is not None:
+            if process is not None:
+                _close_pipes(process)
             process = self._processes[key] = self._start(job)
         return process
 
@@ -163,6 +162,13 @@ class _Answers:
             self._failed[message["failed"]] = (FailureKind.INFRASTRUCTURE, message["reason"])
         else:
             self._has_ended = True
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            if stream is not None:
+                stream.close()
 
 
 def _send(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
