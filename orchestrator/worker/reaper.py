@@ -53,7 +53,8 @@ def _wait_for(worker: int, ends_with_parent: bool) -> int:
     woken, wakes = os.pipe()
     os.set_blocking(wakes, False)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    for handled in (signal.SIGCHLD, *_FORWARDED):
+    signal.signal(signal.SIGCHLD, _wake)
+    for handled in _FORWARDED:
         if signal.getsignal(handled) != signal.SIG_IGN:  # as after `nohup`
             signal.signal(handled, _wake)
     poll = select.poll()

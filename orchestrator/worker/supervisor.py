@@ -102,7 +102,7 @@ class Supervisor:
         self._not_ours = set(children())
         self._inherited = Inherited()
         coming = iter(tasks.items())
-        with self._sigterm_handled():
+        with self._signals_handled():
             try:
                 while self._start_some(coming) or self._evaluations:
                     self._look()
@@ -274,15 +274,19 @@ class Supervisor:
         end_children(self._not_ours)
 
     @contextmanager
-    def _sigterm_handled(self) -> Iterator[None]:
+    def _signals_handled(self) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = self._handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._handle_sigterm)
+        # Where a study ignores SIGCHLD, the kernel would not say how a process has ended.
+        for number, handler in ((signal.SIGTERM, self._handle_sigterm), (signal.SIGCHLD, signal.SIG_DFL)):
+            before = signal.signal(number, handler)
+            self._handlers[number] = signal.SIG_DFL if before is None else before
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+            for handled, before in self._handlers.items():
+                signal.signal(handled, before)
 
     def _handle_sigterm(self, number: int, frame: object) -> None:
         if self._ends_at_once or os.getppid() != self._parent:

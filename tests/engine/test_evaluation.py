@@ -276,6 +276,34 @@ def test_a_cancel_ends_the_programs(workspace, script, kind):
     wait_for(lambda: not any(lives(pid) for pid in running))
 
 
+IGNORES = """
+import signal, time
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+@datagenerator(output_names="ignores")
+def evaluate(x):
+    if x == 1:
+        time.sleep(600)
+    return signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+
+steps = [Step(store_numbers(3)), Step(evaluate, parallel=True, timeout=0.5)]
+if __name__ == "__main__":
+    Pipeline("p", steps).run(project_job="r", jobs=2)
+"""
+
+
+@pytest.mark.acceptance
+def test_a_study_may_ignore_the_ends_of_processes(script, table):
+    _, err = script(IGNORES).communicate(timeout=60)
+    assert "Traceback" not in err
+    data = table("r")
+    assert statuses(data) == ["FINISHED", "ERROR", "FINISHED"]
+    assert [data.output_rows()(place)["ignores"] for place in (0, 2)] == [True, True]
+
+
 # --- surroundings -------------------------------------------------------------------------------
 
 
