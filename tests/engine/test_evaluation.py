@@ -447,7 +447,8 @@ def interrupted_at_the_second(parallel):
         if x == 1:
             Path("was evaluated").touch()
             if parallel:
-                os.kill(os.getppid(), signal.SIGKILL)
+                os.kill(os.getppid(), signal.SIGKILL)  # the worker
+                time.sleep(600)
             raise KeyboardInterrupt
         return x
 

@@ -535,7 +535,7 @@ def test_a_finished_run_of_other_steps_does_not_count_as_finished(workspace, row
     assert rows("SELECT count(*) FROM event") == before
     Pipeline("renamed", [Step(steps[0].block, retries=2), steps[1]]).run(project_job="r")
     assert rows("SELECT count(*) FROM event") == before
-    study = Study(longer, workspace / "study.py", "study", "pipeline")
+    study = Study(longer, workspace / "study.py", str(workspace), "study", "pipeline")
     study.path.touch()
     with golden.raises(StudyChanged):
         commands.resume(Workspace.at(workspace), "r", update=study)
