@@ -1,7 +1,7 @@
 """The names of a script whose values importing it does not give: those that its main guard and later code set.
 
 A script that runs as `__main__` may set a name under `if __name__ == "__main__":`, by a `global` statement, or after it
-has run another pipeline; or it may change the dict or list of a name there. Its functions use these values, but a
+has run another pipeline; or it may change the object of a name there. Its functions use these values, but a
 process that imports the script does not compute them.
 """
 
@@ -12,9 +12,14 @@ import symtable
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
+from orchestrator.definition.pipeline import PipelineDefinition
+
 __all__ = ["later_names"]
+
+_NOT_TAKEN = (ModuleType, PipelineDefinition)
 
 
 def later_names(text: str, values: Mapping[str, Any]) -> tuple[set[str], set[str]]:
@@ -30,8 +35,8 @@ def later_names(text: str, values: Mapping[str, Any]) -> tuple[set[str], set[str
     Returns
     -------
     later : set of str
-        Names that are set only, or again, by code that importing does not run; and those whose list, dict or other
-        literal has changed since.
+        Names that are set only, or again, by code that importing does not run; those whose object such code changes;
+        and those whose list, dict or other literal has changed since.
     used : set of str
         Names that its functions and classes use.
     """
@@ -41,9 +46,13 @@ def later_names(text: str, values: Mapping[str, Any]) -> tuple[set[str], set[str
         return set(), set()
     end = _line_of_first_run(tree)
     later = {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+    not_imported = [statement for statement in tree.body if _is_guard(statement) or statement.lineno >= end]
     for statement in tree.body:
-        if _is_guard(statement) or statement.lineno >= end or _has_changed(statement, values):
+        if statement in not_imported or _has_changed(statement, values):
             later.update(_bound(statement))
+    # A module is imported, and the pipeline is not changed by its methods.
+    changed = {name for name in _changed(tree, not_imported) if not isinstance(values.get(name), _NOT_TAKEN)}
+    later |= changed
     return later, set(_global_names(symtable.symtable(text, "<study>", "exec")))
 
 
@@ -57,6 +66,44 @@ def _has_changed(statement: ast.stmt, values: Mapping[str, Any]) -> bool:
                 literal = ast.literal_eval(value or "")
                 return type(literal) is not type(values.get(name)) or bool(literal != values[name])
     return False
+
+
+def _changed(tree: ast.Module, not_imported: list[ast.stmt]) -> Iterator[str]:
+    """Yield the names whose objects are changed by statements, and by the functions that these use."""
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    unread: list[ast.stmt] = list(not_imported)
+    while unread:
+        statement = unread.pop()
+        local = _local_names(statement) if isinstance(statement, ast.FunctionDef) else set()
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and node.id in functions:
+                unread.append(functions.pop(node.id))
+            name = _name_of_changed(node)
+            if name is not None and name not in local:
+                yield name
+
+
+def _name_of_changed(node: ast.AST) -> str | None:
+    """Return the name whose object a node changes: by an attribute, an item, or a method called as a statement."""
+    match node:
+        case ast.Attribute(value=value, ctx=ast.Store() | ast.Del()):
+            pass
+        case ast.Subscript(value=value, ctx=ast.Store() | ast.Del()):
+            pass
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=value))):
+            pass
+        case _:
+            return None
+    while isinstance(value, ast.Attribute | ast.Subscript):
+        value = value.value
+    return value.id if isinstance(value, ast.Name) else None
+
+
+def _local_names(function: ast.FunctionDef) -> set[str]:
+    nodes = list(ast.walk(function))
+    names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    return names - {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
 
 
 def _global_names(table: symtable.SymbolTable) -> Iterator[str]:

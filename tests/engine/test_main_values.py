@@ -48,6 +48,19 @@ def test_a_worker_uses_the_values_that_the_main_guard_has_set_and_changed(tmp_pa
     assert outputs_of(tmp_path, "study.py") == [104.0, 107.0]
 
 
+def test_a_worker_uses_objects_that_the_main_guard_has_changed(tmp_path):
+    """By an attribute, an item or a method; itself, or in a function that it calls."""
+    study = STUDY.replace(
+        "FACTOR = 1\n",
+        "from types import SimpleNamespace\nconfig = SimpleNamespace(factor=1)\nmore, parts = dict(a=0.0), list()\n"
+        "def configure(value):\n    more['a'] += value\n",
+    )
+    study = study.replace("* FACTOR", "* config.factor + more['a'] + len(parts)")
+    study = study.replace("    FACTOR = 3\n", "    config.factor = 3\n    parts.append(1)\n    configure(1000.0)\n")
+    (tmp_path / "study.py").write_text(study)
+    assert outputs_of(tmp_path, "study.py") == [1105.0, 1108.0]
+
+
 def test_a_study_on_standard_input_can_pickle_its_objects_in_a_worker(tmp_path):
     assert outputs_of(tmp_path, "-", input=STUDY) == [104.0, 107.0]
 
