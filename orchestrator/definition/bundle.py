@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.damage import Damaged
 from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free_mp_main, working_in
-from orchestrator.definition.finder import KeptFinder, KeptModule
+from orchestrator.definition.finder import KeptFinder, KeptModule, MetaPath
 from orchestrator.errors import DataError, NotAllowed, StudyChanged, StudyError
 from orchestrator.loading import EndOfLoading, loading
 from orchestrator.trust import open_private
@@ -91,10 +91,8 @@ class Bundle:
         is_live = _is_live(context)
         _check_imported(modules, context, is_live=is_live)
         context.restore()
-        sys.meta_path[:] = [
-            KeptFinder(modules, context.main),
-            *(finder for finder in sys.meta_path if not isinstance(finder, KeptFinder)),
-        ]
+        others = [finder for finder in sys.meta_path if not isinstance(finder, KeptFinder)]
+        sys.meta_path = MetaPath([KeptFinder(modules, context.main), *others])
         if context.main:
             later = self._read_checked(MAIN, index) if MAIN in index["files"] and not is_live else None
             with _own_errors(Path(context.main_file).name):

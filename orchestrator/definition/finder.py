@@ -7,7 +7,7 @@ resources are found. Only its text, and so its code, is the kept one. If its pla
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 
 from orchestrator.loading import EndOfLoading, loading
 
-__all__ = ["KeptFinder", "KeptModule"]
+__all__ = ["KeptFinder", "KeptModule", "MetaPath"]
 
 
 class KeptModule(NamedTuple):
@@ -42,6 +42,17 @@ class KeptModule(NamedTuple):
         origin = None if self.origin is None else here(self.origin)
         locations = None if self.locations is None else [here(folder) for folder in self.locations]
         return self._replace(origin=origin, locations=locations)
+
+
+class MetaPath(list[Any]):
+    """A `sys.meta_path` that begins with the `KeptFinder`, also after an import hook was put before it.
+
+    `KeptFinder` asks the other finders, and gives the text to the loader of the hook.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the finders in the order in which they are asked."""
+        return iter(sorted(super().__iter__(), key=lambda finder: not isinstance(finder, KeptFinder)))
 
 
 class KeptFinder:

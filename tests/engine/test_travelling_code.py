@@ -393,6 +393,33 @@ def test_a_worker_compiles_no_module_that_has_not_changed(shell):
     assert shell.outputs("s") == [True, True]
 
 
+def test_an_import_hook_of_a_study_gets_the_code_that_the_run_was_started_with(shell):
+    """As those of typeguard and jaxtyping, which change the code of the modules that are imported after it."""
+    before = """
+        import ast, os, sys
+        from importlib.machinery import PathFinder, SourceFileLoader
+        class Loader(SourceFileLoader):
+            def source_to_code(self, data, path):
+                tree = ast.parse(data)
+                tree.body += ast.parse("hooked = True").body
+                return compile(tree, path, "exec")
+        class Hook:
+            def find_spec(self, name, path=None, target=None):
+                spec = PathFinder.find_spec(name, path, target) if name == "helper" else None
+                if spec is not None: spec.loader = Loader(name, spec.origin)
+                return spec
+        sys.meta_path.insert(0, Hook())
+        import helper
+    """
+    value = "helper.text * helper.hooked if os.path.exists('go') else 1 / 0"
+    shell.write(helper="text = 'old'\n", study=study(value, before=before))
+    shell("study.py", code=1)
+    shell.write(helper="text = 'new!'\n")
+    (shell.folder / "go").touch()
+    shell.orchestrator("resume", "r")
+    assert shell.outputs() == ["old", "old"]
+
+
 def test_resume_in_a_process_that_has_imported_changed_code_names_the_command(shell):
     shell.write(helper="def value():\n    return 1 / 0\n", study=study("helper.value()", before="import helper\n"))
     shell("study.py", code=1)
