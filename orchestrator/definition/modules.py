@@ -7,6 +7,7 @@ import os
 import sys
 import sysconfig
 from functools import cache
+from importlib import invalidate_caches
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import decode_source, find_spec
 from pathlib import Path
@@ -146,6 +147,7 @@ def module_name_of(file: str, module: ModuleType | None = None) -> str:
     if name == "__main__" or (known is not None and known is not module and not _is_file_of(known, file)):
         return MP_MAIN
     if known is None:
+        invalidate_caches()  # the file may be new
         try:
             found = find_spec(name)
         except (ImportError, ValueError):

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import zipfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import markupsafe._speedups
@@ -18,6 +19,7 @@ import pytest
 
 from orchestrator import ExperimentData
 from orchestrator.definition.context import ImportContext
+from orchestrator.definition.modules import module_name_of
 
 pytestmark = pytest.mark.acceptance
 
@@ -475,6 +477,15 @@ def test_a_module_without_a_text_is_named_when_the_run_starts(shell):
     (shell.folder / "closed.py").unlink()
     assert f"closed has no text to keep; jobs load it from {shell.folder}/closed.pyc" in shell("study.py")
     assert shell.outputs() == [7, 7]
+
+
+def test_a_new_study_has_its_name_also_if_python_has_listed_its_folder_before(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_spec("newstudy") is None
+    times = tmp_path.stat()
+    (tmp_path / "newstudy.py").touch()
+    os.utime(tmp_path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as within the resolution of the clock
+    assert module_name_of(str(tmp_path / "newstudy.py")) == "newstudy"
 
 
 def test_in_another_environment_only_the_users_own_folders_are_taken_over(monkeypatch):
