@@ -159,11 +159,28 @@ def _end_orderly(inherited: Inherited, *, is_alone: bool) -> None:
     for file in _open_files():
         with suppress(Exception):
             file.flush()
+    # A compressed file needs its end, too. It is written through one of the files above, which is flushed again.
+    for file in _found(_compressed()):
+        with suppress(Exception):
+            file.close()
+    for file in _found((io.BufferedWriter, io.BufferedRandom)):
+        with suppress(Exception):
+            file.flush()
 
 
 def _open_files() -> list[Any]:
     """Return the open files that are written, except those that were excluded from the search for garbage."""
-    return [found for found in gc.get_objects() if isinstance(found, io.TextIOWrapper | io.BufferedWriter)]
+    return _found((io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom))
+
+
+def _compressed() -> tuple[type, ...]:
+    names = (("gzip", "GzipFile"), ("bz2", "BZ2File"), ("lzma", "LZMAFile"), ("zipfile", "ZipFile"))
+    return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
+
+
+def _found(kinds: tuple[type, ...]) -> list[Any]:
+    # Not `isinstance`, which runs code of the object: a proxy may raise.
+    return [found for found in gc.get_objects() if issubclass(type(found), kinds)]
 
 
 def _answer(answers: int, value: Answer) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
+import lzma
 import os
 import resource
 import shutil
 import signal
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -436,6 +440,43 @@ def test_tasks_draw_other_random_numbers_and_lose_nothing_that_they_write(worksp
     # The study is imported by the script and by its worker.
     written = (workspace / "notes").read_text().split()
     assert sorted(written) == ["0.0", "1.0", "2.0", "3.0", "begins", "begins"]
+
+
+KEPT = """
+import bz2, gzip, lzma, zipfile
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+
+kept = []
+
+@datagenerator(output_names="y")
+def write(x):
+    for name, file in (
+        ("plain", open(f"plain{x}", "w+b")), ("gz", gzip.open(f"gz{x}", "wb")), ("bz2", bz2.open(f"bz2{x}", "wb")),
+        ("xz", lzma.open(f"xz{x}", "wb")), ("text", gzip.open(f"text{x}", "wt")),
+    ):
+        file.write("abc" if name == "text" else b"abc")
+        kept.append(file)
+    kept.append(zipfile.ZipFile(f"zip{x}", "w"))
+    kept[-1].writestr("member", "abc")
+    return x
+
+if __name__ == "__main__":
+    Pipeline("p", [Step(store_numbers(2)), Step(write, parallel=True)]).run(project_job="r", jobs=1)
+"""
+
+
+@pytest.mark.acceptance
+def test_files_that_a_study_keeps_open_are_complete_at_the_end_of_a_task(workspace, script):
+    process = script(KEPT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    opened = {"plain": open, "gz": gzip.open, "bz2": bz2.open, "xz": lzma.open, "text": gzip.open}
+    for name, function in opened.items():
+        for x in (0.0, 1.0):
+            with function(f"{name}{x}", "rb") as file:
+                assert file.read() == b"abc", name
+    assert zipfile.ZipFile("zip1.0").read("member") == b"abc"
 
 
 # --- what the user changes in the table ----------------------------------------------------------
