@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 __all__ = [
+    "WATCH",
     "adopt_orphans",
     "children",
     "count_cpus",
@@ -31,6 +32,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PARENT_POLL = 0.5
 """Seconds between two looks at the parent, where the kernel does not report its end."""
+
+WATCH = "looks for the parent"
+"""Name of the thread that does that."""
 
 
 # --- CPUs ---------------------------------------------------------------------------------------
@@ -224,7 +228,7 @@ def _watch(parent: int, number: int) -> None:
             time.sleep(_PARENT_POLL)
         os.kill(os.getpid(), number)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=wait, name=WATCH, daemon=True).start()
 
 
 def rss_in_mb(max_rss: int) -> float:

@@ -22,10 +22,11 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from orchestrator.data.results import ResultWriter
-from orchestrator.host import adopt_orphans, die_with_parent
+from orchestrator.host import WATCH, adopt_orphans, die_with_parent
 from orchestrator.worker.capture import flush_output, redirect
 from orchestrator.worker.counts import Counts
 from orchestrator.worker.execute import evaluated_lines, write_line
+from orchestrator.worker.openmp import end_openmp_threads
 from orchestrator.worker.output import recorded_output
 from orchestrator.worker.processes import left_children
 from orchestrator.worker.random_numbers import draw_own_numbers, unseeded_generators
@@ -53,6 +54,9 @@ class Inherited:
     """
 
     def __init__(self) -> None:
+        end_openmp_threads()
+        this = threading.current_thread()
+        self._threads = [t.name for t in threading.enumerate() if t is not this and t.name != WATCH]
         self._generators = unseeded_generators()
         _files.extend(_open_files())
         gc.freeze()
@@ -64,9 +68,14 @@ class Inherited:
             with suppress(Exception):  # it is closed, or its disk is full
                 file.flush()
 
-    def undo(self) -> None:
-        """Separate this process, a fork, from the others."""
+    def undo(self, said: set[str]) -> None:
+        """Separate this process, a fork, from the others, and say in the log what it lacks, unless that was said."""
         draw_own_numbers(self._generators)
+        if self._threads:
+            names = ", ".join(sorted(self._threads))
+            text = f"the study has started threads when it was imported ({names}). They do not run in the process "
+            text += "that evaluates: start them in the function that uses them."
+            say_once(said, "threads", text)
 
 
 def evaluate_in_this_process(
@@ -91,7 +100,7 @@ def evaluate_in_this_process(
     code = 1
     try:
         _begin(task, worker, handlers)
-        inherited.undo()
+        inherited.undo(task.said)
         last = _evaluate(task, answers)
         _end_orderly(inherited, is_alone=threading.active_count() == 1 and not last["left"])
         _answer(answers, last)

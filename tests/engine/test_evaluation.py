@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import ctypes.util
 import gzip
 import lzma
 import os
 import resource
 import shutil
 import signal
+import sysconfig
 import time
 import zipfile
 from pathlib import Path
@@ -440,6 +442,66 @@ def test_tasks_draw_other_random_numbers_and_lose_nothing_that_they_write(worksp
     # The study is imported by the script and by its worker.
     written = (workspace / "notes").read_text().split()
     assert sorted(written) == ["0.0", "1.0", "2.0", "3.0", "begins", "begins"]
+
+
+THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+
+executor = ThreadPoolExecutor(1, thread_name_prefix="reads")
+data = list(executor.map(len, ["a", "bb"]))
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    return executor.submit(float, x).result()
+
+if __name__ == "__main__":
+    steps = [Step(store_numbers(1)), Step(evaluate, name="evaluate", parallel=True, timeout=0.5)]
+    Pipeline("p", steps).run(project_job="r", jobs=1)
+"""
+
+
+@pytest.mark.acceptance
+def test_the_log_says_that_a_study_has_started_threads_too_early(workspace, script, table):
+    script(THREADS).communicate(timeout=60)
+    assert statuses(table("r")) == ["ERROR"]
+    said = logs_of(workspace, "evaluate")
+    assert said.count("has started threads when it was imported (reads_0)") == 1
+    assert "start them in the function that uses them" in said
+
+
+OPENMP = """
+import ctypes
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+
+library = ctypes.CDLL({library!r})
+nothing = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda data: None)
+
+def compute():
+    library.GOMP_parallel(nothing, None, 2, 0)  # what a parallel loop of OpenMP is compiled to
+
+compute()
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    compute()
+    return x
+
+if __name__ == "__main__":
+    Pipeline("p", [Step(store_numbers(2)), Step(evaluate, parallel=True, timeout=5)]).run(project_job="r", jobs=1)
+"""
+
+
+@pytest.mark.acceptance
+def test_a_study_may_use_openmp_when_it_is_imported(script, table):
+    bundled = Path(sysconfig.get_path("purelib")).glob("*.libs/libgomp*")  # as scikit-learn has it
+    library = ctypes.util.find_library("gomp") or next(map(str, bundled), None)
+    if library is None:
+        pytest.skip("needs OpenMP of GCC")
+    _, err = script(OPENMP.format(library=library)).communicate(timeout=60)
+    assert statuses(table("r")) == ["FINISHED"] * 2, err
 
 
 KEPT = """
