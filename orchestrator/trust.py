@@ -30,6 +30,9 @@ __all__ = [
 ENGINE = ".orchestrator"
 """Name of the folder with the engine's own files."""
 
+FOLDER = getattr(os, "O_PATH", os.O_RDONLY)  # macOS has none
+"""How a folder is opened that may be passed through, but not listed."""
+
 
 def open_private(path: Path) -> BinaryIO:
     """Open a file that only this user can have written.
@@ -84,7 +87,7 @@ def _open_folder(path: Path) -> int:
     for name in ["", *parts[first:]]:
         at /= name
         try:
-            inside = os.open(name or at, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=descriptor)
+            inside = os.open(name or at, FOLDER | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=descriptor)
         except OSError as error:
             if error.errno in (ELOOP, ENOTDIR):
                 raise Damaged(f"{at} is a link, or no folder") from None
