@@ -39,6 +39,9 @@ __all__ = ["Answer", "evaluate_in_this_process"]
 REPORT_EVERY = 0.1
 """Seconds between two reports of progress."""
 
+EXIT_WAIT = 1.0
+"""Seconds that exit functions have when an experiment has left threads or processes behind."""
+
 _files: list[Any] = []
 """Files that were open before a fork. After `gc.freeze` they can't be found again."""
 
@@ -159,9 +162,14 @@ def _evaluate(task: SupervisedTask, answers: int) -> Answer:
 
 
 def _end_orderly(inherited: Inherited, *, is_alone: bool) -> None:
-    """Do what the end of the interpreter would do, without waiting for what was left behind."""
+    """Do what the end of the interpreter would do, without waiting long for what was left behind."""
     if is_alone:
         atexit._run_exitfuncs()
+    else:
+        # They may wait for what was left behind. That of a pool of processes removes its files.
+        exits = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
+        exits.start()
+        exits.join(EXIT_WAIT)
     if "logging" in sys.modules:
         sys.modules["logging"].shutdown()
     inherited.flush_files()

@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from orchestrator.host import adopt_orphans, children
 
-__all__ = ["die_by", "end_children", "ending_programs", "kill_group", "left_children"]
+__all__ = ["die_by", "end_children", "ending_programs", "kill_group", "left_children", "trackers"]
 
 LONGEST = 5.0
 """Seconds for which `end_children` waits for a process that can't be ended now."""
@@ -20,7 +21,7 @@ GRACE = 0.05
 """Seconds for which a process may outlive its experiment, because it is just ending."""
 
 
-def end_children(keep: Container[int] = ()) -> None:
+def end_children(keep: Container[int] = (), *, patience: float = 0.0) -> None:
     """End all child processes.
 
     The children of an adopting process (`orchestrator.host.adopt_orphans`) become its own children when their parent
@@ -30,17 +31,30 @@ def end_children(keep: Container[int] = ()) -> None:
     ----------
     keep : container of int, default ()
         Processes that are not ended.
+    patience : float, default 0
+        Seconds in which resource trackers may end by themselves.
     """
-    until = time.monotonic() + LONGEST
+    begin = time.monotonic()
+    until = begin + LONGEST
     while left := [pid for pid in children() if pid not in keep]:
+        spared = trackers() if time.monotonic() < begin + patience else []
         for pid in left:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+            if pid not in spared:
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
         if time.monotonic() > until:
             return
         time.sleep(0.002)
+
+
+def trackers() -> list[int]:
+    """Return the child processes that are resource trackers of `multiprocessing` or joblib.
+
+    When the processes of their pool have ended, they remove the shared memory of these, and end.
+    """
+    return [pid for pid in children() if b"resource_tracker" in _command(pid)]
 
 
 @contextmanager
@@ -107,6 +121,13 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _name(pid: int) -> str | None:

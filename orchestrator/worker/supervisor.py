@@ -37,6 +37,9 @@ CLOSED_POLL = 0.005
 PATIENCE = 1.0
 """Seconds after SIGTERM until it is passed to the processes that still evaluate: SLURM sends it to all of them."""
 
+TRACKERS_PATIENCE = 1.0
+"""Seconds in which the resource trackers of a process that has ended may remove its shared memory."""
+
 
 class _Evaluation:
     """A process that evaluates a task."""
@@ -227,8 +230,8 @@ class Supervisor:
             self._selector.unregister(evaluation.answers)
         os.close(evaluation.answers)
         del self._evaluations[evaluation.pid]
+        end_children(self._not_ours | self._evaluations.keys(), patience=TRACKERS_PATIENCE)
         kill_group(evaluation.pid)
-        end_children(self._not_ours | self._evaluations.keys())
         if self._pass_sigterm_at is not None:
             return
         task, before = evaluation.task, evaluation.task.n_done

@@ -190,6 +190,34 @@ def test_what_an_experiment_leaves_behind_holds_nothing_and_ends(workspace, scri
         assert "left processes behind" in logs_of(workspace, "evaluate")
 
 
+SHARES = """
+import atexit, subprocess
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+
+@datagenerator(output_names="name")
+def share(x):
+    atexit.register(Path(f"exited{x}").touch)
+    subprocess.Popen(["sleep", "600"])
+    return SharedMemory(create=True, size=64).name
+
+if __name__ == "__main__":
+    Pipeline("p", [Step(store_numbers(2)), Step(share, parallel=True)]).run(project_job="r", jobs=1)
+"""
+
+
+@pytest.mark.acceptance
+def test_what_an_experiment_leaves_is_removed_by_its_exit_functions_and_resource_trackers(workspace, script, table):
+    _, err = script(SHARES).communicate(timeout=60)
+    data = table("r")
+    assert statuses(data) == ["FINISHED"] * 2, err
+    for place in (0, 1):
+        assert not (Path("/dev/shm") / data.output_rows()(place)["name"]).exists()
+        assert (workspace / f"exited{place}.0").exists()
+
+
 PROGRAMS = """
 import os, subprocess
 from orchestrator import Pipeline, Step, datagenerator
