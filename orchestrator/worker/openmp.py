@@ -7,6 +7,7 @@ forks by themselves.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def end_openmp_threads() -> None:
 
 def _loaded_libraries() -> set[str]:
     try:
-        maps = Path("/proc/self/maps").read_text(errors="replace")
+        maps = os.fsdecode(Path("/proc/self/maps").read_bytes())
     except OSError:  # not Linux
         return set()
     return {line.split(maxsplit=5)[5] for line in maps.splitlines() if "/libgomp" in line}
