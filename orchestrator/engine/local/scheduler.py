@@ -156,14 +156,11 @@ class LocalScheduler:
     def _run_in_process(self, job: JobFile) -> dict[int, tuple[str, str]]:
         """Run a job, and return why tasks of it failed."""
         from orchestrator.worker.capture import tee
-        from orchestrator.worker.execute import run_call, run_task, run_until
         from orchestrator.worker.processes import ending_programs
         from orchestrator.worker.receipts import fail_receipt
         from orchestrator.worker.surroundings import put_back_after
 
-        receipt: Any
-        log, what = self._folder.log(job.label, job.iteration), f"step {job.label}"
-        with tee(log), ending_programs(), put_back_after(what):
+        with tee(self._folder.log(job.label, job.iteration)), ending_programs():
             try:
                 step = self._load(job.path)
                 until = self._load(job.until_path).block if job.until_path else None
@@ -171,21 +168,31 @@ class LocalScheduler:
                 for task in parse_indexes(job.tasks):
                     self.exception = fail_receipt(self._folder, job, task, 0, error).exception
                 return {}
-            if job.evaluates:
-                failed: dict[int, tuple[str, str]] = {}
-                for task in parse_indexes(job.tasks):
-                    try:
-                        run_task(self._folder, job, task, step, progress=self._on_done)
-                    except DataError as error:
-                        failed[task] = (FailureKind.INFRASTRUCTURE, error.message)
-                return failed
+            # What the study changed when it was imported holds for its steps.
+            with put_back_after(f"step {job.label}"):
+                return self._evaluate(job, step) if job.evaluates else self._call(job, step, until)
+
+    def _evaluate(self, job: JobFile, step: LoadedStep) -> dict[int, tuple[str, str]]:
+        from orchestrator.worker.execute import run_task
+
+        failed: dict[int, tuple[str, str]] = {}
+        for task in parse_indexes(job.tasks):
             try:
-                if job.asks_until:
-                    receipt = run_until(self._folder, job, step.block)
-                else:
-                    receipt = run_call(self._folder, job, step.block, step.kwargs, until=until)
+                run_task(self._folder, job, task, step, progress=self._on_done)
             except DataError as error:
-                return {0: (FailureKind.INFRASTRUCTURE, error.message)}
+                failed[task] = (FailureKind.INFRASTRUCTURE, error.message)
+        return failed
+
+    def _call(self, job: JobFile, step: LoadedStep, until: Callable[..., Any] | None) -> dict[int, tuple[str, str]]:
+        from orchestrator.worker.execute import run_call, run_until
+
+        try:
+            if job.asks_until:
+                receipt = run_until(self._folder, job, step.block)
+            else:
+                receipt = run_call(self._folder, job, step.block, step.kwargs, until=until)
+        except DataError as error:
+            return {0: (FailureKind.INFRASTRUCTURE, error.message)}
         self.exception = receipt.exception
         return {}
 
