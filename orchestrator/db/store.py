@@ -20,7 +20,7 @@ from orchestrator.db.lease import Holder, is_dead
 from orchestrator.db.model import check_json, first_failed, job_of, plan_of, step_run_of
 from orchestrator.db.moved import relocation
 from orchestrator.db.rows import Row, as_parameter, insert, member, scalar, scalars, update
-from orchestrator.errors import Busy, LeaseHeld, NotFound
+from orchestrator.errors import Busy, DatabaseError, LeaseHeld, NotFound
 from orchestrator.machine.changes import Change
 from orchestrator.machine.kinds import EventKind, Mode
 from orchestrator.machine.model import Run
@@ -95,7 +95,13 @@ class Store:
         DatabaseBusy
             If other processes used it for too long.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseError(
+                f"The folder {self.path.parent} can't be created: {error.strerror}.",
+                "Use another workspace: --rootdir FOLDER",
+            ) from error
         migrate.create(self.path)
 
     def create_run(self, new: NewRun, now: float) -> None:

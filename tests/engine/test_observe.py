@@ -81,7 +81,7 @@ def test_a_receipt_that_arrives_while_the_scheduler_is_asked_counts(context, run
 def test_a_receipt_that_cannot_be_read_now_changes_nothing(context, run, monkeypatch, golden):
     """A shared file system has such moments; a damaged receipt is another case."""
 
-    def stale(path, flags, *more):
+    def stale(path, flags, *more, **options):
         raise OSError(errno.ESTALE, "Stale file handle")
 
     with monkeypatch.context() as patch, golden.raises(Busy):
