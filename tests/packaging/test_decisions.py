@@ -28,6 +28,7 @@ ALLOWED = {
     "upgrade": "the same",
     "run": "the name of a table",
     "<frozen importlib": "the file of Python's own import system",
+    "/libgomp": "the file of a library",
     **dict.fromkeys(["type", "message", "rows"], "names of values in a receipt"),
     **dict.fromkeys(["job", "serve", "freeze", "compare", "collect", "fold"], "what a worker is called with"),
 }

@@ -142,16 +142,14 @@ def test_an_object_that_cannot_be_pickled_is_refused_before_anything_is_written(
     body = """
 import threading
 
-lock = threading.Lock()
-
-
 @datagenerator(output_names="y")
-def locked(x):
+def locked(x, lock):
     with lock:
         return x
 
 
-pipeline = Pipeline("locked", steps=[Step(create, name="create"), Step(locked, name="run", parallel=True)])
+run = Step(locked, name="run", parallel=True, kwargs={"lock": threading.Lock()})
+pipeline = Pipeline("locked", steps=[Step(create, name="create"), run])
 """
     studies.write(body)
     before = sorted(path.name for path in studies.folder.iterdir())
