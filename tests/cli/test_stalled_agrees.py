@@ -19,6 +19,8 @@ from orchestrator.engine.cluster import queue_report
 from orchestrator.machine.stalled import ENDING_TIMEOUT
 from orchestrator.slurm.parse import squeue_lines
 
+pytestmark = pytest.mark.slow
+
 NOW = T0 + 3600.0
 
 

@@ -16,6 +16,8 @@ from orchestrator.workspace import Workspace
 from tests.damage import NOT_JSON
 from tests.studies import square, store_numbers
 
+pytestmark = pytest.mark.slow
+
 
 def ys(table):
     return [float(y) for y in table.to_pandas()[1]["y"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import plans
@@ -9,6 +10,8 @@ from world import WakingWorld, World
 
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.states import RunState, StepRunState
+
+pytestmark = pytest.mark.slow
 
 seeds = st.integers(0, 2**32)
 ENDED = (RunState.SUCCEEDED, RunState.FAILED)

@@ -32,6 +32,8 @@ def studies(sandbox): pass
 TESTS = """
 import pytest
 
+pytestmark = pytest.mark.slow
+
 @pytest.mark.parametrize("k", range(9))
 def test_plain(k, studies): pass
 
