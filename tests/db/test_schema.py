@@ -14,6 +14,8 @@ import pytest
 from orchestrator.db import migrate
 from orchestrator.db.rows import BOOLEANS, JSON
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -67,8 +69,6 @@ def test_values_are_written_and_read_with_the_types_of_the_tables():
 MIGRATED = """
 import sqlite3
 from orchestrator.db import migrate
-
-pytestmark = pytest.mark.slow
 connection = sqlite3.connect(":memory:")
 migrate.migrate(connection)
 print("shoe_size" in migrate.definitions(connection)["run"])

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = """
 import pytest
-
-pytestmark = pytest.mark.slow
 {mark} = pytest.mark.slurm
 def test_one(): pass
 def test_two(): pass

@@ -16,6 +16,8 @@ from tests.parallel import shared_out
 from tests.processes import lives
 from tests.slurm.sandboxes import wait_until
 
+pytestmark = pytest.mark.slow
+
 FIXTURES = """
 import pytest
 
@@ -31,8 +33,6 @@ def studies(sandbox): pass
 
 TESTS = """
 import pytest
-
-pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("k", range(9))
 def test_plain(k, studies): pass
