@@ -7,7 +7,6 @@ followed. What a file contains is checked before it is used.
 from __future__ import annotations
 
 import json
-import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
@@ -146,7 +145,8 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and 0 <= value < LATEST
+    # False for NaN. An integer may be too large for a float.
+    return type(value) in (int, float) and 0 <= value < LATEST
 
 
 def _is_bool(value: Any) -> bool:

@@ -80,6 +80,7 @@ def test_what_is_not_the_object_that_was_written_is_refused(files, which, conten
         ("error", {**ERROR, "message": []}),
         ("until", "yes"),
         ("exception", "E"),
+        ("started_at", 10**400),
         ("nosuch", 1),
     ],
 )
