@@ -20,9 +20,12 @@ ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ["tests.golden_files", "tests.marked_slurm", "tests.parallel"]
 
 
+EXAMPLES = 100
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=20, help="how often the test of random kills kills")
-    parser.addoption("--examples", type=int, default=100, help="how many examples a test by chance tries")
+    parser.addoption("--examples", type=int, default=EXAMPLES, help="how many examples a test by chance tries")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile(
         "tests",
         max_examples=config.getoption("--examples"),
+        # The same examples each time, unless more are asked for: a change is not blamed for what it did not do.
+        derandomize=config.getoption("--examples") == EXAMPLES,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
         print_blob=True,
