@@ -41,7 +41,7 @@ def private_folder(path: Path) -> None:
 
 
 def folder_of_logs(path: Path) -> None:
-    """Create a folder in which only this user can create files, so that nobody puts a link there; others may read it.
+    """Create a folder in which only this user can create files, and so links; others may read it.
 
     A folder that exists is not changed: it may be shared on purpose.
     """

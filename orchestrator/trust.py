@@ -115,7 +115,7 @@ def _check_private(path: Path, found: os.stat_result) -> None:
     if _may_others_write(found):
         raise NotAllowed(
             f"Other users may write to {path} ({mode}), so it is not used.",
-            f"If nobody has changed it: chmod go-w {shlex.quote(str(path))}",
+            f"If its content is right: chmod go-w {shlex.quote(str(path))}",
         )
 
 

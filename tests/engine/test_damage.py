@@ -1,4 +1,4 @@
-"""A run whose files are damaged goes on: a damaged file costs no more than the task or the step that it belongs to."""
+"""A run whose files are damaged continues: a damaged file costs no more than the task or step that it belongs to."""
 
 from __future__ import annotations
 
