@@ -71,7 +71,7 @@ class PlannedStep(NamedTuple):
 
     @property
     def tries(self) -> int:
-        """How often an experiment is tried whose process or job dies; at least twice, because the first may be chance."""
+        """How often an experiment whose process or job dies is tried; at least twice: the first death may be chance."""
         return max(2, self.retries + 1)
 
 
