@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +20,17 @@ def use_venv() -> None:
         if not python.exists():
             sys.exit(f"There is no {python} yet. Type:\n  scripts/test")
         os.execv(python, [str(python), *sys.argv])
+
+
+def f3dasm_python() -> str:
+    """Return a Python with f3dasm 2.4.0: in a folder of this user, where no other user can put a program."""
+    folder = ROOT / ".bench" / "f3dasm-2.4.0"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        print(f"Making {folder} with f3dasm 2.4.0", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "f3dasm==2.4.0"], check=True)
+    return str(python)
 
 
 def aim(text: str, is_reached: bool) -> None:

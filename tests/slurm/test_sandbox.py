@@ -215,3 +215,14 @@ def test_a_missing_sandbox_is_reported(short_folder, command):
     assert done.stderr.startswith(
         f"There is no sandbox in {short_folder}/none. Start one:\n  scripts/slurm-sandbox up --dir {short_folder}/none"
     )
+
+
+@pytest.mark.parametrize("command", ["up", "env", "status", "down"])
+def test_a_folder_that_others_may_write_to_is_not_used(short_folder, command):
+    (short_folder / "one").mkdir()
+    (short_folder / "one" / "slurm.conf").touch()
+    (short_folder / "one").chmod(0o777)
+    done = slurm_sandbox(command, "--dir", short_folder / "one")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{short_folder}/one is not a folder that only you can write to.")
+    assert (short_folder / "one" / "slurm.conf").exists()
