@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.version import __version__ as __version__
 
 _MODULES = {
-    "Block": "definition.blocks",
-    "ChainedBlock": "definition.blocks",
+    "Block": "definition.block",
+    "ChainedBlock": "definition.block",
     "CollectArrayResults": "definition.blocks",
     "DataGenerator": "definition.blocks",
     "Domain": "data.domain",
     "ExperimentData": "data.experiment_data",
     "ExperimentSample": "data.experiment_sample",
     "Loop": "definition.pipeline",
-    "LoopBlock": "definition.blocks",
+    "LoopBlock": "definition.block",
     "OrchestratorError": "errors",
     "Pipeline": "api",
     "SlurmCluster": "definition.resources",
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from orchestrator.data.domain import Domain as Domain
     from orchestrator.data.experiment_data import ExperimentData as ExperimentData
     from orchestrator.data.experiment_sample import ExperimentSample as ExperimentSample
-    from orchestrator.definition.blocks import Block as Block
-    from orchestrator.definition.blocks import ChainedBlock as ChainedBlock
+    from orchestrator.definition.block import Block as Block
+    from orchestrator.definition.block import ChainedBlock as ChainedBlock
+    from orchestrator.definition.block import LoopBlock as LoopBlock
     from orchestrator.definition.blocks import CollectArrayResults as CollectArrayResults
     from orchestrator.definition.blocks import DataGenerator as DataGenerator
-    from orchestrator.definition.blocks import LoopBlock as LoopBlock
     from orchestrator.definition.blocks import datagenerator as datagenerator
     from orchestrator.definition.pipeline import Loop as Loop
     from orchestrator.definition.pipeline import Step as Step

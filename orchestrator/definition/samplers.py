@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.definition.blocks import Block, ChainedBlock, LoopBlock
+from orchestrator.definition.block import Block, ChainedBlock, LoopBlock
 from orchestrator.errors import DefinitionError
 
 if TYPE_CHECKING:

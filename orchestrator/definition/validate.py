@@ -14,7 +14,8 @@ from pathlib import PurePath
 from typing import Any
 
 from orchestrator.addresses import parse_address
-from orchestrator.definition.blocks import Block, ChainedBlock, DataGenerator, FunctionDataGenerator, LoopBlock
+from orchestrator.definition.block import Block, ChainedBlock, LoopBlock
+from orchestrator.definition.blocks import DataGenerator, FunctionDataGenerator
 from orchestrator.definition.injection import is_seed
 from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step, step_name, timeout_in_seconds, walk
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds

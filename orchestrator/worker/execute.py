@@ -17,7 +17,8 @@ from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.results import ResultWriter, read_results
 from orchestrator.data.values import check_name, from_jsonable, to_jsonable
-from orchestrator.definition.blocks import Block, DataGenerator, FunctionDataGenerator, evaluate, needs_table
+from orchestrator.definition.block import Block
+from orchestrator.definition.blocks import DataGenerator, FunctionDataGenerator, evaluate, needs_table
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.injection import injected
 from orchestrator.definition.samplers import seed_samplers

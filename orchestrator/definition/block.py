@@ -1,0 +1,157 @@
+"""Blocks: the work of a step on a whole table, alone, in a chain or repeated."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.data.experiment_data import ExperimentData
+
+__all__ = ["Block", "ChainedBlock", "LoopBlock"]
+
+
+class Block(ABC):
+    """Base class of blocks: the work of a step on a whole table. Override `call`.
+
+    Examples
+    --------
+    >>> class KeepBest(Block):
+    ...     def call(self, data, n=10, **kwargs):
+    ...         return data.get_n_best_output(n, "y")
+    >>> step = Step(KeepBest(), kwargs={"n": 3})
+    """
+
+    def arm(self, data: ExperimentData) -> None:  # noqa: B027 - optional to override
+        """Prepare for the data. It is called once, before `call`; by default it does nothing. The name is f3dasm's.
+
+        Parameters
+        ----------
+        data : ExperimentData
+            The table that `call` will get.
+        """
+
+    @abstractmethod
+    def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
+        """Return the changed table.
+
+        Parameters
+        ----------
+        data : ExperimentData
+            The whole table.
+        **kwargs : Any
+            The arguments in `Step.kwargs`.
+
+        Returns
+        -------
+        ExperimentData
+            The table to store: the same object, changed, or another one.
+        """
+
+    def after_store(self, project_dir: Path) -> None:  # noqa: B027 - optional to override
+        """Clean up. It is called after the table that `call` returned is on disk; by default it does nothing.
+
+        Parameters
+        ----------
+        project_dir : Path
+            The folder that contains the table's ``experiment_data``.
+        """
+
+    def __rshift__(self, other: Block) -> ChainedBlock:
+        return ChainedBlock([self, other])
+
+    def loop(self, n_iterations: int) -> LoopBlock:
+        """Return a block that calls this one repeatedly, in one process.
+
+        Parameters
+        ----------
+        n_iterations : int
+            Number of calls.
+
+        Returns
+        -------
+        LoopBlock
+            The new block.
+
+        Examples
+        --------
+        >>> class AddPoint(Block):
+        ...     def call(self, data, **kwargs):
+        ...         return data + ExperimentData(input_data=[{"x": float(len(data))}])
+        >>> len(AddPoint().loop(3).call(ExperimentData()))
+        3
+        """
+        return LoopBlock(self, n_iterations)
+
+
+class ChainedBlock(Block):
+    """Blocks that run one after the other, in one process.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        The blocks, in the order in which they run.
+
+    Examples
+    --------
+    >>> class AddPoint(Block):
+    ...     def call(self, data, **kwargs):
+    ...         return data + ExperimentData(input_data=[{"x": float(len(data))}])
+    >>> chain = AddPoint() >> AddPoint()
+    >>> isinstance(chain, ChainedBlock), len(chain.call(ExperimentData()))
+    (True, 2)
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = list(blocks)
+
+    def arm(self, data: ExperimentData) -> None:
+        """Prepare each block for the data of the first one."""
+        for block in self.blocks:
+            block.arm(data)
+
+    def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
+        """Call each block with the table that the block before it returned."""
+        for block in self.blocks:
+            data = block.call(data=data, **kwargs)
+        return data
+
+    def after_store(self, project_dir: Path) -> None:
+        """Call `after_store` of each block."""
+        for block in self.blocks:
+            block.after_store(project_dir)
+
+    def __rshift__(self, other: Block) -> ChainedBlock:
+        return ChainedBlock([*self.blocks, other])
+
+
+class LoopBlock(Block):
+    """A block that calls another one repeatedly, in one process and one step.
+
+    Parameters
+    ----------
+    block : Block
+        The block to call.
+    n_iterations : int
+        Number of calls.
+    """
+
+    def __init__(self, block: Block, n_iterations: int) -> None:
+        self.block = block
+        self.n_iterations = n_iterations
+
+    def arm(self, data: ExperimentData) -> None:
+        """Prepare the block once, before the first call, so that it can keep its state between calls."""
+        self.block.arm(data)
+
+    def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
+        """Call the block repeatedly, each time with the table that it returned before."""
+        for _ in range(self.n_iterations):
+            data = self.block.call(data=data, **kwargs)
+        return data
+
+    def after_store(self, project_dir: Path) -> None:
+        """Call `after_store` of the block, once."""
+        self.block.after_store(project_dir)
