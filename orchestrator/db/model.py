@@ -1,4 +1,4 @@
-"""What the state machine needs from the rows of the database, as its own values."""
+"""Make the values of `orchestrator.machine.model` from the rows of the database."""
 
 from __future__ import annotations
 

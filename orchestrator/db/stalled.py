@@ -1,4 +1,7 @@
-"""What decides whether a run is stalled, from the records alone. `status --refresh` also asks SLURM."""
+"""The records that decide whether a run is stalled. The rule is in `orchestrator.machine.stalled`.
+
+`status --refresh` also asks SLURM.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Hold the lease of a run, send its heartbeat, and watch for a request to cancel."""
+"""Hold the lease of a run, send its heartbeat, and watch for a request to cancel.
+
+Whether another process takes the lease over is decided in `orchestrator.db.lease`.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from orchestrator.handoff.environment import LOG_LEVEL, environment_of_jobs
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine import outcomes
 from orchestrator.machine.answers import Answer
-from orchestrator.machine.batches import batch_size, cut
+from orchestrator.machine.batches import batch_size, divide
 from orchestrator.machine.changes import Change
 from orchestrator.machine.facts import Facts
 from orchestrator.machine.intents import CancelJobs, CancelRivals, Collect, Finish, Freeze, SetDependency, Submit
@@ -56,7 +56,7 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
 def _freeze(context: Context, run: Run, position: int) -> list[Change]:
     slot, limits = run.plan.slot(position), context.scheduler.limits
     try:
-        frozen = freeze_table(context, run, _step_run(run), cut(slot.step, limits))
+        frozen = freeze_table(context, run, _step_run(run), divide(slot.step, limits))
     except DataError as error:
         return outcomes.freeze_failed(position, _clause(error))
     size = batch_size(slot.step, limits)

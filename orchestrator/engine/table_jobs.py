@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy, DataError
-from orchestrator.machine.batches import Cut
+from orchestrator.machine.batches import Division
 from orchestrator.machine.model import Run, StepRun, blamed_kind
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["collect_into_table", "fold_tables", "freeze_table", "table_was_changed"]
 
 
-def freeze_table(context: Context, run: Run, step_run: StepRun, cut: Cut) -> Frozen:
+def freeze_table(context: Context, run: Run, step_run: StepRun, division: Division) -> Frozen:
     """Write the manifest of a step run.
 
     Raises
@@ -37,7 +37,7 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, cut: Cut) -> Fro
     """
     from orchestrator.worker.table_work import Frozen, freeze
 
-    request = _request(run, step_run, cut)
+    request = _request(run, step_run, division)
     if step_run.epoch:
         kinds = context.store.kinds_at(context.key, step_run.position)
         request.earlier_kinds.update((token, blamed_kind(kind)) for token, kind in kinds.items())
@@ -59,13 +59,13 @@ def table_was_changed(context: Context, run: Run) -> bool:
     step_run = run.step_run
     if step_run is None or step_run.n_tasks is None or step_run.has_ended or run.live_jobs:
         return False
-    request = _request(run, step_run, Cut())
+    request = _request(run, step_run, Division())
     if context.may_load_tables:
         return is_outdated(context.folder, request)
     return bool(_in_child(context, "compare", asdict(request))["is_outdated"])
 
 
-def _request(run: Run, step_run: StepRun, cut: Cut) -> Request:
+def _request(run: Run, step_run: StepRun, division: Division) -> Request:
     from orchestrator.worker.table_work import Request
 
     return Request(
@@ -73,8 +73,8 @@ def _request(run: Run, step_run: StepRun, cut: Cut) -> Request:
         epoch=step_run.epoch,
         mark=run.mark,
         project_dir=run.plan.slot(step_run.position).step.project_dir,
-        per_task=cut.per_task,
-        max_tasks=cut.max_tasks,
+        per_task=division.per_task,
+        max_tasks=division.max_tasks,
     )
 
 

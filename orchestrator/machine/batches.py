@@ -11,7 +11,7 @@ from typing import NamedTuple
 from orchestrator.machine.plan import PlannedStep
 from orchestrator.machine.value import value
 
-__all__ = ["Cut", "Limits", "batch_size", "cut", "tasks_of_batch"]
+__all__ = ["Division", "Limits", "batch_size", "divide", "tasks_of_batch"]
 
 
 @value
@@ -31,7 +31,7 @@ class Limits(NamedTuple):
 
 
 @value
-class Cut(NamedTuple):
+class Division(NamedTuple):
     """How open experiments are divided into tasks: by their number in each task, or by the number of tasks.
 
     Attributes
@@ -46,18 +46,18 @@ class Cut(NamedTuple):
     max_tasks: int | None = None
 
 
-def cut(step: PlannedStep, limits: Limits) -> Cut:
+def divide(step: PlannedStep, limits: Limits) -> Division:
     """Return how a step's open experiments are divided into tasks.
 
     A step that is not parallel is one task. `max_jobs_per_task` experiments go to one task; if it is None, all tasks go
     into one array.
     """
     if not step.parallel:
-        return Cut(max_tasks=1)
+        return Division(max_tasks=1)
     if limits.n_tasks is not None:
-        return Cut(max_tasks=limits.n_tasks)
+        return Division(max_tasks=limits.n_tasks)
     per_task = step.resources.get("max_jobs_per_task", 1)
-    return Cut(max_tasks=batch_size(step, limits)) if per_task is None else Cut(per_task=int(per_task))
+    return Division(max_tasks=batch_size(step, limits)) if per_task is None else Division(per_task=int(per_task))
 
 
 def batch_size(step: PlannedStep, limits: Limits) -> int:

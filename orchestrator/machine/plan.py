@@ -49,6 +49,7 @@ class PlannedStep(NamedTuple):
         The fields of `SlurmResources` as JSON values.
     collects : bool
         Whether it only collects results into the table. The process that advances the run does that; it needs no job.
+        Set by `orchestrator.definition.flatten`.
     """
 
     path: str

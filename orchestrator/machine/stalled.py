@@ -1,8 +1,9 @@
 """Whether a run is stalled: it is active, and nothing will advance it until a user types a command.
 
-This rule has no second copy. Its input is a `Liveness`: `status`, `list`, `wait` and `logs -f` make it of the records,
-`status --refresh`, and `wait` once a minute, also of what SLURM lists, and a command that leaves
-a run to its jobs of the model. Which command is named is decided in `orchestrator.cli.status`.
+This rule has no second copy. Its input is a `Liveness`. `status`, `list`, `wait` and `logs -f` make it from the records
+(`orchestrator.db.stalled`). `status --refresh`, and `wait` once a minute, add what SLURM lists. A command that has
+submitted a run and ends makes it from the values that it holds. Which command is named is decided in
+`orchestrator.cli.status`.
 """
 
 from __future__ import annotations

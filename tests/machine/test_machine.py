@@ -11,7 +11,7 @@ from plans import plans
 
 from orchestrator.errors import Busy, DefinitionError
 from orchestrator.indexes import format_indexes, parse_indexes
-from orchestrator.machine.batches import Cut, Limits, batch_size, cut, tasks_of_batch
+from orchestrator.machine.batches import Division, Limits, batch_size, divide, tasks_of_batch
 from orchestrator.machine.changes import (
     AddJob,
     AddStepRun,
@@ -134,15 +134,15 @@ def test_batches_cover_every_task_once(n_tasks, size):
 
 
 @pytest.mark.parametrize(
-    ("per_task", "size", "expected"), [(1, 900, Cut(1)), (3, 900, Cut(3)), (None, 4, Cut(max_tasks=4))]
+    ("per_task", "size", "expected"), [(1, 900, Division(1)), (3, 900, Division(3)), (None, 4, Division(max_tasks=4))]
 )
 def test_how_open_experiments_are_cut_into_tasks(per_task, size, expected):
     step = PlannedStep(
         "0", "a", kind="batch", parallel=True, resources={"max_jobs_per_task": per_task, "max_array_size": size}
     )
-    assert cut(step, Limits()) == expected
-    assert cut(step, Limits(n_tasks=8)) == Cut(max_tasks=8)
-    assert cut(step._replace(parallel=False), Limits()) == Cut(max_tasks=1)
+    assert divide(step, Limits()) == expected
+    assert divide(step, Limits(n_tasks=8)) == Division(max_tasks=8)
+    assert divide(step._replace(parallel=False), Limits()) == Division(max_tasks=1)
     assert batch_size(step, Limits(max_batch_size=2)) == 2
 
 

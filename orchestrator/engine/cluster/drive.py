@@ -1,4 +1,7 @@
-"""Advance a run on a cluster to its end, from a login node: for clusters whose nodes may not submit jobs."""
+"""Advance a run on a cluster to its end, from a login node: for clusters whose nodes may not submit jobs.
+
+Its pauses are those of an orchestrator job: `PAUSES` in `orchestrator.engine.cluster.orchestrate`.
+"""
 
 from __future__ import annotations
 
