@@ -14,6 +14,8 @@ _MODULES = {
     "Block": "definition.block",
     "ChainedBlock": "definition.block",
     "CollectArrayResults": "definition.blocks",
+    "CommandFailed": "definition.commands",
+    "CommandGenerator": "definition.commands",
     "DataGenerator": "definition.blocks",
     "Domain": "data.domain",
     "ExperimentData": "data.experiment_data",
@@ -27,6 +29,7 @@ _MODULES = {
     "Step": "definition.pipeline",
     "create_sampler": "definition.samplers",
     "datagenerator": "definition.blocks",
+    "run_command": "definition.commands",
 }
 
 __all__ = [*sorted(_MODULES)]
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
     from orchestrator.definition.blocks import CollectArrayResults as CollectArrayResults
     from orchestrator.definition.blocks import DataGenerator as DataGenerator
     from orchestrator.definition.blocks import datagenerator as datagenerator
+    from orchestrator.definition.commands import CommandFailed as CommandFailed
+    from orchestrator.definition.commands import CommandGenerator as CommandGenerator
+    from orchestrator.definition.commands import run_command as run_command
     from orchestrator.definition.pipeline import Loop as Loop
     from orchestrator.definition.pipeline import Step as Step
     from orchestrator.definition.resources import SlurmCluster as SlurmCluster

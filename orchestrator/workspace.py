@@ -9,6 +9,7 @@
     <workspace>/<key>/                                                  the run's folder
         <project_dir>/experiment_data/                                  a table
             .results/<token>/<task>.<restart>.jsonl                     results that are not folded yet
+        <project_dir>/scratch/<label>[@<iteration>]/<experiment>        files of an experiment
         .orchestrator/
             bundle/<digest>/                                            code
             environment.json                                            environment of all jobs; private

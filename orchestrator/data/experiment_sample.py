@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.atomic import write_atomically
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.references import Reference, write_object
+from orchestrator.data.scratch import Scratch
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 
 if TYPE_CHECKING:
@@ -72,6 +73,18 @@ class ExperimentSample:
         self.job_status = JobStatus.of(job_status)
         self.project_dir = Path.cwd() if project_dir is None else Path(project_dir)
         self.id = id
+        self._scratch: Scratch | None = None
+
+    @property
+    def scratch_dir(self) -> Path:
+        """A folder for the files of this experiment alone, such as those of a program that it runs.
+
+        It is created, empty, when it is first asked for. Each try of an experiment gets another one. In a pipeline,
+        `Step.keep_scratch` says when it is kept.
+        """
+        if self._scratch is None:
+            self._scratch = Scratch(self.project_dir, "sample" if self.id is None else str(self.id))
+        return self._scratch.create()
 
     @property
     def input_data(self) -> dict[str, Any]:

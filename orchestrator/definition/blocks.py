@@ -89,12 +89,14 @@ class DataGenerator(Block):
             raise ValueError(f"mode={mode!r} is not valid; use 'sequential', or a step with parallel=True")
         result = data.copy()
         for label, inputs, outputs in data.open_rows():
-            sample = ExperimentSample(inputs, outputs, project_dir=data.project_dir, id=label)
+            sample = given = ExperimentSample(inputs, outputs, project_dir=data.project_dir, id=label)
             try:
                 sample = evaluate(self, sample, {**kwargs, "id": label} if pass_id else kwargs)
             except Exception:
                 _logger().exception("experiment %s failed", label)
                 sample.mark("error")
+            if given._scratch is not None:
+                given._scratch.end(has_failed=sample.is_status("error"))
             result.store_experimentsample(sample, label)
         return result
 
@@ -130,6 +132,8 @@ class FunctionDataGenerator(DataGenerator):
         inputs = experiment_sample.input_data
         # All kwargs are passed, so that one without a parameter is an error; of the inputs only those with a parameter.
         arguments = {**kwargs, **{name: value for name, value in inputs.items() if takes_all or name in names}}
+        if names.get("scratch_dir") and "scratch_dir" not in arguments:
+            arguments["scratch_dir"] = experiment_sample.scratch_dir
         missing = [name for name, required in names.items() if required and name not in arguments]
         if missing:
             raise ValueError(f"{self.name} needs {', '.join(missing)}: add an input of this name, or a value in kwargs")
@@ -159,8 +163,8 @@ def datagenerator(
 ) -> Callable[[Callable[..., Any]], FunctionDataGenerator]:
     """Turn a function whose parameters are names of inputs into a data generator.
 
-    A parameter that is not an input gets its value from `Step.kwargs`, else its default. A function that has only
-    `**kwargs` gets all inputs.
+    A parameter that is not an input gets its value from `Step.kwargs`, else its default. A parameter `scratch_dir`
+    without a default gets `ExperimentSample.scratch_dir`. A function that has only `**kwargs` gets all inputs.
 
     Parameters
     ----------

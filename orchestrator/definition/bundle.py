@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.damage import Damaged
+from orchestrator.data.scratch import Keep
 from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free_mp_main, working_in
 from orchestrator.definition.finder import KeptFinder, KeptModule, MetaPath
 from orchestrator.errors import DataError, NotAllowed, StudyChanged, StudyError
@@ -44,10 +45,11 @@ _UPDATE_HINT = "Bundle the code again: orchestrator resume RUN --update STUDY.py
 
 
 class LoadedStep(NamedTuple):
-    """The block of a step with its kwargs, or the `until` function of a loop."""
+    """The block of a step with its kwargs and its rule for scratch folders, or the `until` function of a loop."""
 
     block: Any
     kwargs: dict[str, Any]
+    keep_scratch: Keep = "on_error"
 
 
 class Bundle:
@@ -130,8 +132,7 @@ class Bundle:
         self.prepare()
         content = self._read_checked(f"{path}.pkl", index)
         with _own_errors(f"the code of step {path}"):
-            block, kwargs = _loads(content)
-        return LoadedStep(block, kwargs)
+            return LoadedStep(*_loads(content))
 
     def modules(self) -> dict[str, KeptModule]:
         """Return the kept modules, by name."""

@@ -129,9 +129,11 @@ def prepare_bundle(
     pickles: dict[str, bytes] = {}
     missing: dict[str, str] = {}
     for path, item in by_path.items():
-        block, kwargs = (item.block, dict(item.kwargs)) if hasattr(item, "block") else (item, {})
+        block, kwargs, *rule = (
+            (item.block, dict(item.kwargs), item.keep_scratch) if hasattr(item, "block") else (item, {})
+        )
         try:
-            pickles[path] = dumps((block, kwargs), main)
+            pickles[path] = dumps((block, kwargs, *rule), main)
         except Exception as error:
             reason = f"{unpicklable_part(block, kwargs, main)} ({type(error).__name__}: {error})"
             if needs_pickles or getattr(item, "parallel", False) or getattr(item, "timeout", None) is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
+from orchestrator.data.scratch import Keep
 from orchestrator.definition.blocks import FunctionDataGenerator
 from orchestrator.definition.resources import SlurmResources, time_in_seconds
 from orchestrator.errors import DefinitionError
@@ -65,6 +66,8 @@ class Step:
     timeout : str, float or None, default None
         Longest time for one experiment of a DataGenerator: seconds as a number, or text as in `SlurmResources.time`. An
         experiment that takes longer is ended and has failed. None: no limit.
+    keep_scratch : {"on_error", "always", "never"}, default "on_error"
+        Which `scratch_dir` of experiments are kept when they end: those of failed experiments, all, or none.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class Step:
     max_failed: int | float | None = None
     retries: int = 0
     timeout: str | float | None = None
+    keep_scratch: Keep = "on_error"
 
     @overload
     def __init__(
@@ -107,6 +111,7 @@ class Step:
         max_failed: int | float | None = None,
         retries: int = 0,
         timeout: str | float | None = None,
+        keep_scratch: Keep = "on_error",
     ) -> None: ...
 
     @overload
@@ -123,6 +128,7 @@ class Step:
         max_failed: int | float | None = None,
         retries: int = 0,
         timeout: str | float | None = None,
+        keep_scratch: Keep = "on_error",
     ) -> None: ...
 
     def __init__(
@@ -138,6 +144,7 @@ class Step:
         max_failed: int | float | None = None,
         retries: int = 0,
         timeout: str | float | None = None,
+        keep_scratch: Keep = "on_error",
     ) -> None:
         given: dict[str, Any] = {
             "block": block,
@@ -150,6 +157,7 @@ class Step:
             "max_failed": max_failed,
             "retries": retries,
             "timeout": timeout,
+            "keep_scratch": keep_scratch,
         }
         names_first = block is not None and len(args) > 0 and isinstance(args[0], str)
         order = ["name", "parallel"] if names_first else list(given)

@@ -14,6 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from orchestrator.addresses import parse_address
+from orchestrator.data.scratch import KEEP
 from orchestrator.definition.block import Block, ChainedBlock, LoopBlock
 from orchestrator.definition.blocks import DataGenerator, FunctionDataGenerator
 from orchestrator.definition.injection import is_seed
@@ -185,6 +186,8 @@ def _step_problems(step: Step) -> Iterator[str]:
         yield "kwargs must be a dict with text as keys"
     if step.dependency not in DEPENDENCIES:
         yield f"dependency={step.dependency!r} is not valid; use 'afterok' or 'afterany'"
+    if step.keep_scratch not in KEEP:
+        yield f"keep_scratch={step.keep_scratch!r} is not valid; use 'on_error', 'always' or 'never'"
     yield from _resource_problems(step.resources)
 
 

@@ -210,6 +210,8 @@ def _git_commit() -> str | None:
 
 def _steps_in_memory(by_path: Mapping[str, Any]) -> dict[str, LoadedStep]:
     return {
-        path: LoadedStep(item.block, dict(item.kwargs)) if isinstance(item, Step) else LoadedStep(item, {})
+        path: LoadedStep(item.block, dict(item.kwargs), item.keep_scratch)
+        if isinstance(item, Step)
+        else LoadedStep(item, {})
         for path, item in by_path.items()
     }

@@ -13,9 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator.addresses import format_address
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.results import ResultWriter, read_results
+from orchestrator.data.scratch import Scratch
 from orchestrator.data.values import check_name, from_jsonable, to_jsonable
 from orchestrator.definition.block import Block
 from orchestrator.definition.blocks import DataGenerator, FunctionDataGenerator, evaluate, needs_table
@@ -25,6 +27,7 @@ from orchestrator.definition.samplers import seed_samplers
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
+from orchestrator.text import clean
 from orchestrator.worker.counts import Counts
 from orchestrator.worker.log_lines import log_lines
 from orchestrator.worker.output import Output, recorded_output
@@ -32,7 +35,18 @@ from orchestrator.worker.receipts import begin_receipt, describe_exception, end_
 from orchestrator.worker.surroundings import Surroundings
 from orchestrator.workspace import RunFolder
 
-__all__ = ["end_task", "evaluated_lines", "left_of_task", "run_call", "run_task", "run_until", "units_of", "write_line"]
+__all__ = [
+    "end_task",
+    "evaluated_lines",
+    "left_of_task",
+    "name_scratch",
+    "run_call",
+    "run_task",
+    "run_until",
+    "scratch_of",
+    "units_of",
+    "write_line",
+]
 
 # sys.exit() in the user's code ends the experiment or the step, not the process.
 USER_ERRORS = (Exception, SystemExit)
@@ -302,24 +316,43 @@ def evaluated_lines(
     for unit in units:
         if begins is not None:
             begins(unit[0])
+        scratch = None
         with output([entry.row for entry in unit]):
             if data is not None and type(generator).call is not DataGenerator.call:
                 lines = list(_evaluated_by_call(generator, data, unit, kwargs, ends))
             else:
-                lines = [
-                    _line(entry, partial(_evaluate_entry, generator, project_dir, entry, kwargs), ends)
-                    for entry in unit
-                ]
-        yield lines
+                [entry] = unit
+                scratch = scratch_of(folder, job, step, entry)
+                work = partial(_evaluate_entry, generator, project_dir, entry, kwargs, scratch)
+                lines = [_line(entry, work, ends, scratch)]
+        try:
+            yield lines
+        finally:
+            # After the result was written: it must not be lost while a large folder is removed.
+            if scratch is not None:
+                scratch.end(has_failed=lines[0]["status"] == JobStatus.ERROR.name)
         surroundings.put_back(f"experiment {unit[0].row}")
 
 
+def scratch_of(folder: RunFolder, job: JobFile, step: LoadedStep, entry: Entry) -> Scratch:
+    """Return the scratch folder of an experiment, which was not created."""
+    address = format_address(job.label, job.iteration)
+    return Scratch(folder.table(job.project_dir), str(entry.row), address, step.keep_scratch)
+
+
+def name_scratch(error: dict[str, str], scratch: Scratch) -> None:
+    """Say below the traceback of a failed experiment where its files are, if they are kept."""
+    if scratch.path_if_failed is not None:
+        error["traceback"] += f"Scratch folder: {clean(str(scratch.path_if_failed))}\n"
+
+
 def _evaluate_entry(
-    generator: DataGenerator, project_dir: Path, entry: Entry, kwargs: Mapping[str, Any]
+    generator: DataGenerator, project_dir: Path, entry: Entry, kwargs: Mapping[str, Any], scratch: Scratch
 ) -> tuple[str, dict[str, Any]]:
     inputs = {name: from_jsonable(value) for name, value in entry.inputs.items()}
     outputs = {name: from_jsonable(value) for name, value in entry.outputs.items()}
     sample = ExperimentSample(inputs, outputs, "OPEN", project_dir, id=entry.row)
+    sample._scratch = scratch
     return _status_and_outputs(evaluate(generator, sample, kwargs))
 
 
@@ -340,7 +373,12 @@ def write_line(writer: ResultWriter, line: Line) -> Line:
     return line
 
 
-def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]], ends: tuple[type[BaseException], ...]) -> Line:
+def _line(
+    entry: Entry,
+    work: Callable[[], tuple[str, dict[str, Any]]],
+    ends: tuple[type[BaseException], ...],
+    scratch: Scratch | None = None,
+) -> Line:
     started, clock, cpu = time.time(), time.perf_counter(), time.process_time()
     error: dict[str, str] | None = None
     outputs: dict[str, Any] = {}
@@ -352,6 +390,8 @@ def _line(entry: Entry, work: Callable[[], tuple[str, dict[str, Any]]], ends: tu
         raise
     except BaseException as raised:
         status, error = "ERROR", describe_exception(raised)
+    if error is not None and scratch is not None:
+        name_scratch(error, scratch)
     return {
         "row": entry.row,
         "inputs": entry.digest,

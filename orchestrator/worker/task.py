@@ -17,7 +17,7 @@ from orchestrator.definition.bundle import LoadedStep
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry
 from orchestrator.handoff.receipt import Receipt
-from orchestrator.worker.execute import end_task, left_of_task, units_of
+from orchestrator.worker.execute import end_task, left_of_task, name_scratch, scratch_of, units_of
 from orchestrator.worker.receipts import begin_receipt
 from orchestrator.worker.running import Cut, Key, Running, read_cuts
 from orchestrator.workspace import RunFolder
@@ -163,8 +163,12 @@ class SupervisedTask:
         error = {"type": kind, "message": message, "traceback": ""}
         with ResultWriter(self.results) as writer:
             for entry in unit:
+                scratch = scratch_of(self.folder, self.job, self.step, entry)
+                scratch.find()
                 line = _failed_line(entry, error, seconds)
+                name_scratch(line["error"], scratch)
                 writer.write(line)
+                scratch.end(has_failed=True)
                 self._counts.add(line)
         self.left.remove(unit)
         self.running.clear()
@@ -215,7 +219,7 @@ def _failed_line(entry: Entry, error: Mapping[str, str], seconds: float) -> dict
         "inputs": entry.digest,
         "status": "ERROR",
         "outputs": {},
-        "error": error,
+        "error": dict(error),
         "started": time.time() - seconds,
         "seconds": round(seconds, 6),
         "cpu": 0.0,
