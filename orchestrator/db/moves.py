@@ -62,9 +62,9 @@ def apply(target: Target, change: Change) -> None:
             _add_step_run(target, change)
         case MoveStepRun():
             _move_step_run(target, change)
-        case RecordFreeze(position, n_experiments, n_tasks, batch_size):
+        case RecordFreeze(position=position):
             row = _step_run_at(target, position)
-            values = {"n_experiments": n_experiments, "n_tasks": n_tasks, "batch_size": batch_size}
+            values = {name: value for name, value in change._asdict().items() if name != "position"}
             update(target.connection, "step_run", values, id=row.id)
             _log(target, EventKind.FREEZE, step_run_id=row.id, detail=values)
         case AddJob():

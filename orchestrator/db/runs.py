@@ -37,9 +37,9 @@ FROM run
 
 
 def sum_so_far(column: str) -> str:
-    """Return SQL that counts experiments; for an open step run, those of its ended jobs."""
+    """Return SQL that counts experiments; for an open step run, those of earlier epochs and of its ended jobs."""
     of_jobs = f"(SELECT coalesce(sum(job.{column}), 0) FROM job WHERE job.step_run_id = step_run.id)"
-    return f"sum(CASE WHEN ended_at IS NULL THEN {of_jobs} ELSE {column} END)"
+    return f"sum(CASE WHEN ended_at IS NULL THEN {column}_before + {of_jobs} ELSE {column} END)"
 
 
 _EXPERIMENTS = f"""

@@ -57,6 +57,8 @@ CREATE TABLE step_run (
     n_experiments INTEGER,
     n_tasks INTEGER,
     batch_size INTEGER,
+    n_finished_before INTEGER DEFAULT '0' NOT NULL,
+    n_failed_before INTEGER DEFAULT '0' NOT NULL,
     n_finished INTEGER DEFAULT '0' NOT NULL,
     n_failed INTEGER DEFAULT '0' NOT NULL,
     until BOOLEAN,

@@ -131,6 +131,9 @@ step_run = Table(
     Column("n_experiments", Integer),
     Column("n_tasks", Integer),
     Column("batch_size", Integer),
+    # Experiments of earlier epochs that are not evaluated again: a step is judged on all its experiments.
+    Column("n_finished_before", Integer, nullable=False, server_default="0"),
+    Column("n_failed_before", Integer, nullable=False, server_default="0"),
     Column("n_finished", Integer, nullable=False, server_default="0"),
     Column("n_failed", Integer, nullable=False, server_default="0"),
     Column("until", Boolean(create_constraint=False)),

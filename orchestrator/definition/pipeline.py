@@ -58,8 +58,8 @@ class Step:
     kwargs : dict, default {}
         Arguments for `Block.call`, `DataGenerator.execute` or the callable.
     max_failed : int, float or None, default None
-        Number (int) or fraction (float) of the evaluated experiments that may fail; with more the step fails. None: any
-        number may fail, but not all.
+        Number (int) or fraction (float) of the experiments of the step, of whatever attempt, that may fail; with more
+        the step fails. 1.0: all may fail. None: any number may fail, but not all.
     retries : int, default 0
         Number of retries of a job that ran out of memory or time, or ended for an unknown reason. An experiment whose
         process died is tried as often, but at least twice.

@@ -16,7 +16,7 @@ from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine import outcomes
 from orchestrator.machine.answers import Answer
 from orchestrator.machine.batches import batch_size, divide
-from orchestrator.machine.changes import Change
+from orchestrator.machine.changes import Change, RecordFreeze
 from orchestrator.machine.facts import Facts
 from orchestrator.machine.intents import CancelJobs, CancelRivals, Collect, Finish, Freeze, SetDependency, Submit
 from orchestrator.machine.kinds import Role, StepKind
@@ -60,7 +60,9 @@ def _freeze(context: Context, run: Run, position: int) -> list[Change]:
     except DataError as error:
         return outcomes.freeze_failed(position, _clause(error))
     size = batch_size(slot.step, limits)
-    return outcomes.after_freeze(position, frozen.n_experiments, frozen.n_tasks, size, frozen.n_quarantined)
+    before = (frozen.n_finished_before, frozen.n_failed_before)
+    freeze = RecordFreeze(position, frozen.n_experiments, frozen.n_tasks, size, *before)
+    return outcomes.after_freeze(freeze, frozen.n_quarantined)
 
 
 def _collect(context: Context, run: Run, position: int) -> list[Change]:

@@ -88,6 +88,8 @@ class RecordFreeze(NamedTuple):
     n_experiments: int
     n_tasks: int
     batch_size: int
+    n_finished_before: int = 0
+    n_failed_before: int = 0
 
 
 @value
@@ -292,9 +294,9 @@ def apply(run: Run, change: Change) -> Run:
             moved = step_run._replace(state=to, reason=change.why, until=change.until)
             failed = run.n_failed_step_runs + (to is StepRunState.FAILED)
             return run._replace(step_run=moved, n_failed_step_runs=failed)
-        case RecordFreeze(position, n_experiments, n_tasks, batch_size):
-            frozen = _open(run, position)._replace(n_experiments=n_experiments, n_tasks=n_tasks, batch_size=batch_size)
-            return run._replace(step_run=frozen)
+        case RecordFreeze(position=position):
+            counts = {name: value for name, value in change._asdict().items() if name != "position"}
+            return run._replace(step_run=_open(run, position)._replace(**counts))
         case AddJob(position=None):
             return run._replace(
                 orchestrators=(*run.orchestrators, _new_job(change)),

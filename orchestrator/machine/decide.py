@@ -41,6 +41,7 @@ from orchestrator.machine.states import (
     RunState,
     StepRunState,
 )
+from orchestrator.machine.too_many import n_experiments_of, too_many_failed
 from orchestrator.machine.wakeup import cancel_orchestrators, ensure_wakeup
 
 __all__ = ["decide", "unrecorded_success"]
@@ -212,7 +213,10 @@ def _end_of_call(step_run: StepRun, job: Job) -> MoveStepRun:
 
 
 def _end_of_batches(step_run: StepRun, slot: Slot) -> MoveStepRun:
-    """Return how a step run ends after all its batches: it fails only if tasks or too many experiments failed."""
+    """Return how a step run ends after all its batches: it fails only if tasks or too many experiments failed.
+
+    It is judged on all its experiments, also on those that an earlier epoch has evaluated.
+    """
     n_finished, n_failed = _counts(step_run)
     why = _why_failed(step_run, slot, n_finished, n_failed)
     state = StepRunState.FAILED if why else StepRunState.SUCCEEDED
@@ -222,7 +226,9 @@ def _end_of_batches(step_run: StepRun, slot: Slot) -> MoveStepRun:
 
 
 def _counts(step_run: StepRun) -> tuple[int, int]:
-    return sum(job.n_finished for job in step_run.jobs), sum(job.n_failed for job in step_run.jobs)
+    """Return how many experiments of a step run, of whatever epoch, finished and failed."""
+    n_finished = step_run.n_finished_before + sum(job.n_finished for job in step_run.jobs)
+    return n_finished, step_run.n_failed_before + sum(job.n_failed for job in step_run.jobs)
 
 
 def _why_failed(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -> str | None:
@@ -231,17 +237,10 @@ def _why_failed(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -
     if failed:
         n_tasks = sum(len(parse_indexes(job.failed_tasks or job.tasks)) for job in failed)
         return f"{n_tasks} of {step_run.n_tasks} tasks failed ({failed[0].kind}): {failed[0].reason}"
-    n = n_finished + n_failed
-    if n < (step_run.n_experiments or 0):
-        n_open, n_frozen = (step_run.n_experiments or 0) - n, step_run.n_experiments
-        return f"{n_open} of {n_frozen} experiments have no result, although all tasks have ended"
-    if n_failed and not n_finished:
-        return f"every experiment failed ({n} of {n})"
-    limit = slot.step.max_failed
-    share = n_failed / n if isinstance(limit, float) and n else n_failed
-    if limit is not None and share > limit:
-        return f"{n_failed} of {n} experiments failed, more than max_failed={limit}"
-    return None
+    n, n_all = n_finished + n_failed, n_experiments_of(step_run)
+    if n < n_all:
+        return f"{n_all - n} of {n_all} experiments have no result, although all tasks have ended"
+    return too_many_failed(slot.step.max_failed, n_finished, n_failed, n)
 
 
 # --- stopping ------------------------------------------------------------------------------------

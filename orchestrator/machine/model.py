@@ -125,6 +125,8 @@ class StepRun(NamedTuple):
         Why it ended as it did, or what it waits for.
     n_experiments, n_tasks, batch_size : int or None
         The result of the freeze: open experiments, tasks in the manifest, tasks in one batch. None before the freeze.
+    n_finished_before, n_failed_before : int
+        Experiments of earlier epochs that are not evaluated again in this one.
     until : bool or None
         The answer of the loop's `until` here; None if it was not called.
     jobs : tuple of Job
@@ -139,6 +141,8 @@ class StepRun(NamedTuple):
     n_experiments: int | None = None
     n_tasks: int | None = None
     batch_size: int | None = None
+    n_finished_before: int = 0
+    n_failed_before: int = 0
     until: bool | None = None
     jobs: tuple[Job, ...] = ()
 

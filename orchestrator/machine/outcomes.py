@@ -127,10 +127,9 @@ def rivals_cancelled(token: str) -> list[Change]:
 # --- tables --------------------------------------------------------------------------------------
 
 
-def after_freeze(position: int, n_experiments: int, n_tasks: int, batch_size: int, n_quarantined: int) -> list[Change]:
+def after_freeze(freeze: RecordFreeze, n_quarantined: int) -> list[Change]:
     """Return the changes after the freeze of a step run."""
-    freeze = RecordFreeze(position, n_experiments, n_tasks, batch_size)
-    return [*quarantined(n_quarantined, position=position), freeze]
+    return [*quarantined(n_quarantined, position=freeze.position), freeze]
 
 
 def freeze_failed(position: int, problem: str) -> list[Change]:

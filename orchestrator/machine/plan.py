@@ -36,7 +36,8 @@ class PlannedStep(NamedTuple):
     dependency : Dependency
         What it requires of the step before it.
     max_failed : int, float or None
-        Number or fraction of experiments that may fail; with more the step fails. None: it fails only if all do.
+        Number or fraction of its experiments, of whatever attempt, that may fail; with more the step fails. None: it
+        fails only if all do.
     retries : int
         Attempts after the first, for the kinds in `RETRYABLE_KINDS`.
     timeout : float or None

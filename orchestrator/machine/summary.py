@@ -75,7 +75,7 @@ def progress_line(run: Run, change: Change) -> str | None:
         case Note(what=what, position=position, why=why) if what in _SHOWN_NOTES:
             # A note about a job comes just before the end of its step, whose line has the address.
             return why if position is None else f"{run.plan.slot(position).address}: {why}"
-        case RecordFreeze(position, n_experiments, _, _) if n_experiments:
+        case RecordFreeze(position=position, n_experiments=n_experiments) if n_experiments:
             return f"{run.plan.slot(position).address}: {n_experiments} open experiments"
         case _:
             return None

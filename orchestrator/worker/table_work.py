@@ -9,7 +9,7 @@ never end. An error of the file system that may pass is retried instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
@@ -27,6 +27,7 @@ from orchestrator.workspace import RunFolder
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.job_status import JobStatus
     from orchestrator.data.sample_files import CollectedFiles
 
 __all__ = ["Collected", "Frozen", "Request", "collect", "fold_all", "freeze", "is_outdated", "no_table"]
@@ -75,11 +76,15 @@ class Frozen:
         Number of experiments and tasks in the manifest.
     n_quarantined : int
         Number of results that belong to no row of the table and were quarantined.
+    n_finished_before, n_failed_before : int
+        Number of experiments of earlier epochs that are not in the manifest, by their status in the table.
     """
 
     n_experiments: int
     n_tasks: int
     n_quarantined: int
+    n_finished_before: int = 0
+    n_failed_before: int = 0
 
 
 def freeze(folder: RunFolder, request: Request) -> Frozen:
@@ -95,16 +100,37 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
     Busy
         If the table can't be reached now, or another process has locked it.
     """
-    path, *before = (folder.manifest(request.position, epoch, request.mark) for epoch in range(request.epoch, -1, -1))
+    path, *others = (folder.manifest(request.position, epoch, request.mark) for epoch in range(request.epoch, -1, -1))
+    earlier = [other for other in others if other.exists()]
+    project_dir = folder.table(request.project_dir)
     n_quarantined = 0
     if not _is_manifest(path):
-        project_dir = folder.table(request.project_dir)
         with _translated_errors(project_dir):
             cuts = _cuts_of(folder, request.earlier_kinds)
-            entries, n_quarantined = _open_experiments(project_dir, before, cuts)
+            entries, n_quarantined = _open_experiments(project_dir, earlier, cuts)
             write_manifest(path, tasks_for(entries, request.per_task, request.max_tasks))
     manifest = Manifest.open(path)
-    return Frozen(manifest.n_experiments, manifest.n_tasks, n_quarantined)
+    with _translated_errors(project_dir):
+        before = _counts_before(project_dir, manifest, earlier)
+    return Frozen(manifest.n_experiments, manifest.n_tasks, n_quarantined, *before)
+
+
+def _counts_before(project_dir: Path, manifest: Manifest, earlier: Sequence[Path]) -> tuple[int, int]:
+    """Return how many experiments of earlier manifests, which are not in this one, finished and failed.
+
+    Those that the user has marked as failed or open, changed or dropped since are not counted.
+    """
+    evaluated = {(entry.row, entry.digest) for path in earlier for entry in _experiments_of(path)}
+    evaluated -= {(entry.row, entry.digest) for entry in manifest}
+    if not evaluated:
+        return 0, 0
+    from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.job_status import JobStatus
+
+    data = ExperimentData.from_file(project_dir)
+    finished = _experiments_with(data, JobStatus.FINISHED) & evaluated
+    failed = _experiments_with(data, JobStatus.ERROR) & evaluated
+    return len(finished), len(failed & _recorded_failures(project_dir) if failed else ())
 
 
 def _is_manifest(path: Path) -> bool:
@@ -150,13 +176,13 @@ def is_outdated(folder: RunFolder, request: Request) -> bool:
 
 
 def _open_experiments(
-    project_dir: Path, reopen: Iterable[Path], cuts: Mapping[tuple[int, str], list[str]]
+    project_dir: Path, reopen: Sequence[Path], cuts: Mapping[tuple[int, str], list[str]]
 ) -> tuple[list[Entry], int]:
     from orchestrator.data.experiment_data import ExperimentData
 
     n_quarantined = len(fold(project_dir).quarantined)
     data = ExperimentData.from_file(project_dir)
-    failed = _failed_earlier(data, project_dir, [path for path in reopen if path.exists()])
+    failed = _failed_earlier(data, project_dir, reopen)
     if failed:
         data.mark(failed, "open", in_place=True)
         data.store(project_dir)
@@ -169,24 +195,30 @@ def _open_experiments(
     return entries, n_quarantined
 
 
-def _failed_earlier(data: ExperimentData, project_dir: Path, manifests: Iterable[Path]) -> set[int]:
+def _failed_earlier(data: ExperimentData, project_dir: Path, manifests: Sequence[Path]) -> set[int]:
     """Return the experiments that failed when they were evaluated; others with that status the user has marked."""
     if not manifests:
         return set()
     from orchestrator.data.job_status import JobStatus
 
     evaluated = {(entry.row, entry.digest) for path in manifests for entry in _experiments_of(path)}
+    failed = _experiments_with(data, JobStatus.ERROR) & evaluated
+    return {label for label, _ in failed & _recorded_failures(project_dir)} if failed else set()
+
+
+def _experiments_with(data: ExperimentData, status: JobStatus) -> set[tuple[int, str]]:
+    """Return row and digest of the experiments with a status."""
     inputs_of = data.input_rows()
-    failed = {
-        label: (label, inputs_digest(inputs_of(place)))
-        for place, (label, status) in enumerate(zip(data.labels(), data.statuses(), strict=True))
-        if status is JobStatus.ERROR
+    return {
+        (label, inputs_digest(inputs_of(place)))
+        for place, (label, found) in enumerate(zip(data.labels(), data.statuses(), strict=True))
+        if found is status
     }
-    if not evaluated & set(failed.values()):
-        return set()
-    error = JobStatus.ERROR.name
-    recorded = {(line["row"], line["inputs"]) for line in _lines_of(project_dir) if line["status"] == error}
-    return {label for label, key in failed.items() if key in evaluated & recorded}
+
+
+def _recorded_failures(project_dir: Path) -> set[tuple[int, str]]:
+    """Return row and digest of the experiments that failed when they were evaluated."""
+    return {(line["row"], line["inputs"]) for line in _lines_of(project_dir) if line["status"] == "ERROR"}
 
 
 def _lines_of(project_dir: Path) -> Iterator[Mapping[str, Any]]:

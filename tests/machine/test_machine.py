@@ -261,6 +261,9 @@ def test_the_kind_and_number_of_failures_decide_whether_a_job_is_retried(kind, r
         (9, 1, 0.1, "succeeded"),
         (8, 2, 0.1, "failed"),
         (10, 0, 0, "succeeded"),
+        (0, 3, 1.0, "succeeded"),
+        (0, 3, 3, "succeeded"),
+        (0, 3, 0.9, "failed"),
     ],
 )
 def test_the_number_of_failed_experiments_decides_whether_a_batch_succeeds(n_finished, n_failed, limit, state):
