@@ -64,9 +64,8 @@ def apply(target: Target, change: Change) -> None:
             _move_step_run(target, change)
         case RecordFreeze(position=position):
             row = _step_run_at(target, position)
-            values = {name: value for name, value in change._asdict().items() if name != "position"}
-            update(target.connection, "step_run", values, id=row.id)
-            _log(target, EventKind.FREEZE, step_run_id=row.id, detail=values)
+            update(target.connection, "step_run", change.counts, id=row.id)
+            _log(target, EventKind.FREEZE, step_run_id=row.id, detail=change.counts)
         case AddJob():
             _add_job(target, change)
         case MoveJob():

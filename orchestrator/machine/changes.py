@@ -91,6 +91,11 @@ class RecordFreeze(NamedTuple):
     n_finished_before: int = 0
     n_failed_before: int = 0
 
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What is recorded of the step run."""
+        return dict(zip(self._fields[1:], self[1:], strict=True))
+
 
 @value
 class AddJob(NamedTuple):
@@ -295,8 +300,7 @@ def apply(run: Run, change: Change) -> Run:
             failed = run.n_failed_step_runs + (to is StepRunState.FAILED)
             return run._replace(step_run=moved, n_failed_step_runs=failed)
         case RecordFreeze(position=position):
-            counts = {name: value for name, value in change._asdict().items() if name != "position"}
-            return run._replace(step_run=_open(run, position)._replace(**counts))
+            return run._replace(step_run=_open(run, position)._replace(**change.counts))
         case AddJob(position=None):
             return run._replace(
                 orchestrators=(*run.orchestrators, _new_job(change)),

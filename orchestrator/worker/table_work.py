@@ -218,7 +218,10 @@ def _experiments_with(data: ExperimentData, status: JobStatus) -> set[tuple[int,
 
 def _recorded_failures(project_dir: Path) -> set[tuple[int, str]]:
     """Return row and digest of the experiments that failed when they were evaluated."""
-    return {(line["row"], line["inputs"]) for line in _lines_of(project_dir) if line["status"] == "ERROR"}
+    from orchestrator.data.job_status import JobStatus
+
+    error = JobStatus.ERROR.name
+    return {(line["row"], line["inputs"]) for line in _lines_of(project_dir) if line["status"] == error}
 
 
 def _lines_of(project_dir: Path) -> Iterator[Mapping[str, Any]]:
