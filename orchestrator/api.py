@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
-from orchestrator.errors import DefinitionError
+from orchestrator.errors import DatabaseError, DefinitionError
 from orchestrator.expansion import expanded
 from orchestrator.host import open_streams
 from orchestrator.loading import EndOfLoading, is_child_import, is_loading
 from orchestrator.machine.kinds import Mode
+from orchestrator.sharing import is_allowed
+from orchestrator.trust import is_foreign, owner_of
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -263,7 +265,13 @@ def _end_import(pipeline: Pipeline) -> None:
 def _workspace(rootdir: str | Path | None) -> Workspace:
     if "\0" in str(rootdir):
         raise DefinitionError(f"rootdir={str(rootdir)!r} can't be a folder.", "Use a path without NUL.")
-    return Workspace.at(expanded(rootdir or ".", "rootdir"))
+    workspace = Workspace.at(expanded(rootdir or ".", "rootdir"))
+    if rootdir is None and is_foreign(workspace.database) and not is_allowed(workspace.database):
+        raise DatabaseError(
+            f"{workspace.database} belongs to {owner_of(workspace.database)}, so it is used only if it is named.",
+            'Name it: rootdir="."',
+        )
+    return workspace
 
 
 def _say_how_to_watch(key: str, rootdir: str | Path | None) -> None:

@@ -14,6 +14,7 @@
     │   └── DatabaseTooOld       1   it needs `orchestrator db upgrade`
     ├── DataError                1   a table, manifest, result or bundle on disk can't be used
     │   └── NotAllowed           1   a file was not used: another user could run code by it
+    ├── NotOwner                 1   the run belongs to another user
     ├── Busy                    75   can't be done now: type the command that the hint names, later
     │   ├── LeaseHeld           75   another process is advancing this run
     │   ├── DatabaseBusy        75   the database is locked
@@ -41,6 +42,7 @@ __all__ = [
     "NotADatabase",
     "NotAllowed",
     "NotFound",
+    "NotOwner",
     "NotYet",
     "OrchestratorError",
     "RunFailed",
@@ -120,6 +122,10 @@ class DataError(OrchestratorError):
 
 class NotAllowed(DataError):
     """A file was not used, because another user could run code by it."""
+
+
+class NotOwner(OrchestratorError):
+    """The run belongs to another user, so it can only be read."""
 
 
 class Busy(OrchestratorError):

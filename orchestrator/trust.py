@@ -21,6 +21,7 @@ __all__ = [
     "ENGINE",
     "is_foreign",
     "is_own",
+    "name_of_user",
     "open_private",
     "others_may_write",
     "owner_of",
@@ -110,7 +111,7 @@ def _check_private(path: Path, found: os.stat_result) -> None:
     mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
     if found.st_uid != os.geteuid():
         raise NotAllowed(
-            f"{path} belongs to {_name_of(found.st_uid)} ({mode}), so it is not used.", _hint_for_foreign(path)
+            f"{path} belongs to {name_of_user(found.st_uid)} ({mode}), so it is not used.", _hint_for_foreign(path)
         )
     if _may_others_write(found):
         raise NotAllowed(
@@ -159,10 +160,11 @@ def owner_of(path: Path) -> str:
     OSError
         If the file does not exist, or can't be reached.
     """
-    return _name_of(path.stat().st_uid)
+    return name_of_user(path.stat().st_uid)
 
 
-def _name_of(uid: int) -> str:
+def name_of_user(uid: int) -> str:
+    """Return the name of a user; the number if the user has no name."""
     import pwd  # not needed if everything is trusted
 
     with suppress(KeyError):

@@ -92,7 +92,8 @@ def relocated(path: str, old_root: str, root: str) -> str:
     new = os.path.normpath(Path(root, os.path.relpath(path, old_root)))
     if Path(path).is_relative_to(old_root):
         return new
-    return new if not Path(path).exists() and Path(new).exists() else path
+    # Not Path.exists: it raises an exception for a file in a folder that this user may not enter.
+    return new if not os.path.exists(path) and os.path.exists(new) else path  # noqa: PTH110
 
 
 def root_of_bundles(bundles: Path) -> str:

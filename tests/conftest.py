@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.temporary import short_root
+from tests.users import why_not
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,6 +45,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         # The tests start a thousand interpreters. With PYTHONDONTWRITEBYTECODE, each would compile the package.
         compileall.compile_dir(ROOT / "orchestrator", quiet=2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("users")]
+    why = why_not() if marked else None
+    for item in marked if why else ():
+        item.add_marker(pytest.mark.skip(reason=why))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -52,6 +52,18 @@ def upgrade(rootdir: Path | None, db: Path | None) -> None:
         echo(f"{path} now has revision {REVISION}. The backup is:\n{copy}")
 
 
+@command.command(epilog=examples("orchestrator db allow --db /project/study/orchestrator.db"))
+@click.option("--db", "path", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE")
+def allow(path: Path) -> None:
+    """Use a database of another user when it is found, without naming it.
+
+    It is only read, unless its owner shares the workspace with a group of yours.
+    """
+    from orchestrator.sharing import allow
+
+    echo(f"{path} is used from now on. Recorded in: {allow(path)}")
+
+
 @command.command(epilog=examples("orchestrator db info", "orchestrator db info --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @workspace_options

@@ -27,7 +27,10 @@ _FIXABLE_ERRNOS = {
     *(errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
 }
 
-COMMANDS = ("run", "submit", "status", "list", "logs", "wait", "resume", "advance", "cancel", "scripts", "db")
+COMMANDS = (
+    *("run", "submit", "status", "list", "logs", "wait", "resume", "advance", "cancel"),
+    *("takeover", "scripts", "db"),
+)
 
 
 class _Lazy(click.Group):

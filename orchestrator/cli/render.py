@@ -25,6 +25,7 @@ __all__ = [
     "duration",
     "echo",
     "echo_output",
+    "is_foreign_run",
     "plural",
     "shorten",
     "study_argument",
@@ -57,6 +58,11 @@ def _iso(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def is_foreign_run(run: RunView) -> bool:
+    """Whether a run belongs to another user, so that this one can only read it."""
+    return run.uid != os.geteuid()
 
 
 def echo(text: str = "", *, err: bool = False) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.render import echo
-from orchestrator.cli.workspace import examples, new_workspace, typed_options, workspace_options
+from orchestrator.cli.workspace import examples, group_option, new_workspace, typed_options, workspace_options
 
 __all__ = ["command"]
 
@@ -27,9 +27,16 @@ __all__ = ["command"]
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
 )
+@group_option
 @workspace_options
 def command(
-    study: str, project_job: str | None, from_step: str | None, jobs: int | None, rootdir: Path | None, db: Path | None
+    study: str,
+    project_job: str | None,
+    from_step: str | None,
+    jobs: int | None,
+    group: str | None,
+    rootdir: Path | None,
+    db: Path | None,
 ) -> None:
     """Run a study on this machine until it ends.
 
@@ -39,7 +46,7 @@ def command(
     from orchestrator.definition.study import load_study
     from orchestrator.engine.commands import start
 
-    workspace = new_workspace(rootdir, db)
+    workspace = new_workspace(rootdir, db, group)
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
     key = start(pipeline, workspace, project_job=project_job, study=loaded, jobs=jobs)

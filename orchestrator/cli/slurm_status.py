@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.render import WIDTH, clock, plural, shorten, study_argument
+from orchestrator.cli.render import WIDTH, clock, is_foreign_run, plural, shorten, study_argument
 
 if TYPE_CHECKING:
     from orchestrator.db.views import JobView, RunStatus, RunView
@@ -20,7 +20,7 @@ def record_lines(found: RunStatus, options: str, *, is_refreshed: bool) -> list[
     unfinished = [job for job in found.orchestrators if job.ended_at is None]
     lines = [f"      {shorten(_orchestrator(job), WIDTH - 6)}" for job in unfinished]
     is_on_cluster = found.run.mode is Mode.SLURM and found.run.state is RunState.ACTIVE
-    if is_on_cluster and not is_refreshed:
+    if is_on_cluster and not is_refreshed and not is_foreign_run(found.run):
         last = clock(found.run.last_event_at, found.run.last_event_at)
         command = f"orchestrator status {found.run.key} --refresh{options}"
         text = f"      As recorded at {last}. To ask SLURM: "

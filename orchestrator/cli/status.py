@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import textwrap
 import time
@@ -19,6 +18,7 @@ from orchestrator.cli.render import (
     coloured,
     duration,
     echo,
+    is_foreign_run,
     plural,
     shorten,
     study_argument,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.cluster.queue_report import QueueReport
 from orchestrator.machine.kinds import FailureLevel, Mode, Role
 from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, JobState, RunState
+from orchestrator.trust import name_of_user
 from orchestrator.visible import visible_values
 from orchestrator.workspace import Workspace
 
@@ -94,6 +95,10 @@ def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None,
 
 def _ask(path: Path, status: RunStatus, now: float) -> tuple[QueueReport | None, SchedulerUnreachable | None]:
     """Return SLURM's answer, or the error if there is none."""
+    if is_foreign_run(status.run):
+        owner = name_of_user(status.run.uid)
+        echo(f"Run {status.run.key} belongs to {owner}. SLURM is not asked: it may hide the jobs of others.", err=True)
+        return None, None
     if status.run.mode is not Mode.SLURM:
         echo(f"Run {status.run.key} runs on this machine, not on SLURM: --refresh has no effect.", err=True)
         return None, None
@@ -110,7 +115,7 @@ def _ask_if_quiet(path: Path, status: RunStatus, now: float) -> tuple[QueueRepor
     run = status.run
     is_open = run.mode is Mode.SLURM and run.state is RunState.ACTIVE and not run.stalled and not run.holder
     # squeue is asked for the jobs of this user only.
-    if not is_open or now - run.last_event_at < QUIET or path.stat().st_uid != os.getuid():
+    if not is_open or now - run.last_event_at < QUIET or is_foreign_run(run):
         return None, None
     from orchestrator.engine.cluster.queue_report import ask_slurm
 
@@ -189,6 +194,8 @@ def _headline(run: RunView, now: float, options: str) -> list[str]:
         lines.append(f"  advanced by process {holder.pid} on {holder.host}{part_of}")
     if run.study:
         lines.append(f"  study {run.study}")
+    if is_foreign_run(run):
+        return [*lines, f"  belongs to {name_of_user(run.uid)}: you can read it, but not change it"]
     return lines + (_pending_end(run, options) if run.state is RunState.ACTIVE else [])
 
 
@@ -345,6 +352,8 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
     run = status.run
     if not run.stalled and run.state not in (RunState.FAILED, RunState.CANCELLED):
         return []
+    if is_foreign_run(run):
+        return _with_command("To make it yours: ", f"orchestrator takeover {run.key}{options}")
     at = f" from {shorten(status.resume_from, 32)}" if status.resume_from else ""
     has_failed = run.state is RunState.FAILED
     resume = f"orchestrator resume {run.key}{options}"

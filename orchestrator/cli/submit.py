@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.render import echo
-from orchestrator.cli.workspace import examples, new_workspace, typed_options, workspace_options
+from orchestrator.cli.workspace import examples, group_option, new_workspace, typed_options, workspace_options
 
 __all__ = ["command"]
 
@@ -33,6 +33,7 @@ __all__ = ["command"]
     help="Try env_setup and runner first in a job, and wait for it; or nowhere. [default: try them on this machine]",
 )
 @click.option("--from-step", metavar="STEP", help="Skip the steps before this one.")
+@group_option
 @workspace_options
 def command(
     study: str,
@@ -40,6 +41,7 @@ def command(
     project_job: str | None,
     probe: bool | None,
     from_step: str | None,
+    group: str | None,
     rootdir: Path | None,
     db: Path | None,
 ) -> None:
@@ -54,7 +56,7 @@ def command(
     from orchestrator.definition.study import cluster_of, load_study
     from orchestrator.engine.commands import submit
 
-    workspace = new_workspace(rootdir, db)
+    workspace = new_workspace(rootdir, db, group)
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
     on = cluster_of(loaded, cluster)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.render import echo, plural, study_argument
+from orchestrator.cli.render import echo, is_foreign_run, plural, study_argument
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 from orchestrator.errors import SchedulerUnreachable
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.db.views import RunView
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.states import RunState
+from orchestrator.trust import name_of_user
 
 __all__ = ["command"]
 
@@ -73,7 +73,7 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
         view = find_run(workspace.database, key)
         # Between two processes that advance it, a run looks stalled for a moment.
         was_stalled, is_stalled = bool(view.stalled), was_stalled and bool(view.stalled)
-        if view.state is RunState.ACTIVE and view.mode is Mode.SLURM and not was_stalled:
+        if view.state is RunState.ACTIVE and view.mode is Mode.SLURM and not was_stalled and not is_foreign_run(view):
             view = view._replace(stalled=queue.why_stalled())
             is_stalled = bool(view.stalled)
         if view.state is not RunState.ACTIVE or is_stalled:
@@ -83,15 +83,19 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
             raise click.exceptions.Exit(TIMED_OUT)
         time.sleep(POLL_SECONDS if end is None else min(POLL_SECONDS, max(0.0, end - time.monotonic())))
     text, code = _text_and_code(key, view)
-    refresh = " --refresh" if code == STALLED and view.mode is Mode.SLURM else ""
+    is_own = not is_foreign_run(view)
+    refresh = " --refresh" if code == STALLED and view.mode is Mode.SLURM and is_own else ""
     text += f"\nShow its status: orchestrator status {key}{refresh}{typed_options()}"
-    if code == STALLED:
+    if code == STALLED and is_own:
         command_to_type = f"wait {key} --drive" if view.login_only else f"resume {key}"
         if queue.never_began:
             # Only submit reads the cluster from the study again.
             text += "\nIts jobs ended before they began their work. Fix the study first, such as env_setup or runner."
             command_to_type = f"submit {study_argument(view)} --project-job {key}"
         text += f"\nTo continue: orchestrator {command_to_type}{typed_options()}"
+    if code == STALLED and not is_own:
+        text += f"\nIt belongs to {name_of_user(view.uid)}."
+        text += f"\nTo make it yours: orchestrator takeover {key}{typed_options()}"
     echo(text, err=code != 0)
     raise click.exceptions.Exit(code)
 
@@ -102,15 +106,13 @@ class _Queue:
     def __init__(self, path: Path, key: str) -> None:
         self._path = path
         self._key = key
-        # squeue is asked for the jobs of this user only.
-        self._is_own = path.stat().st_uid == os.getuid()
         self._asked_at = time.monotonic()
         self._reason: str | None = None
         self.never_began = False
 
     def why_stalled(self) -> str | None:
         """Return why the run is stalled, if two answers in a row say that it is."""
-        if not self._is_own or time.monotonic() - self._asked_at < SLURM_POLL_SECONDS:
+        if time.monotonic() - self._asked_at < SLURM_POLL_SECONDS:
             return None
         before, self._reason = self._reason, self._ask()
         self._asked_at = time.monotonic()

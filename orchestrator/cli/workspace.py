@@ -12,10 +12,20 @@ from typing import Any
 import click
 
 from orchestrator.errors import DatabaseError, NotFound
+from orchestrator.sharing import is_allowed
 from orchestrator.trust import is_foreign, is_own, others_may_write, owner_of
 from orchestrator.workspace import DATABASE, Workspace
 
-__all__ = ["TypedOptions", "examples", "key_of", "new_workspace", "typed_options", "workspace_of", "workspace_options"]
+__all__ = [
+    "TypedOptions",
+    "examples",
+    "group_option",
+    "key_of",
+    "new_workspace",
+    "typed_options",
+    "workspace_of",
+    "workspace_options",
+]
 
 
 @dataclass
@@ -45,8 +55,8 @@ def examples(*lines: str) -> str:
 
 def workspace_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name the workspace to a command."""
-    folder = click.Path(file_okay=False, path_type=Path)
-    file = click.Path(dir_okay=False, path_type=Path)
+    folder = click.Path(file_okay=False, readable=False, path_type=Path)
+    file = click.Path(dir_okay=False, readable=False, path_type=Path)
     database = click.option(
         "--db", type=file, callback=_record, metavar="FILE", help="Database of the workspace. [env: ORCHESTRATOR_DB]"
     )
@@ -77,8 +87,22 @@ def workspace_of(rootdir: Path | None, db: Path | None) -> Workspace:
     return found
 
 
-def new_workspace(rootdir: Path | None, db: Path | None) -> Workspace:
+def group_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option that shares a new workspace with a group."""
+    return click.option(
+        "--group", metavar="NAME", help="Share the new workspace with a group of yours. [default: it is private]"
+    )(function)
+
+
+def new_workspace(rootdir: Path | None, db: Path | None, group: str | None = None) -> Workspace:
     """Return the workspace for a new run: an existing one, or a new one in the current folder.
+
+    Parameters
+    ----------
+    rootdir, db : Path or None
+        The options that name it.
+    group : str, optional
+        Group that a new workspace is shared with.
 
     Raises
     ------
@@ -86,9 +110,15 @@ def new_workspace(rootdir: Path | None, db: Path | None) -> Workspace:
         If no option names the workspace, and the current folder belongs to another user, or a database above it was not
         used.
     """
-    found = _named(rootdir, db) or _upwards()
-    if found is not None:
-        return found
+    workspace = _named(rootdir, db) or _upwards() or _in_current_folder()
+    if group is not None:
+        from orchestrator.sharing import share
+
+        share(workspace, group)
+    return workspace
+
+
+def _in_current_folder() -> Workspace:
     here = Path.cwd()
     if not is_own(here):
         raise DatabaseError(
@@ -126,16 +156,15 @@ def _named(rootdir: Path | None, db: Path | None) -> Workspace | None:
 
 
 def _upwards() -> Workspace | None:
-    """Search upwards for a database, but not above a folder in which other users could place one."""
-    here = Path.cwd()
+    """Return the workspace of the first database above, unless another user could have placed it; or it is allowed."""
+    here, is_safe = Path.cwd(), True
     for folder in (here, *here.parents):
         path = folder / DATABASE
-        if not is_own(folder):
-            return None
-        if is_own(path) and path.is_file():
-            return Workspace(path)
-        if is_foreign(path) or others_may_write(folder):
-            return None
+        is_safe = is_safe and is_own(folder)
+        if is_own(path) or is_foreign(path):
+            is_found = (is_safe and is_own(path) and path.is_file()) or is_allowed(path)
+            return Workspace(path) if is_found else None
+        is_safe = is_safe and not others_may_write(folder)
     return None
 
 
@@ -149,7 +178,8 @@ def _not_found() -> NotFound:
         )
     return NotFound(
         f"{found} was not used: {_why_not_used(found)}.",
-        f"To read it nevertheless, name it: --db {shlex.quote(str(found))}",
+        f"To read it nevertheless, name it: --db {shlex.quote(str(found))}\n"
+        f"To use it here from now on: orchestrator db allow --db {shlex.quote(str(found))}",
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from orchestrator.atomic import PRIVATE
 from orchestrator.errors import DatabaseBusy, DatabaseError
+from orchestrator.sharing import mode_beside
 
 __all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "guarded", "is_local"]
 
@@ -52,7 +53,12 @@ def guarded(path: Path) -> Iterator[None]:
         If the lock can't be created in the folder.
     """
     file = path.with_name(f"{path.name}.guard")
-    lock = _KernelLock(file) if is_local(path.parent) else _HardLinkLock(file)
+    lock: _KernelLock | _HardLinkLock
+    mode = mode_beside(path)
+    if is_local(path.parent):
+        lock = _KernelLock(file, mode)
+    else:
+        lock = _HardLinkLock(file) if mode == PRIVATE else _LockOfGroup(file, mode)
     try:
         try:
             lock.acquire(WAIT)
@@ -73,14 +79,17 @@ def guarded(path: Path) -> Iterator[None]:
 class _KernelLock:
     """`flock` itself. filelock offers it too, but importing filelock takes longer than the work of an `advance`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int) -> None:
         self._path = path
+        self._mode = mode
         self._fd: int | None = None
 
     def acquire(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         # Stored before the lock is acquired, so that `release` can release it after an interrupt.
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE)
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, self._mode)
+        if self._mode != PRIVATE and os.fstat(self._fd).st_uid == os.geteuid():
+            os.fchmod(self._fd, self._mode)  # whatever the umask
         while True:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +128,7 @@ class _HardLinkLock:
         end = time.monotonic() + seconds
         while True:
             try:
-                self._lock.acquire_write(seconds)
+                self._try(seconds)
                 return
             except OSError as error:
                 # A shared file system may lose a name for a moment while other processes create and remove names.
@@ -128,8 +137,28 @@ class _HardLinkLock:
                     raise
                 time.sleep(random.uniform(POLL, 5 * POLL))
 
+    def _try(self, seconds: float) -> None:
+        self._lock.acquire_write(seconds)
+
     def release(self) -> None:
         self._lock.close()
+
+
+class _LockOfGroup(_HardLinkLock):
+    """A file that members of a group may remove when its heartbeat ends; the files of `_HardLinkLock` are private."""
+
+    def __init__(self, path: Path, mode: int) -> None:
+        from filelock import SoftFileLease
+
+        self._lease = SoftFileLease(
+            f"{path}.lease", lease_duration=STALE, heartbeat_interval=HEARTBEAT, mode=mode, poll_interval=POLL
+        )
+
+    def _try(self, seconds: float) -> None:
+        self._lease.acquire(seconds)
+
+    def release(self) -> None:
+        self._lease.release()
 
 
 def is_local(folder: Path) -> bool:

@@ -73,10 +73,13 @@ def is_dead(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
         does not say when processes started, whether it sent no heartbeat for `STALE` seconds.
     """
     if holder.host == _host():
-        if holder.boot != _boot() or not _exists(holder.pid):
+        is_listed = _is_listed(holder.pid)
+        if holder.boot != _boot() or is_listed is False:
             return True
-        if holder.pid_start:
-            return _start_of(holder.pid) != holder.pid_start
+        start = _start_of(holder.pid)
+        # The system may hide the processes of other users: then nothing follows from a missing start.
+        if holder.pid_start and (start is not None or is_listed):
+            return start != holder.pid_start
     return beat_seen_at is not None and now - beat_seen_at >= STALE
 
 
@@ -119,21 +122,22 @@ def _boot() -> str:
         return ""
 
 
-def _exists(pid: int) -> bool:
+def _is_listed(pid: int) -> bool | None:
+    """Whether there is a process with a number; None for one of another user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # a process of another user
-        return True
+    except OSError:
+        return None
     return True
 
 
 def _start_of(pid: int) -> str | None:
-    """Return when a process started; None if it has ended, even if it is still listed as a zombie."""
+    """Return when a process started; None if it is not listed, "" if it has ended and is listed as a zombie."""
     try:
         # The program's name is in brackets, and may contain brackets itself.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else fields[19]
+    return "" if fields[0] in "ZX" else fields[19]

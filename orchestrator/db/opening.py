@@ -12,9 +12,11 @@ from typing import Literal
 from urllib.parse import quote
 
 from orchestrator.atomic import PRIVATE
+from orchestrator.damage import Damaged
 from orchestrator.db import revision
 from orchestrator.db.guard import guarded
 from orchestrator.db.rows import as_row, as_text, scalar
+from orchestrator.db.snapshot import read_snapshot
 from orchestrator.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -24,6 +26,7 @@ from orchestrator.errors import (
     NotFound,
     OrchestratorError,
 )
+from orchestrator.sharing import is_shared
 from orchestrator.text import clean
 from orchestrator.trust import is_foreign, owner_of
 
@@ -57,7 +60,7 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
         The database.
     access : str
         What it is opened for. A database that this user may not write to, or of another user, is read without the
-        guard.
+        guard and without any other lock.
 
     Yields
     ------
@@ -102,14 +105,16 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
 def may_write(path: Path) -> bool:
     """Whether this user may write to a database and to its folder, where journal and guard are.
 
-    False for the database of another user, whatever its permissions are.
+    False for the database of another user, whatever its permissions are, unless it is shared with a group on purpose.
     """
     may = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
-    return may and not is_foreign(path)
+    return may and (not is_foreign(path) or is_shared(path))
 
 
 def _check_owner(path: Path, writes: bool) -> None:
     """Raise `DatabaseError` if another user owns the database that is to be written, or only its journal."""
+    if is_shared(path):
+        return
     if writes and is_foreign(path):
         raise DatabaseError(
             f"{path} belongs to {owner_of(path)}. Runs of another user's database are not executed.",
@@ -134,12 +139,15 @@ def revision_of(connection: sqlite3.Connection) -> int:
 def _connect(path: str, access: Access, writable: bool) -> sqlite3.Connection:
     if access == "upgrade":
         _create_private(path)
-    mode = "rw" if writable else "ro"
-    # Not `immutable`: that would read pages that a dead writer never committed.
     connection = sqlite3.connect(
-        f"file:{quote(os.fsencode(path))}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT
+        f"file:{quote(os.fsencode(path))}?mode=rw" if writable else ":memory:",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_TIMEOUT,
     )
     try:
+        if not writable:
+            connection.deserialize(_snapshot(Path(path)))
         _check_format(connection, path, access)
         if writable:
             _set_journal_mode(connection, path)
@@ -151,6 +159,18 @@ def _connect(path: str, access: Access, writable: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _snapshot(path: Path) -> bytes:
+    try:
+        return read_snapshot(path)
+    except PermissionError as error:
+        raise DatabaseError(
+            f"You may not read {error.filename}.",
+            f"Its owner can allow that: chmod go+r {shlex.quote(str(path))} {shlex.quote(f'{path}-journal')}",
+        ) from error
+    except (OSError, Damaged) as error:
+        raise DatabaseError(f"{path} can't be read: {error}.", "Ask its owner.") from error
 
 
 def _create_private(path: str) -> None:
@@ -255,11 +275,6 @@ def _as_database_error(error: sqlite3.Error, path: Path) -> OrchestratorError:
             )
         case sqlite3.SQLITE_CORRUPT:
             return _is_damaged(path, str(error))
-        case sqlite3.SQLITE_READONLY:
-            return DatabaseError(
-                f"A process died while it wrote to {path}, and you may not write to it ({error}).",
-                "Its owner can repair it: orchestrator list",
-            )
     return DatabaseError(f"{path} can't be used: {error}.", "Check it: orchestrator db check")
 
 

@@ -158,6 +158,7 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, roo
     return RunView(
         key=row.key,
         name=row.name,
+        uid=row.uid,
         mode=member(Mode, row.mode),
         state=member(RunState, row.state),
         reason=row.reason,

@@ -3,6 +3,7 @@ CREATE TABLE run (
     id INTEGER NOT NULL,
     "key" TEXT NOT NULL,
     salt TEXT NOT NULL,
+    uid INTEGER NOT NULL,
     name TEXT NOT NULL,
     mode TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -147,7 +148,7 @@ CREATE TABLE event (
     why TEXT,
     detail JSON NOT NULL,
     PRIMARY KEY (id),
-    CONSTRAINT event_what CHECK (what IN ('run', 'step run', 'job', 'freeze', 'job is in doubt', 'job is known', 'job waits', 'run has to fail', 'only login nodes submit', 'withdrawn', 'code', 'lease', 'cancel requested', 'task failed', 'experiments failed', 'results quarantined', 'results not folded', 'files left')),
+    CONSTRAINT event_what CHECK (what IN ('run', 'step run', 'job', 'freeze', 'job is in doubt', 'job is known', 'job waits', 'run has to fail', 'only login nodes submit', 'withdrawn', 'code', 'owner', 'lease', 'cancel requested', 'task failed', 'experiments failed', 'results quarantined', 'results not folded', 'files left')),
     FOREIGN KEY(run_id) REFERENCES run (id),
     FOREIGN KEY(step_run_id) REFERENCES step_run (id),
     FOREIGN KEY(job_id) REFERENCES job (id)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -20,12 +21,13 @@ from orchestrator.db.lease import Holder, is_dead
 from orchestrator.db.model import check_json, first_failed, job_of, plan_of, step_run_of
 from orchestrator.db.moved import relocation
 from orchestrator.db.rows import Row, as_parameter, insert, member, scalar, scalars, update
-from orchestrator.errors import Busy, DatabaseError, LeaseHeld, NotFound
+from orchestrator.errors import Busy, DatabaseError, LeaseHeld, NotFound, NotOwner
 from orchestrator.machine.changes import Change
 from orchestrator.machine.kinds import EventKind, Mode
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import RunState
+from orchestrator.trust import name_of_user
 from orchestrator.workspace import Workspace
 
 __all__ = ["Holder", "NewRun", "RunRecord", "Store"]
@@ -53,6 +55,7 @@ class NewRun:
 class RunRecord(NewRun):
     """The row of a run."""
 
+    uid: int
     state: RunState
     reason: str | None
     cancel_requested_at: float | None
@@ -114,6 +117,7 @@ class Store:
         """
         self.create()
         values = {**vars(new), "plan": _text(new.plan), "state": RunState.ACTIVE, "created_at": now}
+        values["uid"] = os.geteuid()
         try:
             with session(self.path) as connection:
                 run_id = insert(connection, "run", values)
@@ -139,6 +143,20 @@ class Store:
         return RunRecord(
             **{**values, "plan": plan_of(row), "mode": member(Mode, row.mode), "state": member(RunState, row.state)}
         )
+
+    def own(self, key: str) -> RunRecord:
+        """Return the row of a run of this user.
+
+        Raises
+        ------
+        NotOwner
+            If it belongs to another user.
+        NotFound
+            If there is no such run.
+        """
+        record = self.record(key)
+        _check_own(key, record.uid)
+        return record
 
     def load(self, key: str) -> Run:
         """Return a run as the state machine needs it.
@@ -318,9 +336,12 @@ class Store:
         ------
         LeaseHeld
             If another process holds the lease and may still live: the `holder` of the error.
+        NotOwner
+            If the run belongs to another user.
         """
         with session(self.path) as connection:
             row = _run_row(connection, key)
+            _check_own(key, row.uid)
             old = _holder(row)
             if old is None or old == dead or self._may_take_over(old, row, holder, now):
                 values = {f"lease_{name}": value for name, value in holder._asdict().items()}
@@ -335,12 +356,56 @@ class Store:
             if row.lease_beat_seen_at is None:
                 # The first refused process records when it saw this heartbeat; `STALE` counts from then.
                 update(connection, "run", {"lease_beat_seen_at": now}, id=row.id)
-        since = time.strftime("%H:%M:%S", time.localtime(row.lease_taken_at))
-        raise LeaseHeld(
-            f"Run {key} is being advanced by {_describe(old)}, since {since}.",
-            f"The run continues. Watch it with: orchestrator status {key}",
-            holder=old,
-        )
+        raise _lease_held(row, old)
+
+    def take_over(self, key: str, now: float, *, force: bool) -> int:
+        """Give a run of another user to this one; the processes of that user can't change it any more.
+
+        Parameters
+        ----------
+        key : str
+            The run's key.
+        now : float
+            Epoch seconds.
+        force : bool
+            Whether its jobs count as ended that have not ended in the records: only their owner can ask SLURM.
+
+        Returns
+        -------
+        int
+            The user that it belonged to.
+
+        Raises
+        ------
+        LeaseHeld
+            If a process holds the lease and may still live.
+        Busy
+            If jobs of it have not ended, and `force` is False.
+        """
+        with session(self.path) as connection:
+            row, uid = _run_row(connection, key), os.geteuid()
+            old = _holder(row)
+            if row.uid == uid:
+                return uid
+            if old is not None and not is_dead(old, row.lease_beat_seen_at, now):
+                raise _lease_held(row, old)
+            ids = scalars(
+                connection,
+                "SELECT coalesce(scheduler_id, token) FROM job WHERE run_id = ? AND ended_at IS NULL",
+                (row.id,),
+            )
+            if ids and row.mode == Mode.SLURM and not force:
+                raise Busy(
+                    f"Run {key} has jobs that have not ended as recorded: {', '.join(ids)}. Only their owner, "
+                    f"{name_of_user(row.uid)}, can cancel them.",
+                    f"To find out whether they are left: squeue --jobs={','.join(ids)}\n"
+                    f"If none is left: orchestrator takeover {key} --force",
+                )
+            no_holder = {f"lease_{name}": None for name in (*Holder._fields, "taken_at")}
+            update(connection, "run", {**no_holder, "uid": uid, "fence": row.fence + 1}, id=row.id)
+            why = f"taken over from {name_of_user(row.uid)} by {name_of_user(uid)}"
+            moves.log(connection, row.id, now, EventKind.OWNER, old=str(row.uid), new=str(uid), why=why)
+            return int(row.uid)
 
     def _may_take_over(self, old: Holder, row: Row, holder: Holder, now: float) -> bool:
         if (old.host, old.boot, old.pid, old.pid_start) == (holder.host, holder.boot, holder.pid, holder.pid_start):
@@ -368,9 +433,10 @@ class Store:
             update(connection, "run", {"lease_beat_at": now, "lease_beat_seen_at": None}, id=row.id)
 
     def request_cancel(self, key: str, now: float) -> None:
-        """Request that the lease holder cancels the run. Needs no lease."""
+        """Request that the lease holder cancels the run. Needs no lease; raise `NotOwner` as `take_lease`."""
         with session(self.path) as connection:
             row = _run_row(connection, key)
+            _check_own(key, row.uid)
             if row.cancel_requested_at is None:
                 update(connection, "run", {"cancel_requested_at": now}, id=row.id)
                 moves.log(connection, row.id, now, EventKind.CANCEL_REQUESTED)
@@ -380,6 +446,24 @@ class Store:
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
             update(connection, "run", {"cancel_requested_at": None}, id=row.id)
+
+
+def _check_own(key: str, uid: int) -> None:
+    """Raise `NotOwner` if a run belongs to another user: its code and environment are that user's."""
+    if uid != os.geteuid():
+        raise NotOwner(
+            f"Run {key} belongs to {name_of_user(uid)}. Other users can read it, but not change it.",
+            f"To make it yours, once no process of {name_of_user(uid)} advances it: orchestrator takeover {key}",
+        )
+
+
+def _lease_held(row: Row, holder: Holder) -> LeaseHeld:
+    since = time.strftime("%H:%M:%S", time.localtime(row.lease_taken_at))
+    return LeaseHeld(
+        f"Run {row.key} is being advanced by {_describe(holder)}, since {since}.",
+        f"The run continues. Watch it with: orchestrator status {row.key}",
+        holder=holder,
+    )
 
 
 # The leases that threads of this process hold.

@@ -61,6 +61,8 @@ run = Table(
     Column("id", Integer, primary_key=True),
     Column("key", Text, nullable=False),
     Column("salt", Text, nullable=False),
+    # The user that the run belongs to.
+    Column("uid", Integer, nullable=False),
     Column("name", Text, nullable=False),
     Column("mode", Text, nullable=False),
     Column("state", Text, nullable=False),

@@ -61,6 +61,8 @@ class RunView(NamedTuple):
         The run's key, `project_job`; also the name of its folder.
     name : str
         Name of the pipeline.
+    uid : int
+        Number of the user that it belongs to: only this user can change it.
     mode : Mode
         `local` or `slurm`.
     state : RunState
@@ -108,6 +110,7 @@ class RunView(NamedTuple):
 
     key: str
     name: str
+    uid: int
     mode: Mode
     state: RunState
     reason: str | None

@@ -54,7 +54,7 @@ def start(
         key = create(store, pipeline, checked, project_job, Mode.LOCAL)
         run_to_end(store, key, checked.load, jobs)
         return key
-    record = store.record(project_job)
+    record = store.own(project_job)
     _check_mode(record, Mode.LOCAL)
     if not _nothing_to_do(store, record, pipeline.first_element, checked.plan):
         position = _first_position(pipeline, checked.plan.start_of)
@@ -114,7 +114,7 @@ def submit(
         key = create(store, pipeline, checked, project_job, Mode.SLURM, lambda folder: config.stored(folder).to_json())
         hand_over(store, key, say=progress_for().say)
         return key
-    record = store.record(project_job)
+    record = store.own(project_job)
     _check_mode(record, Mode.SLURM)
     if not _nothing_to_do(store, record, pipeline.first_element, checked.plan):
         position = _first_position(pipeline, checked.plan.start_of)
@@ -141,7 +141,7 @@ def resume(
     from orchestrator.engine import code
 
     store = Store(workspace.database)
-    record = store.record(key)
+    record = store.own(key)
     on_cluster = record.mode is Mode.SLURM
     checked = None
     if update is not None:
@@ -192,7 +192,7 @@ def advance(workspace: Workspace, key: str, *, job: str | None = None, patience:
         One sentence: the result.
     """
     store = Store(workspace.database)
-    record = store.record(key)
+    record = store.own(key)
     if record.mode is Mode.SLURM:
         from orchestrator.engine.cluster.orchestrate import advance_now, orchestrate
 
@@ -222,7 +222,7 @@ def drive(workspace: Workspace, key: str, timeout: float | None) -> None:
     from orchestrator.engine.cluster.drive import drive as drive_to_end
 
     store = Store(workspace.database)
-    if store.record(key).mode is not Mode.SLURM:
+    if store.own(key).mode is not Mode.SLURM:
         raise DefinitionError(
             f"Run {key} runs on this machine, where no job has to be submitted.",
             f"To continue it: orchestrator resume {key}",
@@ -239,6 +239,7 @@ def cancel(workspace: Workspace, key: str) -> str:
         One sentence: the result.
     """
     store = Store(workspace.database)
+    store.own(key)
     run = store.load(key)
     if run.has_ended:
         return f"Nothing to do: run {key} {how_it_ended(run)}."

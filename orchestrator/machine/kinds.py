@@ -87,6 +87,7 @@ class EventKind(StrEnum):
     LOGIN_ONLY = "only login nodes submit"
     WITHDRAWN = "withdrawn"
     CODE = "code"
+    OWNER = "owner"
     LEASE = "lease"
     CANCEL_REQUESTED = "cancel requested"
     TASK_FAILED = "task failed"

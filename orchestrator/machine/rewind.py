@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from functools import reduce
 
 from orchestrator.errors import Busy, DefinitionError
-from orchestrator.machine.changes import Change, MoveRun, MoveStepRun, Withdraw
+from orchestrator.machine.changes import Change, MoveJob, MoveRun, MoveStepRun, Withdraw, apply
 from orchestrator.machine.decide import unrecorded_success
 from orchestrator.machine.kinds import Dependency
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
-__all__ = ["died_before_resume", "is_done", "rewind", "where_to_resume"]
+__all__ = ["after_takeover", "died_before_resume", "is_done", "rewind", "where_to_resume"]
 
 _STATES_TO_REPEAT = (StepRunState.FAILED, StepRunState.CANCELLED)
 
@@ -117,6 +118,19 @@ def rewind(
     if run.state is not RunState.ACTIVE:
         changes.append(MoveRun(RunState.ACTIVE, why))
     return changes
+
+
+def after_takeover(run: Run, why: str) -> list[Change]:
+    """Return the changes after which no job and no file of the former owner is needed to continue a run.
+
+    Its jobs count as ended, and its open step run is withdrawn: the manifest was private to the former owner. Results
+    that are recorded are kept.
+    """
+    jobs = (*run.live_jobs, *run.orchestrators)
+    changes: list[Change] = [MoveJob(job.token, JobState.CANCELLED, why, FailureKind.CANCELLED) for job in jobs]
+    if run.step_run is None or run.step_run.has_ended:
+        return changes
+    return [*changes, *rewind(reduce(apply, changes, run), run.step_run.position, why)]
 
 
 def _check_position(run: Run, position: int, recorded: Container[int] | None) -> None:

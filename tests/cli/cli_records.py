@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -65,6 +66,7 @@ class Records:
         values = {
             "key": key,
             "salt": "salt",
+            "uid": os.geteuid(),
             "name": "cantilever",
             "mode": "local",
             "state": state,

@@ -61,6 +61,14 @@ def database_error(cli):
     return cli("db", "check")
 
 
+def not_owner(cli):
+    cli("run", "study.py", "--project-job", "r")
+    with sqlite3.connect(cli.workspace / "orchestrator.db") as connection:
+        connection.execute("UPDATE run SET uid = 54321")
+    connection.close()
+    return cli("resume", "r")
+
+
 def definition_error(cli):
     return cli("run", "two_names.py")
 
@@ -166,6 +174,7 @@ CASES = [
     pytest.param(errors.DatabaseTooOld, too_old, 1, id="DatabaseTooOld"),
     pytest.param(errors.DataError, data_error, 1, id="DataError"),
     pytest.param(errors.NotAllowed, not_allowed, 1, id="NotAllowed"),
+    pytest.param(errors.NotOwner, not_owner, 1, id="NotOwner"),
     pytest.param(errors.LeaseHeld, lease_held, 75, id="LeaseHeld"),
     pytest.param(errors.RunFailed, run_failed, 1, id="RunFailed"),
     pytest.param(

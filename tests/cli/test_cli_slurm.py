@@ -479,10 +479,27 @@ def test_waiting_continues_when_slurm_does_not_answer(records, programs, clock, 
     assert len(programs.called("squeue")) == 3
 
 
-def test_waiting_for_the_run_of_another_user_does_not_ask_slurm(records, programs, clock, monkeypatch, golden):
+def give_to_another_user(records):
+    with session(records.path) as connection:
+        connection.execute("UPDATE run SET uid = 54321")
+
+
+def test_the_status_of_a_run_of_another_user_does_not_ask_slurm_and_names_no_command_that_changes_it(
+    records, programs, ask, golden
+):
     evaluating(records)
     records.add_orchestrator("queued", "2", "3")
     programs.says("squeue", squeue_answer())
-    monkeypatch.setattr("orchestrator.cli.wait.os.getuid", lambda: records.path.stat().st_uid + 1)
+    give_to_another_user(records)
+    for options in ((), ("--refresh",)):
+        golden(ask("status", *options))
+    assert not programs.called("squeue")
+
+
+def test_waiting_for_the_run_of_another_user_does_not_ask_slurm(records, programs, clock, golden):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", squeue_answer())
+    give_to_another_user(records)
     golden(wait("--timeout", "200"))
     assert not programs.called("squeue")

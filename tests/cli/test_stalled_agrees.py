@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from contextlib import nullcontext
 from itertools import product
@@ -79,6 +80,7 @@ class Cases:
         run = {
             "key": self.keys[-1],
             "salt": "salt",
+            "uid": os.geteuid(),
             "name": "",
             "mode": mode,
             "state": state,

@@ -151,6 +151,7 @@ BASE = {
     "run": {
         "key": "q",
         "salt": "",
+        "uid": 0,
         "name": "",
         "mode": "local",
         "state": "active",

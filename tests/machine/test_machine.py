@@ -32,7 +32,7 @@ from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job, Run, StepRun, token_for
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.rewind import rewind, where_to_resume
+from orchestrator.machine.rewind import after_takeover, rewind, where_to_resume
 from orchestrator.machine.states import MOVES, JobState, RunState, StepRunState, may_move
 from orchestrator.machine.wakeup import why_poll_again
 
@@ -188,6 +188,24 @@ def only(intent):
     assert isinstance(intent, Record)
     [change] = intent.changes
     return change
+
+
+@pytest.mark.parametrize("state", [JobState.PLANNED, JobState.SUBMITTING, JobState.QUEUED, JobState.RUNNING])
+def test_a_run_that_was_taken_over_needs_no_job_and_no_manifest_of_its_former_owner(state):
+    known = {"scheduler_id": "7"} if state in (JobState.QUEUED, JobState.RUNNING) else {}
+    orchestrator = Job("o", Role.ORCHESTRATOR, state=state, **known)
+    run = run_with(BATCH, job(state, role="batch", **known), n_tasks=3, orchestrators=(orchestrator,))
+    changes = after_takeover(run, "taken over")
+    after = reduce(apply, changes, run)
+    assert not after.live_jobs
+    assert not after.orchestrators
+    assert changes[-1] == Withdraw(0, "taken over", False)
+    assert after.state is RunState.ACTIVE
+
+
+@pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED])
+def test_the_steps_of_an_ended_run_that_was_taken_over_are_kept(state):
+    assert after_takeover(run_with(CALL, state=StepRunState.SUCCEEDED)._replace(state=state), "taken over") == []
 
 
 def test_a_new_run_enters_its_first_position():

@@ -1,0 +1,182 @@
+"""Three real users: what others can read of a run, what they can't stop or change, and how they share one."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+
+from tests.users import FILE_SYSTEMS, GROUP, has_two_mounts, three_users
+
+pytestmark = [pytest.mark.users, pytest.mark.acceptance]
+
+STUDY = """
+import os
+from pathlib import Path
+from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
+def create(project_dir):
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=9.0)
+    domain.add_output("y")
+    ExperimentData(domain=domain, input_data=[{"x": float(i)} for i in range(4)]).store(project_dir)
+    print("a table of four")
+@datagenerator(output_names="y")
+def double(x):
+    Path(f"evaluated-{x}-{os.urandom(4).hex()}").touch()
+    return 2 * x
+def report(project_dir):
+    if not (project_dir / "experiment_data" / "go").exists():
+        raise ValueError("not yet")
+pipeline = Pipeline("double", [Step(create), Step(double, name="evaluate", parallel=True), Step(report)])
+"""
+
+
+@pytest.fixture(params=FILE_SYSTEMS)
+def users(request):
+    if request.param == "two mounts" and not has_two_mounts():
+        pytest.skip("needs bindfs and /dev/fuse")
+    with three_users(request.param) as users:
+        users.owner.write(users.path / "study.py", STUDY)
+        yield users
+
+
+def one_line(done):
+    return " ".join((done.out + done.err).split())
+
+
+def rows(user, key, folder=None):
+    code = f"from orchestrator import ExperimentData as E; print(E.from_file({key!r}).to_pandas()[1]['y'].tolist())"
+    done = user.run(user.python, "-c", code, folder=folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_other_users_can_read_no_record_and_no_file_of_the_engine(users):
+    assert users.owner("run", "study.py", "--project-job", "r", umask=0).code == 1
+    for other in (users.colleague, users.stranger):
+        refused = other("status", "r", "--db", "orchestrator.db")
+        assert refused.code == 1
+        assert "You may not read" in one_line(refused)
+        assert other("status", "r").code == 2
+        listed = other.run("find", ".", "-readable", "-path", "*.orchestrator*", "!", "-name", ".orchestrator")
+        assert listed.stdout == ""
+        # Tables and logs follow the umask.
+        assert rows(other, "r") == [0, 2, 4, 6]
+        assert "a table of four" in (users.there / "logs" / "r" / "create.log").read_text()
+
+
+def test_a_run_that_others_may_read_is_only_read_and_no_command_that_changes_it_is_named(users):
+    assert users.owner("run", "study.py", "--project-job", "r").code == 1
+    named = ("--db", "orchestrator.db")
+    (users.path / "orchestrator.db").chmod(0o644)
+    refused = users.stranger("list", *named)
+    assert refused.code == 1
+    assert "You may not read" in one_line(refused)
+    assert "orchestrator.db-journal" in one_line(refused)
+    (users.path / "orchestrator.db-journal").chmod(0o644)
+    before = (users.path / "orchestrator.db").read_bytes()
+    for command in ("status r", "status r --refresh", "list", "wait r", "logs r create"):
+        done = users.stranger(*command.split(), *named)
+        assert done.code in (0, 3), done.err
+        assert "resume" not in done.out + done.err
+    status = one_line(users.stranger("status", "r", *named))
+    assert "belongs to games: you can read it, but not change it" in status
+    for command in ("resume r", "cancel r", "advance r", "takeover r", "run study.py --project-job r"):
+        done = users.stranger(*command.split(), *named)
+        assert done.code == 1, done.out
+        assert "belongs to games" in one_line(done)
+    assert (users.path / "orchestrator.db").read_bytes() == before
+    assert sorted(path.name for path in users.path.glob("orchestrator.db*")) == sorted(
+        path.name for path in users.there.glob("orchestrator.db*")
+    )
+
+
+def test_a_copy_of_a_workspace_is_taken_over_and_continued_without_evaluating_again(users):
+    assert users.owner("run", "study.py", "--project-job", "r").code == 1
+    (users.path / "orchestrator.db").chmod(0o644)
+    home = users.colleague.home
+    users.colleague.run("sh", "-c", f"cp -r . {home}/copy 2>/dev/null; chmod 600 {home}/copy/orchestrator.db")
+    copy = home / "copy"
+    refused = users.colleague("resume", "r", folder=copy)
+    assert refused.code == 1
+    assert "Run r belongs to games." in one_line(refused)
+    assert "orchestrator takeover r" in refused.err
+    taken = users.colleague("takeover", "r", folder=copy)
+    assert taken.code == 0, taken.err
+    assert "it belonged to games" in taken.out
+    users.colleague.run("touch", "r/experiment_data/go", folder=copy)
+    resume = taken.out.splitlines()[-1].rpartition(": ")[2].split()
+    continued = users.colleague(*resume[1:-1], "study.py", folder=copy)
+    assert continued.code == 0, continued.err
+    assert rows(users.colleague, "r", copy) == [0, 2, 4, 6]
+    assert len(list(copy.glob("evaluated-*"))) == 4
+    again = users.colleague("takeover", "r", folder=copy)
+    assert again.out == "Nothing to do: run r belongs to you.\n"
+    # The run of the owner is as it was.
+    assert users.owner("status", "r").code == 0
+    history = json.loads(users.colleague("status", "r", "--json", folder=copy).out)["history"]
+    assert "taken over from games by man" in [event["why"] for event in history]
+
+
+@pytest.fixture
+def shared(users):
+    """A workspace that the group shares, with a run of the owner."""
+    done = users.owner("run", "study.py", "--project-job", "r", "--group", GROUP, "--rootdir", ".")
+    assert "not yet" in done.err, done.err
+    return users
+
+
+def test_a_workspace_is_shared_with_a_group_and_no_one_else(shared):
+    owner, colleague, stranger = shared.owner, shared.colleague, shared.stranger
+    files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in shared.path.glob("orchestrator.db*")}
+    assert files.pop("orchestrator.db") == 0o660
+    assert {mode & 0o007 for mode in files.values()} == {0}
+    assert stat.S_IMODE(shared.path.stat().st_mode) & 0o2777 == 0o2775
+    # It must be named, or allowed once.
+    assert colleague("list").code == 2
+    assert "orchestrator db allow" in one_line(colleague("list"))
+    assert colleague("db", "allow", "--db", "orchestrator.db").code == 0
+    assert "double" in colleague("list").out
+    assert stranger("list", "--rootdir", ".").code == 1
+    # Each member has runs of his own in it.
+    colleague.write(colleague.home / "study.py", STUDY)
+    mine = colleague("run", f"{colleague.home}/study.py", "--project-job", "mine")
+    assert "not yet" in mine.err, mine.err
+    assert (shared.path / "mine").stat().st_uid == colleague.uid
+    for user, own, foreign in ((owner, "r", "mine"), (colleague, "mine", "r")):
+        assert "belongs to" not in user("status", own).out
+        assert "belongs to" in user("status", foreign).out
+        for command in ("resume", "cancel", "advance"):
+            refused = user(command, foreign)
+            assert refused.code == 1
+            assert "Other users can read it, but not change it" in one_line(refused)
+    # The files of the engine stay private.
+    for key, other in (("r", colleague), ("mine", owner)):
+        assert other.run("ls", f"{key}/.orchestrator").returncode != 0
+
+
+def test_a_member_takes_over_a_run_of_the_group(shared):
+    colleague = shared.colleague
+    named = ("--rootdir", ".")
+    taken = colleague("takeover", "r", *named)
+    assert taken.code == 0, taken.err
+    assert (shared.path / "r").stat().st_uid == (shared.path / "logs" / "r").stat().st_uid == colleague.uid
+    assert (shared.path / "r.of-games" / ".orchestrator").stat().st_uid == shared.owner.uid
+    colleague.run("touch", "r/experiment_data/go")
+    assert colleague("resume", "r", "--update", "study.py", *named).code == 0
+    assert rows(colleague, "r") == [0, 2, 4, 6]
+    refused = shared.owner("resume", "r")
+    assert refused.code == 1
+    assert "Run r belongs to man." in one_line(refused)
+
+
+def test_an_existing_workspace_is_not_shared_by_the_option(users):
+    assert users.owner("run", "study.py", "--project-job", "r").code == 1
+    refused = users.owner("run", "study.py", "--group", GROUP)
+    assert refused.code == 1
+    assert "exists, and is not shared with the group games" in one_line(refused)
+    assert stat.S_IMODE((users.path / "orchestrator.db").stat().st_mode) == 0o600
+    unknown = users.stranger("run", "study.py", "--group", GROUP, "--rootdir", str(users.stranger.home / "new"))
+    assert unknown.code == 2
+    assert "You are not a member of the group games. Next: Your groups are: news" in one_line(unknown)
