@@ -5,25 +5,26 @@ Studies that tests write into files import it, too: `from tests.studies import n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator import Domain, ExperimentData, datagenerator
 
 
-def numbers(n: int, first: int = 0) -> ExperimentData:
-    """Return a table of open experiments x = first, first + 1, ..., whose output is y."""
+def numbers(n: int, first: int = 0, outputs: Sequence[str] = ("y",)) -> ExperimentData:
+    """Return a table of open experiments x = first, first + 1, ..., by default with the output y."""
     domain = Domain()
     domain.add_float("x", low=0.0, high=1000.0)
-    domain.add_output("y")
+    for name in outputs:
+        domain.add_output(name)
     return ExperimentData(domain=domain, input_data=[{"x": float(first + i)} for i in range(n)])
 
 
-def store_numbers(n: int, first: int = 0) -> Callable[[Path], None]:
+def store_numbers(n: int, first: int = 0, outputs: Sequence[str] = ("y",)) -> Callable[[Path], None]:
     """Return a first step that stores such a table."""
 
     def create(project_dir: Path) -> None:
-        numbers(n, first).store(project_dir)
+        numbers(n, first, outputs).store(project_dir)
 
     return create
 

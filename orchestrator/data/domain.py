@@ -48,6 +48,8 @@ class Domain:
         The inputs by name.
     output_space : dict of str to Parameter, default {}
         The outputs by name.
+    found_outputs : set of str, default {}
+        Names of the outputs that were not declared: the table has columns of these names.
 
     Examples
     --------
@@ -61,6 +63,7 @@ class Domain:
 
     input_space: dict[str, Parameter] = field(default_factory=dict)
     output_space: dict[str, Parameter] = field(default_factory=dict)
+    found_outputs: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def input_names(self) -> list[str]:
@@ -72,6 +75,11 @@ class Domain:
         """Names of the outputs, in the order in which they were added."""
         return list(self.output_space)
 
+    @property
+    def expected_outputs(self) -> list[str] | None:
+        """Names of the outputs that a data generator may store; None if the domain declares none, so that all may."""
+        return list(self.output_space) if self.output_space.keys() - self.found_outputs else None
+
     def __len__(self) -> int:
         return len(self.input_space)
 
@@ -82,11 +90,13 @@ class Domain:
         inputs = dict(self.input_space)
         for name, parameter in other.input_space.items():
             inputs[name] = inputs[name] + parameter if name in inputs else parameter
-        return Domain(inputs, {**self.output_space, **other.output_space})
+        outputs = {**self.output_space, **other.output_space}
+        declared = (self.output_space.keys() - self.found_outputs) | (other.output_space.keys() - other.found_outputs)
+        return Domain(inputs, outputs, set(outputs.keys() - declared))
 
     def copy(self) -> Domain:
         """Return a copy. Changes to the copy do not change this domain."""
-        return Domain(dict(self.input_space), dict(self.output_space))
+        return Domain(dict(self.input_space), dict(self.output_space), set(self.found_outputs))
 
     def add_float(self, name: str, low: float = -math.inf, high: float = math.inf, log: bool = False) -> None:
         """Add a float input. With equal bounds it is a constant.
@@ -278,6 +288,19 @@ class Domain:
             self.output_space[name] = Parameter(to_disk, **functions)
         elif not exist_ok:
             raise KeyError(f"the domain already has an output {name!r}")
+        self.found_outputs.discard(name)
+
+    def add_found_output(self, name: str) -> None:
+        """Add an output that a table has, and the domain does not declare. An existing one is not changed.
+
+        Parameters
+        ----------
+        name : str
+            Name of the output.
+        """
+        if name not in self.output_space:
+            self.add_output(name)
+            self.found_outputs.add(name)
 
     def _add_input(self, name: str, parameter: Parameter) -> None:
         check_name(name, "input")
@@ -287,10 +310,13 @@ class Domain:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of f3dasm's ``domain.json``."""
-        return {
+        content: dict[str, Any] = {
             "input_space": {name: p.to_json() for name, p in self.input_space.items()},
             "output_space": {name: p.to_json() for name, p in self.output_space.items()},
         }
+        if self.found_outputs:
+            content["found_outputs"] = sorted(self.found_outputs)
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Domain:
@@ -316,6 +342,7 @@ class Domain:
             return cls(
                 {name: Parameter.from_json(value) for name, value in inputs.items()},
                 {name: Parameter.from_json(value) for name, value in outputs.items()},
+                {name for name in content.get("found_outputs", ()) if name in outputs},
             )
         except (KeyError, AttributeError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise DataError(f"this is not a valid domain: {error!r}") from error

@@ -106,7 +106,7 @@ class ExperimentData:
             if name not in self._domain.input_space:
                 self._domain.add_parameter(name)
         for name in table.outputs:
-            self._domain.add_output(name, exist_ok=True)
+            self._domain.add_found_output(name)
         for which in ("input", "output"):
             columns = table.columns(which)
             for name, parameter in self._space(which).items():
@@ -332,6 +332,8 @@ class ExperimentData:
         if name not in self._table.columns(which) and name not in space:
             check_name(name, which)
             space[name] = Parameter()
+            if which == "output":
+                self._domain.found_outputs.add(name)
         self._table.set(which, name, position, self._cell(which, name, value, self._table.labels[position]))
 
     def _space(self, which: str) -> dict[str, Parameter]:

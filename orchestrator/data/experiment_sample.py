@@ -73,6 +73,8 @@ class ExperimentSample:
         self.job_status = JobStatus.of(job_status)
         self.project_dir = Path.cwd() if project_dir is None else Path(project_dir)
         self.id = id
+        self.reason: str | None = None
+        self._stored: set[str] = set()
         self._scratch: Scratch | None = None
 
     @property
@@ -182,24 +184,53 @@ class ExperimentSample:
             )
             value = Reference(path, load_function, load_kwargs)
         (self._input_data if which == "input" else self._output_data)[name] = value
+        if which == "output":
+            self._stored.add(name)
+
+    def stored_outputs(self, before: Mapping[str, Any]) -> list[str]:
+        """Return the names of the outputs that were set.
+
+        Parameters
+        ----------
+        before : mapping of str to Any
+            The outputs that the experiment had at the beginning.
+
+        Returns
+        -------
+        list of str
+            The names, also of those that were set to the value that they had.
+        """
+        data = self._output_data
+        return [n for n, value in data.items() if n in self._stored or n not in before or value is not before[n]]
 
     def _identity(self) -> str:
         return os.urandom(8).hex() if self.id is None else str(self.id)
 
-    def mark(self, status: str | JobStatus) -> None:
+    def mark(self, status: str | JobStatus, reason: str | None = None) -> None:
         """Set the status.
 
         Parameters
         ----------
         status : {"open", "in_progress", "finished", "error"} or JobStatus
-            The new status.
+            The new status. An experiment that a data generator marks as an error has failed, and keeps its outputs.
+        reason : str or None, default None
+            Why the experiment has failed. `orchestrator status` and `logs` show it as the message of the error.
 
         Raises
         ------
         ValueError
-            If there is no such status.
+            If there is no such status, or there is a reason for another one than "error".
+
+        Examples
+        --------
+        >>> sample = ExperimentSample({"x": 2.0})
+        >>> sample.store("residual", 0.3)
+        >>> sample.mark("error", reason="the solver did not converge")
         """
-        self.job_status = JobStatus.of(status)
+        new = JobStatus.of(status)
+        if reason is not None and new is not JobStatus.ERROR:
+            raise ValueError(f"a reason needs the status 'error', not {status!r}")
+        self.job_status, self.reason = new, reason
 
     def is_status(self, status: str | JobStatus) -> bool:
         """Whether the experiment has a status.

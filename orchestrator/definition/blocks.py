@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.values import check_name
 from orchestrator.definition.block import Block
+from orchestrator.definition.expected_outputs import check_declared, check_outputs, check_values
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -40,7 +41,14 @@ class DataGenerator(Block):
     ...         experiment_sample.store("y", experiment_sample.input_data["x"] ** 2)
     ...         return experiment_sample
     >>> step = Step(Parabola(), name="evaluate", parallel=True)
+
+    Attributes
+    ----------
+    allow_nan : bool, default True
+        Whether an output may be a missing value (None or NaN), or an array with NaN. With False, the experiment fails.
     """
+
+    allow_nan: bool = True
 
     @abstractmethod
     def execute(self, experiment_sample: ExperimentSample, **kwargs: Any) -> ExperimentSample:
@@ -83,15 +91,18 @@ class DataGenerator(Block):
         Raises
         ------
         ValueError
-            If `mode` is not "sequential".
+            If `mode` is not "sequential", or the domain declares outputs, but not the generator's.
         """
         if mode != "sequential":
             raise ValueError(f"mode={mode!r} is not valid; use 'sequential', or a step with parallel=True")
+        if isinstance(self, FunctionDataGenerator):
+            self.arm(data)
         result = data.copy()
+        expected = data.domain.expected_outputs
         for label, inputs, outputs in data.open_rows():
             sample = given = ExperimentSample(inputs, outputs, project_dir=data.project_dir, id=label)
             try:
-                sample = evaluate(self, sample, {**kwargs, "id": label} if pass_id else kwargs)
+                sample = evaluate(self, sample, {**kwargs, "id": label} if pass_id else kwargs, expected)
             except Exception:
                 _logger().exception("experiment %s failed", label)
                 sample.mark("error")
@@ -112,12 +123,17 @@ class FunctionDataGenerator(DataGenerator):
         Names of the values that it returns, in order.
     domain : Domain, optional
         Its outputs with `to_disk` are written to their own files.
+    allow_nan : bool, default True
+        Whether an output may be a missing value.
     """
 
-    def __init__(self, f: Callable[..., Any], output_names: list[str], domain: Domain | None = None) -> None:
+    def __init__(
+        self, f: Callable[..., Any], output_names: list[str], domain: Domain | None = None, allow_nan: bool = True
+    ) -> None:
         self.f = f
         self.output_names = output_names
         self.domain = domain
+        self.allow_nan = allow_nan
         self._parameters = _parameters(f)
         self.__doc__ = f.__doc__
 
@@ -125,6 +141,16 @@ class FunctionDataGenerator(DataGenerator):
     def name(self) -> str:
         """The function's name."""
         return getattr(self.f, "__name__", "step")
+
+    def arm(self, data: ExperimentData) -> None:
+        """Check that the domain of the table declares the outputs, unless it declares none.
+
+        Raises
+        ------
+        ValueError
+            If it does not.
+        """
+        check_declared(self.name, self.output_names, data.domain.expected_outputs)
 
     def execute(self, experiment_sample: ExperimentSample, **kwargs: Any) -> ExperimentSample:
         """Call the function. An input replaces a value in `kwargs`, which replaces a default of the function."""
@@ -138,13 +164,21 @@ class FunctionDataGenerator(DataGenerator):
         if missing:
             raise ValueError(f"{self.name} needs {', '.join(missing)}: add an input of this name, or a value in kwargs")
         outputs = self.f(**arguments)
+        if outputs is None:
+            raise ValueError(
+                f"{self.name} returned None: a return statement is missing. It returns one value for each of its "
+                f"output_names, {', '.join(map(repr, self.output_names))}; float('nan') is a missing value"
+            )
         values = outputs if isinstance(outputs, tuple) else (outputs,)
         if len(values) != len(self.output_names):
             raise ValueError(
                 f"{self.name} returned {len(values)} outputs, but output_names has {len(self.output_names)}"
             )
-        for name, value in zip(self.output_names, values, strict=True):
+        named = dict(zip(self.output_names, values, strict=True))
+        for name, value in named.items():
             experiment_sample.store(name, value, **self._to_disk(name))
+        if not self.allow_nan:  # here, because of an output on disk only the path is known later
+            check_values(self.name, named)
         return experiment_sample
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -159,7 +193,7 @@ class FunctionDataGenerator(DataGenerator):
 
 
 def datagenerator(
-    output_names: str | Sequence[str], domain: Domain | None = None
+    output_names: str | Sequence[str], domain: Domain | None = None, allow_nan: bool = True
 ) -> Callable[[Callable[..., Any]], FunctionDataGenerator]:
     """Turn a function whose parameters are names of inputs into a data generator.
 
@@ -172,6 +206,8 @@ def datagenerator(
         Names of the values that the function returns, in order.
     domain : Domain, optional
         Its outputs with `to_disk` are written to their own files.
+    allow_nan : bool, default True
+        Whether an output may be a missing value (None or NaN), or an array with NaN. With False, the experiment fails.
 
     Returns
     -------
@@ -201,7 +237,7 @@ def datagenerator(
         check_name(name, "output")
     if len(set(names)) < len(names):
         raise ValueError(f"datagenerator needs different output_names, not {names}: one value would replace another")
-    return lambda f: FunctionDataGenerator(f, names, domain)
+    return lambda f: FunctionDataGenerator(f, names, domain, allow_nan)
 
 
 class CollectArrayResults(Block):
@@ -248,7 +284,9 @@ class CollectArrayResults(Block):
             remove_collected(collect_sample_files(ExperimentData.from_file(project_dir), sample_files).known)
 
 
-def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping[str, Any]) -> ExperimentSample:
+def evaluate(
+    generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping[str, Any], expected: Sequence[str] | None = None
+) -> ExperimentSample:
     """Evaluate one experiment, and mark it as finished unless the generator marked it as an error.
 
     Parameters
@@ -259,6 +297,8 @@ def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping
         The experiment.
     kwargs : mapping of str to Any
         Further arguments for `execute`.
+    expected : sequence of str or None, default None
+        Names of the outputs that it may store, at least one of them; None: all, or none.
 
     Returns
     -------
@@ -269,14 +309,24 @@ def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping
     ------
     TypeError
         If `execute` returns something else than an ExperimentSample or None.
+    ValueError
+        If the outputs are not the expected ones.
     Exception
         Any exception that `execute` raises.
     """
+    who = f"{type(generator).__name__}.execute"
+    if isinstance(generator, FunctionDataGenerator):
+        who = generator.name
+        check_declared(who, generator.output_names, expected)
+    before = dict(sample._output_data)
     result = generator.execute(experiment_sample=sample, **kwargs)
     result = sample if result is None else result
     if not isinstance(result, ExperimentSample):
         raise TypeError(f"execute must return an ExperimentSample, not {type(result).__name__}")
     if not result.is_status("error"):
+        check_outputs(who, result, before if result is sample else {}, expected)
+        if not generator.allow_nan:
+            check_values(who, result._output_data)
         result.mark("finished")
     return result
 
@@ -284,7 +334,8 @@ def evaluate(generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping
 def needs_table(generator: DataGenerator) -> bool:
     """Whether a data generator needs the whole table: it overrides `arm` or `call`."""
     cls = type(generator)
-    return cls.arm is not Block.arm or cls.call is not DataGenerator.call
+    # Tasks know the expected outputs without the table.
+    return cls.arm not in (Block.arm, FunctionDataGenerator.arm) or cls.call is not DataGenerator.call
 
 
 def _parameters(f: Callable[..., Any]) -> tuple[dict[str, bool], bool]:

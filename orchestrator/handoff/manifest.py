@@ -1,7 +1,7 @@
 """The manifest: the experiments of each task, with their inputs, written before the tasks start.
 
-It has a header line of fixed width, one line of fixed width per task with the offset of its first experiment, and one
-line per experiment. So a task reads only its own lines.
+It has a header line of fixed width, one line of fixed width per task with the offset of its first experiment, one
+line per experiment, and a last line with the outputs that the domain expects. So a task reads only its own lines.
 """
 
 from __future__ import annotations
@@ -62,8 +62,18 @@ def tasks_for(entries: Sequence[Entry], per_task: int | None, max_tasks: int | N
     return [entries[task::n] for task in range(n)]
 
 
-def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]]) -> None:
-    """Write a manifest with the experiments of each task."""
+def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]], expected: Sequence[str] | None = None) -> None:
+    """Write a manifest with the experiments of each task.
+
+    Parameters
+    ----------
+    path : Path
+        Its file.
+    tasks : sequence of sequence of Entry
+        The experiments of each task.
+    expected : sequence of str or None, default None
+        Names of the outputs that a data generator may store; None: all.
+    """
     header = json.dumps({"n_experiments": sum(map(len, tasks)), "n_tasks": len(tasks)})
     with replacing(path, PRIVATE) as file:
         file.write(header.ljust(HEADER - 1).encode() + b"\n")
@@ -74,6 +84,7 @@ def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]]) -> None:
             lines = (json.dumps(entry if entry.cuts else entry[:4], separators=(",", ":")) + "\n" for entry in entries)
             file.write("".join(lines).encode())
         offsets.append(file.tell())
+        file.write(json.dumps(None if expected is None else list(expected)).encode() + b"\n")
         file.seek(HEADER)
         file.write(b"".join(b"%*d\n" % (OFFSET - 1, offset) for offset in offsets))
 
@@ -135,6 +146,25 @@ class Manifest:
                 refuse(f"task {task} does not end in it")
             file.seek(begin)
             return [_entry(line, task) for line in file.read(end - begin).splitlines()]
+
+    def expected_outputs(self) -> list[str] | None:
+        """Read the names of the outputs that a data generator may store; None: all.
+
+        Raises
+        ------
+        DataError
+            If the file is damaged.
+        """
+        with _opened(self.path) as file:
+            file.seek(HEADER + OFFSET * self.n_tasks)
+            offset = file.read(OFFSET).strip()
+            if not offset.isdigit():
+                refuse("it does not say where its experiments end")
+            file.seek(int(offset))
+            names = parse_json(file.read())
+        if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise DataError(f"the manifest {self.path} can't be used: its expected outputs are damaged")
+        return names
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield every experiment, in order."""

@@ -7,11 +7,11 @@ otherwise in the receipt of the step. If a function of this module raises, the i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.addresses import format_address
 from orchestrator.data.experiment_sample import ExperimentSample
@@ -22,6 +22,7 @@ from orchestrator.data.values import check_name, from_jsonable, to_jsonable
 from orchestrator.definition.block import Block
 from orchestrator.definition.blocks import DataGenerator, FunctionDataGenerator, evaluate, needs_table
 from orchestrator.definition.bundle import LoadedStep
+from orchestrator.definition.expected_outputs import check_declared, check_outputs
 from orchestrator.definition.injection import injected
 from orchestrator.definition.samplers import seed_samplers
 from orchestrator.handoff.jobfile import JobFile
@@ -31,8 +32,8 @@ from orchestrator.text import clean
 from orchestrator.worker.counts import Counts
 from orchestrator.worker.log_lines import log_lines
 from orchestrator.worker.output import Output, recorded_output
-from orchestrator.worker.receipts import begin_receipt, describe_exception, end_receipt
-from orchestrator.worker.surroundings import Surroundings
+from orchestrator.worker.receipts import begin_receipt, describe_exception, describe_reason, end_receipt
+from orchestrator.worker.surroundings import Surroundings, say_once
 from orchestrator.workspace import RunFolder
 
 __all__ = [
@@ -308,7 +309,9 @@ def evaluated_lines(
     function = generator.f if isinstance(generator, FunctionDataGenerator) else generator.execute
     supplied = {*step.kwargs, *units[0][0].inputs}
     kwargs = {**injected(function, supplied, job.injectable), **step.kwargs}
-    surroundings = Surroundings(set() if said is None else said)
+    said = set() if said is None else said
+    surroundings = Surroundings(said)
+    expected = Manifest.open(folder.manifest(job.position, job.epoch, job.mark)).expected_outputs()
     data = None
     if needs_table(generator):
         data = _table(project_dir)
@@ -319,12 +322,12 @@ def evaluated_lines(
         scratch = None
         with output([entry.row for entry in unit]):
             if data is not None and type(generator).call is not DataGenerator.call:
-                lines = list(_evaluated_by_call(generator, data, unit, kwargs, ends))
+                lines = list(_evaluated_by_call(generator, data, unit, kwargs, expected, ends))
             else:
                 [entry] = unit
                 scratch = scratch_of(folder, job, step, entry)
-                work = partial(_evaluate_entry, generator, project_dir, entry, kwargs, scratch)
-                lines = [_line(entry, work, ends, scratch)]
+                lines = [_evaluated_entry(generator, project_dir, entry, kwargs, expected, ends, scratch)]
+            _say_missing(said, lines, expected)
         try:
             yield lines
         finally:
@@ -346,21 +349,63 @@ def name_scratch(error: dict[str, str], scratch: Scratch) -> None:
         error["traceback"] += f"Scratch folder: {clean(str(scratch.path_if_failed))}\n"
 
 
-def _evaluate_entry(
-    generator: DataGenerator, project_dir: Path, entry: Entry, kwargs: Mapping[str, Any], scratch: Scratch
-) -> tuple[str, dict[str, Any]]:
-    inputs = {name: from_jsonable(value) for name, value in entry.inputs.items()}
-    outputs = {name: from_jsonable(value) for name, value in entry.outputs.items()}
-    sample = ExperimentSample(inputs, outputs, "OPEN", project_dir, id=entry.row)
-    sample._scratch = scratch
-    return _status_and_outputs(evaluate(generator, sample, kwargs))
+class _Outcome(NamedTuple):
+    """What a data generator has said about an experiment: its status, its outputs as JSON, and why it has failed."""
+
+    status: str
+    outputs: dict[str, Any]
+    reason: str | None
 
 
-def _status_and_outputs(sample: ExperimentSample) -> tuple[str, dict[str, Any]]:
+def _evaluated_entry(
+    generator: DataGenerator,
+    project_dir: Path,
+    entry: Entry,
+    kwargs: Mapping[str, Any],
+    expected: Sequence[str] | None,
+    ends: tuple[type[BaseException], ...],
+    scratch: Scratch,
+) -> Line:
+    stored: dict[str, Any] = {}
+
+    def work() -> _Outcome:
+        inputs = {name: from_jsonable(value) for name, value in entry.inputs.items()}
+        outputs = {name: from_jsonable(value) for name, value in entry.outputs.items()}
+        sample = ExperimentSample(inputs, outputs, "OPEN", project_dir, id=entry.row)
+        sample._scratch = scratch
+        try:
+            return _outcome(evaluate(generator, sample, kwargs, expected))
+        except BaseException:
+            stored.update(_stored_before(sample, expected))
+            raise
+
+    return _line(entry, work, ends, stored, scratch)
+
+
+def _outcome(sample: ExperimentSample) -> _Outcome:
     for name in sample._output_data:
         check_name(name, "output")
     outputs = {name: to_jsonable(value) for name, value in sample._output_data.items()}
-    return sample.job_status.name, outputs
+    return _Outcome(sample.job_status.name, outputs, sample.reason)
+
+
+def _stored_before(sample: ExperimentSample, expected: Sequence[str] | None) -> dict[str, Any]:
+    """Return the outputs that an experiment stored before it failed, without those that a table can't have."""
+    outputs = {}
+    for name, value in sample._output_data.items():
+        with suppress(Exception):
+            check_name(name, "output")
+            check_declared("", [name], expected)
+            outputs[name] = to_jsonable(value)
+    return outputs
+
+
+def _say_missing(said: set[str], lines: Sequence[Line], expected: Sequence[str] | None) -> None:
+    for line in lines:
+        missing = [name for name in expected or () if name not in line["outputs"]]
+        if missing and line["status"] == JobStatus.FINISHED.name:
+            names = ", ".join(map(repr, missing))
+            say_once(said, "missing outputs", f"experiment {line['row']} has finished without a value of {names}.")
 
 
 def write_line(writer: ResultWriter, line: Line) -> Line:
@@ -375,21 +420,23 @@ def write_line(writer: ResultWriter, line: Line) -> Line:
 
 def _line(
     entry: Entry,
-    work: Callable[[], tuple[str, dict[str, Any]]],
+    work: Callable[[], _Outcome],
     ends: tuple[type[BaseException], ...],
+    stored: Mapping[str, Any] | None = None,
     scratch: Scratch | None = None,
 ) -> Line:
+    """Return the line of an experiment; `stored` has its outputs if `work` raises."""
     started, clock, cpu = time.time(), time.perf_counter(), time.process_time()
     error: dict[str, str] | None = None
-    outputs: dict[str, Any] = {}
+    outputs: Mapping[str, Any] = {}
     try:
-        status, outputs = work()
+        status, outputs, reason = work()
         if status == JobStatus.ERROR.name:
-            error = {"type": "marked", "message": "the data generator marked the experiment as failed", "traceback": ""}
+            error = describe_reason(reason or "the data generator marked the experiment as failed")
     except ends:
         raise
     except BaseException as raised:
-        status, error = "ERROR", describe_exception(raised)
+        status, error, outputs = "ERROR", describe_exception(raised), stored or {}
     if error is not None and scratch is not None:
         name_scratch(error, scratch)
     return {
@@ -409,6 +456,7 @@ def _evaluated_by_call(
     data: Any,
     entries: list[Entry],
     kwargs: Mapping[str, Any],
+    expected: Sequence[str] | None,
     ends: tuple[type[BaseException], ...],
 ) -> Iterator[Line]:
     """Evaluate all experiments by the data generator's own `call`, and yield a line for each."""
@@ -421,12 +469,17 @@ def _evaluated_by_call(
     except BaseException as error:
         raised = error
     for entry in entries:
-        yield _line(entry, partial(_result_of_call, rows.get(entry.row), raised), ends)
+        who = f"{type(generator).__name__}.call"
+        yield _line(entry, partial(_result_of_call, who, rows.get(entry.row), raised, expected), ends)
 
 
-def _result_of_call(sample: ExperimentSample | None, raised: BaseException | None) -> tuple[str, dict[str, Any]]:
+def _result_of_call(
+    who: str, sample: ExperimentSample | None, raised: BaseException | None, expected: Sequence[str] | None
+) -> _Outcome:
     if raised is not None:
         raise raised
     if sample is None or sample.job_status in (JobStatus.OPEN, JobStatus.IN_PROGRESS):
         raise ValueError("the data generator's call left this experiment open")
-    return _status_and_outputs(sample)
+    if sample.is_status("finished"):
+        check_outputs(who, sample, {}, expected)
+    return _outcome(sample)

@@ -18,7 +18,7 @@ from orchestrator.host import rss_in_mb
 from orchestrator.text import clean, cut
 from orchestrator.workspace import RunFolder
 
-__all__ = ["begin_receipt", "describe_exception", "end_receipt", "fail_receipt"]
+__all__ = ["begin_receipt", "describe_exception", "describe_reason", "end_receipt", "fail_receipt"]
 
 OURS = str(Path(__file__).resolve().parents[1])
 
@@ -93,6 +93,11 @@ def describe_exception(error: BaseException) -> dict[str, str]:
         "message": _text(lambda: str(error), LONGEST_MESSAGE),
         "traceback": _text(lambda: _traceback(error), LONGEST_TRACEBACK),
     }
+
+
+def describe_reason(reason: str) -> dict[str, str]:
+    """Describe why a data generator has marked an experiment as an error, as `describe_exception` does."""
+    return {"type": "marked", "message": clean(cut(str(reason), LONGEST_MESSAGE)), "traceback": ""}
 
 
 def _traceback(error: BaseException) -> str:

@@ -107,8 +107,8 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
     if not _is_manifest(path):
         with _translated_errors(project_dir):
             cuts = _cuts_of(folder, request.earlier_kinds)
-            entries, n_quarantined = _open_experiments(project_dir, earlier, cuts)
-            write_manifest(path, tasks_for(entries, request.per_task, request.max_tasks))
+            entries, n_quarantined, expected = _open_experiments(project_dir, earlier, cuts)
+            write_manifest(path, tasks_for(entries, request.per_task, request.max_tasks), expected)
     manifest = Manifest.open(path)
     with _translated_errors(project_dir):
         before = _counts_before(project_dir, manifest, earlier)
@@ -136,7 +136,9 @@ def _counts_before(project_dir: Path, manifest: Manifest, earlier: Sequence[Path
 def _is_manifest(path: Path) -> bool:
     """Whether a manifest exists, and none of its tasks is damaged. No job has started yet, so it may be replaced."""
     try:
-        for _ in Manifest.open(path):
+        manifest = Manifest.open(path)
+        manifest.expected_outputs()
+        for _ in manifest:
             pass
     except (FileNotFoundError, DataError):
         return False
@@ -177,7 +179,7 @@ def is_outdated(folder: RunFolder, request: Request) -> bool:
 
 def _open_experiments(
     project_dir: Path, reopen: Sequence[Path], cuts: Mapping[tuple[int, str], list[str]]
-) -> tuple[list[Entry], int]:
+) -> tuple[list[Entry], int, list[str] | None]:
     from orchestrator.data.experiment_data import ExperimentData
 
     n_quarantined = len(fold(project_dir).quarantined)
@@ -192,7 +194,7 @@ def _open_experiments(
         # One that has failed and is to be evaluated again has all its tries again.
         kinds = [] if label in failed else cuts.get((label, digest), [])
         entries.append(Entry(label, digest, _jsonable(inputs), _jsonable(outputs), kinds))
-    return entries, n_quarantined
+    return entries, n_quarantined, data.domain.expected_outputs
 
 
 def _failed_earlier(data: ExperimentData, project_dir: Path, manifests: Sequence[Path]) -> set[int]:

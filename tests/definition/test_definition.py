@@ -554,7 +554,7 @@ def test_a_generator_outside_a_pipeline_marks_experiments_that_raise(caplog, gol
             raise ValueError("one is not welcome")
         return x * factor, -x
 
-    data = pair.call(numbers(3), factor=10)
+    data = pair.call(numbers(3, outputs=["y", "z"]), factor=10)
     assert [status.name for status in data.statuses()] == ["FINISHED", "ERROR", "FINISHED"]
     golden(caplog.messages)
     assert "ValueError: one is not welcome" in caplog.text

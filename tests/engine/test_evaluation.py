@@ -204,7 +204,7 @@ def share(x):
     return SharedMemory(create=True, size=64).name
 
 if __name__ == "__main__":
-    Pipeline("p", [Step(store_numbers(2)), Step(share, parallel=True)]).run(project_job="r", jobs=1)
+    Pipeline("p", [Step(store_numbers(2, outputs=["name"])), Step(share, parallel=True)]).run(project_job="r", jobs=1)
 """
 
 
@@ -323,7 +323,7 @@ def evaluate(x):
         time.sleep(600)
     return signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
 
-steps = [Step(store_numbers(3)), Step(evaluate, parallel=True, timeout=0.5)]
+steps = [Step(store_numbers(3, outputs=["ignores"])), Step(evaluate, parallel=True, timeout=0.5)]
 if __name__ == "__main__":
     Pipeline("p", steps).run(project_job="r", jobs=2)
 """
@@ -341,7 +341,10 @@ def test_a_study_may_ignore_the_ends_of_processes(script, table):
 # --- surroundings -------------------------------------------------------------------------------
 
 
-@datagenerator(output_names=["folder", "variables", "handlers"])
+SURROUNDINGS = ["folder", "variables", "handlers"]
+
+
+@datagenerator(output_names=SURROUNDINGS)
 def disturbs(x):
     found = (str(Path.cwd()), sorted(os.environ), str(signal.getsignal(signal.SIGTERM)))
     os.chdir("/")
@@ -355,7 +358,7 @@ def disturbs(x):
 @pytest.mark.parametrize("parallel", [True, False])
 def test_each_experiment_begins_in_the_same_surroundings(workspace, table, parallel):
     before = Path.cwd(), dict(os.environ)
-    steps = [Step(store_numbers(5)), Step(disturbs, name="disturbs", parallel=parallel)]
+    steps = [Step(store_numbers(5, outputs=SURROUNDINGS)), Step(disturbs, name="disturbs", parallel=parallel)]
     Pipeline(steps=steps).run(project_job="r", jobs=1)
     data = table("r")
     outputs = [data.output_rows()(place) for place in range(5)]
@@ -373,7 +376,7 @@ def test_a_step_does_not_change_the_surroundings_of_the_next(workspace, table):
         os.chdir("/")
         os.environ["LEFT_BEHIND"] = "1"
 
-    steps = [Step(store_numbers(2)), Step(moves_away), Step(disturbs, parallel=True)]
+    steps = [Step(store_numbers(2, outputs=SURROUNDINGS)), Step(moves_away), Step(disturbs, parallel=True)]
     Pipeline(steps=steps).run(project_job="r", jobs=1)
     data = table("r")
     assert data.output_rows()(0)["folder"] == str(workspace)
@@ -448,13 +451,15 @@ seeded = np.random.default_rng(7)
 notes = open("notes", "a")
 notes.write("begins\\n")
 
-@datagenerator(output_names=["own", "fixed", "old", "python"])
+names = ["own", "fixed", "old", "python"]
+
+@datagenerator(output_names=names)
 def draw(x):
     notes.write(f"{x}\\n")
     return float(unseeded.random()), float(seeded.random()), float(np.random.rand()), random.random()
 
 if __name__ == "__main__":
-    Pipeline("p", [Step(store_numbers(4)), Step(draw, parallel=True)]).run(project_job="r", jobs=2)
+    Pipeline("p", [Step(store_numbers(4, outputs=names)), Step(draw, parallel=True)]).run(project_job="r", jobs=2)
 """
 
 
