@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from orchestrator.data.columns import Columns, cells_of, decode_column, plain_cells, read_csv
+from orchestrator.data.columns import Columns, cells_of, plain_cells, read_csv
 from orchestrator.data.layout import single_column
 from orchestrator.data.numpy_types import is_array, is_dataframe
 from orchestrator.data.parameters import Parameter
+from orchestrator.data.spreadsheets import read_spreadsheet
 from orchestrator.errors import DataError
 
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ def columns_of(data: Any, space: Mapping[str, Parameter], which: str) -> Columns
     if data is None:
         return {}
     if isinstance(data, Path | str):
-        path = Path(data).with_suffix(".csv")
-        columns = read_csv(path.read_bytes(), str(path))[1]
-        return {name: decode_column(c, None, space.get(name)) for name, c in columns.items()}
+        return read_spreadsheet(Path(data).with_suffix(".csv"), space, which)
     if is_array(data):
         import pandas as pd
 
