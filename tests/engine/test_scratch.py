@@ -28,8 +28,8 @@ from orchestrator.workspace import Workspace
 from tests.studies import numbers, square, store_numbers
 
 
-def run(step, n=3, **more):
-    Pipeline(steps=[Step(store_numbers(n)), step]).run(project_job="r", **more)
+def run(step, n=3, outputs=("y",), **more):
+    Pipeline(steps=[Step(store_numbers(n, outputs=outputs)), step]).run(project_job="r", **more)
 
 
 def folders(workspace, name="*"):
@@ -240,7 +240,7 @@ def test_what_a_template_needs_is_prepared_and_a_field_is_written_to_its_own_fil
     mesh.write_text("{% for node in nodes %}{{ node }}\n{% endfor %}")
     generator = CommandGenerator("true", read_nodes, files={"mesh.txt": mesh}, prepare=prepare, to_disk=["field"])
     mesh.unlink()  # it was read
-    run(Step(generator, name="solve", parallel=True))
+    run(Step(generator, name="solve", parallel=True), outputs=["y", "field"])
     data = table("r")
     assert statuses(data) == ["FINISHED", "ERROR", "FINISHED"]
     assert data.get_experiment_sample(2).output_data["field"].tolist() == [2.0, 4.0]
