@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from orchestrator.errors import DatabaseError, NotFound
+from orchestrator.expansion import expanded
 from orchestrator.sharing import is_allowed
 from orchestrator.trust import is_foreign, is_own, others_may_write, owner_of
 from orchestrator.workspace import DATABASE, Workspace
@@ -148,11 +149,11 @@ def key_of(workspace: Workspace, key: str | None) -> str:
 def _named(rootdir: Path | None, db: Path | None) -> Workspace | None:
     if rootdir is not None and db is not None:
         raise click.UsageError("--rootdir and --db both name the workspace; use only one of them.")
+    # A shell leaves the `~` of `--rootdir=~/studies`, and of a quoted ORCHESTRATOR_DB, as it is.
     if rootdir is not None:
-        return Workspace.at(rootdir)
-    if db is None and os.environ.get("ORCHESTRATOR_DB"):
-        db = Path(os.environ["ORCHESTRATOR_DB"])
-    return None if db is None else Workspace(db.absolute())
+        return Workspace.at(expanded(rootdir, "--rootdir"))
+    setting, file = ("--db", str(db)) if db is not None else ("ORCHESTRATOR_DB", os.environ.get("ORCHESTRATOR_DB"))
+    return Workspace(Path(expanded(file, setting)).absolute()) if file else None
 
 
 def _upwards() -> Workspace | None:

@@ -148,6 +148,27 @@ def test_the_workspace_is_found(cli, monkeypatch):
     assert cli("list", ORCHESTRATOR_DB=str(cli.workspace / "orchestrator.db")).code == 0
 
 
+@pytest.mark.parametrize("name", ["~", "$HOME", "${HOME}"])
+def test_a_home_folder_that_the_shell_does_not_expand_is_expanded(cli, name):
+    home = str(cli.workspace)
+    done = cli("run", "study.py", "--project-job", "r", f"--rootdir={name}/studies", HOME=home)
+    assert done.code == 0, done.err
+    assert (
+        cli("list", ORCHESTRATOR_DB=f"{name}/studies/orchestrator.db", HOME=home).out.splitlines()[1].startswith("r ")
+    )
+    assert cli("status", "r", f"--db={name}/studies/orchestrator.db", HOME=home).code == 0
+    assert f"{home}/studies/" in cli("scripts", "slurm.py", f"--rootdir={name}/studies", HOME=home).out
+    assert sorted(path.name for path in cli.workspace.iterdir() if path.name[0] in "~$") == []
+
+
+def test_a_variable_of_a_workspace_that_is_not_set_is_named(cli):
+    done = cli("list", "--rootdir", "$NO_SUCH/studies")
+    assert (done.code, one_line(done.err)) == (
+        2,
+        "Error: --rootdir='$NO_SUCH/studies' contains $NO_SUCH, which is not set. Next: Set it: export NO_SUCH=...",
+    )
+
+
 def test_commands_that_are_printed_can_be_typed_as_they_are(cli, monkeypatch, golden):
     study, there = str(cli.workspace / "fails.py"), str(cli.workspace / "my runs")
     monkeypatch.chdir("/")
