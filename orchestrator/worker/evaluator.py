@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import io
 import json
 import os
 import signal
@@ -23,8 +22,9 @@ from typing import Any, NoReturn
 
 from orchestrator.data.results import ResultWriter
 from orchestrator.host import WATCH, adopt_orphans, die_with_parent
-from orchestrator.worker.capture import flush_output, redirect
+from orchestrator.worker.capture import redirect
 from orchestrator.worker.counts import Counts
+from orchestrator.worker.ending import complete_files, remember_files
 from orchestrator.worker.execute import evaluated_lines, write_line
 from orchestrator.worker.openmp import end_openmp_threads
 from orchestrator.worker.output import recorded_output
@@ -42,9 +42,6 @@ REPORT_EVERY = 0.1
 EXIT_WAIT = 1.0
 """Seconds that exit functions have when an experiment has left threads or processes behind."""
 
-_files: list[Any] = []
-"""Files that were open before a fork. After `gc.freeze` they can't be found again."""
-
 Answer = dict[str, Any]
 Handlers = Mapping[int, Any]
 
@@ -61,15 +58,8 @@ class Inherited:
         this = threading.current_thread()
         self._threads = [t.name for t in threading.enumerate() if t is not this and t.name != WATCH]
         self._generators = unseeded_generators()
-        _files.extend(_open_files())
+        remember_files()
         gc.freeze()
-
-    def flush_files(self) -> None:
-        """Write what is buffered. Otherwise each fork would write it."""
-        flush_output()
-        for file in _files:
-            with suppress(Exception):  # it is closed, or its disk is full
-                file.flush()
 
     def undo(self, said: set[str]) -> None:
         """Separate this process, a fork, from the others, and say in the log what it lacks, unless that was said."""
@@ -105,7 +95,7 @@ def evaluate_in_this_process(
         _begin(task, worker, handlers)
         inherited.undo(task.said)
         last = _evaluate(task, answers)
-        _end_orderly(inherited, is_alone=threading.active_count() == 1 and not last["left"])
+        _end_orderly(is_alone=threading.active_count() == 1 and not last["left"])
         _answer(answers, last)
         code = 0
     except BaseException as error:
@@ -161,7 +151,7 @@ def _evaluate(task: SupervisedTask, answers: int) -> Answer:
     }
 
 
-def _end_orderly(inherited: Inherited, *, is_alone: bool) -> None:
+def _end_orderly(*, is_alone: bool) -> None:
     """Do what the end of the interpreter would do, without waiting long for what was left behind."""
     if is_alone:
         atexit._run_exitfuncs()
@@ -170,34 +160,7 @@ def _end_orderly(inherited: Inherited, *, is_alone: bool) -> None:
         exits = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
         exits.start()
         exits.join(EXIT_WAIT)
-    if "logging" in sys.modules:
-        sys.modules["logging"].shutdown()
-    inherited.flush_files()
-    for file in _open_files():
-        with suppress(Exception):
-            file.flush()
-    # A compressed file needs its end, too. It is written through one of the files above, which is flushed again.
-    for file in _found(_compressed()):
-        with suppress(Exception):
-            file.close()
-    for file in _found((io.BufferedWriter, io.BufferedRandom)):
-        with suppress(Exception):
-            file.flush()
-
-
-def _open_files() -> list[Any]:
-    """Return the open files that are written, except those that were excluded from the search for garbage."""
-    return _found((io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom))
-
-
-def _compressed() -> tuple[type, ...]:
-    names = (("gzip", "GzipFile"), ("bz2", "BZ2File"), ("lzma", "LZMAFile"), ("zipfile", "ZipFile"))
-    return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
-
-
-def _found(kinds: tuple[type, ...]) -> list[Any]:
-    # Not `isinstance`, which runs code of the object: a proxy may raise.
-    return [found for found in gc.get_objects() if issubclass(type(found), kinds)]
+    complete_files()
 
 
 def _answer(answers: int, value: Answer) -> None:

@@ -63,6 +63,10 @@ def run_job(workspace: Path, key: str, token: str, sha256: str, *, has_process: 
         tail.advance()
     else:
         tail.stop()
+    if has_process and job.evaluates:
+        from orchestrator.worker.ending import end_if_alone
+
+        end_if_alone()
 
 
 def _work(folder: RunFolder, job: JobFile) -> bool:

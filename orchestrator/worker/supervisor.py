@@ -21,6 +21,7 @@ from typing import Any
 
 from orchestrator.errors import DataError
 from orchestrator.host import adopt_orphans, children, oom_kills, rss_in_mb
+from orchestrator.worker.ending import flush_files
 from orchestrator.worker.evaluator import Answer, Inherited, evaluate_in_this_process
 from orchestrator.worker.processes import die_by, end_children, kill_group
 from orchestrator.worker.running import Key
@@ -146,7 +147,7 @@ class Supervisor:
         out, into = os.pipe()
         offset = task.results.stat().st_size if task.results.exists() else 0
         worker = os.getpid()
-        self._inherited.flush_files()
+        flush_files()
         with warnings.catch_warnings():
             # The study may have started threads when it was imported. They are not in the new process.
             warnings.simplefilter("ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -70,7 +72,7 @@ def save(number, frame):
 class Array:
     """An array of one task with four experiments; each call of `start` is another job."""
 
-    def __init__(self, workspace):
+    def __init__(self, workspace, evaluate=evaluate):
         self.folder = RunFolder(workspace, "r")
         self.folder.logs.mkdir(parents=True)
         self.digest = prepare_bundle({"0": Step(evaluate, parallel=True)}, None, needs_pickles=True).write(
@@ -273,3 +275,46 @@ def test_a_timeout_that_comes_too_late_ends_no_other_experiment_for_good(workspa
     supervised_here(array, timeout=1.0)
     assert began(workspace) == ["0", "1", "2", "2", "3"]
     assert [line["status"] for line in array.lines().values()] == ["FINISHED"] * 4
+
+
+OPENS = """
+import atexit, gzip, os, threading, time
+from pathlib import Path
+from orchestrator import datagenerator
+
+if "SLURM_JOB_ID" in os.environ:
+    packed, text = gzip.open("packed.gz", "wb"), open("text", "w")
+    packed.write(b"all")
+    text.write("all")
+    atexit.register(Path("exited").touch)
+
+def wait_for_the_receipt():
+    while not list(Path().glob("r/.orchestrator/jobs/*/receipts/*.json")):
+        time.sleep(0.01)
+    Path("finished").touch()
+
+if Path("has a thread").exists():
+    threading.Thread(target=wait_for_the_receipt).start()
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    assert "SLURM_JOB_ID" in os.environ
+    return x
+"""
+
+
+@pytest.mark.parametrize("has_thread", [False, True])
+def test_a_task_ends_after_what_its_study_does_at_the_end_of_the_interpreter(workspace, monkeypatch, has_thread):
+    (workspace / "opens.py").write_text(OPENS)
+    monkeypatch.syspath_prepend(workspace)
+    array = Array(workspace, import_module("opens").evaluate)
+    monkeypatch.delitem(sys.modules, "opens")
+    if has_thread:
+        (workspace / "has a thread").touch()
+    array.run()
+    assert array.receipt().n_finished == 4
+    if not has_thread:  # with one, the interpreter itself does not complete it
+        assert gzip.decompress(Path("packed.gz").read_bytes()) == b"all"
+    assert Path("text").read_text() == "all"
+    assert Path("exited").exists()
+    assert Path("finished").exists() == has_thread
