@@ -12,7 +12,6 @@ import re
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple
@@ -22,6 +21,7 @@ from orchestrator.data.job_status import JobStatus
 from orchestrator.data.references import Reference
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
+from orchestrator.sha256 import sha256_of
 
 __all__ = ["ResultFile", "ResultWriter", "frame", "inputs_digest", "read_results", "unframe"]
 
@@ -156,7 +156,7 @@ def inputs_digest(inputs: Mapping[str, Any]) -> str:
     """
     plain = {name: _canonical(value) for name, value in inputs.items() if not is_missing(value)}
     text = json.dumps(plain, separators=(",", ":"), sort_keys=True)
-    return sha256(text.encode("ascii")).hexdigest()[:16]
+    return sha256_of(text.encode("ascii"))[:16]
 
 
 def _canonical(value: Any) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Container, Mapping
 from numbers import Integral
 from typing import Any
+
+from orchestrator.sha256 import sha256_of
 
 __all__ = ["injected", "is_seed", "seed_for"]
 
@@ -61,5 +62,5 @@ def seed_for(base: int | str, step: str, iteration: str) -> int:
         The first 31 bits of the SHA-256 of the three texts, separated by NUL. So it is below 2**31, and every random
         number generator accepts it, also one that takes a signed integer of 32 bits.
     """
-    digest = hashlib.sha256("\0".join((str(base), step, iteration)).encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
+    digest = sha256_of("\0".join((str(base), step, iteration)).encode())
+    return int(digest[:8], 16) >> 1

@@ -7,7 +7,6 @@ its own, the changes would add up from step to step. What an experiment changes 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ import sys
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import Damaged, parse_object, refuse
 from orchestrator.errors import DataError
+from orchestrator.sha256 import sha256_of
 from orchestrator.trust import read_private
 from orchestrator.workspace import RunFolder
 
@@ -40,7 +40,7 @@ def write_environment(folder: RunFolder) -> str:
     """Write the environment of this process, readable only by its user, and return the SHA-256 of the file."""
     content = json.dumps(environment_of_jobs()).encode()
     write_atomically(folder.environment, content, PRIVATE)
-    return hashlib.sha256(content).hexdigest()
+    return sha256_of(content)
 
 
 def read_environment(folder: RunFolder, sha256: str | None) -> dict[str, str] | None:
@@ -62,7 +62,7 @@ def read_environment(folder: RunFolder, sha256: str | None) -> dict[str, str] | 
         return None
     try:
         content = read_private(folder.environment)
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if sha256_of(content) != sha256:
             refuse("it was changed after it was written")
         environment = parse_object(content)
         if not all(map(_is_variable, environment, environment.values())):

@@ -5,7 +5,6 @@ The code of the step and its keyword arguments are in the bundle (`orchestrator.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import Damaged, checked_fields, parse_object, refuse
 from orchestrator.errors import DataError
 from orchestrator.machine.kinds import StepKind
+from orchestrator.sha256 import sha256_of
 from orchestrator.trust import read_private
 from orchestrator.workspace import LOG_DIR
 
@@ -139,7 +139,7 @@ def write_jobfile(path: Path, file: JobFile) -> None:
 
 def digest_of(file: JobFile) -> str:
     """Return the SHA-256 of a job file, which its job compares."""
-    return hashlib.sha256(_content_of(file)).hexdigest()
+    return sha256_of(_content_of(file))
 
 
 def _content_of(file: JobFile) -> bytes:
@@ -163,7 +163,7 @@ def read_jobfile(path: Path, sha256: str | None = None) -> JobFile:
     """
     try:
         content = read_private(path)
-        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        if sha256 is not None and sha256_of(content) != sha256:
             refuse("it was changed after it was written")
         values = checked_fields(JobFile, parse_object(content), _REQUIRED)
         return JobFile(**{**values, "kind": StepKind(values["kind"]), "tasks": _indexes(values.get("tasks", "0"))})

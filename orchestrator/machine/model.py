@@ -6,7 +6,6 @@ one that ended) with its jobs, and two sums over the past.
 
 from __future__ import annotations
 
-import hashlib
 from base64 import b32encode
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from orchestrator.machine.states import (
     StepRunState,
 )
 from orchestrator.machine.value import value
+from orchestrator.sha256 import sha256_of
 
 __all__ = ["Job", "Run", "StepRun", "blamed_kind", "token_for"]
 
@@ -281,4 +281,4 @@ def token_for(salt: str, role: Role, position: int, batch: int, attempt: int) ->
 
 
 def _digest(text: str) -> str:
-    return b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:10]
+    return b32encode(bytes.fromhex(sha256_of(text.encode()))).decode().lower()[:10]

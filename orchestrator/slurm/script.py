@@ -5,7 +5,6 @@ The name of a job is not in its script: `options_of` in `orchestrator.engine.clu
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -21,6 +20,8 @@ from orchestrator.expansion import VARIABLE, home_expanded
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+from orchestrator.sha256 import sha256_of
 
 __all__ = [
     "JOB_FILE",
@@ -184,7 +185,7 @@ def runner_words(command: str) -> list[str]:
 def digest(values: Values, comment: str) -> str:
     """Return 8 hexadecimal digits of the SHA-256 of everything that a script depends on."""
     text = json.dumps([values, comment, TEMPLATE.read_text(encoding="utf-8")], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return sha256_of(text.encode())[:8]
 
 
 def render(values: Values, comment: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
+from orchestrator.sha256 import sha256_of
 from orchestrator.slurm.script import exports
 from orchestrator.text import to_bytes
 from orchestrator.workspace import RunFolder
@@ -57,7 +57,7 @@ class ClusterConfig(NamedTuple):
         if not self.cluster.env_vars:
             return self
         content = self.env_vars_content()
-        digest = hashlib.sha256(content).hexdigest()
+        digest = sha256_of(content)
         write_atomically(folder.env_vars(digest), content, PRIVATE)
         return self._replace(cluster=replace(self.cluster, env_vars={}), env_vars=digest)
 

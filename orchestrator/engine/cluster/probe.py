@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import shutil
@@ -18,6 +17,7 @@ from orchestrator.engine.cluster.scripts import runner_of
 from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.errors import Busy, DefinitionError, SchedulerUnreachable
 from orchestrator.machine.answers import Accepted, Refused, RefusedHere
+from orchestrator.sha256 import sha256_of
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import is_live
 from orchestrator.slurm.script import cpus, directives, literal_path, render, values
@@ -77,7 +77,7 @@ def _trouble_here(config: ClusterConfig) -> Trouble | None:
         content = config.env_vars_content()
         file.write(content)
         file.flush()
-        env_file = {"path": file.name, "sha256": hashlib.sha256(content).hexdigest()}
+        env_file = {"path": file.name, "sha256": sha256_of(content)}
         script = _script(config, {}, env_file if config.cluster.env_vars else None)
         shell = subprocess.Popen(
             ["/bin/bash", *([] if is_same else ["-l"]), "-c", script],

@@ -5,7 +5,6 @@ The command line of a submission is made in `orchestrator.engine.cluster.schedul
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from orchestrator.definition.resources import SlurmCluster, time_in_seconds
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.errors import DataError, DefinitionError
 from orchestrator.machine.plan import Plan
+from orchestrator.sha256 import sha256_of
 from orchestrator.slurm.script import (
     JOB_FILE,
     TOKEN,
@@ -91,7 +91,7 @@ class Script(NamedTuple):
             return recorded
         content = to_bytes(self.text)
         write_atomically(self.path, content, PRIVATE)
-        written = hashlib.sha256(content).hexdigest()
+        written = sha256_of(content)
         # Another user may have put another folder in the place of this one.
         if _digest_of(self.path) != written:
             raise DataError(f"The script {self.path} was changed after it was written.", "Retry the command.")
@@ -186,7 +186,7 @@ class Scripts:
 def _digest_of(path: Path) -> str | None:
     """Return the SHA-256 of a script; None if it is missing or damaged. Raise `NotAllowed` as `read_private`."""
     try:
-        return hashlib.sha256(read_private(path)).hexdigest()
+        return sha256_of(read_private(path))
     except (FileNotFoundError, Damaged):
         return None
 

@@ -1,0 +1,21 @@
+"""SHA-256 without OpenSSL, which `hashlib` loads: that takes longer than to check the small files of a task.
+
+Python's `random` imports its hash function in the same way. For large contents, `hashlib` is faster.
+"""
+
+from __future__ import annotations
+
+try:
+    from _sha2 import sha256 as _sha256  # type: ignore[import-not-found]  # since Python 3.12
+except ImportError:
+    try:
+        from _sha256 import sha256 as _sha256  # type: ignore[import-not-found]
+    except ImportError:  # a Python that was built without its own hash functions
+        from hashlib import sha256 as _sha256
+
+__all__ = ["sha256_of"]
+
+
+def sha256_of(content: bytes) -> str:
+    """Return the SHA-256 of a content, as 64 hexadecimal digits."""
+    return str(_sha256(content).hexdigest())
