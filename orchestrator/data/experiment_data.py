@@ -11,15 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 from orchestrator.data.columns import column_of, plain_cell
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
-from orchestrator.data.files import data_folder, locked, read_snapshot, write_table
 from orchestrator.data.job_status import JobStatus
-from orchestrator.data.layout import StoredTable, decode_files, encode_files
-from orchestrator.data.matching import FoldReport, match_results
 from orchestrator.data.numpy_types import is_bool, is_integer
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.references import Reference, write_object
-from orchestrator.data.results import ResultFile
-from orchestrator.data.sources import Source, columns_of, n_rows_of, statuses_of
 from orchestrator.data.table import Table
 from orchestrator.data.values import check_name, is_missing
 from orchestrator.errors import NotAllowed
@@ -28,6 +23,10 @@ from orchestrator.loading import is_loading_again
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from orchestrator.data.matching import FoldReport
+    from orchestrator.data.results import ResultFile
+    from orchestrator.data.sources import Source
 
 __all__ = ["ExperimentData"]
 
@@ -75,6 +74,10 @@ class ExperimentData:
         jobs: pd.Series[Any] | Sequence[str] | Path | str | None = None,
         project_dir: Path | str | None = None,
     ) -> None:
+        # Imported here, as in the methods below: most tasks import this class with their study, and use no table.
+        from orchestrator.data.matching import FoldReport
+        from orchestrator.data.sources import columns_of, n_rows_of, statuses_of
+
         if not isinstance(domain, Domain):
             domain = Domain() if domain is None else Domain.from_file(domain)
         self._domain = domain
@@ -518,6 +521,10 @@ class ExperimentData:
         DataError
             If the files can't be read, or don't belong together.
         """
+        from orchestrator.data.files import data_folder, read_snapshot
+        from orchestrator.data.layout import decode_files
+        from orchestrator.data.results import ResultFile
+
         project_dir = _absolute(project_dir)
         snapshot = read_snapshot(project_dir)
         stored = decode_files(data_folder(project_dir), snapshot.contents, as_edited=as_edited)
@@ -544,6 +551,8 @@ class ExperimentData:
         FoldReport
             Counts of the folded results, and the results that belong to no row.
         """
+        from orchestrator.data.matching import match_results
+
         updates, report = match_results(self._table, result_files)
         for position, (status, outputs) in updates.items():
             self._table.status[position] = status.value
@@ -571,6 +580,8 @@ class ExperimentData:
         TypeError
             If a value has a type that can't be stored in a table.
         """
+        from orchestrator.data.files import locked, write_table
+
         if project_dir is not None:
             self.project_dir = project_dir
         if is_loading_again():
@@ -600,6 +611,8 @@ class ExperimentData:
         TypeError
             If a value has a type that can't be stored in a table.
         """
+        from orchestrator.data.layout import StoredTable, encode_files
+
         gone = {Path(folder).name for folder in consumed}
         same = _absolute(project_dir) == self._project_dir
         folded = {m: end for m, end in self._offsets.items() if same and m.split("/")[0] not in gone}

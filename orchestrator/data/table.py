@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.data.columns import Columns
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.values import to_jsonable
+
+if TYPE_CHECKING:
+    from orchestrator.data.columns import Columns
 
 __all__ = ["Table"]
 
