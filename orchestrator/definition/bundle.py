@@ -7,7 +7,6 @@ jobs is in the job file (`orchestrator.handoff.jobfile`).
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.damage import Damaged
 from orchestrator.data.scratch import Keep
+from orchestrator.definition.compiled import read_compiled
 from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free_mp_main, working_in
 from orchestrator.definition.finder import KeptFinder, KeptModule, MetaPath
 from orchestrator.errors import DataError, NotAllowed, StudyChanged, StudyError
@@ -31,12 +31,14 @@ from orchestrator.trust import open_private
 from orchestrator.workspace import relocated, root_of_bundles
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from types import CodeType, ModuleType
 
-__all__ = ["MAIN", "MODULES", "Bundle", "LoadedStep", "globals_of"]
+from orchestrator.sha256 import sha256_of
 
-MODULES, MAIN = "modules.json", "main.pkl"
-"""Names of files: the kept modules, and the values of the study's names that importing does not define."""
+__all__ = ["CODE", "MAIN", "MODULES", "Bundle", "LoadedStep", "function_of", "globals_of"]
+
+MODULES, MAIN, CODE = "modules.json", "main.pkl", "study.code"
+"""Names of files: the kept modules; of the study, the values that importing does not define, and its compiled code."""
 
 TEMPORARY = frozenset({EIO, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT})
 """Errors of a network file system that does not answer at the moment."""
@@ -94,7 +96,8 @@ class Bundle:
         _check_imported(modules, context, is_live=is_live)
         context.restore()
         others = [finder for finder in sys.meta_path if not isinstance(finder, KeptFinder)]
-        sys.meta_path = MetaPath([KeptFinder(modules, context.main), *others])
+        code = None if is_live else self._compiled_study(modules.get(context.main))
+        sys.meta_path = MetaPath([KeptFinder(modules, context.main, code), *others])
         if context.main:
             later = self._read_checked(MAIN, index) if MAIN in index["files"] and not is_live else None
             with _own_errors(Path(context.main_file).name):
@@ -143,6 +146,11 @@ class Bundle:
         context = self._context(self._index())
         return Path(context.cwd) if context.has_other_cwd() else None
 
+    def _compiled_study(self, study: KeptModule | None) -> CodeType | None:
+        if study is None or study.text is None or not (self._folder / CODE).exists():
+            return None
+        return read_compiled(self._read(CODE), study.text, study.origin or "")
+
     def _kept(self, index: dict[str, Any]) -> dict[str, KeptModule]:
         kept = {name: KeptModule(*values) for name, values in json.loads(self._read_checked(MODULES, index)).items()}
         here = self._place(index)
@@ -160,14 +168,14 @@ class Bundle:
 
     def _index(self) -> dict[str, Any]:
         content = self._read("bundle.json")
-        if hashlib.sha256(content).hexdigest() != self._folder.name:
+        if sha256_of(content) != self._folder.name:
             raise DataError(f"{self._folder / 'bundle.json'} was changed after it was written.", _UPDATE_HINT)
         index: dict[str, Any] = json.loads(content)
         return index
 
     def _read_checked(self, name: str, index: dict[str, Any]) -> bytes:
         content = self._read(name)
-        if hashlib.sha256(content).hexdigest() != index["files"].get(name):
+        if sha256_of(content) != index["files"].get(name):
             raise DataError(f"{self._folder / name} was changed after it was written.", _UPDATE_HINT)
         return content
 
@@ -197,13 +205,22 @@ def globals_of(name: str) -> dict[str, Any]:
     return vars(_main if name == "__main__" and _main is not None else import_module(name))
 
 
+def function_of(module: str, name: str) -> Any:
+    """Return the function of the data generator with a name in a module; in the study for `__main__`."""
+    return _find(_main if module == "__main__" and _main is not None else import_module(module), name).f
+
+
+def _find(module: Any, name: str) -> Any:
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "__main__" and _main is not None:
-            found: Any = _main
-            for part in name.split("."):
-                found = getattr(found, part)
-            return found
+            return _find(_main, name)
         return super().find_class(module, name)
 
 

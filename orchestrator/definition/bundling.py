@@ -7,7 +7,6 @@ code that it was submitted with.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -16,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic import new_folder, write_synced
-from orchestrator.definition.bundle import MAIN, MODULES
+from orchestrator.definition.bundle import CODE, MAIN, MODULES
+from orchestrator.definition.compiled import compiled
 from orchestrator.definition.context import ImportContext
 from orchestrator.definition.later_names import later_names
 from orchestrator.definition.modules import KeptCode, StudySource, import_context, keep_modules
 from orchestrator.definition.pickler import Main, dumps, unpicklable_part
 from orchestrator.definition.pipeline import step_name
 from orchestrator.errors import DefinitionError
+from orchestrator.sha256 import sha256_of
 from orchestrator.workspace import root_of_bundles
 
 __all__ = ["PreparedBundle", "prepare_bundle"]
@@ -70,20 +71,25 @@ class PreparedBundle:
         if self.later is not None:
             files[MAIN] = self.later
         index = {
-            "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
+            "files": {name: sha256_of(content) for name, content in sorted(files.items())},
             "missing": self.missing,
             "context": self.context._asdict(),
             # After the workspace was moved, the paths are searched at the same place in the new one.
             "root": root_of_bundles(folder),
         }
         text = json.dumps(index, indent=1, sort_keys=True).encode()
-        digest = hashlib.sha256(text).hexdigest()
+        digest = sha256_of(text)
         if (folder / digest).is_dir():
             return digest
         with new_folder(folder / digest) as inside:
-            for name, content in {**files, "bundle.json": text}.items():
+            for name, content in {**files, CODE: self._compiled_study(), "bundle.json": text}.items():
                 write_synced(inside / name, content, mode=0o600)
         return digest
+
+    def _compiled_study(self) -> bytes:
+        # It is not part of the digest: the bytes of the same code differ.
+        study = self.code.modules.get(self.context.main)
+        return b"" if study is None or study.text is None else compiled(study.text, study.origin or "")
 
 
 def prepare_bundle(

@@ -64,11 +64,14 @@ class KeptFinder:
         The kept modules, by name.
     study : str, default ""
         The name of the study. Python reads and writes no bytecode of a script, so none is used for it.
+    code : code object, optional
+        The compiled text of the study.
     """
 
-    def __init__(self, modules: Mapping[str, KeptModule], study: str = "") -> None:
+    def __init__(self, modules: Mapping[str, KeptModule], study: str = "", code: CodeType | None = None) -> None:
         self.modules = modules
         self.study = study
+        self._code = code
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -82,7 +85,9 @@ class KeptFinder:
             return real or _namespace(fullname, kept)
         if real is not None and _is_same(real.origin, kept.origin) and real.loader is not None:
             with suppress(TypeError, AttributeError):
-                real.loader = _with_text(real.loader, kept, may_have_bytecode=fullname != self.study)
+                # The loader of an import hook may change the code.
+                code = self._code if fullname == self.study and type(real.loader) is SourceFileLoader else None
+                real.loader = _with_text(real.loader, kept, code, may_have_bytecode=fullname != self.study)
                 return real
         loader = _with_text(SourceFileLoader(fullname, kept.origin), kept)
         return spec_from_file_location(fullname, kept.origin, loader=loader, submodule_search_locations=kept.locations)
@@ -107,11 +112,11 @@ def _namespace(fullname: str, kept: KeptModule) -> ModuleSpec:
     return spec
 
 
-def _with_text(real: Any, kept: KeptModule, *, may_have_bytecode: bool = False) -> Any:
+def _with_text(real: Any, kept: KeptModule, code: CodeType | None = None, *, may_have_bytecode: bool = False) -> Any:
     """Return a copy of a loader that takes the text of the module from `kept`."""
     kind: Any = _with_kept_text(type(real))
     loader = kind.__new__(kind)
-    loader.__dict__.update(real.__dict__, kept=kept, may_have_bytecode=may_have_bytecode)
+    loader.__dict__.update(real.__dict__, kept=kept, code=code, may_have_bytecode=may_have_bytecode)
     return loader
 
 
@@ -123,12 +128,15 @@ class _KeptText:
     """The part of a loader that differs from that of the real place."""
 
     kept: KeptModule
+    code: CodeType | None
     may_have_bytecode: bool
 
     def get_source(self, fullname: str) -> str | None:
         return self.kept.text
 
     def get_code(self, fullname: str) -> CodeType:
+        if self.code is not None:
+            return self.code
         real: Any = super()
         if self.may_have_bytecode and _has_text(real, fullname, self.kept.text):
             return cast("CodeType", real.get_code(fullname))

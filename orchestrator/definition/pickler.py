@@ -15,7 +15,8 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, ClassVar, NamedTuple
 
-from orchestrator.definition.bundle import globals_of
+from orchestrator.definition.blocks import FunctionDataGenerator
+from orchestrator.definition.bundle import function_of, globals_of
 
 __all__ = ["Main", "dumps", "unpicklable_part"]
 
@@ -77,6 +78,8 @@ def dumps(value: Any, main: Main) -> bytes:
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, FunctionType | type) and obj.__module__ == "__main__" and main.defines(obj):
                 return NotImplemented  # by name
+            if isinstance(obj, FunctionType) and (module := _module_of_generator(obj, main)) is not None:
+                return function_of, (module, obj.__qualname__)
             return super().reducer_override(obj)
 
         def _dynamic_function_reduce(self, func: FunctionType) -> Any:
@@ -115,6 +118,20 @@ def _module_of(func: FunctionType, main: Main) -> str | None:
     if name == "__main__":
         return name if main.holds(func.__code__) else None
     return None if getattr(module, "__spec__", None) is None and name != "__mp_main__" else name
+
+
+def _module_of_generator(func: FunctionType, main: Main) -> str | None:
+    """Return the name of the module where another process finds the data generator of a function; None if in none.
+
+    Without this, each task would import cloudpickle.
+    """
+    module = _module_of(func, main)
+    if module is None or (module == "__main__" and func.__qualname__.partition(".")[0] in main.later):
+        return None
+    found: Any = sys.modules[module]
+    for part in func.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return module if isinstance(found, FunctionDataGenerator) and found.f is func else None
 
 
 def _reduced_code(code: CodeType) -> tuple[Any, ...]:

@@ -395,6 +395,22 @@ def test_a_worker_compiles_no_module_that_has_not_changed(shell):
     assert shell.outputs("s") == [True, True]
 
 
+def test_a_worker_does_not_compile_the_study(shell):
+    """Python keeps no bytecode of a script, so each task of an array would compile it."""
+    hook = "lambda event, args: event == 'compile' and args[1].endswith('study.py') and Path('compiled').touch()"
+    noted = f"import sys\nfrom pathlib import Path\nif '-P' in sys.orig_argv: sys.addaudithook({hook})\n"
+    shell.write(hooks__sitecustomize=noted, study=study("1 / int(os.path.exists('go'))", before="import os\n"))
+    hooks = str(shell.folder / "hooks")
+    shell("study.py", code=1, PYTHONPATH=hooks)
+    assert not (shell.folder / "compiled").exists()
+    [code] = shell.folder.glob("r/.orchestrator/bundle/*/study.code")
+    code.write_bytes(b"damaged")
+    (shell.folder / "go").touch()
+    shell.orchestrator("resume", "r", PYTHONPATH=hooks)
+    assert (shell.folder / "compiled").exists()
+    assert shell.outputs() == [1.0, 1.0]
+
+
 def test_an_import_hook_of_a_study_gets_the_code_that_the_run_was_started_with(shell):
     """As those of typeguard and jaxtyping, which change the code of the modules that are imported after it."""
     before = """
