@@ -13,13 +13,15 @@ import sys
 from pathlib import Path
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.fast_imports import fast_imports
 from orchestrator.host import die_with_parent
 
 # Each imports only what it needs, because hundreds of tasks of an array start at once.
 try:
     match sys.argv[1:]:
         case ["job", workspace, key, token, sha256]:
-            from orchestrator.worker.job import run_job
+            with fast_imports():
+                from orchestrator.worker.job import run_job
 
             run_job(Path(workspace), key, token, sha256, has_process=True)
         case ["serve", workspace, key]:

@@ -20,6 +20,9 @@ from orchestrator.worker.capture import flush_output
 
 __all__ = ["complete_files", "end_if_alone", "flush_files", "remember_files"]
 
+EXTENSION, OF_PYTHON = ".so", "lib-dynload"
+"""Suffix of an extension module, and the folder of Python's own."""
+
 _files: list[Any] = []
 _compressed: list[Any] = []
 """Files that were open before `gc.freeze`. After it they can't be found again."""
@@ -64,7 +67,7 @@ def end_if_alone() -> None:
 def _has_foreign_libraries() -> bool:
     """Whether an extension module has been imported that is not one of Python's own."""
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    return any(file.endswith(".so") and Path(file).parent.name != "lib-dynload" for file in files if file is not None)
+    return any(file.endswith(EXTENSION) and Path(file).parent.name != OF_PYTHON for file in files if file is not None)
 
 
 def _written() -> tuple[type, ...]:

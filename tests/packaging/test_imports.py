@@ -15,6 +15,8 @@ import orchestrator
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"numpy", "pandas", "scipy", "sqlalchemy", "alembic", "cloudpickle", "rich", "sklearn"}
 
+NOT_FOR_TASKS = {"platform", "subprocess", "uuid"}
+
 NOT_FOR_STUDIES = HEAVY | {"click", "jinja2", "mako", "omegaconf", "yaml"}
 
 
@@ -45,6 +47,12 @@ def test_import_loads_nothing_heavy(tmp_path):
     loaded = modules_loaded_by("import orchestrator", tmp_path)
     assert "orchestrator" in loaded
     assert not loaded & HEAVY
+
+
+def test_the_public_names_load_nothing_that_only_the_use_of_a_table_needs(tmp_path):
+    loaded = all_modules_loaded_by("exec('from orchestrator import *')", tmp_path)
+    assert "orchestrator.data.experiment_data" in loaded
+    assert not loaded & {f"orchestrator.data.{name}" for name in ("files", "layout", "matching", "sources")}
 
 
 @pytest.mark.parametrize("name", ["*", *orchestrator.__all__])
@@ -122,7 +130,7 @@ def test_a_task_loads_nothing_heavy_that_its_study_does_not_import(workspace):
     data = orchestrator.ExperimentData.from_file(table.parent)
     found = {data.get_experiment_sample(label).output_data["loaded"] for label in range(4)}
     assert all("orchestrator" in loaded.split(",") for loaded in found)
-    assert not {name for loaded in found for name in loaded.split(",")} & (NOT_FOR_STUDIES - {"cloudpickle"})
+    assert not {name for loaded in found for name in loaded.split(",")} & (NOT_FOR_STUDIES | NOT_FOR_TASKS)
 
 
 def test_a_table_loads_nothing_heavy_before_its_arrays_are_used(tmp_path):
@@ -147,7 +155,7 @@ def test_asking_slurm_loads_nothing_heavy(tmp_path):
 def test_each_advance_and_each_task_of_an_array_load_little(tmp_path, module):
     loaded = all_modules_loaded_by(f"import {module}", tmp_path)
     assert module in loaded
-    assert not loaded & {"shutil", "logging", "pickle", "textwrap", "traceback"}
+    assert not loaded & {"shutil", "logging", "pickle", "textwrap", "traceback", "hashlib"}
     assert not loaded & {f"orchestrator.{name}" for name in ("definition.pipeline", "definition.blocks", "db.views")}
 
 
