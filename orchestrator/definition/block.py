@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.data.of_f3dasm import is_of_f3dasm, is_overridden, our_table, their_table
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["Block", "ChainedBlock", "LoopBlock"]
+__all__ = ["Block", "ChainedBlock", "F3dasmBlock", "LoopBlock", "called_function", "our_block"]
 
 
 class Block(ABC):
@@ -105,7 +107,7 @@ class ChainedBlock(Block):
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
-        self.blocks = list(blocks)
+        self.blocks = [our_block(block) for block in blocks]
 
     def arm(self, data: ExperimentData) -> None:
         """Prepare each block for the data of the first one."""
@@ -139,7 +141,7 @@ class LoopBlock(Block):
     """
 
     def __init__(self, block: Block, n_iterations: int) -> None:
-        self.block = block
+        self.block = our_block(block)
         self.n_iterations = n_iterations
 
     def arm(self, data: ExperimentData) -> None:
@@ -155,3 +157,60 @@ class LoopBlock(Block):
     def after_store(self, project_dir: Path) -> None:
         """Call `after_store` of the block, once."""
         self.block.after_store(project_dir)
+
+
+class F3dasmBlock(Block):
+    """A block of f3dasm, or one that derives from f3dasm's `Block`: it gets the table as f3dasm's.
+
+    Parameters
+    ----------
+    theirs : f3dasm.Block or f3dasm.DataGenerator
+        The block.
+    """
+
+    def __init__(self, theirs: Any) -> None:
+        self.theirs = theirs
+        self._armed: tuple[ExperimentData, Any] | None = None
+
+    def arm(self, data: ExperimentData) -> None:
+        """Prepare the block for the data."""
+        self._armed = (data, their_table(data))
+        self.theirs.arm(self._armed[1])
+
+    def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
+        """Call the block with the data, which are the object that it was prepared for if they are the same here."""
+        is_armed = self._armed is not None and self._armed[0] is data
+        table = self._armed[1] if self._armed is not None and is_armed else their_table(data)
+        self._armed = None
+        return our_table(self.theirs.call(data=table, **kwargs), data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_armed": None}
+
+
+def called_function(block: Block) -> Callable[..., Any]:
+    """Return the `call` of a block; that of the block of f3dasm, if it is one."""
+    call: Callable[..., Any] = getattr(block, "theirs", block).call
+    return call
+
+
+def our_block(block: Any) -> Any:
+    """Return a block of f3dasm as one of ours; any other value is returned unchanged.
+
+    A chain or loop of f3dasm that contains blocks of ours becomes a chain or loop of ours.
+    """
+    if isinstance(block, Block) or not is_of_f3dasm(block, "Block", "DataGenerator"):
+        return block
+    if not any(isinstance(inner, Block) for inner in _parts(block)):
+        return F3dasmBlock(block)
+    if is_of_f3dasm(block, "ChainedBlock"):
+        return ChainedBlock(block.blocks)
+    return LoopBlock(block.block, block.n_iterations)
+
+
+def _parts(block: Any) -> Iterator[Any]:
+    """Yield a block, and those inside it if it is a chain or loop of f3dasm."""
+    yield block
+    if is_of_f3dasm(block, "ChainedBlock", "LoopBlock") and not is_overridden(block, "call"):
+        for inner in block.blocks if is_of_f3dasm(block, "ChainedBlock") else [block.block]:
+            yield from _parts(inner)

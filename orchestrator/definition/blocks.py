@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.data.of_f3dasm import is_of_f3dasm, is_overridden, our_table, their_table
 from orchestrator.data.values import check_name
 from orchestrator.definition.block import Block
 from orchestrator.definition.expected_outputs import check_declared, check_outputs, check_values
@@ -24,7 +25,11 @@ __all__ = [
     "DataGenerator",
     "FunctionDataGenerator",
     "datagenerator",
+    "decorated_function",
     "evaluate",
+    "evaluates_one_by_one",
+    "executed_function",
+    "kwargs_of",
     "needs_table",
 ]
 
@@ -93,6 +98,8 @@ class DataGenerator(Block):
         ValueError
             If `mode` is not "sequential", or the domain declares outputs, but not the generator's.
         """
+        if is_of_f3dasm(data, "ExperimentData"):
+            return their_table(self.call(our_table(data), mode, pass_id, **kwargs))  # type: ignore[no-any-return]
         if mode != "sequential":
             raise ValueError(f"mode={mode!r} is not valid; use 'sequential', or a step with parallel=True")
         if isinstance(self, FunctionDataGenerator):
@@ -314,7 +321,7 @@ def evaluate(
     Exception
         Any exception that `execute` raises.
     """
-    who = f"{type(generator).__name__}.execute"
+    who = f"{type(getattr(generator, 'theirs', generator)).__name__}.execute"
     if isinstance(generator, FunctionDataGenerator):
         who = generator.name
         check_declared(who, generator.output_names, expected)
@@ -336,6 +343,45 @@ def needs_table(generator: DataGenerator) -> bool:
     cls = type(generator)
     # Tasks know the expected outputs without the table.
     return cls.arm not in (Block.arm, FunctionDataGenerator.arm) or cls.call is not DataGenerator.call
+
+
+def evaluates_one_by_one(generator: DataGenerator) -> bool:
+    """Whether `execute` of a data generator is called for each experiment: it does not override `call`."""
+    return type(generator).call is DataGenerator.call
+
+
+def decorated_function(block: Any) -> Callable[..., Any] | None:
+    """Return the function that a data generator was made of by `datagenerator`, ours or f3dasm's; None for others."""
+    theirs = getattr(block, "theirs", None)
+    if theirs is not None and is_overridden(theirs, "execute"):
+        return None
+    made_of: Callable[..., Any] | None = getattr(block if theirs is None else theirs, "f", None)
+    return made_of if theirs is not None or isinstance(block, FunctionDataGenerator) else None
+
+
+def executed_function(generator: DataGenerator) -> Callable[..., Any]:
+    """Return the function of the user that gets the kwargs of a step: the decorated one, or `execute`."""
+    execute: Callable[..., Any] = getattr(generator, "theirs", generator).execute
+    return decorated_function(generator) or execute
+
+
+def kwargs_of(kwargs: Mapping[str, Any], label: int) -> dict[str, Any]:
+    """Return the kwargs of a step as `execute` gets them: for `pass_id=True` the label of the experiment as `id`.
+
+    Parameters
+    ----------
+    kwargs : mapping of str to Any
+        The kwargs of the step.
+    label : int
+        Label of the experiment.
+
+    Returns
+    -------
+    dict of str to Any
+        The kwargs of one call.
+    """
+    own = {name: value for name, value in kwargs.items() if name != "pass_id"}
+    return {**own, "id": label} if kwargs.get("pass_id") else own
 
 
 def _parameters(f: Callable[..., Any]) -> tuple[dict[str, bool], bool]:

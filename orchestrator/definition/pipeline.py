@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
+from orchestrator.data.of_f3dasm import is_of_f3dasm
 from orchestrator.data.scratch import Keep
-from orchestrator.definition.blocks import FunctionDataGenerator
+from orchestrator.definition.of_f3dasm import our_settings, our_step_block
 from orchestrator.definition.resources import SlurmResources, time_in_seconds
 from orchestrator.errors import DefinitionError
 
@@ -25,6 +27,7 @@ __all__ = [
     "Loop",
     "PipelineDefinition",
     "Step",
+    "our_pipeline",
     "step_name",
     "timeout_in_seconds",
     "walk",
@@ -263,8 +266,15 @@ class PipelineDefinition:
 
     @property
     def all_steps(self) -> Sequence[Step | Loop]:
-        """The steps of the whole pipeline, also after `from_step`."""
-        return self.steps if self._origin is None else self._origin.steps
+        """The steps of the whole pipeline, also after `from_step`; those of f3dasm as ours."""
+        steps: Sequence[Step | Loop] = _our_elements(self.steps if self._origin is None else self._origin.steps)
+        return steps
+
+    @property
+    def resources(self) -> SlurmResources | None:
+        """`orchestrator_resources`; those of f3dasm as ours."""
+        ours: SlurmResources | None = our_settings(SlurmResources, self.orchestrator_resources)
+        return ours
 
     @property
     def first_element(self) -> int | None:
@@ -273,7 +283,8 @@ class PipelineDefinition:
 
     def _element(self, step: int | str) -> int:
         if isinstance(step, str):
-            named = [(step_name(found), path) for path, found in walk(self.steps) if isinstance(found, Step)]
+            ours = _our_elements(self.steps)
+            named = [(step_name(found), path) for path, found in walk(ours) if isinstance(found, Step)]
             for name, path in named:
                 if name == step:
                     return int(path.partition(".")[0])
@@ -291,12 +302,44 @@ class PipelineDefinition:
         return step % len(self.steps)
 
 
+def our_pipeline(value: Any) -> Any:
+    """Return a pipeline of f3dasm as a definition of ours; any other value is returned unchanged."""
+    if isinstance(value, PipelineDefinition) or not is_of_f3dasm(value, "Pipeline"):
+        return value
+    return PipelineDefinition(value.name, value.steps, value.orchestrator_resources)
+
+
+def _our_elements(elements: Any) -> Any:
+    """Return the elements of a pipeline, those of f3dasm as ours; a value that is not a list is returned unchanged."""
+    return [_our_element(element) for element in elements] if isinstance(elements, list | tuple) else elements
+
+
+def _our_element(element: Any) -> Any:
+    if is_of_f3dasm(element, "Loop"):
+        return Loop(element.n_iterations, _our_elements(element.steps))
+    if is_of_f3dasm(element, "Step"):
+        element = Step(**{one.name: getattr(element, one.name) for one in fields(element)})
+    if isinstance(element, Loop):
+        return _changed(element, steps=_our_elements(element.steps))
+    if isinstance(element, Step):
+        resources = our_settings(SlurmResources, element.resources)
+        return _changed(element, block=our_step_block(element.block), resources=resources)
+    return element
+
+
+def _changed(element: Any, **values: Any) -> Any:
+    """Return a copy of an element with other values; without a check, which `validate` makes."""
+    changed = copy(element)
+    vars(changed).update(values)
+    return changed
+
+
 def step_name(step: Step) -> str:
     """Return the name that the user gave a step, else the name of its block."""
     if step.name:
         return step.name
-    block = step.block
-    name = block.name if isinstance(block, FunctionDataGenerator) else getattr(block, "__name__", None)
+    block = getattr(step.block, "theirs", step.block)
+    name = getattr(getattr(block, "f", block), "__name__", None)
     if not isinstance(name, str):
         # The name of a functools.partial is that of the function that it calls.
         name = getattr(getattr(block, "func", None), "__name__", type(block).__name__)

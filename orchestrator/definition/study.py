@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from orchestrator.definition.bundle import is_ours
 from orchestrator.definition.context import MP_MAIN, free_mp_main
 from orchestrator.definition.modules import StudySource, module_name_of
-from orchestrator.definition.pipeline import PipelineDefinition
+from orchestrator.definition.of_f3dasm import our_settings
+from orchestrator.definition.pipeline import PipelineDefinition, our_pipeline
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import OrchestratorError, StudyError
 from orchestrator.loading import EndOfLoading, current_folder, loading
@@ -90,13 +91,15 @@ def load_study(source: str) -> Study:
     start = current_folder()
     path, spec = _find(file)
     module, run = _import(path, spec)
-    pipelines = {name: value for name, value in vars(module).items() if isinstance(value, PipelineDefinition)}
+    found = {name: our_pipeline(value) for name, value in vars(module).items()}
+    pipelines = {name: value for name, value in found.items() if isinstance(value, PipelineDefinition)}
     if attr and attr not in pipelines and hasattr(module, attr):
         raise StudyError(
             f"{attr} in {path.name} is a {type(getattr(module, attr)).__name__}, not a Pipeline.",
             f"Use one of its pipelines: {', '.join(pipelines) or 'it defines none'}",
         )
-    clusters = {name: value for name, value in vars(module).items() if isinstance(value, SlurmCluster)}
+    settings = {name: our_settings(SlurmCluster, value) for name, value in vars(module).items()}
+    clusters = {name: value for name, value in settings.items() if isinstance(value, SlurmCluster)}
     name = attr or ("pipeline" if "pipeline" in pipelines or len(pipelines) != 1 else next(iter(pipelines)))
     if name not in pipelines:
         if run is not None and not attr:

@@ -15,8 +15,14 @@ from typing import Any
 
 from orchestrator.addresses import parse_address
 from orchestrator.data.scratch import KEEP
-from orchestrator.definition.block import Block, ChainedBlock, LoopBlock
-from orchestrator.definition.blocks import DataGenerator, FunctionDataGenerator
+from orchestrator.definition.block import Block, ChainedBlock, LoopBlock, called_function
+from orchestrator.definition.blocks import (
+    DataGenerator,
+    decorated_function,
+    evaluates_one_by_one,
+    executed_function,
+    kwargs_of,
+)
 from orchestrator.definition.injection import is_seed
 from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step, step_name, timeout_in_seconds, walk
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds
@@ -218,9 +224,8 @@ def _argument_problems(step: Step) -> Iterator[str]:
     """Compare the kwargs with the signatures of the functions that will get them."""
     for function, first, is_injected in _called_functions(step.block, True):
         yield from _async_problems(function)
-        problem = _call_problem(function, first, step.kwargs, INJECTED if is_injected else ())
-        if "pass_id" in step.kwargs and isinstance(step.block, DataGenerator):
-            problem = "kwargs must not contain 'pass_id'; read the label from experiment_sample.id"
+        kwargs = step.kwargs if first == "data" else kwargs_of(step.kwargs, 0)
+        problem = _call_problem(function, first, kwargs, INJECTED if is_injected else ())
         if problem is not None:
             yield problem
 
@@ -241,12 +246,10 @@ def _called_functions(block: Any, is_injected: bool) -> Iterator[tuple[Any, str,
     if isinstance(block, ChainedBlock | LoopBlock):
         for inner in block.blocks if isinstance(block, ChainedBlock) else [block.block]:
             yield from _called_functions(inner, False)
-    elif isinstance(block, FunctionDataGenerator):
-        yield block.f, "", is_injected
-    elif isinstance(block, DataGenerator) and type(block).call is DataGenerator.call:
-        yield block.execute, "experiment_sample", is_injected
+    elif isinstance(block, DataGenerator) and evaluates_one_by_one(block):
+        yield executed_function(block), "" if decorated_function(block) else "experiment_sample", is_injected
     elif isinstance(block, Block):
-        yield block.call, "data", is_injected and not isinstance(block, DataGenerator)
+        yield called_function(block), "data", is_injected and not isinstance(block, DataGenerator)
     else:
         yield block, "project_dir", is_injected
 
@@ -292,7 +295,7 @@ def _timeout_problems(step: Step) -> Iterator[str]:
         return
     if not isinstance(step.block, DataGenerator):
         yield "timeout is the longest time for one experiment; it needs a DataGenerator. Use resources.time for the job"
-    elif type(step.block).call is not DataGenerator.call:
+    elif not evaluates_one_by_one(step.block):
         yield "timeout needs a DataGenerator that evaluates one experiment at a time; this one has its own call"
 
 

@@ -87,7 +87,7 @@ def check(
         If anything can't work; the message lists everything that must change.
     """
     steps = list(pipeline.all_steps)
-    check_pipeline(pipeline.name, steps, pipeline.orchestrator_resources, pipeline.seed)
+    check_pipeline(pipeline.name, steps, pipeline.resources, pipeline.seed)
     if project_job is not None:
         check_key(project_job)
     by_path = steps_by_path(steps)

@@ -16,11 +16,19 @@ from typing import Any, NamedTuple
 from orchestrator.addresses import format_address
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.of_f3dasm import our_table
 from orchestrator.data.results import ResultWriter, read_results
 from orchestrator.data.scratch import Scratch
 from orchestrator.data.values import check_name, from_jsonable, to_jsonable
-from orchestrator.definition.block import Block
-from orchestrator.definition.blocks import DataGenerator, FunctionDataGenerator, evaluate, needs_table
+from orchestrator.definition.block import Block, called_function
+from orchestrator.definition.blocks import (
+    DataGenerator,
+    evaluate,
+    evaluates_one_by_one,
+    executed_function,
+    kwargs_of,
+    needs_table,
+)
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.expected_outputs import check_declared, check_outputs
 from orchestrator.definition.injection import injected
@@ -215,7 +223,8 @@ def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[s
         if job.seeds_samplers:
             seed_samplers(block, job.seed)
         block.arm(data)
-        result = block.call(data=data, **injected(block.call, kwargs, job.injectable), **kwargs)
+        result = block.call(data=data, **injected(called_function(block), kwargs, job.injectable), **kwargs)
+        result = our_table(result, data)
         if not isinstance(result, ExperimentData):
             raise TypeError(f"{type(block).__name__}.call returns the ExperimentData, not {type(result).__name__}")
         result.stored_by = job.token
@@ -265,7 +274,7 @@ def _earlier_results(folder: RunFolder, job: JobFile, task: int) -> dict[tuple[i
 
 def units_of(step: LoadedStep, entries: list[Entry]) -> list[list[Entry]]:
     """Return what is evaluated at once: each experiment, or all of them by the data generator's own `call`."""
-    if not entries or type(step.block).call is DataGenerator.call:
+    if not entries or evaluates_one_by_one(step.block):
         return [[entry] for entry in entries]
     return [entries]
 
@@ -306,9 +315,8 @@ def evaluated_lines(
     if not units:
         return
     generator, project_dir = step.block, folder.table(job.project_dir)
-    function = generator.f if isinstance(generator, FunctionDataGenerator) else generator.execute
     supplied = {*step.kwargs, *units[0][0].inputs}
-    kwargs = {**injected(function, supplied, job.injectable), **step.kwargs}
+    kwargs = {**injected(executed_function(generator), supplied, job.injectable), **step.kwargs}
     said = set() if said is None else said
     surroundings = Surroundings(said)
     expected = Manifest.open(folder.manifest(job.position, job.epoch, job.mark)).expected_outputs()
@@ -321,7 +329,7 @@ def evaluated_lines(
             begins(unit[0])
         scratch = None
         with output([entry.row for entry in unit]):
-            if data is not None and type(generator).call is not DataGenerator.call:
+            if not evaluates_one_by_one(generator):
                 lines = list(_evaluated_by_call(generator, data, unit, kwargs, expected, ends))
             else:
                 [entry] = unit
@@ -374,7 +382,7 @@ def _evaluated_entry(
         sample = ExperimentSample(inputs, outputs, "OPEN", project_dir, id=entry.row)
         sample._scratch = scratch
         try:
-            return _outcome(evaluate(generator, sample, kwargs, expected))
+            return _outcome(evaluate(generator, sample, kwargs_of(kwargs, entry.row), expected))
         except BaseException:
             stored.update(_stored_before(sample, expected))
             raise

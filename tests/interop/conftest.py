@@ -1,8 +1,9 @@
-"""f3dasm in its own virtual environment: we do not depend on its dependencies."""
+"""f3dasm in a virtual environment of its own, with what we depend on, so that one process can import both."""
 
 import json
 import os
 import subprocess
+import tomllib
 from pathlib import Path
 from subprocess import PIPE
 
@@ -11,6 +12,13 @@ import pytest
 from tests.environments import make_environment
 
 REQUIREMENT = "f3dasm==2.4.0"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def requirements():
+    """Return f3dasm, what its optimizers need, and our dependencies."""
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    return [REQUIREMENT, "optuna>=4.4", *ours]
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +27,10 @@ def f3dasm_python(request):
     given = os.environ.get("ORCHESTRATOR_F3DASM_PYTHON")
     if given:
         return Path(given)
-    folder = Path(request.config.cache.mkdir("f3dasm-2.4.0")).absolute()
+    folder = Path(request.config.cache.mkdir("f3dasm-2.4.0-and-ours")).absolute()
     python = folder / "venv" / "bin" / "python"
     if not (folder / "complete").exists():
-        done = make_environment(folder / "venv", REQUIREMENT)
+        done = make_environment(folder / "venv", *requirements())
         if done.returncode:
             pytest.fail(
                 f"{REQUIREMENT} could not be installed for the interop tests (is PyPI reachable?). "

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.definition.flatten import plan_of
+from orchestrator.definition.of_f3dasm import our_settings
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.definition.validate import check_cluster, check_key, check_pipeline
@@ -34,10 +35,11 @@ def config_for(cluster: SlurmCluster | None, pipeline: PipelineDefinition) -> Cl
             'mode="slurm" requires a cluster.',
             'Add one: cluster=SlurmCluster(partition="...", account="...")',
         )
+    cluster = our_settings(SlurmCluster, cluster)
     check_cluster(cluster)
     cluster = replace(cluster, log_dir=expanded(cluster.log_dir, "log_dir"))
     check_cluster(cluster)
-    return ClusterConfig(cluster, orchestrator_resources(pipeline.orchestrator_resources), str(Path.cwd()))
+    return ClusterConfig(cluster, orchestrator_resources(pipeline.resources), str(Path.cwd()))
 
 
 def config_with_limits(cluster: SlurmCluster | None, pipeline: PipelineDefinition, plan: Plan) -> ClusterConfig:
@@ -100,7 +102,7 @@ def print_scripts(
         If something can't work.
     """
     steps = list(pipeline.all_steps)
-    check_pipeline(pipeline.name, steps, pipeline.orchestrator_resources)
+    check_pipeline(pipeline.name, steps, pipeline.resources)
     check_key(project_job)
     config = config_for(cluster, pipeline)
     workspace = rootdir.absolute()
