@@ -1,99 +1,40 @@
-"""Columns of the table: conversion between cells, pandas and the text of a CSV file.
-
-CSV has only text, and does not distinguish an empty text from a missing value. The type of each column is therefore
-noted in ``domain.json``. A file that f3dasm wrote has no such note; the type of its columns is inferred from the
-domain, else from the text.
-"""
+"""Cells, columns and the values of NumPy and pandas: conversion between them."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import re
-import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.data.numpy_types import is_scalar
-from orchestrator.data.parameters import (
-    CategoricalParameter,
-    ConstantParameter,
-    ContinuousParameter,
-    DiscreteParameter,
-    Parameter,
-)
-from orchestrator.data.values import LONGEST_INT, from_jsonable, is_missing, plain_base, to_jsonable
-from orchestrator.errors import DataError
-from orchestrator.text import is_clean
+from orchestrator.data.column import Column, Numbers
+from orchestrator.data.numpy_types import is_array, is_scalar, is_series
+from orchestrator.data.values import is_missing, plain_base
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Columns",
-    "cells_of",
-    "bad_label",
-    "column_of",
-    "contradicting_row",
-    "decode_column",
-    "encode_column",
-    "labels_of",
-    "plain_cell",
-    "plain_cells",
-    "read_csv",
-    "read_texts",
-    "write_csv",
-]
-
-# The cells of each column by its name; None is a missing value.
-Columns: TypeAlias = dict[str, list[Any]]
-
-_KIND_OF_TYPE = {float: "float", int: "int", bool: "bool"}
-# The texts that pandas, with which f3dasm reads, takes for a missing value.
-_MISSING_TEXTS = frozenset(
-    [
-        "",
-        "nan",
-        "NaN",
-        "-nan",
-        "-NaN",
-        "NA",
-        "N/A",
-        "n/a",
-        "NULL",
-        "null",
-        "None",
-        "<NA>",
-        "#N/A",
-        "#NA",
-        "#N/A N/A",
-        "1.#IND",
-        "1.#QNAN",
-        "-1.#IND",
-        "-1.#QNAN",
-    ]
-)
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_LABEL = re.compile(r"[+-]?[0-9]{1,18}")
-_TRUTH = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
-_QUOTED = re.compile(r'[,"\r\n]|^\s|\s$')
+__all__ = ["column_of", "plain_cell", "plain_cells", "series_of"]
 
 
-def cells_of(series: pd.Series[Any]) -> list[Any]:
-    """Return the values of a column as Python values, None for a missing value.
+def column_of(values: Any) -> Column:
+    """Return a column of any values: NumPy scalars become equal Python values, missing values None.
 
     Parameters
     ----------
-    series : pandas.Series
-        The column, of any dtype.
+    values : pandas.Series, numpy.ndarray or iterable
+        The values.
 
     Returns
     -------
-    list
-        One value per row.
+    Column
+        The column.
     """
-    return plain_cells(series.tolist())
+    column = None
+    if is_array(values):
+        column = Column.of_array(values)
+    elif is_series(values):
+        column = Column.of_series(values)
+        values = values.tolist() if column is None else values
+    return Column(plain_cells(values)) if column is None else column
 
 
 def plain_cells(values: Iterable[Any]) -> list[Any]:
@@ -113,7 +54,7 @@ def plain_cells(values: Iterable[Any]) -> list[Any]:
     types = set(map(type, cells))
     if types <= {int, bool, str, type(None)}:
         return cells
-    if types == {float}:
+    if types <= {float, type(None)}:
         return [None if cell != cell else cell for cell in cells]
     return [plain_cell(cell) for cell in cells]
 
@@ -133,13 +74,13 @@ def plain_cell(value: Any) -> Any:
     return plain_base(value)
 
 
-def column_of(cells: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
-    """Create a column from cells.
+def series_of(column: Column, index: pd.Index[Any]) -> pd.Series[Any]:
+    """Return a column as one of pandas.
 
     Parameters
     ----------
-    cells : sequence
-        One Python value per row; None for a missing value.
+    column : Column
+        The column.
     index : pandas.Index
         Labels of the rows.
 
@@ -152,6 +93,9 @@ def column_of(cells: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
     import numpy as np
     import pandas as pd
 
+    if column.numbers is not None and not column.is_empty():
+        return _series_of_numbers(column.numbers, index)
+    cells = column.cells()
     types = set(map(type, cells))
     has_missing = type(None) in types
     types.discard(type(None))
@@ -167,258 +111,15 @@ def column_of(cells: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
     return pd.Series(objects, index=index, dtype=object)
 
 
+def _series_of_numbers(numbers: Numbers, index: pd.Index[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    values = numbers.values.copy()
+    if numbers.missing is None or not numbers.missing.any():
+        return pd.Series(values, index=index)
+    masked = pd.arrays.IntegerArray if numbers.kind is int else pd.arrays.BooleanArray
+    return pd.Series(masked(values, numbers.missing.copy()), index=index)
+
+
 def _fits_float(cell: Any) -> bool:
     return cell is None or (-(2**1023) < cell < 2**1023 and float(cell) == cell)
-
-
-def encode_column(cells: Sequence[Any]) -> tuple[list[str], dict[str, str]]:
-    """Encode a column as the texts of a CSV file.
-
-    Parameters
-    ----------
-    cells : sequence
-        One Python value per row; None for a missing value.
-
-    Returns
-    -------
-    texts : list of str
-        One per row; empty for a missing value or an empty text.
-    note : dict
-        The information for `decode_column`: the ``kind`` (float, int, bool, text, json, mixed); for text, whether an
-        ``empty`` one is a missing value; for mixed, one letter per row in ``codes``.
-
-    Raises
-    ------
-    TypeError
-        If a value has a type that can't be stored in a table.
-    ValueError
-        If an integer has too many digits.
-    """
-    types = set(map(type, cells)) - {type(None)}
-    if len(types) == 1 and (kind := _KIND_OF_TYPE.get(types.copy().pop())):
-        return ["" if cell is None else _repr(cell) for cell in cells], {"kind": kind}
-    pairs = [_encode_cell(cell) for cell in cells]
-    texts = [text for text, _ in pairs]
-    codes = "".join(code for _, code in pairs)
-    if set(codes) == {"s"}:
-        return texts, {"kind": "text"}
-    if set(codes) == {"s", "-"} and ("", "s") not in pairs:
-        return texts, {"kind": "text", "empty": "missing"}
-    if set(codes) <= {"j", "-"}:
-        return texts, {"kind": "json"}
-    return texts, {"kind": "mixed", "codes": codes}
-
-
-def _encode_cell(cell: Any) -> tuple[str, str]:
-    if cell is None:
-        return "", "-"
-    code = {str: "s", bool: "b", int: "i", float: "f"}.get(type(cell), "j")
-    if code == "s" and is_clean(cell):
-        return cell, code
-    # Text that is not Unicode becomes JSON, in ASCII, so that every program can read the file.
-    return (_repr(cell), code) if code in "bif" else (json.dumps(to_jsonable(cell)), "j")
-
-
-def _repr(cell: Any) -> str:
-    try:
-        return repr(cell)
-    except ValueError:
-        to_jsonable(cell)  # raises an error that says why this integer can't be stored
-        raise
-
-
-def decode_column(texts: Sequence[str], note: dict[str, str] | None, parameter: Parameter | None) -> list[Any]:
-    """Decode the texts of a CSV file.
-
-    Parameters
-    ----------
-    texts : sequence of str
-        One per row.
-    note : dict or None
-        The note of `encode_column`. The type is inferred if there is no note, or if the texts contradict it, because
-        another program wrote the file again.
-    parameter : Parameter or None
-        Parameter of the column in the domain.
-
-    Returns
-    -------
-    list
-        One value per row; None for a missing value.
-    """
-    try:
-        return decode_noted(texts, note or {})
-    except _CONTRADICTIONS:
-        return _infer(texts, parameter)
-
-
-def contradicting_row(texts: Sequence[str], note: dict[str, str]) -> int | None:
-    """Return the first row whose text contradicts the note of its column; None if there is none."""
-    codes = note.get("codes", "")
-    for row, text in enumerate(texts):
-        try:
-            decode_noted([text], note if "codes" not in note else {**note, "codes": codes[row : row + 1]})
-        except _CONTRADICTIONS:
-            return row
-    return None
-
-
-_CONTRADICTIONS = (ValueError, KeyError, OverflowError, RecursionError, TypeError)
-
-
-def decode_noted(texts: Sequence[str], note: dict[str, str]) -> list[Any]:
-    """Decode texts by the note of their column; raise an exception if one of them contradicts it."""
-    kind = note["kind"]
-    if kind == "text":
-        missing = note.get("empty") == "missing"
-        return [None if missing and text == "" else text for text in texts]
-    if kind == "mixed":
-        codes = note["codes"]
-        if len(codes) != len(texts):
-            raise ValueError("the number of rows changed after the note was written")
-        return [None if code == "-" else _DECODE[code](text) for text, code in zip(texts, codes, strict=True)]
-    decode = _DECODE[{"float": "f", "int": "i", "bool": "b", "json": "j"}[kind]]
-    return [None if text == "" else decode(text) for text in texts]
-
-
-def _decode_bool(text: str) -> bool:
-    return _TRUTH[text]
-
-
-_DECODE: dict[str, Any] = {
-    "s": str,
-    "b": _decode_bool,
-    "i": int,
-    "f": float,
-    "j": lambda text: from_jsonable(json.loads(text)),
-}
-
-
-def _infer(texts: Sequence[str], parameter: Parameter | None) -> list[Any]:
-    known = _known_values(parameter)
-    if known is not None and all(text in known or text in _MISSING_TEXTS for text in texts):
-        return [known.get(text) for text in texts]
-    present = [text for text in texts if text not in _MISSING_TEXTS]
-    decode = _inferred_decoder(present, parameter)
-    return [None if text in _MISSING_TEXTS else decode(text) for text in texts]
-
-
-def _known_values(parameter: Parameter | None) -> dict[str, Any] | None:
-    if isinstance(parameter, CategoricalParameter):
-        values = parameter.categories
-    elif isinstance(parameter, ConstantParameter):
-        values = [parameter.value]
-    else:
-        return None
-    return {str(value): value for value in values if value is not None}
-
-
-def _inferred_decoder(present: Sequence[str], parameter: Parameter | None) -> Any:
-    if parameter is not None and parameter.to_disk:
-        return str
-    if isinstance(parameter, ContinuousParameter) and _all_floats(present):
-        return float
-    if present and all(text in _TRUTH for text in present):
-        return _decode_bool
-    if all(_INTEGER.fullmatch(text) for text in present):
-        return int if all(len(text) <= LONGEST_INT for text in present) else str
-    if _all_floats(present):
-        integers = isinstance(parameter, DiscreteParameter)
-        # f3dasm writes integers as floats when some are missing.
-        if integers and all(float(text).is_integer() for text in present):
-            return lambda text: int(float(text))
-        return float
-    return str
-
-
-def _all_floats(texts: Sequence[str]) -> bool:
-    try:
-        for text in texts:
-            float(text)
-    except ValueError:
-        return False
-    return not any("_" in text for text in texts)
-
-
-def write_csv(labels: Sequence[int], columns: dict[str, list[str]]) -> bytes:
-    """Encode a CSV file in f3dasm's layout: the first column has the labels, and an empty name.
-
-    Parameters
-    ----------
-    labels : sequence of int
-        Labels of the rows.
-    columns : dict of str to list of str
-        The texts by column.
-
-    Returns
-    -------
-    bytes
-        Content of the file.
-    """
-    names = ",".join(["", *map(_quote, columns)]) if columns else '""'
-    rows = zip(map(str, labels), *([_quote(t) for t in column] for column in columns.values()), strict=True)
-    lines = [names, *(",".join(row) for row in rows)]
-    return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
-
-
-def _quote(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
-
-
-def read_csv(content: bytes, name: str) -> tuple[list[int], dict[str, list[str]]]:
-    """Decode a CSV file in f3dasm's layout, as text.
-
-    Parameters
-    ----------
-    content : bytes
-        Content of the file.
-    name : str
-        Name of the file, for error messages.
-
-    Returns
-    -------
-    labels : list of int
-        The first column; 0, 1, 2, ... if that does not contain unique integers.
-    columns : dict of str to list of str
-        The other columns by name.
-
-    Raises
-    ------
-    DataError
-        If the file is empty, is not CSV, or has a row with too few or too many fields.
-    """
-    texts, columns = read_texts(content, name)
-    return labels_of(texts), columns
-
-
-def read_texts(content: bytes, name: str) -> tuple[list[str], dict[str, list[str]]]:
-    """Decode a CSV file as `read_csv` does, with the labels as text."""
-    limit = csv.field_size_limit(sys.maxsize)
-    try:
-        text = io.StringIO(content.decode("utf-8", "surrogatepass"), newline="")
-        rows = [row for row in csv.reader(text) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{name} can't be read as CSV: {error}") from error
-    finally:
-        csv.field_size_limit(limit)
-    if not rows:
-        raise DataError(f"{name} is empty: it was truncated")
-    header = rows.pop(0)
-    for number, row in enumerate(rows):
-        if len(row) != len(header):
-            raise DataError(f"{name} has {len(row)} fields in row {number}, not {len(header)}: it was truncated")
-    fields = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in header]
-    return fields[0], dict(zip(header[1:], fields[1:], strict=True))
-
-
-def labels_of(texts: Sequence[str]) -> list[int]:
-    """Return the labels of the rows; 0, 1, 2, ... if the texts are not unique integers."""
-    if bad_label(texts) is None:
-        return [int(text) for text in texts]
-    return list(range(len(texts)))
-
-
-def bad_label(texts: Sequence[str]) -> str | None:
-    """Return the first text that is not an integer, or that occurs twice; None if all are labels."""
-    if all(_LABEL.fullmatch(text) for text in texts) and len(set(texts)) == len(texts):
-        return None
-    return next(text for text in texts if not _LABEL.fullmatch(text) or texts.count(text) > 1)

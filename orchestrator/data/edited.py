@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.data.columns import bad_label, contradicting_row
+from orchestrator.data.cell_texts import contradicting_row
+from orchestrator.data.csv_files import bad_label
 from orchestrator.data.job_status import JobStatus
 from orchestrator.errors import DataError
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.data.columns import column_of, plain_cell
+from orchestrator.data.column import Column
+from orchestrator.data.columns import plain_cell
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.labels import Labels
 from orchestrator.data.numpy_types import is_bool, is_integer
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.references import Reference, write_object
+from orchestrator.data.rows import Rows, samples
 from orchestrator.data.table import Table
 from orchestrator.data.values import check_name, is_missing
-from orchestrator.errors import NotAllowed
 from orchestrator.loading import is_loading_again
 
 if TYPE_CHECKING:
@@ -90,17 +91,24 @@ class ExperimentData:
         inputs = columns_of(input_data, self._domain.input_space, "input")
         outputs = columns_of(output_data, self._domain.output_space, "output")
         statuses = statuses_of(jobs)
-        lengths = [len(cells) for columns in (inputs, outputs) for cells in columns.values()]
+        lengths = [len(column) for columns in (inputs, outputs) for column in columns.values()]
         n = max([*lengths, len(statuses), n_rows_of(input_data)], default=0)
-        self._set_table(Table(list(range(n)), inputs, outputs, bytearray(n)))
-        for position in range(n):
-            self._table.status[position] = self._first_status(position, statuses).value
+        self._set_table(Table(Labels(range(n)), inputs, outputs, bytearray(n)))
+        self._table.status[:] = self._first_statuses(statuses)
 
-    def _first_status(self, position: int, statuses: Sequence[Any]) -> JobStatus:
-        if position < len(statuses) and not is_missing(statuses[position]):
-            return JobStatus.of(statuses[position])
-        is_present = any(cells[position] is not None for cells in self._table.outputs.values())
-        return JobStatus.FINISHED if is_present else JobStatus.OPEN
+    def _first_statuses(self, statuses: Sequence[Any]) -> bytearray:
+        """Return the given statuses; for other rows, FINISHED if the row has an output, else OPEN."""
+        values, n = bytearray(len(self)), len(self)
+        if not all(not is_missing(status) for status in statuses) or len(statuses) < n:
+            for column in self._table.outputs.values():
+                at = -1
+                present = column.present()
+                while (at := present.find(1, at + 1)) >= 0:
+                    values[at] = JobStatus.FINISHED.value
+        for position, status in enumerate(statuses):
+            if not is_missing(status):
+                values[position] = JobStatus.of(status).value
+        return values
 
     def _set_table(self, table: Table) -> None:
         """Use a table, and add the names of its columns to the domain."""
@@ -114,10 +122,8 @@ class ExperimentData:
             columns = table.columns(which)
             for name, parameter in self._space(which).items():
                 if parameter.to_disk and name in columns:
-                    columns[name] = [
-                        self._cell(which, name, cell, label)
-                        for cell, label in zip(columns[name], table.labels, strict=True)
-                    ]
+                    cells = zip(columns[name], table.labels, strict=True)
+                    columns[name] = Column([self._cell(which, name, cell, label) for cell, label in cells])
 
     @classmethod
     def _from_table(cls, domain: Domain, project_dir: Path, table: Table) -> Self:
@@ -126,7 +132,11 @@ class ExperimentData:
         return data
 
     def _take(self, positions: Sequence[int]) -> Self:
-        return self._from_table(self._domain.copy(), self._project_dir, self._table.take(positions))
+        return self._with(self._table.take(positions))
+
+    def _with(self, table: Table) -> Self:
+        """Return another table in the same domain and folder."""
+        return self._from_table(self._domain.copy(), self._project_dir, table)
 
     @classmethod
     def from_data(
@@ -179,9 +189,12 @@ class ExperimentData:
     @property
     def index(self) -> pd.Index[Any]:
         """The labels of the rows."""
+        import numpy as np
         import pandas as pd
 
-        return pd.Index(self._table.labels, dtype="int64")
+        consecutive = self._table.labels.consecutive
+        labels = list(self._table.labels) if consecutive is None else consecutive
+        return pd.Index(np.fromiter(labels, np.int64, len(labels)))
 
     @property
     def jobs(self) -> pd.Series[Any]:
@@ -189,8 +202,8 @@ class ExperimentData:
         import numpy as np
         import pandas as pd
 
-        names = np.array([status.name for status in self.statuses()], dtype=object)
-        return pd.Series(names, index=self.index, dtype=object)
+        names = np.array([status.name for status in JobStatus], dtype=object)
+        return pd.Series(names[np.frombuffer(self._table.status, np.uint8)], index=self.index, dtype=object)
 
     def labels(self) -> list[int]:
         """Return the labels of the rows."""
@@ -202,26 +215,11 @@ class ExperimentData:
 
     def input_rows(self) -> Callable[[int], dict[str, Any]]:
         """Return a function that returns the inputs of the row at a position (not a label)."""
-        return self._rows("input")
+        return Rows(self._table.inputs, self._domain.input_space).at
 
     def output_rows(self) -> Callable[[int], dict[str, Any]]:
         """Return a function that returns the outputs of the row at a position (not a label)."""
-        return self._rows("output")
-
-    def _rows(self, which: str) -> Callable[[int], dict[str, Any]]:
-        columns, space = self._table.columns(which), self._space(which)
-        on_disk = {n: p for n, p in space.items() if p.to_disk and n in columns}
-        with_none = {n for n, p in space.items() if p.allows_none}
-        pairs = list(columns.items())
-
-        def row(position: int) -> dict[str, Any]:
-            values = {n: c[position] for n, c in pairs if c[position] is not None or n in with_none}
-            for name, parameter in on_disk.items():
-                if name in values:
-                    values[name] = parameter.refer_to(values[name])
-            return values
-
-        return row
+        return Rows(self._table.outputs, self._domain.output_space).at
 
     def open_rows(self) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
         """Yield the open experiments.
@@ -275,24 +273,11 @@ class ExperimentData:
         return self._frame("input", keep_references), self._frame("output", keep_references)
 
     def _frame(self, which: str, keep_references: bool) -> pd.DataFrame:
-        import pandas as pd
+        columns, space = self._table.columns(which), self._space(which)
+        objects = {} if keep_references else {name: p for name, p in space.items() if p.to_disk}
+        from orchestrator.data.frames import frame_of
 
-        columns, space, index = self._table.columns(which), self._space(which), self.index
-        built = {}
-        for name, cells in columns.items():
-            values = cells
-            if name in space and space[name].to_disk and not keep_references:
-                values = self._load_objects(name, space[name], cells)
-            built[name] = column_of(values, index)
-        return pd.DataFrame(built, index=index)
-
-    def _load_objects(self, name: str, parameter: Parameter, cells: Sequence[Any]) -> list[Any]:
-        """Return the objects of a column; their paths instead, with a warning, if they may not be loaded."""
-        try:
-            return [None if cell is None else parameter.refer_to(cell).load(self._project_dir) for cell in cells]
-        except NotAllowed as error:
-            warnings.warn(f"The objects of {name!r} were not loaded: {error}", stacklevel=4)
-            return list(cells)
+        return frame_of(columns, self.index, objects, self._project_dir)
 
     def to_numpy(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs and the outputs as two arrays of shape (rows, columns).
@@ -324,7 +309,7 @@ class ExperimentData:
         )
 
     def _set_sample(self, position: int, sample: ExperimentSample) -> None:
-        self._table.status[position] = sample.job_status.value
+        self._table.set_status([position], sample.job_status)
         for which, data in (("input", sample._input_data), ("output", sample._output_data)):
             self._table.clear(which, position, keep=data)
             for name, value in data.items():
@@ -411,22 +396,16 @@ class ExperimentData:
         domain : Domain
             The domain.
         """
-        position = next(self._table.positions_with(JobStatus.OPEN), None)
+        position = next(iter(self._table.positions_with(JobStatus.OPEN)), None)
         if position is None:
             return None, ExperimentSample(project_dir=self._project_dir), self._domain
-        self._table.status[position] = JobStatus.IN_PROGRESS.value
+        self._table.set_status([position], JobStatus.IN_PROGRESS)
         return self._table.labels[position], self._sample(position), self._domain
 
     def __iter__(self) -> Iterator[tuple[int, ExperimentSample]]:
         """Yield (label, experiment). The table takes over what the loop's body changes in the experiment."""
-        for position, label in enumerate(list(self._table.labels)):
-            sample = self._sample(position)
-            before = (sample.job_status, dict(sample._input_data), dict(sample._output_data))
-            try:
-                yield label, sample
-            finally:
-                if _differs(sample, before):
-                    self._set_sample(position, sample)
+        spaces = (self._domain.input_space, self._domain.output_space)
+        return samples(self._table, spaces, self._project_dir, self._set_sample)
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -555,7 +534,7 @@ class ExperimentData:
 
         updates, report = match_results(self._table, result_files)
         for position, (status, outputs) in updates.items():
-            self._table.status[position] = status.value
+            self._table.set_status([position], status)
             for name, value in outputs.items():
                 self._set_value("output", name, position, value)
         return report
@@ -701,7 +680,7 @@ class ExperimentData:
         """
         if output_name not in self._table.outputs:
             raise KeyError(f"the table has no output {output_name!r}")
-        cells = self._table.outputs[output_name]
+        cells = self._table.outputs[output_name].cells()
         present = [p for p, cell in enumerate(cells) if cell is not None]
         return self._take(sorted(present, key=cells.__getitem__)[:n_samples])
 
@@ -727,7 +706,7 @@ class ExperimentData:
 
     def copy(self) -> ExperimentData:
         """Return a copy. Changes to the copy do not change this table."""
-        data = self._take(range(len(self)))
+        data = self._with(self._table.copy())
         data._offsets = dict(self._offsets)
         return data
 
@@ -772,13 +751,8 @@ class ExperimentData:
         """
         labels = [indices] if isinstance(indices, int) or is_integer(indices) else list(indices)
         positions = [self._table.position(int(label)) for label in labels]
-        value = JobStatus.of(status).value
-
-        def change(data: ExperimentData) -> None:
-            for position in positions:
-                data._table.status[position] = value
-
-        return self._apply(change, in_place)
+        value = JobStatus.of(status)
+        return self._apply(lambda data: data._table.set_status(positions, value), in_place)
 
     def mark_all(self, status: str | JobStatus, in_place: bool = False) -> ExperimentData | None:
         """Set the status of all experiments.
@@ -819,7 +793,9 @@ class ExperimentData:
         """
         if isinstance(data, ExperimentSample):
             sample = data
-            return self._apply(lambda data: data.store_experimentsample(sample, data._table.next_label()), in_place)
+            return self._apply(
+                lambda data: data.store_experimentsample(sample, data._table.labels.next_label()), in_place
+            )
         return self._apply(lambda mine: mine._add_rows(data), in_place)
 
     def _add_rows(self, other: ExperimentData) -> None:
@@ -933,16 +909,3 @@ def _absolute(project_dir: Path | str | None) -> Path:
 
 def _result_name(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
-
-
-def _differs(sample: ExperimentSample, before: tuple[JobStatus, Any, Any]) -> bool:
-    status, inputs, outputs = before
-    return (
-        sample.job_status is not status
-        or not _same(sample._input_data, inputs)
-        or not _same(sample._output_data, outputs)
-    )
-
-
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return one.keys() == other.keys() and all(one[name] is other[name] for name in one)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,9 @@ class ExperimentSample:
         _input_data: Mapping[str, Any] | None = None,
         _output_data: Mapping[str, Any] | None = None,
     ) -> None:
-        self._input_data: dict[str, Any] = dict(input_data or _input_data or {})
-        self._output_data: dict[str, Any] = dict(output_data or _output_data or {})
+        self._inputs: dict[str, Any] | None = dict(input_data or _input_data or {})
+        self._outputs: dict[str, Any] | None = dict(output_data or _output_data or {})
+        self._row: _Row | None = None
         if job_status is None:
             job_status = JobStatus.FINISHED if self._output_data else JobStatus.OPEN
         self.job_status = JobStatus.of(job_status)
@@ -87,6 +89,57 @@ class ExperimentSample:
         if self._scratch is None:
             self._scratch = Scratch(self.project_dir, "sample" if self.id is None else str(self.id))
         return self._scratch.create()
+
+    @classmethod
+    def _of_row(
+        cls,
+        position: int,
+        label: int,
+        status: JobStatus,
+        project_dir: Path,
+        inputs: Callable[[int], dict[str, Any]],
+        outputs: Callable[[int], dict[str, Any]],
+    ) -> ExperimentSample:
+        """Create an experiment of a table, whose inputs and outputs are read when they are used."""
+        sample = cls.__new__(cls)
+        sample.__dict__ = {
+            "_inputs": None,
+            "_outputs": None,
+            "_row": _Row(position, status, inputs, outputs),
+            "job_status": status,
+            "project_dir": project_dir,
+            "id": label,
+        }
+        return sample
+
+    def _has_changed(self) -> bool:
+        """Whether an experiment of a table differs from its row."""
+        row = self._row
+        return row is None or (
+            self.job_status is not row.status
+            or not _is_same(self._inputs, row.inputs_read)
+            or not _is_same(self._outputs, row.outputs_read)
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without the rows of the table.
+        return {**self.__dict__, "_inputs": self._input_data, "_outputs": self._output_data, "_row": None}
+
+    @property
+    def _input_data(self) -> dict[str, Any]:
+        if self._inputs is None:
+            assert self._row is not None
+            self._inputs = self._row.inputs(self._row.position)
+            self._row.inputs_read = dict(self._inputs)
+        return self._inputs
+
+    @property
+    def _output_data(self) -> dict[str, Any]:
+        if self._outputs is None:
+            assert self._row is not None
+            self._outputs = self._row.outputs(self._row.position)
+            self._row.outputs_read = dict(self._outputs)
+        return self._outputs
 
     @property
     def input_data(self) -> dict[str, Any]:
@@ -378,6 +431,33 @@ class ExperimentSample:
             f"ExperimentSample(input_data={self._input_data}, output_data={self._output_data}, "
             f"job_status={self.job_status})"
         )
+
+
+class _Row:
+    """The row of an experiment: where it is read, and what was read."""
+
+    __slots__ = ("inputs", "inputs_read", "outputs", "outputs_read", "position", "status")
+
+    def __init__(
+        self,
+        position: int,
+        status: JobStatus,
+        inputs: Callable[[int], dict[str, Any]],
+        outputs: Callable[[int], dict[str, Any]],
+    ) -> None:
+        self.position = position
+        self.status = status
+        self.inputs = inputs
+        self.outputs = outputs
+        self.inputs_read: dict[str, Any] | None = None
+        self.outputs_read: dict[str, Any] | None = None
+
+
+def _is_same(now: Mapping[str, Any] | None, read: Mapping[str, Any] | None) -> bool:
+    """Whether each value is the one that was read."""
+    if now is None or read is None:
+        return now is read
+    return now.keys() == read.keys() and all(map(is_, now.values(), map(read.__getitem__, now)))
 
 
 def _comparable(data: Mapping[str, Any]) -> dict[str, Any]:

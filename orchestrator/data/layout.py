@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data.columns import decode_column, encode_column, labels_of, read_texts, write_csv
+from orchestrator.data.cell_texts import Encoded, decode_column, encode_column
+from orchestrator.data.column import Column, Columns
+from orchestrator.data.csv_files import csv_parts, labels_of, read_texts
 from orchestrator.data.domain import Domain
 from orchestrator.data.edited import check_edited
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.labels import Labels
+from orchestrator.data.noted_csv import is_worth_it, read_noted, read_statuses
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.table import Table
 from orchestrator.errors import DataError
@@ -67,20 +72,25 @@ def encode_files(stored: StoredTable) -> dict[str, bytes]:
     files = {}
     for which, columns in (("input", table.inputs), ("output", table.outputs)):
         encoded = {}
-        for name, cells in columns.items():
+        for name, column in columns.items():
             try:
-                encoded[name] = encode_column(cells)
+                encoded[name] = encode_column(column)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"{which} {name!r}: {error}") from error
-        files[f"{which}.csv"] = write_csv(table.labels, {n: e[0] for n, e in encoded.items()})
-        notes[which] = {name: note for name, (_, note) in encoded.items()}
+        files[f"{which}.csv"] = b"".join(csv_parts(table.labels, encoded))
+        notes[which] = {name: column.note for name, column in encoded.items()}
     domain = {**stored.domain.to_json(), "columns": notes, "folded": stored.folded}
     if stored.stored_by is not None:
         domain["stored_by"] = stored.stored_by
-    files["jobs.csv"] = write_csv(table.labels, {"0": [status.name for status in table.statuses()]})
+    files["jobs.csv"] = b"".join(csv_parts(table.labels, {"0": _encoded_statuses(table)}))
     domain["sha256"] = {name: sha256(content).hexdigest() for name, content in files.items()}
     files["domain.json"] = json.dumps(domain, indent=4).encode()
     return files
+
+
+def _encoded_statuses(table: Table) -> Encoded:
+    names = [status.name for status in JobStatus]
+    return Encoded({}, lambda begin, end: [names[value] for value in table.status[begin:end]], is_number=True)
 
 
 def decode_files(base: Path, contents: Mapping[str, bytes], *, as_edited: bool = False) -> StoredTable:
@@ -108,26 +118,54 @@ def decode_files(base: Path, contents: Mapping[str, bytes], *, as_edited: bool =
         If the files can't be decoded, don't belong together, or one was damaged.
     """
     domain, notes = _decode_domain(base / "domain.json", contents["domain.json"])
-    labels, columns = {}, {}
-    for name in ("input", "output", "jobs"):
-        path = base / f"{name}.csv"
-        texts, columns[name] = read_texts(contents[path.name], str(path))
-        digest = notes.sha256.get(path.name)
-        if not as_edited and digest is not None and sha256(contents[path.name]).hexdigest() != digest:
-            check_edited(path, contents[path.name], texts, columns[name], notes.columns.get(name))
-        labels[name] = labels_of(texts)
-    if not labels["input"] == labels["output"] == labels["jobs"]:
+    inputs = _decode_values(base, "input", contents, domain.input_space, notes, as_edited)
+    outputs = _decode_values(base, "output", contents, domain.output_space, notes, as_edited)
+    statuses = _decode_statuses(base, contents, notes, as_edited)
+    labels, n_rows = inputs[0], [len(part[0]) for part in (inputs, outputs, statuses)]
+    if not labels == outputs[0] == statuses[0]:
         raise DataError(
-            f"the files in {base} don't belong together: input.csv has {len(labels['input'])} rows, "
-            f"output.csv {len(labels['output'])}, jobs.csv {len(labels['jobs'])}, or their labels differ",
+            f"the files in {base} don't belong together: input.csv has {n_rows[0]} rows, "
+            f"output.csv {n_rows[1]}, jobs.csv {n_rows[2]}, or their labels differ",
             "One of them was truncated or changed by hand: restore all four from a copy.",
         )
-    status = bytearray(JobStatus.of(text).value for text in single_column(columns["jobs"], base))
-    inputs, outputs = (
-        _decode_columns(base / f"{which}.csv", columns[which], notes.columns.get(which, {}), space)
-        for which, space in (("input", domain.input_space), ("output", domain.output_space))
-    )
-    return StoredTable(domain, Table(labels["input"], inputs, outputs, status), notes.folded, notes.stored_by)
+    return StoredTable(domain, Table(labels, inputs[1], outputs[1], statuses[1]), notes.folded, notes.stored_by)
+
+
+def _decode_values(
+    base: Path,
+    which: str,
+    contents: Mapping[str, bytes],
+    space: Mapping[str, Parameter],
+    notes: _Notes,
+    as_edited: bool,
+) -> tuple[Labels, Columns]:
+    path, columns = base / f"{which}.csv", notes.columns.get(which)
+    content = contents[path.name]
+    is_changed = notes.has_changed(path.name, content)
+    if is_changed is False and columns is not None and is_worth_it(len(content)):
+        read = read_noted(io.BytesIO(content), columns)
+        if read is not None:
+            return read
+    labels, texts = read_texts(content, str(path))
+    if is_changed and not as_edited:
+        check_edited(path, content, labels, texts, columns)
+    return labels_of(labels), _decode_columns(path, texts, columns or {}, space)
+
+
+def _decode_statuses(
+    base: Path, contents: Mapping[str, bytes], notes: _Notes, as_edited: bool
+) -> tuple[Labels, bytearray]:
+    path = base / "jobs.csv"
+    content = contents[path.name]
+    is_changed = notes.has_changed(path.name, content)
+    if is_changed is False and is_worth_it(len(content)):
+        read = read_statuses(io.BytesIO(content))
+        if read is not None:
+            return read
+    labels, texts = read_texts(content, str(path))
+    if is_changed and not as_edited:
+        check_edited(path, content, labels, texts, None)
+    return labels_of(labels), bytearray(JobStatus.of(text).value for text in single_column(texts, base))
 
 
 @dataclass(frozen=True)
@@ -138,6 +176,11 @@ class _Notes:
     sha256: dict[str, str]
     folded: dict[str, int]
     stored_by: str | None
+
+    def has_changed(self, name: str, content: bytes) -> bool | None:
+        """Whether a file has changed since it was stored; None if another program wrote it."""
+        digest = self.sha256.get(name)
+        return None if digest is None else sha256(content).hexdigest() != digest
 
 
 def _decode_domain(path: Path, content: bytes) -> tuple[Domain, _Notes]:
@@ -169,11 +212,11 @@ def _text(value: Any) -> str:
 
 def _decode_columns(
     path: Path, columns: Mapping[str, list[str]], notes: Mapping[str, dict[str, str]], space: Mapping[str, Parameter]
-) -> dict[str, list[Any]]:
+) -> Columns:
     decoded = {}
     for name, texts in columns.items():
         try:
-            decoded[name] = decode_column(texts, notes.get(name), space.get(name))
+            decoded[name] = Column(decode_column(texts, notes.get(name), space.get(name)))
         except (AttributeError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise DataError(
                 f"the column {name!r} of {path} can't be read as its domain says: {type(error).__name__}: {error}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["is_array", "is_dataframe", "is_integer", "is_scalar", "is_bool"]
+__all__ = ["is_array", "is_dataframe", "is_integer", "is_scalar", "is_series", "is_bool"]
 
 
 def is_array(value: object) -> TypeGuard[np.ndarray]:
@@ -38,6 +38,11 @@ def is_bool(value: object) -> TypeGuard[np.bool_]:
 def is_dataframe(value: object) -> TypeGuard[pd.DataFrame]:
     """Whether a value is a pandas DataFrame."""
     return _is_a(value, "pandas", "DataFrame")
+
+
+def is_series(value: object) -> TypeGuard[pd.Series[Any]]:
+    """Whether a value is a column of pandas."""
+    return _is_a(value, "pandas", "Series")
 
 
 def _is_a(value: object, library: str, name: str) -> bool:

@@ -162,6 +162,7 @@ def _objects(values: list[Any]) -> Any:
     """Return a column in which each value has its own type."""
     import pandas as pd
 
-    from orchestrator.data.columns import column_of
+    from orchestrator.data.column import Column
+    from orchestrator.data.columns import series_of
 
-    return column_of(values, pd.RangeIndex(len(values)))
+    return series_of(Column(values), pd.RangeIndex(len(values)))

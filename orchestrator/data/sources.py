@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from orchestrator.data.columns import Columns, cells_of, plain_cells, read_csv
+from orchestrator.data.column import Column, Columns
+from orchestrator.data.columns import column_of
+from orchestrator.data.csv_files import read_csv
 from orchestrator.data.layout import single_column
 from orchestrator.data.numpy_types import is_array, is_dataframe
 from orchestrator.data.parameters import Parameter
@@ -36,8 +38,8 @@ def columns_of(data: Any, space: Mapping[str, Parameter], which: str) -> Columns
 
     Returns
     -------
-    dict of str to list
-        The cells by column; empty for None.
+    dict of str to Column
+        The columns by name; empty for None.
 
     Raises
     ------
@@ -47,7 +49,8 @@ def columns_of(data: Any, space: Mapping[str, Parameter], which: str) -> Columns
     if data is None:
         return {}
     if isinstance(data, Path | str):
-        return read_spreadsheet(Path(data).with_suffix(".csv"), space, which)
+        read = read_spreadsheet(Path(data).with_suffix(".csv"), space, which)
+        return {name: Column(cells) for name, cells in read.items()}
     if is_array(data):
         import pandas as pd
 
@@ -55,14 +58,14 @@ def columns_of(data: Any, space: Mapping[str, Parameter], which: str) -> Columns
         data.columns = pd.Index(_names(data.shape[1], list(space), which))
     if is_dataframe(data):
         _check_names(data.columns)
-        return {str(name): cells_of(data[name]) for name in data.columns}
+        return {str(name): column_of(data[name]) for name in data.columns}
     if isinstance(data, Mapping):
         _check_columns(data)
-        return {str(name): plain_cells(values) for name, values in data.items()}
+        return {str(name): column_of(values) for name, values in data.items()}
     if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         names = dict.fromkeys(name for row in data for name in row)
         _check_names(names)
-        return {str(name): plain_cells(row.get(name) for row in data) for name in names}
+        return {str(name): column_of([row.get(name) for row in data]) for name in names}
     raise DataError(
         f"{which} data can't be of type {type(data).__name__}",
         "Use a list of dicts, a dict of columns, a DataFrame, a NumPy array or a CSV file.",

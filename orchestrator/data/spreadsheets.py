@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data.columns import decode_column
+from orchestrator.data.cell_texts import decode_column
 from orchestrator.data.parameters import ConstantParameter, ContinuousParameter, DiscreteParameter, Parameter
 from orchestrator.errors import DataError
 

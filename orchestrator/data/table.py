@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import Any
 
+from orchestrator.data.column import Column, Columns
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.labels import Labels
 from orchestrator.data.values import to_jsonable
-
-if TYPE_CHECKING:
-    from orchestrator.data.columns import Columns
 
 __all__ = ["Table"]
 
@@ -21,26 +21,27 @@ class Table:
 
     Parameters
     ----------
-    labels : list of int
+    labels : Labels
         Labels of the rows.
-    inputs, outputs : dict of str to list
-        The cells by column. None is a missing value; a short column is filled with it.
+    inputs, outputs : dict of str to Column
+        The cells by column; a short column is filled with missing ones.
     status : bytearray
         Statuses of the rows: values of `JobStatus`.
     """
 
-    def __init__(self, labels: list[int], inputs: Columns, outputs: Columns, status: bytearray) -> None:
+    def __init__(self, labels: Labels, inputs: Columns, outputs: Columns, status: bytearray) -> None:
         self.labels = labels
         self.inputs = _padded(inputs, len(labels))
         self.outputs = _padded(outputs, len(labels))
         self.status = status
-        self._positions: dict[int, int] = {label: at for at, label in enumerate(labels)}
+        self.version = 0
+        """Number of changes of the table."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __contains__(self, label: int) -> bool:
-        return label in self._positions
+        return label in self.labels
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Table):
@@ -48,8 +49,8 @@ class Table:
         return (
             self.labels == other.labels
             and self.status == other.status
-            and _present(self.inputs) == _present(other.inputs)
-            and _present(self.outputs) == _present(other.outputs)
+            and _are_equal(self.inputs, other.inputs)
+            and _are_equal(self.outputs, other.outputs)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -66,8 +67,8 @@ class Table:
 
         Returns
         -------
-        dict of str to list
-            The cells by column; not a copy.
+        dict of str to Column
+            The columns by name; not a copy.
         """
         return self.inputs if which == "input" else self.outputs
 
@@ -86,7 +87,8 @@ class Table:
         dict of str to Any
             For an object on disk, its path.
         """
-        return {name: cells[position] for name, cells in self.columns(which).items() if cells[position] is not None}
+        cells = {name: column[position] for name, column in self.columns(which).items()}
+        return {name: cell for name, cell in cells.items() if cell is not None}
 
     def position(self, label: int) -> int:
         """Return the position of a row.
@@ -106,9 +108,7 @@ class Table:
         KeyError
             If no row has this label.
         """
-        if label not in self._positions:
-            raise KeyError(f"the table has no experiment with the label {label}")
-        return self._positions[label]
+        return self.labels.position(label)
 
     def status_at(self, position: int) -> JobStatus:
         """Return the status of a row."""
@@ -125,19 +125,22 @@ class Table:
             yield position
             position = self.status.find(status.value, position + 1)
 
-    def next_label(self) -> int:
-        """Return the first label that is larger than all labels."""
-        # Rows are usually appended, so that the last label is nearly always the largest.
-        last = self.labels[-1] if self.labels else -1
-        return last + 1 if last + 1 == len(self.labels) else max(self.labels, default=-1) + 1
-
     def take(self, positions: Sequence[int]) -> Table:
         """Return a table of the rows at these positions, with their labels."""
         return Table(
-            [self.labels[p] for p in positions],
-            {name: [cells[p] for p in positions] for name, cells in self.inputs.items()},
-            {name: [cells[p] for p in positions] for name, cells in self.outputs.items()},
-            bytearray(self.status[p] for p in positions),
+            self.labels.take(positions),
+            {name: column.take(positions) for name, column in self.inputs.items()},
+            {name: column.take(positions) for name, column in self.outputs.items()},
+            _bytes_at(self.status, positions),
+        )
+
+    def copy(self) -> Table:
+        """Return a copy; the two share their cells until one of them changes."""
+        return Table(
+            self.labels.copy(),
+            {name: column.copy() for name, column in self.inputs.items()},
+            {name: column.copy() for name, column in self.outputs.items()},
+            bytearray(self.status),
         )
 
     # -- changing ------------------------------------------------------------------------------
@@ -158,14 +161,22 @@ class Table:
         """
         columns = self.columns(which)
         if name not in columns:
-            columns[name] = [None] * len(self)
+            columns[name] = Column.missing(len(self))
         columns[name][position] = cell
+        self.version += 1
 
     def clear(self, which: str, position: int, keep: Mapping[str, Any]) -> None:
         """Empty the cells of a row, except in the columns named in `keep`."""
-        for name, cells in self.columns(which).items():
+        for name, column in self.columns(which).items():
             if name not in keep:
-                cells[position] = None
+                column[position] = None
+        self.version += 1
+
+    def set_status(self, positions: Sequence[int], status: JobStatus) -> None:
+        """Set the status of the rows at these positions."""
+        for position in positions:
+            self.status[position] = status.value
+        self.version += 1
 
     def append(self, label: int) -> int:
         """Add an empty open row at the end.
@@ -175,32 +186,31 @@ class Table:
         int
             Its position.
         """
-        self._positions[label] = len(self.labels)
         self.labels.append(label)
         self.status.append(JobStatus.OPEN.value)
         for columns in (self.inputs, self.outputs):
-            for cells in columns.values():
-                cells.append(None)
+            for column in columns.values():
+                column.append(None)
+        self.version += 1
         return len(self.labels) - 1
 
     def extend(self, other: Table) -> None:
         """Add the rows of another table at the end, with new labels."""
         old, new = len(self), len(other)
-        first = self.next_label()
-        added = list(range(first, first + new))
+        first = self.labels.next_label()
         for mine, theirs in ((self.inputs, other.inputs), (self.outputs, other.outputs)):
             for name in theirs:
-                mine.setdefault(name, [None] * old)
-            for name, cells in mine.items():
-                cells.extend(theirs.get(name, [None] * new))
+                mine.setdefault(name, Column.missing(old))
+            for name, column in mine.items():
+                column.extend(theirs[name] if name in theirs else Column.missing(new))
         self.status += other.status
-        self._positions.update({label: old + at for at, label in enumerate(added)})
-        self.labels += added
+        self.labels.extend(range(first, first + new))
+        self.version += 1
 
     def renumber(self) -> None:
         """Replace the labels by 0, 1, 2, ..."""
-        self.labels = list(range(len(self)))
-        self._positions = {label: label for label in self.labels}
+        self.labels = Labels(range(len(self)))
+        self.version += 1
 
     def map_cells(self, which: str, change: Callable[[Any], Any], but: Container[str] = ()) -> None:
         """Replace every cell of the inputs or outputs by the return value of `change(cell)`.
@@ -215,20 +225,29 @@ class Table:
             Names of the columns that are not changed.
         """
         columns = self.columns(which)
-        for name, cells in columns.items():
+        for name, column in columns.items():
             if name not in but:
-                columns[name] = [change(cell) for cell in cells]
+                columns[name] = column.mapped(change)
+        self.version += 1
 
 
 def _padded(columns: Columns, n: int) -> Columns:
-    return {name: cells + [None] * (n - len(cells)) for name, cells in columns.items()}
+    for column in columns.values():
+        if len(column) < n:
+            column.extend(Column.missing(n - len(column)))
+    return columns
 
 
-def _present(columns: Columns) -> Columns:
-    """Return the columns that are not empty, in a form that can be compared."""
+def _bytes_at(values: bytearray, positions: Sequence[int]) -> bytearray:
+    return bytearray(itemgetter(*positions)(values)) if len(positions) > 1 else bytearray(values[p] for p in positions)
+
+
+def _are_equal(one: Columns, other: Columns) -> bool:
+    """Whether the same columns have cells, and these are equal."""
+    present = [{name for name, column in columns.items() if not column.is_empty()} for columns in (one, other)]
+    return present[0] == present[1] and all(_comparable(one[name]) == _comparable(other[name]) for name in present[0])
+
+
+def _comparable(column: Column) -> list[Any]:
     plain = (type(None), bool, int, float, str)
-    return {
-        name: [cell if isinstance(cell, plain) else to_jsonable(cell) for cell in cells]
-        for name, cells in columns.items()
-        if any(cell is not None for cell in cells)
-    }
+    return [cell if isinstance(cell, plain) else to_jsonable(cell) for cell in column.cells()]

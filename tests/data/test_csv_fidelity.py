@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.data.columns import decode_column, encode_column, plain_cells, read_csv, write_csv
+from orchestrator.data.cell_texts import decode_column, encode_column
+from orchestrator.data.column import Column
+from orchestrator.data.columns import plain_cells
+from orchestrator.data.csv_files import csv_parts, read_csv
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_data import ExperimentData
+from orchestrator.data.labels import Labels
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 
@@ -34,12 +38,12 @@ columns = st.one_of(
 @settings(max_examples=2 * settings.default.max_examples)
 @given(columns)
 def test_every_cell_is_read_as_it_was_written(cells):
-    texts, note = encode_column(cells)
-    content = write_csv(range(len(cells)), {"a": texts, "b,\n": texts})
+    encoded = encode_column(Column(cells))
+    content = b"".join(csv_parts(Labels(range(len(cells))), {"a": encoded, "b,\n": encoded}))
     labels, read = read_csv(content, "input.csv")
-    assert labels == list(range(len(cells)))
+    assert list(labels) == list(range(len(cells)))
     for name in ("a", "b,\n"):
-        back = decode_column(read[name], json.loads(json.dumps(note)), None)
+        back = decode_column(read[name], json.loads(json.dumps(encoded.note)), None)
         assert repr(back) == repr(cells)
 
 
@@ -174,11 +178,11 @@ every_text = st.text(st.characters() | st.sampled_from('\0\r\n\t\x1b,"\ud800\udc
 
 @given(st.lists(every_text | st.none() | st.integers(), max_size=6))
 def test_every_text_is_read_back_and_the_file_is_utf8(cells):
-    texts, note = encode_column(cells)
-    content = write_csv(list(range(len(cells))), {"x": texts})
+    encoded = encode_column(Column(cells))
+    content = b"".join(csv_parts(Labels(range(len(cells))), {"x": encoded}))
     assert "\0" not in content.decode("utf-8")
     _, read = read_csv(content, "x.csv")
-    assert decode_column(read["x"], json.loads(json.dumps(note)), None) == cells
+    assert decode_column(read["x"], json.loads(json.dumps(encoded.note)), None) == cells
     frame = pd.read_csv(io.BytesIO(content), index_col=0, keep_default_na=False, dtype=str)
     assert len(frame) == len(cells)
 

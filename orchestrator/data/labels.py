@@ -1,0 +1,110 @@
+"""`Labels`: the label of each row of a table, and the position of the row with a label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["Labels"]
+
+
+class Labels:
+    """The labels of rows. Those of most tables are consecutive; only others need a dict from label to position.
+
+    Parameters
+    ----------
+    labels : iterable of int
+        Unique integers; a `range` takes no memory.
+    """
+
+    def __init__(self, labels: Iterable[int]) -> None:
+        labels = labels if isinstance(labels, range) else list(labels)
+        n = len(labels)
+        if n and not isinstance(labels, range) and labels[-1] - labels[0] == n - 1:
+            consecutive = range(labels[0], labels[0] + n)
+            labels = consecutive if labels == list(consecutive) else labels
+        if isinstance(labels, range) and labels.step != 1:
+            labels = list(labels)
+        self._labels: range | list[int] = labels if n else range(0)
+        self._positions: dict[int, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._labels)
+
+    def __getitem__(self, position: int) -> int:
+        return self._labels[position]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Labels):
+            return NotImplemented
+        return len(self) == len(other) and (self._labels == other._labels or list(self) == list(other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __contains__(self, label: object) -> bool:
+        return label in (self._labels if isinstance(self._labels, range) else self._index())
+
+    def __repr__(self) -> str:
+        return f"Labels({self._labels!r})"
+
+    @property
+    def consecutive(self) -> range | None:
+        """The labels as a range; None if they are not consecutive."""
+        return self._labels if isinstance(self._labels, range) else None
+
+    def _index(self) -> dict[int, int]:
+        if self._positions is None:
+            self._positions = {label: position for position, label in enumerate(self._labels)}
+        return self._positions
+
+    def position(self, label: int) -> int:
+        """Return the position of the row with a label.
+
+        Raises
+        ------
+        KeyError
+            If no row has this label.
+        """
+        if label not in self:
+            raise KeyError(f"the table has no experiment with the label {label}")
+        return int(label) - self._labels.start if isinstance(self._labels, range) else self._index()[label]
+
+    def next_label(self) -> int:
+        """Return the first label that is larger than all labels."""
+        # Rows are usually appended, so that the last label is nearly always the largest.
+        last = self._labels[-1] if self._labels else -1
+        is_largest = isinstance(self._labels, range) or last + 1 == len(self._labels)
+        return last + 1 if is_largest else max(self._labels) + 1
+
+    def take(self, positions: Sequence[int]) -> Labels:
+        """Return the labels at these positions."""
+        labels = self._labels
+        if isinstance(labels, range):
+            return Labels([labels.start + position for position in positions])
+        return Labels([labels[position] for position in positions])
+
+    def append(self, label: int) -> None:
+        """Add the label of a row at the end."""
+        if isinstance(self._labels, range):
+            start = self._labels.start if self._labels else label
+            if label == start + len(self._labels):
+                self._labels = range(start, label + 1)
+                return
+            self._labels = list(self._labels)
+        if self._positions is not None:
+            self._positions[label] = len(self._labels)
+        self._labels.append(label)
+
+    def extend(self, labels: range) -> None:
+        """Add the labels of rows at the end."""
+        if isinstance(self._labels, range) and (not self._labels or labels.start == self._labels.stop):
+            self._labels = range(self._labels.start if self._labels else labels.start, labels.stop)
+            return
+        self._labels = [*self._labels, *labels]
+        self._positions = None
+
+    def copy(self) -> Labels:
+        """Return a copy."""
+        return Labels(self._labels)
