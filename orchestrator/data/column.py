@@ -10,14 +10,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from orchestrator.data.numpy_types import LONG
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
 __all__ = ["Column", "Columns", "Numbers"]
-
-LONG = 10_000
-"""Number of cells from which NumPy is imported to hold them."""
 
 _TYPES = {"f": float, "i": int, "b": bool}
 _DTYPES = {float: "float64", int: "int64", bool: "bool"}

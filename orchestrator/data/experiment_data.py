@@ -13,8 +13,9 @@ from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.labels import Labels
-from orchestrator.data.numpy_types import is_bool, is_integer
+from orchestrator.data.numpy_types import is_integer
 from orchestrator.data.parameters import Parameter
+from orchestrator.data.positions import positions_of
 from orchestrator.data.references import Reference, write_object
 from orchestrator.data.rows import Rows, samples
 from orchestrator.data.table import Table
@@ -309,8 +310,12 @@ class ExperimentData:
         )
 
     def _set_sample(self, position: int, sample: ExperimentSample) -> None:
-        self._table.set_status([position], sample.job_status)
-        for which, data in (("input", sample._input_data), ("output", sample._output_data)):
+        self._set_row(position, sample.job_status, {"input": sample._input_data, "output": sample._output_data})
+
+    def _set_row(self, position: int, status: JobStatus, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write a status, and the inputs, the outputs, or both; what has no name in them is missing then."""
+        self._table.set_status([position], status)
+        for which, data in values.items():
             self._table.clear(which, position, keep=data)
             for name, value in data.items():
                 self._set_value(which, name, position, value)
@@ -404,8 +409,11 @@ class ExperimentData:
 
     def __iter__(self) -> Iterator[tuple[int, ExperimentSample]]:
         """Yield (label, experiment). The table takes over what the loop's body changes in the experiment."""
+        return self._samples(lambda at, sample: self._set_row(at, sample.job_status, sample.changed_data()))
+
+    def _samples(self, store: Callable[[int, ExperimentSample], None]) -> Iterator[tuple[int, ExperimentSample]]:
         spaces = (self._domain.input_space, self._domain.output_space)
-        return samples(self._table, spaces, self._project_dir, self._set_sample)
+        return samples(self._table, spaces, self._project_dir, store)
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -601,15 +609,7 @@ class ExperimentData:
 
     def __getitem__(self, key: int | slice | Iterable[int]) -> Self:
         """Return the rows at these positions, with their labels."""
-        positions = range(len(self))
-        if isinstance(key, slice):
-            return self._take(positions[key])
-        if isinstance(key, int) or is_integer(key):
-            return self._take([positions[key]])
-        keys = list(key)
-        if keys and (isinstance(keys[0], bool) or is_bool(keys[0])):
-            return self._take([p for p, wanted in zip(positions, keys, strict=True) if wanted])
-        return self._take([positions[int(k)] for k in keys])
+        return self._take(positions_of(key, len(self)))
 
     def select(self, indices: int | slice | Iterable[int]) -> ExperimentData:
         """Return a selection of the rows, with their labels.
@@ -699,7 +699,8 @@ class ExperimentData:
         ExperimentData
             The sorted rows.
         """
-        order = sorted(range(len(self)), key=lambda at: criterion(self._sample(at)), reverse=reverse)
+        keys = [criterion(sample) for _, sample in self._samples(lambda position, sample: None)]
+        order = sorted(range(len(self)), key=keys.__getitem__, reverse=reverse)
         data = self._take(order)
         data._offsets = dict(self._offsets)
         return data
@@ -749,8 +750,8 @@ class ExperimentData:
         KeyError
             If no experiment has this label.
         """
-        labels = [indices] if isinstance(indices, int) or is_integer(indices) else list(indices)
-        positions = [self._table.position(int(label)) for label in labels]
+        labels = [int(indices)] if isinstance(indices, int) or is_integer(indices) else indices
+        positions = self._table.labels.positions(labels)
         value = JobStatus.of(status)
         return self._apply(lambda data: data._table.set_status(positions, value), in_place)
 

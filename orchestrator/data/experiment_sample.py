@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from operator import is_
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.atomic import write_atomically
 from orchestrator.data.job_status import JobStatus
@@ -19,9 +19,13 @@ from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["SAMPLE_FOLDER", "ExperimentSample"]
+__all__ = ["SAMPLE_FOLDER", "ExperimentSample", "Reader"]
 
 SAMPLE_FOLDER = "experiment_sample"
+
+
+Reader: TypeAlias = "tuple[Callable[[int], dict[str, Any]], Callable[[int], dict[str, Any]]]"
+"""Functions that return the inputs and the outputs of the row at a position."""
 
 
 class ExperimentSample:
@@ -56,6 +60,14 @@ class ExperimentSample:
     {'x': 3.0, 'y': 9.0}
     """
 
+    # What was read of the row of a table; None if nothing was, or there is no row.
+    _inputs: dict[str, Any] | None = None
+    _outputs: dict[str, Any] | None = None
+    _inputs_read: dict[str, Any] | None = None
+    _outputs_read: dict[str, Any] | None = None
+    _reader: Reader
+    _position: int
+
     def __init__(
         self,
         input_data: Mapping[str, Any] | None = None,
@@ -67,9 +79,8 @@ class ExperimentSample:
         _input_data: Mapping[str, Any] | None = None,
         _output_data: Mapping[str, Any] | None = None,
     ) -> None:
-        self._inputs: dict[str, Any] | None = dict(input_data or _input_data or {})
-        self._outputs: dict[str, Any] | None = dict(output_data or _output_data or {})
-        self._row: _Row | None = None
+        self._inputs = dict(input_data or _input_data or {})
+        self._outputs = dict(output_data or _output_data or {})
         if job_status is None:
             job_status = JobStatus.FINISHED if self._output_data else JobStatus.OPEN
         self.job_status = JobStatus.of(job_status)
@@ -91,54 +102,63 @@ class ExperimentSample:
         return self._scratch.create()
 
     @classmethod
-    def _of_row(
-        cls,
-        position: int,
-        label: int,
-        status: JobStatus,
-        project_dir: Path,
-        inputs: Callable[[int], dict[str, Any]],
-        outputs: Callable[[int], dict[str, Any]],
+    def of_row(
+        cls, position: int, label: int, status: JobStatus, project_dir: Path, reader: Reader
     ) -> ExperimentSample:
-        """Create an experiment of a table, whose inputs and outputs are read when they are used."""
+        """Create an experiment of a table, whose inputs and outputs are read when they are used.
+
+        Parameters
+        ----------
+        position : int
+            Position of its row.
+        label : int
+            Label of its row.
+        status : JobStatus
+            Its status.
+        project_dir : Path
+            The project folder.
+        reader : tuple of two callables
+            Return the inputs and the outputs at a position.
+
+        Returns
+        -------
+        ExperimentSample
+            The experiment.
+        """
         sample = cls.__new__(cls)
-        sample.__dict__ = {
-            "_inputs": None,
-            "_outputs": None,
-            "_row": _Row(position, status, inputs, outputs),
-            "job_status": status,
-            "project_dir": project_dir,
-            "id": label,
-        }
+        sample.job_status = status
+        sample.project_dir = project_dir
+        sample.id = label
+        sample._reader = reader
+        sample._position = position
         return sample
 
     def _has_changed(self) -> bool:
-        """Whether an experiment of a table differs from its row."""
-        row = self._row
-        return row is None or (
-            self.job_status is not row.status
-            or not _is_same(self._inputs, row.inputs_read)
-            or not _is_same(self._outputs, row.outputs_read)
-        )
+        """Whether inputs or outputs of an experiment of a table differ from those that were read."""
+        return not (_is_same(self._inputs, self._inputs_read) and _is_same(self._outputs, self._outputs_read))
+
+    def changed_data(self) -> dict[str, dict[str, Any]]:
+        """Return what differs from the row: the inputs, the outputs, or both, by ``"input"`` and ``"output"``."""
+        data = {"input": (self._inputs, self._inputs_read), "output": (self._outputs, self._outputs_read)}
+        return {which: now for which, (now, read) in data.items() if now is not None and not _is_same(now, read)}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without the rows of the table.
-        return {**self.__dict__, "_inputs": self._input_data, "_outputs": self._output_data, "_row": None}
+        state = {**self.__dict__, "_inputs": self._input_data, "_outputs": self._output_data}
+        state.pop("_reader", None)  # with the rows of the table
+        return state
 
     @property
     def _input_data(self) -> dict[str, Any]:
         if self._inputs is None:
-            assert self._row is not None
-            self._inputs = self._row.inputs(self._row.position)
-            self._row.inputs_read = dict(self._inputs)
+            self._inputs = self._reader[0](self._position)
+            self._inputs_read = dict(self._inputs)
         return self._inputs
 
     @property
     def _output_data(self) -> dict[str, Any]:
         if self._outputs is None:
-            assert self._row is not None
-            self._outputs = self._row.outputs(self._row.position)
-            self._row.outputs_read = dict(self._outputs)
+            self._outputs = self._reader[1](self._position)
+            self._outputs_read = dict(self._outputs)
         return self._outputs
 
     @property
@@ -152,7 +172,7 @@ class ExperimentSample:
         return self._loaded(self._output_data)
 
     def _loaded(self, data: dict[str, Any]) -> dict[str, Any]:
-        return {name: self._load(value) for name, value in data.items()}
+        return {name: self._load(value) if type(value) is Reference else value for name, value in data.items()}
 
     def _load(self, value: Any) -> Any:
         return value.load(self.project_dir) if isinstance(value, Reference) else value
@@ -433,31 +453,11 @@ class ExperimentSample:
         )
 
 
-class _Row:
-    """The row of an experiment: where it is read, and what was read."""
-
-    __slots__ = ("inputs", "inputs_read", "outputs", "outputs_read", "position", "status")
-
-    def __init__(
-        self,
-        position: int,
-        status: JobStatus,
-        inputs: Callable[[int], dict[str, Any]],
-        outputs: Callable[[int], dict[str, Any]],
-    ) -> None:
-        self.position = position
-        self.status = status
-        self.inputs = inputs
-        self.outputs = outputs
-        self.inputs_read: dict[str, Any] | None = None
-        self.outputs_read: dict[str, Any] | None = None
-
-
 def _is_same(now: Mapping[str, Any] | None, read: Mapping[str, Any] | None) -> bool:
     """Whether each value is the one that was read."""
     if now is None or read is None:
         return now is read
-    return now.keys() == read.keys() and all(map(is_, now.values(), map(read.__getitem__, now)))
+    return len(now) == len(read) and list(now) == list(read) and all(map(is_, now.values(), read.values()))
 
 
 def _comparable(data: Mapping[str, Any]) -> dict[str, Any]:

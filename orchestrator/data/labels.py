@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from orchestrator.data.numpy_types import LONG, is_array
+
 __all__ = ["Labels"]
 
 
@@ -71,6 +73,18 @@ class Labels:
             raise KeyError(f"the table has no experiment with the label {label}")
         return int(label) - self._labels.start if isinstance(self._labels, range) else self._index()[label]
 
+    def positions(self, labels: Iterable[int]) -> Sequence[int]:
+        """Return the positions of the rows with these labels; otherwise as `position`."""
+        labels = labels if is_array(labels) else list(labels)
+        if isinstance(self._labels, range) and len(labels) >= LONG:
+            import numpy as np
+
+            positions = np.asarray(labels) - self._labels.start
+            if positions.dtype.kind in "iu" and positions.min() >= 0 and positions.max() < len(self):
+                found: Sequence[int] = positions  # type: ignore[assignment]
+                return found
+        return [self.position(int(label)) for label in labels]
+
     def next_label(self) -> int:
         """Return the first label that is larger than all labels."""
         # Rows are usually appended, so that the last label is nearly always the largest.
@@ -81,6 +95,7 @@ class Labels:
     def take(self, positions: Sequence[int]) -> Labels:
         """Return the labels at these positions."""
         labels = self._labels
+        positions = positions.tolist() if is_array(positions) else positions
         if isinstance(labels, range):
             return Labels([labels.start + position for position in positions])
         return Labels([labels[position] for position in positions])

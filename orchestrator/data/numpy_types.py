@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["is_array", "is_dataframe", "is_integer", "is_scalar", "is_series", "is_bool"]
+__all__ = ["LONG", "is_array", "is_dataframe", "is_integer", "is_scalar", "is_series", "is_bool"]
+
+
+LONG = 10_000
+"""Number of values from which the import of NumPy is worth its time."""
 
 
 def is_array(value: object) -> TypeGuard[np.ndarray]:

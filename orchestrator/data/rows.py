@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.data.column import Columns
-from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.data.experiment_sample import ExperimentSample, Reader
+from orchestrator.data.job_status import JobStatus
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.table import Table
 
@@ -38,13 +39,22 @@ class Rows:
         self._cells: list[tuple[str, Any]] = [
             (name, column if end is None else column.cells(begin, end)) for name, column in columns.items()
         ]
+        self._names = list(columns)
         self._on_disk = {name: p for name, p in space.items() if p.to_disk and name in columns}
         self._with_none = {name for name, p in space.items() if p.allows_none}
+        is_full = end is not None and not any(
+            type(None) in set(map(type, cells)) and name not in self._with_none for name, cells in self._cells
+        )
+        # The quickest way from columns to rows, if no cell is missing.
+        self._full_rows = list(zip(*(cells for _, cells in self._cells), strict=True)) if is_full else []
 
     def at(self, position: int) -> dict[str, Any]:
         """Return the row at a position of the table by name, without missing values."""
         at, with_none = position - self._begin, self._with_none
-        values = {n: c for n, cells in self._cells if (c := cells[at]) is not None or n in with_none}
+        if self._full_rows:
+            values = dict(zip(self._names, self._full_rows[at], strict=True))
+        else:
+            values = {n: c for n, cells in self._cells if (c := cells[at]) is not None or n in with_none}
         for name, parameter in self._on_disk.items():
             if name in values:
                 values[name] = parameter.refer_to(values[name])
@@ -71,19 +81,26 @@ def samples(
         ``store(position, sample)`` writes an experiment that the loop's body has changed.
     """
     version, end = -1, 0
-    inputs = outputs = Rows({}, {})
+    reader: Reader = (Rows({}, {}).at, Rows({}, {}).at)
+    new, kind, statuses = ExperimentSample.__new__, ExperimentSample, list(JobStatus)
     for position, label in enumerate(table.labels.copy()):
         if position >= end or table.version != version:
             version, end = table.version, position + _AT_ONCE
-            inputs = Rows(table.inputs, spaces[0], position, end)
-            outputs = Rows(table.outputs, spaces[1], position, end)
-        sample = ExperimentSample._of_row(
-            position, label, table.status_at(position), project_dir, inputs.at, outputs.at
-        )
+            parts = zip((table.inputs, table.outputs), spaces, strict=True)
+            inputs, outputs = (Rows(columns, space, position, end) for columns, space in parts)
+            reader = (inputs.at, outputs.at)
+        # As in `ExperimentSample.of_row`, without the time of a call.
+        sample = new(kind)
+        sample.job_status = status = statuses[table.status[position]]
+        sample.project_dir = project_dir
+        sample.id = label
+        sample._reader = reader
+        sample._position = position
         try:
             yield label, sample
         finally:
-            if sample._has_changed():
+            is_read = sample._inputs is not None or sample._outputs is not None
+            if sample.job_status is not status or (is_read and sample._has_changed()):
                 is_current = table.version == version
                 store(position, sample)
                 if is_current:  # no other row has changed

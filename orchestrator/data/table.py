@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 from orchestrator.data.column import Column, Columns
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.labels import Labels
+from orchestrator.data.numpy_types import is_array
 from orchestrator.data.values import to_jsonable
 
 __all__ = ["Table"]
@@ -174,8 +174,13 @@ class Table:
 
     def set_status(self, positions: Sequence[int], status: JobStatus) -> None:
         """Set the status of the rows at these positions."""
-        for position in positions:
-            self.status[position] = status.value
+        if is_array(positions):
+            import numpy as np
+
+            np.frombuffer(self.status, np.uint8)[positions] = status.value
+        else:
+            for position in positions:
+                self.status[position] = status.value
         self.version += 1
 
     def append(self, label: int) -> int:
@@ -239,7 +244,11 @@ def _padded(columns: Columns, n: int) -> Columns:
 
 
 def _bytes_at(values: bytearray, positions: Sequence[int]) -> bytearray:
-    return bytearray(itemgetter(*positions)(values)) if len(positions) > 1 else bytearray(values[p] for p in positions)
+    if is_array(positions):
+        import numpy as np
+
+        return bytearray(np.frombuffer(values, np.uint8)[positions].tobytes())
+    return bytearray(values[position] for position in positions)
 
 
 def _are_equal(one: Columns, other: Columns) -> bool:

@@ -1,3 +1,4 @@
+import pickle
 import time
 
 import numpy as np
@@ -85,6 +86,60 @@ def test_changes_in_a_loop_are_stored_in_the_table(data):
             break
     assert data.get_experiment_sample(3).get("y") == 4.5
     assert data.jobs[3] == "FINISHED"
+
+
+def test_an_experiment_of_a_loop_can_be_stored_in_another_table(data, tmp_path):
+    other = ExperimentData(project_dir=tmp_path)
+    kept = []
+    for label, sample in data:
+        other.store_experimentsample(sample, label)
+        kept.append(pickle.loads(pickle.dumps(sample)))
+    assert xs(other) == xs(data)
+    assert list(other.jobs) == list(data.jobs)
+    assert kept == [data.get_experiment_sample(label) for label in range(4)]
+
+
+def test_a_loop_sees_what_its_body_changes_in_later_rows(data):
+    seen = []
+    for label, sample in data:
+        seen.append((sample.get("x"), sample.job_status.name))
+        if label == 1:
+            data.mark(3, "error", in_place=True)
+            data.store_experimentsample(ExperimentSample({"x": 7.0}, job_status="open"), 2)
+        sample.store("y", 0.5)
+    assert seen == [(3.0, "FINISHED"), (1.0, "FINISHED"), (7.0, "OPEN"), (0.0, "ERROR")]
+    assert data.to_pandas()[1]["y"].tolist() == [0.5] * 4
+
+
+def test_large_selections_and_marks_are_those_of_small_ones(tmp_path):
+    n = 20_000
+    data = ExperimentData(input_data={"x": [float(at) for at in range(n)]}, project_dir=tmp_path)
+    wanted = [*range(-1, -n, -2), 0]
+    part = data.select(wanted)
+    assert xs(part) == [data.get_experiment_sample(at % n).get("x") for at in wanted]
+    assert list(part.index) == [at % n for at in wanted]
+    marked = data.mark(list(range(0, n, 2)), "finished")
+    assert list(marked.jobs) == ["FINISHED", "OPEN"] * (n // 2)
+    assert not any(job == "FINISHED" for job in data.jobs)
+    assert list(marked.select(np.arange(n)[::-1]).jobs) == ["OPEN", "FINISHED"] * (n // 2)
+    with pytest.raises(IndexError):
+        data.select([n] * n)
+    with pytest.raises(KeyError, match=str(n)):
+        data.mark(range(1, n + 1), "finished")
+    assert data.select(np.array([True, False] * (n // 2))).labels() == list(range(0, n, 2))
+
+
+@pytest.mark.parametrize("cell", [None, 1, True, 2**70, "a", 0.5])
+@pytest.mark.parametrize("cells", [[0.25, 1.5], [3, None, 5], [True, False], [None, None], ["a", 1]])
+def test_a_cell_of_any_type_can_be_written_into_any_column(cells, cell):
+    data = ExperimentData(input_data={"x": cells})
+    twin = data.copy()
+    data.store_experimentsample(ExperimentSample({} if cell is None else {"x": cell}), 1)
+    expected = [cells[0], cell, *cells[2:]]
+    assert repr([data.input_rows()(at).get("x") for at in range(len(data))]) == repr(expected)
+    assert repr([twin.input_rows()(at).get("x") for at in range(len(data))]) == repr(cells)
+    both = data + twin
+    assert repr([both.input_rows()(at).get("x") for at in range(len(both))]) == repr(expected + cells)
 
 
 def test_a_missing_value_is_an_absent_name(data):
