@@ -409,7 +409,7 @@ class ExperimentData:
 
     def __iter__(self) -> Iterator[tuple[int, ExperimentSample]]:
         """Yield (label, experiment). The table takes over what the loop's body changes in the experiment."""
-        return self._samples(lambda at, sample: self._set_row(at, sample.job_status, sample.changed_data()))
+        return self._samples(lambda at, sample: self._set_row(at, sample.job_status, sample._changed_data()))
 
     def _samples(self, store: Callable[[int, ExperimentSample], None]) -> Iterator[tuple[int, ExperimentSample]]:
         spaces = (self._domain.input_space, self._domain.output_space)

@@ -68,6 +68,10 @@ class ExperimentSample:
     _reader: Reader
     _position: int
 
+    reason: str | None = None
+    _stored: frozenset[str] = frozenset()
+    _scratch: Scratch | None = None
+
     def __init__(
         self,
         input_data: Mapping[str, Any] | None = None,
@@ -86,9 +90,6 @@ class ExperimentSample:
         self.job_status = JobStatus.of(job_status)
         self.project_dir = Path.cwd() if project_dir is None else Path(project_dir)
         self.id = id
-        self.reason: str | None = None
-        self._stored: set[str] = set()
-        self._scratch: Scratch | None = None
 
     @property
     def scratch_dir(self) -> Path:
@@ -101,43 +102,11 @@ class ExperimentSample:
             self._scratch = Scratch(self.project_dir, "sample" if self.id is None else str(self.id))
         return self._scratch.create()
 
-    @classmethod
-    def of_row(
-        cls, position: int, label: int, status: JobStatus, project_dir: Path, reader: Reader
-    ) -> ExperimentSample:
-        """Create an experiment of a table, whose inputs and outputs are read when they are used.
-
-        Parameters
-        ----------
-        position : int
-            Position of its row.
-        label : int
-            Label of its row.
-        status : JobStatus
-            Its status.
-        project_dir : Path
-            The project folder.
-        reader : tuple of two callables
-            Return the inputs and the outputs at a position.
-
-        Returns
-        -------
-        ExperimentSample
-            The experiment.
-        """
-        sample = cls.__new__(cls)
-        sample.job_status = status
-        sample.project_dir = project_dir
-        sample.id = label
-        sample._reader = reader
-        sample._position = position
-        return sample
-
     def _has_changed(self) -> bool:
         """Whether inputs or outputs of an experiment of a table differ from those that were read."""
         return not (_is_same(self._inputs, self._inputs_read) and _is_same(self._outputs, self._outputs_read))
 
-    def changed_data(self) -> dict[str, dict[str, Any]]:
+    def _changed_data(self) -> dict[str, dict[str, Any]]:
         """Return what differs from the row: the inputs, the outputs, or both, by ``"input"`` and ``"output"``."""
         data = {"input": (self._inputs, self._inputs_read), "output": (self._outputs, self._outputs_read)}
         return {which: now for which, (now, read) in data.items() if now is not None and not _is_same(now, read)}
@@ -258,7 +227,7 @@ class ExperimentSample:
             value = Reference(path, load_function, load_kwargs)
         (self._input_data if which == "input" else self._output_data)[name] = value
         if which == "output":
-            self._stored.add(name)
+            self._stored |= {name}
 
     def stored_outputs(self, before: Mapping[str, Any]) -> list[str]:
         """Return the names of the outputs that were set.

@@ -89,7 +89,7 @@ def samples(
             parts = zip((table.inputs, table.outputs), spaces, strict=True)
             inputs, outputs = (Rows(columns, space, position, end) for columns, space in parts)
             reader = (inputs.at, outputs.at)
-        # As in `ExperimentSample.of_row`, without the time of a call.
+        # Its inputs and outputs are read when they are used: a call for each row would take longer than the row itself.
         sample = new(kind)
         sample.job_status = status = statuses[table.status[position]]
         sample.project_dir = project_dir
