@@ -76,6 +76,7 @@ def step_run_of(row: Row, jobs: Sequence[Row]) -> StepRun:
         n_experiments=row.n_experiments,
         n_tasks=row.n_tasks,
         batch_size=row.batch_size,
+        manifest=row.manifest,
         n_finished_before=row.n_finished_before,
         n_failed_before=row.n_failed_before,
         until=row.until,

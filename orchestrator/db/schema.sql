@@ -58,6 +58,7 @@ CREATE TABLE step_run (
     n_experiments INTEGER,
     n_tasks INTEGER,
     batch_size INTEGER,
+    manifest TEXT,
     n_finished_before INTEGER DEFAULT '0' NOT NULL,
     n_failed_before INTEGER DEFAULT '0' NOT NULL,
     n_finished INTEGER DEFAULT '0' NOT NULL,

@@ -305,6 +305,13 @@ class Store:
             rows = connection.execute(query, (_run_row(connection, key).id, position))
             return {row.token: row.kind for row in rows}
 
+    def manifests_at(self, key: str, position: int) -> dict[str, str]:
+        """Return the digests of the manifests of the step at a position, by epoch; only those that are recorded."""
+        query = "SELECT epoch, manifest FROM step_run WHERE run_id = ? AND position = ? AND manifest IS NOT NULL"
+        with session(self.path) as connection:
+            rows = connection.execute(query, (_run_row(connection, key).id, position))
+            return {str(row.epoch): row.manifest for row in rows}
+
     def tokens(self, key: str) -> set[str]:
         """Return the tokens of all jobs of a run."""
         with session(self.path) as connection:

@@ -133,6 +133,8 @@ step_run = Table(
     Column("n_experiments", Integer),
     Column("n_tasks", Integer),
     Column("batch_size", Integer),
+    # SHA-256 of the manifest.
+    Column("manifest", Text),
     # Experiments of earlier epochs that are not evaluated again: a step is judged on all its experiments.
     Column("n_finished_before", Integer, nullable=False, server_default="0"),
     Column("n_failed_before", Integer, nullable=False, server_default="0"),

@@ -61,7 +61,7 @@ def _freeze(context: Context, run: Run, position: int) -> list[Change]:
         return outcomes.freeze_failed(position, _clause(error))
     size = batch_size(slot.step, limits)
     before = (frozen.n_finished_before, frozen.n_failed_before)
-    freeze = RecordFreeze(position, frozen.n_experiments, frozen.n_tasks, size, *before)
+    freeze = RecordFreeze(position, frozen.n_experiments, frozen.n_tasks, size, frozen.sha256, *before)
     return outcomes.after_freeze(freeze, frozen.n_quarantined)
 
 
@@ -153,6 +153,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         seed=seed_for(run.key if run.plan.seed is None else run.plan.seed, step.name, slot.iteration),
         seeds_samplers=run.plan.seed is not None,
         label=step.label,
+        manifest=step_run.manifest,
         threads=int(step.resources.get("cpus_per_task", 1)),
         cwd=context.cwd,
         log_dir=context.folder.log_dir,

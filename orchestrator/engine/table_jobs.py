@@ -41,6 +41,7 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, division: Divisi
     if step_run.epoch:
         kinds = context.store.kinds_at(context.key, step_run.position)
         request.earlier_kinds.update((token, blamed_kind(kind)) for token, kind in kinds.items())
+        request.manifests.update(context.store.manifests_at(context.key, step_run.position))
     if context.may_load_tables:
         return freeze(context.folder, request)
     return Frozen(**_in_child(context, "freeze", asdict(request)))
@@ -75,6 +76,7 @@ def _request(run: Run, step_run: StepRun, division: Division) -> Request:
         project_dir=run.plan.slot(step_run.position).step.project_dir,
         per_task=division.per_task,
         max_tasks=division.max_tasks,
+        manifests={} if step_run.manifest is None else {str(step_run.epoch): step_run.manifest},
     )
 
 

@@ -70,6 +70,8 @@ class JobFile(NamedTuple):
         Name of the step in the name of its log.
     threads : int
         Number of CPUs of a task.
+    manifest : str or None
+        SHA-256 of the manifest, for a batch.
     resources : mapping
         The fields of `SlurmResources` of its step.
     database : str or None
@@ -109,6 +111,7 @@ class JobFile(NamedTuple):
     seeds_samplers: bool = False
     label: str = ""
     threads: int = 1
+    manifest: str | None = None
     resources: Mapping[str, Any] = {}
     database: str | None = None
     cwd: str | None = None

@@ -1,11 +1,13 @@
 """The manifest: the experiments of each task, with their inputs, written before the tasks start.
 
-It has a header line of fixed width, one line of fixed width per task with the offset of its first experiment, one
-line per experiment, and a last line with the outputs that the domain expects. So a task reads only its own lines.
+It has a header line of fixed width, one line of fixed width per task with the offset and the SHA-256 of its
+experiments, one line per experiment, and a last line with the outputs that the domain expects. So a task reads only the
+first two parts, whose SHA-256 is recorded, and its own lines.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +24,8 @@ from orchestrator.trust import open_private
 __all__ = ["Entry", "Manifest", "tasks_for", "write_manifest"]
 
 HEADER = 128
-OFFSET = 16
+OFFSET = 15
+LINE = OFFSET + 1 + 64 + 1
 
 
 class Entry(NamedTuple):
@@ -62,7 +65,7 @@ def tasks_for(entries: Sequence[Entry], per_task: int | None, max_tasks: int | N
     return [entries[task::n] for task in range(n)]
 
 
-def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]], expected: Sequence[str] | None = None) -> None:
+def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]], expected: Sequence[str] | None = None) -> str:
     """Write a manifest with the experiments of each task.
 
     Parameters
@@ -73,20 +76,33 @@ def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]], expected: Seque
         The experiments of each task.
     expected : sequence of str or None, default None
         Names of the outputs that a data generator may store; None: all.
+
+    Returns
+    -------
+    str
+        Its digest: `Manifest.sha256`.
     """
     header = json.dumps({"n_experiments": sum(map(len, tasks)), "n_tasks": len(tasks)})
+    first = header.ljust(HEADER - 1).encode() + b"\n"
     with replacing(path, PRIVATE) as file:
-        file.write(header.ljust(HEADER - 1).encode() + b"\n")
-        file.write(b" " * OFFSET * (len(tasks) + 1))
-        offsets = []
+        file.write(first)
+        file.write(b" " * LINE * (len(tasks) + 1))
+        index = []
         for entries in tasks:
-            offsets.append(file.tell())
             lines = (json.dumps(entry if entry.cuts else entry[:4], separators=(",", ":")) + "\n" for entry in entries)
-            file.write("".join(lines).encode())
-        offsets.append(file.tell())
-        file.write(json.dumps(None if expected is None else list(expected)).encode() + b"\n")
+            content = "".join(lines).encode()
+            index.append(_index_line(file.tell(), content))
+            file.write(content)
+        last = json.dumps(None if expected is None else list(expected)).encode() + b"\n"
+        index.append(_index_line(file.tell(), last))
+        file.write(last)
         file.seek(HEADER)
-        file.write(b"".join(b"%*d\n" % (OFFSET - 1, offset) for offset in offsets))
+        file.write(b"".join(index))
+    return hashlib.sha256(first + b"".join(index)).hexdigest()
+
+
+def _index_line(offset: int, content: bytes) -> bytes:
+    return b"%*d %s\n" % (OFFSET, offset, hashlib.sha256(content).hexdigest().encode())
 
 
 @dataclass(eq=False, repr=False)  # generating more methods would cost time in each of hundreds of tasks
@@ -99,31 +115,50 @@ class Manifest:
         Its file.
     n_experiments, n_tasks : int
         Number of its experiments and tasks.
+    index : bytes
+        Where the experiments of each task are, with their digests.
+    sha256 : str
+        Digest of the header and the index, and so of all.
     """
 
     path: Path
     n_experiments: int
     n_tasks: int
+    index: bytes
+    sha256: str
 
     @classmethod
-    def open(cls, path: Path) -> Manifest:
-        """Read the header of a manifest.
+    def open(cls, path: Path, sha256: str | None = None) -> Manifest:
+        """Read the header and the index of a manifest.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        sha256 : str, optional
+            Its digest as recorded.
 
         Raises
         ------
         FileNotFoundError
             If the file does not exist.
         DataError
-            If the file is not a manifest.
+            If the file is not a manifest, or not the one with this digest.
         """
         with _opened(path) as file:
-            header = parse_object(file.read(HEADER))
+            first = file.read(HEADER)
+            header = parse_object(first)
             n_experiments, n_tasks = header.get("n_experiments"), header.get("n_tasks")
             if type(n_experiments) is not int or type(n_tasks) is not int or not 0 <= n_tasks <= n_experiments:
                 refuse("it has no header")
-            if file.seek(0, os.SEEK_END) < HEADER + OFFSET * (n_tasks + 1):
+            if file.seek(0, os.SEEK_END) < HEADER + LINE * (n_tasks + 1):
                 refuse("its end is missing")
-            return cls(path, n_experiments, n_tasks)
+            file.seek(HEADER)
+            index = file.read(LINE * (n_tasks + 1))
+            found = hashlib.sha256(first + index).hexdigest()
+            if sha256 not in (None, found):
+                refuse("it was changed after it was written")
+            return cls(path, n_experiments, n_tasks, index, found)
 
     def task(self, task: int) -> list[Entry]:
         """Read the experiments of one task; the time does not depend on the number of other tasks.
@@ -137,15 +172,17 @@ class Manifest:
             raise DataError(f"the manifest {self.path} has {self.n_tasks} tasks, but no task {task}")
         with _opened(self.path) as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(HEADER + OFFSET * task)
-            offsets = file.read(2 * OFFSET).split()
-            if len(offsets) != 2 or not all(offset.isdigit() for offset in offsets):
+            parts = self.index[LINE * task : LINE * (task + 2)].split()
+            if len(parts) != 4 or not all(offset.isdigit() for offset in parts[::2]):
                 refuse(f"it does not say where task {task} begins and ends")
-            begin, end = map(int, offsets)
+            begin, end = map(int, parts[::2])
             if not begin <= end <= size:
                 refuse(f"task {task} does not end in it")
             file.seek(begin)
-            return [_entry(line, task) for line in file.read(end - begin).splitlines()]
+            content = file.read(end - begin)
+            if hashlib.sha256(content).hexdigest().encode() != parts[1]:
+                refuse(f"an experiment of task {task} is damaged")
+            return [_entry(line, task) for line in content.splitlines()]
 
     def expected_outputs(self) -> list[str] | None:
         """Read the names of the outputs that a data generator may store; None: all.
@@ -156,12 +193,14 @@ class Manifest:
             If the file is damaged.
         """
         with _opened(self.path) as file:
-            file.seek(HEADER + OFFSET * self.n_tasks)
-            offset = file.read(OFFSET).strip()
-            if not offset.isdigit():
+            parts = self.index[LINE * self.n_tasks :].split()
+            if len(parts) != 2 or not parts[0].isdigit():
                 refuse("it does not say where its experiments end")
-            file.seek(int(offset))
-            names = parse_json(file.read())
+            file.seek(int(parts[0]))
+            content = file.read()
+            if hashlib.sha256(content).hexdigest().encode() != parts[1]:
+                refuse("its expected outputs are damaged")
+            names = parse_json(content)
         if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
             raise DataError(f"the manifest {self.path} can't be used: its expected outputs are damaged")
         return names

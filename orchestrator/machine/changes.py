@@ -88,6 +88,7 @@ class RecordFreeze(NamedTuple):
     n_experiments: int
     n_tasks: int
     batch_size: int
+    manifest: str | None = None
     n_finished_before: int = 0
     n_failed_before: int = 0
 

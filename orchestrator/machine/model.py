@@ -125,6 +125,8 @@ class StepRun(NamedTuple):
         Why it ended as it did, or what it waits for.
     n_experiments, n_tasks, batch_size : int or None
         The result of the freeze: open experiments, tasks in the manifest, tasks in one batch. None before the freeze.
+    manifest : str or None
+        SHA-256 of the manifest; None before the freeze.
     n_finished_before, n_failed_before : int
         Experiments of earlier epochs that are not evaluated again in this one.
     until : bool or None
@@ -141,6 +143,7 @@ class StepRun(NamedTuple):
     n_experiments: int | None = None
     n_tasks: int | None = None
     batch_size: int | None = None
+    manifest: str | None = None
     n_finished_before: int = 0
     n_failed_before: int = 0
     until: bool | None = None

@@ -113,7 +113,7 @@ def run_task(
 
 def left_of_task(folder: RunFolder, job: JobFile, task: int) -> tuple[list[Entry], Counts]:
     """Return the experiments of a task that have no result, and the counts of those that earlier attempts evaluated."""
-    entries = Manifest.open(folder.manifest(job.position, job.epoch, job.mark)).task(task)
+    entries = Manifest.open(folder.manifest(job.position, job.epoch, job.mark), job.manifest).task(task)
     earlier = _earlier_results(folder, job, task)
     counts = Counts()
     for entry in entries:
@@ -319,7 +319,7 @@ def evaluated_lines(
     kwargs = {**injected(executed_function(generator), supplied, job.injectable), **step.kwargs}
     said = set() if said is None else said
     surroundings = Surroundings(said)
-    expected = Manifest.open(folder.manifest(job.position, job.epoch, job.mark)).expected_outputs()
+    expected = Manifest.open(folder.manifest(job.position, job.epoch, job.mark), job.manifest).expected_outputs()
     data = None
     if needs_table(generator):
         data = _table(project_dir)

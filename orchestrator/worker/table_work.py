@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Collected", "Frozen", "Request", "collect", "fold_all", "freeze", "is_outdated", "no_table"]
 
+Recorded = tuple[Path, str]
+"""A manifest, and its digest as recorded."""
+
 TEMPORARY = frozenset({EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT})
 """Errors of a network file system that does not answer at the moment."""
 
@@ -55,6 +58,8 @@ class Request:
         How the experiments are divided into tasks; see `tasks_for`.
     earlier_kinds : dict of str to str
         Tokens of the jobs of all epochs, with the kind of failure if an experiment may be to blame, else empty.
+    manifests : dict of str to str
+        Digests of the manifests that are recorded, by epoch.
     """
 
     position: int
@@ -64,6 +69,7 @@ class Request:
     per_task: int | None = None
     max_tasks: int | None = None
     earlier_kinds: dict[str, str] = field(default_factory=dict)
+    manifests: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class Frozen:
     ----------
     n_experiments, n_tasks : int
         Number of experiments and tasks in the manifest.
+    sha256 : str
+        Digest of the manifest.
     n_quarantined : int
         Number of results that belong to no row of the table and were quarantined.
     n_finished_before, n_failed_before : int
@@ -82,6 +90,7 @@ class Frozen:
 
     n_experiments: int
     n_tasks: int
+    sha256: str
     n_quarantined: int
     n_finished_before: int = 0
     n_failed_before: int = 0
@@ -101,7 +110,8 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
         If the table can't be reached now, or another process has locked it.
     """
     path, *others = (folder.manifest(request.position, epoch, request.mark) for epoch in range(request.epoch, -1, -1))
-    earlier = [other for other in others if other.exists()]
+    digests = [request.manifests.get(str(epoch)) for epoch in range(request.epoch - 1, -1, -1)]
+    earlier = [(other, sha256) for other, sha256 in zip(others, digests, strict=True) if sha256 and other.exists()]
     project_dir = folder.table(request.project_dir)
     n_quarantined = 0
     if not _is_manifest(path):
@@ -112,15 +122,15 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
     manifest = Manifest.open(path)
     with _translated_errors(project_dir):
         before = _counts_before(project_dir, manifest, earlier)
-    return Frozen(manifest.n_experiments, manifest.n_tasks, n_quarantined, *before)
+    return Frozen(manifest.n_experiments, manifest.n_tasks, manifest.sha256, n_quarantined, *before)
 
 
-def _counts_before(project_dir: Path, manifest: Manifest, earlier: Sequence[Path]) -> tuple[int, int]:
+def _counts_before(project_dir: Path, manifest: Manifest, earlier: Sequence[Recorded]) -> tuple[int, int]:
     """Return how many experiments of earlier manifests, which are not in this one, finished and failed.
 
     Those that the user has marked as failed or open, changed or dropped since are not counted.
     """
-    evaluated = {(entry.row, entry.digest) for path in earlier for entry in _experiments_of(path)}
+    evaluated = {(entry.row, entry.digest) for recorded in earlier for entry in _experiments_of(*recorded)}
     evaluated -= {(entry.row, entry.digest) for entry in manifest}
     if not evaluated:
         return 0, 0
@@ -145,10 +155,10 @@ def _is_manifest(path: Path) -> bool:
     return True
 
 
-def _experiments_of(path: Path) -> Iterator[Entry]:
-    """Yield the experiments of a manifest, except those of damaged tasks."""
+def _experiments_of(path: Path, sha256: str | None) -> Iterator[Entry]:
+    """Yield the experiments of a manifest, except those of damaged tasks; none if it is another one."""
     with suppress(DataError):
-        manifest = Manifest.open(path)
+        manifest = Manifest.open(path, sha256)
         for task in range(manifest.n_tasks):
             with suppress(DataError):
                 yield from manifest.task(task)
@@ -173,12 +183,13 @@ def is_outdated(folder: RunFolder, request: Request) -> bool:
         known = {(label, inputs_digest(inputs)) for label, inputs, _ in data.open_rows()}
         known |= {(line["row"], line["inputs"]) for line in _lines_of(project_dir)}
         manifest = folder.manifest(request.position, request.epoch, request.mark)
-        return any((entry.row, entry.digest) not in known for entry in _experiments_of(manifest))
+        sha256 = request.manifests.get(str(request.epoch))
+        return any((entry.row, entry.digest) not in known for entry in _experiments_of(manifest, sha256))
     return False
 
 
 def _open_experiments(
-    project_dir: Path, reopen: Sequence[Path], cuts: Mapping[tuple[int, str], list[str]]
+    project_dir: Path, reopen: Sequence[Recorded], cuts: Mapping[tuple[int, str], list[str]]
 ) -> tuple[list[Entry], int, list[str] | None]:
     from orchestrator.data.experiment_data import ExperimentData
 
@@ -197,13 +208,13 @@ def _open_experiments(
     return entries, n_quarantined, data.domain.expected_outputs
 
 
-def _failed_earlier(data: ExperimentData, project_dir: Path, manifests: Sequence[Path]) -> set[int]:
+def _failed_earlier(data: ExperimentData, project_dir: Path, manifests: Sequence[Recorded]) -> set[int]:
     """Return the experiments that failed when they were evaluated; others with that status the user has marked."""
     if not manifests:
         return set()
     from orchestrator.data.job_status import JobStatus
 
-    evaluated = {(entry.row, entry.digest) for path in manifests for entry in _experiments_of(path)}
+    evaluated = {(entry.row, entry.digest) for recorded in manifests for entry in _experiments_of(*recorded)}
     failed = _experiments_with(data, JobStatus.ERROR) & evaluated
     return {label for label, _ in failed & _recorded_failures(project_dir)} if failed else set()
 

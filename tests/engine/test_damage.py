@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Pipeline, Step, datagenerator
+from orchestrator.data.results import inputs_digest
 from orchestrator.engine import commands
 from orchestrator.errors import DataError, RunFailed
+from orchestrator.handoff.manifest import Entry, write_manifest
 from orchestrator.workspace import Workspace
 from tests.damage import NOT_JSON
 from tests.studies import square, store_numbers
@@ -80,6 +82,17 @@ def test_a_damaged_manifest_or_job_file_costs_only_its_step(workspace, rows, tab
     commands.resume(Workspace.at(workspace), "r")
     assert ys(table("r")) == [0.0, 1.0, 4.0, 9.0]
     assert rows("SELECT state FROM run") == ["succeeded"]
+
+
+def test_another_manifest_in_place_of_the_recorded_one_is_not_evaluated(workspace, rows, table):
+    write_manifest(workspace / "other", [[Entry(row, inputs_digest({"x": 7.0}), {"x": 7.0}, {})] for row in range(4)])
+    damage = damages("steps/*/manifest.jsonl", (workspace / "other").read_bytes())
+    pipeline = Pipeline(steps=[Step(store_numbers(4)), Step(damage, name="evaluate", parallel=True)])
+    with pytest.raises(RunFailed, match="evaluate"):
+        pipeline.run(project_job="r", jobs=1)
+    assert rows("SELECT count(*) > 0 FROM event WHERE why LIKE '%it was changed after it was written'") == [1]
+    commands.resume(Workspace.at(workspace), "r")
+    assert ys(table("r")) == [0.0, 1.0, 4.0, 9.0]
 
 
 def test_a_damaged_manifest_of_a_step_in_this_process_fails_its_tasks_with_words(workspace, rows, table):
