@@ -27,6 +27,8 @@ _MODULES = {
     "SlurmCluster": "definition.resources",
     "SlurmResources": "definition.resources",
     "Step": "definition.pipeline",
+    "create_datagenerator": "datageneration.factory",
+    "create_optimizer": "optimization.factory",
     "create_sampler": "definition.samplers",
     "datagenerator": "definition.blocks",
     "run_command": "definition.commands",
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from orchestrator.data.domain import Domain as Domain
     from orchestrator.data.experiment_data import ExperimentData as ExperimentData
     from orchestrator.data.experiment_sample import ExperimentSample as ExperimentSample
+    from orchestrator.datageneration.factory import create_datagenerator as create_datagenerator
     from orchestrator.definition.block import Block as Block
     from orchestrator.definition.block import ChainedBlock as ChainedBlock
     from orchestrator.definition.block import LoopBlock as LoopBlock
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from orchestrator.definition.resources import SlurmResources as SlurmResources
     from orchestrator.definition.samplers import create_sampler as create_sampler
     from orchestrator.errors import OrchestratorError as OrchestratorError
+    from orchestrator.optimization.factory import create_optimizer as create_optimizer
 
 
 def __getattr__(name: str) -> Any:

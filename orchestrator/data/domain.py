@@ -50,6 +50,8 @@ class Domain:
         The outputs by name.
     found_outputs : set of str, default {}
         Names of the outputs that were not declared: the table has columns of these names.
+    notes : dict of str to Any, default {}
+        What blocks keep with the table, as JSON values: for example where an optimizer has started.
 
     Examples
     --------
@@ -64,6 +66,7 @@ class Domain:
     input_space: dict[str, Parameter] = field(default_factory=dict)
     output_space: dict[str, Parameter] = field(default_factory=dict)
     found_outputs: set[str] = field(default_factory=set, compare=False, repr=False)
+    notes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def input_names(self) -> list[str]:
@@ -92,11 +95,11 @@ class Domain:
             inputs[name] = inputs[name] + parameter if name in inputs else parameter
         outputs = {**self.output_space, **other.output_space}
         declared = (self.output_space.keys() - self.found_outputs) | (other.output_space.keys() - other.found_outputs)
-        return Domain(inputs, outputs, set(outputs.keys() - declared))
+        return Domain(inputs, outputs, set(outputs.keys() - declared), {**other.notes, **self.notes})
 
     def copy(self) -> Domain:
         """Return a copy. Changes to the copy do not change this domain."""
-        return Domain(dict(self.input_space), dict(self.output_space), set(self.found_outputs))
+        return Domain(dict(self.input_space), dict(self.output_space), set(self.found_outputs), dict(self.notes))
 
     def add_float(self, name: str, low: float = -math.inf, high: float = math.inf, log: bool = False) -> None:
         """Add a float input. With equal bounds it is a constant.
@@ -316,6 +319,8 @@ class Domain:
         }
         if self.found_outputs:
             content["found_outputs"] = sorted(self.found_outputs)
+        if self.notes:
+            content["notes"] = self.notes
         return content
 
     @classmethod
@@ -343,6 +348,7 @@ class Domain:
                 {name: Parameter.from_json(value) for name, value in inputs.items()},
                 {name: Parameter.from_json(value) for name, value in outputs.items()},
                 {name for name in content.get("found_outputs", ()) if name in outputs},
+                dict(content.get("notes", {})),
             )
         except (KeyError, AttributeError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise DataError(f"this is not a valid domain: {error!r}") from error

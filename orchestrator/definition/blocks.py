@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.of_f3dasm import is_of_f3dasm, is_overridden, our_table, their_table
@@ -73,20 +73,21 @@ class DataGenerator(Block):
         """
 
     def call(
-        self, data: ExperimentData, mode: Literal["sequential"] = "sequential", pass_id: bool = False, **kwargs: Any
+        self, data: ExperimentData, mode: str = "sequential", pass_id: bool = False, **kwargs: Any
     ) -> ExperimentData:
-        """Evaluate all open experiments in this process, outside of a pipeline.
+        """Evaluate all open experiments, outside of a pipeline.
 
         Parameters
         ----------
         data : ExperimentData
             The table; it is not changed.
-        mode : {"sequential"}, default "sequential"
-            The only mode. For parallel evaluation, use a step with `parallel=True`.
+        mode : {"sequential", "parallel"}, default "sequential"
+            Whether this process evaluates them, or several processes of this machine, which are forks of it. Nothing is
+            recorded: a step with `parallel=True` can be resumed, and continues without an experiment that crashes.
         pass_id : bool, default False
             Whether `execute` gets the experiment's label as `id`.
         **kwargs : Any
-            Passed to `execute`.
+            Passed to `execute`; in the mode "parallel" except `nodes`, the number of processes.
 
         Returns
         -------
@@ -96,25 +97,30 @@ class DataGenerator(Block):
         Raises
         ------
         ValueError
-            If `mode` is not "sequential", or the domain declares outputs, but not the generator's.
+            If there is no such mode, or the domain declares outputs, but not the generator's.
         """
         if is_of_f3dasm(data, "ExperimentData"):
             return their_table(self.call(our_table(data), mode, pass_id, **kwargs))  # type: ignore[no-any-return]
-        if mode != "sequential":
-            raise ValueError(f"mode={mode!r} is not valid; use 'sequential', or a step with parallel=True")
+        if mode not in ("sequential", "parallel"):
+            raise ValueError(
+                f"mode={mode!r} is not available here. Use 'sequential' or 'parallel'; on a cluster, a pipeline with "
+                "Step(generator, parallel=True), which 'orchestrator submit' submits as a job array"
+            )
         if isinstance(self, FunctionDataGenerator):
             self.arm(data)
         result = data.copy()
-        expected = data.domain.expected_outputs
-        for label, inputs, outputs in data.open_rows():
-            sample = given = ExperimentSample(inputs, outputs, project_dir=data.project_dir, id=label)
-            try:
-                sample = evaluate(self, sample, {**kwargs, "id": label} if pass_id else kwargs, expected)
-            except Exception:
-                _logger().exception("experiment %s failed", label)
-                sample.mark("error")
-            if given._scratch is not None:
-                given._scratch.end(has_failed=sample.is_status("error"))
+        rows = list(data.open_rows())
+        nodes = kwargs.pop("nodes", None) if mode == "parallel" else None
+
+        def evaluated(number: int) -> tuple[ExperimentSample, str | None]:
+            label, inputs, outputs = rows[number]
+            sample = ExperimentSample(inputs, outputs, project_dir=data.project_dir, id=label)
+            more = {**kwargs, "id": label} if pass_id else kwargs
+            return _evaluated_or_failed(self, sample, more, data.domain.expected_outputs)
+
+        for (label, _, _), (sample, failure) in zip(rows, _all_of(evaluated, len(rows), mode, nodes), strict=True):
+            if failure is not None:
+                _logger().error("experiment %s failed\n%s", label, failure)
             result.store_experimentsample(sample, label)
         return result
 
@@ -158,6 +164,11 @@ class FunctionDataGenerator(DataGenerator):
             If it does not.
         """
         check_declared(self.name, self.output_names, data.domain.expected_outputs)
+
+    def takes(self, names: Sequence[str]) -> bool:
+        """Whether the function gets inputs of these names."""
+        parameters, takes_all = self._parameters
+        return takes_all or all(name in parameters for name in names)
 
     def execute(self, experiment_sample: ExperimentSample, **kwargs: Any) -> ExperimentSample:
         """Call the function. An input replaces a value in `kwargs`, which replaces a default of the function."""
@@ -336,6 +347,37 @@ def evaluate(
             check_values(who, result._output_data)
         result.mark("finished")
     return result
+
+
+def _evaluated_or_failed(
+    generator: DataGenerator, given: ExperimentSample, kwargs: Mapping[str, Any], expected: Sequence[str] | None
+) -> tuple[ExperimentSample, str | None]:
+    """Return an experiment after its evaluation, and the traceback if that raised an exception."""
+    sample, failure = given, None
+    try:
+        sample = evaluate(generator, given, kwargs, expected)
+    except Exception:
+        import traceback
+
+        failure = traceback.format_exc()
+        sample.mark("error")
+        if expected is not None:
+            for name in sample._output_data.keys() - set(expected):
+                del sample._output_data[name]
+    if given._scratch is not None:
+        given._scratch.end(has_failed=sample.is_status("error"))
+        sample._scratch = None
+    return sample, failure
+
+
+def _all_of(
+    evaluated: Callable[[int], tuple[ExperimentSample, str | None]], n: int, mode: str, nodes: int | None
+) -> Iterable[tuple[ExperimentSample, str | None]]:
+    if mode == "sequential":
+        return map(evaluated, range(n))
+    from orchestrator.definition.parallel_call import in_processes
+
+    return in_processes(evaluated, n, nodes)
 
 
 def needs_table(generator: DataGenerator) -> bool:

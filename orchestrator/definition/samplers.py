@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["Latin", "RandomUniform", "create_sampler", "latin", "random", "seed_samplers"]
+__all__ = ["Latin", "RandomUniform", "create_sampler", "latin", "random", "seed_optimizers", "seed_samplers"]
 
 
 class RandomUniform(Block):
@@ -97,6 +97,21 @@ def seed_samplers(block: Block, seed: int) -> None:
         generator = np.random.default_rng(seed)
         for sampler in samplers:
             sampler._generator = generator
+
+
+def seed_optimizers(block: Block, seed: int) -> None:
+    """Give all optimizers of a block the seed of their step, which those without one use.
+
+    Parameters
+    ----------
+    block : Block
+        An optimizer, or a block that calls optimizers.
+    seed : int
+        The seed.
+    """
+    for found in _parts(block):
+        if hasattr(found, "step_seed"):
+            found.step_seed = seed
 
 
 def _parts(block: Block) -> Iterator[Block]:

@@ -32,7 +32,7 @@ from orchestrator.definition.blocks import (
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.expected_outputs import check_declared, check_outputs
 from orchestrator.definition.injection import injected
-from orchestrator.definition.samplers import seed_samplers
+from orchestrator.definition.samplers import seed_optimizers, seed_samplers
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
@@ -222,6 +222,7 @@ def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[s
     if stored_by(project_dir) not in (*job.earlier_tokens, job.token):
         if job.seeds_samplers:
             seed_samplers(block, job.seed)
+        seed_optimizers(block, job.seed)
         block.arm(data)
         result = block.call(data=data, **injected(called_function(block), kwargs, job.injectable), **kwargs)
         result = our_table(result, data)

@@ -182,8 +182,9 @@ def test_status_and_an_idle_advance_load_nothing_heavy(workspace):
 
 
 OF_F3DASM = {
-    "orchestrator.datageneration": {"DataGenerator"},
+    "orchestrator.datageneration": {"DataGenerator", "create_datagenerator", "datagenerator"},
     "orchestrator.design": {"Domain", "latin", "random"},
+    "orchestrator.optimization": {"cg", "create_optimizer", "lbfgsb", "nelder_mead", "tpesampler"},
     "orchestrator.pipeline": {"CollectArrayResults", "Loop", "Pipeline", "SlurmCluster", "SlurmResources", "Step"},
 }
 
