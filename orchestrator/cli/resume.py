@@ -17,6 +17,7 @@ __all__ = ["command"]
         "orchestrator resume",
         "orchestrator resume 1795531215 --from-step evaluate@3",
         "orchestrator resume 1795531215 --update study.py",
+        "orchestrator resume 1795531215 --as-edited",
     )
 )
 @click.argument("run", required=False)
@@ -29,12 +30,16 @@ __all__ = ["command"]
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
 )
+@click.option(
+    "--as-edited", is_flag=True, help="Take the tables as they are, although a file has values of other types."
+)
 @workspace_options
 def command(
     run: str | None,
     from_step: str | None,
     update: str | None,
     jobs: int | None,
+    as_edited: bool,
     rootdir: Path | None,
     db: Path | None,
 ) -> None:
@@ -51,5 +56,5 @@ def command(
         from orchestrator.definition.study import load_study
 
         study = load_study(update)
-    commands.resume(workspace, key, from_step=from_step, update=study, jobs=jobs)
+    commands.resume(workspace, key, from_step=from_step, update=study, jobs=jobs, as_edited=as_edited)
     echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")

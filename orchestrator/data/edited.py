@@ -66,5 +66,6 @@ def _damaged(path: Path, why: str) -> DataError:
     return DataError(
         f"{path} has changed since it was stored, and {why}.",
         "Correct it, or restore it from a copy.\n"
+        "To continue a run with it as it is: orchestrator resume RUN --as-edited\n"
         f"To take it as it is, with other types: python -c {shlex.quote(accept)}",
     )

@@ -130,8 +130,11 @@ def resume(
     from_step: str | None = None,
     update: Study | None = None,
     jobs: int | None = None,
+    as_edited: bool = False,
 ) -> str:
     """Continue a run, from where it stopped or from an address, with its stored code or with new code.
+
+    With `as_edited`, its tables are first taken as they are, also if a value no longer has the type of its column.
 
     Returns
     -------
@@ -142,6 +145,8 @@ def resume(
 
     store = Store(workspace.database)
     record = store.own(key)
+    if as_edited:
+        _take_as_edited(store, record)
     on_cluster = record.mode is Mode.SLURM
     checked = None
     if update is not None:
@@ -269,6 +274,14 @@ def _say_all(notes: Iterable[str]) -> None:
 
 def _print_with_time(text: str) -> None:
     print(visible(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"), flush=True)
+
+
+def _take_as_edited(store: Store, record: RunRecord) -> None:
+    from orchestrator.engine.lease import hold_lease
+    from orchestrator.worker.table_work import take_as_edited
+
+    with hold_lease(store, record.key):
+        take_as_edited(store.workspace.run(record.key), sorted({step.project_dir for step in record.plan.steps()}))
 
 
 def _check_mode(record: RunRecord, mode: Mode) -> None:

@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from orchestrator.data.job_status import JobStatus
     from orchestrator.data.sample_files import CollectedFiles
 
-__all__ = ["Collected", "Frozen", "Request", "collect", "fold_all", "freeze", "is_outdated", "no_table"]
+__all__ = [
+    "Collected",
+    "Frozen",
+    "Request",
+    "collect",
+    "fold_all",
+    "freeze",
+    "is_outdated",
+    "no_table",
+    "take_as_edited",
+]
 
 Recorded = tuple[Path, str]
 """A manifest, and its digest as recorded."""
@@ -348,6 +358,25 @@ def collect(folder: RunFolder, project_dir: str) -> Collected:
     for found, why in collected[-1].unmatched:
         unmatched.setdefault(why, []).append(found.row)
     return Collected(len(report.quarantined), unmatched)
+
+
+def take_as_edited(folder: RunFolder, project_dirs: Iterable[str]) -> None:
+    """Store tables as they are now, although a file has changed in a way that damage would.
+
+    Raises
+    ------
+    DataError
+        If a table can't be read in this way either.
+    Busy
+        If a table can't be reached now, or another process has locked it.
+    """
+    from orchestrator.data.experiment_data import ExperimentData
+
+    for project_dir in project_dirs:
+        where = folder.table(project_dir)
+        if data_folder(where).exists():
+            with _translated_errors(where):
+                ExperimentData.from_file(where, as_edited=True).store(where)
 
 
 # --- errors -------------------------------------------------------------------------------------

@@ -273,3 +273,28 @@ def test_small_renderings():
         "a": [{"b_at": "1970-01-01T00:00:00.500Z"}],
         "c_at": None,
     }
+
+
+STUDY_WITH_A_TABLE = """
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+@datagenerator(output_names="y")
+def evaluate(x):
+    return len(str(x))
+pipeline = Pipeline("lengths", [Step(store_numbers(3), name="create"), Step(evaluate, parallel=True)])
+"""
+
+
+def test_a_damaged_table_is_refused_with_the_cell_and_taken_as_edited(here):
+    (here.workspace / "study.py").write_text(STUDY_WITH_A_TABLE)
+    assert here("run", "study.py", "--project-job", "r").code == 0
+    folder = here.workspace / "r" / "experiment_data"
+    for name, old, new in (("input", "\n1,1.0", "\n1,nothing"), ("jobs", "FINISHED", "OPEN")):
+        file = folder / f"{name}.csv"
+        file.write_text(file.read_text().replace(old, new))
+    refused = here("resume", "r", "--from-step", "evaluate")
+    assert refused.code == 1
+    assert "'nothing' in the row 1 is not of the type of its column" in " ".join(refused.err.split())
+    taken = here("resume", "r", "--as-edited")
+    assert taken.code == 0, taken.err
+    assert (folder / "output.csv").read_text().splitlines()[1:] == ["0,3", "1,7", "2,3"]
