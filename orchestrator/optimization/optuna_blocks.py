@@ -212,7 +212,7 @@ def _element_bounds(parameter: Any) -> list[tuple[float, float]]:
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:
     try:
-        return distribution._contains(distribution.to_internal_repr(value))
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
     except (TypeError, ValueError):
         return False
 
