@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.column import Column, Numbers
+from orchestrator.data.configurations import plain
 from orchestrator.data.numpy_types import is_array, is_scalar, is_series
 from orchestrator.data.values import is_missing, plain_base
 
@@ -69,9 +70,9 @@ def plain_cell(value: Any) -> Any:
     if is_missing(value):
         return None
     if is_scalar(value) and value.dtype.kind in "fiubSU":
-        plain = value.item()
-        return value if is_scalar(plain) else plain
-    return plain_base(value)
+        item = value.item()
+        return value if is_scalar(item) else item
+    return plain_base(plain(value))
 
 
 def series_of(column: Column, index: pd.Index[Any]) -> pd.Series[Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic import write_atomically
+from orchestrator.data.configurations import plain
 from orchestrator.data.parameters import (
     PARAMETER_TYPES,
     ArrayParameter,
@@ -379,6 +380,40 @@ class Domain:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except ValueError as error:  # JSON or UTF-8
             raise DataError(f"{path} is not valid JSON: {error}") from error
+
+    @classmethod
+    def from_yaml(cls, cfg: Mapping[str, Any]) -> Domain:
+        """Create a domain from a configuration of Hydra.
+
+        Parameters
+        ----------
+        cfg : DictConfig or mapping
+            Under `input`, each input by name: its `type` and the arguments of the method `add_<type>`. Under `output`,
+            each output by name, with the arguments of `add_output`. Without `input`, the inputs themselves.
+
+        Returns
+        -------
+        Domain
+            The domain.
+
+        Raises
+        ------
+        ValueError
+            If an input has no type, or an unknown one.
+
+        Examples
+        --------
+        >>> Domain.from_yaml({"input": {"x": {"type": "float", "low": 0.0, "high": 1.0}}}).input_names
+        ['x']
+        """
+        content = plain(cfg)
+        domain = cls()
+        inputs = content.get("input", {name: value for name, value in content.items() if name != "output"})
+        for name, arguments in inputs.items():
+            domain.add(name, **{"type": None, **(arguments or {})})
+        for name, arguments in content.get("output", {}).items():
+            domain.add_output(name, **(arguments or {}))
+        return domain
 
     def store(self, filename: Path | str) -> None:
         """Write a ``domain.json``, completely or not at all.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
 
+from orchestrator.data.configurations import plain
 from orchestrator.data.functions import decode_function, encode_function
 from orchestrator.data.references import Reference
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
@@ -388,6 +389,7 @@ def _whole(number: Any) -> int:
 def _plain_bound(bound: Any) -> Any:
     if hasattr(bound, "tolist"):
         return bound.tolist()
+    bound = plain(bound)
     return bound if isinstance(bound, list | tuple) else float(bound)
 
 

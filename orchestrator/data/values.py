@@ -16,6 +16,7 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from orchestrator.data.configurations import is_config, plain
 from orchestrator.data.references import Reference
 from orchestrator.text import is_clean
 
@@ -82,9 +83,11 @@ def _encode(value: Any, depth: int) -> Any:
         return _encode_numpy(value, depth + 1)
     if isinstance(value, PurePosixPath):
         return {"$path": str(value)}
-    plain = plain_base(value)
-    if plain is not value:
-        return _checked_int(plain) if type(plain) is int else plain
+    if is_config(value):
+        return _encode(plain(value), depth)
+    base = plain_base(value)
+    if base is not value:
+        return _checked_int(base) if type(base) is int else base
     what = "a member of an enum" if isinstance(value, Enum) else "a value"
     raise TypeError(
         f"{what} of type {kind.__module__}.{kind.__qualname__} can't be stored in the table: use "

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.data.configurations import instantiate, plain
 from orchestrator.data.of_f3dasm import is_of_f3dasm, is_overridden, our_table, their_table
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["Block", "ChainedBlock", "F3dasmBlock", "LoopBlock", "called_function", "our_block"]
+__all__ = ["Block", "ChainedBlock", "F3dasmBlock", "LoopBlock", "bound_kwargs", "called_function", "our_block"]
 
 
 class Block(ABC):
@@ -51,6 +53,37 @@ class Block(ABC):
         ExperimentData
             The table to store: the same object, changed, or another one.
         """
+
+    @classmethod
+    def from_yaml(cls, init_config: Any, call_config: Any = None) -> Any:
+        """Create a block from a configuration of Hydra.
+
+        Parameters
+        ----------
+        init_config : DictConfig
+            `_target_` names the class, or a function that returns the block; the other keys are its arguments.
+        call_config : DictConfig, mapping or None, default None
+            Arguments of `call`, and of `execute` of a data generator. Those of the caller, or of `Step.kwargs`, replace
+            them.
+
+        Returns
+        -------
+        Block
+            The block.
+
+        Raises
+        ------
+        DefinitionError
+            If Hydra is not installed, or `init_config` has no `_target_`.
+        TypeError
+            If the target is not a block.
+        """
+        block = our_block(instantiate(init_config))
+        if not isinstance(block, Block):
+            raise TypeError(f"_target_ must be a Block, not {type(block).__name__}")
+        if call_config is not None:
+            block.call = partial(block.call, **plain(call_config))  # type: ignore[method-assign]
+        return block
 
     def after_store(self, project_dir: Path) -> None:  # noqa: B027 - optional to override
         """Clean up. It is called after the table that `call` returned is on disk; by default it does nothing.
@@ -192,6 +225,12 @@ def called_function(block: Block) -> Callable[..., Any]:
     """Return the `call` of a block; that of the block of f3dasm, if it is one."""
     call: Callable[..., Any] = getattr(block, "theirs", block).call
     return call
+
+
+def bound_kwargs(block: Any) -> dict[str, Any]:
+    """Return the arguments of `call` that `from_yaml` has set."""
+    bound = [vars(found).get("call") for found in (block, getattr(block, "theirs", None)) if hasattr(found, "__dict__")]
+    return {name: value for one in bound if isinstance(one, partial) for name, value in one.keywords.items()}
 
 
 def our_block(block: Any) -> Any:

@@ -7,13 +7,15 @@ a run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
 from orchestrator.data.of_f3dasm import is_of_f3dasm
 from orchestrator.data.scratch import Keep
+from orchestrator.definition.block import bound_kwargs
+from orchestrator.definition.blocks import DataGenerator
 from orchestrator.definition.of_f3dasm import our_settings, our_step_block
 from orchestrator.definition.resources import SlurmResources, time_in_seconds
 from orchestrator.errors import DefinitionError
@@ -323,7 +325,11 @@ def _our_element(element: Any) -> Any:
         return _changed(element, steps=_our_elements(element.steps))
     if isinstance(element, Step):
         resources = our_settings(SlurmResources, element.resources)
-        return _changed(element, block=our_step_block(element.block), resources=resources)
+        block = our_step_block(element.block)
+        # Of a block these are in its `call`; of a data generator, `execute` is called.
+        bound = bound_kwargs(block) if isinstance(block, DataGenerator) and isinstance(element.kwargs, Mapping) else {}
+        kwargs = {**bound, **element.kwargs} if bound else element.kwargs
+        return _changed(element, block=block, resources=resources, kwargs=kwargs)
     return element
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.definition.block import Block, ChainedBlock, LoopBlock
+from orchestrator.data.configurations import instantiate, is_config
+from orchestrator.data.of_f3dasm import is_of_f3dasm, our_table, their_table
+from orchestrator.definition.block import Block, ChainedBlock, LoopBlock, our_block
 from orchestrator.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -13,7 +15,19 @@ if TYPE_CHECKING:
 
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["Latin", "RandomUniform", "create_sampler", "latin", "random", "seed_optimizers", "seed_samplers"]
+__all__ = [
+    "Grid",
+    "Latin",
+    "RandomUniform",
+    "Sobol",
+    "create_sampler",
+    "grid",
+    "latin",
+    "random",
+    "seed_optimizers",
+    "seed_samplers",
+    "sobol",
+]
 
 
 class RandomUniform(Block):
@@ -59,12 +73,11 @@ class RandomUniform(Block):
             If `n_samples` is negative, or an input can't be sampled; it is a ValueError, too.
         """
         from orchestrator.data import sampling
-        from orchestrator.data.experiment_data import ExperimentData
 
         seeds = (seed, self.seed, self._generator)
         chosen = next((value for value in seeds if value is not None), None)
-        inputs = getattr(sampling, self._function)(data.domain, n_samples, chosen)
-        return data + ExperimentData(domain=data.domain, input_data=inputs)
+        ours = our_table(data)
+        return _with_more(data, ours, getattr(sampling, self._function)(ours.domain, n_samples, chosen))
 
 
 class Latin(RandomUniform):
@@ -78,6 +91,67 @@ class Latin(RandomUniform):
     """
 
     _function = "sample_latin"
+
+
+class Sobol(RandomUniform):
+    """Take floats and arrays from Sobol sequences, which fill the space evenly; other inputs are uniform.
+
+    The sequence of the floats does not depend on the seed: a second call gives the same floats.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Seed of the random numbers for the other inputs.
+    """
+
+    _function = "sample_sobol"
+
+
+class Grid(Block):
+    """Combine all values of all inputs.
+
+    Parameters
+    ----------
+    stepsize_continuous_parameters : float, dict of str to float or None, default None
+        Distance of the values of float inputs and of elements of arrays, counted from the lower bound; the upper bound
+        is excluded. A dict has one for each of these inputs.
+    """
+
+    def __init__(self, stepsize_continuous_parameters: float | Mapping[str, float] | None = None) -> None:
+        self.stepsize_continuous_parameters = stepsize_continuous_parameters
+
+    def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
+        """Add experiments.
+
+        Parameters
+        ----------
+        data : ExperimentData
+            The table. Its domain has the names, bounds and values of the inputs.
+        **kwargs : Any
+            Ignored. Other blocks of a chain may use them.
+
+        Returns
+        -------
+        ExperimentData
+            A new table: the experiments of `data`, and one with status OPEN for each combination.
+
+        Raises
+        ------
+        DefinitionError
+            If an input can't be sampled, or has no step; it is a ValueError, too.
+        """
+        from orchestrator.data.sampling import sample_grid
+
+        ours = our_table(data)
+        return _with_more(data, ours, sample_grid(ours.domain, self.stepsize_continuous_parameters))
+
+
+def _with_more(given: Any, ours: ExperimentData, inputs: Any) -> ExperimentData:
+    """Return a table with more experiments; one of f3dasm if such a table was given."""
+    from orchestrator.data.experiment_data import ExperimentData
+
+    more = ours + ExperimentData(domain=ours.domain, input_data=inputs, project_dir=ours.project_dir)
+    return their_table(more) if is_of_f3dasm(given, "ExperimentData") else more
 
 
 def seed_samplers(block: Block, seed: int) -> None:
@@ -131,28 +205,44 @@ def latin(seed: int | None = None, **parameters: Any) -> Latin:
     return Latin(seed=seed, **parameters)
 
 
-_FACTORIES = {"random": random, "latin": latin}
+def sobol(seed: int | None = None, **parameters: Any) -> Sobol:
+    """Create a `Sobol`."""
+    return Sobol(seed=seed, **parameters)
 
 
-def create_sampler(sampler: str | Block, **parameters: Any) -> Block:
+def grid(stepsize_continuous_parameters: float | Mapping[str, float] | None = None, **parameters: Any) -> Grid:
+    """Create a `Grid`."""
+    return Grid(stepsize_continuous_parameters, **parameters)
+
+
+_FACTORIES: dict[str, Any] = {"random": random, "latin": latin, "sobol": sobol, "grid": grid}
+
+
+def create_sampler(sampler: Any, **parameters: Any) -> Block:
     """Create a sampler by name: a block that adds open experiments to a table.
+
+    The same seed gives the same inputs as in f3dasm 2.4.
 
     Parameters
     ----------
-    sampler : {"random_sampler", "latin_sampler"} or Block
-        Uniform samples, or a Latin hypercube. `"random"` and `"latin"` are short forms. A block is returned unchanged.
+    sampler : {"random_sampler", "latin_sampler", "sobol_sampler", "grid_sampler"}, Block or DictConfig
+        Uniform samples, a Latin hypercube, a Sobol sequence or a grid. `"random"`, `"latin"`, `"sobol"` and `"grid"`
+        are short forms. A block is returned unchanged. Hydra instantiates a `DictConfig`.
     **parameters : Any
-        `seed`, an int or None (default): the same seed gives the same inputs.
+        `seed`, an int or None (default). Of a grid: `stepsize_continuous_parameters`.
 
     Returns
     -------
     Block
-        Its `call(data, n_samples)` returns a table with `n_samples` more experiments.
+        Its `call(data, n_samples)` returns a table with `n_samples` more experiments. That of a grid needs no
+        `n_samples`.
 
     Raises
     ------
     DefinitionError
         If no sampler has this name; it is a ValueError, too.
+    TypeError
+        If the sampler has no such parameter, or `sampler` has another type.
 
     Examples
     --------
@@ -162,10 +252,14 @@ def create_sampler(sampler: str | Block, **parameters: Any) -> Block:
     >>> len(data)
     4
     """
-    if isinstance(sampler, Block):
-        return sampler
-    name = str(sampler).lower().translate(str.maketrans("", "", " -_")).removesuffix("sampler")
+    block = our_block(instantiate(sampler, **parameters) if is_config(sampler) else sampler)
+    if isinstance(block, Block):
+        return block
+    if not isinstance(block, str):
+        raise TypeError(f"sampler must be a name, a Block or a DictConfig, not {type(block).__name__}")
+    name = block.lower().translate(str.maketrans("", "", " -_")).removesuffix("sampler")
     if name not in _FACTORIES:
         known = ", ".join(f"{name}_sampler" for name in _FACTORIES)
         raise DefinitionError(f"There is no sampler {sampler!r}.", f"Use one of: {known}")
-    return _FACTORIES[name](**parameters)
+    created: Block = _FACTORIES[name](**parameters)
+    return created

@@ -1,0 +1,59 @@
+"""Configurations of Hydra: recognised without an import of OmegaConf, and converted to plain values."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from orchestrator.errors import DefinitionError
+
+__all__ = ["instantiate", "is_config", "plain"]
+
+
+def is_config(value: Any) -> bool:
+    """Whether a value is a `DictConfig` or `ListConfig` of OmegaConf."""
+    omegaconf = sys.modules.get("omegaconf")
+    return omegaconf is not None and isinstance(value, (omegaconf.DictConfig, omegaconf.ListConfig))
+
+
+def plain(value: Any) -> Any:
+    """Return a configuration as dicts and lists, with its interpolations resolved; any other value unchanged."""
+    if not is_config(value):
+        return value
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(value, resolve=True)
+
+
+def instantiate(config: Any, **arguments: Any) -> Any:
+    """Create the object that a configuration describes: `_target_` names its class or function.
+
+    Parameters
+    ----------
+    config : DictConfig
+        The configuration.
+    **arguments : Any
+        Further arguments of the class or function.
+
+    Returns
+    -------
+    Any
+        The object.
+
+    Raises
+    ------
+    DefinitionError
+        If Hydra is not installed, or the configuration has no `_target_`.
+    """
+    if "_target_" not in config:
+        raise DefinitionError(
+            "The configuration of a block has no _target_.", "Add the name of a class: _target_: package.module.Class"
+        )
+    try:
+        from hydra.utils import instantiate as instantiate_by_hydra
+    except ImportError as error:
+        raise DefinitionError(
+            "A block can't be created from a configuration without Hydra, which is not installed.",
+            "Type: pip install 'slurm-orchestrator[hydra]'",
+        ) from error
+    return instantiate_by_hydra(config, **arguments)
