@@ -7,7 +7,6 @@ Linux, macOS and containers differ in what they offer; every difference is handl
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -162,7 +161,7 @@ def print_any_text() -> None:
 # --- processes ----------------------------------------------------------------------------------
 
 
-def die_with_parent(parent: int | None = None, number: int = signal.SIGKILL) -> None:
+def die_with_parent(parent: int | None = None, number: int | None = None) -> None:
     """Let this process get a signal when its parent dies, because nothing would record its work after that.
 
     Linux does that by itself. Elsewhere a thread looks for the parent.
@@ -171,9 +170,13 @@ def die_with_parent(parent: int | None = None, number: int = signal.SIGKILL) -> 
     ----------
     parent : int, optional
         The parent; by default the one that it has now. If it has died already, this process ends.
-    number : int, default SIGKILL
-        The signal.
+    number : int, optional
+        The signal; by default SIGKILL.
     """
+    if number is None:
+        from signal import SIGKILL  # its module makes members of enums, which most commands do not need
+
+        number = SIGKILL
     parent = os.getppid() if parent is None else parent
     if not _prctl(_PR_SET_PDEATHSIG, number):
         _watch(parent, number)

@@ -7,7 +7,6 @@ they could change its title or its clipboard, or hide a part of the text.
 from __future__ import annotations
 
 from typing import Any
-from unicodedata import category
 
 __all__ = ["visible", "visible_values"]
 
@@ -29,7 +28,11 @@ def visible(text: str) -> str:
 
 
 def _visible(character: str) -> str:
-    if character.isprintable() or character in "\n\t" or category(character) not in _HIDDEN:
+    if character.isprintable() or character in "\n\t":
+        return character
+    from unicodedata import category  # few texts have such characters
+
+    if category(character) not in _HIDDEN:
         return character
     return character.encode("unicode_escape").decode("ascii")
 

@@ -12,8 +12,6 @@ from typing import Any
 import click
 
 from orchestrator.errors import DatabaseError, NotFound
-from orchestrator.expansion import expanded
-from orchestrator.sharing import is_allowed
 from orchestrator.trust import is_foreign, is_own, others_may_write, owner_of
 from orchestrator.workspace import DATABASE, Workspace
 
@@ -149,6 +147,8 @@ def key_of(workspace: Workspace, key: str | None) -> str:
 def _named(rootdir: Path | None, db: Path | None) -> Workspace | None:
     if rootdir is not None and db is not None:
         raise click.UsageError("--rootdir and --db both name the workspace; use only one of them.")
+    from orchestrator.expansion import expanded
+
     # A shell leaves the `~` of `--rootdir=~/studies`, and of a quoted ORCHESTRATOR_DB, as it is.
     if rootdir is not None:
         return Workspace.at(expanded(rootdir, "--rootdir"))
@@ -158,6 +158,8 @@ def _named(rootdir: Path | None, db: Path | None) -> Workspace | None:
 
 def _upwards() -> Workspace | None:
     """Return the workspace of the first database above, unless another user could have placed it; or it is allowed."""
+    from orchestrator.sharing import is_allowed  # `--help` needs no workspace
+
     here, is_safe = Path.cwd(), True
     for folder in (here, *here.parents):
         path = folder / DATABASE

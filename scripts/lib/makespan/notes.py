@@ -146,5 +146,5 @@ def _steps(processes: list[Process], ends: Mapping[str, float]) -> Iterator[tupl
         if one.works:
             by_job[one.job].append(one)
     for ones in by_job.values():
-        token = ones[0].words.split()[-1]
-        yield ones[0].begin, ends[token] if token in ends else max(one.end for one in ones)
+        token = next((word for word in ones[0].words.split() if word in ends), None)
+        yield ones[0].begin, max(one.end for one in ones) if token is None else ends[token]
