@@ -86,13 +86,15 @@ class User:
             out, err = process.communicate()
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
-    def started(self, *command: str, umask: int = 0o022, folder: Path | None = None) -> subprocess.Popen[str]:
+    def started(
+        self, *command: str, umask: int = 0o022, folder: Path | None = None, stdin: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[str]:
         """Start a program."""
         return subprocess.Popen(
             command,
             cwd=folder or self.folder,
             env={**ENVIRONMENT, "USER": self.name, "HOME": str(self.home)},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

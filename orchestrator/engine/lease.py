@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from orchestrator.db.store import Holder, Store
 from orchestrator.errors import DatabaseBusy, DatabaseError, NotFound
@@ -68,7 +68,9 @@ def hold_lease(
         stop.set()
         if heart is not None:
             heart.join()
-        store.release_lease(key, fence)
+        # A process that has ended holds no lease either. A lock of another process must not fail a run that has ended.
+        with suppress(DatabaseBusy):
+            store.release_lease(key, fence)
 
 
 def _beat(store: Store, key: str, fence: int, on_cancel: Callable[[], None] | None, stop: threading.Event) -> None:

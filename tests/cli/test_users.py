@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import stat
+from subprocess import PIPE
 
 import pytest
 
+from tests.slurm.sandboxes import wait_until
 from tests.users import FILE_SYSTEMS, GROUP, has_two_mounts, three_users
 
 pytestmark = [pytest.mark.users, pytest.mark.acceptance]
@@ -117,6 +119,88 @@ def test_a_copy_of_a_workspace_is_taken_over_and_continued_without_evaluating_ag
     assert users.owner("status", "r").code == 0
     history = json.loads(users.colleague("status", "r", "--json", folder=copy).out)["history"]
     assert "taken over from games by man" in [event["why"] for event in history]
+
+
+IMPATIENT = """
+import sys
+from orchestrator.cli.main import main
+from orchestrator.db import guard, opening
+guard.WAIT = opening.BUSY_TIMEOUT = 0.2
+sys.argv = ["orchestrator", *sys.argv[1:]]
+main()
+"""
+WAITS = """
+import time
+from pathlib import Path
+from orchestrator import Pipeline, Step
+def wait(project_dir):
+    Path("waits").touch()
+    while not Path("go").exists():
+        time.sleep(0.02)
+def note(project_dir):
+    (project_dir / "noted").touch()
+pipeline = Pipeline("waits", [Step(wait), Step(note)])
+"""
+READS = """
+import sqlite3, sys
+connection = sqlite3.connect("file:orchestrator.db?mode=ro", uri=True)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM run").fetchone()
+print("held", flush=True)
+sys.stdin.read()
+"""
+LOCKS = """
+import fcntl, sys
+files = [open(path, "rb") for path in sys.argv[1:]]
+for file in files:
+    fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def run_against(users, holder, program, *arguments):
+    """Run a study while another user holds what the program holds; it is released when the run says that it waits."""
+    owner = users.owner
+    owner.write(users.path / "waits.py", WAITS)
+    run = owner.started(owner.python, "-c", IMPATIENT, "run", "waits.py", "--project-job", "w", "--rootdir", ".")
+    with run:
+        wait_until((users.path / "waits").exists)
+        if holder is users.stranger:
+            for end in ("", "-journal"):
+                (users.path / f"orchestrator.db{end}").chmod(0o644)
+        with holder.started(holder.python, "-c", program, *arguments, stdin=PIPE) as held:
+            assert held.stdout.readline() == "held\n", held.stderr.read()
+            (users.path / "go").touch()
+            said = next((line for line in run.stderr if "Ctrl-C ends it" in line), "")
+            held.stdin.close()
+        rest = run.stderr.read()
+    assert run.returncode == 0, said + rest
+    assert (users.path / "w" / "noted").exists()
+    return said
+
+
+def test_a_read_transaction_of_another_user_makes_a_run_wait_and_not_end(users):
+    # On a second machine, the lock is not seen.
+    waited = "The run continues when its records can be used" in run_against(users, users.stranger, READS)
+    assert waited == (users.path == users.there)
+
+
+def test_a_lock_of_a_member_of_the_group_makes_a_run_wait_and_not_end(shared):
+    if shared.path != shared.there:
+        pytest.skip("the lock is not one of the kernel there")
+    guard = str(shared.path / "orchestrator.db.guard")
+    assert "The run continues when its records can be used" in run_against(shared, shared.colleague, LOCKS, guard)
+
+
+def test_other_users_can_open_no_lock(users):
+    assert users.owner("run", "study.py", "--project-job", "r", umask=0).code == 1
+    locks = [path for path in users.path.rglob("*") if path.suffix in (".guard", ".lock") or path.name == ".lock"]
+    assert locks
+    for user in (users.colleague, users.stranger):
+        for path in locks:
+            done = user.run(user.python, "-c", LOCKS, str(path))
+            assert "PermissionError" in done.stderr
 
 
 @pytest.fixture
