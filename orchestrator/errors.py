@@ -20,17 +20,19 @@
     │   ├── DatabaseBusy        75   the database is locked
     │   └── SchedulerUnreachable 75  the scheduler did not answer
     ├── RunFailed                1   the run has failed
-    └── Interrupted              1   stopped on request; the run can be resumed
+    └── Interrupted            130   stopped by Ctrl-C; the run can be resumed
+        └── Cancelled            4   the run was cancelled by another process
 
 The `hint` of an error holds the next command to type. Only `orchestrator.cli.errors` prints errors.
-`orchestrator.cli.main` ends the process with the exit code of the error; `wait` has exit codes of its own
-(`orchestrator.cli.wait`).
+`orchestrator.cli.main` ends the process with the exit code of the error. A run that has ended gives the exit codes of
+`orchestrator.cli.outcome`.
 """
 
 from __future__ import annotations
 
 __all__ = [
     "Busy",
+    "Cancelled",
     "DataError",
     "DatabaseBusy",
     "DatabaseError",
@@ -170,3 +172,11 @@ class RunFailed(OrchestratorError):
 
 class Interrupted(OrchestratorError):
     """A run, or only the process that advanced it, was stopped on request; the run can be resumed."""
+
+    exit_code = 130
+
+
+class Cancelled(Interrupted):
+    """The run was cancelled while this process advanced it."""
+
+    exit_code = 4

@@ -24,13 +24,17 @@ Every help page, printed by `python -m orchestrator.cli.reference`.
 
 | exit code | meaning |
 |---|---|
-| 0 | success |
-| 1 | the command or the run failed, or an interrupt stopped the run |
+| 0 | success; the run succeeded, and no experiment failed |
+| 1 | the command failed, or the run failed |
 | 2 | wrong usage, or no such run or step |
-| 75 | busy: type the command that the message names, later; what was recorded before stays recorded |
-| 130 | interrupted; no run was stopped by it |
+| 3 | the run succeeded, but some experiments or steps failed, within the limits |
+| 4 | the run was cancelled |
+| 75 | busy: type the command that the message names, later; what was recorded stays. `wait`: the run is stalled |
+| 124 | `wait --timeout`: the time is over |
+| 130 | interrupted by Ctrl-C |
 
-`orchestrator wait` has exit codes of its own, see below.
+3, 4 and 1 for the run are exit codes of the commands that see its end: `run` and `wait`, and for a run on this machine
+`resume` and `retry`.
 
 The output of `--json` is described in [JSON](json.md).
 """

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.consent import change_options, goes_ahead
+from orchestrator.cli.outcome import end
 from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 
@@ -18,6 +20,7 @@ __all__ = ["command"]
         "orchestrator resume 1795531215 --from-step evaluate@3",
         "orchestrator resume 1795531215 --update study.py",
         "orchestrator resume 1795531215 --as-edited",
+        "orchestrator resume --accept-failed",
     )
 )
 @click.argument("run", required=False)
@@ -33,6 +36,12 @@ __all__ = ["command"]
 @click.option(
     "--as-edited", is_flag=True, help="Take the tables as they are, although a file has values of other types."
 )
+@click.option(
+    "--accept-failed",
+    is_flag=True,
+    help="Accept the failed experiments of the step that failed because of them.",
+)
+@change_options
 @workspace_options
 def command(
     run: str | None,
@@ -40,6 +49,9 @@ def command(
     update: str | None,
     jobs: int | None,
     as_edited: bool,
+    accept_failed: bool,
+    dry_run: bool,
+    yes: bool,
     rootdir: Path | None,
     db: Path | None,
 ) -> None:
@@ -51,10 +63,23 @@ def command(
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
+    begin = commands.ACCEPT if accept_failed else from_step
+    lines, repeats = commands.preview(workspace, key, begin)
+    if not goes_ahead(lines, dry_run=dry_run, yes=yes, asks=repeats):
+        return
     study = None
     if update is not None:
         from orchestrator.definition.study import load_study
 
         study = load_study(update)
-    commands.resume(workspace, key, from_step=from_step, update=study, jobs=jobs, as_edited=as_edited)
+    commands.resume(
+        workspace,
+        key,
+        from_step=from_step,
+        accepts_failed=accept_failed,
+        update=study,
+        jobs=jobs,
+        as_edited=as_edited,
+    )
     echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")
+    end(workspace, key)

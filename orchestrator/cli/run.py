@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.outcome import end
 from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, group_option, new_workspace, typed_options, workspace_options
 
@@ -41,7 +42,8 @@ def command(
     """Run a study on this machine until it ends.
 
     STUDY.py defines a pipeline. If it defines several, the one named `pipeline` is run, or that named by ATTR. The name
-    of a module, such as package.study, can take the place of the path.
+    of a module, such as package.study, can take the place of the path. The exit code tells how the run ended, as that
+    of `wait`.
     """
     from orchestrator.definition.study import load_study
     from orchestrator.engine.commands import start
@@ -51,3 +53,4 @@ def command(
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
     key = start(pipeline, workspace, project_job=project_job, study=loaded, jobs=jobs)
     echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")
+    end(workspace, key)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.outcome import commands_after_failures
 from orchestrator.cli.render import (
     WIDTH,
     clock,
@@ -236,12 +237,7 @@ def _steps(steps: Iterable[StepSummary]) -> list[str]:
                 duration(step.seconds),
             ]
         )
-    lines = table(["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", "TIME"], rows, right=(2, 3, 4, 5), flexible=0)
-    repeated = [step.name for step in steps if step.n_put_back and (step.n_finished or step.n_failed)]
-    if repeated:
-        suffix = ": counts of the last attempt only"
-        lines.append(shorten(", ".join(repeated), WIDTH - len(suffix)) + suffix)
-    return lines
+    return table(["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", "TIME"], rows, right=(2, 3, 4, 5), flexible=0)
 
 
 def _now_and_next(status: RunStatus, now: float, options: str, *, is_refreshed: bool) -> list[str]:
@@ -350,8 +346,13 @@ def _never_began(status: RunStatus, report: QueueReport | None) -> bool:
 
 def _next_commands(status: RunStatus, options: str, report: QueueReport | None) -> list[str]:
     run = status.run
+    about_failed = [
+        line
+        for text, command in ([] if is_foreign_run(run) else commands_after_failures(run, options))
+        for line in _with_command(text, command)
+    ]
     if not run.stalled and run.state not in (RunState.FAILED, RunState.CANCELLED):
-        return []
+        return about_failed
     if is_foreign_run(run):
         return _with_command("To make it yours: ", f"orchestrator takeover {run.key}{options}")
     at = f" from {shorten(status.resume_from, 32)}" if status.resume_from else ""
@@ -365,14 +366,15 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
     again = f"orchestrator submit {study_argument(run)} --project-job {run.key}{options}"
     if _never_began(status, report):
         return [*log, *_with_command("Fix the cause in the study, such as env_setup or runner, then continue: ", again)]
-    lines = log + _with_command(f"Fix the cause, then continue{at}: " if has_failed else f"To continue{at}: ", resume)
+    how = f"Fix the cause, then continue{at}: " if has_failed else f"To continue{at}: "
+    lines = [*log, *_with_command(how, resume)]
     if run.study and any(failure.kind == FailureKind.EXCEPTION for failure in status.failures) and has_failed:
         # The run has stored the code that failed: a plain resume would fail again.
         lines += _with_command("If you changed the study for that: ", f"{resume} --update {study_argument(run)}")
     if run.study and any(failure.kind == FailureKind.REFUSED for failure in status.failures) and has_failed:
         # It has also stored the resources and the cluster.
         lines += _with_command("If you changed its resources or the cluster for that: ", again)
-    return lines
+    return [*lines, *about_failed]
 
 
 def _with_command(text: str, command: str) -> list[str]:

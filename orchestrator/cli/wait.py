@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.render import echo, is_foreign_run, plural, study_argument
+from orchestrator.cli.outcome import ExitCode, commands_after_failures, text_and_code
+from orchestrator.cli.render import echo, is_foreign_run, study_argument
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 from orchestrator.errors import SchedulerUnreachable
-
-if TYPE_CHECKING:
-    from orchestrator.db.views import RunView
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.states import RunState
 from orchestrator.trust import name_of_user
@@ -25,9 +22,6 @@ POLL_SECONDS = 1.0
 
 SLURM_POLL_SECONDS = 60.0
 """Seconds between two queries to SLURM."""
-
-FAILED, CANCELLED, TIMED_OUT, STALLED = 3, 4, 124, 75
-"""Exit codes."""
 
 
 @click.command(
@@ -54,7 +48,8 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
     \b
     Exit codes:
       0    the run succeeded
-      3    it failed, or ended with failed experiments or steps
+      1    it failed
+      3    it ended with failed experiments or steps, within the limits
       4    it was cancelled
       75   it is stalled: it will not continue by itself
       124  the timeout is over
@@ -80,20 +75,22 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
             break
         if end is not None and time.monotonic() >= end:
             echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
-            raise click.exceptions.Exit(TIMED_OUT)
+            raise click.exceptions.Exit(ExitCode.TIMED_OUT)
         time.sleep(POLL_SECONDS if end is None else min(POLL_SECONDS, max(0.0, end - time.monotonic())))
-    text, code = _text_and_code(key, view)
-    is_own = not is_foreign_run(view)
-    refresh = " --refresh" if code == STALLED and view.mode is Mode.SLURM and is_own else ""
+    text, code = text_and_code(view)
+    is_stalled, is_own = code is ExitCode.STALLED, not is_foreign_run(view)
+    refresh = " --refresh" if is_stalled and view.mode is Mode.SLURM and is_own else ""
     text += f"\nShow its status: orchestrator status {key}{refresh}{typed_options()}"
-    if code == STALLED and is_own:
+    if is_own:
+        text += "".join(f"\n{about}{command}" for about, command in commands_after_failures(view, typed_options()))
+    if is_stalled and is_own:
         command_to_type = f"wait {key} --drive" if view.login_only else f"resume {key}"
         if queue.never_began:
             # Only submit reads the cluster from the study again.
             text += "\nIts jobs ended before they began their work. Fix the study first, such as env_setup or runner."
             command_to_type = f"submit {study_argument(view)} --project-job {key}"
         text += f"\nTo continue: orchestrator {command_to_type}{typed_options()}"
-    if code == STALLED and not is_own:
+    if is_stalled and not is_own:
         text += f"\nIt belongs to {name_of_user(view.uid)}."
         text += f"\nTo make it yours: orchestrator takeover {key}{typed_options()}"
     echo(text, err=code != 0)
@@ -129,18 +126,3 @@ class _Queue:
             return None
         self.never_began = any(job.never_began for job in report.jobs)
         return report.stalled
-
-
-def _text_and_code(key: str, view: RunView) -> tuple[str, int]:
-    state, why = view.state, f": {view.reason}" if view.reason else ""
-    if state is RunState.ACTIVE:
-        return f"Run {key} is stalled: {view.stalled}.", STALLED
-    if state is RunState.CANCELLED:
-        return f"Run {key} was cancelled.", CANCELLED
-    if state is RunState.FAILED:
-        return f"Run {key} has failed{why}.", FAILED
-    if view.n_failed:
-        return f"Run {key} has ended; {plural(view.n_failed, 'experiment')} failed.", FAILED
-    if view.n_failed_step_runs:
-        return f"Run {key} has ended{why}.", FAILED
-    return f"Run {key} has succeeded.", 0

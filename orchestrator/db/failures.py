@@ -16,6 +16,16 @@ from orchestrator.machine.states import FailureKind, JobState, RunState, StepRun
 
 __all__ = ["Cause", "address_of", "group_by_cause", "failures", "notes"]
 
+_COUNT = "(step_run.withdrawn_at IS NULL OR step_run.kept_after IS NOT NULL)"
+
+# Experiments that an earlier epoch has evaluated and that are accepted are not evaluated again.
+_EVALUATED = f"""(
+    {_COUNT} OR EXISTS (
+        SELECT 1 FROM step_run accepting
+        WHERE accepting.run_id = step_run.run_id AND accepting.position = step_run.position
+          AND accepting.epoch = step_run.epoch + 1 AND accepting.accepts_failed AND accepting.withdrawn_at IS NULL
+    ) AND what = '{FailureLevel.EXPERIMENTS}'
+)"""
 
 _TRIED_AGAIN = """EXISTS (
     SELECT 1 FROM job later
@@ -89,14 +99,15 @@ def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | Non
     step_run_id : int, optional
         Only the failures of this step run; else of all step runs that are not withdrawn.
     """
-    which = "step_run.withdrawn_at IS NULL" if step_run_id is None else "step_run.id = :step_run_id"
+    which = _COUNT if step_run_id is None else "step_run.id = :step_run_id"
     of = {"run_id": run_id, "step_run_id": step_run_id}
     groups: dict[tuple[int, FailureLevel, str | None], _Group] = {}
 
     def group(row: Row, what: FailureLevel, why: str | None, detail: Mapping[str, Any]) -> _Group:
         return groups.setdefault((row.position, what, why), _Group(row, what, why, detail))
 
-    for row in connection.execute(f"{_EVENTS} AND {which} ORDER BY event.id", of):
+    evaluated = _EVALUATED if step_run_id is None else which
+    for row in connection.execute(f"{_EVENTS} AND {evaluated} ORDER BY event.id", of):
         failure = group(row, member(FailureLevel, row.what), row.why, row.detail)
         failure.add(_count(row.detail) or 1, _labels(row.detail))
         if row.task is not None:
@@ -136,7 +147,7 @@ def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None =
     connection, run_id, step_run_id
         As for `failures`.
     """
-    which = "step_run.withdrawn_at IS NULL" if step_run_id is None else "step_run.id = :step_run_id"
+    which = _COUNT if step_run_id is None else "step_run.id = :step_run_id"
     found = connection.execute(
         f"{_NOTES} AND {which} ORDER BY event.id", {"run_id": run_id, "step_run_id": step_run_id}
     )

@@ -14,7 +14,10 @@ from orchestrator.machine.model import Job, StepRun
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import JobState, StepRunState
 
-__all__ = ["check_json", "first_failed", "job_of", "plan_of", "step_run_of"]
+__all__ = ["COUNTS", "check_json", "first_failed", "job_of", "plan_of", "step_run_of"]
+
+COUNTS = "(withdrawn_at IS NULL OR kept_after IS NOT NULL)"
+"""Condition of the step runs that count: they are not withdrawn, or only until a retry has ended."""
 
 _CONVERTED = ("role", "state", "doubt", "rivals")
 _PLAIN = tuple(name for name in Job._fields if name not in _CONVERTED)
@@ -71,6 +74,7 @@ def step_run_of(row: Row, jobs: Sequence[Row]) -> StepRun:
         position=row.position,
         epoch=row.epoch,
         first_attempt=row.first_attempt,
+        accepts_failed=row.accepts_failed,
         state=member(StepRunState, row.state),
         reason=row.reason,
         n_experiments=row.n_experiments,

@@ -21,6 +21,8 @@ from orchestrator.machine.changes import (
     RecordLoginOnly,
     RecordSubmissions,
     RecordWait,
+    Restore,
+    Retry,
     Withdraw,
 )
 from orchestrator.machine.kinds import EventKind
@@ -87,6 +89,10 @@ def apply(target: Target, change: Change) -> None:
             _log(target, EventKind.LOGIN_ONLY, why=why)
         case Withdraw():
             _withdraw(target, change)
+        case Retry():
+            _retry(target, change)
+        case Restore(position):
+            _restore(target, position)
         case Note():
             _note(target, change)
 
@@ -141,6 +147,7 @@ def _add_step_run(target: Target, new: AddStepRun) -> None:
         "position": new.position,
         "epoch": new.epoch,
         "first_attempt": new.first_attempt,
+        "accepts_failed": new.accepts_failed,
         "iteration": new.iteration,
         "name": new.name,
         "kind": new.kind,
@@ -234,19 +241,60 @@ def _record_job(target: Target, token: str, what: EventKind, why: str | None, va
 def _withdraw(target: Target, withdraw: Withdraw) -> None:
     late = "UPDATE step_run SET withdrawn_at = ? WHERE run_id = ? AND withdrawn_at IS NULL AND position >= ?"
     target.connection.execute(late, (target.now, target.run_id, withdraw.position))
-    failed = "SELECT count(*) FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL AND state = 'failed'"
-    n_failed = scalar(target.connection, failed, (target.run_id,))
-    update(target.connection, "run", {"n_failed_step_runs": n_failed}, id=target.run_id)
-    # A later block gets another table, so it must be called again. This includes step runs that were withdrawn earlier.
-    first = withdraw.position if withdraw.forgets else withdraw.position + 1
-    forget = "UPDATE step_run SET forgotten_at = ? WHERE run_id = ? AND forgotten_at IS NULL AND position >= ?"
-    target.connection.execute(forget, (target.now, target.run_id, first))
+    _count_failed(target)
+    if withdraw.forgets:
+        # The user named the position, so what a retry has kept after it runs again, too.
+        keep_none = (
+            "UPDATE step_run SET kept_after = NULL WHERE run_id = ? AND kept_after IS NOT NULL AND position >= ?"
+        )
+        target.connection.execute(keep_none, (target.run_id, withdraw.position))
+    _forget(target, withdraw.position if withdraw.forgets else withdraw.position + 1)
     _log(
         target,
         EventKind.WITHDRAWN,
         why=withdraw.why,
         detail={"position": withdraw.position, "forgets": withdraw.forgets},
     )
+
+
+def _retry(target: Target, retry: Retry) -> None:
+    keep = (
+        "UPDATE step_run SET kept_after = ?, withdrawn_at = ? "
+        "WHERE run_id = ? AND withdrawn_at IS NULL AND position > ? AND position < ?"
+    )
+    for position, end in zip(retry.positions, [*retry.positions[1:], retry.until], strict=True):
+        target.connection.execute(keep, (position, target.now, target.run_id, position, end))
+    late = "UPDATE step_run SET withdrawn_at = ? WHERE run_id = ? AND withdrawn_at IS NULL AND position >= ?"
+    target.connection.execute(late, (target.now, target.run_id, retry.positions[0]))
+    _count_failed(target)
+    _forget(target, retry.until)
+    detail = {"positions": list(retry.positions), "until": retry.until}
+    _log(target, EventKind.RETRY, why=retry.why, detail=detail)
+
+
+def _restore(target: Target, position: int) -> None:
+    again = "UPDATE step_run SET withdrawn_at = NULL, kept_after = NULL WHERE run_id = ? AND kept_after = ?"
+    target.connection.execute(again, (target.run_id, position))
+    _count_failed(target)
+    _log(target, EventKind.RESTORED, detail={"position": position})
+
+
+def _count_failed(target: Target) -> None:
+    failed = "SELECT count(*) FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL AND state = 'failed'"
+    n_failed = scalar(target.connection, failed, (target.run_id,))
+    update(target.connection, "run", {"n_failed_step_runs": n_failed}, id=target.run_id)
+
+
+def _forget(target: Target, first: int) -> None:
+    """Let blocks from a position on be called again, because they get another table; except kept ones.
+
+    This includes step runs that were withdrawn earlier.
+    """
+    forget = (
+        "UPDATE step_run SET forgotten_at = ? "
+        "WHERE run_id = ? AND forgotten_at IS NULL AND kept_after IS NULL AND position >= ?"
+    )
+    target.connection.execute(forget, (target.now, target.run_id, first))
 
 
 def _note(target: Target, note: Note) -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from orchestrator.db.connection import session
+from orchestrator.db.model import COUNTS
 from orchestrator.db.moved import relocation
 from orchestrator.db.rows import Row, as_parameter, member, scalars
 from orchestrator.db.stalled import cluster_of, live_jobs, liveness
@@ -14,7 +15,7 @@ from orchestrator.db.views import Event, HolderView, RunView
 from orchestrator.errors import NotFound
 from orchestrator.machine.kinds import EventKind, Mode, Wake
 from orchestrator.machine.stalled import Liveness, why_stalled
-from orchestrator.machine.states import RunState
+from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.workspace import LOG_DIR, Workspace
 
 __all__ = [
@@ -43,8 +44,9 @@ def sum_so_far(column: str) -> str:
 
 
 _EXPERIMENTS = f"""
-SELECT run_id, {sum_so_far("n_finished")} AS n_finished, {sum_so_far("n_failed")} AS n_failed
-FROM step_run WHERE withdrawn_at IS NULL
+SELECT run_id, {sum_so_far("n_finished")} AS n_finished, {sum_so_far("n_failed")} AS n_failed,
+    max(state = '{StepRunState.FAILED}' AND n_failed > 0) AS has_too_many_failed
+FROM step_run WHERE {COUNTS}
 """
 
 
@@ -180,6 +182,7 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, roo
         log_dir=log_dir(row),
         n_finished=0 if experiments is None else experiments.n_finished or 0,
         n_failed=0 if experiments is None else experiments.n_failed or 0,
+        has_too_many_failed=experiments is not None and bool(experiments.has_too_many_failed),
     )
 
 

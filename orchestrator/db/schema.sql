@@ -49,6 +49,7 @@ CREATE TABLE step_run (
     position INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     first_attempt INTEGER NOT NULL,
+    accepts_failed BOOLEAN DEFAULT '0' NOT NULL,
     iteration TEXT NOT NULL,
     name TEXT NOT NULL,
     kind TEXT NOT NULL,
@@ -69,6 +70,7 @@ CREATE TABLE step_run (
     ended_at FLOAT,
     withdrawn_at FLOAT,
     forgotten_at FLOAT,
+    kept_after INTEGER,
     PRIMARY KEY (id),
     CONSTRAINT step_run_epoch UNIQUE (run_id, position, epoch),
     CONSTRAINT step_run_kind CHECK (kind IN ('call', 'batch', 'until')),
@@ -76,10 +78,13 @@ CREATE TABLE step_run (
     CONSTRAINT step_run_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled', 'skipped')) = (ended_at IS NOT NULL)),
     CONSTRAINT step_run_started CHECK (state NOT IN ('active', 'succeeded') OR started_at IS NOT NULL),
     CONSTRAINT step_run_counts CHECK (position >= 0 AND epoch >= 0 AND first_attempt >= 1),
+    CONSTRAINT step_run_kept CHECK (kept_after IS NULL OR withdrawn_at IS NOT NULL AND kept_after < position),
     FOREIGN KEY(run_id) REFERENCES run (id)
 );
 
 CREATE INDEX step_run_flawed ON step_run (run_id, position) WHERE withdrawn_at IS NULL AND state IN ('failed', 'cancelled');
+
+CREATE INDEX step_run_kept_after ON step_run (run_id, kept_after) WHERE kept_after IS NOT NULL;
 
 CREATE UNIQUE INDEX step_run_live ON step_run (run_id, position) WHERE withdrawn_at IS NULL;
 
@@ -149,7 +154,7 @@ CREATE TABLE event (
     why TEXT,
     detail JSON NOT NULL,
     PRIMARY KEY (id),
-    CONSTRAINT event_what CHECK (what IN ('run', 'step run', 'job', 'freeze', 'job is in doubt', 'job is known', 'job waits', 'run has to fail', 'only login nodes submit', 'withdrawn', 'code', 'owner', 'lease', 'cancel requested', 'task failed', 'experiments failed', 'results quarantined', 'results not folded', 'files left')),
+    CONSTRAINT event_what CHECK (what IN ('run', 'step run', 'job', 'freeze', 'job is in doubt', 'job is known', 'job waits', 'run has to fail', 'only login nodes submit', 'withdrawn', 'retry', 'restored', 'code', 'owner', 'lease', 'cancel requested', 'task failed', 'experiments failed', 'results quarantined', 'results not folded', 'files left')),
     FOREIGN KEY(run_id) REFERENCES run (id),
     FOREIGN KEY(step_run_id) REFERENCES step_run (id),
     FOREIGN KEY(job_id) REFERENCES job (id)

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.addresses import format_address, parse_address
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
-from orchestrator.db.model import job_of, plan_of
+from orchestrator.db.model import COUNTS, job_of, plan_of
 from orchestrator.db.rows import Row, as_parameter, member, scalar
 from orchestrator.db.runs import log_dir, run_row, sum_so_far
 from orchestrator.db.stalled import live_jobs, liveness
@@ -39,7 +39,7 @@ SELECT path, count(*) AS n_step_runs,
     {", ".join(f"sum(state = '{state}') AS n_{state}" for state in StepRunState)},
     {sum_so_far("n_finished")} AS n_finished_experiments, {sum_so_far("n_failed")} AS n_failed_experiments,
     sum(max(0.0, coalesce(ended_at, :until) - started_at)) AS seconds
-FROM step_run WHERE run_id = :run_id AND withdrawn_at IS NULL GROUP BY path
+FROM step_run WHERE run_id = :run_id AND {COUNTS} GROUP BY path
 """
 
 _MOST_IMPORTANT_FIRST = ("active", "pending", "failed", "cancelled", "succeeded", "skipped")
@@ -151,7 +151,7 @@ def summaries(connection: sqlite3.Connection, run_id: int, plan: Plan, until: fl
         End of the time that is counted for an open step run, epoch seconds.
     """
     sums = {row.path: row for row in connection.execute(_SUMS, {"run_id": run_id, "until": until})}
-    query = "SELECT path, count(*) AS n FROM step_run WHERE run_id = ? AND withdrawn_at IS NOT NULL GROUP BY path"
+    query = f"SELECT path, count(*) AS n FROM step_run WHERE run_id = ? AND NOT {COUNTS} GROUP BY path"
     withdrawn = {row.path: row.n for row in connection.execute(query, (run_id,))}
     return tuple(
         _summary(step, depth, n, sums.get(step.path), withdrawn.get(step.path, 0))

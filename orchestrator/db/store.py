@@ -15,18 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.addresses import format_address
 from orchestrator.db import migrate, moves
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder, is_dead
-from orchestrator.db.model import check_json, first_failed, job_of, plan_of, step_run_of
+from orchestrator.db.model import COUNTS, check_json, first_failed, job_of, plan_of, step_run_of
 from orchestrator.db.moved import relocation
 from orchestrator.db.rows import Row, as_parameter, insert, member, scalar, scalars, update
 from orchestrator.errors import Busy, DatabaseError, LeaseHeld, NotFound, NotOwner
 from orchestrator.machine.changes import Change
-from orchestrator.machine.kinds import EventKind, Mode
-from orchestrator.machine.model import Run
+from orchestrator.machine.kinds import EventKind, Mode, StepKind
+from orchestrator.machine.model import Kept, Run
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.states import RunState
+from orchestrator.machine.rewind import Recorded
+from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.trust import name_of_user
 from orchestrator.workspace import Workspace
 
@@ -265,18 +267,23 @@ class Store:
 
     # --- queries -------------------------------------------------------------------------------
 
-    def next_epoch(self, key: str, position: int) -> tuple[int, int]:
-        """Return the epoch and the first attempt of the next step run at a position."""
+    def next_epoch(self, key: str, position: int) -> tuple[int, int, bool]:
+        """Return the epoch and the first attempt of the next step run at a position.
+
+        Also return whether the failed experiments of the one before were accepted, if that is not forgotten.
+        """
+        latest = "SELECT * FROM step_run WHERE run_id = ? AND position = ? ORDER BY epoch DESC LIMIT 1"
         with session(self.path) as connection:
             here = (_run_row(connection, key).id, position)
-            epoch = scalar(connection, "SELECT max(epoch) FROM step_run WHERE run_id = ? AND position = ?", here)
-            if epoch is None:
-                return 0, 1
+            last: Row | None = connection.execute(latest, here).fetchone()
+            if last is None:
+                return 0, 1, False
             attempts = (
                 "SELECT max(attempt) FROM job JOIN step_run ON job.step_run_id = step_run.id "
                 "WHERE step_run.run_id = ? AND position = ?"
             )
-            return epoch + 1, (scalar(connection, attempts, here) or 0) + 1
+            accepts_failed = last.accepts_failed and last.forgotten_at is None
+            return last.epoch + 1, (scalar(connection, attempts, here) or 0) + 1, accepts_failed
 
     def first_failed(self, key: str) -> int | None:
         """Return the position of the first step run that failed or was cancelled and is not withdrawn."""
@@ -284,13 +291,33 @@ class Store:
             return first_failed(connection, _run_row(connection, key).id)
 
     def step_runs(self, key: str) -> list[tuple[int, str, str]]:
-        """Return position, name and iteration of every step run that is not withdrawn."""
-        query = (
-            "SELECT position, name, iteration FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position"
-        )
+        """Return position, name and iteration of every step run that counts."""
+        query = f"SELECT position, name, iteration FROM step_run WHERE run_id = ? AND {COUNTS} ORDER BY position"
         with session(self.path) as connection:
             rows = connection.execute(query, (_run_row(connection, key).id,))
             return [(row.position, row.name, row.iteration) for row in rows]
+
+    def recorded(self, key: str) -> list[Recorded]:
+        """Return every step run that is not withdrawn, in order."""
+        query = "SELECT * FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position"
+        with session(self.path) as connection:
+            rows = connection.execute(query, (_run_row(connection, key).id,))
+            return [
+                Recorded(
+                    row.position,
+                    format_address(row.name, row.iteration),
+                    member(StepKind, row.kind),
+                    member(StepRunState, row.state),
+                    row.n_failed,
+                )
+                for row in rows
+            ]
+
+    def accepts_failed(self, key: str, position: int, epoch: int) -> bool:
+        """Whether the user has accepted the failed experiments of a step run."""
+        query = "SELECT accepts_failed FROM step_run WHERE run_id = ? AND position = ? AND epoch = ?"
+        with session(self.path) as connection:
+            return bool(scalar(connection, query, (_run_row(connection, key).id, position, epoch)))
 
     def kinds_at(self, key: str, position: int) -> dict[str, str | None]:
         """Return the kinds of failure of all jobs of the step at a position, by token, without forgotten epochs."""
@@ -512,10 +539,19 @@ def _fenced_row(connection: sqlite3.Connection, key: str, fence: int) -> Row:
 _LIVE_ORCHESTRATORS = "run_id = ? AND step_run_id IS NULL AND ended_at IS NULL"
 
 
+_KEPT = """
+SELECT *, sum(state = 'failed') OVER () AS n_failed_step_runs
+FROM step_run WHERE run_id = ? AND kept_after = ? ORDER BY position DESC LIMIT 1
+"""
+
+
 def _load(connection: sqlite3.Connection, key: str) -> Run:
     row = _run_row(connection, key)
     latest = "SELECT * FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position DESC LIMIT 1"
     last: Row | None = connection.execute(latest, (row.id,)).fetchone()
+    kept: Row | None = None
+    if last is not None:
+        kept = connection.execute(_KEPT, (row.id, last.position)).fetchone()
     return Run(
         key=row.key,
         salt=row.salt,
@@ -526,6 +562,7 @@ def _load(connection: sqlite3.Connection, key: str) -> Run:
         cancel_requested=row.cancel_requested_at is not None,
         n_failed_step_runs=row.n_failed_step_runs,
         step_run=None if last is None else step_run_of(last, _jobs(connection, "step_run_id = ?", last.id)),
+        kept=None if kept is None else Kept(step_run_of(kept, ()), kept.n_failed_step_runs),
         orchestrators=tuple(job_of(found) for found in _jobs(connection, _LIVE_ORCHESTRATORS, row.id)),
         needs_wakeup=row.mode == Mode.SLURM,
         n_orchestrators=row.n_orchestrators,

@@ -123,6 +123,8 @@ step_run = Table(
     Column("position", Integer, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("first_attempt", Integer, nullable=False),
+    # The user accepts its failed experiments, whatever `max_failed` says.
+    Column("accepts_failed", Boolean(create_constraint=False), nullable=False, server_default="0"),
     Column("iteration", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("kind", Text, nullable=False),
@@ -147,12 +149,15 @@ step_run = Table(
     Column("withdrawn_at", Float),
     # When a resume forgot the step run: its block is called again, even if the table is already its result.
     Column("forgotten_at", Float),
+    # A retry has withdrawn it only until the step run at this position has ended.
+    Column("kept_after", Integer),
     UniqueConstraint("run_id", "position", "epoch", name="step_run_epoch"),
     CheckConstraint(_in("kind", StepKind), name="step_run_kind"),
     CheckConstraint(_in("state", StepRunState), name="step_run_state"),
     CheckConstraint(_ended(StepRunState, STEP_RUN_ENDED), name="step_run_ended"),
     CheckConstraint("state NOT IN ('active', 'succeeded') OR started_at IS NOT NULL", name="step_run_started"),
     CheckConstraint("position >= 0 AND epoch >= 0 AND first_attempt >= 1", name="step_run_counts"),
+    CheckConstraint("kept_after IS NULL OR withdrawn_at IS NOT NULL AND kept_after < position", name="step_run_kept"),
 )
 
 job = Table(
@@ -242,6 +247,7 @@ Index(
     step_run.c.position,
     sqlite_where=text("withdrawn_at IS NULL AND state IN ('failed', 'cancelled')"),
 )
+Index("step_run_kept_after", step_run.c.run_id, step_run.c.kept_after, sqlite_where=text("kept_after IS NOT NULL"))
 # A batch is not submitted while an earlier attempt has not ended.
 Index("job_live", job.c.step_run_id, job.c.batch, unique=True, sqlite_where=text("ended_at IS NULL"))
 # One successor at a time: a run does not fill the queue with orchestrator jobs.

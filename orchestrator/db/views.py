@@ -106,6 +106,8 @@ class RunView(NamedTuple):
         Experiments that have finished so far.
     n_failed : int
         Experiments that have failed so far.
+    has_too_many_failed : bool
+        Whether a step has failed that has failed experiments: `resume --accept-failed` accepts them.
     """
 
     key: str
@@ -132,6 +134,7 @@ class RunView(NamedTuple):
     log_dir: str
     n_finished: int
     n_failed: int
+    has_too_many_failed: bool
 
 
 @value

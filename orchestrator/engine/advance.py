@@ -19,7 +19,7 @@ from orchestrator.machine.outcomes import must_wait
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.wakeup import ensure_wakeup, is_for_login_node
 
-__all__ = ["advance", "observe_and_record"]
+__all__ = ["advance", "observe_and_record", "with_epoch"]
 
 Decision = Callable[[Run], Intent | None]
 
@@ -69,7 +69,7 @@ def _decide_in_memory(
     model = reduce(apply, changes, run)
     intent = decide_next(model)
     while isinstance(intent, Record):
-        more = [_with_epoch(context, change) for change in intent.changes]
+        more = [with_epoch(context, change) for change in intent.changes]
         changes = [*changes, *more]
         model = reduce(apply, more, model)
         intent = decide_next(model)
@@ -81,11 +81,13 @@ def _decide_in_memory(
     return run, changes, intent
 
 
-def _with_epoch(context: Context, change: Change) -> Change:
+def with_epoch(context: Context, change: Change) -> Change:
+    """Return a change with the epoch of the step run that it adds, if it does."""
     if not isinstance(change, AddStepRun):
         return change
-    epoch, first_attempt = context.store.next_epoch(context.key, change.position)
-    return change._replace(epoch=epoch, first_attempt=first_attempt)
+    epoch, first_attempt, accepts_failed = context.store.next_epoch(context.key, change.position)
+    accepts_failed = accepts_failed or change.accepts_failed
+    return change._replace(epoch=epoch, first_attempt=first_attempt, accepts_failed=accepts_failed)
 
 
 def _write(context: Context, run: Run, changes: list[Change]) -> Run:

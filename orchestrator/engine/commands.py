@@ -1,4 +1,4 @@
-"""The commands that the API and the command line share: start, submit, resume, advance, cancel."""
+"""The commands that the API and the command line share: start, submit, resume, retry, advance, cancel."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
 from orchestrator.engine.resume import check_same_steps, position_of
 from orchestrator.errors import DefinitionError
+from orchestrator.machine.announce import announce, repeats_work
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.rewind import is_done
+from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, is_done, reopening
 from orchestrator.machine.summary import how_it_ended
 from orchestrator.visible import visible
 from orchestrator.workspace import Workspace
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.cluster.config import ClusterConfig
     from orchestrator.engine.code import CheckedPipeline
 
-__all__ = ["advance", "cancel", "drive", "resume", "start", "submit"]
+__all__ = ["ACCEPT", "RETRY", "advance", "cancel", "drive", "preview", "resume", "retry", "start", "submit"]
 
 
 def start(
@@ -57,8 +58,8 @@ def start(
     record = store.own(project_job)
     _check_mode(record, Mode.LOCAL)
     if not _nothing_to_do(store, record, pipeline.first_element, checked.plan):
-        position = _first_position(pipeline, checked.plan.start_of)
-        run_to_end(store, project_job, checked.load, jobs, position=position, checked=checked)
+        begin = Begin(_first_position(pipeline, checked.plan.start_of))
+        run_to_end(store, project_job, checked.load, jobs, begin=begin, checked=checked)
     return project_job
 
 
@@ -117,9 +118,9 @@ def submit(
     record = store.own(project_job)
     _check_mode(record, Mode.SLURM)
     if not _nothing_to_do(store, record, pipeline.first_element, checked.plan):
-        position = _first_position(pipeline, checked.plan.start_of)
+        begin = Begin(_first_position(pipeline, checked.plan.start_of))
         say = progress_for().say
-        hand_over(store, project_job, say=say, is_resume=True, position=position, checked=checked, config=config)
+        hand_over(store, project_job, say=say, is_resume=True, begin=begin, checked=checked, config=config)
     return project_job
 
 
@@ -128,52 +129,128 @@ def resume(
     key: str,
     *,
     from_step: str | None = None,
+    accepts_failed: bool = False,
     update: Study | None = None,
     jobs: int | None = None,
     as_edited: bool = False,
 ) -> str:
     """Continue a run, from where it stopped or from an address, with its stored code or with new code.
 
-    With `as_edited`, its tables are first taken as they are, also if a value no longer has the type of its column.
+    Parameters
+    ----------
+    workspace : Workspace
+        Where the run is recorded.
+    key : str
+        The run's key.
+    from_step : str, optional
+        Address of the step to run again first.
+    accepts_failed : bool, default False
+        Whether the failed experiments are accepted because of which a step has failed.
+    update : Study, optional
+        The new code.
+    jobs : int, optional
+        Number of worker processes of a local run.
+    as_edited : bool, default False
+        Whether its tables are first taken as they are, also if a value no longer has the type of its column.
 
     Returns
     -------
     str
         The run's key.
     """
-    from orchestrator.engine import code
-
     store = Store(workspace.database)
     record = store.own(key)
     if as_edited:
         _take_as_edited(store, record)
-    on_cluster = record.mode is Mode.SLURM
-    checked = None
-    if update is not None:
-        checked = code.check(update.pipeline, key, update, needs_pickles=on_cluster)
-        _say_all(checked.notes)
-        if from_step is None and is_done(record.state, store.first_failed(record.key)):
+    checked = _checked(record, update)
+    begin = _begin(record, checked, from_step, accepts_failed=accepts_failed)
+    if begin == WHERE_IT_STOPPED:
+        if checked is not None and is_done(record.state, store.first_failed(key)):
             check_same_steps(record, checked.plan)
-    position = None if from_step is None else position_of(key, (checked or record).plan, from_step)
-    if checked is None:
-        if position is None and _nothing_to_do(store, record, None, record.plan):
+        elif checked is None and _nothing_to_do(store, record, None, record.plan):
             return key
-        change = code.study_change_message(workspace.run(key), record)
-        if change is not None:
-            progress_for().say(change)
-    if on_cluster:
+    return _continue(store, record, begin, checked, jobs)
+
+
+def retry(workspace: Workspace, key: str, *, update: Study | None = None, jobs: int | None = None) -> str:
+    """Evaluate the failed experiments of a run again, with its stored code or with new code.
+
+    Returns
+    -------
+    str
+        The run's key.
+    """
+    store = Store(workspace.database)
+    record = store.own(key)
+    # First: before the study is checked.
+    reopening(store.load(key), store.recorded(key), RETRY)
+    return _continue(store, record, RETRY, _checked(record, update), jobs)
+
+
+ACCEPT, RETRY = Begin(accepts_failed=True), Begin(retries_failed=True)
+
+
+def preview(workspace: Workspace, key: str, begin: Begin | str | None = None) -> tuple[list[str], bool]:
+    """Return what a resume will do, in sentences, and whether it does again what has succeeded. Nothing is written.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Where the run is recorded.
+    key : str
+        The run's key.
+    begin : Begin or str, optional
+        Where it begins; text is the address of a step.
+    """
+    store = Store(workspace.database)
+    store.own(key)
+    run, steps = store.load(key), store.recorded(key)
+    if not isinstance(begin, Begin):
+        begin = Begin(None if begin is None else position_of(key, run.plan, begin))
+    changes = reopening(run, steps, begin)
+    return announce(steps, changes), repeats_work(steps, changes)
+
+
+def _checked(record: RunRecord, update: Study | None) -> CheckedPipeline | None:
+    if update is None:
+        return None
+    from orchestrator.engine import code
+
+    checked = code.check(update.pipeline, record.key, update, needs_pickles=record.mode is Mode.SLURM)
+    _say_all(checked.notes)
+    return checked
+
+
+def _begin(record: RunRecord, checked: CheckedPipeline | None, from_step: str | None, *, accepts_failed: bool) -> Begin:
+    if from_step is None:
+        return Begin(accepts_failed=accepts_failed)
+    if accepts_failed:
+        raise DefinitionError(
+            "--accept-failed continues after the step that failed; it can't be combined with --from-step.",
+            f"Use one of them: orchestrator resume {record.key} --accept-failed",
+        )
+    return Begin(position_of(record.key, (checked or record).plan, from_step))
+
+
+def _continue(store: Store, record: RunRecord, begin: Begin, checked: CheckedPipeline | None, jobs: int | None) -> str:
+    from orchestrator.engine import code
+
+    key, folder = record.key, store.workspace.run(record.key)
+    change = code.study_change_message(folder, record) if checked is None else None
+    if change is not None:
+        progress_for().say(change)
+    if record.mode is Mode.SLURM:
         from orchestrator.engine.cluster.submit import hand_over
 
-        hand_over(store, key, say=progress_for().say, is_resume=True, position=position, checked=checked)
+        hand_over(store, key, say=progress_for().say, is_resume=True, begin=begin, checked=checked)
         return key
     from orchestrator.engine.local.run import run_to_end
 
     if checked is not None:
-        run_to_end(store, key, checked.load, jobs, position=position, checked=checked)
+        run_to_end(store, key, checked.load, jobs, begin=begin, checked=checked)
         return key
-    folder = workspace.run(key)
     with code.in_working_folder(folder, record):
-        run_to_end(store, key, code.loader(folder, record), jobs, position=position)
+        run_to_end(store, key, code.loader(folder, record), jobs, begin=begin)
     return key
 
 

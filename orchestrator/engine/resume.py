@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.db.store import RunRecord
-from orchestrator.engine.advance import observe_and_record
+from orchestrator.engine.advance import observe_and_record, with_epoch
 from orchestrator.engine.context import Context
 from orchestrator.engine.table_jobs import table_was_changed
 from orchestrator.errors import Busy, DefinitionError, StudyChanged
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.rewind import rewind, where_to_resume
+from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, reopening
 
 __all__ = ["with_resume_hint", "position_of", "reopen", "check_same_steps"]
 
@@ -27,17 +27,13 @@ def with_resume_hint(key: str) -> Iterator[None]:
         raise Busy(error.message, f"Continue after that: orchestrator resume {key}") from error
 
 
-def reopen(context: Context, position: int | None) -> None:
+def reopen(context: Context, begin: Begin) -> None:
     """Withdraw the steps that must be repeated, and make an ended run active."""
     run = observe_and_record(context)
-    is_named = position is not None
-    why = "resume" if position is None else f"resume from {run.plan.slot(position).address}"
-    if position is None:
-        position = where_to_resume(run, context.store.first_failed(context.key))
-        if position is None and run.step_run is not None and table_was_changed(context, run):
-            position, why = run.step_run.position, "the table was changed"
-    recorded = {at for at, _, _ in context.store.step_runs(context.key)}
-    changes = [] if position is None else rewind(run, position, why, recorded, forgets=is_named)
+    # A run that has ended has no open step run.
+    has_new_table = begin == WHERE_IT_STOPPED and not run.has_ended and table_was_changed(context, run)
+    changes = reopening(run, context.store.recorded(context.key), begin, has_new_table=has_new_table)
+    changes = [with_epoch(context, change) for change in changes]
     if run.cancel_requested:
         context.store.clear_cancel_request(context.key, context.fence)
     if changes:

@@ -42,6 +42,9 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, division: Divisi
         kinds = context.store.kinds_at(context.key, step_run.position)
         request.earlier_kinds.update((token, blamed_kind(kind)) for token, kind in kinds.items())
         request.manifests.update(context.store.manifests_at(context.key, step_run.position))
+        # A retry evaluates accepted failures again, and accepts those that are left.
+        is_repeated = context.store.accepts_failed(context.key, step_run.position, step_run.epoch - 1)
+        request.reopens_failed = not step_run.accepts_failed or is_repeated
     if context.may_load_tables:
         return freeze(context.folder, request)
     return Frozen(**_in_child(context, "freeze", asdict(request)))

@@ -29,6 +29,8 @@ __all__ = [
     "RecordLoginOnly",
     "RecordSubmissions",
     "RecordWait",
+    "Restore",
+    "Retry",
     "Withdraw",
     "apply",
     "quarantined",
@@ -61,6 +63,7 @@ class AddStepRun(NamedTuple):
     kind: StepKind
     epoch: int = 0
     first_attempt: int = 1
+    accepts_failed: bool = False
 
 
 @value
@@ -224,6 +227,25 @@ class Withdraw(NamedTuple):
 
 
 @value
+class Retry(NamedTuple):
+    """Withdraw step runs whose failed experiments are evaluated again, and those from `until` on, which run again.
+
+    The step runs between them are kept: they count again as soon as the step run before them has ended.
+    """
+
+    positions: tuple[int, ...]
+    until: int
+    why: str
+
+
+@value
+class Restore(NamedTuple):
+    """Let the step runs count again that were kept after the step run at a position."""
+
+    position: int
+
+
+@value
 class Note(NamedTuple):
     """An event that moves nothing: a failed task, failed experiments, quarantined results.
 
@@ -271,6 +293,8 @@ Change = (
     | RecordSubmissions
     | RecordWait
     | Withdraw
+    | Retry
+    | Restore
     | Note
 )
 
@@ -292,8 +316,8 @@ def apply(run: Run, change: Change) -> Run:
             return run._replace(state=to, reason=why, failing=None, idle_wakeups=idle)
         case FailRun(why):
             return run._replace(failing=why)
-        case AddStepRun(position=position, epoch=epoch, first_attempt=first):
-            return run._replace(step_run=StepRun(position, epoch, first))
+        case AddStepRun(position=position, epoch=epoch, first_attempt=first, accepts_failed=accepts):
+            return run._replace(step_run=StepRun(position, epoch, first, accepts), kept=None)
         case MoveStepRun(position=position, to=to):
             step_run = _open(run, position)
             _check(step_run.state, to)
@@ -324,7 +348,14 @@ def apply(run: Run, change: Change) -> Run:
             return _with_job(run, token, lambda job: job._replace(waits_for=waits_for))
         case Withdraw(position=position):
             is_withdrawn = run.step_run is not None and run.step_run.position >= position
-            return run._replace(step_run=None) if is_withdrawn else run
+            return run._replace(step_run=None, kept=None) if is_withdrawn else run
+        case Retry():
+            return run._replace(step_run=None, kept=None)
+        case Restore(position):
+            if run.kept is None:
+                raise ValueError(f"run {run.key} keeps no step run after position {position}")
+            n_failed = run.n_failed_step_runs + run.kept.n_failed
+            return run._replace(step_run=run.kept.last, kept=None, n_failed_step_runs=n_failed)
 
 
 def submitting(job: Job) -> MoveJob:

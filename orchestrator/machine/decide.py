@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.batches import tasks_of_batch
-from orchestrator.machine.changes import AddJob, AddStepRun, Change, MoveJob, MoveStepRun
+from orchestrator.machine.changes import AddJob, AddStepRun, Change, MoveJob, MoveStepRun, Restore
 from orchestrator.machine.intents import CancelJobs, CancelRivals, Collect, Finish, Freeze, Intent, Record, Submit
 from orchestrator.machine.kinds import Dependency, Role, StepKind
 from orchestrator.machine.model import Job, Run, StepRun, token_for
@@ -94,6 +94,8 @@ def _next_step(run: Run, last: StepRun | None) -> Intent:
             return Finish(RunState.FAILED, f"step {slot.address} failed: {last.reason}")
     if last is not None and last.state is StepRunState.CANCELLED:
         return Finish(RunState.CANCELLED, last.reason)
+    if last is not None and run.kept is not None:
+        return Record((Restore(last.position),))
     if is_last:
         return Finish(RunState.SUCCEEDED, _count_of_failed_steps(run))
     slot = run.plan.slot(position)
@@ -125,10 +127,25 @@ def _start_step(run: Run, step_run: StepRun, slot: Slot) -> Intent:
     if is_batch and step_run.n_tasks is None:
         return Freeze(position)
     if is_batch and step_run.n_tasks == 0:
-        return Record((MoveStepRun(position, StepRunState.SKIPPED, "no open experiments"),))
+        return Record(_end_without_jobs(step_run))
     attempt = step_run.first_attempt
     job = _batch_job(run, step_run, 0, attempt) if is_batch else _step_job(run, step_run, attempt)
     return Record((MoveStepRun(position, StepRunState.ACTIVE), job))
+
+
+def _end_without_jobs(step_run: StepRun) -> tuple[Change, ...]:
+    """Return how a step ends that has no open experiments."""
+    position, n_finished, n_failed = step_run.position, step_run.n_finished, step_run.n_failed
+    if not step_run.accepts_failed:
+        return (MoveStepRun(position, StepRunState.SKIPPED, "no open experiments", n_finished, n_failed),)
+    end = MoveStepRun(position, StepRunState.SUCCEEDED, _some_failed(step_run), n_finished, n_failed)
+    return (MoveStepRun(position, StepRunState.ACTIVE), end)
+
+
+def _some_failed(step_run: StepRun) -> str | None:
+    n_finished, n_failed = step_run.n_finished, step_run.n_failed
+    accepted = ", accepted by the user" if step_run.accepts_failed else ""
+    return f"{n_failed} of {n_finished + n_failed} experiments failed{accepted}" if n_failed else None
 
 
 def _continue_step(run: Run, step_run: StepRun, slot: Slot) -> Intent | None:
@@ -217,18 +234,10 @@ def _end_of_batches(step_run: StepRun, slot: Slot) -> MoveStepRun:
 
     It is judged on all its experiments, also on those that an earlier epoch has evaluated.
     """
-    n_finished, n_failed = _counts(step_run)
+    n_finished, n_failed = step_run.n_finished, step_run.n_failed
     why = _why_failed(step_run, slot, n_finished, n_failed)
     state = StepRunState.FAILED if why else StepRunState.SUCCEEDED
-    if not why and n_failed:
-        why = f"{n_failed} of {n_finished + n_failed} experiments failed"
-    return MoveStepRun(step_run.position, state, why, n_finished, n_failed)
-
-
-def _counts(step_run: StepRun) -> tuple[int, int]:
-    """Return how many experiments of a step run, of whatever epoch, finished and failed."""
-    n_finished = step_run.n_finished_before + sum(job.n_finished for job in step_run.jobs)
-    return n_finished, step_run.n_failed_before + sum(job.n_failed for job in step_run.jobs)
+    return MoveStepRun(step_run.position, state, why or _some_failed(step_run), n_finished, n_failed)
 
 
 def _why_failed(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -> str | None:
@@ -240,7 +249,7 @@ def _why_failed(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -
     n, n_all = n_finished + n_failed, n_experiments_of(step_run)
     if n < n_all:
         return f"{n_all - n} of {n_all} experiments have no result, although all tasks have ended"
-    return too_many_failed(slot.step.max_failed, n_finished, n_failed, n)
+    return None if step_run.accepts_failed else too_many_failed(slot.step.max_failed, n_finished, n_failed, n)
 
 
 # --- stopping ------------------------------------------------------------------------------------
@@ -257,5 +266,7 @@ def _stop(run: Run, to: StepRunState, why: str) -> Intent:
     ]
     step_run = run.step_run
     if step_run is not None and not step_run.has_ended:
-        changes.append(unrecorded_success(run) or MoveStepRun(step_run.position, to, why, *_counts(step_run)))
+        changes.append(
+            unrecorded_success(run) or MoveStepRun(step_run.position, to, why, step_run.n_finished, step_run.n_failed)
+        )
     return Record(tuple(changes)) if changes else Finish(RunState(to.value), why)

@@ -86,6 +86,8 @@ class EventKind(StrEnum):
     RUN_FAILING = "run has to fail"
     LOGIN_ONLY = "only login nodes submit"
     WITHDRAWN = "withdrawn"
+    RETRY = "retry"
+    RESTORED = "restored"
     CODE = "code"
     OWNER = "owner"
     LEASE = "lease"

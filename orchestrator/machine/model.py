@@ -23,7 +23,7 @@ from orchestrator.machine.states import (
 from orchestrator.machine.value import value
 from orchestrator.sha256 import sha256_of
 
-__all__ = ["Job", "Run", "StepRun", "blamed_kind", "token_for"]
+__all__ = ["Job", "Kept", "Run", "StepRun", "blamed_kind", "token_for"]
 
 
 @value
@@ -119,6 +119,8 @@ class StepRun(NamedTuple):
         From 0; each time a resume withdraws it, the next one begins. Old epochs stay as history.
     first_attempt : int
         The attempt of this epoch's first job.
+    accepts_failed : bool
+        Whether the user accepts its failed experiments, whatever `max_failed` says; they are not evaluated again.
     state : StepRunState
         Where it stands.
     reason : str or None
@@ -138,6 +140,7 @@ class StepRun(NamedTuple):
     position: int
     epoch: int = 0
     first_attempt: int = 1
+    accepts_failed: bool = False
     state: StepRunState = StepRunState.PENDING
     reason: str | None = None
     n_experiments: int | None = None
@@ -158,6 +161,32 @@ class StepRun(NamedTuple):
     def has_failed(self) -> bool:
         """Whether it has ended as failed."""
         return self.state is StepRunState.FAILED
+
+    @property
+    def n_finished(self) -> int:
+        """Number of its experiments, of whatever epoch, that have finished."""
+        return self.n_finished_before + sum(job.n_finished for job in self.jobs)
+
+    @property
+    def n_failed(self) -> int:
+        """Number of its experiments, of whatever epoch, that have failed."""
+        return self.n_failed_before + sum(job.n_failed for job in self.jobs)
+
+
+@value
+class Kept(NamedTuple):
+    """Step runs that a retry has withdrawn only until the step run before them has ended.
+
+    Attributes
+    ----------
+    last : StepRun
+        The last of them by position, without its jobs.
+    n_failed : int
+        Number of those that failed.
+    """
+
+    last: StepRun
+    n_failed: int = 0
 
 
 @value
@@ -184,6 +213,8 @@ class Run(NamedTuple):
         Number of failed step runs, without those that a resume has withdrawn.
     step_run : StepRun or None
         The open one, else the last by position; None before the first.
+    kept : Kept or None
+        The step runs that count again when this one has ended.
     orchestrators : tuple of Job
         The orchestrator jobs that have not ended.
     needs_wakeup : bool
@@ -207,6 +238,7 @@ class Run(NamedTuple):
     cancel_requested: bool = False
     n_failed_step_runs: int = 0
     step_run: StepRun | None = None
+    kept: Kept | None = None
     orchestrators: tuple[Job, ...] = ()
     needs_wakeup: bool = False
     n_orchestrators: int = 0

@@ -2,19 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from functools import reduce
+from typing import NamedTuple
 
 from orchestrator.errors import Busy, DefinitionError
-from orchestrator.machine.changes import Change, MoveJob, MoveRun, MoveStepRun, Withdraw, apply
+from orchestrator.machine.changes import (
+    AddStepRun,
+    Change,
+    MoveJob,
+    MoveRun,
+    MoveStepRun,
+    Retry,
+    Withdraw,
+    apply,
+)
 from orchestrator.machine.decide import unrecorded_success
-from orchestrator.machine.kinds import Dependency
+from orchestrator.machine.kinds import Dependency, StepKind
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
+from orchestrator.machine.value import value
 
-__all__ = ["after_takeover", "died_before_resume", "is_done", "rewind", "where_to_resume"]
+__all__ = [
+    "WHERE_IT_STOPPED",
+    "Begin",
+    "Recorded",
+    "after_takeover",
+    "died_before_resume",
+    "is_done",
+    "reopening",
+    "rewind",
+    "where_to_resume",
+]
 
 _STATES_TO_REPEAT = (StepRunState.FAILED, StepRunState.CANCELLED)
+
+
+@value
+class Begin(NamedTuple):
+    """Where a resume begins: by default where the run stopped.
+
+    Attributes
+    ----------
+    position : int or None
+        The position that the user named.
+    retries_failed : bool
+        Whether it evaluates all failed experiments of the run again, and keeps the other step runs.
+    accepts_failed : bool
+        Whether the failed experiments of the step that failed because of them are accepted.
+    """
+
+    position: int | None = None
+    retries_failed: bool = False
+    accepts_failed: bool = False
+
+
+WHERE_IT_STOPPED = Begin()
+
+
+@value
+class Recorded(NamedTuple):
+    """A step run that is not withdrawn, as far as a resume needs it."""
+
+    position: int
+    address: str
+    kind: StepKind
+    state: StepRunState
+    n_failed: int = 0
+
+
+def reopening(run: Run, steps: Sequence[Recorded], begin: Begin, *, has_new_table: bool = False) -> list[Change]:
+    """Return the changes after which the run continues, as `rewind` does.
+
+    Parameters
+    ----------
+    run : Run
+        The records, reconciled.
+    steps : sequence of Recorded
+        Its step runs, in order.
+    begin : Begin
+        Where it begins.
+    has_new_table : bool, default False
+        Whether the user has changed the table of the open step run.
+    """
+    if begin.retries_failed:
+        return _retry(run, steps)
+    first_failed = next((step.position for step in steps if step.state in _STATES_TO_REPEAT), None)
+    if begin.accepts_failed:
+        return _accept(run, steps, where_to_resume(run, first_failed))
+    position, why = begin.position, "resume"
+    if position is not None:
+        why = f"resume from {run.plan.slot(position).address}"
+    else:
+        position = where_to_resume(run, first_failed)
+        if position is None and run.step_run is not None and has_new_table:
+            position, why = run.step_run.position, "the table was changed"
+    if position is None:
+        return []
+    return rewind(run, position, why, {step.position for step in steps}, forgets=begin.position is not None)
+
+
+def _retry(run: Run, steps: Sequence[Recorded]) -> list[Change]:
+    if not run.has_ended:
+        raise Busy(
+            f"Run {run.key} has not ended, so its failed experiments can't be evaluated again yet.",
+            f"Wait for its end: orchestrator wait {run.key}",
+        )
+    failed = tuple(step.position for step in steps if step.n_failed)
+    if not failed:
+        raise DefinitionError(
+            f"No experiment of run {run.key} has failed, so none is evaluated again.",
+            f"Show what it has done: orchestrator status {run.key}",
+        )
+    # The steps after the last one that evaluates experiments used all results, so they run again.
+    until = max(step.position for step in steps if step.kind is StepKind.BATCH) + 1
+    if steps[-1].state in _STATES_TO_REPEAT:
+        until = min(until, max(steps[-1].position, failed[-1] + 1))
+    why = "retry of failed experiments"
+    return [Retry(failed, until, why), MoveRun(RunState.ACTIVE, why)]
+
+
+def _accept(run: Run, steps: Sequence[Recorded], position: int | None) -> list[Change]:
+    step = next((step for step in steps if step.position == position), None)
+    if step is None or step.state is not StepRunState.FAILED or not step.n_failed:
+        raise DefinitionError(
+            f"No step of run {run.key} has failed because of its experiments, so there is nothing to accept.",
+            f"Show what it has done: orchestrator status {run.key}",
+        )
+    slot = run.plan.slot(step.position)
+    accepting = AddStepRun(step.position, slot.iteration, slot.step.name, slot.step.kind, accepts_failed=True)
+    return [*rewind(run, step.position, "failed experiments are accepted"), accepting]
 
 
 def where_to_resume(run: Run, first_failed: int | None) -> int | None:

@@ -52,7 +52,7 @@ TEMPORARY = frozenset({EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDO
 # --- freeze -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
     """What is to be frozen; only JSON values.
 
@@ -70,6 +70,8 @@ class Request:
         Tokens of the jobs of all epochs, with the kind of failure if an experiment may be to blame, else empty.
     manifests : dict of str to str
         Digests of the manifests that are recorded, by epoch.
+    reopens_failed : bool
+        Whether experiments that failed in an earlier epoch are evaluated again.
     """
 
     position: int
@@ -80,6 +82,7 @@ class Request:
     max_tasks: int | None = None
     earlier_kinds: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, str] = field(default_factory=dict)
+    reopens_failed: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,8 @@ class Frozen:
 def freeze(folder: RunFolder, request: Request) -> Frozen:
     """Write the manifest of a step run; an existing one is not changed, unless it is damaged.
 
-    Experiments that failed in an earlier epoch of the step run are set to open; those that the user has marked as
-    failed are not.
+    Experiments that failed in an earlier epoch of the step run are set to open, unless that is accepted; those that the
+    user has marked as failed are not.
 
     Raises
     ------
@@ -127,7 +130,8 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
     if not _is_manifest(path):
         with _translated_errors(project_dir):
             cuts = _cuts_of(folder, request.earlier_kinds)
-            entries, n_quarantined, expected = _open_experiments(project_dir, earlier, cuts)
+            again = earlier if request.reopens_failed else ()
+            entries, n_quarantined, expected = _open_experiments(project_dir, again, cuts)
             write_manifest(path, tasks_for(entries, request.per_task, request.max_tasks), expected)
     manifest = Manifest.open(path)
     with _translated_errors(project_dir):

@@ -196,8 +196,14 @@ CASES = [
     pytest.param(
         errors.Interrupted,
         lambda cli: errors.Interrupted("Run r was stopped.", "To continue: orchestrator resume r"),
-        1,
+        130,
         id="Interrupted",
+    ),
+    pytest.param(
+        errors.Cancelled,
+        lambda cli: errors.Cancelled("Run r was cancelled.", "To continue it: orchestrator resume r"),
+        4,
+        id="Cancelled",
     ),
 ]
 

@@ -97,7 +97,7 @@ def test_a_run_that_failed_in_an_iteration(records, ask, golden):
     golden(ask("status", after=5000))
 
 
-def test_counts_of_the_last_attempt_only_are_marked(records, ask, golden):
+def test_counts_of_a_repeated_step_are_those_of_all_its_experiments(records, ask, golden):
     records.add_run("r", "succeeded")
     records.add_step_run(0, "succeeded")
     records.add_step_run(1, "cancelled", withdrawn_at=T0 + 5)

@@ -129,8 +129,8 @@ def test_withdrawn_rows_remain_and_do_not_count(store, fence):
     run_ = store.write("r", fence, [Withdraw(0, "resume"), MoveRun(RunState.ACTIVE, "resume")], 11.0)
     assert (run_.n_failed_step_runs, run_.step_run, run_.state) == (0, None, RunState.ACTIVE)
     assert store.first_failed("r") is None
-    assert store.next_epoch("r", 0) == (1, 2)
-    assert store.next_epoch("r", 1) == (0, 1)
+    assert store.next_epoch("r", 0) == (1, 2, False)
+    assert store.next_epoch("r", 1) == (0, 1, False)
     assert store.step_runs("r") == []
     [kept] = rows(store, "step_run")
     assert (kept["state"], kept["withdrawn_at"]) == ("failed", 11.0)

@@ -18,6 +18,7 @@ from orchestrator.engine.resume import reopen
 from orchestrator.errors import Busy
 from orchestrator.machine.changes import apply
 from orchestrator.machine.reconcile import reconcile
+from orchestrator.machine.rewind import Begin
 from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.states import RunState
 from tests.engine.boundaries import Boundaries
@@ -113,6 +114,6 @@ def _resume(slurm: FakeSlurm, opened) -> None:
         seen = reduce(apply, reconcile(run, observe(context, run)), run)
         why = why_stalled(liveness_of(seen, has_tail=slurm.scheduler.has_tail))
         assert why, "nothing wakes the run, and nothing shows it"
-        reopen(context, None)
+        reopen(context, Begin())
     for _ in orchestrate.poll(opened, 2 * slurm.scheduler.grace, slurm.said.append, lambda: slurm.now):
         slurm.tick()

@@ -22,7 +22,7 @@ from orchestrator.errors import Busy, RunFailed, SchedulerUnreachable
 from orchestrator.handoff.environment import write_environment
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.rewind import died_before_resume
+from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, died_before_resume
 from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.summary import describe
 from orchestrator.machine.wakeup import is_in_doubt, why_poll_again
@@ -39,7 +39,7 @@ def hand_over(
     *,
     say: Callable[[str], None],
     is_resume: bool = False,
-    position: int | None = None,
+    begin: Begin = WHERE_IT_STOPPED,
     checked: CheckedPipeline | None = None,
     config: ClusterConfig | None = None,
 ) -> None:
@@ -55,8 +55,8 @@ def hand_over(
         Called with each line to print.
     is_resume : bool, default False
         Whether failed steps are withdrawn first.
-    position : int, optional
-        Position from which it continues; by default where it stopped.
+    begin : Begin, optional
+        Where it continues; by default where it stopped.
     checked : CheckedPipeline, optional
         New code for it.
     config : ClusterConfig, optional
@@ -89,13 +89,13 @@ def hand_over(
                 store.set_cluster(key, fence, config.stored(scheduler.folder).to_json())
             scheduler = _with_files(store, key, fence, (checked or store.record(key)).plan)
             context = make_context(store, key, fence, scheduler)
-            run = _advance(context, is_resume, position, checked)
+            run = _advance(context, is_resume, begin, checked)
         if is_resume and is_in_doubt(run) and not _will_be_advanced(run, scheduler.has_tail):
             run = _poll_while(is_in_doubt, store, key, scheduler.grace + EXTRA_WAIT, say)
             if died_before_resume(run):
                 # The job had died before this resume, which repeats its step.
                 with hold_lease_on_cluster(store, key, scheduler) as fence:
-                    run = _advance(make_context(store, key, fence, scheduler), is_resume, position, None)
+                    run = _advance(make_context(store, key, fence, scheduler), is_resume, begin, None)
         if _is_failing(run):
             run = _poll_while(_is_failing, store, key, scheduler.grace + EXTRA_WAIT, say)
         say(_result(run, context.record, scheduler.has_tail))
@@ -155,12 +155,12 @@ def _poll_while(
     return store.load(key)
 
 
-def _advance(context: Context, is_resume: bool, position: int | None, checked: CheckedPipeline | None) -> Run:
+def _advance(context: Context, is_resume: bool, begin: Begin, checked: CheckedPipeline | None) -> Run:
     try:
         if checked is not None:
             context = replace_code(context, checked)
         if is_resume:
-            reopen(context, position)
+            reopen(context, begin)
         with with_resume_hint(context.key):
             return advance(context)
     except SchedulerUnreachable as error:

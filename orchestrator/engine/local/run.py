@@ -21,6 +21,7 @@ from orchestrator.engine.progress import Progress, Silent, progress_for
 from orchestrator.engine.resume import reopen, with_resume_hint
 from orchestrator.errors import (
     Busy,
+    Cancelled,
     DatabaseBusy,
     DatabaseError,
     DatabaseTooNew,
@@ -34,6 +35,7 @@ from orchestrator.errors import (
 )
 from orchestrator.host import usable_cpus
 from orchestrator.machine.model import Run
+from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin
 from orchestrator.machine.states import FailureKind
 from orchestrator.machine.summary import how_it_ended
 
@@ -57,7 +59,7 @@ def run_to_end(
     load: Load,
     jobs: int | None,
     *,
-    position: int | None = None,
+    begin: Begin = WHERE_IT_STOPPED,
     checked: CheckedPipeline | None = None,
 ) -> None:
     """Advance a run until it has ended.
@@ -72,8 +74,8 @@ def run_to_end(
         Returns the step at a path of the plan.
     jobs : int or None
         Number of worker processes; None: one for each CPU that this process may use.
-    position : int, optional
-        Position from which it continues; by default where it stopped.
+    begin : Begin, optional
+        Where it continues; by default where it stopped.
     checked : CheckedPipeline, optional
         New code for it.
 
@@ -104,7 +106,7 @@ def run_to_end(
             if checked is not None:
                 context = replace_code(context, checked)
             with closing(scheduler):
-                reopen(context, position)
+                reopen(context, begin)
                 run = _advance_to_end(context, scheduler, ctrl_c)
     finally:
         progress.close()
@@ -183,12 +185,11 @@ def _advance_patiently(context: Context, ctrl_c: Interrupts) -> Run:
 
 def _report_end(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
     if run.was_cancelled:
-        raise Interrupted(f"Run {run.key} was cancelled.", f"To continue it: orchestrator resume {run.key}")
+        raise Cancelled(f"Run {run.key} was cancelled.", f"To continue it: orchestrator resume {run.key}")
     if run.has_failed:
         see, exception = _traceback_hint(run), scheduler.exception
-        raise RunFailed(
-            f"Run {run.key} failed: {run.reason}.", f"{see}To continue after a fix: orchestrator resume {run.key}"
-        ) from (exception if see else None)
+        hint = f"{see}To continue after a fix: orchestrator resume {run.key}{_accept_hint(run)}"
+        raise RunFailed(f"Run {run.key} failed: {run.reason}.", hint) from (exception if see else None)
     progress.say(f"Run {run.key} {how_it_ended(run)}.")
 
 
@@ -198,6 +199,12 @@ def _traceback_hint(run: Run) -> str:
         return ""
     address = shlex.quote(run.plan.slot(run.step_run.position).address)
     return f"See the traceback: orchestrator logs {run.key} {address}\n"
+
+
+def _accept_hint(run: Run) -> str:
+    if run.step_run is None or not run.step_run.has_failed or not run.step_run.n_failed:
+        return ""
+    return f"\nTo accept the failed experiments and continue: orchestrator resume {run.key} --accept-failed"
 
 
 def _no_code(path: str) -> LoadedStep:

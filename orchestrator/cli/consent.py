@@ -1,0 +1,45 @@
+"""Say what a command will do before it does it; on a terminal, ask first if it can't be undone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from orchestrator.cli.render import echo
+
+__all__ = ["change_options", "goes_ahead"]
+
+
+def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a command that changes something."""
+    yes = click.option("--yes", "-y", is_flag=True, help="Do not ask. Without a terminal nothing is asked in any case.")
+    dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+    return dry_run(yes(function))
+
+
+def goes_ahead(lines: Sequence[str], *, dry_run: bool, yes: bool, asks: bool) -> bool:
+    """Say what will be done, and return whether to do it.
+
+    Parameters
+    ----------
+    lines : sequence of str
+        What will be done.
+    dry_run, yes : bool
+        The options.
+    asks : bool
+        Whether the user is asked on a terminal: work that was done is done again, or ends.
+    """
+    for line in lines:
+        echo(line, err=not dry_run)
+    if dry_run:
+        echo("Nothing was changed (--dry-run).")
+        return False
+    if not asks or yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    if click.confirm("Continue?", err=True):
+        return True
+    echo("Nothing was changed.", err=True)
+    return False

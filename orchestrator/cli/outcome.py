@@ -1,0 +1,77 @@
+"""How a run ended, as text and as an exit code: the same for `run`, `resume`, `retry` and `wait`."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.render import echo, plural
+from orchestrator.cli.workspace import typed_options
+from orchestrator.machine.states import RunState
+
+if TYPE_CHECKING:
+    from orchestrator.db.views import RunView
+    from orchestrator.workspace import Workspace
+
+__all__ = ["ExitCode", "commands_after_failures", "end", "text_and_code"]
+
+
+class ExitCode(IntEnum):
+    """The exit codes of a command that runs, or waits for, a run; `docs/reference/cli.md` has the whole table."""
+
+    SUCCEEDED = 0
+    FAILED = 1
+    WITH_FAILURES = 3
+    CANCELLED = 4
+    STALLED = 75
+    TIMED_OUT = 124
+
+
+def text_and_code(view: RunView) -> tuple[str, ExitCode]:
+    """Return how a run ended, as a sentence and as an exit code; one that is active has stalled."""
+    key, why = view.key, f": {view.reason}" if view.reason else ""
+    match view.state:
+        case RunState.ACTIVE:
+            return f"Run {key} is stalled: {view.stalled}.", ExitCode.STALLED
+        case RunState.CANCELLED:
+            return f"Run {key} was cancelled.", ExitCode.CANCELLED
+        case RunState.FAILED:
+            return f"Run {key} has failed{why}.", ExitCode.FAILED
+    if view.n_failed:
+        return f"Run {key} has succeeded. {_failed_within_limits(view)}", ExitCode.WITH_FAILURES
+    if view.n_failed_step_runs:
+        return f"Run {key} has ended{why}.", ExitCode.WITH_FAILURES
+    return f"Run {key} has succeeded.", ExitCode.SUCCEEDED
+
+
+def _failed_within_limits(view: RunView) -> str:
+    return f"{plural(view.n_failed, 'experiment')} failed, which is within the limits."
+
+
+def commands_after_failures(view: RunView, options: str) -> list[tuple[str, str]]:
+    """Return what to type about the failed experiments of a run that has ended: a text, and the command."""
+    if not view.n_failed or view.state not in (RunState.SUCCEEDED, RunState.FAILED):
+        return []
+    commands = [("To evaluate the failed experiments again: ", f"orchestrator retry {view.key}{options}")]
+    if view.has_too_many_failed:
+        accept = f"orchestrator resume {view.key} --accept-failed{options}"
+        commands.append(("To accept the failed experiments and continue: ", accept))
+    return commands
+
+
+def end(workspace: Workspace, key: str) -> None:
+    """Say what to type about failed experiments, and end the command with the exit code of a run that has ended."""
+    from orchestrator.db.runs import find_run
+
+    view = find_run(workspace.database, key)
+    if view.state is RunState.ACTIVE:
+        return
+    _, code = text_and_code(view)
+    if code is ExitCode.WITH_FAILURES and view.n_failed:
+        # The end itself was printed by the run.
+        echo(_failed_within_limits(view), err=True)
+        for about, command in commands_after_failures(view, typed_options()):
+            echo(f"{about}{command}", err=True)
+    raise click.exceptions.Exit(code)

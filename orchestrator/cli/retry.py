@@ -1,0 +1,56 @@
+"""`orchestrator retry`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.consent import change_options, goes_ahead
+from orchestrator.cli.outcome import end
+from orchestrator.cli.render import echo
+from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
+
+__all__ = ["command"]
+
+
+@click.command(epilog=examples("orchestrator retry", "orchestrator retry 1795531215 --update study.py"))
+@click.argument("run", required=False)
+@click.option(
+    "--update", metavar="STUDY.py", help="Use the code of this study instead of the code stored with the run."
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
+)
+@change_options
+@workspace_options
+def command(
+    run: str | None,
+    update: str | None,
+    jobs: int | None,
+    dry_run: bool,
+    yes: bool,
+    rootdir: Path | None,
+    db: Path | None,
+) -> None:
+    """Evaluate the failed experiments of a run again, and no others.
+
+    The run has ended: it may have succeeded with failures, or failed. Each failed experiment is evaluated by the step,
+    and in the iteration, in which it failed. The other iterations are kept. The steps after the last one that evaluates
+    experiments run again, because they used the results. RUN defaults to the latest run.
+    """
+    from orchestrator.engine import commands
+
+    workspace = workspace_of(rootdir, db)
+    key = key_of(workspace, run)
+    lines, repeats = commands.preview(workspace, key, commands.RETRY)
+    if not goes_ahead(lines, dry_run=dry_run, yes=yes, asks=repeats):
+        return
+    study = None
+    if update is not None:
+        from orchestrator.definition.study import load_study
+
+        study = load_study(update)
+    commands.retry(workspace, key, update=study, jobs=jobs)
+    echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")
+    end(workspace, key)

@@ -1,0 +1,64 @@
+"""What a resume will do, in sentences, before it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.machine.changes import AddStepRun, Change, Retry, Withdraw
+from orchestrator.machine.kinds import StepKind
+from orchestrator.machine.rewind import Recorded
+from orchestrator.machine.states import StepRunState
+
+__all__ = ["announce", "repeats_work"]
+
+MOST_SHOWN = 4
+"""Step runs that are named; of more only the first and the last are."""
+
+
+def announce(steps: Sequence[Recorded], changes: Sequence[Change]) -> list[str]:
+    """Return one sentence for each thing that changes do to step runs.
+
+    Parameters
+    ----------
+    steps : sequence of Recorded
+        The step runs of the run, in order.
+    changes : sequence of Change
+        From `reopening`.
+    """
+    accepted = {change.position for change in changes if isinstance(change, AddStepRun) and change.accepts_failed}
+    lines: list[str] = []
+    for change in changes:
+        match change:
+            case Withdraw(position=position) if position not in accepted:
+                again = [step for step in steps if step.position >= position]
+                lines += [f"Runs again: {_named(again)}."] if again else []
+            case Retry(positions, until, _):
+                failed = [step for step in steps if step.position in positions]
+                n = sum(step.n_failed for step in failed)
+                lines.append(f"Evaluates again: {_experiments(n)} of {_named(failed)}.")
+                kept = [step for step in steps if positions[0] < step.position < until and step not in failed]
+                lines += [f"Keeps: {_named(kept)}."] if kept else []
+                again = [step for step in steps if step.position >= until]
+                lines += [f"Runs again after that: {_named(again)}."] if again else []
+            case AddStepRun(position=position) if position in accepted:
+                step = next(step for step in steps if step.position == position)
+                lines.append(f"Accepts: {_experiments(step.n_failed)} of {step.address}.")
+    return lines
+
+
+def repeats_work(steps: Sequence[Recorded], changes: Sequence[Change]) -> bool:
+    """Whether changes withdraw a step run that has succeeded, so that its work is done again."""
+    begins = [change.position for change in changes if isinstance(change, Withdraw)]
+    begins += [change.until for change in changes if isinstance(change, Retry)]
+    return any(step.state is StepRunState.SUCCEEDED and step.position >= begin for step in steps for begin in begins)
+
+
+def _experiments(n: int) -> str:
+    return f"{n} failed experiment{'s' if n > 1 else ''}"
+
+
+def _named(steps: Sequence[Recorded]) -> str:
+    shown = [step.address for step in steps if step.kind is not StepKind.UNTIL] or [step.address for step in steps]
+    if len(shown) <= MOST_SHOWN:
+        return ", ".join(shown)
+    return f"{shown[0]} to {shown[-1]} ({len(shown)} step runs)"

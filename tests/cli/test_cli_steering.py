@@ -1,0 +1,80 @@
+"""Commands that change a run: what they say first, what they ask, and their exit codes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import sys
+
+import pytest
+
+STUDY = """
+from pathlib import Path
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+@datagenerator(output_names="y")
+def evaluate(x):
+    if x in (3, 4) and not Path("licence").exists():
+        raise ValueError("no licence")
+    return x
+def report(project_dir):
+    print("reported")
+pipeline = Pipeline("p", [Step(store_numbers(6)), Step(evaluate, max_failed=LIMIT), Step(report)])
+"""
+
+
+@pytest.fixture
+def study(here):
+    def write(limit):
+        (here.workspace / "study.py").write_text(STUDY.replace("LIMIT", str(limit)))
+
+    write(2)
+    return write
+
+
+def test_a_run_with_failures_within_the_limits_ends_with_3_and_names_retry(here, study, golden):
+    golden(here("run", "study.py", "--project-job", "r"))
+    assert here("wait", "r").code == 3
+    assert here("resume", "r").code == 3
+    dry = here("retry", "r", "--dry-run")
+    golden(dry)
+    assert here("logs", "r", "report").out == "reported\n"
+    (here.workspace / "licence").touch()
+    golden(here("retry", "r"))
+    assert here("wait", "r").code == 0
+    assert here("logs", "r", "report").out == "reported\nreported\n"
+
+
+def test_a_run_with_too_many_failures_ends_with_1_and_names_accept(here, study, golden):
+    study(1)
+    golden(here("run", "study.py", "--project-job", "r"))
+    assert here("wait", "r").code == 1
+    golden(here("status", "r").out.partition("\n\n")[2])
+    golden(here("resume", "r", "--accept-failed", "--dry-run"))
+    golden(here("resume", "r", "--accept-failed"))
+    assert here("wait", "r").code == 3
+
+
+def test_a_repetition_of_finished_work_is_asked_on_a_terminal_only(cli, study):
+    cli("run", "study.py", "--project-job", "r")
+    assert cli("resume", "r", "--from-step", "evaluate").err.count("Runs again: evaluate, report.") == 1
+
+    def on_terminal(*words, answer=b""):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+            os.execv(sys.executable, [sys.executable, "-m", "orchestrator.cli.main", *words])
+        os.write(terminal, answer)
+        shown = b""
+        try:
+            while content := os.read(terminal, 4096):
+                shown += content
+        except OSError:
+            pass
+        os.close(terminal)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+    code, shown = on_terminal("resume", "r", "--from-step", "report", answer=b"n\n")
+    assert (code, "Continue?" in shown, "Nothing was changed" in shown) == (0, True, True)
+    code, shown = on_terminal("resume", "r", "--from-step", "report", "--yes")
+    assert (code, "Continue?" in shown) == (3, False)
