@@ -23,6 +23,9 @@ SILENT = 600.0
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
+NUMBERING = Path("/proc/self/ns/pid")
+"""The PID namespace: processes of two containers of one host may have the same number."""
+
 
 class Holder(NamedTuple):
     """A process that advances a run.
@@ -32,7 +35,8 @@ class Holder(NamedTuple):
     host : str
         Name of its host.
     boot : str
-        Identifier of the boot of that host: each boot numbers processes from the beginning.
+        Identifiers of the boot of that host and of the PID namespace, with a space between: each boot and each
+        container numbers processes from the beginning.
     pid : int
         Process number.
     pid_start : str
@@ -69,12 +73,15 @@ def is_dead(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
     Returns
     -------
     bool
-        On this host, whether the process has ended; else, or if its number may have been used again because the system
-        does not say when processes started, whether it sent no heartbeat for `STALE` seconds.
+        On this host, whether the process has ended; else, if it is in another container, or if its number may have been
+        used again because the system does not say when processes started, whether it sent no heartbeat for `STALE`
+        seconds.
     """
-    if holder.host == _host():
+    if holder.host == _host() and _boot_alone(holder.boot) != _boot_alone(_boot()):
+        return True
+    if _is_visible(holder):
         is_listed = _is_listed(holder.pid)
-        if holder.boot != _boot() or is_listed is False:
+        if is_listed is False:
             return True
         start = _start_of(holder.pid)
         # The system may hide the processes of other users: then nothing follows from a missing start.
@@ -84,7 +91,7 @@ def is_dead(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
 
 
 def silent_for(holder: Holder, beat_at: float | None, now: float) -> float | None:
-    """Return the seconds since the last heartbeat of a process of another host. Only for display.
+    """Return the seconds since the last heartbeat of a process of another host or container. Only for display.
 
     Parameters
     ----------
@@ -100,7 +107,7 @@ def silent_for(holder: Holder, beat_at: float | None, now: float) -> float | Non
     float or None
         None if the last heartbeat is less than `SILENT` seconds old.
     """
-    if holder.host == _host() or beat_at is None or now - beat_at < SILENT:
+    if _is_visible(holder) or beat_at is None or now - beat_at < SILENT:
         return None
     return now - beat_at
 
@@ -114,10 +121,20 @@ def _job_id() -> str | None:
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
+def _is_visible(holder: Holder) -> bool:
+    """Whether a process number means here what it means to the holder."""
+    return holder.host == _host() and holder.boot == _boot()
+
+
+def _boot_alone(boot: str) -> str:
+    return boot.partition(" ")[0]
+
+
 @lru_cache(maxsize=1)
 def _boot() -> str:
     try:
-        return BOOT.read_text(encoding="utf-8").strip()
+        boot = BOOT.read_text(encoding="utf-8").strip()
+        return f"{boot} {NUMBERING.readlink()}"
     except OSError:
         return ""
 

@@ -269,6 +269,15 @@ def test_a_reused_process_id_is_another_process(monkeypatch):
     assert lease.is_dead(Holder(me.host, "another boot", me.pid, me.pid_start), None, 0.0)
 
 
+def test_a_process_in_another_container_of_this_host_lives_until_its_heartbeat_is_missing():
+    boot = Holder.this_process().boot.partition(" ")[0]
+    inside = Holder.this_process()._replace(boot=f"{boot} pid:[1]", pid=1, pid_start="1")
+    assert not lease.is_dead(inside, None, 1000.0)
+    assert not lease.is_dead(inside, 1000.0, 1000.0 + STALE - 1)
+    assert lease.is_dead(inside, 1000.0, 1000.0 + STALE)
+    assert lease.silent_for(inside, 1000.0, 1000.0 + lease.SILENT) == lease.SILENT
+
+
 def test_requests_need_no_lease(store, fence):
     store.request_cancel("r", 5.0)
     store.request_cancel("r", 6.0)
