@@ -207,6 +207,16 @@ def test_the_folder_of_a_job_may_have_any_name(shell, tmp_path):
     assert where == str(folder)
 
 
+def test_a_folder_that_env_setup_changes_to_is_not_that_of_the_job(shell, tmp_path):
+    venv = tmp_path / "a project"
+    venv.mkdir()
+    (venv / "activate").write_text("export ACTIVE=yes\n")
+    commands = [f"cd {shlex.quote(str(venv))}", "source ./activate"]
+    code, printed, given = shell(directives={"chdir": str(tmp_path)}, env_setup=commands)
+    assert (code, printed) == (0, "")
+    assert (given[1]["ACTIVE"], given[2]) == ("yes", str(tmp_path))
+
+
 def test_a_job_does_not_run_in_another_folder(shell, tmp_path):
     code, printed, given = shell(directives={"chdir": str(tmp_path / "gone")})
     assert (code, given) == (1, None)
