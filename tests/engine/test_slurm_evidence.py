@@ -34,15 +34,17 @@ def ask(folder, client):
     """Return a function that hands over an array of three tasks, asks about it and gives the fact."""
 
     def ask(*, has_accounting=True, shared=False, **job):
-        resources = orchestrator_resources(None)
-        site = ClusterConfig(
-            SlurmCluster(partition="p"), resources, str(folder.workspace), has_accounting=has_accounting
-        )
-        database = folder.workspace / "orchestrator.db"
-        scheduler = SlurmScheduler(folder, site, "evidence", database, shared=shared, client=client)
+        scheduler = scheduler_of(folder, client, has_accounting=has_accounting, shared=shared)
         return scheduler.observe([array(folder, **job)]).get("t")
 
     return ask
+
+
+def scheduler_of(folder, client, *, has_accounting=True, shared=False):
+    resources = orchestrator_resources(None)
+    site = ClusterConfig(SlurmCluster(partition="p"), resources, str(folder.workspace), has_accounting=has_accounting)
+    database = folder.workspace / "orchestrator.db"
+    return SlurmScheduler(folder, site, "evidence", database, shared=shared, client=client)
 
 
 def array(folder, token="t", scheduler_id="7", *, is_claimed=True):
@@ -177,3 +179,15 @@ def test_accounting_is_asked_since_the_job_was_planned_if_no_job_file_exists(fol
     job = Job("t", role, state=JobState.SUBMITTING, planned_at=5000.0)
     assert scheduler.observe([job]) == {}
     assert (client.n_asked, client.asked_since) == (1, 5000.0)
+
+
+# --- a controller that has lost its state gives its ids again ------------------------------------
+
+
+def test_a_job_of_another_name_that_has_the_id_of_ours_is_not_cancelled(folder, client):
+    """A job that squeue does not list is cancelled: it may not be listed yet."""
+    ours, theirs, unlisted = (array(folder, token, job_id) for token, job_id in (("a", "7"), ("b", "8"), ("c", "9")))
+    client.listed = {"7_[0-2]": "RUNNING", "8": "RUNNING"}
+    client.tokens = {"7": "a", "8": "thesis"}
+    scheduler_of(folder, client).cancel([ours, theirs, unlisted])
+    assert client.cancelled == ["7", "9"]

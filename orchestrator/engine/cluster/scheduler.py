@@ -160,8 +160,13 @@ class SlurmScheduler:
         return False
 
     def cancel(self, jobs: Sequence[Job]) -> None:
-        """Cancel jobs in one call, in this order."""
-        self.cancel_ids([job.scheduler_id for job in jobs if job.scheduler_id is not None])
+        """Cancel jobs in one call, in this order; but no other job that has the id of one of them.
+
+        A controller that has lost its state gives its ids again.
+        """
+        if any(job.scheduler_id is not None for job in jobs):
+            listed = self._client.squeue()
+            self.cancel_ids([job.scheduler_id for job in jobs if job.scheduler_id and not _is_reused(job, listed)])
 
     def cancel_ids(self, ids: Sequence[str]) -> None:
         """Cancel the jobs with these SLURM ids."""
@@ -295,6 +300,12 @@ class SlurmScheduler:
     def _why(self, line: Line, log_line: str) -> str:
         code = f", exit code {line.exit_code}" if line.exit_code not in ("", "0:0") else ""
         return f"SLURM job {line.job_id} ended {line.state}{code}" + (f": {log_line}" if log_line else "")
+
+
+def _is_reused(job: Job, listed: Sequence[Line]) -> bool:
+    """Whether the id of a job is now that of a job with another name."""
+    with_id = [line for line in listed if line.job_id == job.scheduler_id]
+    return bool(with_id) and not any(line.has_token(job.token) for line in with_id)
 
 
 def _rivals(token: str, fact: JobFact, listed: Sequence[Line]) -> tuple[str, ...]:
