@@ -96,7 +96,7 @@ class Bundle:
         _check_imported(modules, context, is_live=is_live)
         context.restore()
         others = [finder for finder in sys.meta_path if not isinstance(finder, KeptFinder)]
-        code = None if is_live else self._compiled_study(modules.get(context.main))
+        code = None if is_live else self._compiled_study(modules.get(context.main), index)
         sys.meta_path = MetaPath([KeptFinder(modules, context.main, code), *others])
         if context.main:
             later = self._read_checked(MAIN, index) if MAIN in index["files"] and not is_live else None
@@ -146,10 +146,10 @@ class Bundle:
         context = self._context(self._index())
         return Path(context.cwd) if context.has_other_cwd() else None
 
-    def _compiled_study(self, study: KeptModule | None) -> CodeType | None:
-        if study is None or study.text is None or not (self._folder / CODE).exists():
+    def _compiled_study(self, study: KeptModule | None, index: dict[str, Any]) -> CodeType | None:
+        if study is None or study.text is None or CODE not in index["files"]:
             return None
-        return read_compiled(self._read(CODE), study.text, study.origin or "")
+        return read_compiled(self._read_checked(CODE, index), study.text, study.origin or "")
 
     def _kept(self, index: dict[str, Any]) -> dict[str, KeptModule]:
         kept = {name: KeptModule(*values) for name, values in json.loads(self._read_checked(MODULES, index)).items()}

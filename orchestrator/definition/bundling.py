@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic import new_folder, write_synced
+from orchestrator.atomic import PRIVATE, new_folder, write_atomically, write_synced
 from orchestrator.definition.bundle import CODE, MAIN, MODULES
 from orchestrator.definition.compiled import compiled
 from orchestrator.definition.context import ImportContext
@@ -22,8 +23,9 @@ from orchestrator.definition.later_names import later_names
 from orchestrator.definition.modules import KeptCode, StudySource, import_context, keep_modules
 from orchestrator.definition.pickler import Main, dumps, unpicklable_part
 from orchestrator.definition.pipeline import step_name
-from orchestrator.errors import DefinitionError
+from orchestrator.errors import DataError, DefinitionError
 from orchestrator.sha256 import sha256_of
+from orchestrator.trust import read_private
 from orchestrator.workspace import root_of_bundles
 
 __all__ = ["PreparedBundle", "prepare_bundle"]
@@ -70,6 +72,8 @@ class PreparedBundle:
         files[MODULES] = json.dumps(self.code.modules).encode()
         if self.later is not None:
             files[MAIN] = self.later
+        if code := self._compiled_study():
+            files[CODE] = code
         index = {
             "files": {name: sha256_of(content) for name, content in sorted(files.items())},
             "missing": self.missing,
@@ -79,17 +83,27 @@ class PreparedBundle:
         }
         text = json.dumps(index, indent=1, sort_keys=True).encode()
         digest = sha256_of(text)
+        files["bundle.json"] = text
         if (folder / digest).is_dir():
+            _repair(folder / digest, files)
             return digest
         with new_folder(folder / digest) as inside:
-            for name, content in {**files, CODE: self._compiled_study(), "bundle.json": text}.items():
-                write_synced(inside / name, content, mode=0o600)
+            for name, content in files.items():
+                write_synced(inside / name, content, mode=PRIVATE)
         return digest
 
     def _compiled_study(self) -> bytes:
-        # It is not part of the digest: the bytes of the same code differ.
         study = self.code.modules.get(self.context.main)
         return b"" if study is None or study.text is None else compiled(study.text, study.origin or "")
+
+
+def _repair(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files again that have been changed or removed."""
+    for name, content in files.items():
+        with suppress(OSError, DataError):
+            if read_private(folder / name) == content:
+                continue
+        write_atomically(folder / name, content, PRIVATE)
 
 
 def prepare_bundle(

@@ -20,9 +20,15 @@ __all__ = ["compiled", "read_compiled"]
 DIGITS = 64
 """Length of a digest."""
 
+WITHOUT_REFERENCES = 2
+"""Version of the format in which the same code always has the same bytes."""
+
 
 def compiled(text: str, origin: str) -> bytes:
-    """Compile the text of a module, and return its code with what it belongs to; nothing if it can't be compiled.
+    """Compile the text of a module, and return its code with what it belongs to; nothing if it can't be kept.
+
+    The same text gives the same bytes, because they are part of what identifies a bundle. So nothing is returned for
+    code with a constant set: the order of its elements differs between two processes.
 
     Parameters
     ----------
@@ -31,18 +37,24 @@ def compiled(text: str, origin: str) -> bytes:
     """
     with suppress(SyntaxError, ValueError), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were shown when the study was loaded
-        code = marshal.dumps(compile(text, origin, "exec", dont_inherit=True))
-        return f"{_key(text, origin)}{sha256_of(code)}".encode() + code
+        code = compile(text, origin, "exec", dont_inherit=True)
+        if not _has_set(code):
+            return _key(text, origin).encode() + marshal.dumps(code, WITHOUT_REFERENCES)
     return b""
 
 
 def read_compiled(content: bytes, text: str, origin: str) -> CodeType | None:
-    """Return the code; None if it is damaged, or belongs to another text, path or Python."""
-    digests, code = content[: 2 * DIGITS], content[2 * DIGITS :]
-    if digests != f"{_key(text, origin)}{sha256_of(code)}".encode():
+    """Return the code; None if it belongs to another text, path or Python. The caller has checked its digest."""
+    if content[:DIGITS] != _key(text, origin).encode():
         return None
-    loaded = marshal.loads(code)
-    return loaded if isinstance(loaded, CodeType) else None
+    code = marshal.loads(content[DIGITS:])
+    return code if isinstance(code, CodeType) else None
+
+
+def _has_set(constant: object) -> bool:
+    if isinstance(constant, CodeType):
+        return any(_has_set(inner) for inner in constant.co_consts)
+    return isinstance(constant, frozenset) or (isinstance(constant, tuple) and any(map(_has_set, constant)))
 
 
 def _key(text: str, origin: str) -> str:

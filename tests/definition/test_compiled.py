@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from orchestrator.definition.compiled import compiled, read_compiled
+from tests.environments import ENVIRONMENT
 
 TEXT, ORIGIN = "x = 1\nassert x\n", "/home/me/study.py"
 
@@ -26,12 +30,27 @@ def test_the_code_of_another_python_is_not_used(monkeypatch):
     assert read_compiled(content, TEXT, ORIGIN) is None
 
 
-def test_damaged_code_is_not_used():
-    content = compiled(TEXT, ORIGIN)
-    for position in range(0, len(content), 7):
-        damaged = content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
-        assert read_compiled(damaged, TEXT, ORIGIN) is None
-        assert read_compiled(content[:position], TEXT, ORIGIN) is None
+@pytest.mark.parametrize(
+    "text",
+    ["def f(a):\n    return [a, 'b', 'c d', b'e', 1.5, (2, None), lambda: 'b']\n", TEXT, "class A: x: int = 1\n"],
+)
+def test_the_same_text_has_the_same_bytes_in_each_process(text):
+    program = f"from orchestrator.definition.compiled import compiled; print(compiled({text!r}, {ORIGIN!r}).hex())"
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**ENVIRONMENT, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert seen == {f"{compiled(text, ORIGIN).hex()}\n".encode()}
+
+
+@pytest.mark.parametrize("text", ["'a' in {'a', 'b'}\n", "def f(a):\n    return a in {'b', 'c'}\n"])
+def test_code_whose_bytes_differ_between_processes_is_not_kept(text):
+    assert compiled(text, ORIGIN) == b""
 
 
 def test_a_text_that_can_not_be_compiled_has_no_code():

@@ -406,8 +406,9 @@ def test_a_worker_does_not_compile_the_study(shell):
     [code] = shell.folder.glob("r/.orchestrator/bundle/*/study.code")
     code.write_bytes(b"damaged")
     (shell.folder / "go").touch()
-    shell.orchestrator("resume", "r", PYTHONPATH=hooks)
-    assert (shell.folder / "compiled").exists()
+    shell.orchestrator("resume", "r", PYTHONPATH=hooks, code=1)
+    assert f"{code} was changed after it was written" in shell.orchestrator("logs", "r", "evaluate")
+    shell.orchestrator("resume", "r", "--update", "study.py", PYTHONPATH=hooks)
     assert shell.outputs() == [1.0, 1.0]
 
 
