@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.atomic import write_atomically
 from orchestrator.data.job_status import JobStatus
-from orchestrator.data.references import Reference, write_object
+from orchestrator.data.references import Reference, keep_file, write_object
 from orchestrator.data.scratch import Scratch
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 
@@ -188,15 +188,18 @@ class ExperimentSample:
         name : str
             Name of the output.
         object : Any
-            The value. With `to_disk=True`, a path or text is the path of an existing file, relative to
-            ``experiment_data``.
+            The value. With `to_disk=True`, a path or text is the path of an existing file: relative to
+            ``experiment_data`` or to the working folder, or absolute. It is copied to ``experiment_data``, unless it is
+            there.
         to_disk : bool, default False
             Whether the value is written to its own file, immediately; the table then contains the path.
         store_function : callable or None, default None
             ``store_function(object, path) -> path`` writes the file; `path` has no suffix. By default NumPy arrays are
-            written as ``.npy``, pandas objects as ``.csv``, other objects as pickles.
+            written as ``.npy``, pandas objects as ``.csv``, those of xarray as ``.nca`` and ``.ncs``, other objects as
+            pickles.
         load_function : callable or None, default None
-            ``load_function(path, **load_kwargs) -> object`` reads the file. By default the suffix decides.
+            ``load_function(path, **load_kwargs) -> object`` reads the file. By default the suffix decides; with an
+            unknown one, such as ``.frd``, the value is the path of the file.
         load_kwargs : dict or None, default None
             Further arguments of `load_function`.
         which : {"output", "input"}, default "output"
@@ -206,6 +209,8 @@ class ExperimentSample:
         ------
         ValueError
             If `which` is neither "output" nor "input".
+        FileNotFoundError
+            If `to_disk` is True, and there is no file of the path.
 
         Examples
         --------
@@ -220,7 +225,7 @@ class ExperimentSample:
         value = object
         if to_disk:
             path = (
-                str(object)
+                keep_file(self.project_dir, name, self._identity(), object)
                 if isinstance(object, str | Path)
                 else write_object(self.project_dir, name, self._identity(), object, store_function)
             )

@@ -93,6 +93,11 @@ class _Names(pickle.Unpickler):
         """Return what a table names, unless it is part of Python's own library."""
         # Python 3.13 writes where pathlib's classes are defined there.
         module = "pathlib" if module == "pathlib._local" else module
+        if module == "f3dasm._src._io":
+            from orchestrator.data.references import OF_F3DASM
+
+            if name in OF_F3DASM:
+                return OF_F3DASM[name]
         if module.partition(".")[0] in sys.stdlib_module_names and (module, name) not in _READERS:
             raise NotAllowed(f"the table's files name {module}.{name} to load an object.", _HINT)
         return super().find_class(module, name)

@@ -18,7 +18,7 @@ from orchestrator.errors import DataError, NotAllowed
 from orchestrator.loading import main_name
 from orchestrator.trust import is_own, others_may_write, owner_of
 
-__all__ = ["DATA_FOLDER", "Reference", "write_object"]
+__all__ = ["DATA_FOLDER", "OF_F3DASM", "Reference", "keep_file", "write_object"]
 
 DATA_FOLDER = "experiment_data"
 
@@ -33,7 +33,7 @@ class Reference:
         Path of the file, relative to the project folder's ``experiment_data``, or absolute.
     load_function : callable, str or None, default None
         ``load_function(path, **load_kwargs) -> object``, or its text by `encode_function`. By default the suffix
-        decides: ``.npy``, ``.csv``, else pickle.
+        decides: ``.npy``, ``.csv``, ``.nca``, ``.ncs``, ``.png``, ``.pkl``; for any other, the object is the path.
     load_kwargs : dict, str or None, default None
         Further arguments of the load function, or their text by `encode_function`.
     """
@@ -64,7 +64,7 @@ class Reference:
         path = Path(project_dir) / DATA_FOLDER / self.path
         if not allows_everything():
             _check_place(path, Path(project_dir))
-        function = decode_function(self.load_function) or _LOADERS.get(path.suffix, _load_pickle)
+        function = decode_function(self.load_function) or loader_of(path)
         kwargs = decode_function(self.load_kwargs) or {}
         if not path.exists():
             raise DataError(f"{path}, which the table names, does not exist.", "Restore it from a copy.")
@@ -115,6 +115,65 @@ def _why_not(path: Path) -> str:
     return "may be changed by other users" if is_own(path) else f"belongs to {owner_of(path)}"
 
 
+def keep_file(project_dir: Path, name: str, identity: str, file: Path | str) -> str:
+    """Keep a file of the user's own as an output: copy it to ``experiment_data/<name>``, unless it is in that folder.
+
+    Parameters
+    ----------
+    project_dir : Path
+        The project folder.
+    name : str
+        Name of the input or output.
+    identity : str
+        Identifier of the experiment in the name of the copy.
+    file : Path or str
+        The file, relative to ``experiment_data`` or to the working folder, or absolute.
+
+    Returns
+    -------
+    str
+        Path of the file or its copy, relative to ``experiment_data``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    base = Path(project_dir).absolute() / DATA_FOLDER
+    found = next((path for path in (base / file, Path(file).absolute()) if path.is_file()), None)
+    if found is None:
+        what = "is a folder" if Path(file).is_dir() else "does not exist"
+        raise FileNotFoundError(
+            f"{str(file)!r} {what}, so it can't be the value of {name!r}: with to_disk=True, text names a file"
+        )
+    if found.resolve().is_relative_to(base.resolve()):
+        return str(found.resolve().relative_to(base.resolve()))
+    target = _target(base, name, identity)
+    target = target.with_name(target.name + found.suffix)
+    with replacing(target) as copy, found.open("rb") as original:
+        while part := original.read(1 << 20):
+            copy.write(part)
+    _protect(target)
+    return str(target.relative_to(base))
+
+
+def _protect(path: Path) -> None:
+    with suppress(OSError):
+        path.chmod(path.stat().st_mode & ~0o022)
+
+
+def _target(base: Path, name: str, identity: str) -> Path:
+    """Return where the object of an experiment is written, without a suffix. No file has this path."""
+    target = base / name / identity
+    base.mkdir(parents=True, exist_ok=True)
+    # Not writable for others, whatever the umask: otherwise it would not be loaded.
+    target.parent.mkdir(mode=0o755, exist_ok=True)
+    if target.exists() or any(target.parent.glob(f"{identity}.*")):
+        # A row that has been renumbered may refer to the existing file.
+        target = target.with_name(f"{identity}-{os.urandom(4).hex()}")
+    return target
+
+
 def write_object(
     project_dir: Path,
     name: str,
@@ -133,7 +192,8 @@ def write_object(
     identity : str
         Identifier of the experiment in the name of the file.
     value : Any
-        The object. A NumPy array is written as ``.npy``, a pandas object as ``.csv``, another object as a pickle.
+        The object. A NumPy array is written as ``.npy``, a pandas object as ``.csv``, a DataArray or Dataset of xarray
+        as ``.nca`` or ``.ncs``, another object as a pickle.
     store_function : callable or None, default None
         ``store_function(value, path) -> path`` replaces these formats; `path` has no suffix.
 
@@ -143,16 +203,9 @@ def write_object(
         Path of the file, relative to ``experiment_data`` if it is below that folder.
     """
     base = Path(project_dir) / DATA_FOLDER
-    target = base / name / identity
-    base.mkdir(parents=True, exist_ok=True)
-    # Not writable for others, whatever the umask: otherwise it would not be loaded.
-    target.parent.mkdir(mode=0o755, exist_ok=True)
-    if any(target.parent.glob(f"{identity}.*")):
-        # A row that has been renumbered may refer to the existing file.
-        target = target.with_name(f"{identity}-{os.urandom(4).hex()}")
+    target = _target(base, name, identity)
     written = Path((store_function or _write_by_type)(value, target))
-    with suppress(OSError):
-        written.chmod(written.stat().st_mode & ~0o022)
+    _protect(written)
     return str(written.relative_to(base) if written.is_relative_to(base) else written)
 
 
@@ -163,6 +216,8 @@ def _write_by_type(value: Any, target: Path) -> Path:
         suffix = ".npy"
     elif package == "pandas" and hasattr(value, "to_csv"):
         suffix = ".csv"
+    elif package == "xarray" and type(value).__name__ in _OF_XARRAY:
+        suffix = _OF_XARRAY[type(value).__name__]
     path = target.with_name(target.name + suffix)
     with replacing(path) as file:
         if suffix == ".npy":
@@ -171,6 +226,8 @@ def _write_by_type(value: Any, target: Path) -> Path:
             np.save(file, value)
         elif suffix == ".csv":
             value.to_csv(file)
+        elif suffix in _OF_XARRAY.values():
+            file.write(value.to_netcdf())
         else:
             _dump(value, file)
     return path
@@ -210,7 +267,64 @@ def _load_csv(path: Path, **kwargs: Any) -> Any:
 
 def _load_pickle(path: Path, **kwargs: Any) -> Any:
     with Path(path).open("rb") as file:
-        return pickle.load(file, **kwargs)
+        try:
+            return pickle.load(file, **kwargs)
+        except ModuleNotFoundError as error:
+            raise DataError(
+                f"{path} contains an object of the module {error.name}, which can't be imported here.",
+                "Install its package, or run the command where the module can be imported.",
+            ) from error
 
 
-_LOADERS: dict[str, Callable[..., Any]] = {".npy": _load_numpy, ".csv": _load_csv}
+def _load_dataarray(path: Path, **kwargs: Any) -> Any:
+    with _imported("xarray", path).open_dataarray(path, **kwargs) as array:
+        return array.load()
+
+
+def _load_dataset(path: Path, **kwargs: Any) -> Any:
+    with _imported("xarray", path).open_dataset(path, **kwargs) as dataset:
+        return dataset.load()
+
+
+def _load_image(path: Path, **kwargs: Any) -> Any:
+    return _imported("matplotlib.image", path).imread(path, **kwargs)
+
+
+def _imported(name: str, path: Path) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        package = name.partition(".")[0]
+        raise DataError(
+            f"{path} needs the package {package}, which is not installed here.", f"Install it: pip install {package}"
+        ) from error
+
+
+_OF_XARRAY = {"DataArray": ".nca", "Dataset": ".ncs"}
+
+_LOADERS: dict[str, Callable[..., Any]] = {
+    ".npy": _load_numpy,
+    ".csv": _load_csv,
+    ".nca": _load_dataarray,
+    ".ncs": _load_dataset,
+    ".png": _load_image,
+    ".pkl": _load_pickle,
+    ".pickle": _load_pickle,
+}
+
+OF_F3DASM: dict[str, Callable[..., Any]] = {
+    "numpy_load": _load_numpy,
+    "pandas_load": _load_csv,
+    "pickle_load": _load_pickle,
+    "xarray_dataarray_load": _load_dataarray,
+    "xarray_dataset_load": _load_dataset,
+    "figure_load": _load_image,
+}
+"""What reads the formats of f3dasm's functions of these names, which the tables of f3dasm may name."""
+
+
+def loader_of(path: Path) -> Callable[..., Any]:
+    """Return the function that reads a file, by its suffix. With an unknown one, the object is the path."""
+    return _LOADERS.get(path.suffix, Path)
