@@ -255,14 +255,14 @@ class ExperimentData:
         Parameters
         ----------
         keep_references : bool, default False
-            Whether objects on disk are not loaded. The DataFrames then contain their paths.
+            Whether the DataFrames contain the paths of objects on disk, and not the objects.
 
         Returns
         -------
         inputs, outputs : pandas.DataFrame
             Copies, with the labels as index. Columns of floats are float64, of integers int64, of truth values bool;
             with missing values, integers are Int64 and truth values are boolean. Other columns are object, with None
-            for a missing value.
+            for a missing value. An object on disk is loaded when it is looked at.
 
         Examples
         --------

@@ -132,16 +132,20 @@ class ExperimentSample:
 
     @property
     def input_data(self) -> dict[str, Any]:
-        """A copy of the inputs by name. Objects on disk are loaded."""
+        """A copy of the inputs by name. An object on disk is loaded when it is looked at."""
         return self._loaded(self._input_data)
 
     @property
     def output_data(self) -> dict[str, Any]:
-        """A copy of the outputs by name. Objects on disk are loaded. Use `store` to set an output."""
+        """A copy of the outputs by name. An object on disk is loaded when it is looked at. `store` sets an output."""
         return self._loaded(self._output_data)
 
     def _loaded(self, data: dict[str, Any]) -> dict[str, Any]:
-        return {name: self._load(value) if type(value) is Reference else value for name, value in data.items()}
+        if Reference not in set(map(type, data.values())):
+            return dict(data)
+        from orchestrator.data.loaded_on_use import LoadedOnUse  # a task without objects on disk saves the import
+
+        return LoadedOnUse(data, self._load)
 
     def _load(self, value: Any) -> Any:
         return value.load(self.project_dir) if isinstance(value, Reference) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.data.column import Column, Columns
 from orchestrator.data.columns import series_of
 from orchestrator.data.parameters import Parameter
-from orchestrator.errors import NotAllowed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +28,7 @@ def frame_of(
     index : pandas.Index
         Labels of the rows.
     objects : Mapping of str to Parameter
-        The parameters of the columns whose objects on disk are to be loaded, by name.
+        The parameters of the columns of objects on disk, by name. Each object is loaded when it is looked at.
     project_dir : Path
         The project folder.
 
@@ -43,15 +41,16 @@ def frame_of(
 
     built = {}
     for name, column in columns.items():
-        shown = _loaded(name, objects[name], column, project_dir) if name in objects else column
-        built[name] = series_of(shown, index)
+        shown = _on_disk(objects[name], column, index, project_dir) if name in objects else series_of(column, index)
+        built[name] = shown
     return pd.DataFrame(built, index=index)
 
 
-def _loaded(name: str, parameter: Parameter, column: Column, project_dir: Path) -> Column:
-    """Return the objects of a column; their paths instead, with a warning, if they may not be loaded."""
-    try:
-        return Column([None if cell is None else parameter.refer_to(cell).load(project_dir) for cell in column])
-    except NotAllowed as error:
-        warnings.warn(f"The objects of {name!r} were not loaded: {error}", stacklevel=5)
-        return column
+def _on_disk(parameter: Parameter, column: Column, index: pd.Index[Any], project_dir: Path) -> pd.Series[Any]:
+    """Return a column of objects on disk, each of which is loaded when it is looked at."""
+    import pandas as pd
+
+    from orchestrator.data.objects_on_disk import ObjectsOnDisk
+
+    references = [None if cell is None else parameter.refer_to(cell) for cell in column]
+    return pd.Series(ObjectsOnDisk(references, lambda reference: reference.load(project_dir)), index=index)

@@ -175,7 +175,7 @@ class FunctionDataGenerator(DataGenerator):
         names, takes_all = self._parameters
         inputs = experiment_sample.input_data
         # All kwargs are passed, so that one without a parameter is an error; of the inputs only those with a parameter.
-        arguments = {**kwargs, **{name: value for name, value in inputs.items() if takes_all or name in names}}
+        arguments = {**kwargs, **{name: inputs[name] for name in inputs if takes_all or name in names}}
         if names.get("scratch_dir") and "scratch_dir" not in arguments:
             arguments["scratch_dir"] = experiment_sample.scratch_dir
         missing = [name for name, required in names.items() if required and name not in arguments]
