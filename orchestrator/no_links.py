@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from contextlib import suppress
-from errno import ELOOP, EPERM
+from errno import ELOOP, ENXIO, EPERM
 from pathlib import Path
 
 from orchestrator.errors import DataError
@@ -40,14 +41,24 @@ def private_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def folder_of_logs(path: Path) -> None:
+def folder_of_logs(path: Path, *, is_shared: bool = True) -> None:
     """Create a folder in which only this user can create files, and so links; others may read it.
 
     A folder that exists is not changed: it may be shared on purpose.
+
+    Raises
+    ------
+    DataError
+        If it exists and belongs to another user, and `is_shared` is False.
     """
     with suppress(FileExistsError):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o755)
+    if not is_shared and path.stat().st_uid != os.geteuid():
+        raise DataError(
+            f"The folder of logs {path} belongs to another user, who can put links there.",
+            f"Move it away: mv {shlex.quote(str(path))} {shlex.quote(f'{path}.foreign')}",
+        )
 
 
 def append_to(path: Path) -> int:
@@ -56,16 +67,24 @@ def append_to(path: Path) -> int:
     Raises
     ------
     DataError
-        If it is a link.
+        If it is a link, or not a regular file.
     OSError
         If it can't be opened.
     """
     folder_of_logs(path.parent)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        descriptor = os.open(path, flags, 0o666)
     except OSError as error:
-        if error.errno != ELOOP:
+        if error.errno not in (ELOOP, ENXIO):  # ENXIO: a FIFO that no process reads
             raise
-        raise DataError(
-            f"{path} is a link, so nothing was written to it.", f"Remove the link: rm {shlex.quote(str(path))}"
-        ) from error
+        raise _not_written(path, "a link" if error.errno == ELOOP else "not a regular file") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_written(path, "not a regular file")
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _not_written(path: Path, what: str) -> DataError:
+    return DataError(f"{path} is {what}, so nothing was written to it.", f"Remove it: rm {shlex.quote(str(path))}")

@@ -9,9 +9,13 @@ from typing import Any
 
 import yaml
 
+from orchestrator.damage import Damaged, open_regular, read_limited, refuse
 from orchestrator.errors import DefinitionError
 
 __all__ = ["read_cluster_file", "resolve"]
+
+LARGEST, MOST_VALUES = 1 << 20, 100_000
+"""Bytes and values that the file of a cluster may have."""
 
 # In their values `${NAME}` is an environment variable, unless NAME is a key of the file.
 _SHELL_FIELDS = ("env_setup", "env_vars", "log_dir", "runner")
@@ -79,17 +83,47 @@ def read_cluster_file(path: Path) -> Any:
         If the file can't be read or resolved, or if it needs OmegaConf, which is not installed.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            values = yaml.load(file, _Loader)
+        values = _load(path)
         if not isinstance(values, dict):
             return {} if values is None else values
         escaped = {key: _escape(value, values) if key in _SHELL_FIELDS else value for key, value in values.items()}
         interpolations = [found[0] for text in _texts(escaped) if (found := _INTERPOLATION.search(text))]
-    except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError, Damaged) as error:
         raise DefinitionError(f"The cluster can't be read from {path}: {error}") from error
     if interpolations:
         return resolve(escaped, interpolations[0], path)
     return _map_texts(escaped, lambda text: text.replace(r"\${", "${"))
+
+
+def _load(path: Path) -> Any:
+    with open_regular(path, follow=True) as file:
+        loader = _Loader(read_limited(file, LARGEST).decode())
+        loader.name = str(path)  # for messages
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node, {})
+        return loader.construct_document(node)
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        # PyYAML itself does not check that a value fits its tag, as in `!!int ''`.
+        refuse(f"a value does not fit its tag: {error}")
+    finally:
+        loader.dispose()
+
+
+def _check_size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return the number of values of a node with all aliases replaced; raise `Damaged` if it is not one of a cluster.
+
+    A few lines of aliases that name each other stand for more values than any memory has.
+    """
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = MOST_VALUES + 1  # until it is known: it contains itself
+    inner = node.value if isinstance(node, yaml.CollectionNode) else []
+    parts = (part for one in inner for part in (one if isinstance(one, tuple) else (one,)))
+    size = known[id(node)] = 1 + sum(_check_size(part, known) for part in parts)
+    return size if size <= MOST_VALUES else refuse(f"it has more than {MOST_VALUES} values, or one contains itself")
 
 
 def resolve(config: Any, what: str = "the DictConfig", path: Path | None = None) -> Any:

@@ -58,7 +58,7 @@ def take_over(workspace: Workspace, key: str, *, force: bool = False) -> str:
         return f"Nothing to do: run {key} belongs to you."
     former = name_of_user(store.take_over(key, time.time(), force=force))
     with hold_lease(store, key) as fence:
-        kept = [_adopt(path) for path in _foreign(folder)]
+        kept = [_adopt(path, mode) for path, mode in _foreign(folder)]
         changes = after_takeover(store.load(key), "taken over")
         store.write(key, fence, changes, time.time())
     lines = [f"Run {key} belongs to you now; it belonged to {former}."]
@@ -72,14 +72,14 @@ def _folder(store: Store, key: str) -> RunFolder:
     return store.workspace.run(key, find_run(store.path, key).log_dir)
 
 
-def _foreign(folder: RunFolder) -> Iterator[Path]:
-    """Yield the folders of a run that belong to another user; each before those in it."""
-    for path in (folder.path, folder.engine, folder.logs):
+def _foreign(folder: RunFolder) -> Iterator[tuple[Path, int]]:
+    """Yield the folders of a run that belong to another user, with their permissions; each before those in it."""
+    for path, mode in ((folder.path, 0o777), (folder.engine, 0o700), (folder.logs, 0o755)):
         if is_foreign(path):
-            yield path
+            yield path, mode
 
 
-def _adopt(folder: Path) -> Path:
+def _adopt(folder: Path, mode: int) -> Path:
     """Move a folder of another user away, and put a copy that belongs to this user in its place.
 
     Returns
@@ -90,7 +90,7 @@ def _adopt(folder: Path) -> Path:
     aside = _free_name(folder.with_name(f"{folder.name}.of-{owner_of(folder)}"))
     copy = folder.with_name(f".{os.urandom(8).hex()}.tmp")
     try:
-        copy.mkdir(mode=0o700 if folder.name == ENGINE else 0o777)
+        copy.mkdir(mode=mode)
         if folder.name != ENGINE:
             _copy_files(folder, copy)
         folder.rename(aside)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import ExperimentData
-from orchestrator.no_links import private_folder
+from orchestrator.errors import DataError
+from orchestrator.no_links import folder_of_logs, private_folder
 
 STUDY = """
 from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
@@ -109,6 +110,29 @@ def test_nothing_is_written_to_the_file_that_a_link_in_place_of_a_log_names(stud
     assert precious.read_text() == "draft"
     log.unlink()
     assert study("resume", "r").code == 0
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_fifo_in_place_of_a_log_blocks_no_run(study, is_read):
+    assert study("run", "study.py", "--project-job", "r").code == 0
+    log = study.workspace / "logs" / "r" / "create.log"
+    log.unlink()
+    os.mkfifo(log)
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK) if is_read else None
+    done = study("resume", "r", "--from-step", "create")
+    assert done.code == 1
+    assert "create.log is not a regular file" in " ".join(done.err.split())
+    if reader is not None:
+        os.close(reader)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders of another user")
+def test_slurm_writes_no_log_to_a_folder_of_another_user(tmp_path):
+    folder_of_logs(tmp_path / "logs" / "r", is_shared=False)
+    os.chown(tmp_path / "logs" / "r", 54321, 54321)
+    folder_of_logs(tmp_path / "logs" / "r")
+    with pytest.raises(DataError, match="belongs to another user, who can put links there"):
+        folder_of_logs(tmp_path / "logs" / "r", is_shared=False)
 
 
 def test_other_users_can_create_no_file_among_the_logs_of_a_run(study, open_umask):

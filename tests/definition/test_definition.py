@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -365,6 +366,60 @@ def test_a_file_without_a_valid_cluster_is_refused(tmp_path, text, golden):
     path = tmp_path / "cluster.yaml"
     path.write_text(text)
     with golden.raises(DefinitionError):
+        SlurmCluster.from_yaml(path)
+
+
+BOMBS = {
+    "aliases": "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" if n else "a0: &a0 [x]\n" for n in range(30)),
+    "merges": "".join(
+        f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n - 1}'] * 9)}]\n" if n else "a0: &a0 {x: 1}\n" for n in range(30)
+    ),
+    "depth": "env_setup: " + "[" * 5000,
+    "digits": f"grace: {'9' * 5000}",
+    "size": f"# {'x' * 2_000_000}",
+}
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_a_file_that_needs_too_much_memory_or_time_is_refused(tmp_path, text):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text)
+    with pytest.raises(DefinitionError, match="The cluster can't be read from"):
+        SlurmCluster.from_yaml(path)
+
+
+def test_a_fifo_in_place_of_a_cluster_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "cluster.yaml")
+    with pytest.raises(DefinitionError, match="it is no regular file"):
+        SlurmCluster.from_yaml(tmp_path / "cluster.yaml")
+
+
+@given(st.data())
+def test_any_text_is_a_cluster_or_an_error_that_names_what_is_wrong(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("files") / "cluster.yaml"
+    whole = CLUSTER.encode()
+    begin, end = sorted((data.draw(st.integers(0, len(whole))), data.draw(st.integers(0, len(whole)))))
+    piece = st.binary(max_size=4) | st.sampled_from(
+        [
+            b"\n",
+            b": ",
+            b"- ",
+            b"&a ",
+            b"*a",
+            b"!!int ",
+            b"!!binary ",
+            b"? ",
+            b"[",
+            b"{",
+            b"|",
+            b"${",
+            b"}",
+            b'"',
+            b"<<: ",
+        ]
+    )
+    path.write_bytes(whole[:begin] + b"".join(data.draw(st.lists(piece, max_size=4))) + whole[end:])
+    with suppress(DefinitionError):
         SlurmCluster.from_yaml(path)
 
 

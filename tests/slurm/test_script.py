@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orchestrator import SlurmCluster
 from orchestrator.errors import DefinitionError
@@ -198,6 +200,21 @@ def test_arguments_are_passed_unchanged(shell):
     assert arguments == ["-m", *words, "abcdefghi2"]
     assert environment["PYTHONSAFEPATH"] == "1"
     assert folder == "/"
+
+
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+NO_VARIABLES = st.text(st.characters(exclude_characters="\0$", exclude_categories=("Cs",)), max_size=20)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(TEXTS, max_size=12), st.lists(NO_VARIABLES, max_size=12), TEXTS)
+def test_every_text_arrives_unchanged(shell, words, variables, comment):
+    env_vars = {f"V{number}": text for number, text in enumerate(variables)}
+    code, printed, given_ = shell("abcdefghi2", command=["module", *words, TOKEN], env_vars=env_vars, comment=comment)
+    assert (code, printed) == (0, "")
+    arguments, environment, _ = given_
+    assert arguments == ["-m", "module", *words, "abcdefghi2"]
+    assert {name: environment[name] for name in env_vars} == env_vars
 
 
 def test_the_folder_of_a_job_may_have_any_name(shell, tmp_path):

@@ -132,11 +132,11 @@ class SlurmScheduler:
     def _sbatch(
         self, script: Script, label: str, token: str, log: Path, more: Sequence[str], job_file: str | None = None
     ) -> Answer:
-        # If the folder of the log is missing, SLURM fails the job silently.
-        folder_of_logs(log.parent)
         words = [token] if job_file is None else [token, job_file]
         arguments = [*options_of(label, token, self._pipeline, log), *more, str(script.path), *words]
         try:
+            # If the folder of the log is missing, SLURM fails the job silently. SLURM follows links.
+            folder_of_logs(log.parent, is_shared="{project_job}" not in self.config.cluster.log_dir)
             self._write(script)
             answer = self._client.sbatch(arguments, script.options)
         except DataError as error:
