@@ -139,9 +139,11 @@ class Pipeline(PipelineDefinition):
         rootdir: str | Path | None = None,
         *,
         from_step: str | None = None,
+        accept_failed: bool = False,
+        update: bool = False,
         jobs: int | None = None,
     ) -> str:
-        """Resume a run with the code that is stored with it. To resume it with the code of this pipeline, use `run`.
+        """Resume a run, with the code that is stored with it or with this pipeline.
 
         Parameters
         ----------
@@ -152,6 +154,11 @@ class Pipeline(PipelineDefinition):
         from_step : str, optional
             Address of the step to run again first: `"evaluate@3"` is the step at iteration 3; a name without iteration
             is iteration 0. By default the run continues where it stopped.
+        accept_failed : bool, default False
+            Whether the failed experiments are accepted because of which a step has failed.
+        update : bool, default False
+            Whether the run continues with this pipeline. A loop in it may have more or fewer iterations than before,
+            and another `until`; the steps after it run again.
         jobs : int, optional
             Number of worker processes for the parallel steps of a local run. By default the number of CPUs that this
             process may use.
@@ -166,7 +173,9 @@ class Pipeline(PipelineDefinition):
         NotFound
             If there is no such run.
         DefinitionError
-            If the run has no such step, or has not reached it.
+            If the run has no such step, or has not reached it; or if there are no failed experiments to accept.
+        StudyChanged
+            If a step that has run is missing in this pipeline, or stands elsewhere.
         LeaseHeld, Busy, RunFailed, Interrupted
             See `run`.
 
@@ -175,13 +184,56 @@ class Pipeline(PipelineDefinition):
         >>> key = pipeline.resume("4711", from_step="evaluate@3")  # doctest: +SKIP
         """
         from orchestrator.db.runs import latest_key
-        from orchestrator.engine.commands import resume
+        from orchestrator.engine.commands import checked_pipeline, resume
 
         _end_import(self)
         open_streams()
         workspace = _workspace(rootdir)
         key = latest_key(workspace.database) if project_job is None else project_job
-        return resume(workspace, key, from_step=from_step, jobs=jobs)
+        new = checked_pipeline(workspace, key, self) if update else None
+        return resume(workspace, key, from_step=from_step, accepts_failed=accept_failed, update=new, jobs=jobs)
+
+    def retry(
+        self, project_job: str | None = None, rootdir: str | Path | None = None, *, jobs: int | None = None
+    ) -> str:
+        """Evaluate the failed experiments of a run again, and no others, with the code that is stored with it.
+
+        Parameters
+        ----------
+        project_job : str, optional
+            Key of the run, which has ended. By default the latest run in the workspace.
+        rootdir : path-like, optional
+            The workspace. By default the current folder.
+        jobs : int, optional
+            Number of worker processes for the parallel steps of a local run. By default the number of CPUs that this
+            process may use.
+
+        Returns
+        -------
+        str
+            The run's key.
+
+        Raises
+        ------
+        NotFound
+            If there is no such run.
+        DefinitionError
+            If no experiment of the run has failed.
+        LeaseHeld, Busy, RunFailed, Interrupted
+            See `run`.
+
+        Examples
+        --------
+        >>> key = pipeline.retry("4711")  # doctest: +SKIP
+        """
+        from orchestrator.db.runs import latest_key
+        from orchestrator.engine.commands import retry
+
+        _end_import(self)
+        open_streams()
+        workspace = _workspace(rootdir)
+        key = latest_key(workspace.database) if project_job is None else project_job
+        return retry(workspace, key, jobs=jobs)
 
     def status(self, project_job: str | None = None, rootdir: str | Path | None = None) -> RunStatus:
         """Return the status of a run as the database records it; SLURM is not asked.

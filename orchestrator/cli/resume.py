@@ -28,7 +28,9 @@ __all__ = ["command"]
     "--from-step", metavar="STEP[@ITER]", help="Repeat the run from this step. In a loop, STEP alone means iteration 0."
 )
 @click.option(
-    "--update", metavar="STUDY.py", help="Use the code of this study instead of the code stored with the run."
+    "--update",
+    metavar="STUDY.py",
+    help="Use this study instead of the code stored with the run; also its SlurmCluster, if it defines one.",
 )
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
@@ -57,27 +59,29 @@ def command(
 ) -> None:
     """Continue a run from where it stopped, or from a step.
 
-    Experiments that have a result are not evaluated again. RUN defaults to the latest run.
+    Experiments that have a result are not evaluated again. With --update a loop may have become longer or shorter, and
+    its `until` may be another function; the steps after the loop run again. RUN defaults to the latest run.
     """
     from orchestrator.engine import commands
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
-    begin = commands.ACCEPT if accept_failed else from_step
-    lines, repeats = commands.preview(workspace, key, begin)
-    if not goes_ahead(lines, dry_run=dry_run, yes=yes, asks=repeats):
-        return
-    study = None
+    checked, config = None, None
     if update is not None:
         from orchestrator.definition.study import load_study
 
-        study = load_study(update)
+        checked, config = commands.check_update(workspace, key, load_study(update))
+    begin = commands.ACCEPT if accept_failed else from_step
+    lines, repeats = commands.preview(workspace, key, begin, checked)
+    if not goes_ahead(lines, dry_run=dry_run, yes=yes, asks=repeats):
+        return
     commands.resume(
         workspace,
         key,
         from_step=from_step,
         accepts_failed=accept_failed,
-        update=study,
+        update=checked,
+        config=config,
         jobs=jobs,
         as_edited=as_edited,
     )

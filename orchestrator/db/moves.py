@@ -12,6 +12,7 @@ from orchestrator.machine.changes import (
     AddStepRun,
     Change,
     FailRun,
+    ForgetAnswer,
     MoveJob,
     MoveRun,
     MoveStepRun,
@@ -93,6 +94,8 @@ def apply(target: Target, change: Change) -> None:
             _retry(target, change)
         case Restore(position):
             _restore(target, position)
+        case ForgetAnswer(position):
+            update(target.connection, "step_run", {"until": None}, id=_step_run_at(target, position).id)
         case Note():
             _note(target, change)
 

@@ -27,6 +27,7 @@ from orchestrator.machine.changes import Change
 from orchestrator.machine.kinds import EventKind, Mode, StepKind
 from orchestrator.machine.model import Kept, Run
 from orchestrator.machine.plan import Plan
+from orchestrator.machine.replan import Replanned
 from orchestrator.machine.rewind import Recorded
 from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.trust import name_of_user
@@ -223,18 +224,23 @@ class Store:
         study_attr: str | None,
         now: float,
         why: str,
+        replanned: Replanned,
     ) -> None:
-        """Replace the plan and the code of a run."""
+        """Replace the plan and the code of a run, and withdraw the step runs that no longer fit, in one transaction."""
         with session(self.path) as connection:
             row = _fenced_row(connection, key, fence)
             values = {
                 "plan": _text(plan),
+                "first_position": replanned.first_position,
                 "bundle_digest": bundle_digest,
                 "study": study,
                 "study_attr": study_attr,
             }
             update(connection, "run", {**relocation(row, self.workspace.real_root), **values}, id=row.id)
             moves.log(connection, row.id, now, EventKind.CODE, old=row.bundle_digest, new=bundle_digest, why=why)
+            target = moves.Target(connection, row.id, plan, now)
+            for change in replanned.changes:
+                moves.apply(target, change)
 
     def set_cluster(self, key: str, fence: int, cluster: Mapping[str, Any]) -> None:
         """Replace the cluster configuration of a run: it applies to jobs that are submitted from now on.
@@ -309,6 +315,7 @@ class Store:
                     member(StepKind, row.kind),
                     member(StepRunState, row.state),
                     row.n_failed,
+                    row.until,
                 )
                 for row in rows
             ]
@@ -334,7 +341,11 @@ class Store:
 
     def manifests_at(self, key: str, position: int) -> dict[str, str]:
         """Return the digests of the manifests of the step at a position, by epoch; only those that are recorded."""
-        query = "SELECT epoch, manifest FROM step_run WHERE run_id = ? AND position = ? AND manifest IS NOT NULL"
+        query = """
+            SELECT each.epoch, each.manifest FROM step_run AS mine
+            JOIN step_run AS each USING (run_id, position, iteration, name)
+            WHERE mine.run_id = ? AND mine.position = ? AND mine.withdrawn_at IS NULL AND each.manifest IS NOT NULL
+        """
         with session(self.path) as connection:
             rows = connection.execute(query, (_run_row(connection, key).id, position))
             return {str(row.epoch): row.manifest for row in rows}

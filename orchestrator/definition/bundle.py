@@ -141,6 +141,10 @@ class Bundle:
         """Return the kept modules, by name."""
         return self._kept(self._index())
 
+    def is_pickled_as(self, path: str, content: bytes | None) -> bool:
+        """Whether this is the stored pickle of the step, or `until`, at a path of the plan."""
+        return content is not None and self._index()["files"].get(f"{path}.pkl") == sha256_of(content)
+
     def working_folder(self) -> Path | None:
         """Return the folder that the run was submitted in; None if this process stands in it, or it is not here."""
         context = self._context(self._index())

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.addresses import format_address
 from orchestrator.db.store import RunRecord
 from orchestrator.definition.bundle import Bundle, LoadedStep
 from orchestrator.definition.bundling import PreparedBundle, prepare_bundle
@@ -22,16 +21,21 @@ from orchestrator.definition.modules import changed_modules, main_study
 from orchestrator.definition.pipeline import PipelineDefinition, Step
 from orchestrator.definition.study import Study
 from orchestrator.definition.validate import check_key, check_pipeline
+from orchestrator.engine.advance import observe_and_record
 from orchestrator.engine.context import Context
-from orchestrator.errors import DataError, StudyChanged
+from orchestrator.errors import DataError
 from orchestrator.host import user_name
+from orchestrator.machine.kinds import StepKind
 from orchestrator.machine.plan import Plan
+from orchestrator.machine.replan import replan
+from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin
 from orchestrator.redact import redacted
 from orchestrator.version import __version__
 from orchestrator.workspace import RunFolder
 
 __all__ = [
     "CheckedPipeline",
+    "asks_again",
     "check",
     "in_working_folder",
     "loader",
@@ -139,20 +143,15 @@ def in_working_folder(folder: RunFolder, record: RunRecord) -> Iterator[None]:
         yield
 
 
-def replace_code(context: Context, checked: CheckedPipeline) -> Context:
-    """Replace the code of the run, if its recorded steps keep their positions."""
+def replace_code(context: Context, checked: CheckedPipeline, begin: Begin) -> Context:
+    """Replace the code of the run, and withdraw the step runs that do not fit into its new plan."""
     record = context.record
     bundle = store_code(context.folder, checked)
     if bundle == record.bundle_digest and checked.plan == record.plan:
         return context
-    for position, name, iteration in context.store.step_runs(context.key):
-        slot = checked.plan.slot(position) if position < checked.plan.size else None
-        if slot is None or (slot.step.name, slot.iteration) != (name, iteration):
-            at = format_address(name, iteration)
-            raise StudyChanged(
-                f"Run {record.key} can't continue with the new pipeline: it has no {at} at the recorded position.",
-                "Keep the steps that have run, or start a new run.",
-            )
+    run = observe_and_record(context)
+    again = asks_again(context.folder, record, begin, checked)
+    replanned = replan(run, context.store.recorded(record.key), checked.plan, asks_again=again)
     context.store.set_code(
         record.key,
         context.fence,
@@ -162,8 +161,19 @@ def replace_code(context: Context, checked: CheckedPipeline) -> Context:
         study_attr=checked.study_attr,
         now=context.clock(),
         why="new code",
+        replanned=replanned,
     )
     return context._replace(record=context.store.record(record.key))
+
+
+def asks_again(folder: RunFolder, record: RunRecord, begin: Begin, checked: CheckedPipeline) -> bool:
+    """Whether the `until` that ended the last loop is called again: its code, or a module of the study, has changed."""
+    if begin != WHERE_IT_STOPPED or not record.bundle_digest:
+        return False
+    bundle = Bundle(folder.bundle(record.bundle_digest))
+    paths = [visit.step.path for visit in checked.plan.walk() if visit.step.kind is StepKind.UNTIL]
+    is_same = all(bundle.is_pickled_as(path, checked.bundle.pickles.get(path)) for path in paths)
+    return not is_same or bool(changed_modules(bundle.modules()))
 
 
 def study_change_message(folder: RunFolder, record: RunRecord) -> str | None:

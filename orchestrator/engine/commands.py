@@ -11,9 +11,9 @@ from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
 from orchestrator.engine.resume import check_same_steps, position_of
 from orchestrator.errors import DefinitionError
-from orchestrator.machine.announce import announce, repeats_work
+from orchestrator.machine.announce import announce, announce_new_plan, repeats_work
 from orchestrator.machine.kinds import Mode
-from orchestrator.machine.plan import Plan
+from orchestrator.machine.replan import replan, with_new_plan
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, is_done, reopening
 from orchestrator.machine.summary import how_it_ended
 from orchestrator.visible import visible
@@ -26,7 +26,20 @@ if TYPE_CHECKING:
     from orchestrator.engine.cluster.config import ClusterConfig
     from orchestrator.engine.code import CheckedPipeline
 
-__all__ = ["ACCEPT", "RETRY", "advance", "cancel", "drive", "preview", "resume", "retry", "start", "submit"]
+__all__ = [
+    "ACCEPT",
+    "RETRY",
+    "advance",
+    "cancel",
+    "check_update",
+    "checked_pipeline",
+    "drive",
+    "preview",
+    "resume",
+    "retry",
+    "start",
+    "submit",
+]
 
 
 def start(
@@ -57,7 +70,7 @@ def start(
         return key
     record = store.own(project_job)
     _check_mode(record, Mode.LOCAL)
-    if not _nothing_to_do(store, record, pipeline.first_element, checked.plan):
+    if not _nothing_to_do(store, record, pipeline.first_element, checked):
         begin = Begin(_first_position(pipeline, checked.plan.start_of))
         run_to_end(store, project_job, checked.load, jobs, begin=begin, checked=checked)
     return project_job
@@ -117,7 +130,7 @@ def submit(
         return key
     record = store.own(project_job)
     _check_mode(record, Mode.SLURM)
-    if not _nothing_to_do(store, record, pipeline.first_element, checked.plan):
+    if not _nothing_to_do(store, record, pipeline.first_element, checked):
         begin = Begin(_first_position(pipeline, checked.plan.start_of))
         say = progress_for().say
         hand_over(store, project_job, say=say, is_resume=True, begin=begin, checked=checked, config=config)
@@ -130,7 +143,8 @@ def resume(
     *,
     from_step: str | None = None,
     accepts_failed: bool = False,
-    update: Study | None = None,
+    update: Study | CheckedPipeline | None = None,
+    config: ClusterConfig | None = None,
     jobs: int | None = None,
     as_edited: bool = False,
 ) -> str:
@@ -146,8 +160,10 @@ def resume(
         Address of the step to run again first.
     accepts_failed : bool, default False
         Whether the failed experiments are accepted because of which a step has failed.
-    update : Study, optional
+    update : Study or CheckedPipeline, optional
         The new code.
+    config : ClusterConfig, optional
+        The new cluster.
     jobs : int, optional
         Number of worker processes of a local run.
     as_edited : bool, default False
@@ -164,15 +180,14 @@ def resume(
         _take_as_edited(store, record)
     checked = _checked(record, update)
     begin = _begin(record, checked, from_step, accepts_failed=accepts_failed)
-    if begin == WHERE_IT_STOPPED:
-        if checked is not None and is_done(record.state, store.first_failed(key)):
-            check_same_steps(record, checked.plan)
-        elif checked is None and _nothing_to_do(store, record, None, record.plan):
-            return key
-    return _continue(store, record, begin, checked, jobs)
+    if begin == WHERE_IT_STOPPED and checked is None and _nothing_to_do(store, record, None, None):
+        return key
+    return _continue(store, record, begin, checked, jobs, config)
 
 
-def retry(workspace: Workspace, key: str, *, update: Study | None = None, jobs: int | None = None) -> str:
+def retry(
+    workspace: Workspace, key: str, *, update: Study | CheckedPipeline | None = None, jobs: int | None = None
+) -> str:
     """Evaluate the failed experiments of a run again, with its stored code or with new code.
 
     Returns
@@ -190,7 +205,9 @@ def retry(workspace: Workspace, key: str, *, update: Study | None = None, jobs: 
 ACCEPT, RETRY = Begin(accepts_failed=True), Begin(retries_failed=True)
 
 
-def preview(workspace: Workspace, key: str, begin: Begin | str | None = None) -> tuple[list[str], bool]:
+def preview(
+    workspace: Workspace, key: str, begin: Begin | str | None = None, checked: CheckedPipeline | None = None
+) -> tuple[list[str], bool]:
     """Return what a resume will do, in sentences, and whether it does again what has succeeded. Nothing is written.
 
     Parameters
@@ -201,21 +218,54 @@ def preview(workspace: Workspace, key: str, begin: Begin | str | None = None) ->
         The run's key.
     begin : Begin or str, optional
         Where it begins; text is the address of a step.
+    checked : CheckedPipeline, optional
+        New code for it.
     """
     store = Store(workspace.database)
-    store.own(key)
+    record = store.own(key)
     run, steps = store.load(key), store.recorded(key)
+    plan = run.plan if checked is None else checked.plan
     if not isinstance(begin, Begin):
-        begin = Begin(None if begin is None else position_of(key, run.plan, begin))
+        begin = Begin(None if begin is None else position_of(key, plan, begin))
+    lines, repeats = [], False
+    if checked is not None:
+        from orchestrator.engine.code import asks_again
+
+        replanned = replan(run, steps, plan, asks_again=asks_again(workspace.run(key), record, begin, checked))
+        lines, repeats = announce_new_plan(steps, replanned, plan), repeats_work(steps, replanned.changes)
+        run, steps = with_new_plan(run, steps, replanned, plan), steps[: replanned.n_kept]
     changes = reopening(run, steps, begin)
-    return announce(steps, changes), repeats_work(steps, changes)
+    return [*lines, *announce(steps, changes)], repeats or repeats_work(steps, changes)
 
 
-def _checked(record: RunRecord, update: Study | None) -> CheckedPipeline | None:
-    if update is None:
-        return None
+def check_update(workspace: Workspace, key: str, study: Study) -> tuple[CheckedPipeline, ClusterConfig | None]:
+    """Check a study with which a run is to continue; also return its cluster, if the run is on one and it names one."""
+    record = Store(workspace.database).own(key)
+    checked = _checked(record, study)
+    assert checked is not None
+    if record.mode is not Mode.SLURM or not study.clusters:
+        return checked, None
+    from orchestrator.definition.study import cluster_of
+    from orchestrator.engine.cluster.check import config_with_limits
+
+    return checked, config_with_limits(cluster_of(study, None), study.pipeline, checked.plan)
+
+
+def checked_pipeline(workspace: Workspace, key: str, pipeline: PipelineDefinition) -> CheckedPipeline:
+    """Check a pipeline of this process with which a run is to continue."""
     from orchestrator.engine import code
 
+    record = Store(workspace.database).own(key)
+    checked = code.check(pipeline, key, None, needs_pickles=record.mode is Mode.SLURM)
+    _say_all(checked.notes)
+    return checked
+
+
+def _checked(record: RunRecord, update: Study | CheckedPipeline | None) -> CheckedPipeline | None:
+    from orchestrator.engine import code
+
+    if update is None or isinstance(update, code.CheckedPipeline):
+        return update
     checked = code.check(update.pipeline, record.key, update, needs_pickles=record.mode is Mode.SLURM)
     _say_all(checked.notes)
     return checked
@@ -232,7 +282,14 @@ def _begin(record: RunRecord, checked: CheckedPipeline | None, from_step: str | 
     return Begin(position_of(record.key, (checked or record).plan, from_step))
 
 
-def _continue(store: Store, record: RunRecord, begin: Begin, checked: CheckedPipeline | None, jobs: int | None) -> str:
+def _continue(
+    store: Store,
+    record: RunRecord,
+    begin: Begin,
+    checked: CheckedPipeline | None,
+    jobs: int | None,
+    config: ClusterConfig | None = None,
+) -> str:
     from orchestrator.engine import code
 
     key, folder = record.key, store.workspace.run(record.key)
@@ -242,7 +299,7 @@ def _continue(store: Store, record: RunRecord, begin: Begin, checked: CheckedPip
     if record.mode is Mode.SLURM:
         from orchestrator.engine.cluster.submit import hand_over
 
-        hand_over(store, key, say=progress_for().say, is_resume=True, begin=begin, checked=checked)
+        hand_over(store, key, say=progress_for().say, is_resume=True, begin=begin, checked=checked, config=config)
         return key
     from orchestrator.engine.local.run import run_to_end
 
@@ -373,9 +430,15 @@ def _first_position(pipeline: PipelineDefinition, start_of: Callable[[int], int]
     return None if pipeline.first_element is None else start_of(pipeline.first_element)
 
 
-def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, plan: Plan) -> bool:
+def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, checked: CheckedPipeline | None) -> bool:
+    from orchestrator.engine.code import study_change_message
+
     if first_element is not None or not is_done(record.state, store.first_failed(record.key)):
         return False
-    check_same_steps(record, plan)
+    if checked is not None:
+        check_same_steps(record, checked.plan, checked.study_path)
+    change = study_change_message(store.workspace.run(record.key), record)
+    if change is not None:
+        progress_for().say(change)
     progress_for().say(f"Nothing to do: run {record.key} {how_it_ended(store.load(record.key))}.")
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,14 +41,16 @@ def reopen(context: Context, begin: Begin) -> None:
         context.store.write(context.key, context.fence, changes, context.clock())
 
 
-def check_same_steps(record: RunRecord, plan: Plan) -> None:
-    """Raise `StudyChanged` if a run that has succeeded has other steps than a plan."""
+def check_same_steps(record: RunRecord, plan: Plan, study: str | None) -> None:
+    """Raise `StudyChanged` if a run that has succeeded has other steps than the plan of a study."""
+    study = shlex.quote(study or "STUDY.py")
     shapes = [(p.size, [(step.path, step.name) for step in p.steps()]) for p in (record.plan, plan)]
     if shapes[0] != shapes[1]:
         raise StudyChanged(
             f"Run {record.key} has succeeded, but its steps are not those of this pipeline.",
-            f"Choose where to start: orchestrator resume {record.key} --from-step STEP --update STUDY.py\n"
-            f"In Python: pipeline.from_step(STEP).run(project_job={record.key!r})",
+            f"Show what would run with it: orchestrator resume {record.key} --update {study} --dry-run\n"
+            f"To continue the run with it: orchestrator resume {record.key} --update {study}\n"
+            f"In Python: pipeline.resume({record.key!r}, update=True)",
         )
 
 

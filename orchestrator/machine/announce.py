@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.machine.changes import AddStepRun, Change, Retry, Withdraw
+from orchestrator.machine.changes import AddStepRun, Change, ForgetAnswer, Retry, Withdraw
 from orchestrator.machine.kinds import StepKind
+from orchestrator.machine.plan import Plan
+from orchestrator.machine.replan import Replanned
 from orchestrator.machine.rewind import Recorded
 from orchestrator.machine.states import StepRunState
 
-__all__ = ["announce", "repeats_work"]
+__all__ = ["announce", "announce_new_plan", "repeats_work"]
 
 MOST_SHOWN = 4
 """Step runs that are named; of more only the first and the last are."""
@@ -44,6 +46,33 @@ def announce(steps: Sequence[Recorded], changes: Sequence[Change]) -> list[str]:
                 step = next(step for step in steps if step.position == position)
                 lines.append(f"Accepts: {_experiments(step.n_failed)} of {step.address}.")
     return lines
+
+
+def announce_new_plan(steps: Sequence[Recorded], replanned: Replanned, plan: Plan) -> list[str]:
+    """Return one sentence for each thing that a new pipeline means for the step runs of a run.
+
+    Parameters
+    ----------
+    steps : sequence of Recorded
+        The step runs of the run, in order.
+    replanned : Replanned
+        From `replan`.
+    plan : Plan
+        The new plan.
+    """
+    kept, later = steps[: replanned.n_kept], steps[replanned.n_kept :]
+    lines = []
+    if replanned.removed:
+        lines.append(f"No longer in the pipeline: {_named(replanned.removed)}. Their experiments stay in the table.")
+    if not replanned.changes:
+        return lines
+    position = plan.after(kept[-1].position, kept[-1].until) if kept else 0
+    if any(isinstance(change, ForgetAnswer) for change in replanned.changes):
+        position = kept[-1].position + 1
+    if position < plan.size:
+        lines.append(f"Continues with the new pipeline at: {plan.slot(position).address}.")
+    again = [step for step in later if step not in replanned.removed]
+    return [*lines, f"Runs again: {_named(again)}."] if again else lines
 
 
 def repeats_work(steps: Sequence[Recorded], changes: Sequence[Change]) -> bool:

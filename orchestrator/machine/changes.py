@@ -20,6 +20,7 @@ __all__ = [
     "AddStepRun",
     "Change",
     "FailRun",
+    "ForgetAnswer",
     "MoveJob",
     "MoveRun",
     "MoveStepRun",
@@ -239,6 +240,13 @@ class Retry(NamedTuple):
 
 
 @value
+class ForgetAnswer(NamedTuple):
+    """Let the `until` of a loop be called again after the step run at a position, which has called it."""
+
+    position: int
+
+
+@value
 class Restore(NamedTuple):
     """Let the step runs count again that were kept after the step run at a position."""
 
@@ -295,6 +303,7 @@ Change = (
     | Withdraw
     | Retry
     | Restore
+    | ForgetAnswer
     | Note
 )
 
@@ -349,6 +358,10 @@ def apply(run: Run, change: Change) -> Run:
         case Withdraw(position=position):
             is_withdrawn = run.step_run is not None and run.step_run.position >= position
             return run._replace(step_run=None, kept=None) if is_withdrawn else run
+        case ForgetAnswer(position):
+            last = run.step_run
+            is_last = last is not None and last.position == position
+            return run._replace(step_run=last._replace(until=None)) if last is not None and is_last else run
         case Retry():
             return run._replace(step_run=None, kept=None)
         case Restore(position):

@@ -254,6 +254,17 @@ class Plan(NamedTuple):
         found = _find_exactly(self.elements, name, [int(p) for p in iteration.split(".")], 0)
         return self._find_name(address) if found is None else found
 
+    def place(self, path: str, iteration: str) -> int | None:
+        """Return the position of a step, or of the `until` of a loop, by its path in the definition and its iteration.
+
+        Returns
+        -------
+        int or None
+            None if there is no such step, or the loops around it have fewer iterations.
+        """
+        indexes = [int(index) for index in iteration.split(".")] if iteration else []
+        return _place(self.elements, path, indexes, 0)
+
     def _find_name(self, name: str) -> int | None:
         start = 0
         for element in self.elements:
@@ -318,6 +329,20 @@ def _find_exactly(
                 return found
             if element.until is not None and name == element.until.name and len(iteration) == 1:
                 return begin + element.iteration_size - 1
+        start += element.size
+    return None
+
+
+def _place(elements: tuple[PlannedStep | PlannedLoop, ...], path: str, iteration: list[int], start: int) -> int | None:
+    for element in elements:
+        if isinstance(element, PlannedStep):
+            if element.path == path and not iteration:
+                return start
+        elif path.startswith(f"{element.path}.") and iteration and iteration[0] < element.n_iterations:
+            begin = start + iteration[0] * element.iteration_size
+            if element.until is not None and element.until.path == path and len(iteration) == 1:
+                return begin + element.iteration_size - 1
+            return _place(element.body, path, iteration[1:], begin)
         start += element.size
     return None
 

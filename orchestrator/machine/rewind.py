@@ -69,6 +69,7 @@ class Recorded(NamedTuple):
     kind: StepKind
     state: StepRunState
     n_failed: int = 0
+    until: bool | None = None
 
 
 def reopening(run: Run, steps: Sequence[Recorded], begin: Begin, *, has_new_table: bool = False) -> list[Change]:

@@ -79,7 +79,7 @@ def study_error(cli):
 
 def study_changed(cli):
     cli("run", "study.py", "--project-job", "r")
-    return cli("resume", "r", "--update", "other.py")
+    return cli("run", "other.py", "--project-job", "r")
 
 
 def study_changed_of_a_failed_run(cli):

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from orchestrator.db.store import Store
+
 STUDY = """
 from pathlib import Path
 from orchestrator import Pipeline, Step, datagenerator
@@ -78,3 +80,39 @@ def test_a_repetition_of_finished_work_is_asked_on_a_terminal_only(cli, study):
     assert (code, "Continue?" in shown, "Nothing was changed" in shown) == (0, True, True)
     code, shown = on_terminal("resume", "r", "--from-step", "report", "--yes")
     assert (code, "Continue?" in shown) == (3, False)
+
+
+LOOP = """
+from orchestrator import Loop, Pipeline, Step
+def look(project_dir, iteration):
+    print("look", iteration)
+def report(project_dir):
+    print("reported")
+pipeline = Pipeline("p", [Loop(N, [Step(look)]), Step(report)])
+"""
+
+
+def test_a_longer_loop_is_announced_before_it_runs(here, golden):
+    study = here.workspace / "study.py"
+    study.write_text(LOOP.replace("N", "2"))
+    here("run", "study.py", "--project-job", "r")
+    study.write_text(LOOP.replace("N", "4"))
+    golden(here("run", "study.py", "--project-job", "r"))
+    golden(here("resume", "r", "--update", "study.py", "--dry-run"))
+    golden(here("resume", "r", "--update", "study.py"))
+    study.write_text(LOOP.replace("N", "1"))
+    golden(here("resume", "r", "--update", "study.py", "--dry-run"))
+    # With other code, and the same steps: said, and not used.
+    study.write_text(LOOP.replace("N", "4").replace("reported", "reported again"))
+    golden(here("run", "study.py", "--project-job", "r"))
+
+
+def test_update_takes_a_changed_cluster(here, programs):
+    programs.accepts()
+    here("submit", "slurm.py", "--project-job", "r")
+    here("cancel", "r")
+    study = here.workspace / "slurm.py"
+    study.write_text(study.read_text().replace("partition=None", "partition='night'"))
+    done = here("resume", "r", "--update", "slurm.py")
+    assert done.code == 0, done.err
+    assert "'night'" in str(Store(here.workspace / "orchestrator.db").record("r").cluster)

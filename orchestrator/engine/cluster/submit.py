@@ -158,7 +158,7 @@ def _poll_while(
 def _advance(context: Context, is_resume: bool, begin: Begin, checked: CheckedPipeline | None) -> Run:
     try:
         if checked is not None:
-            context = replace_code(context, checked)
+            context = replace_code(context, checked, begin)
         if is_resume:
             reopen(context, begin)
         with with_resume_hint(context.key):

@@ -104,7 +104,7 @@ def run_to_end(
             scheduler = LocalScheduler(folder, load, n_workers, progress.evaluated, interruptible=ctrl_c.allowed)
             context = _context(store, key, fence, scheduler, progress)
             if checked is not None:
-                context = replace_code(context, checked)
+                context = replace_code(context, checked, begin)
             with closing(scheduler):
                 reopen(context, begin)
                 run = _advance_to_end(context, scheduler, ctrl_c)

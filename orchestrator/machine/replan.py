@@ -1,0 +1,161 @@
+"""A run whose pipeline has changed: which step runs still count, and where it continues.
+
+Step runs are compared with the new plan in order. The first one that would not follow the one before it in the new plan
+is withdrawn with all later ones: after a loop has become longer, the steps after it run again. Positions of step runs
+that count never change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from orchestrator.errors import StudyChanged
+from orchestrator.machine.changes import Change, ForgetAnswer, MoveRun
+from orchestrator.machine.kinds import StepKind
+from orchestrator.machine.model import Run, StepRun
+from orchestrator.machine.plan import UNTIL, Plan, Slot
+from orchestrator.machine.rewind import Recorded, rewind
+from orchestrator.machine.states import RunState
+from orchestrator.machine.value import value
+
+__all__ = ["Replanned", "replan", "with_new_plan"]
+
+WHY = "new pipeline"
+
+
+@value
+class Replanned(NamedTuple):
+    """What a new plan means for a run.
+
+    Attributes
+    ----------
+    changes : tuple of Change
+        To be recorded together with the new plan.
+    first_position : int
+        `Run.first_position` in the new plan.
+    removed : tuple of Recorded
+        Step runs that are no longer part of the pipeline. Their experiments stay in the table.
+    n_kept : int
+        Number of step runs that still count.
+    """
+
+    changes: tuple[Change, ...]
+    first_position: int
+    removed: tuple[Recorded, ...] = ()
+    n_kept: int = 0
+
+
+def replan(run: Run, steps: Sequence[Recorded], new: Plan, *, asks_again: bool) -> Replanned:
+    """Return what a new plan means for a run.
+
+    Parameters
+    ----------
+    run : Run
+        The records, reconciled, with the old plan.
+    steps : sequence of Recorded
+        Its step runs, in order.
+    new : Plan
+        The new plan.
+    asks_again : bool
+        Whether the `until` that has ended the last loop is called again, because its code may have changed.
+
+    Raises
+    ------
+    StudyChanged
+        If a step that has run is missing in the new plan, or stands elsewhere.
+    Busy
+        If a step run must be withdrawn, and its job is live.
+    """
+    if run.kept is not None and [*run.plan.walk()] != [*new.walk()]:
+        raise StudyChanged(
+            f"The retry of failed experiments of run {run.key} has not ended, so it can't get other steps now.",
+            f"Complete it first: orchestrator resume {run.key}",
+        )
+    first = _first_position(run, new)
+    n = _n_that_fit(run, steps, new, first)
+    removed = tuple(step for step in steps[n:] if _place(new, run.plan.slot(step.position)) is None)
+    answer = _last_answer(run, steps[:n]) if asks_again else None
+    if answer is not None:
+        is_own = steps[answer].kind is StepKind.UNTIL
+        n = answer if is_own else answer + 1
+        forget = () if is_own else (ForgetAnswer(steps[answer].position),)
+        begin = steps[answer].position + (not is_own)
+        return Replanned((*rewind(run, begin, WHY, forgets=True), *forget), first, removed, n)
+    if n < len(steps):
+        return Replanned(tuple(rewind(run, steps[n].position, WHY, forgets=True)), first, removed, n)
+    if run.state is RunState.SUCCEEDED and steps and (begin := _next(new, steps[-1])) < new.size:
+        return Replanned(tuple(rewind(run, begin, WHY)), first, removed, n)
+    return Replanned((), first, removed, n)
+
+
+def with_new_plan(run: Run, steps: Sequence[Recorded], replanned: Replanned, new: Plan) -> Run:
+    """Return the run as it is after its new plan is recorded, as far as a resume needs it."""
+    state = run.state
+    for change in replanned.changes:
+        state = change.to if isinstance(change, MoveRun) else state
+    last = None
+    if replanned.n_kept:
+        step = steps[replanned.n_kept - 1]
+        is_same = run.step_run is not None and run.step_run.position == step.position
+        last = run.step_run if is_same else StepRun(step.position, state=step.state, until=step.until)
+    return run._replace(plan=new, first_position=replanned.first_position, state=state, step_run=last)
+
+
+def _first_position(run: Run, new: Plan) -> int:
+    old = run.plan
+    if run.first_position >= old.size:
+        return new.size
+    return new.start_of(old.slot(run.first_position).element)
+
+
+def _n_that_fit(run: Run, steps: Sequence[Recorded], new: Plan, first: int) -> int:
+    before: Recorded | None = None
+    for n, step in enumerate(steps):
+        old = run.plan.slot(step.position)
+        place = _place(new, old)
+        follows = before is None or before.position < first or _next(new, before) == step.position
+        if place != step.position or not follows:
+            _check_change(run, old, new)
+            return n
+        before = step
+    return len(steps)
+
+
+def _next(new: Plan, step: Recorded) -> int:
+    return new.after(step.position, step.until)
+
+
+def _place(new: Plan, old: Slot) -> int | None:
+    """Return the position of a step in the same iteration of the new plan; None if it has none."""
+    place = new.place(old.step.path, old.iteration)
+    return place if place is not None and new.slot(place).step.name == old.step.name else None
+
+
+def _check_change(run: Run, old: Slot, new: Plan) -> None:
+    """Raise `StudyChanged` unless a step run does not fit only because a loop got another length."""
+    known = {step.path: step for step, *_ in new.walk()}
+    added = {path for path, step in known.items() if step.kind is StepKind.UNTIL}
+    added -= {step.path for step, *_ in run.plan.walk()}
+    has_new_question = any(old.step.path.startswith(path.removesuffix(UNTIL)) for path in added)
+    if has_new_question or (old.step.kind is StepKind.UNTIL and old.step.path not in known):
+        raise StudyChanged(
+            f"Run {run.key} can't continue with the new pipeline: a loop that has run can't get an until, or lose it.",
+            "For a loop that never ends early: until=lambda data: False",
+        )
+    step = known.get(old.step.path)
+    if step is None or step.name != old.step.name:
+        raise StudyChanged(
+            f"Run {run.key} can't continue with the new pipeline: it has no {old.address} at the recorded position.",
+            "Keep the steps that have run, or start a new run.",
+        )
+
+
+def _last_answer(run: Run, steps: Sequence[Recorded]) -> int | None:
+    """Return the index of the step run whose answer ended the last loop; None if the last loop ended otherwise."""
+    for n in range(len(steps) - 1, -1, -1):
+        if steps[n].until:
+            return n
+        if run.plan.slot(steps[n].position).iteration:
+            return None
+    return None
