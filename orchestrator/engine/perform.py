@@ -10,7 +10,7 @@ from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import WakingScheduler
 from orchestrator.engine.table_jobs import collect_into_table, fold_tables, freeze_table
 from orchestrator.errors import Busy, DataError
-from orchestrator.handoff.claim import claim
+from orchestrator.handoff.claim import claim, is_withdrawn
 from orchestrator.handoff.environment import LOG_LEVEL, environment_of_jobs
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine import outcomes
@@ -98,8 +98,9 @@ def _cancel_rivals(context: Context, job: Job, ids: tuple[str, ...]) -> list[Cha
 
 
 def _claim(context: Context, job: Job) -> bool:
+    folder = context.folder.job(job.token)
     try:
-        return claim(context.folder.job(job.token), job.scheduler_id or "")
+        return is_withdrawn(folder) or claim(folder, job.scheduler_id or "")
     except DataError:
         return False  # no submission that has not started yet can read it either
 

@@ -1,4 +1,8 @@
-"""The claim: a job that was submitted twice by mistake runs only once."""
+"""The claim: a job that was submitted twice by mistake runs only once, and one that was given up does not run.
+
+The answer to a submission may be lost, and the job may arrive long after that. So the process that cancels a job claims
+it first: a submission that starts later finds the claim, and does nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,10 @@ from orchestrator.errors import DataError
 from orchestrator.trust import read_private
 from orchestrator.workspace import JobFolder
 
-__all__ = ["claim", "claimed_by"]
+__all__ = ["claim", "claimed_by", "is_withdrawn", "withdraw", "withdraw_no_longer"]
+
+_WITHDRAWN = "withdrawn"
+"""The owner of a job that was given up: not an id of a scheduler."""
 
 LONGEST = 1000
 """Size in bytes that no claim has."""
@@ -57,3 +64,39 @@ def claimed_by(folder: JobFolder) -> str | None:
         return None
     except (Damaged, OSError) as error:
         raise DataError(f"the claim {folder.claim} can't be used: {error}") from error
+
+
+def withdraw(folder: JobFolder) -> None:
+    """Let no submission of a job start that has not started yet.
+
+    Raises
+    ------
+    DataError
+        If there is a claim that can't be read: no submission that has not started yet can read it either.
+    OSError
+        If the claim can't be written.
+    """
+    claim(folder, _WITHDRAWN)
+
+
+def is_withdrawn(folder: JobFolder) -> bool:
+    """Whether a job was given up before a submission of it has started.
+
+    Raises
+    ------
+    DataError
+        If the file is not a claim.
+    """
+    return claimed_by(folder) == _WITHDRAWN
+
+
+def withdraw_no_longer(folder: JobFolder) -> None:
+    """Let a submission of a job start that was given up. Of several, still only one runs it.
+
+    Raises
+    ------
+    DataError
+        If the file is not a claim.
+    """
+    if is_withdrawn(folder):
+        folder.claim.unlink(missing_ok=True)

@@ -70,13 +70,13 @@ def run_job(workspace: Path, key: str, token: str, sha256: str, *, has_process: 
 
 
 def _work(folder: RunFolder, job: JobFile) -> bool:
-    """Do the work of this task, and return False if another submission has claimed the job.
+    """Do the work of this task, and return False if another submission has claimed the job, or it was given up.
 
     The imports are here, so that the tail's process imports at the same time.
     """
     with fast_imports():
         from orchestrator.definition.bundle import Bundle
-        from orchestrator.handoff.claim import claim
+        from orchestrator.handoff.claim import claim, is_withdrawn
         from orchestrator.handoff.receipt import has_ended
         from orchestrator.worker.capture import print_at_once
         from orchestrator.worker.execute import run_call, run_until
@@ -87,7 +87,9 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
     # All tasks of an array are one submission, but each has its own SLURM_JOB_ID.
     owner = os.environ.get("SLURM_ARRAY_JOB_ID") if job.parallel else None
     if not claim(folder.job(job.token), owner or os.environ["SLURM_JOB_ID"]):
-        print(f"Job {job.token} was submitted twice. The other submission runs it.", flush=True)
+        given_up = is_withdrawn(folder.job(job.token))
+        why = "was given up before it started" if given_up else "was submitted twice. The other submission runs it"
+        print(f"Job {job.token} {why}.", flush=True)
         return False
     task = job.first_task + int(os.environ["SLURM_ARRAY_TASK_ID"]) if job.parallel else 0
     if has_ended(folder.job(job.token), task):

@@ -206,6 +206,20 @@ def test_of_two_submissions_one_remains(cluster):
     assert cluster.scheduler.observe([first])["a"].rivals == ()
 
 
+def test_a_submission_that_arrives_after_the_job_was_given_up_does_nothing(cluster):
+    """The answer to it was lost, so its id is not known, and it can't be cancelled by its id."""
+    cluster.hand_over("a")
+    cluster.scheduler.cancel([Job("a", Role.STEP, state=JobState.SUBMITTING)])
+    cluster.pass_time()
+    cluster.pass_time()
+    assert CALLED["step"] == 0
+    # Submitted again under its token, as after a resume, it runs.
+    cluster.hand_over("a")
+    cluster.pass_time()
+    cluster.pass_time()
+    assert CALLED["step"] == 1
+
+
 def test_an_orchestrator_job_starts_after_the_end_of_the_job_that_it_waits_for(cluster):
     job = cluster.hand_over("a")
     waiting = cluster.recorded("o", cluster.scheduler.submit_orchestrator("o", job.scheduler_id), "orchestrator")

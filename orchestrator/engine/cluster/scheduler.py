@@ -10,7 +10,7 @@ from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.job_log import last_log_lines
 from orchestrator.engine.cluster.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
 from orchestrator.errors import DataError, DefinitionError
-from orchestrator.handoff.claim import claimed_by
+from orchestrator.handoff.claim import claimed_by, is_withdrawn, withdraw, withdraw_no_longer
 from orchestrator.handoff.environment import read_environment
 from orchestrator.handoff.jobfile import JobFile, digest_of, read_jobfile
 from orchestrator.handoff.receipt import receipts_of
@@ -112,6 +112,8 @@ class SlurmScheduler:
 
     def submit(self, job: JobFile) -> Answer:
         """Submit a job of a step; a parallel batch is an array."""
+        with suppress(DataError):  # then the job says so
+            withdraw_no_longer(self.folder.job(job.token))
         log = self.folder.log(job.label, job.iteration, *((job.token, "%a") if job.parallel else ()))
         try:
             script = self._scripts.of_step(job.label, job.resources, in_loop=bool(job.iteration), parallel=job.parallel)
@@ -162,8 +164,14 @@ class SlurmScheduler:
     def cancel(self, jobs: Sequence[Job]) -> None:
         """Cancel jobs in one call, in this order; but no other job that has the id of one of them.
 
-        A controller that has lost its state gives its ids again.
+        A controller that has lost its state gives its ids again. A submission whose answer was lost has no id yet, and
+        may arrive later: it will do nothing.
         """
+        for job in jobs:
+            if not job.is_orchestrator:
+                # A full disk must not prevent the cancel. A claim that can't be read stops every submission, too.
+                with suppress(DataError, OSError):
+                    withdraw(self.folder.job(job.token))
         if any(job.scheduler_id is not None for job in jobs):
             listed = self._client.squeue()
             self.cancel_ids([job.scheduler_id for job in jobs if job.scheduler_id and not _is_reused(job, listed)])
@@ -286,7 +294,8 @@ class SlurmScheduler:
     def _failure(self, file: JobFile, task: int, line: Line | None, lines: Sequence[Line]) -> tuple[FailureKind, str]:
         """Return why a task has no receipt; how another task ended does not count."""
         kind = FailureKind.INFRASTRUCTURE if line is None else _kind(line) or FailureKind.INFRASTRUCTURE
-        has_begun = claimed_by(self.folder.job(file.token)) is not None
+        job_folder = self.folder.job(file.token)
+        has_begun = claimed_by(job_folder) is not None and not is_withdrawn(job_folder)
         if kind is FailureKind.INFRASTRUCTURE and line is not None and not has_begun:
             kind = FailureKind.NOT_STARTED
         # The shell says first what is wrong, then which command failed.
