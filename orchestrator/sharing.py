@@ -121,7 +121,7 @@ def allow(database: Path) -> Path:
     DatabaseError
         If there is no database, or the record can't be written.
     """
-    database, file = database.absolute(), _file_of_allowed()
+    file = _file_of_allowed()
     if not database.is_file() or "\n" in str(database):
         raise DatabaseError(f"There is no database at {database}.", "Name a database: --db FILE")
     if file is None:
@@ -140,7 +140,7 @@ def is_allowed(database: Path) -> bool:
 
 
 def _line(database: Path) -> str:
-    return f"{database.stat().st_uid} {database}"
+    return f"{database.stat().st_uid} {database.parent.resolve() / database.name}"
 
 
 def _file_of_allowed() -> Path | None:

@@ -140,6 +140,21 @@ def test_without_start_times_a_process_counts_as_dead_when_it_is_gone_or_silent(
     assert is_dead(here._replace(pid=ended.pid), None, 0.0)
 
 
+def test_a_process_of_another_user_that_the_system_hides_is_not_taken_for_dead(monkeypatch):
+    here = Holder.this_process()
+    assert not is_dead(here, None, 0.0)
+    assert is_dead(here._replace(pid_start="1"), None, 0.0)
+
+    def refuse(pid, number):
+        raise PermissionError
+
+    monkeypatch.setattr("os.kill", refuse)
+    assert is_dead(here._replace(pid_start="1"), None, 0.0)
+    monkeypatch.setattr("orchestrator.db.lease._start_of", lambda pid: None)
+    assert not is_dead(here, 100.0, 100.0 + STALE - 1)
+    assert is_dead(here, 100.0, 100.0 + STALE)
+
+
 @pytest.mark.acceptance
 @pytest.mark.parametrize("options", [[], ["--jobs", "1"]])
 def test_a_local_run_works_without_what_macos_lacks(workspace, options):

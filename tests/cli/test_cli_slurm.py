@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from orchestrator.db.lease import Holder
 from orchestrator.db.rows import update
 from orchestrator.db.runs import find_run
 from orchestrator.db.status import run_status
-from orchestrator.errors import NotFound, SchedulerUnreachable
+from orchestrator.errors import Busy, NotFound, SchedulerUnreachable
 from orchestrator.workspace import RunFolder
 
 HERE = Holder("login1", "another boot", 4242, "1")
@@ -494,6 +495,21 @@ def test_the_status_of_a_run_of_another_user_does_not_ask_slurm_and_names_no_com
     for options in ((), ("--refresh",)):
         golden(ask("status", *options))
     assert not programs.called("squeue")
+
+
+def test_a_run_with_jobs_of_another_user_is_taken_over_only_by_force(records, programs, golden):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    give_to_another_user(records)
+    with golden.raises(Busy):
+        CliRunner().invoke(cli, ["takeover", "r"], obj=TypedOptions(), standalone_mode=False, catch_exceptions=False)
+    assert find_run(records.path, "r").uid == 54321
+    golden(CliRunner().invoke(cli, ["takeover", "r", "--force"], obj=TypedOptions(), catch_exceptions=False).stdout)
+    status = run_status(records.path, "r")
+    assert status.run.uid == os.geteuid()
+    assert status.now is None
+    assert not status.orchestrators
+    assert not any(programs.called(name) for name in ("squeue", "scancel", "sbatch"))
 
 
 def test_waiting_for_the_run_of_another_user_does_not_ask_slurm(records, programs, clock, golden):

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator import trust
+from orchestrator import Pipeline, trust
 from orchestrator.atomic import PRIVATE, private_folders, write_atomically
 from orchestrator.damage import Damaged
 from orchestrator.definition.bundle import Bundle
 from orchestrator.definition.bundling import prepare_bundle
-from orchestrator.errors import DataError
+from orchestrator.errors import DatabaseError, DataError
 from orchestrator.handoff.environment import read_environment, write_environment
 from orchestrator.handoff.jobfile import JobFile, digest_of, read_jobfile, write_jobfile
 from orchestrator.machine.kinds import StepKind
@@ -99,6 +99,41 @@ def test_the_search_ends_where_others_may_plant_a_database(below, here, mode, go
     assert here("run", "study.py", "--project-job", "r", "--rootdir", ".").code == 0
     # The new database in this folder is found.
     assert "first" not in here("list").out
+
+
+@as_root
+def test_a_database_of_another_user_that_was_allowed_once_is_found_and_only_read(below, here):
+    for name in ("orchestrator.db", "orchestrator.db-journal"):
+        give_away(here.workspace / name)
+    assert here("db", "allow", "--db", "none.db").code == 1
+    allowed = here("db", "allow", "--db", "../orchestrator.db")
+    assert allowed.code == 0
+    record = Path(allowed.out.split(": ")[-1].strip().replace("\n", ""))
+    assert record.stat().st_mode & 0o777 == 0o600
+    before = (here.workspace / "orchestrator.db").read_bytes()
+    assert "first" in here("list").out
+    refused = here("run", "study.py", "--project-job", "r")
+    assert refused.code == 1
+    assert "Runs of another user's database are not executed" in one_line(refused.err)
+    assert (here.workspace / "orchestrator.db").read_bytes() == before
+    # A third user has replaced it.
+    os.chown(here.workspace / "orchestrator.db", STRANGER + 1, STRANGER)
+    assert here("list").code == 2
+    give_away(here.workspace / "orchestrator.db")
+    record.chmod(0o666)
+    refused = here("list")
+    assert refused.code == 1
+    assert "Other users may write to" in one_line(refused.err)
+
+
+@as_root
+def test_the_api_uses_a_database_of_another_user_only_if_it_is_named(below, here, monkeypatch):
+    for name in ("orchestrator.db", "orchestrator.db-journal"):
+        give_away(here.workspace / name)
+    monkeypatch.chdir(here.workspace)
+    with pytest.raises(DatabaseError, match="it is used only if it is named"):
+        Pipeline("p").status("first")
+    assert Pipeline("p").status("first", rootdir=".").run.key == "first"
 
 
 @as_root
