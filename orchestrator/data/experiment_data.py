@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from orchestrator.data.layout import Files
     from orchestrator.data.matching import FoldReport
+    from orchestrator.data.merging import Merged, Origin
     from orchestrator.data.results import ResultFile
     from orchestrator.data.sources import Source
 
@@ -89,6 +91,8 @@ class ExperimentData:
         self.stored_by: str | None = None
         # Number of bytes of each result file that are folded into the table.
         self._offsets: dict[str, int] = {}
+        # The stored table that this one was made from.
+        self._origin: Origin | None = None
         inputs = columns_of(input_data, self._domain.input_space, "input")
         outputs = columns_of(output_data, self._domain.output_space, "output")
         statuses = statuses_of(jobs)
@@ -137,7 +141,9 @@ class ExperimentData:
 
     def _with(self, table: Table) -> Self:
         """Return another table in the same domain and folder."""
-        return self._from_table(self._domain.copy(), self._project_dir, table)
+        data = self._from_table(self._domain.copy(), self._project_dir, table)
+        data._origin = self._origin
+        return data
 
     @classmethod
     def from_data(
@@ -425,7 +431,7 @@ class ExperimentData:
     @project_dir.setter
     def project_dir(self, project_dir: Path | str) -> None:
         if _absolute(project_dir) != self._project_dir:
-            self._offsets = {}
+            self._offsets, self._origin, self._table.stored = {}, None, {}
         self._project_dir = _absolute(project_dir)
 
     def set_project_dir(self, project_dir: Path | str, in_place: bool = False) -> ExperimentData | None:
@@ -510,6 +516,7 @@ class ExperimentData:
         """
         from orchestrator.data.files import data_folder, read_snapshot
         from orchestrator.data.layout import decode_files
+        from orchestrator.data.merging import Origin
         from orchestrator.data.results import ResultFile
 
         project_dir = _absolute(project_dir)
@@ -523,6 +530,7 @@ class ExperimentData:
         read = [ResultFile.read(path, stored.folded.get(_result_name(path), 0)) for path in paths]
         table.fold_report = table.fold(read)
         table._offsets = {**stored.folded, **{_result_name(file.path): file.end for file in read}}
+        table._origin = Origin(project_dir, snapshot.state, table._table.copy())
         return table, table.fold_report
 
     def fold(self, result_files: Iterable[ResultFile]) -> FoldReport:
@@ -547,8 +555,29 @@ class ExperimentData:
                 self._set_value("output", name, position, value)
         return report
 
+    def _take_over(self, merged: Merged) -> None:
+        """Write what others have changed."""
+        for position, (status, values) in merged.updates.items():
+            self._set_cells(position, status, values)
+        for label, status, values in merged.added:
+            new = self._table.append(self._table.labels.next_label() if label is None else label)
+            self._set_cells(new, status, values)
+
+    def _set_cells(self, position: int, status: JobStatus, values: Mapping[str, Mapping[str, Any]]) -> None:
+        self._table.set_status([position], status)
+        for which, cells in values.items():
+            self._table.clear(which, position, keep=cells)
+            for name, cell in cells.items():
+                if name not in self._space(which):
+                    self._set_value(which, name, position, None)
+                self._table.set(which, name, position, cell)
+
     def store(self, project_dir: Path | str | None = None) -> None:
         """Write the table to ``experiment_data``, completely or not at all.
+
+        If other processes have stored the table since this one was read, their changes are kept: results that came in,
+        and rows that were added. In a row that both have changed, a result replaces what is not one. A table that was
+        not read from this folder replaces what is there.
 
         In code outside of functions that a worker runs because it imports the study, this writes nothing: the process
         that started the run has stored the table.
@@ -561,37 +590,34 @@ class ExperimentData:
         Raises
         ------
         DataError
-            If the files can't be written. The table on disk is then unchanged.
+            If the files can't be written, or there is a new result of a row that was removed here or has other inputs
+            here. The table on disk is then unchanged.
         Busy
             If another process stores the table for more than a minute.
         TypeError
             If a value has a type that can't be stored in a table.
         """
-        from orchestrator.data.files import locked, write_table
-
         if project_dir is not None:
             self.project_dir = project_dir
         if is_loading_again():
             print(f"The table in {self._project_dir} is not stored again while the study is imported.", file=sys.stderr)
             return
-        contents = self.to_files(self._project_dir)
-        with locked(self._project_dir):
-            write_table(self._project_dir, contents)
+        from orchestrator.data.storing import store
 
-    def to_files(self, project_dir: Path | str, consumed: Iterable[Path] = ()) -> dict[str, bytes]:
+        store(self, may_merge=True)
+
+    def to_files(self, consumed: Iterable[Path] = ()) -> Files:
         """Encode the table as the four files of f3dasm's layout.
 
         Parameters
         ----------
-        project_dir : Path or str
-            The project folder of the files.
         consumed : iterable of Path, default ()
             Folders of result files that are moved to ``.archive`` together with the new files.
 
         Returns
         -------
-        dict of str to bytes
-            The content of the files by name.
+        Files
+            The content of the files that differ from those on disk.
 
         Raises
         ------
@@ -601,8 +627,7 @@ class ExperimentData:
         from orchestrator.data.layout import StoredTable, encode_files
 
         gone = {Path(folder).name for folder in consumed}
-        same = _absolute(project_dir) == self._project_dir
-        folded = {m: end for m, end in self._offsets.items() if same and m.split("/")[0] not in gone}
+        folded = {name: end for name, end in self._offsets.items() if name.split("/")[0] not in gone}
         return encode_files(StoredTable(self._domain, self._table, folded, self.stored_by))
 
     # -- selecting -----------------------------------------------------------------------------

@@ -1,9 +1,13 @@
 """The four files of a table on disk, in f3dasm's layout, replaced together or not at all.
 
-A new table is written to the folder ``.next`` beside the old files. The commit is the rename of ``commit.json`` into
-that folder. Before the commit, the old table is valid and ``.next`` can be deleted. After it, the new table is valid,
-and the next writer moves its files into place (rolls forward). A lock excludes concurrent writers. Readers need no
-lock and no permission to write.
+``input.csv`` and the other three are links to ``.table/input.csv``, and ``.table`` is a link to the folder of one
+generation, ``.generations/7``. A new table is written to a folder of its own. One rename of the link ``.table`` then
+changes all four files, for every program that reads them by their names. The generation before stays until the next
+one, for programs that have just followed the link.
+
+A generation's folder gets its number by a rename, which fails if another process was faster. So also two processes
+whose locks don't see each other never replace a table that they have not read. Readers need no lock and no permission
+to write. Files that another program has put in place of the links become a generation of their own first.
 """
 
 from __future__ import annotations
@@ -11,11 +15,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -26,18 +30,44 @@ from orchestrator.data.references import DATA_FOLDER
 from orchestrator.errors import Busy, DataError
 
 __all__ = [
+    "Outrun",
     "Snapshot",
+    "State",
     "data_folder",
+    "is_link_of_a_table",
     "locked",
     "read_snapshot",
     "result_folders",
+    "state_of",
     "stored_by",
     "write_table",
 ]
 
 TABLE_FILES = ("domain.json", "input.csv", "output.csv", "jobs.csv")
+CURRENT = ".table"
+GENERATIONS = ".generations"
 _LOCK_SECONDS = 60.0
 _READ_TRIES = 100
+
+
+class Outrun(Exception):
+    """Another process has stored the table since it was read."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What identifies the table that is on disk.
+
+    Attributes
+    ----------
+    generation : int
+        Its number; 0 if there is none.
+    stats : tuple
+        For each of the four files what changes with its content; None if it does not exist.
+    """
+
+    generation: int
+    stats: tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True)
@@ -50,10 +80,13 @@ class Snapshot:
         Content of the four files by name.
     results : list of Path
         Paths of the result files that are not folded into the table, sorted by name.
+    state : State
+        What identifies the table.
     """
 
     contents: dict[str, bytes]
     results: list[Path]
+    state: State
 
 
 def data_folder(project_dir: Path | str) -> Path:
@@ -72,16 +105,28 @@ def result_folders(project_dir: Path | str) -> list[Path]:
     Returns
     -------
     list of Path
-        The folders, sorted by name, without those that a commit has consumed.
+        The folders, sorted by name, without those that the table contains.
     """
     base = data_folder(project_dir)
-    commit = _read_commit(base)
-    consumed = set(commit["consumed"]) if commit else set()
+    consumed = _consumed(base)
     try:
         names = sorted(path.name for path in (base / ".results").iterdir())
     except FileNotFoundError:
         return []
     return [base / ".results" / name for name in names if name not in consumed]
+
+
+def state_of(project_dir: Path | str) -> State:
+    """Return what identifies the table that is now on disk."""
+    base = data_folder(project_dir)
+    stats: list[tuple[int, int, int] | None] = []
+    for name in TABLE_FILES:
+        try:
+            found = (base / name).stat()
+            stats.append((found.st_ino, found.st_mtime_ns, found.st_size))
+        except (FileNotFoundError, NotADirectoryError):
+            stats.append(None)
+    return State(_number(base), tuple(stats))
 
 
 def read_snapshot(project_dir: Path | str) -> Snapshot:
@@ -102,30 +147,20 @@ def read_snapshot(project_dir: Path | str) -> Snapshot:
     FileNotFoundError
         If the folder has no table.
     DataError
-        If the files changed during every try, or are not those of the commit.
+        If the files changed during every try.
     """
     base = data_folder(project_dir)
     for _ in range(_READ_TRIES):
-        before = _fingerprint(base)
+        before = _all_of(project_dir)
         try:
-            commit = _read_commit(base)
-            contents = {name: _read_current(base, name, commit) for name in TABLE_FILES}
+            contents = {name: _read(base / name) for name in TABLE_FILES}
             results = _result_files(project_dir)
         except FileNotFoundError:
-            if _fingerprint(base) == before:
+            if _all_of(project_dir) == before:
                 raise
             continue
-        is_whole = commit is None or all(
-            sha256(contents[name]).hexdigest() == commit["sha256"][name] for name in TABLE_FILES
-        )
-        is_unchanged = _fingerprint(base) == before
-        if is_whole and is_unchanged:
-            return Snapshot(contents, results)
-        if is_unchanged:
-            raise DataError(
-                f"the table in {base} differs from its last commit",
-                f"Compare the files in {base / '.next'} with the checksums in commit.json there.",
-            )
+        if _all_of(project_dir) == before:
+            return Snapshot(contents, results, before[0])
         time.sleep(0.01)
     raise DataError(f"the table in {base} changed each time that it was read", "Retry the command.")
 
@@ -148,7 +183,7 @@ def stored_by(project_dir: Path | str) -> str | None:
     FileNotFoundError
         If the folder has no table.
     """
-    domain = json.loads(read_snapshot(project_dir).contents["domain.json"])
+    domain = json.loads(_read(data_folder(project_dir) / "domain.json"))
     token: str | None = domain.get("stored_by")
     return token
 
@@ -158,15 +193,8 @@ def _result_files(project_dir: Path | str) -> list[Path]:
     return sorted(files, key=lambda path: (path.parent.name, path.name))
 
 
-def _read_current(base: Path, name: str, commit: Mapping[str, Any] | None) -> bytes:
-    if commit is not None:
-        with suppress(FileNotFoundError):
-            return _read(base / ".next" / name)
-    return _read(base / name)
-
-
 def _read(path: Path) -> bytes:
-    """Return the content of a file. A user may have put a link to another disk in its place."""
+    """Return the content of a file. It is a link of ours, or one that the user has put there."""
     try:
         with open_regular(path, follow=True) as file:
             return file.read()
@@ -174,56 +202,53 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path} can't be read: {error}") from error
 
 
-def _fingerprint(base: Path) -> tuple[Any, ...]:
-    paths = [base / name for name in TABLE_FILES]
-    paths += [base / ".next" / name for name in (*TABLE_FILES, "commit.json")]
-    stats: list[Any] = []
-    for path in paths:
-        try:
-            stat = path.stat()
-            stats.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
-        except (FileNotFoundError, NotADirectoryError):
-            stats.append(None)
+def _all_of(project_dir: Path | str) -> tuple[State, list[str] | None]:
     try:
-        stats.append(sorted(path.name for path in (base / ".results").iterdir()))
+        results = sorted(path.name for path in (data_folder(project_dir) / ".results").iterdir())
     except FileNotFoundError:
-        stats.append(None)
-    return tuple(stats)
+        return state_of(project_dir), None
+    return state_of(project_dir), results
 
 
-def _read_commit(base: Path) -> dict[str, Any] | None:
-    path = base / ".next" / "commit.json"
+def _number(base: Path) -> int:
+    """Return the number of the generation that the link names; without a link the largest one, or 0."""
+    number = _target(base / CURRENT)
+    if number is not None:
+        return number
     try:
-        content = parse_object(read_small(path))
-        hashes, consumed = content.get("sha256"), content.get("consumed")
-        if not isinstance(hashes, dict) or not all(_is_hash(hashes.get(name)) for name in TABLE_FILES):
-            raise Damaged("it has no checksums")
-        if not isinstance(consumed, list) or not all(map(_is_name, consumed)):
+        return max(_numbers(base / GENERATIONS), default=0)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def _target(link: Path) -> int | None:
+    """Return the number of the generation that a link names; None if it is not such a link."""
+    with suppress(OSError):
+        found = re.fullmatch(rf"{re.escape(GENERATIONS)}/([1-9][0-9]{{0,17}})", str(link.readlink()))
+        return int(found[1]) if found else None
+    return None
+
+
+def _consumed(base: Path) -> frozenset[str]:
+    """Return the names of the folders of results that the table contains, if they are still to be archived."""
+    path = base / CURRENT / "commit.json"
+    try:
+        names = parse_object(read_small(path)).get("consumed")
+        if not isinstance(names, list) or not all(map(_is_name, names)):
             raise Damaged("it does not name the results that it consumed")
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
     except Damaged as error:
-        raise DataError(f"{path} can't be used: {error}. {_way_out(base)}") from error
-    return content
-
-
-def _is_hash(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+        raise DataError(
+            f"{path} can't be used: {error}. To use the table without it: rm {quote(str(path))}",
+            "Results that the table has already are then folded again, which changes nothing.",
+        ) from error
+    return frozenset(names)
 
 
 def _is_name(value: Any) -> bool:
     """Whether a value is the name of a folder: another path would lead out of the folder of the results."""
     return isinstance(value, str) and value not in ("", ".", "..") and not {"/", "\0"} & set(value)
-
-
-def _way_out(base: Path) -> str:
-    """Return what to type if a commit is damaged. Its files may be new tables, or have been moved into place."""
-    folder, left = base / ".next", [base / ".next" / name for name in TABLE_FILES if (base / ".next" / name).exists()]
-    if len(left) == len(TABLE_FILES):
-        return f"To use the table from before it: mv {quote(str(folder))} {quote(str(base / 'damaged'))}"
-    files = " ".join(quote(str(path)) for path in left)
-    move = f"mv {files} {quote(str(base))} && " if files else ""
-    return f"To use the table that it stored: {move}mv {quote(str(folder))} {quote(str(base / 'damaged'))}"
 
 
 @contextmanager
@@ -257,87 +282,197 @@ def locked(project_dir: Path | str) -> Iterator[None]:
 
 def write_table(
     project_dir: Path | str,
-    contents: Mapping[str, bytes],
+    contents: Mapping[str, bytes | None],
+    expected: State | None = None,
     consumed: Iterable[Path] = (),
     quarantine: Mapping[str, bytes] | None = None,
-) -> None:
+) -> State:
     """Replace the four files of the table. The caller holds the lock.
 
     Parameters
     ----------
     project_dir : Path or str
         The project folder.
-    contents : Mapping of str to bytes
-        Content of the four files by name.
+    contents : Mapping of str to bytes or None
+        Content of the four files by name; None for a file that stays as it is in the table that is `expected`.
+    expected : State or None, default None
+        The table that is replaced. By default whatever is there.
     consumed : iterable of Path, default ()
-        Folders of result files that the commit moves to ``.archive``.
+        Folders of result files that the new table contains; they are moved to ``.archive``.
     quarantine : Mapping of str to bytes or None, default None
         Content of files to write to ``.archive/quarantine``, by their path there.
 
+    Returns
+    -------
+    State
+        What identifies the new table.
+
     Raises
     ------
+    Outrun
+        If another table is there than the one that is expected. Nothing was changed.
     DataError
         If the files can't be written. The old table is then unchanged.
     """
     base = data_folder(project_dir)
     try:
-        roll_forward(base)
-        _clear_next(base)
+        base.mkdir(parents=True, exist_ok=True)
+        _finish(base, _number(base) + 1)
+        if expected is not None and state_of(project_dir) != expected:
+            raise Outrun
+        _archive_consumed(base)
+        _adopt(base)
         for name, content in (quarantine or {}).items():
             write_atomically(base / ".archive" / "quarantine" / name, content)
-        _commit(base, contents, [Path(folder).name for folder in consumed])
+        number = _number(base) + 1
+        _commit(base, number, contents, [Path(folder).name for folder in consumed])
     except OSError as error:
-        with suppress(OSError):
-            if _read_commit(base) is None:
-                _clear_next(base)
         raise DataError(
             f"the table can't be stored in {base}: {error}",
             "The old table is unchanged. Check the free space and the permissions there, then store again.",
         ) from error
-    # The new table is valid now. If its files can't be moved, the next writer moves them.
+    state = state_of(project_dir)
+    # The new table is valid now. What can't be tidied up is left to the next writer.
     with suppress(OSError):
-        roll_forward(base)
+        _archive_consumed(base)
+        _remove_old(base, number)
+    return state
 
 
-def _commit(base: Path, contents: Mapping[str, bytes], consumed: list[str]) -> None:
-    next_folder = base / ".next"
-    next_folder.mkdir()
-    for name in TABLE_FILES:
-        write_synced(next_folder / name, contents[name])
-    hashes = {name: sha256(contents[name]).hexdigest() for name in TABLE_FILES}
-    commit = json.dumps({"sha256": hashes, "consumed": consumed}).encode()
-    sync_folder(next_folder)
-    sync_folder(base)
-    try:
-        write_atomically(next_folder / "commit.json", commit)
-    except OSError:
-        # An error after the rename: the new table is valid, and roll_forward syncs the folder before it moves a file.
-        if _read_commit(base) is None:
-            raise
+def _commit(base: Path, number: int, contents: Mapping[str, bytes | None], consumed: list[str]) -> None:
+    """Make a generation, and let the link name it.
 
-
-def roll_forward(base: Path) -> None:
-    """Finish a commit, if there is one. The caller holds the lock.
-
-    Parameters
-    ----------
-    base : Path
-        The folder ``experiment_data``.
+    Raises
+    ------
+    Outrun
+        If there is one with this number.
     """
-    commit = _read_commit(base)
-    if commit is None:
+    generations = _generations(base)
+    temporary, folder = generations / f".{os.urandom(8).hex()}.tmp", generations / str(number)
+    temporary.mkdir()
+    try:
+        for name, content in contents.items():
+            if content is None:
+                _copy(base / name, temporary / name)
+            else:
+                write_synced(temporary / name, content)
+        if consumed:
+            write_synced(temporary / "commit.json", json.dumps({"consumed": consumed}).encode())
+        (temporary / CURRENT).symlink_to(f"{GENERATIONS}/{number}")
+        sync_folder(temporary)
+        _make_links(base, contents)
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            folder.unlink()
+        try:
+            # A folder replaces no other one that has files, on any file system.
+            temporary.rename(folder)
+        except OSError:
+            if folder.is_dir():
+                raise Outrun from None
+            raise
+        if max(_numbers(generations)) > number:  # what this process has seen of the folder was old
+            _discard(folder)
+            raise Outrun
+        sync_folder(generations)
+        sync_folder(base)
+        _finish(base, number)
+    except BaseException:
+        _withdraw(temporary, folder, base, number)
+        raise
+
+
+def _finish(base: Path, number: int) -> None:
+    """Let the link name a generation. Of several processes that do so, one moves the link; the others find it moved."""
+    moved = False
+    with suppress(FileNotFoundError, NotADirectoryError):
+        (base / GENERATIONS / str(number) / CURRENT).rename(base / CURRENT)
+        moved = True
+    if moved:
+        with suppress(OSError):  # the new table is valid
+            sync_folder(base)
+
+
+def _withdraw(temporary: Path, folder: Path, base: Path, number: int) -> None:
+    """Remove what was written, unless it has become the table."""
+    with suppress(OSError):
+        if temporary.exists():
+            _discard(temporary)
+        elif _number(base) != number and (folder / CURRENT).is_symlink():
+            _discard(folder)
+
+
+def _discard(folder: Path) -> None:
+    """Remove a generation that the link does not name; first its link, so that no other process finishes it."""
+    from shutil import rmtree
+
+    with suppress(FileNotFoundError):
+        (folder / CURRENT).unlink()
+    rmtree(folder)
+
+
+def _generations(base: Path) -> Path:
+    """Return the folder of the generations; a link in its place, which another user may have put there, is removed."""
+    folder = base / GENERATIONS
+    if folder.is_symlink():
+        folder.unlink()
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _numbers(generations: Path) -> list[int]:
+    return [int(path.name) for path in generations.iterdir() if path.name.isdecimal()]
+
+
+def _make_links(base: Path, names: Iterable[str]) -> None:
+    """Put the links to the files of a table where nothing is. Before the first table they lead nowhere."""
+    for name in names:
+        with suppress(FileExistsError):
+            (base / name).symlink_to(f"{CURRENT}/{name}")
+
+
+def _adopt(base: Path) -> None:
+    """Make the files that are in place of our links a generation, and replace each by its link; no content changes."""
+    foreign = [name for name in TABLE_FILES if os.path.lexists(base / name) and not _is_our_link(base / name)]
+    if not foreign:
         return
-    # The commit must be on the disk before the first file is moved.
-    sync_folder(base / ".next")
-    for name in TABLE_FILES:
-        with suppress(FileNotFoundError):
-            (base / ".next" / name).rename(base / name)
-    for name in commit["consumed"]:
+    if (base / CURRENT).is_dir() and not (base / CURRENT).is_symlink():  # of a copy that has files instead of links
+        (base / CURRENT).rename(_generations(base) / f".{os.urandom(8).hex()}.tmp")
+    number = _number(base) + 1
+    contents: dict[str, bytes | None] = {name: None for name in TABLE_FILES if (base / name).exists()}
+    _commit(base, number, contents, [])
+    for name in foreign:
+        temporary = base / f".{os.urandom(8).hex()}.tmp"
+        temporary.symlink_to(f"{CURRENT}/{name}")
+        temporary.rename(base / name)
+    sync_folder(base)
+
+
+def is_link_of_a_table(path: Path) -> bool:
+    """Whether a file is one of the links by which a table is read; they lead to files beside them."""
+    return _is_our_link(path) or (path.name == CURRENT and path.is_symlink() and _target(path) is not None)
+
+
+def _is_our_link(path: Path) -> bool:
+    return path.name in TABLE_FILES and path.is_symlink() and path.readlink() == Path(CURRENT, path.name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Give the content of a file a name in a new generation."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # the file system has no hard links, or another user's file may not get one
+        write_synced(target, _read(source), stat.S_IMODE(source.stat().st_mode))
+
+
+def _archive_consumed(base: Path) -> None:
+    names = _consumed(base)
+    for name in sorted(names):
         with suppress(FileNotFoundError):
             _archive(base, name)
-    sync_folder(base)
-    (base / ".next" / "commit.json").unlink()
-    _clear_next(base)
+    if names:
+        sync_folder(base)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        (base / CURRENT / "commit.json").unlink()
 
 
 def _archive(base: Path, name: str) -> None:
@@ -349,20 +484,11 @@ def _archive(base: Path, name: str) -> None:
     (base / ".results" / name).rename(target)
 
 
-def _clear_next(base: Path) -> None:
-    """Remove the folder of a table that was not committed; of a link in its place, only the link."""
-    next_folder = base / ".next"
-    try:
-        # By its descriptor, so that only files in this folder are removed, whatever becomes of its name.
-        descriptor = os.open(next_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return
-    except OSError:
-        next_folder.unlink()
-        return
-    try:
-        for name in os.listdir(descriptor):  # noqa: PTH208 - by the descriptor
-            os.unlink(name, dir_fd=descriptor)
-    finally:
-        os.close(descriptor)
-    next_folder.rmdir()
+def _remove_old(base: Path, number: int) -> None:
+    """Remove all generations but this one and the one before, and what processes that were killed have left."""
+    generations = _generations(base)
+    for path in generations.iterdir():
+        is_old = path.name.isdecimal() and int(path.name) < number - 1
+        if is_old or path.name.endswith(".tmp"):
+            with suppress(OSError):
+                _discard(path)

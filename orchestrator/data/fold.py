@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.data.files import data_folder, locked, result_folders, write_table
+from orchestrator.data.files import Outrun, data_folder, locked, result_folders, write_table
 from orchestrator.data.matching import FoldReport
 from orchestrator.data.results import frame
+from orchestrator.errors import Busy
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
 __all__ = ["FoldReport", "fold"]
+
+_TRIES = 10
 
 
 def fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None = None) -> FoldReport:
@@ -49,17 +53,24 @@ def fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None =
     """
     if more is None and not result_folders(project_dir):
         return FoldReport()
+    for _ in range(_TRIES):
+        with suppress(Outrun), locked(project_dir):
+            return _fold(project_dir, more)
+    raise Busy(f"other processes store the table in {data_folder(project_dir)}", "Retry the command later.")
+
+
+def _fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None) -> FoldReport:
     from orchestrator.data.experiment_data import ExperimentData
 
-    with locked(project_dir):
-        folders = result_folders(project_dir)
-        if more is None and not folders:
-            return FoldReport()
-        table, report = ExperimentData.load(project_dir, folders)
-        n_more = 0 if more is None else more(table)
-        if folders or n_more:
-            contents = table.to_files(project_dir, consumed=folders)
-            write_table(project_dir, contents, folders, _quarantine(project_dir, report))
+    folders = result_folders(project_dir)
+    if more is None and not folders:
+        return FoldReport()
+    table, report = ExperimentData.load(project_dir, folders)
+    assert table._origin is not None
+    n_more = 0 if more is None else more(table)
+    if folders or n_more:
+        contents = table.to_files(consumed=folders).contents
+        write_table(project_dir, contents, table._origin.state, folders, _quarantine(project_dir, report))
     return report
 
 

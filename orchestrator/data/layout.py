@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.data.cell_texts import Encoded, decode_column, encode_column
 from orchestrator.data.column import Column, Columns
@@ -19,10 +19,10 @@ from orchestrator.data.job_status import JobStatus
 from orchestrator.data.labels import Labels
 from orchestrator.data.noted_csv import is_worth_it, read_noted, read_statuses
 from orchestrator.data.parameters import Parameter
-from orchestrator.data.table import Table
+from orchestrator.data.table import StoredFile, Table
 from orchestrator.errors import DataError
 
-__all__ = ["StoredTable", "decode_files", "encode_files", "single_column"]
+__all__ = ["Files", "StoredTable", "decode_files", "encode_files", "single_column"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,23 @@ class StoredTable:
     stored_by: str | None = None
 
 
-def encode_files(stored: StoredTable) -> dict[str, bytes]:
-    """Encode a table in f3dasm's layout.
+class Files(NamedTuple):
+    """A table as files.
+
+    Attributes
+    ----------
+    contents : dict of str to bytes or None
+        Content of the four files by name; None for a file on disk that has it already.
+    stored : dict of str to StoredFile
+        What `Table.stored` is after they are written.
+    """
+
+    contents: dict[str, bytes | None]
+    stored: dict[str, StoredFile]
+
+
+def encode_files(stored: StoredTable) -> Files:
+    """Encode a table in f3dasm's layout, but for what the files on disk have already by `Table.stored`.
 
     Parameters
     ----------
@@ -57,8 +72,8 @@ def encode_files(stored: StoredTable) -> dict[str, bytes]:
 
     Returns
     -------
-    dict of str to bytes
-        Content of the four files by name.
+    Files
+        The content of the files.
 
     Raises
     ------
@@ -68,24 +83,34 @@ def encode_files(stored: StoredTable) -> dict[str, bytes]:
         If an integer has too many digits.
     """
     table = stored.table
-    notes: dict[str, Any] = {}
-    files = {}
-    for which, columns in (("input", table.inputs), ("output", table.outputs)):
-        encoded = {}
-        for name, column in columns.items():
-            try:
-                encoded[name] = encode_column(column)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{which} {name!r}: {error}") from error
-        files[f"{which}.csv"] = b"".join(csv_parts(table.labels, encoded))
-        notes[which] = {name: column.note for name, column in encoded.items()}
-    domain = {**stored.domain.to_json(), "columns": notes, "folded": stored.folded}
+    files: dict[str, bytes | None] = {}
+    now: dict[str, StoredFile] = {}
+    for which in ("input", "output", "jobs"):
+        name = f"{which}.csv"
+        if name in table.stored:
+            files[name], now[name] = None, table.stored[name]
+            continue
+        encoded = {"0": _encoded_statuses(table)} if which == "jobs" else _encoded(which, table.columns(which))
+        content = b"".join(csv_parts(table.labels, encoded))
+        notes = {column: encoding.note for column, encoding in encoded.items()}
+        files[name], now[name] = content, StoredFile(sha256(content).hexdigest(), notes)
+    columns = {which: now[f"{which}.csv"].notes for which in ("input", "output")}
+    domain = {**stored.domain.to_json(), "columns": columns, "folded": stored.folded}
     if stored.stored_by is not None:
         domain["stored_by"] = stored.stored_by
-    files["jobs.csv"] = b"".join(csv_parts(table.labels, {"0": _encoded_statuses(table)}))
-    domain["sha256"] = {name: sha256(content).hexdigest() for name, content in files.items()}
+    domain["sha256"] = {name: file.digest for name, file in now.items()}
     files["domain.json"] = json.dumps(domain, indent=4).encode()
-    return files
+    return Files(files, now)
+
+
+def _encoded(which: str, columns: Columns) -> dict[str, Encoded]:
+    encoded = {}
+    for name, column in columns.items():
+        try:
+            encoded[name] = encode_column(column)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{which} {name!r}: {error}") from error
+    return encoded
 
 
 def _encoded_statuses(table: Table) -> Encoded:
@@ -128,7 +153,14 @@ def decode_files(base: Path, contents: Mapping[str, bytes], *, as_edited: bool =
             f"output.csv {n_rows[1]}, jobs.csv {n_rows[2]}, or their labels differ",
             "One of them was truncated or changed by hand: restore all four from a copy.",
         )
-    return StoredTable(domain, Table(labels, inputs[1], outputs[1], statuses[1]), notes.folded, notes.stored_by)
+    table = Table(labels, inputs[1], outputs[1], statuses[1])
+    names: dict[str, Columns] = {"input": inputs[1], "output": outputs[1]}
+    for name, digest in notes.sha256.items():
+        which = name.removesuffix(".csv")
+        noted = notes.columns.get(which, {})
+        if notes.changed.get(name) is False and noted.keys() == names.get(which, {}).keys():
+            table.stored[name] = StoredFile(digest, noted)
+    return StoredTable(domain, table, notes.folded, notes.stored_by)
 
 
 def _decode_values(
@@ -176,11 +208,14 @@ class _Notes:
     sha256: dict[str, str]
     folded: dict[str, int]
     stored_by: str | None
+    changed: dict[str, bool | None] = field(default_factory=dict)
+    """Whether a file has changed since it was stored; None if another program wrote it."""
 
     def has_changed(self, name: str, content: bytes) -> bool | None:
         """Whether a file has changed since it was stored; None if another program wrote it."""
         digest = self.sha256.get(name)
-        return None if digest is None else sha256(content).hexdigest() != digest
+        self.changed[name] = None if digest is None else sha256(content).hexdigest() != digest
+        return self.changed[name]
 
 
 def _decode_domain(path: Path, content: bytes) -> tuple[Domain, _Notes]:

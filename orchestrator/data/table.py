@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.data.column import Column, Columns
 from orchestrator.data.job_status import JobStatus
@@ -11,9 +11,24 @@ from orchestrator.data.labels import Labels
 from orchestrator.data.numpy_types import is_array
 from orchestrator.data.values import to_jsonable
 
-__all__ = ["Table"]
+__all__ = ["StoredFile", "Table"]
 
 _STATUSES = list(JobStatus)
+
+
+class StoredFile(NamedTuple):
+    """A file of a table on disk.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of its content.
+    notes : dict of str to dict
+        The notes of its columns.
+    """
+
+    digest: str
+    notes: dict[str, dict[str, str]]
 
 
 class Table:
@@ -36,6 +51,8 @@ class Table:
         self.status = status
         self.version = 0
         """Number of changes of the table."""
+        self.stored: dict[str, StoredFile] = {}
+        """The files on disk that have what is in this table, by their names."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -136,12 +153,19 @@ class Table:
 
     def copy(self) -> Table:
         """Return a copy; the two share their cells until one of them changes."""
-        return Table(
+        table = Table(
             self.labels.copy(),
             {name: column.copy() for name, column in self.inputs.items()},
             {name: column.copy() for name, column in self.outputs.items()},
             bytearray(self.status),
         )
+        table.stored = dict(self.stored)
+        return table
+
+    def _changed(self, *files: str) -> None:
+        self.version += 1
+        for name in files:
+            self.stored.pop(f"{name}.csv", None)
 
     # -- changing ------------------------------------------------------------------------------
 
@@ -163,14 +187,14 @@ class Table:
         if name not in columns:
             columns[name] = Column.missing(len(self))
         columns[name][position] = cell
-        self.version += 1
+        self._changed(which)
 
     def clear(self, which: str, position: int, keep: Mapping[str, Any]) -> None:
         """Empty the cells of a row, except in the columns named in `keep`."""
         for name, column in self.columns(which).items():
             if name not in keep:
                 column[position] = None
-        self.version += 1
+        self._changed(which)
 
     def set_status(self, positions: Sequence[int], status: JobStatus) -> None:
         """Set the status of the rows at these positions."""
@@ -181,7 +205,7 @@ class Table:
         else:
             for position in positions:
                 self.status[position] = status.value
-        self.version += 1
+        self._changed("jobs")
 
     def append(self, label: int) -> int:
         """Add an empty open row at the end.
@@ -196,7 +220,7 @@ class Table:
         for columns in (self.inputs, self.outputs):
             for column in columns.values():
                 column.append(None)
-        self.version += 1
+        self._changed("input", "output", "jobs")
         return len(self.labels) - 1
 
     def extend(self, other: Table) -> None:
@@ -210,12 +234,12 @@ class Table:
                 column.extend(theirs[name] if name in theirs else Column.missing(new))
         self.status += other.status
         self.labels.extend(range(first, first + new))
-        self.version += 1
+        self._changed("input", "output", "jobs")
 
     def renumber(self) -> None:
         """Replace the labels by 0, 1, 2, ..."""
         self.labels = Labels(range(len(self)))
-        self.version += 1
+        self._changed("input", "output", "jobs")
 
     def map_cells(self, which: str, change: Callable[[Any], Any], but: Container[str] = ()) -> None:
         """Replace every cell of the inputs or outputs by the return value of `change(cell)`.
@@ -233,7 +257,7 @@ class Table:
         for name, column in columns.items():
             if name not in but:
                 columns[name] = column.mapped(change)
-        self.version += 1
+        self._changed(which)
 
 
 def _padded(columns: Columns, n: int) -> Columns:

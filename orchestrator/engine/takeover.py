@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator.data.files import is_link_of_a_table
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import DataError
@@ -110,13 +111,18 @@ def _free_name(path: Path) -> Path:
 
 
 def _copy_files(source: Path, target: Path) -> None:
-    """Copy the regular files below a folder, without those of the engine. By descriptors, so that no link is followed.
+    """Copy the regular files below a folder, without those of the engine, and the links by which tables are read.
 
-    Its owner can change it meanwhile.
+    By descriptors, so that no link is followed.
+
+    The owner of the folder can change it meanwhile.
     """
     for at, folders, files, descriptor in os.fwalk(source, follow_symlinks=False):
         here = target / Path(at).relative_to(source)
         here.mkdir(exist_ok=True)
+        for name in (*files, *folders):
+            if is_link_of_a_table(source / at / name):
+                (here / name).symlink_to((source / at / name).readlink())
         folders[:] = [name for name in folders if name != ENGINE]
         for name in files:
             if _is_regular(name, descriptor):

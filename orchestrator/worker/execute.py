@@ -216,6 +216,7 @@ def _fold_results(folder: RunFolder, job: JobFile, receipt: Receipt) -> Path:
 def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[str, Any]) -> None:
     from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.files import stored_by
+    from orchestrator.data.storing import store_result
 
     data = _table(project_dir)
     # If a process died after it stored the table and before it wrote its receipt, the block is not called again.
@@ -228,8 +229,7 @@ def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[s
         result = our_table(result, data)
         if not isinstance(result, ExperimentData):
             raise TypeError(f"{type(block).__name__}.call returns the ExperimentData, not {type(result).__name__}")
-        result.stored_by = job.token
-        result.store(project_dir)
+        store_result(result, data, project_dir, job.token)
     block.after_store(project_dir)
 
 

@@ -1,10 +1,11 @@
-import json
 import multiprocessing
 import os
+import shutil
 import stat
 import subprocess
 from contextlib import suppress
 
+import pandas as pd
 import pytest
 
 from orchestrator.data import files
@@ -15,7 +16,7 @@ from orchestrator.data.results import ResultWriter, inputs_digest
 from orchestrator.errors import DataError
 from tests.damage import NOT_JSON
 
-CALLS = ("mkdir", "open", "fsync", "rename", "unlink", "rmdir")
+CALLS = ("mkdir", "open", "fsync", "rename", "unlink", "rmdir", "link", "symlink")
 
 
 class Killed(BaseException):
@@ -31,6 +32,12 @@ def value(tmp_path):
     values = set(ExperimentData.from_file(tmp_path).to_pandas()[1]["y"])
     assert len(values) == 1
     return values.pop()
+
+
+def last_two(tmp_path):
+    """Return the names of the generations that are kept."""
+    number = int((data_folder(tmp_path) / ".table").readlink().name)
+    return sorted(map(str, range(max(1, number - 1), number + 1)))
 
 
 def stop_at(monkeypatch, number, error):
@@ -88,7 +95,7 @@ def test_a_store_that_ends_anywhere_leaves_one_whole_table(tmp_path, monkeypatch
             assert seen[-1] == (1.0 if refused else 2.0)
         table(folder, 3.0).store()
         assert value(folder) == 3.0
-        assert not (data_folder(folder) / ".next").exists()
+        assert sorted(path.name for path in (data_folder(folder) / ".generations").iterdir()) == last_two(folder)
     assert set(seen) == {1.0, 2.0}
 
 
@@ -131,34 +138,116 @@ def test_a_full_disk_is_reported_with_what_to_do(tmp_path, monkeypatch, golden):
 
 def test_an_uncommitted_table_is_ignored_and_cleared(tmp_path):
     table(tmp_path, 1.0).store()
-    following = data_folder(tmp_path) / ".next"
+    following = data_folder(tmp_path) / ".generations" / ".0123.tmp"
     following.mkdir()
     (following / "input.csv").write_text("half a li")
-    (following / "commit.json.tmp").write_text("{")
     assert value(tmp_path) == 1.0
     table(tmp_path, 2.0).store()
     assert value(tmp_path) == 2.0
     assert not following.exists()
 
 
-def test_a_committed_table_can_be_read_without_write_permission(tmp_path, monkeypatch):
+def test_a_table_whose_process_died_before_the_last_rename_can_be_read_and_is_finished_by_the_next_writer(
+    tmp_path, monkeypatch
+):
     table(tmp_path, 1.0).store()
     with monkeypatch.context() as patch:
-        patch.setattr(files, "roll_forward", lambda base: None)
+        patch.setattr(files, "_finish", lambda base, number: None)
         table(tmp_path, 2.0).store()
     before = sorted(path for path in tmp_path.rglob("*"))
-    assert value(tmp_path) == 2.0
+    read = ExperimentData.from_file(tmp_path)
+    assert value(tmp_path) == 1.0
     assert sorted(path for path in tmp_path.rglob("*")) == before
+    read.store()
+    assert value(tmp_path) == 2.0  # what the dead process has stored is not lost by a store of what was read before
+    assert last_two(tmp_path) == ["2", "3"]
 
 
-def test_a_commit_whose_files_changed_is_ignored(tmp_path, monkeypatch, golden):
+def test_all_four_files_change_by_one_rename(tmp_path, monkeypatch):
     table(tmp_path, 1.0).store()
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "roll_forward", lambda base: None)
-        table(tmp_path, 2.0).store()
-    (data_folder(tmp_path) / ".next" / "output.csv").write_text("0,1\n")
-    with golden.raises(DataError):
-        read_snapshot(tmp_path)
+    seen = []
+    real = os.rename
+
+    def rename(source, target, **kwargs):
+        seen.append(as_pandas_reads(tmp_path))
+        real(source, target, **kwargs)
+        seen.append(as_pandas_reads(tmp_path))
+
+    monkeypatch.setattr(os, "rename", rename)
+    data = ExperimentData(None, [{"x": 7.0}], [{"y": 2.0}], project_dir=tmp_path)
+    data.store()
+    assert set(seen) == {(3, 1.0), (1, 2.0)}
+    assert seen == sorted(seen, reverse=True)
+    for name in files.TABLE_FILES:
+        assert (data_folder(tmp_path) / name).is_symlink()
+
+
+def as_pandas_reads(tmp_path):
+    """Return the number of rows and the output; the files must belong together."""
+    base = data_folder(tmp_path)
+    x, y, jobs = (pd.read_csv(base / f"{name}.csv", index_col=0) for name in ("input", "output", "jobs"))
+    assert len(x) == len(y) == len(jobs)
+    return len(x), y["y"].iloc[0]
+
+
+def test_files_of_another_program_are_replaced_without_a_moment_between_two_tables(tmp_path, monkeypatch):
+    table(tmp_path / "ours", 1.0).store()
+    shutil.copytree(tmp_path / "ours" / "experiment_data", tmp_path / "experiment_data")  # copies what links name
+    base = data_folder(tmp_path)
+    assert not any((base / name).is_symlink() for name in files.TABLE_FILES)
+    seen = []
+    real = os.rename
+
+    def rename(source, target, **kwargs):
+        real(source, target, **kwargs)
+        seen.append(as_pandas_reads(tmp_path))
+
+    monkeypatch.setattr(os, "rename", rename)
+    ExperimentData(None, [{"x": 7.0}], [{"y": 2.0}], project_dir=tmp_path).store()
+    assert set(seen) == {(3, 1.0), (1, 2.0)}
+    assert seen == sorted(seen, reverse=True)
+
+
+def test_a_file_that_did_not_change_is_not_written_again(tmp_path):
+    data = table(tmp_path, 1.0)
+    data.store()
+    base = data_folder(tmp_path)
+    read = ExperimentData.from_file(tmp_path)
+    sample = read.get_experiment_sample(1)
+    sample.store("y", 5.0)
+    read.store_experimentsample(sample, 1)
+    for _, one in read:
+        one.store("z", 1)
+    read.store()
+    assert ExperimentData.from_file(tmp_path).to_pandas()[1]["y"].tolist() == [1.0, 5.0, 1.0]
+    (base / "input.csv").write_bytes((base / "input.csv").read_bytes().replace(b"\n2,2.0", b"\n2,4.0"))
+    read.mark(0, "open", in_place=True)
+    read.store()
+    assert ExperimentData.from_file(tmp_path).to_pandas()[0]["x"].tolist() == [0.0, 1.0, 4.0]
+    assert ExperimentData.from_file(tmp_path).jobs[0] == "OPEN"
+
+
+def test_results_that_come_in_leave_the_file_of_inputs_as_it_is(tmp_path):
+    ExperimentData(input_data=[{"x": 1}, {"x": 2}], project_dir=tmp_path).store()
+    inode = (data_folder(tmp_path) / "input.csv").stat().st_ino
+    with ResultWriter(data_folder(tmp_path) / ".results" / "tok" / "0.0.jsonl") as writer:
+        line = {"row": 0, "inputs": inputs_digest({"x": 1}), "status": "FINISHED", "outputs": {"y": 5}}
+        writer.write(line)
+    assert fold(tmp_path).n_folded == 1
+    assert (data_folder(tmp_path) / "input.csv").stat().st_ino == inode
+    assert list(ExperimentData.from_file(tmp_path).jobs) == ["FINISHED", "OPEN"]
+
+
+def test_a_link_in_place_of_the_folder_of_generations_is_not_followed(tmp_path):
+    elsewhere = tmp_path / "private"
+    for name in ("1", "keep"):
+        (elsewhere / name).mkdir(parents=True)
+    data_folder(tmp_path).mkdir()
+    (data_folder(tmp_path) / ".generations").symlink_to(elsewhere)
+    for y in (1.0, 2.0, 3.0):
+        table(tmp_path, y).store()
+    assert value(tmp_path) == 3.0
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["1", "keep"]
 
 
 def test_a_missing_table_is_a_missing_file(tmp_path):
@@ -185,35 +274,17 @@ def test_two_processes_can_store_while_another_reads(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [
-        *NOT_JSON.values(),
-        b'{"sha256": {}, "consumed": []}',
-        b'{"sha256": 7, "consumed": []}',
-        b'{"sha256": %s, "consumed": ["../.."]}',
-        b'{"sha256": %s, "consumed": "tok"}',
-        None,
-    ],
+    [*NOT_JSON.values(), b'{"consumed": 7}', b'{"consumed": ["../.."]}', b'{"consumed": "tok"}', b"{}", None],
 )
-@pytest.mark.parametrize("n_moved", [0, 2])
-def test_a_damaged_commit_is_an_error_that_says_how_to_go_on(tmp_path, content, n_moved):
+def test_a_damaged_note_about_consumed_results_is_an_error_that_says_what_to_type(tmp_path, content):
     table(tmp_path, 1).store(tmp_path)
-    base = data_folder(tmp_path)
-    old = read_snapshot(tmp_path).contents
-    table(tmp_path, 2).store(tmp_path)
-    new = read_snapshot(tmp_path).contents
-    (base / ".next").mkdir()
-    for number, (name, text) in enumerate(new.items()):
-        (base / name).write_bytes(old[name] if number >= n_moved else text)
-        if number >= n_moved:
-            (base / ".next" / name).write_bytes(text)
-    hashes = json.dumps(dict.fromkeys(new, "0" * 64)).encode()
-    commit = base / ".next" / "commit.json"
-    commit.write_bytes(content.replace(b"%s", hashes)) if content is not None else os.mkfifo(commit)
+    commit = data_folder(tmp_path) / ".table" / "commit.json"
+    commit.write_bytes(content) if content is not None else os.mkfifo(commit)
     for use in (read_snapshot, files.result_folders, table(tmp_path, 3).store):
-        with pytest.raises(DataError, match=r"commit.json can't be used: .* To use the table .*: mv ") as raised:
+        with pytest.raises(DataError, match=r"commit.json can't be used: .* To use the table .*: rm ") as raised:
             use(tmp_path)
     subprocess.run(raised.value.message.rpartition(": ")[2], shell=True, check=True)
-    assert value(tmp_path) == (2 if n_moved else 1)
+    assert value(tmp_path) == 1
     table(tmp_path, 3).store(tmp_path)
     assert value(tmp_path) == 3
 
@@ -222,7 +293,8 @@ def test_a_fifo_in_place_of_a_table_file_is_an_error_at_once(tmp_path):
     table(tmp_path, 1).store(tmp_path)
     path = data_folder(tmp_path) / "output.csv"
     elsewhere = tmp_path / "elsewhere.csv"
-    path.rename(elsewhere)
+    elsewhere.write_bytes(path.read_bytes())
+    path.unlink()
     path.symlink_to(elsewhere)
     assert value(tmp_path) == 1
     path.unlink()

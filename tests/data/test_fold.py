@@ -173,11 +173,11 @@ def test_a_crash_after_the_commit_is_finished_by_the_next_fold(tmp_path, data, m
     write(tmp_path, result(0, {"x": 1}, 10))
 
     def die(base):
-        if (base / ".next" / "commit.json").exists():
+        if (base / ".table" / "commit.json").exists():
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "roll_forward", die)
+        patch.setattr(files, "_archive_consumed", die)
         with pytest.raises(KeyboardInterrupt):
             fold(tmp_path)
     assert outputs(ExperimentData.from_file(tmp_path))[0] == 10

@@ -1,0 +1,215 @@
+"""A table that is stored after others have stored it loses nothing of theirs."""
+
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from orchestrator.data import files, storing
+from orchestrator.data import fold as fold_module
+from orchestrator.data.experiment_data import ExperimentData
+from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.data.files import data_folder
+from orchestrator.data.fold import fold
+from orchestrator.data.results import ResultWriter, inputs_digest
+from orchestrator.errors import DataError
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Return a project folder with a table of four open experiments."""
+    ExperimentData(input_data={"x": [0.0, 1.0, 2.0, 3.0]}, project_dir=tmp_path).store()
+    return tmp_path
+
+
+def evaluate(project, *labels, token="tok", y=10.0):
+    """Write results as a task does."""
+    with ResultWriter(data_folder(project) / ".results" / token / "0.0.jsonl") as writer:
+        for label in labels:
+            digest = inputs_digest({"x": float(label)})
+            writer.write({"row": label, "inputs": digest, "status": "FINISHED", "outputs": {"y": y + label}})
+
+
+def rows(project):
+    """Return (input, status, output) by label."""
+    data = ExperimentData.from_file(project)
+    return {label: (sample.get("x"), sample.job_status.name, sample.output_data.get("y")) for label, sample in data}
+
+
+OPEN = {label: (float(label), "OPEN", None) for label in range(4)}
+
+
+def done(*labels, y=10.0):
+    return OPEN | {label: (float(label), "FINISHED", y + label) for label in labels}
+
+
+def test_results_that_came_in_after_a_table_was_read_stay(project):
+    mine = ExperimentData.from_file(project)
+    evaluate(project, 0, 1, 2)
+    fold(project)
+    mine.mark(3, "error", in_place=True)
+    mine.store()
+    assert rows(project) == done(0, 1, 2) | {3: (3.0, "ERROR", None)}
+    assert mine == ExperimentData.from_file(project)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.copy(),
+        lambda data: data.sort(lambda sample: -sample.get("x")),
+        lambda data: data.sort(lambda sample: -sample.get("x")).reset_index(),
+        lambda data: data.round(3),
+        lambda data: data.select([2, 0, 1, 3]),
+        lambda data: data.mark_all("in_progress"),
+    ],
+)
+def test_results_stay_whatever_was_done_with_the_rows(project, change):
+    mine = change(ExperimentData.from_file(project))
+    evaluate(project, 0, 1, 3)
+    fold(project)
+    mine.store()
+    found = sorted((x, y) for x, status, y in rows(project).values() if status == "FINISHED")
+    assert found == [(0.0, 10.0), (1.0, 11.0), (3.0, 13.0)]
+    assert len(rows(project)) == 4
+
+
+def test_results_that_are_not_folded_yet_stay(project):
+    mine = ExperimentData.from_file(project)
+    other = ExperimentData.from_file(project)
+    evaluate(project, 0)
+    other.mark(3, "error", in_place=True)
+    other.store()
+    evaluate(project, 1, token="more")
+    mine.store()
+    fold(project)
+    assert rows(project) == done(0, 1) | {3: (3.0, "ERROR", None)}
+
+
+def test_rows_that_others_have_added_stay_and_get_labels_of_their_own(project):
+    mine, other = ExperimentData.from_file(project), ExperimentData.from_file(project)
+    other.add_experiments(ExperimentSample({"x": 7.0}, {"y": 70.0}), in_place=True)
+    other.store()
+    mine.add_experiments(ExperimentSample({"x": 8.0}), in_place=True)
+    mine.store()
+    assert rows(project) == OPEN | {4: (8.0, "OPEN", None), 5: (7.0, "FINISHED", 70.0)}
+
+
+def test_a_row_that_both_have_added_is_one_row_and_keeps_its_result(project):
+    mine, other = ExperimentData.from_file(project), ExperimentData.from_file(project)
+    more = ExperimentData(input_data={"x": [4.0, 5.0]})
+    (other + more).store(project)
+    evaluate(project, *range(6))
+    fold(project)
+    (mine + more).store(project)
+    assert rows(project) == {label: (float(label), "FINISHED", 10.0 + label) for label in range(6)}
+
+
+def test_what_both_have_changed_is_a_result_if_one_of_them_has_one(project):
+    mine, other = ExperimentData.from_file(project), ExperimentData.from_file(project)
+    other.store_experimentsample(ExperimentSample({"x": 0.0}, {"y": 1.0}), 0)
+    other.store_experimentsample(ExperimentSample({"x": 1.0}, {"y": 2.0}, "error"), 1)
+    other.store_experimentsample(ExperimentSample({"x": 2.0}, {"y": 3.0}), 2)
+    other.mark(3, "in_progress", in_place=True)
+    other.store()
+    mine.mark([0, 1], "in_progress", in_place=True)
+    mine.store_experimentsample(ExperimentSample({"x": 2.0}, {"y": 30.0}), 2)
+    mine.mark(3, "error", in_place=True)
+    mine.store()
+    assert rows(project) == {
+        0: (0.0, "FINISHED", 1.0),
+        1: (1.0, "ERROR", 2.0),
+        2: (2.0, "FINISHED", 30.0),
+        3: (3.0, "ERROR", None),
+    }
+
+
+def test_an_experiment_that_was_finished_when_it_was_read_can_be_opened_again(project):
+    evaluate(project, 0, 1)
+    fold(project)
+    mine = ExperimentData.from_file(project)
+    evaluate(project, 2, token="more")
+    fold(project)
+    mine.mark(0, "open", in_place=True)
+    mine.store()
+    assert {label: status for label, (_, status, _) in rows(project).items()} == {
+        0: "OPEN", 1: "FINISHED", 2: "FINISHED", 3: "OPEN",
+    }  # fmt: skip
+
+
+def test_a_new_result_of_a_row_that_was_removed_is_not_thrown_away_in_silence(project):
+    mine = ExperimentData.from_file(project)[:2]
+    evaluate(project, 2, 3)
+    fold(project)
+    with pytest.raises(DataError, match=r"2 new results of experiments that were removed or changed here: .* 2, 3"):
+        mine.store()
+    assert rows(project) == done(2, 3)
+    ExperimentData.from_file(project)[:2].store()
+    assert len(rows(project)) == 2
+
+
+def test_edits_by_hand_after_a_table_was_read_stay(project):
+    mine = ExperimentData.from_file(project)
+    path = data_folder(project) / "jobs.csv"
+    path.write_bytes(path.read_bytes().replace(b"1,OPEN", b"1,ERROR"))
+    mine.store_experimentsample(ExperimentSample({"x": 0.0}, {"y": 1.0}), 0)
+    mine.store()
+    assert rows(project) == OPEN | {0: (0.0, "FINISHED", 1.0), 1: (1.0, "ERROR", None)}
+
+
+def test_a_table_can_be_stored_again_and_again(project):
+    mine = ExperimentData.from_file(project)
+    for label in range(4):
+        mine.store_experimentsample(ExperimentSample({"x": float(label)}, {"y": 10.0 + label}), label)
+        mine.store()
+        assert rows(project) == done(*range(label + 1))
+    mine[:1].store()
+    assert rows(project) == {0: (0.0, "FINISHED", 10.0)}
+
+
+def test_a_job_that_was_given_up_does_not_store(project):
+    first, second = ExperimentData.from_file(project), ExperimentData.from_file(project)
+    more = ExperimentData(input_data={"x": [4.0]})
+    storing.store_result(second + more, second, project, "second")
+    evaluate(project, *range(5))
+    fold(project)
+    before = rows(project)
+    for result in (first + more, ExperimentData(input_data={"x": [9.0]}, project_dir=project)):
+        with pytest.raises(DataError, match="was stored by another process while this step had it"):
+            storing.store_result(result, first, project, "first")
+    assert rows(project) == before
+    assert files.stored_by(project) == "second"
+
+
+def test_two_writers_whose_locks_do_not_see_each_other_lose_no_result(project, monkeypatch):
+    """As on two nodes of a file system whose locks are those of the node: one folds while the other stores."""
+
+    @contextmanager
+    def node_local(project_dir):
+        yield
+
+    monkeypatch.setattr(storing, "locked", node_local)
+    monkeypatch.setattr(fold_module, "locked", node_local)
+    evaluate(project, 0, 1, 2)
+    mine = ExperimentData.from_file(data_folder(project).parent)
+    real, slow = files._commit, threading.Event()
+    stored, reached = threading.Event(), threading.Event()
+
+    def commit(*args):
+        if threading.current_thread() is not threading.main_thread() and not slow.is_set():
+            slow.set()
+            reached.set()
+            stored.wait(30)
+        real(*args)
+
+    monkeypatch.setattr(files, "_commit", commit)
+    folding = threading.Thread(target=fold, args=(project,))
+    folding.start()
+    assert reached.wait(30)
+    mine.mark(3, "error", in_place=True)
+    mine.store()
+    assert rows(project) == done(0, 1, 2) | {3: (3.0, "ERROR", None)}
+    stored.set()
+    folding.join(30)
+    assert rows(project) == done(0, 1, 2) | {3: (3.0, "ERROR", None)}
+    assert not list((data_folder(project) / ".results").iterdir())
