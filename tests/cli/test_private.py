@@ -55,7 +55,7 @@ def test_the_records_and_the_files_of_the_engine_are_private_and_tables_and_logs
     assert permissions(engine) == 0o700
     assert not [path for path in private if path.is_symlink()]
     assert permissions(table / ".lock") == 0o600
-    assert permissions(table / "output.csv") == 0o666
+    assert permissions((table / "output.csv").resolve()) == 0o666
     assert {permissions(log) for log in (study.workspace / "logs" / "r").glob("*.log")} == {0o666}
 
 
