@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.atomic import write_atomically
 from orchestrator.data.configurations import plain
@@ -27,6 +27,9 @@ from orchestrator.data.parameters import (
 from orchestrator.data.values import check_name
 from orchestrator.errors import DataError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 # Studies import the parameters from the same module as the domain.
 __all__ = [
     "ArrayParameter",
@@ -36,6 +39,7 @@ __all__ = [
     "DiscreteParameter",
     "Domain",
     "Parameter",
+    "make_nd_continuous_domain",
 ]
 
 
@@ -91,12 +95,18 @@ class Domain:
         return bool(self.input_space or self.output_space)
 
     def __add__(self, other: Domain) -> Domain:
+        if not isinstance(other, Domain):
+            return NotImplemented
         inputs = dict(self.input_space)
         for name, parameter in other.input_space.items():
             inputs[name] = inputs[name] + parameter if name in inputs else parameter
         outputs = {**self.output_space, **other.output_space}
         declared = (self.output_space.keys() - self.found_outputs) | (other.output_space.keys() - other.found_outputs)
         return Domain(inputs, outputs, set(outputs.keys() - declared), {**other.notes, **self.notes})
+
+    def _copy(self) -> Domain:
+        """Return a copy, for f3dasm's own data generators."""
+        return self.copy()
 
     def copy(self) -> Domain:
         """Return a copy. Changes to the copy do not change this domain."""
@@ -382,6 +392,46 @@ class Domain:
             raise DataError(f"{path} is not valid JSON: {error}") from error
 
     @classmethod
+    def from_data(
+        cls, input_data: Iterable[Mapping[str, Any]], output_data: Iterable[Mapping[str, Any]] = ()
+    ) -> Domain:
+        """Create a domain from the names in experiments.
+
+        Parameters
+        ----------
+        input_data, output_data : iterable of mapping
+            The inputs and outputs of each experiment by name.
+
+        Returns
+        -------
+        Domain
+            Inputs and outputs of any type, sorted by name.
+        """
+        inputs, outputs = ({name for row in rows for name in row} for rows in (input_data, output_data))
+        return cls({name: Parameter() for name in sorted(inputs)}, {name: Parameter() for name in sorted(outputs)})
+
+    def get_bounds(self) -> np.ndarray:
+        """Return the bounds of the inputs, which must be floats or integers.
+
+        Returns
+        -------
+        numpy.ndarray
+            An array of shape (inputs, 2): lower and upper bounds.
+
+        Raises
+        ------
+        TypeError
+            If an input has no bounds, or is an array.
+        """
+        import numpy as np
+
+        for name, parameter in self.input_space.items():
+            if not isinstance(parameter, ContinuousParameter | DiscreteParameter):
+                raise TypeError(f"input {name!r} of type {parameter.type_name!r} has no lower and upper bound")
+        bounds = [[p.lower_bound, p.upper_bound] for p in self.input_space.values()]  # type: ignore[attr-defined]
+        return np.array(bounds)
+
+    @classmethod
     def from_yaml(cls, cfg: Mapping[str, Any]) -> Domain:
         """Create a domain from a configuration of Hydra.
 
@@ -425,3 +475,34 @@ class Domain:
         """
         path = Path(filename).with_suffix(".json")
         write_atomically(path, json.dumps(self.to_json(), indent=4).encode())
+
+
+def make_nd_continuous_domain(bounds: Any, dimensionality: int | None = None) -> Domain:
+    """Create a domain of float inputs ``x0``, ``x1``, ...
+
+    Parameters
+    ----------
+    bounds : array or list of list
+        The lower and the upper bound of each input: of the shape (inputs, 2).
+    dimensionality : int or None, default None
+        Number of inputs. It is not needed: `bounds` has one row for each.
+
+    Returns
+    -------
+    Domain
+        The domain.
+
+    Raises
+    ------
+    ValueError
+        If `bounds` has another shape, or another number of rows than `dimensionality`.
+
+    Examples
+    --------
+    >>> make_nd_continuous_domain([[0.0, 1.0], [-5.0, 5.0]]).input_names
+    ['x0', 'x1']
+    """
+    rows = [[float(bound) for bound in row] for row in bounds]
+    if any(len(row) != 2 for row in rows) or dimensionality not in (None, len(rows)):
+        raise ValueError(f"bounds must have two numbers for each of the {dimensionality or len(rows)} inputs")
+    return Domain({f"x{at}": ContinuousParameter(low, high) for at, (low, high) in enumerate(rows)})

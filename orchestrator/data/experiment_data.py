@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,12 +14,15 @@ from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.labels import Labels
 from orchestrator.data.numpy_types import is_integer
+from orchestrator.data.of_f3dasm import is_of_f3dasm, our_domain, our_sample, our_table
 from orchestrator.data.parameters import Parameter
+from orchestrator.data.parts import move_parameter, only_parameter
 from orchestrator.data.positions import positions_of
-from orchestrator.data.references import Reference, write_object
+from orchestrator.data.references import Reference, copy_objects, write_object
 from orchestrator.data.rows import Rows, samples
 from orchestrator.data.table import Table
 from orchestrator.data.values import check_name, is_missing
+from orchestrator.data.waiting import MAX_TRIES, found
 from orchestrator.loading import is_loading_again
 
 if TYPE_CHECKING:
@@ -43,8 +46,9 @@ class ExperimentData:
 
     Parameters
     ----------
-    domain : Domain, Path, str or None, default None
-        The domain, or the path of its JSON file. By default it is created from the names in the data.
+    domain : Domain, mapping, Path, str or None, default None
+        The domain, a configuration of it as in `Domain.from_yaml`, or the path of its JSON file. By default it is
+        created from the names in the data.
     input_data, output_data : list of dict, dict of list, DataFrame, ndarray, Path, str or None, default None
         The inputs and the outputs. A dict has one list per column. An array has the shape (rows, columns); its columns
         have the names in the domain, else ``x0``, ``x1``, ... and ``y`` or ``y0``, ``y1``, ... A path names a CSV file
@@ -72,7 +76,7 @@ class ExperimentData:
 
     def __init__(
         self,
-        domain: Domain | Path | str | None = None,
+        domain: Domain | Mapping[str, Any] | Path | str | None = None,
         input_data: Source | None = None,
         output_data: Source | None = None,
         jobs: pd.Series[Any] | Sequence[str] | Path | str | None = None,
@@ -82,9 +86,7 @@ class ExperimentData:
         from orchestrator.data.matching import FoldReport
         from orchestrator.data.sources import columns_of, n_rows_of, statuses_of
 
-        if not isinstance(domain, Domain):
-            domain = Domain() if domain is None else Domain.from_file(domain)
-        self._domain = domain
+        self._domain = _domain_of(domain)
         self._project_dir = _absolute(project_dir)
         self.fold_report = FoldReport()
         # Token of the job that produced the table; it is stored with the table.
@@ -382,7 +384,9 @@ class ExperimentData:
         """
         return self._sample(self._table.position(id))
 
-    def store_experimentsample(self, experiment_sample: ExperimentSample, idx: int) -> None:
+    def store_experimentsample(
+        self, experiment_sample: ExperimentSample, idx: int, domain: Domain | None = None
+    ) -> None:
         """Replace an experiment, or add one.
 
         Parameters
@@ -391,7 +395,12 @@ class ExperimentData:
             The experiment.
         idx : int
             Its label. An experiment with a new label is added at the end.
+        domain : Domain or None, default None
+            A new domain of the table. By default the domain is not replaced.
         """
+        if domain is not None:
+            self._domain = our_domain(domain)
+        experiment_sample = our_sample(experiment_sample, idx, self._project_dir)
         position = self._table.position(idx) if idx in self._table else self._table.append(idx)
         self._set_sample(position, experiment_sample)
 
@@ -452,13 +461,25 @@ class ExperimentData:
         return self._apply(lambda data: setattr(data, "project_dir", project_dir), in_place)
 
     @classmethod
-    def from_file(cls, project_dir: Path | str, *, as_edited: bool = False) -> ExperimentData:
+    def from_file(
+        cls,
+        project_dir: Path | str,
+        wait_for_creation: bool = False,
+        max_tries: int = MAX_TRIES,
+        *,
+        as_edited: bool = False,
+    ) -> ExperimentData:
         """Read the table of a project folder, including results that are not yet folded into it.
 
         Parameters
         ----------
         project_dir : Path or str
-            The folder that contains ``experiment_data``.
+            The folder that contains ``experiment_data``. Under Hydra, a relative path may also be relative to the
+            folder in which the program was started.
+        wait_for_creation : bool, default False
+            Whether to wait until the table is there.
+        max_tries : int, default 10
+            Number of attempts with `wait_for_creation=True`; they are 5 seconds apart.
         as_edited : bool, default False
             Whether to take a file that has changed since it was stored, also if its values no longer have the types
             of their columns.
@@ -471,7 +492,7 @@ class ExperimentData:
         Raises
         ------
         FileNotFoundError
-            If the folder has no table.
+            If the folder has no table, or has none after the last attempt.
         DataError
             If the files can't be read, don't belong together, or one was damaged after it was stored.
 
@@ -481,7 +502,11 @@ class ExperimentData:
         >>> len(ExperimentData.from_file("project"))
         1
         """
-        table, _ = cls.load(project_dir, as_edited=as_edited)
+
+        def read(folder: Path) -> ExperimentData:
+            return cls.load(folder, as_edited=as_edited)[0]
+
+        table = found(read, project_dir, wait=wait_for_creation, max_tries=max_tries)
         table.stored_by = None  # if the user stores the table, it is no longer as the job left it
         return table
 
@@ -572,7 +597,7 @@ class ExperimentData:
                     self._set_value(which, name, position, None)
                 self._table.set(which, name, position, cell)
 
-    def store(self, project_dir: Path | str | None = None) -> None:
+    def store(self, project_dir: Path | str | None = None, copy_references: bool = False) -> None:
         """Write the table to ``experiment_data``, completely or not at all.
 
         If other processes have stored the table since this one was read, their changes are kept: results that came in,
@@ -586,6 +611,8 @@ class ExperimentData:
         ----------
         project_dir : Path, str or None, default None
             The project folder, which becomes that of the table. By default the table's project folder.
+        copy_references : bool, default False
+            Whether objects on disk are copied from the table's earlier project folder.
 
         Raises
         ------
@@ -597,11 +624,14 @@ class ExperimentData:
         TypeError
             If a value has a type that can't be stored in a table.
         """
+        origin = self._project_dir
         if project_dir is not None:
             self.project_dir = project_dir
         if is_loading_again():
             print(f"The table in {self._project_dir} is not stored again while the study is imported.", file=sys.stderr)
             return
+        if copy_references:
+            copy_objects(self._paths_on_disk(), origin, self._project_dir)
         from orchestrator.data.storing import store
 
         store(self, may_merge=True)
@@ -817,14 +847,15 @@ class ExperimentData:
         ExperimentData or None
             The changed copy; None with `in_place=True`.
         """
-        if isinstance(data, ExperimentSample):
-            sample = data
+        if isinstance(data, ExperimentSample) or is_of_f3dasm(data, "ExperimentSample"):
+            sample: Any = data
             return self._apply(
                 lambda data: data.store_experimentsample(sample, data._table.labels.next_label()), in_place
             )
         return self._apply(lambda mine: mine._add_rows(data), in_place)
 
     def _add_rows(self, other: ExperimentData) -> None:
+        other = our_table(other)
         self._table.extend(other._table)
         self._domain = self._domain + other._domain
 
@@ -846,6 +877,7 @@ class ExperimentData:
         ExperimentData
             As many rows as this table has, with labels from 0. If this table is empty, all rows of the other one.
         """
+        experiment_data = our_table(experiment_data)
         if not len(self):
             return experiment_data.reset_index()
         data = self.reset_index()
@@ -927,6 +959,173 @@ class ExperimentData:
                 data._table.map_cells(which, rounded)
 
         return self._apply(round_all, in_place)
+
+    # -- f3dasm's further names ----------------------------------------------------------------
+
+    @property
+    def data(self) -> MutableMapping[int, ExperimentSample]:
+        """The experiments by label. `store` and `mark` of an experiment change the table."""
+        from orchestrator.data.live_samples import LiveSamples
+
+        return LiveSamples(self)
+
+    @data.setter
+    def data(self, samples: Mapping[int, ExperimentSample]) -> None:
+        self._set_table(self.from_data(samples, self._domain, self._project_dir)._table)
+
+    @classmethod
+    def from_yaml(cls, config: Mapping[str, Any]) -> ExperimentData:
+        """Create a table from a configuration of Hydra.
+
+        Parameters
+        ----------
+        config : DictConfig or mapping
+            With the key `from_file`: the folder of a stored table. Otherwise the arguments of `ExperimentData`.
+
+        Returns
+        -------
+        ExperimentData
+            The table.
+        """
+        if "from_file" in config:
+            return cls.from_file(config["from_file"])
+        return cls(**config)
+
+    def select_parameter(self, name: str) -> ExperimentData:
+        """Return a table with one input or output only.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+
+        Returns
+        -------
+        ExperimentData
+            All rows, with their labels and statuses.
+
+        Raises
+        ------
+        KeyError
+            If there is neither an input nor an output of this name.
+        """
+        domain, table = only_parameter(self, name)
+        return self._from_table(domain, self._project_dir, table)
+
+    def move_to_output(self, name: str, in_place: bool = False) -> ExperimentData | None:
+        """Turn an input into an output.
+
+        Parameters
+        ----------
+        name : str
+            Name of the input.
+        in_place : bool, default False
+            Whether this table is changed, instead of a copy.
+
+        Returns
+        -------
+        ExperimentData or None
+            The changed copy; None with `in_place=True`.
+
+        Raises
+        ------
+        KeyError
+            If there is no such input.
+        """
+        return self._apply(lambda data: move_parameter(data, name, "output"), in_place)
+
+    def move_to_input(self, name: str, in_place: bool = False) -> ExperimentData | None:
+        """Turn an output into an input.
+
+        Parameters
+        ----------
+        name : str
+            Name of the output.
+        in_place : bool, default False
+            Whether this table is changed, instead of a copy.
+
+        Returns
+        -------
+        ExperimentData or None
+            The changed copy; None with `in_place=True`.
+
+        Raises
+        ------
+        KeyError
+            If there is no such output.
+        """
+        return self._apply(lambda data: move_parameter(data, name, "input"), in_place)
+
+    def update_from_experimentssample_json(self, in_place: bool = False) -> ExperimentData | None:
+        """Collect the files that f3dasm's tasks write to ``experiment_sample/``, as `CollectArrayResults` does.
+
+        Parameters
+        ----------
+        in_place : bool, default False
+            Whether this table is changed, instead of a copy.
+
+        Returns
+        -------
+        ExperimentData or None
+            The changed copy; None with `in_place=True`.
+        """
+        from orchestrator.data.sample_files import collect_and_warn
+
+        return self._apply(collect_and_warn, in_place)
+
+    def to_multiindex(self) -> pd.DataFrame:
+        """Return one DataFrame, whose columns have two levels: `jobs`, `input` or `output`, and the name."""
+        from orchestrator.data.representations import to_multiindex
+
+        return to_multiindex(self)
+
+    def to_xarray(self, keep_references: bool = False) -> Any:
+        """Return a Dataset of xarray, which must be installed.
+
+        Parameters
+        ----------
+        keep_references : bool, default False
+            Whether objects on disk are not loaded. The arrays then contain their paths.
+
+        Returns
+        -------
+        xarray.Dataset
+            The arrays `input` and `output`; their dimensions are `iterations` and `input_dim` or `output_dim`.
+
+        Raises
+        ------
+        DataError
+            If xarray is not installed.
+        """
+        from orchestrator.data.representations import to_xarray
+
+        return to_xarray(self, keep_references)
+
+    def _repr_html_(self) -> str:
+        return str(self.to_multiindex()._repr_html_())  # type: ignore[operator]
+
+    def _copy(self, in_place: bool = False, deep: bool = True) -> ExperimentData:
+        """Return a copy, for f3dasm's own data generators."""
+        return self if in_place else self.copy()
+
+    def _paths_on_disk(self) -> list[str]:
+        """Return the paths of the objects on disk."""
+        return [
+            cell
+            for which in ("input", "output")
+            for name, parameter in self._space(which).items()
+            if parameter.to_disk
+            for cell in self._table.columns(which).get(name, ())
+            if cell is not None
+        ]
+
+
+def _domain_of(domain: Any) -> Domain:
+    if domain is None:
+        return Domain()
+    if isinstance(domain, Mapping):
+        return Domain.from_yaml(domain)
+    return Domain.from_file(domain) if isinstance(domain, str | Path) else our_domain(domain)
 
 
 def _absolute(project_dir: Path | str | None) -> Path:

@@ -375,15 +375,36 @@ class ExperimentSample:
             content["project_dir"],
         )
 
-    def store_as_json(self, project_dir: Path | str | None = None, id: int = 0) -> Path:
-        """Write the experiment to ``experiment_sample/<id>.json``, completely or not at all.
+    def _copy(self) -> ExperimentSample:
+        """Return a copy, for f3dasm's own data generators."""
+        from copy import deepcopy
+
+        values = (deepcopy(self._input_data), deepcopy(self._output_data))
+        return ExperimentSample(*values, self.job_status, self.project_dir, id=self.id)
+
+    def to_multiindex(self) -> dict[tuple[str, str], Any]:
+        """Return status, inputs and outputs in one dict, by two words: `jobs`, `input` or `output`, and the name.
+
+        Returns
+        -------
+        dict of tuple to Any
+            The values; paths of objects on disk.
+        """
+        return {
+            ("jobs", ""): self.job_status.name.lower(),
+            **{("input", name): value for name, value in self._input_data.items()},
+            **{("output", name): value for name, value in self._output_data.items()},
+        }
+
+    def store_as_json(self, idx: int = 0, project_dir: Path | str | None = None) -> Path:
+        """Write the experiment to ``experiment_sample/<idx>.json``, completely or not at all.
 
         Parameters
         ----------
+        idx : int, default 0
+            Number in the name of the file.
         project_dir : Path, str or None, default None
             The project folder. By default that of the experiment.
-        id : int, default 0
-            Number in the name of the file.
 
         Returns
         -------
@@ -402,7 +423,7 @@ class ExperimentSample:
             "job_status": self.job_status.name,
             "project_dir": str(self.project_dir),
         }
-        path = folder / f"{id}.json"
+        path = folder / f"{idx}.json"
         write_atomically(path, json.dumps(content, indent=2).encode())
         return path
 

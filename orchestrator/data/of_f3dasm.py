@@ -22,6 +22,7 @@ __all__ = [
     "is_of_f3dasm",
     "is_overridden",
     "our_domain",
+    "our_sample",
     "our_table",
     "take_over",
     "their_sample",
@@ -79,8 +80,10 @@ def our_table(data: Any, before: ExperimentData | None = None) -> ExperimentData
     """
     from orchestrator.data.experiment_data import ExperimentData
 
+    if isinstance(data, ExperimentData):
+        return data
     if not is_of_f3dasm(data, "ExperimentData"):
-        return data  # type: ignore[no-any-return]
+        raise TypeError(f"it must be an ExperimentData, not {type(data).__name__}")
     project_dir = Path(data.project_dir)
     samples = {int(label): our_sample(sample, int(label), project_dir) for label, sample in data}
     domain = our_domain(data.domain)
@@ -95,9 +98,11 @@ def our_sample(sample: Any, label: int, project_dir: Path) -> ExperimentSample:
     """Convert an experiment of f3dasm; objects that are to be on disk are written."""
     from orchestrator.data.experiment_sample import ExperimentSample
 
-    ours = ExperimentSample(project_dir=project_dir, id=label)
+    if isinstance(sample, ExperimentSample):
+        return sample
     if not is_of_f3dasm(sample, "ExperimentSample"):
-        return sample  # type: ignore[no-any-return]
+        raise TypeError(f"it must be an ExperimentSample, not {type(sample).__name__}")
+    ours = ExperimentSample(project_dir=project_dir, id=label)
     take_over(ours, sample)
     return ours
 
@@ -132,8 +137,10 @@ def our_domain(domain: Any) -> Domain:
     """Convert a domain of f3dasm; one of ours is returned unchanged."""
     from orchestrator.data.domain import Domain
 
+    if isinstance(domain, Domain):
+        return domain
     if not is_of_f3dasm(domain, "Domain"):
-        return domain  # type: ignore[no-any-return]
+        raise TypeError(f"it must be a Domain, not {type(domain).__name__}")
     return Domain(
         {name: _our_parameter(parameter) for name, parameter in domain.input_space.items()},
         {name: _our_parameter(parameter) for name, parameter in domain.output_space.items()},

@@ -117,6 +117,19 @@ class Parameter:
             return {}
         return {name: to_jsonable(value) for name, value in asdict(self).items()}
 
+    def _copy(self) -> Parameter:
+        """Return the parameter, which does not change."""
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parameter as f3dasm's JSON: the same as `to_json`."""
+        return self.to_json()
+
+    @staticmethod
+    def from_dict(param_dict: Mapping[str, Any]) -> Parameter:
+        """Create a parameter from the return value of `to_dict`: the same as `from_json`."""
+        return Parameter.from_json(param_dict)
+
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Parameter:
         """Create a parameter from its JSON.
@@ -193,6 +206,10 @@ class ContinuousParameter(Parameter):
         if self.log and self.lower_bound <= 0:
             raise ValueError(f"log=True needs a lower bound above 0, not {self.lower_bound}")
         _check_range(self.lower_bound, self.upper_bound)
+
+    def to_discrete(self, step: int = 1) -> DiscreteParameter:
+        """Return an integer input with the same bounds, which must be integers."""
+        return DiscreteParameter(self.lower_bound, self.upper_bound, step)  # type: ignore[arg-type]
 
     def __add__(self, other: Parameter) -> Parameter:
         if not isinstance(other, ContinuousParameter) or other.log != self.log:
@@ -313,6 +330,10 @@ class ConstantParameter(Parameter):
     def __post_init__(self) -> None:
         super().__init__()
         self.value = _stored_value(self.value, "constant")
+
+    def to_categorical(self) -> CategoricalParameter:
+        """Return an input whose only value is this one."""
+        return CategoricalParameter([self.value])
 
     @property
     def allows_none(self) -> bool:

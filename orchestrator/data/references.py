@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from orchestrator.errors import DataError, NotAllowed
 from orchestrator.loading import main_name
 from orchestrator.trust import is_own, others_may_write, owner_of
 
-__all__ = ["DATA_FOLDER", "OF_F3DASM", "Reference", "keep_file", "write_object"]
+__all__ = ["DATA_FOLDER", "OF_F3DASM", "Reference", "copy_objects", "keep_file", "write_object"]
 
 DATA_FOLDER = "experiment_data"
 
@@ -207,6 +207,34 @@ def write_object(
     written = Path((store_function or _write_by_type)(value, target))
     _protect(written)
     return str(written.relative_to(base) if written.is_relative_to(base) else written)
+
+
+def copy_objects(paths: Iterable[str], origin: Path, target: Path) -> None:
+    """Copy objects on disk from one project folder to another; absolute paths, and existing files, are left as is.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Paths of the files, relative to ``experiment_data``.
+    origin, target : Path
+        The project folders.
+
+    Raises
+    ------
+    DataError
+        If a file does not exist.
+    """
+    if origin == target:
+        return
+    for path in dict.fromkeys(paths):
+        old, new = origin / DATA_FOLDER / path, target / DATA_FOLDER / path
+        if old == new or new.exists():
+            continue
+        if not old.exists():
+            raise DataError(f"{old}, which the table names, does not exist.", "Restore it from a copy.")
+        new.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with replacing(new) as file:
+            file.write(old.read_bytes())
 
 
 def _write_by_type(value: Any, target: Path) -> Path:

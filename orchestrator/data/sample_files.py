@@ -14,7 +14,14 @@ from orchestrator.errors import DataError
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["CollectedFiles", "SampleFile", "collect_sample_files", "read_sample_files", "remove_collected"]
+__all__ = [
+    "CollectedFiles",
+    "SampleFile",
+    "collect_and_warn",
+    "collect_sample_files",
+    "read_sample_files",
+    "remove_collected",
+]
 
 
 class SampleFile(NamedTuple):
@@ -105,6 +112,14 @@ def collect_sample_files(data: ExperimentData, sample_files: Iterable[SampleFile
         data.store_experimentsample(updated, file.row)
         collected.new.append(file)
     return collected
+
+
+def collect_and_warn(data: ExperimentData) -> None:
+    """Collect the files of the table's project folder in the table, and log which were not collected, and why."""
+    from logging import getLogger
+
+    for file, why in collect_sample_files(data, read_sample_files(data.project_dir or ".")).unmatched:
+        getLogger("orchestrator").warning("%s was not collected: %s.", file.path, why)
 
 
 def remove_collected(sample_files: Iterable[SampleFile]) -> None:

@@ -95,7 +95,7 @@ class Block(ABC):
         """
 
     def __rshift__(self, other: Block) -> ChainedBlock:
-        return ChainedBlock([self, other])
+        return ChainedBlock([self, *_links(other)])
 
     def loop(self, n_iterations: int) -> LoopBlock:
         """Return a block that calls this one repeatedly, in one process.
@@ -159,7 +159,7 @@ class ChainedBlock(Block):
             block.after_store(project_dir)
 
     def __rshift__(self, other: Block) -> ChainedBlock:
-        return ChainedBlock([*self.blocks, other])
+        return ChainedBlock([*self.blocks, *_links(other)])
 
 
 class LoopBlock(Block):
@@ -219,6 +219,11 @@ class F3dasmBlock(Block):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_armed": None}
+
+
+def _links(block: Any) -> Sequence[Any]:
+    """Return the blocks of a chain; any other block alone."""
+    return block.blocks if isinstance(block, ChainedBlock) else [block]
 
 
 def called_function(block: Block) -> Callable[..., Any]:

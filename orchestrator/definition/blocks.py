@@ -284,10 +284,9 @@ class CollectArrayResults(Block):
     def call(self, data: ExperimentData, **kwargs: Any) -> ExperimentData:
         """Write the result of each file to the experiment with the file's number."""
         # Imported here, because array tasks import this module, too.
-        from orchestrator.data.sample_files import collect_sample_files, read_sample_files
+        from orchestrator.data.sample_files import collect_and_warn
 
-        for file, why in collect_sample_files(data, read_sample_files(data.project_dir or ".")).unmatched:
-            _logger().warning("%s was not collected: %s.", file.path, why)
+        collect_and_warn(data)
         return data
 
     def after_store(self, project_dir: Path) -> None:

@@ -283,6 +283,13 @@ class PipelineDefinition:
         """Index in `all_steps` of the element that `from_step` selected; None for a whole pipeline."""
         return None if self._origin is None else self._origin.element
 
+    def _flatten(self) -> list[tuple[Step, int, int]]:
+        """Return each step with its iteration, and the number of iterations of its loop, as in f3dasm.
+
+        A loop in a loop is repeated as a whole; the numbers are those of the innermost loop.
+        """
+        return list(_flattened(_our_elements(self.steps), 0, 1))
+
     def _element(self, step: int | str) -> int:
         if isinstance(step, str):
             ours = _our_elements(self.steps)
@@ -311,6 +318,15 @@ def our_pipeline(value: Any) -> Any:
     return PipelineDefinition(value.name, value.steps, value.orchestrator_resources)
 
 
+def _flattened(elements: Sequence[Step | Loop], iteration: int, n_iterations: int) -> Iterator[tuple[Step, int, int]]:
+    for element in elements:
+        if isinstance(element, Loop):
+            for inner in range(element.n_iterations):
+                yield from _flattened(element.steps, inner, element.n_iterations)
+        else:
+            yield element, iteration, n_iterations
+
+
 def _our_elements(elements: Any) -> Any:
     """Return the elements of a pipeline, those of f3dasm as ours; a value that is not a list is returned unchanged."""
     return [_our_element(element) for element in elements] if isinstance(elements, list | tuple) else elements
@@ -335,6 +351,8 @@ def _our_element(element: Any) -> Any:
 
 def _changed(element: Any, **values: Any) -> Any:
     """Return a copy of an element with other values; without a check, which `validate` makes."""
+    if all(getattr(element, name) is value for name, value in values.items()):
+        return element
     changed = copy(element)
     vars(changed).update(values)
     return changed

@@ -37,8 +37,8 @@ class SlurmResources:
     max_jobs_per_task : int or None, default 1
         Experiments per task. None: as many as needed for all experiments to fit into one batch.
     extra_sbatch : dict, default {}
-        Further sbatch options by name, such as `comment`. An option replaces the one that the orchestrator sets; None
-        removes it.
+        Further sbatch options by name, such as `comment`; not `output`, see `SlurmCluster.log_dir`. An option replaces
+        the one that the orchestrator sets; None removes it.
     ntasks : int, default 1
         Processes of each job (`--ntasks`).
     mem_per_cpu : str or None, default None
@@ -96,8 +96,8 @@ class SlurmCluster:
         Command that runs Python on a node, such as `uv run`. `~`, `$NAME` and `${NAME}` are expanded there, after
         `env_setup`. The default means the Python that submits, if `env_setup` is empty.
     log_dir : str, default "logs/{project_job}"
-        Folder of the logs, relative to the workspace. `{project_job}` is replaced by the run's key; `$NAME` and
-        `${NAME}` are expanded when the run is submitted.
+        Folder of the logs, absolute or relative to the workspace. `{project_job}` is replaced by the run's key; `$NAME`
+        and `${NAME}` are expanded when the run is submitted.
     mem_per_cpu : str or None, default None
         The cluster's limit of memory per CPU, such as `"3968M"`. None: no limit.
     wake : {"both", "job"}, default "both"

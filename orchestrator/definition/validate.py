@@ -147,8 +147,6 @@ def _problems(steps: Any) -> Iterator[str]:
 def _level_problems(steps: Any, owner: str) -> Iterator[str]:
     if not isinstance(steps, list | tuple):
         yield f"the steps of {owner} must be a list, not {type(steps).__name__}"
-    elif not steps:
-        yield f"{owner} has no steps: add at least one"
     else:
         for name, n in Counter(_names(steps)).items():
             if n > 1:
@@ -348,6 +346,8 @@ def _directive_problems(directives: Any) -> Iterator[str]:
         option = option_name(name)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", option):
             yield f"resources: extra_sbatch: {name!r} is not an option of sbatch; use a long name, such as 'gres'"
+        elif option == "output":
+            yield "resources: extra_sbatch: 'output' can't be set; the folder of the logs is SlurmCluster(log_dir=...)"
         elif option in MANAGED_OPTIONS:
             yield f"resources: extra_sbatch: {name!r} can't be set; the orchestrator sets it for each job"
 
@@ -395,7 +395,7 @@ def _runner_problems(runner: Any) -> Iterator[str]:
 
 def _log_dir_problems(log_dir: Any) -> Iterator[str]:
     if not isinstance(log_dir, str) or not log_dir.strip() or not log_dir.isprintable() or "\\" in log_dir:
-        yield f"log_dir={log_dir!r} is not valid; use the path of a folder, relative to the workspace"
+        yield f"log_dir={log_dir!r} is not valid; use the path of a folder"
         return
     try:
         placeholders = {name for _, name, _, _ in string.Formatter().parse(log_dir) if name is not None}
@@ -405,8 +405,10 @@ def _log_dir_problems(log_dir: Any) -> Iterator[str]:
         return
     if placeholders - {"project_job"}:
         yield f"log_dir={log_dir!r} is not valid; the only placeholder is {{project_job}}"
-    if path.is_absolute() or ".." in path.parts:
-        yield f"log_dir={log_dir!r} is outside the workspace; use a folder inside it"
+    if ".." in path.parts:
+        yield f"log_dir={log_dir!r} is not valid; use a folder inside the workspace, or an absolute path"
+    elif path.is_absolute() and "project_job" not in placeholders:
+        yield f"log_dir={log_dir!r} would be the folder of all runs; add {{project_job}} to it"
 
 
 def _memory_limit_problems(limit: Any) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from orchestrator.addresses import format_address
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
-from orchestrator.data.of_f3dasm import our_table
+from orchestrator.data.of_f3dasm import is_of_f3dasm, our_table
 from orchestrator.data.results import ResultWriter, read_results
 from orchestrator.data.scratch import Scratch
 from orchestrator.data.values import check_name, from_jsonable, to_jsonable
@@ -226,7 +226,8 @@ def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[s
         seed_optimizers(block, job.seed)
         block.arm(data)
         result = block.call(data=data, **injected(called_function(block), kwargs, job.injectable), **kwargs)
-        result = our_table(result, data)
+        if is_of_f3dasm(result, "ExperimentData"):
+            result = our_table(result, data)
         if not isinstance(result, ExperimentData):
             raise TypeError(f"{type(block).__name__}.call returns the ExperimentData, not {type(result).__name__}")
         store_result(result, data, project_dir, job.token)

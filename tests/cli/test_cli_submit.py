@@ -103,12 +103,18 @@ def test_a_runner_with_a_variable_that_is_not_set_is_refused(here, cluster, gold
     assert not (here.workspace / "orchestrator.db").exists()
 
 
-def test_a_log_folder_outside_the_workspace_is_refused_after_its_expansion(here, cluster, golden, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
+def test_a_log_folder_is_checked_after_its_expansion(here, cluster, golden, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WHO", "me")
+    monkeypatch.setenv("ABOVE", "..")
     study = (here.workspace / "slurm.py").read_text()
-    (here.workspace / "slurm.py").write_text(study.replace("account=None", 'account=None, log_dir="~/{project_job}"'))
+    above = study.replace("account=None", 'account=None, log_dir="$ABOVE/{project_job}"')
+    (here.workspace / "slurm.py").write_text(above)
     golden(here("submit", "slurm.py"))
+    (here.workspace / "slurm.py").write_text(study.replace("account=None", 'account=None, log_dir="~/{project_job}"'))
+    here("submit", "slurm.py", "--project-job", "q")
+    assert (tmp_path / "q").is_dir()
+    assert f"--output={tmp_path}/q/" in str(cluster.called("sbatch"))
     (here.workspace / "slurm.py").write_text(
         study.replace("account=None", 'account=None, log_dir="$WHO/{project_job}"')
     )

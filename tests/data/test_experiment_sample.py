@@ -96,7 +96,7 @@ def test_custom_store_functions_work_also_after_reading_from_json(tmp_path):
         load_kwargs={"upper": True},
     )
     assert sample.get("note") == "HI"
-    path = sample.store_as_json(tmp_path, 3)
+    path = sample.store_as_json(3, tmp_path)
     assert path == tmp_path / "experiment_sample" / "3.json"
     assert ExperimentSample.from_json(path).get("note") == "HI"
 
@@ -114,13 +114,13 @@ def test_a_path_can_refer_to_an_existing_file(tmp_path):
 def test_f3dasms_files_are_read_and_written_alike(tmp_path, number):
     folder = FIXTURES / "experiment_sample_finished_error_in_progress"
     sample = ExperimentSample.from_json(folder / f"{number}.json")
-    written = sample.store_as_json(tmp_path, number)
+    written = sample.store_as_json(number, tmp_path)
     assert json.loads(written.read_text()) == json.loads((folder / f"{number}.json").read_text())
 
 
 def test_values_are_read_from_json_as_they_were_written(tmp_path):
     sample = ExperimentSample({"x": np.int64(1), "a": np.arange(3)}, {"y": (1, None), "t": "nan"})
-    back = ExperimentSample.from_json(sample.store_as_json(tmp_path, 0))
+    back = ExperimentSample.from_json(sample.store_as_json(0, tmp_path))
     assert back == sample
     assert isinstance(back.get("a"), np.ndarray)
 

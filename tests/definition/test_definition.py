@@ -87,11 +87,9 @@ def changed(step, **values):
 
 
 REFUSED = {
-    "no steps": [],
     "two steps of one name": [Step(nothing), Step(nothing)],
     "an element that is no step": [nothing],
     "negative iterations": [Loop(-3, [Step(nothing)])],
-    "a loop without steps": [Loop(2, [])],
     "until is no function": [Loop(2, [Step(nothing)], until=3)],
     "a class as block": [Step(Double)],
     "a number as block": [Step(7, name="seven")],
@@ -116,6 +114,7 @@ REFUSED = {
     "the data as kwargs": [Step(Double(), kwargs={"data": 2})],
     "half a job": [Step(nothing, resources=SlurmResources(max_jobs_per_task=1.5))],
     "an option with a list": [Step(nothing, resources=SlurmResources(extra_sbatch={"qos": []}))],
+    "the file of the log": [Step(nothing, resources=SlurmResources(extra_sbatch={"output": "x.log"}))],
     "options as a list": [Step(nothing, resources=SlurmResources(extra_sbatch=["--qos"]))],
     "kwargs of a function": [Step(nothing, kwargs={"n": 3})],
     "kwargs of a block": [Step(Double(), kwargs={"n": 3})],
@@ -560,6 +559,7 @@ UNUSABLE = [
     {"runner": "python '"},
     {"runner": None},
     {"log_dir": "/tmp/logs"},
+    {"log_dir": "/tmp/../{project_job}"},
     {"log_dir": "../{project_job}"},
     {"log_dir": "{run}"},
     {"log_dir": "{"},
@@ -684,7 +684,7 @@ def test_a_sampler_is_found_by_its_name(golden):
     for name in ("Latin", "latin_sampler", "Latin Sampler", "LATIN-SAMPLER"):
         assert type(create_sampler(name)).__name__ == "Latin"
     with golden.raises(DefinitionError):
-        create_sampler("sobol")
+        create_sampler("halton")
     with golden.raises(DefinitionError):
         check_pipeline("p", [Step(create_sampler("latin"), kwargs={"n_sample": 100})])
     by_step = create_sampler("latin").call(ExperimentData(domain=domain), n_samples=8, seed=3)
@@ -696,7 +696,7 @@ def test_result_files_of_f3dasms_tasks_are_collected(tmp_path):
     sample = ExperimentSample({"x": 1.0}, project_dir=tmp_path)
     sample.store("y", 42.0)
     sample.mark("finished")
-    sample.store_as_json(tmp_path, 1)
+    sample.store_as_json(1, tmp_path)
     block = CollectArrayResults()
     data = block.call(ExperimentData.from_file(tmp_path))
     assert data.output_rows()(1) == {"y": 42.0}
@@ -711,8 +711,8 @@ def test_a_result_file_fills_only_its_own_experiment(tmp_path, caplog, golden):
     data.store(tmp_path)
     for row, x, status in ((0, 0.0, "error"), (1, 5.0, "finished"), (2, 2.0, "in_progress"), (7, 7.0, "finished")):
         sample = ExperimentSample({"x": x}, {"y": 42.0}, status, tmp_path)
-        sample.store_as_json(tmp_path, row)
-    ExperimentSample({"x": 3.0}, {}, "error", tmp_path).store_as_json(tmp_path, 3)
+        sample.store_as_json(row, tmp_path)
+    ExperimentSample({"x": 3.0}, {}, "error", tmp_path).store_as_json(3, tmp_path)
     block = CollectArrayResults()
     data = block.call(ExperimentData.from_file(tmp_path))
     assert [status.name for status in data.statuses()] == ["ERROR", "OPEN", "OPEN", "FINISHED"]
@@ -887,3 +887,18 @@ def test_names_of_outputs_that_would_be_lost_are_refused(names):
 def test_a_name_of_an_output_is_text():
     with pytest.raises(TypeError, match="the name of an output must be text, not int"):
         datagenerator(output_names=["y", 1])
+
+
+def test_the_steps_of_a_pipeline_with_their_iterations():
+    a, b, c = (Step(nothing, name=name) for name in "abc")
+    pipeline = Pipeline("p", [a, Loop(2, [b, Loop(1, [c])]), Loop(3, [])])
+    assert pipeline._flatten() == [(a, 0, 1), (b, 0, 2), (c, 0, 1), (b, 1, 2), (c, 0, 1)]
+
+
+def test_chains_are_joined():
+    class Same(Block):
+        def call(self, data, **kwargs):
+            return data
+
+    one, two, three, four = (Same() for _ in range(4))
+    assert ((one >> two) >> (three >> four)).blocks == (one >> (two >> three >> four)).blocks == [one, two, three, four]

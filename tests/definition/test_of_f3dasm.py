@@ -217,6 +217,7 @@ def test_a_pipeline_of_f3dasm_is_found_in_a_study(f3dasm, workspace):
         "cluster = SlurmCluster(partition='fast')\n"
     )
     study = load_study("their_study.py")
+    del sys.modules["their_study"]
     assert (study.pipeline.name, study.pipeline.resources) == ("theirs", SlurmResources(mem="2G"))
     assert cluster_of(study, None) == SlurmCluster(partition="fast")
 

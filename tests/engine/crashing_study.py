@@ -44,7 +44,7 @@ def create(project_dir):
     domain.add_output("y")
     inputs = [*({"x": float(i)} for i in range(N_FIRST)), {"x": LEFT}]
     ExperimentData(domain=domain, input_data=inputs).store(project_dir)
-    ExperimentSample({"x": LEFT}, {"y": LEFT * LEFT}, "finished", project_dir).store_as_json(project_dir, N_FIRST)
+    ExperimentSample({"x": LEFT}, {"y": LEFT * LEFT}, "finished", project_dir).store_as_json(N_FIRST, project_dir)
 
 
 @datagenerator(output_names="y")

@@ -88,7 +88,7 @@ def test_a_run_leaves_its_table_and_its_history(workspace, rows, table):
 
 def leave_file(project_dir, row, x, y):
     sample = ExperimentSample({"x": x}, {"y": y}, "finished", project_dir)
-    sample.store_as_json(project_dir, row)
+    sample.store_as_json(row, project_dir)
 
 
 def not_in_the_table(workspace):
@@ -913,3 +913,11 @@ pipeline = Pipeline(steps=[Step(store_numbers(4)), Step(square, parallel=True)])
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     assert ys(table("r")) == [0.0, 1.0, 4.0, 9.0]
+
+
+def test_a_pipeline_and_a_loop_may_be_empty(workspace):
+    key = Pipeline("empty", []).run()
+    assert str(Pipeline().status(key).run.state) == "succeeded"
+    steps = [Step(lambda project_dir: None, name="a"), Loop(3, []), Step(lambda project_dir: None, name="b")]
+    key = Pipeline("empty", steps).run()
+    assert [str(each.state) for each in Pipeline().status(key).step_runs] == ["succeeded", "succeeded"]

@@ -144,11 +144,11 @@ data.store(Path("."))
 def test_single_results_are_read_by_both(tmp_path, run_f3dasm):
     for number in (0, 3, 5):
         name = f"experiment_sample_finished_error_in_progress/{number}.json"
-        ExperimentSample.from_json(FIXTURES / name).store_as_json(tmp_path, number)
+        ExperimentSample.from_json(FIXTURES / name).store_as_json(number, tmp_path)
     field = ExperimentSample({"x": 1.5}, project_dir=tmp_path, id=9)
     field.store("field", np.arange(3.0), to_disk=True)
     field.mark("finished")
-    field.store_as_json(tmp_path, 9)
+    field.store_as_json(9, tmp_path)
     printed = run_f3dasm(
         """
 import json

@@ -185,7 +185,7 @@ def test_status_and_an_idle_advance_load_nothing_heavy(workspace):
 
 OF_F3DASM = {
     "orchestrator.datageneration": {"DataGenerator", "create_datagenerator", "datagenerator"},
-    "orchestrator.design": {"Domain", "grid", "latin", "random", "sobol"},
+    "orchestrator.design": {"Domain", "grid", "latin", "make_nd_continuous_domain", "random", "sobol"},
     "orchestrator.hydra_tools": {"update_config_with_experiment_sample"},
     "orchestrator.optimization": {"cg", "create_optimizer", "lbfgsb", "nelder_mead", "tpesampler"},
     "orchestrator.pipeline": {"CollectArrayResults", "Loop", "Pipeline", "SlurmCluster", "SlurmResources", "Step"},

@@ -324,7 +324,7 @@ def test_results_that_cannot_be_collected_fail_the_step_and_resume_collects_them
 
     # A result that differs from the array's would not be collected.
     y = 0.0 if first else 42.0
-    ExperimentSample({"x": 0.0}, {"y": y}, "finished", folder).store_as_json(folder, 0)
+    ExperimentSample({"x": 0.0}, {"y": y}, "finished", folder).store_as_json(0, folder)
     studies.orchestrator("resume", "broken")
     studies.wait("broken")
     assert {"collect": "succeeded", "last": "succeeded"}.items() <= studies.states("broken").items()
