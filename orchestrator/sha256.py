@@ -1,6 +1,6 @@
 """SHA-256 without OpenSSL, which `hashlib` loads: that takes longer than to check the small files of a task.
 
-Python's `random` imports its hash function in the same way. For large contents, `hashlib` is faster.
+Python's `random` imports its hash function in the same way. For large contents `hashlib` is faster, and is used.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ except ImportError:
 __all__ = ["sha256_of"]
 
 
+LARGE = 500_000
+"""Bytes from which the import of OpenSSL takes less time than it saves."""
+
+
 def sha256_of(content: bytes) -> str:
     """Return the SHA-256 of a content, as 64 hexadecimal digits."""
-    return str(_sha256(content).hexdigest())
+    if len(content) < LARGE:
+        return str(_sha256(content).hexdigest())
+    from hashlib import sha256
+
+    return sha256(content).hexdigest()

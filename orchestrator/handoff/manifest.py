@@ -7,7 +7,6 @@ first two parts, whose SHA-256 is recorded, and its own lines.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 from orchestrator.atomic import PRIVATE, replacing
 from orchestrator.damage import LARGEST_INT, Damaged, parse_json, parse_object, refuse
 from orchestrator.errors import DataError
+from orchestrator.sha256 import sha256_of
 from orchestrator.trust import open_private
 
 __all__ = ["Entry", "Manifest", "tasks_for", "write_manifest"]
@@ -98,11 +98,11 @@ def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]], expected: Seque
         file.write(last)
         file.seek(HEADER)
         file.write(b"".join(index))
-    return hashlib.sha256(first + b"".join(index)).hexdigest()
+    return sha256_of(first + b"".join(index))
 
 
 def _index_line(offset: int, content: bytes) -> bytes:
-    return b"%*d %s\n" % (OFFSET, offset, hashlib.sha256(content).hexdigest().encode())
+    return b"%*d %s\n" % (OFFSET, offset, sha256_of(content).encode())
 
 
 @dataclass(eq=False, repr=False)  # generating more methods would cost time in each of hundreds of tasks
@@ -155,7 +155,7 @@ class Manifest:
                 refuse("its end is missing")
             file.seek(HEADER)
             index = file.read(LINE * (n_tasks + 1))
-            found = hashlib.sha256(first + index).hexdigest()
+            found = sha256_of(first + index)
             if sha256 not in (None, found):
                 refuse("it was changed after it was written")
             return cls(path, n_experiments, n_tasks, index, found)
@@ -180,7 +180,7 @@ class Manifest:
                 refuse(f"task {task} does not end in it")
             file.seek(begin)
             content = file.read(end - begin)
-            if hashlib.sha256(content).hexdigest().encode() != parts[1]:
+            if sha256_of(content).encode() != parts[1]:
                 refuse(f"an experiment of task {task} is damaged")
             return [_entry(line, task) for line in content.splitlines()]
 
@@ -198,7 +198,7 @@ class Manifest:
                 refuse("it does not say where its experiments end")
             file.seek(int(parts[0]))
             content = file.read()
-            if hashlib.sha256(content).hexdigest().encode() != parts[1]:
+            if sha256_of(content).encode() != parts[1]:
                 refuse("its expected outputs are damaged")
             names = parse_json(content)
         if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):

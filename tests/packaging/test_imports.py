@@ -15,7 +15,7 @@ import orchestrator
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"numpy", "pandas", "scipy", "sqlalchemy", "alembic", "cloudpickle", "rich", "sklearn"}
 
-NOT_FOR_TASKS = {"platform", "uuid"}
+NOT_FOR_TASKS = {"hashlib", "pickletools", "platform", "uuid"}
 
 NOT_FOR_STUDIES = HEAVY | {"click", "jinja2", "mako", "omegaconf", "yaml"}
 
