@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,8 @@ class DataGenerator(Block):
         Raises
         ------
         ValueError
-            If there is no such mode, or the domain declares outputs, but not the generator's.
+            If there is no such mode; if the domain declares outputs, but not the generator's; or if a parameter of its
+            function has no value.
         """
         if is_of_f3dasm(data, "ExperimentData"):
             return their_table(self.call(our_table(data), mode, pass_id, **kwargs))  # type: ignore[no-any-return]
@@ -108,6 +109,7 @@ class DataGenerator(Block):
             )
         if isinstance(self, FunctionDataGenerator):
             self.arm(data)
+            self.check_arguments([*data.domain.input_names, *kwargs, *(["id"] if pass_id else [])])
         result = data.copy()
         rows = list(data.open_rows())
         nodes = kwargs.pop("nodes", None) if mode == "parallel" else None
@@ -178,9 +180,7 @@ class FunctionDataGenerator(DataGenerator):
         arguments = {**kwargs, **{name: inputs[name] for name in inputs if takes_all or name in names}}
         if names.get("scratch_dir") and "scratch_dir" not in arguments:
             arguments["scratch_dir"] = experiment_sample.scratch_dir
-        missing = [name for name, required in names.items() if required and name not in arguments]
-        if missing:
-            raise ValueError(f"{self.name} needs {', '.join(missing)}: add an input of this name, or a value in kwargs")
+        self.check_arguments(arguments)
         outputs = self.f(**arguments)
         if outputs is None:
             raise ValueError(
@@ -198,6 +198,24 @@ class FunctionDataGenerator(DataGenerator):
         if not self.allow_nan:  # here, because of an output on disk only the path is known later
             check_values(self.name, named)
         return experiment_sample
+
+    def check_arguments(self, names: Collection[str]) -> None:
+        """Check that each parameter of the function that has no default gets a value.
+
+        Parameters
+        ----------
+        names : collection of str
+            Names of the values.
+
+        Raises
+        ------
+        ValueError
+            If one does not.
+        """
+        required = [name for name, is_required in self._parameters[0].items() if is_required and name != "scratch_dir"]
+        missing = [name for name in required if name not in names]
+        if missing:
+            raise ValueError(f"{self.name} needs {', '.join(missing)}: add an input of this name, or a value in kwargs")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
