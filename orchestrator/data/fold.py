@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.data.expected import Expected, await_results
 from orchestrator.data.files import Outrun, data_folder, locked, result_folders, write_table
 from orchestrator.data.matching import FoldReport
 from orchestrator.data.results import frame
@@ -24,7 +25,11 @@ __all__ = ["FoldReport", "fold"]
 _TRIES = 10
 
 
-def fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None = None) -> FoldReport:
+def fold(
+    project_dir: Path | str,
+    more: Callable[[ExperimentData], int] | None = None,
+    expected: Iterable[Expected] = (),
+) -> FoldReport:
     """Fold the result files of a project folder into its table on disk.
 
     The new table and the move of the result files to ``.archive`` are one commit. No process may append to these
@@ -36,6 +41,8 @@ def fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None =
         The project folder.
     more : callable or None, default None
         A function that changes the table in the same commit, and returns the number of changed experiments.
+    expected : iterable of Expected, default ()
+        The results that must be there.
 
     Returns
     -------
@@ -47,10 +54,11 @@ def fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None =
     FileNotFoundError
         If the folder has results, or `more` is given, but there is no table.
     DataError
-        If the table can't be read or stored; nothing was changed.
+        If the table can't be read or stored, or results are missing; nothing was changed.
     Busy
         If another process stores the table for more than a minute.
     """
+    await_results(project_dir, expected)
     if more is None and not result_folders(project_dir):
         return FoldReport()
     for _ in range(_TRIES):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.addresses import format_address
 from orchestrator.db import migrate, moves
@@ -33,7 +33,7 @@ from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.trust import name_of_user
 from orchestrator.workspace import Workspace
 
-__all__ = ["Holder", "NewRun", "RunRecord", "Store"]
+__all__ = ["Holder", "LatestStepRun", "NewRun", "RunRecord", "Store"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,30 @@ class RunRecord(NewRun):
     state: RunState
     reason: str | None
     cancel_requested_at: float | None
+
+
+class LatestStepRun(NamedTuple):
+    """A step run, and the results of its jobs.
+
+    Attributes
+    ----------
+    position : int
+        Its position.
+    state : str
+        Its state.
+    is_batch : bool
+        Whether it evaluates experiments of a manifest.
+    tokens : str
+        Tokens of its jobs, joined by commas.
+    n_experiments : int
+        Number of experiments in the receipts of these jobs.
+    """
+
+    position: int
+    state: str
+    is_batch: bool
+    tokens: str
+    n_experiments: int
 
 
 class Store:
@@ -349,6 +373,33 @@ class Store:
         with session(self.path) as connection:
             rows = connection.execute(query, (_run_row(connection, key).id, position))
             return {str(row.epoch): row.manifest for row in rows}
+
+    def latest_step_runs(self, key: str, before: int | None, n: int) -> list[LatestStepRun]:
+        """Return the last step runs of a run, the last first, with the experiments that receipts count.
+
+        Parameters
+        ----------
+        key : str
+            The run's key.
+        before : int or None
+            Only step runs at smaller positions.
+        n : int
+            Number of step runs.
+        """
+        query = """
+            SELECT each.position, each.state, each.n_tasks IS NOT NULL AS is_batch,
+                group_concat(job.token) AS tokens, COALESCE(SUM(job.n_finished + job.n_failed), 0) AS n_experiments
+            FROM step_run AS each LEFT JOIN job ON job.step_run_id = each.id
+            WHERE each.run_id = ? AND each.withdrawn_at IS NULL AND each.position < ?
+            GROUP BY each.id ORDER BY each.position DESC LIMIT ?
+        """
+        with session(self.path) as connection:
+            last = 2**62 if before is None else before
+            rows = connection.execute(query, (_run_row(connection, key).id, last, n))
+            return [
+                LatestStepRun(row.position, row.state, bool(row.is_batch), row.tokens or "", row.n_experiments)
+                for row in rows
+            ]
 
     def tokens(self, key: str) -> set[str]:
         """Return the tokens of all jobs of a run."""

@@ -8,7 +8,7 @@ from orchestrator.definition.injection import seed_for
 from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import WakingScheduler
-from orchestrator.engine.table_jobs import collect_into_table, fold_tables, freeze_table
+from orchestrator.engine.table_jobs import collect_into_table, expected_results, fold_tables, freeze_table
 from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.claim import claim, is_withdrawn
 from orchestrator.handoff.environment import LOG_LEVEL, environment_of_jobs
@@ -68,7 +68,7 @@ def _freeze(context: Context, run: Run, position: int) -> list[Change]:
 def _collect(context: Context, run: Run, position: int) -> list[Change]:
     since = context.clock()
     try:
-        collected = collect_into_table(context, run.plan.slot(position).step.project_dir)
+        collected = collect_into_table(context, run, position)
     except DataError as error:
         return outcomes.collect_failed(position, since, _clause(error))
     return outcomes.after_collect(position, since, collected.n_quarantined, collected.unmatched)
@@ -107,7 +107,7 @@ def _claim(context: Context, job: Job) -> bool:
 
 def _finish(context: Context, run: Run, to: RunState, why: str | None) -> list[Change]:
     try:
-        n = fold_tables(context, sorted({step.project_dir for step in run.plan.steps()}))
+        n = fold_tables(context, run)
     except (DataError, Busy) as error:
         ended = outcomes.fold_failed(run, to, why, _clause(error), may_pass=isinstance(error, Busy))
         if ended is None:
@@ -154,6 +154,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         seed=seed_for(run.key if run.plan.seed is None else run.plan.seed, step.name, slot.iteration),
         seeds_samplers=run.plan.seed is not None,
         label=step.label,
+        expected={} if job.role is Role.BATCH else _expected(context, run, step_run),
         manifest=step_run.manifest,
         threads=int(step.resources.get("cpus_per_task", 1)),
         cwd=context.cwd,
@@ -162,6 +163,11 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         resources=step.resources,
         database=str(context.store.path) if context.scheduler.has_tail else None,
     )
+
+
+def _expected(context: Context, run: Run, step_run: StepRun) -> dict[str, int]:
+    project_dir = run.plan.slot(step_run.position).step.project_dir
+    return expected_results(context, run, step_run.position).get(project_dir, {})
 
 
 def _log_level(context: Context) -> str | None:

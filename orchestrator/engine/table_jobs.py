@@ -10,7 +10,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,12 @@ from orchestrator.engine.context import Context
 from orchestrator.errors import Busy, DataError
 from orchestrator.machine.batches import Division
 from orchestrator.machine.model import Run, StepRun, blamed_kind
+from orchestrator.machine.states import StepRunState
 
 if TYPE_CHECKING:
     from orchestrator.worker.table_work import Collected, Frozen, Request
 
-__all__ = ["collect_into_table", "fold_tables", "freeze_table", "table_was_changed"]
+__all__ = ["collect_into_table", "expected_results", "fold_tables", "freeze_table", "table_was_changed"]
 
 
 def freeze_table(context: Context, run: Run, step_run: StepRun, division: Division) -> Frozen:
@@ -45,6 +45,7 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, division: Divisi
         # A retry evaluates accepted failures again, and accepts those that are left.
         is_repeated = context.store.accepts_failed(context.key, step_run.position, step_run.epoch - 1)
         request.reopens_failed = not step_run.accepts_failed or is_repeated
+    request.expected.update(expected_results(context, run, step_run.position).get(request.project_dir, {}))
     if context.may_load_tables:
         return freeze(context.folder, request)
     return Frozen(**_in_child(context, "freeze", asdict(request)))
@@ -83,25 +84,27 @@ def _request(run: Run, step_run: StepRun, division: Division) -> Request:
     )
 
 
-def collect_into_table(context: Context, project_dir: str) -> Collected:
-    """Fold the result files of tasks into the table, those of f3dasm as well.
+def collect_into_table(context: Context, run: Run, position: int) -> Collected:
+    """Fold the result files of tasks into the table of a step, those of f3dasm as well.
 
     Raises
     ------
     DataError
-        If there is no table, or the table or a file can't be read.
+        If there is no table, or the table or a file can't be read, or results are missing.
     Busy
         If the table is in use, or the child process was killed. Nothing follows from that.
     """
     from orchestrator.worker.table_work import Collected, collect
 
+    project_dir = run.plan.slot(position).step.project_dir
+    expected = expected_results(context, run, position).get(project_dir, {})
     if context.may_load_tables:
-        return collect(context.folder, project_dir)
-    return Collected(**_in_child(context, "collect", project_dir))
+        return collect(context.folder, project_dir, expected)
+    return Collected(**_in_child(context, "collect", {"project_dir": project_dir, "expected": expected}))
 
 
-def fold_tables(context: Context, project_dirs: Sequence[str]) -> int:
-    """Fold the remaining result files into the tables, so that every reader sees the results.
+def fold_tables(context: Context, run: Run) -> int:
+    """Fold the remaining result files of a run into its tables, so that every reader sees the results.
 
     Returns
     -------
@@ -113,12 +116,51 @@ def fold_tables(context: Context, project_dirs: Sequence[str]) -> int:
     DataError, Busy
         As of `collect_into_table`.
     """
+    project_dirs, expected = sorted({step.project_dir for step in run.plan.steps()}), expected_results(context, run)
     if context.may_load_tables:
         from orchestrator.worker.table_work import fold_all
 
-        return sum(len(report.quarantined) for report in fold_all(context.folder, project_dirs))
-    left = [project_dir for project_dir in project_dirs if context.folder.has_results(project_dir)]
-    return int(_in_child(context, "fold", left)["n_quarantined"]) if left else 0
+        return sum(len(report.quarantined) for report in fold_all(context.folder, project_dirs, expected))
+    left = [name for name in project_dirs if name in expected or context.folder.has_results(name)]
+    request = {"project_dirs": left, "expected": expected}
+    return int(_in_child(context, "fold", request)["n_quarantined"]) if left else 0
+
+
+def expected_results(context: Context, run: Run, before: int | None = None) -> dict[str, dict[str, int]]:
+    """Return which results must be found by the next fold of each table.
+
+    They are those of the last parallel step. A step after it that has succeeded has found them already; since then the
+    user's code may have removed their files.
+
+    Parameters
+    ----------
+    context : Context
+        The run's records.
+    run : Run
+        The run.
+    before : int, optional
+        Position of the step that needs the table. By default all steps count.
+
+    Returns
+    -------
+    dict of str to dict
+        By the folder of the table: the number of experiments by the tokens of their jobs, joined by commas.
+    """
+    expected: dict[str, dict[str, int]] = {}
+    known = set()
+    for step_run in context.store.latest_step_runs(context.key, before, _LATEST):
+        project_dir = run.plan.slot(step_run.position).step.project_dir
+        if project_dir in known:
+            continue
+        if step_run.is_batch and step_run.n_experiments:
+            expected[project_dir] = {step_run.tokens: step_run.n_experiments}
+        if step_run.is_batch or step_run.state == StepRunState.SUCCEEDED:
+            known.add(project_dir)
+    return expected
+
+
+_LATEST = 20
+"""Number of step runs among which the last parallel one is looked for."""
 
 
 def _in_child(context: Context, what: str, request: Any) -> dict[str, Any]:

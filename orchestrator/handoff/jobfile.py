@@ -70,6 +70,9 @@ class JobFile(NamedTuple):
         Name of the step in the name of its log.
     threads : int
         Number of CPUs of a task.
+    expected : mapping of str to int
+        By the tokens of the jobs of the last parallel step, joined by commas: the number of experiments in their
+        receipts.
     manifest : str or None
         SHA-256 of the manifest, for a batch.
     resources : mapping
@@ -111,6 +114,7 @@ class JobFile(NamedTuple):
     seeds_samplers: bool = False
     label: str = ""
     threads: int = 1
+    expected: Mapping[str, Any] = {}
     manifest: str | None = None
     resources: Mapping[str, Any] = {}
     database: str | None = None

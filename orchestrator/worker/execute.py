@@ -206,10 +206,11 @@ def run_until(folder: RunFolder, job: JobFile, until: Callable[..., Any]) -> Rec
 
 def _fold_results(folder: RunFolder, job: JobFile, receipt: Receipt) -> Path:
     from orchestrator.data.fold import fold
+    from orchestrator.worker.table_work import expected_of
 
     project_dir = folder.table(job.project_dir)
     project_dir.mkdir(parents=True, exist_ok=True)
-    receipt.n_quarantined = len(fold(project_dir).quarantined)
+    receipt.n_quarantined = len(fold(project_dir, expected=expected_of(job.expected)).quarantined)
     return project_dir
 
 

@@ -45,5 +45,5 @@ def _do(what: str, folder: RunFolder, request: Any) -> dict[str, Any]:
     if what == "compare":
         return {"is_outdated": is_outdated(folder, Request(**request))}
     if what == "collect":
-        return asdict(collect(folder, request))
-    return {"n_quarantined": sum(len(report.quarantined) for report in fold_all(folder, request))}
+        return asdict(collect(folder, **request))
+    return {"n_quarantined": sum(len(report.quarantined) for report in fold_all(folder, **request))}

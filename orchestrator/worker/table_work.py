@@ -16,6 +16,7 @@ from errno import EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.data.expected import Expected
 from orchestrator.data.files import data_folder
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.results import inputs_digest, read_results
@@ -72,6 +73,8 @@ class Request:
         Digests of the manifests that are recorded, by epoch.
     reopens_failed : bool
         Whether experiments that failed in an earlier epoch are evaluated again.
+    expected : dict of str to int
+        The results that must be there; as `JobFile.expected`.
     """
 
     position: int
@@ -83,6 +86,7 @@ class Request:
     earlier_kinds: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, str] = field(default_factory=dict)
     reopens_failed: bool = True
+    expected: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,8 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
         with _translated_errors(project_dir):
             cuts = _cuts_of(folder, request.earlier_kinds)
             again = earlier if request.reopens_failed else ()
-            entries, n_quarantined, expected = _open_experiments(project_dir, again, cuts)
+            must = expected_of(request.expected)
+            entries, n_quarantined, expected = _open_experiments(project_dir, again, cuts, must)
             write_manifest(path, tasks_for(entries, request.per_task, request.max_tasks), expected)
     manifest = Manifest.open(path)
     with _translated_errors(project_dir):
@@ -203,11 +208,14 @@ def is_outdated(folder: RunFolder, request: Request) -> bool:
 
 
 def _open_experiments(
-    project_dir: Path, reopen: Sequence[Recorded], cuts: Mapping[tuple[int, str], list[str]]
+    project_dir: Path,
+    reopen: Sequence[Recorded],
+    cuts: Mapping[tuple[int, str], list[str]],
+    must_find: Sequence[Expected],
 ) -> tuple[list[Entry], int, list[str] | None]:
     from orchestrator.data.experiment_data import ExperimentData
 
-    n_quarantined = len(fold(project_dir).quarantined)
+    n_quarantined = len(fold(project_dir, expected=must_find).quarantined)
     data = ExperimentData.from_file(project_dir)
     failed = _failed_earlier(data, project_dir, reopen)
     if failed:
@@ -277,7 +285,9 @@ def _jsonable(values: dict[str, object]) -> dict[str, object]:
 # --- fold and collect ---------------------------------------------------------------------------
 
 
-def fold_all(folder: RunFolder, project_dirs: Iterable[str]) -> list[FoldReport]:
+def fold_all(
+    folder: RunFolder, project_dirs: Iterable[str], expected: Mapping[str, Mapping[str, int]] | None = None
+) -> list[FoldReport]:
     """Fold the results of a run into its tables.
 
     Parameters
@@ -286,6 +296,8 @@ def fold_all(folder: RunFolder, project_dirs: Iterable[str]) -> list[FoldReport]
         The run's files.
     project_dirs : iterable of str
         Folders of tables, relative to the run's.
+    expected : mapping of str to mapping, optional
+        The results that must be there, by folder; as `JobFile.expected`.
 
     Returns
     -------
@@ -303,7 +315,8 @@ def fold_all(folder: RunFolder, project_dirs: Iterable[str]) -> list[FoldReport]
     for project_dir in project_dirs:
         try:
             with _translated_errors(folder.table(project_dir)):
-                reports.append(fold(folder.table(project_dir)))
+                must = expected_of((expected or {}).get(project_dir, {}))
+                reports.append(fold(folder.table(project_dir), expected=must))
         except OrchestratorError as error:
             # The other tables are still folded.
             errors.append(error)
@@ -328,7 +341,12 @@ class Collected:
     unmatched: dict[str, list[int]]
 
 
-def collect(folder: RunFolder, project_dir: str) -> Collected:
+def expected_of(counts: Mapping[str, int]) -> list[Expected]:
+    """Return what folding must find, from numbers of experiments by tokens, joined by commas."""
+    return [Expected(tokens.split(","), n) for tokens, n in counts.items()]
+
+
+def collect(folder: RunFolder, project_dir: str, expected: Mapping[str, int] | None = None) -> Collected:
     """Do the work of `CollectArrayResults`; a second call finds nothing to do.
 
     Parameters
@@ -337,11 +355,14 @@ def collect(folder: RunFolder, project_dir: str) -> Collected:
         The run's files.
     project_dir : str
         Folder of the table, relative to the run's.
+    expected : mapping of str to int, optional
+        The results that must be there; as `JobFile.expected`.
 
     Raises
     ------
     DataError
-        If there is no table, or it or a file can't be read. Files that were not collected stay in their place.
+        If there is no table, or it or a file can't be read, or results are missing. Files that were not collected stay
+        in their place.
     Busy
         If the table can't be reached now, or another process has locked it.
     """
@@ -356,7 +377,7 @@ def collect(folder: RunFolder, project_dir: str) -> Collected:
 
     with _translated_errors(where):
         sample_files = read_sample_files(where)
-        report = fold(where, more=put)
+        report = fold(where, more=put, expected=expected_of(expected or {}))
         remove_collected([*collected[-1].new, *collected[-1].known])
     unmatched: dict[str, list[int]] = {}
     for found, why in collected[-1].unmatched:

@@ -1,11 +1,15 @@
 import json
+import threading
 
 import pytest
 
+from orchestrator.data import expected as expected_module
 from orchestrator.data import files
+from orchestrator.data.expected import Expected
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.results import ResultFile, ResultWriter, inputs_digest, read_results, unframe
+from orchestrator.errors import DataError
 from tests.damage import IN_ITS_PLACE, put_in_place
 
 
@@ -47,6 +51,34 @@ def outputs(data):
 def by_input(data):
     inputs, rows = data.input_rows(), data.output_rows()
     return {inputs(at)["x"]: rows(at).get("y") for at in range(len(data))}
+
+
+def test_fewer_results_than_the_receipts_count_are_waited_for(tmp_path, data, monkeypatch):
+    monkeypatch.setattr(expected_module, "POLL", 0.01)
+    must = [Expected(["tok", "retry"], 3)]
+    write(tmp_path, result(0, {"x": 1}, 10), result(1, {"x": 2}, 20))
+    late = threading.Timer(0.3, lambda: write(tmp_path, result(2, {"x": 3}, 30), token="retry"))
+    late.start()
+    assert fold(tmp_path, expected=must).n_folded == 3
+    assert fold(tmp_path, expected=must) == FoldReport()
+
+
+@pytest.mark.parametrize("lines", [[], [(0, 1)], [(0, 1), (0, 1)], [(0, 1), (1, 2)]])
+def test_results_that_are_missing_are_an_error_that_names_the_job(tmp_path, data, monkeypatch, lines):
+    monkeypatch.setattr(expected_module, "WAIT", 0.0)
+    if lines:
+        write(tmp_path, *(result(label, {"x": x}, 10) for label, x in lines))
+    why = f"count 3 experiments, but {len(set(lines))} can be read there .of the jobs tok, retry"
+    with pytest.raises(DataError, match=why):
+        fold(tmp_path, expected=[Expected(["tok", "retry"], 3)])
+    assert len(ExperimentData.from_file(tmp_path).select_with_status("open")) == 3 - len(set(lines))
+    assert not (tmp_path / "experiment_data" / ".archive").exists()
+
+
+def test_a_damaged_result_is_not_a_missing_one(tmp_path, data):
+    path = write(tmp_path, result(0, {"x": 1}, 10), result(1, {"x": 2}, 20))
+    path.write_bytes(path.read_bytes().replace(b'"y":10', b'"y":70'))
+    assert fold(tmp_path, expected=[Expected(["tok"], 2)]).n_folded == 1
 
 
 def test_a_result_is_written_to_its_experiment(tmp_path, data):

@@ -86,6 +86,32 @@ def test_a_run_leaves_its_table_and_its_history(workspace, rows, table):
     assert moves == list(zip([None, *states], states, strict=False))
 
 
+@datagenerator(output_names="y")
+def the_last_removes_the_results(x):
+    if x == 2:
+        shutil.rmtree(Path("r/experiment_data/.results"))
+    return x * x
+
+
+@pytest.mark.parametrize("following", ["a step", "collecting", "a parallel step", "the end"])
+def test_no_step_continues_without_the_results_that_its_tasks_have_reported(workspace, monkeypatch, following):
+    monkeypatch.setattr("orchestrator.data.expected.WAIT", 0.0)
+    monkeypatch.setattr("orchestrator.engine.local.run.usable_cpus", lambda: 1)
+    called = []
+    steps = {
+        "a step": [Step(lambda project_dir: called.append(1), name="next")],
+        "collecting": [Step(CollectArrayResults(), name="next")],
+        "a parallel step": [Step(odd_ones_fail, name="next", parallel=True)],
+        "the end": [],
+    }[following]
+    first = [Step(store_numbers(3)), Step(the_last_removes_the_results, name="evaluate", parallel=True)]
+    with pytest.raises(
+        (RunFailed, DataError), match="the receipts of the tasks count 3 experiments, but 0 can be read"
+    ):
+        Pipeline(steps=[*first, *steps]).run(project_job="r")
+    assert not called
+
+
 def leave_file(project_dir, row, x, y):
     sample = ExperimentSample({"x": x}, {"y": y}, "finished", project_dir)
     sample.store_as_json(row, project_dir)
