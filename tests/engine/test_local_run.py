@@ -270,7 +270,7 @@ def test_an_unusable_table_does_not_prevent_others_from_getting_their_results(wo
 
 
 def test_a_failing_run_ends_though_its_results_cannot_be_collected_now(workspace, rows, table, monkeypatch, golden):
-    def stale(project_dir):
+    def stale(project_dir, expected=()):
         if result_folders(project_dir):
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return FoldReport()
@@ -289,7 +289,7 @@ def test_a_failing_run_ends_though_its_results_cannot_be_collected_now(workspace
 def test_a_table_that_cannot_be_reached_now_fails_no_step(workspace, rows, table, monkeypatch, golden):
     reads = []
 
-    def stale(project_dir):
+    def stale(project_dir, expected=()):
         reads.append(project_dir)
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
