@@ -102,6 +102,7 @@ class ExperimentData:
         n = max([*lengths, len(statuses), n_rows_of(input_data)], default=0)
         self._set_table(Table(Labels(range(n)), inputs, outputs, bytearray(n)))
         self._table.status[:] = self._first_statuses(statuses)
+        self._add_declared_columns()
 
     def _first_statuses(self, statuses: Sequence[Any]) -> bytearray:
         """Return the given statuses; for other rows, FINISHED if the row has an output, else OPEN."""
@@ -131,6 +132,12 @@ class ExperimentData:
                 if parameter.to_disk and name in columns:
                     cells = zip(columns[name], table.labels, strict=True)
                     columns[name] = Column([self._cell(which, name, cell, label) for cell, label in cells])
+
+    def _add_declared_columns(self) -> None:
+        """Give each output of the domain a column, so that it is there before any experiment has a value."""
+        for name in self._domain.output_space:
+            if name not in self._table.outputs:
+                self._table.outputs[name] = Column.missing(len(self._table))
 
     @classmethod
     def _from_table(cls, domain: Domain, project_dir: Path, table: Table) -> Self:
@@ -282,6 +289,7 @@ class ExperimentData:
         return self._frame("input", keep_references), self._frame("output", keep_references)
 
     def _frame(self, which: str, keep_references: bool) -> pd.DataFrame:
+        self._add_declared_columns()
         columns, space = self._table.columns(which), self._space(which)
         objects = {} if keep_references else {name: p for name, p in space.items() if p.to_disk}
         from orchestrator.data.frames import frame_of
@@ -733,6 +741,7 @@ class ExperimentData:
         >>> data.get_n_best_output(2).index.tolist()
         [1, 0]
         """
+        self._add_declared_columns()
         if output_name not in self._table.outputs:
             raise KeyError(f"the table has no output {output_name!r}")
         cells = self._table.outputs[output_name].cells()

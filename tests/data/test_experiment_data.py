@@ -264,3 +264,22 @@ def test_iterating_over_open_rows_is_fast():
     start = time.process_time()
     assert sum(1 for _ in data.open_rows()) == 50_000
     assert time.process_time() - start < 50_000 * 40e-6
+
+
+def test_a_declared_output_is_a_column_from_the_start(tmp_path):
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=1.0)
+    domain.add_output("y")
+    domain.add_output("z")
+    data = ExperimentData(domain=domain, input_data=[{"x": 0.5}, {"x": 1.0}], project_dir=tmp_path)
+    data.store()
+    assert pd.read_csv(tmp_path / "experiment_data" / "output.csv", index_col=0).columns.tolist() == ["y", "z"]
+    for table in (data, ExperimentData.from_file(tmp_path), data + data, data[[1]], data.copy()):
+        outputs = table.to_pandas()[1]
+        assert list(outputs) == ["y", "z"]
+        assert outputs["y"].isna().all()
+        assert len(table.get_n_best_output(1, "y")) == 0
+        assert {status.name for status in table.statuses()} == {"OPEN"}
+    data.domain.add_output("later")
+    assert list(data.to_pandas()[1]) == ["y", "z", "later"]
+    assert data.get_experiment_sample(0).output_data == {}
