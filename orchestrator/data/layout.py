@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from orchestrator.data.noted_csv import is_worth_it, read_noted, read_statuses
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.table import StoredFile, Table
 from orchestrator.errors import DataError
+from orchestrator.sha256 import sha256_of
 
 __all__ = ["Files", "StoredTable", "decode_files", "encode_files", "single_column"]
 
@@ -93,7 +93,7 @@ def encode_files(stored: StoredTable) -> Files:
         encoded = {"0": _encoded_statuses(table)} if which == "jobs" else _encoded(which, table.columns(which))
         content = b"".join(csv_parts(table.labels, encoded))
         notes = {column: encoding.note for column, encoding in encoded.items()}
-        files[name], now[name] = content, StoredFile(sha256(content).hexdigest(), notes)
+        files[name], now[name] = content, StoredFile(sha256_of(content), notes)
     columns = {which: now[f"{which}.csv"].notes for which in ("input", "output")}
     domain = {**stored.domain.to_json(), "columns": columns, "folded": stored.folded}
     if stored.stored_by is not None:
@@ -214,7 +214,7 @@ class _Notes:
     def has_changed(self, name: str, content: bytes) -> bool | None:
         """Whether a file has changed since it was stored; None if another program wrote it."""
         digest = self.sha256.get(name)
-        self.changed[name] = None if digest is None else sha256(content).hexdigest() != digest
+        self.changed[name] = None if digest is None else sha256_of(content) != digest
         return self.changed[name]
 
 
