@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from subprocess import PIPE
 
@@ -191,6 +192,58 @@ def test_a_lock_of_a_member_of_the_group_makes_a_run_wait_and_not_end(shared):
         pytest.skip("the lock is not one of the kernel there")
     guard = str(shared.path / "orchestrator.db.guard")
     assert "The run continues when its records can be used" in run_against(shared, shared.colleague, LOCKS, guard)
+
+
+EVIL = """
+import os, sys
+from pathlib import Path
+from orchestrator.definition.bundling import prepare_bundle
+class Evil:
+    def __reduce__(self):
+        return os.system, ("id > " + sys.argv[1],)
+os.umask(0)
+engine = Path("r/.orchestrator")
+engine.rename("r/.away")
+prepare_bundle({"0": Evil(), "1": Evil()}, None).write(engine / "bundle")
+for name in ("scripts", "jobs", "steps"):
+    (engine / name).mkdir(parents=True)
+for path in (engine, *engine.rglob("*")):
+    path.chmod(0o777)
+if len(sys.argv) > 2:
+    Path("orchestrator.db").rename("away.db")
+    Path("orchestrator.db").touch()
+"""
+
+
+def test_what_a_member_of_the_group_puts_in_place_of_files_of_a_run_is_not_used(users):
+    os.chown(users.path, users.owner.uid, users.colleague.groups[0])
+    users.path.chmod(0o2775)
+    owner = users.owner
+    owner.write(users.path / "study.py", WAITS.replace("Step(note)", "Step(note, name='a'), Step(note, name='b')"))
+    run = owner.started(owner.python, "-m", "orchestrator", "run", "study.py", "--project-job", "r", umask=0o002)
+    with run:
+        wait_until((users.path / "waits").exists)
+        # On a second machine it takes a while until this is seen.
+        database = ["database"] * (users.path == users.there)
+        planted = users.colleague.run(owner.python, "-c", EVIL, str(users.there / "ran"), *database, umask=0)
+        assert planted.returncode == 0, planted.stderr
+        wait_until(lambda: (users.path / "r/.orchestrator").stat().st_uid == users.colleague.uid)
+        (users.path / "go").touch()
+        if database:
+            said = next(line for line in run.stderr if "Ctrl-C ends it" in line)
+            assert "orchestrator.db belongs to man." in said
+            (users.path / "away.db").rename(users.path / "orchestrator.db")
+        _, rest = run.communicate(timeout=60)
+    assert run.returncode == 1
+    for command in ("resume r", "resume r --from-step wait", "resume r --update study.py"):
+        refused = owner(*command.split(), umask=0o002)
+        assert refused.code == 1
+        rest += refused.err
+    assert "r/.orchestrator belongs to man" in " ".join(rest.split())
+    assert not (users.path / "ran").exists()
+    # The hint says how to continue.
+    users.owner.run("sh", "-c", "mv r/.orchestrator r/.foreign && mv r/.away r/.orchestrator")
+    assert owner("resume", "r", umask=0o002).code == 0
 
 
 def test_other_users_can_open_no_lock(users):
