@@ -178,7 +178,7 @@ def test_a_cancelled_job_fails_its_step(studies):
     key = submit(studies, "both")
     [job] = studies.jobs(key, "hold")
     studies.cluster.scancel(job["scheduler_id"])
-    printed = studies.wait(key, code=3)
+    printed = studies.wait(key, code=1)
     assert "CANCELLED" in printed
     let_go(studies)
     studies.orchestrator("resume", key)
@@ -322,7 +322,7 @@ def test_a_job_that_squeue_has_forgotten_is_lost_after_the_grace_and_not_before(
         return studies.jobs("r", "hold")[0]["state"]
 
     wait_until(lambda: state_when_asked_again() == "lost")
-    golden(studies.wait("r", code=3))
+    golden(studies.wait("r", code=1))
     [lost] = studies.jobs("r", "hold")
     assert datetime.fromisoformat(lost["ended_at"]).timestamp() - asked >= grace
     let_go(studies)

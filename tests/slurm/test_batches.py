@@ -55,7 +55,7 @@ pipeline = Pipeline("slow", steps=[
     # Neighbours go to one task; the indexes begin at 0 in each array.
     assert studies.outputs(key) == [row // 10 % 50 for row in range(2000)]
 
-    printed = studies.wait(too_slow, code=3)
+    printed = studies.wait(too_slow, code=1)
     assert "TIMEOUT" in printed
     (job,) = studies.jobs(too_slow, "run")
     assert (job["state"], job["kind"], job["failed_tasks"]) == ("failed", "timeout", "0")
@@ -65,7 +65,7 @@ def test_arrays_follow_each_other_also_after_a_task_that_died(studies, golden):
     body = STUDY.format(n=10, resources="max_array_size=3, max_jobs_per_task=2")
     dies = body.replace("return int(", "if x == 3:\n        die()\n    return int(")
     key = studies.submit(dies)
-    printed = studies.wait(key, code=3)
+    printed = studies.wait(key, code=1)
 
     # Task 1 evaluated experiment 2 before it died at 3.
     assert arrays(studies, key) == [(0, "0-2", 4), (1, "3-4", 4)]

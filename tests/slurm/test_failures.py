@@ -23,7 +23,7 @@ pipeline = Pipeline("fails", steps=[
 
 def test_a_step_that_raises_ends_the_run_at_once_and_resume_continues_it(studies, golden):
     key = studies.submit(STEPS.format(block="fail", dependency="afterok"))
-    printed = studies.wait(key, code=3)
+    printed = studies.wait(key, code=1)
 
     golden(printed, exact=False)
     assert studies.states(key) == {"create": "succeeded", "middle": "failed"}
@@ -69,7 +69,7 @@ pipeline = Pipeline("one dies", steps=[
 def test_a_task_that_dies_fails_the_step_and_all_other_results_remain(studies, golden):
     """Submitted again by `resume`, the array holds the one index that has no result, and the one that failed."""
     key = studies.submit(ONE_DIES.format(options=""))
-    printed = studies.wait(key, code=3)
+    printed = studies.wait(key, code=1)
 
     golden.replace(f"job {studies.jobs(key, 'run')[0]['scheduler_id']}", "job")
     golden(printed, exact=False)
@@ -87,7 +87,7 @@ def test_a_task_that_dies_fails_the_step_and_all_other_results_remain(studies, g
 
     (studies.folder / "fixed").touch()
     studies.orchestrator("resume", key)
-    printed = studies.wait(key, code=3)
+    printed = studies.wait(key, code=1)
     golden(printed, exact=False)
     (second,) = studies.jobs(key, "run")
     assert (second["n_tasks"], second["n_finished"], second["n_failed"]) == (2, 1, 1)
@@ -206,7 +206,7 @@ def test_a_cancelled_array_fails_its_step_and_resume_evaluates_the_open_experime
 
     studies.cluster.scancel(job_id)
 
-    printed = studies.wait(key, code=3)
+    printed = studies.wait(key, code=1)
     assert "CANCELLED" in printed
     (job,) = studies.jobs(key, "run")
     assert (job["state"], job["kind"], job["failed_tasks"], job["n_finished"]) == ("cancelled", "cancelled", "1-2", 1)
@@ -225,7 +225,7 @@ def test_a_cancelled_task_fails_the_step_and_is_named(studies):
 
     studies.cluster.scancel(f"{job_id}_1")
 
-    studies.wait(key, code=3)
+    studies.wait(key, code=1)
     (job,) = studies.jobs(key, "run")
     assert (job["kind"], job["failed_tasks"], job["n_finished"]) == ("cancelled", "1", 2)
     assert [failure["tasks"] for failure in studies.status(key)["failures"]] == [[1]]
@@ -245,7 +245,7 @@ pipeline = Pipeline("hopeless", steps=[
 ])
 """
     key = studies.submit(all_fail)
-    printed = studies.wait(key, code=3)
+    printed = studies.wait(key, code=1)
     golden(printed, exact=False)
     assert studies.states(key) == {"create": "succeeded", "run": "failed"}
     assert "RuntimeError: no licence" in studies.orchestrator("status", key).stdout
@@ -270,7 +270,7 @@ pipeline = Pipeline("none open", steps=[
     assert (again["state"], again["jobs"]) == ("skipped", [])
     golden(again["reason"])
     assert "skipped" in studies.orchestrator("status", one).stdout
-    golden(studies.wait(other, code=3), exact=False)
+    golden(studies.wait(other, code=1), exact=False)
 
 
 def test_an_unreadable_table_fails_the_step_and_does_not_count_as_finished(studies, golden):
@@ -287,7 +287,7 @@ pipeline = Pipeline("damaged", steps=[
 ])
 """
     key = studies.submit(damaged)
-    printed = studies.wait(key, code=3)
+    printed = studies.wait(key, code=1)
     golden(printed, exact=False)
     assert studies.states(key) == {"create": "succeeded", "damage": "succeeded", "run": "failed"}
     assert studies.jobs(key, "run") == []
@@ -317,7 +317,7 @@ def test_results_that_cannot_be_collected_fail_the_step_and_resume_collects_them
         studies.run(sys.executable, "table.py")
     studies.write(CANT_COLLECT.format(first=first))
     studies.orchestrator("submit", "study.py", "--project-job", "broken", code=0 if first else 1)
-    printed = studies.wait("broken", code=3)
+    printed = studies.wait("broken", code=1)
 
     golden(printed, exact=False)
     assert studies.step_runs("broken")["collect"]["state"] == "failed"

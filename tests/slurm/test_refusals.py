@@ -36,7 +36,7 @@ def test_a_step_that_sbatch_refuses_fails_the_run_with_the_message_of_sbatch(stu
     keys = {resources: studies.submit(STUDY.format(resources=resources, orchestrator=None)) for resources in REFUSED}
     for resources, words in REFUSED.items():
         key = keys[resources]
-        printed = one_line(studies.wait(key, code=3))
+        printed = one_line(studies.wait(key, code=1))
         assert words in printed
         (job,) = studies.jobs(key, "run")
         assert (job["state"], job["kind"], job["scheduler_id"]) == ("failed", "refused", None)

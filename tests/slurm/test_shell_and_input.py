@@ -77,7 +77,7 @@ pipeline = Pipeline("setup", steps=[Step(create, name="create"), Step(nothing, n
 
     # From a machine that does not use it.
     studies.orchestrator("advance", key)
-    printed = studies.wait(key, code=3)
+    printed = studies.wait(key, code=1)
     golden.replace(socket.gethostname(), "host")
     golden.replace(f"job {studies.jobs(key, 'create')[-1]['scheduler_id']}", "job")
     golden(printed, exact=False)

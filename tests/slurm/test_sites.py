@@ -154,7 +154,7 @@ def test_a_moved_workspace_continues_in_the_new_place(studies, tmp_path):
     old = Studies(tmp_path / "old", studies.cluster)
     old.folder.mkdir()
     old.submit(FAILS_FIRST, "--project-job", "r")
-    old.wait("r", code=3)
+    old.wait("r", code=1)
     wait_until(lambda: not studies.cluster.jobs_left(), 30)
     new = Studies(old.folder.rename(tmp_path / "new"), studies.cluster)
     (new.folder / "allowed").touch()
@@ -229,7 +229,7 @@ def test_ctrl_c_ends_only_the_process_that_drives(studies):
         wait_until((studies.folder / "waits").exists)
         driver.send_signal(signal.SIGINT)
         _, said = driver.communicate(timeout=60)
-    assert driver.returncode == 1
+    assert driver.returncode == 130
     assert "Run r is no longer driven" in said
     assert "orchestrator wait r --drive" in said
     assert studies.cluster.jobs_left()
