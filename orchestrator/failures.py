@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["MAX_CAUSES", "MAX_ROWS", "FailureGroup", "group_of"]
+__all__ = ["MAX_CAUSES", "MAX_ROWS", "FailureGroup", "cause_of", "group_of"]
 
 MAX_ROWS = 100
 """Number of experiments or files that are recorded by their labels; of the others only the count is recorded."""
@@ -65,3 +66,12 @@ def group_of(groups: dict[tuple[str, str], FailureGroup], failure: Mapping[str, 
         cause = ("other errors", f"only {MAX_CAUSES} are recorded with their text")
         failure = {"type": cause[0], "message": cause[1], "traceback": ""}
     return groups.setdefault(cause, FailureGroup(failure))
+
+
+_PLACE = re.compile(r'^ *File "(.*)", line (\d+)', re.MULTILINE)
+
+
+def cause_of(failure: Mapping[str, Any]) -> str:
+    """Return type and place of the exception of a failure, whatever its message; empty if it was no exception."""
+    places = _PLACE.findall(str(failure.get("traceback", "")))
+    return f"{failure.get('type')} at {places[-1][0]}:{places[-1][1]}" if places else ""

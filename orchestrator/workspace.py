@@ -18,6 +18,7 @@
             steps/<position>.<epoch>.<mark>/manifest.jsonl              experiments of each task
             jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json, outputs/<task>}
             jobs/<token>/running/<task>.<restart>                       what a task evaluates now
+            jobs/<token>/{counts/, stop}                                failed experiments of an array, and its end
 
 A run's folder may contain files of another run: of one whose records were deleted, or after the folder was copied. So
 the names of the engine's files contain the run's salt (`token`, `mark`) or a digest of the content.
@@ -126,6 +127,16 @@ class JobFolder(NamedTuple):
     def receipts(self) -> Path:
         """Folder of the receipts."""
         return self.path / "receipts"
+
+    @property
+    def counts(self) -> Path:
+        """Folder of empty files whose names say how many experiments of a task have failed."""
+        return self.path / "counts"
+
+    @property
+    def stop(self) -> Path:
+        """The file that makes all tasks of the job stop."""
+        return self.path / "stop"
 
     def output(self, task: int) -> Path:
         """Return the path of the file that says which part of its log each experiment of a task has printed."""

@@ -126,7 +126,7 @@ CREATE TABLE job (
     CONSTRAINT job_doubt CHECK (doubt IS NULL OR doubt IN ('unanswered', 'unlisted', 'receipts_missing', 'unknown_state')),
     CONSTRAINT job_state CHECK (state IN ('planned', 'submitting', 'queued', 'running', 'succeeded', 'failed', 'cancelled', 'lost')),
     CONSTRAINT job_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled', 'lost')) = (ended_at IS NOT NULL)),
-    CONSTRAINT job_kind CHECK (kind IS NULL OR kind IN ('refused', 'out_of_memory', 'timeout', 'node_failure', 'preempted', 'cancelled', 'exception', 'not_started', 'infrastructure', 'interrupted')),
+    CONSTRAINT job_kind CHECK (kind IS NULL OR kind IN ('refused', 'out_of_memory', 'timeout', 'node_failure', 'preempted', 'cancelled', 'exception', 'not_started', 'infrastructure', 'stopped', 'interrupted')),
     CONSTRAINT job_scheduler_id CHECK (state NOT IN ('queued', 'running', 'succeeded', 'lost') OR scheduler_id IS NOT NULL),
     CONSTRAINT job_started CHECK (state NOT IN ('running', 'succeeded') OR started_at IS NOT NULL),
     CONSTRAINT job_counts CHECK (batch >= 0 AND attempt >= 1 AND n_tasks >= 1),

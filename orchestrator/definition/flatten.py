@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.addresses import slug
 from orchestrator.definition.blocks import CollectArrayResults, DataGenerator
-from orchestrator.definition.pipeline import Loop, Step, step_name, timeout_in_seconds, walk
+from orchestrator.definition.pipeline import ABORT_EARLY, Loop, Step, step_name, timeout_in_seconds, walk
 from orchestrator.definition.resources import SlurmResources
 from orchestrator.machine.kinds import Dependency, StepKind
 from orchestrator.machine.plan import UNTIL, Plan, PlannedLoop, PlannedStep
@@ -79,6 +79,7 @@ def _planned(element: Step | Loop, path: str, loops: str, labels: set[str]) -> P
         parallel=element.parallel,
         dependency=Dependency(element.dependency),
         max_failed=element.max_failed,
+        abort_early=ABORT_EARLY if element.abort_early is True else element.abort_early or None,
         retries=element.retries,
         timeout=timeout_in_seconds(element.timeout),
         project_dir=str(element.project_dir),

@@ -41,6 +41,10 @@ Dependency = Literal["afterok", "afterany"]
 DEPENDENCIES: tuple[str, ...] = get_args(Dependency)
 
 
+ABORT_EARLY = 5
+"""Number of first experiments that must not all fail with the same exception."""
+
+
 @dataclass(init=False)
 class Step:
     """A step of a pipeline.
@@ -73,6 +77,10 @@ class Step:
         experiment that takes longer is ended and has failed. None: no limit.
     keep_scratch : {"on_error", "always", "never"}, default "on_error"
         Which `scratch_dir` of experiments are kept when they end: those of failed experiments, all, or none.
+    abort_early : int or bool, default 5
+        The step stops, and has failed, if its first experiments, as many as this number, all fail with the same
+        exception. False: it does not. A `max_failed` that allows so many (as int), or all of them (1.0), has the same
+        effect as False.
 
     Raises
     ------
@@ -102,6 +110,7 @@ class Step:
     retries: int = 0
     timeout: str | float | None = None
     keep_scratch: Keep = "on_error"
+    abort_early: int | bool = ABORT_EARLY
 
     @overload
     def __init__(
@@ -117,6 +126,7 @@ class Step:
         retries: int = 0,
         timeout: str | float | None = None,
         keep_scratch: Keep = "on_error",
+        abort_early: int | bool = ABORT_EARLY,
     ) -> None: ...
 
     @overload
@@ -134,6 +144,7 @@ class Step:
         retries: int = 0,
         timeout: str | float | None = None,
         keep_scratch: Keep = "on_error",
+        abort_early: int | bool = ABORT_EARLY,
     ) -> None: ...
 
     def __init__(
@@ -150,6 +161,7 @@ class Step:
         retries: int = 0,
         timeout: str | float | None = None,
         keep_scratch: Keep = "on_error",
+        abort_early: int | bool = ABORT_EARLY,
     ) -> None:
         given: dict[str, Any] = {
             "block": block,
@@ -163,6 +175,7 @@ class Step:
             "retries": retries,
             "timeout": timeout,
             "keep_scratch": keep_scratch,
+            "abort_early": abort_early,
         }
         names_first = block is not None and len(args) > 0 and isinstance(args[0], str)
         order = ["name", "parallel"] if names_first else list(given)

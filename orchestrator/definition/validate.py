@@ -279,6 +279,9 @@ def _number_problems(step: Step) -> Iterator[str]:
     is_fraction = isinstance(limit, float) and 0 <= limit <= 1
     if limit is not None and not is_count and not is_fraction:
         yield f"max_failed={limit!r} is not valid; use an integer (0 or more), a fraction (0.0 to 1.0) or None"
+    first = step.abort_early
+    if not isinstance(first, bool) and (not isinstance(first, int) or first < 1):
+        yield f"abort_early={first!r} is not valid; use an integer (1 or more), True or False"
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         yield f"retries={retries!r} is not valid; use an integer, 0 or more"
     yield from _timeout_problems(step)

@@ -22,6 +22,7 @@ from orchestrator.machine.intents import CancelJobs, CancelRivals, Collect, Fini
 from orchestrator.machine.kinds import Role, StepKind
 from orchestrator.machine.model import Job, Run, StepRun, blamed_kind
 from orchestrator.machine.states import RunState
+from orchestrator.machine.too_many import stop_after, stop_if_first
 
 __all__ = ["perform"]
 
@@ -151,6 +152,8 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         earlier_kinds={old.token: blamed_kind(old.kind) for old in step_run.jobs},
         tries=step.tries,
         timeout=step.timeout,
+        stop_after=stop_after(step_run, step),
+        stop_if_first=stop_if_first(step_run, step),
         seed=seed_for(run.key if run.plan.seed is None else run.plan.seed, step.name, slot.iteration),
         seeds_samplers=run.plan.seed is not None,
         label=step.label,

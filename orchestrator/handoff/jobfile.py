@@ -62,6 +62,10 @@ class JobFile(NamedTuple):
         How often an experiment is tried whose process or job dies.
     timeout : float or None
         Seconds after which an experiment is ended.
+    stop_after : int or None
+        Number of failed experiments of this job after which it stops.
+    stop_if_first : int or None
+        Number of first experiments of this job that must not all fail with the same exception; else it stops.
     seed : int
         Seed for the user's code; see `orchestrator.definition.injection.seed_for`.
     seeds_samplers : bool
@@ -110,6 +114,8 @@ class JobFile(NamedTuple):
     earlier_kinds: Mapping[str, str] = {}
     tries: int = 2
     timeout: float | None = None
+    stop_after: int | None = None
+    stop_if_first: int | None = None
     seed: int = 0
     seeds_samplers: bool = False
     label: str = ""

@@ -156,7 +156,7 @@ def _continue_step(run: Run, step_run: StepRun, slot: Slot) -> Intent | None:
         return None
     if last.state is not JobState.SUCCEEDED and _may_retry(step_run, last, slot.step.retries):
         return Record((_next_attempt(run, step_run, last),))
-    next_batch = _next_batch(run, step_run, slot)
+    next_batch = None if _has_stopped(step_run, slot) else _next_batch(run, step_run, slot)
     return Record((next_batch or _end_of_step(step_run, slot),))
 
 
@@ -240,13 +240,29 @@ def _end_of_batches(step_run: StepRun, slot: Slot) -> MoveStepRun:
     return MoveStepRun(step_run.position, state, why or _some_failed(step_run), n_finished, n_failed)
 
 
+def _has_stopped(step_run: StepRun, slot: Slot) -> bool:
+    """Whether a step was stopped before all its experiments were evaluated, or may not begin its next batch."""
+    if step_run.accepts_failed or slot.step.kind != StepKind.BATCH:
+        return False
+    n, limit = step_run.n_failed, slot.step.max_failed
+    n_all = max(n_experiments_of(step_run), step_run.n_finished + n)
+    is_exceeded = limit is not None and too_many_failed(limit, step_run.n_finished, n, n_all) is not None
+    return step_run.jobs[-1].kind == FailureKind.STOPPED or is_exceeded
+
+
 def _why_failed(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -> str | None:
+    n_all = max(n_experiments_of(step_run), n_finished + n_failed)
+    if _has_stopped(step_run, slot):
+        why = too_many_failed(slot.step.max_failed, n_finished, n_failed, n_all)
+        why = why or f"the first {n_failed} experiments all failed with the same exception"
+        n_open = n_all - n_finished - n_failed
+        return f"{why}; {n_open} were not evaluated" if n_open else why
     last_attempts = {job.batch: job for job in step_run.jobs}.values()
     failed = [job for job in last_attempts if job.state is not JobState.SUCCEEDED]
     if failed:
         n_tasks = sum(len(parse_indexes(job.failed_tasks or job.tasks)) for job in failed)
         return f"{n_tasks} of {step_run.n_tasks} tasks failed ({failed[0].kind}): {failed[0].reason}"
-    n, n_all = n_finished + n_failed, n_experiments_of(step_run)
+    n = n_finished + n_failed
     if n < n_all:
         return f"{n_all - n} of {n_all} experiments have no result, although all tasks have ended"
     return None if step_run.accepts_failed else too_many_failed(slot.step.max_failed, n_finished, n_failed, n)

@@ -38,6 +38,8 @@ class PlannedStep(NamedTuple):
     max_failed : int, float or None
         Number or fraction of its experiments, of whatever attempt, that may fail; with more the step fails. None: it
         fails only if all do.
+    abort_early : int or None
+        Number of first experiments that must not all fail with the same exception. None: they may.
     retries : int
         Attempts after the first, for the kinds in `RETRYABLE_KINDS`.
     timeout : float or None
@@ -59,6 +61,7 @@ class PlannedStep(NamedTuple):
     parallel: bool = False
     dependency: Dependency = Dependency.AFTEROK
     max_failed: int | float | None = None
+    abort_early: int | None = None
     retries: int = 0
     timeout: float | None = None
     project_dir: str = "."

@@ -45,6 +45,7 @@ from orchestrator.machine.states import (
 __all__ = ["reconcile"]
 
 KINDS_BY_PRECEDENCE = (
+    FailureKind.STOPPED,
     FailureKind.INTERRUPTED,
     *sorted(CLUSTER_KINDS),
     *sorted(RETRYABLE_KINDS),
@@ -192,10 +193,12 @@ def _end_job(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None =
         detail=_detail(receipts),
     )
     quarantine_notes = quarantined(sum(receipt.n_quarantined for receipt in receipts), token=job.token)
-    notes = [*_task_notes(job, failed), *_experiment_notes(job, receipts), *quarantine_notes]
+    notes = [*_experiment_notes(job, receipts), *quarantine_notes]
     if not failed:
         return [*notes, move]
     kind, reason = min(failed.values(), key=_precedence)
+    # The tasks of a batch that was stopped are not to blame.
+    notes = notes if kind == FailureKind.STOPPED else [*_task_notes(job, failed), *notes]
     return [
         *notes,
         MoveJob(

@@ -178,13 +178,16 @@ def _must_be_repeated(step_run: StepRun) -> bool:
     return step_run.state is StepRunState.CANCELLED or (not step_run.has_ended and _died(step_run))
 
 
+_NOT_AGAIN = (FailureKind.EXCEPTION, FailureKind.REFUSED, FailureKind.INTERRUPTED, FailureKind.STOPPED)
+
+
 def _died(step_run: StepRun) -> bool:
     """Whether the last job of a step run ended badly, for a reason that need not occur again."""
     if not step_run.jobs or not step_run.jobs[-1].has_ended:
         return False
     last = step_run.jobs[-1]
     # An exception of the step would be raised again, and an interrupted job is retried in any case.
-    is_excluded = last.kind in (FailureKind.EXCEPTION, FailureKind.REFUSED, FailureKind.INTERRUPTED)
+    is_excluded = last.kind in _NOT_AGAIN
     return last.state is not JobState.SUCCEEDED and not is_excluded
 
 

@@ -133,6 +133,8 @@ class FailureKind(StrEnum):
     """It ended before it could begin its work: `env_setup` or `runner` failed, or its node is broken."""
     INFRASTRUCTURE = "infrastructure"
     """It ended without a receipt, and nothing more exact is known."""
+    STOPPED = "stopped"
+    """Its step was stopped: too many experiments failed, or the first ones all failed with the same exception."""
     INTERRUPTED = "interrupted"
     """The process that ran it on this machine was interrupted or died."""
 

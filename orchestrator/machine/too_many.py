@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from orchestrator.machine.model import StepRun
+import math
 
-__all__ = ["n_experiments_of", "too_many_failed"]
+from orchestrator.machine.model import StepRun
+from orchestrator.machine.plan import PlannedStep
+
+__all__ = ["n_experiments_of", "stop_after", "stop_if_first", "too_many_failed"]
 
 
 def n_experiments_of(step_run: StepRun) -> int:
@@ -28,3 +31,24 @@ def too_many_failed(limit: int | float | None, n_finished: int, n_failed: int, n
         return f"every experiment failed ({n} of {n})" if n_failed and n_failed == n and not n_finished else None
     share = n_failed / n if isinstance(limit, float) and n else n_failed
     return f"{n_failed} of {n} experiments failed, more than max_failed={limit}" if share > limit else None
+
+
+def stop_after(step_run: StepRun, step: PlannedStep) -> int | None:
+    """Return with how many more failed experiments a step run exceeds its `max_failed`; None if it can't."""
+    limit, n = step.max_failed, n_experiments_of(step_run)
+    if limit is None or step_run.accepts_failed:
+        return None
+    most = math.floor(limit * n) if isinstance(limit, float) else limit
+    # The product of floats may be just below the number that is meant.
+    while too_many_failed(limit, 0, most + 1, n) is None and most < n:
+        most += 1
+    return None if most >= n else max(1, most + 1 - step_run.n_failed)
+
+
+def stop_if_first(step_run: StepRun, step: PlannedStep) -> int | None:
+    """Return how many first experiments of a step run must not all fail with the same exception; None if they may."""
+    first, limit = step.abort_early, step.max_failed
+    if first is None or step_run.accepts_failed or step_run.n_finished:
+        return None
+    is_allowed = limit == 1.0 if isinstance(limit, float) else limit is not None and limit >= first
+    return None if is_allowed else first

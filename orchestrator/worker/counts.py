@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.data.job_status import JobStatus
-from orchestrator.failures import FailureGroup, group_of
+from orchestrator.failures import FailureGroup, cause_of, group_of
+from orchestrator.worker.stopping import Tally
 
 __all__ = ["Counts"]
 
@@ -33,6 +34,12 @@ class Counts:
     def failures(self) -> list[dict[str, Any]]:
         """The groups of failed experiments, as a receipt contains them."""
         return [group.to_json() for group in self._groups.values()]
+
+    @property
+    def tally(self) -> Tally:
+        """What decides whether the batch stops."""
+        causes = frozenset(cause_of(group.first) for group in self._groups.values())
+        return Tally(self.n_finished, self.n_failed, causes)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Count the line of a result file."""

@@ -31,6 +31,7 @@ from orchestrator.worker.output import recorded_output
 from orchestrator.worker.processes import left_children
 from orchestrator.worker.random_numbers import draw_own_numbers, unseeded_generators
 from orchestrator.worker.receipts import describe_exception
+from orchestrator.worker.stopping import must_stop, together
 from orchestrator.worker.surroundings import say_once
 from orchestrator.worker.task import SupervisedTask
 
@@ -138,9 +139,15 @@ def _evaluate(task: SupervisedTask, answers: int) -> Answer:
                 text = f"experiment {lines[0]['row']} left processes behind ({names}), which were ended."
                 say_once(task.said, "left processes", text)
                 break
-            if time.monotonic() - reported_at >= REPORT_EVERY:
+            tally = together([task.tally, counts.tally])
+            # The other tasks may have experiments that finished: only the supervisor knows whether these are the first.
+            may_stop = counts.n_failed > 0 and must_stop(job, tally)
+            if may_stop or time.monotonic() - reported_at >= REPORT_EVERY:
                 reported_at = time.monotonic()
-                _answer(answers, {"done": counts.n})
+                causes = sorted(counts.tally.causes)
+                _answer(answers, {"done": counts.n, "n_failed": counts.n_failed, "causes": causes})
+            if job.stop_after is not None and tally.n_failed >= job.stop_after:
+                break
     task.running.clear()
     return {
         "n_units": n_units,

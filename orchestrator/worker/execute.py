@@ -42,11 +42,13 @@ from orchestrator.worker.counts import Counts
 from orchestrator.worker.log_lines import log_lines
 from orchestrator.worker.output import Output, recorded_output
 from orchestrator.worker.receipts import begin_receipt, describe_exception, describe_reason, end_receipt
+from orchestrator.worker.stopping import must_stop
 from orchestrator.worker.surroundings import Surroundings, say_once
 from orchestrator.workspace import RunFolder
 
 __all__ = [
     "end_task",
+    "stop_task",
     "evaluated_lines",
     "left_of_task",
     "name_scratch",
@@ -102,7 +104,7 @@ def run_task(
     """
     receipt = begin_receipt()
     left, counts = left_of_task(folder, job, task)
-    receipt.n_kept = counts.n
+    receipt.n_kept, n_all = counts.n, counts.n + len(left)
     if progress is not None:
         progress(counts.n)
     results = folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl"
@@ -112,6 +114,8 @@ def run_task(
                 counts.add(write_line(writer, line))
             if progress is not None:
                 progress(len(lines))
+            if counts.n < n_all and must_stop(job, counts.tally):
+                return stop_task(folder, job, task, restart, receipt, counts)
     return end_task(folder, job, task, restart, receipt, counts)
 
 
@@ -157,6 +161,24 @@ def end_task(
     receipt.n_experiments, receipt.n_finished, receipt.n_failed = counts.n, counts.n_finished, counts.n_failed
     receipt.failures = counts.failures
     return end_receipt(folder, job, task, restart, receipt, usage)
+
+
+def stop_task(
+    folder: RunFolder,
+    job: JobFile,
+    task: int,
+    restart: int,
+    receipt: Receipt,
+    counts: Counts,
+    usage: tuple[float, float] | None = None,
+) -> Receipt:
+    """Write the receipt of a task that ends before all its experiments have a result, because its step stops.
+
+    The parameters are those of `end_task`.
+    """
+    receipt.state, receipt.kind = "failed", "stopped"
+    receipt.error = {"type": "stopped", "message": "too many experiments failed", "traceback": ""}
+    return end_task(folder, job, task, restart, receipt, counts, usage)
 
 
 def run_call(

@@ -113,13 +113,20 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
 
 
 def _evaluate(folder: RunFolder, job: JobFile, task: int, step: LoadedStep, restart: int) -> None:
+    from orchestrator.worker.stopping import Others
     from orchestrator.worker.supervisor import Supervisor
     from orchestrator.worker.task import SupervisedTask
 
     def fail(task: int, reason: str) -> None:
         raise DataError(reason)
 
-    supervisor = Supervisor(1, on_done=lambda n: None, on_failed=fail, ends_at_once=False)
+    others = None
+    if len(parse_indexes(job.tasks)) > 1:
+        others = Others(folder.job(job.token), task, restart)
+        if others.have_stopped(now=True):
+            SupervisedTask(folder, job, task, step, restart=restart).stop()
+            return
+    supervisor = Supervisor(1, on_done=lambda n: None, on_failed=fail, ends_at_once=False, others=others)
     supervisor.run({task: lambda: SupervisedTask(folder, job, task, step, restart=restart)})
 
 

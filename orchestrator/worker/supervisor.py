@@ -25,6 +25,7 @@ from orchestrator.worker.ending import flush_files
 from orchestrator.worker.evaluator import Answer, Inherited, evaluate_in_this_process
 from orchestrator.worker.processes import die_by, end_children, kill_group
 from orchestrator.worker.running import Key
+from orchestrator.worker.stopping import Others, Tally, must_stop, together
 from orchestrator.worker.task import SupervisedTask, key_of
 
 __all__ = ["Supervisor"]
@@ -50,6 +51,7 @@ class _Evaluation:
         self.unread = b""
         self.is_closed = False
         self.n_done = 0
+        self.tally = Tally()
         self.last: Answer | None = None
         self.look_at = time.monotonic() + (task.job.timeout or 0.0)
         self.late: Key | None = None
@@ -72,6 +74,8 @@ class Supervisor:
     ends_at_once : bool
         Whether SIGTERM ends everything at once. Otherwise the processes that evaluate may end by themselves, which get
         the signal, too.
+    others : Others, optional
+        The other tasks of the same job, which other processes evaluate.
     """
 
     def __init__(
@@ -81,11 +85,15 @@ class Supervisor:
         on_failed: Callable[[int, str], None],
         *,
         ends_at_once: bool,
+        others: Others | None = None,
     ) -> None:
         self._n_workers = n_workers
         self._on_done = on_done
         self._on_failed = on_failed
         self._ends_at_once = ends_at_once
+        self._others = others
+        self._tasks: list[SupervisedTask] = []
+        self._n_failed = 0
         self._selector = selectors.DefaultSelector()
         self._evaluations: dict[int, _Evaluation] = {}
         self._waiting: deque[SupervisedTask] = deque()
@@ -110,6 +118,8 @@ class Supervisor:
             try:
                 while self._start_some(coming) or self._evaluations:
                     self._look()
+                    if self._must_stop():
+                        self._stop(coming)
             finally:
                 self._end_all()
                 self._selector.close()
@@ -139,6 +149,7 @@ class Supervisor:
             except DataError as error:
                 self._on_failed(number, error.message)
                 continue
+            self._tasks.append(task)
             self._on_done(task.n_done)
             return task
         return None
@@ -203,6 +214,8 @@ class Supervisor:
         for line in lines:
             message: Answer = json.loads(line)
             if "done" in message:
+                failed = message["n_failed"]
+                evaluation.tally = Tally(message["done"] - failed, failed, frozenset(message["causes"]))
                 self._report(evaluation, message["done"])
             else:
                 evaluation.last = message
@@ -269,6 +282,47 @@ class Supervisor:
         else:
             task.cut(running, "crashed", _why_ended(code).replace("worker", "process"))
         return None
+
+    # --- too many failed experiments -------------------------------------------------------------
+
+    def _must_stop(self) -> bool:
+        """Whether the batch stops before all its experiments are evaluated."""
+        if self._pass_sigterm_at is not None or not self._tasks:
+            return False
+        job = self._tasks[0].job
+        if job.stop_after is None and job.stop_if_first is None:
+            return False
+        if self._others is not None and self._others.have_stopped():
+            return True
+        tally = together([*(task.tally for task in self._tasks), *(each.tally for each in self._evaluations.values())])
+        if tally.n_failed == self._n_failed:
+            return False
+        self._n_failed = tally.n_failed
+        if not must_stop(job, tally if self._others is None else self._others.with_others(tally)):
+            return False
+        if self._others is not None:
+            self._others.stop()
+        return True
+
+    def _stop(self, coming: Iterator[tuple[int, Callable[[], SupervisedTask]]]) -> None:
+        """End what is evaluated, and write the receipts of all tasks that are left, with what they have evaluated."""
+        left = list(self._waiting)
+        for evaluation in list(self._evaluations.values()):
+            kill_group(evaluation.pid)
+            with suppress(ChildProcessError):
+                os.waitpid(evaluation.pid, 0)
+            if not evaluation.is_closed:
+                self._selector.unregister(evaluation.answers)
+            os.close(evaluation.answers)
+            evaluation.task.recover(evaluation.offset)
+            left.append(evaluation.task)
+        self._evaluations.clear()
+        self._waiting.clear()
+        end_children(self._not_ours)
+        for task in left:
+            task.stop() if task.left else task.end()
+        while (task_to_come := self._next(coming)) is not None:
+            task_to_come.stop() if task_to_come.left else task_to_come.end()
 
     # --- end of everything -----------------------------------------------------------------------
 

@@ -17,9 +17,10 @@ from orchestrator.definition.bundle import LoadedStep
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry
 from orchestrator.handoff.receipt import Receipt
-from orchestrator.worker.execute import end_task, left_of_task, name_scratch, scratch_of, units_of
+from orchestrator.worker.execute import end_task, left_of_task, name_scratch, scratch_of, stop_task, units_of
 from orchestrator.worker.receipts import begin_receipt
 from orchestrator.worker.running import Cut, Key, Running, read_cuts
+from orchestrator.worker.stopping import Tally
 from orchestrator.workspace import RunFolder
 
 __all__ = ["SupervisedTask", "key_of"]
@@ -179,6 +180,17 @@ class SupervisedTask:
         receipt = end_task(self.folder, job, number, restart, self._receipt, self._counts, self._usage)
         self.running.remove()
         return receipt
+
+    @property
+    def tally(self) -> Tally:
+        """What decides whether the batch stops: its experiments that have a result."""
+        return self._counts.tally
+
+    def stop(self) -> None:
+        """Write the receipt of a task that ends before all its experiments have a result."""
+        job, number, restart = self.job, self.number, self._restart
+        stop_task(self.folder, job, number, restart, self._receipt, self._counts, self._usage)
+        self.running.remove()
 
     def _try_cut_ones_last(self) -> None:
         if not self._cuts:

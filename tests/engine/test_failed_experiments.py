@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -47,9 +48,9 @@ def test_a_step_is_judged_on_all_its_experiments_when_max_failed_is_raised(works
     with pytest.raises(RunFailed):
         study(40, 3).run(project_job="r")
     evaluated(workspace)
-    # The four fail again; alone they would be every experiment.
+    # The four fail again; with the six that the stop had left open they would be too many.
     study(40, 4).run(project_job="r")
-    assert evaluated(workspace) == [3, 13, 23, 33]
+    assert evaluated(workspace) == [3, 13, 23, *range(33, 40)]
     assert rows(COUNTS) == [("succeeded", 36, 4)]
     assert rows("SELECT state FROM run") == ["succeeded"]
 
@@ -164,7 +165,8 @@ def test_retry_after_a_failed_step_evaluates_what_failed_and_continues(workspace
     evaluated(workspace)
     (workspace / "licence").touch()
     commands.retry(Workspace.at(workspace), "r")
-    assert evaluated(workspace) == [3]
+    # The others were left open when the step stopped.
+    assert evaluated(workspace) == [3, 4, 5]
     assert rows(COUNTS) == [("succeeded", 6, 0)]
     assert (workspace / "noted").exists()
 
@@ -181,7 +183,7 @@ def test_accepted_failures_are_not_evaluated_again(workspace, rows, golden):
         study(40, 3).run(project_job="r")
     evaluated(workspace)
     commands.resume(Workspace.at(workspace), "r", accepts_failed=True)
-    assert not (workspace / "evaluated").exists()
+    assert evaluated(workspace) == [34, 35, 36, 37, 38, 39]
     assert rows(COUNTS) == [("succeeded", 36, 4)]
     assert (workspace / "noted").read_text() == "x"
     status = run_status(workspace / "orchestrator.db", "r")
@@ -192,3 +194,97 @@ def test_accepted_failures_are_not_evaluated_again(workspace, rows, golden):
     assert rows("SELECT state FROM run") == ["succeeded"]
     with golden.raises(DefinitionError):
         commands.resume(Workspace.at(workspace), "r", accepts_failed=True)
+
+
+# --- stopping early ------------------------------------------------------------------------------
+
+
+@datagenerator(output_names="y")
+def slowly_fails(x):
+    with Path("evaluated").open("a") as file:
+        file.write(f"{x:g}\n")
+    time.sleep(0.02)
+    if Path("fixed").exists():
+        return x
+    raise ValueError(f"{x} is not welcome")
+
+
+@datagenerator(output_names="y")
+def half_fails(x):
+    with Path("evaluated").open("a") as file:
+        file.write(f"{x:g}\n")
+    time.sleep(0.02)
+    if x % 2 and not Path("fixed").exists():
+        raise ValueError(f"{x} is not welcome")
+    return x
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_step_stops_when_its_first_experiments_all_fail_in_the_same_way(workspace, rows, golden, parallel):
+    step = Step(slowly_fails, name="solve", parallel=parallel)
+    pipeline = Pipeline(steps=[Step(store_numbers(200)), step, Step(note)])
+    with pytest.raises(RunFailed):
+        pipeline.run(project_job="r", jobs=2)
+    n_failed = rows(COUNTS)[0][2]
+    assert 5 <= n_failed <= len(evaluated(workspace)) <= 40
+    reason = rows("SELECT reason FROM step_run WHERE name = 'solve'")[0]
+    assert reason == (
+        f"the first {n_failed} experiments all failed with the same exception; {200 - n_failed} were not evaluated"
+    )
+    assert rows("SELECT state, kind FROM job WHERE role = 'batch'") == [("failed", "stopped")]
+    status = run_status(workspace / "orchestrator.db", "r")
+    assert {failure.why.partition(":")[0] for failure in status.failures if failure.rows} == {"ValueError"}
+    # After a fix everything is evaluated, and nothing is lost.
+    (workspace / "fixed").touch()
+    commands.resume(Workspace.at(workspace), "r")
+    assert evaluated(workspace) == list(range(200))
+    assert rows(COUNTS) == [("succeeded", 200, 0)]
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_step_stops_as_soon_as_max_failed_is_exceeded(workspace, rows, parallel):
+    step = Step(half_fails, name="solve", parallel=parallel, max_failed=0.04)
+    with pytest.raises(RunFailed):
+        Pipeline(steps=[Step(store_numbers(200)), step, Step(note)]).run(project_job="r", jobs=2)
+    n = len(evaluated(workspace))
+    _, n_finished, n_failed = rows(COUNTS)[0]
+    assert 9 <= n_failed <= 14
+    assert n_finished + n_failed <= n <= 60
+    reason = rows("SELECT reason FROM step_run WHERE name = 'solve'")[0]
+    assert reason.startswith(f"{n_failed} of 200 experiments failed, more than max_failed=0.04; ")
+    # What is accepted is not evaluated again, the rest is.
+    (workspace / "fixed").touch()
+    commands.resume(Workspace.at(workspace), "r", accepts_failed=True)
+    assert len(evaluated(workspace)) == 200 - n_finished - n_failed
+    assert rows(COUNTS) == [("succeeded", 200 - n_failed, n_failed)]
+
+
+@pytest.mark.parametrize("more", [{"abort_early": False}, {"max_failed": 1.0}, {"max_failed": 12}, {"abort_early": 13}])
+def test_a_step_evaluates_all_experiments_if_all_may_fail(workspace, rows, more):
+    pipeline = Pipeline(steps=[Step(store_numbers(12)), Step(slowly_fails, name="solve", **more)])
+    if "max_failed" in more:
+        pipeline.run(project_job="r")
+    else:
+        with pytest.raises(RunFailed):
+            pipeline.run(project_job="r")
+    assert rows(COUNTS)[0][1:] == (0, 12)
+
+
+def test_experiments_that_fail_in_different_ways_do_not_stop_a_step(workspace, rows):
+    @datagenerator(output_names="y")
+    def fails(x):
+        if x % 2:
+            raise ValueError("odd")
+        raise ValueError("even")
+
+    with pytest.raises(RunFailed):
+        Pipeline(steps=[Step(store_numbers(12)), Step(fails, name="solve")]).run(project_job="r")
+    assert rows(COUNTS) == [("failed", 0, 12)]
+
+
+def test_a_retry_of_experiments_that_fail_again_is_not_stopped(workspace, rows):
+    Pipeline(steps=[Step(store_numbers(40)), Step(half_fails, name="solve")]).run(project_job="r")
+    evaluated(workspace)
+    commands.retry(Workspace.at(workspace), "r")
+    assert evaluated(workspace) == list(range(1, 40, 2))
+    assert rows(COUNTS) == [("succeeded", 20, 20)]

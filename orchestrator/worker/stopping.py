@@ -1,0 +1,113 @@
+"""Whether a batch stops, because too many of its experiments have failed, or the first ones in the same way.
+
+`orchestrator.machine.too_many` has computed the numbers, which are in the job file. The tasks of a job array know of
+each other by files whose names are counts; only tasks with failed experiments write one, so there is nothing to list
+while all goes well.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import NamedTuple
+
+from orchestrator.atomic import PRIVATE, private_folders, write_atomically
+from orchestrator.errors import Busy
+from orchestrator.handoff.jobfile import JobFile
+from orchestrator.handoff.receipt import receipts_of
+from orchestrator.sha256 import sha256_of
+from orchestrator.workspace import JobFolder
+
+__all__ = ["Others", "Tally", "must_stop", "together"]
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks whether another task has stopped the batch."""
+
+
+class Tally(NamedTuple):
+    """Numbers of experiments that finished and failed, and the different causes of the failures."""
+
+    n_finished: int = 0
+    n_failed: int = 0
+    causes: frozenset[str] = frozenset()
+
+
+def together(tallies: Iterable[Tally]) -> Tally:
+    """Return the sum of tallies."""
+    found = list(tallies)
+    causes = frozenset[str]().union(*(tally.causes for tally in found))
+    return Tally(sum(tally.n_finished for tally in found), sum(tally.n_failed for tally in found), causes)
+
+
+def must_stop(job: JobFile, tally: Tally) -> bool:
+    """Whether the batch of a job stops after these experiments."""
+    if job.stop_after is not None and tally.n_failed >= job.stop_after:
+        return True
+    is_same = len(tally.causes) == 1 and "" not in tally.causes
+    return bool(job.stop_if_first) and not tally.n_finished and is_same and tally.n_failed >= (job.stop_if_first or 0)
+
+
+class Others:
+    """The other tasks of a job array, as far as they have failed experiments.
+
+    Parameters
+    ----------
+    folder : JobFolder
+        The job's folder.
+    task, restart : int
+        Which task this process evaluates.
+    """
+
+    def __init__(self, folder: JobFolder, task: int, restart: int) -> None:
+        self._folder = folder
+        self._mine = f"{task}.{restart}."
+        self._written: Tally | None = None
+        self._look_at = time.monotonic()
+
+    def with_others(self, own: Tally) -> Tally:
+        """Tell the others the tally of this task, and return that of all tasks of the array."""
+        if own.n_failed and own != self._written:
+            self._write(own)
+        counts = self._folder.counts
+        names = [path.name for path in counts.iterdir()] if counts.is_dir() else []
+        others = {name.split(".")[0]: name.split(".") for name in sorted(names) if not name.startswith(self._mine)}
+        tallies = [Tally(int(words[2]), int(words[3]), frozenset([_cause(words[4])])) for words in others.values()]
+        # A task that has ended, and has no such file, has only finished experiments.
+        n_well = 0
+        with suppress(Busy):
+            n_well = len({str(task) for task in receipts_of(self._folder)} - set(others) - {self._mine.split(".")[0]})
+        return together([Tally(n_finished=n_well), _hashed(own), *tallies])
+
+    def stop(self) -> None:
+        """Make the other tasks stop."""
+        write_atomically(self._folder.stop, b"", PRIVATE)
+
+    def have_stopped(self, *, now: bool = False) -> bool:
+        """Whether another task has stopped the batch; looked up every two seconds, or now."""
+        if not now and time.monotonic() < self._look_at:
+            return False
+        self._look_at = time.monotonic() + LOOK_EVERY
+        return self._folder.stop.exists()
+
+    def _write(self, own: Tally) -> None:
+        private_folders(self._folder.counts)
+        hashed = _hashed(own)
+        cause = next(iter(hashed.causes)) if len(hashed.causes) == 1 else ""
+        name = f"{self._mine}{own.n_finished}.{own.n_failed}.{cause or '-'}"
+        (self._folder.counts / name).touch(PRIVATE)
+        for path in self._folder.counts.glob(f"{self._mine}*"):
+            if path.name != name:
+                path.unlink(missing_ok=True)
+        self._written = own
+
+
+def _hashed(tally: Tally) -> Tally:
+    """Return a tally whose causes can be parts of the name of a file."""
+    hashed = frozenset(sha256_of(cause.encode())[:12] if cause else "" for cause in tally.causes)
+    return tally._replace(causes=hashed)
+
+
+def _cause(word: str) -> str:
+    # Several causes in one task are as good as an unknown one: the batch continues.
+    return "" if word == "-" else word
