@@ -103,7 +103,7 @@ class Studies:
         """Wait until a run has ended with this exit code; return what was printed."""
         done = self.orchestrator("wait", key, "--timeout", seconds, code=None)
         assert done.returncode == code, f"ended with {done.returncode}: {done.stdout}{done.stderr}{self.story(key)}"
-        if code in (0, 3, 4):
+        if code in (0, 1, 3, 4):
             # The process that ended the run still cancels the waiting orchestrator job; after a kill its lease remains.
             wait_until(lambda: not self._is_held(key) or not self.cluster.jobs_left())
         return done.stdout + done.stderr

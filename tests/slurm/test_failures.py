@@ -251,6 +251,40 @@ pipeline = Pipeline("hopeless", steps=[
     assert "RuntimeError: no licence" in studies.orchestrator("status", key).stdout
 
 
+ALL_FAIL = """
+@datagenerator(output_names="y")
+def hopeless(x):
+    with open("evaluated", "a") as file:
+        file.write(f"{{x}}\\n")
+    if not Path("licence").exists():
+        raise RuntimeError(f"no licence for {{x}}")
+    return 2 * x
+
+pipeline = Pipeline("hopeless", steps=[
+    Step(create, name="create", kwargs={{"n": 60}}),
+    Step(hopeless, name="run", parallel=True, resources=SlurmResources(max_jobs_per_task={per_task})),
+])
+"""
+
+
+@pytest.mark.parametrize("per_task", [1, 20])
+def test_an_array_stops_when_its_first_experiments_fail_in_the_same_way(studies, per_task):
+    key = studies.submit(ALL_FAIL.format(per_task=per_task))
+    printed = studies.wait(key, code=1)
+    assert "experiments all failed with the same exception" in printed
+    assert "were not evaluated" in printed
+    n = len((studies.folder / "evaluated").read_text().split())
+    assert 5 <= n < 60
+    (job,) = studies.jobs(key, "run")
+    assert (job["state"], job["kind"]) == ("failed", "stopped")
+    assert "no licence" in studies.orchestrator("status", key).stdout
+    (studies.folder / "licence").touch()
+    studies.orchestrator("retry", key)
+    studies.wait(key)
+    assert studies.outputs(key) == [2 * x for x in range(60)]
+    assert len((studies.folder / "evaluated").read_text().split()) == n + 60
+
+
 def test_a_parallel_step_without_open_experiments_is_skipped_and_one_without_a_table_fails(studies, golden):
     none_open = """
 pipeline = Pipeline("none open", steps=[

