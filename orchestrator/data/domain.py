@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.atomic import write_atomically
 from orchestrator.data.configurations import plain
+from orchestrator.data.of_f3dasm import our_domain, their_domain
 from orchestrator.data.parameters import (
     PARAMETER_TYPES,
     ArrayParameter,
@@ -95,8 +96,7 @@ class Domain:
         return bool(self.input_space or self.output_space)
 
     def __add__(self, other: Domain) -> Domain:
-        if not isinstance(other, Domain):
-            return NotImplemented
+        other = our_domain(other)
         inputs = dict(self.input_space)
         for name, parameter in other.input_space.items():
             inputs[name] = inputs[name] + parameter if name in inputs else parameter
@@ -104,9 +104,13 @@ class Domain:
         declared = (self.output_space.keys() - self.found_outputs) | (other.output_space.keys() - other.found_outputs)
         return Domain(inputs, outputs, set(outputs.keys() - declared), {**other.notes, **self.notes})
 
-    def _copy(self) -> Domain:
-        """Return a copy, for f3dasm's own data generators."""
-        return self.copy()
+    def _copy(self) -> Any:
+        """Return a domain of f3dasm, for f3dasm's samplers, which make tables of f3dasm with it."""
+        return their_domain(self)
+
+    def _filter(self, type: type) -> Any:
+        """Return a domain of f3dasm with the inputs of one type, for f3dasm's samplers."""
+        return their_domain(self)._filter(type)
 
     def copy(self) -> Domain:
         """Return a copy. Changes to the copy do not change this domain."""

@@ -222,6 +222,9 @@ def _decode_domain(path: Path, content: bytes) -> tuple[Domain, _Notes]:
     try:
         noted = json.loads(content)
         domain = Domain.from_json(noted)
+        if "columns" not in noted:
+            # f3dasm has written it, which adds each output that is stored to the domain.
+            domain.found_outputs = set(domain.output_space)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {error}") from error
     except DataError as error:

@@ -25,6 +25,7 @@ __all__ = [
     "our_sample",
     "our_table",
     "take_over",
+    "their_domain",
     "their_sample",
     "their_table",
 ]
@@ -70,8 +71,8 @@ def our_table(data: Any, before: ExperimentData | None = None) -> ExperimentData
     data : f3dasm.ExperimentData or ExperimentData
         The table. One of ours is returned unchanged.
     before : ExperimentData, optional
-        The table that a block of f3dasm was given. Outputs that it did not declare are not declared now: f3dasm adds
-        each output that is stored to the domain.
+        The table that a block of f3dasm was given. Only its declared outputs are declared: f3dasm adds each output that
+        is stored to the domain.
 
     Returns
     -------
@@ -87,10 +88,11 @@ def our_table(data: Any, before: ExperimentData | None = None) -> ExperimentData
     project_dir = Path(data.project_dir)
     samples = {int(label): our_sample(sample, int(label), project_dir) for label, sample in data}
     domain = our_domain(data.domain)
+    declared = set[str]()
     if before is not None:
-        domain.found_outputs = domain.output_space.keys() - (
-            before.domain.output_space.keys() - before.domain.found_outputs
-        )
+        declared = before.domain.output_space.keys() - before.domain.found_outputs
+        domain.notes = dict(before.domain.notes)
+    domain.found_outputs = domain.output_space.keys() - declared
     return ExperimentData.from_data(samples, domain, project_dir)
 
 
@@ -181,7 +183,7 @@ def their_table(data: ExperimentData) -> Any:
     if table is None or is_of_f3dasm(data, "ExperimentData"):
         return data
     samples = {label: their_sample(sample) for label, sample in data}
-    return table.from_data(data=samples, domain=_their_domain(data.domain), project_dir=data.project_dir)
+    return table.from_data(data=samples, domain=their_domain(data.domain), project_dir=data.project_dir)
 
 
 def their_sample(sample: ExperimentSample) -> Any:
@@ -207,7 +209,8 @@ def _their_reference(reference: Reference) -> Any:
     return cls(Path(reference.path), load_function, load_kwargs)
 
 
-def _their_domain(domain: Domain) -> Any:
+def their_domain(domain: Domain) -> Any:
+    """Convert a domain to one of f3dasm."""
     theirs = import_module(f"{F3DASM}.design").Domain()
     for name, parameter in domain.input_space.items():
         _add_input(theirs, name, parameter)

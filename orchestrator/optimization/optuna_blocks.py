@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.of_f3dasm import is_of_f3dasm, our_table, their_table
 from orchestrator.definition.block import Block
 from orchestrator.errors import DefinitionError
 
@@ -71,6 +72,8 @@ class TreeParzen(Block):
         """
         from orchestrator.data.experiment_sample import ExperimentSample
 
+        if is_of_f3dasm(data, "ExperimentData"):
+            return their_table(self.call(our_table(data), n_samples, **kwargs))  # type: ignore[no-any-return]
         space = _space(data)
         result = data.copy()
         n = self.n_samples if n_samples is None else n_samples

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.of_f3dasm import is_of_f3dasm, our_table, their_table
 from orchestrator.data.values import from_jsonable, to_jsonable
 from orchestrator.definition.block import Block
 from orchestrator.definition.blocks import DataGenerator, FunctionDataGenerator, evaluate
+from orchestrator.definition.of_f3dasm import our_step_block
 from orchestrator.errors import DataError, DefinitionError
 from orchestrator.optimization.vectors import Inputs, domain_bounds, optimized_names
 
@@ -66,6 +68,7 @@ class Minimizer(Block):
         grad_f: Callable[..., Any] | None = None,
         **hyperparameters: Any,
     ) -> None:
+        data_generator = our_step_block(data_generator)
         if data_generator is not None and not isinstance(data_generator, DataGenerator):
             raise DefinitionError(
                 f"data_generator must be a DataGenerator, not {type(data_generator).__name__}.",
@@ -99,6 +102,8 @@ class Minimizer(Block):
         """
         from orchestrator.data.experiment_sample import ExperimentSample
 
+        if is_of_f3dasm(data, "ExperimentData"):
+            return their_table(self.call(our_table(data), **kwargs))  # type: ignore[no-any-return]
         result = data.copy()
         if self.data_generator is not None:
             self._minimize_here(result)

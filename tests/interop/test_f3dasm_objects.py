@@ -64,6 +64,12 @@ def create(project_dir):
     ExperimentData(domain=domain, project_dir=project_dir).store(project_dir)
 
 
+def load_and_store(project_dir):
+    data = ExperimentData.from_file(project_dir)
+    assert type(data) is ExperimentData
+    data.store(project_dir)
+
+
 class Reopen(Block):
     def call(self, data, **kwargs):
         assert type(data) is ExperimentData, type(data)
@@ -94,14 +100,16 @@ sample = create_sampler("random_sampler", seed=3)
 pipeline = Pipeline("theirs", [
     Step(create, name="create", resources=R),
     Step(sample, name="sample", resources=R, kwargs={"n_samples": 4}),
+    Step(load_and_store, name="load and store", resources=R),
     Step(Simulator("one"), name="simulate", parallel=True, resources=R, kwargs={"pass_id": True}),
     Step(CollectArrayResults() >> Reopen() >> Ours(), name="reopen", resources=R),
     Loop(2, [
         orchestrator.Step(square, name="square", parallel=True, resources=R, kwargs={"factor": 2.0}),
         Step(Mixed(), name="mixed", resources=OURS),
+        Step(load_and_store, name="again", resources=R),
     ]),
 ], orchestrator_resources=R)
-whole = f3dasm.Pipeline("whole", pipeline.steps[:3], R)
+whole = f3dasm.Pipeline("whole", pipeline.steps[:4], R)
 
 
 def create_for_the_optimizer(project_dir):
@@ -154,10 +162,10 @@ def orchestrator(f3dasm_python, workspace):
     (workspace / "simulator.py").write_text(SIMULATOR)
     (workspace / "study.py").write_text(STUDY)
 
-    def run(*words):
+    def run(*words, code=0):
         command = [str(f3dasm_python), "-m", "orchestrator", *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     return run
@@ -181,7 +189,7 @@ def check_squared(folder):
 
 
 def test_objects_of_f3dasm_run_locally(orchestrator):
-    printed = orchestrator("run", "study.py", "--project-job", "r")
+    printed = orchestrator("run", "study.py", "--project-job", "r", code=3)
     assert "1 of 4 experiments failed" in printed
     check_simulated("r")
     check_squared("r")
@@ -189,7 +197,7 @@ def test_objects_of_f3dasm_run_locally(orchestrator):
 
 
 def test_a_whole_pipeline_of_f3dasm_runs(orchestrator):
-    orchestrator("run", "study.py:whole", "--project-job", "r")
+    orchestrator("run", "study.py:whole", "--project-job", "r", code=3)
     check_simulated("r")
 
 
@@ -206,3 +214,70 @@ def test_benchmark_functions_and_array_inputs_of_f3dasm(orchestrator):
     values = [sample.output_data["y"] for _, sample in data]
     assert len(data) > 2
     assert min(values) < values[1]
+
+
+MIXED = """
+import f3dasm
+from f3dasm.design import Domain
+
+import orchestrator
+
+
+def table(of, domain):
+    domain.add_float("x", low=0.0, high=1.0)
+    return of.create_sampler("latin_sampler", seed=1).call(of.ExperimentData(domain=domain), n_samples=2)
+
+
+def theirs():
+    return table(f3dasm, Domain())
+
+
+def ours():
+    return table(orchestrator, orchestrator.Domain())
+
+
+def execute(self, experiment_sample, **kwargs):
+    experiment_sample.store("y", 2 * experiment_sample.input_data["x"])
+    return experiment_sample
+
+
+THEIRS = type("Theirs", (f3dasm.DataGenerator,), {"execute": execute})()
+OURS = type("Ours", (orchestrator.DataGenerator,), {"execute": execute})()
+Block = type("Block", (f3dasm.Block,), {"call": lambda self, data, **kwargs: data})
+
+
+def check(data, of, n=2, is_evaluated=True):
+    assert type(data) is of.ExperimentData, type(data)
+    assert len(data) == n
+    for _, sample in data:
+        assert sample.output_data == ({"y": 2 * sample.input_data["x"]} if is_evaluated else {}), sample
+
+
+check(OURS.call(theirs()), f3dasm)
+check(THEIRS.call(ours()), orchestrator)
+check((Block() >> OURS).call(theirs()), f3dasm)
+check((Block() >> OURS).call(ours()), orchestrator)
+check((OURS >> THEIRS).call(ours()), orchestrator)
+check(ours() + theirs(), orchestrator, 4, False)
+check(ours().join(theirs()), orchestrator, 2, False)
+check(orchestrator.create_sampler("sobol_sampler").call(theirs(), n_samples=1), f3dasm, 3, False)
+check(f3dasm.create_sampler("sobol_sampler").call(ours(), n_samples=1), orchestrator, 3, False)
+check(f3dasm.create_sampler("grid_sampler", stepsize_continuous_parameters=0.5).call(ours()), orchestrator, 4, False)
+check(orchestrator.create_optimizer("tpesampler", output_name="y").call(OURS.call(theirs())).select([0, 1]), f3dasm)
+assert orchestrator.ExperimentData(domain=theirs().domain).domain == ours().domain
+assert ours().domain + theirs().domain == ours().domain
+for mixed in (lambda: theirs() + ours(), lambda: f3dasm.ExperimentData(domain=ours().domain)):
+    try:
+        mixed()
+    except TypeError as error:
+        assert "orchestrator" in str(error)
+    else:
+        raise AssertionError("f3dasm refuses our objects by name")
+"""
+
+
+def test_objects_of_both_can_be_mixed(f3dasm_python, workspace):
+    environment = {"PYTHONPATH": str(ROOT), "HOME": str(workspace)}
+    command = [str(f3dasm_python), "-W", "ignore", "-c", MIXED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
