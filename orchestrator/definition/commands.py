@@ -131,6 +131,7 @@ class CommandGenerator(DataGenerator):
         runs.
     read : callable
         ``read(folder)`` returns a dict with the outputs, and raises an exception if the program has not computed them.
+        A path is a file of the program that is kept as an output.
     files : mapping of str to str or Path, default {}
         The input files: for each name in the folder the template, as text or as the path of a file. A file is read when
         this object is created, so that a run keeps it.
@@ -194,7 +195,7 @@ class CommandGenerator(DataGenerator):
         if not isinstance(outputs, Mapping):
             raise TypeError(f"read must return a dict of outputs, not {type(outputs).__name__}")
         for name, value in outputs.items():
-            experiment_sample.store(name, value, to_disk=name in self.to_disk)
+            experiment_sample.store(name, value, to_disk=name in self.to_disk or isinstance(value, Path))
         return experiment_sample
 
 

@@ -247,6 +247,18 @@ def test_what_a_template_needs_is_prepared_and_a_field_is_written_to_its_own_fil
     assert sorted(path.name for path in workspace.glob("r/experiment_data/field/*")) == ["0.npy", "2.npy"]
 
 
+def the_file(folder):
+    return {"y": 1.0, "log": folder / "command.log"}
+
+
+def test_a_file_of_the_program_can_be_an_output(workspace, table):
+    run(Step(CommandGenerator("echo {{ x }}", the_file), name="solve", parallel=True), outputs=["y", "log"])
+    assert folders(workspace) == []
+    kept = [table("r").get_experiment_sample(row).output_data["log"] for row in range(3)]
+    assert [Path(path).read_text() for path in kept] == ["0.0\n", "1.0\n", "2.0\n"]
+    assert all(Path(path).is_relative_to(workspace / "r" / "experiment_data" / "log") for path in kept)
+
+
 def test_a_name_without_a_value_says_where_it_can_come_from(tmp_path):
     generator = CommandGenerator("true", read_result, files={"deck.inp": "{{ width }}"})
     with pytest.raises(

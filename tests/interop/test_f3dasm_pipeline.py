@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,11 +69,12 @@ def rows(folder):
     return [(inputs(place), outputs(place), data.statuses()[place].name) for place in range(len(data))]
 
 
-def test_the_same_pipeline_gives_the_same_table(tmp_path, f3dasm_python):
+def run_both(tmp_path, f3dasm_python, theirs, ours):
+    """Run a study on f3dasm, and its port here; return the folders of both."""
     (tmp_path / "theirs").mkdir()
     (tmp_path / "ours").mkdir()
-    (tmp_path / "theirs/study.py").write_text(THEIRS + STUDY)
-    (tmp_path / "ours/study.py").write_text(OURS + STUDY)
+    (tmp_path / "theirs/study.py").write_text(theirs)
+    (tmp_path / "ours/study.py").write_text(ours)
     hidden = ("PYTHONPATH", "PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE")
     plain = {key: value for key, value in os.environ.items() if key not in hidden}
     for python, folder, environment in (
@@ -83,6 +85,32 @@ def test_the_same_pipeline_gives_the_same_table(tmp_path, f3dasm_python):
             [python, "study.py"], cwd=tmp_path / folder, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-    theirs, ours = rows(tmp_path / "theirs/r"), rows(tmp_path / "ours/r")
+    return tmp_path / "theirs/r", tmp_path / "ours/r"
+
+
+def test_the_same_pipeline_gives_the_same_table(tmp_path, f3dasm_python):
+    theirs, ours = map(rows, run_both(tmp_path, f3dasm_python, THEIRS + STUDY, OURS + STUDY))
     assert len(ours) == 14
     assert ours == theirs
+
+
+def test_the_study_of_metamaterials_runs_here_by_a_change_of_its_imports(tmp_path, f3dasm_python):
+    port = (ROOT / "docs" / "examples" / "supercompressible.py").read_text()
+    port = port.replace('pipeline.run(mode="local")', 'pipeline.run(mode="local", project_job="r")')
+    original, n = re.subn(r"^from orchestrator(?=[. ])", "from f3dasm", port, flags=re.MULTILINE)
+    assert n == 2
+    folders = run_both(tmp_path, f3dasm_python, original, port)
+    theirs, ours = map(rows, folders)
+    assert len(ours) == 24
+    assert {status for *_, status in ours} == {"FINISHED", "ERROR"}
+    assert [(inputs, plain(outputs), status) for inputs, outputs, status in ours] == [
+        (inputs, plain(outputs), status) for inputs, outputs, status in theirs
+    ]
+    curves = [sorted(path.name for path in (folder / "experiment_data" / "curve").iterdir()) for folder in folders]
+    assert curves[0] == curves[1]
+    assert all((folder / "columns.png").stat().st_size > 10_000 for folder in folders)
+
+
+def plain(outputs):
+    """Return the numbers among outputs: the others are references to files."""
+    return {name: value for name, value in outputs.items() if isinstance(value, int | float)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -81,8 +82,42 @@ def test_the_digits_study_gives_the_same_table(request, site, files_here):
     studies.wait(key, seconds=240)
 
     assert files(studies, key) == here
-    assert json.loads(here["best.json"])["evaluations"] == 24
-    rounds = [[f"{step}@{i}" for step in ("narrow", "evaluate", "collect")] for i in range(2)]
-    steps = ["create", "evaluate", "collect", *rounds[0], *rounds[1], "report"]
+    assert json.loads(here["best.json"])["evaluations"] == 32
+    rounds = [[f"{step}@{i}" for step in ("propose", "evaluate", "collect")] for i in range(3)]
+    steps = ["create", "evaluate", "collect", *rounds[0], *rounds[1], *rounds[2], "report"]
     assert studies.states(key) == dict.fromkeys(steps, "succeeded")
     assert [job["n_tasks"] for job in studies.jobs(key, "evaluate@1")] == [3]
+
+
+STUDIES = [
+    # Name, what is changed so that it is short, and the numbers of experiments: all, and those that failed.
+    ("tumours_optuna.py", {"n_iterations=12": "n_iterations=2"}, 16, 5),
+    pytest.param(
+        "plate_calculix.py",
+        {"n_iterations=8": "n_iterations=1", "FIRST = 12": "FIRST = 6"},
+        10,
+        1,
+        marks=pytest.mark.skipif(shutil.which("ccx") is None, reason="needs CalculiX: apt-get install calculix-ccx"),
+    ),
+    ("supercompressible.py", {}, 24, 6),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "n", "n_failed"), STUDIES)
+def test_a_study_with_failures_gives_the_same_table(studies, name, changes, n, n_failed):
+    text = (EXAMPLES / name).read_text()
+    for before, after in changes.items():
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    for template in EXAMPLES.glob("*.jinja"):
+        shutil.copy(template, studies.folder)
+    study = studies.write(ON_CLUSTER, name=name, head=text)
+
+    key = studies.submit(name=study.name)
+    studies.orchestrator("run", study.name, "--project-job", f"here_{study.stem}", code=3)
+    studies.wait(key, code=3, seconds=240)
+
+    assert files(studies, key) == files(studies, f"here_{study.stem}")
+    states = [status.name for status in studies.data(key).statuses()]
+    assert (len(states), states.count("ERROR")) == (n, n_failed)
+    assert len(list((studies.folder / key).glob("*.png"))) == 1
