@@ -18,6 +18,7 @@
     ├── Busy                    75   can't be done now: type the command that the hint names, later
     │   ├── LeaseHeld           75   another process is advancing this run
     │   ├── DatabaseBusy        75   the database is locked
+    │   ├── TableBusy           75   a table is locked, or can't be reached now
     │   └── SchedulerUnreachable 75  the scheduler did not answer
     ├── RunFailed                1   the run has failed
     └── Interrupted            130   stopped by Ctrl-C; the run can be resumed
@@ -51,6 +52,7 @@ __all__ = [
     "SchedulerUnreachable",
     "StudyChanged",
     "StudyError",
+    "TableBusy",
 ]
 
 
@@ -157,6 +159,10 @@ class LeaseHeld(Busy):
 
 class DatabaseBusy(Busy):
     """The database was locked for longer than the time limit."""
+
+
+class TableBusy(Busy):
+    """A table is locked by another process for longer than the time limit, or can't be reached now."""
 
 
 class SchedulerUnreachable(Busy):

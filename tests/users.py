@@ -162,7 +162,7 @@ def three_users(file_system: str) -> Iterator[Users]:
         yield Users(work, there / "work", **users)
     finally:
         for mount in mounted:
-            subprocess.run(["umount", str(mount)], check=True)
+            subprocess.run(["umount", "--lazy", str(mount)], check=True)
         shutil.rmtree(top)
 
 

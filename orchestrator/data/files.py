@@ -27,7 +27,7 @@ from typing import Any
 from orchestrator.atomic import PRIVATE, sync_folder, write_atomically, write_synced
 from orchestrator.damage import Damaged, open_regular, parse_object, read_small
 from orchestrator.data.references import DATA_FOLDER
-from orchestrator.errors import Busy, DataError
+from orchestrator.errors import DataError, TableBusy
 
 __all__ = [
     "Outrun",
@@ -262,7 +262,7 @@ def locked(project_dir: Path | str) -> Iterator[None]:
 
     Raises
     ------
-    Busy
+    TableBusy
         If another process holds the lock for more than a minute.
     """
     from filelock import FileLock, Timeout
@@ -273,7 +273,7 @@ def locked(project_dir: Path | str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise Busy(f"another process stores the table in {base}", "Retry the command later.") from error
+        raise TableBusy(f"another process stores the table in {base}", "Retry the command later.") from error
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from orchestrator.data.expected import Expected, await_results
 from orchestrator.data.files import Outrun, data_folder, locked, result_folders, write_table
 from orchestrator.data.matching import FoldReport
 from orchestrator.data.results import frame
-from orchestrator.errors import Busy
+from orchestrator.errors import TableBusy
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -55,7 +55,7 @@ def fold(
         If the folder has results, or `more` is given, but there is no table.
     DataError
         If the table can't be read or stored, or results are missing; nothing was changed.
-    Busy
+    TableBusy
         If another process stores the table for more than a minute.
     """
     await_results(project_dir, expected)
@@ -64,7 +64,7 @@ def fold(
     for _ in range(_TRIES):
         with suppress(Outrun), locked(project_dir):
             return _fold(project_dir, more)
-    raise Busy(f"other processes store the table in {data_folder(project_dir)}", "Retry the command later.")
+    raise TableBusy(f"other processes store the table in {data_folder(project_dir)}", "Retry the command later.")
 
 
 def _fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None) -> FoldReport:

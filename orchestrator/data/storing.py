@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.data.files import Outrun, State, locked, state_of, write_table
 from orchestrator.data.merging import Origin, merge
-from orchestrator.errors import Busy, DataError
+from orchestrator.errors import DataError, TableBusy
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -36,7 +36,7 @@ def store(data: ExperimentData, *, may_merge: bool) -> None:
     ------
     DataError
         If it can't be stored, or not without a loss. The table on disk is then unchanged.
-    Busy
+    TableBusy
         If other processes store the table all the time.
     """
     folder = data.project_dir
@@ -47,7 +47,7 @@ def store(data: ExperimentData, *, may_merge: bool) -> None:
         with suppress(Outrun), locked(folder):
             _store(data, state_of(folder), may_merge)
             return
-    raise Busy(f"other processes store the table in {folder / 'experiment_data'}", "Retry the command later.")
+    raise TableBusy(f"other processes store the table in {folder / 'experiment_data'}", "Retry the command later.")
 
 
 def store_result(data: ExperimentData, read: ExperimentData, project_dir: Path, token: str) -> None:

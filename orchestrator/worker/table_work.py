@@ -21,7 +21,7 @@ from orchestrator.data.files import data_folder
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.results import inputs_digest, read_results
 from orchestrator.data.values import to_jsonable
-from orchestrator.errors import Busy, DataError, OrchestratorError
+from orchestrator.errors import Busy, DataError, OrchestratorError, TableBusy
 from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
 from orchestrator.worker.running import read_cuts
 from orchestrator.workspace import RunFolder
@@ -437,7 +437,7 @@ def no_table(project_dir: Path) -> DataError:
 def _translated(table: Path, error: Exception) -> OrchestratorError:
     cause = error.__cause__ if isinstance(error, DataError) else error
     if isinstance(cause, OSError) and cause.errno in TEMPORARY:
-        return Busy(f"The table in {table} can't be reached now: {cause.strerror}.", "Retry the command later.")
+        return TableBusy(f"The table in {table} can't be reached now: {cause.strerror}.", "Retry the command later.")
     if isinstance(cause, MemoryError):
         return Busy(
             f"There is too little memory here for the table in {table}.",

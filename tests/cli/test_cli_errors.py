@@ -186,6 +186,14 @@ CASES = [
         id="DatabaseBusy",
     ),
     pytest.param(
+        errors.TableBusy,
+        lambda cli: errors.TableBusy(
+            "another process stores the table in /w/r/experiment_data", "Retry the command later."
+        ),
+        75,
+        id="TableBusy",
+    ),
+    pytest.param(
         errors.SchedulerUnreachable,
         lambda cli: errors.SchedulerUnreachable(
             "SLURM did not answer.", "Retry when it answers: orchestrator advance r"

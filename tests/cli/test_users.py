@@ -293,6 +293,20 @@ def test_a_workspace_is_shared_with_a_group_and_no_one_else(shared):
         assert other.run("ls", f"{key}/.orchestrator").returncode != 0
 
 
+def test_members_of_the_group_run_studies_at_the_same_time(shared):
+    runs = {}
+    for user, key in ((shared.owner, "one"), (shared.colleague, "two"), (shared.owner, "three")):
+        study = user.write(user.home / f"{key}.py", STUDY.replace('"evaluated-', f'"{user.home}/{key}-'))
+        command = ("-m", "orchestrator", "run", str(study), "--project-job", key, "--rootdir", ".")
+        runs[key] = user.started(user.python, *command)
+    for key, run in runs.items():
+        _, said = run.communicate(timeout=100)
+        assert "report failed: ValueError: not yet" in " ".join(said.split()), (key, said)
+    assert json.loads(shared.owner("db", "check", "--json").out)["problems"] == []
+    for key in runs:
+        assert rows(shared.owner, key) == [0, 2, 4, 6]
+
+
 def test_a_member_takes_over_a_run_of_the_group(shared):
     colleague = shared.colleague
     named = ("--rootdir", ".")

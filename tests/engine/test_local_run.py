@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -33,11 +34,12 @@ from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.files import result_folders
 from orchestrator.data.fold import FoldReport
 from orchestrator.data.results import ResultWriter, inputs_digest
+from orchestrator.data.sample_files import read_sample_files
 from orchestrator.db.status import run_status
 from orchestrator.db.store import Store
 from orchestrator.definition.study import Study
 from orchestrator.engine import commands
-from orchestrator.errors import Busy, DataError, DefinitionError, Interrupted, RunFailed, StudyChanged
+from orchestrator.errors import DataError, DefinitionError, Interrupted, RunFailed, StudyChanged
 from orchestrator.workspace import Workspace
 from tests.studies import square, store_numbers
 
@@ -286,23 +288,44 @@ def test_a_failing_run_ends_though_its_results_cannot_be_collected_now(workspace
     assert ys(table("r"))[0] == 0.0
 
 
-def test_a_table_that_cannot_be_reached_now_fails_no_step(workspace, rows, table, monkeypatch, golden):
+def test_a_run_waits_while_a_table_cannot_be_reached_and_then_continues(rows, table, monkeypatch, golden):
     reads = []
 
-    def stale(project_dir, expected=()):
+    def stale_at_first(project_dir, *arguments):
         reads.append(project_dir)
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        if len(reads) < 3:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read_sample_files(project_dir, *arguments)
 
+    monkeypatch.setattr("orchestrator.data.sample_files.read_sample_files", stale_at_first)
+    monkeypatch.setattr("orchestrator.engine.local.run.FIRST_PAUSE", 0.01)
+    said = []
+    monkeypatch.setattr("orchestrator.engine.progress.Silent.say", lambda self, text: said.append(text))
+    monkeypatch.setattr("orchestrator.engine.progress.Lines.say", lambda self, text: said.append(text))
     steps = [Step(store_numbers(2)), Step(square), Step(CollectArrayResults(), name="collect")]
-    with monkeypatch.context() as patch:
-        patch.setattr("orchestrator.data.sample_files.read_sample_files", stale)
-        with golden.raises(Busy):
-            Pipeline(steps=steps).run(project_job="r")
-    assert reads
-    assert rows("SELECT name, state FROM step_run WHERE name = 'collect'") == [("collect", "pending")]
-    commands.resume(Workspace.at(workspace), "r")
+    Pipeline(steps=steps).run(project_job="r")
+    assert len(reads) == 3
+    golden(next(line for line in said if "continues when" in line))
     assert ys(table("r")) == [0.0, 1.0]
     assert rows("SELECT state FROM run") == ["succeeded"]
+
+
+def test_a_run_waits_while_another_process_locks_its_table_and_then_continues(workspace, rows, table, monkeypatch):
+    held = []
+
+    def hold(project_dir):
+        file = (project_dir / "experiment_data" / ".lock").open()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        held.append(file)
+
+    def release(seconds):
+        held.pop().close()
+
+    monkeypatch.setattr("orchestrator.data.files._LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("orchestrator.engine.local.run.time.sleep", lambda seconds: release(seconds) if held else None)
+    Pipeline(steps=[Step(store_numbers(2)), Step(hold), Step(square, parallel=True)]).run(project_job="r")
+    assert not held
+    assert ys(table("r")) == [0.0, 1.0]
 
 
 def test_an_unusable_table_fails_the_step_that_needs_it(workspace, golden):

@@ -32,6 +32,7 @@ from orchestrator.errors import (
     NotADatabase,
     NotFound,
     RunFailed,
+    TableBusy,
 )
 from orchestrator.host import usable_cpus
 from orchestrator.machine.model import Run
@@ -168,16 +169,18 @@ def _advance_to_end(context: Context, scheduler: LocalScheduler, ctrl_c: Interru
 
 
 def _advance_patiently(context: Context, ctrl_c: Interrupts) -> Run:
-    """Advance; while the records can't be used, say so and try again: a file system may not answer for a while."""
+    """Advance; while the records or a table can't be used, say so and retry: a file system may not answer for long."""
     pause = FIRST_PAUSE
     while True:
         try:
             with with_resume_hint(context.key):
                 return advance(context)
-        except (DatabaseBusy, DatabaseError, NotFound) as error:
+        except (DatabaseBusy, DatabaseError, NotFound, TableBusy) as error:
             if isinstance(error, NotADatabase | DatabaseTooNew | DatabaseTooOld):
                 raise
-            context.progress.say(f"{error.message} The run continues when its records can be used; Ctrl-C ends it.")
+            what = "its table" if isinstance(error, TableBusy) else "its records"
+            words = f"{error.message.rstrip('.')}. The run continues when {what} can be used; Ctrl-C ends it."
+            context.progress.say(words[:1].upper() + words[1:])
             with ctrl_c.allowed():
                 time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
