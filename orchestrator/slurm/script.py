@@ -130,6 +130,7 @@ def values(
     threads: int,
     command: Sequence[str],
     env_file: Mapping[str, str] | None = None,
+    by_hand: Sequence[str] = (),
 ) -> Values:
     """Return the values for a job's script.
 
@@ -149,6 +150,8 @@ def values(
         The module to run, and its arguments; `TOKEN` and `JOB_FILE` stand for the arguments of the script.
     env_file : mapping, optional
         `path` and `sha256` of a file with more environment variables, which contains `exports`.
+    by_hand : sequence of str, default ()
+        The module to run instead, and its arguments, if the script has no arguments. By default it fails then.
 
     Raises
     ------
@@ -166,6 +169,7 @@ def values(
         "env_file": env_file,
         "threads": threads,
         "command": " ".join(words),
+        "by_hand": " ".join([*runner, "-m", *map(_argument, by_hand)]) if by_hand else "",
     }
 
 

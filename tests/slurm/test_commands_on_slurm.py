@@ -192,3 +192,12 @@ def test_a_pipeline_can_start_at_a_later_step(studies, golden):
     studies.wait("r")
     assert studies.states("r") == {"create": "skipped", "run": "skipped", "last": "succeeded"}
     golden(studies.orchestrator("submit", "study.py", "--project-job", "before", code=2))
+
+
+def test_a_script_that_is_submitted_by_hand_advances_the_run(studies):
+    key = studies.finish("pipeline = Pipeline('p', [Step(create), Step(double, name='double', parallel=True)])")
+    [path] = (studies.folder / key / ".orchestrator" / "scripts").glob("double.*.sh")
+    studies.run("sbatch", "--wait", f"--output={studies.folder}/by_hand.log", path)
+    assert "succeeded" in (studies.folder / "by_hand.log").read_text()
+    assert studies.outputs(key) == [0.0, 2.0, 4.0]
+    assert "by hand" in path.read_text()

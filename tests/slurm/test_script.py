@@ -240,6 +240,15 @@ def test_a_job_does_not_run_in_another_folder(shell, tmp_path):
     assert "gone: No such file or directory" in printed
 
 
+def test_without_its_token_a_script_advances_the_run(shell):
+    code, _, (arguments, environment, _) = shell(command=["module", TOKEN], by_hand=["orchestrator", "advance", ODD])
+    assert code == 0
+    assert arguments == ["-m", "orchestrator", "advance", ODD]
+    assert environment["PYTHONSAFEPATH"] == "1"
+    _, _, (arguments, _, _) = shell("abcdefghi2", command=["module", TOKEN], by_hand=["orchestrator", "advance"])
+    assert arguments == ["-m", "module", "abcdefghi2"]
+
+
 def test_without_its_token_a_script_does_nothing(shell, golden):
     code, printed, given = shell(command=["module", TOKEN])
     assert code != 0

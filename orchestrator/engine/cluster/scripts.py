@@ -168,6 +168,7 @@ class Scripts:
             runner=runner_of(cluster),
             threads=cpus(resources, cluster),
             command=command,
+            by_hand=["orchestrator", "advance", self._folder.key, "--db", str(self._database)],
         )
         line = ["sbatch", *options_of(label, "TOKEN", self._pipeline, log), *more]
         path = self._folder.script(label, digest(script_values, shlex.join(line)))
