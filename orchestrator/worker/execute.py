@@ -436,9 +436,9 @@ def _stored_before(sample: ExperimentSample, expected: Sequence[str] | None) -> 
 def _say_missing(said: set[str], lines: Sequence[Line], expected: Sequence[str] | None) -> None:
     for line in lines:
         missing = [name for name in expected or () if name not in line["outputs"]]
-        if missing and line["status"] == JobStatus.FINISHED.name:
-            names = ", ".join(map(repr, missing))
-            say_once(said, "missing outputs", f"experiment {line['row']} has finished without a value of {names}.")
+        if line["status"] == JobStatus.FINISHED.name and (missing or not line["outputs"]):
+            names = f"a value of {', '.join(map(repr, missing))}" if missing else "any output"
+            say_once(said, "missing outputs", f"experiment {line['row']} has finished without {names}.")
 
 
 def write_line(writer: ResultWriter, line: Line) -> Line:

@@ -106,6 +106,13 @@ def test_generators_of_several_steps_may_each_store_some_of_the_outputs(workspac
     assert said.count("has finished without a value of 'z'") in (1, 2)  # once per task
 
 
+def test_the_log_says_that_an_experiment_has_no_output_at_all(workspace, table):
+    run(StoresNothing(), outputs=[])
+    assert table("r").is_all_finished()
+    said = "\n".join(path.read_text() for path in workspace.rglob("*.log"))
+    assert "has finished without any output. Further cases are not reported." in said
+
+
 def test_what_an_experiment_stored_before_it_failed_stays_in_its_row_with_the_error(workspace, rows, table):
     class Solver(DataGenerator):
         def execute(self, experiment_sample):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -181,6 +182,9 @@ def test_a_minimizer_says_what_it_needs(optimizer, data, golden):
 # --- Optuna ---------------------------------------------------------------------------------------
 
 
+NEEDS_OPTUNA = pytest.mark.skipif(find_spec("optuna") is None, reason="Optuna is not installed; scripts/test does it")
+
+
 def mixed():
     domain = Domain()
     domain.add_float("x", 0.001, 10.0, log=True)
@@ -197,6 +201,7 @@ def cost(x, n, kind, c, v):
     return abs(np.log(x)) + (n - 4) ** 2 + (kind is not None) + float(np.sum(v**2)) + (c != "steel")
 
 
+@NEEDS_OPTUNA
 def test_the_sampler_of_optuna_learns_from_the_results():
     optimizer = create_optimizer("tpesampler", output_name="y", seed=1)
     data = (optimizer >> cost).loop(60).call(ExperimentData(domain=mixed()))
@@ -210,6 +215,7 @@ def test_the_sampler_of_optuna_learns_from_the_results():
     assert all(np.shape(v) == (2,) for v in inputs["v"])
 
 
+@NEEDS_OPTUNA
 def test_the_same_table_and_seed_give_the_same_proposals_and_another_table_others():
     data = (tpesampler(seed=3) >> cost).loop(12).call(ExperimentData(domain=mixed()))
     one, same = tpesampler(seed=3).call(data, n_samples=4), tpesampler(seed=3, n_samples=4).call(data)
@@ -220,6 +226,7 @@ def test_the_same_table_and_seed_give_the_same_proposals_and_another_table_other
     assert tpesampler().call(data) != tpesampler().call(data)
 
 
+@NEEDS_OPTUNA
 def test_failed_missing_and_foreign_experiments_are_no_results():
     data = (tpesampler(seed=3) >> cost).loop(12).call(ExperimentData(domain=mixed()))
     data.mark([0, 1], "error", in_place=True)
@@ -230,6 +237,7 @@ def test_failed_missing_and_foreign_experiments_are_no_results():
     assert added["x"].max() <= 10.0
 
 
+@NEEDS_OPTUNA
 def test_the_sampler_of_optuna_prints_nothing(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -237,6 +245,7 @@ def test_the_sampler_of_optuna_prints_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@NEEDS_OPTUNA
 @pytest.mark.parametrize("kind", ["no bounds", "an object", "nothing"])
 def test_an_input_that_cannot_be_sampled_is_refused(kind, golden):
     domain = Domain()
@@ -258,6 +267,7 @@ def test_without_optuna_the_install_line_is_printed(monkeypatch, golden):
 # --- names ----------------------------------------------------------------------------------------
 
 
+@NEEDS_OPTUNA
 @pytest.mark.parametrize("name", ["tpesampler", "TPE Sampler", "cg", "L-BFGS-B", "nelder_mead", "NelderMead"])
 def test_an_optimizer_is_created_by_the_names_of_f3dasm(name):
     optimizer = create_optimizer(name, output_name="y")
@@ -265,6 +275,7 @@ def test_an_optimizer_is_created_by_the_names_of_f3dasm(name):
     assert create_optimizer(optimizer) is optimizer
 
 
+@NEEDS_OPTUNA
 def test_wrong_arguments_are_refused(golden):
     with golden.raises(DefinitionError):
         create_optimizer("gradient_descent")
