@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic import PRIVATE, write_atomically
-from orchestrator.damage import LARGEST, LARGEST_INT, Damaged, checked_fields, cleaned, parse_object
+from orchestrator.damage import LARGEST, LARGEST_INT, Damaged, checked_fields, cleaned, parse_object, refuse
 from orchestrator.errors import Busy, DataError
 from orchestrator.failures import FailureGroup
 from orchestrator.trust import read_private
@@ -87,9 +88,17 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
     """
     values = {**vars(receipt), "failures": _bounded(receipt.failures), "exception": None}
     try:
-        write_atomically(path, json.dumps(values).encode(), PRIVATE)
+        write_atomically(path, json.dumps({**values, CHECKSUM: _checksum(values)}).encode(), PRIVATE)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise DataError(f"the receipt {path} can't be written: something else is in its place") from error
+
+
+CHECKSUM = "sha256"
+"""Name of the field with the checksum of the others."""
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _bounded(failures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -123,8 +132,12 @@ def read_receipt(path: Path) -> Receipt:
         If the file can't be read now; then nothing is known about the task.
     """
     try:
-        values = checked_fields(Receipt, cleaned(parse_object(read_private(path))), REQUIRED)
+        written = parse_object(read_private(path))
+        checksum = written.pop(CHECKSUM, None)
+        values = checked_fields(Receipt, cleaned(written), REQUIRED)
         _check(values)
+        if checksum != _checksum(written):
+            refuse("its checksum is not that of its content")
         return Receipt(**values)
     except OSError as error:
         raise Busy(f"The receipt {path} can't be read now: {error.strerror}.", "Retry the command later.") from error

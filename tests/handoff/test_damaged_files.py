@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -105,7 +106,7 @@ def test_a_damaged_receipt_or_job_file_is_a_named_error_or_can_be_used(tmp_path_
 
 def test_a_text_that_the_records_do_not_accept_is_escaped(files):
     path, read = files["receipt"]
-    path.write_text(json.dumps({**json.loads(path.read_text()), "error": {**ERROR, "message": "a\udc80\0"}}))
+    write_receipt(path, replace(RECEIPT, error={**ERROR, "message": "a\udc80\0"}))
     assert read(path).error["message"] == "a\\udc80\\x00"
 
 
@@ -177,6 +178,20 @@ def test_a_damaged_manifest_is_a_named_error(tmp_path_factory, data):
         with suppress(DataError):
             for entry in Manifest.open(path).task(task):
                 assert isinstance(entry.row, int)
+
+
+@given(st.data())
+def test_a_receipt_with_any_other_byte_is_refused(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("files") / "receipt"
+    write_receipt(path, RECEIPT)
+    content = path.read_bytes()
+    at = data.draw(st.integers(0, len(content) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[at]))
+    path.write_bytes(content[:at] + bytes([byte]) + content[at + 1 :])
+    # White space between the values says nothing.
+    if chr(content[at]) != " " or chr(byte) not in "\n\t\r":
+        with pytest.raises(DataError):
+            read_receipt(path)
 
 
 def test_a_manifest_that_is_no_manifest_is_refused_at_once(tmp_path):
