@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
@@ -128,10 +128,10 @@ class Pipeline(PipelineDefinition):
         if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
             raise DefinitionError(f"jobs={jobs!r} is not valid.", "Use an integer, 1 or more, or None.")
         if Mode(mode) is Mode.SLURM:
-            key = submit(self, cluster, workspace, project_job=project_job)
+            key = cast(str, submit(self, cluster, workspace, project_job=project_job))
             _say_how_to_watch(key, rootdir)
             return key
-        return start(self, workspace, project_job=project_job, jobs=jobs)
+        return cast(str, start(self, workspace, project_job=project_job, jobs=jobs))
 
     def resume(
         self,

@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli.render import echo
 
-__all__ = ["change_options", "goes_ahead"]
+__all__ = ["asker", "change_options", "goes_ahead"]
 
 
 def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -18,6 +18,15 @@ def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
     yes = click.option("--yes", "-y", is_flag=True, help="Do not ask. Without a terminal nothing is asked in any case.")
     dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
     return dry_run(yes(function))
+
+
+def asker(*, dry_run: bool, yes: bool) -> Callable[..., bool]:
+    """Return `goes_ahead` for a command that may create a run, which is announced by a dry run only."""
+
+    def agrees(lines: Sequence[str], *, is_new: bool, asks: bool) -> bool:
+        return goes_ahead([] if is_new and not dry_run else lines, dry_run=dry_run, yes=yes, asks=asks)
+
+    return agrees
 
 
 def goes_ahead(lines: Sequence[str], *, dry_run: bool, yes: bool, asks: bool) -> bool:

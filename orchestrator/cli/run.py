@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.consent import asker, change_options
 from orchestrator.cli.outcome import end
 from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, group_option, new_workspace, typed_options, workspace_options
@@ -29,6 +30,7 @@ __all__ = ["command"]
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
 )
 @group_option
+@change_options
 @workspace_options
 def command(
     study: str,
@@ -36,6 +38,8 @@ def command(
     from_step: str | None,
     jobs: int | None,
     group: str | None,
+    dry_run: bool,
+    yes: bool,
     rootdir: Path | None,
     db: Path | None,
 ) -> None:
@@ -51,6 +55,9 @@ def command(
     workspace = new_workspace(rootdir, db, group)
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
-    key = start(pipeline, workspace, project_job=project_job, study=loaded, jobs=jobs)
+    agrees = asker(dry_run=dry_run, yes=yes)
+    key = start(pipeline, workspace, project_job=project_job, study=loaded, jobs=jobs, agrees=agrees)
+    if key is None:
+        return
     echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")
     end(workspace, key)

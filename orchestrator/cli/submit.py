@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.consent import asker, change_options
 from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, group_option, new_workspace, typed_options, workspace_options
 
@@ -34,6 +35,7 @@ __all__ = ["command"]
 )
 @click.option("--from-step", metavar="STEP", help="Skip the steps before this one.")
 @group_option
+@change_options
 @workspace_options
 def command(
     study: str,
@@ -42,6 +44,8 @@ def command(
     probe: bool | None,
     from_step: str | None,
     group: str | None,
+    dry_run: bool,
+    yes: bool,
     rootdir: Path | None,
     db: Path | None,
 ) -> None:
@@ -60,5 +64,8 @@ def command(
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
     on = cluster_of(loaded, cluster)
-    key = submit(pipeline, on, workspace, project_job=project_job, study=loaded, probe=probe)
+    agrees = asker(dry_run=dry_run, yes=yes)
+    key = submit(pipeline, on, workspace, project_job=project_job, study=loaded, probe=probe, agrees=agrees)
+    if key is None:
+        return
     echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
@@ -13,6 +13,7 @@ from orchestrator.engine.resume import check_same_steps, position_of
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.announce import announce, announce_new_plan, repeats_work
 from orchestrator.machine.kinds import Mode
+from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import replan, with_new_plan
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, is_done, reopening
 from orchestrator.machine.summary import how_it_ended
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCEPT",
     "RETRY",
+    "about_cancel",
     "advance",
     "cancel",
     "check_update",
@@ -49,13 +51,14 @@ def start(
     project_job: str | None = None,
     study: Study | None = None,
     jobs: int | None = None,
-) -> str:
+    agrees: Agrees | None = None,
+) -> str | None:
     """Run a pipeline on this machine; a run of that key that exists continues, with the pipeline's code.
 
     Returns
     -------
-    str
-        The run's key.
+    str or None
+        The run's key; None if the user does not agree.
     """
     from orchestrator.engine import code
     from orchestrator.engine.create import create
@@ -65,6 +68,8 @@ def start(
     _say_all(checked.notes)
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
+        if agrees is not None and not agrees(_about_new_run(checked.plan, project_job), is_new=True, asks=False):
+            return None
         key = create(store, pipeline, checked, project_job, Mode.LOCAL)
         run_to_end(store, key, checked.load, jobs)
         return key
@@ -72,6 +77,8 @@ def start(
     _check_mode(record, Mode.LOCAL)
     if not _nothing_to_do(store, record, pipeline.first_element, checked):
         begin = Begin(_first_position(pipeline, checked.plan.start_of))
+        if not _agrees(agrees, workspace, project_job, begin, checked):
+            return None
         run_to_end(store, project_job, checked.load, jobs, begin=begin, checked=checked)
     return project_job
 
@@ -84,7 +91,8 @@ def submit(
     project_job: str | None = None,
     study: Study | None = None,
     probe: bool | None = None,
-) -> str:
+    agrees: Agrees | None = None,
+) -> str | None:
     """Submit a pipeline to a cluster; a run of that key that exists continues, with the pipeline's code.
 
     Parameters
@@ -101,11 +109,13 @@ def submit(
         The file that defines the pipeline.
     probe : bool, optional
         Whether `env_setup` and `runner` are tried first in a job. None: they are tried on this machine; False: nowhere.
+    agrees : callable, optional
+        Called with what will be done; returns whether to do it.
 
     Returns
     -------
-    str
-        The run's key.
+    str or None
+        The run's key; None if the user does not agree.
 
     Raises
     ------
@@ -122,9 +132,13 @@ def submit(
     checked = code.check(pipeline, project_job, study, needs_pickles=True)
     _say_all(checked.notes)
     config = config_with_limits(cluster, pipeline, checked.plan)
-    _probe(config, checked, workspace, in_job=probe)
     store = Store(workspace.database)
-    if project_job is None or not store.has(project_job):
+    is_new = project_job is None or not store.has(project_job)
+    about = _about_new_run(checked.plan, project_job)
+    if is_new and agrees is not None and not agrees(about, is_new=True, asks=False):
+        return None
+    _probe(config, checked, workspace, in_job=probe)
+    if project_job is None or is_new:
         key = create(store, pipeline, checked, project_job, Mode.SLURM, lambda folder: config.stored(folder).to_json())
         hand_over(store, key, say=progress_for().say)
         return key
@@ -132,6 +146,8 @@ def submit(
     _check_mode(record, Mode.SLURM)
     if not _nothing_to_do(store, record, pipeline.first_element, checked):
         begin = Begin(_first_position(pipeline, checked.plan.start_of))
+        if not _agrees(agrees, workspace, project_job, begin, checked):
+            return None
         say = progress_for().say
         hand_over(store, project_job, say=say, is_resume=True, begin=begin, checked=checked, config=config)
     return project_job
@@ -236,6 +252,28 @@ def preview(
         run, steps = with_new_plan(run, steps, replanned, plan), steps[: replanned.n_kept]
     changes = reopening(run, steps, begin)
     return [*lines, *announce(steps, changes)], repeats or repeats_work(steps, changes)
+
+
+class Agrees(Protocol):
+    """Says what will be done, and returns whether to do it; `asks` if finished work is repeated."""
+
+    def __call__(self, lines: Sequence[str], *, is_new: bool, asks: bool) -> bool:
+        """Return whether to do it."""
+
+
+def _agrees(agrees: Agrees | None, workspace: Workspace, key: str, begin: Begin, checked: CheckedPipeline) -> bool:
+    lines, repeats = preview(workspace, key, begin, checked)
+    if agrees is None:
+        _say_all(lines)
+        return True
+    return agrees(lines, is_new=False, asks=repeats)
+
+
+def _about_new_run(plan: Plan, key: str | None) -> list[str]:
+    names = [
+        f"{step.name} ({n} times)" if n > 1 else step.name for step, _, _, n in plan.walk() if step in plan.steps()
+    ]
+    return [f"New run{f' {key}' if key else ''}: {', '.join(names)}."]
 
 
 def check_update(workspace: Workspace, key: str, study: Study) -> tuple[CheckedPipeline, ClusterConfig | None]:
@@ -367,6 +405,21 @@ def drive(workspace: Workspace, key: str, timeout: float | None) -> None:
             f"To continue it: orchestrator resume {key}",
         )
     drive_to_end(store, key, timeout=timeout, say=progress_for().say)
+
+
+def about_cancel(workspace: Workspace, key: str) -> list[str]:
+    """Return what `cancel` will do, in sentences; none for a run that has ended."""
+    store = Store(workspace.database)
+    store.own(key)
+    run = store.load(key)
+    if run.has_ended:
+        return []
+    lines = [f"Cancels run {key}. All results are kept, and a resume continues it."]
+    if run.step_run is not None and not run.step_run.has_ended:
+        jobs = ", ".join(job.scheduler_id or job.token for job in run.live_jobs)
+        what = f" and ends job {jobs}" if run.needs_wakeup and jobs else ""
+        lines.append(f"Stops {run.plan.slot(run.step_run.position).address}{what}.")
+    return lines
 
 
 def cancel(workspace: Workspace, key: str) -> str:

@@ -256,7 +256,7 @@ def _why_failed(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -
         why = too_many_failed(slot.step.max_failed, n_finished, n_failed, n_all)
         why = why or f"the first {n_failed} experiments all failed with the same exception"
         n_open = n_all - n_finished - n_failed
-        return f"{why}; {n_open} were not evaluated" if n_open else why
+        return f"{why}; {n_open} not evaluated" if n_open else why
     last_attempts = {job.batch: job for job in step_run.jobs}.values()
     failed = [job for job in last_attempts if job.state is not JobState.SUCCEEDED]
     if failed:

@@ -51,7 +51,7 @@ def test_a_run_with_too_many_failures_ends_with_1_and_names_accept(here, study, 
     study(1)
     golden(here("run", "study.py", "--project-job", "r"))
     assert here("wait", "r").code == 1
-    golden(here("status", "r").out.partition("\n\n")[2])
+    golden(here("status", "r").out.partition("\n\n")[2], exact=False)
     golden(here("resume", "r", "--accept-failed", "--dry-run"))
     golden(here("resume", "r", "--accept-failed"))
     assert here("wait", "r").code == 3
@@ -116,3 +116,23 @@ def test_update_takes_a_changed_cluster(here, programs):
     done = here("resume", "r", "--update", "slurm.py")
     assert done.code == 0, done.err
     assert "'night'" in str(Store(here.workspace / "orchestrator.db").record("r").cluster)
+
+
+def test_a_dry_run_says_what_would_be_done_and_changes_nothing(here, golden):
+    study = here.workspace / "study.py"
+    study.write_text(LOOP.replace("N", "2"))
+    golden(here("run", "study.py", "--project-job", "r", "--dry-run"))
+    assert not (here.workspace / "orchestrator.db").exists()
+    here("run", "study.py", "--project-job", "r")
+    golden(here("run", "study.py", "--project-job", "r", "--from-step", "report", "--dry-run"))
+    golden(here("run", "study.py", "--project-job", "r", "--from-step", "report"))
+    golden(here("cancel", "r", "--dry-run"))
+
+
+def test_a_dry_run_on_a_cluster_submits_nothing(here, programs, golden):
+    programs.accepts()
+    golden(here("submit", "slurm.py", "--project-job", "r", "--dry-run"))
+    assert not (here.workspace / "orchestrator.db").exists()
+    here("submit", "slurm.py", "--project-job", "r")
+    golden(here("cancel", "r", "--dry-run"))
+    assert here("cancel", "r", "--yes").out == "Run r was cancelled.\n"

@@ -229,7 +229,7 @@ def test_a_step_stops_when_its_first_experiments_all_fail_in_the_same_way(worksp
     assert 5 <= n_failed <= len(evaluated(workspace)) <= 40
     reason = rows("SELECT reason FROM step_run WHERE name = 'solve'")[0]
     assert reason == (
-        f"the first {n_failed} experiments all failed with the same exception; {200 - n_failed} were not evaluated"
+        f"the first {n_failed} experiments all failed with the same exception; {200 - n_failed} not evaluated"
     )
     assert rows("SELECT state, kind FROM job WHERE role = 'batch'") == [("failed", "stopped")]
     status = run_status(workspace / "orchestrator.db", "r")
