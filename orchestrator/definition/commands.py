@@ -95,7 +95,10 @@ def run_command(command: str | Sequence[str | os.PathLike[str]], folder: Path | 
                 words, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False
             )
         except OSError as error:
-            raise CommandFailed(f"{words[0]} can't be run on {os.uname().nodename}: {error.strerror}") from error
+            raise CommandFailed(
+                f"{words[0]} can't be run on {os.uname().nodename}: {error.strerror}. If a module of the cluster has "
+                "it: SlurmCluster(env_setup=['module load NAME'])"
+            ) from error
     if done.returncode:
         raise CommandFailed(f"{Path(words[0]).name} {_how_ended(done.returncode)}", _last_lines(path))
     return path

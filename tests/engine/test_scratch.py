@@ -275,7 +275,7 @@ def test_a_template_that_is_not_valid_is_refused_at_once():
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("no-such-program --help", "no-such-program can't be run on .*: No such file"),
+        ("no-such-program --help", r"no-such-program can't be run on .*: No such file or directory. If a module"),
         (["sh", "-c", "kill -SEGV $$"], "sh was ended by SIGSEGV"),
         (["sh", "-c", "exit 201"], "sh ended with exit code 201"),
     ],

@@ -121,3 +121,7 @@ def test_a_study_with_failures_gives_the_same_table(studies, name, changes, n, n
     states = [status.name for status in studies.data(key).statuses()]
     assert (len(states), states.count("ERROR")) == (n, n_failed)
     assert len(list((studies.folder / key).glob("*.png"))) == 1
+    if name == "plate_calculix.py":
+        # On the nodes, too, the folders of failed experiments are kept, and only these.
+        kept = [int(path.name) for path in (studies.folder / key).glob("scratch/*/*")]
+        assert kept == [row for row, state in enumerate(states) if state == "ERROR"]
