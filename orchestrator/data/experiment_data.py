@@ -19,7 +19,7 @@ from orchestrator.data.parameters import Parameter
 from orchestrator.data.parts import move_parameter, only_parameter
 from orchestrator.data.positions import positions_of
 from orchestrator.data.references import Reference, copy_objects, write_object
-from orchestrator.data.rows import Rows, samples
+from orchestrator.data.rows import Rows, rows_with, samples
 from orchestrator.data.table import Table
 from orchestrator.data.values import check_name, is_missing
 from orchestrator.data.waiting import MAX_TRIES, found
@@ -249,9 +249,8 @@ class ExperimentData:
         outputs : dict
             Its outputs by name, as Python values, without missing ones.
         """
-        inputs, outputs = self.input_rows(), self.output_rows()
-        for position in self._table.positions_with(JobStatus.OPEN):
-            yield self._table.labels[position], inputs(position), outputs(position)
+        spaces = (self._domain.input_space, self._domain.output_space)
+        yield from rows_with(self._table, spaces, JobStatus.OPEN)
 
     def is_all_finished(self) -> bool:
         """Whether every experiment is finished."""
@@ -583,7 +582,7 @@ class ExperimentData:
 
         updates, report = match_results(self._table, result_files)
         for position, (status, outputs) in updates.items():
-            self._table.set_status([position], status)
+            self._table.set_status((position,), status)
             for name, value in outputs.items():
                 self._set_value("output", name, position, value)
         return report

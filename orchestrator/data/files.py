@@ -34,6 +34,7 @@ __all__ = [
     "Snapshot",
     "State",
     "data_folder",
+    "finish_commit",
     "is_link_of_a_table",
     "locked",
     "read_snapshot",
@@ -278,6 +279,20 @@ def locked(project_dir: Path | str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def finish_commit(project_dir: Path | str) -> None:
+    """Let the link name a generation whose process died before that.
+
+    Raises
+    ------
+    Busy
+        As of `locked`.
+    """
+    base = data_folder(project_dir)
+    if (base / GENERATIONS / str(_number(base) + 1) / CURRENT).is_symlink():
+        with locked(project_dir):
+            _finish(base, _number(base) + 1)
 
 
 def write_table(

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.data.expected import Expected, await_results
-from orchestrator.data.files import Outrun, data_folder, locked, result_folders, write_table
+from orchestrator.data.files import Outrun, data_folder, finish_commit, locked, result_folders, write_table
+from orchestrator.data.many import many_objects
 from orchestrator.data.matching import FoldReport
 from orchestrator.data.results import frame
 from orchestrator.errors import TableBusy
@@ -58,11 +59,12 @@ def fold(
     TableBusy
         If another process stores the table for more than a minute.
     """
+    finish_commit(project_dir)
     await_results(project_dir, expected)
     if more is None and not result_folders(project_dir):
         return FoldReport()
     for _ in range(_TRIES):
-        with suppress(Outrun), locked(project_dir):
+        with suppress(Outrun), locked(project_dir), many_objects():
             return _fold(project_dir, more)
     raise TableBusy(f"other processes store the table in {data_folder(project_dir)}", "Retry the command later.")
 

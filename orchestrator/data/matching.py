@@ -122,6 +122,8 @@ class _RowIndex:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        # As lists, because each row is looked at.
+        self._inputs = {name: column.cells() for name, column in table.inputs.items()}
         self._digests: dict[int, str] = {}
         self._matched: set[int] = set()
         self._by_digest: dict[str, deque[int]] | None = None
@@ -159,7 +161,7 @@ class _RowIndex:
 
     def _digest(self, position: int) -> str:
         if position not in self._digests:
-            self._digests[position] = inputs_digest(self._table.row("input", position))
+            self._digests[position] = inputs_digest({name: cells[position] for name, cells in self._inputs.items()})
         return self._digests[position]
 
     def _has_outputs(self, position: int, outputs: Mapping[str, Any]) -> bool:

@@ -55,7 +55,7 @@ def frame(value: Mapping[str, Any]) -> bytes:
     ValueError
         If it is longer than `LONGEST_LINE` bytes.
     """
-    body = json.dumps(value, separators=(",", ":")).encode("ascii")
+    body = _encode(value).encode("ascii")
     if len(body) > LONGEST_LINE - _HEADER - 1:
         raise ValueError(f"a result of more than {LONGEST_LINE} bytes can't be stored: write it to a file of its own")
     return b"%08x %08x %s\n" % (len(body), zlib.crc32(body), body)
@@ -154,9 +154,12 @@ def inputs_digest(inputs: Mapping[str, Any]) -> str:
     TypeError
         If an input has a type that can't be stored in a table.
     """
-    plain = {name: _canonical(value) for name, value in inputs.items() if not is_missing(value)}
-    text = json.dumps(plain, separators=(",", ":"), sort_keys=True)
-    return sha256_of(text.encode("ascii"))[:16]
+    plain = {name: _canonical(value) for name, value in inputs.items() if value is not None and not is_missing(value)}
+    return sha256_of(_encode_sorted(plain).encode("ascii"))[:16]
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode_sorted = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
 def _canonical(value: Any) -> Any:

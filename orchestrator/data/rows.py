@@ -12,7 +12,7 @@ from orchestrator.data.job_status import JobStatus
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.table import Table
 
-__all__ = ["Rows", "samples"]
+__all__ = ["Rows", "rows_with", "samples"]
 
 _AT_ONCE = 2000
 """Number of rows whose cells a loop takes from the columns at once."""
@@ -59,6 +59,20 @@ class Rows:
             if name in values:
                 values[name] = parameter.refer_to(values[name])
         return values
+
+
+def rows_with(
+    table: Table, spaces: tuple[Mapping[str, Parameter], Mapping[str, Parameter]], status: JobStatus
+) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
+    """Yield the label, the inputs and the outputs of each row with a status; for the other parameters see `samples`."""
+    end = 0
+    inputs = outputs = Rows({}, {})
+    for position in table.positions_with(status):
+        if position >= end:
+            end = position + _AT_ONCE
+            inputs = Rows(table.inputs, spaces[0], position, end)
+            outputs = Rows(table.outputs, spaces[1], position, end)
+        yield table.labels[position], inputs.at(position), outputs.at(position)
 
 
 def samples(

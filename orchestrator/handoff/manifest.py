@@ -23,6 +23,8 @@ from orchestrator.trust import open_private
 
 __all__ = ["Entry", "Manifest", "tasks_for", "write_manifest"]
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 HEADER = 128
 OFFSET = 15
 LINE = OFFSET + 1 + 64 + 1
@@ -43,25 +45,26 @@ class Entry(NamedTuple):
 
 
 def tasks_for(entries: Sequence[Entry], per_task: int | None, max_tasks: int | None) -> list[Sequence[Entry]]:
-    """Divide experiments into tasks.
+    """Divide experiments into tasks: the first task gets the first experiment, the second task the second, and so on.
+
+    In a sweep, neighbours often take a similar time. So each task gets short and long ones.
 
     Parameters
     ----------
     entries : sequence of Entry
         The experiments.
     per_task : int or None
-        Number of consecutive experiments in each task.
+        Maximum number of experiments in each task.
     max_tasks : int or None
-        Maximum number of tasks if `per_task` is None. The experiments are then assigned to the tasks in turn.
+        Maximum number of tasks if `per_task` is None.
 
     Returns
     -------
     list of sequence of Entry
         The experiments of each task; no task is empty.
     """
-    if per_task is not None:
-        return [entries[begin : begin + per_task] for begin in range(0, len(entries), per_task)]
-    n = len(entries) if max_tasks is None else min(len(entries), max_tasks)
+    most = len(entries) if max_tasks is None else min(len(entries), max_tasks)
+    n = most if per_task is None else -(-len(entries) // per_task)
     return [entries[task::n] for task in range(n)]
 
 
@@ -89,7 +92,7 @@ def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]], expected: Seque
         file.write(b" " * LINE * (len(tasks) + 1))
         index = []
         for entries in tasks:
-            lines = (json.dumps(entry if entry.cuts else entry[:4], separators=(",", ":")) + "\n" for entry in entries)
+            lines = (_encode(entry if entry.cuts else entry[:4]) + "\n" for entry in entries)
             content = "".join(lines).encode()
             index.append(_index_line(file.tell(), content))
             file.write(content)

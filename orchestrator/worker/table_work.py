@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.data.expected import Expected
 from orchestrator.data.files import data_folder
 from orchestrator.data.fold import FoldReport, fold
+from orchestrator.data.many import many_objects
 from orchestrator.data.results import inputs_digest, read_results
 from orchestrator.data.values import to_jsonable
 from orchestrator.errors import Busy, DataError, OrchestratorError, TableBusy
@@ -132,7 +133,7 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
     project_dir = folder.table(request.project_dir)
     n_quarantined = 0
     if not _is_manifest(path):
-        with _translated_errors(project_dir):
+        with _translated_errors(project_dir), many_objects():
             cuts = _cuts_of(folder, request.earlier_kinds)
             again = earlier if request.reopens_failed else ()
             must = expected_of(request.expected)
@@ -150,7 +151,8 @@ def _counts_before(project_dir: Path, manifest: Manifest, earlier: Sequence[Reco
     Those that the user has marked as failed or open, changed or dropped since are not counted.
     """
     evaluated = {(entry.row, entry.digest) for recorded in earlier for entry in _experiments_of(*recorded)}
-    evaluated -= {(entry.row, entry.digest) for entry in manifest}
+    if evaluated:
+        evaluated -= {(entry.row, entry.digest) for entry in manifest}
     if not evaluated:
         return 0, 0
     from orchestrator.data.experiment_data import ExperimentData

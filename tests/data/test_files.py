@@ -163,6 +163,15 @@ def test_a_table_whose_process_died_before_the_last_rename_can_be_read_and_is_fi
     assert last_two(tmp_path) == ["2", "3"]
 
 
+def test_a_step_begins_with_the_table_whose_process_died_before_the_last_rename(tmp_path, monkeypatch):
+    table(tmp_path, 1.0).store()
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_finish", lambda base, number: None)
+        table(tmp_path, 2.0).store()
+    fold(tmp_path)
+    assert value(tmp_path) == 2.0
+
+
 def test_all_four_files_change_by_one_rename(tmp_path, monkeypatch):
     table(tmp_path, 1.0).store()
     seen = []

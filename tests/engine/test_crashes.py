@@ -60,7 +60,7 @@ def test_a_run_on_this_machine_survives_a_kill_at_every_boundary(workspace, monk
 
     swept = sweep(workspace, monkeypatch, run, check, part)
     record_property("deaths", swept.n_deaths)
-    assert swept.n_boundaries >= 123
+    assert swept.n_boundaries >= 116
 
 
 @in_parts

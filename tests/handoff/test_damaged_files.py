@@ -217,7 +217,7 @@ def test_a_manifest_other_than_the_recorded_one_is_not_used(tmp_path_factory, da
     path = tmp_path_factory.mktemp("files") / "manifest.jsonl"
     entries = [Entry(row, f"{row:016x}", {"x": row / 3}, {}) for row in range(5)]
     sha256 = write_manifest(path, tasks_for(entries, 2, None))
-    assert list(Manifest.open(path, sha256)) == entries
+    assert sorted(Manifest.open(path, sha256), key=lambda entry: entry.row) == entries
     content = path.read_bytes()
     at, byte = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 255))
     path.write_bytes(content[:at] + bytes([byte]) + content[at + 1 :])

@@ -36,10 +36,12 @@ def test_a_manifest_gives_every_experiment_to_one_task(tmp_path_factory, n, per_
         manifest.task(n_tasks)
 
 
-def test_a_task_has_consecutive_experiments_if_their_number_is_given_else_a_share_of_all():
+def test_experiments_are_dealt_out_to_tasks_one_by_one():
     entries = [Entry(row, "d", {}, {}) for row in range(7)]
     rows = [[entry.row for entry in task] for task in tasks_for(entries, 3, None)]
-    assert rows == [[0, 1, 2], [3, 4, 5], [6]]
+    assert rows == [[0, 3, 6], [1, 4], [2, 5]]
+    rows = [[entry.row for entry in task] for task in tasks_for(entries, 4, 1)]
+    assert rows == [[0, 2, 4, 6], [1, 3, 5]]
     rows = [[entry.row for entry in task] for task in tasks_for(entries, None, 3)]
     assert rows == [[0, 3, 6], [1, 4], [2, 5]]
 
