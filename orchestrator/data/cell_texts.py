@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.data.column import Column, Numbers
+from orchestrator.data.numpy_types import is_array
 from orchestrator.data.parameters import (
     CategoricalParameter,
     ConstantParameter,
@@ -72,8 +73,9 @@ class Encoded:
     Attributes
     ----------
     note : dict of str to str
-        The information for `decode_column`: the ``kind`` (float, int, bool, text, json, mixed); for text, whether an
-        ``empty`` one is a missing value; for mixed, one letter per row in ``codes``.
+        The information for `decode_column`: the ``kind`` (float, int, bool, text, array, json, mixed); for text,
+        whether an ``empty`` one is a missing value; for arrays, their ``dtype``; for mixed, one letter per row in
+        ``codes``.
     texts : callable
         Returns the texts of the rows between two positions; empty for a missing value or an empty text.
     is_number : bool
@@ -112,6 +114,8 @@ def _encode_cells(cells: Sequence[Any]) -> tuple[list[str], dict[str, str]]:
     types = set(map(type, cells)) - {type(None)}
     if len(types) == 1 and (kind := _KIND_OF_TYPE.get(types.copy().pop())):
         return ["" if cell is None else _repr(cell) for cell in cells], {"kind": kind}
+    if len(types) == 1 and (arrays := _encode_arrays(cells)) is not None:
+        return arrays
     pairs = [_encode_cell(cell) for cell in cells]
     texts = [text for text, _ in pairs]
     codes = "".join(code for _, code in pairs)
@@ -122,6 +126,40 @@ def _encode_cells(cells: Sequence[Any]) -> tuple[list[str], dict[str, str]]:
     if set(codes) <= {"j", "-"}:
         return texts, {"kind": "json"}
     return texts, {"kind": "mixed", "codes": codes}
+
+
+def _encode_arrays(cells: Sequence[Any]) -> tuple[list[str], dict[str, str]] | None:
+    """Return arrays of numbers of one type as lists of JSON, for other programs; None if that would lose something."""
+    first = next(cell for cell in cells if cell is not None)
+    if not is_array(first) or first.dtype.kind not in _READABLE or len(first.dtype.str) > _LONGEST_DTYPE:
+        return None
+    dtype = first.dtype.str
+    texts = ["" if cell is None else json.dumps(cell.tolist()) if cell.dtype.str == dtype else None for cell in cells]
+    same = (
+        text is not None and (cell is None or _is_same(cell, text)) for cell, text in zip(cells, texts, strict=True)
+    )
+    return (list(map(str, texts)), {"kind": "array", "dtype": dtype}) if all(same) else None
+
+
+_READABLE = "biuf"
+"""Kinds of NumPy's types that JSON has, too."""
+
+_LONGEST_DTYPE = 3
+"""Length of a type's name, as "<f8". Floats with a longer one don't fit into those of Python."""
+
+
+def _is_same(array: Any, text: str) -> bool:
+    back = _decode_array(text, array.dtype.str)
+    return bool(back.shape == array.shape and back.tobytes() == array.tobytes())
+
+
+def _decode_array(text: str, dtype: str) -> Any:
+    import numpy as np
+
+    kind = np.dtype(dtype)
+    if kind.kind not in _READABLE:
+        raise ValueError(f"{dtype!r} is not a type of numbers")
+    return np.array(json.loads(text), dtype=kind)
 
 
 def _encode_cell(cell: Any) -> tuple[str, str]:
@@ -188,6 +226,8 @@ def decode_noted(texts: Sequence[str], note: dict[str, str]) -> list[Any]:
         if len(codes) != len(texts):
             raise ValueError("the number of rows changed after the note was written")
         return [None if code == "-" else _DECODE[code](text) for text, code in zip(texts, codes, strict=True)]
+    if kind == "array":
+        return [None if text == "" else _decode_array(text, note["dtype"]) for text in texts]
     decode = _DECODE[{"float": "f", "int": "i", "bool": "b", "json": "j"}[kind]]
     return [None if text == "" else decode(text) for text in texts]
 

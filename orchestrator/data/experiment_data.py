@@ -354,6 +354,7 @@ class ExperimentData:
         if isinstance(value, Reference):
             if parameter is None or not parameter.to_disk:
                 space[name] = Parameter(True, None, value.load_function, value.load_kwargs)
+                self._write_objects(which, name)
             return value.path
         cell = plain_cell(value)
         if cell is None or parameter is None or not parameter.to_disk:
@@ -361,6 +362,13 @@ class ExperimentData:
         if isinstance(cell, str | Path):
             return str(cell)
         return write_object(self._project_dir, name, str(label), value, parameter.store_function)
+
+    def _write_objects(self, which: str, name: str) -> None:
+        """Write the objects that a column has to their own files: from now on, its objects are on disk."""
+        column = self._table.columns(which).get(name, ())
+        for position, cell in enumerate(column):
+            if cell is not None:
+                self._table.set(which, name, position, self._cell(which, name, cell, self._table.labels[position]))
 
     def get_experiment_sample(self, id: int) -> ExperimentSample:
         """Return a copy of one experiment.

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from orchestrator.addresses import format_address
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.numpy_types import is_array
 from orchestrator.data.of_f3dasm import is_of_f3dasm, our_table
 from orchestrator.data.results import ResultWriter, read_results
 from orchestrator.data.scratch import Scratch
@@ -58,6 +59,9 @@ __all__ = [
     "units_of",
     "write_line",
 ]
+
+LARGEST_IN_TABLE = 10_000
+"""Number of elements of an array in a table. A larger one gets a file of its own."""
 
 # sys.exit() in the user's code ends the experiment or the step, not the process.
 USER_ERRORS = (Exception, SystemExit)
@@ -416,8 +420,10 @@ def _evaluated_entry(
 
 
 def _outcome(sample: ExperimentSample) -> _Outcome:
-    for name in sample._output_data:
+    for name, value in list(sample._output_data.items()):
         check_name(name, "output")
+        if is_array(value) and value.size > LARGEST_IN_TABLE and value.dtype.kind in "biufc":
+            sample.store(name, value, to_disk=True)
     outputs = {name: to_jsonable(value) for name, value in sample._output_data.items()}
     return _Outcome(sample.job_status.name, outputs, sample.reason)
 

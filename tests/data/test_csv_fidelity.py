@@ -241,3 +241,36 @@ def test_a_masked_column_has_missing_values(tmp_path):
         domain = Domain()
         domain.add_float("x")
         assert [row for _, row, _ in ExperimentData(domain, source).open_rows()] == [{"x": 1.0}, {}]
+
+
+ARRAYS = {
+    "floats": [np.array([0.1, -0.0, 5e-324, np.inf]), None, np.array([[1.5], [np.nan]])],
+    "half floats": [np.array([0.1, 2.0], dtype="f2")],
+    "big-endian": [np.array([1.0, 2.0], dtype=">f8")],
+    "integers": [np.array([2**64 - 1], dtype="u8"), np.array([], dtype="u8")],
+    "truth values": [np.array([[True, False]])],
+    "no dimension": [np.array(2.5)],
+    "other shapes of nothing": [np.empty((0, 3)), np.empty((2, 0))],
+    "other NaN": [np.array([0x7FF8000000000001], dtype="u8").view("f8")],
+    "long floats": [np.array([1.1], dtype="longdouble")],
+    "complex": [np.array([1 + 2j])],
+    "types that differ": [np.array([1.0]), np.array([1])],
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_an_array_comes_back_bit_for_bit(tmp_path, kind):
+    cells = ARRAYS[kind]
+    ExperimentData(input_data={"n": list(range(len(cells)))}, output_data={"y": cells}, project_dir=tmp_path).store()
+    rows = ExperimentData.from_file(tmp_path).output_rows()
+    for at, cell in enumerate(cells):
+        back = rows(at).get("y")
+        assert (back is None) == (cell is None)
+        if cell is not None:
+            assert (back.dtype, back.shape, back.tobytes()) == (cell.dtype, cell.shape, cell.tobytes())
+
+
+def test_an_array_is_a_list_in_the_file(tmp_path):
+    cells = [np.array([0.1, 2.0]), None]
+    ExperimentData(input_data={"n": [0, 1]}, output_data={"y": cells}, project_dir=tmp_path).store()
+    assert (tmp_path / "experiment_data" / "output.csv").read_text() == ',y\n0,"[0.1, 2.0]"\n1,\n'

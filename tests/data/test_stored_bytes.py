@@ -1,7 +1,7 @@
 """The bytes of stored tables, and the cells that are read from them, stay as they are.
 
 ``stored_bytes.json`` has digests of the files and of the cells of generated tables. They were recorded when each column
-was a list of Python values.
+was a list of Python values; those of files with arrays when these became lists of JSON.
 """
 
 import json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from orchestrator import Block, DataGenerator, Domain, ExperimentData, ExperimentSample, Pipeline, Step, datagenerator
@@ -131,6 +132,21 @@ def test_what_an_experiment_stored_before_it_failed_stays_in_its_row_with_the_er
     assert outputs["y"].isna().tolist() == [False, True, True]
     assert [status.name for status in table("r").statuses()] == ["FINISHED", "ERROR", "ERROR"]
     assert sorted(failures(rows)) == ["RuntimeError: it diverges", "marked: it does not converge"]
+
+
+def test_an_array_is_readable_in_the_table_and_a_large_one_has_a_file_of_its_own(workspace, table):
+    @datagenerator(output_names=["y", "small"])
+    def fields(x):
+        return np.arange(20_000.0) if x == 1 else np.full(2, x), np.array([[x, 0.1], [np.nan, 2]])
+
+    run(fields, outputs=["y", "small"])
+    outputs = table("r").to_pandas()[1]
+    assert [value.tolist() for value in outputs["y"]] == [[0, 0], list(range(20_000)), [2, 2]]
+    assert outputs["small"][2].tolist()[0] == [2.0, 0.1]
+    written = pd.read_csv(workspace / "r/experiment_data/output.csv", index_col=0)
+    assert written["small"].tolist() == [f"[[{x}.0, 0.1], [NaN, 2.0]]" for x in range(3)]
+    assert sorted(written["y"]) == ["y/0.npy", "y/1.npy", "y/2.npy"]
+    assert len((workspace / "r/experiment_data/output.csv").read_text()) < 1000
 
 
 def test_a_reason_is_one_of_an_error():
