@@ -59,8 +59,8 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
     path : Path
         The database.
     access : str
-        What it is opened for. A database that this user may not write to, or of another user, is read without the
-        guard and without any other lock.
+        What it is opened for. A database that this user may not write to, of another user, or shared with a group is
+        read without the guard and without any other lock.
 
     Yields
     ------
@@ -80,7 +80,8 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
     writes = access in ("write", "upgrade")
     _check_owner(path, writes)
     _check_exists(path, access)
-    writable = may_write(path)
+    # Where several users write, one that only reads must not stop the others.
+    writable = may_write(path) and not (access == "read" and is_shared(path))
     if writes and not writable:
         raise DatabaseError(
             f"You may not write to {path} or to its folder.",

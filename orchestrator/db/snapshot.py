@@ -1,4 +1,4 @@
-"""Read the database of another user without any lock: a lock of a reader would stop its writers.
+"""Read a database that other users write without any lock: a lock of a reader would stop its writers.
 
 SQLite writes to the database only while the journal has a header, and counts each commit in the database. If the
 journal had none before and after the file was read, and nothing was committed meanwhile, the content is that of one
@@ -65,7 +65,8 @@ def read_snapshot(path: Path, seconds: float = WAIT) -> bytes:
         if time.monotonic() > end:
             raise DatabaseBusy(
                 f"{path} was being written for {seconds:.0f} s, or a process died while it wrote.",
-                "Retry the command later. After a crash its owner can repair it: orchestrator list",
+                "Retry the command later.\nAfter a crash, a user who may write to it can repair it: "
+                "orchestrator db check",
             )
         time.sleep(POLL)
 

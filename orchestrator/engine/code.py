@@ -172,8 +172,11 @@ def asks_again(folder: RunFolder, record: RunRecord, begin: Begin, checked: Chec
         return False
     bundle = Bundle(folder.bundle(record.bundle_digest))
     paths = [visit.step.path for visit in checked.plan.walk() if visit.step.kind is StepKind.UNTIL]
-    is_same = all(bundle.is_pickled_as(path, checked.bundle.pickles.get(path)) for path in paths)
-    return not is_same or bool(changed_modules(bundle.modules()))
+    try:
+        is_same = all(bundle.is_pickled_as(path, checked.bundle.pickles.get(path)) for path in paths)
+        return not is_same or bool(changed_modules(bundle.modules()))
+    except DataError:
+        return True  # the stored code is lost, or belongs to the former owner of the run
 
 
 def study_change_message(folder: RunFolder, record: RunRecord) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.db import migrate, opening
 from orchestrator.db.opening import open_database
+from orchestrator.db.rows import scalar
 from orchestrator.db.snapshot import MAGIC, read_snapshot
 from orchestrator.errors import DatabaseBusy, DatabaseError
 
@@ -43,6 +44,19 @@ def test_a_reader_that_stays_in_its_transaction_does_not_stop_a_writer(database,
         writer.execute("CREATE TABLE more (x)")
         writer.execute("COMMIT")
         assert reader.execute("SELECT count(*) FROM run").fetchone() == before
+
+
+def test_a_reader_in_a_shared_workspace_holds_no_lock(database):
+    database.chmod(0o660)
+    database.parent.chmod(0o2770)
+    with open_database(database, "read") as reader:
+        assert scalar(reader, "SELECT count(*) FROM run") == 0
+        # A second connection of this process would wait for the guard of the first one.
+        with open_database(database, "write") as writer:
+            writer.execute("CREATE TABLE more (x)")
+    # What a process has left that died while it wrote is repaired by a command that does more than read.
+    with open_database(database, "inspect") as checked:
+        assert scalar(checked, "PRAGMA integrity_check") == "ok"
 
 
 def test_what_is_read_while_others_write_is_one_commit(database):
