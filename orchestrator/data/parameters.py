@@ -373,11 +373,14 @@ class ArrayParameter(Parameter):
     def __post_init__(self) -> None:
         super().__init__()
         sizes = [self.shape] if isinstance(self.shape, int) else self.shape
-        self.shape = [int(size) for size in sizes]
+        self.shape = tuple(int(size) for size in sizes)
         if not self.shape or min(self.shape) <= 0:
-            raise ValueError(f"the shape must consist of positive sizes, not {self.shape}")
+            raise ValueError(f"the shape must consist of positive sizes, not {list(self.shape)}")
         self.lower_bound = _plain_bound(self.lower_bound)
         self.upper_bound = _plain_bound(self.upper_bound)
+
+    def _own_fields(self) -> dict[str, Any]:
+        return {**super()._own_fields(), "shape": list(self.shape)}
 
 
 def _stored_value(value: Any, what: str) -> Any:

@@ -69,7 +69,7 @@ class Block(ABC):
         Returns
         -------
         Block
-            The block.
+            The block; one of f3dasm if `_target_` is.
 
         Raises
         ------
@@ -78,11 +78,11 @@ class Block(ABC):
         TypeError
             If the target is not a block.
         """
-        block = our_block(instantiate(init_config))
-        if not isinstance(block, Block):
+        block = instantiate(init_config)
+        if not isinstance(our_block(block), Block):
             raise TypeError(f"_target_ must be a Block, not {type(block).__name__}")
         if call_config is not None:
-            block.call = partial(block.call, **plain(call_config))  # type: ignore[method-assign]
+            block.call = partial(block.call, **plain(call_config))
         return block
 
     def after_store(self, project_dir: Path) -> None:  # noqa: B027 - optional to override

@@ -357,6 +357,7 @@ def _our_element(element: Any) -> Any:
         block = our_step_block(element.block)
         # Of a block these are in its `call`; of a data generator, `execute` is called.
         bound = bound_kwargs(block) if isinstance(block, DataGenerator) and isinstance(element.kwargs, Mapping) else {}
+        bound.pop("mode", None)  # how a data generator evaluates a table: here the step decides that
         kwargs = {**bound, **element.kwargs} if bound else element.kwargs
         return _changed(element, block=block, resources=resources, kwargs=kwargs)
     return element

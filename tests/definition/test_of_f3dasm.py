@@ -6,6 +6,7 @@ With f3dasm itself: `tests/interop/test_f3dasm_objects.py`.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -227,3 +228,21 @@ def test_objects_of_f3dasm_are_recognised_by_their_classes(f3dasm):
     assert is_of_f3dasm(simulator(f3dasm))
     assert not is_of_f3dasm(simulator(f3dasm), "Block")
     assert not is_of_f3dasm(Loop(1), "Loop")
+
+
+@pytest.mark.parametrize("by", ["f3dasm", "ours"])
+def test_the_arguments_of_a_configuration_are_those_of_a_step(f3dasm, by):
+    class Simulator(f3dasm.DataGenerator):
+        def execute(self, experiment_sample, factor, id):
+            experiment_sample.store("y", [id, factor])
+
+    config = {"factor": 3, "pass_id": True, "mode": "sequential"}
+    if by == "ours":
+        pytest.importorskip("hydra")
+        f3dasm.make = Simulator
+        generator = Block.from_yaml({"_target_": "f3dasm.make"}, config)
+    else:
+        generator = Simulator()
+        generator.call = partial(generator.call, **config)
+    assert outputs(run(Step(generator, name="simulate", parallel=True))) == [[0, 3], [1, 3], [2, 3]]
+    assert outputs(run(Step(generator, name="simulate", kwargs={"factor": 4}))) == [[0, 4], [1, 4], [2, 4]]
