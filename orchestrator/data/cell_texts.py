@@ -116,6 +116,11 @@ def _encode_cells(cells: Sequence[Any]) -> tuple[list[str], dict[str, str]]:
         return ["" if cell is None else _repr(cell) for cell in cells], {"kind": kind}
     if len(types) == 1 and (arrays := _encode_arrays(cells)) is not None:
         return arrays
+    if types == {str} and all(map(is_clean, set(cells) - {None})):
+        if None not in cells:
+            return list(cells), {"kind": "text"}
+        if "" not in cells:
+            return ["" if cell is None else cell for cell in cells], {"kind": "text", "empty": "missing"}
     pairs = [_encode_cell(cell) for cell in cells]
     texts = [text for text, _ in pairs]
     codes = "".join(code for _, code in pairs)

@@ -40,14 +40,17 @@ def csv_parts(labels: Labels, columns: Mapping[str, Encoded]) -> Iterator[bytes]
     yield _encode([names])
     for begin in range(0, len(labels), _ROWS):
         end = min(begin + _ROWS, len(labels))
-        texts = [[str(labels[position]) for position in range(begin, end)]]
+        texts = [list(map(str, labels.between(begin, end)))]
         texts += [_texts(column, begin, end) for column in columns.values()]
         yield _encode(map(",".join, zip(*texts, strict=True)))
 
 
 def _texts(column: Encoded, begin: int, end: int) -> list[str]:
     texts = column.texts(begin, end)
-    return texts if column.is_number else list(map(_quote, texts))
+    if column.is_number:
+        return texts
+    quoted = {text: _quote(text) for text in set(texts)}
+    return [quoted[text] for text in texts]
 
 
 def _encode(lines: Iterable[str]) -> bytes:

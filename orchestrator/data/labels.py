@@ -73,6 +73,10 @@ class Labels:
             raise KeyError(f"the table has no experiment with the label {label}")
         return int(label) - self._labels.start if isinstance(self._labels, range) else self._index()[label]
 
+    def between(self, begin: int, end: int) -> Sequence[int]:
+        """Return the labels between two positions."""
+        return self._labels[begin:end]
+
     def positions(self, labels: Iterable[int]) -> Sequence[int]:
         """Return the positions of the rows with these labels; otherwise as `position`."""
         labels = labels if is_array(labels) else list(labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import LARGEST, LARGEST_INT, Damaged, checked_fields, cleaned, parse_object, refuse
 from orchestrator.errors import Busy, DataError
 from orchestrator.failures import FailureGroup
+from orchestrator.sha256 import sha256_of
 from orchestrator.trust import read_private
 from orchestrator.workspace import JobFolder
 
@@ -98,7 +98,7 @@ CHECKSUM = "sha256"
 
 
 def _checksum(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return sha256_of(json.dumps(values, sort_keys=True).encode())
 
 
 def _bounded(failures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
