@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from orchestrator.data.numpy_types import LONG, is_array
+from orchestrator.data.numpy_types import LONG, is_array, is_integer
 
 __all__ = ["Labels"]
 
@@ -28,6 +28,7 @@ class Labels:
             labels = list(labels)
         self._labels: range | list[int] = labels if n else range(0)
         self._positions: dict[int, int] | None = None
+        self._next: int | None = None
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -46,7 +47,10 @@ class Labels:
     __hash__ = None  # type: ignore[assignment]
 
     def __contains__(self, label: object) -> bool:
-        return label in (self._labels if isinstance(self._labels, range) else self._index())
+        if isinstance(self._labels, range):
+            # A range would be searched from its begin for an integer of NumPy.
+            return (int(label) if is_integer(label) else label) in self._labels
+        return label in self._index()
 
     def __repr__(self) -> str:
         return f"Labels({self._labels!r})"
@@ -91,10 +95,11 @@ class Labels:
 
     def next_label(self) -> int:
         """Return the first label that is larger than all labels."""
-        # Rows are usually appended, so that the last label is nearly always the largest.
-        last = self._labels[-1] if self._labels else -1
-        is_largest = isinstance(self._labels, range) or last + 1 == len(self._labels)
-        return last + 1 if is_largest else max(self._labels) + 1
+        if isinstance(self._labels, range):
+            return self._labels.stop
+        if self._next is None:
+            self._next = max(self._labels) + 1
+        return self._next
 
     def take(self, positions: Sequence[int]) -> Labels:
         """Return the labels at these positions."""
@@ -114,6 +119,8 @@ class Labels:
             self._labels = list(self._labels)
         if self._positions is not None:
             self._positions[label] = len(self._labels)
+        if self._next is not None:
+            self._next = max(self._next, label + 1)
         self._labels.append(label)
 
     def extend(self, labels: range) -> None:
@@ -122,7 +129,7 @@ class Labels:
             self._labels = range(self._labels.start if self._labels else labels.start, labels.stop)
             return
         self._labels = [*self._labels, *labels]
-        self._positions = None
+        self._positions = self._next = None
 
     def copy(self) -> Labels:
         """Return a copy."""

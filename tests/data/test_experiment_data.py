@@ -162,6 +162,27 @@ def test_rows_can_be_selected(data):
         data[4]
 
 
+@pytest.mark.parametrize("labels", [[5, 0, 2], [1, 3, 2], [7, 9], [2]])
+def test_added_experiments_get_labels_of_their_own(labels):
+    data = ExperimentData(input_data={"x": np.arange(10.0)}).select(labels)
+    more = ExperimentData(input_data={"x": np.arange(3.0)})
+    end = max(labels) + 1
+    assert data.add_experiments(more).labels() == [*labels, end, end + 1, end + 2]
+    data.add_experiments(more, in_place=True)
+    for _ in range(2):
+        data.add_experiments(ExperimentSample({"x": 0.0}), in_place=True)
+    assert data.labels() == [*labels, *range(end, end + 5)]
+
+
+def test_an_experiment_is_found_by_a_label_of_numpy_without_a_search():
+    data = ExperimentData(input_data={"x": np.arange(2_000_000.0)})
+    begin = time.perf_counter()
+    samples = [data.get_experiment_sample(label) for label in np.arange(1_999_900, 2_000_000)]
+    assert time.perf_counter() - begin < 1.0  # a search takes 0.1 s and more for each
+    assert samples[-1].input_data == {"x": 1_999_999.0}
+    assert np.int64(2_000_000) not in data._table
+
+
 def test_experiments_can_be_marked(data):
     marked = data.mark([0, 2], "open")
     assert list(marked.jobs) == ["OPEN", "FINISHED", "OPEN", "OPEN"]
