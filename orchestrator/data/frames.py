@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.column import Column, Columns
 from orchestrator.data.columns import series_of
 from orchestrator.data.parameters import Parameter
+from orchestrator.data.references import Reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,4 +55,9 @@ def _on_disk(parameter: Parameter, column: Column, index: pd.Index[Any], project
     from orchestrator.data.objects_on_disk import ObjectsOnDisk
 
     references = [None if cell is None else parameter.refer_to(cell) for cell in column]
-    return pd.Series(ObjectsOnDisk(references, lambda reference: reference.load(project_dir)), index=index)
+    return pd.Series(ObjectsOnDisk(references, partial(_load, project_dir)), index=index)
+
+
+def _load(project_dir: Path, reference: Reference) -> Any:
+    """Read an object. A function of the module, so that the DataFrame can be pickled."""
+    return reference.load(project_dir)

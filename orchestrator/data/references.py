@@ -18,9 +18,10 @@ from orchestrator.errors import DataError, NotAllowed
 from orchestrator.loading import main_name
 from orchestrator.trust import is_own, others_may_write, owner_of
 
-__all__ = ["DATA_FOLDER", "OF_F3DASM", "Reference", "copy_objects", "keep_file", "write_object"]
+__all__ = ["DATA_FOLDER", "OF_F3DASM", "TABLE_FILES", "Reference", "copy_objects", "keep_file", "write_object"]
 
 DATA_FOLDER = "experiment_data"
+TABLE_FILES = ("domain.json", "input.csv", "output.csv", "jobs.csv")
 
 
 @dataclass(frozen=True)
@@ -140,13 +141,14 @@ def keep_file(project_dir: Path, name: str, identity: str, file: Path | str) -> 
         If there is no such file.
     """
     base = Path(project_dir).absolute() / DATA_FOLDER
-    found = next((path for path in (base / file, Path(file).absolute()) if path.is_file()), None)
+    in_base = [] if _is_of_table(base / file, base) else [base / file]
+    found = next((path for path in (*in_base, Path(file).absolute()) if path.is_file()), None)
     if found is None:
         what = "is a folder" if Path(file).is_dir() else "does not exist"
         raise FileNotFoundError(
             f"{str(file)!r} {what}, so it can't be the value of {name!r}: with to_disk=True, text names a file"
         )
-    if found.resolve().is_relative_to(base.resolve()):
+    if found.resolve().is_relative_to(base.resolve()) and not _is_of_table(found, base):
         return str(found.resolve().relative_to(base.resolve()))
     target = _target(base, name, identity)
     target = target.with_name(target.name + found.suffix)
@@ -155,6 +157,13 @@ def keep_file(project_dir: Path, name: str, identity: str, file: Path | str) -> 
             copy.write(part)
     _protect(target)
     return str(target.relative_to(base))
+
+
+def _is_of_table(path: Path, base: Path) -> bool:
+    """Whether a file is one of the table itself, such as ``output.csv``: the next table replaces it."""
+    real, top = path.resolve(), base.resolve()
+    inside = real.relative_to(top).parts if real.is_relative_to(top) else ()
+    return inside[:1] != () and (inside[0].startswith(".") or (len(inside) == 1 and inside[0] in TABLE_FILES))
 
 
 def _protect(path: Path) -> None:

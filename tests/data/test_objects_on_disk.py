@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -49,6 +50,39 @@ def test_a_file_in_the_folder_of_the_table_stays_where_it_is(workspace):
         one.store("own", given, to_disk=True)
         assert one.get("own") == folder / "a.frd"
     assert [path.name for path in folder.iterdir()] == ["a.frd"]
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_a_file_with_the_name_of_one_of_the_table_is_the_users_own(workspace, is_plain):
+    project = workspace / "project"
+    ExperimentData(input_data=[{"x": 1.0}], project_dir=project).store()
+    if is_plain:  # as f3dasm stores a table
+        shutil.copytree(project, workspace / "copy")
+        shutil.rmtree(project)
+        (workspace / "copy").rename(project)
+        shutil.rmtree(project / "experiment_data" / ".generations")
+    (workspace / "output.csv").write_text("of the solver")
+    one = sample(workspace)
+    one.store("own", "output.csv", to_disk=True, load_function=_text_of)
+    one.store("copy", project / "experiment_data" / "input.csv", to_disk=True, load_function=_text_of)
+    before = (project / "experiment_data" / "input.csv").read_text()
+    data = table_with(one)
+    for _ in range(3):
+        data.mark_all("finished", in_place=True)
+        data.store()
+    [(_, stored)] = ExperimentData.from_file(project)
+    assert (stored.get("own"), stored.get("copy")) == ("of the solver", before)
+
+
+def _text_of(path):
+    return path.read_text()
+
+
+def test_a_frame_with_objects_on_disk_can_be_pickled(workspace):
+    one = sample(workspace)
+    one.store("y", np.arange(3), to_disk=True)
+    outputs = pickle.loads(pickle.dumps(table_with(one).to_pandas()[1]))
+    assert outputs["y"].iloc[0].tolist() == [0, 1, 2]
 
 
 def test_two_experiments_with_a_file_of_one_name_keep_both(workspace):
