@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Column", "Columns", "Numbers"]
 
 _TYPES = {"f": float, "i": int, "b": bool}
+_PLAIN = {float, int, bool, str, type(None)}
 _DTYPES = {float: "float64", int: "int64", bool: "bool"}
 
 
@@ -219,6 +220,10 @@ class Column:
         if isinstance(self._data, list):
             return all(cell is None for cell in self._data)
         return bool(self._data.is_missing().all())
+
+    def has_objects(self) -> bool:
+        """Whether a cell is neither missing nor a number, a truth value or text."""
+        return isinstance(self._data, list) and not set(map(type, self._data)) <= _PLAIN
 
     def present(self) -> bytearray:
         """Return for each cell 1 if it is present, 0 if it is missing."""

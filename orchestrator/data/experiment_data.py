@@ -454,7 +454,8 @@ class ExperimentData:
 
     @project_dir.setter
     def project_dir(self, project_dir: Path | str) -> None:
-        if _absolute(project_dir) != self._project_dir:
+        # The same folder may have several names: by a link, or by "..".
+        if _absolute(project_dir).resolve() != self._project_dir.resolve():
             self._offsets, self._origin, self._table.stored = {}, None, {}
         self._project_dir = _absolute(project_dir)
 
@@ -570,7 +571,7 @@ class ExperimentData:
         read = [ResultFile.read(path, stored.folded.get(_result_name(path), 0)) for path in paths]
         table.fold_report = table.fold(read)
         table._offsets = {**stored.folded, **{_result_name(file.path): file.end for file in read}}
-        table._origin = Origin(project_dir, snapshot.state, table._table.copy())
+        table._origin = Origin(snapshot.state, table._table.copy())
         return table, table.fold_report
 
     def fold(self, result_files: Iterable[ResultFile]) -> FoldReport:
@@ -616,8 +617,8 @@ class ExperimentData:
         """Write the table to ``experiment_data``, completely or not at all.
 
         If other processes have stored the table since this one was read, their changes are kept: results that came in,
-        and rows that were added. In a row that both have changed, a result replaces what is not one. A table that was
-        not read from this folder replaces what is there.
+        rows that were added, and columns. In a row that both have changed, a result replaces what is not one. A table
+        that was not read from this folder replaces what is there.
 
         In code outside of functions that a worker runs because it imports the study, this writes nothing: the process
         that started the run has stored the table.

@@ -26,7 +26,7 @@ from typing import Any
 
 from orchestrator.atomic import PRIVATE, sync_folder, write_atomically, write_synced
 from orchestrator.damage import Damaged, open_regular, parse_object, read_small
-from orchestrator.data.references import DATA_FOLDER
+from orchestrator.data.references import DATA_FOLDER, TABLE_FILES
 from orchestrator.errors import DataError, TableBusy
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "finish_commit",
     "is_link_of_a_table",
     "locked",
+    "outrun",
     "read_snapshot",
     "result_folders",
     "state_of",
@@ -44,7 +45,6 @@ __all__ = [
     "write_table",
 ]
 
-TABLE_FILES = ("domain.json", "input.csv", "output.csv", "jobs.csv")
 CURRENT = ".table"
 GENERATIONS = ".generations"
 _LOCK_SECONDS = 60.0
@@ -148,7 +148,7 @@ def read_snapshot(project_dir: Path | str) -> Snapshot:
     FileNotFoundError
         If the folder has no table.
     DataError
-        If the files changed during every try.
+        If the files changed during every try, or the links to them are missing.
     """
     base = data_folder(project_dir)
     for _ in range(_READ_TRIES):
@@ -158,6 +158,7 @@ def read_snapshot(project_dir: Path | str) -> Snapshot:
             results = _result_files(project_dir)
         except FileNotFoundError:
             if _all_of(project_dir) == before:
+                _check_links(base)
                 raise
             continue
         if _all_of(project_dir) == before:
@@ -187,6 +188,38 @@ def stored_by(project_dir: Path | str) -> str | None:
     domain = json.loads(_read(data_folder(project_dir) / "domain.json"))
     token: str | None = domain.get("stored_by")
     return token
+
+
+def outrun(project_dir: Path | str) -> TableBusy:
+    """Return the error of a process that found another table each time that it was about to store its own."""
+    base = data_folder(project_dir)
+    newest = max(_numbers(base / GENERATIONS), default=0)
+    if newest <= _number(base):
+        return TableBusy(f"other processes store the table in {base}", "Retry the command later.")
+    away = quote(str(base / GENERATIONS / str(newest)))
+    return TableBusy(
+        f"the table in {base} is generation {_number(base)}, but {newest} exists there, too: another process stores "
+        "it, or the folder was restored from a copy",
+        f"Retry the command later. If the folder was restored: mv {away} {quote(f'{base}.{newest}')}",
+    )
+
+
+def _check_links(base: Path) -> None:
+    """Raise an error if there is a table, but the links to it are missing: some programs don't copy links."""
+    generations = base / GENERATIONS
+    folders = [generations / str(number) for number in _numbers(generations)] if generations.is_dir() else []
+    whole = [
+        folder
+        for folder in folders
+        # With a link in it, it has not become the table yet.
+        if not (folder / CURRENT).is_symlink() and all((folder / name).is_file() for name in TABLE_FILES)
+    ]
+    if whole and not (base / CURRENT).exists():
+        newest = quote(str(max(whole, key=lambda folder: int(folder.name))))
+        raise DataError(
+            f"the links to the table in {base} are missing: a program did not copy them, or removed them",
+            f"Take the newest table: cp --remove-destination {newest}/*.* {quote(str(base))}",
+        )
 
 
 def _result_files(project_dir: Path | str) -> list[Path]:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.data.expected import Expected, await_results
-from orchestrator.data.files import Outrun, data_folder, finish_commit, locked, result_folders, write_table
+from orchestrator.data.files import Outrun, data_folder, finish_commit, locked, outrun, result_folders, write_table
 from orchestrator.data.many import many_objects
 from orchestrator.data.matching import FoldReport
 from orchestrator.data.results import frame
-from orchestrator.errors import TableBusy
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -66,7 +65,7 @@ def fold(
     for _ in range(_TRIES):
         with suppress(Outrun), locked(project_dir), many_objects():
             return _fold(project_dir, more)
-    raise TableBusy(f"other processes store the table in {data_folder(project_dir)}", "Retry the command later.")
+    raise outrun(project_dir)
 
 
 def _fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None) -> FoldReport:

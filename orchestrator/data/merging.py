@@ -1,14 +1,14 @@
 """Merging: bring the changes of others into a table that was read before they were stored.
 
 Each row has three versions: as it was read, as this process has it, and as it is on disk now. What only one side has
-changed is kept. If both have changed a row, a result replaces what is not one.
+changed is kept. If both have changed a row, a result replaces what is not one; outputs that only the other one has
+changed stay.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from orchestrator.data.files import State
@@ -28,15 +28,12 @@ class Origin:
 
     Attributes
     ----------
-    project_dir : Path
-        Its project folder.
     state : State
         What identifies it on disk.
     table : Table
         Its rows; it shares their memory with the table that was made from it.
     """
 
-    project_dir: Path
     state: State
     table: Table
 
@@ -93,8 +90,16 @@ def merge(mine: Table, read: Table, theirs: Table) -> Merged:
                 lost.append(label)
         elif before is not None and _same(mine, at, read, before):
             merged.updates[at] = (status, row)
-        elif status in _RESULTS and mine.status_at(at) is not JobStatus.FINISHED:
-            merged.updates[at] = (status, {"output": row["output"]})
+        elif inputs_digest(row["input"]) != inputs_digest(mine.row("input", at)):
+            # Found by the inputs that were read, which the others have changed.
+            if status in _RESULTS:
+                lost.append(label)
+        else:
+            ours = (mine.status_at(at), mine.row("output", at))
+            as_read = (None, {}) if before is None else (read.status_at(before), read.row("output", before))
+            joined = _joined(ours, (status, row["output"]), as_read)
+            if joined is not None:
+                merged.updates[at] = (joined[0], {"output": joined[1]})
     if lost:
         raise DataError(
             f"the table on disk has {len(lost)} new results of experiments that were removed or changed here: "
@@ -102,6 +107,24 @@ def merge(mine: Table, read: Table, theirs: Table) -> Merged:
             "Read the table again with ExperimentData.from_file, change that, and store it.",
         )
     return merged
+
+
+_Result = tuple[JobStatus | None, dict[str, Any]]
+
+
+def _joined(ours: _Result, theirs: _Result, read: _Result) -> tuple[JobStatus, dict[str, Any]] | None:
+    """Return status and outputs of a row that both have changed; None if they are ours."""
+    is_theirs = theirs[0] in _RESULTS and ours[0] is not JobStatus.FINISHED
+    (status, outputs), (_, others) = (theirs, ours) if is_theirs else (ours, theirs)
+    is_edit = ours[0] is theirs[0] is read[0]  # neither has evaluated the experiment again
+    more = {
+        name: cell
+        for name, cell in others.items()
+        if not _equal(cell, read[1].get(name))
+        and (name not in outputs or (is_edit and _equal(outputs[name], read[1].get(name))))
+    }
+    assert status is not None
+    return (status, {**outputs, **more}) if is_theirs or more else None
 
 
 class _Mine:

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.data.files import Outrun, State, locked, state_of, write_table
+from orchestrator.data.files import Outrun, State, locked, outrun, state_of, write_table
 from orchestrator.data.merging import Origin, merge
-from orchestrator.errors import DataError, TableBusy
+from orchestrator.errors import DataError
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -47,7 +47,7 @@ def store(data: ExperimentData, *, may_merge: bool) -> None:
         with suppress(Outrun), locked(folder):
             _store(data, state_of(folder), may_merge)
             return
-    raise TableBusy(f"other processes store the table in {folder / 'experiment_data'}", "Retry the command later.")
+    raise outrun(folder)
 
 
 def store_result(data: ExperimentData, read: ExperimentData, project_dir: Path, token: str) -> None:
@@ -82,7 +82,7 @@ def _store(data: ExperimentData, now: State, may_merge: bool) -> None:
     if origin is None or not is_there:
         data._table.stored = {}
     elif origin.state != now:
-        is_ours = _stored_here.get(folder) == now
+        is_ours = _stored_here.get(folder.resolve()) == now
         if not may_merge and not is_ours and origin.state.generation != now.generation:
             raise DataError(
                 f"the table in {folder / 'experiment_data'} was stored by another process while this step had it, so "
@@ -93,8 +93,8 @@ def _store(data: ExperimentData, now: State, may_merge: bool) -> None:
     files = data.to_files()
     state = write_table(folder, files.contents, now)
     data._table.stored = files.stored
-    data._origin = Origin(folder, state, data._table.copy())
-    _stored_here[folder] = state
+    data._origin = Origin(state, data._table.copy())
+    _stored_here[folder.resolve()] = state
 
 
 def _merge(data: ExperimentData, origin: Origin) -> State:

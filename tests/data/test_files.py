@@ -13,7 +13,7 @@ from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.files import data_folder, read_snapshot
 from orchestrator.data.fold import fold
 from orchestrator.data.results import ResultWriter, inputs_digest
-from orchestrator.errors import DataError
+from orchestrator.errors import Busy, DataError
 from tests.damage import NOT_JSON
 
 CALLS = ("mkdir", "open", "fsync", "rename", "unlink", "rmdir", "link", "symlink")
@@ -257,6 +257,55 @@ def test_a_link_in_place_of_the_folder_of_generations_is_not_followed(tmp_path):
         table(tmp_path, y).store()
     assert value(tmp_path) == 3.0
     assert sorted(path.name for path in elsewhere.iterdir()) == ["1", "keep"]
+
+
+@pytest.mark.parametrize("which", ["output", "input"])
+def test_a_list_that_the_users_code_has_changed_is_stored(tmp_path, which):
+    ExperimentData(None, [{"x": [1]}], [{"y": [1]}], project_dir=tmp_path).store()
+    data = ExperimentData.from_file(tmp_path)
+    for _ in range(2):
+        for _, sample in data:
+            (sample.input_data["x"] if which == "input" else sample.output_data["y"]).append(9)
+        data.store()
+    assert ExperimentData.from_file(tmp_path) == data
+    [(_, sample)] = ExperimentData.from_file(tmp_path)
+    assert sample.to_dict() == {"x": [1], "y": [1]} | ({"x": [1, 9, 9]} if which == "input" else {"y": [1, 9, 9]})
+
+
+def test_a_copy_without_links_is_reported_with_what_to_type(tmp_path):
+    for y in (1.0, 2.0):
+        table(tmp_path, y).store()
+    for path in data_folder(tmp_path).rglob("*"):
+        if path.is_symlink():
+            path.unlink()
+    with pytest.raises(DataError, match="the links to the table in .* are missing") as caught:
+        ExperimentData.from_file(tmp_path)
+    subprocess.run(caught.value.hint.partition(": ")[2], shell=True, check=True)
+    assert value(tmp_path) == 2.0
+    table(tmp_path, 3.0).store()
+    assert value(tmp_path) == 3.0
+
+
+def test_a_link_that_is_missing_alone_is_reported_with_what_to_type(tmp_path):
+    table(tmp_path, 1.0).store()
+    (data_folder(tmp_path) / ".table").unlink()
+    with pytest.raises(DataError, match="the links to the table in .* are missing") as caught:
+        ExperimentData.from_file(tmp_path)
+    subprocess.run(caught.value.hint.partition(": ")[2], shell=True, check=True)
+    assert value(tmp_path) == 1.0
+
+
+def test_a_link_that_was_restored_from_a_copy_is_reported_with_what_to_type(tmp_path):
+    for y in (1.0, 2.0):
+        table(tmp_path, y).store()
+    (data_folder(tmp_path) / ".table").unlink()
+    (data_folder(tmp_path) / ".table").symlink_to(".generations/1")
+    with pytest.raises(Busy, match="is generation 1, but 2 exists there, too") as caught:
+        table(tmp_path, 3.0).store()
+    assert value(tmp_path) == 1.0
+    subprocess.run(caught.value.hint.rpartition("restored: ")[2], shell=True, check=True)
+    table(tmp_path, 3.0).store()
+    assert value(tmp_path) == 3.0
 
 
 def test_a_missing_table_is_a_missing_file(tmp_path):

@@ -213,3 +213,57 @@ def test_two_writers_whose_locks_do_not_see_each_other_lose_no_result(project, m
     folding.join(30)
     assert rows(project) == done(0, 1, 2) | {3: (3.0, "ERROR", None)}
     assert not list((data_folder(project) / ".results").iterdir())
+
+
+@pytest.mark.parametrize("status", ["finished", "open", "error"])
+def test_columns_that_two_processes_have_added_are_both_kept(project, status):
+    evaluate(project, *range(4))
+    fold(project)
+    ExperimentData.from_file(project).mark_all(status).store()
+    one, other = ExperimentData.from_file(project), ExperimentData.from_file(project)
+    for data, name, factor in ((one, "a", 2), (other, "b", 3)):
+        for label, sample in data:
+            sample.store(name, factor * label)
+    one.store()
+    other.store()
+    outputs = ExperimentData.from_file(project).to_pandas()[1]
+    assert outputs.to_dict("list") == {"y": [10.0, 11.0, 12.0, 13.0], "a": [0, 2, 4, 6], "b": [0, 3, 6, 9]}
+
+
+def test_outputs_that_two_processes_have_changed_in_one_row_are_both_kept(project):
+    data = ExperimentData(input_data={"x": [0.0]}, output_data={"y": [1.0], "z": [1.0]}, project_dir=project)
+    data.store()
+    one, other = ExperimentData.from_file(project), ExperimentData.from_file(project)
+    for table, name in ((one, "y"), (other, "z")):
+        for _, sample in table:
+            sample.store(name, 5.0)
+    one.store()
+    other.store()
+    assert ExperimentData.from_file(project).to_pandas()[1].to_dict("list") == {"y": [5.0], "z": [5.0]}
+
+
+def test_a_result_never_gets_the_inputs_of_another_experiment(project):
+    mine, other = ExperimentData.from_file(project), ExperimentData.from_file(project)
+    for _, sample in other:
+        sample.store("x", sample.get("x") + 10, which="input")
+        sample.store("y", sample.get("x"))
+        sample.mark("finished")
+    other.store()
+    mine.mark_all("error", in_place=True)
+    with pytest.raises(DataError, match="4 new results of experiments that were removed or changed here"):
+        mine.store()
+    assert rows(project) == {label: (label + 10.0, "FINISHED", label + 10.0) for label in range(4)}
+
+
+@pytest.mark.parametrize("name", ["link", "link/../other/../project"])
+def test_a_folder_with_two_names_has_one_table(tmp_path, name):
+    project = tmp_path / "project"
+    ExperimentData(input_data={"x": [0.0, 1.0, 2.0, 3.0]}, project_dir=project).store()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(project)
+    mine = ExperimentData.from_file(tmp_path / name)
+    evaluate(project, 0, 1)
+    fold(project)
+    mine.mark(3, "error", in_place=True)
+    mine.store(project)
+    assert rows(project) == done(0, 1) | {3: (3.0, "ERROR", None)}
