@@ -191,7 +191,10 @@ def stored_by(project_dir: Path | str) -> str | None:
 
 
 def outrun(project_dir: Path | str) -> TableBusy:
-    """Return the error of a process that found another table each time that it was about to store its own."""
+    """Return the error of a process that found another table each time that it was about to store its own.
+
+    The message has the way out, because a local run that waits shows only the message.
+    """
     base = data_folder(project_dir)
     newest = max(_numbers(base / GENERATIONS), default=0)
     if newest <= _number(base):
@@ -199,8 +202,8 @@ def outrun(project_dir: Path | str) -> TableBusy:
     away = quote(str(base / GENERATIONS / str(newest)))
     return TableBusy(
         f"the table in {base} is generation {_number(base)}, but {newest} exists there, too: another process stores "
-        "it, or the folder was restored from a copy",
-        f"Retry the command later. If the folder was restored: mv {away} {quote(f'{base}.{newest}')}",
+        f"it, or the folder was restored from a copy; in that case: mv {away} {quote(f'{base}.{newest}')}",
+        "Retry the command later.",
     )
 
 

@@ -278,7 +278,7 @@ def test_a_copy_without_links_is_reported_with_what_to_type(tmp_path):
     for path in data_folder(tmp_path).rglob("*"):
         if path.is_symlink():
             path.unlink()
-    with pytest.raises(DataError, match="the links to the table in .* are missing") as caught:
+    with pytest.raises(DataError, match=r"the links to the table in .* are missing") as caught:
         ExperimentData.from_file(tmp_path)
     subprocess.run(caught.value.hint.partition(": ")[2], shell=True, check=True)
     assert value(tmp_path) == 2.0
@@ -289,7 +289,7 @@ def test_a_copy_without_links_is_reported_with_what_to_type(tmp_path):
 def test_a_link_that_is_missing_alone_is_reported_with_what_to_type(tmp_path):
     table(tmp_path, 1.0).store()
     (data_folder(tmp_path) / ".table").unlink()
-    with pytest.raises(DataError, match="the links to the table in .* are missing") as caught:
+    with pytest.raises(DataError, match=r"the links to the table in .* are missing") as caught:
         ExperimentData.from_file(tmp_path)
     subprocess.run(caught.value.hint.partition(": ")[2], shell=True, check=True)
     assert value(tmp_path) == 1.0
@@ -303,7 +303,7 @@ def test_a_link_that_was_restored_from_a_copy_is_reported_with_what_to_type(tmp_
     with pytest.raises(Busy, match="is generation 1, but 2 exists there, too") as caught:
         table(tmp_path, 3.0).store()
     assert value(tmp_path) == 1.0
-    subprocess.run(caught.value.hint.rpartition("restored: ")[2], shell=True, check=True)
+    subprocess.run(caught.value.message.rpartition("in that case: ")[2], shell=True, check=True)
     table(tmp_path, 3.0).store()
     assert value(tmp_path) == 3.0
 
