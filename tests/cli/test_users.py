@@ -237,7 +237,7 @@ def test_what_a_member_of_the_group_puts_in_place_of_files_of_a_run_is_not_used(
     assert run.returncode == 1
     for command in ("resume r", "resume r --from-step wait", "resume r --update study.py"):
         refused = owner(*command.split(), umask=0o002)
-        assert refused.code == 1
+        assert refused.code in (1, 75)  # 75: its tasks may still have left receipts, on another machine
         rest += refused.err
     assert "r/.orchestrator belongs to man" in " ".join(rest.split())
     assert not (users.path / "ran").exists()
