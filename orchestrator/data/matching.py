@@ -7,14 +7,14 @@ does not identify the experiment of a result; its inputs do.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.results import ResultFile, inputs_digest
 from orchestrator.data.table import Table
-from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
+from orchestrator.data.values import from_jsonable, to_jsonable
 
 __all__ = ["FoldReport", "Matches", "match_results"]
 
@@ -126,7 +126,8 @@ class _RowIndex:
         self._inputs = {name: column.cells() for name, column in table.inputs.items()}
         self._digests: dict[int, str] = {}
         self._matched: set[int] = set()
-        self._by_digest: dict[str, deque[int]] | None = None
+        self._open: dict[str, deque[int]] | None = None
+        self._known: dict[tuple[str, str], deque[int]] = defaultdict(deque)
 
     def is_finished(self, position: int) -> bool:
         return self._table.status_at(position) is JobStatus.FINISHED
@@ -143,30 +144,37 @@ class _RowIndex:
 
     def with_inputs(self, result: Mapping[str, Any]) -> int | None:
         """Return the position of a row with the result's inputs that is not matched yet."""
-        same = [p for p in self._candidates(result["inputs"]) if p not in self._matched]
+        rows = self._index()
+        digest = result["inputs"]
+        outputs = {name: _path_or_value(value) for name, value in result["outputs"].items()}
         # A row with exactly this result has it from an earlier fold of the same line.
-        known = [p for p in same if self.is_finished(p) and self._has_outputs(p, result["outputs"])]
-        free = known or [p for p in same if not self.is_finished(p)]
-        if not free:
-            return None
-        self._matched.add(free[0])
-        return free[0]
+        for candidates in (self._known.get((digest, inputs_digest(outputs))), rows.get(digest)):
+            while candidates:
+                position = candidates.popleft()
+                if position not in self._matched:
+                    self._matched.add(position)
+                    return position
+        return None
 
-    def _candidates(self, digest: str) -> Sequence[int]:
-        if self._by_digest is None:
-            self._by_digest = defaultdict(deque)
+    def _index(self) -> dict[str, deque[int]]:
+        """Return the rows that are not finished by their inputs. Those that are finished are found by their outputs."""
+        if self._open is None:
+            self._open = defaultdict(deque)
             for position in range(len(self._table)):
-                self._by_digest[self._digest(position)].append(position)
-        return self._by_digest.get(digest, ())
+                digest = self._digest(position)
+                if self.is_finished(position):
+                    self._known[digest, self._outputs_digest(position)].append(position)
+                else:
+                    self._open[digest].append(position)
+        return self._open
 
     def _digest(self, position: int) -> str:
         if position not in self._digests:
             self._digests[position] = inputs_digest({name: cells[position] for name, cells in self._inputs.items()})
         return self._digests[position]
 
-    def _has_outputs(self, position: int, outputs: Mapping[str, Any]) -> bool:
-        cells = {name: to_jsonable(cell) for name, cell in self._table.row("output", position).items()}
-        return cells == {name: _path_or_value(value) for name, value in outputs.items() if not is_missing(value)}
+    def _outputs_digest(self, position: int) -> str:
+        return inputs_digest({n: to_jsonable(cell) for n, cell in self._table.row("output", position).items()})
 
 
 def _path_or_value(value: Any) -> Any:

@@ -7,7 +7,7 @@ changed stay.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,7 +133,7 @@ class _Mine:
     def __init__(self, mine: Table, read: Table) -> None:
         self._mine, self._read = mine, read
         self._found: set[int] = set()
-        self._by_digest: dict[str, list[int]] | None = None
+        self._by_digest: dict[str, deque[int]] | None = None
 
     def find(self, label: int, digest: str, before: int | None) -> int | None:
         """Return the position of a row.
@@ -147,13 +147,17 @@ class _Mine:
             if at not in self._found and inputs_digest(self._mine.row("input", at)) in digests:
                 self._found.add(at)
                 return at
-        free = [at for at in self._index().get(digest, []) if at not in self._found]
-        self._found.update(free[:1])
-        return free[0] if free else None
+        free = self._index().get(digest)
+        while free:
+            at = free.popleft()
+            if at not in self._found:
+                self._found.add(at)
+                return at
+        return None
 
-    def _index(self) -> dict[str, list[int]]:
+    def _index(self) -> dict[str, deque[int]]:
         if self._by_digest is None:
-            self._by_digest = defaultdict(list)
+            self._by_digest = defaultdict(deque)
             for at in range(len(self._mine)):
                 self._by_digest[inputs_digest(self._mine.row("input", at))].append(at)
         return self._by_digest

@@ -1,6 +1,8 @@
 import json
 import threading
+import time
 
+import numpy as np
 import pytest
 
 from orchestrator.data import expected as expected_module
@@ -9,6 +11,7 @@ from orchestrator.data.expected import Expected
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.results import ResultFile, ResultWriter, inputs_digest, read_results, unframe
+from orchestrator.data.values import to_jsonable
 from orchestrator.errors import DataError
 from tests.damage import IN_ITS_PLACE, put_in_place
 
@@ -138,6 +141,26 @@ def test_identical_experiments_get_one_result_each(tmp_path):
         assert outputs(data) == {0: 0, 1: 1, 2: 2}
     more = write(tmp_path, result(20, {"x": 1}, 9), token="more")
     assert len(data.fold([ResultFile.read(more)]).quarantined) == 1
+
+
+@pytest.mark.parametrize("y", [np.arange(3.0), [1, 2.5, None], {"a": 1}, float("inf"), True, "text"])
+def test_a_result_of_any_type_is_recognised_when_it_is_folded_twice(tmp_path, y):
+    data = ExperimentData(input_data=[{"x": 1}] * 2, project_dir=tmp_path)
+    path = write(tmp_path, result(7, {"x": 1}, to_jsonable(y)))
+    for _ in range(2):
+        assert data.fold([ResultFile.read(path)]).quarantined == []
+        assert list(data.jobs) == ["FINISHED", "OPEN"]
+
+
+def test_results_of_many_equal_experiments_with_other_labels_are_folded_in_linear_time(tmp_path):
+    n = 10_000
+    data = ExperimentData(input_data={"x": np.zeros(n)}, project_dir=tmp_path)
+    path = write(tmp_path, *(result(n + at, {"x": 0.0}, at) for at in range(n)))
+    begin = time.perf_counter()
+    report = data.fold([ResultFile.read(path)])
+    assert time.perf_counter() - begin < 20  # a search for each result takes minutes
+    assert report.n_folded == n
+    assert outputs(data) == {at: at for at in range(n)}
 
 
 def test_folding_a_second_time_changes_nothing(tmp_path, data):
