@@ -301,6 +301,8 @@ def locked(project_dir: Path | str) -> Iterator[None]:
     ------
     TableBusy
         If another process holds the lock for more than a minute.
+    DataError
+        If this user may not open the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -311,6 +313,11 @@ def locked(project_dir: Path | str) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise TableBusy(f"another process stores the table in {base}", "Retry the command later.") from error
+    except PermissionError as error:
+        raise DataError(
+            f"the table in {base} can't be stored: {error}",
+            "Its lock belongs to the user who stored it first. Store it in a folder of yours: data.store(FOLDER)",
+        ) from error
     try:
         yield
     finally:

@@ -4,9 +4,11 @@ import shutil
 import stat
 import subprocess
 from contextlib import suppress
+from errno import EACCES
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from orchestrator.data import files
 from orchestrator.data.experiment_data import ExperimentData
@@ -306,6 +308,18 @@ def test_a_link_that_was_restored_from_a_copy_is_reported_with_what_to_type(tmp_
     subprocess.run(caught.value.message.rpartition("in that case: ")[2], shell=True, check=True)
     table(tmp_path, 3.0).store()
     assert value(tmp_path) == 3.0
+
+
+def test_a_table_whose_lock_belongs_to_another_user_is_reported(tmp_path, monkeypatch):
+    def acquire(lock):
+        raise PermissionError(EACCES, "Permission denied", lock.lock_file)
+
+    table(tmp_path, 1.0).store()
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with pytest.raises(DataError, match=r"can't be stored: .*Permission denied: .*\.lock") as caught:
+        table(tmp_path, 2.0).store()
+    assert "Its lock belongs to the user who stored it first" in caught.value.hint
+    assert value(tmp_path) == 1.0
 
 
 def test_a_missing_table_is_a_missing_file(tmp_path):
