@@ -250,6 +250,11 @@ class RunFolder(NamedTuple):
         return self.workspace / self.log_dir.format(project_job=self.key)
 
     @property
+    def shares_logs(self) -> bool:
+        """Whether logs of other runs may be in the same folder."""
+        return "{project_job}" not in self.log_dir
+
+    @property
     def orchestrator_log(self) -> Path:
         """Log of the processes that advanced the run."""
         return self.logs / "orchestrator.log"

@@ -138,7 +138,7 @@ class SlurmScheduler:
         arguments = [*options_of(label, token, self._pipeline, log), *more, str(script.path), *words]
         try:
             # If the folder of the log is missing, SLURM fails the job silently. SLURM follows links.
-            folder_of_logs(log.parent, is_shared="{project_job}" not in self.config.cluster.log_dir)
+            folder_of_logs(log.parent, is_shared=self.folder.shares_logs)
             self._write(script)
             answer = self._client.sbatch(arguments, script.options)
         except DataError as error:
