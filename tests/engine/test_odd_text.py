@@ -77,7 +77,7 @@ def orchestrator(*args: str | bytes, **more) -> subprocess.CompletedProcess[byte
 def test_an_odd_result_or_error_fails_only_its_experiment(workspace, table, how):
     Path("study.py").write_text(STUDY)
     done = orchestrator("run", f"study.py:{how}", "--project-job", "k", "--jobs", "1")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr  # some experiments failed, within the limits
     data = table("k")
     finished = {
         inputs["case"]
