@@ -71,8 +71,8 @@ class LatestStepRun(NamedTuple):
     ----------
     position : int
         Its position.
-    state : str
-        Its state.
+    has_succeeded : bool
+        Whether it has ended well.
     is_batch : bool
         Whether it evaluates experiments of a manifest.
     tokens : str
@@ -82,7 +82,7 @@ class LatestStepRun(NamedTuple):
     """
 
     position: int
-    state: str
+    has_succeeded: bool
     is_batch: bool
     tokens: str
     n_experiments: int
@@ -396,8 +396,11 @@ class Store:
         with session(self.path) as connection:
             last = 2**62 if before is None else before
             rows = connection.execute(query, (_run_row(connection, key).id, last, n))
+            ended_well = StepRunState.SUCCEEDED
             return [
-                LatestStepRun(row.position, row.state, bool(row.is_batch), row.tokens or "", row.n_experiments)
+                LatestStepRun(
+                    row.position, row.state == ended_well, bool(row.is_batch), row.tokens or "", row.n_experiments
+                )
                 for row in rows
             ]
 

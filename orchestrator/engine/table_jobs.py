@@ -17,7 +17,6 @@ from orchestrator.engine.context import Context
 from orchestrator.errors import Busy, DataError
 from orchestrator.machine.batches import Division
 from orchestrator.machine.model import Run, StepRun, blamed_kind
-from orchestrator.machine.states import StepRunState
 
 if TYPE_CHECKING:
     from orchestrator.worker.table_work import Collected, Frozen, Request
@@ -154,7 +153,7 @@ def expected_results(context: Context, run: Run, before: int | None = None) -> d
             continue
         if step_run.is_batch and step_run.n_experiments:
             expected[project_dir] = {step_run.tokens: step_run.n_experiments}
-        if step_run.is_batch or step_run.state == StepRunState.SUCCEEDED:
+        if step_run.is_batch or step_run.has_succeeded:
             known.add(project_dir)
     return expected
 

@@ -29,6 +29,8 @@ ALLOWED = {
     "run": "the name of a table",
     "<frozen importlib": "the file of Python's own import system",
     "/libgomp": "the file of a library",
+    "biufc": "kinds of numbers in NumPy",
+    "{project_job}": "the place of the run's key in a folder of logs",
     **dict.fromkeys(["type", "message", "rows"], "names of values in a receipt"),
     **dict.fromkeys(["job", "serve", "freeze", "compare", "collect", "fold"], "what a worker is called with"),
 }
