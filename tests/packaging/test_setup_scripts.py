@@ -116,22 +116,25 @@ def without_slurm(bare_machine, tmp_path):
     # A program that would write outside the checkout only logs its arguments.
     for name in ("tee", "chmod", "rm", "systemctl"):
         install(name, f'echo "{name} $*" >> "{tmp_path}/asked"')
-    install("ccx", "")
+    for name in ("ccx", "bindfs"):
+        install(name, "")
     return install, run
 
 
+@pytest.mark.parametrize(("program", "package"), [("ccx", "calculix-ccx"), ("bindfs", "bindfs")])
 @pytest.mark.parametrize("user", [0, 1000])
-def test_calculix_is_installed_or_it_is_said_how(without_slurm, tmp_path, user):
+def test_a_program_of_some_tests_is_installed_or_it_is_said_how(without_slurm, tmp_path, user, program, package):
     install, run = without_slurm
-    (tmp_path / "bin" / "ccx").unlink()
+    (tmp_path / "bin" / program).unlink()
     (tmp_path / "installed").touch()  # SLURM
     install("id", f"echo {user}")
-    install("apt-get", f'echo "apt-get $*" >> "{tmp_path}/asked"; ln -s "{shutil.which("env")}" "{tmp_path}/bin/ccx"')
+    made = f'ln -s "{shutil.which("env")}" "{tmp_path}/bin/{program}"'
+    install("apt-get", f'echo "apt-get $*" >> "{tmp_path}/asked"; {made}')
     (tmp_path / "bin" / "ln").symlink_to(str(shutil.which("ln")))
     done = run("test")
     assert done.returncode == 0
-    said = "sudo apt-get install calculix-ccx" in done.stderr
-    asked = "calculix-ccx" in (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else False
+    said = f"sudo apt-get install {package}" in done.stderr
+    asked = package in (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else False
     assert (asked, said) == ((True, False) if user == 0 else (False, True))
 
 
