@@ -52,8 +52,8 @@ pipeline = Pipeline("slow", steps=[
 
     studies.wait(key, seconds=240)
     assert arrays(studies, key) == [(i, f"{50 * i}-{50 * i + 49}", 500) for i in range(4)]
-    # Neighbours go to one task; the indexes begin at 0 in each array.
-    assert studies.outputs(key) == [row // 10 % 50 for row in range(2000)]
+    # Neighbours go to different tasks; the indexes begin at 0 in each array.
+    assert studies.outputs(key) == [row % 50 for row in range(2000)]
 
     printed = studies.wait(too_slow, code=1)
     assert "TIMEOUT" in printed
@@ -63,11 +63,11 @@ pipeline = Pipeline("slow", steps=[
 
 def test_arrays_follow_each_other_also_after_a_task_that_died(studies, golden):
     body = STUDY.format(n=10, resources="max_array_size=3, max_jobs_per_task=2")
-    dies = body.replace("return int(", "if x == 3:\n        die()\n    return int(")
+    dies = body.replace("return int(", "if x == 6:\n        die()\n    return int(")
     key = studies.submit(dies)
     printed = studies.wait(key, code=1)
 
-    # Task 1 evaluated experiment 2 before it died at 3.
+    # Task 1 evaluated experiment 1 before it died at 6.
     assert arrays(studies, key) == [(0, "0-2", 4), (1, "3-4", 4)]
     assert [job["failed_tasks"] for job in studies.jobs(key, "run")] == ["1", ""]
     assert studies.states(key) == {"create": "succeeded", "run": "failed"}
@@ -75,7 +75,7 @@ def test_arrays_follow_each_other_also_after_a_task_that_died(studies, golden):
         golden.replace(f"job {job['scheduler_id']}", "job")
     golden(printed, exact=False)
     statuses = [line.partition(",")[2] for line in studies.files(key)["jobs.csv"].splitlines()[1:]]
-    assert statuses == ["FINISHED"] * 3 + ["OPEN"] + ["FINISHED"] * 6
+    assert statuses == ["FINISHED"] * 6 + ["OPEN"] + ["FINISHED"] * 3
     first, second = studies.jobs(key, "run")
     assert second["queued_at"] >= first["ended_at"]
 

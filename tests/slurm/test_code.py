@@ -94,7 +94,7 @@ called = pipeline_of(Called())
         ("plain_function", False, [0, 2, 4, 6, 8]),
         ("plain", False, [0, 2, 4, 6, 8]),
         ("armed", True, [-2, -1, 0, 1, 2]),
-        ("called", True, [2, 2, 2, 2, 1]),
+        ("called", True, [2, 2, 1, 2, 2]),
     ],
 )
 def test_a_task_loads_the_table_only_for_a_generator_that_needs_it(studies, attr, has_table, values):

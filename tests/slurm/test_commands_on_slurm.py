@@ -152,6 +152,7 @@ def test_cancel_ends_every_job_and_resume_continues_the_run(studies, golden):
     assert studies.cluster.jobs_left() == queue
     assert [job["attempt"] for job in studies.jobs(key, "run")] == [1]
 
+    golden.replace(f"job {studies.jobs(key, 'run')[0]['scheduler_id']}", "job")
     golden(studies.orchestrator("cancel", key), exact=False)
 
     assert studies.cluster.jobs_left() == []
