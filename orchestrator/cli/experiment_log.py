@@ -23,13 +23,17 @@ CHUNK = 1 << 20
 
 
 class ExperimentLog(NamedTuple):
-    """What an experiment has printed: `begin` to `end` of a log, in bytes; `end` is None if it has not ended."""
+    """What an experiment has printed: `begin` to `end` of a log, in bytes; `end` is None if it has not ended.
+
+    `so_far` is the end of what it had printed when this was found.
+    """
 
     path: Path
     task: int
     begin: int
     end: int | None
     n_experiments: int
+    so_far: int
 
 
 def find_experiment(database: Path, step_logs: StepLogs, row: int) -> ExperimentLog | None:
@@ -54,7 +58,7 @@ def print_experiment(database: Path, step_logs: StepLogs, row: int) -> None:
     if found is None:
         raise _not_found(database, step_logs, row)
     _print_note(found, row)
-    if print_part(found.path, found.begin, found.end) == found.begin:
+    if print_part(found.path, found.begin, found.so_far) == found.begin:
         echo(f"Experiment {row} printed nothing.", err=True)
 
 
@@ -78,7 +82,7 @@ def follow_experiment(database: Path, step_logs: StepLogs, row: int, poll_second
             if last is None or (last.path, last.begin) != (found.path, found.begin):
                 _print_note(found, row)
                 last, offset = found, found.begin
-            offset = print_part(found.path, offset, found.end)
+            offset = print_part(found.path, offset, found.so_far)
         if (found is not None and found.end is not None) or now.step_run.ended_at is not None or now.stalled:
             break
         time.sleep(poll_seconds)
@@ -127,7 +131,10 @@ def _of_job(database: Path, step_logs: StepLogs, token: str, row: int) -> Experi
             log = run.log(job.label, job.iteration, *((token, index) if job.parallel else ()))
             if not log.exists():
                 raise NotFound(f"The log of experiment {row} is missing: {log}", f"The other logs are in: {run.logs}")
-            return ExperimentLog(log, task, *part)
+            # If the experiment has still not ended after this, nothing of the next one is among these bytes.
+            size = log.stat().st_size
+            part = find_part(file, row) or part
+            return ExperimentLog(log, task, *part, so_far=size if part.end is None else part.end)
     return None
 
 
