@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.definition.bundle import is_ours
 from orchestrator.definition.context import MP_MAIN, free_mp_main
@@ -184,10 +184,18 @@ def _spec_of_file(path: Path) -> ModuleSpec:
             return spec
     _put_first(str(path.resolve().parent))
     free_mp_main()
-    spec = spec_from_file_location(module_name_of(str(path)), path)
+    name = module_name_of(str(path))
+    spec = spec_from_file_location(name, path, loader=_ScriptLoader(name, str(path)) if path.suffix == ".py" else None)
     if spec is None:
         raise StudyError(f"{path} is not a Python file.", "Give the path of a Python file that defines a Pipeline.")
     return spec
+
+
+class _ScriptLoader(SourceFileLoader):
+    """Loads a script without bytecode, as Python does: that of a file that was edited within a second may be old."""
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        raise OSError(f"bytecode of {path} is not used")
 
 
 def _spec_in_package(name: str, path: Path, root: Path) -> ModuleSpec | None:

@@ -418,7 +418,7 @@ def about_cancel(workspace: Workspace, key: str) -> list[str]:
     if run.step_run is not None and not run.step_run.has_ended:
         jobs = ", ".join(job.scheduler_id or job.token for job in run.live_jobs)
         what = f" and ends job {jobs}" if run.needs_wakeup and jobs else ""
-        lines.append(f"Stops {run.plan.slot(run.step_run.position).address}{what}.")
+        lines.append(f"Stops step {run.plan.slot(run.step_run.position).address}{what}.")
     return lines
 
 

@@ -338,7 +338,7 @@ def ends_slowly(here, cluster, monkeypatch):
 
 
 def test_slurm_refuses_the_orchestrator_job_and_ends_the_first_job_slowly(here, ends_slowly, golden):
-    ends_slowly(4)
+    ends_slowly(8)
     done = here("submit", "slurm.py", "--project-job", "r")
     golden(done)
     golden(here("status", "r"))

@@ -9,10 +9,11 @@ import pytest
 
 from orchestrator import DataGenerator, datagenerator
 from orchestrator.errors import DataError
+from tests.slurm.sandboxes import wait_until
 from tests.studies import numbers
 
 
-def test_several_processes_evaluate_and_give_the_same_results(caplog):
+def test_several_processes_evaluate_and_give_the_same_results(caplog, tmp_path):
     factor = threading.local()  # it can't be pickled
     factor.value = 3
 
@@ -20,6 +21,9 @@ def test_several_processes_evaluate_and_give_the_same_results(caplog):
     def evaluate(x, offset):
         if x == 2:
             raise ValueError("two is not welcome")
+        # Otherwise one process might evaluate all of them before the other has started.
+        (tmp_path / str(os.getpid())).touch()
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
         return x * 3 + offset, os.getpid()
 
     data = evaluate.call(numbers(8, outputs=["y", "pid"]), mode="parallel", nodes=2, offset=1)
