@@ -308,7 +308,7 @@ def test_a_task_ends_after_what_its_study_does_at_the_end_of_the_interpreter(wor
     (workspace / "opens.py").write_text(OPENS)
     monkeypatch.syspath_prepend(workspace)
     array = Array(workspace, import_module("opens").evaluate)
-    monkeypatch.delitem(sys.modules, "opens")
+    del sys.modules["opens"]
     if has_thread:
         (workspace / "has a thread").touch()
     array.run()
