@@ -3,7 +3,7 @@
 The data are scikit-learn's measurements of 569 breast tumours. Each round of the loop tells Optuna all results so far,
 and asks it for the next experiments. Optuna's study is made from the table each time: so nothing is lost when a run is
 interrupted, and a resume proposes what the run would have proposed. Some combinations of options don't exist: there the
-classifier raises an error, and Optuna is told that the experiment has failed. The loop ends when two rounds improved
+classifier raises an error, and Optuna records the experiment as failed. The loop ends when two rounds improved
 nothing.
 
 The best model is written to `best.json`, and the search to `tumours.png`, in the folder of the run. This takes about

@@ -225,10 +225,17 @@ def wait():
 
 def test_ctrl_c_ends_only_the_process_that_drives(studies):
     studies.submit(WAITS + THREE.replace("return 2 * x", "return wait()"), "--project-job", "r")
-    command = [sys.executable, "-m", "orchestrator", "wait", "r", "--drive"]
+    # Before it drives, Ctrl-C would only end the start of Python.
+    notes = (
+        "from pathlib import Path; from orchestrator.cli import main; from orchestrator.engine.cluster import drive; "
+        "hold = drive._Driver.hold_and_advance; "
+        "drive._Driver.hold_and_advance = lambda self: (Path('drives').touch(), hold(self)); main.main()"
+    )
+    command = [sys.executable, "-c", notes, "wait", "r", "--drive"]
     environment = studies.cluster.environment | studies.variables
     with subprocess.Popen(command, cwd=studies.folder, env=environment, stderr=subprocess.PIPE, text=True) as driver:
         wait_until((studies.folder / "waits").exists)
+        wait_until((studies.folder / "drives").exists)
         driver.send_signal(signal.SIGINT)
         _, said = driver.communicate(timeout=60)
     assert driver.returncode == 130
