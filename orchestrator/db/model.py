@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from orchestrator.db.rows import DamagedJson, Row, member, scalar
 from orchestrator.errors import DatabaseError
-from orchestrator.machine.kinds import Doubt, Role
+from orchestrator.machine.kinds import Doubt, Role, Stopping
 from orchestrator.machine.model import Job, StepRun
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import JobState, StepRunState
@@ -19,7 +19,7 @@ __all__ = ["COUNTS", "check_json", "first_failed", "job_of", "plan_of", "step_ru
 COUNTS = "(withdrawn_at IS NULL OR kept_after IS NOT NULL)"
 """Condition of the step runs that count: they are not withdrawn, or only until a retry has ended."""
 
-_CONVERTED = ("role", "state", "doubt", "rivals")
+_CONVERTED = ("role", "state", "doubt", "rivals", "stopping")
 _PLAIN = tuple(name for name in Job._fields if name not in _CONVERTED)
 
 
@@ -29,6 +29,7 @@ def job_of(row: Row) -> Job:
         role=member(Role, row.role),
         state=member(JobState, row.state),
         doubt=None if row.doubt is None else member(Doubt, row.doubt),
+        stopping=None if row.stopping is None else member(Stopping, row.stopping),
         rivals=tuple(row.rivals.split(",")) if row.rivals else (),
         **{name: row[name] for name in _PLAIN},
     )

@@ -20,6 +20,7 @@ from orchestrator.machine.changes import (
     RecordDoubt,
     RecordFreeze,
     RecordLoginOnly,
+    RecordStopping,
     RecordSubmissions,
     RecordWait,
     Restore,
@@ -80,6 +81,8 @@ def apply(target: Target, change: Change) -> None:
             known = {} if scheduler_id is None else {"scheduler_id": scheduler_id}
             why = f"rivals {', '.join(rivals)}" if rivals else None
             _record_job(target, token, EventKind.JOB_KNOWN, why, {"rivals": ",".join(rivals), **known})
+        case RecordStopping(token, stopping):
+            _record_job(target, token, EventKind.JOB_STOPS, stopping, {"stopping": stopping})
         case RecordWait(token, waits_for):
             _record_job(target, token, EventKind.JOB_WAITS, f"for {waits_for}", {"waits_for": waits_for})
         case FailRun(why):

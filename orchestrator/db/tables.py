@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from orchestrator.machine.kinds import Doubt, EventKind, Mode, Role, StepKind
+from orchestrator.machine.kinds import Doubt, EventKind, Mode, Role, StepKind, Stopping
 from orchestrator.machine.states import (
     JOB_ENDED,
     RUN_ENDED,
@@ -180,6 +180,8 @@ job = Table(
     Column("doubt_since", Float),
     # Ids, separated by commas, of other submissions with the same token, which must be cancelled.
     Column("rivals", Text, nullable=False, server_default=""),
+    # How far it is after its tasks have stopped their step early.
+    Column("stopping", Text),
     # For an orchestrator job: the scheduler's id of the job that must end before it starts.
     Column("waits_for", Text),
     Column("failed_tasks", Text, nullable=False, server_default=""),
@@ -197,6 +199,7 @@ job = Table(
     CheckConstraint(_in("role", Role), name="job_role"),
     CheckConstraint(f"(role = '{Role.ORCHESTRATOR}') = (step_run_id IS NULL)", name="job_step_run"),
     CheckConstraint(f"doubt IS NULL OR {_in('doubt', Doubt)}", name="job_doubt"),
+    CheckConstraint(f"stopping IS NULL OR {_in('stopping', Stopping)}", name="job_stopping"),
     CheckConstraint(_in("state", JobState), name="job_state"),
     CheckConstraint(_ended(JobState, JOB_ENDED), name="job_ended"),
     CheckConstraint(f"kind IS NULL OR {_in('kind', FailureKind)}", name="job_kind"),

@@ -18,7 +18,16 @@ from orchestrator.machine.answers import Answer
 from orchestrator.machine.batches import batch_size, divide
 from orchestrator.machine.changes import Change, RecordFreeze
 from orchestrator.machine.facts import Facts
-from orchestrator.machine.intents import CancelJobs, CancelRivals, Collect, Finish, Freeze, SetDependency, Submit
+from orchestrator.machine.intents import (
+    CancelJobs,
+    CancelRivals,
+    CancelWaiting,
+    Collect,
+    Finish,
+    Freeze,
+    SetDependency,
+    Submit,
+)
 from orchestrator.machine.kinds import Role, StepKind
 from orchestrator.machine.model import Job, Run, StepRun, blamed_kind
 from orchestrator.machine.states import RunState
@@ -26,7 +35,7 @@ from orchestrator.machine.too_many import stop_after, stop_if_first
 
 __all__ = ["perform"]
 
-Effect = Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | Finish
+Effect = Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | CancelWaiting | Finish
 
 
 def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
@@ -50,6 +59,9 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
             return _cancel(context, run, tokens)
         case CancelRivals(token, ids):
             return _cancel_rivals(context, run.job(token), ids)
+        case CancelWaiting(token):
+            _waking(context).cancel_waiting(run.job(token))
+            return outcomes.waiting_cancelled(token)
         case Finish(to, why):
             return _finish(context, run, to, why)
 

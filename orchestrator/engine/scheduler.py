@@ -71,5 +71,8 @@ class WakingScheduler(Scheduler, Protocol):
             False if it no longer waits.
         """
 
+    def cancel_waiting(self, job: Job) -> None:
+        """Cancel the tasks of a job that still wait; those that run continue."""
+
     def cancel_ids(self, ids: Sequence[str]) -> None:
         """Cancel the jobs with these ids of the scheduler."""

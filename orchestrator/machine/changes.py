@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from orchestrator.machine.kinds import Doubt, EventKind, Role, StepKind
+from orchestrator.machine.kinds import Doubt, EventKind, Role, StepKind, Stopping
 from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.states import JobState, RunState, StepRunState, may_move
 from orchestrator.machine.value import NOTHING, value
@@ -28,6 +28,7 @@ __all__ = [
     "RecordFreeze",
     "RecordDoubt",
     "RecordLoginOnly",
+    "RecordStopping",
     "RecordSubmissions",
     "RecordWait",
     "Restore",
@@ -188,6 +189,14 @@ class RecordLoginOnly(NamedTuple):
 
 
 @value
+class RecordStopping(NamedTuple):
+    """Record that the tasks of a job have stopped their step early, and later that those that waited were cancelled."""
+
+    token: str
+    stopping: Stopping
+
+
+@value
 class RecordSubmissions(NamedTuple):
     """Record which of several submissions of a job counts.
 
@@ -298,6 +307,7 @@ Change = (
     | MoveJob
     | RecordDoubt
     | RecordLoginOnly
+    | RecordStopping
     | RecordSubmissions
     | RecordWait
     | Withdraw
@@ -351,6 +361,8 @@ def apply(run: Run, change: Change) -> Run:
             return _with_job(run, token, lambda job: job._replace(doubt=doubt, doubt_since=since, reason=reason))
         case RecordLoginOnly(why):
             return run._replace(login_only=why)
+        case RecordStopping(token, stopping):
+            return _with_job(run, token, lambda job: job._replace(stopping=stopping))
         case RecordSubmissions(token=token):
             return _with_job(run, token, lambda job: _with_submissions(job, change))
         case RecordWait(token, waits_for):

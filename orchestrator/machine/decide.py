@@ -15,8 +15,8 @@ The questions are asked in this order:
 5. No step is open: open the next one, or finish. A step that failed ends the run, unless the next step has
    `dependency="afterany"`.
 6. The step is pending: skip it, collect, freeze its open experiments into tasks, or plan its first job.
-7. The step is active: submit its planned job; wait for a live one; after its end retry, plan the next batch, or end
-   the step.
+7. The step is active: submit its planned job; wait for a live one, and cancel its waiting tasks if the others have
+   stopped the step early; after its end retry, plan the next batch, or end the step.
 
 A change that only moves records is returned as `Record` and has no effect outside them. Before each effect that can't
 be undone its intent is committed (`submitting`), so that a crash at any point leaves a record of what may have
@@ -28,8 +28,18 @@ from __future__ import annotations
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.batches import tasks_of_batch
 from orchestrator.machine.changes import AddJob, AddStepRun, Change, MoveJob, MoveStepRun, Restore
-from orchestrator.machine.intents import CancelJobs, CancelRivals, Collect, Finish, Freeze, Intent, Record, Submit
-from orchestrator.machine.kinds import Dependency, Role, StepKind
+from orchestrator.machine.intents import (
+    CancelJobs,
+    CancelRivals,
+    CancelWaiting,
+    Collect,
+    Finish,
+    Freeze,
+    Intent,
+    Record,
+    Submit,
+)
+from orchestrator.machine.kinds import Dependency, Role, StepKind, Stopping
 from orchestrator.machine.model import Job, Run, StepRun, token_for
 from orchestrator.machine.plan import Slot
 from orchestrator.machine.states import (
@@ -153,7 +163,8 @@ def _continue_step(run: Run, step_run: StepRun, slot: Slot) -> Intent | None:
     if last.state is JobState.PLANNED:
         return Submit(last.token)
     if not last.has_ended:
-        return None
+        is_listed = last.state in (JobState.QUEUED, JobState.RUNNING)
+        return CancelWaiting(last.token) if is_listed and last.stopping is Stopping.FOUND else None
     if last.state is not JobState.SUCCEEDED and _may_retry(step_run, last, slot.step.retries):
         return Record((_next_attempt(run, step_run, last),))
     next_batch = None if _has_stopped(step_run, slot) else _next_batch(run, step_run, slot)

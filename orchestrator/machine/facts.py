@@ -92,6 +92,8 @@ class JobFact(NamedTuple):
         The scheduler's word for the job's state, if it is unknown here; the job counts as live.
     rivals : tuple of str
         The scheduler's ids of other submissions under the job's token that have not ended.
+    has_stopped : bool
+        Whether its tasks have stopped their step early: too many experiments failed, or the first ones in the same way.
     """
 
     seen: Seen
@@ -105,6 +107,7 @@ class JobFact(NamedTuple):
     receipts_may_follow: bool = False
     unknown_state: str | None = None
     rivals: tuple[str, ...] = ()
+    has_stopped: bool = False
 
 
 @value

@@ -8,7 +8,18 @@ from orchestrator.machine.changes import Change
 from orchestrator.machine.states import RunState
 from orchestrator.machine.value import value
 
-__all__ = ["CancelJobs", "CancelRivals", "Collect", "Finish", "Freeze", "Intent", "Record", "SetDependency", "Submit"]
+__all__ = [
+    "CancelJobs",
+    "CancelRivals",
+    "CancelWaiting",
+    "Collect",
+    "Finish",
+    "Freeze",
+    "Intent",
+    "Record",
+    "SetDependency",
+    "Submit",
+]
 
 
 @value
@@ -63,6 +74,13 @@ class CancelRivals(NamedTuple):
 
 
 @value
+class CancelWaiting(NamedTuple):
+    """Ask the scheduler to cancel the tasks of a job that still wait in the queue."""
+
+    token: str
+
+
+@value
 class Finish(NamedTuple):
     """Fold the remaining results, then end the run."""
 
@@ -70,4 +88,4 @@ class Finish(NamedTuple):
     why: str | None
 
 
-Intent = Record | Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | Finish
+Intent = Record | Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | CancelWaiting | Finish

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Dependency", "Doubt", "EventKind", "FailureLevel", "Mode", "Role", "StepKind", "Wake"]
+__all__ = ["Dependency", "Doubt", "EventKind", "FailureLevel", "Mode", "Role", "StepKind", "Stopping", "Wake"]
 
 
 class Mode(StrEnum):
@@ -73,6 +73,15 @@ class Doubt(StrEnum):
     """Where it stands: the scheduler's word for its state, kept as the reason, is unknown here."""
 
 
+class Stopping(StrEnum):
+    """How far an array is whose tasks have stopped their step early."""
+
+    FOUND = "found"
+    """Tasks have stopped the step. Those that wait in the queue must be cancelled."""
+    DONE = "done"
+    """The tasks that waited were cancelled; those that ran end by themselves."""
+
+
 class EventKind(StrEnum):
     """What an event is about."""
 
@@ -83,6 +92,7 @@ class EventKind(StrEnum):
     JOB_IN_DOUBT = "job is in doubt"
     JOB_KNOWN = "job is known"
     JOB_WAITS = "job waits"
+    JOB_STOPS = "job stops"
     RUN_FAILING = "run has to fail"
     LOGIN_ONLY = "only login nodes submit"
     WITHDRAWN = "withdrawn"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from base64 import b32encode
 from typing import NamedTuple
 
-from orchestrator.machine.kinds import Doubt, Role
+from orchestrator.machine.kinds import Doubt, Role, Stopping
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.states import (
     BLAMED_KINDS,
@@ -66,6 +66,8 @@ class Job(NamedTuple):
         For an orchestrator job, the scheduler's id of the job after whose end it starts.
     planned_at : float or None
         Epoch seconds when it was recorded; no submission of its token is earlier. None before it is recorded.
+    stopping : Stopping or None
+        How far it is after its tasks have stopped their step early; None if they have not.
     """
 
     token: str
@@ -86,6 +88,7 @@ class Job(NamedTuple):
     until: bool | None = None
     waits_for: str | None = None
     planned_at: float | None = None
+    stopping: Stopping | None = None
 
     @property
     def has_ended(self) -> bool:

@@ -19,13 +19,14 @@ from orchestrator.machine.changes import (
     RecordDoubt,
     RecordFreeze,
     RecordLoginOnly,
+    RecordStopping,
     RecordSubmissions,
     RecordWait,
     quarantined,
 )
 from orchestrator.machine.facts import Facts
 from orchestrator.machine.intents import CancelJobs, Intent, Submit
-from orchestrator.machine.kinds import Doubt, EventKind
+from orchestrator.machine.kinds import Doubt, EventKind, Stopping
 from orchestrator.machine.model import Job, Run
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
@@ -42,6 +43,7 @@ __all__ = [
     "freeze_failed",
     "rivals_cancelled",
     "must_wait",
+    "waiting_cancelled",
 ]
 
 MAX_ROWS_SHOWN = 8
@@ -122,6 +124,11 @@ def after_cancel(run: Run, tokens: Sequence[str], facts: Facts) -> list[Change]:
 def rivals_cancelled(token: str) -> list[Change]:
     """Return the changes after the other submissions of a job were cancelled."""
     return [RecordSubmissions(token, None, ())]
+
+
+def waiting_cancelled(token: str) -> list[Change]:
+    """Return the changes after those tasks of a job were cancelled that waited in the queue."""
+    return [RecordStopping(token, Stopping.DONE)]
 
 
 # --- tables --------------------------------------------------------------------------------------

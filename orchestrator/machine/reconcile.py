@@ -30,9 +30,17 @@ from typing import Any
 
 from orchestrator.failures import FailureGroup, group_of
 from orchestrator.indexes import format_indexes, parse_indexes
-from orchestrator.machine.changes import Change, MoveJob, Note, RecordDoubt, RecordSubmissions, quarantined
+from orchestrator.machine.changes import (
+    Change,
+    MoveJob,
+    Note,
+    RecordDoubt,
+    RecordStopping,
+    RecordSubmissions,
+    quarantined,
+)
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
-from orchestrator.machine.kinds import Doubt, EventKind, Role
+from orchestrator.machine.kinds import Doubt, EventKind, Role, Stopping
 from orchestrator.machine.model import Job, Run
 from orchestrator.machine.states import (
     CLUSTER_KINDS,
@@ -53,6 +61,12 @@ KINDS_BY_PRECEDENCE = (
     FailureKind.CANCELLED,
 )
 """A job whose tasks failed in several ways gets the first of these kinds: the one that is retried most readily."""
+
+
+_ENDED_BY_STOP = (FailureKind.CANCELLED, FailureKind.INFRASTRUCTURE)
+"""The kinds that the scheduler may give a task that was cancelled because its step stops."""
+
+_WHY_STOPPED = "cancelled in the queue, because its step was stopped"
 
 
 def reconcile(run: Run, facts: Facts) -> list[Change]:
@@ -127,7 +141,9 @@ def _moves_to_over(job: Job, fact: JobFact) -> list[Change]:
 
 
 def _still_listed(job: Job, fact: JobFact) -> list[Change]:
-    return [*_resolve_doubt(job, fact), *_submissions(job, fact)]
+    is_new = fact.has_stopped and job.stopping is None
+    stop = [RecordStopping(job.token, Stopping.FOUND)] if is_new else []
+    return [*_resolve_doubt(job, fact), *_submissions(job, fact), *stop]
 
 
 def _resolve_doubt(job: Job, fact: JobFact) -> list[Change]:
@@ -181,7 +197,7 @@ def _end_job(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None =
         # Its work is in the records; how it ended decides nothing.
         state = ended or (_state_of_failure(fact.kind) if fact.kind else JobState.SUCCEEDED)
         return [MoveJob(job.token, state, fact.reason, fact.kind, at=fact.ended_at)]
-    failed = _failed_tasks(fact, tasks)
+    failed = _failed_tasks(job, fact, tasks)
     receipts = [fact.receipts[task] for task in tasks if task in fact.receipts]
     move = MoveJob(
         job.token,
@@ -226,7 +242,7 @@ def _precedence(failure: tuple[str, str]) -> int:
     return KINDS_BY_PRECEDENCE.index(FailureKind(kind)) if kind in KINDS_BY_PRECEDENCE else len(KINDS_BY_PRECEDENCE)
 
 
-def _failed_tasks(fact: JobFact, tasks: list[int]) -> dict[int, tuple[str, str]]:
+def _failed_tasks(job: Job, fact: JobFact, tasks: list[int]) -> dict[int, tuple[str, str]]:
     """Return the kind and reason of failure of each task that has no receipt of success."""
     kind = fact.kind or FailureKind.INFRASTRUCTURE
     default = (kind, fact.reason or "it ended without a receipt")
@@ -235,6 +251,8 @@ def _failed_tasks(fact: JobFact, tasks: list[int]) -> dict[int, tuple[str, str]]
         receipt = fact.receipts.get(task)
         if receipt is None:
             failed[task] = fact.failed_tasks.get(task, default)
+            if (fact.has_stopped or job.stopping) and failed[task][0] in _ENDED_BY_STOP:
+                failed[task] = (FailureKind.STOPPED, _WHY_STOPPED)
         elif not receipt.succeeded:
             failed[task] = (
                 receipt.kind or FailureKind.EXCEPTION,

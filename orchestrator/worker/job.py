@@ -54,12 +54,12 @@ def run_job(workspace: Path, key: str, token: str, sha256: str, *, has_process: 
         # This task is the last one. Of many tasks the last is not known, and to start a tail in each costs too much.
         tail.start()
     try:
-        has_claim = _work(folder, job)
+        has_claim, must_advance = _work(folder, job)
     except BaseException:
         tail.stop()
         raise
     sys.stdout.flush()
-    if has_claim and _is_last(folder, job):
+    if has_claim and (must_advance or _is_last(folder, job)):
         tail.advance()
     else:
         tail.stop()
@@ -69,8 +69,11 @@ def run_job(workspace: Path, key: str, token: str, sha256: str, *, has_process: 
         end_if_alone()
 
 
-def _work(folder: RunFolder, job: JobFile) -> bool:
-    """Do the work of this task, and return False if another submission has claimed the job, or it was given up.
+def _work(folder: RunFolder, job: JobFile) -> tuple[bool, bool]:
+    """Do the work of this task.
+
+    Return False first if another submission has claimed the job, or it was given up; and then whether the run must be
+    advanced now, although other tasks are left: the step was stopped, and tasks wait that must not start.
 
     The imports are here, so that the tail's process imports at the same time.
     """
@@ -90,11 +93,11 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
         given_up = is_withdrawn(folder.job(job.token))
         why = "was given up before it started" if given_up else "was submitted twice. The other submission runs it"
         print(f"Job {job.token} {why}.", flush=True)
-        return False
+        return False, False
     task = job.first_task + int(os.environ["SLURM_ARRAY_TASK_ID"]) if job.parallel else 0
     if has_ended(folder.job(job.token), task):
         print(f"Task {task} has already ended. It is not run again.", flush=True)
-        return True
+        return True, False
     restart = int(os.environ.get("SLURM_RESTART_COUNT", 0))
     bundle = Bundle(folder.bundle(job.bundle_digest))
     try:
@@ -102,17 +105,17 @@ def _work(folder: RunFolder, job: JobFile) -> bool:
         until = bundle.load_step(job.until_path).block if job.until_path else None
     except StudyError as error:
         fail_receipt(folder, job, task, restart, error)
-        return True
+        return True, False
     if job.evaluates:
-        _evaluate(folder, job, task, step, restart)
-    elif job.asks_until:
+        return True, _evaluate(folder, job, task, step, restart)
+    if job.asks_until:
         run_until(folder, job, step.block)
     else:
         run_call(folder, job, step.block, step.kwargs, until=until)
-    return True
+    return True, False
 
 
-def _evaluate(folder: RunFolder, job: JobFile, task: int, step: LoadedStep, restart: int) -> None:
+def _evaluate(folder: RunFolder, job: JobFile, task: int, step: LoadedStep, restart: int) -> bool:
     from orchestrator.worker.stopping import Others
     from orchestrator.worker.supervisor import Supervisor
     from orchestrator.worker.task import SupervisedTask
@@ -125,9 +128,10 @@ def _evaluate(folder: RunFolder, job: JobFile, task: int, step: LoadedStep, rest
         others = Others(folder.job(job.token), task, restart)
         if others.have_stopped(now=True):
             SupervisedTask(folder, job, task, step, restart=restart).stop()
-            return
+            return True
     supervisor = Supervisor(1, on_done=lambda n: None, on_failed=fail, ends_at_once=False, others=others)
     supervisor.run({task: lambda: SupervisedTask(folder, job, task, step, restart=restart)})
+    return others is not None and others.is_first_to_stop
 
 
 def _check_cwd(job: JobFile) -> None:

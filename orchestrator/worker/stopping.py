@@ -57,6 +57,11 @@ class Others:
         The job's folder.
     task, restart : int
         Which task this process evaluates.
+
+    Attributes
+    ----------
+    is_first_to_stop : bool
+        Whether this task has stopped the others.
     """
 
     def __init__(self, folder: JobFolder, task: int, restart: int) -> None:
@@ -64,6 +69,7 @@ class Others:
         self._mine = f"{task}.{restart}."
         self._written: Tally | None = None
         self._look_at = time.monotonic()
+        self.is_first_to_stop = False
 
     def with_others(self, own: Tally) -> Tally:
         """Tell the others the tally of this task, and return that of all tasks of the array."""
@@ -81,6 +87,7 @@ class Others:
 
     def stop(self) -> None:
         """Make the other tasks stop."""
+        self.is_first_to_stop = True
         write_atomically(self._folder.stop, b"", PRIVATE)
 
     def have_stopped(self, *, now: bool = False) -> bool:

@@ -220,6 +220,24 @@ def test_a_submission_that_arrives_after_the_job_was_given_up_does_nothing(clust
     assert CALLED["step"] == 1
 
 
+def test_only_what_waits_is_cancelled_when_a_step_stops_early(cluster):
+    job = cluster.hand_over("a")
+    cluster.folder.job("a").stop.touch()
+    assert cluster.scheduler.observe([job])["a"].has_stopped
+    cluster.scheduler.cancel_waiting(job)
+    cluster.scheduler.cancel_waiting(job)
+    assert cluster.scheduler.observe([job])["a"].seen is Seen.OVER
+    cluster.pass_time()
+    assert CALLED["step"] == 0
+    other = cluster.hand_over("b")
+    assert not cluster.scheduler.observe([other])["b"].has_stopped
+    # A job that is not in the queue, or whose id another job has.
+    cluster.scheduler.cancel_waiting(other._replace(scheduler_id=None))
+    cluster.scheduler.cancel_waiting(other._replace(token="x"))
+    cluster.pass_time()
+    assert CALLED["step"] == 1
+
+
 def test_an_orchestrator_job_starts_after_the_end_of_the_job_that_it_waits_for(cluster):
     job = cluster.hand_over("a")
     waiting = cluster.recorded("o", cluster.scheduler.submit_orchestrator("o", job.scheduler_id), "orchestrator")

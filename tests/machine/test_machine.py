@@ -27,13 +27,14 @@ from orchestrator.machine.changes import (
 )
 from orchestrator.machine.decide import decide
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
-from orchestrator.machine.intents import CancelJobs, Finish, Freeze, Record, Submit
-from orchestrator.machine.kinds import Role
+from orchestrator.machine.intents import CancelJobs, CancelWaiting, Finish, Freeze, Record, Submit
+from orchestrator.machine.kinds import Role, StepKind, Stopping
 from orchestrator.machine.model import Job, Run, StepRun, token_for
+from orchestrator.machine.outcomes import waiting_cancelled
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.rewind import after_takeover, rewind, where_to_resume
-from orchestrator.machine.states import MOVES, JobState, RunState, StepRunState, may_move
+from orchestrator.machine.states import MOVES, FailureKind, JobState, RunState, StepRunState, may_move
 from orchestrator.machine.wakeup import why_poll_again
 
 # --- plans ---------------------------------------------------------------------------------------
@@ -772,3 +773,38 @@ def test_values_of_two_classes_are_never_equal():
     assert Submit("a") != Submit("b")
     assert Submit("a") != FailRun("a")
     assert FailRun("a") not in [Submit("a"), ("a",)]
+
+
+STOPPED = ReceiptFact(False, 1.0, 2.0, n_failed=3, kind=FailureKind.STOPPED, reason="the batch was stopped")
+
+
+def stopping(**fields):
+    """Return a run with an array of four tasks that runs."""
+    step = PlannedStep("0", "s", kind=StepKind.BATCH, abort_early=5)
+    array = job(JobState.RUNNING, role=Role.BATCH, scheduler_id="7", tasks="0-3", **fields)
+    run = run_with(step, array, n_tasks=4)
+    return run._replace(step_run=run.step_run._replace(n_experiments=40, batch_size=4))
+
+
+def test_the_waiting_tasks_of_a_step_that_stops_early_are_cancelled_once():
+    run = stopping()
+    assert decide(run) is None
+    run, _ = seen(run, JobFact(Seen.RUNNING, "7", has_stopped=True))
+    assert decide(run) == CancelWaiting("t")
+    run = reduce(apply, waiting_cancelled("t"), run)
+    assert decide(run) is None
+    assert seen(run, JobFact(Seen.RUNNING, "7", has_stopped=True))[1] == []
+
+
+@pytest.mark.parametrize("kind", [FailureKind.CANCELLED, FailureKind.INFRASTRUCTURE])
+def test_a_task_that_was_cancelled_because_its_step_stops_is_not_to_blame(kind):
+    run = stopping(stopping=Stopping.DONE)
+    fact = JobFact(Seen.OVER, "7", kind=kind, reason="SLURM job 7 ended CANCELLED", receipts={0: STOPPED})
+    run, changes = seen(run, fact)
+    assert [type(change).__name__ for change in changes] == ["MoveJob"]
+    assert (run.job("t").state, run.job("t").kind, run.job("t").failed_tasks) == ("failed", "stopped", "0-3")
+    end = only(decide(run))
+    assert (end.to, end.why) == (
+        StepRunState.FAILED,
+        "the first 3 experiments all failed with the same exception; 37 not evaluated",
+    )

@@ -366,3 +366,41 @@ def test_results_that_cannot_be_collected_fail_the_step_and_resume_collects_them
     assert studies.jobs("broken", "collect") == []
     assert not left_over.exists()
     assert studies.outputs("broken")[0] == y
+
+
+ALL_FAIL = """
+@datagenerator(output_names="y")
+def needs_licence(x):
+    if not Path("licence").exists():
+        raise ValueError("no licence")
+    return 2 * x
+
+
+few = SlurmResources(max_concurrent=2, max_jobs_per_task=1, max_array_size={size})
+pipeline = Pipeline("stops", steps=[
+    Step(create, name="create", kwargs={{"n": 40}}),
+    Step(needs_licence, name="run", parallel=True, resources=few, {options}),
+])
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "why"), [("", "all failed with the same exception"), ("max_failed=3", "more than max_failed=3")]
+)
+def test_a_step_that_stops_early_takes_its_waiting_tasks_out_of_the_queue(studies, options, why):
+    key = studies.submit(ALL_FAIL.format(options=options, size=30))
+    printed = studies.wait(key, code=1)
+
+    assert why in printed
+    [array] = studies.jobs(key, "run")
+    assert (array["state"], array["kind"]) == ("failed", "stopped")
+    # Those that had not started when the step stopped did not start at all.
+    folder = studies.folder / key / ".orchestrator" / "jobs"
+    assert len(list(folder.glob("*/receipts/*"))) - 1 <= 15
+    assert studies.status(key)["steps"][-1]["n_failed"] <= 15
+    wait_until(lambda: not studies.cluster.jobs_left(), 15)
+
+    (studies.folder / "licence").touch()
+    studies.orchestrator("resume", key)
+    studies.wait(key)
+    assert studies.outputs(key) == [2 * x for x in range(40)]

@@ -181,6 +181,11 @@ class SlurmScheduler:
         if ids:
             self._client.scancel(ids)
 
+    def cancel_waiting(self, job: Job) -> None:
+        """Cancel the tasks of a job that still wait; those that run end by themselves, and keep their results."""
+        if job.scheduler_id and not _is_reused(job, self._client.squeue()):
+            self._client.scancel([job.scheduler_id], only_waiting=True)
+
     # --- observing -------------------------------------------------------------------------------
 
     def observe(self, jobs: Sequence[Job]) -> Mapping[str, JobFact]:
@@ -194,6 +199,8 @@ class SlurmScheduler:
         if forgotten and self.config.has_accounting:
             lines |= self._with_accounting(forgotten, lines)
         facts = {job.token: self._fact(job, lines[job.token]) for job in jobs if lines[job.token]}
+        stopped = {job.token for job in jobs if not job.is_orchestrator and self.folder.job(job.token).stop.exists()}
+        facts = {token: fact._replace(has_stopped=token in stopped) for token, fact in facts.items()}
         return {token: fact._replace(rivals=_rivals(token, fact, listed)) for token, fact in facts.items()}
 
     def has_ended(self, scheduler_id: str) -> bool:
