@@ -221,6 +221,19 @@ class ExperimentData:
         names = np.array([status.name for status in JobStatus], dtype=object)
         return pd.Series(names[np.frombuffer(self._table.status, np.uint8)], index=self.index, dtype=object)
 
+    @property
+    def records(self) -> pd.DataFrame:
+        """How each experiment got its result, with the labels as index; read from files each time.
+
+        The columns are: `step`, `iteration` (Int64; in nested loops text such as `3.1`) and `attempt`; `seconds` and
+        `cpu_seconds`; `memory`, the peak memory in MB of the process that evaluated it so far, or of the largest
+        program that it has started; `host`; `started_at` in UTC; `error`, the type of the exception of a failed
+        experiment. They are missing for an experiment that is open, or that no step of a run evaluated.
+        """
+        from orchestrator.data.records import frame_of_records
+
+        return frame_of_records(self)
+
     def labels(self) -> list[int]:
         """Return the labels of the rows."""
         return list(self._table.labels)

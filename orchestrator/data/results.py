@@ -1,7 +1,8 @@
 """Result files: a task appends one line per experiment.
 
 A line contains its own length and checksum, so that a reader detects an incomplete or changed line. A task only
-appends lines; `orchestrator.data.fold` writes them to the table.
+appends lines; `orchestrator.data.fold` writes them to the table. The first line of a file says what all have in common:
+an `Evaluation`.
 """
 
 from __future__ import annotations
@@ -23,16 +24,36 @@ from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 from orchestrator.sha256 import sha256_of
 
-__all__ = ["ResultFile", "ResultWriter", "frame", "inputs_digest", "read_results", "unframe"]
+__all__ = ["Evaluation", "ResultFile", "ResultWriter", "frame", "inputs_digest", "read_results", "unframe"]
 
 _HEADER = 18  # eight digits, a space, eight digits, a space
 _SYNC_EVERY = 1.0  # seconds
+_NUMBERS = ("started", "seconds", "cpu", "memory")
 
 LONGEST_LINE = 1 << 28
 """Size of a line in bytes that no result has."""
 
 MOST_SHOWN = 1000
 """Bytes of a damaged line that are kept in the quarantine; the file itself is archived."""
+
+
+class Evaluation(NamedTuple):
+    """What the results in a file have in common.
+
+    Attributes
+    ----------
+    step, iteration : str
+        Name of the step, and its iteration; empty outside loops.
+    attempt : int
+        Number of the job among those for the same batch, from 1.
+    host : str
+        Name of the machine.
+    """
+
+    step: str
+    iteration: str
+    attempt: int
+    host: str
 
 
 def frame(value: Mapping[str, Any]) -> bytes:
@@ -97,15 +118,23 @@ def _is_cut(line: bytes) -> bool:
     return len(line) - _HEADER < int(head[1], 16)
 
 
-def _result(line: bytes) -> dict[str, Any]:
-    """Return the result in a line.
+def _evaluation(value: dict[str, Any]) -> Evaluation | None:
+    """Return what a first line says; None if a line is another one."""
+    if value.keys() != set(Evaluation._fields):
+        return None
+    texts = (value["step"], value["iteration"], value["host"])
+    is_one = type(value["attempt"]) is int and all(isinstance(text, str) for text in texts)
+    return Evaluation(**value) if is_one else None
+
+
+def _result(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the result that a line contains.
 
     Raises
     ------
     DataError
         If it is not what a task writes.
     """
-    value = unframe(line)
     row, error, outputs = value.get("row"), value.get("error"), value.get("outputs")
     is_result = (
         type(row) is int
@@ -113,7 +142,7 @@ def _result(line: bytes) -> dict[str, Any]:
         and isinstance(value.get("inputs"), str)
         and value.get("status") in tuple(JobStatus.__members__)
         and isinstance(outputs, dict)
-        and all(type(value.get(name, 0.0)) in (int, float) for name in ("started", "seconds", "cpu"))
+        and all(type(value.get(name, 0.0)) in (int, float) for name in _NUMBERS)
         and (error is None or _is_error(error))
     )
     if not is_result or (error is None and value["status"] == JobStatus.ERROR.name):
@@ -197,6 +226,8 @@ class ResultWriter:
     ----------
     path : Path
         Path of the file. Its folder is created if it does not exist.
+    evaluation : Evaluation, optional
+        What the first line of a new file says.
 
     Examples
     --------
@@ -204,8 +235,9 @@ class ResultWriter:
     ...     results.write({"row": 0, "inputs": "9f86d081884c7d65", "status": "FINISHED", ...})
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, evaluation: Evaluation | None = None) -> None:
         self.path = Path(path)
+        self._first = b"" if evaluation is None else frame(evaluation._asdict())
         self._fd = -1
         self._torn = False
         self._synced = 0.0
@@ -215,6 +247,7 @@ class ResultWriter:
         self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         size = os.fstat(self._fd).st_size
         self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+        self._first = b"" if size else self._first
         self._synced = time.monotonic()
         return self
 
@@ -239,13 +272,13 @@ class ResultWriter:
         OSError
             If the line can't be written completely. The next one begins on a new line.
         """
-        content = frame(line)
+        content = self._first + frame(line)
         if self._torn:
             content = b"\n" + content
         self._torn = True
         while content:
             content = content[os.write(self._fd, content) :]
-        self._torn = False
+        self._first, self._torn = b"", False
         if time.monotonic() - self._synced >= _SYNC_EVERY:
             self.sync()
 
@@ -280,6 +313,8 @@ class ResultFile(NamedTuple):
         The begin of each other line that is not a result.
     end : int
         Offset in bytes after the last newline, from which the file can be read later.
+    evaluation : Evaluation or None
+        What the first line says; None if it was not read.
     """
 
     path: Path
@@ -287,6 +322,7 @@ class ResultFile(NamedTuple):
     n_torn: int = 0
     end: int = 0
     damaged: Sequence[bytes] = ()
+    evaluation: Evaluation | None = None
 
     @classmethod
     def read(cls, path: Path, offset: int = 0) -> ResultFile:
@@ -307,13 +343,18 @@ class ResultFile(NamedTuple):
         lines: list[dict[str, Any]] = []
         damaged: list[bytes] = []
         n_torn, end = 0, offset
+        evaluation: Evaluation | None = None
         try:
             with open_regular(Path(path)) as file:
                 file.seek(offset)
                 for line in _lines(file):
                     end = file.tell() if line.endswith(b"\n") else end
                     try:
-                        lines.append(_result(line))
+                        value = unframe(line)
+                        first = None if "row" in value else _evaluation(value)
+                        evaluation = first or evaluation
+                        if first is None:
+                            lines.append(_result(value))
                     except DataError:
                         if _is_cut(line):
                             n_torn += 1
@@ -321,7 +362,7 @@ class ResultFile(NamedTuple):
                             damaged.append(line[:MOST_SHOWN])
         except Damaged as error:
             damaged.append(str(error).encode())
-        return cls(Path(path), lines, n_torn, end, damaged)
+        return cls(Path(path), lines, n_torn, end, damaged, evaluation)
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

@@ -168,6 +168,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         stop_if_first=stop_if_first(step_run, step),
         seed=seed_for(run.key if run.plan.seed is None else run.plan.seed, step.name, slot.iteration),
         seeds_samplers=run.plan.seed is not None,
+        name=step.name,
         label=step.label,
         expected={} if job.role is Role.BATCH else _expected(context, run, step_run),
         manifest=step_run.manifest,

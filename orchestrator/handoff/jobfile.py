@@ -70,6 +70,8 @@ class JobFile(NamedTuple):
         Seed for the user's code; see `orchestrator.definition.injection.seed_for`.
     seeds_samplers : bool
         Whether samplers without a seed use it, because the pipeline has a seed.
+    name : str
+        Name of the step.
     label : str
         Name of the step in the name of its log.
     threads : int
@@ -118,6 +120,7 @@ class JobFile(NamedTuple):
     stop_if_first: int | None = None
     seed: int = 0
     seeds_samplers: bool = False
+    name: str = ""
     label: str = ""
     threads: int = 1
     expected: Mapping[str, Any] = {}

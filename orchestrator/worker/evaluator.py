@@ -20,12 +20,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from orchestrator.data.results import ResultWriter
 from orchestrator.host import WATCH, adopt_orphans, die_with_parent
 from orchestrator.worker.capture import redirect
 from orchestrator.worker.counts import Counts
 from orchestrator.worker.ending import complete_files, remember_files
-from orchestrator.worker.execute import evaluated_lines, write_line
+from orchestrator.worker.execute import evaluated_lines, open_results, write_line
 from orchestrator.worker.openmp import end_openmp_threads
 from orchestrator.worker.output import recorded_output
 from orchestrator.worker.processes import left_children
@@ -126,7 +125,7 @@ def _begin(task: SupervisedTask, worker: int, handlers: Handlers) -> None:
 def _evaluate(task: SupervisedTask, answers: int) -> Answer:
     counts, n_units, left, reported_at = Counts(), 0, list[str](), time.monotonic()
     folder, job = task.folder, task.job
-    with ResultWriter(task.results) as writer, recorded_output(folder, job, task.number) as output:
+    with open_results(task.results, job) as writer, recorded_output(folder, job, task.number) as output:
         # A Ctrl-C does not reach this process: a KeyboardInterrupt is the experiment's own.
         for lines in evaluated_lines(
             folder, job, task.step, task.left, output, begins=task.running.begin, said=task.said, ends=()

@@ -6,6 +6,8 @@ otherwise in the receipt of the step. If a function of this module raises, the i
 
 from __future__ import annotations
 
+import os
+import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +20,7 @@ from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.numpy_types import is_array
 from orchestrator.data.of_f3dasm import is_of_f3dasm, our_table
-from orchestrator.data.results import ResultWriter, read_results
+from orchestrator.data.results import Evaluation, ResultWriter, read_results
 from orchestrator.data.scratch import Scratch
 from orchestrator.data.values import check_name, from_jsonable, to_jsonable
 from orchestrator.definition.block import Block, called_function
@@ -37,6 +39,7 @@ from orchestrator.definition.samplers import seed_optimizers, seed_samplers
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
+from orchestrator.host import rss_in_mb
 from orchestrator.text import clean
 from orchestrator.worker.counts import Counts
 from orchestrator.worker.log_lines import log_lines
@@ -52,6 +55,7 @@ __all__ = [
     "evaluated_lines",
     "left_of_task",
     "name_scratch",
+    "open_results",
     "run_call",
     "run_task",
     "run_until",
@@ -108,7 +112,7 @@ def run_task(
     if progress is not None:
         progress(counts.n)
     results = folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl"
-    with ResultWriter(results) as writer, recorded_output(folder, job, task) as output:
+    with open_results(results, job) as writer, recorded_output(folder, job, task) as output:
         for lines in evaluated_lines(folder, job, step, units_of(step, left), output):
             for line in lines:
                 counts.add(write_line(writer, line))
@@ -447,6 +451,11 @@ def _say_missing(said: set[str], lines: Sequence[Line], expected: Sequence[str] 
             say_once(said, "missing outputs", f"experiment {line['row']} has finished without {names}.")
 
 
+def open_results(path: Path, job: JobFile) -> ResultWriter:
+    """Return a writer of the result file of a task of a job."""
+    return ResultWriter(path, Evaluation(job.name, job.iteration, job.attempt, os.uname().nodename))
+
+
 def write_line(writer: ResultWriter, line: Line) -> Line:
     """Write the line of an experiment, or its failure if the result is too large; return what was written."""
     try:
@@ -487,7 +496,14 @@ def _line(
         "started": started,
         "seconds": round(time.perf_counter() - clock, 6),
         "cpu": round(time.process_time() - cpu, 6),
+        "memory": _peak_memory(),
     }
+
+
+def _peak_memory() -> float:
+    """Return the peak memory in MB of this process so far, or of a program that it has started, if that is larger."""
+    own, programs = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return rss_in_mb(max(own.ru_maxrss, programs.ru_maxrss))
 
 
 def _evaluated_by_call(

@@ -12,12 +12,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data.results import ResultFile, ResultWriter
+from orchestrator.data.results import ResultFile
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry
 from orchestrator.handoff.receipt import Receipt
-from orchestrator.worker.execute import end_task, left_of_task, name_scratch, scratch_of, stop_task, units_of
+from orchestrator.worker.execute import (
+    end_task,
+    left_of_task,
+    name_scratch,
+    open_results,
+    scratch_of,
+    stop_task,
+    units_of,
+)
 from orchestrator.worker.receipts import begin_receipt
 from orchestrator.worker.running import Cut, Key, Running, read_cuts
 from orchestrator.worker.stopping import Tally
@@ -162,11 +170,11 @@ class SupervisedTask:
             How long it was evaluated.
         """
         error = {"type": kind, "message": message, "traceback": ""}
-        with ResultWriter(self.results) as writer:
+        with open_results(self.results, self.job) as writer:
             for entry in unit:
                 scratch = scratch_of(self.folder, self.job, self.step, entry)
                 scratch.find()
-                line = _failed_line(entry, error, seconds)
+                line = _failed_line(entry, error, seconds, self._usage[1])
                 name_scratch(line["error"], scratch)
                 writer.write(line)
                 scratch.end(has_failed=True)
@@ -225,7 +233,7 @@ def key_of(entry: Entry) -> Key:
     return entry.row, entry.digest
 
 
-def _failed_line(entry: Entry, error: Mapping[str, str], seconds: float) -> dict[str, Any]:
+def _failed_line(entry: Entry, error: Mapping[str, str], seconds: float, memory: float) -> dict[str, Any]:
     return {
         "row": entry.row,
         "inputs": entry.digest,
@@ -235,4 +243,5 @@ def _failed_line(entry: Entry, error: Mapping[str, str], seconds: float) -> dict
         "started": time.time() - seconds,
         "seconds": round(seconds, 6),
         "cpu": 0.0,
+        "memory": memory,
     }

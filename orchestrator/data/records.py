@@ -1,0 +1,162 @@
+"""How the experiments of a table were evaluated: by which step, for how long, where, and why some have failed.
+
+The result files say that, also those that are folded into the table: they are kept. They are read only for this.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator.data.files import data_folder
+from orchestrator.data.results import ResultFile, inputs_digest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from orchestrator.data.experiment_data import ExperimentData
+
+__all__ = ["Record", "frame_of_records", "records_of"]
+
+
+class Record(NamedTuple):
+    """How an experiment got its result.
+
+    Attributes
+    ----------
+    status : str
+        `FINISHED` or `ERROR`.
+    step, iteration : str
+        The step that evaluated it, and its iteration; empty outside loops.
+    attempt : int
+        Number of the job among those for the same batch, from 1; a resume does not reset it.
+    seconds, cpu_seconds : float
+        Duration, and CPU time of the process that evaluated it, in seconds.
+    memory : float
+        Peak memory in MB of that process so far, or of the largest program that it has started.
+    host : str
+        The machine.
+    started_at : float
+        When it began, in epoch seconds.
+    error : mapping or None
+        Of a failed experiment: `type`, `message` and `traceback`.
+    token, task : str, int
+        The job that evaluated it, and the number of the task.
+    """
+
+    status: str
+    step: str
+    iteration: str
+    attempt: int
+    seconds: float
+    cpu_seconds: float
+    memory: float
+    host: str
+    started_at: float
+    error: Mapping[str, str] | None
+    token: str
+    task: int
+
+
+Key = tuple[int, str]
+"""Label and digest of the inputs of an experiment when it was evaluated."""
+
+
+def records_of(data: ExperimentData) -> list[Record | None]:
+    """Return the record of each row of a table, in its order.
+
+    Parameters
+    ----------
+    data : ExperimentData
+        The table. The result files are those of its project folder.
+
+    Returns
+    -------
+    list of Record or None
+        The last evaluation that ended with the status of the row. None for a row without one: it is open, or its
+        result or its status was written in another way.
+    """
+    found = _read(data.project_dir)
+    if not found:
+        return [None] * len(data)
+    keys = list(zip(data.labels(), _digests(data), strict=True))
+    # Rows that got another label, such as after `reset_index`, are found by their inputs.
+    others: dict[str, list[Key]] = defaultdict(list)
+    for key in sorted(found.keys() - set(keys), reverse=True):
+        others[key[1]].append(key)
+    records: list[Record | None] = []
+    for key, status in zip(keys, data.statuses(), strict=True):
+        if key not in found and others.get(key[1]):
+            key = others[key[1]].pop()
+        records.append(_last(found.get(key, ()), status.name))
+    return records
+
+
+def frame_of_records(data: ExperimentData) -> pd.DataFrame:
+    """Return the records of a table as a DataFrame; see `ExperimentData.records`."""
+    import pandas as pd
+
+    records = records_of(data)
+    columns: dict[str, Any] = {name: [r and getattr(r, name) for r in records] for name in Record._fields}
+    frame = pd.DataFrame({name: pd.Series(columns[name], data.index, dtype=object) for name in ("step", "iteration")})
+    if not any("." in str(iteration) for iteration in columns["iteration"]):
+        frame["iteration"] = pd.array([int(text) if text else None for text in columns["iteration"]], dtype="Int64")
+    frame["attempt"] = pd.array(columns["attempt"], dtype="Int64")
+    for name in ("seconds", "cpu_seconds", "memory"):
+        frame[name] = pd.Series(columns[name], data.index, dtype=float)
+    frame["host"] = pd.Series(columns["host"], data.index, dtype=object)
+    started_at = pd.Series(columns["started_at"], data.index, dtype=float)
+    frame["started_at"] = pd.to_datetime(started_at, unit="s", utc=True)
+    frame["error"] = pd.Series([error and error["type"] for error in columns["error"]], data.index, dtype=object)
+    return frame
+
+
+def _last(records: Sequence[Record], status: str) -> Record | None:
+    return max((r for r in records if r.status == status), key=lambda r: r.started_at, default=None)
+
+
+def _digests(data: ExperimentData) -> Iterator[str]:
+    inputs_of = data.input_rows()
+    return (inputs_digest(inputs_of(position)) for position in range(len(data)))
+
+
+def _read(project_dir: Path) -> Mapping[Key, list[Record]]:
+    """Return the records in all result files of a table, by experiment."""
+    found: dict[Key, list[Record]] = defaultdict(list)
+    base = data_folder(project_dir)
+    # In this order: a fold moves files from the first to the second.
+    for folder in (".results", ".archive"):
+        for path in sorted((base / folder).glob("*/*.jsonl")):
+            with suppress(FileNotFoundError):
+                for key, record in _records_in(ResultFile.read(path)):
+                    found[key].append(record)
+    return found
+
+
+def _records_in(file: ResultFile) -> Iterator[tuple[Key, Record]]:
+    token, task = file.path.parent.name.partition(".")[0], file.path.name.partition(".")[0]
+    of = file.evaluation
+    if of is None or not task.isdecimal():
+        return
+    for line in file.lines:
+        seconds, cpu, memory, started = (float(line.get(n, 0.0)) for n in ("seconds", "cpu", "memory", "started"))
+        yield (
+            (line["row"], line["inputs"]),
+            Record(
+                status=line["status"],
+                step=of.step,
+                iteration=of.iteration,
+                attempt=of.attempt,
+                seconds=seconds,
+                cpu_seconds=cpu,
+                memory=memory,
+                host=of.host,
+                started_at=started,
+                error=line["error"],
+                token=token,
+                task=int(task),
+            ),
+        )
