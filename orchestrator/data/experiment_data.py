@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.data.column import Column
-from orchestrator.data.columns import plain_cell
+from orchestrator.data.contents import Contents
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
-from orchestrator.data.labels import Labels
 from orchestrator.data.numpy_types import is_integer
 from orchestrator.data.of_f3dasm import is_of_f3dasm, our_domain, our_sample, our_table
-from orchestrator.data.parameters import Parameter
-from orchestrator.data.parts import move_parameter, only_parameter
-from orchestrator.data.positions import positions_of
-from orchestrator.data.references import Reference, copy_objects, write_object
-from orchestrator.data.rows import Rows, rows_with, samples
+from orchestrator.data.parts import move_parameter, only_parameter, replace_missing, round_floats
+from orchestrator.data.positions import positions_of, positions_of_smallest
 from orchestrator.data.table import Table
-from orchestrator.data.values import check_name, is_missing
 from orchestrator.data.waiting import MAX_TRIES, found
-from orchestrator.loading import is_loading_again
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +23,7 @@ if TYPE_CHECKING:
 
     from orchestrator.data.layout import Files
     from orchestrator.data.matching import FoldReport
-    from orchestrator.data.merging import Merged, Origin
+    from orchestrator.data.merging import Origin
     from orchestrator.data.results import ResultFile
     from orchestrator.data.sources import Source
 
@@ -84,10 +76,13 @@ class ExperimentData:
     ) -> None:
         # Imported here, as in the methods below: most tasks import this class with their study, and use no table.
         from orchestrator.data.matching import FoldReport
-        from orchestrator.data.sources import columns_of, n_rows_of, statuses_of
+        from orchestrator.data.sources import statuses_of, table_of
 
-        self._domain = _domain_of(domain)
-        self._project_dir = _absolute(project_dir)
+        domain = _domain_of(domain)
+        table = table_of(domain, input_data, output_data, statuses_of(jobs))
+        self._contents = Contents(domain, table, _absolute(project_dir))
+        self._contents.adopt(table)
+        self._contents.add_declared_columns()
         self.fold_report = FoldReport()
         # Token of the job that produced the table; it is stored with the table.
         self.stored_by: str | None = None
@@ -95,64 +90,24 @@ class ExperimentData:
         self._offsets: dict[str, int] = {}
         # The stored table that this one was made from.
         self._origin: Origin | None = None
-        inputs = columns_of(input_data, self._domain.input_space, "input")
-        outputs = columns_of(output_data, self._domain.output_space, "output")
-        statuses = statuses_of(jobs)
-        lengths = [len(column) for columns in (inputs, outputs) for column in columns.values()]
-        n = max([*lengths, len(statuses), n_rows_of(input_data)], default=0)
-        self._set_table(Table(Labels(range(n)), inputs, outputs, bytearray(n)))
-        self._table.status[:] = self._first_statuses(statuses)
-        self._add_declared_columns()
-
-    def _first_statuses(self, statuses: Sequence[Any]) -> bytearray:
-        """Return the given statuses; for other rows, FINISHED if the row has an output, else OPEN."""
-        values, n = bytearray(len(self)), len(self)
-        if not all(not is_missing(status) for status in statuses) or len(statuses) < n:
-            for column in self._table.outputs.values():
-                at = -1
-                present = column.present()
-                while (at := present.find(1, at + 1)) >= 0:
-                    values[at] = JobStatus.FINISHED.value
-        for position, status in enumerate(statuses):
-            if not is_missing(status):
-                values[position] = JobStatus.of(status).value
-        return values
-
-    def _set_table(self, table: Table) -> None:
-        """Use a table, and add the names of its columns to the domain."""
-        self._table = table
-        for name in table.inputs:
-            if name not in self._domain.input_space:
-                self._domain.add_parameter(name)
-        for name in table.outputs:
-            self._domain.add_found_output(name)
-        for which in ("input", "output"):
-            columns = table.columns(which)
-            for name, parameter in self._space(which).items():
-                if parameter.to_disk and name in columns:
-                    cells = zip(columns[name], table.labels, strict=True)
-                    columns[name] = Column([self._cell(which, name, cell, label) for cell, label in cells])
-
-    def _add_declared_columns(self) -> None:
-        """Give each output of the domain a column, so that it is there before any experiment has a value."""
-        for name in self._domain.output_space:
-            if name not in self._table.outputs:
-                self._table.outputs[name] = Column.missing(len(self._table))
 
     @classmethod
-    def _from_table(cls, domain: Domain, project_dir: Path, table: Table) -> Self:
-        data = cls(domain, project_dir=project_dir)
-        data._set_table(table)
+    def _of(cls, contents: Contents, like: ExperimentData | None = None) -> Self:
+        """Return a table of these contents; made from the same stored table as `like`, with the same results."""
+        data = cls(project_dir=contents.project_dir)
+        data._contents = contents
+        if like is not None:
+            data._offsets, data._origin = dict(like._offsets), like._origin
         return data
 
     def _take(self, positions: Sequence[int]) -> Self:
-        return self._with(self._table.take(positions))
-
-    def _with(self, table: Table) -> Self:
-        """Return another table in the same domain and folder."""
-        data = self._from_table(self._domain.copy(), self._project_dir, table)
+        data = self._of(self._contents.with_table(self._table.take(positions)))
         data._origin = self._origin
         return data
+
+    @property
+    def _table(self) -> Table:
+        return self._contents.table
 
     @classmethod
     def from_data(
@@ -196,30 +151,25 @@ class ExperimentData:
     @property
     def domain(self) -> Domain:
         """The domain."""
-        return self._domain
+        return self._contents.domain
 
     @domain.setter
     def domain(self, domain: Domain) -> None:
-        self._domain = domain
+        self._contents.domain = domain
 
     @property
     def index(self) -> pd.Index[Any]:
         """The labels of the rows."""
-        import numpy as np
-        import pandas as pd
+        from orchestrator.data.frames import index_of
 
-        consecutive = self._table.labels.consecutive
-        labels = list(self._table.labels) if consecutive is None else consecutive
-        return pd.Index(np.fromiter(labels, np.int64, len(labels)))
+        return index_of(self._table)
 
     @property
     def jobs(self) -> pd.Series[Any]:
         """The statuses of the rows as text, such as ``"OPEN"``; the index holds the labels."""
-        import numpy as np
-        import pandas as pd
+        from orchestrator.data.frames import statuses_of
 
-        names = np.array([status.name for status in JobStatus], dtype=object)
-        return pd.Series(names[np.frombuffer(self._table.status, np.uint8)], index=self.index, dtype=object)
+        return statuses_of(self._table)
 
     @property
     def records(self) -> pd.DataFrame:
@@ -244,11 +194,11 @@ class ExperimentData:
 
     def input_rows(self) -> Callable[[int], dict[str, Any]]:
         """Return a function that returns the inputs of the row at a position (not a label)."""
-        return Rows(self._table.inputs, self._domain.input_space).at
+        return self._contents.rows("input")
 
     def output_rows(self) -> Callable[[int], dict[str, Any]]:
         """Return a function that returns the outputs of the row at a position (not a label)."""
-        return Rows(self._table.outputs, self._domain.output_space).at
+        return self._contents.rows("output")
 
     def open_rows(self) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
         """Yield the open experiments.
@@ -262,8 +212,7 @@ class ExperimentData:
         outputs : dict
             Its outputs by name, as Python values, without missing ones.
         """
-        spaces = (self._domain.input_space, self._domain.output_space)
-        yield from rows_with(self._table, spaces, JobStatus.OPEN)
+        return self._contents.open_rows()
 
     def is_all_finished(self) -> bool:
         """Whether every experiment is finished."""
@@ -272,7 +221,7 @@ class ExperimentData:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ExperimentData):
             return NotImplemented
-        return self._table == other._table and self._domain == other._domain and self._project_dir == other._project_dir
+        return self._contents == other._contents
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -298,15 +247,13 @@ class ExperimentData:
         >>> str(outputs["y"].dtype)
         'Int64'
         """
-        return self._frame("input", keep_references), self._frame("output", keep_references)
-
-    def _frame(self, which: str, keep_references: bool) -> pd.DataFrame:
-        self._add_declared_columns()
-        columns, space = self._table.columns(which), self._space(which)
-        objects = {} if keep_references else {name: p for name, p in space.items() if p.to_disk}
         from orchestrator.data.frames import frame_of
 
-        return frame_of(columns, self.index, objects, self._project_dir)
+        self._contents.add_declared_columns()
+        return (
+            frame_of(self._contents, "input", keep_references),
+            frame_of(self._contents, "output", keep_references),
+        )
 
     def to_numpy(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs and the outputs as two arrays of shape (rows, columns).
@@ -320,68 +267,11 @@ class ExperimentData:
         return inputs.to_numpy(), outputs.to_numpy()
 
     def __repr__(self) -> str:
-        import pandas as pd
+        from orchestrator.data.representations import to_text
 
-        inputs, outputs = self.to_pandas(keep_references=True)
-        parts = {"jobs": self.jobs.to_frame(""), "input": inputs, "output": outputs}
-        return repr(pd.concat({n: part for n, part in parts.items() if part.shape[1]}, axis=1))
+        return to_text(self)
 
     # -- one experiment ------------------------------------------------------------------------
-
-    def _sample(self, position: int) -> ExperimentSample:
-        return ExperimentSample(
-            self.input_rows()(position),
-            self.output_rows()(position),
-            self._table.status_at(position),
-            self._project_dir,
-            id=self._table.labels[position],
-        )
-
-    def _set_sample(self, position: int, sample: ExperimentSample) -> None:
-        self._set_row(position, sample.job_status, {"input": sample._input_data, "output": sample._output_data})
-
-    def _set_row(self, position: int, status: JobStatus, values: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write a status, and the inputs, the outputs, or both; what has no name in them is missing then."""
-        self._table.set_status([position], status)
-        for which, data in values.items():
-            self._table.clear(which, position, keep=data)
-            for name, value in data.items():
-                self._set_value(which, name, position, value)
-
-    def _set_value(self, which: str, name: str, position: int, value: Any) -> None:
-        space = self._space(which)
-        if name not in self._table.columns(which) and name not in space:
-            check_name(name, which)
-            space[name] = Parameter()
-            if which == "output":
-                self._domain.found_outputs.add(name)
-        self._table.set(which, name, position, self._cell(which, name, value, self._table.labels[position]))
-
-    def _space(self, which: str) -> dict[str, Parameter]:
-        return self._domain.input_space if which == "input" else self._domain.output_space
-
-    def _cell(self, which: str, name: str, value: Any, label: int) -> Any:
-        """Return the cell of a value: an object on disk is written to its file, and the cell is its path."""
-        space = self._space(which)
-        parameter = space.get(name)
-        if isinstance(value, Reference):
-            if parameter is None or not parameter.to_disk:
-                space[name] = Parameter(True, None, value.load_function, value.load_kwargs)
-                self._write_objects(which, name)
-            return value.path
-        cell = plain_cell(value)
-        if cell is None or parameter is None or not parameter.to_disk:
-            return cell
-        if isinstance(cell, str | Path):
-            return str(cell)
-        return write_object(self._project_dir, name, str(label), value, parameter.store_function)
-
-    def _write_objects(self, which: str, name: str) -> None:
-        """Write the objects that a column has to their own files: from now on, its objects are on disk."""
-        column = self._table.columns(which).get(name, ())
-        for position, cell in enumerate(column):
-            if cell is not None:
-                self._table.set(which, name, position, self._cell(which, name, cell, self._table.labels[position]))
 
     def get_experiment_sample(self, id: int) -> ExperimentSample:
         """Return a copy of one experiment.
@@ -410,7 +300,7 @@ class ExperimentData:
         >>> data.get_experiment_sample(0).output_data
         {'y': 2.0}
         """
-        return self._sample(self._table.position(id))
+        return self._contents.sample(self._table.position(id))
 
     def store_experimentsample(
         self, experiment_sample: ExperimentSample, idx: int, domain: Domain | None = None
@@ -427,10 +317,10 @@ class ExperimentData:
             A new domain of the table. By default the domain is not replaced.
         """
         if domain is not None:
-            self._domain = our_domain(domain)
-        experiment_sample = our_sample(experiment_sample, idx, self._project_dir)
+            self.domain = our_domain(domain)
+        experiment_sample = our_sample(experiment_sample, idx, self.project_dir)
         position = self._table.position(idx) if idx in self._table else self._table.append(idx)
-        self._set_sample(position, experiment_sample)
+        self._contents.set_sample(position, experiment_sample)
 
     def get_open_job(self) -> tuple[int | None, ExperimentSample, Domain]:
         """Mark the first open experiment as IN_PROGRESS and return it.
@@ -446,31 +336,27 @@ class ExperimentData:
         """
         position = next(iter(self._table.positions_with(JobStatus.OPEN)), None)
         if position is None:
-            return None, ExperimentSample(project_dir=self._project_dir), self._domain
+            return None, ExperimentSample(project_dir=self.project_dir), self.domain
         self._table.set_status([position], JobStatus.IN_PROGRESS)
-        return self._table.labels[position], self._sample(position), self._domain
+        return self._table.labels[position], self._contents.sample(position), self.domain
 
     def __iter__(self) -> Iterator[tuple[int, ExperimentSample]]:
         """Yield (label, experiment). The table takes over what the loop's body changes in the experiment."""
-        return self._samples(lambda at, sample: self._set_row(at, sample.job_status, sample._changed_data()))
-
-    def _samples(self, store: Callable[[int, ExperimentSample], None]) -> Iterator[tuple[int, ExperimentSample]]:
-        spaces = (self._domain.input_space, self._domain.output_space)
-        return samples(self._table, spaces, self._project_dir, store)
+        return self._contents.samples()
 
     # -- files ---------------------------------------------------------------------------------
 
     @property
     def project_dir(self) -> Path:
         """The project folder."""
-        return self._project_dir
+        return self._contents.project_dir
 
     @project_dir.setter
     def project_dir(self, project_dir: Path | str) -> None:
         # The same folder may have several names: by a link, or by "..".
-        if _absolute(project_dir).resolve() != self._project_dir.resolve():
+        if _absolute(project_dir).resolve() != self.project_dir.resolve():
             self._offsets, self._origin, self._table.stored = {}, None, {}
-        self._project_dir = _absolute(project_dir)
+        self._contents.project_dir = _absolute(project_dir)
 
     def set_project_dir(self, project_dir: Path | str, in_place: bool = False) -> ExperimentData | None:
         """Set the project folder.
@@ -535,9 +421,9 @@ class ExperimentData:
         def read(folder: Path) -> ExperimentData:
             return cls.load(folder, as_edited=as_edited)[0]
 
-        table = found(read, project_dir, wait=wait_for_creation, max_tries=max_tries)
-        table.stored_by = None  # if the user stores the table, it is no longer as the job left it
-        return table
+        data = found(read, project_dir, wait=wait_for_creation, max_tries=max_tries)
+        data.stored_by = None  # if the user stores the table, it is no longer as the job left it
+        return data
 
     @classmethod
     def load(
@@ -568,24 +454,13 @@ class ExperimentData:
         DataError
             If the files can't be read, or don't belong together.
         """
-        from orchestrator.data.files import data_folder, read_snapshot
-        from orchestrator.data.layout import decode_files
-        from orchestrator.data.merging import Origin
-        from orchestrator.data.results import ResultFile
+        from orchestrator.data.reading import read_stored
 
-        project_dir = _absolute(project_dir)
-        snapshot = read_snapshot(project_dir)
-        stored = decode_files(data_folder(project_dir), snapshot.contents, as_edited=as_edited)
-        table = cls._from_table(stored.domain, project_dir, stored.table)
-        table.stored_by = stored.stored_by
-        names = None if folders is None else {folder.name for folder in folders}
-        paths = [p for p in snapshot.results if names is None or p.parent.name in names]
-        # Lines that the stored table contains are not folded again: the user may have changed their rows since.
-        read = [ResultFile.read(path, stored.folded.get(_result_name(path), 0)) for path in paths]
-        table.fold_report = table.fold(read)
-        table._offsets = {**stored.folded, **{_result_name(file.path): file.end for file in read}}
-        table._origin = Origin(snapshot.state, table._table.copy())
-        return table, table.fold_report
+        read = read_stored(_absolute(project_dir), folders, as_edited=as_edited)
+        data = cls._of(read.contents)
+        data.stored_by, data._offsets, data._origin = read.stored_by, read.offsets, read.origin
+        data.fold_report = read.report
+        return data, read.report
 
     def fold(self, result_files: Iterable[ResultFile]) -> FoldReport:
         """Write results to the rows with the same inputs, in memory.
@@ -600,31 +475,7 @@ class ExperimentData:
         FoldReport
             Counts of the folded results, and the results that belong to no row.
         """
-        from orchestrator.data.matching import match_results
-
-        updates, report = match_results(self._table, result_files)
-        for position, (status, outputs) in updates.items():
-            self._table.set_status((position,), status)
-            for name, value in outputs.items():
-                self._set_value("output", name, position, value)
-        return report
-
-    def _take_over(self, merged: Merged) -> None:
-        """Write what others have changed."""
-        for position, (status, values) in merged.updates.items():
-            self._set_cells(position, status, values)
-        for label, status, values in merged.added:
-            new = self._table.append(self._table.labels.next_label() if label is None else label)
-            self._set_cells(new, status, values)
-
-    def _set_cells(self, position: int, status: JobStatus, values: Mapping[str, Mapping[str, Any]]) -> None:
-        self._table.set_status([position], status)
-        for which, cells in values.items():
-            self._table.clear(which, position, keep=cells)
-            for name, cell in cells.items():
-                if name not in self._space(which):
-                    self._set_value(which, name, position, None)
-                self._table.set(which, name, position, cell)
+        return self._contents.fold(result_files)
 
     def store(self, project_dir: Path | str | None = None, copy_references: bool = False) -> None:
         """Write the table to ``experiment_data``, completely or not at all.
@@ -653,17 +504,9 @@ class ExperimentData:
         TypeError
             If a value has a type that can't be stored in a table.
         """
-        origin = self._project_dir
-        if project_dir is not None:
-            self.project_dir = project_dir
-        if is_loading_again():
-            print(f"The table in {self._project_dir} is not stored again while the study is imported.", file=sys.stderr)
-            return
-        if copy_references:
-            copy_objects(self._paths_on_disk(), origin, self._project_dir)
-        from orchestrator.data.storing import store
+        from orchestrator.data.storing import store_in
 
-        store(self, may_merge=True)
+        store_in(self, self.project_dir if project_dir is None else project_dir, copy_references=copy_references)
 
     def to_files(self, consumed: Iterable[Path] = ()) -> Files:
         """Encode the table as the four files of f3dasm's layout.
@@ -687,7 +530,7 @@ class ExperimentData:
 
         gone = {Path(folder).name for folder in consumed}
         folded = {name: end for name, end in self._offsets.items() if name.split("/")[0] not in gone}
-        return encode_files(StoredTable(self._domain, self._table, folded, self.stored_by))
+        return encode_files(StoredTable(self.domain, self._table, folded, self.stored_by))
 
     # -- selecting -----------------------------------------------------------------------------
 
@@ -762,12 +605,10 @@ class ExperimentData:
         >>> data.get_n_best_output(2).index.tolist()
         [1, 0]
         """
-        self._add_declared_columns()
+        self._contents.add_declared_columns()
         if output_name not in self._table.outputs:
             raise KeyError(f"the table has no output {output_name!r}")
-        cells = self._table.outputs[output_name].cells()
-        present = [p for p, cell in enumerate(cells) if cell is not None]
-        return self._take(sorted(present, key=cells.__getitem__)[:n_samples])
+        return self._take(positions_of_smallest(self._table.outputs[output_name].cells(), n_samples))
 
     def sort(self, criterion: Callable[[ExperimentSample], Any], reverse: bool = False) -> ExperimentData:
         """Return the rows in another order, with their labels.
@@ -784,17 +625,14 @@ class ExperimentData:
         ExperimentData
             The sorted rows.
         """
-        keys = [criterion(sample) for _, sample in self._samples(lambda position, sample: None)]
-        order = sorted(range(len(self)), key=keys.__getitem__, reverse=reverse)
-        data = self._take(order)
+        keys = [criterion(sample) for _, sample in self._contents.copies()]
+        data = self._take(sorted(range(len(self)), key=keys.__getitem__, reverse=reverse))
         data._offsets = dict(self._offsets)
         return data
 
     def copy(self) -> ExperimentData:
         """Return a copy. Changes to the copy do not change this table."""
-        data = self._with(self._table.copy())
-        data._offsets = dict(self._offsets)
-        return data
+        return self._of(self._contents.with_table(self._table.copy()), self)
 
     def reset_index(self) -> ExperimentData:
         """Return a copy with the labels 0, 1, 2, ..."""
@@ -882,16 +720,11 @@ class ExperimentData:
             return self._apply(
                 lambda data: data.store_experimentsample(sample, data._table.labels.next_label()), in_place
             )
-        return self._apply(lambda mine: mine._add_rows(data), in_place)
-
-    def _add_rows(self, other: ExperimentData) -> None:
-        other = our_table(other)
-        self._table.extend(other._table)
-        self._domain = self._domain + other._domain
+        return self._apply(lambda mine: mine._contents.extend(our_table(data)._contents), in_place)
 
     def __add__(self, other: ExperimentData) -> ExperimentData:
         data = self.reset_index()
-        data._add_rows(other)
+        data._contents.extend(our_table(other)._contents)
         return data
 
     def join(self, experiment_data: ExperimentData) -> ExperimentData:
@@ -911,9 +744,7 @@ class ExperimentData:
         if not len(self):
             return experiment_data.reset_index()
         data = self.reset_index()
-        data._domain = data._domain + experiment_data._domain
-        for position in range(min(len(self), len(experiment_data))):
-            data._set_sample(position, data._sample(position) + experiment_data._sample(position))
+        data._contents.join(experiment_data._contents)
         return data
 
     def remove_rows_bottom(self, number_of_rows: int, in_place: bool = False) -> ExperimentData | None:
@@ -953,17 +784,7 @@ class ExperimentData:
         ExperimentData or None
             The changed copy; None with `in_place=True`.
         """
-
-        def replace(data: ExperimentData) -> None:
-            for which in ("input", "output"):
-                space = data._space(which)
-                data._table.map_cells(
-                    which,
-                    lambda cell: value if cell is None else cell,
-                    but={name for name, parameter in space.items() if parameter.allows_none},
-                )
-
-        return self._apply(replace, in_place)
+        return self._apply(lambda data: replace_missing(data._contents, value), in_place)
 
     def round(self, decimals: int, in_place: bool = False) -> ExperimentData | None:
         """Round the floats in every column.
@@ -980,15 +801,7 @@ class ExperimentData:
         ExperimentData or None
             The changed copy; None with `in_place=True`.
         """
-
-        def rounded(cell: Any) -> Any:
-            return round(cell, decimals) if isinstance(cell, float) else cell
-
-        def round_all(data: ExperimentData) -> None:
-            for which in ("input", "output"):
-                data._table.map_cells(which, rounded)
-
-        return self._apply(round_all, in_place)
+        return self._apply(lambda data: round_floats(data._contents, decimals), in_place)
 
     # -- f3dasm's further names ----------------------------------------------------------------
 
@@ -1001,7 +814,7 @@ class ExperimentData:
 
     @data.setter
     def data(self, samples: Mapping[int, ExperimentSample]) -> None:
-        self._set_table(self.from_data(samples, self._domain, self._project_dir)._table)
+        self._contents.adopt(self.from_data(samples, self.domain, self.project_dir)._table)
 
     @classmethod
     def from_yaml(cls, config: Mapping[str, Any]) -> ExperimentData:
@@ -1039,8 +852,7 @@ class ExperimentData:
         KeyError
             If there is neither an input nor an output of this name.
         """
-        domain, table = only_parameter(self, name)
-        return self._from_table(domain, self._project_dir, table)
+        return self._of(only_parameter(self._contents, name))
 
     def move_to_output(self, name: str, in_place: bool = False) -> ExperimentData | None:
         """Turn an input into an output.
@@ -1062,7 +874,7 @@ class ExperimentData:
         KeyError
             If there is no such input.
         """
-        return self._apply(lambda data: move_parameter(data, name, "output"), in_place)
+        return self._apply(lambda data: move_parameter(data._contents, name, "output"), in_place)
 
     def move_to_input(self, name: str, in_place: bool = False) -> ExperimentData | None:
         """Turn an output into an input.
@@ -1084,7 +896,7 @@ class ExperimentData:
         KeyError
             If there is no such output.
         """
-        return self._apply(lambda data: move_parameter(data, name, "input"), in_place)
+        return self._apply(lambda data: move_parameter(data._contents, name, "input"), in_place)
 
     def update_from_experimentssample_json(self, in_place: bool = False) -> ExperimentData | None:
         """Collect the files that f3dasm's tasks write to ``experiment_sample/``, as `CollectArrayResults` does.
@@ -1138,17 +950,6 @@ class ExperimentData:
         """Return a copy, for f3dasm's own data generators."""
         return self if in_place else self.copy()
 
-    def _paths_on_disk(self) -> list[str]:
-        """Return the paths of the objects on disk."""
-        return [
-            cell
-            for which in ("input", "output")
-            for name, parameter in self._space(which).items()
-            if parameter.to_disk
-            for cell in self._table.columns(which).get(name, ())
-            if cell is not None
-        ]
-
 
 def _domain_of(domain: Any) -> Domain:
     if domain is None:
@@ -1160,7 +961,3 @@ def _domain_of(domain: Any) -> Domain:
 
 def _absolute(project_dir: Path | str | None) -> Path:
     return Path.cwd() if project_dir is None else Path(project_dir).absolute()
-
-
-def _result_name(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"

@@ -1,38 +1,55 @@
-"""Frames: the inputs or the outputs of a table as a DataFrame of pandas."""
+"""Frames: the labels, the statuses, the inputs or the outputs of a table as objects of pandas."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.data.column import Column, Columns
+from orchestrator.data.column import Column
 from orchestrator.data.columns import series_of
+from orchestrator.data.contents import Contents
+from orchestrator.data.job_status import JobStatus
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.references import Reference
+from orchestrator.data.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["frame_of"]
+__all__ = ["frame_of", "index_of", "statuses_of"]
 
 
-def frame_of(
-    columns: Columns, index: pd.Index[Any], objects: Mapping[str, Parameter], project_dir: Path
-) -> pd.DataFrame:
-    """Return columns as a DataFrame.
+def index_of(table: Table) -> pd.Index[Any]:
+    """Return the labels of the rows."""
+    import numpy as np
+    import pandas as pd
+
+    consecutive = table.labels.consecutive
+    labels = list(table.labels) if consecutive is None else consecutive
+    return pd.Index(np.fromiter(labels, np.int64, len(labels)))
+
+
+def statuses_of(table: Table) -> pd.Series[Any]:
+    """Return the statuses of the rows as text."""
+    import numpy as np
+    import pandas as pd
+
+    names = np.array([status.name for status in JobStatus], dtype=object)
+    return pd.Series(names[np.frombuffer(table.status, np.uint8)], index=index_of(table), dtype=object)
+
+
+def frame_of(contents: Contents, which: str, keep_references: bool) -> pd.DataFrame:
+    """Return the inputs or the outputs of a table.
 
     Parameters
     ----------
-    columns : dict of str to Column
-        The columns by name.
-    index : pandas.Index
-        Labels of the rows.
-    objects : Mapping of str to Parameter
-        The parameters of the columns of objects on disk, by name. Each object is loaded when it is looked at.
-    project_dir : Path
-        The project folder.
+    contents : Contents
+        The table.
+    which : {"input", "output"}
+        Which of the two.
+    keep_references : bool
+        Whether the DataFrame has the paths of objects on disk; otherwise each is loaded when it is looked at.
 
     Returns
     -------
@@ -41,10 +58,13 @@ def frame_of(
     """
     import pandas as pd
 
-    built = {}
-    for name, column in columns.items():
-        shown = _on_disk(objects[name], column, index, project_dir) if name in objects else series_of(column, index)
-        built[name] = shown
+    space, index, built = contents.space(which), index_of(contents.table), {}
+    for name, column in contents.table.columns(which).items():
+        parameter = space.get(name)
+        if parameter is None or not parameter.to_disk or keep_references:
+            built[name] = series_of(column, index)
+        else:
+            built[name] = _on_disk(parameter, column, index, contents.project_dir)
     return pd.DataFrame(built, index=index)
 
 

@@ -38,7 +38,8 @@ class LiveSamples(MutableMapping[int, ExperimentSample]):
         kept = [position for position, other in enumerate(self) if other != label]
         if len(kept) == len(self):
             raise KeyError(label)
-        self._data._table = self._data._table.take(kept)
+        contents = self._data._contents
+        contents.table = contents.table.take(kept)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._data.labels())

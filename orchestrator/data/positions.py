@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.data.numpy_types import LONG, is_array, is_bool, is_integer
 
-__all__ = ["positions_of"]
+__all__ = ["positions_of", "positions_of_smallest"]
 
 
 def positions_of(key: int | slice | Iterable[int], n: int) -> Sequence[int]:
@@ -54,3 +54,9 @@ def _of_many(keys: Any, n: int) -> Sequence[int] | None:
         return None
     found: Sequence[int] = np.where(array < 0, array + n, array)  # type: ignore[assignment]
     return found
+
+
+def positions_of_smallest(cells: Sequence[Any], n: int) -> list[int]:
+    """Return the positions of the smallest cells, the smallest first; missing ones are skipped."""
+    present = [position for position, cell in enumerate(cells) if cell is not None]
+    return sorted(present, key=cells.__getitem__)[:n]

@@ -11,15 +11,24 @@ if TYPE_CHECKING:
 
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["to_multiindex", "to_xarray"]
+__all__ = ["to_multiindex", "to_text", "to_xarray"]
 
 
 def to_multiindex(data: ExperimentData) -> pd.DataFrame:
     """Return one DataFrame, whose columns have two levels: `jobs`, `input` or `output`, and the name."""
+    return _joined(data, data.jobs.str.lower())
+
+
+def to_text(data: ExperimentData) -> str:
+    """Return the text of such a DataFrame, with the statuses in upper case."""
+    return repr(_joined(data, data.jobs))
+
+
+def _joined(data: ExperimentData, jobs: pd.Series[Any]) -> pd.DataFrame:
     import pandas as pd
 
     inputs, outputs = data.to_pandas(keep_references=True)
-    parts = {"jobs": data.jobs.str.lower().to_frame(""), "input": inputs, "output": outputs}
+    parts = {"jobs": jobs.to_frame(""), "input": inputs, "output": outputs}
     return pd.concat({name: part for name, part in parts.items() if part.shape[1]}, axis=1)
 
 

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from orchestrator.data.column import Column, Columns
 from orchestrator.data.columns import column_of
 from orchestrator.data.csv_files import read_csv
+from orchestrator.data.domain import Domain
+from orchestrator.data.job_status import JobStatus
+from orchestrator.data.labels import Labels
 from orchestrator.data.layout import single_column
 from orchestrator.data.numpy_types import is_array, is_dataframe
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.spreadsheets import read_spreadsheet
+from orchestrator.data.table import Table
+from orchestrator.data.values import is_missing
 from orchestrator.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["Source", "columns_of", "n_rows_of", "statuses_of"]
+__all__ = ["Source", "columns_of", "statuses_of", "table_of"]
 
 Source: TypeAlias = "pd.DataFrame | np.ndarray | Sequence[Mapping[str, Any]] | Mapping[str, Any] | Path | str"
 
@@ -101,9 +106,55 @@ def _names(n: int, names: list[str], which: str) -> list[str]:
     return [f"{'x' if which == 'input' else 'y'}{i}" for i in range(n)]
 
 
-def n_rows_of(data: Source | None) -> int:
+def table_of(domain: Domain, input_data: Source | None, output_data: Source | None, statuses: Sequence[Any]) -> Table:
+    """Convert inputs, outputs and statuses to a table with the labels 0, 1, 2, ...
+
+    Parameters
+    ----------
+    domain : Domain
+        The domain; it is not changed.
+    input_data, output_data : Source or None
+        As in `columns_of`.
+    statuses : sequence
+        The statuses of the first rows, if they are given; a missing one is not. The others are FINISHED if the row has
+        an output, else OPEN.
+
+    Returns
+    -------
+    Table
+        As many rows as the longest of these.
+
+    Raises
+    ------
+    DataError
+        As of `columns_of`.
+    """
+    inputs = columns_of(input_data, domain.input_space, "input")
+    outputs = columns_of(output_data, domain.output_space, "output")
+    lengths = [len(column) for columns in (inputs, outputs) for column in columns.values()]
+    n = max([*lengths, len(statuses), _n_rows_of(input_data)], default=0)
+    table = Table(Labels(range(n)), inputs, outputs, bytearray(n))
+    table.status[:] = _first_statuses(table, statuses)
+    return table
+
+
+def _n_rows_of(data: Source | None) -> int:
     """Return the number of rows of a source whose rows may be empty, which columns don't show; 0 for other sources."""
     return len(data) if is_dataframe(data) or isinstance(data, list | tuple) else 0
+
+
+def _first_statuses(table: Table, given: Sequence[Any]) -> bytearray:
+    values, n = bytearray(len(table)), len(table)
+    if not all(not is_missing(status) for status in given) or len(given) < n:
+        for column in table.outputs.values():
+            at = -1
+            present = column.present()
+            while (at := present.find(1, at + 1)) >= 0:
+                values[at] = JobStatus.FINISHED.value
+    for position, status in enumerate(given):
+        if not is_missing(status):
+            values[position] = JobStatus.of(status).value
+    return values
 
 
 def statuses_of(jobs: pd.Series[Any] | Sequence[str] | Path | str | None) -> list[Any]:

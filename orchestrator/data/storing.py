@@ -9,17 +9,48 @@ from typing import TYPE_CHECKING
 
 from orchestrator.data.files import Outrun, State, locked, outrun, state_of, write_table
 from orchestrator.data.merging import Origin, merge
+from orchestrator.data.references import copy_objects
 from orchestrator.errors import DataError
+from orchestrator.loading import is_loading_again
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["store", "store_result"]
+__all__ = ["store", "store_in", "store_result"]
 
 _TRIES = 10
 
 _stored_here: dict[Path, State] = {}
 """The tables that the user's code has stored in this process, by their project folder."""
+
+
+def store_in(data: ExperimentData, project_dir: Path | str, *, copy_references: bool) -> None:
+    """Write a table as its user asks for.
+
+    Parameters
+    ----------
+    data : ExperimentData
+        The table. It gets the changes of others.
+    project_dir : Path or str
+        The project folder, which becomes that of the table.
+    copy_references : bool
+        Whether objects on disk are copied from the earlier project folder.
+
+    Raises
+    ------
+    DataError
+        As of `store`.
+    TableBusy
+        As of `store`.
+    """
+    before = data.project_dir
+    data.project_dir = project_dir
+    if is_loading_again():
+        print(f"The table in {data.project_dir} is not stored again while the study is imported.", file=sys.stderr)
+        return
+    if copy_references:
+        copy_objects(data._contents.paths_on_disk(), before, data.project_dir)
+    store(data, may_merge=True)
 
 
 def store(data: ExperimentData, *, may_merge: bool) -> None:
@@ -41,7 +72,7 @@ def store(data: ExperimentData, *, may_merge: bool) -> None:
     """
     folder = data.project_dir
     if data._origin is None:
-        data._table.stored = {}
+        data._contents.table.stored = {}
         data.to_files()  # what can't be stored is refused before a folder is made
     for _ in range(_TRIES):
         with suppress(Outrun), locked(folder):
@@ -80,7 +111,7 @@ def _store(data: ExperimentData, now: State, may_merge: bool) -> None:
     folder, origin = data.project_dir, data._origin
     is_there = None not in now.stats
     if origin is None or not is_there:
-        data._table.stored = {}
+        data._contents.table.stored = {}
     elif origin.state != now:
         is_ours = _stored_here.get(folder.resolve()) == now
         if not may_merge and not is_ours and origin.state.generation != now.generation:
@@ -92,8 +123,8 @@ def _store(data: ExperimentData, now: State, may_merge: bool) -> None:
         now = _merge(data, origin)
     files = data.to_files()
     state = write_table(folder, files.contents, now)
-    data._table.stored = files.stored
-    data._origin = Origin(state, data._table.copy())
+    data._contents.table.stored = files.stored
+    data._origin = Origin(state, data._contents.table.copy())
     _stored_here[folder.resolve()] = state
 
 
@@ -101,11 +132,12 @@ def _merge(data: ExperimentData, origin: Origin) -> State:
     """Bring the changes of others into a table; return what identifies the table that has them."""
     theirs, _ = type(data).load(data.project_dir)
     assert theirs._origin is not None
-    merged = merge(data._table, origin.table, theirs._table)
-    data._domain = theirs._domain + data._domain if merged.updates or merged.added else data._domain
-    data._take_over(merged)
+    merged = merge(data._contents.table, origin.table, theirs._contents.table)
+    if merged.updates or merged.added:
+        data.domain = theirs.domain + data.domain
+    data._contents.take_over(merged)
     data._offsets = theirs._offsets
-    data._table.stored = {}
+    data._contents.table.stored = {}
     n = len(merged.updates) + len(merged.added)
     if n:
         print(

@@ -180,7 +180,7 @@ def test_an_experiment_is_found_by_a_label_of_numpy_without_a_search():
     samples = [data.get_experiment_sample(label) for label in np.arange(1_999_900, 2_000_000)]
     assert time.perf_counter() - begin < 1.0  # a search takes 0.1 s and more for each
     assert samples[-1].input_data == {"x": 1_999_999.0}
-    assert np.int64(2_000_000) not in data._table
+    assert np.int64(2_000_000) not in data._contents.table
 
 
 def test_experiments_can_be_marked(data):

@@ -238,7 +238,7 @@ def test_many_equal_experiments_with_other_labels_are_merged_in_linear_time():
     theirs = read.mark_all("error")
     mine = ExperimentData.from_data({n + at: sample for at, (_, sample) in enumerate(read)})
     begin = time.perf_counter()
-    merged = merging.merge(mine._table, read._table, theirs._table)
+    merged = merging.merge(mine._contents.table, read._contents.table, theirs._contents.table)
     assert time.perf_counter() - begin < 5  # a search for each row takes longer
     assert len(merged.updates) == n
 
