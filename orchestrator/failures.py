@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -68,10 +67,7 @@ def group_of(groups: dict[tuple[str, str], FailureGroup], failure: Mapping[str, 
     return groups.setdefault(cause, FailureGroup(failure))
 
 
-_PLACE = re.compile(r'^ *File "(.*)", line (\d+)', re.MULTILINE)
-
-
 def cause_of(failure: Mapping[str, Any]) -> str:
     """Return type and place of the exception of a failure, whatever its message; empty if it was no exception."""
-    places = _PLACE.findall(str(failure.get("traceback", "")))
-    return f"{failure.get('type')} at {places[-1][0]}:{places[-1][1]}" if places else ""
+    place = failure.get("place")
+    return f"{failure.get('type')} at {place}" if place else ""

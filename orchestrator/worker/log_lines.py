@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator.handoff.environment import LOG_LEVEL
 
-__all__ = ["log_lines", "within_experiment"]
+__all__ = ["is_of_a_library", "log_lines", "within_experiment"]
 
 DEFAULT = "INFO"
 
@@ -73,7 +73,7 @@ class _Handler(logging.Handler):
 
     def filter(self, record: logging.LogRecord) -> bool:
         # At the level DEBUG, some libraries write thousands of lines a second.
-        is_noise = record.levelno < logging.INFO and _is_of_a_library(record.pathname)
+        is_noise = record.levelno < logging.INFO and is_of_a_library(record.pathname)
         return not is_noise and not _has_another_handler(record.name)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -97,7 +97,8 @@ def _has_another_handler(name: str) -> bool:
     return False
 
 
-def _is_of_a_library(path: str) -> bool:
+def is_of_a_library(path: str) -> bool:
+    """Whether a file of code belongs to the standard library or to an installed package."""
     return path.startswith(STANDARD_LIBRARY) or any(part in path for part in LIBRARIES)
 
 

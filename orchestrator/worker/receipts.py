@@ -16,6 +16,7 @@ from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.host import rss_in_mb
 from orchestrator.text import clean, cut
+from orchestrator.worker.log_lines import is_of_a_library
 from orchestrator.workspace import RunFolder
 
 __all__ = ["begin_receipt", "describe_exception", "describe_reason", "end_receipt", "fail_receipt"]
@@ -86,18 +87,27 @@ def describe_exception(error: BaseException) -> dict[str, str]:
     -------
     dict of str to str
         `type`, `message` and `traceback`: clean text. The traceback begins with the user's code. If the message is
-        longer than 2,000 characters, or the traceback longer than 20,000, its middle is left out.
+        longer than 2,000 characters, or the traceback longer than 20,000, its middle is left out. `place`: file and
+        line where the user's code, or a library that it has called, raised it; empty if it was not raised.
     """
     return {
         "type": cut(clean(str(type(error).__name__)), LONGEST_TYPE),
         "message": _text(lambda: str(error), LONGEST_MESSAGE),
         "traceback": _text(lambda: _traceback(error), LONGEST_TRACEBACK),
+        "place": clean(_place(error))[-LONGEST_MESSAGE:],
     }
 
 
 def describe_reason(reason: str) -> dict[str, str]:
     """Describe why a data generator has marked an experiment as an error, as `describe_exception` does."""
     return {"type": "marked", "message": clean(cut(str(reason), LONGEST_MESSAGE)), "traceback": ""}
+
+
+def _place(error: BaseException) -> str:
+    """Return the last line of the user's code in a traceback, as `file:line`; without one, the last line of all."""
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    of_user = [place for place in lines if not (_is_no_users(place[0]) or is_of_a_library(place[0]))]
+    return "".join(f"{file}:{line}" for file, line in (of_user or lines)[-1:])
 
 
 def _traceback(error: BaseException) -> str:

@@ -356,4 +356,4 @@ class Supervisor:
 def _why_ended(code: int) -> str:
     if code < 0:
         return f"its worker was killed by {signal.Signals(-code).name}"
-    return f"its worker ended with exit code {code}; see its log"
+    return f"its worker ended with exit code {code}"

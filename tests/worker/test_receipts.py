@@ -106,3 +106,24 @@ def test_of_many_different_errors_only_the_first_are_recorded_with_their_text_an
     *_, others = groups.values()
     assert others.first["type"] == "other errors"
     assert others.n == 10_000 - MAX_CAUSES
+
+
+def _raises_in_a_library():
+    json.loads("{")
+
+
+def _prints_a_traceback_of_its_own():
+    raise RuntimeError('sh failed\n  File "/tmp/57/script.py", line 3, in solve')
+
+
+@pytest.mark.parametrize("function", [_raises_in_a_library, _prints_a_traceback_of_its_own])
+def test_the_place_of_an_exception_is_the_last_line_of_the_users_code(function):
+    with pytest.raises(Exception) as raised:
+        function()
+    file, _, line = describe_exception(raised.value)["place"].rpartition(":")
+    assert file == __file__
+    assert int(line) == function.__code__.co_firstlineno + 1
+
+
+def test_an_exception_that_was_not_raised_has_no_place():
+    assert describe_exception(ValueError("no"))["place"] == ""

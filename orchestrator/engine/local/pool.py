@@ -189,4 +189,4 @@ def _current_folder() -> Path | None:
 def _why_ended(code: int) -> str:
     if code < 0:
         return f"its worker was killed by {signal.Signals(-code).name}"
-    return f"its worker ended with exit code {code}; see its log"
+    return f"its worker ended with exit code {code}"
