@@ -946,6 +946,10 @@ class ExperimentData:
     def _repr_html_(self) -> str:
         return str(self.to_multiindex()._repr_html_())  # type: ignore[operator]
 
+    # Blocks of f3dasm and of third parties use these names.
+    _domain = domain
+    _project_dir = project_dir
+
     def _copy(self, in_place: bool = False, deep: bool = True) -> ExperimentData:
         """Return a copy, for f3dasm's own data generators."""
         return self if in_place else self.copy()
