@@ -1,9 +1,9 @@
 """Which process holds the lease of a run, and whether it still lives.
 
-`store` takes and releases the lease; `orchestrator.engine.lease` holds it and sends the heartbeat.
+`leases` takes and releases the lease; `orchestrator.engine.lease` holds it and sends the heartbeat.
 
-The 180 s of `STALE` begin when a process that was refused the lease first sees the heartbeat: `Store.take_lease` in
-`orchestrator.db.store`.
+The 180 s of `STALE` begin when a process that was refused the lease first sees the heartbeat: `Leases.take` in
+`orchestrator.db.leases`.
 """
 
 from __future__ import annotations

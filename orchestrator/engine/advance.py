@@ -85,7 +85,7 @@ def with_epoch(context: Context, change: Change) -> Change:
     """Return a change with the epoch of the step run that it adds, if it does."""
     if not isinstance(change, AddStepRun):
         return change
-    epoch, first_attempt, accepts_failed = context.store.next_epoch(context.key, change.position)
+    epoch, first_attempt, accepts_failed = context.store.history.next_epoch(context.key, change.position)
     accepts_failed = accepts_failed or change.accepts_failed
     return change._replace(epoch=epoch, first_attempt=first_attempt, accepts_failed=accepts_failed)
 

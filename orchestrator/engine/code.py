@@ -151,7 +151,7 @@ def replace_code(context: Context, checked: CheckedPipeline, begin: Begin) -> Co
         return context
     run = observe_and_record(context)
     again = asks_again(context.folder, record, begin, checked)
-    replanned = replan(run, context.store.recorded(record.key), checked.plan, asks_again=again)
+    replanned = replan(run, context.store.history.recorded(record.key), checked.plan, asks_again=again)
     context.store.set_code(
         record.key,
         context.fence,

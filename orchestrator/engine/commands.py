@@ -214,7 +214,7 @@ def retry(
     store = Store(workspace.database)
     record = store.own(key)
     # First: before the study is checked.
-    reopening(store.load(key), store.recorded(key), RETRY)
+    reopening(store.load(key), store.history.recorded(key), RETRY)
     return _continue(store, record, RETRY, _checked(record, update), jobs)
 
 
@@ -239,7 +239,7 @@ def preview(
     """
     store = Store(workspace.database)
     record = store.own(key)
-    run, steps = store.load(key), store.recorded(key)
+    run, steps = store.load(key), store.history.recorded(key)
     plan = run.plan if checked is None else checked.plan
     if not isinstance(begin, Begin):
         begin = Begin(None if begin is None else position_of(key, plan, begin))
@@ -486,7 +486,7 @@ def _first_position(pipeline: PipelineDefinition, start_of: Callable[[int], int]
 def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, checked: CheckedPipeline | None) -> bool:
     from orchestrator.engine.code import study_change_message
 
-    if first_element is not None or not is_done(record.state, store.first_failed(record.key)):
+    if first_element is not None or not is_done(record.state, store.history.first_failed(record.key)):
         return False
     if checked is not None:
         check_same_steps(record, checked.plan, checked.study_path)

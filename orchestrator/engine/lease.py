@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from orchestrator.db.store import Holder, Store
+from orchestrator.db.lease import Holder
+from orchestrator.db.store import Store
 from orchestrator.errors import DatabaseBusy, DatabaseError, NotFound
 
 __all__ = ["hold_lease"]
@@ -56,7 +57,7 @@ def hold_lease(
     LeaseHeld
         If another process holds it.
     """
-    fence = store.take_lease(key, Holder.this_process(), time.time(), dead_holder)
+    fence = store.leases.take(key, Holder.this_process(), time.time(), dead_holder)
     stop = threading.Event()
     heart = None
     if on_cancel is not None or beats:
@@ -70,7 +71,7 @@ def hold_lease(
             heart.join()
         # A process that has ended holds no lease either. A lock of another process must not fail a run that has ended.
         with suppress(DatabaseBusy):
-            store.release_lease(key, fence)
+            store.leases.release(key, fence)
 
 
 def _beat(store: Store, key: str, fence: int, on_cancel: Callable[[], None] | None, stop: threading.Event) -> None:
@@ -78,7 +79,7 @@ def _beat(store: Store, key: str, fence: int, on_cancel: Callable[[], None] | No
     while not stop.wait(BEAT if on_cancel is None else CANCEL_POLL):
         try:
             if time.monotonic() - last_beat_at >= BEAT:
-                store.beat(key, fence, time.time())
+                store.leases.beat(key, fence, time.time())
                 last_beat_at = time.monotonic()
             if not is_notified and store.record(key).cancel_requested_at is not None:
                 is_notified = True

@@ -199,7 +199,7 @@ def _earlier_tokens(context: Context, step_run: StepRun, job: Job) -> list[str]:
     earlier epochs are in the table, and failed ones are evaluated again.
     """
     if job.role is Role.STEP and step_run.epoch:
-        return [token for token in context.store.kinds_at(context.key, step_run.position) if token != job.token]
+        return [token for token in context.store.history.kinds_at(context.key, step_run.position) if token != job.token]
     return [old.token for old in step_run.jobs if old.batch == job.batch and old.attempt < job.attempt]
 
 

@@ -33,7 +33,7 @@ def reopen(context: Context, begin: Begin) -> None:
     run = observe_and_record(context)
     # A run that has ended has no open step run.
     has_new_table = begin == WHERE_IT_STOPPED and not run.has_ended and table_was_changed(context, run)
-    changes = reopening(run, context.store.recorded(context.key), begin, has_new_table=has_new_table)
+    changes = reopening(run, context.store.history.recorded(context.key), begin, has_new_table=has_new_table)
     changes = [with_epoch(context, change) for change in changes]
     if run.cancel_requested:
         context.store.clear_cancel_request(context.key, context.fence)

@@ -38,11 +38,11 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, division: Divisi
 
     request = _request(run, step_run, division)
     if step_run.epoch:
-        kinds = context.store.kinds_at(context.key, step_run.position)
+        kinds = context.store.history.kinds_at(context.key, step_run.position)
         request.earlier_kinds.update((token, blamed_kind(kind)) for token, kind in kinds.items())
-        request.manifests.update(context.store.manifests_at(context.key, step_run.position))
+        request.manifests.update(context.store.history.manifests_at(context.key, step_run.position))
         # A retry evaluates accepted failures again, and accepts those that are left.
-        is_repeated = context.store.accepts_failed(context.key, step_run.position, step_run.epoch - 1)
+        is_repeated = context.store.history.accepts_failed(context.key, step_run.position, step_run.epoch - 1)
         request.reopens_failed = not step_run.accepts_failed or is_repeated
     request.expected.update(expected_results(context, run, step_run.position).get(request.project_dir, {}))
     if context.may_load_tables:
@@ -147,7 +147,7 @@ def expected_results(context: Context, run: Run, before: int | None = None) -> d
     """
     expected: dict[str, dict[str, int]] = {}
     known = set()
-    for step_run in context.store.latest_step_runs(context.key, before, _LATEST):
+    for step_run in context.store.history.latest_step_runs(context.key, before, _LATEST):
         project_dir = run.plan.slot(step_run.position).step.project_dir
         if project_dir in known:
             continue

@@ -57,7 +57,7 @@ def take_over(workspace: Workspace, key: str, *, force: bool = False) -> str:
     record, folder = store.record(key), _folder(store, key)
     if record.uid == os.geteuid() and not any(_foreign(folder)):
         return f"Nothing to do: run {key} belongs to you."
-    former = name_of_user(store.take_over(key, time.time(), force=force))
+    former = name_of_user(store.leases.take_over(key, time.time(), force=force))
     with hold_lease(store, key) as fence:
         kept = [_adopt(path, mode) for path, mode in _foreign(folder)]
         changes = after_takeover(store.load(key), "taken over")

@@ -134,11 +134,12 @@ def not_allowed(cli):
 
 
 def lease_held(cli):
-    from orchestrator.db.store import Holder, Store
+    from orchestrator.db.lease import Holder
+    from orchestrator.db.store import Store
 
     cli("run", "study.py", "--project-job", "r")
     store = Store(cli.workspace / "orchestrator.db")
-    store.take_lease("r", Holder("login1", "another boot", 4242, "1", "77"), 1e9)
+    store.leases.take("r", Holder("login1", "another boot", 4242, "1", "77"), 1e9)
     return cli("resume", "r", "--from-step", "nothing")
 
 

@@ -365,7 +365,7 @@ def test_a_run_that_another_process_advances(here, cluster, monkeypatch, golden)
     monkeypatch.setenv("TZ", "UTC")
     here("submit", "slurm.py", "--project-job", "r")
     store = Store(here.workspace / "orchestrator.db")
-    store.take_lease("r", Holder("login2", "its boot", 4242, "1"), 1e9)
+    store.leases.take("r", Holder("login2", "its boot", 4242, "1"), 1e9)
     for command in ("submit slurm.py --project-job r", "resume r", "advance r"):
         golden(here(*command.split()))
 

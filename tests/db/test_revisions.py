@@ -36,7 +36,7 @@ def a_run(path):
     plan = Plan((PlannedStep("0", "create"),))
     store.create_run(NewRun("r", "salt", "name", "local", plan, 0, None, None, None, None, None, {}), 1.0)
     changes = [AddStepRun(0, "", "create", "call"), MoveStepRun(0, StepRunState.ACTIVE), AddJob("t", "step", 0)]
-    store.write("r", store.take_lease("r", Holder.this_process(), 2.0), changes, 3.0)
+    store.write("r", store.leases.take("r", Holder.this_process(), 2.0), changes, 3.0)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def fence(store):
-    return store.take_lease("r", Holder.this_process(), 2.0)
+    return store.leases.take("r", Holder.this_process(), 2.0)
 
 
 def rows(store, table):
@@ -125,13 +125,13 @@ def test_a_change_of_a_missing_record_is_refused(store, fence, change, golden):
 def test_withdrawn_rows_remain_and_do_not_count(store, fence):
     store.write("r", fence, [*ENTER, MoveStepRun(0, StepRunState.FAILED, "no"), MoveRun(RunState.FAILED)], 10.0)
     assert store.load("r").n_failed_step_runs == 1
-    assert store.first_failed("r") == 0
+    assert store.history.first_failed("r") == 0
     run_ = store.write("r", fence, [Withdraw(0, "resume"), MoveRun(RunState.ACTIVE, "resume")], 11.0)
     assert (run_.n_failed_step_runs, run_.step_run, run_.state) == (0, None, RunState.ACTIVE)
-    assert store.first_failed("r") is None
-    assert store.next_epoch("r", 0) == (1, 2, False)
-    assert store.next_epoch("r", 1) == (0, 1, False)
-    assert store.step_runs("r") == []
+    assert store.history.first_failed("r") is None
+    assert store.history.next_epoch("r", 0) == (1, 2, False)
+    assert store.history.next_epoch("r", 1) == (0, 1, False)
+    assert store.history.step_runs("r") == []
     [kept] = rows(store, "step_run")
     assert (kept["state"], kept["withdrawn_at"]) == ("failed", 11.0)
     assert rows(store, "run")[0]["ended_at"] is None
@@ -211,18 +211,18 @@ def test_invalid_rows_are_refused_by_the_schema(store, fence, table, values, con
 
 
 def test_a_lease_has_one_holder_at_a_time(store, golden):
-    fence = store.take_lease("r", Holder.this_process(), 2.0)
+    fence = store.leases.take("r", Holder.this_process(), 2.0)
     golden.replace(os.getpid(), "this process")
     with golden.raises(LeaseHeld, exact=False):
-        store.take_lease("r", Holder.this_process(), 3.0)
-    store.release_lease("r", fence)
-    assert store.take_lease("r", Holder.this_process(), 4.0) > fence
+        store.leases.take("r", Holder.this_process(), 3.0)
+    store.leases.release("r", fence)
+    assert store.leases.take("r", Holder.this_process(), 4.0) > fence
 
 
 def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(store, golden):
     code = (
-        f"from orchestrator.db.store import Store, Holder; from pathlib import Path\n"
-        f"Store(Path({str(store.path)!r})).take_lease('r', Holder.this_process(), 2.0); print('taken', flush=True)\n"
+        f"from orchestrator.db.store import Store; from orchestrator.db.lease import Holder; from pathlib import Path\n"
+        f"Store(Path({str(store.path)!r})).leases.take('r', Holder.this_process(), 2.0); print('taken', flush=True)\n"
         f"import time; time.sleep(60)"
     )
     other = subprocess.Popen(
@@ -232,33 +232,33 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(store, gol
         assert other.stdout.readline() == b"taken\n"
         golden.replace(other.pid, "the other process")
         with golden.raises(LeaseHeld, exact=False):
-            store.take_lease("r", Holder.this_process(), 3.0)
+            store.leases.take("r", Holder.this_process(), 3.0)
     finally:
         other.send_signal(signal.SIGKILL)
         # A zombie, which its parent has not waited for, is dead.
         while lives(other.pid):
             time.sleep(0.001)
-        store.take_lease("r", Holder.this_process(), 3.0)
+        store.leases.take("r", Holder.this_process(), 3.0)
         other.communicate()
     golden([row["why"] for row in rows(store, "event")][-1], exact=False)
 
 
 def test_the_lease_of_another_machine_must_expire(store, golden):
     far = Holder("far", "boot", 1, "1")
-    fence = store.take_lease("r", far, 0.0)
+    fence = store.leases.take("r", far, 0.0)
     with pytest.raises(LeaseHeld):
-        store.take_lease("r", Holder.this_process(), 1000.0)  # its beat was seen now, for the first time
+        store.leases.take("r", Holder.this_process(), 1000.0)  # its beat was seen now, for the first time
     with pytest.raises(LeaseHeld):
-        store.take_lease("r", Holder.this_process(), 1000.0 + STALE - 1)
-    store.beat("r", fence, 5.0)
+        store.leases.take("r", Holder.this_process(), 1000.0 + STALE - 1)
+    store.leases.beat("r", fence, 5.0)
     with pytest.raises(LeaseHeld):
-        store.take_lease("r", Holder.this_process(), 2000.0)
-    assert store.take_lease("r", Holder.this_process(), 2000.0 + STALE) > fence
+        store.leases.take("r", Holder.this_process(), 2000.0)
+    assert store.leases.take("r", Holder.this_process(), 2000.0 + STALE) > fence
     with golden.raises(LeaseHeld, exact=False):
         store.write("r", fence, ENTER, 3000.0)
     with pytest.raises(LeaseHeld):
-        store.beat("r", fence, 3000.0)
-    store.release_lease("r", fence)  # of no effect
+        store.leases.beat("r", fence, 3000.0)
+    store.leases.release("r", fence)  # of no effect
     assert rows(store, "run")[0]["lease_pid"] == os.getpid()
 
 

@@ -14,8 +14,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 import pytest
 
 from orchestrator.data import sample_files
-from orchestrator.db import opening
-from orchestrator.db import store as store_module
+from orchestrator.db import leases, opening
 from orchestrator.db.store import Store
 from tests.fakes.queue import Killed
 
@@ -58,8 +57,8 @@ class Boundaries:
         # Nor does the dead process clean up.
         unlink = Path.unlink
         monkeypatch.setattr(Path, "unlink", lambda *a, **k: self._live() or unlink(*a, **k))
-        released = Store.release_lease
-        monkeypatch.setattr(Store, "release_lease", lambda *a: None if self.is_dead else released(*a))
+        released = leases.Leases.release
+        monkeypatch.setattr(leases.Leases, "release", lambda *a: None if self.is_dead else released(*a))
 
     def watch(self, owner: object, *names: str) -> None:
         for name in names:
@@ -93,7 +92,7 @@ class Boundaries:
     def go_on(self) -> None:
         """Start another process, which has none of the locks and files of the dead one."""
         self.is_dead = False
-        store_module._held.clear()
+        leases._held.clear()
 
 
 class Branches:
@@ -200,7 +199,7 @@ def empty(workspace: Path) -> None:
     shutil.rmtree(workspace)
     workspace.mkdir()
     os.chdir(workspace)
-    store_module._held.clear()
+    leases._held.clear()
 
 
 def _fork() -> int:

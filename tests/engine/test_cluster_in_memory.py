@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.db.store import Holder, Store
+from orchestrator.db.lease import Holder
+from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster import cancel, session, submit
 from orchestrator.engine.lease import hold_lease
@@ -112,17 +113,17 @@ ELSEWHERE = Holder("elsewhere", "its boot", 7, "its start")
 
 
 def test_cancel_waits_until_the_lease_of_a_dead_process_of_another_machine_expires(asked_to_stop):
-    asked_to_stop.take_lease(KEY, ELSEWHERE, time.time())
+    asked_to_stop.leases.take(KEY, ELSEWHERE, time.time())
     assert cancel.cancel_run(asked_to_stop, KEY).state is RunState.CANCELLED
 
 
 def test_cancel_names_the_process_that_holds_the_run_and_leaves_the_run_to_it(asked_to_stop, monkeypatch, golden):
-    fence = asked_to_stop.take_lease(KEY, ELSEWHERE, time.time())
+    fence = asked_to_stop.leases.take(KEY, ELSEWHERE, time.time())
 
     pause = cancel.time.sleep
 
     def they_live(seconds):
-        asked_to_stop.beat(KEY, fence, cancel.time.time())
+        asked_to_stop.leases.beat(KEY, fence, cancel.time.time())
         pause(seconds)
 
     monkeypatch.setattr(cancel.time, "sleep", they_live)

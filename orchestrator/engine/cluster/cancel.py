@@ -65,7 +65,7 @@ def _cancel_jobs(store: Store, key: str) -> Run:
             run, why = store.load(key), held.message
         if not run.has_ended:
             _pause(end, key, why)
-    tokens = store.tokens(key)
+    tokens = store.history.tokens(key)
     while ids := scheduler.live_ids(tokens):
         # A running orchestrator job, or a job that is not recorded.
         scheduler.cancel_ids(ids)

@@ -35,7 +35,7 @@ def _has_same_run(original: Workspace, store: Store, key: str) -> bool:
 def check_jobs_of_moved_run(store: Store, key: str, scheduler: SlurmScheduler) -> None:
     """Raise `Busy` if a run was moved, and jobs that were submitted in the old place are still in the queue."""
     old_root = store.moved_from(key)
-    ids = scheduler.live_ids(store.tokens(key)) if old_root is not None else []
+    ids = scheduler.live_ids(store.history.tokens(key)) if old_root is not None else []
     if ids:
         jobs = f"job{'s' if len(ids) > 1 else ''} {', '.join(ids)}"
         raise Busy(

@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from orchestrator.db.guard import is_local
-from orchestrator.db.store import Holder, RunRecord, Store
+from orchestrator.db.lease import Holder
+from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.engine.context import Context
