@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 from orchestrator.machine.kinds import FailureLevel, Mode
 from orchestrator.machine.states import RunState, StepRunState
 
-__all__ = ["LogFile", "LogList", "command"]
+__all__ = ["LogFile", "LogList", "command", "logs_of"]
 
 ORCHESTRATOR = "orchestrator"
 
@@ -128,7 +128,7 @@ def command(
     if as_json:
         echo(
             to_json(
-                LogList(step_logs, tuple(LogFile(str(log), number) for log, number in _logs(folder, step_logs, task)))
+                LogList(step_logs, tuple(LogFile(str(log), number) for log, number in logs_of(folder, step_logs, task)))
             )
         )
         return
@@ -203,7 +203,7 @@ def _check_task(address: str, n: int, task: int | None) -> None:
         )
 
 
-def _logs(folder: Path, step_logs: StepLogs, task: int | None) -> list[tuple[Path, int | None]]:
+def logs_of(folder: Path, step_logs: StepLogs, task: int | None) -> list[tuple[Path, int | None]]:
     """Return the existing logs of a step run; those of a parallel step with the number of the task."""
     name = format_address(step_logs.label, step_logs.step_run.iteration)
     if not step_logs.parallel:
@@ -228,7 +228,7 @@ def _logs(folder: Path, step_logs: StepLogs, task: int | None) -> list[tuple[Pat
 
 
 def _print(folder: Path, step_logs: StepLogs, task: int | None) -> None:
-    logs = _logs(folder, step_logs, task)
+    logs = logs_of(folder, step_logs, task)
     if not logs:
         _print_no_log(folder, step_logs, task)
         return
@@ -330,7 +330,7 @@ def _follow(path: Path, folder: Path, step_logs: StepLogs, task: int | None) -> 
     while True:
         # The state is read before the log, so that nothing that was written before the end is missed.
         step_logs = find_step_run(path, step_logs.key, step_logs.step_run.address)
-        for log, number in _logs(folder, step_logs, task):
+        for log, number in logs_of(folder, step_logs, task):
             begin = offsets.get(log, 0)
             if log.stat().st_size > begin:
                 if number is not None and task is None and log != last_printed:

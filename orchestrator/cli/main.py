@@ -28,7 +28,7 @@ _FIXABLE_ERRNOS = {
 }
 
 COMMANDS = (
-    *("run", "submit", "status", "list", "logs", "wait", "resume", "retry", "advance", "cancel"),
+    *("run", "submit", "status", "list", "logs", "failures", "wait", "resume", "retry", "advance", "cancel"),
     *("takeover", "scripts", "db"),
 )
 

@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ __all__ = [
     "echo_output",
     "is_foreign_run",
     "plural",
+    "screen_width",
     "shorten",
     "study_argument",
     "table",
@@ -50,8 +52,14 @@ def to_json(value: Any) -> str:
 
 def _with_iso_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _iso(inner) if name.endswith("_at") else _with_iso_times(inner) for name, inner in value.items()}
+        return {name: _with_iso_time(name, inner) for name, inner in value.items()}
     return [_with_iso_times(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _with_iso_time(name: str, value: Any) -> Any:
+    if name in ("inputs", "outputs"):  # their names are the user's
+        return value
+    return _iso(value) if name.endswith("_at") else _with_iso_times(value)
 
 
 def _iso(seconds: float | None) -> str | None:
@@ -118,6 +126,11 @@ def shorten(text: str, width: int) -> str:
 def truncate(text: str, width: int) -> str:
     """Return a line truncated to a width."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def screen_width() -> int:
+    """Return the width of the terminal, but at least 80 columns; of a pipe 80, or what COLUMNS says."""
+    return max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
 def plural(n: int, thing: str) -> str:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from orchestrator.db.connection import session
-from orchestrator.db.model import COUNTS
+from orchestrator.db.model import COUNTS, plan_of
 from orchestrator.db.moved import relocation
 from orchestrator.db.rows import Row, as_parameter, member, scalars
 from orchestrator.db.stalled import cluster_of, live_jobs, liveness
@@ -25,6 +25,7 @@ __all__ = [
     "latest_key",
     "list_runs",
     "log_dir",
+    "project_dirs",
     "run_row",
     "run_view",
     "sum_so_far",
@@ -106,6 +107,13 @@ def latest_key(path: Path) -> str:
     with session(path, write=False) as connection:
         key: str = run_row(connection, None).key
     return key
+
+
+def project_dirs(path: Path, key: str) -> list[str]:
+    """Return the folders of the tables of a run, relative to its folder, in the order of its steps."""
+    with session(path, write=False) as connection:
+        plan = plan_of(run_row(connection, key))
+    return list(dict.fromkeys(step.project_dir for step in plan.steps()))
 
 
 # --- rows ----------------------------------------------------------------------------------------

@@ -1,0 +1,346 @@
+"""Why the experiments, tasks and steps of a run have failed: grouped by exception and place, with inputs and hosts.
+
+Experiments are those that have failed in the tables now. An experiment that failed and later succeeded is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator.addresses import format_address
+from orchestrator.cli.experiment_log import find_experiment
+from orchestrator.cli.logs import logs_of
+from orchestrator.cli.run_table import RunTable, tables_of
+from orchestrator.errors import DataError, NotFound
+from orchestrator.machine.kinds import FailureLevel
+from orchestrator.machine.states import FailureKind, RunState
+from orchestrator.machine.value import value
+
+if TYPE_CHECKING:
+    from orchestrator.data.records import Record
+    from orchestrator.db.failures import Cause
+    from orchestrator.db.views import RunStatus, StepLogs
+    from orchestrator.workspace import Workspace
+
+__all__ = ["FailedExperiment", "FailureCause", "FailureList", "failures_of"]
+
+LAST_LINES = 8
+"""Number of last lines of an output that are shown."""
+
+MEMORY = re.compile(r"SIGKILL|exit code 137\b|MemoryError|bad_alloc|[Oo]ut of memory|Cannot allocate memory")
+"""Texts of failures that are often due to missing memory."""
+
+
+@value
+class FailedExperiment(NamedTuple):
+    """An experiment that has failed.
+
+    Attributes
+    ----------
+    experiment : int
+        Its row label in the table.
+    address : str or None
+        Address of the step run that evaluated it; null if no step did: the user has marked it.
+    attempt : int or None
+        Number of the job among those for the same batch, from 1.
+    inputs : mapping
+        Its inputs by name.
+    seconds : float or None
+        How long it was evaluated.
+    memory : float or None
+        Peak memory in MB of the process that evaluated it so far, or of the largest program that it has started.
+    host : str or None
+        The machine.
+    message : str or None
+        Message of the exception.
+    """
+
+    experiment: int
+    address: str | None
+    attempt: int | None
+    inputs: Mapping[str, Any]
+    seconds: float | None
+    memory: float | None
+    host: str | None
+    message: str | None
+
+
+@value
+class FailureCause(NamedTuple):
+    """Failures of one step with the same exception, raised at the same place.
+
+    Attributes
+    ----------
+    what : FailureLevel
+        `experiments failed`, `task failed` or `step failed`.
+    step : str or None
+        Name of the step; null if no step evaluated the experiments.
+    address : str or None
+        Address of the step run of the first failure.
+    project_dir : str or None
+        Folder of the table of the experiments, relative to the run's folder; null for a task or a step.
+    type : str or None
+        Type of the exception, or kind of the failure.
+    place : str or None
+        File and line that raised it; null if it was no exception.
+    message : str or None
+        Message of the first failure, or how the task ended.
+    n : int
+        Number of failed experiments or tasks.
+    experiments : tuple of FailedExperiment
+        The failed experiments, by row label; for a task, those that were evaluated when it ended.
+    tasks : tuple of int
+        The failed tasks.
+    hosts : mapping
+        Number of failures on each host.
+    traceback : str or None
+        Traceback of the first failed experiment, or of the step.
+    last_lines : tuple of str
+        If there is no traceback: the last lines that the first experiment, or the task, has printed.
+    hint : str or None
+        What to do about it; null if only the traceback says that.
+    """
+
+    what: FailureLevel
+    step: str | None
+    address: str | None
+    project_dir: str | None
+    type: str | None
+    place: str | None
+    message: str | None
+    n: int
+    experiments: tuple[FailedExperiment, ...]
+    tasks: tuple[int, ...]
+    hosts: Mapping[str, int]
+    traceback: str | None
+    last_lines: tuple[str, ...]
+    hint: str | None
+
+
+@value
+class FailureList(NamedTuple):
+    """What has failed in a run.
+
+    Attributes
+    ----------
+    key : str
+        The run's key.
+    n_experiments : int
+        Number of experiments in its tables.
+    n_failed : int
+        Number of those that have failed.
+    causes : tuple of FailureCause
+        Tasks and steps first, then experiments, the most frequent cause first.
+    """
+
+    key: str
+    n_experiments: int
+    n_failed: int
+    causes: tuple[FailureCause, ...]
+
+
+def failures_of(workspace: Workspace, status: RunStatus) -> FailureList:
+    """Return what has failed in a run.
+
+    Raises
+    ------
+    DataError
+        If a table can't be read.
+    """
+    tables = tables_of(workspace, status.run)
+    causes = [cause for table in tables for cause in _causes_of_experiments(workspace, status, table)]
+    n_failed = sum(cause.n for cause in causes)
+    of_jobs = list(_causes_of_jobs(workspace, status, tables, has_failed_experiments=bool(n_failed)))
+    causes.sort(key=lambda cause: -cause.n)
+    return FailureList(status.run.key, sum(len(table.data) for table in tables), n_failed, (*of_jobs, *causes))
+
+
+# --- experiments ---------------------------------------------------------------------------------
+
+
+def _causes_of_experiments(workspace: Workspace, status: RunStatus, table: RunTable) -> Iterator[FailureCause]:
+    from orchestrator.data.job_status import JobStatus
+
+    groups: dict[tuple[str, ...], list[tuple[FailedExperiment, Record | None]]] = {}
+    labels, inputs_at = table.data.labels(), table.data.input_rows()
+    for at, (found, record) in enumerate(zip(table.data.statuses(), table.records, strict=True)):
+        if found is JobStatus.ERROR:
+            failed = _failed(labels[at], inputs_at(at), record)
+            groups.setdefault(_key(record), []).append((failed, record))
+    for members in groups.values():
+        members.sort(key=lambda member: member[0].experiment)
+        yield _cause_of_experiments(workspace, status, table.project_dir, members)
+
+
+def _key(record: Record | None) -> tuple[str, ...]:
+    """Return what failures with the same cause have in common: not the values in their messages."""
+    if record is None or record.error is None:
+        return ()
+    error = record.error
+    # A process that died has no place. How it ended is the cause, and the number of its tries is none.
+    message = re.sub(r", \d+ times$", "", error["message"])
+    if error["type"] != "crashed":
+        message = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", message)
+    place = error.get("place", "")
+    return record.step, error["type"], place, "" if place else message
+
+
+def _failed(label: int, inputs: Mapping[str, Any], record: Record | None) -> FailedExperiment:
+    plain = {name: _jsonable(value) for name, value in inputs.items()}
+    if record is None:
+        return FailedExperiment(label, None, None, plain, None, None, None, None)
+    address = format_address(record.step, record.iteration)
+    message = None if record.error is None else record.error["message"]
+    memory = record.memory or None
+    return FailedExperiment(label, address, record.attempt, plain, record.seconds, memory, record.host, message)
+
+
+def _jsonable(value: Any) -> Any:
+    from orchestrator.data.values import to_jsonable
+
+    return to_jsonable(value)
+
+
+def _cause_of_experiments(
+    workspace: Workspace, status: RunStatus, project_dir: str, members: list[tuple[FailedExperiment, Record | None]]
+) -> FailureCause:
+    experiments = tuple(failed for failed, _ in members)
+    first, record = members[0]
+    error: Mapping[str, str] = {} if record is None or record.error is None else record.error
+    traceback = error.get("traceback") or None
+    kind, message = error.get("type"), error.get("message")
+    lines = () if traceback or first.address is None else _printed(workspace, status.run.key, first)
+    memory = max((failed.memory or 0.0 for failed in experiments), default=0.0)
+    return FailureCause(
+        what=FailureLevel.EXPERIMENTS,
+        step=None if record is None else record.step,
+        address=first.address,
+        project_dir=project_dir,
+        type=kind,
+        place=error.get("place") or None,
+        message=message,
+        n=len(experiments),
+        experiments=experiments,
+        tasks=(),
+        hosts=dict(Counter(failed.host for failed in experiments if failed.host)),
+        traceback=traceback,
+        last_lines=lines,
+        hint=_hint(kind, message, lines, memory),
+    )
+
+
+def _printed(workspace: Workspace, key: str, failed: FailedExperiment) -> tuple[str, ...]:
+    """Return the last lines that an experiment has printed."""
+    from orchestrator.db.step_runs import find_step_run
+
+    try:
+        logs = find_step_run(workspace.database, key, failed.address or "")
+        found = find_experiment(workspace.database, logs, failed.experiment)
+    except (DataError, NotFound):
+        return ()
+    return () if found is None else _last_lines(found.path, found.begin, found.so_far)
+
+
+def _last_lines(path: Path, begin: int = 0, end: int | None = None) -> tuple[str, ...]:
+    from orchestrator.damage import Damaged, open_regular
+
+    try:
+        with open_regular(path, follow=True) as file:
+            end = file.seek(0, 2) if end is None else end
+            file.seek(max(begin, end - 8192))
+            text = file.read(max(0, end - file.tell())).decode(errors="replace")
+    except (OSError, Damaged):
+        return ()
+    # A progress bar ends its states with a carriage return.
+    lines = [line.rstrip() for line in re.split("[\r\n]", text) if line.strip()]
+    return tuple(lines[-LAST_LINES:])
+
+
+def _hint(kind: str | None, message: str | None, lines: Iterable[str], memory: float = 0.0) -> str | None:
+    text = "\n".join([kind or "", message or "", *lines])
+    if kind == FailureKind.OUT_OF_MEMORY or MEMORY.search(text):
+        used = f" Its process had used up to {memory:.0f} MB." if memory else ""
+        is_sure = kind in (FailureKind.OUT_OF_MEMORY, "MemoryError")
+        why = "There was no memory left." if is_sure else "Often the cause is that there was no memory left."
+        return f"{why}{used} Give the step more with SlurmResources(mem=...), or run fewer at once with --jobs N."
+    if kind == FailureKind.TIMEOUT:
+        return "Give it more time: Step(timeout=...) for an experiment, SlurmResources(time=...) for a job."
+    return None
+
+
+# --- tasks and steps -----------------------------------------------------------------------------
+
+
+def _causes_of_jobs(
+    workspace: Workspace, status: RunStatus, tables: list[RunTable], *, has_failed_experiments: bool
+) -> Iterator[FailureCause]:
+    from orchestrator.db.failures import group_by_cause
+
+    requested = {FailureKind.INTERRUPTED} | (
+        {FailureKind.CANCELLED} if status.run.state is RunState.CANCELLED else set()
+    )
+    # Of a step that has failed because experiments have, these say why.
+    explained = {None, FailureKind.STOPPED} if has_failed_experiments else set()
+    of_jobs = (
+        failure
+        for failure in status.failures
+        if failure.what is not FailureLevel.EXPERIMENTS
+        and not failure.tried_again
+        and failure.kind not in requested | explained
+    )
+    for cause in group_by_cause(of_jobs):
+        yield _cause_of_job(workspace, status, tables, cause)
+
+
+def _cause_of_job(workspace: Workspace, status: RunStatus, tables: list[RunTable], cause: Cause) -> FailureCause:
+    from orchestrator.db.step_runs import find_step_run
+
+    first = cause.failures[0]
+    tasks = tuple(sorted({task for failure in cause.failures for task in failure.tasks}))
+    logs = find_step_run(workspace.database, status.run.key, first.address)
+    folder = workspace.run(status.run.key, logs.log_dir).logs
+    files = [] if first.traceback else logs_of(folder, logs, tasks[0] if tasks else None)
+    lines = _last_lines(files[-1][0]) if files else ()
+    kind, _, _ = (first.why or "").partition(":")
+    return FailureCause(
+        what=first.what,
+        step=first.name,
+        address=first.address,
+        project_dir=None,
+        type=kind if first.kind == FailureKind.EXCEPTION else first.kind,
+        place=None,
+        message=first.why,
+        n=len(tasks) or cause.n,
+        experiments=tuple(_evaluated(workspace, status.run.key, logs, tasks, tables)),
+        tasks=tasks,
+        hosts={},
+        traceback=first.traceback,
+        last_lines=lines,
+        hint=_hint(first.kind, first.why, lines),
+    )
+
+
+def _evaluated(
+    workspace: Workspace, key: str, logs: StepLogs, tasks: Iterable[int], tables: list[RunTable]
+) -> Iterator[FailedExperiment]:
+    """Yield the experiments that tasks evaluated when they ended without a receipt."""
+    from orchestrator.handoff.jobfile import read_jobfile
+    from orchestrator.worker.running import read_cuts
+
+    folders = [workspace.run(key).job(job.token) for job in logs.step_run.jobs]
+    rows: dict[str, set[int]] = {}
+    for folder in folders:
+        for path in (path for task in tasks for path in folder.running_of(task)):
+            with suppress(DataError):
+                of_table = rows.setdefault(read_jobfile(folder.file).project_dir, set())
+                of_table.update(cut.key[0] for cut in read_cuts(path, "", ""))
+    for table in tables:
+        inputs_at = table.data.input_rows()
+        for at, label in enumerate(table.data.labels()):
+            if label in rows.get(table.project_dir, ()):
+                yield _failed(label, inputs_at(at), table.records[at])

@@ -1,0 +1,100 @@
+"""The tables of a run, with the record of each experiment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator.cli.render import shorten
+from orchestrator.errors import NotFound
+
+if TYPE_CHECKING:
+    from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.records import Record
+    from orchestrator.db.views import RunView
+    from orchestrator.workspace import Workspace
+
+__all__ = ["RunTable", "one_table", "tables_of", "value_text"]
+
+
+class RunTable(NamedTuple):
+    """A table of a run.
+
+    Attributes
+    ----------
+    project_dir : str
+        Its folder, relative to the run's folder.
+    data : ExperimentData
+        Its experiments, with the results that are not folded yet.
+    records : list of Record or None
+        How each row got its result.
+    """
+
+    project_dir: str
+    data: ExperimentData
+    records: list[Record | None]
+
+
+def tables_of(workspace: Workspace, run: RunView) -> list[RunTable]:
+    """Return the tables of a run that exist.
+
+    Raises
+    ------
+    DataError
+        If one can't be read.
+    """
+    return [_read(workspace, run, name) for name in _names(workspace, run)]
+
+
+def one_table(workspace: Workspace, run: RunView, project_dir: str | None = None) -> RunTable:
+    """Return the table of a run.
+
+    Parameters
+    ----------
+    workspace, run
+        The run.
+    project_dir : str, optional
+        Which one, if it has several.
+
+    Raises
+    ------
+    NotFound
+        If there is none, or there are several and none is named.
+    DataError
+        If it can't be read.
+    """
+    names = _names(workspace, run)
+    if project_dir is None and len(names) > 1:
+        raise NotFound(f"Run {run.key} has several tables: {', '.join(names)}.", f"Name one: --project-dir {names[0]}")
+    if project_dir is not None and project_dir not in names:
+        has = f"Its tables: {', '.join(names)}" if names else f"Show its status: orchestrator status {run.key}"
+        raise NotFound(f"Run {run.key} has no table {project_dir!r}.", has)
+    if not names:
+        raise NotFound(f"Run {run.key} has no table yet.", f"Show its status: orchestrator status {run.key}")
+    return _read(workspace, run, project_dir or names[0])
+
+
+def _names(workspace: Workspace, run: RunView) -> list[str]:
+    from orchestrator.data.files import data_folder
+    from orchestrator.db.runs import project_dirs
+
+    folder, names = workspace.run(run.key), project_dirs(workspace.database, run.key)
+    return [name for name in names if (data_folder(folder.table(name)) / "domain.json").exists()]
+
+
+def _read(workspace: Workspace, run: RunView, name: str) -> RunTable:
+    from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.records import records_of
+
+    data, _ = ExperimentData.load(workspace.run(run.key).table(name))
+    return RunTable(name, data, records_of(data))
+
+
+def value_text(value: Any, width: int = 24) -> str:
+    """Return an input or output as a short text: a number with six digits."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if getattr(value, "shape", None):
+        return f"array of shape {tuple(value.shape)}"
+    if isinstance(value, list | tuple | dict | set):
+        return f"{type(value).__name__} of {len(value)}"
+    return shorten(str(value), width)
