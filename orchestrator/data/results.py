@@ -24,7 +24,16 @@ from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 from orchestrator.sha256 import sha256_of
 
-__all__ = ["Evaluation", "ResultFile", "ResultWriter", "frame", "inputs_digest", "read_results", "unframe"]
+__all__ = [
+    "Evaluation",
+    "ResultFile",
+    "ResultWriter",
+    "canonical_text",
+    "frame",
+    "inputs_digest",
+    "read_results",
+    "unframe",
+]
 
 _HEADER = 18  # eight digits, a space, eight digits, a space
 _SYNC_EVERY = 1.0  # seconds
@@ -183,8 +192,14 @@ def inputs_digest(inputs: Mapping[str, Any]) -> str:
     TypeError
         If an input has a type that can't be stored in a table.
     """
+    # `orchestrator.data.row_texts` makes the same for whole columns.
     plain = {name: _canonical(value) for name, value in inputs.items() if value is not None and not is_missing(value)}
     return sha256_of(_encode_sorted(plain).encode("ascii"))[:16]
+
+
+def canonical_text(value: Any) -> str:
+    """Return the text of an input that is not missing in the JSON of `inputs_digest`."""
+    return _encode_sorted(_canonical(value))
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from orchestrator.atomic import PRIVATE, replacing
 from orchestrator.damage import LARGEST_INT, Damaged, parse_json, parse_object, refuse
@@ -21,13 +21,15 @@ from orchestrator.errors import DataError
 from orchestrator.sha256 import sha256_of
 from orchestrator.trust import open_private
 
-__all__ = ["Entry", "Manifest", "tasks_for", "write_manifest"]
+__all__ = ["Entry", "Manifest", "lines_of", "tasks_for", "write_manifest"]
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 HEADER = 128
 OFFSET = 15
 LINE = OFFSET + 1 + 64 + 1
+
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -44,14 +46,14 @@ class Entry(NamedTuple):
     cuts: Sequence[str] = []
 
 
-def tasks_for(entries: Sequence[Entry], per_task: int | None, max_tasks: int | None) -> list[Sequence[Entry]]:
+def tasks_for(lines: Sequence[T], per_task: int | None, max_tasks: int | None) -> list[Sequence[T]]:
     """Divide experiments into tasks: the first task gets the first experiment, the second task the second, and so on.
 
     In a sweep, neighbours often take a similar time. So each task gets short and long ones.
 
     Parameters
     ----------
-    entries : sequence of Entry
+    lines : sequence
         The experiments.
     per_task : int or None
         Maximum number of experiments in each task.
@@ -60,23 +62,56 @@ def tasks_for(entries: Sequence[Entry], per_task: int | None, max_tasks: int | N
 
     Returns
     -------
-    list of sequence of Entry
+    list of sequence
         The experiments of each task; no task is empty.
     """
-    most = len(entries) if max_tasks is None else min(len(entries), max_tasks)
-    n = most if per_task is None else -(-len(entries) // per_task)
-    return [entries[task::n] for task in range(n)]
+    most = len(lines) if max_tasks is None else min(len(lines), max_tasks)
+    n = most if per_task is None else -(-len(lines) // per_task)
+    return [lines[task::n] for task in range(n)]
 
 
-def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]], expected: Sequence[str] | None = None) -> str:
+def lines_of(
+    rows: Sequence[int],
+    digests: Sequence[str],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    cuts: Mapping[tuple[int, str], Sequence[str]],
+) -> list[str]:
+    """Return the lines of experiments in a manifest.
+
+    Parameters
+    ----------
+    rows : sequence of int
+        Their row labels.
+    digests : sequence of str
+        The digests of their inputs.
+    inputs, outputs : sequence of str
+        Their inputs and outputs, each a JSON object.
+    cuts : mapping of (int, str) to sequence of str
+        `Entry.cuts`, by row label and digest.
+
+    Returns
+    -------
+    list of str
+        One per experiment; JSON lists as of `Entry`.
+    """
+    parts = zip(rows, digests, inputs, outputs, strict=True)
+    lines = [f'[{row},"{digest}",{given},{known}]' for row, digest, given, known in parts]
+    for position, key in enumerate(zip(rows, digests, strict=True) if cuts else ()):
+        if cuts.get(key):
+            lines[position] = f"{lines[position][:-1]},{_encode(cuts[key])}]"
+    return lines
+
+
+def write_manifest(path: Path, tasks: Sequence[Sequence[str]], expected: Sequence[str] | None = None) -> str:
     """Write a manifest with the experiments of each task.
 
     Parameters
     ----------
     path : Path
         Its file.
-    tasks : sequence of sequence of Entry
-        The experiments of each task.
+    tasks : sequence of sequence of str
+        The lines of the experiments of each task.
     expected : sequence of str or None, default None
         Names of the outputs that a data generator may store; None: all.
 
@@ -91,9 +126,8 @@ def write_manifest(path: Path, tasks: Sequence[Sequence[Entry]], expected: Seque
         file.write(first)
         file.write(b" " * LINE * (len(tasks) + 1))
         index = []
-        for entries in tasks:
-            lines = (_encode(entry if entry.cuts else entry[:4]) + "\n" for entry in entries)
-            content = "".join(lines).encode()
+        for lines in tasks:
+            content = "".join(f"{line}\n" for line in lines).encode("ascii")
             index.append(_index_line(file.tell(), content))
             file.write(content)
         last = json.dumps(None if expected is None else list(expected)).encode() + b"\n"

@@ -21,9 +21,8 @@ from orchestrator.data.files import data_folder
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.many import many_objects
 from orchestrator.data.results import inputs_digest, read_results
-from orchestrator.data.values import to_jsonable
 from orchestrator.errors import Busy, DataError, OrchestratorError, TableBusy
-from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
+from orchestrator.handoff.manifest import Entry, Manifest, lines_of, tasks_for, write_manifest
 from orchestrator.worker.running import read_cuts
 from orchestrator.workspace import RunFolder
 
@@ -137,8 +136,8 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
             cuts = _cuts_of(folder, request.earlier_kinds)
             again = earlier if request.reopens_failed else ()
             must = expected_of(request.expected)
-            entries, n_quarantined, expected = _open_experiments(project_dir, again, cuts, must)
-            write_manifest(path, tasks_for(entries, request.per_task, request.max_tasks), expected)
+            lines, n_quarantined, expected = _open_experiments(project_dir, again, cuts, must)
+            write_manifest(path, tasks_for(lines, request.per_task, request.max_tasks), expected)
     manifest = Manifest.open(path)
     with _translated_errors(project_dir):
         before = _counts_before(project_dir, manifest, earlier)
@@ -214,8 +213,10 @@ def _open_experiments(
     reopen: Sequence[Recorded],
     cuts: Mapping[tuple[int, str], list[str]],
     must_find: Sequence[Expected],
-) -> tuple[list[Entry], int, list[str] | None]:
+) -> tuple[list[str], int, list[str] | None]:
+    """Return the lines of the open experiments, the number of quarantined results, and the expected outputs."""
     from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.row_texts import open_rows_of
 
     n_quarantined = len(fold(project_dir, expected=must_find).quarantined)
     data = ExperimentData.from_file(project_dir)
@@ -223,13 +224,9 @@ def _open_experiments(
     if failed:
         data.mark(failed, "open", in_place=True)
         data.store(project_dir)
-    entries = []
-    for label, inputs, outputs in data.open_rows():
-        digest = inputs_digest(inputs)
-        # One that has failed and is to be evaluated again has all its tries again.
-        kinds = [] if label in failed else cuts.get((label, digest), [])
-        entries.append(Entry(label, digest, _jsonable(inputs), _jsonable(outputs), kinds))
-    return entries, n_quarantined, data.domain.expected_outputs
+    # An experiment that has failed and is to be evaluated again has all its tries again.
+    cuts = {(label, digest): kinds for (label, digest), kinds in cuts.items() if label not in failed}
+    return lines_of(*open_rows_of(data), cuts), n_quarantined, data.domain.expected_outputs
 
 
 def _failed_earlier(data: ExperimentData, project_dir: Path, manifests: Sequence[Recorded]) -> set[int]:
@@ -278,10 +275,6 @@ def _cuts_of(folder: RunFolder, kinds: Mapping[str, str]) -> dict[tuple[int, str
             for cut in read_cuts(path, kind, ""):
                 found.setdefault(cut.key, []).append(cut.kind)
     return found
-
-
-def _jsonable(values: dict[str, object]) -> dict[str, object]:
-    return {name: to_jsonable(value) for name, value in values.items()}
 
 
 # --- fold and collect ---------------------------------------------------------------------------

@@ -13,9 +13,10 @@ from orchestrator import Pipeline, Step, datagenerator
 from orchestrator.data.results import inputs_digest
 from orchestrator.engine import commands
 from orchestrator.errors import DataError, RunFailed
-from orchestrator.handoff.manifest import Entry, write_manifest
+from orchestrator.handoff.manifest import Entry
 from orchestrator.workspace import Workspace
 from tests.damage import NOT_JSON
+from tests.manifests import write_entries
 from tests.studies import square, store_numbers
 
 pytestmark = pytest.mark.slow
@@ -85,7 +86,7 @@ def test_a_damaged_manifest_or_job_file_costs_only_its_step(workspace, rows, tab
 
 
 def test_another_manifest_in_place_of_the_recorded_one_is_not_evaluated(workspace, rows, table):
-    write_manifest(workspace / "other", [[Entry(row, inputs_digest({"x": 7.0}), {"x": 7.0}, {})] for row in range(4)])
+    write_entries(workspace / "other", [[Entry(row, inputs_digest({"x": 7.0}), {"x": 7.0}, {})] for row in range(4)])
     damage = damages("steps/*/manifest.jsonl", (workspace / "other").read_bytes())
     pipeline = Pipeline(steps=[Step(store_numbers(4)), Step(damage, name="evaluate", parallel=True)])
     with pytest.raises(RunFailed, match="evaluate"):

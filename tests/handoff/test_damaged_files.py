@@ -16,12 +16,13 @@ from orchestrator.errors import DataError
 from orchestrator.handoff.claim import claim, claimed_by
 from orchestrator.handoff.environment import read_environment, write_environment
 from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
-from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
+from orchestrator.handoff.manifest import Entry, Manifest, tasks_for
 from orchestrator.handoff.outputs import find_part
 from orchestrator.handoff.receipt import Receipt, has_ended, last_receipt, read_receipt, receipts_of, write_receipt
 from orchestrator.machine.kinds import StepKind
 from orchestrator.workspace import JobFolder, RunFolder
 from tests.damage import IN_ITS_PLACE, NOT_JSON, mutated, put_in_place
+from tests.manifests import write_entries
 
 FAILURE = {"type": "ValueError", "message": "m", "traceback": "t", "n": 2, "rows": [1, 2]}
 ERROR = {"type": "ValueError", "message": "m", "traceback": "t"}
@@ -169,7 +170,7 @@ def test_a_damaged_environment_is_a_named_error(tmp_path, content, monkeypatch):
 def test_a_damaged_manifest_is_a_named_error(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("files") / "manifest.jsonl"
     entries = [Entry(row, f"{row:016x}", {"x": row / 3, "name": "é"}, {"y": None}) for row in range(5)]
-    write_manifest(path, tasks_for(entries, 2, None))
+    write_entries(path, tasks_for(entries, 2, None))
     content = path.read_bytes()
     at = data.draw(st.integers(0, len(content) - 1))
     damaged = data.draw(st.sampled_from([b"", b"\n", b"[" * 9, b"9", b"-", b"\xff", b'"']))
@@ -196,7 +197,7 @@ def test_a_receipt_with_any_other_byte_is_refused(tmp_path_factory, data):
 
 def test_a_manifest_that_is_no_manifest_is_refused_at_once(tmp_path):
     path = tmp_path / "manifest.jsonl"
-    write_manifest(path, [[Entry(0, "d", {}, {})]])
+    write_entries(path, [[Entry(0, "d", {}, {})]])
     manifest = Manifest.open(path)
     for name in IN_ITS_PLACE:
         put_in_place(name, path)
@@ -216,7 +217,7 @@ def test_a_manifest_that_is_no_manifest_is_refused_at_once(tmp_path):
 def test_a_manifest_other_than_the_recorded_one_is_not_used(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("files") / "manifest.jsonl"
     entries = [Entry(row, f"{row:016x}", {"x": row / 3}, {}) for row in range(5)]
-    sha256 = write_manifest(path, tasks_for(entries, 2, None))
+    sha256 = write_entries(path, tasks_for(entries, 2, None))
     assert sorted(Manifest.open(path, sha256), key=lambda entry: entry.row) == entries
     content = path.read_bytes()
     at, byte = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 255))
@@ -224,14 +225,14 @@ def test_a_manifest_other_than_the_recorded_one_is_not_used(tmp_path_factory, da
     for task, expected in enumerate(tasks_for(entries, 2, None)):
         with suppress(DataError):
             assert Manifest.open(path, sha256).task(task) == list(expected)
-    write_manifest(path, tasks_for(entries, 1, None))
+    write_entries(path, tasks_for(entries, 1, None))
     with pytest.raises(DataError, match="it was changed after it was written"):
         Manifest.open(path, sha256)
 
 
 def test_a_damaged_experiment_blocks_only_its_task(tmp_path, golden):
     path = tmp_path / "manifest.jsonl"
-    write_manifest(path, [[Entry(row, "d", {"x": row}, {})] for row in range(3)])
+    write_entries(path, [[Entry(row, "d", {"x": row}, {})] for row in range(3)])
     path.write_bytes(path.read_bytes().replace(b'[1,"d",{"x":1},{}]', b'[1,"d",[1,2,3],{}]'))
     manifest = Manifest.open(path)
     assert [manifest.task(task)[0].row for task in (0, 2)] == [0, 2]

@@ -14,17 +14,18 @@ from orchestrator.atomic import write_atomically
 from orchestrator.errors import Busy, DataError
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
-from orchestrator.handoff.manifest import Entry, Manifest, tasks_for, write_manifest
+from orchestrator.handoff.manifest import Entry, Manifest, tasks_for
 from orchestrator.handoff.receipt import Receipt, last_receipt, read_receipt, receipts_of, write_receipt
 from orchestrator.machine.kinds import StepKind
 from orchestrator.workspace import JobFolder, RunFolder
+from tests.manifests import write_entries
 
 
 @given(n=st.integers(0, 200), per_task=st.none() | st.integers(1, 50), max_tasks=st.integers(1, 50))
 def test_a_manifest_gives_every_experiment_to_one_task(tmp_path_factory, n, per_task, max_tasks):
     path = tmp_path_factory.mktemp("m") / "manifest.jsonl"
     entries = [Entry(row, f"{row:016x}", {"x": row / 3, "name": "é"}, {}) for row in range(n)]
-    write_manifest(path, tasks_for(entries, per_task, max_tasks))
+    write_entries(path, tasks_for(entries, per_task, max_tasks))
     manifest = Manifest.open(path)
     assert sorted(manifest) == entries
     n_tasks = min(n, max_tasks) if per_task is None else -(-n // per_task)
@@ -48,7 +49,7 @@ def test_experiments_are_dealt_out_to_tasks_one_by_one():
 
 def test_a_task_reads_only_its_own_part(tmp_path):
     path = tmp_path / "manifest.jsonl"
-    write_manifest(path, [[Entry(row, "d", {"x": "v" * 1000}, {})] for row in range(1000)])
+    write_entries(path, [[Entry(row, "d", {"x": "v" * 1000}, {})] for row in range(1000)])
     content = path.read_bytes()
     begin = content.index(b"[500,")
     # Task 500 does not read what comes after its line.

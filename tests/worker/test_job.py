@@ -12,10 +12,11 @@ from orchestrator.data.results import inputs_digest
 from orchestrator.definition.bundling import prepare_bundle
 from orchestrator.errors import Busy
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
-from orchestrator.handoff.manifest import Entry, tasks_for, write_manifest
+from orchestrator.handoff.manifest import Entry, tasks_for
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.worker.job import run_job
 from orchestrator.workspace import RunFolder
+from tests.manifests import write_entries
 from tests.studies import square
 
 
@@ -88,7 +89,7 @@ def test_finished_work_succeeds_though_the_receipts_cannot_be_listed_now(submitt
 def test_only_the_last_task_of_an_array_starts_the_tail(submitted, golden):
     folder, submit, run = submitted
     entries = [Entry(row, inputs_digest({"x": row}), {"x": row}, {}) for row in range(3)]
-    write_manifest(folder.manifest(0, 0, "mark"), tasks_for(entries, 1, None))
+    write_entries(folder.manifest(0, 0, "mark"), tasks_for(entries, 1, None))
     submit(kind="batch", parallel=True, path="1", tasks="0-2")
     for task in (2, 0):
         run(task)

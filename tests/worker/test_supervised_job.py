@@ -22,13 +22,14 @@ from orchestrator.data.results import ResultFile, inputs_digest
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.bundling import prepare_bundle
 from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
-from orchestrator.handoff.manifest import Entry, Manifest, write_manifest
+from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import read_receipt
 from orchestrator.worker import supervisor
 from orchestrator.worker.table_work import Request, freeze
 from orchestrator.worker.task import SupervisedTask
 from orchestrator.workspace import RunFolder
 from tests.engine.test_interruptions import wait_for
+from tests.manifests import write_entries
 from tests.processes import lives
 from tests.studies import numbers
 
@@ -79,7 +80,7 @@ class Array:
             self.folder.bundles
         )
         entries = [Entry(row, inputs_digest({"x": row}), {"x": row}, {}) for row in range(4)]
-        write_manifest(self.folder.manifest(0, 0, "mark"), [entries])
+        write_entries(self.folder.manifest(0, 0, "mark"), [entries])
         self.tokens = []
         self.n_jobs = 0
 
