@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.render import clock, duration, echo, shorten, table, to_json
+from orchestrator.cli.render import clock, duration, echo, shorten, state_of, table, to_json
 from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
 from orchestrator.visible import visible_values
 
@@ -32,7 +32,7 @@ def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     rows = [
         [
             run.key,
-            "stalled" if run.stalled else run.state,
+            state_of(run),
             shorten(run.name, 40),
             clock(run.started_at or run.created_at, now),
             duration(run.seconds),

@@ -28,7 +28,8 @@ _FIXABLE_ERRNOS = {
 }
 
 COMMANDS = (
-    *("run", "submit", "status", "list", "logs", "failures", "wait", "resume", "retry", "advance", "cancel"),
+    *("run", "submit", "status", "list", "logs", "failures", "wait", "resume", "retry", "advance"),
+    *("cancel", "hold", "release"),
     *("takeover", "scripts", "db"),
 )
 

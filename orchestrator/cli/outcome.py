@@ -33,6 +33,8 @@ def text_and_code(view: RunView) -> tuple[str, ExitCode]:
     """Return how a run ended, as a sentence and as an exit code; one that is active has stalled."""
     key, why = view.key, f": {view.reason}" if view.reason else ""
     match view.state:
+        case RunState.ACTIVE if view.held_at:
+            return f"Run {key} is held.", ExitCode.STALLED
         case RunState.ACTIVE:
             return f"Run {key} is stalled: {view.stalled}.", ExitCode.STALLED
         case RunState.CANCELLED:

@@ -29,7 +29,7 @@ Every help page, printed by `python -m orchestrator.cli.reference`.
 | 2 | wrong usage, or no such run or step |
 | 3 | the run succeeded, but some experiments or steps failed, within the limits |
 | 4 | the run was cancelled |
-| 75 | busy: type the command that the message names, later; what was recorded stays. `wait`: the run is stalled |
+| 75 | busy: type the command that the message names, later. The run is held, or `wait` finds it stalled |
 | 124 | `wait --timeout`: the time is over |
 | 130 | interrupted by Ctrl-C |
 

@@ -30,6 +30,7 @@ __all__ = [
     "plural",
     "screen_width",
     "shorten",
+    "state_of",
     "study_argument",
     "table",
     "to_json",
@@ -40,7 +41,16 @@ WIDTH = 80
 MIN_CELL_WIDTH = 8
 """Columns that a truncated cell keeps at least."""
 
-_COLOURS = {"succeeded": 32, "failed": 31, "stalled": 31, "cancelled": 33, "active": 36, "skipped": 2, "waiting": 2}
+_COLOURS = {
+    "succeeded": 32,
+    "failed": 31,
+    "stalled": 31,
+    "cancelled": 33,
+    "held": 33,
+    "active": 36,
+    "skipped": 2,
+    "waiting": 2,
+}
 
 
 def to_json(value: Any) -> str:
@@ -71,6 +81,11 @@ def _iso(seconds: float | None) -> str | None:
 def is_foreign_run(run: RunView) -> bool:
     """Whether a run belongs to another user, so that this one can only read it."""
     return run.uid != os.geteuid()
+
+
+def state_of(run: RunView) -> str:
+    """Return the state of a run, or that it is held or stalled."""
+    return "held" if run.held_at else "stalled" if run.stalled else run.state
 
 
 def echo(text: str = "", *, err: bool = False) -> None:

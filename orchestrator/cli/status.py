@@ -22,6 +22,7 @@ from orchestrator.cli.render import (
     is_foreign_run,
     plural,
     shorten,
+    state_of,
     study_argument,
     table,
     to_json,
@@ -178,8 +179,8 @@ def render(
 
 def _headline(run: RunView, now: float, options: str) -> list[str]:
     name = f" ({shorten(run.name, 30)})" if run.name else ""
-    lines = [f"Run {run.key}{name}: {coloured('stalled' if run.stalled else run.state)}"]
-    if run.stalled:
+    lines = [f"Run {run.key}{name}: {coloured(state_of(run))}"]
+    if run.stalled and not run.held_at:
         # It contains SLURM's message, and what to fix.
         lines += _wrapped(run.stalled)
     elif run.reason and run.state is not RunState.ACTIVE:
@@ -201,6 +202,9 @@ def _headline(run: RunView, now: float, options: str) -> list[str]:
 
 
 def _pending_end(run: RunView, options: str) -> list[str]:
+    if run.held_at and not run.cancel_requested_at and not run.failing:
+        since = "  nothing new is started"
+        return [since, *_with_command("  to continue it: ", f"orchestrator release {run.key}{options}")]
     if run.cancel_requested_at:
         return _with_command("  cancel requested; to complete it: ", f"orchestrator cancel {run.key}{options}")
     if run.failing:
@@ -351,7 +355,7 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
         for text, command in ([] if is_foreign_run(run) else commands_after_failures(run, options))
         for line in _with_command(text, command)
     ]
-    if not run.stalled and run.state not in (RunState.FAILED, RunState.CANCELLED):
+    if run.held_at or (not run.stalled and run.state not in (RunState.FAILED, RunState.CANCELLED)):
         return about_failed
     if is_foreign_run(run):
         return _with_command("To make it yours: ", f"orchestrator takeover {run.key}{options}")

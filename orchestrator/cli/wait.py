@@ -51,7 +51,7 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
       1    it failed
       3    it ended with failed experiments or steps, within the limits
       4    it was cancelled
-      75   it is stalled: it will not continue by itself
+      75   it is stalled or held: it will not continue by itself
       124  the timeout is over
     """
     from orchestrator.db.runs import find_run
@@ -85,6 +85,7 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
         text += "".join(f"\n{about}{command}" for about, command in commands_after_failures(view, typed_options()))
     if is_stalled and is_own:
         command_to_type = f"wait {key} --drive" if view.login_only else f"resume {key}"
+        command_to_type = f"release {key}" if view.held_at else command_to_type
         if queue.never_began:
             # Only submit reads the cluster from the study again.
             text += "\nIts jobs ended before they began their work. Fix the study first, such as env_setup or runner."

@@ -19,6 +19,7 @@ from orchestrator.machine.changes import (
     Note,
     RecordDoubt,
     RecordFreeze,
+    RecordHold,
     RecordLoginOnly,
     RecordStopping,
     RecordSubmissions,
@@ -83,6 +84,8 @@ def apply(target: Target, change: Change) -> None:
             _record_job(target, token, EventKind.JOB_KNOWN, why, {"rivals": ",".join(rivals), **known})
         case RecordStopping(token, stopping):
             _record_job(target, token, EventKind.JOB_STOPS, stopping, {"stopping": stopping})
+        case RecordHold(token, is_held):
+            _record_job(target, token, EventKind.JOB_HELD, "held" if is_held else "released", {"held": is_held})
         case RecordWait(token, waits_for):
             _record_job(target, token, EventKind.JOB_WAITS, f"for {waits_for}", {"waits_for": waits_for})
         case FailRun(why):
@@ -140,7 +143,13 @@ def _log(target: Target, what: EventKind, **columns: Any) -> None:
 def _move_run(target: Target, move: MoveRun) -> None:
     old = RunState(scalar(target.connection, "SELECT state FROM run WHERE id = ?", (target.run_id,)))
     ended_at = target.now if move.to in RUN_ENDED else None
-    values: dict[str, Any] = {"reason": move.why, "ended_at": ended_at, "failing": None}
+    values: dict[str, Any] = {
+        "reason": move.why,
+        "ended_at": ended_at,
+        "failing": None,
+        "cancel_step": None,
+        "held_at": None,
+    }
     if move.to is RunState.ACTIVE:
         values["idle_wakeups"] = 0
     _move(target, "run", target.run_id, old, move.to, values)
@@ -179,7 +188,10 @@ def _move_step_run(target: Target, move: MoveStepRun) -> None:
         name: value for name in ("n_finished", "n_failed", "until") if (value := getattr(move, name)) is not None
     }
     _move(target, "step_run", row.id, old, move.to, values)
-    if move.to is StepRunState.FAILED:
+    if move.to in STEP_RUN_ENDED:
+        cancelled = "UPDATE run SET cancel_step = NULL WHERE id = ? AND cancel_step = ?"
+        target.connection.execute(cancelled, (target.run_id, move.position))
+    if move.to in (StepRunState.FAILED, StepRunState.CANCELLED):
         more = "UPDATE run SET n_failed_step_runs = n_failed_step_runs + 1 WHERE id = ?"
         target.connection.execute(more, (target.run_id,))
     _log(target, EventKind.STEP_RUN, old=old, new=move.to, why=move.why, step_run_id=row.id)
@@ -286,7 +298,9 @@ def _restore(target: Target, position: int) -> None:
 
 
 def _count_failed(target: Target) -> None:
-    failed = "SELECT count(*) FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL AND state = 'failed'"
+    failed = (
+        "SELECT count(*) FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL AND state IN ('failed', 'cancelled')"
+    )
     n_failed = scalar(target.connection, failed, (target.run_id,))
     update(target.connection, "run", {"n_failed_step_runs": n_failed}, id=target.run_id)
 

@@ -37,7 +37,7 @@ Member = TypeVar("Member", bound=StrEnum)
 JSON = frozenset({"cluster", "provenance", "detail"})
 """Columns that contain JSON, in any table."""
 
-BOOLEANS = frozenset({"until", "accepts_failed"})
+BOOLEANS = frozenset({"until", "accepts_failed", "held"})
 """Columns that contain a truth value, in any table."""
 
 

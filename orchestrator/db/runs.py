@@ -181,6 +181,7 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, roo
         seconds=max(0.0, end - (row.started_at or row.created_at)),
         stalled=stalled,
         cancel_requested_at=row.cancel_requested_at,
+        held_at=row.held_at,
         failing=row.failing,
         login_only=row.login_only,
         n_failed_step_runs=row.n_failed_step_runs,

@@ -47,6 +47,7 @@ def liveness(row: Row, now: float, jobs: Sequence[Row]) -> Liveness:
         cluster_of(row).get("wake") == Wake.BOTH,
         _ending_for(row, now),
         row.login_only,
+        row.held_at is not None,
     )
 
 

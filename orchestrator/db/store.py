@@ -1,7 +1,8 @@
 """How the engine reads and writes the records.
 
 `write` and `set_code` need the lease of the run and log events; `set_cluster`, `set_files` and `clear_cancel_request`
-need the lease and log nothing. `create_run` and `request_cancel` need no lease, and are logged.
+need the lease and log nothing. `create_run`, `request_cancel`, `request_cancel_step` and `hold` need no lease, and are
+logged.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class RunRecord(NewRun):
     state: RunState
     reason: str | None
     cancel_requested_at: float | None
+    cancel_step: int | None
+    held_at: float | None
 
 
 class Store:
@@ -291,10 +294,47 @@ class Store:
                 moves.log(connection, row.id, now, EventKind.CANCEL_REQUESTED)
 
     def clear_cancel_request(self, key: str, fence: int) -> None:
-        """Remove the request to cancel the run."""
+        """Remove the request to cancel the run, or a step of it."""
         with session(self.path) as connection:
             row = fenced_row(connection, key, fence)
-            update(connection, "run", {"cancel_requested_at": None}, id=row.id)
+            update(connection, "run", {"cancel_requested_at": None, "cancel_step": None}, id=row.id)
+
+    def request_cancel_step(self, key: str, position: int, now: float) -> bool:
+        """Request that the lease holder cancels the open step run. Needs no lease; raise `NotOwner` as `take_lease`.
+
+        Returns
+        -------
+        bool
+            False if the open step run is at another position.
+        """
+        mine = "SELECT * FROM step_run WHERE run_id = ? AND position = ? AND withdrawn_at IS NULL AND ended_at IS NULL"
+        with session(self.path) as connection:
+            row = run_row(connection, key)
+            check_own(key, row.uid)
+            step_run: Row | None = connection.execute(mine, (row.id, position)).fetchone()
+            if step_run is None:
+                return False
+            if row.cancel_step is None:
+                update(connection, "run", {"cancel_step": position}, id=row.id)
+                moves.log(connection, row.id, now, EventKind.CANCEL_REQUESTED, step_run_id=step_run.id)
+            return True
+
+    def hold(self, key: str, now: float, *, is_held: bool) -> bool:
+        """Hold a run, or release it. Needs no lease; raise `NotOwner` as `take_lease`.
+
+        Returns
+        -------
+        bool
+            False if the run has ended, or this changes nothing.
+        """
+        with session(self.path) as connection:
+            row = run_row(connection, key)
+            check_own(key, row.uid)
+            if row.state != RunState.ACTIVE or is_held == (row.held_at is not None):
+                return False
+            update(connection, "run", {"held_at": now if is_held else None}, id=row.id)
+            moves.log(connection, row.id, now, EventKind.HOLD, new="held" if is_held else "released")
+            return True
 
 
 def _text(plan: Plan) -> str:
@@ -305,7 +345,7 @@ _LIVE_ORCHESTRATORS = "run_id = ? AND step_run_id IS NULL AND ended_at IS NULL"
 
 
 _KEPT = """
-SELECT *, sum(state = 'failed') OVER () AS n_failed_step_runs
+SELECT *, sum(state IN ('failed', 'cancelled')) OVER () AS n_failed_step_runs
 FROM step_run WHERE run_id = ? AND kept_after = ? ORDER BY position DESC LIMIT 1
 """
 
@@ -325,6 +365,8 @@ def _load(connection: sqlite3.Connection, key: str) -> Run:
         first_position=row.first_position,
         reason=row.reason,
         cancel_requested=row.cancel_requested_at is not None,
+        cancel_step=row.cancel_step,
+        is_held=row.held_at is not None,
         n_failed_step_runs=row.n_failed_step_runs,
         step_run=None if last is None else step_run_of(last, _jobs(connection, "step_run_id = ?", last.id)),
         kept=None if kept is None else Kept(step_run_of(kept, ()), kept.n_failed_step_runs),

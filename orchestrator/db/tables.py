@@ -100,6 +100,10 @@ run = Table(
     # When another process first saw this heartbeat, by its own clock: clocks of two machines are not compared.
     Column("lease_beat_seen_at", Float),
     Column("cancel_requested_at", Float),
+    # Position of the step run that is to be cancelled, while the run continues.
+    Column("cancel_step", Integer),
+    # Since when a user holds the run: nothing new is started.
+    Column("held_at", Float),
     UniqueConstraint("key", name="run_key"),
     CheckConstraint(_in("mode", Mode), name="run_mode"),
     CheckConstraint(_in("state", RunState), name="run_state"),
@@ -182,6 +186,8 @@ job = Table(
     Column("rivals", Text, nullable=False, server_default=""),
     # How far it is after its tasks have stopped their step early.
     Column("stopping", Text),
+    # The scheduler was asked not to start what of it still waits.
+    Column("held", Boolean(create_constraint=False), nullable=False, server_default="0"),
     # For an orchestrator job: the scheduler's id of the job that must end before it starts.
     Column("waits_for", Text),
     Column("failed_tasks", Text, nullable=False, server_default=""),

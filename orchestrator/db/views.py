@@ -87,12 +87,14 @@ class RunView(NamedTuple):
         Why nothing will advance it until the user types a command; null if it is not stalled.
     cancel_requested_at : float or None
         When the user requested to cancel it.
+    held_at : float or None
+        Since when the user holds it, so that nothing new is started.
     failing : str or None
         Why it will fail when its jobs have ended.
     login_only : str or None
         SLURM's message when a node was refused to submit: since then only login nodes submit its jobs; null before.
     n_failed_step_runs : int
-        Number of failed step runs that are not withdrawn.
+        Number of step runs that failed or were cancelled, and are not withdrawn.
     holder : HolderView or None
         The process that advances it now; null if there is none.
     wake : Wake or None
@@ -125,6 +127,7 @@ class RunView(NamedTuple):
     seconds: float
     stalled: str | None
     cancel_requested_at: float | None
+    held_at: float | None
     failing: str | None
     login_only: str | None
     n_failed_step_runs: int

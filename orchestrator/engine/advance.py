@@ -19,16 +19,23 @@ from orchestrator.machine.outcomes import must_wait
 from orchestrator.machine.reconcile import reconcile
 from orchestrator.machine.wakeup import ensure_wakeup, is_for_login_node
 
-__all__ = ["advance", "observe_and_record", "with_epoch"]
+__all__ = ["Decision", "advance", "observe_and_record", "with_epoch"]
 
 Decision = Callable[[Run], Intent | None]
 
 
-def advance(context: Context) -> Run:
+def advance(context: Context, decide_next: Decision = decide) -> Run:
     """Advance a run until it has ended, or must wait for something outside.
 
     Changes that only move records are written together. An intent is written before its effect, and the outcome of an
     effect before the next effect.
+
+    Parameters
+    ----------
+    context : Context
+        The run, its scheduler and the lease.
+    decide_next : callable, optional
+        Decides; by default about everything.
 
     Returns
     -------
@@ -39,7 +46,9 @@ def advance(context: Context) -> Run:
     if context.own_token is not None:
         # Before the scheduler is queried: if it does not answer, another orchestrator job must advance the run.
         run = _act_until_idle(context, run, reconcile(run, own_facts(context)), ensure_wakeup)
-    return _act_until_idle(context, run, reconcile(run, observe(context, run)) if run.needs_observation else [], decide)
+    return _act_until_idle(
+        context, run, reconcile(run, observe(context, run)) if run.needs_observation else [], decide_next
+    )
 
 
 def observe_and_record(context: Context) -> Run:

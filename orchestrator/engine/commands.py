@@ -35,6 +35,7 @@ __all__ = [
     "cancel",
     "check_update",
     "checked_pipeline",
+    "continue_run",
     "drive",
     "preview",
     "resume",
@@ -198,7 +199,7 @@ def resume(
     begin = _begin(record, checked, from_step, accepts_failed=accepts_failed)
     if begin == WHERE_IT_STOPPED and checked is None and _nothing_to_do(store, record, None, None):
         return key
-    return _continue(store, record, begin, checked, jobs, config)
+    return continue_run(store, record, begin, checked, jobs, config)
 
 
 def retry(
@@ -215,7 +216,7 @@ def retry(
     record = store.own(key)
     # First: before the study is checked.
     reopening(store.load(key), store.history.recorded(key), RETRY)
-    return _continue(store, record, RETRY, _checked(record, update), jobs)
+    return continue_run(store, record, RETRY, _checked(record, update), jobs)
 
 
 ACCEPT, RETRY = Begin(accepts_failed=True), Begin(retries_failed=True)
@@ -320,7 +321,7 @@ def _begin(record: RunRecord, checked: CheckedPipeline | None, from_step: str | 
     return Begin(position_of(record.key, (checked or record).plan, from_step))
 
 
-def _continue(
+def continue_run(
     store: Store,
     record: RunRecord,
     begin: Begin,
@@ -328,6 +329,7 @@ def _continue(
     jobs: int | None,
     config: ClusterConfig | None = None,
 ) -> str:
+    """Continue a run from somewhere, on a cluster or in this process, and return its key."""
     from orchestrator.engine import code
 
     key, folder = record.key, store.workspace.run(record.key)

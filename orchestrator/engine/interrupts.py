@@ -34,6 +34,12 @@ class Interrupts:
         finally:
             self._is_allowed = False
 
+    def forget(self) -> None:
+        """Let the next Ctrl-C be handled as the first: the process continues after this one."""
+        if self._is_pending:
+            self._is_pending = False
+            signal.signal(signal.SIGINT, self.handle_signal)
+
     def handle_signal(self, number: int, frame: object) -> None:
         """Handle the first Ctrl-C. The next one ends the process at once, which the records survive."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -41,7 +41,7 @@ def hold_lease(
     key : str
         The run's key.
     on_cancel : callable, optional
-        Called once, in another thread, when a user requests to cancel the run.
+        Called in another thread when a user requests to cancel the run, or a step of it.
     beats : bool, default False
         Whether to send a heartbeat without `on_cancel`, too: for work that may take longer than a moment.
     dead_holder : Holder, optional
@@ -75,16 +75,19 @@ def hold_lease(
 
 
 def _beat(store: Store, key: str, fence: int, on_cancel: Callable[[], None] | None, stop: threading.Event) -> None:
-    last_beat_at, is_notified = time.monotonic(), on_cancel is None
+    last_beat_at = time.monotonic()
+    known: tuple[float | None, int | None] = (None, None)
     while not stop.wait(BEAT if on_cancel is None else CANCEL_POLL):
         try:
             if time.monotonic() - last_beat_at >= BEAT:
                 store.leases.beat(key, fence, time.time())
                 last_beat_at = time.monotonic()
-            if not is_notified and store.record(key).cancel_requested_at is not None:
-                is_notified = True
-                if on_cancel is not None:
+            if on_cancel is not None:
+                record = store.record(key)
+                requested = (record.cancel_requested_at, record.cancel_step)
+                if requested not in (known, (None, None)):
                     on_cancel()
+                known = requested
         except (DatabaseBusy, DatabaseError, NotFound):
             # Retried at the next turn; the lease lasts for twelve heartbeats.
             continue

@@ -25,6 +25,7 @@ from orchestrator.machine.intents import (
     Collect,
     Finish,
     Freeze,
+    HoldJob,
     SetDependency,
     Submit,
 )
@@ -35,7 +36,7 @@ from orchestrator.machine.too_many import stop_after, stop_if_first
 
 __all__ = ["perform"]
 
-Effect = Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | CancelWaiting | Finish
+Effect = Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | CancelWaiting | HoldJob | Finish
 
 
 def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
@@ -62,6 +63,9 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
         case CancelWaiting(token):
             _waking(context).cancel_waiting(run.job(token))
             return outcomes.waiting_cancelled(token)
+        case HoldJob(token, is_held):
+            _waking(context).hold(run.job(token), is_held=is_held)
+            return outcomes.job_held(token, is_held=is_held)
         case Finish(to, why):
             return _finish(context, run, to, why)
 

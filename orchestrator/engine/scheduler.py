@@ -74,5 +74,8 @@ class WakingScheduler(Scheduler, Protocol):
     def cancel_waiting(self, job: Job) -> None:
         """Cancel the tasks of a job that still wait; those that run continue."""
 
+    def hold(self, job: Job, *, is_held: bool) -> None:
+        """Let what of a job still waits not start, or release it; what runs continues."""
+
     def cancel_ids(self, ids: Sequence[str]) -> None:
         """Cancel the jobs with these ids of the scheduler."""

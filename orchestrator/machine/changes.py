@@ -26,6 +26,7 @@ __all__ = [
     "MoveStepRun",
     "Note",
     "RecordFreeze",
+    "RecordHold",
     "RecordDoubt",
     "RecordLoginOnly",
     "RecordStopping",
@@ -197,6 +198,14 @@ class RecordStopping(NamedTuple):
 
 
 @value
+class RecordHold(NamedTuple):
+    """Record that the scheduler was asked to hold or to release what of a job waits in the queue."""
+
+    token: str
+    is_held: bool
+
+
+@value
 class RecordSubmissions(NamedTuple):
     """Record which of several submissions of a job counts.
 
@@ -308,6 +317,7 @@ Change = (
     | RecordDoubt
     | RecordLoginOnly
     | RecordStopping
+    | RecordHold
     | RecordSubmissions
     | RecordWait
     | Withdraw
@@ -332,7 +342,7 @@ def apply(run: Run, change: Change) -> Run:
         case MoveRun(to, why):
             _check(run.state, to)
             idle = 0 if to is RunState.ACTIVE else run.idle_wakeups
-            return run._replace(state=to, reason=why, failing=None, idle_wakeups=idle)
+            return run._replace(state=to, reason=why, failing=None, idle_wakeups=idle, cancel_step=None, is_held=False)
         case FailRun(why):
             return run._replace(failing=why)
         case AddStepRun(position=position, epoch=epoch, first_attempt=first, accepts_failed=accepts):
@@ -341,8 +351,10 @@ def apply(run: Run, change: Change) -> Run:
             step_run = _open(run, position)
             _check(step_run.state, to)
             moved = step_run._replace(state=to, reason=change.why, until=change.until)
-            failed = run.n_failed_step_runs + (to is StepRunState.FAILED)
-            return run._replace(step_run=moved, n_failed_step_runs=failed)
+            failed = run.n_failed_step_runs + (to in (StepRunState.FAILED, StepRunState.CANCELLED))
+            has_ended = moved.has_ended and run.cancel_step == position
+            cancel_step = None if has_ended else run.cancel_step
+            return run._replace(step_run=moved, n_failed_step_runs=failed, cancel_step=cancel_step)
         case RecordFreeze(position=position):
             return run._replace(step_run=_open(run, position)._replace(**change.counts))
         case AddJob(position=None):
@@ -363,6 +375,8 @@ def apply(run: Run, change: Change) -> Run:
             return run._replace(login_only=why)
         case RecordStopping(token, stopping):
             return _with_job(run, token, lambda job: job._replace(stopping=stopping))
+        case RecordHold(token, is_held):
+            return _with_job(run, token, lambda job: job._replace(held=is_held))
         case RecordSubmissions(token=token):
             return _with_job(run, token, lambda job: _with_submissions(job, change))
         case RecordWait(token, waits_for):

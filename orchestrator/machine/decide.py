@@ -10,13 +10,16 @@ The questions are asked in this order:
 
 1. A job has rivals: cancel them (`CancelRivals`).
 2. The run has ended: cancel the orchestrator jobs that still wait.
-3. The run is to be cancelled, or has to fail: cancel its jobs, close its step, finish.
+3. The run is to be cancelled, or has to fail: cancel its jobs, close its step, finish. A step is to be cancelled:
+   cancel its jobs, close it.
 4. Nothing would wake the run if this process died now: submit an orchestrator job first (`ensure_wakeup`).
 5. No step is open: open the next one, or finish. A step that failed ends the run, unless the next step has
    `dependency="afterany"`.
 6. The step is pending: skip it, collect, freeze its open experiments into tasks, or plan its first job.
 7. The step is active: submit its planned job; wait for a live one, and cancel its waiting tasks if the others have
    stopped the step early; after its end retry, plan the next batch, or end the step.
+
+While the run is held, what would begin work is left out of this, and what of its jobs waits in the queue is held there.
 
 A change that only moves records is returned as `Record` and has no effect outside them. Before each effect that can't
 be undone its intent is committed (`submitting`), so that a crash at any point leaves a record of what may have
@@ -35,6 +38,7 @@ from orchestrator.machine.intents import (
     Collect,
     Finish,
     Freeze,
+    HoldJob,
     Intent,
     Record,
     Submit,
@@ -54,7 +58,7 @@ from orchestrator.machine.states import (
 from orchestrator.machine.too_many import n_experiments_of, too_many_failed
 from orchestrator.machine.wakeup import cancel_orchestrators, ensure_wakeup
 
-__all__ = ["decide", "unrecorded_success"]
+__all__ = ["decide", "next_position", "stop_step", "unrecorded_success"]
 
 
 def decide(run: Run) -> Intent | None:
@@ -79,11 +83,21 @@ def decide(run: Run) -> Intent | None:
         return _stop(run, StepRunState.CANCELLED, "cancelled by the user")
     if run.failing is not None:
         return _stop(run, StepRunState.FAILED, run.failing)
+    stop = stop_step(run)
+    if stop is not None:
+        return stop
     # First: if this process dies, an orchestrator job continues.
     wakeup = ensure_wakeup(run)
     if wakeup is not None:
         return wakeup
-    step_run = run.step_run
+    hold = _hold(run)
+    if hold is not None:
+        return hold
+    intent = _continue(run, run.step_run)
+    return None if run.is_held and _begins_work(intent) else intent
+
+
+def _continue(run: Run, step_run: StepRun | None) -> Intent | None:
     if step_run is None or step_run.has_ended:
         return _next_step(run, step_run)
     slot = run.plan.slot(step_run.position)
@@ -96,14 +110,14 @@ def decide(run: Run) -> Intent | None:
 
 
 def _next_step(run: Run, last: StepRun | None) -> Intent:
-    position = 0 if last is None else _next_position(run, last)
+    position = 0 if last is None else next_position(run, last)
     is_last = position >= run.plan.size
-    if last is not None and last.state is StepRunState.FAILED:
+    if last is not None and last.state in (StepRunState.FAILED, StepRunState.CANCELLED):
         slot = run.plan.slot(last.position)
         if is_last or run.plan.slot(position).step.dependency != Dependency.AFTERANY:
+            if last.state is StepRunState.CANCELLED:
+                return Finish(RunState.CANCELLED, last.reason)
             return Finish(RunState.FAILED, f"step {slot.address} failed: {last.reason}")
-    if last is not None and last.state is StepRunState.CANCELLED:
-        return Finish(RunState.CANCELLED, last.reason)
     if last is not None and run.kept is not None:
         return Record((Restore(last.position),))
     if is_last:
@@ -112,7 +126,8 @@ def _next_step(run: Run, last: StepRun | None) -> Intent:
     return Record((AddStepRun(position, slot.iteration, slot.step.name, slot.step.kind),))
 
 
-def _next_position(run: Run, last: StepRun) -> int:
+def next_position(run: Run, last: StepRun) -> int:
+    """Return the position that follows a step run that has ended; that of the end if none follows."""
     if last.position < run.first_position:
         # One row per skipped step is enough; the other iterations of a loop would only repeat it.
         return next((first for first in run.plan.first_pass() if first > last.position), run.plan.size)
@@ -121,7 +136,7 @@ def _next_position(run: Run, last: StepRun) -> int:
 
 def _count_of_failed_steps(run: Run) -> str | None:
     n = run.n_failed_step_runs
-    return f"{n} step{'s' if n > 1 else ''} failed" if n else None
+    return f"{n} step{'s' if n > 1 else ''} did not succeed" if n else None
 
 
 # --- one step ------------------------------------------------------------------------------------
@@ -279,7 +294,39 @@ def _why_failed(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -
     return None if step_run.accepts_failed else too_many_failed(slot.step.max_failed, n_finished, n_failed, n)
 
 
+# --- holding ---------------------------------------------------------------------------------------
+
+
+def _hold(run: Run) -> HoldJob | None:
+    """Hold what waits in the queue of a run that is held, and release it when the run no longer is."""
+    for job in run.live_jobs:
+        if run.needs_wakeup and job.state in (JobState.QUEUED, JobState.RUNNING) and job.held != run.is_held:
+            return HoldJob(job.token, run.is_held)
+    return None
+
+
+def _begins_work(intent: Intent | None) -> bool:
+    if isinstance(intent, Record):
+        return any(isinstance(change, (AddStepRun, AddJob)) for change in intent.changes)
+    return isinstance(intent, (Submit, Freeze, Collect))
+
+
 # --- stopping ------------------------------------------------------------------------------------
+
+
+def stop_step(run: Run) -> Intent | None:
+    """Cancel the live jobs of a step that a user cancels, then close it; None if there is none to cancel.
+
+    The run continues, if its next step runs after a failure.
+    """
+    step_run = run.step_run
+    if step_run is None or step_run.has_ended or step_run.position != run.cancel_step:
+        return None
+    with_scheduler = [job.token for job in run.live_jobs if job.state is not JobState.PLANNED]
+    if with_scheduler:
+        return CancelJobs(tuple(with_scheduler))
+    why = f"step {run.plan.slot(step_run.position).address} was cancelled by the user"
+    return Record(tuple(_ends(run, StepRunState.CANCELLED, why)))
 
 
 def _stop(run: Run, to: StepRunState, why: str) -> Intent:
@@ -288,6 +335,11 @@ def _stop(run: Run, to: StepRunState, why: str) -> Intent:
     with_scheduler = [job.token for job in run.live_jobs if job.state is not JobState.PLANNED]
     if with_scheduler:
         return CancelJobs((*waiting, *with_scheduler))
+    changes = _ends(run, to, why)
+    return Record(tuple(changes)) if changes else Finish(RunState(to.value), why)
+
+
+def _ends(run: Run, to: StepRunState, why: str) -> list[Change]:
     changes: list[Change] = [
         MoveJob(job.token, JobState.CANCELLED, why, FailureKind.CANCELLED) for job in run.live_jobs
     ]
@@ -296,4 +348,4 @@ def _stop(run: Run, to: StepRunState, why: str) -> Intent:
         changes.append(
             unrecorded_success(run) or MoveStepRun(step_run.position, to, why, step_run.n_finished, step_run.n_failed)
         )
-    return Record(tuple(changes)) if changes else Finish(RunState(to.value), why)
+    return changes

@@ -15,6 +15,7 @@ __all__ = [
     "Collect",
     "Finish",
     "Freeze",
+    "HoldJob",
     "Intent",
     "Record",
     "SetDependency",
@@ -81,6 +82,14 @@ class CancelWaiting(NamedTuple):
 
 
 @value
+class HoldJob(NamedTuple):
+    """Ask the scheduler not to start what of a job still waits in the queue, or to release it."""
+
+    token: str
+    is_held: bool
+
+
+@value
 class Finish(NamedTuple):
     """Fold the remaining results, then end the run."""
 
@@ -88,4 +97,6 @@ class Finish(NamedTuple):
     why: str | None
 
 
-Intent = Record | Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | CancelWaiting | Finish
+Intent = (
+    Record | Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | CancelWaiting | HoldJob | Finish
+)

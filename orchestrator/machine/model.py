@@ -68,6 +68,8 @@ class Job(NamedTuple):
         Epoch seconds when it was recorded; no submission of its token is earlier. None before it is recorded.
     stopping : Stopping or None
         How far it is after its tasks have stopped their step early; None if they have not.
+    held : bool
+        Whether the scheduler was asked not to start what of it still waits, because the run is held.
     """
 
     token: str
@@ -89,6 +91,7 @@ class Job(NamedTuple):
     waits_for: str | None = None
     planned_at: float | None = None
     stopping: Stopping | None = None
+    held: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -212,8 +215,12 @@ class Run(NamedTuple):
         Why it ended as it did.
     cancel_requested : bool
         Whether a user has asked to cancel it.
+    cancel_step : int or None
+        Position of the step run that a user has asked to cancel, while the run continues.
+    is_held : bool
+        Whether a user holds it: nothing new is started.
     n_failed_step_runs : int
-        Number of failed step runs, without those that a resume has withdrawn.
+        Number of step runs that failed or were cancelled, without those that a resume has withdrawn.
     step_run : StepRun or None
         The open one, else the last by position; None before the first.
     kept : Kept or None
@@ -239,6 +246,8 @@ class Run(NamedTuple):
     first_position: int = 0
     reason: str | None = None
     cancel_requested: bool = False
+    cancel_step: int | None = None
+    is_held: bool = False
     n_failed_step_runs: int = 0
     step_run: StepRun | None = None
     kept: Kept | None = None

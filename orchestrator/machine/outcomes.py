@@ -18,6 +18,7 @@ from orchestrator.machine.changes import (
     Note,
     RecordDoubt,
     RecordFreeze,
+    RecordHold,
     RecordLoginOnly,
     RecordStopping,
     RecordSubmissions,
@@ -41,6 +42,7 @@ __all__ = [
     "collect_failed",
     "fold_failed",
     "freeze_failed",
+    "job_held",
     "rivals_cancelled",
     "must_wait",
     "waiting_cancelled",
@@ -129,6 +131,11 @@ def rivals_cancelled(token: str) -> list[Change]:
 def waiting_cancelled(token: str) -> list[Change]:
     """Return the changes after those tasks of a job were cancelled that waited in the queue."""
     return [RecordStopping(token, Stopping.DONE)]
+
+
+def job_held(token: str, *, is_held: bool) -> list[Change]:
+    """Return the changes after the scheduler was asked to hold or to release a job; one that runs is not held."""
+    return [RecordHold(token, is_held)]
 
 
 # --- tables --------------------------------------------------------------------------------------

@@ -86,6 +86,8 @@ def reopening(run: Run, steps: Sequence[Recorded], begin: Begin, *, has_new_tabl
     has_new_table : bool, default False
         Whether the user has changed the table of the open step run.
     """
+    if run.is_held:
+        raise Busy(f"Run {run.key} is held.", f"To release it: orchestrator release {run.key}")
     if begin.retries_failed:
         return _retry(run, steps)
     first_failed = next((step.position for step in steps if step.state in _STATES_TO_REPEAT), None)

@@ -68,6 +68,8 @@ class Liveness(NamedTuple):
         For a run that must fail or be cancelled, seconds since its last event; None for every other run.
     login_only : str or None
         As `Run.login_only`.
+    is_held : bool
+        As `Run.is_held`.
     """
 
     state: RunState
@@ -79,6 +81,7 @@ class Liveness(NamedTuple):
     has_tail: bool = False
     ending_for: float | None = None
     login_only: str | None = None
+    is_held: bool = False
 
 
 def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
@@ -101,6 +104,7 @@ def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
         has_tail=has_tail,
         ending_for=math.inf if is_ending else None,
         login_only=run.login_only,
+        is_held=run.is_held,
     )
 
 
@@ -149,6 +153,8 @@ def why_stalled(run: Liveness) -> str | None:
     dead = None if run.holder is None else _why_dead(run.holder)
     if run.holder is not None and dead is None:
         return None
+    if run.is_held and all(job.state is JobState.PLANNED for job in run.live):
+        return "a user holds it, and none of its jobs is left" if run.needs_wakeup else "a user holds it"
     if not run.needs_wakeup:
         return dead or "no process advances it"
     why = _why_not_woken(run)

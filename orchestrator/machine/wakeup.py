@@ -41,6 +41,8 @@ def ensure_wakeup(run: Run) -> Intent | None:
         return None
     if run.login_only is not None:
         return None  # a job could not submit the next one
+    if run.is_held and not _is_with_scheduler(run):
+        return None  # the user releases it
     live = _live_job_to_wait_for(run)
     job_to_wait_for = live or _scheduler_id(_running(run))
     if job_to_wait_for is None:
@@ -94,6 +96,8 @@ def why_poll_again(run: Run) -> str | None:
     if run.failing is not None:
         return f"its jobs are being cancelled: {run.failing}"
     job = next(iter(run.live_jobs), None)
+    if run.is_held and not _is_with_scheduler(run):
+        return None
     if job is None:
         return "none of its jobs is in the queue"
     if job.is_missing:
@@ -134,6 +138,10 @@ def _live_job_to_wait_for(run: Run) -> str | None:
     """
     live = _scheduler_id(run.live_jobs)
     return None if live in [job.waits_for for job in _running(run)] else live
+
+
+def _is_with_scheduler(run: Run) -> bool:
+    return any(job.state is not JobState.PLANNED for job in run.live_jobs)
 
 
 def _running(run: Run) -> tuple[Job, ...]:

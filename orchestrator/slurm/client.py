@@ -208,6 +208,23 @@ class Client:
             raise SchedulerUnreachable(f"scontrol failed: {message}", HINT)
         return done.returncode == 0
 
+    def hold(self, job_id: str, *, is_held: bool) -> None:
+        """Let a waiting job, or the waiting tasks of an array, not start; or release it.
+
+        A job that does not wait any more is ignored.
+
+        Raises
+        ------
+        SchedulerUnreachable
+            If SLURM does not answer.
+        """
+        # Not `hold`: for an administrator that would need another administrator to release it.
+        argv = ["scontrol", "uhold" if is_held else "release", _checked_id(job_id)]
+        done = self._run(argv, for_query(self._environment), SECONDS_TO_ASK)
+        message = messages_of(done.stderr, done.stdout)
+        if done.returncode != 0 and is_unreachable(message):
+            raise SchedulerUnreachable(f"scontrol failed: {message}", HINT)
+
     def config(self) -> Config:
         """Return the configuration of the cluster.
 

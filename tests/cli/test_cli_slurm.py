@@ -414,7 +414,7 @@ def test_waiting_for_a_run_with_failed_experiments(records, golden):
 
 
 def test_waiting_for_a_run_with_a_failed_step(records, golden):
-    records.add_run("r", "succeeded", reason="1 step failed", n_failed_step_runs=1, **on_slurm())
+    records.add_run("r", "succeeded", reason="1 step did not succeed", n_failed_step_runs=1, **on_slurm())
     golden(wait())
 
 

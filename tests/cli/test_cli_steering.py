@@ -136,3 +136,18 @@ def test_a_dry_run_on_a_cluster_submits_nothing(here, programs, golden):
     here("submit", "slurm.py", "--project-job", "r")
     golden(here("cancel", "r", "--dry-run"))
     assert here("cancel", "r", "--yes").out == "Run r was cancelled.\n"
+
+
+def test_an_ended_run_is_neither_held_nor_released_and_has_no_step_to_cancel(here, golden):
+    here("run", "study.py", "--project-job", "r")
+    for words in (["hold", "r"], ["hold", "r", "--dry-run"], ["release", "r"], ["release", "r", "--dry-run"]):
+        golden(here(*words))
+    golden(here("cancel", "r", "--step", "nothing"))
+
+
+def test_a_job_on_a_cluster_is_held_and_its_step_cancelled_only_when_that_is_said(here, programs, golden):
+    programs.accepts()
+    here("submit", "slurm.py", "--project-job", "r")
+    golden(here("hold", "r", "--dry-run"))
+    golden(here("cancel", "r", "--step", "nothing", "--dry-run"))
+    assert "active" in here("list").out

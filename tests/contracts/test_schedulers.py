@@ -238,6 +238,19 @@ def test_only_what_waits_is_cancelled_when_a_step_stops_early(cluster):
     assert CALLED["step"] == 1
 
 
+def test_a_held_job_does_not_start_until_it_is_released(cluster):
+    job = cluster.hand_over("a")
+    cluster.scheduler.hold(job._replace(token="x"), is_held=True)  # the id of another job
+    cluster.scheduler.hold(job, is_held=True)
+    cluster.pass_time()
+    assert CALLED["step"] == 0
+    assert cluster.scheduler.observe([job])["a"].seen is Seen.QUEUED
+    cluster.scheduler.hold(job, is_held=False)
+    cluster.pass_time()
+    assert CALLED["step"] == 1
+    cluster.scheduler.hold(job, is_held=True)
+
+
 def test_an_orchestrator_job_starts_after_the_end_of_the_job_that_it_waits_for(cluster):
     job = cluster.hand_over("a")
     waiting = cluster.recorded("o", cluster.scheduler.submit_orchestrator("o", job.scheduler_id), "orchestrator")

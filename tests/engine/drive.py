@@ -26,7 +26,7 @@ from tests.engine.crashing_study import KEY, NewlyCreated
 from tests.fakes.queue import Killed
 from tests.fakes.slurm import FakeSlurm
 
-CLIENT = ("sbatch", "squeue", "sacct", "scancel", "set_dependency")
+CLIENT = ("sbatch", "squeue", "sacct", "scancel", "set_dependency", "hold")
 
 
 def from_outside(new: NewlyCreated) -> FakeSlurm:
@@ -62,9 +62,16 @@ def on_this_machine(new: NewlyCreated, boundaries: Boundaries, n_tasks: int | No
 
 
 def by_itself(
-    new: NewlyCreated, boundaries: Boundaries, *, has_tail: bool, lies: random.Random | None = None
+    new: NewlyCreated,
+    boundaries: Boundaries,
+    *,
+    has_tail: bool,
+    lies: random.Random | None = None,
+    is_held: bool = False,
 ) -> tuple[FakeSlurm, int]:
     """Advance once; from then on only the jobs of the cluster do, and the user where nothing else would.
+
+    With `is_held` the user holds the run before that, and releases it after a while.
 
     Returns
     -------
@@ -90,6 +97,12 @@ def by_itself(
     boundaries.watch(slurm.client, *CLIENT)
     with suppress(Busy, Killed), opened() as context:
         orchestrate.advance(context)
+    for hold in (True, False) if is_held else ():
+        new.store.hold(KEY, slurm.now, is_held=hold)
+        for _ in range(3):
+            with suppress(Busy, Killed), opened() as context:
+                orchestrate.advance(context)
+            slurm.tick()
     for _ in range(400):
         if not slurm.queue.live:
             run = new.store.load(KEY)

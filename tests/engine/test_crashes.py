@@ -95,6 +95,26 @@ def test_a_run_that_wakes_itself_survives_a_kill_at_every_boundary(
     assert swept.n_boundaries >= at_least
 
 
+@in_parts
+@pytest.mark.slow
+def test_a_run_that_is_held_and_released_survives_a_kill_at_every_boundary(
+    workspace, monkeypatch, part, record_property
+):
+    def run(boundaries: Boundaries) -> Outcome:
+        slurm, n_resumes = by_itself(new_run(workspace, pipeline(), "slurm"), boundaries, has_tail=True, is_held=True)
+        ran, waiting = frozenset(slurm.ran.values()), slurm.most_waiting
+        return outcome(workspace, times_ran=ran, most_waiting=waiting, n_resumes=n_resumes)
+
+    def check(one: Outcome, expected: Outcome) -> None:
+        assert (expected.records.runs, expected.n_resumes) == ([("succeeded", None)], 0)
+        is_as_it_would_have_been(one, expected)
+        assert one.n_resumes <= 1
+
+    swept = sweep(workspace, monkeypatch, run, check, part)
+    record_property("deaths", swept.n_deaths)
+    assert swept.n_boundaries >= 130
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_survives_a_cluster_that_refuses_does_not_answer_and_accepts_jobs_twice(workspace, monkeypatch, request):

@@ -665,7 +665,7 @@ def test_afterany_continues_after_a_failure_and_the_run_reports_it(workspace, ro
 
     key = Pipeline(steps=[Step(broken), Step(clean_up, dependency="afterany")]).run()
     assert (workspace / key / "clean").exists()
-    assert rows("SELECT state, reason FROM run") == [("succeeded", "1 step failed")]
+    assert rows("SELECT state, reason FROM run") == [("succeeded", "1 step did not succeed")]
 
 
 def test_a_block_that_rearranges_rows_moves_no_result(workspace, table):

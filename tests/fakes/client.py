@@ -79,6 +79,10 @@ class FakeClient(Client):
         self._answer()
         return self._queue.set_dependency(job_id, after)
 
+    def hold(self, job_id: str, *, is_held: bool) -> None:
+        self._answer()
+        self._queue.hold(job_id, is_held=is_held)
+
     def _answer(self) -> None:
         if self.is_silent or self._draw("silent", "answers", "answers") == "silent":
             raise SchedulerUnreachable("squeue did not end within 60 s.", "Try again.")

@@ -28,6 +28,7 @@ class Entry:
     ended_at: float | None = None
     process: Iterator[float] = field(default_factory=lambda: iter(()))
     goes_on_at: float = 0.0
+    is_held: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -100,6 +101,11 @@ class Queue:
                 return True
         return False
 
+    def hold(self, job_id: str, *, is_held: bool) -> None:
+        for entry in self.listed:
+            if entry.job_id == job_id and entry.state == WAITS:
+                entry.is_held = is_held
+
     def tick(self) -> None:
         """Let a minute pass."""
         self.now += MINUTE
@@ -113,7 +119,7 @@ class Queue:
 
     def _may_start(self, entry: Entry) -> bool:
         """Wait for a job that is live. An unknown job is not waited for."""
-        return all(entry.after != other.job_id for other in self.live)
+        return not entry.is_held and all(entry.after != other.job_id for other in self.live)
 
     def _go_on(self, entry: Entry) -> None:
         self._runs = entry

@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from orchestrator.db.store import Store
-from orchestrator.engine.advance import advance, observe_and_record
+from orchestrator.engine.advance import Decision, advance, observe_and_record
 from orchestrator.engine.code import CheckedPipeline, replace_code
 from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import Interrupts, interrupts
@@ -35,15 +35,18 @@ from orchestrator.errors import (
     TableBusy,
 )
 from orchestrator.host import usable_cpus
+from orchestrator.machine.decide import decide, stop_step
+from orchestrator.machine.intents import Finish, Intent
 from orchestrator.machine.model import Run
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin
 from orchestrator.machine.states import FailureKind
+from orchestrator.machine.steering import is_open_at
 from orchestrator.machine.summary import how_it_ended
 
 if TYPE_CHECKING:
     from orchestrator.definition.bundle import LoadedStep
 
-__all__ = ["cancel_local_run", "run_to_end"]
+__all__ = ["cancel_local_run", "cancel_local_step", "run_to_end"]
 
 CANCEL_WAIT = 60.0
 """Seconds for which `cancel` waits for a step to stop."""
@@ -127,16 +130,34 @@ def cancel_local_run(store: Store, key: str) -> Run:
     Busy
         If its step does not stop in time.
     """
+    return _stop(store, key, lambda run: run.has_ended, decide)
+
+
+def cancel_local_step(store: Store, key: str, position: int) -> Run:
+    """Carry out the requested cancel of the open step run, as `cancel_local_run` does; the run may continue."""
+    return _stop(store, key, lambda run: not is_open_at(run, position), _stop_step)
+
+
+def _stop_step(run: Run) -> Intent | None:
+    """Decide only about the step: a step that follows needs a process that runs it."""
+    stop = stop_step(run)
+    if stop is not None or run.has_ended:
+        return stop
+    intent = decide(run)
+    return intent if isinstance(intent, Finish) else None
+
+
+def _stop(store: Store, key: str, has_ended: Callable[[Run], bool], decide_next: Decision) -> Run:
     end = time.monotonic() + CANCEL_WAIT
     while True:
         try:
             with hold_lease(store, key) as fence:
                 scheduler = LocalScheduler(store.workspace.run(key), _no_code, 1, _ignore)
-                return advance(_context(store, key, fence, scheduler, Silent()))
+                return advance(_context(store, key, fence, scheduler, Silent()), decide_next)
         except LeaseHeld:
             # The holder checks for the request once a second, stops its step and records that.
             run = store.load(key)
-            if run.has_ended:
+            if has_ended(run):
                 return run
             if time.monotonic() > end:
                 raise Busy(
@@ -157,9 +178,19 @@ def _advance_to_end(context: Context, scheduler: LocalScheduler, ctrl_c: Interru
             run = _advance_patiently(context, ctrl_c)
             if run.has_ended:
                 return run
+            if run.is_held and not scheduler.has_job:
+                raise Busy(
+                    f"Run {context.key} is held; all results are kept.",
+                    f"To continue it: orchestrator release {context.key}",
+                )
             scheduler.wait()
         except KeyboardInterrupt:
-            if context.store.record(context.key).cancel_requested_at is not None:
+            record = context.store.record(context.key)
+            if record.cancel_requested_at is None and record.cancel_step is not None:
+                scheduler.stop_no_longer()
+                ctrl_c.forget()
+                continue
+            if record.cancel_requested_at is not None:
                 continue
             observe_and_record(context)
             raise Interrupted(

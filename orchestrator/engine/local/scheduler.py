@@ -107,6 +107,15 @@ class LocalScheduler:
         """Make the running job stop soon. May be called from another thread or a signal handler."""
         self._stop = kind
 
+    def stop_no_longer(self) -> None:
+        """Let later jobs run, after one was stopped with its step."""
+        self._stop = None
+
+    @property
+    def has_job(self) -> bool:
+        """Whether a job was submitted that has not run yet."""
+        return self._job is not None
+
     def close(self) -> None:
         """End the worker processes."""
         self._workers.close()

@@ -1,0 +1,39 @@
+"""`orchestrator release`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.consent import change_options, goes_ahead
+from orchestrator.cli.outcome import end
+from orchestrator.cli.render import echo
+from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
+
+__all__ = ["command"]
+
+
+@click.command(epilog=examples("orchestrator release", "orchestrator release 1795531215"))
+@click.argument("run", required=False)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
+)
+@change_options
+@workspace_options
+def command(run: str | None, jobs: int | None, dry_run: bool, yes: bool, rootdir: Path | None, db: Path | None) -> None:
+    """Release a run that was held: it continues.
+
+    A run on this machine continues in this process. RUN defaults to the latest run.
+    """
+    from orchestrator.engine import steer
+
+    workspace = workspace_of(rootdir, db)
+    key = key_of(workspace, run)
+    lines = steer.about_release(workspace, key)
+    shown = lines if lines or not dry_run else [f"Nothing to do: run {key} is not held."]
+    if not goes_ahead(shown, dry_run=dry_run, yes=yes, asks=False):
+        return
+    echo(steer.release(workspace, key, jobs=jobs))
+    if lines:
+        end(workspace, key)

@@ -1,0 +1,79 @@
+"""What it means to cancel a step of a run, or to hold the run, in sentences before it is done."""
+
+from __future__ import annotations
+
+from orchestrator.errors import DefinitionError, NotYet
+from orchestrator.machine.decide import next_position
+from orchestrator.machine.kinds import Dependency
+from orchestrator.machine.model import Run, StepRun
+from orchestrator.machine.states import JobState
+
+__all__ = ["about_cancel_step", "about_hold", "about_release", "holds_its_jobs", "is_open_at", "step_to_cancel"]
+
+
+def step_to_cancel(run: Run, address: str) -> int:
+    """Return the position of the open step run that an address names: a name, or exactly `name@iteration`.
+
+    Raises
+    ------
+    DefinitionError
+        If the run has no such step, or has ended.
+    NotYet
+        If another step is open.
+    """
+    if run.plan.find(address) is None:
+        names = ", ".join(step.name for step in run.plan.steps())
+        raise DefinitionError(f"Run {run.key} has no step {address!r}.", f"Its steps are: {names}")
+    show = f"Show what it does: orchestrator status {run.key}"
+    step_run = run.step_run
+    if run.has_ended or step_run is None or step_run.has_ended:
+        raise NotYet(f"No step of run {run.key} is open now, so none can be cancelled.", show)
+    slot = run.plan.slot(step_run.position)
+    if address not in (slot.step.name, slot.address):
+        raise NotYet(f"Step {address} of run {run.key} is not open now: it does {slot.address}.", show)
+    return step_run.position
+
+
+def about_cancel_step(run: Run, position: int) -> list[str]:
+    """Return what becomes of a run whose open step run is cancelled."""
+    slot = run.plan.slot(position)
+    jobs = ", ".join(job.scheduler_id or job.token for job in run.live_jobs)
+    what = f", and ends job {jobs}" if run.needs_wakeup and jobs else ""
+    lines = [f"Cancels step {slot.address} of run {run.key}{what}. Its results are kept."]
+    then = next_position(run, StepRun(position))
+    if then < run.plan.size and run.plan.slot(then).step.dependency == Dependency.AFTERANY:
+        return [*lines, f"The run continues with {run.plan.slot(then).address}, which also runs after a failure."]
+    return [*lines, "The run ends with that, as cancelled. A resume continues the step."]
+
+
+def about_hold(run: Run) -> list[str]:
+    """Return what becomes of a run that is held."""
+    lines = [f"Holds run {run.key}: no step and no job is started until it is released."]
+    for job in run.live_jobs:
+        if job.state is JobState.PLANNED or run.step_run is None:
+            continue
+        address = run.plan.slot(run.step_run.position).address
+        if not run.needs_wakeup:
+            lines.append(f"Step {address} first runs to its end. Then the process that runs it ends.")
+        else:
+            name = f"job {job.scheduler_id or job.token} ({address})"
+            lines.append(f"What of {name} waits in the queue is held there; what runs continues to its end.")
+    return lines
+
+
+def about_release(run: Run) -> list[str]:
+    """Return what becomes of a held run that is released."""
+    held = ", ".join(job.scheduler_id or job.token for job in run.live_jobs if job.held)
+    return [f"Releases run {run.key}" + (f", and job {held} in the queue." if held else ".")]
+
+
+def holds_its_jobs(run: Run) -> bool:
+    """Whether the scheduler was asked to hold, or to release, all that it has of a run."""
+    with_scheduler = [job for job in run.live_jobs if job.state in (JobState.QUEUED, JobState.RUNNING)]
+    return run.has_ended or all(job.held == run.is_held for job in with_scheduler)
+
+
+def is_open_at(run: Run, position: int) -> bool:
+    """Whether the step run at a position is open."""
+    step_run = run.step_run
+    return not run.has_ended and step_run is not None and step_run.position == position and not step_run.has_ended
