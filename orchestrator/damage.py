@@ -98,6 +98,9 @@ def read_limited(file: BinaryIO, largest: int) -> bytes:
     return content if len(content) <= largest else refuse(f"it has more than {largest} bytes")
 
 
+_decode = json.JSONDecoder().decode
+
+
 def parse_json(content: bytes) -> Any:
     """Return a JSON value.
 
@@ -107,7 +110,7 @@ def parse_json(content: bytes) -> Any:
         If it is not JSON in UTF-8.
     """
     try:
-        return json.loads(content.decode())
+        return _decode(content.decode())
     except RecursionError:
         raise Damaged("its lists and objects are nested too deeply") from None
     except ValueError as error:

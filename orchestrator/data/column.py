@@ -7,7 +7,7 @@ column stays a list while NumPy is not loaded: its import takes more time than t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.data.numpy_types import LONG
@@ -21,6 +21,10 @@ __all__ = ["Column", "Columns", "Numbers"]
 _TYPES = {"f": float, "i": int, "b": bool}
 _PLAIN = {float, int, bool, str, type(None)}
 _DTYPES = {float: "float64", int: "int64", bool: "bool"}
+
+
+_MOST_ONE_BY_ONE = 100
+"""If fewer than one in so many cells are set, they are set one by one, else in a list of all."""
 
 
 class Numbers:
@@ -267,6 +271,17 @@ class Column:
             self._data.put(position, cell)
         else:
             self._as_list()[position] = cell
+
+    def put(self, cells: Mapping[int, Any]) -> None:
+        """Set cells, by position."""
+        if len(cells) * _MOST_ONE_BY_ONE < len(self):
+            for position, cell in cells.items():
+                self[position] = cell
+            return
+        changed = self.cells()
+        for position, cell in cells.items():
+            changed[position] = cell
+        self._data, self._is_shared = Column(changed)._data, False
 
     def append(self, cell: Any) -> None:
         """Add a cell at the end."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.column import Column
-from orchestrator.data.columns import plain_cell
+from orchestrator.data.columns import plain_cell, plain_cells
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
@@ -145,6 +146,17 @@ class Contents:
         self._add_name(which, name)
         self.table.set(which, name, position, self._cell(which, name, value, self.table.labels[position]))
 
+    def _set_values(self, which: str, name: str, values: Mapping[int, Any]) -> None:
+        """Write values to a column, by position."""
+        parameter = self.space(which).get(name)
+        is_on_disk = parameter is not None and parameter.to_disk
+        if is_on_disk or any(type(value) is Reference for value in values.values()):
+            for position, value in values.items():
+                self._set_value(which, name, position, value)
+        else:
+            self._add_name(which, name)
+            self.table.set_cells(which, name, dict(zip(values, plain_cells(values.values()), strict=True)))
+
     def _add_name(self, which: str, name: str) -> None:
         space = self.space(which)
         if name not in self.table.columns(which) and name not in space:
@@ -183,10 +195,13 @@ class Contents:
         from orchestrator.data.matching import match_results
 
         updates, report = match_results(self.table, result_files)
-        for position, (status, outputs) in updates.items():
-            self.table.set_status((position,), status)
-            for name, value in outputs.items():
-                self._set_value("output", name, position, value)
+        self.table.set_statuses({position: status for position, (status, _) in updates.items()})
+        outputs: dict[str, dict[int, Any]] = defaultdict(dict)
+        for position, (_, result) in updates.items():
+            for name, value in result.items():
+                outputs[name][position] = value
+        for name, values in outputs.items():
+            self._set_values("output", name, values)
         return report
 
     def take_over(self, merged: Merged) -> None:

@@ -77,6 +77,12 @@ class Labels:
             raise KeyError(f"the table has no experiment with the label {label}")
         return int(label) - self._labels.start if isinstance(self._labels, range) else self._index()[label]
 
+    def find(self, label: int) -> int | None:
+        """Return the position of the row with a label; None if no row has it."""
+        if isinstance(self._labels, range):
+            return label - self._labels.start if label in self._labels else None
+        return self._index().get(label)
+
     def between(self, begin: int, end: int) -> Sequence[int]:
         """Return the labels between two positions."""
         return self._labels[begin:end]

@@ -13,10 +13,14 @@ from typing import Any, NamedTuple
 
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.results import ResultFile, inputs_digest
+from orchestrator.data.row_texts import digests_of
 from orchestrator.data.table import Table
 from orchestrator.data.values import from_jsonable, to_jsonable
 
 __all__ = ["FoldReport", "Matches", "match_results"]
+
+_ALL_AT_ONCE = 8
+"""If there is a result for one in so many rows, the digests of all rows are made at once, which is faster for each."""
 
 
 @dataclass
@@ -77,7 +81,7 @@ def match_results(table: Table, result_files: Iterable[ResultFile]) -> Matches:
     updates: dict[int, tuple[JobStatus, dict[str, Any]]] = {}
     if not results:
         return Matches(updates, report)
-    rows = _RowIndex(table)
+    rows = _RowIndex(table, len(results))
     # Rows with the same label and inputs first: rows with equal inputs must not exchange their results.
     positions = [rows.with_label(result) for result in results]
     for result, found in zip(results, positions, strict=True):
@@ -86,7 +90,7 @@ def match_results(table: Table, result_files: Iterable[ResultFile]) -> Matches:
             report.quarantined.append(result)
         elif not rows.is_finished(position):
             outputs = {name: from_jsonable(value) for name, value in result["outputs"].items()}
-            updates[position] = (JobStatus.of(result["status"]), outputs)
+            updates[position] = (JobStatus[result["status"]], outputs)
     report.n_folded = len(updates)
     report.n_errors = sum(status is JobStatus.ERROR for status, _ in updates.values())
     return Matches(updates, report)
@@ -120,24 +124,24 @@ def _replaces(line: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
 class _RowIndex:
     """Rows of a table by label and by inputs; each row is matched at most once."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, n_results: int) -> None:
         self._table = table
         # As lists, because each row is looked at.
         self._inputs = {name: column.cells() for name, column in table.inputs.items()}
         self._digests: dict[int, str] = {}
+        if n_results >= len(table) // _ALL_AT_ONCE:
+            self._digests = dict(enumerate(digests_of(table.inputs, len(table))))
         self._matched: set[int] = set()
         self._open: dict[str, deque[int]] | None = None
         self._known: dict[tuple[str, str], deque[int]] = defaultdict(deque)
 
     def is_finished(self, position: int) -> bool:
-        return self._table.status_at(position) is JobStatus.FINISHED
+        return self._table.status[position] == JobStatus.FINISHED.value
 
     def with_label(self, result: Mapping[str, Any]) -> int | None:
         """Return the position of the row with the result's label, if it has the result's inputs, too."""
-        if result["row"] not in self._table:
-            return None
-        position = self._table.position(result["row"])
-        if self._digest(position) != result["inputs"]:
+        position = self._table.labels.find(result["row"])
+        if position is None or self._digest(position) != result["inputs"]:
             return None
         self._matched.add(position)
         return position

@@ -38,6 +38,9 @@ __all__ = [
 _HEADER = 18  # eight digits, a space, eight digits, a space
 _SYNC_EVERY = 1.0  # seconds
 _NUMBERS = ("started", "seconds", "cpu", "memory")
+_NUMBER_TYPES = {int, float}
+_STATUSES = frozenset(JobStatus.__members__)
+_ERROR = JobStatus.ERROR.name
 
 LONGEST_LINE = 1 << 28
 """Size of a line in bytes that no result has."""
@@ -144,17 +147,18 @@ def _result(value: dict[str, Any]) -> dict[str, Any]:
     DataError
         If it is not what a task writes.
     """
-    row, error, outputs = value.get("row"), value.get("error"), value.get("outputs")
+    row, status, error, outputs = map(value.get, ("row", "status", "error", "outputs"))
     is_result = (
         type(row) is int
-        and abs(row) < LARGEST_INT
-        and isinstance(value.get("inputs"), str)
-        and value.get("status") in tuple(JobStatus.__members__)
-        and isinstance(outputs, dict)
-        and all(type(value.get(name, 0.0)) in (int, float) for name in _NUMBERS)
-        and (error is None or _is_error(error))
+        and -LARGEST_INT < row < LARGEST_INT
+        and type(value.get("inputs")) is str
+        and type(status) is str
+        and status in _STATUSES
+        and type(outputs) is dict
+        and {type(value[name]) for name in _NUMBERS if name in value} <= _NUMBER_TYPES
+        and (_is_error(error) if error is not None else status != _ERROR)
     )
-    if not is_result or (error is None and value["status"] == JobStatus.ERROR.name):
+    if not is_result:
         raise DataError("a line is no result: a field is missing, or has another type")
     try:
         for output in value["outputs"].values():

@@ -189,6 +189,12 @@ class Table:
         columns[name][position] = cell
         self._changed(which)
 
+    def set_cells(self, which: str, name: str, cells: Mapping[int, Any]) -> None:
+        """Set cells of a column, by position; otherwise as `set`."""
+        columns = self.columns(which)
+        columns.setdefault(name, Column.missing(len(self))).put(cells)
+        self._changed(which)
+
     def clear(self, which: str, position: int, keep: Mapping[str, Any]) -> None:
         """Empty the cells of a row, except in the columns named in `keep`."""
         for name, column in self.columns(which).items():
@@ -205,6 +211,12 @@ class Table:
         else:
             for position in positions:
                 self.status[position] = status.value
+        self._changed("jobs")
+
+    def set_statuses(self, statuses: Mapping[int, JobStatus]) -> None:
+        """Set the status of some rows, by position."""
+        for position, status in statuses.items():
+            self.status[position] = status.value
         self._changed("jobs")
 
     def append(self, label: int) -> int:
