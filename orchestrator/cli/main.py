@@ -29,7 +29,7 @@ _FIXABLE_ERRNOS = {
 
 COMMANDS = (
     *("run", "submit", "status", "list", "logs", "failures", "wait", "resume", "retry", "advance"),
-    *("cancel", "hold", "release"),
+    *("cancel", "hold", "release", "clean"),
     *("takeover", "scripts", "db"),
 )
 

@@ -1,7 +1,8 @@
 """The definition of the tables, from which `scripts/schema` writes `schema.sql`.
 
 Constraints exclude what must never happen; the lists of states come from `orchestrator.machine.states`. Times are
-seconds since 1970, UTC. No row is ever deleted: a step run that a resume withdrew has a `withdrawn_at`.
+seconds since 1970, UTC. Only `clean` deletes rows, all of a run: a step run that a resume withdrew has a
+`withdrawn_at`.
 """
 
 from __future__ import annotations
