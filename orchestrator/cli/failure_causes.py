@@ -196,8 +196,7 @@ def _failed(label: int, inputs: Mapping[str, Any], record: Record | None) -> Fai
         return FailedExperiment(label, None, None, plain, None, None, None, None)
     address = format_address(record.step, record.iteration)
     message = None if record.error is None else record.error["message"]
-    memory = record.memory or None
-    return FailedExperiment(label, address, record.attempt, plain, record.seconds, memory, record.host, message)
+    return FailedExperiment(label, address, record.attempt, plain, record.seconds, record.memory, record.host, message)
 
 
 def _jsonable(value: Any) -> Any:

@@ -28,8 +28,8 @@ _FIXABLE_ERRNOS = {
 }
 
 COMMANDS = (
-    *("run", "submit", "status", "list", "logs", "failures", "wait", "resume", "retry", "advance"),
-    *("cancel", "hold", "release", "clean"),
+    *("run", "submit", "status", "list", "logs", "failures", "table", "best"),
+    *("wait", "resume", "retry", "advance", "cancel", "hold", "release", "clean"),
     *("takeover", "scripts", "db"),
 )
 

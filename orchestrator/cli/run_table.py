@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.cli.render import shorten
+import click
+
 from orchestrator.errors import NotFound
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.db.views import RunView
     from orchestrator.workspace import Workspace
 
-__all__ = ["RunTable", "one_table", "tables_of", "value_text"]
+__all__ = ["RunTable", "one_table", "tables_of"]
 
 
 class RunTable(NamedTuple):
@@ -64,13 +66,21 @@ def one_table(workspace: Workspace, run: RunView, project_dir: str | None = None
     """
     names = _names(workspace, run)
     if project_dir is None and len(names) > 1:
-        raise NotFound(f"Run {run.key} has several tables: {', '.join(names)}.", f"Name one: --project-dir {names[0]}")
+        raise NotFound(
+            f"Run {run.key} has several tables: {', '.join(names)}.",
+            f"Name one: {_command()} {run.key} --project-dir {shlex.quote(names[0])}",
+        )
     if project_dir is not None and project_dir not in names:
         has = f"Its tables: {', '.join(names)}" if names else f"Show its status: orchestrator status {run.key}"
         raise NotFound(f"Run {run.key} has no table {project_dir!r}.", has)
     if not names:
         raise NotFound(f"Run {run.key} has no table yet.", f"Show its status: orchestrator status {run.key}")
     return _read(workspace, run, project_dir or names[0])
+
+
+def _command() -> str:
+    context = click.get_current_context(silent=True)
+    return f"orchestrator {'table' if context is None else context.info_name}"
 
 
 def _names(workspace: Workspace, run: RunView) -> list[str]:
@@ -87,14 +97,3 @@ def _read(workspace: Workspace, run: RunView, name: str) -> RunTable:
 
     data, _ = ExperimentData.load(workspace.run(run.key).table(name))
     return RunTable(name, data, records_of(data))
-
-
-def value_text(value: Any, width: int = 24) -> str:
-    """Return an input or output as a short text: a number with six digits."""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if getattr(value, "shape", None):
-        return f"array of shape {tuple(value.shape)}"
-    if isinstance(value, list | tuple | dict | set):
-        return f"{type(value).__name__} of {len(value)}"
-    return shorten(str(value), width)

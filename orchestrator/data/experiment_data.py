@@ -180,9 +180,9 @@ class ExperimentData:
         program that it has started; `host`; `started_at` in UTC; `error`, the type of the exception of a failed
         experiment. They are missing for an experiment that is open, or that no step of a run evaluated.
         """
-        from orchestrator.data.records import frame_of_records
+        from orchestrator.data.records import frame_of_records, records_of
 
-        return frame_of_records(self)
+        return frame_of_records(self, records_of(self))
 
     def labels(self) -> list[int]:
         """Return the labels of the rows."""

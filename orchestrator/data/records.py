@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.data.files import data_folder
+from orchestrator.data.many import many_objects
 from orchestrator.data.results import ResultFile, inputs_digest
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ class Record(NamedTuple):
         The step that evaluated it, and its iteration; empty outside loops.
     attempt : int
         Number of the job among those for the same batch, from 1; a resume does not reset it.
-    seconds, cpu_seconds : float
-        Duration, and CPU time of the process that evaluated it, in seconds.
-    memory : float
-        Peak memory in MB of that process so far, or of the largest program that it has started.
+    seconds, cpu_seconds : float or None
+        Duration, and CPU time of the process that evaluated it, in seconds; None if not known.
+    memory : float or None
+        Peak memory in MB of that process so far, or of the largest program that it has started; None if not known.
     host : str
         The machine.
     started_at : float
@@ -51,9 +52,9 @@ class Record(NamedTuple):
     step: str
     iteration: str
     attempt: int
-    seconds: float
-    cpu_seconds: float
-    memory: float
+    seconds: float | None
+    cpu_seconds: float | None
+    memory: float | None
     host: str
     started_at: float
     error: Mapping[str, str] | None
@@ -79,9 +80,12 @@ def records_of(data: ExperimentData) -> list[Record | None]:
         The last evaluation that ended with the status of the row. None for a row without one: it is open, or its
         result or its status was written in another way.
     """
-    found = _read(data.project_dir)
-    if not found:
-        return [None] * len(data)
+    with many_objects():
+        found = _read(data.project_dir)
+        return _of_rows(data, found) if found else [None] * len(data)
+
+
+def _of_rows(data: ExperimentData, found: Mapping[Key, list[Record]]) -> list[Record | None]:
     keys = list(zip(data.labels(), _digests(data), strict=True))
     # Rows that got another label, such as after `reset_index`, are found by their inputs.
     others: dict[str, list[Key]] = defaultdict(list)
@@ -95,11 +99,10 @@ def records_of(data: ExperimentData) -> list[Record | None]:
     return records
 
 
-def frame_of_records(data: ExperimentData) -> pd.DataFrame:
-    """Return the records of a table as a DataFrame; see `ExperimentData.records`."""
+def frame_of_records(data: ExperimentData, records: Sequence[Record | None]) -> pd.DataFrame:
+    """Return the records of a table, from `records_of`, as a DataFrame; see `ExperimentData.records`."""
     import pandas as pd
 
-    records = records_of(data)
     columns: dict[str, Any] = {name: [r and getattr(r, name) for r in records] for name in Record._fields}
     frame = pd.DataFrame({name: pd.Series(columns[name], data.index, dtype=object) for name in ("step", "iteration")})
     if not any("." in str(iteration) for iteration in columns["iteration"]):
@@ -115,6 +118,8 @@ def frame_of_records(data: ExperimentData) -> pd.DataFrame:
 
 
 def _last(records: Sequence[Record], status: str) -> Record | None:
+    if len(records) == 1:
+        return records[0] if records[0].status == status else None
     return max((r for r in records if r.status == status), key=lambda r: r.started_at, default=None)
 
 
@@ -142,21 +147,19 @@ def _records_in(file: ResultFile) -> Iterator[tuple[Key, Record]]:
     if of is None or not task.isdecimal():
         return
     for line in file.lines:
-        seconds, cpu, memory, started = (float(line.get(n, 0.0)) for n in ("seconds", "cpu", "memory", "started"))
-        yield (
-            (line["row"], line["inputs"]),
-            Record(
-                status=line["status"],
-                step=of.step,
-                iteration=of.iteration,
-                attempt=of.attempt,
-                seconds=seconds,
-                cpu_seconds=cpu,
-                memory=memory,
-                host=of.host,
-                started_at=started,
-                error=line["error"],
-                token=token,
-                task=int(task),
-            ),
+        # What is not known of a process that died is 0.
+        record = Record(
+            status=line["status"],
+            step=of.step,
+            iteration=of.iteration,
+            attempt=of.attempt,
+            seconds=line.get("seconds") or None,
+            cpu_seconds=line.get("cpu") or None,
+            memory=line.get("memory") or None,
+            host=of.host,
+            started_at=line.get("started", 0.0),
+            error=line.get("error"),
+            token=token,
+            task=int(task),
         )
+        yield (line["row"], line["inputs"]), record

@@ -81,6 +81,7 @@ class SupervisedTask:
         self._restart = restart
         self._receipt = begin_receipt()
         self._usage = (0.0, 0.0)
+        self._seconds = 0.0
         left, self._counts = left_of_task(folder, job, number)
         self._receipt.n_kept = self._counts.n
         self._cuts: defaultdict[Key, list[Cut]] = defaultdict(list)
@@ -154,6 +155,8 @@ class SupervisedTask:
         """
         cut = Cut(key_of(unit[0]), kind, why)
         self._cuts[cut.key].append(cut)
+        now = self.running.now()
+        self._seconds = 0.0 if now is None else time.monotonic() - now[1]
         self.running.add_cut(cut)
         self._try_cut_ones_last()
 
@@ -206,7 +209,7 @@ class SupervisedTask:
         for unit in list(self.left):
             blamed = [cut for cut in self._cuts_of(unit) if cut.kind]
             if len(blamed) >= self.job.tries:
-                self.fail(unit, blamed[-1].kind, f"{blamed[-1].why}, {len(blamed)} times")
+                self.fail(unit, blamed[-1].kind, f"{blamed[-1].why}, {len(blamed)} times", self._seconds)
         self.left.sort(key=lambda unit: len(self._cuts_of(unit)))
 
     def _cuts_of(self, unit: Unit) -> Sequence[Cut]:

@@ -9,20 +9,14 @@ import signal
 import pytest
 from cli_records import Records, documented
 from click.testing import CliRunner
+from run_results import Results, exception, write_job
 
-from orchestrator import Domain, ExperimentData
+from orchestrator import ExperimentData
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.data.fold import fold
-from orchestrator.data.results import Evaluation, ResultWriter, inputs_digest
+from orchestrator.data.results import inputs_digest
 from orchestrator.errors import NotFound
-
-TRACEBACK = """\
-Traceback (most recent call last):
-  File "/home/me/study.py", line {line}, in solve
-    {code}
-{error}
-"""
 
 
 @pytest.fixture
@@ -42,43 +36,6 @@ def ask(records):
         return done.stdout
 
     return ask
-
-
-def exception(kind, message, line, code):
-    traceback = TRACEBACK.format(line=line, code=code, error=f"{kind}: {message}")
-    return {"type": kind, "message": message, "traceback": traceback, "place": f"/home/me/study.py:{line}"}
-
-
-class Results:
-    """The table of a run, with results as tasks write them."""
-
-    def __init__(self, workspace, n, **more):
-        domain = Domain()
-        domain.add_float("x", low=0.0, high=100.0)
-        domain.add_category("material", ["steel", "wood"])
-        domain.add_output("y")
-        inputs = [{"x": float(i) / 8, "material": "wood" if i % 10 == 3 else "steel"} for i in range(n)]
-        self.project = workspace / "r"
-        self.inputs = inputs
-        ExperimentData(domain, inputs, project_dir=self.project).store()
-
-    def add(self, row, error=None, *, host="node07", token="tok", task=0, step="evaluate", iteration="", **more):
-        path = self.project / "experiment_data/.results" / token / f"{task}.0.jsonl"
-        with ResultWriter(path, Evaluation(step, iteration, 1, host)) as writer:
-            writer.write(
-                {
-                    "row": row,
-                    "inputs": inputs_digest(self.inputs[row]),
-                    "status": "FINISHED" if error is None else "ERROR",
-                    "outputs": {"y": 1.0} if error is None else {},
-                    "error": error,
-                    "started": 1.0,
-                    "seconds": 0.25,
-                    "cpu": 0.25,
-                    "memory": 218.4,
-                    **more,
-                }
-            )
 
 
 @pytest.fixture
@@ -152,18 +109,6 @@ def test_a_process_that_died_is_shown_with_what_its_experiment_printed_last_and_
     log.write_text("of another experiment\n" + "".join(f"step {i}\n" for i in range(20)) + "meshing 10 % \r 20 %\n")
     (folder / "outputs/0").write_text(f"\n2 0 {begin}\n3 {begin} {log.stat().st_size}")
     golden(ask())
-
-
-def write_job(folder, token):
-    from orchestrator.handoff.jobfile import JobFile, write_jobfile
-    from orchestrator.machine.kinds import StepKind
-
-    write_jobfile(
-        folder / "job.json",
-        JobFile(
-            "r", "/", "m", token, "batch", 1, 0, "", StepKind.BATCH, True, "1", None, ".", "0" * 64, label="evaluate"
-        ),
-    )
 
 
 def test_a_task_that_died_is_shown_with_its_log_and_the_experiment_that_it_evaluated(records, ask, workspace, golden):

@@ -1,0 +1,157 @@
+"""`orchestrator table`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.render import echo, plural, to_json
+from orchestrator.cli.workspace import examples, workspace_of, workspace_options
+from orchestrator.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from orchestrator.cli.table_rows import Rows
+
+__all__ = ["command"]
+
+ON_TERMINAL, BEST = 40, 10
+"""Number of rows that are shown on a terminal, and of the best ones."""
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator table",
+        "orchestrator table 1795531215 --where \"status == 'ERROR' and x > 1\"",
+        "orchestrator table --best y --columns x,y,iteration,seconds",
+        "orchestrator table --csv results.csv",
+    )
+)
+@click.argument("run", required=False)
+@click.option("--where", metavar="CONDITION", help="Only rows for which this is true; as of pandas.DataFrame.query.")
+@click.option("--best", metavar="OUTPUT", help="Only finished experiments, the smallest value of this output first.")
+@click.option("--max", "largest", is_flag=True, help="With --best: the largest value first.")
+@click.option("--columns", metavar="NAMES", help="Only these columns, separated by commas.")
+@click.option(
+    "--rows", "n_rows", type=click.IntRange(min=1), metavar="N", help="Number of rows. [default: on a terminal 40]"
+)
+@click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a CSV file.")
+@click.option(
+    "--parquet", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a Parquet file."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@click.option("--project-dir", metavar="DIR", help="Which table, if the run has several.")
+@workspace_options
+def command(
+    run: str | None,
+    where: str | None,
+    best: str | None,
+    largest: bool,
+    columns: str | None,
+    n_rows: int | None,
+    csv: Path | None,
+    parquet: Path | None,
+    as_json: bool,
+    project_dir: str | None,
+    rootdir: Path | None,
+    db: Path | None,
+) -> None:
+    """Print the experiments of a run, or write them to a file.
+
+    RUN defaults to the latest run, which may be active. The columns are the status, the inputs and outputs, the step,
+    iteration and attempt that evaluated the experiment, seconds, CPU time, memory in MB, host, time of its beginning,
+    and the type of its error. A terminal shows as many as fit. Files contain all columns, and all rows without --rows.
+    """
+    from orchestrator.cli.run_table import one_table
+    from orchestrator.cli.table_rows import best_first, rows_of, selected
+    from orchestrator.cli.table_rows import where as rows_where
+    from orchestrator.db.runs import find_run
+
+    if largest and best is None:
+        raise click.UsageError("--max needs --best OUTPUT.")
+    workspace = workspace_of(rootdir, db)
+    view = find_run(workspace.database, run)
+    rows = rows_of(one_table(workspace, view, project_dir), view.key)
+    if where is not None:
+        rows = rows_where(rows, where)
+    if best is not None:
+        rows = best_first(rows, best, largest=largest)
+    names = None if columns is None else [name.strip() for name in columns.split(",")]
+    shown = rows if names is None else selected(rows, names)
+    if csv is not None or parquet is not None:
+        frame = shown.frame if n_rows is None else shown.frame.iloc[:n_rows]
+        _write(frame, csv, parquet)
+    elif as_json:
+        echo(to_json(rows.as_json()[:n_rows]))
+    else:
+        _print(shown, n_rows or _default_rows(best), None if names is None else list(map(str, shown.frame.columns)))
+
+
+def _default_rows(best: str | None) -> int | None:
+    if best is not None:
+        return BEST
+    return ON_TERMINAL if sys.stdout.isatty() else None
+
+
+def _print(rows: Rows, n_rows: int | None, names: list[str] | None) -> None:
+    from orchestrator.cli.table_text import columns_that_fit, left_out, rows_text
+
+    if not len(rows.frame):
+        echo("No experiments.", err=True)
+        return
+    # Into a file or a pipe, all columns are written, unless COLUMNS says how many characters fit.
+    width = shutil.get_terminal_size((0, 0)).columns or None
+    shown = columns_that_fit(rows, n_rows, width) if names is None else names
+    click.echo("\n".join(rows_text(rows, shown, n_rows)))
+    for line in left_out(rows, shown, n_rows):
+        echo(line, err=True)
+
+
+def _write(frame: pd.DataFrame, csv: Path | None, parquet: Path | None) -> None:
+    """Write rows to files.
+
+    Raises
+    ------
+    DataError
+        If a file can't be written, or a package is missing.
+    """
+    if csv is not None and str(csv) == "-":
+        click.echo(frame.to_csv(), nl=False)
+    elif csv is not None:
+        _write_file(csv, frame, lambda path: frame.to_csv(path))
+    if parquet is not None:
+        _check_pyarrow(parquet)
+        _write_file(parquet, frame, lambda path: frame.to_parquet(path, engine="pyarrow"))
+
+
+def _write_file(path: Path, frame: pd.DataFrame, write: Callable[[Path], object]) -> None:
+    """Write a file aside and rename it, so that an error leaves the old one."""
+    # Its end is that of the name: pandas compresses a file by that.
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(aside)
+        aside.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} can't be written: {error.strerror or error}.", "Name another file.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    echo(f"Wrote {plural(len(frame), 'row')} to {path}.", err=True)
+
+
+def _check_pyarrow(path: Path) -> None:
+    try:
+        import pyarrow  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError as error:
+        raise DataError(
+            "--parquet needs pyarrow, which is not installed.",
+            f"Install it: {shlex.quote(sys.executable)} -m pip install pyarrow\n"
+            f"Or write a CSV file: --csv {shlex.quote(str(path.with_suffix('.csv').name))}",
+        ) from error
