@@ -36,7 +36,7 @@ _WHAT = {
         "orchestrator clean --logs --older-than 12w",
     )
 )
-@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.argument("runs", metavar="[RUNS]", nargs=-1)
 @click.option(
     "--state",
     "states",
@@ -64,7 +64,7 @@ def command(
     rootdir: Path | None,
     db: Path | None,
 ) -> None:
-    """Delete ended runs, or only their logs or archives, to get their space back.
+    """Delete ended runs, or parts of them.
 
     Name the runs, or choose them by state or age. A run that is active, or belongs to another user, is kept. Links are
     not followed. What is deleted is said first, with its size, and can't be restored.

@@ -29,7 +29,7 @@ _FIXABLE_ERRNOS = {
 
 COMMANDS = (
     *("run", "submit", "status", "list", "logs", "failures", "table", "best"),
-    *("wait", "resume", "retry", "advance", "cancel", "hold", "release", "clean"),
+    *("wait", "resume", "retry", "advance", "cancel", "hold", "release", "set", "clean"),
     *("takeover", "scripts", "db"),
 )
 

@@ -1,8 +1,8 @@
 """How the engine reads and writes the records.
 
-`write` and `set_code` need the lease of the run and log events; `set_cluster`, `set_files` and `clear_cancel_request`
-need the lease and log nothing. `create_run`, `request_cancel`, `request_cancel_step` and `hold` need no lease, and are
-logged.
+`write`, `set_code` and `set_plan` need the lease of the run and log events; `set_cluster`, `set_files` and
+`clear_cancel_request` need the lease and log nothing. `create_run`, `request_cancel`, `request_cancel_step` and `hold`
+need no lease, and are logged.
 """
 
 from __future__ import annotations
@@ -267,6 +267,13 @@ class Store:
         with session(self.path) as connection:
             row = fenced_row(connection, key, fence)
             update(connection, "run", {"cluster": cluster}, id=row.id)
+
+    def set_plan(self, key: str, fence: int, plan: Plan, cluster: Mapping[str, Any], now: float, why: str) -> None:
+        """Replace the plan of a run by one with other resources, with the digests of the scripts for it."""
+        with session(self.path) as connection:
+            row = fenced_row(connection, key, fence)
+            update(connection, "run", {"plan": _text(plan), "cluster": cluster}, id=row.id)
+            moves.log(connection, row.id, now, EventKind.RESOURCES, why=why)
 
     def moved_from(self, key: str) -> str | None:
         """Return the folder in which a run was recorded, if the workspace has been moved or copied since; else None."""

@@ -29,7 +29,7 @@ from orchestrator.definition.resources import SlurmCluster, SlurmResources, memo
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.plan import UNTIL
 
-__all__ = ["check_cluster", "check_key", "check_pipeline"]
+__all__ = ["check_cluster", "check_key", "check_pipeline", "resource_problems"]
 
 INJECTED = ("iteration", "project_job", "seed")
 RESERVED_KEYS = ("logs",)
@@ -64,7 +64,7 @@ def check_pipeline(name: str, steps: Sequence[Any], orchestrator_resources: Any 
         problems = [f"the pipeline's name must be text, not {type(name).__name__}"]
     problems += _problems(steps)
     if orchestrator_resources is not None:
-        found = _resource_problems(orchestrator_resources)
+        found = resource_problems(orchestrator_resources)
         problems += (f"orchestrator_resources: {problem.removeprefix('resources: ')}" for problem in found)
     if not is_seed(seed):
         problems.append(f"seed={_shown(seed)} is not valid; use an integer from 0 to 2**64 - 1, or omit it")
@@ -192,7 +192,7 @@ def _step_problems(step: Step) -> Iterator[str]:
         yield f"dependency={step.dependency!r} is not valid; use 'afterok' or 'afterany'"
     if step.keep_scratch not in KEEP:
         yield f"keep_scratch={step.keep_scratch!r} is not valid; use 'on_error', 'always' or 'never'"
-    yield from _resource_problems(step.resources)
+    yield from resource_problems(step.resources)
 
 
 def _name_problems(name: Any) -> Iterator[str]:
@@ -315,7 +315,8 @@ def _folder_problems(project_dir: Any) -> Iterator[str]:
         yield f"project_dir={str(project_dir)!r} is reserved for the files of tables; use another name"
 
 
-def _resource_problems(resources: Any) -> Iterator[str]:
+def resource_problems(resources: Any) -> Iterator[str]:
+    """Yield what is wrong with the resources of a step."""
     if not isinstance(resources, SlurmResources):
         yield f"resources: must be a SlurmResources, not {type(resources).__name__}"
         return

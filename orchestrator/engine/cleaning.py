@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.data.references import DATA_FOLDER
 from orchestrator.db.cleaning import cleanable_runs, delete_run
 from orchestrator.db.runs import find_run
 from orchestrator.db.store import Store
@@ -26,6 +27,9 @@ from orchestrator.machine.cleaning import Cleanable, Part, Selection, chosen, wh
 from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = ["Cleaning", "clean", "prepare"]
+
+ARCHIVE = ".archive"
+"""The folder of the result files that are in a table."""
 
 DELETED = ".deleted-"
 """How the names of folders begin that are being deleted."""
@@ -154,8 +158,8 @@ def _files(folder: RunFolder, part: Part) -> Iterator[Path]:
 def _archives(folder: RunFolder) -> list[Path]:
     found = []
     for where, names, _ in os.walk(folder.path):
-        if Path(where).name == "experiment_data" and ".archive" in names:
-            found.append(Path(where, ".archive"))
+        if Path(where).name == DATA_FOLDER and ARCHIVE in names:
+            found.append(Path(where, ARCHIVE))
         names[:] = [name for name in names if not name.startswith(".")]
     return [path for path in found if _is_own_folder(path)]
 

@@ -100,6 +100,7 @@ class EventKind(StrEnum):
     RETRY = "retry"
     RESTORED = "restored"
     CODE = "code"
+    RESOURCES = "resources"
     OWNER = "owner"
     LEASE = "lease"
     CANCEL_REQUESTED = "cancel requested"

@@ -237,6 +237,10 @@ class Plan(NamedTuple):
         """Yield the position of every step and `until` in the first iteration of its loops, in order."""
         return (visit.position for visit in self.walk() if visit.n_runs)
 
+    def with_step(self, new: PlannedStep) -> Plan:
+        """Return the plan with another step at the path of a step."""
+        return self._replace(elements=_with_step(self.elements, new))
+
     def find(self, address: str) -> int | None:
         """Return the position of an address.
 
@@ -376,3 +380,16 @@ def _from_json(value: dict[str, Any]) -> PlannedStep | PlannedLoop:
 def _step_from_json(value: dict[str, Any]) -> PlannedStep:
     kinds = {"kind": StepKind(value["kind"]), "dependency": Dependency(value["dependency"])}
     return PlannedStep(**{**value, **kinds})
+
+
+def _with_step(
+    elements: tuple[PlannedStep | PlannedLoop, ...], new: PlannedStep
+) -> tuple[PlannedStep | PlannedLoop, ...]:
+    return tuple(
+        element._replace(body=_with_step(element.body, new))
+        if isinstance(element, PlannedLoop)
+        else new
+        if element.path == new.path
+        else element
+        for element in elements
+    )

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from orchestrator.errors import DefinitionError, NotYet
 from orchestrator.machine.decide import next_position
 from orchestrator.machine.kinds import Dependency
 from orchestrator.machine.model import Run, StepRun
+from orchestrator.machine.plan import PlannedStep
 from orchestrator.machine.states import JobState
 
-__all__ = ["about_cancel_step", "about_hold", "about_release", "holds_its_jobs", "is_open_at", "step_to_cancel"]
+__all__ = [
+    "about_cancel_step",
+    "about_hold",
+    "about_release",
+    "about_resources",
+    "holds_its_jobs",
+    "is_open_at",
+    "step_to_cancel",
+]
 
 
 def step_to_cancel(run: Run, address: str) -> int:
@@ -65,6 +77,20 @@ def about_release(run: Run) -> list[str]:
     """Return what becomes of a held run that is released."""
     held = ", ".join(job.scheduler_id or job.token for job in run.live_jobs if job.held)
     return [f"Releases run {run.key}" + (f", and job {held} in the queue." if held else ".")]
+
+
+def about_resources(run: Run, step: PlannedStep, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return what other resources of a step mean; nothing if they are the same."""
+    changed = [name for name in after if name not in before or after[name] != before[name]]
+    if not changed:
+        return []
+    what = ", ".join(f"{name}={after[name]} (was {before.get(name, 'not set')})" for name in changed)
+    lines = [f"Jobs of step {step.name} that are submitted from now on get {what}."]
+    is_open = run.step_run is not None and run.plan.slot(run.step_run.position).step.path == step.path
+    submitted = [job.scheduler_id or job.token for job in run.live_jobs if job.state is not JobState.PLANNED]
+    if is_open and submitted:
+        lines.append(f"Job {', '.join(submitted)} of it is submitted already, and is not changed.")
+    return lines
 
 
 def holds_its_jobs(run: Run) -> bool:

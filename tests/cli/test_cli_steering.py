@@ -151,3 +151,28 @@ def test_a_job_on_a_cluster_is_held_and_its_step_cancelled_only_when_that_is_sai
     golden(here("hold", "r", "--dry-run"))
     golden(here("cancel", "r", "--step", "nothing", "--dry-run"))
     assert "active" in here("list").out
+
+
+def test_resources_are_changed_only_if_they_are_valid_and_the_run_is_on_a_cluster(here, programs, golden):
+    programs.accepts()
+    here("run", "study.py", "--project-job", "local")
+    here("submit", "slurm.py", "--project-job", "r")
+    golden(here("set", "local", "nothing", "--mem", "8G"))
+    golden(here("set", "r", "nothing", "--mem", "8G", "--time", "2:00:00", "--dry-run"))
+    for words in (
+        ["nothing"],
+        ["other", "--mem", "8G"],
+        ["nothing@3", "--mem", "8G"],
+        ["nothing", "--mem", "much"],
+        ["nothing", "--time", "soon"],
+        ["nothing", "--sbatch", "gres"],
+        ["nothing", "--sbatch", "array=3"],
+        ["nothing", "--mem", "4G"],
+    ):
+        golden(here("set", "r", *words))
+    assert Store(here.workspace / "orchestrator.db").load("r").plan.slot(0).step.resources["mem"] == "4G"
+    golden(here("set", "r", "nothing", "--mem", "8G", "--sbatch", "gres=gpu:1"))
+    resources = Store(here.workspace / "orchestrator.db").load("r").plan.slot(0).step.resources
+    assert (resources["mem"], resources["extra_sbatch"]) == ("8G", {"gres": "gpu:1"})
+    golden(here("set", "r", "nothing", "--sbatch", "mem=9G"))
+    golden(here("set", "r", "nothing", "--mem", "10G"))

@@ -109,3 +109,26 @@ def test_a_cancelled_step_leaves_no_job_and_the_run_continues_where_that_is_allo
     studies.orchestrator("resume", key, code=None)
     studies.wait(key)
     assert studies.outputs(key) == [2 * x for x in range(12)]
+
+
+def test_a_step_gets_other_resources_for_the_jobs_that_are_submitted_later(studies):
+    body = STUDY.format(then="afterok").replace("max_concurrent=4", "max_concurrent=10, max_array_size=6")
+    key = studies.submit(body)
+    wait_until(lambda: n_begun(studies, key) == 6, 60)
+    said = studies.orchestrator("set", key, "run", "--mem", "100M", "--time", "00:07:00", "--sbatch", "comment=more")
+    assert "is submitted already, and is not changed." in said.stderr
+    studies.orchestrator("set", key, "last", "--cpus-per-task", "2")
+    (studies.folder / "go").touch()
+    studies.wait(key)
+    first, second = studies.jobs(key, "run")
+    [last] = studies.jobs(key, "last")
+    show = {
+        job["scheduler_id"]: studies.run("scontrol", "show", "job", job["scheduler_id"]).stdout
+        for job in (first, second, last)
+    }
+    assert "MinMemoryNode=4G" in show[first["scheduler_id"]]
+    assert "MinMemoryNode=100M" in show[second["scheduler_id"]]
+    assert "TimeLimit=00:07:00" in show[second["scheduler_id"]]
+    assert "Comment=more" in show[second["scheduler_id"]]
+    assert "CPUs/Task=2" in show[last["scheduler_id"]]
+    assert studies.outputs(key) == [2 * x for x in range(12)]
