@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.data.references import DATA_FOLDER
-from orchestrator.data.results import ResultFile
+from orchestrator.data.results import ResultReader
 from orchestrator.errors import DataError
 
 __all__ = ["Expected", "await_results"]
@@ -38,7 +38,7 @@ class Expected(NamedTuple):
     n_experiments: int
 
 
-def await_results(project_dir: Path | str, expected: Iterable[Expected]) -> None:
+def await_results(project_dir: Path | str, expected: Iterable[Expected], reader: ResultReader) -> None:
     """Wait until the result files have what is expected.
 
     Parameters
@@ -47,6 +47,8 @@ def await_results(project_dir: Path | str, expected: Iterable[Expected]) -> None
         The project folder.
     expected : iterable of Expected
         What must be there, or have been folded before.
+    reader : ResultReader
+        It reads the files.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def await_results(project_dir: Path | str, expected: Iterable[Expected]) -> None
     base = Path(project_dir) / DATA_FOLDER
     end = time.monotonic() + WAIT
     for one in expected:
-        while (n := _n_found(base, one)) < one.n_experiments:
+        while (n := _n_found(base, one, reader)) < one.n_experiments:
             if time.monotonic() > end:
                 raise DataError(
                     f"results are missing in {base / '.results'}: the receipts of the tasks count {one.n_experiments} "
@@ -67,7 +69,7 @@ def await_results(project_dir: Path | str, expected: Iterable[Expected]) -> None
             time.sleep(POLL)
 
 
-def _n_found(base: Path, expected: Expected) -> int:
+def _n_found(base: Path, expected: Expected, reader: ResultReader) -> int:
     new = [folder for token in expected.tokens for folder in _folders(base / ".results", token)]
     folded = [folder for token in expected.tokens for folder in _folders(base / ".archive", token)]
     if folded and not new:
@@ -75,7 +77,7 @@ def _n_found(base: Path, expected: Expected) -> int:
     results: set[tuple[int, str]] = set()
     n_unreadable = 0
     for path in (path for folder in (*new, *folded) for path in folder.glob("*.jsonl")):
-        file = ResultFile.read(path)
+        file = reader.read(path)
         results.update((line["row"], line["inputs"]) for line in file.lines)
         n_unreadable += file.n_torn + len(file.damaged)
     # What is damaged is there; it is reported when it is folded.

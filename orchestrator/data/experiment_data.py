@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.data.layout import Files
     from orchestrator.data.matching import FoldReport
     from orchestrator.data.merging import Origin
+    from orchestrator.data.reading import Stored
     from orchestrator.data.results import ResultFile
     from orchestrator.data.sources import Source
 
@@ -98,6 +99,13 @@ class ExperimentData:
         data._contents = contents
         if like is not None:
             data._offsets, data._origin = dict(like._offsets), like._origin
+        return data
+
+    @classmethod
+    def _of_stored(cls, stored: Stored) -> Self:
+        data = cls._of(stored.contents)
+        data.stored_by, data._offsets, data._origin = stored.stored_by, stored.offsets, stored.origin
+        data.fold_report = stored.report
         return data
 
     def _take(self, positions: Sequence[int]) -> Self:
@@ -457,10 +465,7 @@ class ExperimentData:
         from orchestrator.data.reading import read_stored
 
         read = read_stored(_absolute(project_dir), folders, as_edited=as_edited)
-        data = cls._of(read.contents)
-        data.stored_by, data._offsets, data._origin = read.stored_by, read.offsets, read.origin
-        data.fold_report = read.report
-        return data, read.report
+        return cls._of_stored(read), read.report
 
     def fold(self, result_files: Iterable[ResultFile]) -> FoldReport:
         """Write results to the rows with the same inputs, in memory.

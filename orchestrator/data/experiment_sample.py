@@ -88,7 +88,9 @@ class ExperimentSample:
         if job_status is None:
             job_status = JobStatus.FINISHED if self._output_data else JobStatus.OPEN
         self.job_status = JobStatus.of(job_status)
-        self.project_dir = Path.cwd() if project_dir is None else Path(project_dir)
+        if not isinstance(project_dir, Path):
+            project_dir = Path.cwd() if project_dir is None else Path(project_dir)
+        self.project_dir = project_dir
         self.id = id
 
     @property

@@ -15,7 +15,7 @@ from orchestrator.data.expected import Expected, await_results
 from orchestrator.data.files import Outrun, data_folder, finish_commit, locked, outrun, result_folders, write_table
 from orchestrator.data.many import many_objects
 from orchestrator.data.matching import FoldReport
-from orchestrator.data.results import frame
+from orchestrator.data.results import ResultReader, frame
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -59,27 +59,29 @@ def fold(
         If another process stores the table for more than a minute.
     """
     finish_commit(project_dir)
-    await_results(project_dir, expected)
+    reader = ResultReader()
+    await_results(project_dir, expected, reader)
     if more is None and not result_folders(project_dir):
         return FoldReport()
     for _ in range(_TRIES):
         with suppress(Outrun), locked(project_dir), many_objects():
-            return _fold(project_dir, more)
+            return _fold(Path(project_dir), more, reader)
     raise outrun(project_dir)
 
 
-def _fold(project_dir: Path | str, more: Callable[[ExperimentData], int] | None) -> FoldReport:
+def _fold(project_dir: Path, more: Callable[[ExperimentData], int] | None, reader: ResultReader) -> FoldReport:
     from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.reading import read_stored
 
     folders = result_folders(project_dir)
     if more is None and not folders:
         return FoldReport()
-    table, report = ExperimentData.load(project_dir, folders)
-    assert table._origin is not None
+    stored = read_stored(project_dir.absolute(), folders, reader=reader)
+    table, report = ExperimentData._of_stored(stored), stored.report
     n_more = 0 if more is None else more(table)
     if folders or n_more:
         contents = table.to_files(consumed=folders).contents
-        write_table(project_dir, contents, table._origin.state, folders, _quarantine(project_dir, report))
+        write_table(project_dir, contents, stored.origin.state, folders, _quarantine(project_dir, report))
     return report
 
 

@@ -11,7 +11,7 @@ from orchestrator.data.files import data_folder, read_snapshot
 from orchestrator.data.layout import decode_files
 from orchestrator.data.matching import FoldReport
 from orchestrator.data.merging import Origin
-from orchestrator.data.results import ResultFile
+from orchestrator.data.results import ResultReader
 
 __all__ = ["Stored", "read_stored"]
 
@@ -41,7 +41,13 @@ class Stored:
     report: FoldReport
 
 
-def read_stored(project_dir: Path, folders: Iterable[Path] | None = None, *, as_edited: bool = False) -> Stored:
+def read_stored(
+    project_dir: Path,
+    folders: Iterable[Path] | None = None,
+    *,
+    as_edited: bool = False,
+    reader: ResultReader | None = None,
+) -> Stored:
     """Read the table of a project folder and fold result files into it, in memory.
 
     Parameters
@@ -52,6 +58,8 @@ def read_stored(project_dir: Path, folders: Iterable[Path] | None = None, *, as_
         The folders of result files to fold. By default all.
     as_edited : bool, default False
         As of `ExperimentData.from_file`.
+    reader : ResultReader, optional
+        It reads the result files, and may have read them already.
 
     Returns
     -------
@@ -72,7 +80,8 @@ def read_stored(project_dir: Path, folders: Iterable[Path] | None = None, *, as_
     names = None if folders is None else {folder.name for folder in folders}
     paths = [path for path in snapshot.results if names is None or path.parent.name in names]
     # Lines that the stored table contains are not folded again: the user may have changed their rows since.
-    files = [ResultFile.read(path, stored.folded.get(_name(path), 0)) for path in paths]
+    reader = ResultReader() if reader is None else reader
+    files = [reader.read(path, stored.folded.get(_name(path), 0)) for path in paths]
     report = contents.fold(files)
     offsets = {**stored.folded, **{_name(file.path): file.end for file in files}}
     return Stored(contents, stored.stored_by, offsets, Origin(snapshot.state, contents.table.copy()), report)

@@ -27,6 +27,7 @@ from orchestrator.sha256 import sha256_of
 __all__ = [
     "Evaluation",
     "ResultFile",
+    "ResultReader",
     "ResultWriter",
     "canonical_text",
     "frame",
@@ -382,6 +383,35 @@ class ResultFile(NamedTuple):
         except Damaged as error:
             damaged.append(str(error).encode())
         return cls(Path(path), lines, n_torn, end, damaged, evaluation)
+
+
+class ResultReader:
+    """Reads result files. One that has not changed is not read a second time."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, tuple[tuple[int, int, int] | None, ResultFile]] = {}
+
+    def read(self, path: Path, offset: int = 0) -> ResultFile:
+        """Return the content of a file; as of `ResultFile.read`."""
+        if offset:
+            return ResultFile.read(path, offset)
+        now = _version_of(path)
+        before, file = self._read.get(path, (None, None))
+        if file is None or before is None or before != now:
+            file = ResultFile.read(path)
+            self._read[path] = now, file
+        return file
+
+
+def _version_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes with the content of a file; None if it is no regular one."""
+    try:
+        # A network file system asks its server when a file is opened, and may not when its size is asked for.
+        with open_regular(path) as file:
+            found = os.fstat(file.fileno())
+    except Damaged:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

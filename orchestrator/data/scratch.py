@@ -46,11 +46,17 @@ class Scratch:
     """
 
     def __init__(self, project_dir: Path, name: str, step: str = "", keep: Keep = "on_error") -> None:
-        top = project_dir / "scratch"
-        self._above = [top, top / step] if step else [top]
+        # Paths are made when there is a folder: those of an experiment without files take longer than it.
+        self._project_dir = project_dir
+        self._step = step
         self._name = name
         self._keep = keep
         self._number = 0
+
+    @property
+    def _above(self) -> list[Path]:
+        top = self._project_dir / "scratch"
+        return [top, top / self._step] if self._step else [top]
 
     @property
     def path(self) -> Path | None:

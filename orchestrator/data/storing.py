@@ -15,6 +15,7 @@ from orchestrator.loading import is_loading_again
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.layout import Files
 
 __all__ = ["store", "store_in", "store_result"]
 
@@ -70,13 +71,13 @@ def store(data: ExperimentData, *, may_merge: bool) -> None:
     TableBusy
         If other processes store the table all the time.
     """
-    folder = data.project_dir
+    folder, files = data.project_dir, None
     if data._origin is None:
         data._contents.table.stored = {}
-        data.to_files()  # what can't be stored is refused before a folder is made
+        files = data.to_files()  # what can't be stored is refused before a folder is made
     for _ in range(_TRIES):
         with suppress(Outrun), locked(folder):
-            _store(data, state_of(folder), may_merge)
+            _store(data, state_of(folder), may_merge, files)
             return
     raise outrun(folder)
 
@@ -107,7 +108,7 @@ def store_result(data: ExperimentData, read: ExperimentData, project_dir: Path, 
     store(data, may_merge=False)
 
 
-def _store(data: ExperimentData, now: State, may_merge: bool) -> None:
+def _store(data: ExperimentData, now: State, may_merge: bool, files: Files | None) -> None:
     folder, origin = data.project_dir, data._origin
     is_there = None not in now.stats
     if origin is None or not is_there:
@@ -121,7 +122,7 @@ def _store(data: ExperimentData, now: State, may_merge: bool) -> None:
                 "The step can be repeated with the table that is there now: orchestrator resume",
             )
         now = _merge(data, origin)
-    files = data.to_files()
+    files = data.to_files() if files is None else files
     state = write_table(folder, files.contents, now)
     data._contents.table.stored = files.stored
     data._origin = Origin(state, data._contents.table.copy())

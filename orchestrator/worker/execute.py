@@ -348,6 +348,8 @@ def evaluated_lines(
     if not units:
         return
     generator, project_dir = step.block, folder.table(job.project_dir)
+    address = format_address(job.label, job.iteration)
+    is_one_by_one = evaluates_one_by_one(generator)
     supplied = {*step.kwargs, *units[0][0].inputs}
     kwargs = {**injected(executed_function(generator), supplied, job.injectable), **step.kwargs}
     said = set() if said is None else said
@@ -362,11 +364,11 @@ def evaluated_lines(
             begins(unit[0])
         scratch = None
         with output([entry.row for entry in unit]):
-            if not evaluates_one_by_one(generator):
+            if not is_one_by_one:
                 lines = list(_evaluated_by_call(generator, data, unit, kwargs, expected, ends))
             else:
                 [entry] = unit
-                scratch = scratch_of(folder, job, step, entry)
+                scratch = Scratch(project_dir, str(entry.row), address, step.keep_scratch)
                 lines = [_evaluated_entry(generator, project_dir, entry, kwargs, expected, ends, scratch)]
             _say_missing(said, lines, expected)
         try:

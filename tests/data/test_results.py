@@ -222,3 +222,20 @@ def test_damage_costs_only_the_lines_that_it_hits(tmp_path_factory, data):
     kept = [line(row) for row in range(3) if row < first or row > last]
     assert [found for found in read.lines if found in kept] == kept
     assert all(found in [line(row) for row in range(3)] for found in read.lines)
+
+
+def test_a_file_is_read_again_only_if_it_has_changed(tmp_path, monkeypatch):
+    reads = []
+    read = ResultFile.read
+    monkeypatch.setattr(ResultFile, "read", lambda *given: reads.append(given) or read(*given))
+    path, reader = tmp_path / "r", results.ResultReader()
+    with ResultWriter(path) as writer:
+        writer.write(line(0))
+        assert reader.read(path).lines == reader.read(path).lines == [line(0)]
+        assert len(reads) == 1
+        writer.write(line(1))
+    assert reader.read(path).lines == [line(0), line(1)]
+    assert reader.read(path, reader.read(path).end).lines == []
+    path.unlink()
+    path.mkdir()
+    assert len(reader.read(path).damaged) == 1
