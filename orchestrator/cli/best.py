@@ -53,7 +53,7 @@ def command(
 
     workspace = workspace_of(rootdir, db)
     view = find_run(workspace.database, run)
-    rows = rows_of(one_table(workspace, view, project_dir), view.key)
+    rows = rows_of(one_table(workspace, view.key, project_dir), view.key)
     name = output or objective_of(rows, f"orchestrator best {view.key} --output")
     best = best_first(rows, name, largest=largest)
     if not len(best.frame):

@@ -152,7 +152,7 @@ def failures_of(workspace: Workspace, status: RunStatus) -> FailureList:
     DataError
         If a table can't be read.
     """
-    tables = tables_of(workspace, status.run)
+    tables = tables_of(workspace, status.run.key)
     causes = [cause for table in tables for cause in _causes_of_experiments(workspace, status, table)]
     n_failed = sum(cause.n for cause in causes)
     of_jobs = list(_causes_of_jobs(workspace, status, tables, has_failed_experiments=bool(n_failed)))

@@ -28,7 +28,7 @@ _FIXABLE_ERRNOS = {
 }
 
 COMMANDS = (
-    *("run", "submit", "status", "list", "logs", "failures", "table", "best"),
+    *("run", "submit", "status", "list", "logs", "failures", "table", "best", "diff"),
     *("wait", "resume", "retry", "advance", "cancel", "hold", "release", "set", "clean"),
     *("takeover", "scripts", "db"),
 )

@@ -12,7 +12,6 @@ from orchestrator.errors import NotFound
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.records import Record
-    from orchestrator.db.views import RunView
     from orchestrator.workspace import Workspace
 
 __all__ = ["RunTable", "one_table", "tables_of"]
@@ -36,7 +35,7 @@ class RunTable(NamedTuple):
     records: list[Record | None]
 
 
-def tables_of(workspace: Workspace, run: RunView) -> list[RunTable]:
+def tables_of(workspace: Workspace, key: str) -> list[RunTable]:
     """Return the tables of a run that exist.
 
     Raises
@@ -44,16 +43,18 @@ def tables_of(workspace: Workspace, run: RunView) -> list[RunTable]:
     DataError
         If one can't be read.
     """
-    return [_read(workspace, run, name) for name in _names(workspace, run)]
+    return [_read(workspace, key, name) for name in _names(workspace, key)]
 
 
-def one_table(workspace: Workspace, run: RunView, project_dir: str | None = None) -> RunTable:
+def one_table(workspace: Workspace, key: str, project_dir: str | None = None) -> RunTable:
     """Return the table of a run.
 
     Parameters
     ----------
-    workspace, run
-        The run.
+    workspace : Workspace
+        The workspace.
+    key : str
+        Key of the run.
     project_dir : str, optional
         Which one, if it has several.
 
@@ -64,18 +65,18 @@ def one_table(workspace: Workspace, run: RunView, project_dir: str | None = None
     DataError
         If it can't be read.
     """
-    names = _names(workspace, run)
+    names = _names(workspace, key)
     if project_dir is None and len(names) > 1:
         raise NotFound(
-            f"Run {run.key} has several tables: {', '.join(names)}.",
-            f"Name one: {_command()} {run.key} --project-dir {shlex.quote(names[0])}",
+            f"Run {key} has several tables: {', '.join(names)}.",
+            f"Name one: {_command()} {key} --project-dir {shlex.quote(names[0])}",
         )
     if project_dir is not None and project_dir not in names:
-        has = f"Its tables: {', '.join(names)}" if names else f"Show its status: orchestrator status {run.key}"
-        raise NotFound(f"Run {run.key} has no table {project_dir!r}.", has)
+        has = f"Its tables: {', '.join(names)}" if names else f"Show its status: orchestrator status {key}"
+        raise NotFound(f"Run {key} has no table {project_dir!r}.", has)
     if not names:
-        raise NotFound(f"Run {run.key} has no table yet.", f"Show its status: orchestrator status {run.key}")
-    return _read(workspace, run, project_dir or names[0])
+        raise NotFound(f"Run {key} has no table yet.", f"Show its status: orchestrator status {key}")
+    return _read(workspace, key, project_dir or names[0])
 
 
 def _command() -> str:
@@ -83,17 +84,17 @@ def _command() -> str:
     return f"orchestrator {'table' if context is None else context.info_name}"
 
 
-def _names(workspace: Workspace, run: RunView) -> list[str]:
+def _names(workspace: Workspace, key: str) -> list[str]:
     from orchestrator.data.files import data_folder
     from orchestrator.db.runs import project_dirs
 
-    folder, names = workspace.run(run.key), project_dirs(workspace.database, run.key)
+    folder, names = workspace.run(key), project_dirs(workspace.database, key)
     return [name for name in names if (data_folder(folder.table(name)) / "domain.json").exists()]
 
 
-def _read(workspace: Workspace, run: RunView, name: str) -> RunTable:
+def _read(workspace: Workspace, key: str, name: str) -> RunTable:
     from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.records import records_of
 
-    data, _ = ExperimentData.load(workspace.run(run.key).table(name))
+    data, _ = ExperimentData.load(workspace.run(key).table(name))
     return RunTable(name, data, records_of(data))

@@ -79,7 +79,7 @@ def command(
         raise click.UsageError("--max needs --best OUTPUT.")
     workspace = workspace_of(rootdir, db)
     view = find_run(workspace.database, run)
-    rows = rows_of(one_table(workspace, view, project_dir), view.key)
+    rows = rows_of(one_table(workspace, view.key, project_dir), view.key)
     if where is not None:
         rows = rows_where(rows, where)
     if best is not None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.data.files import data_folder
 from orchestrator.data.many import many_objects
-from orchestrator.data.results import ResultFile, inputs_digest
+from orchestrator.data.results import ResultFile
+from orchestrator.data.row_texts import digests_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,8 @@ def records_of(data: ExperimentData) -> list[Record | None]:
 
 
 def _of_rows(data: ExperimentData, found: Mapping[Key, list[Record]]) -> list[Record | None]:
-    keys = list(zip(data.labels(), _digests(data), strict=True))
+    table = data._contents.table
+    keys = list(zip(data.labels(), digests_of(table.inputs, len(table)), strict=True))
     # Rows that got another label, such as after `reset_index`, are found by their inputs.
     others: dict[str, list[Key]] = defaultdict(list)
     for key in sorted(found.keys() - set(keys), reverse=True):
@@ -121,11 +123,6 @@ def _last(records: Sequence[Record], status: str) -> Record | None:
     if len(records) == 1:
         return records[0] if records[0].status == status else None
     return max((r for r in records if r.status == status), key=lambda r: r.started_at, default=None)
-
-
-def _digests(data: ExperimentData) -> Iterator[str]:
-    inputs_of = data.input_rows()
-    return (inputs_digest(inputs_of(position)) for position in range(len(data)))
 
 
 def _read(project_dir: Path) -> Mapping[Key, list[Record]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from orchestrator.db.connection import session
 from orchestrator.db.model import COUNTS, plan_of
@@ -14,6 +16,7 @@ from orchestrator.db.stalled import cluster_of, live_jobs, liveness
 from orchestrator.db.views import Event, HolderView, RunView
 from orchestrator.errors import NotFound
 from orchestrator.machine.kinds import EventKind, Mode, Wake
+from orchestrator.machine.plan import Plan
 from orchestrator.machine.stalled import Liveness, why_stalled
 from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.workspace import LOG_DIR, Workspace
@@ -28,6 +31,7 @@ __all__ = [
     "project_dirs",
     "run_row",
     "run_view",
+    "settings_of",
     "sum_so_far",
 ]
 
@@ -114,6 +118,46 @@ def project_dirs(path: Path, key: str) -> list[str]:
     with session(path, write=False) as connection:
         plan = plan_of(run_row(connection, key))
     return list(dict.fromkeys(step.project_dir for step in plan.steps()))
+
+
+class RunSettings(NamedTuple):
+    """What a run was started with, as recorded.
+
+    Attributes
+    ----------
+    key, name, mode, study : str, str, str, str or None
+        As of `RunView`.
+    plan : Plan
+        Its steps and loops.
+    cluster, provenance : mapping
+        Its cluster, empty for a run on this machine, and where it comes from.
+    bundle_digest : str or None
+        Digest of its code.
+    """
+
+    key: str
+    name: str
+    mode: str
+    study: str | None
+    plan: Plan
+    cluster: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    bundle_digest: str | None
+
+
+def settings_of(path: Path, key: str | None) -> RunSettings:
+    """Return what a run was started with; None means the latest run.
+
+    Raises
+    ------
+    NotFound
+        If there is no such run.
+    """
+    with session(path, write=False) as connection:
+        row = run_row(connection, key)
+    study = relocation(row, Workspace(path).real_root).get("study", row.study)
+    plain = (row.key, row.name, row.mode, study, plan_of(row))
+    return RunSettings(*plain, row.cluster or {}, row.provenance, row.bundle_digest)
 
 
 # --- rows ----------------------------------------------------------------------------------------

@@ -141,6 +141,15 @@ class Bundle:
         """Return the kept modules, by name."""
         return self._kept(self._index())
 
+    def study_name(self) -> str:
+        """Return the name of the module that is the study; empty if there is none."""
+        return self._context(self._index()).main
+
+    def pickle_of(self, path: str) -> bytes | None:
+        """Return the stored pickle of the step at a path of the plan; None if it could not be pickled."""
+        index = self._index()
+        return self._read_checked(f"{path}.pkl", index) if f"{path}.pkl" in index["files"] else None
+
     def is_pickled_as(self, path: str, content: bytes | None) -> bool:
         """Whether this is the stored pickle of the step, or `until`, at a path of the plan."""
         return content is not None and self._index()["files"].get(f"{path}.pkl") == sha256_of(content)
