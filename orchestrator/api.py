@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -264,8 +265,10 @@ class Pipeline(PipelineDefinition):
         'succeeded'
         """
         from orchestrator.db.status import run_status
+        from orchestrator.engine.live import live_status
 
-        return run_status(_workspace(rootdir).database, project_job, whole=True)
+        workspace, now = _workspace(rootdir), time.time()
+        return live_status(workspace, run_status(workspace.database, project_job, now, whole=True), now)
 
     def generate_scripts(
         self, cluster: SlurmCluster, project_job: str = "PLACEHOLDER", rootdir: str | Path | None = None

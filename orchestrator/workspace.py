@@ -17,8 +17,9 @@
             scripts/env_vars.<digest>                                   the env_vars of the cluster; private
             steps/<position>.<epoch>.<mark>/manifest.jsonl              experiments of each task
             jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json, outputs/<task>}
-            jobs/<token>/running/<task>.<restart>                       what a task evaluates now
-            jobs/<token>/{counts/, stop}                                failed experiments of an array, and its end
+            jobs/<token>/running/<task>.<restart>                       what a task evaluates now, and how far it is
+            jobs/<token>/counts/<task>.<restart>.<finished>.<failed>.*  of a task with failed experiments: how many
+            jobs/<token>/stop                                           the end of an array
 
 A run's folder may contain files of another run: of one whose records were deleted, or after the folder was copied. So
 the names of the engine's files contain the run's salt (`token`, `mark`) or a digest of the content.

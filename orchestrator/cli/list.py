@@ -19,10 +19,11 @@ __all__ = ["command"]
 @workspace_options
 def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     """List the runs of the workspace, latest first."""
-    from orchestrator.db.runs import list_runs
+    from orchestrator.db.status import list_runs
+    from orchestrator.engine.live import live_run
 
-    now = time.time()
-    runs = list_runs(workspace_of(rootdir, db).database, now)
+    workspace, now = workspace_of(rootdir, db), time.time()
+    runs = [live_run(workspace, run, step_run) for run, step_run in list_runs(workspace.database, now)]
     if as_json:
         echo(to_json(runs))
         return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import textwrap
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from orchestrator.db.failures import Cause
     from orchestrator.db.views import (
         Failure,
-        JobView,
         ResultNote,
         RunStatus,
         RunView,
@@ -43,11 +42,10 @@ if TYPE_CHECKING:
         StepSummary,
     )
     from orchestrator.engine.cluster.queue_report import QueueReport
-from orchestrator.machine.kinds import FailureLevel, Mode, Role
-from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, JobState, RunState
+from orchestrator.machine.kinds import FailureLevel, Mode
+from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, RunState
 from orchestrator.trust import name_of_user
 from orchestrator.visible import visible_values
-from orchestrator.workspace import Workspace
 
 __all__ = ["command", "render"]
 
@@ -80,9 +78,10 @@ def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None,
     """
     from orchestrator.db.status import run_status
     from orchestrator.db.views import json_values
+    from orchestrator.engine.live import live_status
 
     workspace, now = workspace_of(rootdir, db), time.time()
-    status = _with_counts(workspace, run_status(workspace.database, run, now, whole=as_json))
+    status = live_status(workspace, run_status(workspace.database, run, now, whole=as_json), now)
     report, unanswered = (_ask if refresh else _ask_if_quiet)(workspace.database, status, now)
     if report is not None:
         status = status._replace(run=status.run._replace(stalled=report.stalled))
@@ -126,24 +125,6 @@ def _ask_if_quiet(path: Path, status: RunStatus, now: float) -> tuple[QueueRepor
     except (SchedulerUnreachable, Busy):
         return None, None
     return (report if report.stalled else None), None
-
-
-def _with_counts(workspace: Workspace, status: RunStatus) -> RunStatus:
-    """Add how many tasks of the running batch have ended: one listing of a folder."""
-    if status.now is None:
-        return status
-    jobs = tuple(_with_count(workspace, status.run.key, job) for job in status.now.jobs)
-    return status._replace(now=status.now._replace(jobs=jobs))
-
-
-def _with_count(workspace: Workspace, key: str, job: JobView) -> JobView:
-    if job.state not in (JobState.QUEUED, JobState.RUNNING) or job.role is not Role.BATCH:
-        return job
-    from orchestrator.handoff.receipt import receipts_of
-
-    with suppress(Busy):  # then the status is shown without this count
-        return job._replace(n_tasks_ended=len(receipts_of(workspace.run(key).job(job.token))))
-    return job
 
 
 def render(
@@ -256,7 +237,10 @@ def _now_and_next(status: RunStatus, now: float, options: str, *, is_refreshed: 
 def _now(step_run: StepRunView, now: float) -> list[str]:
     started_at = step_run.started_at or step_run.created_at
     took = duration(max(0.0, now - started_at))
-    lines = [f"Now:  {shorten(step_run.address, 50)}, for {took}"]
+    left = "" if step_run.seconds_left is None else f", about {duration(step_run.seconds_left)} left"
+    lines = [f"Now:  {shorten(step_run.address, 36)}, for {took}{left}"]
+    if step_run.n_all is not None:
+        lines.append(f"      {_experiments(step_run)}")
     for job in step_run.jobs:
         if job.ended_at is None:
             tasks = ""
@@ -267,6 +251,16 @@ def _now(step_run: StepRunView, now: float) -> list[str]:
             line = f"job {job.scheduler_id or job.token} {job.state}{again}{tasks}{why}"
             lines.append(f"      {shorten(line, WIDTH - 6)}")
     return lines
+
+
+def _experiments(step_run: StepRunView) -> str:
+    counts = (
+        (step_run.n_finished, "finished"),
+        (step_run.n_failed, "failed"),
+        (step_run.n_running, "running"),
+        (step_run.n_waiting, "waiting"),
+    )
+    return ", ".join(f"{n} {what}" for n, what in counts if n) + f", of {plural(step_run.n_all or 0, 'experiment')}"
 
 
 # --- what failed ---------------------------------------------------------------------------------
@@ -307,7 +301,14 @@ def _cause(cause: Cause) -> list[str]:
     if first.why:
         differ = len({failure.why for failure in cause.failures}) > 1
         lines.append(f"  {shorten(('first: ' if differ else '') + first.why, WIDTH - 4)}")
+    if first.inputs and first.rows:
+        inputs = ", ".join(f"{name}={_text_of(value)}" for name, value in first.inputs.items())
+        lines.append(f"  {shorten(f'experiment {first.rows[0]}: {inputs}', WIDTH - 4)}")
     return [f"  {line}" for line in lines]
+
+
+def _text_of(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _affected(cause: Cause, *, with_numbers: bool) -> str:

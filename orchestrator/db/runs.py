@@ -1,4 +1,4 @@
-"""Read runs for `list`, `wait` and `logs`."""
+"""Read runs for `wait` and `logs`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.workspace import LOG_DIR, Workspace
 
 __all__ = [
+    "all_runs",
     "count_experiments",
     "find_run",
     "history",
     "latest_key",
-    "list_runs",
     "log_dir",
     "project_dirs",
     "run_row",
@@ -53,25 +53,6 @@ SELECT run_id, {sum_so_far("n_finished")} AS n_finished, {sum_so_far("n_failed")
     max(state = '{StepRunState.FAILED}' AND n_failed > 0) AS has_too_many_failed
 FROM step_run WHERE {COUNTS}
 """
-
-
-def list_runs(path: Path, now: float | None = None) -> list[RunView]:
-    """Return all runs, the latest first.
-
-    Parameters
-    ----------
-    path : Path
-        The database.
-    now : float, optional
-        Epoch seconds.
-    """
-    now = time.time() if now is None else now
-    with session(path, write=False) as connection:
-        rows = connection.execute(f"{_RUN} ORDER BY id DESC").fetchall()
-        counts = {row.run_id: row for row in connection.execute(f"{_EXPERIMENTS} GROUP BY run_id")}
-        live = live_jobs(connection, rows)
-    root = Workspace(path).real_root
-    return [run_view(row, now, liveness(row, now, live.get(row.id, ())), counts.get(row.id), root) for row in rows]
 
 
 def find_run(path: Path, key: str | None, now: float | None = None) -> RunView:
@@ -161,6 +142,26 @@ def settings_of(path: Path, key: str | None) -> RunSettings:
 
 
 # --- rows ----------------------------------------------------------------------------------------
+
+
+def all_runs(connection: sqlite3.Connection, now: float, root: str) -> dict[int, RunView]:
+    """Return all runs by the number of their row, the latest first.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+        With a transaction begun.
+    now : float
+        Epoch seconds.
+    root : str
+        The workspace's root folder, without symbolic links.
+    """
+    rows = connection.execute(f"{_RUN} ORDER BY id DESC").fetchall()
+    counts = {row.run_id: row for row in connection.execute(f"{_EXPERIMENTS} GROUP BY run_id")}
+    live = live_jobs(connection, rows)
+    return {
+        row.id: run_view(row, now, liveness(row, now, live.get(row.id, ())), counts.get(row.id), root) for row in rows
+    }
 
 
 def run_row(connection: sqlite3.Connection, key: str | None) -> Row:

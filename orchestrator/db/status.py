@@ -1,4 +1,4 @@
-"""Read all about one run for `status`, in a few queries, independent of the length of the run."""
+"""Read all about one run for `status`, and all runs for `list`, in a few queries, whatever the length of a run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
 from orchestrator.db.model import first_failed, plan_of
 from orchestrator.db.rows import Row, member
-from orchestrator.db.runs import count_experiments, history, run_row, run_view
+from orchestrator.db.runs import all_runs, count_experiments, history, run_row, run_view
 from orchestrator.db.stalled import live_jobs, liveness
-from orchestrator.db.step_runs import all_step_runs, job_view, jobs_of, orchestrators, step_run_view, summaries
-from orchestrator.db.views import RunStatus
+from orchestrator.db.step_runs import (
+    all_step_runs,
+    job_view,
+    jobs_of,
+    open_step_runs,
+    orchestrators,
+    step_run_view,
+    summaries,
+)
+from orchestrator.db.views import RunStatus, RunView, StepRunView
 from orchestrator.machine.kinds import Role, StepKind
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import Plan
@@ -21,7 +29,7 @@ from orchestrator.machine.rewind import where_to_resume
 from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.workspace import Workspace
 
-__all__ = ["run_status"]
+__all__ = ["list_runs", "run_status"]
 
 _LATEST = "SELECT * FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position DESC LIMIT 1"
 
@@ -71,6 +79,23 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
             provenance=row.provenance,
             liveness=alive,
         )
+
+
+def list_runs(path: Path, now: float | None = None) -> list[tuple[RunView, StepRunView | None]]:
+    """Return all runs, the latest first, each with its open step run; None if it has none.
+
+    Parameters
+    ----------
+    path : Path
+        The database.
+    now : float, optional
+        Epoch seconds.
+    """
+    now = time.time() if now is None else now
+    with session(path, write=False) as connection:
+        runs = all_runs(connection, now, Workspace(path).real_root)
+        open_ = open_step_runs(connection)
+    return [(run, open_.get(number)) for number, run in runs.items()]
 
 
 # --- what comes next -----------------------------------------------------------------------------

@@ -19,15 +19,17 @@ from orchestrator.errors import NotFound, NotYet
 from orchestrator.machine.kinds import Mode, StepKind
 from orchestrator.machine.plan import Plan, PlannedStep
 from orchestrator.machine.stalled import why_stalled
-from orchestrator.machine.states import RunState, StepRunState
+from orchestrator.machine.states import JobState, RunState, StepRunState
 from orchestrator.machine.wording import reason_of
 
 __all__ = [
     "all_step_runs",
+    "as_started",
     "ended_by_token",
     "find_step_run",
     "job_view",
     "jobs_of",
+    "open_step_runs",
     "orchestrators",
     "step_run_view",
     "summaries",
@@ -196,21 +198,44 @@ def orchestrators(connection: sqlite3.Connection, run_id: int) -> tuple[JobView,
     return tuple(job_view(row) for row in connection.execute(query, (run_id,)))
 
 
+def open_step_runs(connection: sqlite3.Connection) -> dict[int, StepRunView]:
+    """Return the open step run of each active run, by the number of the run's row."""
+    query = (
+        "SELECT * FROM step_run WHERE ended_at IS NULL AND withdrawn_at IS NULL "
+        f"AND run_id IN (SELECT id FROM run WHERE state = '{RunState.ACTIVE}') ORDER BY position"
+    )
+    rows = {row.run_id: row for row in connection.execute(query)}
+    return {run_id: step_run_view(row, jobs_of(connection, row.id)) for run_id, row in rows.items()}
+
+
 def jobs_of(connection: sqlite3.Connection, step_run_id: int) -> list[Row]:
     """Return the rows of a step run's jobs."""
     return connection.execute("SELECT * FROM job WHERE step_run_id = ? ORDER BY id", (step_run_id,)).fetchall()
 
 
 def step_run_view(row: Row, jobs: Iterable[Row]) -> StepRunView:
-    """Return a step run as a value."""
-    names = ("position", "epoch", "name", "iteration", "reason", "n_experiments", "n_tasks", "batch_size")
-    more = ("n_finished", "n_failed", "until", "created_at", "started_at", "ended_at", "withdrawn_at")
+    """Return a step run as a value; of an open one, the experiments of its ended jobs are counted."""
+    names = ("position", "epoch", "name", "iteration", "path", "reason", "n_experiments", "n_tasks", "batch_size")
+    more = ("until", "created_at", "started_at", "ended_at", "withdrawn_at")
+    of_jobs = tuple(job_view(job) for job in jobs)
+    n_finished, n_failed = row.n_finished, row.n_failed
+    before = row.n_finished_before + row.n_failed_before
+    n_all = None if row.n_experiments is None else row.n_experiments + before
+    if row.ended_at is None:
+        n_finished = row.n_finished_before + sum(job.n_finished for job in of_jobs)
+        n_failed = row.n_failed_before + sum(job.n_failed for job in of_jobs)
     return StepRunView(
         id=row.id,
         address=address_of(row),
         kind=member(StepKind, row.kind),
         state=member(StepRunState, row.state),
-        jobs=tuple(job_view(job) for job in jobs),
+        n_all=n_all,
+        n_finished=n_finished,
+        n_failed=n_failed,
+        n_running=0,
+        n_waiting=0 if n_all is None or row.ended_at is not None else max(0, n_all - n_finished - n_failed),
+        seconds_left=None,
+        jobs=of_jobs,
         **{name: row[name] for name in (*names, *more)},
     )
 
@@ -229,3 +254,16 @@ def job_view(row: Row) -> JobView:
         doubt_since_at=job.doubt_since,
         **{name: row[name] for name in (*names, *times, "n_tasks", "detail")},
     )
+
+
+def as_started(job: JobView, at: float) -> JobView:
+    """Return a job in the queue as one that runs: its files show that it has started since the last advance.
+
+    Parameters
+    ----------
+    job : JobView
+        The job as recorded.
+    at : float
+        When it started, epoch seconds.
+    """
+    return job._replace(state=JobState.RUNNING, started_at=at)

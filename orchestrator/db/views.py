@@ -110,6 +110,10 @@ class RunView(NamedTuple):
         Experiments that have failed so far.
     has_too_many_failed : bool
         Whether a step has failed that has failed experiments: `resume --accept-failed` accepts them.
+    n_running : int
+        Experiments that are evaluated now.
+    n_waiting : int
+        Experiments of the open step that have no result and are not evaluated now.
     """
 
     key: str
@@ -138,6 +142,8 @@ class RunView(NamedTuple):
     n_finished: int
     n_failed: int
     has_too_many_failed: bool
+    n_running: int = 0
+    n_waiting: int = 0
 
 
 @value
@@ -171,6 +177,10 @@ class StepSummary(NamedTuple):
         Total duration of its step runs, in seconds; null before the first.
     n_put_back : int
         Number of step runs that a resume withdrew.
+    n_running : int
+        Experiments that are evaluated now.
+    n_waiting : int
+        Experiments of its open step run that have no result and are not evaluated now.
     """
 
     name: str
@@ -185,6 +195,8 @@ class StepSummary(NamedTuple):
     n_failed: int
     seconds: float | None
     n_put_back: int
+    n_running: int = 0
+    n_waiting: int = 0
 
 
 @value
@@ -297,10 +309,18 @@ class StepRunView(NamedTuple):
         Number of tasks for these experiments.
     batch_size : int or None
         Maximum number of tasks in one batch.
+    n_all : int or None
+        Number of its experiments, with those that were evaluated before a resume; null where `n_experiments` is.
     n_finished : int
-        Experiments that finished; counted when it has ended.
+        Experiments that have finished so far, in whatever attempt.
     n_failed : int
-        Experiments that failed; counted when it has ended.
+        Experiments that have failed so far, in whatever attempt.
+    n_running : int
+        Experiments that are evaluated now.
+    n_waiting : int
+        Experiments that have no result and are not evaluated now; 0 when it has ended.
+    seconds_left : float or None
+        Estimate of the time until it ends, in seconds, from the experiments that have a result; null without one.
     until : bool or None
         What the `until` of the loop returned; null if it was not called here.
     created_at : float
@@ -313,6 +333,8 @@ class StepRunView(NamedTuple):
         When a resume withdrew it; a withdrawn step run is not counted.
     jobs : tuple of JobView
         Its jobs, in the order in which they were planned.
+    path : str
+        Place of the step in the definition.
     """
 
     id: int
@@ -327,14 +349,19 @@ class StepRunView(NamedTuple):
     n_experiments: int | None
     n_tasks: int | None
     batch_size: int | None
+    n_all: int | None
     n_finished: int
     n_failed: int
+    n_running: int
+    n_waiting: int
+    seconds_left: float | None
     until: bool | None
     created_at: float
     started_at: float | None
     ended_at: float | None
     withdrawn_at: float | None
     jobs: tuple[JobView, ...]
+    path: str
 
 
 @value
@@ -365,6 +392,8 @@ class Failure(NamedTuple):
         Whether all of them were retried.
     traceback : str or None
         Traceback of the first failure.
+    inputs : mapping or None
+        Inputs of the first failed experiment, while its step runs; null otherwise.
     """
 
     address: str
@@ -378,6 +407,7 @@ class Failure(NamedTuple):
     tasks: tuple[int, ...]
     tried_again: bool
     traceback: str | None
+    inputs: Mapping[str, Any] | None = None
 
 
 @value

@@ -124,7 +124,7 @@ def _begin(task: SupervisedTask, worker: int, handlers: Handlers) -> None:
 
 def _evaluate(task: SupervisedTask, answers: int) -> Answer:
     counts, n_units, left, reported_at = Counts(), 0, list[str](), time.monotonic()
-    folder, job = task.folder, task.job
+    folder, job, before = task.folder, task.job, task.tally
     with open_results(task.results, job) as writer, recorded_output(folder, job, task.number) as output:
         # A Ctrl-C does not reach this process: a KeyboardInterrupt is the experiment's own.
         for lines in evaluated_lines(
@@ -132,13 +132,14 @@ def _evaluate(task: SupervisedTask, answers: int) -> Answer:
         ):
             for line in lines:
                 counts.add(write_line(writer, line))
+            task.running.count(before.n_finished + counts.n_finished, before.n_failed + counts.n_failed)
             n_units += 1
             if left := left_children():
                 names = ", ".join(sorted(set(left)))
                 text = f"experiment {lines[0]['row']} left processes behind ({names}), which were ended."
                 say_once(task.said, "left processes", text)
                 break
-            tally = together([task.tally, counts.tally])
+            tally = together([before, counts.tally])
             # The other tasks may have experiments that finished: only the supervisor knows whether these are the first.
             may_stop = counts.n_failed > 0 and must_stop(job, tally)
             if may_stop or time.monotonic() - reported_at >= REPORT_EVERY:

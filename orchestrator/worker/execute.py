@@ -10,7 +10,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.expected_outputs import check_declared, check_outputs
 from orchestrator.definition.injection import injected
 from orchestrator.definition.samplers import seed_optimizers, seed_samplers
+from orchestrator.handoff.counts import write_counts
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
@@ -45,7 +46,8 @@ from orchestrator.worker.counts import Counts
 from orchestrator.worker.log_lines import log_lines
 from orchestrator.worker.output import Output, recorded_output
 from orchestrator.worker.receipts import begin_receipt, describe_exception, describe_reason, end_receipt
-from orchestrator.worker.stopping import must_stop
+from orchestrator.worker.running import Running
+from orchestrator.worker.stopping import counts_of, must_stop
 from orchestrator.worker.surroundings import Surroundings, say_once
 from orchestrator.workspace import RunFolder
 
@@ -112,15 +114,21 @@ def run_task(
     if progress is not None:
         progress(counts.n)
     results = folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl"
-    with open_results(results, job) as writer, recorded_output(folder, job, task) as output:
-        for lines in evaluated_lines(folder, job, step, units_of(step, left), output):
+    running = Running(folder.job(job.token).running(task, restart))
+    running.count(counts.n_finished, counts.n_failed)
+    with open_results(results, job) as writer, recorded_output(folder, job, task) as output, closing(running):
+        for lines in evaluated_lines(folder, job, step, units_of(step, left), output, begins=running.begin):
             for line in lines:
                 counts.add(write_line(writer, line))
+            running.count(counts.n_finished, counts.n_failed)
             if progress is not None:
                 progress(len(lines))
-            if counts.n < n_all and must_stop(job, counts.tally):
-                return stop_task(folder, job, task, restart, receipt, counts)
-    return end_task(folder, job, task, restart, receipt, counts)
+            if must_stop(job, counts.tally):
+                break
+    end = end_task if counts.n >= n_all else stop_task
+    receipt = end(folder, job, task, restart, receipt, counts)
+    running.remove()
+    return receipt
 
 
 def left_of_task(folder: RunFolder, job: JobFile, task: int) -> tuple[list[Entry], Counts]:
@@ -164,6 +172,8 @@ def end_task(
     """
     receipt.n_experiments, receipt.n_finished, receipt.n_failed = counts.n, counts.n_finished, counts.n_failed
     receipt.failures = counts.failures
+    if counts.n_failed or not receipt.succeeded:
+        write_counts(folder.job(job.token), task, restart, counts_of(counts.tally))
     return end_receipt(folder, job, task, restart, receipt, usage)
 
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from orchestrator.errors import StudyError
+from orchestrator.handoff.counts import TaskCounts, write_counts
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.host import rss_in_mb
@@ -72,6 +73,8 @@ def fail_receipt(folder: RunFolder, job: JobFile, task: int, restart: int, error
     receipt.error = described = describe_exception(cause)
     described["message"] = f"{described['message']} ({where}{cure})"
     print(described["traceback"], error.hint, sep="", file=sys.stderr, flush=True)
+    if job.evaluates:
+        write_counts(folder.job(job.token), task, restart, TaskCounts())
     return end_receipt(folder, job, task, restart, receipt)
 
 

@@ -1,8 +1,8 @@
-"""The file in which a task says what it evaluates, and which experiments were cut: their process died.
+"""The file in which a task says what it evaluates, how many experiments have a result, and which ones were cut.
 
-A process that evaluates overwrites the first line at the start of each experiment. So after its death, also after a
-`kill -9` of the whole task, another process can see what was running. It appends a line for each cut, while no other
-process writes.
+A process that evaluates overwrites the first line at the start of each experiment. So `status` sees how far a task is,
+and after the death of the process, also after a `kill -9` of the whole task, another process can see what was running.
+It appends a line for each experiment that was cut, because its process died, while no other process writes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from orchestrator.errors import DataError
 from orchestrator.handoff.manifest import Entry
 from orchestrator.trust import read_private
 
-__all__ = ["Cut", "Key", "Running", "read_cuts"]
+__all__ = ["Cut", "Key", "Running", "read_cuts", "read_progress"]
 
-WIDTH = 72
+WIDTH = 96
 Key = tuple[int, str]
 
 
@@ -56,7 +56,12 @@ class Running:
         private_folders(path.parent)
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE)
+        self._done = (0, 0)
         self.clear()
+
+    def count(self, n_finished: int, n_failed: int) -> None:
+        """Set how many experiments of the task have a result; it is written with the next line."""
+        self._done = (n_finished, n_failed)
 
     def begin(self, entry: Entry) -> None:
         """Say that an experiment begins now."""
@@ -77,8 +82,10 @@ class Running:
         self.clear()
 
     def close(self) -> None:
-        """Close the file, and leave it: the task can't be completed."""
-        os.close(self._file)
+        """Close the file, and leave it: the task can't be completed. A second call does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def remove(self) -> None:
         """Remove the file: the task has a receipt."""
@@ -86,7 +93,7 @@ class Running:
         self._path.unlink(missing_ok=True)
 
     def _write(self, text: bytes) -> None:
-        os.pwrite(self._file, text.ljust(WIDTH - 1) + b"\n", 0)
+        os.pwrite(self._file, (b"%d %d " % self._done + text).ljust(WIDTH - 1) + b"\n", 0)
 
 
 def read_cuts(path: Path, kind: str, why: str) -> list[Cut]:
@@ -108,6 +115,26 @@ def read_cuts(path: Path, kind: str, why: str) -> list[Cut]:
     return [cut for cut in cuts if cut is not None] + ([] if running is None else [Cut(running[0], kind, why)])
 
 
+def read_progress(path: Path) -> tuple[int, int, bool] | None:
+    """Return how many experiments of a task finished and failed, and whether one is evaluated now.
+
+    Parameters
+    ----------
+    path : Path
+        The file of the task.
+
+    Returns
+    -------
+    tuple of int, int and bool or None
+        None if the file does not exist, can't be read now, or is damaged.
+    """
+    try:
+        words = read_private(path).partition(b"\n")[0].split()
+        return int(words[0]), int(words[1]), len(words) > 2
+    except (OSError, Damaged, DataError, ValueError, IndexError):
+        return None
+
+
 def _cut(line: bytes) -> Cut | None:
     try:
         (row, digest), kind, why = parse_json(line)
@@ -118,9 +145,9 @@ def _cut(line: bytes) -> Cut | None:
 
 def _parse(line: bytes) -> tuple[Key, float] | None:
     words: list[Any] = line.split()
-    if len(words) != 3:
+    if len(words) != 5:
         return None
     try:
-        return (int(words[0]), words[1].decode()), float(words[2])
+        return (int(words[2]), words[3].decode()), float(words[4])
     except ValueError:
         return None

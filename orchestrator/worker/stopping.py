@@ -1,8 +1,7 @@
 """Whether a batch stops, because too many of its experiments have failed, or the first ones in the same way.
 
 `orchestrator.machine.too_many` has computed the numbers, which are in the job file. The tasks of a job array know of
-each other by files whose names are counts; only tasks with failed experiments write one, so there is nothing to list
-while all goes well.
+each other by the files of `orchestrator.handoff.counts`; there is nothing to list while all goes well.
 """
 
 from __future__ import annotations
@@ -12,14 +11,15 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from orchestrator.atomic import PRIVATE, private_folders, write_atomically
+from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.errors import Busy
+from orchestrator.handoff.counts import TaskCounts, read_counts, write_counts
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.sha256 import sha256_of
 from orchestrator.workspace import JobFolder
 
-__all__ = ["Others", "Tally", "must_stop", "together"]
+__all__ = ["Others", "Tally", "counts_of", "must_stop", "together"]
 
 LOOK_EVERY = 2.0
 """Seconds between two looks whether another task has stopped the batch."""
@@ -66,7 +66,7 @@ class Others:
 
     def __init__(self, folder: JobFolder, task: int, restart: int) -> None:
         self._folder = folder
-        self._mine = f"{task}.{restart}."
+        self._task, self._restart = task, restart
         self._written: Tally | None = None
         self._look_at = time.monotonic()
         self.is_first_to_stop = False
@@ -74,16 +74,16 @@ class Others:
     def with_others(self, own: Tally) -> Tally:
         """Tell the others the tally of this task, and return that of all tasks of the array."""
         if own.n_failed and own != self._written:
-            self._write(own)
-        counts = self._folder.counts
-        names = [path.name for path in counts.iterdir()] if counts.is_dir() else []
-        others = {name.split(".")[0]: name.split(".") for name in sorted(names) if not name.startswith(self._mine)}
-        tallies = [Tally(int(words[2]), int(words[3]), frozenset([_cause(words[4])])) for words in others.values()]
-        # A task that has ended, and has no such file, has only finished experiments.
+            write_counts(self._folder, self._task, self._restart, counts_of(own))
+            self._written = own
+        counts: dict[int, TaskCounts] = {}
         n_well = 0
         with suppress(Busy):
-            n_well = len({str(task) for task in receipts_of(self._folder)} - set(others) - {self._mine.split(".")[0]})
-        return together([Tally(n_finished=n_well), _hashed(own), *tallies])
+            counts = read_counts(self._folder)
+            # A task that has ended, and has no such file, has only finished experiments.
+            n_well = len(receipts_of(self._folder).keys() - counts.keys() - {self._task})
+        others = [_tally_of(of_task) for task, of_task in counts.items() if task != self._task]
+        return together([Tally(n_finished=n_well), _tally_of(counts_of(own)), *others])
 
     def stop(self) -> None:
         """Make the other tasks stop."""
@@ -97,24 +97,13 @@ class Others:
         self._look_at = time.monotonic() + LOOK_EVERY
         return self._folder.stop.exists()
 
-    def _write(self, own: Tally) -> None:
-        private_folders(self._folder.counts)
-        hashed = _hashed(own)
-        cause = next(iter(hashed.causes)) if len(hashed.causes) == 1 else ""
-        name = f"{self._mine}{own.n_finished}.{own.n_failed}.{cause or '-'}"
-        (self._folder.counts / name).touch(PRIVATE)
-        for path in self._folder.counts.glob(f"{self._mine}*"):
-            if path.name != name:
-                path.unlink(missing_ok=True)
-        self._written = own
 
-
-def _hashed(tally: Tally) -> Tally:
-    """Return a tally whose causes can be parts of the name of a file."""
-    hashed = frozenset(sha256_of(cause.encode())[:12] if cause else "" for cause in tally.causes)
-    return tally._replace(causes=hashed)
-
-
-def _cause(word: str) -> str:
+def counts_of(tally: Tally) -> TaskCounts:
+    """Return a tally as a file of counts has it."""
     # Several causes in one task are as good as an unknown one: the batch continues.
-    return "" if word == "-" else word
+    cause = next(iter(tally.causes)) if len(tally.causes) == 1 else ""
+    return TaskCounts(tally.n_finished, tally.n_failed, sha256_of(cause.encode())[:12] if cause else "")
+
+
+def _tally_of(counts: TaskCounts) -> Tally:
+    return Tally(counts.n_finished, counts.n_failed, frozenset([counts.cause] if counts.n_failed else []))

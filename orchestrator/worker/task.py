@@ -88,6 +88,7 @@ class SupervisedTask:
         for cut in self._earlier_cuts(left):
             self._cuts[cut.key].append(cut)
         self.running = Running(folder.job(job.token).running(number, restart))
+        self._tell_counts()
         self.left: list[Unit] = units_of(step, left)
         self._try_cut_ones_last()
 
@@ -116,6 +117,7 @@ class SupervisedTask:
             Its experiments, as `Counts` has them.
         """
         self._counts.add_counts(n_finished, failures)
+        self._tell_counts()
         self.left = self.left[n_units:]
 
     def recover(self, offset: int) -> Unit | None:
@@ -136,6 +138,7 @@ class SupervisedTask:
             for line in ResultFile.read(self.results, offset).lines:
                 self._counts.add(line)
                 done.add((line["row"], line["inputs"]))
+        self._tell_counts()
         units = [[entry for entry in unit if key_of(entry) not in done] for unit in self.left]
         self.left = [unit for unit in units if unit]
         running = self.running.now()
@@ -182,6 +185,7 @@ class SupervisedTask:
                 writer.write(line)
                 scratch.end(has_failed=True)
                 self._counts.add(line)
+        self._tell_counts()
         self.left.remove(unit)
         self.running.clear()
 
@@ -202,6 +206,9 @@ class SupervisedTask:
         job, number, restart = self.job, self.number, self._restart
         stop_task(self.folder, job, number, restart, self._receipt, self._counts, self._usage)
         self.running.remove()
+
+    def _tell_counts(self) -> None:
+        self.running.count(self._counts.n_finished, self._counts.n_failed)
 
     def _try_cut_ones_last(self) -> None:
         if not self._cuts:

@@ -27,7 +27,7 @@ def broken(monkeypatch):
         def fail(*arguments):
             raise error
 
-        monkeypatch.setattr("orchestrator.db.runs.list_runs", fail)
+        monkeypatch.setattr("orchestrator.db.status.list_runs", fail)
         monkeypatch.setattr("sys.argv", ["orchestrator", "list", "--db", "the file.db"])
         with pytest.raises(SystemExit) as ended:
             main()

@@ -123,7 +123,7 @@ def test_a_task_that_died_is_shown_with_its_log_and_the_experiment_that_it_evalu
     write_job(folder, token)
     running = folder / "running/1.0"
     running.touch(0o600)
-    running.write_text(f"3 {inputs_digest(results.inputs[3])} 12.5".ljust(71) + "\n")
+    running.write_text(f"1 1 3 {inputs_digest(results.inputs[3])} 12.5".ljust(71) + "\n")
     log = workspace / f"logs/r/evaluate.{token}.1.log"
     log.parent.mkdir(parents=True)
     log.write_text("assembling\nslurmstepd: error: Detected 1 oom_kill event in StepId=4242.0.\n")

@@ -8,8 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from orchestrator.db.runs import list_runs
-from orchestrator.db.status import run_status
+from orchestrator.db.status import list_runs, run_status
 from orchestrator.db.store import Store
 from orchestrator.errors import OrchestratorError
 from orchestrator.machine.kinds import Mode
