@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +34,23 @@ def f3dasm_python() -> str:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", "f3dasm==2.4.0"], check=True)
     return str(python)
+
+
+@contextmanager
+def started_sandbox(folder: Path, options: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """Start a SLURM cluster of this machine in a folder; return the environment of its users."""
+    sandbox = [sys.executable, str(ROOT / "scripts" / "slurm-sandbox")]
+    done = subprocess.run([*sandbox, "up", "--dir", folder, *options], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    try:
+        exports = [shlex.split(line)[1].partition("=") for line in done.stdout.splitlines()]
+        # Remove settings of the caller; without cached bytecode, every task would compile its modules.
+        others = ("SLURM_", "SBATCH_", "ORCHESTRATOR_", "NOTED_", "PYTHONDONTWRITEBYTECODE")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+        yield clean | {name: value for name, _, value in exports}
+    finally:
+        subprocess.run([*sandbox, "down", "--dir", folder], check=True)
 
 
 def aim(text: str, is_reached: bool) -> None:
