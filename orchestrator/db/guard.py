@@ -3,6 +3,9 @@
 On a local file system it is a lock of the kernel, which is released when its holder dies. On other file systems fcntl
 and flock may have no effect on other machines, so the lock is made of hard links and has a heartbeat. The lock is
 acquired before the connection is opened and released after it is closed: pages that were read earlier would be stale.
+
+All machines use the same kind. To the server of a network file system, a folder is local that is not local to others.
+The first of the others leaves a file; from then on, the server, too, uses the lock of hard links.
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ from contextlib import contextmanager, suppress
 from errno import ENOENT, ESTALE
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from orchestrator.atomic import PRIVATE
 from orchestrator.errors import DatabaseBusy, DatabaseError
 from orchestrator.sharing import mode_beside
 
-__all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "guarded", "is_local"]
+__all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "guarded", "is_local", "kind_of"]
 
 LOCAL_FILE_SYSTEMS = frozenset(
     "bcachefs btrfs ext2 ext3 ext4 f2fs jfs overlay ramfs reiserfs tmpfs xfs zfs".split()  # noqa: SIM905
@@ -32,6 +36,9 @@ WAIT = 90.0
 POLL = 0.02
 HEARTBEAT = 5.0
 STALE = 30.0
+
+LONGEST_HOLD = 5.0
+"""Seconds for which a lock of the kernel is held at most: a transaction takes milliseconds."""
 
 MOUNTS = Path("/proc/self/mountinfo")
 
@@ -53,15 +60,10 @@ def guarded(path: Path) -> Iterator[None]:
         If the lock can't be created in the folder.
     """
     file = path.with_name(f"{path.name}.guard")
-    lock: _KernelLock | _HardLinkLock
-    mode = mode_beside(path)
-    if is_local(path.parent):
-        lock = _KernelLock(file, mode)
-    else:
-        lock = _HardLinkLock(file) if mode == PRIVATE else _LockOfGroup(file, mode)
+    lock: _KernelLock | _HardLinkLock | None = None
     try:
         try:
-            lock.acquire(WAIT)
+            lock = _acquired(path, file)
         except TimeoutError:
             raise DatabaseBusy(
                 f"Other processes used {path} for {WAIT:.0f} s.", "Nothing was changed. Retry the command later."
@@ -73,7 +75,56 @@ def guarded(path: Path) -> Iterator[None]:
             ) from error
         yield
     finally:
+        if lock is not None:
+            lock.release()
+
+
+def kind_of(path: Path) -> str:
+    """Return the kind of lock of a database: `kernel`, or `links`."""
+    return "kernel" if is_local(path.parent) and not _shared(path).exists() else "links"
+
+
+def _shared(path: Path) -> Path:
+    """Return the file that says that a database is used by several machines."""
+    return path.with_name(f"{path.name}.guard.shared")
+
+
+def _acquired(path: Path, file: Path) -> _KernelLock | _HardLinkLock:
+    mode = mode_beside(path)
+    if kind_of(path) == "kernel":
+        kernel = _acquire(_KernelLock(file, mode))
+        # Another machine may have come while this process waited.
+        if kind_of(path) == "kernel":
+            return kernel
+        kernel.release()
+    _share(path, file, mode)
+    return _acquire(_HardLinkLock(file) if mode == PRIVATE else _LockOfGroup(file, mode))
+
+
+def _share(path: Path, file: Path, mode: int) -> None:
+    """Say that a database is used by several machines, and wait until no lock of the kernel can be held any more.
+
+    The file is empty until a process has waited.
+    """
+    shared = _shared(path)
+    with suppress(FileNotFoundError):
+        if shared.lstat().st_size:
+            return
+    with os.fdopen(os.open(shared, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, mode), "ab") as text:
+        if mode != PRIVATE and os.fstat(text.fileno()).st_uid == os.geteuid():
+            os.fchmod(text.fileno(), mode)  # whatever the umask
+        if file.exists():
+            time.sleep(LONGEST_HOLD)
+        text.write(b"Several machines use the database: its lock is made of hard links.\n")
+
+
+def _acquire(lock: L) -> L:
+    try:
+        lock.acquire(WAIT)
+    except BaseException:
         lock.release()
+        raise
+    return lock
 
 
 class _KernelLock:
@@ -159,6 +210,9 @@ class _LockOfGroup(_HardLinkLock):
 
     def release(self) -> None:
         self._lease.release()
+
+
+L = TypeVar("L", _KernelLock, _HardLinkLock)
 
 
 def is_local(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.db import lease, migrate
+from orchestrator.db import guard, lease, migrate
 from orchestrator.db.connection import session
 from orchestrator.db.lease import STALE, Holder
 from orchestrator.db.rows import insert
@@ -306,6 +306,7 @@ from orchestrator.db import guard
 from orchestrator.db.connection import session
 if sys.argv[2] == "links":
     guard.is_local = lambda folder: False
+guard.LONGEST_HOLD = 0.5
 for _ in range(int(sys.argv[3])):
     with session(Path(sys.argv[1])) as connection:
         n = connection.execute("SELECT fence FROM run").fetchone().fence
@@ -313,9 +314,43 @@ for _ in range(int(sys.argv[3])):
 """
 
 
+def hammered(store, kinds, n):
+    """Let processes write at the same time, each with the kind of lock of its machine."""
+    commands = [[sys.executable, "-c", HAMMER, str(store.path), kind, str(n)] for kind in kinds]
+    processes = [subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) for command in commands]
+    return [process.wait() for process in processes]
+
+
 @pytest.mark.parametrize(("kind", "n"), [("kernel", 40), ("links", 15)])
 def test_no_write_is_lost_between_processes(store, kind, n):
-    command = [sys.executable, "-c", HAMMER, str(store.path), kind, str(n)]
-    processes = [subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(4)]
-    assert [process.wait() for process in processes] == [0] * 4
+    assert hammered(store, [kind] * 4, n) == [0] * 4
     assert rows(store, "run")[0]["fence"] == 4 * n
+
+
+def test_the_server_of_a_folder_uses_the_lock_of_the_machines_that_it_serves(store, monkeypatch):
+    assert guard.kind_of(store.path) == "kernel"
+    assert hammered(store, ["kernel", "links", "kernel", "links"], 15) == [0] * 4
+    assert rows(store, "run")[0]["fence"] == 60
+    assert guard.kind_of(store.path) == "links"
+
+    def refuse(*given):
+        raise AssertionError("a lock of the kernel")
+
+    monkeypatch.setattr(guard._KernelLock, "acquire", refuse)
+    assert store.record("r").key == "r"
+
+
+def test_a_lock_of_the_kernel_is_given_up_if_another_machine_comes_while_it_is_awaited(store, monkeypatch):
+    acquire = guard._KernelLock.acquire
+
+    def acquire_late(lock, seconds):
+        acquire(lock, seconds)
+        store.path.with_name("orchestrator.db.guard.shared").touch()
+
+    monkeypatch.setattr(guard, "LONGEST_HOLD", 0.1)
+    monkeypatch.setattr(guard._KernelLock, "acquire", acquire_late)
+    with guard.guarded(store.path):
+        assert store.path.with_name("orchestrator.db.guard.rw").exists()
+        kernel = guard._KernelLock(store.path.with_name("orchestrator.db.guard"), 0o600)
+        acquire(kernel, 0.0)  # it is free
+        kernel.release()
