@@ -29,6 +29,7 @@ _FIXABLE_ERRNOS = {
 
 COMMANDS = (
     *("run", "submit", "status", "list", "logs", "failures", "table", "best", "diff"),
+    *("efficiency",),
     *("wait", "resume", "retry", "advance", "cancel", "hold", "release", "set", "clean"),
     *("takeover", "scripts", "db"),
 )

@@ -70,7 +70,7 @@ MOST_NUMBERS = 8
 @click.option("--refresh", is_flag=True, help="Also ask SLURM, and show its answer.")
 @workspace_options
 def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None, db: Path | None) -> None:
-    """Show what a run has done, what failed and why, and what is next.
+    """Show what a run did, what failed and why, and what is next.
 
     RUN defaults to the latest run. The status is read from the records; nothing is written. If they have not changed
     for some seconds, SLURM is asked whether a job of the run is left; only if none is, its answer is shown. With

@@ -1,0 +1,119 @@
+"""Read what the tasks of a run have requested and used: from their receipts, and from SLURM's accounting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.reports.usage import Efficiency, Request, TaskUsage, usage_of
+from orchestrator.definition.resources import SlurmCluster, memory_in_mb, time_in_seconds
+from orchestrator.errors import DataError, DefinitionError
+from orchestrator.handoff.receipt import last_receipt, receipts_of
+from orchestrator.machine.kinds import StepKind
+
+if TYPE_CHECKING:
+    from orchestrator.cli.run_table import RunTable
+    from orchestrator.db.views import JobView, RunStatus, StepRunView
+    from orchestrator.machine.plan import Plan
+    from orchestrator.workspace import Workspace
+
+__all__ = ["efficiency_of", "requests_of", "tasks_of"]
+
+
+def efficiency_of(workspace: Workspace, status: RunStatus, tables: Iterable[RunTable]) -> Efficiency:
+    """Return what the steps of a run requested and used.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Its workspace.
+    status : RunStatus
+        The run, with all its step runs.
+    tables : iterable of RunTable
+        Its tables: the results say how the memory of a task grew.
+    """
+    from orchestrator.db.runs import settings_of
+
+    settings = settings_of(workspace.database, status.run.key)
+    tasks = tasks_of(workspace, status, tables)
+    requests = requests_of(settings.plan, settings.cluster.get("cluster") or {})
+    return Efficiency(status.run.key, "tasks", usage_of(tasks, requests, _kinds_of_failures(status)))
+
+
+def tasks_of(workspace: Workspace, status: RunStatus, tables: Iterable[RunTable]) -> list[TaskUsage]:
+    """Return the tasks of a run that have ended, in the order of their jobs."""
+    first_memory = _first_memory(tables)
+    return [
+        task
+        for step_run in status.step_runs
+        for job in step_run.jobs
+        for task in _of_job(workspace, status.run.key, step_run, job, first_memory)
+    ]
+
+
+def requests_of(plan: Plan, cluster: Mapping[str, Any]) -> dict[str, Request]:
+    """Return what the jobs of each step request, by its name, in the order of the pipeline."""
+    fields = SlurmCluster.from_json(cluster) if cluster else SlurmCluster()
+    steps = [step for step in plan.steps() if step.kind is not StepKind.UNTIL and not step.collects]
+    return {step.name: _request(step.resources, fields) for step in steps}
+
+
+def _request(resources: Mapping[str, Any], cluster: SlurmCluster) -> Request:
+    from orchestrator.slurm.script import directives
+
+    try:
+        options = directives(resources, cluster, chdir="/", requeue=False)
+        cpus = int(options.get("cpus-per-task") or 1)
+        memory, per_cpu, time = options.get("mem"), options.get("mem-per-cpu"), options.get("time")
+        in_mb = memory_in_mb(memory) if memory else cpus * memory_in_mb(per_cpu) if per_cpu else None
+        # `--mem=0` requests all memory of a node.
+        return Request(in_mb or None, time_in_seconds(time) if time else None, cpus)
+    except (DefinitionError, ValueError):  # sbatch may accept what is not known here
+        return Request(None, None, 1)
+
+
+def _of_job(
+    workspace: Workspace,
+    key: str,
+    step_run: StepRunView,
+    job: JobView,
+    first_memory: Mapping[tuple[str, int], float],
+) -> Iterator[TaskUsage]:
+    for task, paths in sorted(receipts_of(workspace.run(key).job(job.token)).items()):
+        with suppress(DataError):  # a damaged receipt counts as missing
+            receipt = last_receipt(paths)
+            yield TaskUsage(
+                address=step_run.address,
+                step=step_run.name,
+                iteration=step_run.iteration,
+                task=task,
+                attempt=job.attempt,
+                started_at=receipt.started_at,
+                seconds=max(0.0, receipt.ended_at - receipt.started_at),
+                cpu_seconds=receipt.cpu_seconds,
+                memory=receipt.max_rss_mb,
+                first_memory=first_memory.get((job.token, task)),
+                host=receipt.host,
+                n_experiments=receipt.n_experiments,
+                n_failed=receipt.n_failed,
+                has_failed=not receipt.succeeded,
+            )
+
+
+def _first_memory(tables: Iterable[RunTable]) -> dict[tuple[str, int], float]:
+    """Return the memory after the first experiment of each task that evaluated several."""
+    first: dict[tuple[str, int], tuple[float, float]] = {}
+    for record in (record for table in tables for record in table.records):
+        if record is not None and record.memory:
+            task = (record.token, record.task)
+            if task not in first or record.started_at < first[task][0]:
+                first[task] = (record.started_at, record.memory)
+    return {task: memory for task, (_, memory) in first.items()}
+
+
+def _kinds_of_failures(status: RunStatus) -> dict[str, list[str]]:
+    kinds: dict[str, list[str]] = {}
+    for step_run in status.step_runs:
+        kinds.setdefault(step_run.name, []).extend(job.kind for job in step_run.jobs if job.kind)
+    return kinds

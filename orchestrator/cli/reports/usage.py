@@ -1,0 +1,312 @@
+"""Requested against used memory, time and CPUs of the steps of a run, and what to request next time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import NamedTuple
+
+from orchestrator.cli.render import duration
+from orchestrator.machine.states import FailureKind
+from orchestrator.machine.value import value
+
+__all__ = ["Efficiency", "Request", "StepUsage", "TaskUsage", "amount", "limit", "usage_of"]
+
+MEMORY_MARGIN, TIME_MARGIN = 1.25, 1.5
+"""What is requested, as a multiple of what was used most."""
+
+TOO_MUCH, TOO_CLOSE = 0.6, 0.9
+"""A request is larger than needed if the suggested one is below the first part of it; too close above the second."""
+
+LEAST_MEMORY = 512
+"""MB that are suggested at least: Python and NumPy need a part of them before an experiment begins."""
+
+GROWTH, LEAST_GROWTH = 1.2, 20.0
+"""Memory grows if its ratio, and its difference in MB, is at least this."""
+
+SHORT_TASK, MANY_TASKS = 30.0, 20
+"""Tasks are short if their median is below these seconds; that matters for this many."""
+
+
+class Request(NamedTuple):
+    """What each job of a step requests.
+
+    Attributes
+    ----------
+    memory : float or None
+        MB of each task; None if the site's default counts.
+    seconds : float or None
+        Time limit of each task; None for no limit.
+    cpus : int
+        CPUs of each task.
+    """
+
+    memory: float | None
+    seconds: float | None
+    cpus: int
+
+
+class TaskUsage(NamedTuple):
+    """What one task has used.
+
+    Attributes
+    ----------
+    address : str
+        Address of its step run.
+    step : str
+        Name of the step.
+    iteration : str
+        The iteration; empty outside loops.
+    task : int
+        Its number in the step run.
+    attempt : int
+        Number of the job among those for the same batch, from 1.
+    started_at : float
+        When it began, in epoch seconds.
+    seconds : float
+        How long it took.
+    cpu_seconds : float
+        CPU time.
+    memory : float
+        Peak memory in MB.
+    first_memory : float or None
+        Peak memory in MB of its process after the first of several experiments; None if not known.
+    host : str
+        The machine.
+    n_experiments, n_failed : int
+        Number of its experiments, and of those that failed.
+    has_failed : bool
+        Whether the task itself has failed.
+    """
+
+    address: str
+    step: str
+    iteration: str
+    task: int
+    attempt: int
+    started_at: float
+    seconds: float
+    cpu_seconds: float
+    memory: float
+    first_memory: float | None
+    host: str
+    n_experiments: int
+    n_failed: int
+    has_failed: bool
+
+
+@value
+class StepUsage(NamedTuple):
+    """What the tasks of a step requested and used.
+
+    Attributes
+    ----------
+    step : str
+        Name of the step.
+    n_tasks : int
+        Number of tasks that have ended and said what they used.
+    memory : float
+        Peak memory in MB of the task that used most.
+    memory_requested : float or None
+        MB that each task requests on a cluster; null if the default of the cluster counts.
+    longest_seconds : float
+        Duration of the longest task.
+    median_seconds : float
+        Median of the durations.
+    seconds_requested : float or None
+        Time limit of each task on a cluster; null if there is none.
+    cpus : float
+        CPUs that were busy on average: CPU time divided by time.
+    cpus_requested : int
+        CPUs that each task requests.
+    memory_growth : tuple of float
+        MB of a process after its first and after its last experiment, if it has grown; else empty.
+    resources : mapping
+        Fields of `SlurmResources` that should change, with their new values.
+    advice : tuple of str
+        What to change and why, as sentences; empty if the requests fit.
+    """
+
+    step: str
+    n_tasks: int
+    memory: float
+    memory_requested: float | None
+    longest_seconds: float
+    median_seconds: float
+    seconds_requested: float | None
+    cpus: float
+    cpus_requested: int
+    memory_growth: tuple[float, ...]
+    resources: Mapping[str, str | int]
+    advice: tuple[str, ...]
+
+
+@value
+class Efficiency(NamedTuple):
+    """What the steps of a run requested and used.
+
+    Attributes
+    ----------
+    key : str
+        The run's key.
+    source : str
+        Who measured: `tasks`, the tasks themselves; `sacct`, also SLURM's accounting.
+    steps : tuple of StepUsage
+        The steps whose tasks have said what they used, in the order of the pipeline.
+    """
+
+    key: str
+    source: str
+    steps: tuple[StepUsage, ...]
+
+
+def usage_of(
+    tasks: Iterable[TaskUsage],
+    requests: Mapping[str, Request],
+    failures: Mapping[str, Sequence[str]],
+) -> tuple[StepUsage, ...]:
+    """Return the usage of each step that has ended tasks.
+
+    Parameters
+    ----------
+    tasks : iterable of TaskUsage
+        The tasks of the run.
+    requests : mapping
+        What each step requests, by its name, in the order of the pipeline.
+    failures : mapping
+        The kinds of failures of a step's jobs, by its name.
+    """
+    by_step: dict[str, list[TaskUsage]] = {step: [] for step in requests}
+    for task in tasks:
+        by_step.setdefault(task.step, []).append(task)
+    nothing = Request(None, None, 1)
+    return tuple(
+        _of_step(step, found, requests.get(step, nothing), failures.get(step, ()))
+        for step, found in by_step.items()
+        if found
+    )
+
+
+def _of_step(step: str, tasks: list[TaskUsage], request: Request, failures: Sequence[str]) -> StepUsage:
+    elapsed = sum(task.seconds for task in tasks)
+    growing = max(tasks, key=lambda task: task.memory - (task.first_memory or task.memory))
+    first = growing.first_memory or growing.memory
+    grows = growing.memory >= GROWTH * first and growing.memory - first >= LEAST_GROWTH
+    usage = StepUsage(
+        step=step,
+        n_tasks=len(tasks),
+        memory=max(task.memory for task in tasks),
+        memory_requested=request.memory,
+        longest_seconds=max(task.seconds for task in tasks),
+        median_seconds=median(task.seconds for task in tasks),
+        seconds_requested=request.seconds,
+        cpus=sum(task.cpu_seconds for task in tasks) / elapsed if elapsed > 0 else 0.0,
+        cpus_requested=request.cpus,
+        memory_growth=(first, growing.memory) if grows else (),
+        resources={},
+        advice=(),
+    )
+    found = [*_memory(usage, failures), *_time(usage, failures), *_cpus(usage)]
+    resources: dict[str, str | int] = {name: to for name, to, _ in found}
+    sentences = [why for _, _, why in found]
+    return usage._replace(resources=resources, advice=(*sentences, *_growth(usage), *_short(usage)))
+
+
+Change = tuple[str, str | int, str]
+"""A field of `SlurmResources`, its new value, and why."""
+
+
+def _memory(usage: StepUsage, failures: Sequence[str]) -> list[Change]:
+    requested = usage.memory_requested
+    if requested is None or not usage.memory:
+        return []
+    if FailureKind.OUT_OF_MEMORY in failures:
+        new = _rounded_memory(max(2 * requested, MEMORY_MARGIN * usage.memory))
+        return [("mem", limit(new), f"A task ran out of the {amount(requested)} of memory that it requested.")]
+    new = _rounded_memory(MEMORY_MARGIN * usage.memory)
+    used = f"At most {amount(usage.memory)} of the requested {amount(requested)} of memory were used"
+    if usage.memory > TOO_CLOSE * requested:
+        return [("mem", limit(new), f"{used}: that is close to the limit.")]
+    if new <= TOO_MUCH * requested:
+        return [("mem", limit(new), f"{used}: jobs that request less often start earlier.")]
+    return []
+
+
+def _time(usage: StepUsage, failures: Sequence[str]) -> list[Change]:
+    requested = usage.seconds_requested
+    if requested is None:
+        return []
+    if FailureKind.TIMEOUT in failures:
+        return [("time", _clock(2 * requested), f"A task was ended after its time limit of {duration(requested)}.")]
+    new = _rounded_seconds(TIME_MARGIN * usage.longest_seconds)
+    longest = f"The longest task took {duration(usage.longest_seconds)} of the requested {duration(requested)}"
+    if usage.longest_seconds > TOO_CLOSE * requested:
+        return [("time", _clock(new), f"{longest}: that is close to the limit.")]
+    if new <= TOO_MUCH * requested:
+        return [("time", _clock(new), f"{longest}: a shorter limit often lets jobs start earlier.")]
+    return []
+
+
+def _cpus(usage: StepUsage) -> list[Change]:
+    needed = max(1, math.ceil(usage.cpus - 0.1))
+    if usage.longest_seconds < 1 or usage.cpus_requested == needed:
+        return []
+    busy = f"On average {usage.cpus:.1f} of the {usage.cpus_requested} requested CPUs were busy"
+    if needed < usage.cpus_requested and usage.cpus <= TOO_MUCH * usage.cpus_requested:
+        return [("cpus_per_task", needed, f"{busy}: the others waited.")]
+    if usage.cpus > usage.cpus_requested + 0.5:
+        asked = "1 CPU was" if usage.cpus_requested == 1 else f"{usage.cpus_requested} CPUs were"
+        return [("cpus_per_task", needed, f"On average {usage.cpus:.1f} CPUs were busy, but {asked} requested.")]
+    return []
+
+
+def _growth(usage: StepUsage) -> list[str]:
+    if not usage.memory_growth:
+        return []
+    first, last = usage.memory_growth
+    return [
+        f"The memory of a task grew from {amount(first)} after its first experiment to {amount(last)}: "
+        "the code may keep objects that it no longer needs."
+    ]
+
+
+def _short(usage: StepUsage) -> list[str]:
+    if usage.n_tasks < MANY_TASKS or usage.median_seconds >= SHORT_TASK:
+        return []
+    return [
+        f"Half of the {usage.n_tasks} tasks took less than {usage.median_seconds:.1f} s. On a cluster, give each task "
+        "more experiments (max_jobs_per_task): each start of a task costs some seconds."
+    ]
+
+
+# --- amounts -------------------------------------------------------------------------------------
+
+
+def amount(mb: float) -> str:
+    """Return an amount of memory as text: `218 MB`, `3.5 GB`."""
+    return f"{mb:.0f} MB" if mb < 1024 else f"{mb / 1024:.3g} GB"
+
+
+def limit(mb: float) -> str:
+    """Return an amount of memory as SLURM writes it: `512M`, `4G`."""
+    return f"{mb / 1024:.0f}G" if mb % 1024 == 0 else f"{mb:.0f}M"
+
+
+def _rounded_memory(mb: float) -> float:
+    """Return the next amount that people write: whole quarters of a GB up to 4 GB, then whole GB."""
+    unit = 256 if mb <= 4096 else 1024
+    return max(LEAST_MEMORY, math.ceil(mb / unit) * unit)
+
+
+def _rounded_seconds(seconds: float) -> int:
+    """Return the next time that people write: whole 5 minutes up to 2 hours, then half hours."""
+    unit = 300 if seconds <= 7200 else 1800
+    return max(300, math.ceil(seconds / unit) * unit)
+
+
+def _clock(seconds: float) -> str:
+    """Return a duration as SLURM writes it: `00:05:00`, `1-02:00:00`."""
+    whole = round(seconds)
+    days, rest = divmod(whole, 86400)
+    return (f"{days}-" if days else "") + f"{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}"

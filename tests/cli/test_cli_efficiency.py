@@ -1,0 +1,105 @@
+"""What a run has requested and used, and what to request next time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cli_records import Records, documented
+from click.testing import CliRunner
+
+from orchestrator import Pipeline, SlurmResources, Step
+from orchestrator.cli.main import cli
+from orchestrator.cli.reports.usage import Request, TaskUsage, usage_of
+from orchestrator.cli.workspace import TypedOptions
+from tests.studies import square, store_numbers
+
+
+def task(number=0, seconds=100.0, memory=900.0, cpus=1.0, first=None, step="solve"):
+    return TaskUsage(
+        *(f"{step}@0", step, "0", number, 1, 0.0, seconds, cpus * seconds, memory, first, "node07", 1, 0, False)
+    )
+
+
+def advice(*tasks, memory=1024.0, seconds=180.0, cpus=1, failures=()):
+    """Return the fields that should change, and the sentences."""
+    [usage] = usage_of(tasks, {"solve": Request(memory, seconds, cpus)}, {"solve": failures})
+    return dict(usage.resources), usage.advice
+
+
+def test_requests_that_fit_need_no_advice():
+    assert advice(task()) == ({}, ())
+
+
+def test_too_much_is_reduced_with_a_margin():
+    assert advice(task(memory=900), memory=16384.0)[0] == {"mem": "1280M"}
+    assert advice(task(memory=20), memory=4096.0)[0] == {"mem": "512M"}
+    assert advice(task(memory=3500), memory=65536.0)[0] == {"mem": "5G"}
+    assert advice(task(seconds=1000), seconds=86400.0)[0] == {"time": "00:25:00"}
+    assert advice(task(seconds=100_000), seconds=864_000.0)[0] == {"time": "1-18:00:00"}
+
+
+def test_what_is_close_to_its_limit_gets_more():
+    assert advice(task(memory=1000))[0] == {"mem": "1280M"}
+    assert advice(task(seconds=175))[0] == {"time": "00:05:00"}
+
+
+def test_what_was_killed_at_its_limit_gets_twice_as_much():
+    assert advice(task(), failures=["out_of_memory"])[0] == {"mem": "2G"}
+    assert advice(task(), failures=["timeout"])[0] == {"time": "00:06:00"}
+
+
+def test_cpus_that_waited_are_not_requested_again():
+    assert advice(task(cpus=1.02), cpus=8)[0] == {"cpus_per_task": 1}
+    assert advice(task(cpus=7.5), cpus=8)[0] == {}
+    assert advice(task(cpus=3.9), cpus=1)[0] == {"cpus_per_task": 4}
+
+
+def test_unlimited_is_not_judged():
+    assert advice(task(), memory=None, seconds=None) == ({}, ())
+
+
+def test_memory_that_grows_is_reported():
+    changes, [why] = advice(task(memory=800, first=790), task(1, memory=323, first=218))
+    assert changes == {}
+    assert "grew from 218 MB after its first experiment to 323 MB" in why
+    assert advice(task(memory=900, first=850))[1] == ()
+
+
+def test_many_short_tasks_are_reported():
+    _, [why] = advice(*(task(number, seconds=4) for number in range(40)), seconds=None)
+    assert "40 tasks took less than 4.0 s" in why
+
+
+@pytest.fixture
+def run(workspace):
+    """A real run of two steps on this machine."""
+    resources = SlurmResources(mem="64G", time="1-00:00:00")
+    steps = [Step(store_numbers(12), name="create"), Step(square, name="solve", parallel=True, resources=resources)]
+    return Pipeline("beam", steps).run(mode="local", project_job="r")
+
+
+def output(*arguments):
+    done = CliRunner().invoke(cli, ["efficiency", *arguments], obj=TypedOptions(), catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_tasks_of_a_real_run_say_what_they_used(run):
+    found = json.loads(output("--json"))
+    assert list(found) == documented("Efficiency")
+    assert [step["step"] for step in found["steps"]] == ["create", "solve"]
+    solve = found["steps"][1]
+    assert list(solve) == documented("Step usage")
+    assert (solve["memory_requested"], solve["seconds_requested"]) == (65536, 86400)
+    assert 5 < solve["memory"] < 2000
+    assert solve["resources"] == {"mem": "512M", "time": "00:05:00"}
+    text = output("r")
+    assert 'Next time: SlurmResources(mem="512M", time="00:05:00")' in text
+    assert "those of a run on a cluster" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_run_without_ended_tasks_has_no_advice(workspace):
+    Records(workspace).add_run("r", "active")
+    assert output() == "Run r (cantilever): no task has ended yet\n"
