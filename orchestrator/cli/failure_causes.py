@@ -16,7 +16,7 @@ from orchestrator.addresses import format_address
 from orchestrator.cli.experiment_log import find_experiment
 from orchestrator.cli.logs import logs_of
 from orchestrator.cli.run_table import RunTable, tables_of
-from orchestrator.errors import DataError, NotFound
+from orchestrator.errors import OrchestratorError
 from orchestrator.machine.kinds import FailureLevel
 from orchestrator.machine.states import FailureKind, RunState
 from orchestrator.machine.value import value
@@ -100,6 +100,8 @@ class FailureCause(NamedTuple):
         Number of failures on each host.
     traceback : str or None
         Traceback of the first failed experiment, or of the step.
+    shown_task : int or None
+        The task whose last lines are shown; null if they are those of an experiment.
     last_lines : tuple of str
         If there is no traceback: the last lines that the first experiment, or the task, has printed.
     hint : str or None
@@ -118,6 +120,7 @@ class FailureCause(NamedTuple):
     tasks: tuple[int, ...]
     hosts: Mapping[str, int]
     traceback: str | None
+    shown_task: int | None
     last_lines: tuple[str, ...]
     hint: str | None
 
@@ -228,6 +231,7 @@ def _cause_of_experiments(
         tasks=(),
         hosts=dict(Counter(failed.host for failed in experiments if failed.host)),
         traceback=traceback,
+        shown_task=None,
         last_lines=lines,
         hint=_hint(kind, message, lines, memory),
     )
@@ -240,7 +244,7 @@ def _printed(workspace: Workspace, key: str, failed: FailedExperiment) -> tuple[
     try:
         logs = find_step_run(workspace.database, key, failed.address or "")
         found = find_experiment(workspace.database, logs, failed.experiment)
-    except (DataError, NotFound):
+    except OrchestratorError:
         return ()
     return () if found is None else _last_lines(found.path, found.begin, found.so_far)
 
@@ -302,8 +306,11 @@ def _cause_of_job(workspace: Workspace, status: RunStatus, tables: list[RunTable
     first = cause.failures[0]
     tasks = tuple(sorted({task for failure in cause.failures for task in failure.tasks}))
     logs = find_step_run(workspace.database, status.run.key, first.address)
+    cut = _cut_in(workspace, status.run.key, logs, tasks)
+    # The log of a task that evaluated an experiment says more than that of one that waited.
+    shown = cut[0][0] if cut else tasks[0] if tasks else None
     folder = workspace.run(status.run.key, logs.log_dir).logs
-    files = [] if first.traceback else logs_of(folder, logs, tasks[0] if tasks else None)
+    files = [] if first.traceback else logs_of(folder, logs, shown)
     lines = _last_lines(files[-1][0]) if files else ()
     kind, _, _ = (first.why or "").partition(":")
     return FailureCause(
@@ -315,31 +322,35 @@ def _cause_of_job(workspace: Workspace, status: RunStatus, tables: list[RunTable
         place=None,
         message=first.why,
         n=len(tasks) or cause.n,
-        experiments=tuple(_evaluated(workspace, status.run.key, logs, tasks, tables)),
+        experiments=tuple(_in_tables(cut, tables)),
         tasks=tasks,
         hosts={},
         traceback=first.traceback,
+        shown_task=shown,
         last_lines=lines,
         hint=_hint(first.kind, first.why, lines),
     )
 
 
-def _evaluated(
-    workspace: Workspace, key: str, logs: StepLogs, tasks: Iterable[int], tables: list[RunTable]
-) -> Iterator[FailedExperiment]:
-    """Yield the experiments that tasks evaluated when they ended without a receipt."""
+def _cut_in(workspace: Workspace, key: str, logs: StepLogs, tasks: Iterable[int]) -> list[tuple[int, str, int]]:
+    """Return what tasks evaluated when they ended without a receipt: task, folder of the table, and row label."""
     from orchestrator.handoff.jobfile import read_jobfile
     from orchestrator.worker.running import read_cuts
 
-    folders = [workspace.run(key).job(job.token) for job in logs.step_run.jobs]
-    rows: dict[str, set[int]] = {}
-    for folder in folders:
-        for path in (path for task in tasks for path in folder.running_of(task)):
-            with suppress(DataError):
-                of_table = rows.setdefault(read_jobfile(folder.file).project_dir, set())
-                of_table.update(cut.key[0] for cut in read_cuts(path, "", ""))
+    found: list[tuple[int, str, int]] = []
+    for folder in (workspace.run(key).job(job.token) for job in logs.step_run.jobs):
+        for task in tasks:
+            for path in folder.running_of(task):
+                with suppress(OrchestratorError):
+                    project_dir = read_jobfile(folder.file).project_dir
+                    found += [(task, project_dir, cut.key[0]) for cut in read_cuts(path, "", "")]
+    return found
+
+
+def _in_tables(cut: Iterable[tuple[int, str, int]], tables: list[RunTable]) -> Iterator[FailedExperiment]:
+    rows = {(project_dir, label) for _, project_dir, label in cut}
     for table in tables:
         inputs_at = table.data.input_rows()
         for at, label in enumerate(table.data.labels()):
-            if label in rows.get(table.project_dir, ()):
+            if (table.project_dir, label) in rows:
                 yield _failed(label, inputs_at(at), table.records[at])

@@ -185,7 +185,9 @@ def _about(first: FailedExperiment | None, n: int) -> str:
 def _printed_by(cause: FailureCause, first: FailedExperiment | None) -> str:
     if cause.what is FailureLevel.EXPERIMENTS and first is not None:
         return f"last lines that experiment {first.experiment} printed:"
-    return f"last lines of the log of task {cause.tasks[0]}:" if cause.tasks else "last lines of the log:"
+    return (
+        "last lines of the log:" if cause.shown_task is None else f"last lines of the log of task {cause.shown_task}:"
+    )
 
 
 def _quoted(about: str, lines: Iterable[str], width: int) -> list[str]:
@@ -203,5 +205,5 @@ def _log_command(cause: FailureCause, first: FailedExperiment | None, key: str, 
         if first is None or first.address is None:
             return ""
         return f"orchestrator logs {key} {shlex.quote(first.address)} --experiment {first.experiment}{options}"
-    task = f" --task {cause.tasks[0]}" if cause.tasks else ""
+    task = "" if cause.shown_task is None else f" --task {cause.shown_task}"
     return f"orchestrator logs {key} {shlex.quote(cause.address)}{task}{options}" if cause.address else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -123,6 +124,7 @@ def _write(frame: pd.DataFrame, csv: Path | None, parquet: Path | None) -> None:
     DataError
         If a file can't be written, or a package is missing.
     """
+    frame = _with_plain_cells(frame)
     if csv is not None and str(csv) == "-":
         click.echo(frame.to_csv(), nl=False)
     elif csv is not None:
@@ -130,6 +132,29 @@ def _write(frame: pd.DataFrame, csv: Path | None, parquet: Path | None) -> None:
     if parquet is not None:
         _check_pyarrow(parquet)
         _write_file(parquet, frame, lambda path: frame.to_parquet(path, engine="pyarrow"))
+
+
+def _with_plain_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return rows whose arrays and lists are JSON, and whose columns with several types are text."""
+    import pandas as pd
+
+    frame = frame.copy()
+    for name in [name for name in frame.columns if pd.api.types.is_object_dtype(frame[name])]:
+        cells = [_plain_cell(cell) for cell in frame[name]]
+        if len({type(cell) for cell in cells if cell is not None}) > 1:
+            cells = [None if cell is None else str(cell) for cell in cells]
+        frame[name] = pd.Series(cells, frame.index, dtype=object)
+    return frame
+
+
+def _plain_cell(cell: Any) -> Any:
+    from orchestrator.data.values import is_missing
+
+    if is_missing(cell):
+        return None
+    if hasattr(cell, "tolist"):
+        cell = cell.tolist()
+    return cell if isinstance(cell, str | int | float) else json.dumps(cell, default=str)
 
 
 def _write_file(path: Path, frame: pd.DataFrame, write: Callable[[Path], object]) -> None:

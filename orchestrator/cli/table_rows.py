@@ -12,7 +12,11 @@ from orchestrator.errors import DataError, NotFound
 from orchestrator.machine.value import value
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
+
+    _Cells = Callable[[int], dict[str, Any]]
 
 __all__ = ["EXPERIMENT", "Rows", "TableRow", "best_first", "objective_of", "rows_of", "selected", "where"]
 
@@ -99,16 +103,17 @@ class Rows(NamedTuple):
 
     def as_json(self) -> list[TableRow]:
         """Return the rows as values."""
-        positions = {label: at for at, label in enumerate(self.table.data.labels())}
-        return [self._row(positions[label], label) for label in self.frame.index]
+        data = self.table.data
+        positions = {label: at for at, label in enumerate(data.labels())}
+        cells = (data.input_rows(), data.output_rows())
+        return [self._row(positions[label], label, *cells) for label in self.frame.index]
 
-    def _row(self, at: int, label: int) -> TableRow:
+    def _row(self, at: int, label: int, inputs_at: _Cells, outputs_at: _Cells) -> TableRow:
         from orchestrator.data.values import to_jsonable
 
-        data, record = self.table.data, self.table.records[at]
+        record = self.table.records[at]
         inputs, outputs = (
-            {name: to_jsonable(cell) for name, cell in rows(at).items()}
-            for rows in (data.input_rows(), data.output_rows())
+            {name: to_jsonable(cell) for name, cell in cells_at(at).items()} for cells_at in (inputs_at, outputs_at)
         )
         return TableRow(
             experiment=int(label),

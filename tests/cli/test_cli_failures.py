@@ -223,3 +223,24 @@ def test_the_failures_of_a_run(here, workspace):
     assert shown.splitlines()[-1] == "To evaluate the failed experiments again: orchestrator retry r"
     printed = here("logs", "r", "evaluate", "--experiment", "5").out
     assert printed.endswith("allocating\n")
+
+
+def test_the_log_of_a_task_that_evaluated_is_shown_and_not_that_of_one_that_waited(records, ask, workspace):
+    records.add_run("r", "failed", reason="x")
+    records.add_step_run(1, "failed", n_tasks=3, batch_size=3)
+    token = records.add_job("failed", role="batch", tasks="0-2", n_tasks=3, kind="infrastructure", reason="x")
+    for task in range(3):
+        records.add_failed_task(task, "its worker was killed by SIGKILL", "infrastructure")
+    results = Results(workspace, 4)
+    folder = workspace / "r/.orchestrator/jobs" / token
+    (folder / "running").mkdir(parents=True, mode=0o700)
+    write_job(folder, token)
+    running = folder / "running/2.0"
+    running.touch(0o600)
+    running.write_text(f"3 {inputs_digest(results.inputs[3])} 12.5".ljust(71) + "\n")
+    (workspace / "logs/r").mkdir(parents=True)
+    for task in range(3):
+        (workspace / f"logs/r/evaluate.{token}.{task}.log").write_text(f"this is {task}\n")
+    [cause] = ask("--json")["causes"]
+    assert (cause["tasks"], cause["shown_task"], cause["last_lines"]) == ([0, 1, 2], 2, ["this is 2"])
+    assert "orchestrator logs r evaluate --task 2\n" in ask()

@@ -7,6 +7,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from cli_records import Records, documented
@@ -235,3 +236,19 @@ def test_max_needs_best(results):
     done = CliRunner().invoke(cli, ["table", "--max"], obj=TypedOptions())
     assert done.exit_code == 2
     assert "--max needs --best OUTPUT" in done.output
+
+
+@pytest.mark.parametrize("option", ["--csv", "--parquet"])
+def test_arrays_and_columns_with_several_types_are_text_in_files(records, workspace, option):
+    if option == "--parquet":
+        pytest.importorskip("pyarrow")
+    records.add_run("r", "succeeded")
+    cells = {"v": [[1.0, 2.0], None], "mixed": [1, "two"], "n": [1, None]}
+    outputs = {"a": [np.eye(2), np.zeros(3)]}
+    ExperimentData(input_data=cells, output_data=outputs, project_dir=workspace / "r").store()
+    run("table", option, "all")
+    frame = pd.read_csv("all", index_col="experiment") if option == "--csv" else pd.read_parquet("all")
+    assert json.loads(frame.v[0]) == [1.0, 2.0]
+    assert [json.loads(cell) for cell in frame.a] == [[[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0, 0.0]]
+    assert list(frame.mixed) == ["1", "two"]
+    assert frame.n[0] == 1

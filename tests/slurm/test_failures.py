@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -84,6 +85,14 @@ def test_a_task_that_dies_fails_the_step_and_all_other_results_remain(studies, g
     assert first["failed_tasks"] == "7"
     statuses = [line.partition(",")[2] for line in studies.files(key)["jobs.csv"].splitlines()[1:]]
     assert statuses == ["FINISHED"] * 3 + ["ERROR"] + ["FINISHED"] * 3 + ["OPEN"] + ["FINISHED"] * 4
+    died, raised = json.loads(studies.orchestrator("failures", key, "--json").stdout)["causes"]
+    assert (died["what"], died["tasks"]) == ("task failed", [7])
+    assert [failed["inputs"] for failed in died["experiments"]] == [{"x": 7.0}]
+    assert (raised["type"], [failed["experiment"] for failed in raised["experiments"]]) == ("ValueError", [3])
+    assert raised["place"].partition(":")[0] == str(studies.folder / "study.py")
+    assert list(raised["hosts"].values()) == [1]
+    shown = studies.orchestrator("failures", key).stdout
+    assert f"orchestrator logs {key} run --task 7\n" in shown
 
     (studies.folder / "fixed").touch()
     studies.orchestrator("resume", key)
