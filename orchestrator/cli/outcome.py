@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.render import echo, plural
+from orchestrator.cli.render import echo, how_stopped, plural
 from orchestrator.cli.workspace import typed_options
 from orchestrator.machine.states import RunState
 
@@ -35,6 +36,8 @@ def text_and_code(view: RunView) -> tuple[str, ExitCode]:
     match view.state:
         case RunState.ACTIVE if view.held_at:
             return f"Run {key} is held.", ExitCode.STALLED
+        case RunState.ACTIVE if view.stopped_at:
+            return f"Run {key} was stopped ({how_stopped(view, time.time())}).", ExitCode.STALLED
         case RunState.ACTIVE:
             return f"Run {key} is stalled: {view.stalled}.", ExitCode.STALLED
         case RunState.CANCELLED:

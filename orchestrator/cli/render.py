@@ -26,6 +26,7 @@ __all__ = [
     "duration",
     "echo",
     "echo_output",
+    "how_stopped",
     "is_foreign_run",
     "plural",
     "screen_width",
@@ -47,6 +48,7 @@ _COLOURS = {
     "stalled": 31,
     "cancelled": 33,
     "held": 33,
+    "stopped": 33,
     "active": 36,
     "skipped": 2,
     "waiting": 2,
@@ -84,8 +86,16 @@ def is_foreign_run(run: RunView) -> bool:
 
 
 def state_of(run: RunView) -> str:
-    """Return the state of a run, or that it is held or stalled."""
-    return "held" if run.held_at else "stalled" if run.stalled else run.state
+    """Return the state of a run, or that it is held, stopped or stalled."""
+    return "held" if run.held_at else "stopped" if run.stopped_at else "stalled" if run.stalled else run.state
+
+
+def how_stopped(run: RunView, now: float) -> str:
+    """Return how and when a user stopped a run: `Ctrl-C at 17:17`; empty if it was not stopped."""
+    if run.stopped_at is None:
+        return ""
+    at = clock(run.stopped_at, now)
+    return f"Ctrl-C at {at if '-' in at else at[:5]}"
 
 
 def echo(text: str = "", *, err: bool = False) -> None:

@@ -19,6 +19,7 @@ from orchestrator.cli.render import (
     coloured,
     duration,
     echo,
+    how_stopped,
     is_foreign_run,
     plural,
     shorten,
@@ -57,6 +58,9 @@ QUIET = 10.0
 
 SECONDS_TO_ASK = 5.0
 """Time limit of that question."""
+
+SHORT_PAUSE = 1.0
+"""Seconds between a stop and a resume that are not shown as idle time."""
 
 MOST_NUMBERS = 8
 """Experiments or tasks that are listed for one cause."""
@@ -160,17 +164,21 @@ def render(
 
 def _headline(run: RunView, now: float, options: str) -> list[str]:
     name = f" ({shorten(run.name, 30)})" if run.name else ""
-    lines = [f"Run {run.key}{name}: {coloured(state_of(run))}"]
-    if run.stalled and not run.held_at:
+    stopped = "" if run.held_at or run.stopped_at is None else f" ({how_stopped(run, now)})"
+    lines = [f"Run {run.key}{name}: {coloured(state_of(run))}{stopped}"]
+    if run.stalled and not run.held_at and not stopped:
         # It contains SLURM's message, and what to fix.
         lines += _wrapped(run.stalled)
     elif run.reason and run.state is not RunState.ACTIVE:
         lines += _wrapped(run.reason)
     started, took = clock(run.started_at or run.created_at, now), duration(run.seconds)
-    if run.stalled:
+    if stopped:
+        lines.append(f"  started {started}, ran for {took}; all results are kept")
+    elif run.stalled:
         lines.append(f"  started {started}, last change {clock(run.last_event_at, now)} (after {took})")
     else:
-        lines.append(f"  started {started}, {'took' if run.ended_at else 'active for'} {took}")
+        idle = f", idle for {duration(run.idle_seconds)}" if run.idle_seconds >= SHORT_PAUSE else ""
+        lines.append(f"  started {started}, {'took' if run.ended_at else 'active for'} {took}{idle}")
     if run.holder and run.state is RunState.ACTIVE and not run.stalled:
         holder = run.holder
         part_of = f" (job {holder.scheduler_id})" if holder.scheduler_id else ""

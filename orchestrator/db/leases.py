@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from pathlib import Path
 
 from orchestrator.db import moves
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder, is_dead
-from orchestrator.db.rows import Row, scalars, update
+from orchestrator.db.rows import Row, scalar, scalars, update
 from orchestrator.db.run_rows import check_own, fenced_row, run_row
 from orchestrator.errors import Busy, LeaseHeld
 from orchestrator.machine.kinds import EventKind, Mode
@@ -67,6 +68,7 @@ class Leases:
                 values = {f"lease_{name}": value for name, value in holder._asdict().items()}
                 values |= {"fence": row.fence + 1, "lease_taken_at": now, "lease_beat_at": now}
                 update(connection, "run", {**values, "lease_beat_seen_at": None}, id=row.id)
+                _add_idle_time(connection, row, now)
                 if old is not None:
                     moves.log(
                         connection, row.id, now, EventKind.LEASE, why=f"taken over from {_describe(old)}, which is dead"
@@ -151,6 +153,18 @@ class Leases:
         with session(self.path) as connection:
             row = fenced_row(connection, key, fence)
             update(connection, "run", {"lease_beat_at": now, "lease_beat_seen_at": None}, id=row.id)
+
+
+def _add_idle_time(connection: sqlite3.Connection, row: Row, now: float) -> None:
+    """Add the time in which no process has driven a run on this machine; on a cluster its jobs go on without one."""
+    if row.mode != Mode.LOCAL or row.ended_at is not None:
+        return
+    last_event_at = scalar(connection, "SELECT max(at) FROM event WHERE run_id = ?", (row.id,))
+    idle = now - max(row.created_at, row.lease_beat_at or 0.0, last_event_at or 0.0)
+    if idle > 0:
+        connection.execute("UPDATE run SET idle_seconds = idle_seconds + ? WHERE id = ?", (idle, row.id))
+        open_ = "run_id = ? AND ended_at IS NULL AND withdrawn_at IS NULL"
+        connection.execute(f"UPDATE step_run SET idle_seconds = idle_seconds + ? WHERE {open_}", (idle, row.id))
 
 
 def _lease_held(row: Row, holder: Holder) -> LeaseHeld:

@@ -141,8 +141,9 @@ def _log(target: Target, what: EventKind, **columns: Any) -> None:
 
 
 def _move_run(target: Target, move: MoveRun) -> None:
-    old = RunState(scalar(target.connection, "SELECT state FROM run WHERE id = ?", (target.run_id,)))
-    ended_at = target.now if move.to in RUN_ENDED else None
+    query = "SELECT state, ended_at, idle_seconds FROM run WHERE id = ?"
+    row = target.connection.execute(query, (target.run_id,)).fetchone()
+    old, ended_at = RunState(row.state), target.now if move.to in RUN_ENDED else None
     values: dict[str, Any] = {
         "reason": move.why,
         "ended_at": ended_at,
@@ -152,6 +153,8 @@ def _move_run(target: Target, move: MoveRun) -> None:
     }
     if move.to is RunState.ACTIVE:
         values["idle_wakeups"] = 0
+        if row.ended_at is not None:
+            values["idle_seconds"] = row.idle_seconds + max(0.0, target.now - row.ended_at)
     _move(target, "run", target.run_id, old, move.to, values)
     _log(target, EventKind.RUN, old=old, new=move.to, why=move.why)
 

@@ -36,8 +36,12 @@ __all__ = [
 ]
 
 # Only for active runs: the last event of the others is not needed.
-_RUN = """
-SELECT *, CASE WHEN state = 'active' THEN (SELECT max(at) FROM event WHERE run_id = run.id) END AS last_event_at
+_RUN = f"""
+SELECT *, CASE WHEN state = 'active' THEN (SELECT max(at) FROM event WHERE run_id = run.id) END AS last_event_at,
+    CASE WHEN state = 'active' AND lease_host IS NULL THEN (
+        SELECT at FROM event WHERE what = '{EventKind.STOPPED}'
+        AND id = (SELECT max(id) FROM event WHERE run_id = run.id)
+    ) END AS stopped_at
 FROM run
 """
 
@@ -209,7 +213,8 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, roo
     """
     stalled = why_stalled(alive)
     last = row.last_event_at or row.ended_at or row.created_at
-    end = row.ended_at or (last if stalled else now)
+    # A process that has died has sent heartbeats after its last event.
+    end = row.ended_at or (max(last, row.lease_beat_at or 0.0) if stalled else now)
     return RunView(
         key=row.key,
         name=row.name,
@@ -223,8 +228,10 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, roo
         started_at=row.started_at,
         ended_at=row.ended_at,
         last_event_at=last,
-        seconds=max(0.0, end - (row.started_at or row.created_at)),
+        seconds=max(0.0, end - (row.started_at or row.created_at) - row.idle_seconds),
+        idle_seconds=row.idle_seconds + (now - end if stalled else 0.0),
         stalled=stalled,
+        stopped_at=row.stopped_at if stalled else None,
         cancel_requested_at=row.cancel_requested_at,
         held_at=row.held_at,
         failing=row.failing,

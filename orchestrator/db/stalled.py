@@ -48,6 +48,7 @@ def liveness(row: Row, now: float, jobs: Sequence[Row]) -> Liveness:
         _ending_for(row, now),
         row.login_only,
         row.held_at is not None,
+        row.stopped_at is not None,
     )
 
 

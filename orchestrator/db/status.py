@@ -61,13 +61,14 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
         live = live_jobs(connection, [row]).get(row.id, [])
         alive = liveness(row, now, live)
         run = run_view(row, now, alive, count_experiments(connection, row.id), Workspace(path).real_root)
+        end = (run.started_at or run.created_at) + run.seconds + row.idle_seconds
         last: Row | None = connection.execute(_LATEST, (row.id,)).fetchone()
         current = last if last is not None and last.ended_at is None else None
         waiting = tuple(job_view(job) for job in live if job.role == Role.ORCHESTRATOR)
         return RunStatus(
             run=run,
-            # The time of a step run of a dead process ends with the last event.
-            steps=summaries(connection, row.id, plan, run.last_event_at if run.stalled else now),
+            # The time of a step run of a dead process ends with that of the run.
+            steps=summaries(connection, row.id, plan, end if run.stalled else now),
             now=None if current is None else step_run_view(current, jobs_of(connection, current.id)),
             next=_next(plan, row, _kept_after(connection, row, last) or last),
             resume_from=_resume_from(connection, plan, row, last, run.stalled),

@@ -40,7 +40,7 @@ _SUMS = f"""
 SELECT path, count(*) AS n_step_runs,
     {", ".join(f"sum(state = '{state}') AS n_{state}" for state in StepRunState)},
     {sum_so_far("n_finished")} AS n_finished_experiments, {sum_so_far("n_failed")} AS n_failed_experiments,
-    sum(max(0.0, coalesce(ended_at, :until) - started_at)) AS seconds
+    sum(max(0.0, coalesce(ended_at, :until) - started_at - idle_seconds)) AS seconds
 FROM step_run WHERE run_id = :run_id AND {COUNTS} GROUP BY path
 """
 

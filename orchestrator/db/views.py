@@ -82,9 +82,13 @@ class RunView(NamedTuple):
     last_event_at : float
         Time of its last event.
     seconds : float
-        Duration in seconds; for a stalled run, until its last event.
+        Duration in seconds, without `idle_seconds`.
+    idle_seconds : float
+        Seconds between a stop, its end, or the death of its process, and the process that continued it, or now.
     stalled : str or None
         Why nothing will advance it until the user types a command; null if it is not stalled.
+    stopped_at : float or None
+        When a user stopped it with Ctrl-C; null if it was not stopped so, or continued since.
     cancel_requested_at : float or None
         When the user requested to cancel it.
     held_at : float or None
@@ -129,7 +133,9 @@ class RunView(NamedTuple):
     ended_at: float | None
     last_event_at: float
     seconds: float
+    idle_seconds: float
     stalled: str | None
+    stopped_at: float | None
     cancel_requested_at: float | None
     held_at: float | None
     failing: str | None

@@ -104,6 +104,7 @@ class EventKind(StrEnum):
     OWNER = "owner"
     LEASE = "lease"
     CANCEL_REQUESTED = "cancel requested"
+    STOPPED = "stopped"
     HOLD = "hold"
     TASK_FAILED = "task failed"
     EXPERIMENTS_FAILED = "experiments failed"

@@ -70,6 +70,8 @@ class Liveness(NamedTuple):
         As `Run.login_only`.
     is_held : bool
         As `Run.is_held`.
+    was_stopped : bool
+        Whether a user has stopped its process on this machine, and nothing has happened since.
     """
 
     state: RunState
@@ -82,6 +84,7 @@ class Liveness(NamedTuple):
     ending_for: float | None = None
     login_only: str | None = None
     is_held: bool = False
+    was_stopped: bool = False
 
 
 def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
@@ -156,7 +159,7 @@ def why_stalled(run: Liveness) -> str | None:
     if run.is_held and all(job.state is JobState.PLANNED for job in run.live):
         return "a user holds it, and none of its jobs is left" if run.needs_wakeup else "a user holds it"
     if not run.needs_wakeup:
-        return dead or "no process advances it"
+        return dead or ("it was stopped with Ctrl-C" if run.was_stopped else "no process advances it")
     why = _why_not_woken(run)
     return why if why is None or dead is None else f"{dead}, and {why}"
 

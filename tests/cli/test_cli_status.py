@@ -83,6 +83,26 @@ def test_a_run_whose_process_died(records, ask, golden):
     golden(ask("status", after=5000))
 
 
+def test_a_run_that_was_stopped_is_not_stalled(records, ask, golden):
+    records.add_run("r")
+    records.add_step_run(0, "succeeded", seconds=2)
+    records.add_step_run(1, "active", begin=2)
+    records.add_job("cancelled", begin=2, role="batch", kind="interrupted", reason="interrupted by the user")
+    records.add_event("stopped", at=T0 + 62, why="a user pressed Ctrl-C")
+    golden(ask("status", after=5000))
+    assert "stopped" in ask("list", after=5000)
+    assert json.loads(ask("status", "--json", after=5000))["run"]["stopped_at"] == "2026-11-24T06:01:02.000Z"
+    waited = CliRunner().invoke(cli, ["wait", "r"], obj=TypedOptions(), catch_exceptions=False)
+    assert (waited.exit_code, waited.stderr.splitlines()[0]) == (75, "Run r was stopped (Ctrl-C at 2026-11-24 06:01).")
+
+
+def test_time_in_which_no_process_drove_the_run_is_not_run_time(records, ask, golden):
+    records.add_run("r", "succeeded", idle_seconds=3000)
+    records.add_step_run(0, "succeeded", seconds=2)
+    records.add_step_run(1, "succeeded", begin=2, seconds=3590, idle_seconds=3000, n_finished=12)
+    golden(ask("status", after=5000))
+
+
 def test_a_run_that_failed_in_an_iteration(records, ask, golden):
     study = {"study": "/home/my self/study.py", "study_attr": "second"}
     records.add_run("r", "failed", reason="step look@1 failed: ValueError: singular", **study)

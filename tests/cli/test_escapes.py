@@ -134,6 +134,7 @@ def test_only_coloured_text_is_printed_past_the_escapes():
     }
     assert {name: n for name, n in uses.items() if n} == {
         "best.py": 1,
+        "diff.py": 1,
         "errors.py": 2,
         "failures.py": 1,
         "list.py": 1,

@@ -18,6 +18,7 @@ import pytest
 from orchestrator import ExperimentData, Pipeline, Step, datagenerator
 from orchestrator.db import guard
 from orchestrator.db.lease import STALE
+from orchestrator.db.runs import find_run
 from orchestrator.engine import commands
 from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.local import run as local_run
@@ -115,9 +116,18 @@ def test_one_ctrl_c_stops_cleanly_and_says_how_to_resume(workspace, rows, script
     assert rows("SELECT state, kind, reason FROM job ORDER BY id DESC LIMIT 1") == [
         ("cancelled", "interrupted", "interrupted by the user")
     ]
+    stopped = find_run(workspace / "orchestrator.db", "r")
+    assert stopped.stalled == "it was stopped with Ctrl-C"
+    assert stopped.started_at < stopped.stopped_at < time.time()
     (workspace / "go").touch()
     commands.resume(Workspace.at(workspace), "r")
     assert rows("SELECT state FROM run") == ["succeeded"]
+    ended = find_run(workspace / "orchestrator.db", "r")
+    assert ended.stopped_at is None
+    # Between the stop and the resume it was idle, and so was its step.
+    assert 0 < ended.idle_seconds < ended.ended_at - ended.started_at
+    assert ended.seconds == pytest.approx(ended.ended_at - ended.started_at - ended.idle_seconds)
+    assert rows("SELECT idle_seconds > 0 FROM step_run ORDER BY position") == [0, 1]
 
 
 def test_a_second_ctrl_c_ends_the_process_at_once(workspace, script):

@@ -35,8 +35,10 @@ from orchestrator.errors import (
     TableBusy,
 )
 from orchestrator.host import usable_cpus
+from orchestrator.machine.changes import Note
 from orchestrator.machine.decide import decide, stop_step
 from orchestrator.machine.intents import Finish, Intent
+from orchestrator.machine.kinds import EventKind
 from orchestrator.machine.model import Run
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin
 from orchestrator.machine.states import FailureKind
@@ -193,6 +195,8 @@ def _advance_to_end(context: Context, scheduler: LocalScheduler, ctrl_c: Interru
             if record.cancel_requested_at is not None:
                 continue
             observe_and_record(context)
+            stopped = Note(EventKind.STOPPED, "a user pressed Ctrl-C")
+            context.store.write(context.key, context.fence, [stopped], context.clock())
             raise Interrupted(
                 f"Run {context.key} was stopped; all results are kept.",
                 f"To continue: orchestrator resume {context.key}",
