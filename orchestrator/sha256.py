@@ -5,6 +5,8 @@ Python's `random` imports its hash function in the same way. For large contents 
 
 from __future__ import annotations
 
+from typing import BinaryIO
+
 try:
     from _sha2 import sha256 as _sha256  # type: ignore[import-not-found]  # since Python 3.12
 except ImportError:
@@ -13,7 +15,7 @@ except ImportError:
     except ImportError:  # a Python that was built without its own hash functions
         from hashlib import sha256 as _sha256
 
-__all__ = ["sha256_of"]
+__all__ = ["sha256_of", "sha256_of_file"]
 
 
 LARGE = 500_000
@@ -27,3 +29,16 @@ def sha256_of(content: bytes) -> str:
     from hashlib import sha256
 
     return sha256(content).hexdigest()
+
+
+def sha256_of_file(file: BinaryIO) -> str:
+    """Return the SHA-256 of what follows in a file, of which a part is in memory at a time."""
+    begin = file.read(LARGE)
+    if len(begin) < LARGE:
+        return sha256_of(begin)
+    from hashlib import sha256
+
+    digest = sha256(begin)
+    while part := file.read(LARGE):
+        digest.update(part)
+    return digest.hexdigest()

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from orchestrator.data.cell_texts import Encoded
+from orchestrator.data.cell_texts import Encoded, texts_of_numbers
 from orchestrator.data.labels import Labels
 from orchestrator.errors import DataError
 
@@ -40,7 +40,7 @@ def csv_parts(labels: Labels, columns: Mapping[str, Encoded]) -> Iterator[bytes]
     yield _encode([names])
     for begin in range(0, len(labels), _ROWS):
         end = min(begin + _ROWS, len(labels))
-        texts = [list(map(str, labels.between(begin, end)))]
+        texts = [texts_of_numbers(list(labels.between(begin, end)))]
         texts += [_texts(column, begin, end) for column in columns.values()]
         yield _encode(map(",".join, zip(*texts, strict=True)))
 

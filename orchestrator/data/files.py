@@ -18,11 +18,11 @@ import re
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, BinaryIO
 
 from orchestrator.atomic import PRIVATE, sync_folder, write_atomically, write_synced
 from orchestrator.damage import Damaged, open_regular, parse_object, read_small
@@ -30,15 +30,17 @@ from orchestrator.data.references import DATA_FOLDER, TABLE_FILES
 from orchestrator.errors import DataError, TableBusy
 
 __all__ = [
+    "READ_TRIES",
     "Outrun",
     "Snapshot",
     "State",
+    "changes_all_the_time",
     "data_folder",
     "finish_commit",
     "is_link_of_a_table",
     "locked",
+    "opened_snapshot",
     "outrun",
-    "read_snapshot",
     "result_folders",
     "state_of",
     "stored_by",
@@ -48,7 +50,8 @@ __all__ = [
 CURRENT = ".table"
 GENERATIONS = ".generations"
 _LOCK_SECONDS = 60.0
-_READ_TRIES = 100
+READ_TRIES = 100
+"""Number of times that a table is read again, if another program changes it meanwhile."""
 
 
 class Outrun(Exception):
@@ -77,17 +80,21 @@ class Snapshot:
 
     Attributes
     ----------
-    contents : dict of str to bytes
-        Content of the four files by name.
+    files : dict of str to BinaryIO
+        The four files by name, open. What they contain stays as it is when another process stores a table.
     results : list of Path
         Paths of the result files that are not folded into the table, sorted by name.
     state : State
         What identifies the table.
     """
 
-    contents: dict[str, bytes]
+    files: dict[str, BinaryIO]
     results: list[Path]
     state: State
+
+    def is_unchanged(self) -> bool:
+        """Whether no program has written to these files since they were opened."""
+        return self.state.stats == tuple(_stats(os.fstat(file.fileno())) for file in self.files.values())
 
 
 def data_folder(project_dir: Path | str) -> Path:
@@ -123,25 +130,29 @@ def state_of(project_dir: Path | str) -> State:
     stats: list[tuple[int, int, int] | None] = []
     for name in TABLE_FILES:
         try:
-            found = (base / name).stat()
-            stats.append((found.st_ino, found.st_mtime_ns, found.st_size))
+            stats.append(_stats((base / name).stat()))
         except (FileNotFoundError, NotADirectoryError):
             stats.append(None)
     return State(_number(base), tuple(stats))
 
 
-def read_snapshot(project_dir: Path | str) -> Snapshot:
-    """Read the four files of the same table, without a lock.
+def _stats(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@contextmanager
+def opened_snapshot(project_dir: Path | str) -> Iterator[Snapshot]:
+    """Open the four files of the same table, without a lock.
 
     Parameters
     ----------
     project_dir : Path or str
         The project folder.
 
-    Returns
-    -------
+    Yields
+    ------
     Snapshot
-        The content of the files, and the paths of the result files.
+        The files, and the paths of the result files.
 
     Raises
     ------
@@ -151,20 +162,28 @@ def read_snapshot(project_dir: Path | str) -> Snapshot:
         If the files changed during every try, or the links to them are missing.
     """
     base = data_folder(project_dir)
-    for _ in range(_READ_TRIES):
+    for _ in range(READ_TRIES):
         before = _all_of(project_dir)
-        try:
-            contents = {name: _read(base / name) for name in TABLE_FILES}
-            results = _result_files(project_dir)
-        except FileNotFoundError:
+        with ExitStack() as stack:
+            try:
+                opened = {name: stack.enter_context(_opened(base / name)) for name in TABLE_FILES}
+                results = _result_files(project_dir)
+            except FileNotFoundError:
+                if _all_of(project_dir) == before:
+                    _check_links(base)
+                    raise
+                continue
             if _all_of(project_dir) == before:
-                _check_links(base)
-                raise
-            continue
-        if _all_of(project_dir) == before:
-            return Snapshot(contents, results, before[0])
+                yield Snapshot(opened, results, before[0])
+                return
         time.sleep(0.01)
-    raise DataError(f"the table in {base} changed each time that it was read", "Retry the command.")
+    raise changes_all_the_time(project_dir)
+
+
+def changes_all_the_time(project_dir: Path | str) -> DataError:
+    """Return the error of a process that found another table each time that it read it."""
+    base = data_folder(project_dir)
+    return DataError(f"the table in {base} changed each time that it was read", "Retry the command.")
 
 
 def stored_by(project_dir: Path | str) -> str | None:
@@ -231,10 +250,14 @@ def _result_files(project_dir: Path | str) -> list[Path]:
 
 
 def _read(path: Path) -> bytes:
-    """Return the content of a file. It is a link of ours, or one that the user has put there."""
+    with _opened(path) as file:
+        return file.read()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file to read it. It is a link of ours, or one that the user has put there."""
     try:
-        with open_regular(path, follow=True) as file:
-            return file.read()
+        return open_regular(path, follow=True)
     except Damaged as error:
         raise DataError(f"{path} can't be read: {error}") from error
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from orchestrator.data.cell_texts import Encoded, decode_column, encode_column
 from orchestrator.data.column import Column, Columns
@@ -20,7 +20,7 @@ from orchestrator.data.noted_csv import is_worth_it, read_noted, read_statuses
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.table import StoredFile, Table
 from orchestrator.errors import DataError
-from orchestrator.sha256 import sha256_of
+from orchestrator.sha256 import sha256_of, sha256_of_file
 
 __all__ = ["Files", "StoredTable", "decode_files", "encode_files", "single_column"]
 
@@ -123,7 +123,7 @@ def _encoded_statuses(table: Table) -> Encoded:
     return Encoded({}, lambda begin, end: [names[value] for value in table.status[begin:end]], is_number=True)
 
 
-def decode_files(base: Path, contents: Mapping[str, bytes], *, as_edited: bool = False) -> StoredTable:
+def decode_files(base: Path, files: Mapping[str, BinaryIO], *, as_edited: bool = False) -> StoredTable:
     """Decode a table that `encode_files` or f3dasm wrote.
 
     A file that has changed since `encode_files` is taken if each of its cells has the type that its column had.
@@ -132,8 +132,8 @@ def decode_files(base: Path, contents: Mapping[str, bytes], *, as_edited: bool =
     ----------
     base : Path
         The folder of the files, for error messages.
-    contents : Mapping of str to bytes
-        Content of the four files by name.
+    files : Mapping of str to BinaryIO
+        The four files by name, open.
     as_edited : bool, default False
         Whether a file may have changed in other ways, too: then the types of such columns are inferred.
 
@@ -147,10 +147,10 @@ def decode_files(base: Path, contents: Mapping[str, bytes], *, as_edited: bool =
     DataError
         If the files can't be decoded, don't belong together, or one was damaged.
     """
-    domain, notes = _decode_domain(base / "domain.json", contents["domain.json"])
-    inputs = _decode_values(base, "input", contents, domain.input_space, notes, as_edited)
-    outputs = _decode_values(base, "output", contents, domain.output_space, notes, as_edited)
-    statuses = _decode_statuses(base, contents, notes, as_edited)
+    domain, notes = _decode_domain(base / "domain.json", files["domain.json"].read())
+    inputs = _decode_values(base, "input", files, domain.input_space, notes, as_edited)
+    outputs = _decode_values(base, "output", files, domain.output_space, notes, as_edited)
+    statuses = _decode_statuses(base, files, notes, as_edited)
     labels, n_rows = inputs[0], [len(part[0]) for part in (inputs, outputs, statuses)]
     if not labels == outputs[0] == statuses[0]:
         raise DataError(
@@ -171,18 +171,19 @@ def decode_files(base: Path, contents: Mapping[str, bytes], *, as_edited: bool =
 def _decode_values(
     base: Path,
     which: str,
-    contents: Mapping[str, bytes],
+    files: Mapping[str, BinaryIO],
     space: Mapping[str, Parameter],
     notes: _Notes,
     as_edited: bool,
 ) -> tuple[Labels, Columns]:
     path, columns = base / f"{which}.csv", notes.columns.get(which)
-    content = contents[path.name]
-    is_changed = notes.has_changed(path.name, content)
-    if is_changed is False and columns is not None and is_worth_it(len(content)):
-        read = read_noted(io.BytesIO(content), columns)
+    file = files[path.name]
+    is_changed = notes.has_changed(path.name, file)
+    if is_changed is False and columns is not None and is_worth_it(_size(file)):
+        read = read_noted(file, columns)
         if read is not None:
             return read
+    content = _content(file)
     labels, texts = read_texts(content, str(path))
     if is_changed and not as_edited:
         check_edited(path, content, labels, texts, columns)
@@ -190,19 +191,29 @@ def _decode_values(
 
 
 def _decode_statuses(
-    base: Path, contents: Mapping[str, bytes], notes: _Notes, as_edited: bool
+    base: Path, files: Mapping[str, BinaryIO], notes: _Notes, as_edited: bool
 ) -> tuple[Labels, bytearray]:
     path = base / "jobs.csv"
-    content = contents[path.name]
-    is_changed = notes.has_changed(path.name, content)
-    if is_changed is False and is_worth_it(len(content)):
-        read = read_statuses(io.BytesIO(content))
+    file = files[path.name]
+    is_changed = notes.has_changed(path.name, file)
+    if is_changed is False and is_worth_it(_size(file)):
+        read = read_statuses(file)
         if read is not None:
             return read
+    content = _content(file)
     labels, texts = read_texts(content, str(path))
     if is_changed and not as_edited:
         check_edited(path, content, labels, texts, None)
     return labels_of(labels), bytearray(JobStatus.of(text).value for text in single_column(texts, base))
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _content(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 @dataclass(frozen=True)
@@ -216,10 +227,11 @@ class _Notes:
     changed: dict[str, bool | None] = field(default_factory=dict)
     """Whether a file has changed since it was stored; None if another program wrote it."""
 
-    def has_changed(self, name: str, content: bytes) -> bool | None:
+    def has_changed(self, name: str, file: BinaryIO) -> bool | None:
         """Whether a file has changed since it was stored; None if another program wrote it."""
         digest = self.sha256.get(name)
-        self.changed[name] = None if digest is None else sha256_of(content) != digest
+        self.changed[name] = None if digest is None else sha256_of_file(file) != digest
+        file.seek(0)
         return self.changed[name]
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from errno import ESTALE
 from pathlib import Path
 
 from orchestrator.data.contents import Contents
-from orchestrator.data.files import data_folder, read_snapshot
-from orchestrator.data.layout import decode_files
+from orchestrator.data.files import READ_TRIES, Snapshot, changes_all_the_time, data_folder, opened_snapshot
+from orchestrator.data.layout import StoredTable, decode_files
 from orchestrator.data.matching import FoldReport
 from orchestrator.data.merging import Origin
 from orchestrator.data.results import ResultReader
+from orchestrator.errors import DataError
 
 __all__ = ["Stored", "read_stored"]
 
@@ -73,8 +75,7 @@ def read_stored(
     DataError
         If the files can't be read, or don't belong together.
     """
-    snapshot = read_snapshot(project_dir)
-    stored = decode_files(data_folder(project_dir), snapshot.contents, as_edited=as_edited)
+    stored, snapshot = _decoded(project_dir, as_edited)
     contents = Contents(stored.domain, stored.table, project_dir)
     contents.adopt(stored.table)
     names = None if folders is None else {folder.name for folder in folders}
@@ -85,6 +86,24 @@ def read_stored(
     report = contents.fold(files)
     offsets = {**stored.folded, **{_name(file.path): file.end for file in files}}
     return Stored(contents, stored.stored_by, offsets, Origin(snapshot.state, contents.table.copy()), report)
+
+
+def _decoded(project_dir: Path, as_edited: bool) -> tuple[StoredTable, Snapshot]:
+    for _ in range(READ_TRIES):
+        with opened_snapshot(project_dir) as snapshot:
+            try:
+                stored = decode_files(data_folder(project_dir), snapshot.files, as_edited=as_edited)
+            except DataError:
+                if snapshot.is_unchanged():
+                    raise
+                continue
+            except OSError as error:
+                if error.errno != ESTALE:  # another machine has removed the files: there is a newer table
+                    raise
+                continue
+            if snapshot.is_unchanged():
+                return stored, snapshot
+    raise changes_all_the_time(project_dir)
 
 
 def _name(path: Path) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from orchestrator.data.cell_texts import texts_of_numbers
 from orchestrator.data.column import Column, Columns, Numbers
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.parameters import Parameter
@@ -134,8 +135,9 @@ def _texts_of_numbers(numbers: Numbers) -> _Texts:
 
     values = numbers.values
     cells = values.tolist()
-    text_of = _encode if numbers.kind is bool else repr  # JSON has numbers as `repr` prints them
-    texts: _Texts = list(map(text_of, cells))
+    texts: _Texts = [*texts_of_numbers(cells)]  # as JSON has them, but for truth values
+    if numbers.kind is bool:
+        texts = ["true" if cell else "false" for cell in cells]
     odd = ~np.isfinite(values) if numbers.kind is float else numbers.is_missing()
     missing = numbers.is_missing()
     for position in odd.nonzero()[0].tolist():

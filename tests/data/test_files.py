@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from orchestrator.data import files
 from orchestrator.data.experiment_data import ExperimentData
-from orchestrator.data.files import data_folder, read_snapshot
+from orchestrator.data.files import data_folder, opened_snapshot
 from orchestrator.data.fold import fold
 from orchestrator.data.results import ResultWriter, inputs_digest
 from orchestrator.errors import Busy, DataError
@@ -352,7 +352,7 @@ def test_a_damaged_note_about_consumed_results_is_an_error_that_says_what_to_typ
     table(tmp_path, 1).store(tmp_path)
     commit = data_folder(tmp_path) / ".table" / "commit.json"
     commit.write_bytes(content) if content is not None else os.mkfifo(commit)
-    for use in (read_snapshot, files.result_folders, table(tmp_path, 3).store):
+    for use in (lambda folder: opened_snapshot(folder).__enter__(), files.result_folders, table(tmp_path, 3).store):
         with pytest.raises(DataError, match=r"commit.json can't be used: .* To use the table .*: rm ") as raised:
             use(tmp_path)
     subprocess.run(raised.value.message.rpartition(": ")[2], shell=True, check=True)
