@@ -297,8 +297,11 @@ def _failures(failures: Iterable[Failure], key: str, options: str) -> list[str]:
         lines.append(
             f"  and {plural(len(shown) - MOST_FAILURES, 'more cause')}: orchestrator status {key} --json{options}"
         )
-    command = f"orchestrator logs {key} {shlex.quote(shown[0].failures[0].address)}{options}"
-    return [*lines, *_with_command("  Logs and tracebacks: ", command)]
+    first = shown[0].failures[0]
+    if first.tried_again:
+        command = f"orchestrator logs {key} {shlex.quote(first.address)}{options}"
+        return [*lines, *_with_command("  Logs and tracebacks: ", command)]
+    return [*lines, *_with_command("  Inputs and tracebacks: ", f"orchestrator failures {key}{options}")]
 
 
 def _cause(cause: Cause) -> list[str]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from orchestrator import Domain, ExperimentData
 from orchestrator.data.results import Evaluation, ResultWriter, inputs_digest
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
+from orchestrator.handoff.manifest import Entry
 from orchestrator.machine.kinds import StepKind
+from orchestrator.worker.running import Running
 
 __all__ = ["Results", "exception", "write_job"]
 
@@ -74,3 +76,9 @@ class Results:
         }
         with ResultWriter(path, Evaluation(step, iteration, attempt, host)) as writer:
             writer.write({**line, **more})
+
+    def begin(self, job_folder: Path, task: int, *, row: int) -> None:
+        """Say that a task evaluates an experiment, as its process does, which then dies."""
+        running = Running(job_folder / "running" / f"{task}.0")
+        running.begin(Entry(row, inputs_digest(self.inputs[row]), {}, {}))
+        running.close()

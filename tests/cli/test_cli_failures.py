@@ -15,7 +15,6 @@ from orchestrator import ExperimentData
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.data.fold import fold
-from orchestrator.data.results import inputs_digest
 from orchestrator.errors import NotFound
 
 
@@ -119,11 +118,8 @@ def test_a_task_that_died_is_shown_with_its_log_and_the_experiment_that_it_evalu
     results = Results(workspace, 4)
     results.add(0)
     folder = workspace / "r/.orchestrator/jobs" / token
-    (folder / "running").mkdir(parents=True, mode=0o700)
     write_job(folder, token)
-    running = folder / "running/1.0"
-    running.touch(0o600)
-    running.write_text(f"1 1 3 {inputs_digest(results.inputs[3])} 12.5".ljust(71) + "\n")
+    results.begin(folder, 1, row=3)
     log = workspace / f"logs/r/evaluate.{token}.1.log"
     log.parent.mkdir(parents=True)
     log.write_text("assembling\nslurmstepd: error: Detected 1 oom_kill event in StepId=4242.0.\n")
@@ -233,11 +229,8 @@ def test_the_log_of_a_task_that_evaluated_is_shown_and_not_that_of_one_that_wait
         records.add_failed_task(task, "its worker was killed by SIGKILL", "infrastructure")
     results = Results(workspace, 4)
     folder = workspace / "r/.orchestrator/jobs" / token
-    (folder / "running").mkdir(parents=True, mode=0o700)
     write_job(folder, token)
-    running = folder / "running/2.0"
-    running.touch(0o600)
-    running.write_text(f"3 {inputs_digest(results.inputs[3])} 12.5".ljust(71) + "\n")
+    results.begin(folder, 2, row=3)
     (workspace / "logs/r").mkdir(parents=True)
     for task in range(3):
         (workspace / f"logs/r/evaluate.{token}.{task}.log").write_text(f"this is {task}\n")

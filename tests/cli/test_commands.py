@@ -174,8 +174,8 @@ def test_commands_that_are_printed_can_be_typed_as_they_are(cli, monkeypatch, go
     monkeypatch.chdir("/")
     done = cli("run", study, "--project-job", "r", "--rootdir", there)
     golden(done)
-    named = re.findall(r"orchestrator ((?:logs|resume) .*)", cli("status", "--rootdir", there).out)
-    assert [shlex.split(command)[0] for command in named] == ["logs", "resume", "resume"]
+    named = re.findall(r"orchestrator ((?:failures|resume) .*)", cli("status", "--rootdir", there).out)
+    assert [shlex.split(command)[0] for command in named] == ["failures", "resume", "resume"]
     assert "no licence" in cli(*shlex.split(named[0])).out
     assert "no licence" in cli(*shlex.split(named[1])).err
 
