@@ -166,31 +166,57 @@ def failures_of(workspace: Workspace, status: RunStatus) -> FailureList:
 # --- experiments ---------------------------------------------------------------------------------
 
 
-def _causes_of_experiments(workspace: Workspace, status: RunStatus, table: RunTable) -> Iterator[FailureCause]:
-    from orchestrator.data.job_status import JobStatus
+class _Found(NamedTuple):
+    """A failed experiment, the name of its step, and its error; both are empty if they are not known."""
 
-    groups: dict[tuple[str, ...], list[tuple[FailedExperiment, Record | None]]] = {}
-    labels, inputs_at = table.data.labels(), table.data.input_rows()
-    for at, (found, record) in enumerate(zip(table.data.statuses(), table.records, strict=True)):
-        if found is JobStatus.ERROR:
-            failed = _failed(labels[at], inputs_at(at), record)
-            groups.setdefault(_key(record), []).append((failed, record))
+    failed: FailedExperiment
+    step: str
+    error: Mapping[str, str]
+
+
+def _causes_of_experiments(workspace: Workspace, status: RunStatus, table: RunTable) -> Iterator[FailureCause]:
+    groups: dict[tuple[str, ...], list[_Found]] = {}
+    for found in _failed_experiments(status, table):
+        groups.setdefault(_key(found), []).append(found)
     for members in groups.values():
-        members.sort(key=lambda member: member[0].experiment)
+        members.sort(key=lambda member: member.failed.experiment)
         yield _cause_of_experiments(workspace, status, table.project_dir, members)
 
 
-def _key(record: Record | None) -> tuple[str, ...]:
+def _failed_experiments(status: RunStatus, table: RunTable) -> Iterator[_Found]:
+    from orchestrator.data.job_status import JobStatus
+
+    # If the result files were deleted, the events of the run are left.
+    events = {
+        row: failure for failure in status.failures if failure.what is FailureLevel.EXPERIMENTS for row in failure.rows
+    }
+    labels, inputs_at = table.data.labels(), table.data.input_rows()
+    for at, (found, record) in enumerate(zip(table.data.statuses(), table.records, strict=True)):
+        if found is not JobStatus.ERROR:
+            continue
+        failed = _failed(labels[at], inputs_at(at), record)
+        event = events.get(labels[at])
+        if record is not None:
+            yield _Found(failed, record.step, record.error or {})
+        elif event is not None:
+            kind, _, message = (event.why or "").partition(": ")
+            error = {"type": kind, "message": message, "traceback": event.traceback or ""}
+            yield _Found(failed._replace(address=event.address, message=message), event.name, error)
+        else:
+            yield _Found(failed, "", {})
+
+
+def _key(found: _Found) -> tuple[str, ...]:
     """Return what failures with the same cause have in common: not the values in their messages."""
-    if record is None or record.error is None:
+    error = found.error
+    if not error:
         return ()
-    error = record.error
     # A process that died has no place. How it ended is the cause, and the number of its tries is none.
     message = re.sub(r", \d+ times$", "", error["message"])
     if error["type"] != "crashed":
         message = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", message)
     place = error.get("place", "")
-    return record.step, error["type"], place, "" if place else message
+    return found.step, error["type"], place, "" if place else message
 
 
 def _failed(label: int, inputs: Mapping[str, Any], record: Record | None) -> FailedExperiment:
@@ -209,18 +235,17 @@ def _jsonable(value: Any) -> Any:
 
 
 def _cause_of_experiments(
-    workspace: Workspace, status: RunStatus, project_dir: str, members: list[tuple[FailedExperiment, Record | None]]
+    workspace: Workspace, status: RunStatus, project_dir: str, members: list[_Found]
 ) -> FailureCause:
-    experiments = tuple(failed for failed, _ in members)
-    first, record = members[0]
-    error: Mapping[str, str] = {} if record is None or record.error is None else record.error
+    experiments = tuple(member.failed for member in members)
+    first, step, error = members[0]
     traceback = error.get("traceback") or None
     kind, message = error.get("type"), error.get("message")
     lines = () if traceback or first.address is None else _printed(workspace, status.run.key, first)
     memory = max((failed.memory or 0.0 for failed in experiments), default=0.0)
     return FailureCause(
         what=FailureLevel.EXPERIMENTS,
-        step=None if record is None else record.step,
+        step=step or None,
         address=first.address,
         project_dir=project_dir,
         type=kind,

@@ -237,3 +237,17 @@ def test_the_log_of_a_task_that_evaluated_is_shown_and_not_that_of_one_that_wait
     [cause] = ask("--json")["causes"]
     assert (cause["tasks"], cause["shown_task"], cause["last_lines"]) == ([0, 1, 2], 2, ["this is 2"])
     assert "orchestrator logs r evaluate --task 2\n" in ask()
+
+
+def test_without_the_result_files_the_events_of_the_run_say_why(results, records, ask):
+    records.add_job("succeeded", role="batch")
+    records.add_failed_experiments("ValueError: singular at x = 0.625", [5, 7], traceback=TRACEBACK)
+    ExperimentData.from_file(results.project).mark([5, 7, 9], "error").store()
+    first, second = ask("--json")["causes"]
+    assert (first["step"], first["type"], first["message"]) == ("evaluate", "ValueError", "singular at x = 0.625")
+    assert [failed["experiment"] for failed in first["experiments"]] == [5, 7]
+    assert first["traceback"] == TRACEBACK
+    assert (second["type"], [failed["experiment"] for failed in second["experiments"]]) == (None, [9])
+
+
+TRACEBACK = "Traceback (most recent call last):\nValueError: singular at x = 0.625\n"
