@@ -11,13 +11,14 @@ from orchestrator.data.column import Column, Columns, Numbers
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.results import canonical_text
+from orchestrator.data.table import Table
 from orchestrator.data.values import is_missing, to_jsonable
 from orchestrator.sha256 import sha256_of
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
-__all__ = ["RowTexts", "digests_of", "open_rows_of"]
+__all__ = ["RowTexts", "digests_of", "keys_with", "open_rows_of"]
 
 _Texts: TypeAlias = "list[str | None]"
 """The text of each cell of a column; None for a missing one."""
@@ -52,10 +53,8 @@ def open_rows_of(data: ExperimentData) -> RowTexts:
     TypeError
         If a value has a type that can't be stored in a table.
     """
-    table, domain = data._contents.table, data.domain
-    n = table.status.count(JobStatus.OPEN.value)
-    if n < len(table):
-        table = table.take(list(table.positions_with(JobStatus.OPEN)))
+    table, domain = _rows_with(data, JobStatus.OPEN), data.domain
+    n = len(table)
     texts = {name: _texts(column, domain.input_space.get(name)) for name, column in table.inputs.items()}
     outputs = {name: _texts(column, domain.output_space.get(name)) for name, column in table.outputs.items()}
     digests = _digests(table.inputs, texts, n)
@@ -63,6 +62,19 @@ def open_rows_of(data: ExperimentData) -> RowTexts:
         if parameter.allows_none and name in texts:
             texts[name] = ["null" if text is None else text for text in texts[name]]
     return RowTexts(list(table.labels), digests, _joined(texts, n), _joined(outputs, n))
+
+
+def keys_with(data: ExperimentData, status: JobStatus) -> set[tuple[int, str]]:
+    """Return label and digest of the experiments with a status."""
+    table = _rows_with(data, status)
+    return set(zip(table.labels, digests_of(table.inputs, len(table)), strict=True))
+
+
+def _rows_with(data: ExperimentData, status: JobStatus) -> Table:
+    table = data._contents.table
+    if table.status.count(status.value) == len(table):
+        return table
+    return table.take(list(table.positions_with(status)))
 
 
 def digests_of(inputs: Columns, n: int) -> list[str]:

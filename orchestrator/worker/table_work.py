@@ -20,7 +20,7 @@ from orchestrator.data.expected import Expected
 from orchestrator.data.files import data_folder
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.many import many_objects
-from orchestrator.data.results import inputs_digest, read_results
+from orchestrator.data.results import read_results
 from orchestrator.errors import Busy, DataError, OrchestratorError, TableBusy
 from orchestrator.handoff.manifest import Entry, Manifest, lines_of, tasks_for, write_manifest
 from orchestrator.worker.running import read_cuts
@@ -28,7 +28,6 @@ from orchestrator.workspace import RunFolder
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
-    from orchestrator.data.job_status import JobStatus
     from orchestrator.data.sample_files import CollectedFiles
 
 __all__ = [
@@ -156,10 +155,11 @@ def _counts_before(project_dir: Path, manifest: Manifest, earlier: Sequence[Reco
         return 0, 0
     from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.job_status import JobStatus
+    from orchestrator.data.row_texts import keys_with
 
     data = ExperimentData.from_file(project_dir)
-    finished = _experiments_with(data, JobStatus.FINISHED) & evaluated
-    failed = _experiments_with(data, JobStatus.ERROR) & evaluated
+    finished = keys_with(data, JobStatus.FINISHED) & evaluated
+    failed = keys_with(data, JobStatus.ERROR) & evaluated
     return len(finished), len(failed & _recorded_failures(project_dir) if failed else ())
 
 
@@ -196,11 +196,13 @@ def is_outdated(folder: RunFolder, request: Request) -> bool:
         If the table can't be reached now.
     """
     from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.job_status import JobStatus
+    from orchestrator.data.row_texts import keys_with
 
     project_dir = folder.table(request.project_dir)
     with suppress(DataError), _translated_errors(project_dir):
         data = ExperimentData.from_file(project_dir)
-        known = {(label, inputs_digest(inputs)) for label, inputs, _ in data.open_rows()}
+        known = keys_with(data, JobStatus.OPEN)
         known |= {(line["row"], line["inputs"]) for line in _lines_of(project_dir)}
         manifest = folder.manifest(request.position, request.epoch, request.mark)
         sha256 = request.manifests.get(str(request.epoch))
@@ -234,20 +236,11 @@ def _failed_earlier(data: ExperimentData, project_dir: Path, manifests: Sequence
     if not manifests:
         return set()
     from orchestrator.data.job_status import JobStatus
+    from orchestrator.data.row_texts import keys_with
 
     evaluated = {(entry.row, entry.digest) for recorded in manifests for entry in _experiments_of(*recorded)}
-    failed = _experiments_with(data, JobStatus.ERROR) & evaluated
+    failed = keys_with(data, JobStatus.ERROR) & evaluated
     return {label for label, _ in failed & _recorded_failures(project_dir)} if failed else set()
-
-
-def _experiments_with(data: ExperimentData, status: JobStatus) -> set[tuple[int, str]]:
-    """Return row and digest of the experiments with a status."""
-    inputs_of = data.input_rows()
-    return {
-        (label, inputs_digest(inputs_of(place)))
-        for place, (label, found) in enumerate(zip(data.labels(), data.statuses(), strict=True))
-        if found is status
-    }
 
 
 def _recorded_failures(project_dir: Path) -> set[tuple[int, str]]:
