@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, OrchestratorError
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.records import Record
+    from orchestrator.db.views import RunStatus
     from orchestrator.workspace import Workspace
 
-__all__ = ["RunTable", "one_table", "tables_of"]
+__all__ = ["RunTable", "evaluated_now", "one_table", "tables_of"]
+
+
+NOW = "now"
+"""What the experiment that is evaluated now has in place of a kind of failure."""
 
 
 class RunTable(NamedTuple):
@@ -77,6 +83,24 @@ def one_table(workspace: Workspace, key: str, project_dir: str | None = None) ->
     if not names:
         raise NotFound(f"Run {key} has no table yet.", f"Show its status: orchestrator status {key}")
     return _read(workspace, key, project_dir or names[0])
+
+
+def evaluated_now(workspace: Workspace, status: RunStatus, project_dir: str) -> set[int]:
+    """Return the row labels of the experiments of a table that tasks evaluate now."""
+    from orchestrator.handoff.jobfile import read_jobfile
+    from orchestrator.worker.running import read_cuts
+
+    rows: set[int] = set()
+    if status.now is None or status.run.stalled:
+        return rows
+    for job in status.now.jobs:
+        folder = workspace.run(status.run.key).job(job.token)
+        paths = folder.running_of() if job.ended_at is None else []
+        with suppress(OrchestratorError):
+            if paths and read_jobfile(folder.file).project_dir == project_dir:
+                cuts = (cut for path in paths for cut in read_cuts(path, NOW, ""))
+                rows |= {cut.key[0] for cut in cuts if cut.kind == NOW}
+    return rows
 
 
 def _command() -> str:

@@ -71,16 +71,20 @@ def command(
     iteration and attempt that evaluated the experiment, seconds, CPU time, memory in MB, host, time of its beginning,
     and the type of its error. A terminal shows as many as fit. Files contain all columns, and all rows without --rows.
     """
-    from orchestrator.cli.run_table import one_table
+    from orchestrator.cli.run_table import evaluated_now, one_table
     from orchestrator.cli.table_rows import best_first, rows_of, selected
     from orchestrator.cli.table_rows import where as rows_where
-    from orchestrator.db.runs import find_run
+    from orchestrator.db.status import run_status
 
+    if as_json and (csv or parquet or columns):
+        raise click.UsageError("--json prints all columns; use it without --columns, --csv and --parquet.")
     if largest and best is None:
         raise click.UsageError("--max needs --best OUTPUT.")
     workspace = workspace_of(rootdir, db)
-    view = find_run(workspace.database, run)
-    rows = rows_of(one_table(workspace, view.key, project_dir), view.key)
+    status = run_status(workspace.database, run)
+    key = status.run.key
+    table = one_table(workspace, key, project_dir)
+    rows = rows_of(table, key, evaluated_now(workspace, status, table.project_dir))
     if where is not None:
         rows = rows_where(rows, where)
     if best is not None:

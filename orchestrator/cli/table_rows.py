@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.cli.run_table import RunTable
@@ -132,8 +132,8 @@ class Rows(NamedTuple):
         )
 
 
-def rows_of(table: RunTable, key: str) -> Rows:
-    """Return all rows of a table.
+def rows_of(table: RunTable, key: str, now: Collection[int] = ()) -> Rows:
+    """Return all rows of a table; `now` has the labels of those that are evaluated now.
 
     A column of ours that has the name of an input or output gets a `_` at its end, and so does an output with the name
     of an input.
@@ -156,7 +156,9 @@ def rows_of(table: RunTable, key: str) -> Rows:
         return frame.rename(columns=names)
 
     inputs, outputs = map(renamed, data.to_pandas(keep_references=True))
-    statuses = renamed(data.jobs.to_frame("status"))
+    jobs = data.jobs
+    jobs[jobs.index.isin(list(now)) & (jobs == "OPEN")] = "IN_PROGRESS"
+    statuses = renamed(jobs.to_frame("status"))
     records = renamed(frame_of_records(data, table.records))
     frame = pd.concat([statuses, inputs, outputs, records], axis=1).rename_axis(EXPERIMENT)
     return Rows(frame, table, key, list(inputs.columns), list(outputs.columns), statuses.columns[0])

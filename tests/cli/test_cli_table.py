@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 from cli_records import Records, documented
 from click.testing import CliRunner
-from run_results import Results, exception
+from run_results import Results, exception, write_job
 
 from orchestrator import ExperimentData
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.data.fold import fold
+from orchestrator.db.lease import Holder
 from orchestrator.errors import DataError, NotFound, NotYet
 from orchestrator.machine.plan import Plan, PlannedStep
 
@@ -252,3 +253,23 @@ def test_arrays_and_columns_with_several_types_are_text_in_files(records, worksp
     assert [json.loads(cell) for cell in frame.a] == [[[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0, 0.0]]
     assert list(frame.mixed) == ["1", "two"]
     assert frame.n[0] == 1
+
+
+def test_an_experiment_that_is_evaluated_now_is_in_progress(records, workspace):
+    records.add_run("r", "active", holder=Holder.this_process())
+    records.add_step_run(1, "active", n_tasks=1, batch_size=1)
+    token = records.add_job("running", role="batch")
+    results = Results(workspace, 4)
+    folder = workspace / "r/.orchestrator/jobs" / token
+    folder.mkdir(parents=True)
+    write_job(folder, token)
+    results.begin(folder, 0, row=2)
+    assert numbers(run("table", "--where", "status == 'IN_PROGRESS'")) == [2]
+    results.add(2, token=token)
+    assert numbers(run("table", "--where", "status == 'IN_PROGRESS'")) == []
+    assert numbers(run("table", "--where", "status == 'FINISHED'")) == [2]
+
+
+def test_json_is_for_all_columns(results):
+    done = CliRunner().invoke(cli, ["table", "--json", "--columns", "x"], obj=TypedOptions())
+    assert done.exit_code == 2
