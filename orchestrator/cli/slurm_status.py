@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.states import JobState, RunState
 
-__all__ = ["queue_lines", "record_lines"]
+__all__ = ["queue_lines", "record_lines", "waiting_lines"]
 
 
 def record_lines(found: RunStatus, options: str, *, is_refreshed: bool) -> list[str]:
@@ -35,6 +35,17 @@ def _orchestrator(job: JobView) -> str:
     if job.state is JobState.QUEUED:
         return f"{name} waits{after}{why}"
     return f"{name} {job.state}{why}"
+
+
+def waiting_lines(job: JobView, report: QueueReport | None) -> list[str]:
+    """Write why tasks of a job wait in the queue, in SLURM's words."""
+    listed = [] if report is None else [queued for queued in report.jobs if queued.token == job.token]
+    return [
+        f"in the queue: {plural(part.n_tasks, 'task')} {part.state}{f' ({part.reason})' if part.reason else ''}"
+        for queued in listed
+        for part in queued.states
+        if part.is_waiting
+    ]
 
 
 def queue_lines(run: RunView, report: QueueReport, now: float, options: str) -> list[str]:

@@ -28,8 +28,8 @@ from orchestrator.cli.render import (
     table,
     to_json,
 )
-from orchestrator.cli.slurm_status import queue_lines, record_lines
-from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
+from orchestrator.cli.slurm_status import queue_lines, record_lines, waiting_lines
+from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 from orchestrator.errors import Busy, SchedulerUnreachable
 
 if TYPE_CHECKING:
@@ -43,18 +43,19 @@ if TYPE_CHECKING:
         StepSummary,
     )
     from orchestrator.engine.cluster.queue_report import QueueReport
+    from orchestrator.workspace import Workspace
 from orchestrator.machine.kinds import FailureLevel, Mode
 from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, RunState
 from orchestrator.trust import name_of_user
 from orchestrator.visible import visible_values
 
-__all__ = ["command", "render"]
+__all__ = ["ask_briefly", "command", "read_status", "render", "with_answer"]
 
 MOST_FAILURES = MOST_NOTES = 5
 """Causes of failures, and notes on results that are not in the table, that are shown; `--json` has all."""
 
 QUIET = 10.0
-"""Seconds without a change of the records after which SLURM is asked whether the run is alive."""
+"""Seconds without a change of the records after which SLURM's answer says whether the run is alive."""
 
 SECONDS_TO_ASK = 5.0
 """Time limit of that question."""
@@ -67,28 +68,43 @@ MOST_NUMBERS = 8
 
 
 @click.command(
-    epilog=examples("orchestrator status", "orchestrator status 1795531215 --json", "orchestrator status --refresh")
+    epilog=examples(
+        "orchestrator status",
+        "orchestrator status 1795531215 --json",
+        "orchestrator status --watch",
+        "orchestrator status --refresh",
+    )
 )
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print all details, as JSON.")
 @click.option("--refresh", is_flag=True, help="Also ask SLURM, and show its answer.")
+@click.option("--watch", "is_watched", is_flag=True, help="Show the status until the run has ended.")
 @workspace_options
-def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None, db: Path | None) -> None:
+def command(
+    run: str | None, as_json: bool, refresh: bool, is_watched: bool, rootdir: Path | None, db: Path | None
+) -> None:
     """Show what a run did, what failed and why, and what is next.
 
-    RUN defaults to the latest run. The status is read from the records; nothing is written. If they have not changed
-    for some seconds, SLURM is asked whether a job of the run is left; only if none is, its answer is shown. With
-    --refresh, SLURM is asked in any case; if it does not answer, only the records are shown, and the exit code is 75.
+    RUN defaults to the latest run. The status is read from the records and from the files of the tasks that run;
+    nothing is written. SLURM is asked why tasks wait, and, if the records have not changed for some seconds, whether a
+    job of the run is left; only if none is, its whole answer is shown. With --refresh, its answer is shown in any case;
+    if it does not answer, only the records are shown, and the exit code is 75.
+
+    With --watch, the status is drawn again and again, or, without a terminal, a line is printed when something has
+    changed. It ends with the run, with the exit code of `wait`. Ctrl-C ends only the watching.
     """
-    from orchestrator.db.status import run_status
     from orchestrator.db.views import json_values
-    from orchestrator.engine.live import live_status
 
     workspace, now = workspace_of(rootdir, db), time.time()
-    status = live_status(workspace, run_status(workspace.database, run, now, whole=as_json), now)
-    report, unanswered = (_ask if refresh else _ask_if_quiet)(workspace.database, status, now)
-    if report is not None:
-        status = status._replace(run=status.run._replace(stalled=report.stalled))
+    if is_watched:
+        if as_json or refresh:
+            raise click.UsageError("--watch can't be combined with --json or --refresh.")
+        from orchestrator.cli.watch import watch
+
+        watch(workspace, key_of(workspace, run))
+    status = read_status(workspace, run, now, whole=as_json)
+    report, unanswered = (_ask if refresh else ask_briefly)(workspace.database, status, now)
+    status = with_answer(status, report, now)
     if as_json:
         echo(to_json({**json_values(status), "slurm": report} if refresh else status))
     else:
@@ -96,6 +112,24 @@ def command(run: str | None, as_json: bool, refresh: bool, rootdir: Path | None,
         click.echo(render(status, now, typed_options(), report, is_refreshed=refresh))
     if unanswered is not None:
         raise unanswered
+
+
+def read_status(workspace: Workspace, key: str | None, now: float, *, whole: bool = False) -> RunStatus:
+    """Return the status of a run, from the records and from the files of the tasks that run."""
+    from orchestrator.db.status import run_status
+    from orchestrator.engine.live import live_status
+
+    return live_status(workspace, run_status(workspace.database, key, now, whole=whole), now)
+
+
+def with_answer(status: RunStatus, report: QueueReport | None, now: float) -> RunStatus:
+    """Return a status that is stalled, or not, as SLURM's answer says."""
+    if report is None:
+        return status
+    run = status.run._replace(stalled=report.stalled)
+    if status.run.stalled and not run.stalled:
+        run = run._replace(seconds=now - (run.started_at or run.created_at) - run.idle_seconds)
+    return status._replace(run=run)
 
 
 def _ask(path: Path, status: RunStatus, now: float) -> tuple[QueueReport | None, SchedulerUnreachable | None]:
@@ -115,12 +149,17 @@ def _ask(path: Path, status: RunStatus, now: float) -> tuple[QueueReport | None,
         return None, error
 
 
-def _ask_if_quiet(path: Path, status: RunStatus, now: float) -> tuple[QueueReport | None, None]:
-    """Return SLURM's answer if no job of the run is left although the records show some: they may have died at once."""
+def ask_briefly(path: Path, status: RunStatus, now: float) -> tuple[QueueReport | None, None]:
+    """Return SLURM's answer, for why jobs wait; None if it does not answer soon.
+
+    If no job of the run is left although the records show some, they may have died at once. That is believed only if
+    the records have not changed for some time.
+    """
     run = status.run
-    is_open = run.mode is Mode.SLURM and run.state is RunState.ACTIVE and not run.stalled and not run.holder
+    is_open = run.mode is Mode.SLURM and run.state is RunState.ACTIVE and not run.stalled
+    is_quiet = not run.holder and now - run.last_event_at >= QUIET
     # squeue is asked for the jobs of this user only.
-    if not is_open or now - run.last_event_at < QUIET or is_foreign_run(run):
+    if not is_open or is_foreign_run(run) or not (is_quiet or status.now):
         return None, None
     from orchestrator.engine.cluster.queue_report import ask_slurm
 
@@ -128,7 +167,7 @@ def _ask_if_quiet(path: Path, status: RunStatus, now: float) -> tuple[QueueRepor
         report = ask_slurm(path, status, now, seconds=SECONDS_TO_ASK)
     except (SchedulerUnreachable, Busy):
         return None, None
-    return (report if report.stalled else None), None
+    return report if is_quiet else report._replace(stalled=None), None
 
 
 def render(
@@ -150,11 +189,12 @@ def render(
         Whether SLURM was asked.
     """
     run = status.run
+    has_answer = report is not None and (is_refreshed or report.stalled is not None)
     paragraphs = [
         _headline(run, now, options),
         _steps(status.steps),
-        _now_and_next(status, now, options, is_refreshed=is_refreshed),
-        [] if report is None else queue_lines(run, report, now, options),
+        _now_and_next(status, now, options, None if has_answer else report, is_refreshed=is_refreshed),
+        queue_lines(run, report, now, options) if report is not None and has_answer else [],
         _failures(_without_requested(status.failures, run.state), run.key, options),
         _notes(status.notes, run.key, options),
         _next_commands(status, options, report),
@@ -233,16 +273,18 @@ def _steps(steps: Iterable[StepSummary]) -> list[str]:
     return table(["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", "TIME"], rows, right=(2, 3, 4, 5), flexible=0)
 
 
-def _now_and_next(status: RunStatus, now: float, options: str, *, is_refreshed: bool) -> list[str]:
+def _now_and_next(
+    status: RunStatus, now: float, options: str, report: QueueReport | None, *, is_refreshed: bool
+) -> list[str]:
     run = status.run
     if run.stalled is not None and run.mode is Mode.LOCAL:
         return []
-    lines = [] if status.now is None else _now(status.now, now)
+    lines = [] if status.now is None else _now(status.now, now, report)
     lines += record_lines(status, options, is_refreshed=is_refreshed)
     return lines + ([f"Next: {shorten(status.next, WIDTH - 6)}"] if status.next and not run.stalled else [])
 
 
-def _now(step_run: StepRunView, now: float) -> list[str]:
+def _now(step_run: StepRunView, now: float, report: QueueReport | None) -> list[str]:
     started_at = step_run.started_at or step_run.created_at
     took = duration(max(0.0, now - started_at))
     left = "" if step_run.seconds_left is None else f", about {duration(step_run.seconds_left)} left"
@@ -258,6 +300,7 @@ def _now(step_run: StepRunView, now: float) -> list[str]:
             why = f" ({job.reason})" if job.reason else ""
             line = f"job {job.scheduler_id or job.token} {job.state}{again}{tasks}{why}"
             lines.append(f"      {shorten(line, WIDTH - 6)}")
+            lines += [f"      {shorten(text, WIDTH - 6)}" for text in waiting_lines(job, report)]
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -15,7 +16,11 @@ from orchestrator.machine.kinds import Mode
 from orchestrator.machine.states import RunState
 from orchestrator.trust import name_of_user
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from orchestrator.db.views import RunView
+    from orchestrator.workspace import Workspace
+
+__all__ = ["Waiting", "command"]
 
 POLL_SECONDS = 1.0
 """Seconds between two reads of the records."""
@@ -54,8 +59,6 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
       75   it is stalled or held: it will not continue by itself
       124  the timeout is over
     """
-    from orchestrator.db.runs import find_run
-
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
     end = None if timeout is None else time.monotonic() + timeout
@@ -63,39 +66,68 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
         from orchestrator.engine import commands
 
         commands.drive(workspace, key, timeout)
-    queue, was_stalled = _Queue(workspace.database, key), False
-    while True:
-        view = find_run(workspace.database, key)
-        # Between two processes that advance it, a run looks stalled for a moment.
-        was_stalled, is_stalled = bool(view.stalled), was_stalled and bool(view.stalled)
-        if view.state is RunState.ACTIVE and view.mode is Mode.SLURM and not was_stalled and not is_foreign_run(view):
-            view = view._replace(stalled=queue.why_stalled())
-            is_stalled = bool(view.stalled)
-        if view.state is not RunState.ACTIVE or is_stalled:
-            break
+    waiting = Waiting(workspace, key)
+    while (view := waiting.look()) is None:
         if end is not None and time.monotonic() >= end:
             echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
             raise click.exceptions.Exit(ExitCode.TIMED_OUT)
         time.sleep(POLL_SECONDS if end is None else min(POLL_SECONDS, max(0.0, end - time.monotonic())))
-    text, code = text_and_code(view)
-    is_stalled, is_own = code is ExitCode.STALLED, not is_foreign_run(view)
-    refresh = " --refresh" if is_stalled and view.mode is Mode.SLURM and is_own else ""
-    text += f"\nShow its status: orchestrator status {key}{refresh}{typed_options()}"
-    if is_own:
-        text += "".join(f"\n{about}{command}" for about, command in commands_after_failures(view, typed_options()))
-    if is_stalled and is_own:
-        command_to_type = f"wait {key} --drive" if view.login_only else f"resume {key}"
-        command_to_type = f"release {key}" if view.held_at else command_to_type
-        if queue.never_began:
-            # Only submit reads the cluster from the study again.
-            text += "\nIts jobs ended before they began their work. Fix the study first, such as env_setup or runner."
-            command_to_type = f"submit {study_argument(view)} --project-job {key}"
-        text += f"\nTo continue: orchestrator {command_to_type}{typed_options()}"
-    if is_stalled and not is_own:
-        text += f"\nIt belongs to {name_of_user(view.uid)}."
-        text += f"\nTo make it yours: orchestrator takeover {key}{typed_options()}"
-    echo(text, err=code != 0)
-    raise click.exceptions.Exit(code)
+    waiting.end(view)
+
+
+class Waiting:
+    """Looks whether a run has ended, or will not continue by itself.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Where the run is.
+    key : str
+        The run's key.
+    """
+
+    def __init__(self, workspace: Workspace, key: str) -> None:
+        self._path, self._key = workspace.database, key
+        self._queue = _Queue(self._path, key)
+        self._was_stalled = False
+
+    def look(self) -> RunView | None:
+        """Return the run if it has ended, or is stalled; None while it continues."""
+        from orchestrator.db.runs import find_run
+
+        view = find_run(self._path, self._key)
+        # Between two processes that advance it, a run looks stalled for a moment.
+        self._was_stalled, is_stalled = bool(view.stalled), self._was_stalled and bool(view.stalled)
+        is_open = view.state is RunState.ACTIVE and not self._was_stalled
+        if is_open and view.mode is Mode.SLURM and not is_foreign_run(view):
+            view = view._replace(stalled=self._queue.why_stalled())
+            is_stalled = bool(view.stalled)
+        return view if view.state is not RunState.ACTIVE or is_stalled else None
+
+    def end(self, view: RunView) -> NoReturn:
+        """Say how the run ended and what to type, and end the command with its exit code."""
+        key = self._key
+        text, code = text_and_code(view)
+        is_stalled, is_own = code is ExitCode.STALLED, not is_foreign_run(view)
+        refresh = " --refresh" if is_stalled and view.mode is Mode.SLURM and is_own else ""
+        text += f"\nShow its status: orchestrator status {key}{refresh}{typed_options()}"
+        if is_own:
+            text += "".join(f"\n{about}{command}" for about, command in commands_after_failures(view, typed_options()))
+        if is_stalled and is_own:
+            command_to_type = f"wait {key} --drive" if view.login_only else f"resume {key}"
+            command_to_type = f"release {key}" if view.held_at else command_to_type
+            if self._queue.never_began:
+                # Only submit reads the cluster from the study again.
+                text += (
+                    "\nIts jobs ended before they began their work. Fix the study first, such as env_setup or runner."
+                )
+                command_to_type = f"submit {study_argument(view)} --project-job {key}"
+            text += f"\nTo continue: orchestrator {command_to_type}{typed_options()}"
+        if is_stalled and not is_own:
+            text += f"\nIt belongs to {name_of_user(view.uid)}."
+            text += f"\nTo make it yours: orchestrator takeover {key}{typed_options()}"
+        echo(text, err=code != 0)
+        raise click.exceptions.Exit(code)
 
 
 class _Queue:

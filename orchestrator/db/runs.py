@@ -229,7 +229,7 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, roo
         ended_at=row.ended_at,
         last_event_at=last,
         seconds=max(0.0, end - (row.started_at or row.created_at) - row.idle_seconds),
-        idle_seconds=row.idle_seconds + (now - end if stalled else 0.0),
+        idle_seconds=row.idle_seconds,
         stalled=stalled,
         stopped_at=row.stopped_at if stalled else None,
         cancel_requested_at=row.cancel_requested_at,

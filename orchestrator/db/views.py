@@ -84,7 +84,7 @@ class RunView(NamedTuple):
     seconds : float
         Duration in seconds, without `idle_seconds`.
     idle_seconds : float
-        Seconds between a stop, its end, or the death of its process, and the process that continued it, or now.
+        Seconds between a stop, its end, or the death of its process, and the process that continued it.
     stalled : str or None
         Why nothing will advance it until the user types a command; null if it is not stalled.
     stopped_at : float or None

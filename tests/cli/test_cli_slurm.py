@@ -206,7 +206,21 @@ def test_slurms_answer_is_shown_with_the_records(records, ask, programs, golden)
     assert list(answer) == documented("Queue report")
     assert list(answer["jobs"][0]) == documented("Queued job")
     assert list(answer["jobs"][0]["states"][0]) == documented("Queue state")
-    assert answer["jobs"][0]["states"][1] == {"state": "PENDING", "reason": "JobArrayTaskLimit", "n_tasks": 18}
+    assert answer["jobs"][0]["states"][1] == {
+        "state": "PENDING",
+        "reason": "JobArrayTaskLimit",
+        "n_tasks": 18,
+        "is_waiting": True,
+    }
+
+
+def test_a_status_says_why_tasks_wait_in_the_queue(records, ask, programs, golden):
+    token = evaluating(records, "queued")
+    records.add_orchestrator("queued", "2", "3")
+    listed = [("3_[2-19%2]", "PENDING", "JobArrayTaskLimit", token), ("3_0", "RUNNING", "None", token)]
+    programs.says("squeue", squeue_answer(*listed))
+    # Just after the submission, when the records have just changed.
+    golden(ask("status", after=5))
 
 
 def test_a_job_whose_submission_was_not_recorded_is_found_by_its_token(records, ask, programs, golden):

@@ -144,4 +144,5 @@ def test_only_coloured_text_is_printed_past_the_escapes():
         "status.py": 1,
         "table.py": 2,
         "tail.py": 1,
+        "watch.py": 1,
     }

@@ -44,11 +44,14 @@ class QueueState(NamedTuple):
         In SLURM's words; empty if it gives none.
     n_tasks : int
         Number of tasks in this state for this reason.
+    is_waiting : bool
+        Whether they have not started.
     """
 
     state: str
     reason: str
     n_tasks: int
+    is_waiting: bool
 
 
 @value
@@ -206,7 +209,9 @@ def _described(scheduler_id: str | None, token: str, what: str, lines: Sequence[
         has_ended=has_ended,
         is_known=bool(lines),
         is_live=any(meaning(line.state).seen is not Seen.OVER for line in lines),
-        states=tuple(QueueState(state, reason, n) for (state, reason), n in counts.items()),
+        states=tuple(
+            QueueState(state, reason, n, meaning(state).seen is Seen.QUEUED) for (state, reason), n in counts.items()
+        ),
         stuck=next((line.reason for line in waits if is_stuck(line.reason)), None),
     )
 
