@@ -7,8 +7,7 @@ If the task is killed, the line has no end, and the part ends where the next one
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,24 +51,24 @@ class OutputWriter:
         self._position = position
         self._file: int | None = None
 
-    @contextmanager
-    def part(self, rows: Sequence[int]) -> Iterator[None]:
-        """Record what is printed in the block as printed by these experiments."""
-        begin = self._position()
-        self._write(begin, f"\n{','.join(map(str, rows))}")
-        try:
-            yield
-        finally:
-            self._write(self._position(), "")
+    def begin(self, rows: Sequence[int]) -> None:
+        """Record what is printed from now on as printed by these experiments."""
+        self._write(self._position(), f"\n{','.join(map(str, rows))}")
+
+    def end(self) -> None:
+        """Record that these experiments have ended."""
+        self._write(self._position(), "")
 
     def _write(self, position: int | None, text: str) -> None:
         if position is None:
             return
-        with suppress(OSError):  # on a full disk, results are more important
+        try:
             if self._file is None:
                 private_folders(self._path.parent)
                 self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE)
             os.write(self._file, f"{text} {position}".encode())
+        except OSError:  # on a full disk, results are more important
+            pass
 
     def close(self) -> None:
         """Close the file."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator.handoff.environment import LOG_LEVEL
 
-__all__ = ["is_of_a_library", "log_lines", "within_experiment"]
+__all__ = ["is_of_a_library", "log_lines", "name_experiment"]
 
 DEFAULT = "INFO"
 
@@ -51,15 +51,10 @@ def log_lines(submitted_level: str | None = None) -> Iterator[None]:
             root.setLevel(before)
 
 
-@contextmanager
-def within_experiment(row: int | None) -> Iterator[None]:
-    """Name an experiment in all log lines, also in those of threads."""
+def name_experiment(row: int | None) -> None:
+    """Name an experiment in all further log lines, also in those of threads; None: no experiment."""
     global _experiment
-    before, _experiment = _experiment, row
-    try:
-        yield
-    finally:
-        _experiment = before
+    _experiment = row
 
 
 class _Level(int):
