@@ -16,6 +16,7 @@
             scripts/<label>.<digest>.sh                                 scripts for sbatch
             scripts/env_vars.<digest>                                   the env_vars of the cluster; private
             steps/<position>.<epoch>.<mark>/manifest.jsonl              experiments of each task
+            tables/<position>.<epoch>.<mark>/                           the table with which a step run began
             jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json, outputs/<task>}
             jobs/<token>/running/<task>.<restart>                       what a task evaluates now, and how far it is
             jobs/<token>/counts/<task>.<restart>.<finished>.<failed>.*  of a task with failed experiments: how many
@@ -224,6 +225,15 @@ class RunFolder(NamedTuple):
     def manifest(self, position: int, epoch: int, mark: str) -> Path:
         """Return the path of the manifest of a step run."""
         return self.engine / "steps" / f"{position}.{epoch}.{mark}" / "manifest.jsonl"
+
+    @property
+    def kept_tables(self) -> Path:
+        """Folder of the tables with which step runs began."""
+        return self.engine / "tables"
+
+    def kept_table(self, position: int, epoch: int, mark: str) -> Path:
+        """Return the folder of the table with which a step run began."""
+        return self.kept_tables / f"{position}.{epoch}.{mark}"
 
     def job(self, token: str) -> JobFolder:
         """Return the folder of a job."""

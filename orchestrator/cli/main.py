@@ -30,7 +30,8 @@ _FIXABLE_ERRNOS = {
 COMMANDS = (
     *("run", "submit", "status", "list", "logs", "failures", "table", "best", "diff"),
     *("efficiency",),
-    *("wait", "resume", "retry", "advance", "cancel", "hold", "release", "set", "clean"),
+    *("wait", "resume", "retry", "advance", "cancel", "hold", "release", "set"),
+    *("fork", "snapshots", "clean"),
     *("takeover", "scripts", "db"),
 )
 

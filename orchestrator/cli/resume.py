@@ -28,6 +28,11 @@ __all__ = ["command"]
     "--from-step", metavar="STEP[@ITER]", help="Repeat the run from this step. In a loop, STEP alone means iteration 0."
 )
 @click.option(
+    "--table-as-then",
+    is_flag=True,
+    help="With --from-step: also put the tables back as they were when that step began.",
+)
+@click.option(
     "--update",
     metavar="STUDY.py",
     help="Use this study instead of the code stored with the run; also its SlurmCluster, if it defines one.",
@@ -48,6 +53,7 @@ __all__ = ["command"]
 def command(
     run: str | None,
     from_step: str | None,
+    table_as_then: bool,
     update: str | None,
     jobs: int | None,
     as_edited: bool,
@@ -71,7 +77,7 @@ def command(
         from orchestrator.definition.study import load_study
 
         checked, config = commands.check_update(workspace, key, load_study(update))
-    begin = commands.ACCEPT if accept_failed else from_step
+    begin = commands.begin_of(workspace, key, checked, from_step, accepts_failed=accept_failed, puts_back=table_as_then)
     lines, repeats = commands.preview(workspace, key, begin, checked)
     if not goes_ahead(lines, dry_run=dry_run, yes=yes, asks=repeats):
         return
@@ -80,6 +86,7 @@ def command(
         key,
         from_step=from_step,
         accepts_failed=accept_failed,
+        puts_back=table_as_then,
         update=checked,
         config=config,
         jobs=jobs,

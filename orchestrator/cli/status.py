@@ -225,6 +225,8 @@ def _headline(run: RunView, now: float, options: str) -> list[str]:
         lines.append(f"  advanced by process {holder.pid} on {holder.host}{part_of}")
     if run.study:
         lines.append(f"  study {run.study}")
+    if run.forked_from:
+        lines.append(f"  forked from run {run.forked_from} at {run.forked_step}")
     if is_foreign_run(run):
         return [*lines, f"  belongs to {name_of_user(run.uid)}: you can read it, but not change it"]
     return lines + (_pending_end(run, options) if run.state is RunState.ACTIVE else [])

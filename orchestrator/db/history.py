@@ -100,6 +100,20 @@ class History:
                 for row in rows
             ]
 
+    def began(self, key: str, position: int = 0) -> list[tuple[int, int, bool]]:
+        """Return position and epoch of the step runs from a position on, and whether each has begun, in order.
+
+        For each position the first epoch counts that is not forgotten.
+        """
+        query = """
+            SELECT position, min(epoch) AS epoch, started_at IS NOT NULL AS has_begun FROM step_run
+            WHERE run_id = ? AND position >= ? AND forgotten_at IS NULL AND kind != ?
+            GROUP BY position ORDER BY position
+        """
+        with session(self.path) as connection:
+            rows = connection.execute(query, (run_row(connection, key).id, position, StepKind.UNTIL))
+            return [(row.position, row.epoch, bool(row.has_begun)) for row in rows]
+
     def accepts_failed(self, key: str, position: int, epoch: int) -> bool:
         """Whether the user has accepted the failed experiments of a step run."""
         query = "SELECT accepts_failed FROM step_run WHERE run_id = ? AND position = ? AND epoch = ?"

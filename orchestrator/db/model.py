@@ -56,7 +56,7 @@ def _plan(text: str) -> Plan:
 
 def check_json(row: Row) -> None:
     """Raise `DatabaseError` if a column of a row of `run` that the engine needs is damaged."""
-    for column in ("cluster", "provenance"):
+    for column in ("cluster", "provenance", "puts_back"):
         if isinstance(row[column], DamagedJson):
             raise _damaged(row, column)
 

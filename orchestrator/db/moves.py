@@ -24,6 +24,7 @@ from orchestrator.machine.changes import (
     RecordStopping,
     RecordSubmissions,
     RecordWait,
+    RequestTables,
     Restore,
     Retry,
     Withdraw,
@@ -102,6 +103,14 @@ def apply(target: Target, change: Change) -> None:
             _restore(target, position)
         case ForgetAnswer(position):
             update(target.connection, "step_run", {"until": None}, id=_step_run_at(target, position).id)
+        case RequestTables(tables):
+            update(
+                target.connection,
+                "run",
+                {"puts_back": {"tables": [list(one) for one in tables]} if tables else None},
+                id=target.run_id,
+            )
+            _log(target, EventKind.TABLES, detail={"tables": [list(one) for one in tables]})
         case Note():
             _note(target, change)
 

@@ -34,7 +34,7 @@ __all__ = [
 
 Member = TypeVar("Member", bound=StrEnum)
 
-JSON = frozenset({"cluster", "provenance", "detail"})
+JSON = frozenset({"puts_back", "cluster", "provenance", "detail"})
 """Columns that contain JSON, in any table."""
 
 BOOLEANS = frozenset({"until", "accepts_failed", "held"})

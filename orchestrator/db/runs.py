@@ -234,6 +234,8 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, roo
         stopped_at=row.stopped_at if stalled else None,
         cancel_requested_at=row.cancel_requested_at,
         held_at=row.held_at,
+        forked_from=row.forked_from,
+        forked_step=row.forked_step,
         failing=row.failing,
         login_only=row.login_only,
         n_failed_step_runs=row.n_failed_step_runs,

@@ -25,8 +25,9 @@ from orchestrator.db.rows import Row, insert, member, scalar, update
 from orchestrator.db.run_rows import check_own, fenced_row, run_row
 from orchestrator.errors import Busy, DatabaseError, NotFound
 from orchestrator.machine.changes import Change
+from orchestrator.machine.keeping import KEEP
 from orchestrator.machine.kinds import EventKind, Mode
-from orchestrator.machine.model import Kept, Run
+from orchestrator.machine.model import Kept, Run, TableThen
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import Replanned
 from orchestrator.machine.states import RunState
@@ -51,9 +52,12 @@ class NewRun:
     bundle_digest: str | None
     cluster: Mapping[str, Any] | None
     provenance: Mapping[str, Any]
+    forked_from: str | None = None
+    forked_step: str | None = None
+    n_kept: int | None = KEEP
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunRecord(NewRun):
     """The row of a run."""
 
@@ -275,6 +279,13 @@ class Store:
             update(connection, "run", {"plan": _text(plan), "cluster": cluster}, id=row.id)
             moves.log(connection, row.id, now, EventKind.RESOURCES, why=why)
 
+    def set_kept(self, key: str, n_kept: int | None) -> None:
+        """Record how many tables of a run are kept; None: all. Needs no lease; raise `NotOwner` as `take_lease`."""
+        with session(self.path) as connection:
+            row = run_row(connection, key)
+            check_own(key, row.uid)
+            update(connection, "run", {"n_kept": n_kept}, id=row.id)
+
     def moved_from(self, key: str) -> str | None:
         """Return the folder in which a run was recorded, if the workspace has been moved or copied since; else None."""
         with session(self.path) as connection:
@@ -374,6 +385,8 @@ def _load(connection: sqlite3.Connection, key: str) -> Run:
         cancel_requested=row.cancel_requested_at is not None,
         cancel_step=row.cancel_step,
         is_held=row.held_at is not None,
+        n_kept=row.n_kept,
+        puts_back=tuple(TableThen(*one) for one in (row.puts_back or {}).get("tables", ())),
         n_failed_step_runs=row.n_failed_step_runs,
         step_run=None if last is None else step_run_of(last, _jobs(connection, "step_run_id = ?", last.id)),
         kept=None if kept is None else Kept(step_run_of(kept, ()), kept.n_failed_step_runs),

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from orchestrator.machine.keeping import KEEP
 from orchestrator.machine.kinds import Doubt, EventKind, Mode, Role, StepKind, Stopping
 from orchestrator.machine.states import (
     JOB_ENDED,
@@ -107,6 +108,13 @@ run = Table(
     Column("cancel_step", Integer),
     # Since when a user holds the run: nothing new is started.
     Column("held_at", Float),
+    # How many tables are kept, as they were when a step run began; NULL: all.
+    Column("n_kept", Integer, server_default=str(KEEP)),
+    # The tables that are put back first, as they were when a step run began: folder, position and epoch of each.
+    _json("puts_back", nullable=True),
+    # The run that this one was forked from, and the step with which it began.
+    Column("forked_from", Text),
+    Column("forked_step", Text),
     UniqueConstraint("key", name="run_key"),
     CheckConstraint(_in("mode", Mode), name="run_mode"),
     CheckConstraint(_in("state", RunState), name="run_state"),

@@ -93,6 +93,10 @@ class RunView(NamedTuple):
         When the user requested to cancel it.
     held_at : float or None
         Since when the user holds it, so that nothing new is started.
+    forked_from : str or None
+        The run that it was forked from.
+    forked_step : str or None
+        The step with which it began then.
     failing : str or None
         Why it will fail when its jobs have ended.
     login_only : str or None
@@ -138,6 +142,8 @@ class RunView(NamedTuple):
     stopped_at: float | None
     cancel_requested_at: float | None
     held_at: float | None
+    forked_from: str | None
+    forked_step: str | None
     failing: str | None
     login_only: str | None
     n_failed_step_runs: int

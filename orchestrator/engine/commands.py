@@ -32,6 +32,7 @@ __all__ = [
     "RETRY",
     "about_cancel",
     "advance",
+    "begin_of",
     "cancel",
     "check_update",
     "checked_pipeline",
@@ -160,6 +161,7 @@ def resume(
     *,
     from_step: str | None = None,
     accepts_failed: bool = False,
+    puts_back: bool = False,
     update: Study | CheckedPipeline | None = None,
     config: ClusterConfig | None = None,
     jobs: int | None = None,
@@ -177,6 +179,8 @@ def resume(
         Address of the step to run again first.
     accepts_failed : bool, default False
         Whether the failed experiments are accepted because of which a step has failed.
+    puts_back : bool, default False
+        Whether the tables are first put back as they were when the step of `from_step` began.
     update : Study or CheckedPipeline, optional
         The new code.
     config : ClusterConfig, optional
@@ -196,7 +200,7 @@ def resume(
     if as_edited:
         _take_as_edited(store, record)
     checked = _checked(record, update)
-    begin = _begin(record, checked, from_step, accepts_failed=accepts_failed)
+    begin = begin_of(workspace, key, checked, from_step, accepts_failed=accepts_failed, puts_back=puts_back)
     if begin == WHERE_IT_STOPPED and checked is None and _nothing_to_do(store, record, None, None):
         return key
     return continue_run(store, record, begin, checked, jobs, config)
@@ -310,15 +314,45 @@ def _checked(record: RunRecord, update: Study | CheckedPipeline | None) -> Check
     return checked
 
 
-def _begin(record: RunRecord, checked: CheckedPipeline | None, from_step: str | None, *, accepts_failed: bool) -> Begin:
+def begin_of(
+    workspace: Workspace,
+    key: str,
+    checked: CheckedPipeline | None,
+    from_step: str | None,
+    *,
+    accepts_failed: bool = False,
+    puts_back: bool = False,
+) -> Begin:
+    """Return where a resume begins.
+
+    Raises
+    ------
+    DefinitionError
+        If there is no such step, the options exclude each other, or the tables are not kept as they were then.
+    """
+    store = Store(workspace.database)
+    record = store.own(key)
     if from_step is None:
+        if puts_back:
+            raise DefinitionError(
+                "--table-as-then needs a step to go back to.",
+                f"Name it: orchestrator resume {record.key} --from-step STEP@ITER --table-as-then",
+            )
         return Begin(accepts_failed=accepts_failed)
     if accepts_failed:
         raise DefinitionError(
             "--accept-failed continues after the step that failed; it can't be combined with --from-step.",
             f"Use one of them: orchestrator resume {record.key} --accept-failed",
         )
-    return Begin(position_of(record.key, (checked or record).plan, from_step))
+    position = position_of(record.key, (checked or record).plan, from_step)
+    if not puts_back:
+        return Begin(position)
+    from orchestrator.engine.kept_tables import tables_to_put_back
+
+    # In the plan of the tables; that of the new code may have other positions.
+    tables, lines = tables_to_put_back(store, key, position_of(key, record.plan, from_step))
+    _say_all(lines)
+    return Begin(position, puts_back=tables)
 
 
 def continue_run(

@@ -18,7 +18,7 @@ from orchestrator.machine.kinds import Mode
 from orchestrator.no_links import private_folder
 from orchestrator.workspace import RunFolder
 
-__all__ = ["create"]
+__all__ = ["create", "make_engine_folder"]
 
 
 def create(
@@ -56,7 +56,7 @@ def create(
     store.create()
     key = _make_folder(workspace, project_job)
     folder = store.workspace.run(key)
-    _make_engine_folder(folder)
+    make_engine_folder(folder)
     bundle = code.store_code(folder, checked)
     new = NewRun(
         key=key,
@@ -76,7 +76,7 @@ def create(
     return key
 
 
-def _make_engine_folder(folder: RunFolder) -> None:
+def make_engine_folder(folder: RunFolder) -> None:
     """Make the folder of the engine's files, which only this user can enter: they contain code and the environment."""
     try:
         private_folder(folder.engine)

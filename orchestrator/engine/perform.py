@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from orchestrator.definition.injection import seed_for
@@ -26,17 +27,29 @@ from orchestrator.machine.intents import (
     Finish,
     Freeze,
     HoldJob,
+    PutBackTables,
     SetDependency,
     Submit,
 )
 from orchestrator.machine.kinds import Role, StepKind
-from orchestrator.machine.model import Job, Run, StepRun, blamed_kind
+from orchestrator.machine.model import Job, Run, StepRun, TableThen, blamed_kind
 from orchestrator.machine.states import RunState
 from orchestrator.machine.too_many import stop_after, stop_if_first
 
 __all__ = ["perform"]
 
-Effect = Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | CancelWaiting | HoldJob | Finish
+Effect = (
+    Freeze
+    | Collect
+    | Submit
+    | SetDependency
+    | CancelJobs
+    | CancelRivals
+    | CancelWaiting
+    | HoldJob
+    | PutBackTables
+    | Finish
+)
 
 
 def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
@@ -66,6 +79,8 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
         case HoldJob(token, is_held):
             _waking(context).hold(run.job(token), is_held=is_held)
             return outcomes.job_held(token, is_held=is_held)
+        case PutBackTables(tables):
+            return _put_back(context, run, tables)
         case Finish(to, why):
             return _finish(context, run, to, why)
 
@@ -89,6 +104,16 @@ def _collect(context: Context, run: Run, position: int) -> list[Change]:
     except DataError as error:
         return outcomes.collect_failed(position, since, _clause(error))
     return outcomes.after_collect(position, since, collected.n_quarantined, collected.unmatched)
+
+
+def _put_back(context: Context, run: Run, tables: Sequence[TableThen]) -> list[Change]:
+    from orchestrator.engine.kept_tables import put_tables_back  # rarely needed
+
+    try:
+        put_tables_back(context.folder, run.mark, tables)
+    except DataError as error:
+        return outcomes.tables_not_put_back(error.message.rstrip("."))
+    return outcomes.tables_put_back()
 
 
 def _submit(context: Context, run: Run, job: Job) -> Answer:
@@ -176,6 +201,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         label=step.label,
         expected={} if job.role is Role.BATCH else _expected(context, run, step_run),
         manifest=step_run.manifest,
+        n_kept=run.n_kept,
         threads=int(step.resources.get("cpus_per_task", 1)),
         cwd=context.cwd,
         log_dir=context.folder.log_dir,

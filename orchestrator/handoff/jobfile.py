@@ -76,6 +76,8 @@ class JobFile(NamedTuple):
         Name of the step in the name of its log.
     threads : int
         Number of CPUs of a task.
+    n_kept : int or None
+        How many tables of the run are kept; None: all.
     expected : mapping of str to int
         By the tokens of the jobs of the last parallel step, joined by commas: the number of experiments in their
         receipts.
@@ -123,6 +125,7 @@ class JobFile(NamedTuple):
     name: str = ""
     label: str = ""
     threads: int = 1
+    n_kept: int | None = None
     expected: Mapping[str, Any] = {}
     manifest: str | None = None
     resources: Mapping[str, Any] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.machine.changes import AddStepRun, Change, ForgetAnswer, Retry, Withdraw
+from orchestrator.machine.changes import AddStepRun, Change, ForgetAnswer, RequestTables, Retry, Withdraw
 from orchestrator.machine.kinds import StepKind
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import Replanned
@@ -42,6 +42,8 @@ def announce(steps: Sequence[Recorded], changes: Sequence[Change]) -> list[str]:
                 lines += [f"Keeps: {_named(kept)}."] if kept else []
                 again = [step for step in steps if step.position >= until]
                 lines += [f"Runs again after that: {_named(again)}."] if again else []
+            case RequestTables(tables) if tables:
+                lines.append("Puts the tables back as they were when it began. Later results are archived.")
             case AddStepRun(position=position) if position in accepted:
                 step = next(step for step in steps if step.position == position)
                 lines.append(f"Accepts: {_experiments(step.n_failed)} of {step.address}.")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from orchestrator.machine.kinds import Doubt, EventKind, Role, StepKind, Stopping
-from orchestrator.machine.model import Job, Run, StepRun
+from orchestrator.machine.model import Job, Run, StepRun, TableThen
 from orchestrator.machine.states import JobState, RunState, StepRunState, may_move
 from orchestrator.machine.value import NOTHING, value
 
@@ -32,6 +32,7 @@ __all__ = [
     "RecordStopping",
     "RecordSubmissions",
     "RecordWait",
+    "RequestTables",
     "Restore",
     "Retry",
     "Withdraw",
@@ -272,6 +273,13 @@ class Restore(NamedTuple):
 
 
 @value
+class RequestTables(NamedTuple):
+    """Request that tables are put back as they were when a step began; without any, no longer."""
+
+    tables: tuple[TableThen, ...]
+
+
+@value
 class Note(NamedTuple):
     """An event that moves nothing: a failed task, failed experiments, quarantined results.
 
@@ -324,6 +332,7 @@ Change = (
     | Retry
     | Restore
     | ForgetAnswer
+    | RequestTables
     | Note
 )
 
@@ -388,6 +397,8 @@ def apply(run: Run, change: Change) -> Run:
             last = run.step_run
             is_last = last is not None and last.position == position
             return run._replace(step_run=last._replace(until=None)) if last is not None and is_last else run
+        case RequestTables(tables):
+            return run._replace(puts_back=tables)
         case Retry():
             return run._replace(step_run=None, kept=None)
         case Restore(position):

@@ -13,10 +13,11 @@ The questions are asked in this order:
 3. The run is to be cancelled, or has to fail: cancel its jobs, close its step, finish. A step is to be cancelled:
    cancel its jobs, close it.
 4. Nothing would wake the run if this process died now: submit an orchestrator job first (`ensure_wakeup`).
-5. No step is open: open the next one, or finish. A step that failed ends the run, unless the next step has
+5. A user goes back to a step with the tables as they were then: put them back.
+6. No step is open: open the next one, or finish. A step that failed ends the run, unless the next step has
    `dependency="afterany"`.
-6. The step is pending: skip it, collect, freeze its open experiments into tasks, or plan its first job.
-7. The step is active: submit its planned job; wait for a live one, and cancel its waiting tasks if the others have
+7. The step is pending: skip it, collect, freeze its open experiments into tasks, or plan its first job.
+8. The step is active: submit its planned job; wait for a live one, and cancel its waiting tasks if the others have
    stopped the step early; after its end retry, plan the next batch, or end the step.
 
 While the run is held, what would begin work is left out of this, and what of its jobs waits in the queue is held there.
@@ -40,6 +41,7 @@ from orchestrator.machine.intents import (
     Freeze,
     HoldJob,
     Intent,
+    PutBackTables,
     Record,
     Submit,
 )
@@ -98,6 +100,8 @@ def decide(run: Run) -> Intent | None:
 
 
 def _continue(run: Run, step_run: StepRun | None) -> Intent | None:
+    if run.puts_back:
+        return PutBackTables(run.puts_back)
     if step_run is None or step_run.has_ended:
         return _next_step(run, step_run)
     slot = run.plan.slot(step_run.position)
@@ -130,7 +134,8 @@ def next_position(run: Run, last: StepRun) -> int:
     """Return the position that follows a step run that has ended; that of the end if none follows."""
     if last.position < run.first_position:
         # One row per skipped step is enough; the other iterations of a loop would only repeat it.
-        return next((first for first in run.plan.first_pass() if first > last.position), run.plan.size)
+        first = next((first for first in run.plan.first_pass() if first > last.position), run.plan.size)
+        return min(first, run.first_position)
     return run.plan.after(last.position, last.until)
 
 
@@ -308,7 +313,7 @@ def _hold(run: Run) -> HoldJob | None:
 def _begins_work(intent: Intent | None) -> bool:
     if isinstance(intent, Record):
         return any(isinstance(change, (AddStepRun, AddJob)) for change in intent.changes)
-    return isinstance(intent, (Submit, Freeze, Collect))
+    return isinstance(intent, (Submit, Freeze, Collect, PutBackTables))
 
 
 # --- stopping ------------------------------------------------------------------------------------

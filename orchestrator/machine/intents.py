@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from orchestrator.machine.changes import Change
+from orchestrator.machine.model import TableThen
 from orchestrator.machine.states import RunState
 from orchestrator.machine.value import value
 
@@ -17,6 +18,7 @@ __all__ = [
     "Freeze",
     "HoldJob",
     "Intent",
+    "PutBackTables",
     "Record",
     "SetDependency",
     "Submit",
@@ -90,6 +92,13 @@ class HoldJob(NamedTuple):
 
 
 @value
+class PutBackTables(NamedTuple):
+    """Put tables back as they were when a step began."""
+
+    tables: tuple[TableThen, ...]
+
+
+@value
 class Finish(NamedTuple):
     """Fold the remaining results, then end the run."""
 
@@ -98,5 +107,15 @@ class Finish(NamedTuple):
 
 
 Intent = (
-    Record | Freeze | Collect | Submit | SetDependency | CancelJobs | CancelRivals | CancelWaiting | HoldJob | Finish
+    Record
+    | Freeze
+    | Collect
+    | Submit
+    | SetDependency
+    | CancelJobs
+    | CancelRivals
+    | CancelWaiting
+    | HoldJob
+    | PutBackTables
+    | Finish
 )

@@ -106,6 +106,7 @@ class EventKind(StrEnum):
     CANCEL_REQUESTED = "cancel requested"
     STOPPED = "stopped"
     HOLD = "hold"
+    TABLES = "tables put back"
     TASK_FAILED = "task failed"
     EXPERIMENTS_FAILED = "experiments failed"
     RESULTS_QUARANTINED = "results quarantined"

@@ -23,7 +23,7 @@ from orchestrator.machine.states import (
 from orchestrator.machine.value import value
 from orchestrator.sha256 import sha256_of
 
-__all__ = ["Job", "Kept", "Run", "StepRun", "blamed_kind", "token_for"]
+__all__ = ["Job", "Kept", "Run", "StepRun", "TableThen", "blamed_kind", "token_for"]
 
 
 @value
@@ -180,6 +180,23 @@ class StepRun(NamedTuple):
 
 
 @value
+class TableThen(NamedTuple):
+    """A table as it was when a step run began.
+
+    Attributes
+    ----------
+    project_dir : str
+        Folder of the table, relative to the run's folder.
+    position, epoch : int
+        The step run.
+    """
+
+    project_dir: str
+    position: int
+    epoch: int
+
+
+@value
 class Kept(NamedTuple):
     """Step runs that a retry has withdrawn only until the step run before them has ended.
 
@@ -219,6 +236,10 @@ class Run(NamedTuple):
         Position of the step run that a user has asked to cancel, while the run continues.
     is_held : bool
         Whether a user holds it: nothing new is started.
+    n_kept : int or None
+        How many tables are kept, as they were when a step run began; None: all.
+    puts_back : tuple of TableThen
+        The tables that are put back first, because a user goes back to a step; empty for most runs.
     n_failed_step_runs : int
         Number of step runs that failed or were cancelled, without those that a resume has withdrawn.
     step_run : StepRun or None
@@ -248,6 +269,8 @@ class Run(NamedTuple):
     cancel_requested: bool = False
     cancel_step: int | None = None
     is_held: bool = False
+    n_kept: int | None = None
+    puts_back: tuple[TableThen, ...] = ()
     n_failed_step_runs: int = 0
     step_run: StepRun | None = None
     kept: Kept | None = None

@@ -23,6 +23,7 @@ from orchestrator.machine.changes import (
     RecordStopping,
     RecordSubmissions,
     RecordWait,
+    RequestTables,
     quarantined,
 )
 from orchestrator.machine.facts import Facts
@@ -44,6 +45,8 @@ __all__ = [
     "freeze_failed",
     "job_held",
     "rivals_cancelled",
+    "tables_not_put_back",
+    "tables_put_back",
     "must_wait",
     "waiting_cancelled",
 ]
@@ -139,6 +142,16 @@ def job_held(token: str, *, is_held: bool) -> list[Change]:
 
 
 # --- tables --------------------------------------------------------------------------------------
+
+
+def tables_put_back() -> list[Change]:
+    """Return the changes after the tables are as they were when a step began."""
+    return [RequestTables(())]
+
+
+def tables_not_put_back(problem: str) -> list[Change]:
+    """Return the changes if the tables can't be put back; the next resume tries it again."""
+    return [MoveRun(RunState.FAILED, f"its tables can't be put back: {problem}")]
 
 
 def after_freeze(freeze: RecordFreeze, n_quarantined: int) -> list[Change]:

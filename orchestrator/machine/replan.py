@@ -106,7 +106,9 @@ def _first_position(run: Run, new: Plan) -> int:
     old = run.plan
     if run.first_position >= old.size:
         return new.size
-    return new.start_of(old.slot(run.first_position).element)
+    slot = old.slot(run.first_position)
+    place = _place(new, slot)
+    return new.start_of(slot.element) if place is None else place
 
 
 def _n_that_fit(run: Run, steps: Sequence[Recorded], new: Plan, first: int) -> int:

@@ -13,13 +13,14 @@ from orchestrator.machine.changes import (
     MoveJob,
     MoveRun,
     MoveStepRun,
+    RequestTables,
     Retry,
     Withdraw,
     apply,
 )
 from orchestrator.machine.decide import unrecorded_success
 from orchestrator.machine.kinds import Dependency, StepKind
-from orchestrator.machine.model import Run, StepRun
+from orchestrator.machine.model import Run, StepRun, TableThen
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 from orchestrator.machine.value import value
 
@@ -28,10 +29,12 @@ __all__ = [
     "Begin",
     "Recorded",
     "after_takeover",
+    "check_position",
     "died_before_resume",
     "is_done",
     "reopening",
     "rewind",
+    "where_to_fork",
     "where_to_resume",
 ]
 
@@ -50,11 +53,15 @@ class Begin(NamedTuple):
         Whether it evaluates all failed experiments of the run again, and keeps the other step runs.
     accepts_failed : bool
         Whether the failed experiments of the step that failed because of them are accepted.
+    puts_back : tuple of TableThen or None
+        The tables that are first put back, as they were when the step at the position began; None for a resume that
+        takes them as they are.
     """
 
     position: int | None = None
     retries_failed: bool = False
     accepts_failed: bool = False
+    puts_back: tuple[TableThen, ...] | None = None
 
 
 WHERE_IT_STOPPED = Begin()
@@ -102,7 +109,10 @@ def reopening(run: Run, steps: Sequence[Recorded], begin: Begin, *, has_new_tabl
             position, why = run.step_run.position, "the table was changed"
     if position is None:
         return []
-    return rewind(run, position, why, {step.position for step in steps}, forgets=begin.position is not None)
+    changes = rewind(run, position, why, {step.position for step in steps}, forgets=begin.position is not None)
+    if begin.puts_back is not None or (begin.position is not None and run.puts_back):
+        changes.append(RequestTables(begin.puts_back or ()))
+    return changes
 
 
 def _retry(run: Run, steps: Sequence[Recorded]) -> list[Change]:
@@ -171,6 +181,25 @@ def where_to_resume(run: Run, first_failed: int | None) -> int | None:
     return last.position if last.state in _STATES_TO_REPEAT else last.position + 1
 
 
+def where_to_fork(run: Run, first_failed: int | None) -> int:
+    """Return the position at which a fork of a run begins by default: where the run stands.
+
+    Raises
+    ------
+    DefinitionError
+        If it has succeeded, so that it stands nowhere.
+    """
+    position = where_to_resume(run, first_failed)
+    if run.state is RunState.ACTIVE:
+        position = 0 if run.step_run is None else run.step_run.position
+    if position is None or position >= run.plan.size:
+        raise DefinitionError(
+            f"Run {run.key} has succeeded, so a fork needs the step with which it begins.",
+            f"Name it: orchestrator fork {run.key} --from STEP@ITER",
+        )
+    return position
+
+
 def is_done(state: RunState, first_failed: int | None) -> bool:
     """Whether no step of an ended run failed, so that a resume without `--from-step` has nothing to do."""
     return state is RunState.SUCCEEDED and first_failed is None
@@ -225,7 +254,7 @@ def rewind(
         If the run has not reached the position, has skipped it, or would fail again at once.
     """
     last = run.step_run
-    _check_position(run, position, recorded)
+    check_position(run, position, recorded)
     changes: list[Change] = []
     if last is not None and last.position >= position:
         if run.live_jobs:
@@ -256,7 +285,8 @@ def after_takeover(run: Run, why: str) -> list[Change]:
     return [*changes, *rewind(reduce(apply, changes, run), run.step_run.position, why)]
 
 
-def _check_position(run: Run, position: int, recorded: Container[int] | None) -> None:
+def check_position(run: Run, position: int, recorded: Container[int] | None) -> None:
+    """Raise `DefinitionError` if a run can't continue from a position."""
     last = run.step_run
     reached = -1 if last is None else last.position
     address = run.plan.slot(position).address if position < run.plan.size else "its end"

@@ -18,7 +18,6 @@ __all__ = [
     "about_release",
     "about_resources",
     "holds_its_jobs",
-    "is_open_at",
     "step_to_cancel",
 ]
 
@@ -52,9 +51,9 @@ def about_cancel_step(run: Run, position: int) -> list[str]:
     jobs = ", ".join(job.scheduler_id or job.token for job in run.live_jobs)
     what = f", and ends job {jobs}" if run.needs_wakeup and jobs else ""
     lines = [f"Cancels step {slot.address} of run {run.key}{what}. Its results are kept."]
-    then = next_position(run, StepRun(position))
-    if then < run.plan.size and run.plan.slot(then).step.dependency == Dependency.AFTERANY:
-        return [*lines, f"The run continues with {run.plan.slot(then).address}, which also runs after a failure."]
+    if _continues_after(run, position):
+        then = run.plan.slot(next_position(run, StepRun(position))).address
+        return [*lines, f"The run continues with {then}, which also runs after a failure."]
     return [*lines, "The run ends with that, as cancelled. A resume continues the step."]
 
 
@@ -99,7 +98,14 @@ def holds_its_jobs(run: Run) -> bool:
     return run.has_ended or all(job.held == run.is_held for job in with_scheduler)
 
 
-def is_open_at(run: Run, position: int) -> bool:
-    """Whether the step run at a position is open."""
+def has_stopped_at(run: Run, position: int) -> bool:
+    """Whether the cancelled step run at a position has ended, and the run too unless it continues after that."""
     step_run = run.step_run
-    return not run.has_ended and step_run is not None and step_run.position == position and not step_run.has_ended
+    if run.has_ended or step_run is None or step_run.position != position:
+        return True
+    return step_run.has_ended and _continues_after(run, position)
+
+
+def _continues_after(run: Run, position: int) -> bool:
+    then = next_position(run, StepRun(position))
+    return then < run.plan.size and run.plan.slot(then).step.dependency == Dependency.AFTERANY

@@ -43,6 +43,7 @@ from orchestrator.handoff.receipt import Receipt
 from orchestrator.host import rss_in_mb
 from orchestrator.text import clean
 from orchestrator.worker.counts import Counts
+from orchestrator.worker.keeping import keep
 from orchestrator.worker.log_lines import log_lines
 from orchestrator.worker.output import Output, recorded_output
 from orchestrator.worker.receipts import begin_receipt, describe_exception, describe_reason, end_receipt
@@ -214,6 +215,7 @@ def run_call(
 
     def work(receipt: Receipt) -> None:
         project_dir = _fold_results(folder, job, receipt)
+        keep(folder, job.project_dir, job.position, job.epoch, job.mark, job.n_kept)
         if isinstance(block, Block):
             _call_block(project_dir, job, block, kwargs)
         else:

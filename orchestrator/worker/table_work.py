@@ -23,6 +23,7 @@ from orchestrator.data.many import many_objects
 from orchestrator.data.results import read_results
 from orchestrator.errors import Busy, DataError, OrchestratorError, TableBusy
 from orchestrator.handoff.manifest import Entry, Manifest, lines_of, tasks_for, write_manifest
+from orchestrator.worker.keeping import keep
 from orchestrator.worker.running import read_cuts
 from orchestrator.workspace import RunFolder
 
@@ -74,6 +75,8 @@ class Request:
         Whether experiments that failed in an earlier epoch are evaluated again.
     expected : dict of str to int
         The results that must be there; as `JobFile.expected`.
+    n_kept : int or None
+        How many tables of the run are kept; None: all.
     """
 
     position: int
@@ -86,6 +89,7 @@ class Request:
     manifests: dict[str, str] = field(default_factory=dict)
     reopens_failed: bool = True
     expected: dict[str, int] = field(default_factory=dict)
+    n_kept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
             again = earlier if request.reopens_failed else ()
             must = expected_of(request.expected)
             lines, n_quarantined, expected = _open_experiments(project_dir, again, cuts, must)
+            keep(folder, request.project_dir, request.position, request.epoch, request.mark, request.n_kept)
             write_manifest(path, tasks_for(lines, request.per_task, request.max_tasks), expected)
     manifest = Manifest.open(path)
     with _translated_errors(project_dir):

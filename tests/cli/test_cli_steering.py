@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from orchestrator import ExperimentData
 from orchestrator.db.store import Store
 
 STUDY = """
@@ -176,3 +177,54 @@ def test_resources_are_changed_only_if_they_are_valid_and_the_run_is_on_a_cluste
     assert (resources["mem"], resources["extra_sbatch"]) == ("8G", {"gres": "gpu:1"})
     golden(here("set", "r", "nothing", "--sbatch", "mem=9G"))
     golden(here("set", "r", "nothing", "--mem", "10G"))
+
+
+GROWING = """
+from orchestrator import Block, ExperimentData, Loop, Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+class Grow(Block):
+    def call(self, data, iteration):
+        return data + ExperimentData(domain=data.domain, input_data=[{"x": 10.0 + iteration}])
+@datagenerator(output_names="y")
+def solve(x):
+    return FACTOR * x
+loop = Loop(3, [Step(Grow(), name="grow"), Step(solve)])
+pipeline = Pipeline("growing", [Step(store_numbers(2), name="create"), loop])
+"""
+
+
+def test_a_run_is_forked_step_a_step_and_its_kept_tables_are_shown(here, golden):
+    study = here.workspace / "study.py"
+    study.write_text(GROWING.replace("FACTOR", "1"))
+    here("run", "study.py", "--project-job", "r")
+    golden.replace(here.workspace, "<workspace>")
+    golden(here("fork", "r", "--dry-run"))
+    golden(here("fork", "r", "--from", "grow@1", "--dry-run"))
+    assert not (here.workspace / "r-2").exists()
+    golden(here("fork", "r", "--from", "grow@1"))
+    golden(here("status", "r-2"))
+    shown = here("snapshots", "r")
+    assert [line.split()[0] for line in shown.out.splitlines()[1:-1]] == [
+        *("create", "grow@0", "solve@0", "grow@1", "solve@1", "grow@2", "solve@2")
+    ]
+    assert shown.out.splitlines()[-1].endswith("Rule: the last 50.")
+    golden(here("snapshots", "r", "--keep", "2", "--dry-run"))
+    golden(here("snapshots", "r", "--keep", "2"))
+    golden(here("fork", "r", "--from", "grow@1"))
+    golden(here("snapshots", "r", "--keep", "few"))
+    golden(here("resume", "r", "--from-step", "solve@2", "--table-as-then", "--dry-run"))
+    assert here("resume", "r", "--from-step", "solve@2", "--table-as-then").code == 0
+    golden(here("resume", "r", "--from-step", "grow@1", "--table-as-then"))
+
+
+def test_an_edited_study_is_said_before_a_fork_and_used_only_with_update(here, golden):
+    study = here.workspace / "study.py"
+    study.write_text(GROWING.replace("FACTOR", "1"))
+    here("run", "study.py", "--project-job", "r")
+    study.write_text(GROWING.replace("FACTOR", "7"))
+    golden.replace(here.workspace, "<workspace>")
+    golden(here("fork", "r", "--from", "solve@2"))
+    golden(here("fork", "r", "--from", "solve@2", "--update", "study.py"))
+    old, new = (ExperimentData.from_file(here.workspace / key) for key in ("r-2", "r-3"))
+    assert [old.output_rows()(place)["y"] for place in range(5)] == [0.0, 1.0, 10.0, 11.0, 12.0]
+    assert [new.output_rows()(place)["y"] for place in range(5)] == [0.0, 1.0, 10.0, 11.0, 84.0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import reduce
 
@@ -45,18 +45,30 @@ def context_on(slurm: FakeSlurm, new: NewlyCreated, fence: int, **me) -> Context
     return Context(new.store, record, fence, new.folder, slurm.scheduler, Silent(), lambda: slurm.now, **me)
 
 
-def on_this_machine(new: NewlyCreated, boundaries: Boundaries, n_tasks: int | None = None) -> None:
-    boundaries.is_on = True
+def on_this_machine(
+    new: NewlyCreated,
+    boundaries: Boundaries | None = None,
+    n_tasks: int | None = None,
+    begin: Callable[[], Begin] | None = None,
+) -> None:
+    """Run it to its end; with `begin` a user goes back first, and types that again if it was not recorded."""
+    if boundaries is not None:
+        boundaries.is_on = True
     for _ in range(200):
         scheduler = LocalScheduler(new.folder, new.checked.load, 1, lambda n: None, n_tasks)
-        boundaries.watch(scheduler, "submit", "observe", "cancel")
+        if boundaries is not None:
+            boundaries.watch(scheduler, "submit", "observe", "cancel")
         try:
             with hold_lease(new.store, KEY) as fence, closing(scheduler):
                 context = Context(new.store, new.store.record(KEY), fence, new.folder, scheduler, Silent())
+                if begin is not None and new.store.load(KEY).has_ended:
+                    reopen(context, begin())
+                    begin = None
                 while advance(context).state is RunState.ACTIVE:
                     scheduler.wait()
                 return
         except Killed:
+            assert boundaries is not None
             boundaries.go_on()
     raise AssertionError("the run does not end")
 

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import pytest
 
 from orchestrator.engine.cluster import orchestrate
+from orchestrator.engine.commands import begin_of
 from tests.engine.boundaries import Boundaries, empty, sweep
-from tests.engine.crashing_study import EACH_ONCE, EVALUATED, TABLE, Records, new_run, pipeline, records, table
+from tests.engine.crashing_study import EACH_ONCE, EVALUATED, KEY, TABLE, Records, new_run, pipeline, records, table
 from tests.engine.drive import by_itself, on_this_machine
 
 N_PARTS = 4
@@ -93,6 +94,29 @@ def test_a_run_that_wakes_itself_survives_a_kill_at_every_boundary(
     swept = sweep(workspace, monkeypatch, run, check, part)
     record_property("deaths", swept.n_deaths)
     assert swept.n_boundaries >= at_least
+
+
+@in_parts
+@pytest.mark.slow
+def test_a_run_that_goes_back_to_a_table_of_then_survives_a_kill_at_every_boundary(
+    workspace, monkeypatch, part, record_property
+):
+    def run(boundaries: Boundaries) -> Outcome:
+        new = new_run(workspace, pipeline(is_parallel=False))
+        on_this_machine(new)
+        EVALUATED.clear()
+        place = new.store.workspace
+        on_this_machine(new, boundaries, begin=lambda: begin_of(place, KEY, None, "grow@0", puts_back=True))
+        return outcome(workspace)
+
+    def check(one: Outcome, expected: Outcome) -> None:
+        assert one.table == TABLE
+        assert one.evaluated == {x: 1 for x in EACH_ONCE if x >= 100.0}
+        assert one.records[:1] == expected.records[:1]
+
+    swept = sweep(workspace, monkeypatch, run, check, part)
+    record_property("deaths", swept.n_deaths)
+    assert swept.n_boundaries >= 60
 
 
 @in_parts

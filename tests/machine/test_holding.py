@@ -17,7 +17,7 @@ from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, reopening
 from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.states import JobState, RunState, StepRunState
-from orchestrator.machine.steering import about_cancel_step, about_hold, about_release, step_to_cancel
+from orchestrator.machine.steering import about_cancel_step, about_hold, about_release, has_stopped_at, step_to_cancel
 from orchestrator.machine.wakeup import why_poll_again
 
 FIRST, NEXT = PlannedStep("0", "solve", kind=StepKind.BATCH), PlannedStep("1", "report")
@@ -76,6 +76,17 @@ def test_only_the_open_step_can_be_cancelled(golden):
             step_to_cancel(run, address)
     with golden.raises(NotYet):
         step_to_cancel(run._replace(state=RunState.FAILED), "solve")
+
+
+@pytest.mark.parametrize(("then", "stops"), [(NEXT, False), (AFTERANY, True)])
+def test_a_cancel_waits_for_the_end_of_the_run_unless_the_run_continues(then, stops):
+    run = with_job(JobState.RUNNING, after=then, cancel_step=0)
+    assert not has_stopped_at(run, 0)
+    run = after(run, MoveJob("t", JobState.CANCELLED, "cancelled", "cancelled"))
+    run = after(run, *decide(run).changes)
+    assert has_stopped_at(run, 0) is stops
+    assert has_stopped_at(run._replace(state=RunState.CANCELLED), 0)
+    assert has_stopped_at(run._replace(step_run=StepRun(1)), 0)
 
 
 def test_what_a_cancel_of_a_step_means_is_said_first(golden):

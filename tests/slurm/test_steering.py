@@ -132,3 +132,32 @@ def test_a_step_gets_other_resources_for_the_jobs_that_are_submitted_later(studi
     assert "Comment=more" in show[second["scheduler_id"]]
     assert "CPUs/Task=2" in show[last["scheduler_id"]]
     assert studies.outputs(key) == [2 * x for x in range(12)]
+
+
+GROWING = """
+class Grow(Block):
+    def call(self, data, iteration):
+        return data + rows(10 * (iteration + 1), len(data))
+
+
+pipeline = Pipeline("growing", steps=[
+    Step(create, name="create", kwargs={"n": 2}),
+    Loop(3, [Step(Grow(), name="grow"), Step(double, name="run", parallel=True)]),
+])
+"""
+
+
+def test_a_fork_on_a_cluster_begins_with_the_table_as_it_was(studies):
+    key = studies.finish(GROWING)
+    expected = studies.outputs(key)
+    assert len(expected) == 16
+    said = studies.orchestrator("fork", key, "--from", "grow@2", "--project-job", "again")
+    assert f"New run again: begins with grow@2, as it is in run {key}." in said.stderr
+    studies.wait("again")
+    assert studies.outputs("again") == studies.outputs(key) == expected
+    # Eight experiments were evaluated, the others are in its table.
+    [batch] = studies.jobs("again", "run@2")
+    assert batch["n_finished"] == 8
+    studies.orchestrator("resume", key, "--from-step", "run@1", "--table-as-then")
+    studies.wait(key)
+    assert studies.outputs(key) == expected

@@ -14,7 +14,7 @@ from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.errors import Busy, LeaseHeld, SchedulerUnreachable
 from orchestrator.machine.model import Run
 from orchestrator.machine.stalled import ENDING_TIMEOUT
-from orchestrator.machine.steering import is_open_at
+from orchestrator.machine.steering import has_stopped_at
 
 __all__ = ["CANCEL_WAIT", "advance_until", "cancel_run", "cancel_step"]
 
@@ -71,7 +71,7 @@ def cancel_step(store: Store, key: str, position: int) -> Run:
     check_not_copied(store, key)
     scheduler = scheduler_of(store, store.record(key))
     return advance_until(
-        lambda run: not is_open_at(run, position), store, key, scheduler, time.monotonic() + CANCEL_WAIT
+        lambda run: has_stopped_at(run, position), store, key, scheduler, time.monotonic() + CANCEL_WAIT
     )
 
 

@@ -42,7 +42,7 @@ from orchestrator.machine.kinds import EventKind
 from orchestrator.machine.model import Run
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin
 from orchestrator.machine.states import FailureKind
-from orchestrator.machine.steering import is_open_at
+from orchestrator.machine.steering import has_stopped_at
 from orchestrator.machine.summary import how_it_ended
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def cancel_local_run(store: Store, key: str) -> Run:
 
 def cancel_local_step(store: Store, key: str, position: int) -> Run:
     """Carry out the requested cancel of the open step run, as `cancel_local_run` does; the run may continue."""
-    return _stop(store, key, lambda run: not is_open_at(run, position), _stop_step)
+    return _stop(store, key, lambda run: has_stopped_at(run, position), _stop_step)
 
 
 def _stop_step(run: Run) -> Intent | None:

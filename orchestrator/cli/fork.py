@@ -1,0 +1,68 @@
+"""`orchestrator fork`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.consent import change_options, goes_ahead
+from orchestrator.cli.outcome import end
+from orchestrator.cli.render import echo
+from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator fork 1795531215 --from propose@4",
+        "orchestrator fork 1795531215 --from propose@4 --update study.py",
+    )
+)
+@click.argument("run", required=False)
+@click.option(
+    "--from", "from_step", metavar="STEP[@ITER]", help="The new run begins with this step. [default: where RUN stands]"
+)
+@click.option("--project-job", metavar="KEY", help="Key of the new run. [default: that of RUN with a number]")
+@click.option(
+    "--update", metavar="STUDY.py", help="Use the code of this study instead of the code stored with the run."
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
+)
+@change_options
+@workspace_options
+def command(
+    run: str | None,
+    from_step: str | None,
+    project_job: str | None,
+    update: str | None,
+    jobs: int | None,
+    dry_run: bool,
+    yes: bool,
+    rootdir: Path | None,
+    db: Path | None,
+) -> None:
+    """Begin a new run at a step of another one.
+
+    The tables are those that the step began with then. Everything is copied: RUN is not changed, and neither run can
+    change the other. `snapshots` shows which tables are kept. RUN defaults to the latest run.
+    """
+    from orchestrator.engine import commands
+    from orchestrator.engine.fork import make_fork, prepare_fork
+
+    workspace = workspace_of(rootdir, db)
+    key = key_of(workspace, run)
+    fork = prepare_fork(workspace, key, from_step, project_job, update)
+    checked, config = None, None
+    if update is not None:
+        from orchestrator.definition.study import load_study
+
+        checked, config = commands.check_update(workspace, key, load_study(update))
+    if not goes_ahead(fork.lines, dry_run=dry_run, yes=yes, asks=False):
+        return
+    new = make_fork(workspace, fork)
+    commands.resume(workspace, new, update=checked, config=config, jobs=jobs)
+    echo(f"{workspace.root / new}\nShow its status: orchestrator status {new}{typed_options()}")
+    end(workspace, new)

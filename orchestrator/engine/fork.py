@@ -1,0 +1,217 @@
+"""Fork a run: a new run that begins at one of its steps, with the tables as they were when that step began.
+
+All that the new run needs is copied, so that neither run can break the other. Its folder is made under another name,
+and gets its own just before the run is recorded.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.atomic import PRIVATE, write_atomically
+from orchestrator.data.files import is_link_of_a_table, opened_snapshot
+from orchestrator.data.references import DATA_FOLDER, TABLE_FILES
+from orchestrator.data.snapshots import KeptTable, put_back
+from orchestrator.db.store import NewRun, RunRecord, Store
+from orchestrator.definition.validate import check_key
+from orchestrator.engine.cleaning import DELETED
+from orchestrator.engine.code import study_change_message
+from orchestrator.engine.create import make_engine_folder
+from orchestrator.engine.kept_tables import about_edits, read_then, tables_then
+from orchestrator.engine.resume import position_of
+from orchestrator.errors import DataError, DefinitionError
+from orchestrator.machine.rewind import check_position, where_to_fork
+from orchestrator.trust import ENGINE, read_private
+from orchestrator.workspace import RunFolder, Workspace
+
+__all__ = ["Fork", "make_fork", "prepare_fork"]
+
+SCRATCH = "scratch"
+"""The folder of the files of experiments, which are not copied."""
+
+
+class Fork(NamedTuple):
+    """A fork that is about to be made.
+
+    Attributes
+    ----------
+    record : RunRecord
+        The run that it is made of.
+    position : int
+        Where it begins.
+    address : str
+        The step there.
+    tables : dict of str to KeptTable
+        Its tables, by their folder; None for one that is copied as it is.
+    key : str
+        The key of the new run.
+    lines : list of str
+        What will be done, in sentences.
+    """
+
+    record: RunRecord
+    position: int
+    address: str
+    tables: dict[str, KeptTable | None]
+    key: str
+    lines: list[str]
+
+
+def prepare_fork(
+    workspace: Workspace, key: str, from_step: str | None, new_key: str | None, update: str | None = None
+) -> Fork:
+    """Return what a fork will do. Nothing is written.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Where the run is recorded.
+    key : str
+        The run's key.
+    from_step : str, optional
+        Address of the step with which the new run begins; by default the one at which the run stands.
+    new_key : str, optional
+        The key of the new run; by default the run's with a number.
+    update : str, optional
+        The study whose code the new run gets.
+
+    Raises
+    ------
+    DefinitionError
+        If there is no such step, the run has not reached it, its table is not kept, or the new key can't be used.
+    """
+    store = Store(workspace.database)
+    record, run, steps = store.own(key), store.load(key), store.history.recorded(key)
+    if from_step is None:
+        position = where_to_fork(run, store.history.first_failed(key))
+    else:
+        position = position_of(key, run.plan, from_step)
+    check_position(run, position, {step.position for step in steps})
+    address = run.plan.slot(position).address
+    folder = workspace.run(key)
+    tables = {
+        name: None if then is None else read_then(folder, run.mark, then)
+        for name, then in tables_then(store, key, position).items()
+    }
+    new = _key(store, key, new_key)
+    copied = [path.lstat().st_size for path in _copied_files(folder, tables)]
+    lines = [f"New run {new}: begins with {address}, as it is in run {key}."]
+    if any(table is not None for table in tables.values()):
+        lines.append(f"Its table is that of run {key} when {address} began.")
+    lines += [line for table in tables.values() if table is not None for line in about_edits(table)]
+    if copied:
+        n = f"{len(copied)} other file{'s' if len(copied) > 1 else ''}"
+        lines.append(f"Copies {n} ({sum(copied) / 1e6:.1f} MB) of the run's folder as they are now.")
+    if update is not None:
+        lines.append(f"It gets the code of {update}.")
+    elif study_change_message(folder, record) is not None:
+        source = record.study or "STUDY.py"
+        lines.append(
+            "Attention: the study has changed since. The new run uses the code that is stored with the old one."
+        )
+        lines.append(f"For the code as it is now: orchestrator fork {key} --from {address} --update {source}")
+    return Fork(record, position, address, tables, new, lines)
+
+
+def make_fork(workspace: Workspace, fork: Fork) -> str:
+    """Make the folder of the new run, record the run, and return its key.
+
+    Raises
+    ------
+    DataError
+        If a file can't be copied, or a folder of that name has appeared meanwhile.
+    """
+    store, record = Store(workspace.database), fork.record
+    temporary = workspace.run(f"{DELETED}fork.{os.urandom(4).hex()}")
+    try:
+        _copy_folder(workspace.run(record.key), temporary, fork)
+        target = workspace.run(fork.key).path
+        target.mkdir()  # a folder of that name that has appeared is not replaced
+        temporary.path.rename(target)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(temporary.path, ignore_errors=True)
+        raise DataError(
+            f"run {record.key} can't be forked: {error}", "Check the free space, then fork again."
+        ) from error
+    values = {name: getattr(record, name) for name in NewRun.__dataclass_fields__}
+    salt = os.urandom(16).hex()
+    values |= {"key": fork.key, "salt": salt, "first_position": fork.position, "root": workspace.real_root}
+    values |= {"forked_from": record.key, "forked_step": fork.address}
+    store.create_run(replace(NewRun(**values)), time.time())
+    return fork.key
+
+
+def _key(store: Store, key: str, new: str | None) -> str:
+    root = store.workspace.root
+    if new is None:
+        number = 2
+        while store.has(f"{key}-{number}") or os.path.lexists(root / f"{key}-{number}"):
+            number += 1
+        return f"{key}-{number}"
+    check_key(new)
+    if store.has(new) or os.path.lexists(root / new):
+        raise DefinitionError(f"There is a run or a folder {new!r} already.", "Use another --project-job.")
+    return new
+
+
+def _copy_folder(source: RunFolder, target: RunFolder, fork: Fork) -> None:
+    record = fork.record
+    # Links are copied as links: they are not followed.
+    shutil.copytree(source.path, target.path, symlinks=True, ignore=_ignored(source, fork.tables))
+    make_engine_folder(target)
+    if record.bundle_digest is not None:
+        shutil.copytree(source.bundle(record.bundle_digest), target.bundle(record.bundle_digest), symlinks=True)
+    secrets = (record.cluster or {}).get("env_vars")
+    if secrets is not None:
+        target.env_vars(secrets).parent.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(target.env_vars(secrets), read_private(source.env_vars(secrets)), PRIVATE)
+    for name, table in fork.tables.items():
+        if table is None:
+            _copy_table(source.table(name), target.table(name))
+        elif table.contents:
+            put_back(target.table(name), table.contents)
+
+
+def _copy_table(source: Path, target: Path) -> None:
+    """Copy a table as it is, with the results that are not folded yet."""
+    with suppress(FileNotFoundError), opened_snapshot(source) as snapshot:
+        put_back(target, {name: file.read() for name, file in snapshot.files.items()})
+        for path in snapshot.results:
+            to = target / DATA_FOLDER / ".results" / path.parent.name / path.name
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to, follow_symlinks=False)
+
+
+def _ignored(folder: RunFolder, tables: dict[str, KeptTable | None]) -> Callable[[str, list[str]], set[str]]:
+    """Return which names of a folder are not copied: the files of the engine and of tables, and of experiments."""
+    of_tables = {folder.table(name) for name in tables}
+
+    def ignored(where: str, names: list[str]) -> set[str]:
+        path = Path(where)
+        if path.parent in of_tables and path.name == DATA_FOLDER:
+            return {name for name in names if name.startswith(".") or name in TABLE_FILES}
+        return {
+            name
+            for name in names
+            if (path == folder.path and name == ENGINE)
+            or (path in of_tables and name == SCRATCH)
+            or is_link_of_a_table(path / name)
+        }
+
+    return ignored
+
+
+def _copied_files(folder: RunFolder, tables: dict[str, KeptTable | None]) -> list[Path]:
+    ignored, found = _ignored(folder, tables), []
+    for where, folders, names in os.walk(folder.path):
+        left_out = ignored(where, [*folders, *names])
+        folders[:] = [name for name in folders if name not in left_out]
+        found += [Path(where, name) for name in names if name not in left_out]
+    return found

@@ -1,0 +1,80 @@
+"""Which of the kept tables of a run shows a table as it was when a step began."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from orchestrator.errors import DefinitionError
+from orchestrator.machine.model import TableThen
+from orchestrator.machine.plan import Plan
+from orchestrator.machine.value import value
+
+__all__ = ["KEEP", "Began", "tables_at"]
+
+KEEP = 50
+"""How many tables of a run are kept by default: those of the step runs that began last."""
+
+
+@value
+class Began(NamedTuple):
+    """A step run, as far as its kept table matters.
+
+    Attributes
+    ----------
+    position, epoch : int
+        Which one.
+    has_begun : bool
+        Whether it has begun its work.
+    is_kept : bool
+        Whether its table is kept.
+    """
+
+    position: int
+    epoch: int
+    has_begun: bool
+    is_kept: bool
+
+
+def tables_at(plan: Plan, position: int, step_runs: Iterable[Began], key: str) -> dict[str, TableThen | None]:
+    """Return which kept table shows each table as it was when the step at a position began.
+
+    The first step run at or after the position that uses a table has found it so: no step before it has changed it.
+
+    Parameters
+    ----------
+    plan : Plan
+        The run's plan.
+    position : int
+        Where the step is.
+    step_runs : iterable of Began
+        The step runs from the position on, in order; for each position the first that is not forgotten.
+    key : str
+        The run's key.
+
+    Returns
+    -------
+    dict of str to TableThen
+        By the folder of the table; None for a table that is still as it was then.
+
+    Raises
+    ------
+    DefinitionError
+        If a table is no longer kept.
+    """
+    found: dict[str, TableThen | None] = {step.project_dir: None for step in plan.steps()}
+    known = set[str]()
+    for step_run in step_runs:
+        step = plan.slot(step_run.position).step
+        if step_run.position < position or step.project_dir in known or step.collects:
+            continue
+        if step_run.is_kept:
+            found[step.project_dir] = TableThen(step.project_dir, step_run.position, step_run.epoch)
+            known.add(step.project_dir)
+        elif step_run.has_begun:
+            address = plan.slot(step_run.position).address
+            raise DefinitionError(
+                f"The table of run {key} as it was when {address} began is not kept any more.",
+                f"Show which ones are: orchestrator snapshots {key}",
+            )
+    return found
