@@ -19,6 +19,7 @@ from orchestrator.data.values import from_jsonable, to_jsonable
 
 __all__ = ["FoldReport", "Matches", "match_results"]
 
+_FINISHED = JobStatus.FINISHED.value
 _ALL_AT_ONCE = 8
 """If there is a result for one in so many rows, the digests of all rows are made at once, which is faster for each."""
 
@@ -136,7 +137,7 @@ class _RowIndex:
         self._known: dict[tuple[str, str], deque[int]] = defaultdict(deque)
 
     def is_finished(self, position: int) -> bool:
-        return self._table.status[position] == JobStatus.FINISHED.value
+        return self._table.status[position] == _FINISHED
 
     def with_label(self, result: Mapping[str, Any]) -> int | None:
         """Return the position of the row with the result's label, if it has the result's inputs, too."""

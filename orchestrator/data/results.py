@@ -362,13 +362,12 @@ class ResultFile(NamedTuple):
         """
         lines: list[dict[str, Any]] = []
         damaged: list[bytes] = []
-        n_torn, end = 0, offset
+        n_torn, end, line = 0, offset, b"\n"
         evaluation: Evaluation | None = None
         try:
             with open_regular(Path(path)) as file:
                 file.seek(offset)
                 for line in _lines(file):
-                    end = file.tell() if line.endswith(b"\n") else end
                     try:
                         value = unframe(line)
                         first = None if "row" in value else _evaluation(value)
@@ -380,6 +379,7 @@ class ResultFile(NamedTuple):
                             n_torn += 1
                         else:
                             damaged.append(line[:MOST_SHOWN])
+                end = file.tell() - (0 if line.endswith(b"\n") else len(line))
         except Damaged as error:
             damaged.append(str(error).encode())
         return cls(Path(path), lines, n_torn, end, damaged, evaluation)
