@@ -32,13 +32,14 @@ def command(run: str | None, as_json: bool, rootdir: Path | None, db: Path | Non
     itself: its duration, the CPU time of its processes, and the peak memory of the largest of them. Tasks that were
     killed are missing.
     """
-    from orchestrator.cli.reports.tasks import efficiency_of
+    from orchestrator.cli.reports.tasks import efficiency_of, tasks_of
     from orchestrator.cli.run_table import tables_of
     from orchestrator.db.status import run_status
 
     workspace = workspace_of(rootdir, db)
     status = run_status(workspace.database, run, time.time(), whole=True)
-    found = efficiency_of(workspace, status, tables_of(workspace, status.run.key))
+    tasks = tasks_of(workspace, status, tables_of(workspace, status.run.key))
+    found = efficiency_of(workspace, status, tasks)
     echo(to_json(found) if as_json else render(*visible_values((status.run, found))))
 
 

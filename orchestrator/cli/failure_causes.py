@@ -147,15 +147,22 @@ class FailureList(NamedTuple):
     causes: tuple[FailureCause, ...]
 
 
-def failures_of(workspace: Workspace, status: RunStatus) -> FailureList:
+def failures_of(workspace: Workspace, status: RunStatus, tables: list[RunTable] | None = None) -> FailureList:
     """Return what has failed in a run.
+
+    Parameters
+    ----------
+    workspace, status
+        The run.
+    tables : list of RunTable, optional
+        Its tables, if they are read already.
 
     Raises
     ------
     DataError
         If a table can't be read.
     """
-    tables = tables_of(workspace, status.run.key)
+    tables = tables_of(workspace, status.run.key) if tables is None else tables
     causes = [cause for table in tables for cause in _causes_of_experiments(workspace, status, table)]
     n_failed = sum(cause.n for cause in causes)
     of_jobs = list(_causes_of_jobs(workspace, status, tables, has_failed_experiments=bool(n_failed)))

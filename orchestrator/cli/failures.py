@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.failure_causes import FailedExperiment, FailureCause, FailureList
     from orchestrator.db.views import RunView
 
-__all__ = ["command", "render"]
+__all__ = ["command", "headline", "inputs_text", "numbers_text", "render"]
 
 MOST_CAUSES = 12
 """Causes that are shown; `--json` has all."""
@@ -91,15 +91,15 @@ def render(run: RunView, found: FailureList, options: str = "", width: int = 80)
 
 def _cause(cause: FailureCause, run: RunView, options: str, width: int) -> list[str]:
     first = cause.experiments[0] if cause.experiments else None
-    lines = textwrap.wrap(_headline(cause), width, subsequent_indent="  ")
+    lines = textwrap.wrap(headline(cause), width, subsequent_indent="  ")
     rows = [("message", _message(cause))]
     if cause.what is FailureLevel.EXPERIMENTS:
-        rows += [("experiments", _numbers([failed.experiment for failed in cause.experiments]))]
+        rows += [("experiments", numbers_text([failed.experiment for failed in cause.experiments]))]
         rows += [("iterations", _iterations(cause))]
     elif cause.tasks:
-        rows += [("tasks", _numbers(cause.tasks))]
-        rows += [("evaluated", _numbers([failed.experiment for failed in cause.experiments]))]
-    rows += [("inputs", _inputs(cause.experiments))]
+        rows += [("tasks", numbers_text(cause.tasks))]
+        rows += [("evaluated", numbers_text([failed.experiment for failed in cause.experiments]))]
+    rows += [("inputs", inputs_text(cause.experiments))]
     rows += [
         ("hosts", ", ".join(host if len(cause.hosts) == 1 else f"{host} ({n})" for host, n in cause.hosts.items()))
     ]
@@ -114,7 +114,8 @@ def _cause(cause: FailureCause, run: RunView, options: str, width: int) -> list[
     return [*lines, f"  {command}"] if command else lines
 
 
-def _headline(cause: FailureCause) -> str:
+def headline(cause: FailureCause) -> str:
+    """Return how many experiments or tasks of which step failed, and with what."""
     step = f"step {cause.step}: " if cause.step else ""
     place = "" if cause.place is None else f" at {_short_place(cause.place)}"
     if cause.what is FailureLevel.EXPERIMENTS:
@@ -138,7 +139,8 @@ def _message(cause: FailureCause) -> str:
     return ("first: " if differ else "") + " ".join(cause.message.split())
 
 
-def _numbers(numbers: Sequence[int]) -> str:
+def numbers_text(numbers: Sequence[int]) -> str:
+    """Return numbers with ranges: `7, 24, 72-73`."""
     return format_indexes(numbers).replace(",", ", ")
 
 
@@ -146,11 +148,11 @@ def _iterations(cause: FailureCause) -> str:
     addresses = [parse_address(failed.address or "") for failed in cause.experiments]
     found = list(dict.fromkeys(iteration for _, iteration in addresses if iteration))
     if all(iteration.isdecimal() for iteration in found):
-        return _numbers([int(iteration) for iteration in found])
+        return numbers_text([int(iteration) for iteration in found])
     return ", ".join(found)
 
 
-def _inputs(experiments: Sequence[FailedExperiment]) -> str:
+def inputs_text(experiments: Sequence[FailedExperiment]) -> str:
     """Return the inputs that have the same value in all experiments, and the ranges of the others."""
     if not experiments:
         return ""

@@ -29,7 +29,7 @@ _FIXABLE_ERRNOS = {
 
 COMMANDS = (
     *("run", "submit", "status", "list", "logs", "failures", "table", "best", "diff"),
-    *("efficiency",),
+    *("report", "efficiency"),
     *("wait", "resume", "retry", "advance", "cancel", "hold", "release", "set"),
     *("fork", "snapshots", "clean"),
     *("takeover", "scripts", "db"),

@@ -4,6 +4,7 @@
 PROGRAMS=(
     "ccx calculix-ccx docs/examples/plate_calculix.py"
     "bindfs bindfs two mounts of one folder"
+    "chromium-headless-shell chromium-headless-shell the report in a browser"
 )
 
 # Print program, package and use of those that are missing, one per line.

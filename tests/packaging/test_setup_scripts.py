@@ -116,12 +116,14 @@ def without_slurm(bare_machine, tmp_path):
     # A program that would write outside the checkout only logs its arguments.
     for name in ("tee", "chmod", "rm", "systemctl"):
         install(name, f'echo "{name} $*" >> "{tmp_path}/asked"')
-    for name in ("ccx", "bindfs"):
+    for name in ("ccx", "bindfs", "chromium-headless-shell"):
         install(name, "")
     return install, run
 
 
-@pytest.mark.parametrize(("program", "package"), [("ccx", "calculix-ccx"), ("bindfs", "bindfs")])
+@pytest.mark.parametrize(
+    ("program", "package"), [("ccx", "calculix-ccx"), ("bindfs", "bindfs"), ("chromium-headless-shell",) * 2]
+)
 @pytest.mark.parametrize("user", [0, 1000])
 def test_a_program_of_some_tests_is_installed_or_it_is_said_how(without_slurm, tmp_path, user, program, package):
     install, run = without_slurm

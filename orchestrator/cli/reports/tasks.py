@@ -21,8 +21,27 @@ if TYPE_CHECKING:
 __all__ = ["efficiency_of", "requests_of", "tasks_of"]
 
 
-def efficiency_of(workspace: Workspace, status: RunStatus, tables: Iterable[RunTable]) -> Efficiency:
+def efficiency_of(workspace: Workspace, status: RunStatus, tasks: Iterable[TaskUsage]) -> Efficiency:
     """Return what the steps of a run requested and used.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Its workspace.
+    status : RunStatus
+        The run.
+    tasks : iterable of TaskUsage
+        Its tasks, from `tasks_of`.
+    """
+    from orchestrator.db.runs import settings_of
+
+    settings = settings_of(workspace.database, status.run.key)
+    requests = requests_of(settings.plan, settings.cluster.get("cluster") or {})
+    return Efficiency(status.run.key, "tasks", usage_of(tasks, requests, _kinds_of_failures(status)))
+
+
+def tasks_of(workspace: Workspace, status: RunStatus, tables: Iterable[RunTable]) -> list[TaskUsage]:
+    """Return the tasks of a run that have ended, in the order of their jobs.
 
     Parameters
     ----------
@@ -33,16 +52,6 @@ def efficiency_of(workspace: Workspace, status: RunStatus, tables: Iterable[RunT
     tables : iterable of RunTable
         Its tables: the results say how the memory of a task grew.
     """
-    from orchestrator.db.runs import settings_of
-
-    settings = settings_of(workspace.database, status.run.key)
-    tasks = tasks_of(workspace, status, tables)
-    requests = requests_of(settings.plan, settings.cluster.get("cluster") or {})
-    return Efficiency(status.run.key, "tasks", usage_of(tasks, requests, _kinds_of_failures(status)))
-
-
-def tasks_of(workspace: Workspace, status: RunStatus, tables: Iterable[RunTable]) -> list[TaskUsage]:
-    """Return the tasks of a run that have ended, in the order of their jobs."""
     first_memory = _first_memory(tables)
     return [
         task

@@ -1,0 +1,120 @@
+"""`orchestrator report`."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.render import echo
+from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
+from orchestrator.errors import DataError, NotFound
+from orchestrator.machine.states import RunState
+
+if TYPE_CHECKING:
+    from orchestrator.db.views import RunView
+    from orchestrator.workspace import Workspace
+
+__all__ = ["command"]
+
+SECONDS = 10.0
+"""Time between two versions of a report that is watched."""
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator report",
+        "orchestrator report 1795531215 -o report.html --output accuracy --max",
+        "orchestrator report --watch",
+    )
+)
+@click.argument("run", required=False)
+@click.option(
+    "-o", "path", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="[default: report-RUN.html]"
+)
+@click.option("--output", metavar="NAME", help="The output that is compared. [default: the first number]")
+@click.option("--max", "largest", is_flag=True, help="The largest value is the best one, and not the smallest.")
+@click.option("--watch", is_flag=True, help="Write it again until the run ends; the page reloads itself.")
+@click.option("--project-dir", metavar="DIR", help="Which table, if the run has several. [default: the largest]")
+@workspace_options
+def command(
+    run: str | None,
+    path: Path | None,
+    output: str | None,
+    largest: bool,
+    watch: bool,
+    project_dir: str | None,
+    rootdir: Path | None,
+    db: Path | None,
+) -> None:
+    """Write what a run has found into one HTML file.
+
+    RUN defaults to the latest run, which may be active. The file contains all that it needs: it can be sent by mail and
+    opened without a network. It shows what was asked and found, where the time went, what failed, what the tasks used,
+    and where the run comes from. Values of secrets are left out of the command line, but not out of texts that your
+    code prints in an exception.
+    """
+    workspace = workspace_of(rootdir, db)
+    key = key_of(workspace, run)
+    path = path or Path(f"report-{key}.html")
+    view = _write(workspace, key, path, output, project_dir, largest=largest, watch=watch)
+    echo(f"Wrote {path}", err=True)
+    if not watch or not _goes_on(view):
+        return
+    echo("It is written again until the run ends. Ctrl-C ends only this.", err=True)
+    while _goes_on(view):
+        time.sleep(SECONDS)
+        view = _write(workspace, key, path, output, project_dir, largest=largest, watch=watch)
+    echo(f"The run is {view.state}; wrote {path} for the last time.", err=True)
+
+
+def _goes_on(run: RunView) -> bool:
+    return run.state is RunState.ACTIVE
+
+
+def _write(
+    workspace: Workspace,
+    key: str,
+    path: Path,
+    output: str | None,
+    project_dir: str | None,
+    *,
+    largest: bool,
+    watch: bool,
+) -> RunView:
+    """Write the report as the run is now.
+
+    Raises
+    ------
+    NotFound
+        If there is no such table or output.
+    DataError
+        If the file can't be written.
+    """
+    from orchestrator.atomic import write_atomically
+    from orchestrator.cli.reports.page import page_of
+    from orchestrator.cli.reports.reading import read_records
+    from orchestrator.cli.reports.summary import report_of
+
+    now = time.time()
+    records = read_records(workspace, key, now)
+    table = None
+    if project_dir is not None:
+        table = next((found for found in records.tables if found.project_dir == project_dir), None)
+        if table is None:
+            names = ", ".join(found.project_dir for found in records.tables)
+            hint = f"Its tables: {names}" if names else f"Show its status: orchestrator status {key}{typed_options()}"
+            raise NotFound(f"Run {key} has no table {project_dir!r}.", hint)
+    report = report_of(records, now, table=table, output=output, largest=largest)
+    text = page_of(report, reload_after=SECONDS if watch and _goes_on(report.run) else None)
+    try:
+        write_atomically(path, text.encode("utf-8"))
+    except OSError as error:
+        raise DataError(
+            f"{path} can't be written: {error.strerror or error}.",
+            f"Name another file: orchestrator report {shlex.quote(key)} -o FILE{typed_options()}",
+        ) from error
+    return report.run

@@ -1,0 +1,267 @@
+"""The report of a run: what it says, and that a browser shows it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from cli_records import T0, Records
+from click.testing import CliRunner
+from run_results import Results, exception
+
+from orchestrator import Domain, ExperimentData, Loop, Pipeline, Step, datagenerator
+from orchestrator.cli.main import cli
+from orchestrator.cli.reports.page import page_of
+from orchestrator.cli.reports.reading import read_records
+from orchestrator.cli.reports.summary import report_of
+from orchestrator.cli.workspace import TypedOptions
+from orchestrator.errors import DataError, NotFound
+from orchestrator.workspace import Workspace
+from tests.browser import program, show
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
+
+
+def output(*arguments):
+    done = CliRunner().invoke(cli, ["report", *arguments], obj=TypedOptions(), catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stderr
+
+
+def report(workspace, **options):
+    """Return the report of the run `r`."""
+    now = T0 + 7200
+    return report_of(read_records(Workspace.at(workspace), "r", now), now, **options)
+
+
+def elements(page):
+    """Return the names of the elements of a page, in order, with the names of their attributes."""
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: found.append((tag, [name for name, _ in attributes]))
+    parser.feed(page)
+    return found
+
+
+@pytest.fixture
+def records(workspace, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield Records(workspace)
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def results(records, workspace):
+    """Eight experiments in three iterations; two failed, one is open."""
+    records.add_run("r", "active")
+    results = Results(workspace, 8)
+    for row in range(7):
+        error = exception("ValueError", HOSTILE, 17, "solve(x)") if row in (2, 3) else None
+        results.add(row, error, y=[5.0, 3.0, 0, 0, 4.0, 1.0, 2.0][row], iteration=str(row // 3), token=f"token{row}")
+    return results
+
+
+def test_the_best_is_the_smallest_or_with_max_the_largest(results, workspace):
+    smallest = report(workspace)
+    assert (smallest.objective, smallest.best.experiment, smallest.best.value) == ("y", 5, 1.0)
+    assert dict(smallest.best.inputs) == {"x": "0.625", "material": "steel"}
+    assert smallest.best.address == "evaluate@1"
+    assert report(workspace, largest=True).best.value == 5.0
+    assert (smallest.n_experiments, smallest.n_finished, smallest.n_failed) == (8, 5, 2)
+
+
+def test_convergence_is_by_evaluation_and_by_iteration(results, workspace):
+    convergence = report(workspace).convergence
+    assert convergence.steps == [(1, 5.0), (2, 3.0), (4, 1.0), (5, 1.0)]
+    found = [(one.name, one.n, one.best, one.median, one.best_so_far) for one in convergence.iterations]
+    assert found == [("0", 2, 3.0, 4.0, 3.0), ("1", 2, 1.0, 2.5, 1.0), ("2", 1, 2.0, 2.0, 1.0)]
+    falling = report(workspace, largest=True).convergence
+    assert [one.best_so_far for one in falling.iterations] == [5.0, 5.0, 5.0]
+
+
+def test_a_wrong_output_names_the_right_ones(results, workspace):
+    with pytest.raises(NotFound):
+        report(workspace, output="z")
+    with pytest.raises(DataError, match="does not contain numbers"):
+        report(workspace, output="material")
+
+
+def test_running_waiting_and_idle_time_are_apart(records, workspace):
+    records.add_run("r", "succeeded", ended_at=T0 + 100)
+    records.add_step_run(0, "succeeded", begin=10, seconds=20)
+    records.add_job("succeeded", begin=10, seconds=20, started_at=T0 + 15)
+    records.add_step_run(1, "failed", begin=40, seconds=50)
+    # The second job waits while the first one runs: that is running time.
+    records.add_job("succeeded", begin=40, seconds=30, started_at=T0 + 50, role="batch")
+    records.add_job("succeeded", begin=45, seconds=45, started_at=T0 + 80, role="batch", batch=1)
+    timeline = report(workspace).timeline
+    assert timeline.seconds == {"run": 15 + 20 + 10, "queue": 5 + 10 + 10, "idle": 10 + 10 + 10}
+    assert timeline.rows == ["create", "evaluate"]
+    assert [(span.begin, span.end) for span in timeline.spans if span.kind == "idle"] == [(0, 10), (30, 40), (90, 100)]
+    assert {span.row for span in timeline.spans if span.has_failed} == {"evaluate"}
+
+
+def test_many_iterations_are_few_spans(records, workspace):
+    records.add_run("r", "succeeded", ended_at=T0 + 20_000)
+    records.add_many(1000, begin=0.0)
+    timeline = report(workspace).timeline
+    assert timeline.rows == ["look", "refine"]
+    assert len(timeline.spans) == 3
+    assert timeline.seconds["run"] == pytest.approx(2000)
+
+
+def test_a_run_without_a_table_has_a_report(records, workspace):
+    records.add_run("r", "active")
+    empty = report(workspace)
+    assert (empty.best, empty.charts, empty.objective) == (None, None, None)
+    assert "No output is a number" in page_of(empty)
+
+
+def test_no_text_of_the_user_becomes_html(results, workspace):
+    found = report(workspace)
+    found = replace(
+        found,
+        run=found.run._replace(name=HOSTILE, study=HOSTILE, reason=HOSTILE),
+        provenance=[(HOSTILE, HOSTILE)],
+        charts=replace(found.charts, objective=replace(found.charts.objective, name=HOSTILE)),
+        timeline=replace(found.timeline, rows=[HOSTILE]),
+    )
+    page = page_of(found)
+    assert HOSTILE not in page
+    assert [tag for tag, _ in elements(page) if tag in ("script", "img")] == ["script"] * 3
+    # The texts are there, as text.
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+
+
+def test_control_characters_are_shown(results, workspace):
+    found = report(workspace)
+    page = page_of(replace(found, run=found.run._replace(name="a\x1b[31m\u202e\udcff")))
+    assert "a\\x1b[31m\\u202e\\udcff" in page
+    page.encode()
+
+
+def test_secrets_of_the_command_line_are_left_out(records, workspace):
+    argv = ["orchestrator", "run", "study.py", "--token", "hunter2", "API_KEY=hunter3"]
+    records.add_run("r", "active", provenance={"argv": argv, "git": "1f2e3d", "python": "3.12", "host": "login1"})
+    found = dict(report(workspace).provenance)
+    assert found["command"] == "orchestrator run study.py --token *** API_KEY=***"
+    assert (found["git commit"], found["host"]) == ("1f2e3d", "login1")
+    assert "depend on the key r" in found["seed"]
+    assert "hunter" not in page_of(report(workspace))
+
+
+def test_the_file_needs_no_network(results, workspace):
+    page = page_of(report(workspace))
+    assert "default-src 'none'" in page
+    found = elements(page)
+    assert not [tag for tag, attributes in found if {"src", "href", "srcset", "action"} & set(attributes)]
+    assert not {"link", "iframe", "object", "base"} & {tag for tag, _ in found}
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_library_is_the_published_one():
+    folder = Path(page_of.__code__.co_filename).parent / "page_files/echarts"
+    digest = hashlib.sha256((folder / "echarts.min.js").read_bytes()).hexdigest()
+    assert digest == "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"
+    assert "Apache License" in (folder / "LICENSE").read_text()
+
+
+def test_the_command_writes_the_file(results, workspace):
+    assert output("r", "-o", "out.html") == "Wrote out.html\n"
+    assert "Smallest y" in Path("out.html").read_text(encoding="utf-8")
+    assert output("--max", "--output", "y") == "Wrote report-r.html\n"
+    assert "Largest y" in Path("report-r.html").read_text(encoding="utf-8")
+    assert [path.name for path in workspace.glob("*.html*")] in (
+        ["out.html", "report-r.html"],
+        ["report-r.html", "out.html"],
+    )
+
+
+def test_a_file_that_cannot_be_written_is_named(results, golden):
+    with golden.raises(DataError):
+        output("-o", "missing-folder/../report.html/x") if Path("report.html").touch() else output(
+            "-o", "report.html/x"
+        )
+    with golden.raises(NotFound):
+        output("--project-dir", "other")
+
+
+# --- in a browser --------------------------------------------------------------------------------
+
+in_browser = [
+    pytest.mark.acceptance,
+    pytest.mark.skipif(program() is None, reason="there is no Chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """A real run in a loop, with failures and hostile names; its report."""
+    folder = tmp_path_factory.mktemp("real")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        domain = Domain()
+        domain.add_float("x<b>", low=-2.0, high=2.0)
+        domain.add_category("material", ["steel", HOSTILE])
+        domain.add_float("load", low=1e-6, high=1.0, log=True)
+        domain.add_output("y</script>")
+
+        def more(project_dir, iteration):
+            rows = [
+                {"x<b>": (i % 20) / 5 - 2, "material": ["steel", HOSTILE][i % 2], "load": 10.0 ** -(i % 7)}
+                for i in range(20 * int(iteration), 20 * int(iteration) + 20)
+            ]
+            new = ExperimentData(domain=domain, input_data=rows)
+            if int(iteration):
+                new = ExperimentData.from_file(project_dir) + new
+            new.store(project_dir)
+
+        @datagenerator(output_names="y</script>")
+        def evaluate(**inputs):
+            if inputs["x<b>"] > 1.5:
+                raise ValueError(HOSTILE)
+            return (inputs["x<b>"] - 1) ** 2 + inputs["load"]
+
+        steps = [Loop(3, [Step(more), Step(evaluate, name="evaluate", parallel=True)])]
+        Pipeline("beam <i>", steps).run(mode="local", project_job="r")
+        output("r", "-o", "report.html")
+        output("r", "-o", "largest.html", "--max")
+    return folder
+
+
+def assert_is_shown(shown):
+    assert shown.console == []
+    assert shown.facts["scroll_width"] <= shown.facts["width"]
+    assert shown.facts["images"] == 0
+    expected = {"convergence", "iterations", "scatter-0", "scatter-1", "scatter-2", "parallel", "timeline", "tasks-0"}
+    assert set(shown.facts["ink"]) == expected
+    assert {name: ink for name, ink in shown.facts["ink"].items() if ink < 500} == {}
+    text = shown.facts["text"]
+    assert "beam <i>" in text
+    assert HOSTILE in text
+    for title in ("What was asked", "What was found", "Where the time went", "What failed", "Where it comes from"):
+        assert title in text
+
+
+class TestInABrowser:
+    pytestmark = in_browser
+
+    @pytest.mark.parametrize("width", [1280, 390])
+    @pytest.mark.parametrize("dark", [False, True])
+    def test_a_report_of_a_real_run_is_drawn(self, real, width, dark):
+        shown = show(real / "report.html", width=width, dark=dark)
+        assert_is_shown(shown)
+        brightness = sum(map(int, re.findall(r"\d+", shown.facts["background"])[:3]))
+        assert (brightness < 200) == dark
+
+    def test_the_largest_can_be_the_best(self, real):
+        assert_is_shown(show(real / "largest.html"))
