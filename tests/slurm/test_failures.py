@@ -377,7 +377,7 @@ def test_results_that_cannot_be_collected_fail_the_step_and_resume_collects_them
     assert studies.outputs("broken")[0] == y
 
 
-ALL_FAIL = """
+STOPS = """
 @datagenerator(output_names="y")
 def needs_licence(x):
     if not Path("licence").exists():
@@ -397,7 +397,7 @@ pipeline = Pipeline("stops", steps=[
     ("options", "why"), [("", "all failed with the same exception"), ("max_failed=3", "more than max_failed=3")]
 )
 def test_a_step_that_stops_early_takes_its_waiting_tasks_out_of_the_queue(studies, options, why):
-    key = studies.submit(ALL_FAIL.format(options=options, size=30))
+    key = studies.submit(STOPS.format(options=options, size=30))
     printed = studies.wait(key, code=1)
 
     assert why in printed
