@@ -62,16 +62,16 @@ def command(
     path = path or Path(f"report-{key}.html")
     view = _write(workspace, key, path, output, project_dir, largest=largest, watch=watch)
     echo(f"Wrote {path}", err=True)
-    if not watch or not _goes_on(view):
+    if not watch or not _is_active(view):
         return
     echo("It is written again until the run ends. Ctrl-C ends only this.", err=True)
-    while _goes_on(view):
+    while _is_active(view):
         time.sleep(SECONDS)
         view = _write(workspace, key, path, output, project_dir, largest=largest, watch=watch)
-    echo(f"The run is {view.state}; wrote {path} for the last time.", err=True)
+    echo(f"Run {key}: {view.state}. Wrote {path} for the last time.", err=True)
 
 
-def _goes_on(run: RunView) -> bool:
+def _is_active(run: RunView) -> bool:
     return run.state is RunState.ACTIVE
 
 
@@ -109,7 +109,7 @@ def _write(
             hint = f"Its tables: {names}" if names else f"Show its status: orchestrator status {key}{typed_options()}"
             raise NotFound(f"Run {key} has no table {project_dir!r}.", hint)
     report = report_of(records, now, table=table, output=output, largest=largest)
-    text = page_of(report, reload_after=SECONDS if watch and _goes_on(report.run) else None)
+    text = page_of(report, reload_after=SECONDS if watch and _is_active(report.run) else None)
     try:
         write_atomically(path, text.encode("utf-8"))
     except OSError as error:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -16,6 +19,7 @@ from run_results import Results, exception
 
 from orchestrator import Domain, ExperimentData, Loop, Pipeline, Step, datagenerator
 from orchestrator.cli.main import cli
+from orchestrator.cli.reports import columns
 from orchestrator.cli.reports.page import page_of
 from orchestrator.cli.reports.reading import read_records
 from orchestrator.cli.reports.summary import report_of
@@ -25,6 +29,37 @@ from orchestrator.workspace import Workspace
 from tests.browser import program, show
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+WAITS = """
+import time
+from pathlib import Path
+from orchestrator import Pipeline, Step
+def wait(project_dir):
+    (project_dir / "began").touch()
+    while not Path("go").exists():
+        time.sleep(0.05)
+if __name__ == "__main__":
+    Pipeline("waiting", [Step(wait)]).run(mode="local", project_job="r")
+"""
+
+WATCH = """
+import sys
+from orchestrator.cli import report
+report.SECONDS = 0.2
+sys.argv[:1] = ["orchestrator", "report"]
+from orchestrator.cli.main import main
+main()
+"""
+
+
+def wait_for(is_true, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def output(*arguments):
@@ -86,6 +121,56 @@ def test_convergence_is_by_evaluation_and_by_iteration(results, workspace):
     assert [one.best_so_far for one in falling.iterations] == [5.0, 5.0, 5.0]
 
 
+def odd_run():
+    """Run a study with names of ours, infinite and missing values, and nothing but one value."""
+    domain = Domain()
+    for name in ("iteration", "seconds", "started_at", "experiment"):
+        domain.add_float(name, low=0.0, high=100.0)
+    domain.add_category("on", [True, False, None])
+    domain.add_output("status")
+    domain.add_output("text")
+    rows = [
+        {
+            "iteration": 9.0 - i,
+            "seconds": 1.0,
+            "started_at": float(i),
+            "experiment": 3.0 * i,
+            "on": [True, False][i % 2],
+        }
+        for i in range(10)
+    ]
+
+    def create(project_dir):
+        ExperimentData(domain=domain, input_data=rows).store(project_dir)
+
+    @datagenerator(output_names=["status", "text"])
+    def evaluate(iteration, seconds, started_at, experiment, on):
+        return [float("-inf"), float("nan"), 1e300, 5.0, 4.0][int(iteration) % 5], "some text"
+
+    Pipeline("odd", [Step(create), Step(evaluate, parallel=True)]).run(mode="local", project_job="r")
+
+
+def test_infinite_and_missing_values_and_names_of_ours_are_no_trouble(workspace):
+    odd_run()
+    found = report(workspace)
+    assert (found.objective, found.best.value) == ("status", 4.0)
+    assert found.charts.n == 6
+    by_name = {axis.name: axis for axis in found.charts.inputs}
+    assert sorted(by_name["iteration"].values) == [2, 3, 4, 7, 8, 9]
+    assert found.charts.left_out == ["seconds"]
+    assert [one.name for one in found.convergence.iterations] == [""]
+    page_of(found)
+
+
+def test_of_too_many_experiments_some_are_shown_with_the_best(results, workspace, monkeypatch):
+    monkeypatch.setattr(columns, "MOST_NUMBERS", 4 * 4)
+    monkeypatch.setattr(columns, "BEST", 1)
+    charts = report(workspace).charts
+    assert (charts.n, list(charts.numbers)) == (5, [1, 3, 4, 5])
+    assert list(charts.objective.values) == [5, 4, 1, 2]
+    assert "show 4 of the 5 experiments" in page_of(report(workspace))
+
+
 def test_a_wrong_output_names_the_right_ones(results, workspace):
     with pytest.raises(NotFound):
         report(workspace, output="z")
@@ -122,6 +207,15 @@ def test_a_run_without_a_table_has_a_report(records, workspace):
     empty = report(workspace)
     assert (empty.best, empty.charts, empty.objective) == (None, None, None)
     assert "No output is a number" in page_of(empty)
+
+
+def test_a_run_whose_experiments_have_all_failed_has_a_report(records, workspace):
+    records.add_run("r", "active")
+    results = Results(workspace, 3)
+    results.add(0, exception("ValueError", "no", 17, "solve(x)"))
+    found = report(workspace)
+    assert (found.best, found.n_failed) == (None, 1)
+    page_of(found)
 
 
 def test_no_text_of_the_user_becomes_html(results, workspace):
@@ -263,5 +357,42 @@ class TestInABrowser:
         brightness = sum(map(int, re.findall(r"\d+", shown.facts["background"])[:3]))
         assert (brightness < 200) == dark
 
+    def test_odd_values_are_drawn(self, workspace):
+        odd_run()
+        output("r", "-o", "odd.html")
+        shown = show(workspace / "odd.html")
+        assert shown.console == []
+        assert min(shown.facts["ink"].values()) > 500
+
     def test_the_largest_can_be_the_best(self, real):
         assert_is_shown(show(real / "largest.html"))
+
+
+@pytest.mark.acceptance
+def test_a_watched_report_is_written_until_the_run_has_ended(cli, workspace):
+    """The page reloads itself as long as the run is active, and not any more when it has ended."""
+    (workspace / "waits.py").write_text(WAITS)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    study = subprocess.Popen([sys.executable, "waits.py"], env=environment)
+    page = workspace / "watched.html"
+    try:
+        wait_for(lambda: (workspace / "r/began").exists())
+        command = [sys.executable, "-c", WATCH, "r", "-o", "watched.html", "--watch"]
+        watch = subprocess.Popen(
+            command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+        )
+        wait_for(page.exists)
+        text = page.read_text()
+        assert '"reload":0.2' in text
+        assert "The run has not ended" in text
+        (workspace / "go").touch()
+        _, err = watch.communicate(timeout=60)
+    finally:
+        study.kill()
+        study.wait()
+    assert watch.returncode == 0
+    assert err.splitlines()[-1] == "Run r: succeeded. Wrote watched.html for the last time."
+    text = page.read_text()
+    assert '"reload":null' in text
+    assert "The run has not ended" not in text
+    assert not list(workspace.glob(".*watched*"))

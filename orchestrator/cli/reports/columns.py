@@ -23,6 +23,9 @@ MOST_NUMBERS = 700_000
 MOST_INPUTS, MOST_CATEGORIES = 12, 30
 """Inputs that are drawn, and values of an input that is not a number."""
 
+BEST = 100
+"""Number of the best experiments that are always shown."""
+
 MOST_ITERATIONS = 2000
 
 LOG_RATIO = 100.0
@@ -41,7 +44,7 @@ def convergence_of(best: Rows, objective: str, *, largest: bool) -> Convergence:
     largest : bool
         Whether its largest value is the best one.
     """
-    frame = _in_order(best)
+    frame, iterations = _in_order(best)
     values = frame[objective].to_numpy(dtype=float)
     accumulate = np.maximum if largest else np.minimum
     so_far = accumulate.accumulate(values)
@@ -49,38 +52,30 @@ def convergence_of(best: Rows, objective: str, *, largest: bool) -> Convergence:
     steps = [(int(at) + 1, float(so_far[at])) for at in changes]
     if changes[-1] != len(so_far) - 1:
         steps.append((len(so_far), float(so_far[-1])))
-    return Convergence(steps, _iterations(frame, objective, largest=largest))
+    return Convergence(steps, _by_iteration(values, iterations, largest=largest))
 
 
-def _iterations(frame: pd.DataFrame, objective: str, *, largest: bool) -> list[Iteration]:
-    names = _iteration_names(frame)
-    grouped = pd.Series(frame[objective].to_numpy(dtype=float)).groupby(names.to_numpy())
-    found = grouped.agg(["count", "max" if largest else "min", "median"])
+def _by_iteration(values: NDArray[Any], iterations: NDArray[Any], *, largest: bool) -> list[Iteration]:
+    found = pd.Series(values).groupby(iterations).agg(["count", "max" if largest else "min", "median"])
     ordered = found.loc[sorted(found.index, key=_order)].iloc[:MOST_ITERATIONS]
     n, best, median = (ordered[column].to_numpy() for column in ordered.columns)
     so_far = np.maximum.accumulate(best) if largest else np.minimum.accumulate(best)
     columns = zip(ordered.index, n, best, median, so_far, strict=True)
-    return [Iteration(str(name), int(many), *map(float, values)) for name, many, *values in columns]
+    return [Iteration(str(name), int(many), *map(float, rest)) for name, many, *rest in columns]
 
 
 def _order(name: str) -> tuple[int, ...]:
     return tuple(int(part) for part in name.split(".") if part.isdecimal())
 
 
-def _iteration_names(frame: pd.DataFrame) -> pd.Series[Any]:
-    return frame["iteration"].astype(object).where(frame["iteration"].notna(), "").astype(str)
-
-
-def _in_order(rows: Rows) -> pd.DataFrame:
-    """Return experiments in the order in which they ended; those without a record first."""
-    names = {"step", "iteration", "started_at", "seconds"}
-    of_records = [name for name in map(str, rows.frame.columns) if name.rstrip("_") in names]
-    frame = rows.frame.copy(deep=False)
-    for name in of_records:
-        if name not in (*rows.inputs, *rows.outputs):
-            frame[name.rstrip("_")] = rows.frame[name]
-    ended = frame["started_at"] + pd.to_timedelta(frame["seconds"].fillna(0.0), unit="s")
-    return frame.assign(**{"": ended}).sort_values([""], kind="stable", na_position="first")
+def _in_order(rows: Rows) -> tuple[pd.DataFrame, NDArray[Any]]:
+    """Return experiments in the order in which they ended, those without a record first; and their iterations."""
+    of_label = dict(zip(rows.table.data.labels(), rows.table.records, strict=True))
+    records = [of_label[label] for label in rows.frame.index]
+    ended = [-np.inf if record is None else record.started_at + (record.seconds or 0.0) for record in records]
+    iterations = np.array(["" if record is None else record.iteration for record in records], dtype=object)
+    order = np.argsort(ended, kind="stable")
+    return rows.frame.iloc[order], iterations[order]
 
 
 def charts_of(best: Rows, objective: str, convergence: Convergence) -> Charts:
@@ -95,31 +90,29 @@ def charts_of(best: Rows, objective: str, convergence: Convergence) -> Charts:
     convergence : Convergence
         From `convergence_of`.
     """
-    frame = _in_order(best)
+    frame, of_row = _in_order(best)
     names = {iteration.name: at for at, iteration in enumerate(convergence.iterations)}
-    frame["iteration of it"] = _iteration_names(frame).map(names).fillna(-1)
-    frame["number of it"] = np.arange(1, len(frame) + 1)
-    drawn = [name for name in best.inputs if _is_drawn(frame[name])]
-    shown = _some(frame, best, 3 + min(len(drawn), MOST_INPUTS))
+    drawn = [name for name in best.inputs if _is_drawn(frame[name])][:MOST_INPUTS]
+    shown = _some(frame, best, 3 + len(drawn))
+    iterations = np.array([names.get(name, len(names) - 1) for name in of_row[shown]], dtype=np.float32)
     return Charts(
         n=len(frame),
-        numbers=shown["number of it"].to_numpy(dtype=np.float32),
-        iterations=shown["iteration of it"].to_numpy(dtype=np.float32),
-        objective=_axis(objective, shown[objective]),
-        inputs=[_axis(name, shown[name]) for name in drawn[:MOST_INPUTS]],
-        left_out=[name for name in best.inputs if name not in drawn[:MOST_INPUTS]],
+        numbers=(shown + 1).astype(np.float32),
+        iterations=iterations,
+        objective=_axis(objective, frame[objective].iloc[shown]),
+        inputs=[_axis(name, frame[name].iloc[shown]) for name in drawn],
+        left_out=[name for name in best.inputs if name not in drawn],
     )
 
 
-def _some(frame: pd.DataFrame, best: Rows, n_columns: int) -> pd.DataFrame:
-    """Return all experiments; of too many, every so many, and the best hundred."""
+def _some(frame: pd.DataFrame, best: Rows, n_columns: int) -> NDArray[np.int64]:
+    """Return the positions of all experiments; of too many, every so many, and the best hundred."""
     most = MOST_NUMBERS // n_columns
     if len(frame) <= most:
-        return frame
-    step = -(-len(frame) // (most - 100))
+        return np.arange(len(frame))
     chosen = np.zeros(len(frame), dtype=bool)
-    chosen[::step] = True
-    return frame[chosen | frame.index.isin(best.frame.index[:100])]
+    chosen[:: -(-len(frame) // (most - BEST))] = True
+    return np.flatnonzero(chosen | frame.index.isin(best.frame.index[:BEST]))
 
 
 def _is_drawn(column: pd.Series[Any]) -> bool:

@@ -83,11 +83,12 @@ def report_of(
         table = max(records.tables, key=lambda found: len(found.data))
     rows = None if table is None else rows_of(table, key)
     objective = output or (None if rows is None else _first_number(rows))
-    best = None if rows is None or objective is None else best_first(rows, objective, largest=largest)
-    has_best = best is not None and len(best.frame) > 0
-    convergence = (
-        convergence_of(best, objective, largest=largest) if best is not None and objective and has_best else None
-    )
+    found = None if rows is None or objective is None else best_first(rows, objective, largest=largest)
+    best = None if found is None or objective is None else _finite(found, objective)
+    convergence, charts = None, None
+    if best is not None and objective is not None:
+        convergence = convergence_of(best, objective, largest=largest)
+        charts = charts_of(best, objective, convergence)
     statuses = [status_of.name for one in records.tables for status_of in one.data.statuses()]
     return Report(
         run=status.run,
@@ -100,15 +101,19 @@ def report_of(
         largest=largest,
         best=None if best is None or objective is None else _best(best, objective),
         convergence=convergence,
-        charts=None
-        if convergence is None or best is None or not objective
-        else charts_of(best, objective, convergence),
+        charts=charts,
         timeline=timeline_of(status.run, status.step_runs, now),
         task_maps=task_maps_of(records.tasks),
         failures=records.failures,
         efficiency=records.efficiency,
         provenance=_provenance(status, records.seed),
     )
+
+
+def _finite(rows: Rows, name: str) -> Rows | None:
+    """Return the rows whose value is not infinite; None if there is none."""
+    frame = rows.frame[rows.frame[name].abs() < math.inf]
+    return rows.with_frame(frame) if len(frame) else None
 
 
 def _first_number(rows: Rows) -> str | None:
