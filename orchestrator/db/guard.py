@@ -25,7 +25,7 @@ from orchestrator.atomic import PRIVATE
 from orchestrator.errors import DatabaseBusy, DatabaseError
 from orchestrator.sharing import mode_beside
 
-__all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "guarded", "is_local", "kind_of"]
+__all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "guarded", "is_local", "has_kernel_lock"]
 
 LOCAL_FILE_SYSTEMS = frozenset(
     "bcachefs btrfs ext2 ext3 ext4 f2fs jfs overlay ramfs reiserfs tmpfs xfs zfs".split()  # noqa: SIM905
@@ -79,9 +79,9 @@ def guarded(path: Path) -> Iterator[None]:
             lock.release()
 
 
-def kind_of(path: Path) -> str:
-    """Return the kind of lock of a database: `kernel`, or `links`."""
-    return "kernel" if is_local(path.parent) and not _shared(path).exists() else "links"
+def has_kernel_lock(path: Path) -> bool:
+    """Whether the lock of a database is one of the kernel, and not one of hard links."""
+    return is_local(path.parent) and not _shared(path).exists()
 
 
 def _shared(path: Path) -> Path:
@@ -91,10 +91,10 @@ def _shared(path: Path) -> Path:
 
 def _acquired(path: Path, file: Path) -> _KernelLock | _HardLinkLock:
     mode = mode_beside(path)
-    if kind_of(path) == "kernel":
+    if has_kernel_lock(path):
         kernel = _acquire(_KernelLock(file, mode))
         # Another machine may have come while this process waited.
-        if kind_of(path) == "kernel":
+        if has_kernel_lock(path):
             return kernel
         kernel.release()
     _share(path, file, mode)

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from orchestrator.atomic import PRIVATE, replacing
 from orchestrator.db import revision
-from orchestrator.db.guard import file_system, kind_of
+from orchestrator.db.guard import file_system, has_kernel_lock
 from orchestrator.db.opening import may_write, open_database, revision_of
 from orchestrator.db.rows import scalar, scalars
 from orchestrator.errors import DatabaseError
@@ -138,7 +138,7 @@ def info(path: Path) -> DatabaseInfo:
         runs=runs,
         writable=may_write(path),
         file_system=file_system(folder),
-        guard=kind_of(path),
+        guard="kernel" if has_kernel_lock(path) else "links",
         sqlite=sqlite3.sqlite_version,
     )
 
