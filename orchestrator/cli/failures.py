@@ -110,6 +110,8 @@ def _cause(cause: FailureCause, run: RunView, options: str, width: int) -> list[
         lines += _quoted(_about(first, len(cause.experiments)), cause.traceback.rstrip().splitlines(), width)
     elif cause.last_lines:
         lines += _quoted(_printed_by(cause, first), cause.last_lines, width)
+    if first is not None and first.address is None and run.forked_from is not None:
+        return [*lines, f"  Before this run was forked: orchestrator failures {run.forked_from}{options}"]
     command = _log_command(cause, first, run.key, options)
     return [*lines, f"  {command}"] if command else lines
 
@@ -119,7 +121,7 @@ def headline(cause: FailureCause) -> str:
     step = f"step {cause.step}: " if cause.step else ""
     place = "" if cause.place is None else f" at {_short_place(cause.place)}"
     if cause.what is FailureLevel.EXPERIMENTS:
-        kind = cause.type or "marked as failed in the table"
+        kind = cause.type or "without a record of it"
         return f"{step}{plural(cause.n, 'experiment')} failed, {kind}{place}"
     if cause.what is FailureLevel.TASK:
         return f"{step}{plural(cause.n, 'task')} failed, {cause.type}"

@@ -251,3 +251,10 @@ def test_without_the_result_files_the_events_of_the_run_say_why(results, records
 
 
 TRACEBACK = "Traceback (most recent call last):\nValueError: singular at x = 0.625\n"
+
+
+def test_of_a_forked_run_the_run_before_is_named(records, workspace, ask):
+    records.add_run("r", "succeeded", forked_from="before", forked_step="evaluate")
+    results = Results(workspace, 4)
+    ExperimentData.from_file(results.project).mark([2], "error").store()
+    assert "orchestrator failures before\n" in ask()
