@@ -179,12 +179,10 @@ def usage_of(
     """
     by_step: dict[str, list[TaskUsage]] = {step: [] for step in requests}
     for task in tasks:
-        by_step.setdefault(task.step, []).append(task)
-    nothing = Request(None, None, 1)
+        if task.step in by_step:  # the `until` of a loop requests nothing of its own
+            by_step[task.step].append(task)
     return tuple(
-        _of_step(step, found, requests.get(step, nothing), failures.get(step, ()))
-        for step, found in by_step.items()
-        if found
+        _of_step(step, found, requests[step], failures.get(step, ())) for step, found in by_step.items() if found
     )
 
 

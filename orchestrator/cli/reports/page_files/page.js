@@ -13,6 +13,7 @@
   const seconds = s => s < 60 ? `${short(s)} s` : s < 3600 ? `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`
     : s < 86400 ? `${Math.floor(s / 3600)} h ${Math.round(s % 3600 / 60)} min`
     : `${Math.floor(s / 86400)} d ${Math.round(s % 86400 / 3600)} h`;
+  const iterationName = name => name || "start";
   const cut = (text, n = 22) => text.length > n ? text.slice(0, n - 1) + "\u2026" : text;
 
   // A chart is drawn again when the colours or the width of the page change.
@@ -72,8 +73,8 @@
     const first = group => Math.ceil(group * nIterations / nGroups);
     const groupOf = index => Math.max(0, Math.min(nGroups - 1, Math.floor(index * nGroups / nIterations)));
     const groupName = group => {
-      const [begin, end] = [first(group), first(group + 1) - 1].map(at => data.iterations[at][0]);
-      return nGroups === 1 ? "experiments" : begin === end ? `iteration ${begin || "?"}` : `iterations ${begin} to ${end}`;
+      const [begin, end] = [first(group), first(group + 1) - 1].map(at => iterationName(data.iterations[at][0]));
+      return nGroups === 1 ? "experiments" : begin === end ? (begin === "start" ? begin : `iteration ${begin}`) : `iterations ${begin} to ${end}`;
     };
     const counts = new Int32Array(nGroups);
     for (let i = 0; i < n; i++) counts[groupOf(iterations[i])]++;
@@ -130,7 +131,7 @@
       return {
         grid: {left: 64, right: 20, top: 44, bottom: 48}, legend: {...legend(c), icon: undefined, itemWidth: 18},
         tooltip: {...tooltip(c, rows => `iteration ${rows[0].name}, ${data.iterations[rows[0].dataIndex][1]} experiments\n` + rows.map(p => `${p.seriesName}: ${short(p.value)}`).join("\n")), trigger: "axis"},
-        xAxis: {type: "category", data: data.iterations.map(row => row[0] || "?"), name: "iteration", ...axisStyle(c), ...named("x")},
+        xAxis: {type: "category", data: data.iterations.map(row => iterationName(row[0])), name: "iteration", ...axisStyle(c), ...named("x")},
         yAxis: valueAxis({...objective, categories: []}, c, named("y")),
         series: [line("median", 3, c.dim, "dashed"), line("best of the iteration", 2, c.accent, "solid"), line("best so far", 4, c.bad, "solid")],
       };
@@ -228,7 +229,7 @@
           grid: {left: 70, right: 20, top: 44, bottom: 48},
           tooltip: tooltip(c, p => about(p.value)),
           xAxis: {type: "category", data: Array.from({length: nColumns}, (_, i) => String(i)), name: rows.length > 1 && isOne ? "task within the row" : "task", ...axisStyle(c), ...named("x"), splitLine: {show: false}},
-          yAxis: {type: "category", data: rows, inverse: true, name: isOne ? "first task" : rows.length > 1 ? "iteration" : "", ...axisStyle(c), nameLocation: "start", splitLine: {show: false}, axisLabel: {color: c.dim, show: rows.length > 1}},
+          yAxis: {type: "category", data: isOne ? rows : rows.map(iterationName), inverse: true, name: isOne ? "first task" : rows.length > 1 ? "iteration" : "", ...axisStyle(c), nameLocation: "start", splitLine: {show: false}, axisLabel: {color: c.dim, show: rows.length > 1}},
           visualMap: {min: 0, max: most, dimension: 2, seriesIndex: 0, calculable: false, orient: "horizontal", right: 8, top: 0, itemHeight: 100, itemWidth: 10,
             inRange: {color: [c.low, c.high]}, text: [seconds(most), "0 s"], textStyle: {color: c.dim}},
           series: [{type: "heatmap", data: cells, progressive: 0, itemStyle: {borderColor: c.card, borderWidth: cells.length > 3000 ? 0 : 1}},
