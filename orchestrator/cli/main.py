@@ -31,9 +31,13 @@ COMMANDS = (
     *("run", "submit", "status", "list", "logs", "failures", "table", "best", "diff"),
     *("report", "efficiency"),
     *("wait", "resume", "retry", "advance", "cancel", "hold", "release", "set"),
-    *("fork", "snapshots", "clean"),
+    *("fork", "snapshots", "clean", "archive", "import"),
     *("takeover", "scripts", "db"),
 )
+
+
+_MODULES = {"import": "import_"}
+"""Commands whose name can't be that of a module."""
 
 
 class _Lazy(click.Group):
@@ -46,7 +50,7 @@ class _Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         with fast_imports():
-            command: click.Command = import_module(f"orchestrator.cli.{cmd_name}").command
+            command: click.Command = import_module(f"orchestrator.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         return command
 
 

@@ -165,7 +165,7 @@ CREATE TABLE event (
     why TEXT,
     detail JSON NOT NULL,
     PRIMARY KEY (id),
-    CONSTRAINT event_what CHECK (what IN ('run', 'step run', 'job', 'freeze', 'job is in doubt', 'job is known', 'job waits', 'job stops', 'job held', 'run has to fail', 'only login nodes submit', 'withdrawn', 'retry', 'restored', 'code', 'resources', 'owner', 'lease', 'cancel requested', 'stopped', 'hold', 'tables put back', 'task failed', 'experiments failed', 'results quarantined', 'results not folded', 'files left')),
+    CONSTRAINT event_what CHECK (what IN ('run', 'step run', 'job', 'freeze', 'job is in doubt', 'job is known', 'job waits', 'job stops', 'job held', 'run has to fail', 'only login nodes submit', 'withdrawn', 'retry', 'restored', 'code', 'resources', 'owner', 'imported', 'lease', 'cancel requested', 'stopped', 'hold', 'tables put back', 'task failed', 'experiments failed', 'results quarantined', 'results not folded', 'files left')),
     FOREIGN KEY(run_id) REFERENCES run (id),
     FOREIGN KEY(step_run_id) REFERENCES step_run (id),
     FOREIGN KEY(job_id) REFERENCES job (id)

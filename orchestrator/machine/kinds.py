@@ -102,6 +102,7 @@ class EventKind(StrEnum):
     CODE = "code"
     RESOURCES = "resources"
     OWNER = "owner"
+    IMPORTED = "imported"
     LEASE = "lease"
     CANCEL_REQUESTED = "cancel requested"
     STOPPED = "stopped"

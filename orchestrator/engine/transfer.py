@@ -1,0 +1,250 @@
+"""Write a run to one file, and read it into another workspace.
+
+The file is a tar archive: the records as JSON, the run's folder and its logs. It does not contain the environment and
+the `env_vars` of the jobs, which may be secrets. Links are stored as links; only those that stay inside are read again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import tarfile
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrator.atomic import replacing
+from orchestrator.db.cleaning import cleanable_runs
+from orchestrator.db.runs import find_run
+from orchestrator.db.store import Store
+from orchestrator.db.transfer import import_rows, key_of_salt, rows_of
+from orchestrator.definition.validate import check_key
+from orchestrator.engine.cleaning import DELETED
+from orchestrator.engine.lease import hold_lease
+from orchestrator.errors import Busy, DataError, DefinitionError
+from orchestrator.machine.cleaning import Part, why_kept
+from orchestrator.no_links import private_folder
+from orchestrator.tar_files import check_format, extract, not_an_archive, reading, writing
+from orchestrator.version import __version__
+from orchestrator.workspace import RunFolder, Workspace
+
+__all__ = ["Contents", "Imported", "about_archive", "archive", "import_run", "read_contents"]
+
+FOLDERS = ("run", "logs")
+"""The folders of an archive."""
+
+SECRET, LOCK = "env_vars.", ".lock"
+"""Files that are left out: how the name begins of those with `env_vars`, and the locks of tables."""
+
+RECORDS = "orchestrator.json"
+"""The first file of an archive."""
+
+LARGEST = 2**30
+"""Size in bytes that no records have."""
+
+
+class Contents(NamedTuple):
+    """The records of an archive.
+
+    Attributes
+    ----------
+    rows : dict
+        Of the run.
+    lines : list of str
+        What an import does, in sentences.
+    """
+
+    rows: dict[str, Any]
+    lines: list[str]
+
+    @property
+    def key(self) -> str:
+        """The key that the run had."""
+        return str(self.rows["run"]["key"])
+
+
+class Imported(NamedTuple):
+    """A run that was imported: its key, and the links that were left out."""
+
+    key: str
+    left_out: list[str]
+
+
+# --- write ---------------------------------------------------------------------------------------
+
+
+def about_archive(workspace: Workspace, key: str, output: Path) -> list[str]:
+    """Return what `archive` will do, in sentences.
+
+    Raises
+    ------
+    Busy
+        If the run has not ended.
+    DefinitionError
+        If the file exists, or its name does not say how to compress it.
+    """
+    _check(workspace, key)
+    if output.exists():
+        raise DefinitionError(f"{output} exists already.", "Use another name: -o FILE")
+    if output.absolute().is_relative_to(workspace.run(key).path):
+        raise DefinitionError("The archive can't be written into the folder of the run.", "Use another folder: -o FILE")
+    check_format(output)
+    sizes = [path.lstat().st_size for path, _ in _files(_folder(workspace, key))]
+    return [
+        f"Writes run {key} to {output}: its records and {len(sizes)} files ({sum(sizes) / 1e6:.1f} MB).",
+        "Left out: the environment and the env_vars of its jobs.",
+    ]
+
+
+def archive(workspace: Workspace, key: str, output: Path) -> int:
+    """Write a run to a file, and return the size of the file in bytes.
+
+    Raises
+    ------
+    Busy
+        If the run has not ended, or a process advances it.
+    DataError
+        If a file can't be read or written.
+    """
+    store = Store(workspace.database)
+    with hold_lease(store, key):
+        _check(workspace, key)
+        folder = _folder(workspace, key)
+        records = {**rows_of(workspace.database, key), "orchestrator": __version__}
+        content = json.dumps(records).encode()
+        try:
+            with replacing(output) as file, writing(file, output) as tar:
+                entry = tarfile.TarInfo(RECORDS)
+                entry.size, entry.mtime = len(content), int(time.time())
+                tar.addfile(entry, BytesIO(content))
+                for path, name in _files(folder):
+                    tar.add(path, name, recursive=False)
+        except OSError as error:
+            raise DataError(
+                f"Run {key} can't be written to {output}: {error}.", "Check the free space there."
+            ) from error
+    return output.stat().st_size
+
+
+def _check(workspace: Workspace, key: str) -> None:
+    Store(workspace.database).own(key)
+    [run] = [run for run in cleanable_runs(workspace.database) if run.key == key]
+    why = why_kept(run, Part.RUN)
+    if why is not None:
+        raise Busy(f"Run {key} can't be archived: {why}.", f"Wait for its end: orchestrator wait {key}")
+
+
+def _folder(workspace: Workspace, key: str) -> RunFolder:
+    return workspace.run(key, find_run(workspace.database, key).log_dir)
+
+
+def _files(folder: RunFolder) -> Iterator[tuple[Path, str]]:
+    """Yield each file, folder and link of a run, and its name in the archive."""
+    secret = {folder.environment}
+    roots = [(folder.path, "run")] + ([] if folder.shares_logs else [(folder.logs, "logs")])
+    for root, name in roots:
+        for where, folders, names in os.walk(root):
+            for each in sorted([*folders, *names]):
+                path = Path(where, each)
+                is_secret = path in secret or path.name.startswith(SECRET) or path.name == LOCK
+                mode = path.lstat().st_mode
+                is_known = stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
+                if is_known and not is_secret:
+                    yield path, f"{name}/{path.relative_to(root)}"
+
+
+# --- read ----------------------------------------------------------------------------------------
+
+
+def read_contents(workspace: Workspace, file: Path, new_key: str | None) -> Contents:
+    """Return the records of an archive, and what its import will do. Nothing is written.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    DataError
+        If it is not an archive of a run.
+    DefinitionError
+        If the run is in this workspace already, or its key is used.
+    """
+    with reading(file) as tar:
+        rows = _records(tar, file)
+    key = new_key or str(rows["run"]["key"])
+    check_key(key)
+    if workspace.database.exists():
+        same = key_of_salt(workspace.database, str(rows["run"]["salt"]))
+        if same is not None:
+            raise DefinitionError(
+                f"This run is in the workspace already, as {same}.", f"Show it: orchestrator status {same}"
+            )
+    logs = workspace.run(key).logs
+    if os.path.lexists(logs):
+        raise DefinitionError(f"There is a folder {logs} already.", "Use another key: --project-job KEY")
+    if os.path.lexists(workspace.root / key) or (workspace.database.exists() and Store(workspace.database).has(key)):
+        raise DefinitionError(f"There is a run or a folder {key!r} already.", "Use another key: --project-job KEY")
+    lines = [
+        f"Imports run {rows['run']['key']}" + (f" as {key}" if new_key else "") + f" into {workspace.root}.",
+        "Only import what you trust: a resume runs the code of the archive, and its table may name code.",
+    ]
+    if (rows["run"].get("cluster") or {}).get("env_vars"):
+        lines.append("Its env_vars are not in the archive: continue it with resume --update STUDY.py")
+    return Contents(rows, lines)
+
+
+def import_run(workspace: Workspace, file: Path, contents: Contents, new_key: str | None) -> Imported:
+    """Read a run from a file into a workspace; its code is not run.
+
+    Raises
+    ------
+    DataError
+        If the archive is damaged; nothing is left of it.
+    """
+    store, key = Store(workspace.database), new_key or contents.key
+    store.create()
+    temporary = workspace.root / f"{DELETED}import.{os.urandom(4).hex()}"
+    folder = workspace.run(key)
+    try:
+        temporary.mkdir(mode=0o700)
+        with reading(file) as tar:
+            _records(tar, file)
+            left_out = extract(tar, temporary, FOLDERS, RECORDS)
+        (temporary / "run").mkdir(exist_ok=True)
+        (temporary / "run").chmod(0o755)
+        private_folder(temporary / "run" / folder.engine.name)
+        folder.path.mkdir()  # a folder of that name that has appeared is not replaced
+        (temporary / "run").rename(folder.path)
+        if (temporary / "logs").is_dir():
+            folder.logs.parent.mkdir(exist_ok=True)
+            (temporary / "logs").rename(folder.logs)
+    except OSError as error:
+        hint = "Check the free space there, then type the command again."
+        raise DataError(f"The archive {file} can't be imported: {error}.", hint) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        import_rows(store, contents.rows, key, time.time(), f"imported from {file.name}")
+    except (DataError, DefinitionError):
+        shutil.rmtree(folder.path, ignore_errors=True)
+        shutil.rmtree(folder.logs, ignore_errors=True)
+        raise
+    return Imported(key, left_out)
+
+
+def _records(tar: tarfile.TarFile, file: Path) -> dict[str, Any]:
+    try:
+        entry = tar.next()
+        content = tar.extractfile(entry) if entry is not None and entry.name == RECORDS else None
+        if content is None or entry is None or entry.size > LARGEST:
+            raise ValueError("its first file is not the records of a run")
+        rows = json.load(content)
+        if not all(isinstance(rows[table], list) for table in ("step_run", "job", "event")):
+            raise ValueError("its records are incomplete")
+        _ = str(rows["run"]["key"]), str(rows["run"]["salt"])
+        return dict(rows)
+    except (ValueError, LookupError, TypeError, RecursionError, EOFError, OSError, tarfile.TarError) as error:
+        raise not_an_archive(file, str(error)) from error

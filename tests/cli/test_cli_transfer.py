@@ -1,0 +1,212 @@
+"""`orchestrator archive` and `import`: a run in one file, and back in another workspace."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from orchestrator.data.references import TABLE_FILES
+from orchestrator.db.store import Store
+
+SUFFIXES = ["tar.zst", "tar.gz", "tar.xz", "tar"]
+
+
+def shown(outcome):
+    """Return an outcome without sizes, which depend on the machine."""
+
+    def without(text):
+        return re.sub(r"\d+ files", "<n> files", re.sub(r"[\d.]+ (kB|MB|B)\b", "<size>", text))
+
+    return replace(outcome, out=without(outcome.out), err=without(outcome.err))
+
+
+@pytest.fixture
+def other(tmp_path):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_run_is_the_same_after_its_import_and_can_be_continued(here, other, suffix):
+    if suffix == "tar.zst":
+        pytest.importorskip("zstandard")
+    here("run", "batch.py", "--project-job", "r")
+    file = here.workspace / f"r.{suffix}"
+    assert here("archive", "r", "-o", str(file)).code == 0
+    assert here("import", str(file), "--rootdir", str(other)).code == 0
+
+    def of(folder):
+        text = here("status", "r", "--json", "--rootdir", str(folder)).out
+        return text.replace(str(other), "<workspace>").replace(str(here.workspace), "<workspace>")
+
+    before, after = json.loads(of(here.workspace)), json.loads(of(other))
+    assert after.pop("history")[:-1] == before.pop("history")
+    assert after == before
+    logs = [here("logs", "r", "look@1", "--rootdir", str(folder)).out for folder in (here.workspace, other)]
+    assert logs == ["look 1\n", "look 1\n"]
+    for name in TABLE_FILES:
+        contents = [(folder / "r" / "experiment_data" / name).read_bytes() for folder in (here.workspace, other)]
+        assert contents[0] == contents[1]
+    for path in (other / "r").rglob("*"):
+        assert not path.stat().st_mode & 0o022
+    assert (other / "r" / ".orchestrator").stat().st_mode & 0o777 == 0o700
+    done = here("resume", "r", "--from-step", "look@1", "--rootdir", str(other))
+    assert done.code == 3, done.err
+    assert here("fork", "r", "--from", "evaluate", "--rootdir", str(other)).code == 3
+
+
+def test_what_archive_and_import_do_is_said_first(here, other, golden):
+    here("run", "study.py", "--project-job", "r")
+    golden.replace(here.workspace, "<workspace>")
+    golden.replace(other, "<other>")
+    golden(shown(here("archive", "r", "-o", "r.tar.gz", "--dry-run")))
+    assert not Path("r.tar.gz").exists()
+    golden(shown(here("archive", "r", "-o", "r.tar.gz")))
+    golden(shown(here("archive", "r", "-o", "r.tar.gz")))
+    golden(shown(here("archive", "r", "-o", "r.zip")))
+    golden(shown(here("archive", "r", "-o", "r/r.tar")))
+    golden(shown(here("import", "r.tar.gz")))
+    golden(shown(here("import", "r.tar.gz", "--rootdir", str(other), "--dry-run")))
+    assert list(other.iterdir()) == []
+    golden(shown(here("import", "r.tar.gz", "--rootdir", str(other), "--project-job", "again")))
+    assert Store(other / "orchestrator.db").record("again").key == "again"
+    golden(shown(here("import", "r.tar.gz", "--rootdir", str(other))))
+    golden(shown(here("import", "r.tar.gz", "--project-job", "../r")))
+    golden(shown(here("import", "missing.tar.gz")))
+
+
+def test_without_the_package_for_zstandard_another_format_is_named(here, golden, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "zstandard", None)
+    here("run", "study.py", "--project-job", "r")
+    golden(here("archive", "r", "-o", "r.tar.zst"))
+
+
+def test_a_run_that_has_not_ended_is_not_archived(here, programs, golden):
+    programs.accepts()
+    here("submit", "slurm.py", "--project-job", "r")
+    golden(here("archive", "r", "-o", "r.tar.gz"))
+
+
+def test_secrets_and_what_links_lead_to_are_left_out(here, programs, other, tmp_path, monkeypatch):
+    programs.accepts()
+    # The text of this file is kept with the run, too.
+    secret = uuid4().hex
+    monkeypatch.setenv("SECRET", secret)
+    study = here.workspace / "slurm.py"
+    text = study.read_text().replace("grace=1", "grace=1, env_vars={'TOKEN': os.environ['SECRET']}")
+    study.write_text("import os\n" + text)
+    here("submit", "slurm.py", "--project-job", "r")
+    here("cancel", "r")
+    run = here.workspace / "r"
+    assert any(secret.encode() in path.read_bytes() for path in run.rglob("*") if path.is_file())
+    precious = uuid4().hex
+    (tmp_path / "outside").write_text(precious)
+    (run / "link").symlink_to(tmp_path / "outside")
+    (run / "up").symlink_to("../orchestrator.db")
+    (run / "file").write_text("content")
+    (run / "inside").symlink_to("file")
+    here("archive", "r", "-o", "r.tar")
+    content = Path("r.tar").read_bytes()
+    with tarfile.open("r.tar") as tar:
+        have = [m.name for m in tar.getmembers() if m.isfile() and secret.encode() in tar.extractfile(m).read()]
+    assert have == []
+    assert precious.encode() not in content
+    done = here("import", "r.tar", "--rootdir", str(other))
+    assert "Left out: 2 links to other places" in done.err
+    assert "Its env_vars are not in the archive" in done.err
+    assert sorted(path.name for path in (other / "r").iterdir() if path.name[0] != ".") == ["file", "inside"]
+    assert (other / "r" / "inside").read_text() == "content"
+
+
+def forged(source: Path, target: Path, change=None, more=()):
+    """Write an archive again, with other records or more files."""
+    with tarfile.open(source) as old, tarfile.open(target, "w") as new:
+        for member in old.getmembers():
+            content = old.extractfile(member).read() if member.isfile() else b""
+            if member.name == "orchestrator.json" and change is not None:
+                rows = json.loads(content)
+                change(rows)
+                content = json.dumps(rows).encode()
+                member.size = len(content)
+            new.addfile(member, io.BytesIO(content))
+        for member in more:
+            new.addfile(member)
+
+
+def _link(name, to):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, to
+    return member
+
+
+CHANGES = {
+    "no run": lambda rows: rows.pop("run"),
+    "another column": lambda rows: rows["run"].update(new=1),
+    "a state that is unknown": lambda rows: rows["run"].update(state="well"),
+    "a token that is a path": lambda rows: rows["job"][0].update(token="../../x"),
+    "a job of no step run": lambda rows: rows["job"][0].update(step_run_id=999),
+    "jobs that are no list": lambda rows: rows.update(job={}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_damaged_records_leave_nothing_behind(here, other, change):
+    here("run", "study.py", "--project-job", "r")
+    here("archive", "r", "-o", "r.tar")
+    forged(Path("r.tar"), Path("forged.tar"), change)
+    done = here("import", "forged.tar", "--rootdir", str(other))
+    assert done.code in (1, 2)
+    assert "bug" not in done.err
+    assert [path.name for path in other.iterdir() if not path.name.startswith("orchestrator.db")] in ([], ["logs"])
+    assert here("import", "r.tar", "--rootdir", str(other)).code == 0
+
+
+@pytest.mark.parametrize("name", ["run/../../evil", "/tmp/evil", "evil", "orchestrator.db"])
+def test_files_elsewhere_are_not_written(here, other, name):
+    here("run", "study.py", "--project-job", "r")
+    here("archive", "r", "-o", "r.tar")
+    forged(Path("r.tar"), Path("forged.tar"), more=[tarfile.TarInfo(name)])
+    done = here("import", "forged.tar", "--rootdir", str(other))
+    assert done.code == 1
+    assert "is damaged" in done.err
+    assert not list(other.parent.rglob("evil"))
+    assert not (other / "r").exists()
+
+
+def test_nothing_is_written_through_a_link_of_the_archive(here, other, tmp_path):
+    here("run", "study.py", "--project-job", "r")
+    here("archive", "r", "-o", "r.tar")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    file = tarfile.TarInfo("run/way/evil")
+    forged(Path("r.tar"), Path("forged.tar"), more=[_link("run/way", str(outside)), file])
+    here("import", "forged.tar", "--rootdir", str(other))
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"\x28\xb5\x2f\xfdxxxxxxxx", b"\x1f\x8bxxxx"])
+def test_another_file_is_not_an_archive(here, other, content):
+    pytest.importorskip("zstandard")
+    Path("file").write_bytes(content)
+    done = here("import", "file", "--rootdir", str(other))
+    assert done.code == 1
+    assert "is not an archive of a run" in done.err
+
+
+def test_a_truncated_archive_leaves_nothing_behind(here, other):
+    here("run", "batch.py", "--project-job", "r")
+    here("archive", "r", "-o", "r.tar.gz")
+    content = Path("r.tar.gz").read_bytes()
+    Path("cut.tar.gz").write_bytes(content[: len(content) // 2])
+    done = here("import", "cut.tar.gz", "--rootdir", str(other))
+    assert done.code == 1, done.err
+    assert "bug" not in done.err
+    assert [path.name for path in other.iterdir() if not path.name.startswith("orchestrator.db")] == []
