@@ -30,7 +30,7 @@ def command(run: str | None, as_json: bool, rootdir: Path | None, db: Path | Non
 
     With a suggestion what to request next time. RUN defaults to the latest run, which may be active. Each task measures
     itself: its duration, the CPU time of its processes, and the peak memory of the largest of them. Tasks that were
-    killed are missing.
+    killed are missing; of them, SLURM's accounting (sacct) says the peak memory, where it is measured.
     """
     from orchestrator.cli.reports.tasks import efficiency_of, tasks_of
     from orchestrator.cli.run_table import tables_of

@@ -100,7 +100,7 @@ def _write(
     from orchestrator.cli.reports.summary import report_of
 
     now = time.time()
-    records = read_records(workspace, key, now)
+    records = read_records(workspace, key, now, ask_slurm=not watch)
     table = None
     if project_dir is not None:
         table = next((found for found in records.tables if found.project_dir == project_dir), None)

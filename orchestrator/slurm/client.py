@@ -19,10 +19,12 @@ from orchestrator.machine.answers import Answer, RefusedForNow, RefusedHere, Una
 from orchestrator.slurm.answers import is_unreachable, judge, messages_of, problems_of_scancel, was_not_asked
 from orchestrator.slurm.parse import (
     FIELD,
+    MEMORY_FIELDS,
     SACCT_FIELDS,
     SQUEUE_FORMAT,
     Line,
     config_values,
+    peak_memory,
     sacct_lines,
     squeue_lines,
 )
@@ -154,6 +156,25 @@ class Client:
             return sacct_lines(text)
         except ValueError as error:
             raise SchedulerUnreachable(f"SLURM's answer can't be read: {error}.", HINT) from error
+
+    def peak_memory(self, job_ids: Sequence[str]) -> dict[str, float]:
+        """Return the peak memory of jobs in MB, by their ids, from the accounting database.
+
+        Raises
+        ------
+        SchedulerUnreachable
+            If SLURM does not answer, or the cluster has no accounting.
+        """
+        form = ["--parsable2", "--units=K", f"--delimiter={FIELD}", f"--format={','.join(MEMORY_FIELDS)}"]
+        found: dict[str, float] = {}
+        for i in range(0, len(job_ids), IDS_PER_CALL):
+            jobs = ",".join(map(_checked_id, job_ids[i : i + IDS_PER_CALL]))
+            text = self._ask(["sacct", *form, f"--jobs={jobs}"])
+            try:
+                found |= peak_memory(text)
+            except ValueError as error:
+                raise SchedulerUnreachable(f"SLURM's answer can't be read: {error}.", HINT) from error
+        return found
 
     def scancel(self, job_ids: Sequence[str], *, only_waiting: bool = False) -> None:
         """Cancel jobs. Ended and unknown jobs are ignored.

@@ -18,6 +18,7 @@ from orchestrator.slurm.states import meaning
 
 __all__ = [
     "FIELD",
+    "MEMORY_FIELDS",
     "RECORD",
     "SACCT_FIELDS",
     "SQUEUE_FORMAT",
@@ -25,6 +26,7 @@ __all__ = [
     "config_values",
     "is_live",
     "job_id",
+    "peak_memory",
     "sacct_lines",
     "squeue_lines",
     "token_of_name",
@@ -37,6 +39,8 @@ _SQUEUE_FIELDS = ("%i", "%T", "%r", "%S", "%e", "%j")
 SQUEUE_FORMAT = RECORD + FIELD.join(_SQUEUE_FIELDS)
 
 SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "JobName")
+
+MEMORY_FIELDS = ("JobID", "MaxRSS")
 
 _ID = r"(?P<base>[0-9]{1,18})(?:\+[0-9]+)?(?:_(?:(?P<index>[0-9]{1,9})|\[(?P<list>[^\]]+)\]))?"
 _SPAN = r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([0-9]{1,9}))?)?"
@@ -195,6 +199,31 @@ def _sacct_records(text: str) -> Iterator[list[str]]:
         record = fields
     if record:
         yield record
+
+
+def peak_memory(text: str) -> dict[str, float]:
+    """Parse the output of `sacct -P --units=K` with `MEMORY_FIELDS` and a header.
+
+    Returns
+    -------
+    dict of str to float
+        Peak memory in MB by the id of the job: of the largest process of all its tasks. A job of which SLURM has
+        measured nothing is missing.
+
+    Raises
+    ------
+    ValueError
+        If the output has no header.
+    """
+    _, found, rest = ("\n" + text).partition("\n" + FIELD.join(MEMORY_FIELDS) + "\n")
+    if not found:
+        raise ValueError(f"the output of sacct has no header: {_shortened(text)}")
+    memory: dict[str, float] = {}
+    for line in rest.splitlines():
+        match = re.fullmatch(rf"([0-9]{{1,18}})[^{FIELD}]*{FIELD}([0-9]{{1,15}}(?:\.[0-9]+)?)K?", line)
+        if match is not None and float(match[2]):
+            memory[match[1]] = max(memory.get(match[1], 0.0), float(match[2]) / 1024)
+    return memory
 
 
 def _id(text: str) -> tuple[str, tuple[int, ...] | None]:

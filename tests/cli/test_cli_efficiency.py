@@ -49,6 +49,15 @@ def test_what_was_killed_at_its_limit_gets_twice_as_much():
     assert advice(task(), failures=["timeout"])[0] == {"time": "00:06:00"}
 
 
+def test_a_step_whose_tasks_were_all_killed_gets_advice_and_slurm_says_its_memory():
+    requests = {"solve": Request(1024.0, 180.0, 1)}
+    [usage] = usage_of([], requests, {"solve": ["out_of_memory"]}, {"solve": 1020.0})
+    assert (usage.n_tasks, usage.memory, dict(usage.resources)) == (0, 1020.0, {"mem": "2G"})
+    [usage] = usage_of([task(memory=100)], requests, {}, {"solve": 1000.0})
+    assert dict(usage.resources) == {"mem": "1280M"}
+    assert usage_of([], requests, {"solve": ["exception"]}) == ()
+
+
 def test_cpus_that_waited_are_not_requested_again():
     assert advice(task(cpus=1.02), cpus=8)[0] == {"cpus_per_task": 1}
     assert advice(task(cpus=7.5), cpus=8)[0] == {}

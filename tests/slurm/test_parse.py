@@ -13,10 +13,12 @@ from orchestrator.machine.answers import Accepted
 from orchestrator.slurm.answers import judge
 from orchestrator.slurm.parse import (
     FIELD,
+    MEMORY_FIELDS,
     RECORD,
     Line,
     config_values,
     job_id,
+    peak_memory,
     sacct_lines,
     seen_by_id,
     squeue_lines,
@@ -280,3 +282,23 @@ def test_whatever_sbatch_prints_is_an_answer_and_an_id_is_whole(code, out, err):
 def test_a_list_that_no_array_has_is_refused(written):
     with pytest.raises(ValueError, match=r"id|index|task|zero"):
         squeue_lines(HEADER + record(written, "PENDING", "None", "N/A", "N/A", "x"))
+
+
+def test_the_peak_memory_of_a_job_is_that_of_its_largest_process():
+    rows = [
+        ("12_0", ""),
+        ("12_0.batch", "2048K"),
+        ("12_0.extern", "0"),
+        ("12_1.batch", "204800K"),
+        ("13", ""),
+        ("13.batch", ""),
+        ("14.batch", "1536.50K"),
+        ("15+0.batch", "1024K"),
+    ]
+    header = FIELD.join(MEMORY_FIELDS) + "\n"
+    text = header + "".join(FIELD.join(row) + "\n" for row in rows)
+    assert peak_memory(text) == {"12": 200.0, "14": 1536.5 / 1024, "15": 1.0}
+    assert peak_memory("Loading modules\n" + text) == peak_memory(text)
+    assert peak_memory(header) == {}
+    with pytest.raises(ValueError, match="no header"):
+        peak_memory("Slurm accounting storage is disabled\n")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["read_records"]
 
 
-def read_records(workspace: Workspace, key: str, now: float) -> Records:
+def read_records(workspace: Workspace, key: str, now: float, *, ask_slurm: bool = True) -> Records:
     """Return what is known of a run.
 
     Parameters
@@ -28,6 +28,8 @@ def read_records(workspace: Workspace, key: str, now: float) -> Records:
         Its key.
     now : float
         Epoch seconds.
+    ask_slurm : bool, default True
+        Whether SLURM's accounting is asked for the peak memory of its jobs.
 
     Raises
     ------
@@ -44,6 +46,6 @@ def read_records(workspace: Workspace, key: str, now: float) -> Records:
         tables=tables,
         tasks=tasks,
         failures=failures_of(workspace, status, tables),
-        efficiency=efficiency_of(workspace, status, tasks),
+        efficiency=efficiency_of(workspace, status, tasks, ask_slurm=ask_slurm),
         seed=settings_of(workspace.database, key).plan.seed,
     )

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.render import is_foreign_run
 from orchestrator.cli.reports.usage import Efficiency, Request, TaskUsage, usage_of
 from orchestrator.definition.resources import SlurmCluster, memory_in_mb, time_in_seconds
-from orchestrator.errors import DataError, DefinitionError
+from orchestrator.errors import DataError, DefinitionError, SchedulerUnreachable
 from orchestrator.handoff.receipt import last_receipt, receipts_of
-from orchestrator.machine.kinds import StepKind
+from orchestrator.machine.kinds import Mode, StepKind
 
 if TYPE_CHECKING:
     from orchestrator.cli.run_table import RunTable
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["efficiency_of", "requests_of", "tasks_of"]
 
+SECONDS_TO_ASK = 10.0
+"""Time limit of the question for the memory; without an answer, only the tasks' own numbers are used."""
 
-def efficiency_of(workspace: Workspace, status: RunStatus, tasks: Iterable[TaskUsage]) -> Efficiency:
+
+def efficiency_of(
+    workspace: Workspace, status: RunStatus, tasks: Iterable[TaskUsage], *, ask_slurm: bool = True
+) -> Efficiency:
     """Return what the steps of a run requested and used.
 
     Parameters
@@ -29,15 +35,43 @@ def efficiency_of(workspace: Workspace, status: RunStatus, tasks: Iterable[TaskU
     workspace : Workspace
         Its workspace.
     status : RunStatus
-        The run.
+        The run, with all its step runs.
     tasks : iterable of TaskUsage
         Its tasks, from `tasks_of`.
+    ask_slurm : bool, default True
+        Whether SLURM's accounting is asked for the peak memory, if it was a run on a cluster.
     """
     from orchestrator.db.runs import settings_of
 
     settings = settings_of(workspace.database, status.run.key)
     requests = requests_of(settings.plan, settings.cluster.get("cluster") or {})
-    return Efficiency(status.run.key, "tasks", usage_of(tasks, requests, _kinds_of_failures(status)))
+    memory = _accounted_memory(status) if ask_slurm else {}
+    usage = usage_of(tasks, requests, _kinds_of_failures(status), memory)
+    return Efficiency(status.run.key, "sacct" if memory else "tasks", usage)
+
+
+def _accounted_memory(status: RunStatus) -> dict[str, float]:
+    """Return the peak memory that SLURM has measured, in MB by step; empty if it does not say."""
+    if status.run.mode is not Mode.SLURM or is_foreign_run(status.run):
+        return {}
+    from orchestrator.slurm.client import Client
+
+    steps = {
+        job.scheduler_id: step_run.name
+        for step_run in status.step_runs
+        for job in step_run.jobs
+        if job.scheduler_id is not None and job.ended_at is not None
+    }
+    try:
+        found = Client(seconds_to_ask=SECONDS_TO_ASK).peak_memory(list(steps))
+    except (SchedulerUnreachable, ValueError):  # no accounting, or ids of another kind
+        return {}
+    memory: dict[str, float] = {}
+    for job_id, mb in found.items():
+        step = steps.get(job_id)
+        if step is not None:
+            memory[step] = max(memory.get(step, 0.0), mb)
+    return memory
 
 
 def tasks_of(workspace: Workspace, status: RunStatus, tables: Iterable[RunTable]) -> list[TaskUsage]:

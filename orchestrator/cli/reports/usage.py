@@ -25,6 +25,9 @@ LEAST_MEMORY = 512
 GROWTH, LEAST_GROWTH = 1.2, 20.0
 """Memory grows if its ratio, and its difference in MB, is at least this."""
 
+KILLED = frozenset({FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT})
+"""A task that was killed for one of these reasons has not said what it used."""
+
 SHORT_TASK, MANY_TASKS = 30.0, 20
 """Tasks are short if their median is below these seconds; that matters for this many."""
 
@@ -105,7 +108,7 @@ class StepUsage(NamedTuple):
     step : str
         Name of the step.
     n_tasks : int
-        Number of tasks that have ended and said what they used.
+        Number of tasks that have ended and said what they used; without those that were killed.
     memory : float
         Peak memory in MB of the task that used most.
     memory_requested : float or None
@@ -151,7 +154,7 @@ class Efficiency(NamedTuple):
     key : str
         The run's key.
     source : str
-        Who measured: `tasks`, the tasks themselves; `sacct`, also SLURM's accounting.
+        Where the memory is from: `tasks`, the tasks themselves; `sacct`, also SLURM's accounting.
     steps : tuple of StepUsage
         The steps whose tasks have said what they used, in the order of the pipeline.
     """
@@ -165,8 +168,9 @@ def usage_of(
     tasks: Iterable[TaskUsage],
     requests: Mapping[str, Request],
     failures: Mapping[str, Sequence[str]],
+    memory: Mapping[str, float] | None = None,
 ) -> tuple[StepUsage, ...]:
-    """Return the usage of each step that has ended tasks.
+    """Return the usage of each step that has ended tasks, also if they were killed at a limit.
 
     Parameters
     ----------
@@ -176,32 +180,36 @@ def usage_of(
         What each step requests, by its name, in the order of the pipeline.
     failures : mapping
         The kinds of failures of a step's jobs, by its name.
+    memory : mapping, optional
+        Peak memory in MB that SLURM has measured, by step.
     """
+    measured = memory or {}
     by_step: dict[str, list[TaskUsage]] = {step: [] for step in requests}
     for task in tasks:
         if task.step in by_step:  # the `until` of a loop requests nothing of its own
             by_step[task.step].append(task)
     return tuple(
-        _of_step(step, found, requests[step], failures.get(step, ())) for step, found in by_step.items() if found
+        _of_step(step, found, requests[step], failures.get(step, ()), measured.get(step, 0.0))
+        for step, found in by_step.items()
+        if found or not KILLED.isdisjoint(failures.get(step, ()))
     )
 
 
-def _of_step(step: str, tasks: list[TaskUsage], request: Request, failures: Sequence[str]) -> StepUsage:
+def _of_step(
+    step: str, tasks: list[TaskUsage], request: Request, failures: Sequence[str], measured: float
+) -> StepUsage:
     elapsed = sum(task.seconds for task in tasks)
-    growing = max(tasks, key=lambda task: task.memory - (task.first_memory or task.memory))
-    first = growing.first_memory or growing.memory
-    grows = growing.memory >= GROWTH * first and growing.memory - first >= LEAST_GROWTH
     usage = StepUsage(
         step=step,
         n_tasks=len(tasks),
-        memory=max(task.memory for task in tasks),
+        memory=max([measured, *(task.memory for task in tasks)]),
         memory_requested=request.memory,
-        longest_seconds=max(task.seconds for task in tasks),
-        median_seconds=median(task.seconds for task in tasks),
+        longest_seconds=max((task.seconds for task in tasks), default=0.0),
+        median_seconds=median(task.seconds for task in tasks) if tasks else 0.0,
         seconds_requested=request.seconds,
         cpus=sum(task.cpu_seconds for task in tasks) / elapsed if elapsed > 0 else 0.0,
         cpus_requested=request.cpus,
-        memory_growth=(first, growing.memory) if grows else (),
+        memory_growth=_largest_growth(tasks),
         resources={},
         advice=(),
     )
@@ -211,17 +219,30 @@ def _of_step(step: str, tasks: list[TaskUsage], request: Request, failures: Sequ
     return usage._replace(resources=resources, advice=(*sentences, *_growth(usage), *_short(usage)))
 
 
+def _largest_growth(tasks: Iterable[TaskUsage]) -> tuple[float, ...]:
+    grown = [
+        (task.first_memory, task.memory)
+        for task in tasks
+        if task.first_memory
+        and task.memory >= GROWTH * task.first_memory
+        and task.memory - task.first_memory >= LEAST_GROWTH
+    ]
+    return max(grown, key=lambda found: found[1] - found[0], default=())
+
+
 Change = tuple[str, str | int, str]
 """A field of `SlurmResources`, its new value, and why."""
 
 
 def _memory(usage: StepUsage, failures: Sequence[str]) -> list[Change]:
     requested = usage.memory_requested
-    if requested is None or not usage.memory:
+    if requested is None:
         return []
     if FailureKind.OUT_OF_MEMORY in failures:
         new = _rounded_memory(max(2 * requested, MEMORY_MARGIN * usage.memory))
         return [("mem", limit(new), f"A task ran out of the {amount(requested)} of memory that it requested.")]
+    if not usage.memory:
+        return []
     new = _rounded_memory(MEMORY_MARGIN * usage.memory)
     used = f"At most {amount(usage.memory)} of the requested {amount(requested)} of memory were used"
     if usage.memory > TOO_CLOSE * requested:
@@ -238,6 +259,8 @@ def _time(usage: StepUsage, failures: Sequence[str]) -> list[Change]:
     if FailureKind.TIMEOUT in failures:
         return [("time", _clock(2 * requested), f"A task was ended after its time limit of {duration(requested)}.")]
     new = _rounded_seconds(TIME_MARGIN * usage.longest_seconds)
+    if not usage.longest_seconds:
+        return []
     longest = f"The longest task took {duration(usage.longest_seconds)} of the requested {duration(requested)}"
     if usage.longest_seconds > TOO_CLOSE * requested:
         return [("time", _clock(new), f"{longest}: that is close to the limit.")]
