@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,7 +107,7 @@ def report_of(
         task_maps=task_maps_of(records.tasks),
         failures=records.failures,
         efficiency=records.efficiency,
-        provenance=_provenance(status, records.seed),
+        provenance=_provenance(status, records.seed, records.tasks),
     )
 
 
@@ -168,7 +169,7 @@ def _best(best: Rows, objective: str) -> Best:
     )
 
 
-def _provenance(status: RunStatus, seed: int | None) -> Sequence[tuple[str, str]]:
+def _provenance(status: RunStatus, seed: int | None, tasks: Sequence[TaskUsage]) -> Sequence[tuple[str, str]]:
     run, known = status.run, status.provenance
     argv = known.get("argv")
     command = " ".join(redacted([str(word) for word in argv])) if isinstance(argv, list | tuple) else ""
@@ -181,7 +182,14 @@ def _provenance(status: RunStatus, seed: int | None) -> Sequence[tuple[str, str]
         ("seed", f"{seed}" if seed is not None else f"none; the random numbers of a step depend on the key {run.key}"),
         ("user", known.get("user")),
         ("host", known.get("host")),
+        ("hosts of the tasks", _hosts(tasks)),
         ("orchestrator", known.get("orchestrator")),
         ("Python", known.get("python")),
     ]
     return [(name, str(value)) for name, value in values if value]
+
+
+def _hosts(tasks: Sequence[TaskUsage]) -> str:
+    hosts = Counter(task.host for task in tasks)
+    more = [f"and {len(hosts) - MOST_VALUES} more"] if len(hosts) > MOST_VALUES else []
+    return ", ".join([*(f"{host} ({n})" for host, n in hosts.most_common(MOST_VALUES)), *more])

@@ -10,9 +10,10 @@
     return new Float32Array(bytes.buffer);
   };
   const short = value => typeof value !== "number" ? String(value) : Number(value.toPrecision(4)).toString();
-  const seconds = s => s < 60 ? `${short(s)} s` : s < 3600 ? `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`
-    : s < 86400 ? `${Math.floor(s / 3600)} h ${Math.round(s % 3600 / 60)} min`
-    : `${Math.floor(s / 86400)} d ${Math.round(s % 86400 / 3600)} h`;
+  const rest = (value, unit) => Math.round(value) ? ` ${Math.round(value)} ${unit}` : "";
+  const seconds = s => s < 60 ? `${short(s)} s` : s < 3600 ? `${Math.floor(s / 60)} min${rest(s % 60, "s")}`
+    : s < 86400 ? `${Math.floor(s / 3600)} h${rest(s % 3600 / 60, "min")}`
+    : `${Math.floor(s / 86400)} d${rest(s % 86400 / 3600, "h")}`;
   const iterationName = name => name || "start";
   const cut = (text, n = 22) => text.length > n ? text.slice(0, n - 1) + "\u2026" : text;
 
@@ -185,6 +186,12 @@
     });
   }
 
+  // The distance of the marks on an axis of time, so that there are at most so many.
+  const MARKS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
+  function distance(end, most) {
+    const days = 86400 * 10 ** Math.floor(Math.log10(Math.max(1, end / most / 86400)));
+    return [...MARKS, 2 * days, 5 * days, 10 * days].find(mark => mark >= end / most) ?? end;
+  }
   function timeline() {
     const {rows, spans} = data.timeline;
     const place = document.getElementById("timeline");
@@ -199,7 +206,7 @@
       return {
         grid: {left, right: 20, top: 12, bottom: 46},
         tooltip: tooltip(c, p => { const s = spans[p.dataIndex]; return `${s[4]}\n${words[s[3]]}${s[5] ? ", failed" : ""}: ${seconds(s[2] - s[1])}\n${seconds(s[1])} to ${seconds(s[2])} after the start`; }),
-        xAxis: {type: "value", min: 0, max: end, name: "time since the start", ...axisStyle(c), ...named("x"), axisLabel: {color: c.dim, formatter: seconds, hideOverlap: true}, splitNumber: width < 500 ? 3 : 6},
+        xAxis: {type: "value", min: 0, max: end, name: "time since the start", ...axisStyle(c), ...named("x"), axisLabel: {color: c.dim, formatter: seconds, hideOverlap: true, showMaxLabel: false}, ...(end > 4 ? {interval: distance(end, width < 500 ? 3 : 7)} : {splitNumber: width < 500 ? 3 : 6})},
         yAxis: {type: "category", data: rows.map(row => cut(row, width < 500 ? 12 : 20)), inverse: true, ...axisStyle(c), splitLine: {show: false}, axisLabel: {color: c.text, interval: 0}},
         series: [{type: "custom", encode: {x: [1, 2], y: 0}, data: spans.map(span => span.slice(0, 3)), progressive: 0,
           renderItem(params, api) {
