@@ -293,6 +293,17 @@ def test_a_workspace_is_shared_with_a_group_and_no_one_else(shared):
         assert other.run("ls", f"{key}/.orchestrator").returncode != 0
 
 
+def test_a_member_writes_the_report_of_a_run_of_another(shared):
+    colleague = shared.colleague
+    assert colleague("db", "allow", "--db", "orchestrator.db").code == 0
+    done = colleague("report", "r", "-o", f"of-{colleague.uid}.html")
+    assert done.code == 0, done.err
+    assert "Smallest y" in (shared.path / f"of-{colleague.uid}.html").read_text(encoding="utf-8")
+    # The receipts are private; the results of experiments say what their tasks used.
+    used = json.loads(colleague("efficiency", "r", "--json").out)
+    assert [(step["step"], step["memory"] > 5) for step in used["steps"]] == [("evaluate", True)]
+
+
 def test_members_of_the_group_run_studies_at_the_same_time(shared):
     runs = {}
     for user, key in ((shared.owner, "one"), (shared.colleague, "two"), (shared.owner, "three")):

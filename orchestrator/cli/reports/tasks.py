@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.addresses import format_address
 from orchestrator.cli.render import is_foreign_run
 from orchestrator.cli.reports.usage import Efficiency, Request, TaskUsage, usage_of
 from orchestrator.definition.resources import SlurmCluster, memory_in_mb, time_in_seconds
@@ -15,6 +16,7 @@ from orchestrator.machine.kinds import Mode, StepKind
 
 if TYPE_CHECKING:
     from orchestrator.cli.run_table import RunTable
+    from orchestrator.data.records import Record
     from orchestrator.db.views import JobView, RunStatus, StepRunView
     from orchestrator.machine.plan import Plan
     from orchestrator.workspace import Workspace
@@ -75,7 +77,7 @@ def _accounted_memory(status: RunStatus) -> dict[str, float]:
 
 
 def tasks_of(workspace: Workspace, status: RunStatus, tables: Iterable[RunTable]) -> list[TaskUsage]:
-    """Return the tasks of a run that have ended, in the order of their jobs.
+    """Return the tasks of a run that have ended, in the order of their jobs; of another user, those of experiments.
 
     Parameters
     ----------
@@ -86,6 +88,9 @@ def tasks_of(workspace: Workspace, status: RunStatus, tables: Iterable[RunTable]
     tables : iterable of RunTable
         Its tables: the results say how the memory of a task grew.
     """
+    tables = list(tables)
+    if is_foreign_run(status.run):  # the receipts of others are private, their tables may be read
+        return _from_results(tables)
     first_memory = _first_memory(tables)
     return [
         task
@@ -142,6 +147,36 @@ def _of_job(
                 n_failed=receipt.n_failed,
                 has_failed=not receipt.succeeded,
             )
+
+
+def _from_results(tables: Iterable[RunTable]) -> list[TaskUsage]:
+    """Return the tasks that have evaluated experiments, as the results of these say it."""
+    by_task: dict[tuple[str, int], list[Record]] = {}
+    for record in (record for table in tables for record in table.records):
+        if record is not None:
+            by_task.setdefault((record.token, record.task), []).append(record)
+    tasks = [_from_records(sorted(found, key=lambda record: record.started_at)) for found in by_task.values()]
+    return sorted(tasks, key=lambda task: task.started_at)
+
+
+def _from_records(found: list[Record]) -> TaskUsage:
+    first, last = found[0], found[-1]
+    return TaskUsage(
+        address=format_address(first.step, first.iteration),
+        step=first.step,
+        iteration=first.iteration,
+        task=first.task,
+        attempt=first.attempt,
+        started_at=first.started_at,
+        seconds=last.started_at - first.started_at + (last.seconds or 0.0),
+        cpu_seconds=sum(record.cpu_seconds or 0.0 for record in found),
+        memory=max(record.memory or 0.0 for record in found),
+        first_memory=first.memory,
+        host=first.host,
+        n_experiments=len(found),
+        n_failed=sum(record.error is not None for record in found),
+        has_failed=False,
+    )
 
 
 def _first_memory(tables: Iterable[RunTable]) -> dict[tuple[str, int], float]:
