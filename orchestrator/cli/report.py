@@ -15,6 +15,7 @@ from orchestrator.errors import DataError, NotFound
 from orchestrator.machine.states import RunState
 
 if TYPE_CHECKING:
+    from orchestrator.cli.reports.model import Results
     from orchestrator.db.views import RunView
     from orchestrator.workspace import Workspace
 
@@ -37,6 +38,9 @@ SECONDS = 10.0
 )
 @click.option("--output", metavar="NAME", help="The output that is compared. [default: the first number]")
 @click.option("--max", "largest", is_flag=True, help="The largest value is the best one, and not the smallest.")
+@click.option(
+    "--where", metavar="CONDITION", help="Only experiments for which this is true are results; as of `table`."
+)
 @click.option("--watch", is_flag=True, help="Write it again until the run ends; the page reloads itself.")
 @click.option("--project-dir", metavar="DIR", help="Which table, if the run has several. [default: the largest]")
 @workspace_options
@@ -45,6 +49,7 @@ def command(
     path: Path | None,
     output: str | None,
     largest: bool,
+    where: str | None,
     watch: bool,
     project_dir: str | None,
     rootdir: Path | None,
@@ -57,17 +62,20 @@ def command(
     and where the run comes from. Values of secrets are left out of the command line, but not out of texts that your
     code prints in an exception.
     """
+    from orchestrator.cli.reports.model import Results
+
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
+    results = Results(output, where, largest=largest)
     path = path or Path(f"report-{key}.html")
-    view = _write(workspace, key, path, output, project_dir, largest=largest, watch=watch)
+    view = _write(workspace, key, path, results, project_dir, watch=watch)
     echo(f"Wrote {path}", err=True)
     if not watch or not _is_active(view):
         return
     echo("It is written again until the run ends. Ctrl-C ends only this.", err=True)
     while _is_active(view):
         time.sleep(SECONDS)
-        view = _write(workspace, key, path, output, project_dir, largest=largest, watch=watch)
+        view = _write(workspace, key, path, results, project_dir, watch=watch)
     echo(f"Run {key}: {view.state}. Wrote {path} for the last time.", err=True)
 
 
@@ -79,10 +87,9 @@ def _write(
     workspace: Workspace,
     key: str,
     path: Path,
-    output: str | None,
+    results: Results,
     project_dir: str | None,
     *,
-    largest: bool,
     watch: bool,
 ) -> RunView:
     """Write the report as the run is now.
@@ -108,7 +115,7 @@ def _write(
             names = ", ".join(found.project_dir for found in records.tables)
             hint = f"Its tables: {names}" if names else f"Show its status: orchestrator status {key}{typed_options()}"
             raise NotFound(f"Run {key} has no table {project_dir!r}.", hint)
-    report = report_of(records, now, table=table, output=output, largest=largest)
+    report = report_of(records, now, results, table=table)
     text = page_of(report, reload_after=SECONDS if watch and _is_active(report.run) else None)
     try:
         write_atomically(path, text.encode("utf-8"))

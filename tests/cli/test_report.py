@@ -20,6 +20,7 @@ from run_results import Results, exception
 from orchestrator import Domain, ExperimentData, Loop, Pipeline, Step, datagenerator
 from orchestrator.cli.main import cli
 from orchestrator.cli.reports import columns
+from orchestrator.cli.reports.model import Results as ComparedBy
 from orchestrator.cli.reports.page import page_of
 from orchestrator.cli.reports.reading import read_records
 from orchestrator.cli.reports.summary import report_of
@@ -71,7 +72,7 @@ def output(*arguments):
 def report(workspace, **options):
     """Return the report of the run `r`."""
     now = T0 + 7200
-    return report_of(read_records(Workspace.at(workspace), "r", now), now, **options)
+    return report_of(read_records(Workspace.at(workspace), "r", now), now, ComparedBy(**options))
 
 
 def elements(page):
@@ -169,6 +170,16 @@ def test_of_too_many_experiments_some_are_shown_with_the_best(results, workspace
     assert (charts.n, list(charts.numbers)) == (5, [1, 3, 4, 5])
     assert list(charts.objective.values) == [5, 4, 1, 2]
     assert "show 4 of the 5 experiments" in page_of(report(workspace))
+
+
+def test_a_condition_says_which_experiments_are_results(results, workspace):
+    found = report(workspace, where="x < 0.6")
+    assert (found.best.experiment, found.charts.n) == (1, 3)
+    assert "Only experiments with <code>x &lt; 0.6</code> count here." in page_of(found)
+    assert report(workspace, where="x > 100").best is None
+    page_of(report(workspace, where="x > 100"))
+    with pytest.raises(DataError, match="can't be used"):
+        report(workspace, where="z > 1")
 
 
 def test_a_wrong_output_names_the_right_ones(results, workspace):

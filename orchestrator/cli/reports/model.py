@@ -14,7 +14,39 @@ if TYPE_CHECKING:
     from orchestrator.cli.reports.usage import Efficiency
     from orchestrator.db.views import RunView
 
-__all__ = ["Axis", "Best", "Charts", "Convergence", "Iteration", "Parameter", "Question", "Report", "Span", "TaskMap"]
+__all__ = [
+    "Axis",
+    "Best",
+    "Charts",
+    "Convergence",
+    "Iteration",
+    "Parameter",
+    "Question",
+    "Report",
+    "Results",
+    "Span",
+    "TaskMap",
+    "Timeline",
+]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Which experiments are compared, and how.
+
+    Attributes
+    ----------
+    output : str or None
+        The output that is compared; None: the first one that is a number.
+    where : str or None
+        A condition on the experiments, as of `pandas.DataFrame.query`; None: all.
+    largest : bool
+        Whether the largest value is the best one.
+    """
+
+    output: str | None = None
+    where: str | None = None
+    largest: bool = False
 
 
 @dataclass(frozen=True)
@@ -251,6 +283,8 @@ class Report:
         What was asked.
     objective : str or None
         The output that is compared; None if no output is a number.
+    where : str or None
+        Only experiments for which this is true are compared; None: all.
     largest : bool
         Whether the largest value is the best one.
     best : Best or None
@@ -278,6 +312,7 @@ class Report:
     n_failed: int
     question: Question
     objective: str | None
+    where: str | None
     largest: bool
     best: Best | None
     convergence: Convergence | None

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.addresses import format_address
 from orchestrator.cli.reports.columns import charts_of, convergence_of
-from orchestrator.cli.reports.model import Best, Parameter, Question, Report
+from orchestrator.cli.reports.model import Best, Parameter, Question, Report, Results
 from orchestrator.cli.reports.timeline import task_maps_of, timeline_of
-from orchestrator.cli.table_rows import Rows, best_first, objective_of, rows_of
+from orchestrator.cli.table_rows import Rows, best_first, objective_of, rows_of, where
 from orchestrator.cli.table_text import cell_text
 from orchestrator.errors import NotFound
 from orchestrator.redact import redacted
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from orchestrator.db.views import RunStatus
 
 __all__ = ["Records", "report_of"]
+
+ALL = Results()
 
 MOST_VALUES = 12
 """Values of an input that are listed."""
@@ -56,9 +58,7 @@ class Records(NamedTuple):
     seed: int | None
 
 
-def report_of(
-    records: Records, now: float, *, table: RunTable | None = None, output: str | None = None, largest: bool = False
-) -> Report:
+def report_of(records: Records, now: float, results: Results = ALL, *, table: RunTable | None = None) -> Report:
     """Return the report of a run.
 
     Parameters
@@ -67,24 +67,25 @@ def report_of(
         What is known of it.
     now : float
         Epoch seconds.
+    results : Results, optional
+        Which experiments are compared, and how; by default all, by the smallest value of the first number.
     table : RunTable, optional
         The table whose experiments are shown; by default the largest one.
-    output : str, optional
-        The output that is compared; by default the first one that is a number.
-    largest : bool, default False
-        Whether its largest value is the best one.
 
     Raises
     ------
     NotFound, DataError
-        If the table has no such output, or it does not contain numbers.
+        If the table has no such output, it does not contain numbers, or the condition can't be used.
     """
     status, key = records.status, records.status.run.key
     if table is None and records.tables:
         table = max(records.tables, key=lambda found: len(found.data))
     rows = None if table is None else rows_of(table, key)
-    objective = output or (None if rows is None else _first_number(rows))
+    objective = results.output or (None if rows is None else _first_number(rows))
+    largest = results.largest
     found = None if rows is None or objective is None else best_first(rows, objective, largest=largest)
+    if found is not None and results.where is not None:
+        found = where(found, results.where)
     best = None if found is None or objective is None else _finite(found, objective)
     convergence, charts = None, None
     if best is not None and objective is not None:
@@ -99,6 +100,7 @@ def report_of(
         n_failed=statuses.count("ERROR"),
         question=_question(status, table),
         objective=objective,
+        where=results.where,
         largest=largest,
         best=None if best is None or objective is None else _best(best, objective),
         convergence=convergence,
