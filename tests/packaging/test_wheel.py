@@ -117,6 +117,15 @@ def test_the_command_is_installed(run):
     assert "status" in page
 
 
+def test_the_installed_command_writes_a_report_and_the_wheel_has_the_licence_of_its_charts(run, workspace, wheel):
+    (workspace / "study.py").write_text(STUDY)
+    run("orchestrator", "run", "study.py", "--project-job", "r")
+    run("orchestrator", "report", "r", "-o", "report.html")
+    assert "Apache Software Foundation" in (workspace / "report.html").read_text(encoding="utf-8")
+    licences = [name.rpartition("/")[2] for name in zipfile.ZipFile(wheel).namelist() if "dist-info/licenses/" in name]
+    assert sorted(licences) == ["LICENSE", "LICENSE", "LICENSE-d3", "NOTICE"]
+
+
 def test_the_installed_command_runs_a_study_and_shows_its_status(run, workspace):
     (workspace / "study.py").write_text(STUDY)
     run("orchestrator", "run", "study.py")
