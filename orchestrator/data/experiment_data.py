@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -633,6 +634,12 @@ class ExperimentData:
         keys = [criterion(sample) for _, sample in self._contents.copies()]
         data = self._take(sorted(range(len(self)), key=keys.__getitem__, reverse=reverse))
         data._offsets = dict(self._offsets)
+        return data
+
+    def __copy__(self) -> Self:
+        """Return a table with the same rows. Its domain and its folder can be replaced."""
+        data = type(self).__new__(type(self))
+        data.__dict__.update({**self.__dict__, "_contents": replace(self._contents)})
         return data
 
     def copy(self) -> ExperimentData:

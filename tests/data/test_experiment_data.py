@@ -1,3 +1,4 @@
+import copy
 import pickle
 import time
 
@@ -304,3 +305,12 @@ def test_a_declared_output_is_a_column_from_the_start(tmp_path):
     data.domain.add_output("later")
     assert list(data.to_pandas()[1]) == ["y", "z", "later"]
     assert data.get_experiment_sample(0).output_data == {}
+
+
+def test_a_shallow_copy_has_a_domain_and_a_folder_of_its_own(tmp_path):
+    data = ExperimentData(input_data={"x": [1.0]}, project_dir=tmp_path)
+    twin = copy.copy(data)
+    twin.domain, twin.project_dir = Domain(), tmp_path / "elsewhere"
+    assert (data.domain.input_names, data.project_dir) == (["x"], tmp_path)
+    twin.mark(0, "finished", in_place=True)
+    assert data.is_all_finished()
