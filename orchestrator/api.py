@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -66,6 +67,7 @@ class Pipeline(PipelineDefinition):
         rootdir: str | Path | None = None,
         *,
         jobs: int | None = None,
+        console: Literal["nothing", "progress", "output"] = "progress",
     ) -> str:
         """Run the pipeline, or continue the run whose key is `project_job`.
 
@@ -86,6 +88,9 @@ class Pipeline(PipelineDefinition):
         jobs : int, optional
             Number of worker processes for the parallel steps of a local run. By default the number of CPUs that this
             process may use.
+        console : {"nothing", "progress", "output"}, default "progress"
+            What a local run shows. What its steps print goes to their logs; with `"output"`, what those print that run
+            in this process is printed, too. With `"nothing"` only errors are shown.
 
         Returns
         -------
@@ -132,7 +137,8 @@ class Pipeline(PipelineDefinition):
             key = cast(str, submit(self, cluster, workspace, project_job=project_job))
             _say_how_to_watch(key, rootdir)
             return key
-        return cast(str, start(self, workspace, project_job=project_job, jobs=jobs))
+        with _console(console):
+            return cast(str, start(self, workspace, project_job=project_job, jobs=jobs))
 
     def resume(
         self,
@@ -143,6 +149,7 @@ class Pipeline(PipelineDefinition):
         accept_failed: bool = False,
         update: bool = False,
         jobs: int | None = None,
+        console: Literal["nothing", "progress", "output"] = "progress",
     ) -> str:
         """Resume a run, with the code that is stored with it or with this pipeline.
 
@@ -163,6 +170,8 @@ class Pipeline(PipelineDefinition):
         jobs : int, optional
             Number of worker processes for the parallel steps of a local run. By default the number of CPUs that this
             process may use.
+        console : {"nothing", "progress", "output"}, default "progress"
+            What a local run shows, as in `run`.
 
         Returns
         -------
@@ -192,10 +201,16 @@ class Pipeline(PipelineDefinition):
         workspace = _workspace(rootdir)
         key = latest_key(workspace.database) if project_job is None else project_job
         new = checked_pipeline(workspace, key, self) if update else None
-        return resume(workspace, key, from_step=from_step, accepts_failed=accept_failed, update=new, jobs=jobs)
+        with _console(console):
+            return resume(workspace, key, from_step=from_step, accepts_failed=accept_failed, update=new, jobs=jobs)
 
     def retry(
-        self, project_job: str | None = None, rootdir: str | Path | None = None, *, jobs: int | None = None
+        self,
+        project_job: str | None = None,
+        rootdir: str | Path | None = None,
+        *,
+        jobs: int | None = None,
+        console: Literal["nothing", "progress", "output"] = "progress",
     ) -> str:
         """Evaluate the failed experiments of a run again, and no others, with the code that is stored with it.
 
@@ -208,6 +223,8 @@ class Pipeline(PipelineDefinition):
         jobs : int, optional
             Number of worker processes for the parallel steps of a local run. By default the number of CPUs that this
             process may use.
+        console : {"nothing", "progress", "output"}, default "progress"
+            What a local run shows, as in `run`.
 
         Returns
         -------
@@ -234,7 +251,8 @@ class Pipeline(PipelineDefinition):
         open_streams()
         workspace = _workspace(rootdir)
         key = latest_key(workspace.database) if project_job is None else project_job
-        return retry(workspace, key, jobs=jobs)
+        with _console(console):
+            return retry(workspace, key, jobs=jobs)
 
     def status(self, project_job: str | None = None, rootdir: str | Path | None = None) -> RunStatus:
         """Return the status of a run as the database records it; SLURM is not asked.
@@ -327,6 +345,15 @@ def _workspace(rootdir: str | Path | None) -> Workspace:
             'Name it: rootdir="."',
         )
     return workspace
+
+
+def _console(shows: str) -> AbstractContextManager[None]:
+    """Return the context in which the console shows this."""
+    from orchestrator.engine.progress import Console, console
+
+    if shows not in tuple(Console):
+        raise DefinitionError(f"console={shows!r} is not valid.", 'Use "nothing", "progress" or "output".')
+    return console(Console(shows))
 
 
 def _say_how_to_watch(key: str, rootdir: str | Path | None) -> None:

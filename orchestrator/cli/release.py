@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
+from orchestrator.cli.console import console_options
 from orchestrator.cli.outcome import end
 from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
@@ -19,6 +20,7 @@ __all__ = ["command"]
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
 )
+@console_options
 @change_options
 @workspace_options
 def command(run: str | None, jobs: int | None, dry_run: bool, yes: bool, rootdir: Path | None, db: Path | None) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
+from orchestrator.cli.console import console_options, echo_run
 from orchestrator.cli.outcome import end
-from orchestrator.cli.render import echo
-from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
+from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 
 __all__ = ["command"]
 
@@ -48,6 +48,7 @@ __all__ = ["command"]
     is_flag=True,
     help="Accept the failed experiments of the step that failed because of them.",
 )
+@console_options
 @change_options
 @workspace_options
 def command(
@@ -92,5 +93,5 @@ def command(
         jobs=jobs,
         as_edited=as_edited,
     )
-    echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")
+    echo_run(workspace, key)
     end(workspace, key)

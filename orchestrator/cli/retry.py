@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
+from orchestrator.cli.console import console_options, echo_run
 from orchestrator.cli.outcome import end
-from orchestrator.cli.render import echo
-from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
+from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 
 __all__ = ["command"]
 
@@ -22,6 +22,7 @@ __all__ = ["command"]
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
 )
+@console_options
 @change_options
 @workspace_options
 def command(
@@ -52,5 +53,5 @@ def command(
 
         study = load_study(update)
     commands.retry(workspace, key, update=study, jobs=jobs)
-    echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")
+    echo_run(workspace, key)
     end(workspace, key)

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import asker, change_options
+from orchestrator.cli.console import console_options, echo_run
 from orchestrator.cli.outcome import end
-from orchestrator.cli.render import echo
-from orchestrator.cli.workspace import examples, group_option, new_workspace, typed_options, workspace_options
+from orchestrator.cli.workspace import examples, group_option, new_workspace, workspace_options
 
 __all__ = ["command"]
 
@@ -30,6 +30,7 @@ __all__ = ["command"]
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
 )
 @group_option
+@console_options
 @change_options
 @workspace_options
 def command(
@@ -59,5 +60,5 @@ def command(
     key = start(pipeline, workspace, project_job=project_job, study=loaded, jobs=jobs, agrees=agrees)
     if key is None:
         return
-    echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")
+    echo_run(workspace, key)
     end(workspace, key)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from orchestrator.machine.changes import Change
@@ -17,7 +20,65 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-__all__ = ["Bars", "Lines", "Progress", "Silent", "progress_for"]
+__all__ = [
+    "Bars",
+    "Console",
+    "Errors",
+    "Lines",
+    "Progress",
+    "Silent",
+    "console",
+    "console_now",
+    "progress_for",
+    "standard_error",
+]
+
+LINE_SECONDS = 10.0
+"""Seconds between two lines about the same step, without a terminal."""
+
+
+class Console(StrEnum):
+    """What the console of a run on this machine shows."""
+
+    NOTHING = "nothing"
+    """Errors, and why the run has to wait."""
+    PROGRESS = "progress"
+    """Also which step runs, and how far it is. What steps print goes only to their logs."""
+    OUTPUT = "output"
+    """Also what the steps print that run in this process."""
+
+
+_console = ContextVar("console", default=Console.PROGRESS)
+
+
+def console_now() -> Console:
+    """Return what the console shows."""
+    return _console.get()
+
+
+@contextmanager
+def console(shows: Console) -> Iterator[None]:
+    """Let the console show this in the block."""
+    token = _console.set(shows)
+    try:
+        yield
+    finally:
+        _console.reset(token)
+
+
+@contextmanager
+def standard_error() -> Iterator[TextIO]:
+    """Yield a stream to where errors go now, also while descriptor 2 is that of a log."""
+    stream = sys.stderr
+    try:
+        own = os.dup(2) if stream.fileno() == 2 else None
+    except (AttributeError, OSError, ValueError):  # it was replaced, or is closed
+        own = None
+    if own is None:
+        yield stream
+        return
+    with os.fdopen(own, "w", buffering=1, encoding=stream.encoding, errors="backslashreplace") as file:
+        yield file
 
 
 class Progress(Protocol):
@@ -31,6 +92,9 @@ class Progress(Protocol):
 
     def say(self, text: str) -> None:
         """Show one line."""
+
+    def end(self, text: str) -> None:
+        """Show how it ended."""
 
     def close(self) -> None:
         """Remove what is only shown during a run."""
@@ -48,25 +112,42 @@ class Silent:
     def say(self, text: str) -> None:
         """Do nothing."""
 
+    def end(self, text: str) -> None:
+        """Do nothing."""
+
     def close(self) -> None:
         """Do nothing."""
 
 
 class Lines:
-    """Prints plain lines: one when a step ends, none in between."""
+    """Prints plain lines: one when a step ends, and sometimes one in between."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
+        self._step, self._n_done, self._n_all = "", 0, 0
+        self._printed_at = 0.0
 
     def changed(self, run: Run, changes: Sequence[Change]) -> None:
         """Print a line for each step that ended."""
+        if any(map(starts_a_batch, changes)) and run.step_run is not None:
+            self._step = run.plan.slot(run.step_run.position).address
+            self._n_done, self._n_all = 0, run.step_run.n_experiments or 0
+            self._printed_at = time.monotonic()
         for change in changes:
             line = progress_line(run, change)
             if line:
                 self.say(line)
 
     def evaluated(self, n: int) -> None:
-        """Do nothing."""
+        """Print how many experiments have a result, if the last line was printed some time ago."""
+        self._n_done += n
+        if time.monotonic() - self._printed_at >= LINE_SECONDS:
+            self._printed_at = time.monotonic()
+            self.say(f"{self._step}: {self._n_done} of {self._n_all} experiments")
+
+    def end(self, text: str) -> None:
+        """Print how it ended."""
+        self.say(text)
 
     def say(self, text: str) -> None:
         """Print a line, if that is possible: the run continues also if its terminal is gone."""
@@ -78,6 +159,19 @@ class Lines:
                 print(line.encode("ascii", "backslashreplace").decode(), file=self._stream, flush=True)
 
     def close(self) -> None:
+        """Do nothing."""
+
+
+class Errors(Lines):
+    """Prints only why a run has to wait."""
+
+    def changed(self, run: Run, changes: Sequence[Change]) -> None:
+        """Do nothing."""
+
+    def evaluated(self, n: int) -> None:
+        """Do nothing."""
+
+    def end(self, text: str) -> None:
         """Do nothing."""
 
 
@@ -110,6 +204,9 @@ class Bars(Lines):
             TimeElapsedColumn(),
             console=Console(file=self._stream),
             transient=True,
+            # What a step prints goes to its log, and not above the bar.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._task = self._bars.add_task(visible(name), total=total)
         self._bars.start()
@@ -134,8 +231,10 @@ class Bars(Lines):
 
 
 def progress_for(stream: TextIO | None = None) -> Progress:
-    """Return bars for a terminal, plain lines for any other stream."""
+    """Return bars for a terminal, plain lines for any other stream and beside the output of steps."""
+    if console_now() is Console.NOTHING:
+        return Errors(stream)
     stream = sys.stderr if stream is None else stream
     # A program may have replaced sys.stderr by an object that can only be written to.
     is_terminal = hasattr(stream, "isatty") and stream.isatty() and os.environ.get("TERM") != "dumb"
-    return Bars(stream) if is_terminal else Lines(stream)
+    return Bars(stream) if is_terminal and console_now() is Console.PROGRESS else Lines(stream)

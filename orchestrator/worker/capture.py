@@ -36,13 +36,15 @@ _position_in_tee: Callable[[], int] | None = None
 
 
 @contextmanager
-def tee(log: Path) -> Iterator[None]:
-    """Copy all output of this process and its children to the end of a log; it is still printed.
+def tee(log: Path, *, is_printed: bool = True) -> Iterator[None]:
+    """Copy all output of this process and its children to the end of a log.
 
     Parameters
     ----------
     log : Path
         Its folder is created if missing.
+    is_printed : bool, default True
+        Whether it is still printed, too.
     """
     global _position_in_tee
     # First, so that the log does not get the number of a descriptor that was closed.
@@ -60,14 +62,14 @@ def tee(log: Path) -> Iterator[None]:
                 lines = _Lines(descriptor)
                 stack.callback(lines.end)
                 parts.append(lines)
-                _replace_stream(stack, name, _Both(stream, lines))
+                _replace_stream(stack, name, _Both(stream, lines, is_printed=is_printed))
             else:
                 stack.enter_context(_shown_at_once(stream))
             if stream is not None or is_usable:
                 piped.append(number)
         # With one pipe, the order of output and errors is kept.
         for numbers in [piped] if _is_same_file(piped) else [[number] for number in piped]:
-            parts.append(stack.enter_context(_piped(numbers, descriptor)))
+            parts.append(stack.enter_context(_piped(numbers, descriptor, is_printed=is_printed)))
 
         def position() -> int:
             flush_output()
@@ -152,8 +154,8 @@ def _c_library() -> Any:
 
 
 @contextmanager
-def _piped(numbers: Sequence[int], log: int) -> Iterator[_Copy]:
-    """Replace descriptors by a pipe; a thread copies from the pipe to the log and to the first of these descriptors."""
+def _piped(numbers: Sequence[int], log: int, *, is_printed: bool) -> Iterator[_Copy]:
+    """Replace descriptors by a pipe; a thread copies from it to the log, and, if wanted, to the first of these."""
     originals = [os.dup(number) for number in numbers]
     out, into = os.pipe()
     os.set_blocking(out, False)
@@ -162,7 +164,7 @@ def _piped(numbers: Sequence[int], log: int) -> Iterator[_Copy]:
     os.close(into)
     # A child process of the step may keep the first pipe open. Closing this second pipe ends the thread.
     stop_out, stop_in = os.pipe()
-    copy = _Copy(out, originals[0], log)
+    copy = _Copy(out, originals[0] if is_printed else None, log)
     thread = threading.Thread(target=copy.run, args=(stop_out,), daemon=True)
     thread.start()
     try:
@@ -223,9 +225,9 @@ class _Lines:
 
 
 class _Copy(_Lines):
-    """Copies what arrives on a pipe to the original descriptor at once, and to the log by lines."""
+    """Copies what arrives on a pipe to the original descriptor at once, if there is one, and to the log by lines."""
 
-    def __init__(self, out: int, original: int, log: int) -> None:
+    def __init__(self, out: int, original: int | None, log: int) -> None:
         super().__init__(log)
         self._out = out
         self._original = original
@@ -257,7 +259,8 @@ class _Copy(_Lines):
             except BlockingIOError:  # nothing has arrived since
                 self.add(b"")
                 return True
-            _write_all(self._original, content)
+            if self._original is not None:
+                _write_all(self._original, content)
             self.add(content)
             return bool(content)
 
@@ -319,15 +322,16 @@ def _shown_at_once(stream: Any) -> Iterator[None]:
 
 
 class _Both:
-    """A text stream that also writes to a log."""
+    """A text stream that also, or only, writes to a log."""
 
-    def __init__(self, stream: TextIO, lines: _Lines) -> None:
+    def __init__(self, stream: TextIO, lines: _Lines, *, is_printed: bool) -> None:
         self._stream = stream
         self._lines = lines
+        self._is_printed = is_printed
 
     def write(self, text: str) -> int:
         self._lines.add(text.encode(errors="backslashreplace"))
-        return self._stream.write(text)
+        return self._stream.write(text) if self._is_printed else len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch):
     for module in ("commands", "local.run"):
-        monkeypatch.setattr(f"orchestrator.engine.{module}.progress_for", lambda: Silent())
+        monkeypatch.setattr(f"orchestrator.engine.{module}.progress_for", lambda *_: Silent())
 
 
 @pytest.fixture

@@ -818,7 +818,8 @@ def test_an_experiment_gets_the_choice_of_its_row(workspace, table, parallel):
     assert list(outputs["best"]) == ["lu"] * 4
 
 
-def test_what_a_step_prints_is_in_its_log(workspace, capfd):
+@pytest.mark.parametrize("console", ["nothing", "progress", "output"])
+def test_what_a_step_prints_is_in_its_log_and_only_on_request_on_the_console(workspace, capfd, console):
     def talk(project_dir):
         print("by print")
         subprocess.run([sys.executable, "-c", "print('by a child')"], check=True)
@@ -829,10 +830,12 @@ def test_what_a_step_prints_is_in_its_log(workspace, capfd):
         print(f"evaluating {x}")
         return x
 
-    key = Pipeline(steps=[Step(store_numbers(2)), Step(talk), Step(chatty, parallel=True)]).run(jobs=1)
+    key = Pipeline(steps=[Step(store_numbers(2)), Step(talk), Step(chatty, parallel=True)]).run(jobs=1, console=console)
     log = (workspace / "logs" / key / "talk.log").read_text()
     assert sorted(log.splitlines()) == ["by a child", "by print", "to stderr"]
-    assert "by a child" in capfd.readouterr().out
+    printed = capfd.readouterr()
+    assert printed.out.splitlines() == (["by print", "by a child"] if console == "output" else [])
+    assert ("to stderr" in printed.err) == (console == "output")
     tasks = [path.read_text() for path in sorted((workspace / "logs" / key).glob("chatty.*.log"))]
     assert tasks == ["evaluating 0.0\n", "evaluating 1.0\n"]
 

@@ -28,7 +28,7 @@ def watch(workspace, monkeypatch):
 
     def run(progress):
         for module in ("commands", "local.run"):
-            monkeypatch.setattr(f"orchestrator.engine.{module}.progress_for", lambda: progress)
+            monkeypatch.setattr(f"orchestrator.engine.{module}.progress_for", lambda *_: progress)
         Pipeline(steps=[Step(store_numbers(12)), Step(evaluate, parallel=True)]).run(project_job="r", jobs=1)
 
     return run
@@ -113,6 +113,6 @@ class OnlyWritten:
     ],
 )
 def test_a_run_ends_as_usual_whatever_its_lines_are_written_to(workspace, monkeypatch, stream, shown):
-    monkeypatch.setattr("orchestrator.engine.local.run.progress_for", lambda: progress_for(stream))
+    monkeypatch.setattr("orchestrator.engine.local.run.progress_for", lambda _: progress_for(stream))
     Pipeline(steps=[Step(nothing, name="größe")]).run(project_job="r")
     assert stream.text.startswith(shown)

@@ -17,7 +17,7 @@ from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import Interrupts, interrupts
 from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.local.scheduler import LocalScheduler
-from orchestrator.engine.progress import Progress, Silent, progress_for
+from orchestrator.engine.progress import Console, Progress, Silent, console_now, progress_for, standard_error
 from orchestrator.engine.resume import reopen, with_resume_hint
 from orchestrator.errors import (
     Busy,
@@ -94,7 +94,21 @@ def run_to_end(
     LeaseHeld
         If another process holds it.
     """
-    progress = progress_for()
+    with standard_error() as stream:
+        progress = progress_for(stream)
+        _run_and_report(store, key, load, jobs, begin, checked, progress)
+
+
+def _run_and_report(
+    store: Store,
+    key: str,
+    load: Load,
+    jobs: int | None,
+    begin: Begin,
+    checked: CheckedPipeline | None,
+    progress: Progress,
+) -> None:
+    prints_output = console_now() is Console.OUTPUT
     folder = store.workspace.run(key)
     n_workers = jobs or usable_cpus()
     step_thread = threading.current_thread()
@@ -107,7 +121,14 @@ def run_to_end(
 
     try:
         with interrupts() as ctrl_c, hold_lease(store, key, on_cancel) as fence:
-            scheduler = LocalScheduler(folder, load, n_workers, progress.evaluated, interruptible=ctrl_c.allowed)
+            scheduler = LocalScheduler(
+                folder,
+                load,
+                n_workers,
+                progress.evaluated,
+                interruptible=ctrl_c.allowed,
+                prints_output=prints_output,
+            )
             context = _context(store, key, fence, scheduler, progress)
             if checked is not None:
                 context = replace_code(context, checked, begin)
@@ -116,7 +137,7 @@ def run_to_end(
                 run = _advance_to_end(context, scheduler, ctrl_c)
     finally:
         progress.close()
-    _report_end(run, scheduler, progress)
+    _report_end(run, scheduler, progress, prints_output=prints_output)
 
 
 def cancel_local_run(store: Store, key: str) -> Run:
@@ -221,14 +242,16 @@ def _advance_patiently(context: Context, ctrl_c: Interrupts) -> Run:
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _report_end(run: Run, scheduler: LocalScheduler, progress: Progress) -> None:
+def _report_end(run: Run, scheduler: LocalScheduler, progress: Progress, *, prints_output: bool) -> None:
     if run.was_cancelled:
         raise Cancelled(f"Run {run.key} was cancelled.", f"To continue it: orchestrator resume {run.key}")
     if run.has_failed:
         see, exception = _traceback_hint(run), scheduler.exception
         hint = f"{see}To continue after a fix: orchestrator resume {run.key}{_accept_hint(run)}"
         raise RunFailed(f"Run {run.key} failed: {run.reason}.", hint) from (exception if see else None)
-    progress.say(f"Run {run.key} {how_it_ended(run)}.")
+    progress.end(f"Run {run.key} {how_it_ended(run)}.")
+    if scheduler.has_printed and not prints_output:
+        progress.end(f"Output of its steps: orchestrator logs {run.key} {shlex.quote(scheduler.has_printed)}")
 
 
 def _traceback_hint(run: Run) -> str:

@@ -7,11 +7,14 @@ process.
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
+from orchestrator.addresses import format_address
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.engine.local.pool import Workers
 from orchestrator.errors import DataError, StudyError
@@ -48,6 +51,8 @@ class LocalScheduler:
         Called with the number of experiments that have a new result.
     n_tasks : int, optional
         Number of tasks of a parallel step; by default four per worker.
+    prints_output : bool, default True
+        Whether the output of a step in this process is also printed, beside its log.
     interruptible : callable, optional
         Returns the context in which a job runs, the only one in which a Ctrl-C may be raised.
 
@@ -55,6 +60,8 @@ class LocalScheduler:
     ----------
     exception : BaseException or None
         The exception of the last step of this process, with its traceback.
+    has_printed : str or None
+        Address of the last step of this process that printed something.
     """
 
     grace = 0.0
@@ -69,9 +76,13 @@ class LocalScheduler:
         on_done: Callable[[int], None],
         n_tasks: int | None = None,
         interruptible: Callable[[], AbstractContextManager[None]] = nullcontext,
+        *,
+        prints_output: bool = True,
     ) -> None:
         self.limits = Limits(n_tasks=n_tasks or n_workers * TASKS_PER_WORKER)
         self.exception: BaseException | None = None
+        self.has_printed: str | None = None
+        self._prints_output = prints_output
         self._folder = folder
         self._load = load
         self._n_workers = n_workers
@@ -166,20 +177,42 @@ class LocalScheduler:
         """Run a job, and return why tasks of it failed."""
         from orchestrator.worker.capture import tee
         from orchestrator.worker.processes import ending_programs
+
+        log = self._folder.log(job.label, job.iteration)
+        before = _size(log)
+        try:
+            with tee(log, is_printed=self._prints_output), self._without_debugger(), ending_programs():
+                return self._run_with_output(job)
+        finally:
+            if _size(log) > before:
+                self.has_printed = format_address(job.name, job.iteration)
+
+    def _run_with_output(self, job: JobFile) -> dict[int, tuple[str, str]]:
         from orchestrator.worker.receipts import fail_receipt
         from orchestrator.worker.surroundings import put_back_after
 
-        with tee(self._folder.log(job.label, job.iteration)), ending_programs():
-            try:
-                step = self._load(job.path)
-                until = self._load(job.until_path).block if job.until_path else None
-            except StudyError as error:
-                for task in parse_indexes(job.tasks):
-                    self.exception = fail_receipt(self._folder, job, task, 0, error).exception
-                return {}
-            # What the study changed when it was imported holds for its steps.
-            with put_back_after(f"step {job.label}"):
-                return self._evaluate(job, step) if job.evaluates else self._call(job, step, until)
+        try:
+            step = self._load(job.path)
+            until = self._load(job.until_path).block if job.until_path else None
+        except StudyError as error:
+            for task in parse_indexes(job.tasks):
+                self.exception = fail_receipt(self._folder, job, task, 0, error).exception
+            return {}
+        # What the study changed when it was imported holds for its steps.
+        with put_back_after(f"step {job.label}"):
+            return self._evaluate(job, step) if job.evaluates else self._call(job, step, until)
+
+    @contextmanager
+    def _without_debugger(self) -> Iterator[None]:
+        """Let `breakpoint()` say why it can't be used, if its prompt would not be seen."""
+        if self._prints_output or sys.breakpointhook is not sys.__breakpointhook__:
+            yield
+            return
+        sys.breakpointhook = _refuse_debugger
+        try:
+            yield
+        finally:
+            sys.breakpointhook = sys.__breakpointhook__
 
     def _evaluate(self, job: JobFile, step: LoadedStep) -> dict[int, tuple[str, str]]:
         from orchestrator.worker.execute import run_task
@@ -204,6 +237,20 @@ class LocalScheduler:
             return {0: (FailureKind.INFRASTRUCTURE, error.message)}
         self.exception = receipt.exception
         return {}
+
+
+def _size(log: Path) -> int:
+    try:
+        return log.stat().st_size
+    except OSError:
+        return 0
+
+
+def _refuse_debugger(*arguments: object, **more: object) -> None:
+    raise RuntimeError(
+        "breakpoint() has no terminal here: the output of this step goes to its log. "
+        'Run it with --verbose, or in Python with run(console="output")'
+    )
 
 
 _NEVER_STARTED = JobFact(Seen.ABSENT)
