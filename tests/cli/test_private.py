@@ -47,7 +47,8 @@ def test_the_records_and_the_files_of_the_engine_are_private_and_tables_and_logs
     assert study("run", "study.py", "--project-job", "r").code == 0
     records = [study.workspace / f"orchestrator.db{end}" for end in ("", "-journal", ".guard")]
     engine = study.workspace / "r" / ".orchestrator"
-    inside = [engine, *engine.rglob("*")]
+    # A table that is kept for `fork` consists of hard links to files of the table; the folder keeps them private.
+    inside = [engine, *(path for path in engine.rglob("*") if path.parent.parent != engine / "tables")]
     table = study.workspace / "r" / "experiment_data"
     private = [*records, *inside, table / ".lock"]
     assert len(inside) > 5
