@@ -72,6 +72,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_modules_of_others() -> Iterator[None]:
+    """Remove the modules that a test has imported from its own folder: another test has a study of the same name."""
+    before = dict(sys.modules)
+    yield
+    temporary = (tempfile.gettempdir(), short_root())
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) if before.get(name) is not module else None
+        if isinstance(file, str) and file.startswith(temporary) and not file.startswith(str(ROOT)):
+            del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
     """Hide the user's settings, home folder and terminal from tests and from what they start."""
     for name in ("ORCHESTRATOR_DB", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
