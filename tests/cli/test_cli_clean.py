@@ -26,7 +26,7 @@ def shown(outcome):
     """Return an outcome without sizes, which depend on the machine."""
 
     def without(text):
-        return re.sub(r"[\d.]+ (B|kB)\b", "<size>", re.sub(r"\d+ files", "<n> files", text))
+        return re.sub(r"[\d.]+ (B|kB|MB)\b", "<size>", re.sub(r"\d+ files", "<n> files", text))
 
     return replace(outcome, out=without(outcome.out), err=without(outcome.err))
 
