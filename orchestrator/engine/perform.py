@@ -24,6 +24,7 @@ from orchestrator.machine.intents import (
     CancelRivals,
     CancelWaiting,
     Collect,
+    Effect,
     Finish,
     Freeze,
     HoldJob,
@@ -37,19 +38,6 @@ from orchestrator.machine.states import RunState
 from orchestrator.machine.too_many import stop_after, stop_if_first
 
 __all__ = ["perform"]
-
-Effect = (
-    Freeze
-    | Collect
-    | Submit
-    | SetDependency
-    | CancelJobs
-    | CancelRivals
-    | CancelWaiting
-    | HoldJob
-    | PutBackTables
-    | Finish
-)
 
 
 def perform(context: Context, run: Run, intent: Effect) -> list[Change]:

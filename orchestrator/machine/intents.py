@@ -14,6 +14,7 @@ __all__ = [
     "CancelRivals",
     "CancelWaiting",
     "Collect",
+    "Effect",
     "Finish",
     "Freeze",
     "HoldJob",
@@ -106,9 +107,8 @@ class Finish(NamedTuple):
     why: str | None
 
 
-Intent = (
-    Record
-    | Freeze
+Effect = (
+    Freeze
     | Collect
     | Submit
     | SetDependency
@@ -119,3 +119,6 @@ Intent = (
     | PutBackTables
     | Finish
 )
+"""What `orchestrator.engine.perform` does outside the records."""
+
+Intent = Record | Effect
