@@ -1,10 +1,11 @@
-"""Names that users and files see: addresses of step runs (`run@4`, in nested loops `run@3.1`), and slugs."""
+"""Names that users and files see: addresses of step runs (`run@4`, in nested loops `run@3.1`), studies, and slugs."""
 
 from __future__ import annotations
 
 import re
+import shlex
 
-__all__ = ["format_address", "parse_address", "slug"]
+__all__ = ["format_address", "format_study", "parse_address", "slug"]
 
 
 def format_address(name: str, iteration: str) -> str:
@@ -44,6 +45,13 @@ def parse_address(text: str) -> tuple[str, str]:
     if not name or not all(part.isdecimal() for part in iteration.split(".")):
         return text, ""
     return name, iteration
+
+
+def format_study(path: str | None, attr: str | None) -> str:
+    """Return a study as an argument of a command: `STUDY.py[:ATTR]`."""
+    if not path:
+        return "STUDY.py"
+    return shlex.quote(path if attr in (None, "pipeline") else f"{path}:{attr}")
 
 
 def slug(name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import json
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.addresses import format_study
 from orchestrator.visible import visible
 
 if TYPE_CHECKING:
@@ -165,8 +165,7 @@ def plural(n: int, thing: str) -> str:
 
 def study_argument(run: RunView) -> str:
     """Return the study of a run as an argument of a command: `STUDY.py[:ATTR]`."""
-    attr = f":{run.study_attr}" if run.study_attr not in (None, "pipeline") else ""
-    return shlex.quote(run.study + attr) if run.study else "STUDY.py"
+    return format_study(run.study, run.study_attr)
 
 
 def coloured(state: str, text: str | None = None) -> str:

@@ -405,6 +405,25 @@ def _never_began(status: RunStatus, report: QueueReport | None) -> bool:
     )
 
 
+_OF_THE_STUDY = (FailureKind.EXCEPTION, None)
+"""Kinds of failures that a change of the study can fix; None: a step failed without a job, because of its table."""
+
+
+def _step_that_stores(status: RunStatus) -> str | None:
+    """Return the step before one that failed without a job, because it had no table: it has to store one."""
+    if any(failure.kind is not None for failure in status.failures):
+        return None
+    pairs = zip(status.steps, status.steps[1:], strict=False)
+    return next(
+        (before.name for before, step in pairs if step.name == status.resume_from and _may_store(before, step)), None
+    )
+
+
+def _may_store(before: StepSummary, step: StepSummary) -> bool:
+    has_evaluated = before.n_finished or before.n_failed
+    return step.needs_job and before.needs_job and not (has_evaluated or before.depth or step.depth)
+
+
 def _next_commands(status: RunStatus, options: str, report: QueueReport | None) -> list[str]:
     run = status.run
     about_failed = [
@@ -429,9 +448,13 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
         return [*log, *_with_command("Fix the cause in the study, such as env_setup or runner, then continue: ", again)]
     how = f"Fix the cause, then continue{at}: " if has_failed else f"To continue{at}: "
     lines = [*log, *_with_command(how, resume)]
-    if run.study and any(failure.kind == FailureKind.EXCEPTION for failure in status.failures) and has_failed:
+    before = _step_that_stores(status) if has_failed else None
+    again_from = resume if before is None else f"{resume} --from-step {shlex.quote(before)}"
+    if before is not None:
+        lines += _with_command("To repeat the step before it, too: ", again_from)
+    if run.study and has_failed and any(failure.kind in _OF_THE_STUDY for failure in status.failures):
         # The run has stored the code that failed: a plain resume would fail again.
-        lines += _with_command("If you changed the study for that: ", f"{resume} --update {study_argument(run)}")
+        lines += _with_command("If you changed the study for that: ", f"{again_from} --update {study_argument(run)}")
     if run.study and any(failure.kind == FailureKind.REFUSED for failure in status.failures) and has_failed:
         # It has also stored the resources and the cluster.
         lines += _with_command("If you changed its resources or the cluster for that: ", again)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.addresses import format_study
 from orchestrator.db.store import RunRecord
 from orchestrator.definition.bundle import Bundle, LoadedStep
 from orchestrator.definition.bundling import PreparedBundle, prepare_bundle
@@ -190,11 +190,10 @@ def study_change_message(folder: RunFolder, record: RunRecord) -> str | None:
     more = len(changed) - SHOWN_FILES
     have = "has" if len(changed) == 1 else "have"
     what = f"{names} {have}" if more <= 0 else f"{names} and {more} more {have}"
-    source = record.study or "STUDY.py"
-    source = f"{source}:{record.study_attr}" if record.study_attr else source
+    source = format_study(record.study, record.study_attr)
     return (
         f"{what} changed since the run was created; the run continues with its stored code.\n"
-        f"To use the new code: orchestrator resume {record.key} --update {shlex.quote(source)}"
+        f"To use the new code: orchestrator resume {record.key} --update {source}"
     )
 
 

@@ -422,7 +422,7 @@ def _translated_errors(project_dir: Path) -> Iterator[None]:
 def no_table(project_dir: Path) -> DataError:
     """Return the error of a step that needs a table where there is none."""
     return DataError(
-        f"there is no table in {project_dir / 'experiment_data'}.",
+        f"there is no table in {project_dir / 'experiment_data'}: no step has stored one, or it was deleted.",
         "A step before this one must store a table: ExperimentData(...).store(project_dir)",
     )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
 from functools import partial
 
+from orchestrator.addresses import format_study
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster.config import ClusterConfig
@@ -127,8 +127,7 @@ def _result(run: Run, record: RunRecord, has_tail: bool) -> str:
 
 def _hint_after_failure(record: RunRecord) -> str:
     """Return what to type after a failure; only `submit` reads the resources and the cluster from the study again."""
-    attr = f":{record.study_attr}" if record.study_attr not in (None, "pipeline") else ""
-    study = shlex.quote(record.study + attr) if record.study else "STUDY.py"
+    study = format_study(record.study, record.study_attr)
     return (
         f"To continue after a fix: orchestrator resume {record.key}\n"
         f"With the current study: orchestrator submit {study} --project-job {record.key}"

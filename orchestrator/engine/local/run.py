@@ -16,6 +16,7 @@ from orchestrator.engine.code import CheckedPipeline, replace_code
 from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import Interrupts, interrupts
 from orchestrator.engine.lease import hold_lease
+from orchestrator.engine.local.failed import run_failed
 from orchestrator.engine.local.scheduler import LocalScheduler
 from orchestrator.engine.progress import Console, Progress, Silent, console_now, progress_for, standard_error
 from orchestrator.engine.resume import reopen, with_resume_hint
@@ -31,7 +32,6 @@ from orchestrator.errors import (
     LeaseHeld,
     NotADatabase,
     NotFound,
-    RunFailed,
     TableBusy,
 )
 from orchestrator.host import usable_cpus
@@ -137,7 +137,7 @@ def _run_and_report(
                 run = _advance_to_end(context, scheduler, ctrl_c)
     finally:
         progress.close()
-    _report_end(run, scheduler, progress, prints_output=prints_output)
+    _report_end(store, run, scheduler, progress, prints_output=prints_output)
 
 
 def cancel_local_run(store: Store, key: str) -> Run:
@@ -242,30 +242,15 @@ def _advance_patiently(context: Context, ctrl_c: Interrupts) -> Run:
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _report_end(run: Run, scheduler: LocalScheduler, progress: Progress, *, prints_output: bool) -> None:
+def _report_end(store: Store, run: Run, scheduler: LocalScheduler, progress: Progress, *, prints_output: bool) -> None:
     if run.was_cancelled:
         raise Cancelled(f"Run {run.key} was cancelled.", f"To continue it: orchestrator resume {run.key}")
     if run.has_failed:
-        see, exception = _traceback_hint(run), scheduler.exception
-        hint = f"{see}To continue after a fix: orchestrator resume {run.key}{_accept_hint(run)}"
-        raise RunFailed(f"Run {run.key} failed: {run.reason}.", hint) from (exception if see else None)
+        has_run = run.step_run is not None and run.step_run.has_failed and run.step_run.jobs
+        raise run_failed(store, run) from (scheduler.exception if has_run else None)
     progress.end(f"Run {run.key} {how_it_ended(run)}.")
     if scheduler.has_printed and not prints_output:
         progress.end(f"Output of its steps: orchestrator logs {run.key} {shlex.quote(scheduler.has_printed)}")
-
-
-def _traceback_hint(run: Run) -> str:
-    # There is a traceback only if a step failed in a job.
-    if run.step_run is None or not run.step_run.has_failed or not run.step_run.jobs:
-        return ""
-    address = shlex.quote(run.plan.slot(run.step_run.position).address)
-    return f"See the traceback: orchestrator logs {run.key} {address}\n"
-
-
-def _accept_hint(run: Run) -> str:
-    if run.step_run is None or not run.step_run.has_failed or not run.step_run.n_failed:
-        return ""
-    return f"\nTo accept the failed experiments and continue: orchestrator resume {run.key} --accept-failed"
 
 
 def _no_code(path: str) -> LoadedStep:
