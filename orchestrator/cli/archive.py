@@ -19,14 +19,15 @@ __all__ = ["command"]
 @click.option(
     "-o",
     "--output",
-    required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="The file: .tar.zst, .tar.gz, .tar.xz or .tar.",
+    help="The file: .tar.zst, .tar.gz, .tar.xz or .tar. [default: RUN.tar.gz]",
 )
 @change_options
 @workspace_options
-def command(run: str | None, output: Path, dry_run: bool, yes: bool, rootdir: Path | None, db: Path | None) -> None:
+def command(
+    run: str | None, output: Path | None, dry_run: bool, yes: bool, rootdir: Path | None, db: Path | None
+) -> None:
     """Write an ended run to one file, which `import` reads.
 
     The file has the records, the folder and the logs of the run, but not the environment of its jobs. The run itself is
@@ -36,6 +37,7 @@ def command(run: str | None, output: Path, dry_run: bool, yes: bool, rootdir: Pa
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
+    output = output or Path(f"{key}.tar.gz")
     if goes_ahead(about_archive(workspace, key, output), dry_run=dry_run, yes=yes, asks=False):
         n_bytes = archive(workspace, key, output)
         echo(f"{output} ({size(n_bytes)})\nTo delete the run here: orchestrator clean {key}{typed_options()}")

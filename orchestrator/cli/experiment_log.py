@@ -17,7 +17,14 @@ from orchestrator.workspace import Workspace
 if TYPE_CHECKING:
     from orchestrator.db.views import StepLogs
 
-__all__ = ["ExperimentLog", "find_experiment", "follow_experiment", "print_experiment", "print_part"]
+__all__ = [
+    "ExperimentLog",
+    "find_experiment",
+    "follow_experiment",
+    "print_experiment",
+    "print_part",
+    "print_why_failed",
+]
 
 CHUNK = 1 << 20
 
@@ -88,6 +95,23 @@ def follow_experiment(database: Path, step_logs: StepLogs, row: int, poll_second
         time.sleep(poll_seconds)
     if found is None:
         raise _not_found(database, step_logs, row)
+
+
+def print_why_failed(workspace: Workspace, step_logs: StepLogs, row: int) -> None:
+    """Print the error of an experiment that has failed in this step run, as it is in the table now."""
+    from orchestrator.cli.run_table import tables_of
+
+    step_run = step_logs.step_run
+    for table in tables_of(workspace, step_logs.key):
+        for label, record in zip(table.data.labels(), table.records, strict=True):
+            if label != row or record is None or record.error is None:
+                continue
+            if (record.step, record.iteration) == (step_run.name, step_run.iteration):
+                # Not with what it has printed, which may be read by a program.
+                error = record.error
+                echo(f"==> experiment {row} failed: {error['type']}: {error['message']} <==", err=True)
+                if error.get("traceback"):
+                    echo(error["traceback"].rstrip(), err=True)
 
 
 def print_part(log: Path, begin: int = 0, end: int | None = None) -> int:

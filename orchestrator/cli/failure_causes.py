@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FailedExperiment", "FailureCause", "FailureList", "failures_of"]
 
+ENDS_OF_PROCESSES = ("crashed", "CommandFailed")
+"""Types of failures whose message says how a process has ended."""
+
 LAST_LINES = 8
 """Number of last lines of an output that are shown."""
 
@@ -218,12 +221,11 @@ def _key(found: _Found) -> tuple[str, ...]:
     error = found.error
     if not error:
         return ()
-    # A process that died has no place. How it ended is the cause, and the number of its tries is none.
-    message = re.sub(r", \d+ times$", "", error["message"])
-    if error["type"] != "crashed":
-        message = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", message)
-    place = error.get("place", "")
-    return found.step, error["type"], place, "" if place else message
+    # How a process ended is the cause, also where it has no place; the number of its tries is none.
+    message, place = re.sub(r", \d+ times$", "", error["message"]), error.get("place", "")
+    if error["type"] in ENDS_OF_PROCESSES:
+        return found.step, error["type"], place, message
+    return found.step, error["type"], place, "" if place else re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", message)
 
 
 def _failed(label: int, inputs: Mapping[str, Any], record: Record | None) -> FailedExperiment:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from orchestrator.addresses import format_address
-from orchestrator.cli.experiment_log import find_experiment, follow_experiment, print_experiment, print_part
+from orchestrator.cli.experiment_log import (
+    find_experiment,
+    follow_experiment,
+    print_experiment,
+    print_part,
+    print_why_failed,
+)
 from orchestrator.cli.render import echo, echo_output, plural, to_json
 from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
 from orchestrator.errors import NotFound, NotYet
@@ -80,10 +86,13 @@ class LogList(NamedTuple):
         "orchestrator logs evaluate -f",
     )
 )
-@click.argument("run_and_step", nargs=-1, required=True, metavar="[RUN] STEP[@ITER]")
+@click.argument("run_and_step", nargs=-1, metavar="[RUN] STEP[@ITER]")
 @click.option("--task", type=click.IntRange(min=0), metavar="N", help="Print only this task of a parallel step.")
 @click.option(
-    "--experiment", type=click.IntRange(min=0), metavar="ROW", help="Print only what this experiment has printed."
+    "--experiment",
+    type=click.IntRange(min=0),
+    metavar="ROW",
+    help="Print what this experiment has printed, and why it failed.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Wait until the step starts, and print its log until it ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print paths of logs, and failures, as JSON.")
@@ -113,6 +122,8 @@ def command(
     workspace = workspace_of(rootdir, db)
     path = workspace.database
     run = run_and_step[0] if len(run_and_step) == 2 else None
+    if run is None and run_and_step != (ORCHESTRATOR,):
+        _check_step_is_named(path, run_and_step)
     if run_and_step[-1] == ORCHESTRATOR and _is_on_cluster(path, run):
         _print_orchestrator(path, run, task, follow=follow, as_json=as_json)
         return
@@ -142,6 +153,24 @@ def command(
             echo(f"==> {note.why} <==")
 
 
+def _check_step_is_named(path: Path, words: tuple[str, ...]) -> None:
+    """Raise `NotFound` if there is no word, or only that of a run."""
+    from orchestrator.db.runs import step_names
+
+    key, names = step_names(path, None)
+    if words and words[0] not in names:
+        try:
+            key, names = step_names(path, words[0])
+        except NotFound:
+            return
+    elif words:
+        return
+    raise NotFound(
+        f"logs needs a step. The steps of run {key}: {', '.join(names)}.",
+        f"For example: orchestrator logs {key} {shlex.quote(names[0])}",
+    )
+
+
 def _print_experiment(path: Path, step_logs: StepLogs, row: int, *, follow: bool, as_json: bool) -> None:
     if as_json:
         found = find_experiment(path, step_logs, row)
@@ -149,8 +178,10 @@ def _print_experiment(path: Path, step_logs: StepLogs, row: int, *, follow: bool
         echo(to_json(LogList(step_logs, logs)))
     elif follow:
         follow_experiment(path, step_logs, row, POLL_SECONDS)
+        print_why_failed(Workspace(path), step_logs, row)
     else:
         print_experiment(path, step_logs, row)
+        print_why_failed(Workspace(path), step_logs, row)
 
 
 def _is_on_cluster(path: Path, run: str | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -52,6 +53,17 @@ class _Lazy(click.Group):
         with fast_imports():
             command: click.Command = import_module(f"orchestrator.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            similar = get_close_matches(args[0], COMMANDS, 1)
+            if not similar or "?" in error.message:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {similar[0]}?", ctx) from error
 
 
 @click.group(

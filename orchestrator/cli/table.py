@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.render import echo, plural, to_json
+from orchestrator.cli.render import echo, echo_output, plural, to_json
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
 from orchestrator.errors import DataError
 
@@ -130,7 +130,7 @@ def _write(frame: pd.DataFrame, csv: Path | None, parquet: Path | None) -> None:
     """
     frame = _with_plain_cells(frame)
     if csv is not None and str(csv) == "-":
-        click.echo(frame.to_csv(), nl=False)
+        echo_output(frame.to_csv().encode())
     elif csv is not None:
         _write_file(csv, frame, lambda path: frame.to_csv(path))
     if parquet is not None:
@@ -166,12 +166,14 @@ def _write_file(path: Path, frame: pd.DataFrame, write: Callable[[Path], object]
     # Its end is that of the name: pandas compresses a file by that.
     aside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        write(aside)
-        aside.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(aside)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{path} can't be written: {error.strerror or error}.", "Name another file.") from error
-    finally:
-        aside.unlink(missing_ok=True)
     echo(f"Wrote {plural(len(frame), 'row')} to {path}.", err=True)
 
 

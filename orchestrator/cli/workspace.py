@@ -177,7 +177,8 @@ def _not_found() -> NotFound:
     if found is None:
         return NotFound(
             f"There is no {DATABASE} in {here} or in a folder above it.",
-            "Change to the folder of a workspace, or name it: --rootdir FOLDER",
+            "Change to the folder of a workspace, or name it: --rootdir FOLDER\n"
+            "The first run in a folder creates one: orchestrator run STUDY.py",
         )
     return NotFound(
         f"{found} was not used: {_why_not_used(found)}.",

@@ -32,6 +32,7 @@ __all__ = [
     "run_row",
     "run_view",
     "settings_of",
+    "step_names",
     "sum_so_far",
 ]
 
@@ -103,6 +104,13 @@ def project_dirs(path: Path, key: str) -> list[str]:
     with session(path, write=False) as connection:
         plan = plan_of(run_row(connection, key))
     return list(dict.fromkeys(step.project_dir for step in plan.steps()))
+
+
+def step_names(path: Path, key: str | None) -> tuple[str, list[str]]:
+    """Return the key of a run, by default the latest, and the names of its steps."""
+    with session(path, write=False) as connection:
+        row = run_row(connection, key)
+        return row.key, list(dict.fromkeys(step.name for step in plan_of(row).steps()))
 
 
 class RunSettings(NamedTuple):

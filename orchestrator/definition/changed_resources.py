@@ -46,7 +46,10 @@ def changed_resources(step: str, resources: Mapping[str, Any], changes: Mapping[
     known = {field.name for field in fields(SlurmResources)}
     problems = list(resource_problems(SlurmResources(**{k: v for k, v in changed.items() if k in known})))
     if problems:
-        raise DefinitionError(f"{problems[0].removeprefix('resources: ')}.", "Nothing was written.")
+        raise DefinitionError(
+            f"{problems[0].removeprefix('resources: ')}.",
+            "Change that, then type the command again. Nothing was written.",
+        )
     return changed
 
 

@@ -157,10 +157,12 @@ def _find(source: str) -> tuple[Path, ModuleSpec]:
     path = Path(os.path.normpath(Path(source).absolute()))
     if path.is_file():
         return path, _spec_of_file(path)
+    if path.is_dir():
+        raise StudyError(f"{source} is a folder.", "Give the path of a Python file in it that defines a Pipeline.")
     words = source.split(".")
     if not source.endswith(".py") and all(word.isidentifier() for word in words):
         _put_first(str(Path.cwd()))
-        spec = _spec_in_package(source, Path(source), Path.cwd())
+        spec = _spec_in_package(source, Path(source), Path.cwd()) if find_spec(words[0]) is not None else None
         if spec is not None and spec.origin is not None and spec.has_location:
             return Path(spec.origin), spec
     raise StudyError(
@@ -257,9 +259,14 @@ def _reported(path: Path, folder: Path) -> Iterator[None]:
         raise
     except BaseException as error:  # a study may call exit(), too
         raise StudyError(
-            f"{path.name} can't be imported: {type(error).__name__}: {error}{_line(error, path, folder)}.",
+            f"{path.name} can't be imported: {type(error).__name__}: {_message(error)}{_line(error, path, folder)}.",
             f"Fix it, and check with: python {path}",
         ) from error
+
+
+def _message(error: BaseException) -> str:
+    """Return the message of an error, without the place that a syntax error names, too."""
+    return error.msg if isinstance(error, SyntaxError) else str(error)
 
 
 def _line(error: BaseException, study: Path, folder: Path) -> str:

@@ -105,7 +105,9 @@ def _refuse(what: str, problems: Sequence[str]) -> None:
     if problems:
         n = f"{len(problems)} things" if len(problems) > 1 else "one thing"
         listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise DefinitionError(f"{what}: {n} must change.\n{listed}", "Nothing was written.")
+        raise DefinitionError(
+            f"{what}: {n} must change.\n{listed}", "Change that, then type the command again. Nothing was written."
+        )
 
 
 def check_key(project_job: str) -> None:

@@ -64,6 +64,6 @@ def position_of(key: str, plan: Plan, address: str) -> int:
     """
     position = plan.find(address)
     if position is None:
-        names = ", ".join(step.name for step in plan.steps())
+        names = ", ".join(dict.fromkeys(step.name for step in plan.steps()))
         raise DefinitionError(f"Run {key} has no step {address!r}.", f"Its steps are: {names}")
     return position

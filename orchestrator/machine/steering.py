@@ -33,7 +33,7 @@ def step_to_cancel(run: Run, address: str) -> int:
         If another step is open.
     """
     if run.plan.find(address) is None:
-        names = ", ".join(step.name for step in run.plan.steps())
+        names = ", ".join(dict.fromkeys(step.name for step in run.plan.steps()))
         raise DefinitionError(f"Run {run.key} has no step {address!r}.", f"Its steps are: {names}")
     show = f"Show what it does: orchestrator status {run.key}"
     step_run = run.step_run

@@ -91,7 +91,7 @@ def describe_exception(error: BaseException) -> dict[str, str]:
     dict of str to str
         `type`, `message` and `traceback`: clean text. The traceback begins with the user's code. If the message is
         longer than 2,000 characters, or the traceback longer than 20,000, its middle is left out. `place`: file and
-        line where the user's code, or a library that it has called, raised it; empty if it was not raised.
+        line where the user's code, or a library that it has called, raised it; empty if this package raised it.
     """
     return {
         "type": cut(clean(str(type(error).__name__)), LONGEST_TYPE),
@@ -107,9 +107,10 @@ def describe_reason(reason: str) -> dict[str, str]:
 
 
 def _place(error: BaseException) -> str:
-    """Return the last line of the user's code in a traceback, as `file:line`; without one, the last line of all."""
-    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    of_user = [place for place in lines if not (_is_no_users(place[0]) or is_of_a_library(place[0]))]
+    """Return the last line of the user's code in a traceback, as `file:line`; without one, that of a library."""
+    all_lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    lines = [place for place in all_lines if not _is_no_users(place[0])]
+    of_user = [place for place in lines if not is_of_a_library(place[0])]
     return "".join(f"{file}:{line}" for file, line in (of_user or lines)[-1:])
 
 
@@ -117,6 +118,8 @@ def _traceback(error: BaseException) -> str:
     begin = error.__traceback__
     while begin is not None and begin.tb_next is not None and _is_no_users(begin.tb_frame.f_code.co_filename):
         begin = begin.tb_next
+    if begin is not None and _is_no_users(begin.tb_frame.f_code.co_filename):
+        begin = None  # an error that this package has found in what the user gave: its own line says nothing
     return "".join(traceback.format_exception(type(error), error, begin))
 
 

@@ -127,9 +127,10 @@ def test_a_csv_file_has_all_columns(results, workspace):
     assert sorted(path.name for path in workspace.glob("*all*")) == ["all.csv", "all.csv.gz"]
 
 
-def test_a_file_that_cannot_be_written_is_named(results, golden):
+def test_a_file_that_cannot_be_written_is_named(results, workspace, golden):
+    (workspace / "notes.txt").touch()
     with golden.raises(DataError):
-        run("table", "--csv", "missing/all.csv")
+        run("table", "--csv", "notes.txt/all.csv")
 
 
 def test_a_parquet_file_keeps_the_types(results):

@@ -142,7 +142,7 @@ def test_only_coloured_text_is_printed_past_the_escapes():
         "reference.py": 1,
         "render.py": 2,
         "status.py": 1,
-        "table.py": 2,
+        "table.py": 1,
         "tail.py": 1,
         "watch.py": 1,
     }

@@ -66,3 +66,63 @@ def test_after_a_forgotten_store_a_command_repeats_the_step_that_has_to_store(cl
     assert offered[0] in shown
     write()
     assert cli(*offered[0].split()).code == 0
+
+
+CALLS = """
+from orchestrator import CommandGenerator
+evaluate = CommandGenerator(["sh", "-c", "echo no convergence; exit {{ code }}"], lambda folder: {"y": 1})
+"""
+
+
+def test_experiments_whose_program_ended_in_the_same_way_have_one_cause_and_no_lines_of_this_package(cli):
+    text = STUDY.replace('domain.add_float("x")', 'domain.add_int("code", low=0, high=2)').replace(
+        '{"x": float(x)}', '{"code": x % 3}'
+    )
+    run(cli, text.replace("\npipeline", f"{CALLS}\npipeline"))
+    shown = cli("failures", "r").out
+    assert "4 of 6 experiments failed, 2 causes" in shown
+    assert "sh ended with exit code 1" in shown
+    assert "sh ended with exit code 2" in shown
+    assert ".py" not in shown
+    assert commands_in(shown)[0] == "logs r evaluate --experiment 1"
+    log = cli(*commands_in(shown)[0].split())
+    assert "experiment 1 failed: CommandFailed: sh ended with exit code 1" in log.err
+    assert "no convergence" in log.err
+
+
+@pytest.mark.parametrize("words", [(), ("r",)])
+def test_logs_without_a_step_lists_the_steps(here, words):
+    run(here, STUDY)
+    listed = here("logs", *words)
+    assert "The steps of run r: create, evaluate, collect" in listed.err
+    assert here(*commands_in(listed.err)[0].split()).code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (".", ". is a folder"),
+        ("notes.txt", "notes.txt is not a Python file"),
+        ("README.md", "There is no study README.md"),
+        ("broken.py", "SyntaxError: '(' was never closed (line 1)."),
+    ],
+)
+def test_what_is_no_study_is_named(here, name, why):
+    Path("notes.txt").write_text("hello\n")
+    Path("broken.py").write_text("x = (\n")
+    refused = here("run", name)
+    assert refused.code == 2
+    assert why in " ".join(refused.err.split())
+
+
+def test_a_misspelt_command_is_corrected_and_a_folder_without_a_workspace_says_how_to_get_one(here):
+    assert "Did you mean run?" in here("rum", "study.py").err
+    assert "orchestrator run STUDY.py" in here("status").err
+
+
+def test_an_archive_gets_the_name_of_the_run_and_a_table_the_folder_that_is_named(here):
+    run(here, STUDY)
+    assert here("archive", "r").code == 0
+    assert Path("r.tar.gz").is_file()
+    assert here("table", "--csv", "new/table.csv").code == 0
+    assert Path("new/table.csv").read_text().startswith("experiment,status,x,y")
