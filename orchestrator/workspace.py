@@ -17,8 +17,9 @@
             scripts/env_vars.<digest>                                   the env_vars of the cluster; private
             steps/<position>.<epoch>.<mark>/manifest.jsonl              experiments of each task
             tables/<position>.<epoch>.<mark>/                           the table with which a step run began
-            jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json, outputs/<task>}
+            jobs/<token>/{job.json, claim, receipts/<task>.<restart>.json}
             jobs/<token>/running/<task>.<restart>                       what a task evaluates now, and how far it is
+            jobs/<token>/stopped/<task>.<restart>                       the same, of a task whose step stopped
             jobs/<token>/counts/<task>.<restart>.<finished>.<failed>.*  of a task with failed experiments: how many
             jobs/<token>/stop                                           the end of an array
 
@@ -140,15 +141,6 @@ class JobFolder(NamedTuple):
         """The file that makes all tasks of the job stop."""
         return self.path / "stop"
 
-    def output(self, task: int) -> Path:
-        """Return the path of the file that says which part of its log each experiment of a task has printed."""
-        return self.path / "outputs" / str(task)
-
-    def outputs(self) -> list[Path]:
-        """Return these files of all tasks that have begun."""
-        folder = self.path / "outputs"
-        return sorted(folder.iterdir()) if folder.is_dir() else []
-
     def receipt(self, task: int, restart: int = 0) -> Path:
         """Return the path of a task's receipt."""
         return self.receipts / f"{task}.{restart}.json"
@@ -160,6 +152,10 @@ class JobFolder(NamedTuple):
     def running_of(self, task: int | None = None) -> list[Path]:
         """Return the files that say what was evaluated when a task ended without a receipt; by default of all tasks."""
         return sorted((self.path / "running").glob("*" if task is None else f"{task}.*"))
+
+    def stopped(self) -> list[Path]:
+        """Return the files that say what was evaluated when a task ended because its step stopped."""
+        return sorted((self.path / "stopped").glob("*"))
 
 
 class RunFolder(NamedTuple):
@@ -246,6 +242,12 @@ class RunFolder(NamedTuple):
     def results(self, project_dir: str, token: str) -> Path:
         """Return the folder of a job's result files."""
         return self._results(project_dir) / token
+
+    def result_files(self, project_dir: str, token: str) -> list[Path]:
+        """Return the result files of a job, also those that are folded into the table."""
+        archive = self._results(project_dir).with_name(".archive")
+        folders = [self.results(project_dir, token), *sorted(archive.glob(f"{token}*"))]
+        return [path for folder in folders for path in sorted(folder.glob("*.jsonl"))]
 
     def has_results(self, project_dir: str) -> bool:
         """Whether a table has results that are not folded yet."""

@@ -144,22 +144,24 @@ def _opened(log: Path) -> BinaryIO:
 
 def _of_job(database: Path, step_logs: StepLogs, token: str, row: int) -> ExperimentLog | None:
     from orchestrator.handoff.jobfile import read_jobfile
-    from orchestrator.handoff.outputs import find_part
+    from orchestrator.worker.log_parts import find_part
 
     run = Workspace(database).run(step_logs.key, step_logs.log_dir)
-    for file in run.job(token).outputs():
-        part = find_part(file, row)
-        if part is not None:
-            job, task = read_jobfile(run.job(token).file), int(file.name)
-            index = task - job.first_task if step_logs.numbered_by_batch else task
-            log = run.log(job.label, job.iteration, *((token, index) if job.parallel else ()))
-            if not log.exists():
-                raise NotFound(f"The log of experiment {row} is missing: {log}", f"The other logs are in: {run.logs}")
-            # If the experiment has still not ended after this, nothing of the next one is among these bytes.
-            size = log.stat().st_size
-            part = find_part(file, row) or part
-            return ExperimentLog(log, task, *part, so_far=size if part.end is None else part.end)
-    return None
+    if not run.job(token).file.exists():
+        return None
+    job = read_jobfile(run.job(token).file)
+    part = find_part(run, job, row)
+    if part is None:
+        return None
+    index = part.task - job.first_task if step_logs.numbered_by_batch else part.task
+    log = run.log(job.label, job.iteration, *((token, index) if job.parallel else ()))
+    if not log.exists():
+        raise NotFound(f"The log of experiment {row} is missing: {log}", f"The other logs are in: {run.logs}")
+    # If the experiment has still not ended after this, nothing of the next one is among these bytes.
+    size = log.stat().st_size
+    part = find_part(run, job, row) or part
+    so_far = size if part.end is None else part.end
+    return ExperimentLog(log, part.task, part.begin, part.end, part.n_experiments, so_far)
 
 
 def _print_note(found: ExperimentLog, row: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.data.job_status import JobStatus
 from orchestrator.data.of_f3dasm import is_of_f3dasm, is_overridden, our_table, their_table
 from orchestrator.data.values import check_name
 from orchestrator.definition.block import Block
@@ -150,6 +151,7 @@ class FunctionDataGenerator(DataGenerator):
         self.domain = domain
         self.allow_nan = allow_nan
         self._parameters = _parameters(f)
+        self._required = [name for name, is_required in self._parameters[0].items() if is_required]
         self.__doc__ = f.__doc__
 
     @property
@@ -212,8 +214,7 @@ class FunctionDataGenerator(DataGenerator):
         ValueError
             If one does not.
         """
-        required = [name for name, is_required in self._parameters[0].items() if is_required and name != "scratch_dir"]
-        missing = [name for name in required if name not in names]
+        missing = [name for name in self._required if name not in names and name != "scratch_dir"]
         if missing:
             raise ValueError(f"{self.name} needs {', '.join(missing)}: add an input of this name, or a value in kwargs")
 
@@ -349,20 +350,21 @@ def evaluate(
     Exception
         Any exception that `execute` raises.
     """
-    who = f"{type(getattr(generator, 'theirs', generator)).__name__}.execute"
     if isinstance(generator, FunctionDataGenerator):
         who = generator.name
         check_declared(who, generator.output_names, expected)
+    else:
+        who = f"{type(getattr(generator, 'theirs', generator)).__name__}.execute"
     before = dict(sample._output_data)
     result = generator.execute(experiment_sample=sample, **kwargs)
     result = sample if result is None else result
     if not isinstance(result, ExperimentSample):
         raise TypeError(f"execute must return an ExperimentSample, not {type(result).__name__}")
-    if not result.is_status("error"):
+    if result.job_status is not JobStatus.ERROR:
         check_outputs(who, result, before if result is sample else {}, expected)
         if not generator.allow_nan:
             check_values(who, result._output_data)
-        result.mark("finished")
+        result.mark(JobStatus.FINISHED)
     return result
 
 

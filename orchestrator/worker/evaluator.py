@@ -21,12 +21,12 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from orchestrator.host import WATCH, adopt_orphans, die_with_parent
-from orchestrator.worker.capture import redirect
+from orchestrator.worker.capture import log_position, redirect
 from orchestrator.worker.counts import Counts
 from orchestrator.worker.ending import complete_files, remember_files
-from orchestrator.worker.execute import evaluated_lines, open_results, write_line
+from orchestrator.worker.execute import SHORT, evaluated_lines, open_results, write_line
+from orchestrator.worker.log_lines import log_lines
 from orchestrator.worker.openmp import end_openmp_threads
-from orchestrator.worker.output import recorded_output
 from orchestrator.worker.processes import left_children
 from orchestrator.worker.random_numbers import draw_own_numbers, unseeded_generators
 from orchestrator.worker.receipts import describe_exception
@@ -124,29 +124,28 @@ def _begin(task: SupervisedTask, worker: int, handlers: Handlers) -> None:
 
 def _evaluate(task: SupervisedTask, answers: int) -> Answer:
     counts, n_units, left, reported_at = Counts(), 0, list[str](), time.monotonic()
-    folder, job, before = task.folder, task.job, task.tally
-    with open_results(task.results, job) as writer, recorded_output(folder, job, task.number) as output:
+    job, before, stop_after = task.job, task.tally, task.job.stop_after
+    with open_results(task.results, job) as writer, log_lines(job.log_level), log_position() as position:
         # A Ctrl-C does not reach this process: a KeyboardInterrupt is the experiment's own.
         for lines in evaluated_lines(
-            folder, job, task.step, task.left, output, begins=task.running.begin, said=task.said, ends=()
+            task.folder, job, task.step, task.left, position, begins=task.running.begin, said=task.said, ends=()
         ):
             for line in lines:
                 counts.add(write_line(writer, line))
             task.running.count(before.n_finished + counts.n_finished, before.n_failed + counts.n_failed)
             n_units += 1
-            if left := left_children():
+            if lines[0]["seconds"] > SHORT and (left := left_children()):
                 names = ", ".join(sorted(set(left)))
                 text = f"experiment {lines[0]['row']} left processes behind ({names}), which were ended."
                 say_once(task.said, "left processes", text)
                 break
-            tally = together([before, counts.tally])
             # The other tasks may have experiments that finished: only the supervisor knows whether these are the first.
-            may_stop = counts.n_failed > 0 and must_stop(job, tally)
+            may_stop = counts.n_failed > 0 and must_stop(job, together([before, counts.tally]))
             if may_stop or time.monotonic() - reported_at >= REPORT_EVERY:
                 reported_at = time.monotonic()
                 causes = sorted(counts.tally.causes)
                 _answer(answers, {"done": counts.n, "n_failed": counts.n_failed, "causes": causes})
-            if job.stop_after is not None and tally.n_failed >= job.stop_after:
+            if stop_after is not None and before.n_failed + counts.n_failed >= stop_after:
                 break
     task.running.clear()
     return {

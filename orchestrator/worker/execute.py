@@ -11,7 +11,6 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,10 +41,10 @@ from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
 from orchestrator.host import rss_in_mb
 from orchestrator.text import clean
+from orchestrator.worker.capture import log_position
 from orchestrator.worker.counts import Counts
 from orchestrator.worker.keeping import keep
-from orchestrator.worker.log_lines import log_lines
-from orchestrator.worker.output import Output, recorded_output
+from orchestrator.worker.log_lines import log_lines, name_experiment
 from orchestrator.worker.receipts import begin_receipt, describe_exception, describe_reason, end_receipt
 from orchestrator.worker.running import Running
 from orchestrator.worker.stopping import counts_of, must_stop
@@ -53,6 +52,7 @@ from orchestrator.worker.surroundings import Surroundings, say_once
 from orchestrator.workspace import RunFolder
 
 __all__ = [
+    "SHORT",
     "end_task",
     "stop_task",
     "evaluated_lines",
@@ -67,13 +67,19 @@ __all__ = [
     "write_line",
 ]
 
+OPEN, FINISHED, ERROR = JobStatus.OPEN, JobStatus.FINISHED.name, JobStatus.ERROR.name
+
 LARGEST_IN_TABLE = 10_000
 """Number of elements of an array in a table. A larger one gets a file of its own."""
 
 # sys.exit() in the user's code ends the experiment or the step, not the process.
 USER_ERRORS = (Exception, SystemExit)
 
+SHORT = 5e-5
+"""Seconds in which no process is started, and hardly any memory is used: asking the kernel for both takes as long."""
+
 Line = dict[str, Any]
+_Begun = tuple[float, float, float]
 
 
 def run_task(
@@ -117,8 +123,8 @@ def run_task(
     results = folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl"
     running = Running(folder.job(job.token).running(task, restart))
     running.count(counts.n_finished, counts.n_failed)
-    with open_results(results, job) as writer, recorded_output(folder, job, task) as output, closing(running):
-        for lines in evaluated_lines(folder, job, step, units_of(step, left), output, begins=running.begin):
+    with open_results(results, job) as writer, log_lines(job.log_level), log_position() as position, closing(running):
+        for lines in evaluated_lines(folder, job, step, units_of(step, left), position, begins=running.begin):
             for line in lines:
                 counts.add(write_line(writer, line))
             running.count(counts.n_finished, counts.n_failed)
@@ -329,9 +335,9 @@ def evaluated_lines(
     job: JobFile,
     step: LoadedStep,
     units: list[list[Entry]],
-    output: Output,
+    position: Callable[[], int | None],
     *,
-    begins: Callable[[Entry], None] | None = None,
+    begins: Callable[[list[Entry], int | None], None] | None = None,
     said: set[str] | None = None,
     ends: tuple[type[BaseException], ...] = (KeyboardInterrupt,),
 ) -> Iterator[list[Line]]:
@@ -343,10 +349,10 @@ def evaluated_lines(
         As in `run_task`.
     units : list of list of Entry
         What is evaluated at once, from `units_of`.
-    output : callable
-        Returns the context of experiments, from `recorded_output`.
+    position : callable
+        Returns the size of the log, from `log_position`.
     begins : callable, optional
-        Called with the first experiment of a unit before it is evaluated.
+        Called with a unit before it is evaluated, and where its output begins in the log.
     said : set of str, optional
         What was said in the log before; see `Surroundings`.
     ends : tuple of exception classes, default (KeyboardInterrupt,)
@@ -359,37 +365,32 @@ def evaluated_lines(
     """
     if not units:
         return
-    generator, project_dir = step.block, folder.table(job.project_dir)
-    address = format_address(job.label, job.iteration)
-    is_one_by_one = evaluates_one_by_one(generator)
-    supplied = {*step.kwargs, *units[0][0].inputs}
-    kwargs = {**injected(executed_function(generator), supplied, job.injectable), **step.kwargs}
     said = set() if said is None else said
     surroundings = Surroundings(said)
     expected = Manifest.open(folder.manifest(job.position, job.epoch, job.mark), job.manifest).expected_outputs()
-    data = None
-    if needs_table(generator):
-        data = _table(project_dir)
-        generator.arm(data)
+    evaluation = _Evaluation(folder, job, step, units, expected, ends)
+    log_end = position()
     for unit in units:
+        log_begin = log_end
         if begins is not None:
-            begins(unit[0])
-        scratch = None
-        with output([entry.row for entry in unit]):
-            if not is_one_by_one:
-                lines = list(_evaluated_by_call(generator, data, unit, kwargs, expected, ends))
-            else:
-                [entry] = unit
-                scratch = Scratch(project_dir, str(entry.row), address, step.keep_scratch)
-                lines = [_evaluated_entry(generator, project_dir, entry, kwargs, expected, ends, scratch)]
+            begins(unit, log_begin)
+        name_experiment(unit[0].row if len(unit) == 1 else None)
+        try:
+            lines, scratch = evaluation.lines_of(unit)
             _say_missing(said, lines, expected)
+            surroundings.put_back(f"experiment {unit[0].row}")
+            log_end = position()
+        finally:
+            name_experiment(None)
+        if log_end != log_begin:
+            for line in lines:
+                line["log"] = [log_begin, log_end]
         try:
             yield lines
         finally:
             # After the result was written: it must not be lost while a large folder is removed.
             if scratch is not None:
-                scratch.end(has_failed=lines[0]["status"] == JobStatus.ERROR.name)
-        surroundings.put_back(f"experiment {unit[0].row}")
+                scratch.end(has_failed=lines[0]["status"] == ERROR)
 
 
 def scratch_of(folder: RunFolder, job: JobFile, step: LoadedStep, entry: Entry) -> Scratch:
@@ -412,29 +413,60 @@ class _Outcome(NamedTuple):
     reason: str | None
 
 
-def _evaluated_entry(
-    generator: DataGenerator,
-    project_dir: Path,
-    entry: Entry,
-    kwargs: Mapping[str, Any],
-    expected: Sequence[str] | None,
-    ends: tuple[type[BaseException], ...],
-    scratch: Scratch,
-) -> Line:
-    stored: dict[str, Any] = {}
+class _Evaluation:
+    """How the experiments of a task are evaluated.
 
-    def work() -> _Outcome:
-        inputs = {name: from_jsonable(value) for name, value in entry.inputs.items()}
-        outputs = {name: from_jsonable(value) for name, value in entry.outputs.items()}
-        sample = ExperimentSample(inputs, outputs, "OPEN", project_dir, id=entry.row)
-        sample._scratch = scratch
+    What is the same for all of them is found only once: there may be many, and each may take less than its bookkeeping.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        job: JobFile,
+        step: LoadedStep,
+        units: list[list[Entry]],
+        expected: Sequence[str] | None,
+        ends: tuple[type[BaseException], ...],
+    ) -> None:
+        self._generator, self._expected, self._ends = step.block, expected, ends
+        self._project_dir = folder.table(job.project_dir)
+        self._address, self._keep_scratch = format_address(job.label, job.iteration), step.keep_scratch
+        supplied = {*step.kwargs, *units[0][0].inputs}
+        kwargs = {**injected(executed_function(step.block), supplied, job.injectable), **step.kwargs}
+        self._all_kwargs, self._passes_id = kwargs, bool(kwargs.get("pass_id"))
+        self._kwargs = kwargs_of(kwargs, units[0][0].row)
+        self._is_one_by_one = evaluates_one_by_one(step.block)
+        self._data, self._memory = None, 0.0
+        if needs_table(step.block):
+            self._data = _table(self._project_dir)
+            step.block.arm(self._data)
+
+    def lines_of(self, unit: list[Entry]) -> tuple[list[Line], Scratch | None]:
+        """Evaluate a unit; return its lines, and the scratch folder of a single experiment."""
+        if self._is_one_by_one:
+            scratch = Scratch(self._project_dir, str(unit[0].row), self._address, self._keep_scratch)
+            return [self._line_of(unit[0], scratch)], scratch
+        call = (self._generator, self._data, unit, self._all_kwargs, self._expected, self._ends)
+        return list(_evaluated_by_call(*call)), None
+
+    def _line_of(self, entry: Entry, scratch: Scratch) -> Line:
+        begun, sample = _begun(), None
+        error: dict[str, str] | None = None
         try:
-            return _outcome(evaluate(generator, sample, kwargs_of(kwargs, entry.row), expected))
-        except BaseException:
-            stored.update(_stored_before(sample, expected))
+            inputs = {name: from_jsonable(value) for name, value in entry.inputs.items()}
+            outputs = {name: from_jsonable(value) for name, value in entry.outputs.items()}
+            sample = ExperimentSample(inputs, outputs, OPEN, self._project_dir, id=entry.row)
+            sample._scratch = scratch
+            kwargs = kwargs_of(self._all_kwargs, entry.row) if self._passes_id else self._kwargs
+            outcome = _outcome(evaluate(self._generator, sample, kwargs, self._expected))
+        except self._ends:
             raise
-
-    return _line(entry, work, ends, stored, scratch)
+        except BaseException as raised:
+            stored = {} if sample is None else _stored_before(sample, self._expected)
+            outcome, error = _Outcome(ERROR, stored, None), describe_exception(raised)
+        line = _line(entry, outcome, error, begun, self._memory, scratch)
+        self._memory = line["memory"]
+        return line
 
 
 def _outcome(sample: ExperimentSample) -> _Outcome:
@@ -443,7 +475,7 @@ def _outcome(sample: ExperimentSample) -> _Outcome:
         if is_array(value) and value.size > LARGEST_IN_TABLE and value.dtype.kind in "biufc":
             sample.store(name, value, to_disk=True)
     outputs = {name: to_jsonable(value) for name, value in sample._output_data.items()}
-    return _Outcome(sample.job_status.name, outputs, sample.reason)
+    return _Outcome(sample.job_status._name_, outputs, sample.reason)
 
 
 def _stored_before(sample: ExperimentSample, expected: Sequence[str] | None) -> dict[str, Any]:
@@ -459,10 +491,12 @@ def _stored_before(sample: ExperimentSample, expected: Sequence[str] | None) -> 
 
 def _say_missing(said: set[str], lines: Sequence[Line], expected: Sequence[str] | None) -> None:
     for line in lines:
-        missing = [name for name in expected or () if name not in line["outputs"]]
-        if line["status"] == JobStatus.FINISHED.name and (missing or not line["outputs"]):
-            names = f"a value of {', '.join(map(repr, missing))}" if missing else "any output"
-            say_once(said, "missing outputs", f"experiment {line['row']} has finished without {names}.")
+        outputs = line["outputs"]
+        if line["status"] != FINISHED or (outputs and (expected is None or outputs.keys() >= set(expected))):
+            continue
+        missing = [name for name in expected or () if name not in outputs]
+        names = f"a value of {', '.join(map(repr, missing))}" if missing else "any output"
+        say_once(said, "missing outputs", f"experiment {line['row']} has finished without {names}.")
 
 
 def open_results(path: Path, job: JobFile) -> ResultWriter:
@@ -480,25 +514,41 @@ def write_line(writer: ResultWriter, line: Line) -> Line:
     return line
 
 
+def _begun() -> _Begun:
+    """Return when an experiment begins: in epoch seconds, on the clock, and on that of the processor."""
+    return time.time(), time.perf_counter(), time.process_time()
+
+
 def _line(
     entry: Entry,
-    work: Callable[[], _Outcome],
-    ends: tuple[type[BaseException], ...],
-    stored: Mapping[str, Any] | None = None,
+    outcome: _Outcome,
+    error: dict[str, str] | None,
+    begun: _Begun,
+    memory: float = 0.0,
     scratch: Scratch | None = None,
 ) -> Line:
-    """Return the line of an experiment; `stored` has its outputs if `work` raises."""
-    started, clock, cpu = time.time(), time.perf_counter(), time.process_time()
-    error: dict[str, str] | None = None
-    outputs: Mapping[str, Any] = {}
-    try:
-        status, outputs, reason = work()
-        if status == JobStatus.ERROR.name:
-            error = describe_reason(reason or "the data generator marked the experiment as failed")
-    except ends:
-        raise
-    except BaseException as raised:
-        status, error, outputs = "ERROR", describe_exception(raised), stored or {}
+    """Return the line of an experiment that has ended.
+
+    Parameters
+    ----------
+    entry : Entry
+        The experiment.
+    outcome : _Outcome
+        What the data generator has said about it.
+    error : dict of str to str or None
+        Describes what it has raised.
+    begun : tuple of float
+        When it began.
+    memory : float, default 0
+        The peak memory before, which is that of now if it was short.
+    scratch : Scratch, optional
+        Its scratch folder.
+    """
+    started, clock, cpu = begun
+    seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
+    status, outputs, reason = outcome
+    if status == ERROR and error is None:
+        error = describe_reason(reason or "the data generator marked the experiment as failed")
     if error is not None and scratch is not None:
         name_scratch(error, scratch)
     return {
@@ -508,9 +558,9 @@ def _line(
         "outputs": outputs,
         "error": error,
         "started": started,
-        "seconds": round(time.perf_counter() - clock, 6),
-        "cpu": round(time.process_time() - cpu, 6),
-        "memory": _peak_memory(),
+        "seconds": round(seconds, 6),
+        "cpu": round(cpu_seconds, 6),
+        "memory": memory if memory and seconds < SHORT else _peak_memory(),
     }
 
 
@@ -537,9 +587,16 @@ def _evaluated_by_call(
         raise
     except BaseException as error:
         raised = error
+    who = f"{type(generator).__name__}.call"
     for entry in entries:
-        who = f"{type(generator).__name__}.call"
-        yield _line(entry, partial(_result_of_call, who, rows.get(entry.row), raised, expected), ends)
+        begun, described = _begun(), None
+        try:
+            outcome = _result_of_call(who, rows.get(entry.row), raised, expected)
+        except ends:
+            raise
+        except BaseException as failure:
+            outcome, described = _Outcome(ERROR, {}, None), describe_exception(failure)
+        yield _line(entry, outcome, described, begun)
 
 
 def _result_of_call(

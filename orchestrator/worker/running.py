@@ -1,8 +1,10 @@
 """The file in which a task says what it evaluates, how many experiments have a result, and which ones were cut.
 
 A process that evaluates overwrites the first line at the start of each experiment. So `status` sees how far a task is,
-and after the death of the process, also after a `kill -9` of the whole task, another process can see what was running.
-It appends a line for each experiment that was cut, because its process died, while no other process writes.
+and after the death of the process, also after a `kill -9` of the whole task, another process can see what was running,
+and where its output begins in the log. The supervisor appends a line for each experiment that was cut, because its
+process died, while no other process writes. So does a process that evaluates several experiments by one call, with
+their rows.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +22,10 @@ from orchestrator.errors import DataError
 from orchestrator.handoff.manifest import Entry
 from orchestrator.trust import read_private
 
-__all__ = ["Cut", "Key", "Running", "read_cuts", "read_progress"]
+__all__ = ["Cut", "Key", "Running", "read_cuts", "read_progress", "read_together"]
 
-WIDTH = 96
+WIDTH = 128
+NO_LOG = -1
 Key = tuple[int, str]
 
 
@@ -36,11 +40,14 @@ class Cut(NamedTuple):
         Kind of the failure; empty if it is not known, or not due to the experiment.
     why : str
         What became of the process, as a clause.
+    log_begin : int or None
+        Where its output begins in the log of the task; None if it has no log.
     """
 
     key: Key
     kind: str = ""
     why: str = ""
+    log_begin: int | None = None
 
 
 class Running:
@@ -56,29 +63,38 @@ class Running:
         private_folders(path.parent)
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE)
-        self._done = (0, 0)
+        self._done = "0 0"
         self.clear()
 
     def count(self, n_finished: int, n_failed: int) -> None:
         """Set how many experiments of the task have a result; it is written with the next line."""
-        self._done = (n_finished, n_failed)
+        self._done = f"{n_finished} {n_failed}"
 
-    def begin(self, entry: Entry) -> None:
-        """Say that an experiment begins now."""
-        self._write(b"%d %s %.6f" % (entry.row, entry.digest.encode(), time.monotonic()))
+    def begin(self, unit: Sequence[Entry], log_begin: int | None) -> None:
+        """Say that experiments begin now, which are evaluated at once, and where their output begins in the log."""
+        if len(unit) > 1:
+            self._append([entry.row for entry in unit])
+        begin = NO_LOG if log_begin is None else log_begin
+        self._write(f"{unit[0].row} {unit[0].digest} {time.monotonic():.6f} {begin}")
 
     def clear(self) -> None:
         """Say that no experiment is evaluated."""
-        self._write(b"")
+        self._write("")
 
     def now(self) -> tuple[Key, float] | None:
         """Return the experiment that is evaluated, and when it began on the monotonic clock; None if there is none."""
-        return _parse(os.pread(self._file, WIDTH, 0))
+        running = self._now()
+        return None if running is None else running[:2]
+
+    @property
+    def log_begin(self) -> int | None:
+        """Where the output of the experiment that is evaluated begins in the log; None if that is not known."""
+        running = self._now()
+        return None if running is None else running[2]
 
     def add_cut(self, cut: Cut) -> None:
         """Record that an experiment was cut, and that none is evaluated now."""
-        line = json.dumps(cut).encode() + b"\n"
-        os.pwrite(self._file, line, os.fstat(self._file).st_size)
+        self._append(cut)
         self.clear()
 
     def close(self) -> None:
@@ -92,8 +108,25 @@ class Running:
         self.close()
         self._path.unlink(missing_ok=True)
 
-    def _write(self, text: bytes) -> None:
-        os.pwrite(self._file, (b"%d %d " % self._done + text).ljust(WIDTH - 1) + b"\n", 0)
+    def stop(self) -> None:
+        """Remove the file, or keep it in another folder if it says what was evaluated: the step stops."""
+        is_running = self.now() is not None
+        self.close()
+        if is_running:
+            stopped = self._path.parent.with_name("stopped")
+            private_folders(stopped)
+            self._path.replace(stopped / self._path.name)
+        else:
+            self._path.unlink(missing_ok=True)
+
+    def _now(self) -> tuple[Key, float, int | None] | None:
+        return _parse(os.pread(self._file, WIDTH, 0))
+
+    def _append(self, value: Sequence[Any]) -> None:
+        os.pwrite(self._file, json.dumps(value).encode() + b"\n", os.fstat(self._file).st_size)
+
+    def _write(self, text: str) -> None:
+        os.pwrite(self._file, f"{self._done} {text:<{WIDTH - 1 - len(self._done) - 1}}\n".encode(), 0)
 
 
 def read_cuts(path: Path, kind: str, why: str) -> list[Cut]:
@@ -106,13 +139,20 @@ def read_cuts(path: Path, kind: str, why: str) -> list[Cut]:
     kind, why : str
         What became of the task: the experiment that was running then was cut, too.
     """
-    try:
-        first, *lines = read_private(path).splitlines()
-    except (OSError, Damaged, DataError, ValueError):
-        return []
-    cuts = [_cut(line) for line in lines]
+    first, lines = _read(path)
+    cuts = [cut for cut in map(_cut, lines) if cut is not None]
     running = _parse(first)
-    return [cut for cut in cuts if cut is not None] + ([] if running is None else [Cut(running[0], kind, why)])
+    return cuts if running is None else [*cuts, Cut(running[0], kind, why, running[2])]
+
+
+def read_together(path: Path) -> list[int]:
+    """Return the rows of the experiments that are evaluated now by one call; of a single one, only its row."""
+    first, lines = _read(path)
+    running = _parse(first)
+    if running is None:
+        return []
+    units = [rows for rows in map(_rows, lines) if running[0][0] in rows]
+    return units[-1] if units else [running[0][0]]
 
 
 def read_progress(path: Path) -> tuple[int, int, bool] | None:
@@ -135,19 +175,37 @@ def read_progress(path: Path) -> tuple[int, int, bool] | None:
         return None
 
 
+def _read(path: Path) -> tuple[bytes, list[bytes]]:
+    try:
+        first, *lines = read_private(path).splitlines()
+    except (OSError, Damaged, DataError, ValueError):
+        return b"", []
+    return first, lines
+
+
 def _cut(line: bytes) -> Cut | None:
     try:
-        (row, digest), kind, why = parse_json(line)
-    except (Damaged, ValueError, TypeError):  # the line is torn
+        (row, digest), kind, why, begin = parse_json(line)
+    except (Damaged, ValueError, TypeError):  # the line is torn, or another one
         return None
-    return Cut((row, digest), str(kind), str(why)) if type(row) is int and isinstance(digest, str) else None
+    is_cut = type(row) is int and isinstance(digest, str) and (begin is None or type(begin) is int)
+    return Cut((row, digest), str(kind), str(why), begin) if is_cut else None
 
 
-def _parse(line: bytes) -> tuple[Key, float] | None:
+def _rows(line: bytes) -> list[int]:
+    try:
+        rows = parse_json(line)
+    except (Damaged, ValueError, TypeError):
+        return []
+    return rows if isinstance(rows, list) and all(type(row) is int for row in rows) else []
+
+
+def _parse(line: bytes) -> tuple[Key, float, int | None] | None:
     words: list[Any] = line.split()
-    if len(words) != 5:
+    if len(words) != 6:
         return None
     try:
-        return (int(words[2]), words[3].decode()), float(words[4])
+        begin = int(words[5])
+        return (int(words[2]), words[3].decode()), float(words[4]), None if begin == NO_LOG else begin
     except ValueError:
         return None

@@ -50,7 +50,7 @@ class Surroundings:
         os.umask(self._umask)
         # Only the main thread can set a handler.
         self._has_signals = threading.current_thread() is threading.main_thread()
-        self._handlers = [_signal.getsignal(number) for number in _NUMBERS]
+        self._handlers = list(map(_signal.getsignal, _NUMBERS))
 
     def leave_signals(self) -> None:
         """Don't restore signal handlers."""
@@ -86,7 +86,7 @@ class Surroundings:
         if not self._has_signals:
             return []
         _signal.alarm(0)
-        if [_signal.getsignal(number) for number in _NUMBERS] == self._handlers:
+        if list(map(_signal.getsignal, _NUMBERS)) == self._handlers:
             return []
         for number, handler in zip(_NUMBERS, self._handlers, strict=True):
             # A handler that was not set by Python is None, and can't be set again.

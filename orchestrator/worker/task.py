@@ -156,7 +156,7 @@ class SupervisedTask:
         kind, why : str
             What became of the process.
         """
-        cut = Cut(key_of(unit[0]), kind, why)
+        cut = Cut(key_of(unit[0]), kind, why, self.running.log_begin)
         self._cuts[cut.key].append(cut)
         now = self.running.now()
         self._seconds = 0.0 if now is None else time.monotonic() - now[1]
@@ -176,11 +176,13 @@ class SupervisedTask:
             How long it was evaluated.
         """
         error = {"type": kind, "message": message, "traceback": ""}
+        begins = [self.running.log_begin, *(cut.log_begin for cut in reversed(self._cuts_of(unit)))]
+        log_begin = next((begin for begin in begins if begin is not None), None)
         with open_results(self.results, self.job) as writer:
             for entry in unit:
                 scratch = scratch_of(self.folder, self.job, self.step, entry)
                 scratch.find()
-                line = _failed_line(entry, error, seconds, self._usage[1])
+                line = _failed_line(entry, error, seconds, self._usage[1], log_begin)
                 name_scratch(line["error"], scratch)
                 writer.write(line)
                 scratch.end(has_failed=True)
@@ -205,7 +207,7 @@ class SupervisedTask:
         """Write the receipt of a task that ends before all its experiments have a result."""
         job, number, restart = self.job, self.number, self._restart
         stop_task(self.folder, job, number, restart, self._receipt, self._counts, self._usage)
-        self.running.remove()
+        self.running.stop()
 
     def _tell_counts(self) -> None:
         self.running.count(self._counts.n_finished, self._counts.n_failed)
@@ -227,7 +229,8 @@ class SupervisedTask:
         for token in [*self.job.earlier_tokens, self.job.token]:
             kind = self.job.earlier_kinds.get(token, "")
             for path in self.folder.job(token).running_of(self.number):
-                cuts += read_cuts(path, kind, _WHY.get(kind, ""))
+                # Where their output begins in another log does not count here.
+                cuts += [cut._replace(log_begin=None) for cut in read_cuts(path, kind, _WHY.get(kind, ""))]
         return cuts
 
 
@@ -243,7 +246,9 @@ def key_of(entry: Entry) -> Key:
     return entry.row, entry.digest
 
 
-def _failed_line(entry: Entry, error: Mapping[str, str], seconds: float, memory: float) -> dict[str, Any]:
+def _failed_line(
+    entry: Entry, error: Mapping[str, str], seconds: float, memory: float, log_begin: int | None
+) -> dict[str, Any]:
     return {
         "row": entry.row,
         "inputs": entry.digest,
@@ -254,4 +259,5 @@ def _failed_line(entry: Entry, error: Mapping[str, str], seconds: float, memory:
         "seconds": round(seconds, 6),
         "cpu": 0.0,
         "memory": memory,
+        "log": None if log_begin is None else [log_begin, None],
     }

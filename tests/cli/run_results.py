@@ -80,5 +80,5 @@ class Results:
     def begin(self, job_folder: Path, task: int, *, row: int) -> None:
         """Say that a task evaluates an experiment, as its process does, which then dies."""
         running = Running(job_folder / "running" / f"{task}.0")
-        running.begin(Entry(row, inputs_digest(self.inputs[row]), {}, {}))
+        running.begin([Entry(row, inputs_digest(self.inputs[row]), {}, {})], 0)
         running.close()

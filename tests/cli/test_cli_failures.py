@@ -95,18 +95,18 @@ def test_a_process_that_died_is_shown_with_what_its_experiment_printed_last_and_
 ):
     token = records.add_job("succeeded", role="batch", tasks="0-1", n_tasks=2)
     why = "its process was killed by SIGKILL, 2 times"
-    results.add(3, {"type": "crashed", "message": why, "traceback": ""}, memory=3100.0, token=token)
     results.add(4, {"type": "crashed", "message": "its process ended with exit code 3, 4 times", "traceback": ""})
     results.add(8, {"type": "crashed", "message": "its process ended with exit code 3, 2 times", "traceback": ""})
     results.add(6, {"type": "timeout", "message": "it ran longer than the timeout of 60 s", "traceback": ""})
     folder = workspace / "r/.orchestrator/jobs" / token
-    (folder / "outputs").mkdir(parents=True)
+    folder.mkdir(parents=True)
     write_job(folder, token)
     log = workspace / f"logs/r/evaluate.{token}.0.log"
     log.parent.mkdir(parents=True)
     begin = log.write_text("of another experiment\n")
     log.write_text("of another experiment\n" + "".join(f"step {i}\n" for i in range(20)) + "meshing 10 % \r 20 %\n")
-    (folder / "outputs/0").write_text(f"\n2 0 {begin}\n3 {begin} {log.stat().st_size}")
+    error = {"type": "crashed", "message": why, "traceback": ""}
+    results.add(3, error, memory=3100.0, token=token, log=[begin, log.stat().st_size])
     golden(ask())
 
 

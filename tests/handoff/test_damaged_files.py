@@ -17,7 +17,6 @@ from orchestrator.handoff.claim import claim, claimed_by
 from orchestrator.handoff.environment import read_environment, write_environment
 from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
 from orchestrator.handoff.manifest import Entry, Manifest, tasks_for
-from orchestrator.handoff.outputs import find_part
 from orchestrator.handoff.receipt import Receipt, has_ended, last_receipt, read_receipt, receipts_of, write_receipt
 from orchestrator.machine.kinds import StepKind
 from orchestrator.workspace import JobFolder, RunFolder
@@ -238,14 +237,3 @@ def test_a_damaged_experiment_blocks_only_its_task(tmp_path, golden):
     assert [manifest.task(task)[0].row for task in (0, 2)] == [0, 2]
     with golden.raises(DataError):
         manifest.task(1)
-
-
-def test_damaged_parts_of_a_log_are_skipped(tmp_path):
-    path = tmp_path / "0"
-    path.write_bytes(b"\n3 10 20\n4 20\xff 9\n5 " + b"9" * 5000 + b"\n6 30 40\n7")
-    assert find_part(path, 3) == (10, 20, 1)
-    assert find_part(path, 6) == (30, 40, 1)
-    assert [find_part(path, row) for row in (4, 5, 7)] == [None] * 3
-    for name in set(IN_ITS_PLACE) - {"large"}:
-        put_in_place(name, path)
-        assert find_part(path, 3) is None
