@@ -82,16 +82,19 @@ def match_results(table: Table, result_files: Iterable[ResultFile]) -> Matches:
     updates: dict[int, tuple[JobStatus, dict[str, Any]]] = {}
     if not results:
         return Matches(updates, report)
-    rows = _RowIndex(table, len(results))
+    rows, statuses, finished = _RowIndex(table, len(results)), dict(JobStatus.__members__), table.status
     # Rows with the same label and inputs first: rows with equal inputs must not exchange their results.
-    positions = [rows.with_label(result) for result in results]
+    positions = rows.with_labels(results)
     for result, found in zip(results, positions, strict=True):
         position = rows.with_inputs(result) if found is None else found
         if position is None:
             report.quarantined.append(result)
-        elif not rows.is_finished(position):
-            outputs = {name: from_jsonable(value) for name, value in result["outputs"].items()}
-            updates[position] = (JobStatus[result["status"]], outputs)
+        elif finished[position] != _FINISHED:
+            outputs = result["outputs"]
+            for name, value in outputs.items():
+                if type(value) is list or type(value) is dict:
+                    outputs = {**outputs, name: from_jsonable(value)}
+            updates[position] = (statuses[result["status"]], outputs)
     report.n_folded = len(updates)
     report.n_errors = sum(status is JobStatus.ERROR for status, _ in updates.values())
     return Matches(updates, report)
@@ -139,13 +142,17 @@ class _RowIndex:
     def is_finished(self, position: int) -> bool:
         return self._table.status[position] == _FINISHED
 
-    def with_label(self, result: Mapping[str, Any]) -> int | None:
-        """Return the position of the row with the result's label, if it has the result's inputs, too."""
-        position = self._table.labels.find(result["row"])
-        if position is None or self._digest(position) != result["inputs"]:
-            return None
-        self._matched.add(position)
-        return position
+    def with_labels(self, results: Iterable[Mapping[str, Any]]) -> list[int | None]:
+        """Return for each result the position of the row with its label, if that has its inputs, too."""
+        find, digests = self._table.labels.find, self._digests
+        positions: list[int | None] = []
+        for result in results:
+            position = find(result["row"])
+            if position is not None and (digests.get(position) or self._digest(position)) != result["inputs"]:
+                position = None
+            positions.append(position)
+        self._matched.update(position for position in positions if position is not None)
+        return positions
 
     def with_inputs(self, result: Mapping[str, Any]) -> int | None:
         """Return the position of a row with the result's inputs that is not matched yet."""

@@ -215,9 +215,8 @@ class Table:
 
     def set_statuses(self, statuses: Mapping[int, JobStatus]) -> None:
         """Set the status of some rows, by position."""
-        values = {status: status.value for status in JobStatus}
         for position, status in statuses.items():
-            self.status[position] = values[status]
+            self.status[position] = status._value_
         self._changed("jobs")
 
     def append(self, label: int) -> int:

@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import subprocess
@@ -200,6 +201,7 @@ def test_a_line_with_the_right_checksum_that_is_no_object_is_damaged(tmp_path, c
 
 def test_a_line_that_is_too_long_is_damaged_and_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "LONGEST_LINE", 200)
+    monkeypatch.setattr(results, "BLOCK", 150)
     (tmp_path / "r").write_bytes(frame(line(0)) + b"x" * 1000 + b"\n" + frame(line(1)) + b"y" * 1000)
     read = ResultFile.read(tmp_path / "r")
     assert read.lines == [line(0), line(1)]
@@ -213,15 +215,36 @@ def test_damage_costs_only_the_lines_that_it_hits(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("results") / "r"
     whole = [frame(line(row)) for row in range(3)]
     content = b"".join(whole)
+    block = data.draw(st.sampled_from([16, 100, 200, 1 << 20]))
     at = data.draw(st.integers(0, len(content) - 1))
     new = data.draw(st.binary(max_size=40))
     n_lost = data.draw(st.integers(0, 40))
     path.write_bytes(content[:at] + new + content[at + n_lost :])
-    read = ResultFile.read(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "BLOCK", block)
+        read = ResultFile.read(path)
     first, last = (content[: min(end, len(content))].count(b"\n") for end in (at, at + n_lost))
     kept = [line(row) for row in range(3) if row < first or row > last]
     assert [found for found in read.lines if found in kept] == kept
     assert all(found in [line(row) for row in range(3)] for found in read.lines)
+
+
+@pytest.mark.parametrize("block", [1, 100, 500, 1 << 20])
+def test_lines_are_read_in_blocks_as_one_by_one(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(results, "BLOCK", block)
+    lines = [line(row, error=None, note="n" * (row * 7 % 90)) for row in range(300)]
+    damaged = frame(line(7)).replace(b"FINISHED", b"finished")
+    content = b"".join(map(frame, lines[:150])) + damaged + b"\n\n" + b"".join(map(frame, lines[150:]))
+    (tmp_path / "r").write_bytes(content + frame(line(9))[:-4])
+    read = ResultFile.read(tmp_path / "r")
+    assert (read.lines, read.damaged, read.n_torn, read.end) == (lines, [damaged], 1, len(content))
+
+
+@pytest.mark.parametrize("value", [0.1, -0.0, 1e300, 5e-324, math.nan, math.inf, 1, True, None, "x", [1.5], {"a": 1}])
+def test_a_line_is_the_same_json_whichever_values_it_has(value):
+    numbers = {"started": 1795531215.25, "seconds": 2e-06, "cpu": 0.0, "memory": 33.4}
+    result = {**line(0, error=None), "outputs": {'a "name" é': 0.5, "y": value}, **numbers}
+    assert frame(result)[18:-1].decode() == json.dumps(result, separators=(",", ":"))
 
 
 def test_a_file_is_read_again_only_if_it_has_changed(tmp_path, monkeypatch):
