@@ -137,6 +137,11 @@ class Numbers:
             missing = np.concatenate([self.is_missing(), other.is_missing()])
         return Numbers(np.concatenate([self.values, other.values]), missing)
 
+    def part(self, begin: int, end: int) -> Numbers:
+        """Return a copy of the numbers between two positions."""
+        missing = None if self.missing is None else self.missing[begin:end].copy()
+        return Numbers(self.values[begin:end].copy(), missing)
+
     def copy(self) -> Numbers:
         """Return a copy."""
         return Numbers(self.values.copy(), None if self.missing is None else self.missing.copy())
@@ -249,6 +254,13 @@ class Column:
         copy._data = self._data
         copy._is_shared = self._is_shared = True
         return copy
+
+    def part(self, begin: int, end: int) -> Column:
+        """Return a copy of the cells between two positions."""
+        part = Column()
+        data = self._data
+        part._data = data[begin:end] if isinstance(data, list) else data.part(begin, end)
+        return part
 
     # -- changing ------------------------------------------------------------------------------
 

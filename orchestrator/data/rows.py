@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,16 @@ class Rows:
         return values
 
 
+def _reader(columns: Columns, space: Mapping[str, Parameter], begin: int) -> Callable[[int], dict[str, Any]]:
+    """Return a function that returns the row at a position of the table, of some rows as they are now.
+
+    They become Python values when the first of them is read: many loops look at few.
+    """
+    parts = {name: column.part(begin, begin + _AT_ONCE) for name, column in columns.items()}
+    rows = cache(lambda: Rows(parts, space, 0, _AT_ONCE))
+    return lambda position: rows().at(position - begin)
+
+
 def rows_with(
     table: Table, spaces: tuple[Mapping[str, Parameter], Mapping[str, Parameter]], status: JobStatus
 ) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
@@ -95,14 +106,12 @@ def samples(
         ``store(position, sample)`` writes an experiment that the loop's body has changed.
     """
     version, end = -1, 0
-    reader: Reader = (Rows({}, {}).at, Rows({}, {}).at)
+    reader: Reader = (_reader({}, {}, 0), _reader({}, {}, 0))
     new, kind, statuses = ExperimentSample.__new__, ExperimentSample, list(JobStatus)
     for position, label in enumerate(table.labels.copy()):
         if position >= end or table.version != version:
             version, end = table.version, position + _AT_ONCE
-            parts = zip((table.inputs, table.outputs), spaces, strict=True)
-            inputs, outputs = (Rows(columns, space, position, end) for columns, space in parts)
-            reader = (inputs.at, outputs.at)
+            reader = (_reader(table.inputs, spaces[0], position), _reader(table.outputs, spaces[1], position))
         # Its inputs and outputs are read when they are used: a call for each row would take longer than the row itself.
         sample = new(kind)
         sample.job_status = status = statuses[table.status[position]]

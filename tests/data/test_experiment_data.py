@@ -89,6 +89,17 @@ def test_changes_in_a_loop_are_stored_in_the_table(data):
     assert data.jobs[3] == "FINISHED"
 
 
+@pytest.mark.parametrize("n", [3, 20_000])
+def test_an_experiment_of_a_loop_that_is_looked_at_later_is_as_it_was_then(n):
+    data = ExperimentData(input_data={"x": [float(at) for at in range(n)], "c": [f"c{at}" for at in range(n)]})
+    samples = [sample for _, sample in data]
+    for label in (0, n - 1):
+        data.store_experimentsample(ExperimentSample({"x": -1.0, "c": "changed"}), label)
+    assert samples[0].input_data == {"x": 0.0, "c": "c0"}
+    assert samples[-1].input_data == {"x": n - 1.0, "c": f"c{n - 1}"}
+    assert data.get_experiment_sample(n - 1).input_data == {"x": -1.0, "c": "changed"}
+
+
 def test_an_experiment_of_a_loop_can_be_stored_in_another_table(data, tmp_path):
     other = ExperimentData(project_dir=tmp_path)
     kept = []
