@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import tarfile
 import zlib
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from gzip import BadGzipFile
 from importlib import import_module
 from lzma import LZMAError
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from orchestrator.errors import DataError, DefinitionError, NotFound
 
-__all__ = ["check_format", "extract", "not_an_archive", "reading", "writing"]
+__all__ = ["Size", "check_format", "extract", "not_an_archive", "reading", "writing"]
 
 COPY_AGAIN = "Copy it again from where it was made."
 
@@ -62,52 +62,86 @@ def _zstandard() -> Any:
         ) from None
 
 
-def extract(tar: tarfile.TarFile, target: Path, folders: Collection[str], but: str) -> list[str]:
+class Size(NamedTuple):
+    """How many files, folders and links an archive has, and how many bytes its files have."""
+
+    n_files: int
+    n_bytes: int
+
+
+def extract(tar: tarfile.TarFile, target: Path, folders: Collection[str], but: str, expected: Size) -> list[str]:
     """Extract the files in some folders.
+
+    Links are created last, so nothing can be written through one. The filter of the standard library alone is not
+    enough: before Python 3.11.13, 3.12.11 and 3.13.4 it believes a chain of links that is longer than a path can be.
 
     Parameters
     ----------
     tar : TarFile
         From `reading`.
     target : Path
-        Where to.
+        Where to: an empty folder.
     folders : collection of str
         The folders at the top of the archive. Any other file is an error.
     but : str
         The name of the first file, which is not extracted.
+    expected : Size
+        What its records say. More is an error: a small archive can fill a disk.
 
     Returns
     -------
     list of str
-        The links that lead elsewhere, which are left out.
+        The links that lead elsewhere or to nothing, which are left out.
     """
-    left_out: list[str] = []
+    links: list[tarfile.TarInfo] = []
+    n_files = n_bytes = 0
 
     def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
+        nonlocal n_files, n_bytes
         if member.name == but and member.offset == 0:
             return None
-        top = member.name.partition("/")[0]
-        if top not in folders:
+        parts = member.name.split("/")
+        if parts[0] not in folders or ".." in parts:
             raise tarfile.ReadError(f"it has a file {member.name!r}, which does not belong to a run")
-        is_link = member.issym() or member.islnk()
-        if is_link and _target(member).partition("/")[0] != top:
-            left_out.append(member.name)
+        n_files, n_bytes = n_files + 1, n_bytes + member.size
+        if n_files > expected.n_files or n_bytes > expected.n_bytes:
+            raise tarfile.ReadError("it contains more than its records say")
+        if member.issym():
+            links.append(member)
             return None
-        try:
-            return tarfile.data_filter(member, path)
-        except (tarfile.AbsoluteLinkError, tarfile.LinkOutsideDestinationError):
-            left_out.append(member.name)
-            return None
+        return tarfile.data_filter(member, path)
 
     tar.extractall(target, filter=checked)
+    return _make_links(links, target.resolve(strict=True))
+
+
+def _make_links(links: Sequence[tarfile.TarInfo], target: Path) -> list[str]:
+    """Create links, and return the names of those that are left out."""
+    left_out = []
+    made = []
+    for member in links:
+        (made if _make_link(member, target) else left_out).append(member.name)
+    for name in made:
+        if not _stays_inside(target / name, target / name.partition("/")[0]):
+            (target / name).unlink()
+            left_out.append(name)
     return left_out
 
 
-def _target(member: tarfile.TarInfo) -> str:
-    """Return the name in the archive of what a link leads to."""
-    if member.issym():
-        return os.path.normpath(f"{Path(member.name).parent}/{member.linkname}")
-    return os.path.normpath(member.linkname)
+def _make_link(member: tarfile.TarInfo, target: Path) -> bool:
+    path = target / member.name
+    with suppress(OSError):
+        # A folder on the way may be a link that was created before.
+        if path.parent.resolve(strict=True) == path.parent and not os.path.isabs(member.linkname):
+            path.symlink_to(member.linkname)
+            return True
+    return False
+
+
+def _stays_inside(link: Path, folder: Path) -> bool:
+    with suppress(OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
+        return link.resolve(strict=True).is_relative_to(folder)
+    return False
 
 
 @contextmanager

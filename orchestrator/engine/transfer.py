@@ -28,7 +28,7 @@ from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, DefinitionError
 from orchestrator.machine.cleaning import Part, why_kept
 from orchestrator.no_links import private_folder
-from orchestrator.tar_files import check_format, extract, not_an_archive, reading, writing
+from orchestrator.tar_files import Size, check_format, extract, not_an_archive, reading, writing
 from orchestrator.version import __version__
 from orchestrator.workspace import RunFolder, Workspace
 
@@ -43,8 +43,8 @@ SECRET, LOCK = "env_vars.", ".lock"
 RECORDS = "orchestrator.json"
 """The first file of an archive."""
 
-LARGEST = 2**30
-"""Size in bytes that no records have."""
+LARGEST = 2**28
+"""Size in bytes of the records from which a run is not archived, and no archive is read."""
 
 
 class Contents(NamedTuple):
@@ -54,11 +54,14 @@ class Contents(NamedTuple):
     ----------
     rows : dict
         Of the run.
+    size : Size
+        Of what it contains, as its records say.
     lines : list of str
         What an import does, in sentences.
     """
 
     rows: dict[str, Any]
+    size: Size
     lines: list[str]
 
     @property
@@ -93,9 +96,9 @@ def about_archive(workspace: Workspace, key: str, output: Path) -> list[str]:
     if output.absolute().is_relative_to(workspace.run(key).path):
         raise DefinitionError("The archive can't be written into the folder of the run.", "Use another folder: -o FILE")
     check_format(output)
-    sizes = [path.lstat().st_size for path, _ in _files(_folder(workspace, key))]
+    size = _size(_folder(workspace, key))
     return [
-        f"Writes run {key} to {output}: its records and {len(sizes)} files ({sum(sizes) / 1e6:.1f} MB).",
+        f"Writes run {key} to {output}: its records and {_amount(size)}.",
         "Left out: the environment and the env_vars of its jobs.",
     ]
 
@@ -108,14 +111,17 @@ def archive(workspace: Workspace, key: str, output: Path) -> int:
     Busy
         If the run has not ended, or a process advances it.
     DataError
-        If a file can't be read or written.
+        If a file can't be read or written, or changes meanwhile; or if the records are too large.
     """
     store = Store(workspace.database)
     with hold_lease(store, key):
         _check(workspace, key)
         folder = _folder(workspace, key)
-        records = {**rows_of(workspace.database, key), "orchestrator": __version__}
+        size = _size(folder)
+        records = {**rows_of(workspace.database, key), "orchestrator": __version__, "size": size}
         content = json.dumps(records).encode()
+        if len(content) > LARGEST:
+            raise DataError(f"The records of run {key} have {len(content)} bytes, more than an archive may have.")
         try:
             with replacing(output) as file, writing(file, output) as tar:
                 entry = tarfile.TarInfo(RECORDS)
@@ -123,6 +129,12 @@ def archive(workspace: Workspace, key: str, output: Path) -> int:
                 tar.addfile(entry, BytesIO(content))
                 for path, name in _files(folder):
                     tar.add(path, name, recursive=False)
+                written = tar.getmembers()[1:]
+                # A file with several names is written once.
+                if len(written) > size.n_files or sum(member.size for member in written) > size.n_bytes:
+                    raise DataError(
+                        f"A file of run {key} has changed while it was archived.", "Type the command again."
+                    )
         except OSError as error:
             raise DataError(
                 f"Run {key} can't be written to {output}: {error}.", "Check the free space there."
@@ -140,6 +152,15 @@ def _check(workspace: Workspace, key: str) -> None:
 
 def _folder(workspace: Workspace, key: str) -> RunFolder:
     return workspace.run(key, find_run(workspace.database, key).log_dir)
+
+
+def _size(folder: RunFolder) -> Size:
+    sizes = [found.st_size for path, _ in _files(folder) if stat.S_ISREG((found := path.lstat()).st_mode)]
+    return Size(sum(1 for _ in _files(folder)), sum(sizes))
+
+
+def _amount(size: Size) -> str:
+    return f"{size.n_files} files ({size.n_bytes / 1e6:.1f} MB)"
 
 
 def _files(folder: RunFolder) -> Iterator[tuple[Path, str]]:
@@ -173,7 +194,7 @@ def read_contents(workspace: Workspace, file: Path, new_key: str | None) -> Cont
         If the run is in this workspace already, or its key is used.
     """
     with reading(file) as tar:
-        rows = _records(tar, file)
+        rows, size = _records(tar, file)
     key = new_key or str(rows["run"]["key"])
     check_key(key)
     if workspace.database.exists():
@@ -188,12 +209,13 @@ def read_contents(workspace: Workspace, file: Path, new_key: str | None) -> Cont
     if os.path.lexists(workspace.root / key) or (workspace.database.exists() and Store(workspace.database).has(key)):
         raise DefinitionError(f"There is a run or a folder {key!r} already.", "Use another key: --project-job KEY")
     lines = [
-        f"Imports run {rows['run']['key']}" + (f" as {key}" if new_key else "") + f" into {workspace.root}.",
+        f"Imports run {rows['run']['key']}" + (f" as {key}" if new_key else "") + f" into {workspace.root}: "
+        f"its records and {_amount(size)}.",
         "Only import what you trust: a resume runs the code of the archive, and its table may name code.",
     ]
     if (rows["run"].get("cluster") or {}).get("env_vars"):
         lines.append("Its env_vars are not in the archive: continue it with resume --update STUDY.py")
-    return Contents(rows, lines)
+    return Contents(rows, size, lines)
 
 
 def import_run(workspace: Workspace, file: Path, contents: Contents, new_key: str | None) -> Imported:
@@ -212,7 +234,7 @@ def import_run(workspace: Workspace, file: Path, contents: Contents, new_key: st
         temporary.mkdir(mode=0o700)
         with reading(file) as tar:
             _records(tar, file)
-            left_out = extract(tar, temporary, FOLDERS, RECORDS)
+            left_out = extract(tar, temporary, FOLDERS, RECORDS, contents.size)
         (temporary / "run").mkdir(exist_ok=True)
         (temporary / "run").chmod(0o755)
         private_folder(temporary / "run" / folder.engine.name)
@@ -235,7 +257,7 @@ def import_run(workspace: Workspace, file: Path, contents: Contents, new_key: st
     return Imported(key, left_out)
 
 
-def _records(tar: tarfile.TarFile, file: Path) -> dict[str, Any]:
+def _records(tar: tarfile.TarFile, file: Path) -> tuple[dict[str, Any], Size]:
     try:
         entry = tar.next()
         content = tar.extractfile(entry) if entry is not None and entry.name == RECORDS else None
@@ -245,6 +267,7 @@ def _records(tar: tarfile.TarFile, file: Path) -> dict[str, Any]:
         if not all(isinstance(rows[table], list) for table in ("step_run", "job", "event")):
             raise ValueError("its records are incomplete")
         _ = str(rows["run"]["key"]), str(rows["run"]["salt"])
-        return dict(rows)
+        n_files, n_bytes = map(int, rows["size"])
+        return dict(rows), Size(n_files, n_bytes)
     except (ValueError, LookupError, TypeError, RecursionError, EOFError, OSError, tarfile.TarError) as error:
         raise not_an_archive(file, str(error)) from error
