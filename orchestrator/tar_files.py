@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
@@ -117,8 +116,8 @@ def extract(tar: tarfile.TarFile, target: Path, folders: Collection[str], but: s
 
 def _make_links(links: Sequence[tarfile.TarInfo], target: Path) -> list[str]:
     """Create links, and return the names of those that are left out."""
-    left_out = []
-    made = []
+    left_out: list[str] = []
+    made: list[str] = []
     for member in links:
         (made if _make_link(member, target) else left_out).append(member.name)
     for name in made:
@@ -132,7 +131,7 @@ def _make_link(member: tarfile.TarInfo, target: Path) -> bool:
     path = target / member.name
     with suppress(OSError):
         # A folder on the way may be a link that was created before.
-        if path.parent.resolve(strict=True) == path.parent and not os.path.isabs(member.linkname):
+        if path.parent.resolve(strict=True) == path.parent and not Path(member.linkname).is_absolute():
             path.symlink_to(member.linkname)
             return True
     return False

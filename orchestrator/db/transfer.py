@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +25,15 @@ from orchestrator.workspace import LOG_DIR
 __all__ = ["import_rows", "key_of_salt", "rows_of"]
 
 _PARTS = ("step_run", "job", "event")
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "INTEGER": int,
+    "FLOAT": (int, float),
+    "BOOLEAN": (bool, int),
+    "TEXT": str,
+    "JSON": dict,
+}
+"""The types in Python of the types of columns."""
 
 
 def rows_of(path: Path, key: str) -> dict[str, Any]:
@@ -75,14 +84,18 @@ def import_rows(store: Store, rows: Mapping[str, Any], key: str, now: float, why
         raise DefinitionError(
             f"The run can't be recorded here: {error}.", "List all runs: orchestrator list"
         ) from error
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"The records in the archive can't be used: {type(error).__name__}: {error}.") from error
 
 
 def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any], ids: Mapping[str, Any]) -> int:
-    known: Sequence[str] = [found.name for found in connection.execute(f"PRAGMA table_info({table})")]
+    known = {found.name: found.type for found in connection.execute(f"PRAGMA table_info({table})")}
     if set(known) != set(row):
         raise ValueError(f"it has other columns of {table}: another version of orchestrator wrote it")
+    for name, value in row.items():
+        # SQLite stores a value of any type in any column.
+        if value is not None and not isinstance(value, _TYPES[known[name]]):
+            raise ValueError(f"{name} in {table} is not of the type {known[name]}")
     values = dict(row)
     values.pop("id")
     for name, new in ids.items():

@@ -213,7 +213,7 @@ def read_contents(workspace: Workspace, file: Path, new_key: str | None) -> Cont
         f"its records and {_amount(size)}.",
         "Only import what you trust: a resume runs the code of the archive, and its table may name code.",
     ]
-    if (rows["run"].get("cluster") or {}).get("env_vars"):
+    if (rows["run"]["cluster"] or {}).get("env_vars"):
         lines.append("Its env_vars are not in the archive: continue it with resume --update STUDY.py")
     return Contents(rows, size, lines)
 
@@ -267,7 +267,18 @@ def _records(tar: tarfile.TarFile, file: Path) -> tuple[dict[str, Any], Size]:
         if not all(isinstance(rows[table], list) for table in ("step_run", "job", "event")):
             raise ValueError("its records are incomplete")
         _ = str(rows["run"]["key"]), str(rows["run"]["salt"])
+        if not isinstance(rows["run"]["cluster"], dict | None):
+            raise ValueError("its cluster is damaged")
         n_files, n_bytes = map(int, rows["size"])
         return dict(rows), Size(n_files, n_bytes)
-    except (ValueError, LookupError, TypeError, RecursionError, EOFError, OSError, tarfile.TarError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        EOFError,
+        OSError,
+        tarfile.TarError,
+    ) as error:
         raise not_an_archive(file, str(error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import re
 import tarfile
 from dataclasses import replace
@@ -299,3 +300,78 @@ def test_a_truncated_archive_leaves_nothing_behind(here, other):
     assert done.code == 1, done.err
     assert "bug" not in done.err
     assert [path.name for path in other.iterdir() if not path.name.startswith("orchestrator.db")] == []
+
+
+VALUES = [
+    *(
+        None,
+        True,
+        -1,
+        2**53,
+        2**63,
+        10**30,
+        1e300,
+        float("nan"),
+        float("inf"),
+        "",
+        "x" * 10_000,
+        "\0",
+        "\ud800",
+        [],
+        {},
+    ),
+    *("\x1b]0;TITLE\x07", "../../etc", "/etc/passwd", "'; touch evil; '", "$(touch evil)", "-h", "<script>", "a\nb"),
+    *(
+        '{"a":' * 2000,
+        [[[[[{}]]]]],
+        {"cluster": {"log_dir": "/etc"}},
+        [1] * 2000,
+        "succeeded",
+        "active",
+        "0-3000000000",
+    ),
+]
+LOOK = (
+    "list",
+    "status r",
+    "status r --json",
+    "failures r",
+    "logs r",
+    "table r",
+    "efficiency r",
+    "report r",
+    "snapshots r",
+)
+
+
+def _damage(rows, chance):
+    """Put a strange value at one place of the records, whatever its depth."""
+    at, name = rows, chance.choice(["run", "run", "step_run", "job", "event"])
+    while True:
+        inside = at[name]
+        if not isinstance(inside, list | dict) or not inside or chance.random() < 0.15:
+            break
+        at, name = inside, chance.choice(list(inside) if isinstance(inside, dict) else range(len(inside)))
+    at[name] = chance.choice(VALUES)
+    return name
+
+
+@pytest.mark.parametrize("study", ["batch.py", "slurm.py"])
+def test_records_that_someone_has_changed_are_refused_or_shown(here, programs, other, request, monkeypatch, study):
+    programs.accepts()
+    here("run" if study == "batch.py" else "submit", study, "--project-job", "r")
+    here("cancel", "r")
+    here("archive", "r", "-o", "r.tar")
+    monkeypatch.chdir(other)
+    for seed in range(max(20, request.config.getoption("--examples") // 5)):
+        chance, root = random.Random(seed), other / str(seed)
+        forged(here.workspace / "r.tar", other / "forged.tar", lambda rows, chance=chance: _damage(rows, chance))
+        commands = ["import forged.tar --project-job r", *chance.sample(LOOK, 3), "clean r --dry-run", "resume r"]
+        for words in commands:
+            done = here(*words.split(), "--rootdir", str(root))
+            said = done.out + done.err
+            assert "bug in orchestrator" not in said, (seed, words, said)
+            assert "\x1b" not in said, (seed, words)
+            if done.code and words.startswith("import"):
+                break
+    assert not list(other.rglob("evil"))
