@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.data.many import many_objects
 from orchestrator.data.references import DATA_FOLDER
 from orchestrator.data.results import ResultReader
 from orchestrator.errors import DataError
@@ -76,10 +77,11 @@ def _n_found(base: Path, expected: Expected, reader: ResultReader) -> int:
         return expected.n_experiments  # it was checked when they were folded
     results: set[tuple[int, str]] = set()
     n_unreadable = 0
-    for path in (path for folder in (*new, *folded) for path in folder.glob("*.jsonl")):
-        file = reader.read(path)
-        results.update((line["row"], line["inputs"]) for line in file.lines)
-        n_unreadable += file.n_torn + len(file.damaged)
+    with many_objects():
+        for path in (path for folder in (*new, *folded) for path in folder.glob("*.jsonl")):
+            file = reader.read(path)
+            results.update((line["row"], line["inputs"]) for line in file.lines)
+            n_unreadable += file.n_torn + len(file.damaged)
     # What is damaged is there; it is reported when it is folded.
     return len(results) + n_unreadable
 

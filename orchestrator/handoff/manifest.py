@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from orchestrator.atomic import PRIVATE, replacing
 from orchestrator.damage import LARGEST_INT, Damaged, parse_json, parse_object, refuse
+from orchestrator.data.many import many_objects
 from orchestrator.errors import DataError
 from orchestrator.sha256 import sha256_of
 from orchestrator.trust import open_private
@@ -220,11 +221,12 @@ class Manifest:
             if sha256_of(content).encode() != parts[1]:
                 refuse(f"an experiment of task {task} is damaged")
             lines = content.splitlines()
-            # At once, which is faster for each.
-            values = parse_json(b"[%s]" % b",".join(lines))
-            if len(values) != len(lines):
-                refuse(f"task {task} is damaged")
-            return [_entry(value, task) for value in values]
+            with many_objects():
+                # At once, which is faster for each.
+                values = parse_json(b"[%s]" % b",".join(lines))
+                if len(values) != len(lines):
+                    refuse(f"task {task} is damaged")
+                return [_entry(value, task) for value in values]
 
     def expected_outputs(self) -> list[str] | None:
         """Read the names of the outputs that a data generator may store; None: all.
