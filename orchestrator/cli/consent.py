@@ -44,6 +44,8 @@ def goes_ahead(lines: Sequence[str], *, dry_run: bool, yes: bool, asks: bool) ->
     for line in lines:
         echo(line, err=not dry_run)
     if dry_run:
+        if not lines:
+            echo("There is nothing to do.")
         echo("Nothing was changed (--dry-run).")
         return False
     if not asks or yes or not (sys.stdin.isatty() and sys.stderr.isatty()):

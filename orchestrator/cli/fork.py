@@ -18,6 +18,7 @@ __all__ = ["command"]
     epilog=examples(
         "orchestrator fork 1795531215 --from propose@4",
         "orchestrator fork 1795531215 --from propose@4 --update study.py",
+        "orchestrator fork 1795531215 --update study.py",
     )
 )
 @click.argument("run", required=False)
@@ -47,22 +48,23 @@ def command(
     """Begin a new run at a step of another one.
 
     The tables are those that the step began with then. Everything is copied: RUN is not changed, and neither run can
-    change the other. `snapshots` shows which tables are kept. RUN defaults to the latest run.
+    change the other. `snapshots` shows which tables are kept. A run that has succeeded is continued by a fork with a
+    longer pipeline: --update. RUN defaults to the latest run.
     """
     from orchestrator.engine import commands
     from orchestrator.engine.fork import make_fork, prepare_fork
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
-    fork = prepare_fork(workspace, key, from_step, project_job, update)
     checked, config = None, None
     if update is not None:
         from orchestrator.definition.study import load_study
 
         checked, config = commands.check_update(workspace, key, load_study(update))
+    fork = prepare_fork(workspace, key, from_step, project_job, update, checked)
     if not goes_ahead(fork.lines, dry_run=dry_run, yes=yes, asks=False):
         return
     new = make_fork(workspace, fork)
-    commands.resume(workspace, new, update=checked, config=config, jobs=jobs)
+    commands.resume(workspace, new, update=checked, config=config, jobs=jobs, warns=False)
     echo(f"{workspace.root / new}\nShow its status: orchestrator status {new}{typed_options()}")
     end(workspace, new)

@@ -197,6 +197,18 @@ def study_change_message(folder: RunFolder, record: RunRecord) -> str | None:
     )
 
 
+def has_other_code(folder: RunFolder, record: RunRecord, checked: CheckedPipeline) -> bool:
+    """Whether a text of the user's modules is not among those that a run has stored."""
+    if not record.bundle_digest:
+        return False
+    try:
+        stored = Bundle(folder.bundle(record.bundle_digest)).modules()
+    except DataError:
+        return False  # nothing is known about it
+    texts = {module.text for module in stored.values()}
+    return any(module.text not in texts for module in checked.bundle.code.modules.values())
+
+
 def provenance() -> dict[str, Any]:
     """Return where a run comes from: versions, commit, command (without secrets), host, user, folder."""
     return {

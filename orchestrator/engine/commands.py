@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.addresses import format_study
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
 from orchestrator.engine.resume import check_same_steps, position_of
@@ -16,6 +18,7 @@ from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import replan, with_new_plan
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, is_done, reopening
+from orchestrator.machine.states import RunState
 from orchestrator.machine.summary import how_it_ended
 from orchestrator.visible import visible
 from orchestrator.workspace import Workspace
@@ -166,6 +169,7 @@ def resume(
     config: ClusterConfig | None = None,
     jobs: int | None = None,
     as_edited: bool = False,
+    warns: bool = True,
 ) -> str:
     """Continue a run, from where it stopped or from an address, with its stored code or with new code.
 
@@ -189,6 +193,8 @@ def resume(
         Number of worker processes of a local run.
     as_edited : bool, default False
         Whether its tables are first taken as they are, also if a value no longer has the type of its column.
+    warns : bool, default True
+        Whether a study that has changed is said; False if it was said before.
 
     Returns
     -------
@@ -203,7 +209,7 @@ def resume(
     begin = begin_of(workspace, key, checked, from_step, accepts_failed=accepts_failed, puts_back=puts_back)
     if begin == WHERE_IT_STOPPED and checked is None and _nothing_to_do(store, record, None, None):
         return key
-    return continue_run(store, record, begin, checked, jobs, config)
+    return continue_run(store, record, begin, checked, jobs, config, warns=warns)
 
 
 def retry(
@@ -256,7 +262,22 @@ def preview(
         lines, repeats = announce_new_plan(steps, replanned, plan), repeats_work(steps, replanned.changes)
         run, steps = with_new_plan(run, steps, replanned, plan), steps[: replanned.n_kept]
     changes = reopening(run, steps, begin)
+    if checked is not None and not lines and not changes and run.state is RunState.SUCCEEDED:
+        lines = about_other_code(record, checked.study_path)
     return [*lines, *announce(steps, changes)], repeats or repeats_work(steps, changes)
+
+
+def about_other_code(record: RunRecord, study: str | None) -> list[str]:
+    """Return what to type to run the code of a study that is not the one with which a run has succeeded."""
+    name = format_study(study, None)
+    again = f"orchestrator resume {record.key} --from-step {shlex.quote(next(record.plan.steps()).name)}"
+    verb = "run" if record.mode is Mode.LOCAL else "submit"
+    return [
+        f"Attention: run {record.key} has succeeded with code that differs from {study or 'the study'} as it is now. "
+        "Nothing runs again.",
+        f"To run its steps again with the new code: {again} --update {name}",
+        f"To start a new run with it: orchestrator {verb} {name}",
+    ]
 
 
 class Agrees(Protocol):
@@ -362,12 +383,14 @@ def continue_run(
     checked: CheckedPipeline | None,
     jobs: int | None,
     config: ClusterConfig | None = None,
+    *,
+    warns: bool = True,
 ) -> str:
     """Continue a run from somewhere, on a cluster or in this process, and return its key."""
     from orchestrator.engine import code
 
     key, folder = record.key, store.workspace.run(record.key)
-    change = code.study_change_message(folder, record) if checked is None else None
+    change = code.study_change_message(folder, record) if checked is None and warns else None
     if change is not None:
         progress_for().say(change)
     if record.mode is Mode.SLURM:
@@ -520,14 +543,17 @@ def _first_position(pipeline: PipelineDefinition, start_of: Callable[[int], int]
 
 
 def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, checked: CheckedPipeline | None) -> bool:
-    from orchestrator.engine.code import study_change_message
+    from orchestrator.engine.code import has_other_code, study_change_message
 
     if first_element is not None or not is_done(record.state, store.history.first_failed(record.key)):
         return False
-    if checked is not None:
+    folder, study = store.workspace.run(record.key), record.study
+    if checked is None:
+        is_other = study_change_message(folder, record) is not None
+    else:
         check_same_steps(record, checked.plan, checked.study_path)
-    change = study_change_message(store.workspace.run(record.key), record)
-    if change is not None:
-        progress_for().say(change)
+        is_other, study = has_other_code(folder, record, checked), checked.study_path
+    if is_other:
+        _say_all(about_other_code(record, study))
     progress_for().say(f"Nothing to do: run {record.key} {how_it_ended(store.load(record.key))}.")
     return True

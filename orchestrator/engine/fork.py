@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +22,17 @@ from orchestrator.data.snapshots import KeptTable, put_back
 from orchestrator.db.store import NewRun, RunRecord, Store
 from orchestrator.definition.validate import check_key
 from orchestrator.engine.cleaning import DELETED
-from orchestrator.engine.code import study_change_message
+from orchestrator.engine.code import CheckedPipeline, asks_again, study_change_message
 from orchestrator.engine.create import make_engine_folder
 from orchestrator.engine.kept_tables import about_edits, read_then, tables_then
 from orchestrator.engine.resume import position_of
 from orchestrator.errors import DataError, DefinitionError
-from orchestrator.machine.rewind import check_position, where_to_fork
+from orchestrator.machine.changes import ForgetAnswer
+from orchestrator.machine.model import Run
+from orchestrator.machine.plan import Plan
+from orchestrator.machine.replan import replan
+from orchestrator.machine.rewind import WHERE_IT_STOPPED, Recorded, check_position, where_to_fork
+from orchestrator.machine.states import RunState
 from orchestrator.trust import ENGINE, read_private
 from orchestrator.workspace import RunFolder, Workspace
 
@@ -44,6 +49,8 @@ class Fork(NamedTuple):
     ----------
     record : RunRecord
         The run that it is made of.
+    plan : Plan
+        Its steps: those of the run, or of the new code where the new run continues a longer pipeline.
     position : int
         Where it begins.
     address : str
@@ -57,6 +64,7 @@ class Fork(NamedTuple):
     """
 
     record: RunRecord
+    plan: Plan
     position: int
     address: str
     tables: dict[str, KeptTable | None]
@@ -65,7 +73,12 @@ class Fork(NamedTuple):
 
 
 def prepare_fork(
-    workspace: Workspace, key: str, from_step: str | None, new_key: str | None, update: str | None = None
+    workspace: Workspace,
+    key: str,
+    from_step: str | None,
+    new_key: str | None,
+    update: str | None = None,
+    checked: CheckedPipeline | None = None,
 ) -> Fork:
     """Return what a fork will do. Nothing is written.
 
@@ -81,6 +94,8 @@ def prepare_fork(
         The key of the new run; by default the run's with a number.
     update : str, optional
         The study whose code the new run gets.
+    checked : CheckedPipeline, optional
+        Its pipeline. If it is longer than that of a run that has succeeded, the new run may begin with what is new.
 
     Raises
     ------
@@ -89,22 +104,27 @@ def prepare_fork(
     """
     store = Store(workspace.database)
     record, run, steps = store.own(key), store.load(key), store.history.recorded(key)
-    if from_step is None:
-        position = where_to_fork(run, store.history.first_failed(key))
-    else:
-        position = position_of(key, run.plan, from_step)
-    check_position(run, position, {step.position for step in steps})
-    address = run.plan.slot(position).address
+    begin = None if checked is None else _with_new_steps(workspace, record, run, steps, from_step, checked)
+    if begin is None:
+        if from_step is None:
+            position = where_to_fork(run, store.history.first_failed(key))
+        else:
+            position = position_of(key, run.plan, from_step)
+        check_position(run, position, {step.position for step in steps})
+        begin = _Begin(run.plan, position, position)
+    position, address = begin.position, begin.plan.slot(begin.position).address
     folder = workspace.run(key)
     tables = {
         name: None if then is None else read_then(folder, run.mark, then)
-        for name, then in tables_then(store, key, position).items()
+        for name, then in tables_then(store, key, begin.at_tables).items()
     }
     new = _key(store, key, new_key)
     copied = [path.lstat().st_size for path in _copied_files(folder, tables)]
-    lines = [f"New run {new}: begins with {address}, as it is in run {key}."]
+    is_new = begin.plan is not run.plan
+    what = f"continues run {key} with {address}" if is_new else f"begins with {address}, as it is in run {key}"
+    lines = [f"New run {new}: {what}."]
     if any(table is not None for table in tables.values()):
-        lines.append(f"Its table is that of run {key} when {address} began.")
+        lines.append(f"Its table is that of run {key} when {run.plan.slot(begin.at_tables).address} began.")
     lines += [line for table in tables.values() if table is not None for line in about_edits(table)]
     if copied:
         n = f"{len(copied)} other file{'s' if len(copied) > 1 else ''}"
@@ -117,7 +137,40 @@ def prepare_fork(
             "Attention: the study has changed since. The new run uses the code that is stored with the old one."
         )
         lines.append(f"For the code as it is now: orchestrator fork {key} --from {address} --update {source}")
-    return Fork(record, position, address, tables, new, lines)
+    return Fork(record, begin.plan, position, address, tables, new, lines)
+
+
+class _Begin(NamedTuple):
+    """Where a new run begins: its plan, the position there, and that of its tables in the plan of the old run."""
+
+    plan: Plan
+    position: int
+    at_tables: int
+
+
+def _with_new_steps(
+    workspace: Workspace,
+    record: RunRecord,
+    run: Run,
+    steps: Sequence[Recorded],
+    from_step: str | None,
+    checked: CheckedPipeline,
+) -> _Begin | None:
+    """Return where a longer pipeline continues a run that has succeeded; None if the fork begins in the old one."""
+    is_known = from_step is not None and run.plan.find(from_step) is not None
+    if is_known or run.state is not RunState.SUCCEEDED:
+        return None
+    again = asks_again(workspace.run(record.key), record, WHERE_IT_STOPPED, checked)
+    replanned = replan(run, steps, checked.plan, asks_again=again)
+    n = replanned.n_kept
+    if not replanned.changes or not n:
+        return None
+    last = steps[n - 1]
+    is_asked_again = any(isinstance(change, ForgetAnswer) for change in replanned.changes)
+    position = last.position + 1 if is_asked_again else checked.plan.after(last.position, last.until)
+    if from_step is not None and checked.plan.find(from_step) != position:
+        return None
+    return _Begin(checked.plan, position, steps[n].position if n < len(steps) else run.plan.size)
 
 
 def make_fork(workspace: Workspace, fork: Fork) -> str:
@@ -143,7 +196,7 @@ def make_fork(workspace: Workspace, fork: Fork) -> str:
     values = {name: getattr(record, name) for name in NewRun.__dataclass_fields__}
     salt = os.urandom(16).hex()
     values |= {"key": fork.key, "salt": salt, "first_position": fork.position, "root": workspace.real_root}
-    values |= {"forked_from": record.key, "forked_step": fork.address}
+    values |= {"plan": fork.plan, "forked_from": record.key, "forked_step": fork.address}
     store.create_run(replace(NewRun(**values)), time.time())
     return fork.key
 

@@ -16,6 +16,8 @@ __all__ = ["announce", "announce_new_plan", "repeats_work"]
 MOST_SHOWN = 4
 """Step runs that are named; of more only the first and the last are."""
 
+_ONLY_OPEN = "Experiments that have a result now are not evaluated again; with --table-as-then they are."
+
 
 def announce(steps: Sequence[Recorded], changes: Sequence[Change]) -> list[str]:
     """Return one sentence for each thing that changes do to step runs.
@@ -28,12 +30,15 @@ def announce(steps: Sequence[Recorded], changes: Sequence[Change]) -> list[str]:
         From `reopening`.
     """
     accepted = {change.position for change in changes if isinstance(change, AddStepRun) and change.accepts_failed}
+    puts_back = any(isinstance(change, RequestTables) and change.tables for change in changes)
     lines: list[str] = []
     for change in changes:
         match change:
-            case Withdraw(position=position) if position not in accepted:
+            case Withdraw(position=position, forgets=is_named) if position not in accepted:
                 again = [step for step in steps if step.position >= position]
                 lines += [f"Runs again: {_named(again)}."] if again else []
+                if again and is_named and not puts_back and again[0].kind is StepKind.BATCH:
+                    lines.append(_ONLY_OPEN)
             case Retry(positions, until, _):
                 failed = [step for step in steps if step.position in positions]
                 n = sum(step.n_failed for step in failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Container, Sequence
 from functools import reduce
 from typing import NamedTuple
@@ -194,10 +195,16 @@ def where_to_fork(run: Run, first_failed: int | None) -> int:
         position = 0 if run.step_run is None else run.step_run.position
     if position is None or position >= run.plan.size:
         raise DefinitionError(
-            f"Run {run.key} has succeeded, so a fork needs the step with which it begins.",
-            f"Name it: orchestrator fork {run.key} --from STEP@ITER",
+            f"Run {run.key} has succeeded, so a fork needs the step with which it begins, or a longer pipeline.",
+            f"Name a step: orchestrator fork {run.key} --from {_last_address(run)}\n"
+            f"With a longer loop, or more steps: orchestrator fork {run.key} --update STUDY.py",
         )
     return position
+
+
+def _last_address(run: Run) -> str:
+    position = 0 if run.step_run is None else run.step_run.position
+    return shlex.quote(run.plan.slot(position).address)
 
 
 def is_done(state: RunState, first_failed: int | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 STUDY = """
@@ -126,3 +127,58 @@ def test_an_archive_gets_the_name_of_the_run_and_a_table_the_folder_that_is_name
     assert Path("r.tar.gz").is_file()
     assert here("table", "--csv", "new/table.csv").code == 0
     assert Path("new/table.csv").read_text().startswith("experiment,status,x,y")
+
+
+def test_a_run_that_has_succeeded_is_forked_with_a_longer_loop_by_one_command(here):
+    more = """
+from orchestrator import Block, Loop
+class Grow(Block):
+    def call(self, data, iteration):
+        return data + ExperimentData(domain=data.domain, input_data=[{"x": 10.0 + iteration}])
+def report(project_dir):
+    pass
+loop = Loop(LENGTH, [Step(Grow(), name="grow"), Step(evaluate, name="again", parallel=True)])
+pipeline = Pipeline("longer", [Step(create), Step(evaluate, name="evaluate", parallel=True), loop, Step(report)])
+"""
+    text = STUDY + more
+    assert run(here, text.replace("LENGTH", "2")).code == 0
+    refused = here("fork", "r")
+    assert here(*commands_in(refused.err)[0].split()).code == 0
+    write(text.replace("LENGTH", "4"))
+    announced = here("fork", "r", "--project-job", "longer", "--update", "study.py", "--dry-run").out
+    assert "New run longer: continues run r with grow@2.\nIts table is that of run r when report began.\n" in announced
+    assert here("fork", "r", "--project-job", "longer", "--update", "study.py").code == 0
+    assert list(pd.read_csv("longer/experiment_data/output.csv").y[-2:]) == [24.0, 26.0]
+    assert len(pd.read_csv("r/experiment_data/output.csv")) == 8
+    assert here("fork", "r", "--from", "grow@2", "--update", "study.py", "--dry-run").code == 0
+    assert here("fork", "r", "--from", "grow@3", "--update", "study.py", "--dry-run").code == 2
+
+
+def test_a_fork_of_a_run_whose_study_has_changed_says_that_once(here):
+    run(here, STUDY)
+    write(STUDY.replace("* 2", "* 3"))
+    said = here("fork", "r", "--from", "evaluate").err
+    assert said.count("has changed since") == 1
+
+
+def test_an_edited_study_under_the_key_of_a_run_that_has_succeeded_is_said_with_what_to_type(here):
+    run(here, STUDY)
+    edited = STUDY.replace("* 2", "* 3")
+    said = run(here, edited)
+    assert said.code == 0
+    assert "Attention: run r has succeeded with code that differs from" in said.err
+    assert "Attention" in here("resume", "r").err
+    assert "Attention" in here("resume", "r", "--update", "study.py", "--dry-run").out
+    assert here(*commands_in(said.err)[0].split()).code == 0
+    assert list(pd.read_csv("r/experiment_data/output.csv").y) == [0.0, 3.0, 6.0, 9.0, 12.0, 15.0]
+    assert "Attention" not in run(here, edited).err
+
+
+def test_a_resume_from_a_step_that_evaluates_says_that_results_are_kept_and_how_they_are_not(here):
+    run(here, STUDY)
+    announced = here("resume", "r", "--from-step", "evaluate", "--dry-run").out
+    assert "Experiments that have a result now are not evaluated again; with --table-as-then they are." in announced
+    put_back = here("resume", "r", "--from-step", "evaluate", "--table-as-then")
+    assert "not evaluated again" not in put_back.err
+    assert "6 open experiments" in put_back.err
+    assert "There is nothing to do.\n" in here("resume", "r", "--dry-run").out
