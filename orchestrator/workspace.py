@@ -231,9 +231,14 @@ class RunFolder(NamedTuple):
         """Return the folder of the table with which a step run began."""
         return self.kept_tables / f"{position}.{epoch}.{mark}"
 
+    @property
+    def jobs(self) -> Path:
+        """Folder of the folders of jobs."""
+        return self.engine / "jobs"
+
     def job(self, token: str) -> JobFolder:
         """Return the folder of a job."""
-        return JobFolder(self.engine / "jobs" / token)
+        return JobFolder(self.jobs / token)
 
     def table(self, project_dir: str) -> Path:
         """Return the folder that a step is called with; its table is in the subfolder `experiment_data`."""

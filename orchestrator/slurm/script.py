@@ -131,6 +131,7 @@ def values(
     command: Sequence[str],
     env_file: Mapping[str, str] | None = None,
     by_hand: Sequence[str] = (),
+    guard: Mapping[str, str] | None = None,
 ) -> Values:
     """Return the values for a job's script.
 
@@ -152,6 +153,9 @@ def values(
         `path` and `sha256` of a file with more environment variables, which contains `exports`.
     by_hand : sequence of str, default ()
         The module to run instead, and its arguments, if the script has no arguments. By default it fails then.
+    guard : mapping, optional
+        `variable`, `in_order` and `jobs`, if the script waits for its worker; see `orchestrator.worker.guarded`. By
+        default the worker takes the place of the shell.
 
     Raises
     ------
@@ -170,6 +174,7 @@ def values(
         "threads": threads,
         "command": " ".join(words),
         "by_hand": " ".join([*runner, "-m", *map(_argument, by_hand)]) if by_hand else "",
+        "guard": guard,
     }
 
 

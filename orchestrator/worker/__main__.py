@@ -1,7 +1,7 @@
 """How the engine and SLURM start a worker.
 
-python -m orchestrator.worker job WORKSPACE KEY TOKEN SHA256
-                                                            a job of a cluster
+python -m orchestrator.worker job WORKSPACE KEY TOKEN SHA256 [MARK STATUS [1]]
+                                                            a job of a cluster; MARK and STATUS: of its first worker
 python -m orchestrator.worker serve WORKSPACE KEY           the worker process of a run on this machine
 python -m orchestrator.worker freeze|compare|collect|fold WORKSPACE KEY
                                                             reads a request and prints an answer, both JSON
@@ -19,11 +19,12 @@ from orchestrator.host import die_with_parent
 # Each imports only what it needs, because hundreds of tasks of an array start at once.
 try:
     match sys.argv[1:]:
-        case ["job", workspace, key, token, sha256]:
+        case ["job", workspace, key, token, sha256, *first]:
             with fast_imports():
+                from orchestrator.worker.guarded import FirstWorker
                 from orchestrator.worker.job import run_job
 
-            run_job(Path(workspace), key, token, sha256, has_process=True)
+            run_job(Path(workspace), key, token, sha256, has_process=True, first=FirstWorker.from_arguments(first))
         case ["serve", workspace, key]:
             from orchestrator.worker.reaper import fork_below_reaper
 

@@ -34,7 +34,7 @@ from orchestrator.worker.stopping import must_stop, together
 from orchestrator.worker.surroundings import say_once
 from orchestrator.worker.task import SupervisedTask
 
-__all__ = ["Answer", "evaluate_in_this_process"]
+__all__ = ["Answer", "Inherited", "end_orderly", "evaluate_in_this_process", "evaluate_left"]
 
 REPORT_EVERY = 0.1
 """Seconds between two reports of progress."""
@@ -94,8 +94,8 @@ def evaluate_in_this_process(
     try:
         _begin(task, worker, handlers)
         inherited.undo(task.said)
-        last = _evaluate(task, answers)
-        _end_orderly(is_alone=threading.active_count() == 1 and not last["left"])
+        last = evaluate_left(task, answers)
+        end_orderly(is_alone=threading.active_count() == 1 and not last["left"])
         _answer(answers, last)
         code = 0
     except BaseException as error:
@@ -122,7 +122,22 @@ def _begin(task: SupervisedTask, worker: int, handlers: Handlers) -> None:
         redirect(task.log)
 
 
-def _evaluate(task: SupervisedTask, answers: int) -> Answer:
+def evaluate_left(task: SupervisedTask, answers: int | None = None) -> Answer:
+    """Evaluate what is left of a task, and write the results.
+
+    Parameters
+    ----------
+    task : SupervisedTask
+        The task.
+    answers : int, optional
+        As in `evaluate_in_this_process`; by default no progress is reported.
+
+    Returns
+    -------
+    dict
+        `n_units`, `n_finished` and `failures`: what was evaluated; `left`: names of the processes that the last
+        experiment has left behind; `said`: what was said in the log.
+    """
     counts, n_units, left, reported_at = Counts(), 0, list[str](), time.monotonic()
     job, before, stop_after = task.job, task.tally, task.job.stop_after
     with open_results(task.results, job) as writer, log_lines(job.log_level), log_position() as position:
@@ -141,7 +156,7 @@ def _evaluate(task: SupervisedTask, answers: int) -> Answer:
                 break
             # The other tasks may have experiments that finished: only the supervisor knows whether these are the first.
             may_stop = counts.n_failed > 0 and must_stop(job, together([before, counts.tally]))
-            if may_stop or time.monotonic() - reported_at >= REPORT_EVERY:
+            if answers is not None and (may_stop or time.monotonic() - reported_at >= REPORT_EVERY):
                 reported_at = time.monotonic()
                 causes = sorted(counts.tally.causes)
                 _answer(answers, {"done": counts.n, "n_failed": counts.n_failed, "causes": causes})
@@ -157,7 +172,7 @@ def _evaluate(task: SupervisedTask, answers: int) -> Answer:
     }
 
 
-def _end_orderly(*, is_alone: bool) -> None:
+def end_orderly(*, is_alone: bool) -> None:
     """Do what the end of the interpreter would do, without waiting long for what was left behind."""
     if is_alone:
         atexit._run_exitfuncs()

@@ -3,24 +3,56 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import Busy, DataError, StudyError
 from orchestrator.fast_imports import fast_imports
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
+from orchestrator.host import die_with_parent
 from orchestrator.indexes import parse_indexes
+from orchestrator.worker.guarded import IN_ORDER, FirstWorker, is_guarded
 from orchestrator.worker.tail import Tail
 from orchestrator.workspace import RunFolder
 
 if TYPE_CHECKING:
     from orchestrator.definition.bundle import LoadedStep
+    from orchestrator.worker.stopping import Others
+    from orchestrator.worker.task import SupervisedTask
 
 __all__ = ["run_job"]
 
 
-def run_job(workspace: Path, key: str, token: str, sha256: str, *, has_process: bool = False) -> None:
+class _Done(NamedTuple):
+    """What a task has done.
+
+    Attributes
+    ----------
+    has_claim : bool
+        Whether it was to do its work: not if another submission has claimed the job, or it was given up.
+    must_advance : bool
+        Whether the run must be advanced now, although other tasks are left: the step was stopped, and tasks wait that
+        must not start.
+    has_left : bool
+        Whether the user's code has left threads or processes behind, for which this process must not wait.
+    """
+
+    has_claim: bool = True
+    must_advance: bool = False
+    has_left: bool = False
+
+
+def run_job(
+    workspace: Path,
+    key: str,
+    token: str,
+    sha256: str,
+    *,
+    has_process: bool = False,
+    first: FirstWorker | None = None,
+) -> None:
     """Run a job of a step, or one task of an array.
 
     Parameters
@@ -35,6 +67,8 @@ def run_job(workspace: Path, key: str, token: str, sha256: str, *, has_process: 
         Digest of its job file.
     has_process : bool, default False
         Whether this process does nothing else, so that all that it has started may be ended with it.
+    first : FirstWorker, optional
+        The worker of this job that has died.
 
     Raises
     ------
@@ -45,35 +79,64 @@ def run_job(workspace: Path, key: str, token: str, sha256: str, *, has_process: 
     os.environ.pop("PYTHONSAFEPATH", None)
     folder = RunFolder(workspace, key)
     job = read_jobfile(folder.job(token).file, sha256)
-    if has_process and job.evaluates:
+    if first is not None:
+        from orchestrator.worker.running import was_alone
+
+        first.end_programs()
+        if first.has_sigterm or not was_alone(folder.job(token).running(_task_of(job), _restart())):
+            first.end_likewise()
+    guarded = has_process and job.evaluates and first is None and is_guarded()
+    if guarded:
+        die_with_parent(number=signal.SIGTERM)
+    elif has_process and job.evaluates:
         from orchestrator.worker.reaper import fork_below_reaper
 
         fork_below_reaper(ends_with_parent=False)
     tail = Tail(folder, job)
-    if len(parse_indexes(job.tasks)) == 1:
-        # This task is the last one. Of many tasks the last is not known, and to start a tail in each costs too much.
+    if _task_of(job) == parse_indexes(job.tasks)[-1]:
+        # This task starts as the last one, and so it will often end as the last one. A tail in each costs too much.
         tail.start()
     try:
-        has_claim, must_advance = _work(folder, job)
+        done = _work(folder, job, guarded, first)
     except BaseException:
         tail.stop()
         raise
-    sys.stdout.flush()
-    if has_claim and (must_advance or _is_last(folder, job)):
+    _flush()
+    if done.has_claim and (done.must_advance or _is_last(folder, job)):
         tail.advance()
     else:
         tail.stop()
     if has_process and job.evaluates:
-        from orchestrator.worker.ending import end_if_alone
-
-        end_if_alone()
+        _end(IN_ORDER if guarded else 0, done.has_left)
 
 
-def _work(folder: RunFolder, job: JobFile) -> tuple[bool, bool]:
+def _flush() -> None:
+    from orchestrator.worker.capture import flush_output
+
+    flush_output()
+
+
+def _end(code: int, has_left: bool) -> None:
+    from orchestrator.worker.ending import complete_files, end_if_alone
+
+    if has_left:
+        complete_files()
+        os._exit(code)
+    end_if_alone(code)
+    sys.exit(code)
+
+
+def _task_of(job: JobFile) -> int:
+    return job.first_task + int(os.environ["SLURM_ARRAY_TASK_ID"]) if job.parallel else 0
+
+
+def _restart() -> int:
+    """Return how often SLURM has restarted this task under the same id."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", 0))
+
+
+def _work(folder: RunFolder, job: JobFile, guarded: bool, first: FirstWorker | None) -> _Done:
     """Do the work of this task.
-
-    Return False first if another submission has claimed the job, or it was given up; and then whether the run must be
-    advanced now, although other tasks are left: the step was stopped, and tasks wait that must not start.
 
     The imports are here, so that the tail's process imports at the same time.
     """
@@ -93,45 +156,59 @@ def _work(folder: RunFolder, job: JobFile) -> tuple[bool, bool]:
         given_up = is_withdrawn(folder.job(job.token))
         why = "was given up before it started" if given_up else "was submitted twice. The other submission runs it"
         print(f"Job {job.token} {why}.", flush=True)
-        return False, False
-    task = job.first_task + int(os.environ["SLURM_ARRAY_TASK_ID"]) if job.parallel else 0
+        return _Done(has_claim=False)
+    task = _task_of(job)
     if has_ended(folder.job(job.token), task):
         print(f"Task {task} has already ended. It is not run again.", flush=True)
-        return True, False
-    restart = int(os.environ.get("SLURM_RESTART_COUNT", 0))
+        return _Done()
     bundle = Bundle(folder.bundle(job.bundle_digest))
     try:
         step = bundle.load_step(job.path)
         until = bundle.load_step(job.until_path).block if job.until_path else None
     except StudyError as error:
-        fail_receipt(folder, job, task, restart, error)
-        return True, False
+        fail_receipt(folder, job, task, _restart(), error)
+        return _Done()
     if job.evaluates:
-        return True, _evaluate(folder, job, task, step, restart)
+        return _evaluate(folder, job, task, step, guarded, first)
     if job.asks_until:
         run_until(folder, job, step.block)
     else:
         run_call(folder, job, step.block, step.kwargs, until=until)
-    return True, False
+    return _Done()
 
 
-def _evaluate(folder: RunFolder, job: JobFile, task: int, step: LoadedStep, restart: int) -> bool:
-    from orchestrator.worker.stopping import Others
-    from orchestrator.worker.supervisor import Supervisor
+def _evaluate(
+    folder: RunFolder, job: JobFile, number: int, step: LoadedStep, guarded: bool, first: FirstWorker | None
+) -> _Done:
+    from orchestrator.worker.stopping import Others, stop_if_needed
     from orchestrator.worker.task import SupervisedTask
 
-    def fail(task: int, reason: str) -> None:
+    others = Others(folder.job(job.token), number, _restart()) if len(parse_indexes(job.tasks)) > 1 else None
+    task = SupervisedTask(folder, job, number, step, restart=_restart(), first=first)
+    if others is not None and others.have_stopped(now=True):
+        task.stop()
+        return _Done(must_advance=True)
+    has_left = False
+    if guarded and task.is_alone:
+        from orchestrator.worker.alone import evaluate_alone
+
+        has_left = evaluate_alone(task)
+        # Before the receipt: a task that has one, and has not told the others, has only finished experiments.
+        stop_if_needed(job, task.tally, others)
+        task.end()
+    else:
+        _supervise(task, others)
+    return _Done(must_advance=others is not None and others.is_first_to_stop, has_left=has_left)
+
+
+def _supervise(task: SupervisedTask, others: Others | None) -> None:
+    from orchestrator.worker.supervisor import Supervisor
+
+    def fail(number: int, reason: str) -> None:
         raise DataError(reason)
 
-    others = None
-    if len(parse_indexes(job.tasks)) > 1:
-        others = Others(folder.job(job.token), task, restart)
-        if others.have_stopped(now=True):
-            SupervisedTask(folder, job, task, step, restart=restart).stop()
-            return True
     supervisor = Supervisor(1, on_done=lambda n: None, on_failed=fail, ends_at_once=False, others=others)
-    supervisor.run({task: lambda: SupervisedTask(folder, job, task, step, restart=restart)})
-    return others is not None and others.is_first_to_stop
+    supervisor.run({task.number: lambda: task})
 
 
 def _check_cwd(job: JobFile) -> None:

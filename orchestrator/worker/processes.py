@@ -12,10 +12,22 @@ from pathlib import Path
 
 from orchestrator.host import adopt_orphans, children
 
-__all__ = ["die_by", "end_children", "ending_programs", "kill_group", "left_children", "trackers"]
+__all__ = [
+    "TRACKERS_PATIENCE",
+    "die_by",
+    "end_children",
+    "ending_programs",
+    "how_it_ended",
+    "kill_group",
+    "left_children",
+    "trackers",
+]
 
 LONGEST = 5.0
 """Seconds for which `end_children` waits for a process that can't be ended now."""
+
+TRACKERS_PATIENCE = 1.0
+"""Seconds in which the resource trackers of a process that has ended may remove its shared memory."""
 
 GRACE = 0.05
 """Seconds for which a process may outlive its experiment, because it is just ending."""
@@ -104,6 +116,13 @@ def left_children() -> list[str]:
             return running or ["?"]
         time.sleep(0.005)
     return []
+
+
+def how_it_ended(code: int) -> str:
+    """Return how a process has ended, as a part of a sentence, from its exit code as Python has it."""
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
 
 
 def die_by(number: int) -> None:

@@ -22,10 +22,11 @@ from orchestrator.errors import DataError
 from orchestrator.handoff.manifest import Entry
 from orchestrator.trust import read_private
 
-__all__ = ["Cut", "Key", "Running", "read_cuts", "read_progress", "read_together"]
+__all__ = ["Cut", "Key", "Running", "read_cuts", "read_progress", "read_together", "was_alone"]
 
 WIDTH = 128
 NO_LOG = -1
+ALONE = "alone"
 Key = tuple[int, str]
 
 
@@ -57,6 +58,11 @@ class Running:
     ----------
     path : Path
         Its path. The folder is created if it is missing.
+
+    Attributes
+    ----------
+    is_alone : bool
+        Whether the process that evaluates has no supervisor.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,6 +70,7 @@ class Running:
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE)
         self._done = "0 0"
+        self.is_alone = False
         self.clear()
 
     def count(self, n_finished: int, n_failed: int) -> None:
@@ -75,7 +82,8 @@ class Running:
         if len(unit) > 1:
             self._append([entry.row for entry in unit])
         begin = NO_LOG if log_begin is None else log_begin
-        self._write(f"{unit[0].row} {unit[0].digest} {time.monotonic():.6f} {begin}")
+        alone = f" {ALONE}" if self.is_alone else ""
+        self._write(f"{unit[0].row} {unit[0].digest} {time.monotonic():.6f} {begin}{alone}")
 
     def clear(self) -> None:
         """Say that no experiment is evaluated."""
@@ -155,6 +163,17 @@ def read_together(path: Path) -> list[int]:
     return units[-1] if units else [running[0][0]]
 
 
+def was_alone(path: Path) -> bool:
+    """Whether a process without a supervisor has died while it evaluated an experiment.
+
+    Parameters
+    ----------
+    path : Path
+        The file of its task.
+    """
+    return _read(path)[0].split()[6:] == [ALONE.encode()]
+
+
 def read_progress(path: Path) -> tuple[int, int, bool] | None:
     """Return how many experiments of a task finished and failed, and whether one is evaluated now.
 
@@ -202,7 +221,7 @@ def _rows(line: bytes) -> list[int]:
 
 def _parse(line: bytes) -> tuple[Key, float, int | None] | None:
     words: list[Any] = line.split()
-    if len(words) != 6:
+    if len(words) not in (6, 7):
         return None
     try:
         begin = int(words[5])

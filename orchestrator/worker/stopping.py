@@ -19,7 +19,7 @@ from orchestrator.handoff.receipt import receipts_of
 from orchestrator.sha256 import sha256_of
 from orchestrator.workspace import JobFolder
 
-__all__ = ["Others", "Tally", "counts_of", "must_stop", "together"]
+__all__ = ["Others", "Tally", "counts_of", "must_stop", "stop_if_needed", "together"]
 
 LOOK_EVERY = 2.0
 """Seconds between two looks whether another task has stopped the batch."""
@@ -46,6 +46,15 @@ def must_stop(job: JobFile, tally: Tally) -> bool:
         return True
     is_same = len(tally.causes) == 1 and "" not in tally.causes
     return bool(job.stop_if_first) and not tally.n_finished and is_same and tally.n_failed >= (job.stop_if_first or 0)
+
+
+def stop_if_needed(job: JobFile, own: Tally, others: Others | None) -> bool:
+    """Whether the batch of a job stops after the experiments of this task; then make its other tasks stop, too."""
+    if not must_stop(job, own if others is None else others.with_others(own)):
+        return False
+    if others is not None:
+        others.stop()
+    return True
 
 
 class Others:

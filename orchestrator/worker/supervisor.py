@@ -23,9 +23,9 @@ from orchestrator.errors import DataError
 from orchestrator.host import adopt_orphans, children, oom_kills, rss_in_mb
 from orchestrator.worker.ending import flush_files
 from orchestrator.worker.evaluator import Answer, Inherited, evaluate_in_this_process
-from orchestrator.worker.processes import die_by, end_children, kill_group
+from orchestrator.worker.processes import TRACKERS_PATIENCE, die_by, end_children, how_it_ended, kill_group
 from orchestrator.worker.running import Key
-from orchestrator.worker.stopping import Others, Tally, must_stop, together
+from orchestrator.worker.stopping import Others, Tally, stop_if_needed, together
 from orchestrator.worker.task import SupervisedTask, key_of
 
 __all__ = ["Supervisor"]
@@ -38,9 +38,6 @@ CLOSED_POLL = 0.005
 
 PATIENCE = 1.0
 """Seconds after SIGTERM until it is passed to the processes that still evaluate: SLURM sends it to all of them."""
-
-TRACKERS_PATIENCE = 1.0
-"""Seconds in which the resource trackers of a process that has ended may remove its shared memory."""
 
 
 class _Evaluation:
@@ -269,7 +266,7 @@ class Supervisor:
         before = task.n_done
         running = task.recover(evaluation.offset)
         if running is None:
-            return None if task.n_done > before and (last is None or task.left) else _why_ended(code)
+            return None if task.n_done > before and (last is None or task.left) else f"its worker {how_it_ended(code)}"
         if last is not None:
             task.cut(running, "crashed", f"its process failed: {last['raised']}")
         elif evaluation.late is not None:
@@ -280,7 +277,7 @@ class Supervisor:
         elif code == -signal.SIGKILL and oom_kills() > evaluation.oom_kills:
             task.cut(running, "out_of_memory", "its process was killed because there was no memory left")
         else:
-            task.cut(running, "crashed", _why_ended(code).replace("worker", "process"))
+            task.cut(running, "crashed", f"its process {how_it_ended(code)}")
         return None
 
     # --- too many failed experiments -------------------------------------------------------------
@@ -298,11 +295,7 @@ class Supervisor:
         if tally.n_failed == self._n_failed:
             return False
         self._n_failed = tally.n_failed
-        if not must_stop(job, tally if self._others is None else self._others.with_others(tally)):
-            return False
-        if self._others is not None:
-            self._others.stop()
-        return True
+        return stop_if_needed(job, tally, self._others)
 
     def _stop(self, coming: Iterator[tuple[int, Callable[[], SupervisedTask]]]) -> None:
         """End what is evaluated, and write the receipts of all tasks that are left, with what they have evaluated."""
@@ -351,9 +344,3 @@ class Supervisor:
             self._end_all()
             die_by(number)
         self._pass_sigterm_at = time.monotonic() + PATIENCE
-
-
-def _why_ended(code: int) -> str:
-    if code < 0:
-        return f"its worker was killed by {signal.Signals(-code).name}"
-    return f"its worker ended with exit code {code}"

@@ -26,6 +26,8 @@ from orchestrator.worker.execute import (
     stop_task,
     units_of,
 )
+from orchestrator.worker.guarded import FirstWorker
+from orchestrator.worker.processes import how_it_ended
 from orchestrator.worker.receipts import begin_receipt
 from orchestrator.worker.running import Cut, Key, Running, read_cuts
 from orchestrator.worker.stopping import Tally
@@ -53,6 +55,8 @@ class SupervisedTask:
         How often the scheduler has restarted this task under the same id.
     log : Path, optional
         The log of the task; by default the output goes where that of this process goes.
+    first : FirstWorker, optional
+        The worker that has died in this job.
 
     Attributes
     ----------
@@ -75,6 +79,7 @@ class SupervisedTask:
         *,
         restart: int = 0,
         log: Path | None = None,
+        first: FirstWorker | None = None,
     ) -> None:
         self.folder, self.job, self.number, self.step, self.log = folder, job, number, step, log
         self.said: set[str] = set()
@@ -85,12 +90,21 @@ class SupervisedTask:
         left, self._counts = left_of_task(folder, job, number)
         self._receipt.n_kept = self._counts.n
         self._cuts: defaultdict[Key, list[Cut]] = defaultdict(list)
+        self.left: list[Unit] = units_of(step, left)
+        path = folder.job(job.token).running(number, restart)
+        here = [] if first is None else read_cuts(path, "crashed", f"its process {how_it_ended(first.exit_code)}")
+        self.running = Running(path)
         for cut in self._earlier_cuts(left):
             self._cuts[cut.key].append(cut)
-        self.running = Running(folder.job(job.token).running(number, restart))
+        for cut in here:
+            self._add_cut(cut)
         self._tell_counts()
-        self.left: list[Unit] = units_of(step, left)
         self._try_cut_ones_last()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one experiment is left, which this process can evaluate itself: nothing ends it, and none follows."""
+        return len(self.left) == 1 and len(self.left[0]) == 1 and self.job.timeout is None and not self._cuts
 
     @property
     def results(self) -> Path:
@@ -156,11 +170,9 @@ class SupervisedTask:
         kind, why : str
             What became of the process.
         """
-        cut = Cut(key_of(unit[0]), kind, why, self.running.log_begin)
-        self._cuts[cut.key].append(cut)
         now = self.running.now()
         self._seconds = 0.0 if now is None else time.monotonic() - now[1]
-        self.running.add_cut(cut)
+        self._add_cut(Cut(key_of(unit[0]), kind, why, self.running.log_begin))
         self._try_cut_ones_last()
 
     def fail(self, unit: Unit, kind: str, message: str, seconds: float = 0.0) -> None:
@@ -223,6 +235,10 @@ class SupervisedTask:
 
     def _cuts_of(self, unit: Unit) -> Sequence[Cut]:
         return [cut for entry in unit for cut in self._cuts.get(key_of(entry), ())]
+
+    def _add_cut(self, cut: Cut) -> None:
+        self._cuts[cut.key].append(cut)
+        self.running.add_cut(cut)
 
     def _earlier_cuts(self, left: list[Entry]) -> list[Cut]:
         cuts = [Cut(key_of(entry), kind, _WHY.get(kind, "its process died")) for entry in left for kind in entry.cuts]

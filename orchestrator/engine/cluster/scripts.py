@@ -34,6 +34,7 @@ from orchestrator.slurm.script import (
 )
 from orchestrator.text import to_bytes
 from orchestrator.trust import read_private
+from orchestrator.worker.guarded import guard_of
 from orchestrator.workspace import RunFolder
 
 __all__ = ["ORCHESTRATOR", "Script", "Scripts", "all_scripts", "options_of", "runner_of"]
@@ -131,7 +132,8 @@ class Scripts:
         log = self._folder.log(label, iteration, *task)
         more = [f"--array=TASKS%{resources['max_concurrent']}"] if parallel else []
         command = ["orchestrator.worker", "job", str(self._folder.workspace), self._folder.key, TOKEN, JOB_FILE]
-        return self._script(label, log, more, resources, command, requeue=False)
+        guard = guard_of(self._folder) if parallel else None
+        return self._script(label, log, more, resources, command, requeue=False, guard=guard)
 
     def of_orchestrator(self) -> Script:
         """Return the script of the orchestrator jobs, which SLURM may requeue.
@@ -157,6 +159,7 @@ class Scripts:
         command: Sequence[str],
         *,
         requeue: bool,
+        guard: Mapping[str, str] | None = None,
     ) -> Script:
         cluster = self._config.cluster
         static = directives(resources, cluster, chdir=self._config.cwd, requeue=requeue)
@@ -169,6 +172,7 @@ class Scripts:
             threads=cpus(resources, cluster),
             command=command,
             by_hand=["orchestrator", "advance", self._folder.key, "--db", str(self._database)],
+            guard=guard,
         )
         line = ["sbatch", *options_of(label, "TOKEN", self._pipeline, log), *more]
         path = self._folder.script(label, digest(script_values, shlex.join(line)))

@@ -1,0 +1,64 @@
+"""Evaluate the only experiment of a task in the process of its job: a process of its own takes a tenth of a short task.
+
+If this process dies, the shell of the job starts a second worker (`orchestrator.worker.guarded`).
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import threading
+from types import FrameType
+
+from orchestrator.host import adopt_orphans, children, die_with_parent, rss_in_mb
+from orchestrator.worker.evaluator import end_orderly, evaluate_left
+from orchestrator.worker.processes import TRACKERS_PATIENCE, die_by, end_children
+from orchestrator.worker.task import SupervisedTask
+
+__all__ = ["evaluate_alone"]
+
+SHELL_DIED = signal.SIGRTMAX - 1
+"""The signal that this process gets when the shell dies; the code of the user hardly uses it."""
+
+
+def evaluate_alone(task: SupervisedTask) -> bool:
+    """Evaluate what is left of a task, and end what that leaves behind.
+
+    Parameters
+    ----------
+    task : SupervisedTask
+        A task that `is_alone`. It is not ended.
+
+    Returns
+    -------
+    bool
+        Whether threads or processes were left behind: then this process must not wait for them at its end.
+    """
+    adopt_orphans()
+    task.running.is_alone = True
+    not_ours, n_threads, before = set(children()), threading.active_count(), _used()
+    signal.signal(SHELL_DIED, _end_all)
+    die_with_parent(number=SHELL_DIED)
+    try:
+        done = evaluate_left(task)
+        has_left = bool(done["left"]) or threading.active_count() > n_threads
+        if has_left:
+            end_orderly(is_alone=False)
+    finally:
+        end_children(not_ours, patience=TRACKERS_PATIENCE)
+        # The tail of the job must not become a child.
+        adopt_orphans(False)
+    task.add_usage(_used() - before, rss_in_mb(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+    task.add_done(done["n_units"], done["n_finished"], done["failures"])
+    return has_left
+
+
+def _end_all(number: int, frame: FrameType | None) -> None:
+    end_children()
+    die_by(signal.SIGKILL)
+
+
+def _used() -> float:
+    """Return the seconds of CPU that this process has used, and the programs that it has waited for."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(used.ru_utime + used.ru_stime for used in both)
