@@ -39,6 +39,26 @@ def logs_of(workspace, name):
     return "".join(path.read_text() for path in sorted((workspace / "logs").rglob(f"{name}*.log")))
 
 
+# --- files --------------------------------------------------------------------------------------
+
+
+@datagenerator(output_names="y")
+def one_prints(x):
+    if x == 7:
+        print("seven")
+    return x
+
+
+def test_a_task_leaves_three_files_however_many_experiments_it_has(workspace, rows, table):
+    steps = [Step(store_numbers(200)), Step(one_prints, name="step", parallel=True)]
+    Pipeline(steps=steps).run(project_job="r", jobs=2)
+    assert table("r").is_all_finished()
+    [(token, n_tasks)] = rows("SELECT token, n_tasks FROM job WHERE role = 'batch'")
+    names = [path.relative_to(workspace) for path in workspace.rglob("*") if token in str(path) and path.is_file()]
+    of_job = [name for name in names if name.parent.name == token and name.name in ("job.json", "claim")]
+    assert len(names) - len(of_job) == 3 * n_tasks, names
+
+
 # --- time ---------------------------------------------------------------------------------------
 
 
