@@ -195,6 +195,14 @@ class RunFolder(NamedTuple):
         """Folder of the bundles: all code that the run has had."""
         return self.engine / "bundle"
 
+    def check_exists(self) -> None:
+        """Raise `DataError` if the folder was removed, or moved away."""
+        if not self.path.is_dir():
+            raise DataError(
+                f"The folder of run {self.key} is missing: {self.path}.",
+                f"Put it back, or delete the rest of the run: orchestrator clean {self.key}",
+            )
+
     def bundle(self, digest: str) -> Path:
         """Return the folder of a bundle.
 

@@ -92,7 +92,9 @@ def check(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise DatabaseError(
             f"{path} has {plural(len(problems), 'problem')}:\n{listed}",
-            "Copy the file before any process writes to it again.",
+            "Copy the file before any process writes to it again.\n"
+            "If another version of orchestrator has made it, begin a new workspace: "
+            "orchestrator run STUDY.py --rootdir FOLDER",
         )
 
 

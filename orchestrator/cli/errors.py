@@ -6,6 +6,7 @@ Exit codes are in `orchestrator.errors`; `orchestrator.cli.main` ends the proces
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -28,7 +29,7 @@ REQUIRED_PACKAGES = frozenset(
 _COMMAND = re.compile(r"(?P<text>.*: )(?P<command>(?P<program>orchestrator|python|pip) (?:(?!\. ).)*)", re.DOTALL)
 
 
-def show(error: OrchestratorError, stream: TextIO | None = None, options: str = "") -> None:
+def show(error: OrchestratorError, stream: TextIO | None = None, options: str = "", run: str = "") -> None:
     """Print what happened, and what to do next.
 
     Parameters
@@ -39,11 +40,14 @@ def show(error: OrchestratorError, stream: TextIO | None = None, options: str = 
         Where to print; by default standard error.
     options : str, default ""
         The options that name the workspace, appended to each command in the hint, so that it can be typed as printed.
+    run : str, default ""
+        Key of the run that the command is about, in place of `RUN` in the hint.
     """
     stream = sys.stderr if stream is None else stream
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     lines = _wrapped("Error: ", visible(error.message), width)
-    for number, hint in enumerate(visible(error.hint).splitlines()):
+    hints = error.hint.replace(" RUN", f" {shlex.quote(run)}") if run else error.hint
+    for number, hint in enumerate(visible(hints).splitlines()):
         lines += _hint("" if number else "Next: ", hint, width, options)
     print("\n".join(lines), file=stream)
 

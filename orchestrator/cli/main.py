@@ -91,7 +91,7 @@ def main() -> None:
         # Flush now, so that a closed pipe is handled below.
         sys.stdout.flush()
     except OrchestratorError as error:
-        show(error, options=options.text)
+        show(error, options=options.text, run=options.run)
         code = error.exit_code
     except _NO_COMMAND as error:
         error.show()

@@ -189,11 +189,11 @@ def table(
     right : sequence of int
         Numbers of the columns that are aligned to the right.
     flexible : int, optional
-        Number of the column whose cells are truncated if a line would be wider than 80 columns.
+        Number of the column whose cells are truncated if a line would be wider than the terminal.
     """
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
     if flexible is not None:
-        excess = max(0, sum(widths) + 2 * (len(widths) - 1) - WIDTH)
+        excess = max(0, sum(widths) + 2 * (len(widths) - 1) - screen_width())
         widths[flexible] = min(widths[flexible], max(widths[flexible] - excess, len(header[flexible]), MIN_CELL_WIDTH))
 
     def line(cells: Sequence[str], *, colour: bool) -> str:

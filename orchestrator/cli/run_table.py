@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from orchestrator.cli.workspace import name_run
 from orchestrator.errors import NotFound, OrchestratorError
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def one_table(workspace: Workspace, key: str, project_dir: str | None = None) ->
         has = f"Its tables: {', '.join(names)}" if names else f"Show its status: orchestrator status {key}"
         raise NotFound(f"Run {key} has no table {project_dir!r}.", has)
     if not names:
-        raise NotFound(f"Run {key} has no table yet.", f"Show its status: orchestrator status {key}")
+        workspace.run(key).check_exists()
+        raise NotFound(f"Run {key} has no table yet, or it was deleted.", f"Show its status: orchestrator status {key}")
     return _read(workspace, key, project_dir or names[0])
 
 
@@ -120,5 +122,6 @@ def _read(workspace: Workspace, key: str, name: str) -> RunTable:
     from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.records import records_of
 
+    name_run(key)
     data, _ = ExperimentData.load(workspace.run(key).table(name))
     return RunTable(name, data, records_of(data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.render import WIDTH, clock, is_foreign_run, plural, shorten, study_argument
+from orchestrator.cli.render import clock, is_foreign_run, plural, screen_width, shorten, study_argument
 
 if TYPE_CHECKING:
     from orchestrator.db.views import JobView, RunStatus, RunView
@@ -18,13 +18,13 @@ __all__ = ["queue_lines", "record_lines", "waiting_lines"]
 def record_lines(found: RunStatus, options: str, *, is_refreshed: bool) -> list[str]:
     """Write which orchestrator job waits for which job, and how to ask SLURM."""
     unfinished = [job for job in found.orchestrators if job.ended_at is None]
-    lines = [f"      {shorten(_orchestrator(job), WIDTH - 6)}" for job in unfinished]
+    lines = [f"      {shorten(_orchestrator(job), screen_width() - 6)}" for job in unfinished]
     is_on_cluster = found.run.mode is Mode.SLURM and found.run.state is RunState.ACTIVE
     if is_on_cluster and not is_refreshed and not is_foreign_run(found.run):
         last = clock(found.run.last_event_at, found.run.last_event_at)
         command = f"orchestrator status {found.run.key} --refresh{options}"
         text = f"      As recorded at {last}. To ask SLURM: "
-        lines += [text + command] if len(text + command) <= WIDTH else [text.rstrip(), f"        {command}"]
+        lines += [text + command] if len(text + command) <= screen_width() else [text.rstrip(), f"        {command}"]
     return lines
 
 
@@ -52,10 +52,10 @@ def queue_lines(run: RunView, report: QueueReport, now: float, options: str) -> 
     """Write SLURM's answer, and what to type for a job that will not start by itself."""
     lines = [f"SLURM's answer at {clock(report.asked_at, now)}:"]
     for job in report.jobs:
-        lines.append(f"  {shorten(_job(job), WIDTH - 2)}")
+        lines.append(f"  {shorten(_job(job), screen_width() - 2)}")
         if job.never_began:
             lines.append("    It ended before it began its work." + (" Its log ends with:" if job.log_end else ""))
-            lines += [f"      {shorten(line, WIDTH - 6)}" for line in job.log_end]
+            lines += [f"      {shorten(line, screen_width() - 6)}" for line in job.log_end]
     if not report.jobs:
         lines.append("  no job of this run is in the queue")
     for job in report.jobs:

@@ -14,7 +14,6 @@ import click
 
 from orchestrator.cli.outcome import commands_after_failures
 from orchestrator.cli.render import (
-    WIDTH,
     clock,
     coloured,
     duration,
@@ -22,6 +21,7 @@ from orchestrator.cli.render import (
     how_stopped,
     is_foreign_run,
     plural,
+    screen_width,
     shorten,
     state_of,
     study_argument,
@@ -173,7 +173,7 @@ def ask_briefly(path: Path, status: RunStatus, now: float) -> tuple[QueueReport 
 def render(
     status: RunStatus, now: float, options: str = "", report: QueueReport | None = None, *, is_refreshed: bool = False
 ) -> str:
-    """Write a status for a terminal of 80 columns.
+    """Write a status for a terminal, of at least 80 columns.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def _drive(run: RunView, options: str) -> str:
 
 
 def _wrapped(text: str, more: str = "  ") -> list[str]:
-    return textwrap.wrap(shorten(text, 4 * WIDTH), WIDTH, initial_indent="  ", subsequent_indent=more)
+    return textwrap.wrap(shorten(text, 4 * screen_width()), screen_width(), initial_indent="  ", subsequent_indent=more)
 
 
 def _steps(steps: Iterable[StepSummary]) -> list[str]:
@@ -264,7 +264,7 @@ def _steps(steps: Iterable[StepSummary]) -> list[str]:
         evaluated = step.n_finished or step.n_failed
         rows.append(
             [
-                "  " * step.depth + shorten(step.name, WIDTH),
+                "  " * step.depth + shorten(step.name, screen_width()),
                 step.state,
                 count,
                 str(step.n_finished) if evaluated else "",
@@ -283,7 +283,7 @@ def _now_and_next(
         return []
     lines = [] if status.now is None else _now(status.now, now, report)
     lines += record_lines(status, options, is_refreshed=is_refreshed)
-    return lines + ([f"Next: {shorten(status.next, WIDTH - 6)}"] if status.next and not run.stalled else [])
+    return lines + ([f"Next: {shorten(status.next, screen_width() - 6)}"] if status.next and not run.stalled else [])
 
 
 def _now(step_run: StepRunView, now: float, report: QueueReport | None) -> list[str]:
@@ -301,8 +301,8 @@ def _now(step_run: StepRunView, now: float, report: QueueReport | None) -> list[
             again = f", attempt {job.attempt}" if job.attempt > 1 else ""
             why = f" ({job.reason})" if job.reason else ""
             line = f"job {job.scheduler_id or job.token} {job.state}{again}{tasks}{why}"
-            lines.append(f"      {shorten(line, WIDTH - 6)}")
-            lines += [f"      {shorten(text, WIDTH - 6)}" for text in waiting_lines(job, report)]
+            lines.append(f"      {shorten(line, screen_width() - 6)}")
+            lines += [f"      {shorten(text, screen_width() - 6)}" for text in waiting_lines(job, report)]
     return lines
 
 
@@ -353,13 +353,13 @@ def _cause(cause: Cause) -> list[str]:
     first = cause.failures[0]
     n_addresses = len({failure.address for failure in cause.failures})
     where = first.address + (f" and {plural(n_addresses - 1, 'more iteration')}" if n_addresses > 1 else "")
-    lines = [shorten(f"{where}: {_affected(cause, with_numbers=n_addresses == 1)}", WIDTH - 2)]
+    lines = [shorten(f"{where}: {_affected(cause, with_numbers=n_addresses == 1)}", screen_width() - 2)]
     if first.why:
         differ = len({failure.why for failure in cause.failures}) > 1
-        lines.append(f"  {shorten(('first: ' if differ else '') + first.why, WIDTH - 4)}")
+        lines.append(f"  {shorten(('first: ' if differ else '') + first.why, screen_width() - 4)}")
     if first.inputs and first.rows:
         inputs = ", ".join(f"{name}={_text_of(value)}" for name, value in first.inputs.items())
-        lines.append(f"  {shorten(f'experiment {first.rows[0]}: {inputs}', WIDTH - 4)}")
+        lines.append(f"  {shorten(f'experiment {first.rows[0]}: {inputs}', screen_width() - 4)}")
     return [f"  {line}" for line in lines]
 
 
@@ -463,6 +463,6 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
 
 def _with_command(text: str, command: str) -> list[str]:
     """Write a text and a command; the command stays on one line, so that it can be copied."""
-    if len(text + command) <= WIDTH:
+    if len(text + command) <= screen_width():
         return [text + command]
     return [text.rstrip(), " " * (len(text) - len(text.lstrip()) + 2) + command]

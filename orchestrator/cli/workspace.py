@@ -20,6 +20,7 @@ __all__ = [
     "examples",
     "group_option",
     "key_of",
+    "name_run",
     "new_workspace",
     "typed_options",
     "workspace_of",
@@ -35,9 +36,12 @@ class TypedOptions:
     ----------
     text : str
         ` --rootdir FOLDER`, ` --db FILE`, or empty: found from the current folder or the environment.
+    run : str
+        Key of the run that the command is about; empty if it is not known.
     """
 
     text: str = ""
+    run: str = ""
 
 
 def typed_options() -> str:
@@ -137,11 +141,19 @@ def _in_current_folder() -> Workspace:
 
 def key_of(workspace: Workspace, key: str | None) -> str:
     """Return the key of the run: the given one, or that of the latest run."""
-    if key is not None:
-        return key
-    from orchestrator.db.runs import latest_key
+    if key is None:
+        from orchestrator.db.runs import latest_key
 
-    return latest_key(workspace.database)
+        key = latest_key(workspace.database)
+    name_run(key)
+    return key
+
+
+def name_run(key: str) -> None:
+    """Let the hints of errors name the run that the command is about."""
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.ensure_object(TypedOptions).run = key
 
 
 def _named(rootdir: Path | None, db: Path | None) -> Workspace | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from orchestrator.atomic import PRIVATE
 from orchestrator.damage import Damaged
 from orchestrator.db import revision
 from orchestrator.db.guard import guarded
-from orchestrator.db.rows import as_row, as_text, scalar
+from orchestrator.db.rows import OF_ANOTHER_VERSION, as_row, as_text, scalar
 from orchestrator.db.snapshot import read_snapshot
 from orchestrator.errors import (
     DatabaseBusy,
@@ -260,6 +261,10 @@ def _not_a_database(path: str | Path) -> NotADatabase:
     )
 
 
+_OF_THE_SCHEMA = re.compile("no such (column|table)|has no column|no column named")
+"""Errors of SQLite about a table that is not as this version creates it."""
+
+
 def _as_database_error(error: sqlite3.Error, path: Path) -> OrchestratorError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     match code:
@@ -276,6 +281,10 @@ def _as_database_error(error: sqlite3.Error, path: Path) -> OrchestratorError:
             )
         case sqlite3.SQLITE_CORRUPT:
             return _is_damaged(path, str(error))
+        case sqlite3.SQLITE_ERROR if _OF_THE_SCHEMA.search(str(error)):
+            return DatabaseError(
+                f"{path} was made by another version of orchestrator, or is damaged: {error}.", OF_ANOTHER_VERSION
+            )
     return DatabaseError(f"{path} can't be used: {error}.", "Check it: orchestrator db check")
 
 

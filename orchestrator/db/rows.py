@@ -17,6 +17,7 @@ from orchestrator.errors import DatabaseError
 from orchestrator.text import to_bytes
 
 __all__ = [
+    "OF_ANOTHER_VERSION",
     "BOOLEANS",
     "JSON",
     "DamagedJson",
@@ -41,6 +42,13 @@ BOOLEANS = frozenset({"until", "accepts_failed", "held"})
 """Columns that contain a truth value, in any table."""
 
 
+OF_ANOTHER_VERSION = (
+    "To see what differs: orchestrator db check\n"
+    "To begin a new workspace in another folder: orchestrator run STUDY.py --rootdir FOLDER"
+)
+"""What to type if a database has another schema, although it has the same revision."""
+
+
 class Row(SimpleNamespace):
     """A row, with its columns as attributes and as items."""
 
@@ -48,7 +56,10 @@ class Row(SimpleNamespace):
         # Called for a name that is not there: the schema in the file is damaged.
         if column.startswith("__"):
             raise AttributeError(column)
-        raise damaged(f"a table has no column {column}")
+        raise DatabaseError(
+            f"The database was made by another version of orchestrator, or is damaged: a table has no column {column}.",
+            OF_ANOTHER_VERSION,
+        )
 
     def __getitem__(self, column: str) -> Any:
         return getattr(self, column)

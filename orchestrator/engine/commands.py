@@ -18,7 +18,6 @@ from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import replan, with_new_plan
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, is_done, reopening
-from orchestrator.machine.states import RunState
 from orchestrator.machine.summary import how_it_ended
 from orchestrator.visible import visible
 from orchestrator.workspace import Workspace
@@ -207,6 +206,8 @@ def resume(
         _take_as_edited(store, record)
     checked = _checked(record, update)
     begin = begin_of(workspace, key, checked, from_step, accepts_failed=accepts_failed, puts_back=puts_back)
+    if checked is None:
+        workspace.run(key).check_exists()
     if begin == WHERE_IT_STOPPED and checked is None and _nothing_to_do(store, record, None, None):
         return key
     return continue_run(store, record, begin, checked, jobs, config, warns=warns)
@@ -262,7 +263,7 @@ def preview(
         lines, repeats = announce_new_plan(steps, replanned, plan), repeats_work(steps, replanned.changes)
         run, steps = with_new_plan(run, steps, replanned, plan), steps[: replanned.n_kept]
     changes = reopening(run, steps, begin)
-    if checked is not None and not lines and not changes and run.state is RunState.SUCCEEDED:
+    if checked is not None and not lines and not changes and is_done(run.state, None):
         lines = about_other_code(record, checked.study_path)
     return [*lines, *announce(steps, changes)], repeats or repeats_work(steps, changes)
 

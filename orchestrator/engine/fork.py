@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,12 +27,9 @@ from orchestrator.engine.create import make_engine_folder
 from orchestrator.engine.kept_tables import about_edits, read_then, tables_then
 from orchestrator.engine.resume import position_of
 from orchestrator.errors import DataError, DefinitionError
-from orchestrator.machine.changes import ForgetAnswer
-from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.replan import replan
-from orchestrator.machine.rewind import WHERE_IT_STOPPED, Recorded, check_position, where_to_fork
-from orchestrator.machine.states import RunState
+from orchestrator.machine.replan import NewSteps, where_new_steps_begin
+from orchestrator.machine.rewind import WHERE_IT_STOPPED, check_position, where_to_fork
 from orchestrator.trust import ENGINE, read_private
 from orchestrator.workspace import RunFolder, Workspace
 
@@ -104,14 +101,18 @@ def prepare_fork(
     """
     store = Store(workspace.database)
     record, run, steps = store.own(key), store.load(key), store.history.recorded(key)
-    begin = None if checked is None else _with_new_steps(workspace, record, run, steps, from_step, checked)
+    workspace.run(key).check_exists()
+    begin = None
+    if checked is not None:
+        again = asks_again(workspace.run(key), record, WHERE_IT_STOPPED, checked)
+        begin = where_new_steps_begin(run, steps, checked.plan, from_step, asks_again=again)
     if begin is None:
         if from_step is None:
             position = where_to_fork(run, store.history.first_failed(key))
         else:
             position = position_of(key, run.plan, from_step)
         check_position(run, position, {step.position for step in steps})
-        begin = _Begin(run.plan, position, position)
+        begin = NewSteps(run.plan, position, position)
     position, address = begin.position, begin.plan.slot(begin.position).address
     folder = workspace.run(key)
     tables = {
@@ -138,39 +139,6 @@ def prepare_fork(
         )
         lines.append(f"For the code as it is now: orchestrator fork {key} --from {address} --update {source}")
     return Fork(record, begin.plan, position, address, tables, new, lines)
-
-
-class _Begin(NamedTuple):
-    """Where a new run begins: its plan, the position there, and that of its tables in the plan of the old run."""
-
-    plan: Plan
-    position: int
-    at_tables: int
-
-
-def _with_new_steps(
-    workspace: Workspace,
-    record: RunRecord,
-    run: Run,
-    steps: Sequence[Recorded],
-    from_step: str | None,
-    checked: CheckedPipeline,
-) -> _Begin | None:
-    """Return where a longer pipeline continues a run that has succeeded; None if the fork begins in the old one."""
-    is_known = from_step is not None and run.plan.find(from_step) is not None
-    if is_known or run.state is not RunState.SUCCEEDED:
-        return None
-    again = asks_again(workspace.run(record.key), record, WHERE_IT_STOPPED, checked)
-    replanned = replan(run, steps, checked.plan, asks_again=again)
-    n = replanned.n_kept
-    if not replanned.changes or not n:
-        return None
-    last = steps[n - 1]
-    is_asked_again = any(isinstance(change, ForgetAnswer) for change in replanned.changes)
-    position = last.position + 1 if is_asked_again else checked.plan.after(last.position, last.until)
-    if from_step is not None and checked.plan.find(from_step) != position:
-        return None
-    return _Begin(checked.plan, position, steps[n].position if n < len(steps) else run.plan.size)
 
 
 def make_fork(workspace: Workspace, fork: Fork) -> str:

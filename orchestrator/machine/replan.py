@@ -19,7 +19,7 @@ from orchestrator.machine.rewind import Recorded, rewind
 from orchestrator.machine.states import RunState
 from orchestrator.machine.value import value
 
-__all__ = ["Replanned", "replan", "with_new_plan"]
+__all__ = ["NewSteps", "Replanned", "replan", "where_new_steps_begin", "with_new_plan"]
 
 WHY = "new pipeline"
 
@@ -87,6 +87,51 @@ def replan(run: Run, steps: Sequence[Recorded], new: Plan, *, asks_again: bool) 
     if run.state is RunState.SUCCEEDED and steps and (begin := _next(new, steps[-1])) < new.size:
         return Replanned(tuple(rewind(run, begin, WHY)), first, removed, n)
     return Replanned((), first, removed, n)
+
+
+@value
+class NewSteps(NamedTuple):
+    """Where a fork begins.
+
+    Attributes
+    ----------
+    plan : Plan
+        The plan of the new run.
+    position : int
+        Where it begins there.
+    at_tables : int
+        The position in the plan of the old run whose tables it begins with.
+    """
+
+    plan: Plan
+    position: int
+    at_tables: int
+
+
+def where_new_steps_begin(
+    run: Run, steps: Sequence[Recorded], new: Plan, from_step: str | None, *, asks_again: bool
+) -> NewSteps | None:
+    """Return where a longer plan continues a run that has succeeded; None if a fork begins in the old plan.
+
+    Parameters
+    ----------
+    run, steps, new, asks_again
+        As for `replan`.
+    from_step : str or None
+        Address of the step with which the fork is to begin.
+    """
+    is_known = from_step is not None and run.plan.find(from_step) is not None
+    if is_known or run.state is not RunState.SUCCEEDED:
+        return None
+    replanned = replan(run, steps, new, asks_again=asks_again)
+    n = replanned.n_kept
+    if not replanned.changes or not n:
+        return None
+    is_asked_again = any(isinstance(change, ForgetAnswer) for change in replanned.changes)
+    position = steps[n - 1].position + 1 if is_asked_again else _next(new, steps[n - 1])
+    if from_step is not None and new.find(from_step) != position:
+        return None
+    return NewSteps(new, position, steps[n].position if n < len(steps) else run.plan.size)
 
 
 def with_new_plan(run: Run, steps: Sequence[Recorded], replanned: Replanned, new: Plan) -> Run:

@@ -213,6 +213,7 @@ def test_a_run_without_a_table_and_one_with_several(workspace, golden):
     steps = [PlannedStep(str(i), f"s{i}", kind="batch", project_dir=f"table {i}", label=f"s{i}") for i in range(2)]
     records = Records(workspace, Plan(tuple(steps)))
     records.add_run("r", "active")
+    (workspace / "r").mkdir()
     for command in ("table", "best"):
         with golden.raises(NotFound):
             run(command)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -182,3 +185,41 @@ def test_a_resume_from_a_step_that_evaluates_says_that_results_are_kept_and_how_
     assert "not evaluated again" not in put_back.err
     assert "6 open experiments" in put_back.err
     assert "There is nothing to do.\n" in here("resume", "r", "--dry-run").out
+
+
+def test_a_run_whose_folder_was_deleted_says_so_and_can_be_removed(here):
+    run(here, STUDY)
+    shutil.rmtree("r")
+    for words in (["resume", "r"], ["fork", "r", "--from", "evaluate"], ["table", "r"], ["best", "r"]):
+        refused = here(*words)
+        assert refused.code == 1
+        assert "The folder of run r is missing" in refused.err
+        assert "orchestrator clean r" in refused.err
+    assert here("clean", "r").code == 0
+
+
+def test_a_hint_names_the_run_that_the_command_is_about(here):
+    run(here, STUDY)
+    table = Path("r/experiment_data/input.csv")
+    table.write_text(table.read_text().replace("2.0", "two"))
+    assert "orchestrator resume r --as-edited" in here("table").err
+
+
+def test_a_database_with_other_tables_is_said_to_be_of_another_version(here):
+    run(here, STUDY)
+    with closing(sqlite3.connect("orchestrator.db")) as connection:
+        connection.execute("ALTER TABLE run DROP COLUMN held_at")
+        connection.execute("ALTER TABLE run DROP COLUMN n_kept")
+        connection.commit()
+    for words in (["status"], ["list"], ["resume", "r"], ["run", "study.py"]):
+        refused = here(*words)
+        assert "was made by another version of orchestrator, or is damaged" in " ".join(refused.err.split())
+        assert refused.err.endswith("orchestrator run STUDY.py --rootdir FOLDER\n")
+    assert here("run", "study.py", "--rootdir", "another").code == 0
+
+
+def test_a_status_uses_the_width_of_the_terminal(here, monkeypatch):
+    run(here, STUDY.replace("return x * 2", f"raise ValueError('{'much to say ' * 12}')"))
+    monkeypatch.setenv("COLUMNS", "120")
+    widths = [len(line) for line in here("status").out.splitlines() if str(here.workspace) not in line]
+    assert 100 < max(widths) <= 120
