@@ -18,6 +18,7 @@ from orchestrator.data.references import Reference, write_object
 from orchestrator.data.rows import Rows, rows_with, samples
 from orchestrator.data.table import Table
 from orchestrator.data.values import check_name
+from orchestrator.fields import Fields
 
 if TYPE_CHECKING:
     from orchestrator.data.matching import FoldReport
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Contents"]
 
 
-@dataclass
-class Contents:
+@dataclass(eq=False, repr=False)
+class Contents(Fields):
     """A table in a domain: values become cells when they are written, and cells become values when they are read.
 
     Attributes

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args, overload
 
 from orchestrator.data.of_f3dasm import is_of_f3dasm
 from orchestrator.data.scratch import Keep
@@ -19,6 +19,7 @@ from orchestrator.definition.blocks import DataGenerator
 from orchestrator.definition.of_f3dasm import our_settings, our_step_block
 from orchestrator.definition.resources import SlurmResources, time_in_seconds
 from orchestrator.errors import DefinitionError
+from orchestrator.fields import Fields
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -45,8 +46,8 @@ ABORT_EARLY = 5
 """Number of first experiments that must not all fail with the same exception."""
 
 
-@dataclass(init=False)
-class Step:
+@dataclass(init=False, eq=False, repr=False)
+class Step(Fields):
     """A step of a pipeline.
 
     Parameters
@@ -189,8 +190,8 @@ class Step:
             raise ValueError(f"Invalid dependency {self.dependency!r}: use 'afterok' or 'afterany'.")
 
 
-@dataclass
-class Loop:
+@dataclass(eq=False, repr=False)
+class Loop(Fields):
     """Steps that are repeated.
 
     Parameters
@@ -216,16 +217,15 @@ class Loop:
     until: Callable[[ExperimentData], bool] | None = None
 
 
-@dataclass(frozen=True)
-class _Origin:
+class _Origin(NamedTuple):
     """The whole pipeline that `from_step` was called on, and the index of the element to start at."""
 
     steps: Sequence[Step | Loop]
     element: int
 
 
-@dataclass
-class PipelineDefinition:
+@dataclass(eq=False, repr=False)
+class PipelineDefinition(Fields):
     """The steps of a pipeline in order, without methods that run them.
 
     Parameters

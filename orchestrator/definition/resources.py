@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 from orchestrator.errors import DefinitionError
 from orchestrator.expansion import expanded
+from orchestrator.fields import Fields
 from orchestrator.workspace import LOG_DIR
 
 __all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "option_name", "time_in_seconds"]
 
 
-@dataclass
-class SlurmResources:
+@dataclass(eq=False, repr=False)
+class SlurmResources(Fields):
     """Resources that each job of a step requests from SLURM.
 
     Parameters
@@ -78,8 +79,8 @@ class SlurmResources:
         return asdict(self)
 
 
-@dataclass
-class SlurmCluster:
+@dataclass(eq=False, repr=False)
+class SlurmCluster(Fields):
     """Settings of a SLURM cluster, the same for all jobs.
 
     Parameters

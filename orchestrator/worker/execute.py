@@ -43,7 +43,6 @@ from orchestrator.host import rss_in_mb
 from orchestrator.text import clean
 from orchestrator.worker.capture import log_position
 from orchestrator.worker.counts import Counts
-from orchestrator.worker.keeping import keep
 from orchestrator.worker.log_lines import log_lines, name_experiment
 from orchestrator.worker.receipts import begin_receipt, describe_exception, describe_reason, end_receipt
 from orchestrator.worker.running import Running
@@ -221,6 +220,8 @@ def run_call(
 
     def work(receipt: Receipt) -> None:
         project_dir = _fold_results(folder, job, receipt)
+        from orchestrator.worker.keeping import keep  # a task of an array keeps none
+
         keep(folder, job.project_dir, job.position, job.epoch, job.mark, job.n_kept)
         if isinstance(block, Block):
             _call_block(project_dir, job, block, kwargs)
