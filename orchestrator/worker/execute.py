@@ -383,7 +383,7 @@ def evaluated_lines(
             log_end = position()
         finally:
             name_experiment(None)
-        if log_end != log_begin:
+        if log_begin is not None and log_end is not None and log_end > log_begin:
             for line in lines:
                 line["log"] = [log_begin, log_end]
         try:
