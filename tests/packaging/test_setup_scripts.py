@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ("bash", "cat", "cmp", "dirname", "env", "grep", "mkdir", "sed")
+TOOLS = ("bash", "cat", "cmp", "dirname", "env", "grep", "mkdir", "mktemp", "sed")
 
 
 @pytest.fixture
@@ -26,17 +26,20 @@ def bare_machine(tmp_path: Path):
     (checkout / "docs" / "reference" / "cli.md").touch()
     path = tmp_path / "bin"
     path.mkdir()
-    for tool in TOOLS:
-        (path / tool).symlink_to(str(shutil.which(tool)))
 
     def install(name: str, body: str) -> None:
+        # Never through a link to a program of this machine.
+        (path / name).unlink(missing_ok=True)
         (path / name).write_text(f"#!/bin/bash\n{body}\n")
         (path / name).chmod(0o755)
+
+    for tool in TOOLS:
+        install(tool, f'exec "{shutil.which(tool)}" "$@"')
 
     def run(script: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [checkout / "scripts" / script],
-            env={"PATH": str(path), "HOME": str(tmp_path)},
+            env={"PATH": str(path), "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
             cwd=tmp_path,
             capture_output=True,
             text=True,
