@@ -47,11 +47,10 @@ def pytest_configure(config: pytest.Config) -> None:
         compileall.compile_dir(ROOT / "orchestrator", quiet=2)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    marked = [item for item in items if item.get_closest_marker("users")]
-    why = why_not() if marked else None
-    for item in marked if why else ():
-        item.add_marker(pytest.mark.skip(reason=why))
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    # Not when it is collected: each of several processes collects all tests, and the answer takes a second.
+    if item.get_closest_marker("users") and (why := why_not()):
+        pytest.skip(why)
 
 
 @pytest.hookimpl(wrapper=True)

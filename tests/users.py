@@ -29,6 +29,7 @@ FILE_SYSTEMS = ("memory", "disk", "two mounts")
 """Where a test is repeated. With two mounts, each user has a mount of one folder, as on two machines of a cluster."""
 
 
+@lru_cache
 def why_not() -> str | None:
     """Return why tests can't run as several users here; None if they can."""
     if os.geteuid() != 0:
