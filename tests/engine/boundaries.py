@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -117,6 +118,8 @@ class Branches:
         # Named after the workspace: other sweeps run beside it at the same time.
         names = (f"{workspace.name}.{what}" for what in ("original", "report", "copy"))
         self._original, self._report, self._copy = map(workspace.with_name, names)
+        # Otherwise a copy's garbage collector would visit, and so copy, all memory of this process.
+        gc.freeze()
 
     def dies_here(self, n: int) -> bool:
         if self.died_at is not None or not self._chosen(n):
@@ -190,6 +193,7 @@ def sweep(
             branches.end(f"killed at boundary {branches.died_at}, {boundaries.died}:\n{traceback.format_exc()}")
         if branches.died_at is not None:
             branches.end("")
+    gc.unfreeze()
     assert not branches.failures, "\n".join(branches.failures)
     return Swept(boundaries.n, branches.n_deaths)
 
