@@ -4,6 +4,8 @@
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)"
 VENV="$ROOT/.venv"
 PY="$VENV/bin/python"
+# Otherwise each of many processes would compile all that it imports.
+unset PYTHONDONTWRITEBYTECODE
 . "$ROOT/scripts/lib/apt.sh"
 
 die() {
@@ -76,13 +78,10 @@ PYTHON
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
     echo "Installing into .venv (once; again when pyproject.toml changes)"
     # --group needs pip 25.1, newer than what Python 3.11 brings.
-    # Python caches the bytecode of what it imports; pip would compile all there is, in one process.
+    # Python caches the bytecode of what it imports; pip would compile all there is.
     local pip=("$PY" -m pip install --no-compile --quiet --disable-pip-version-check)
     (cd "$ROOT" && "${pip[@]}" --upgrade 'pip>=25.1' && "${pip[@]}" "$@") ||
         die "pip could not install the project's dependencies; its words are above." \
             "Is the package index reachable? Then run this script again."
-    if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
-        "$PY" -m compileall -q -j 0 "$VENV/lib" >/dev/null 2>&1 || true
-    fi
     printf '%s\n' "$wanted" >"$stamp"
 }
