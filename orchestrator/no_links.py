@@ -41,24 +41,14 @@ def private_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def folder_of_logs(path: Path, *, is_shared: bool = True) -> None:
+def folder_of_logs(path: Path) -> None:
     """Create a folder in which only this user can create files, and so links; others may read it.
 
     A folder that exists is not changed: it may be shared on purpose.
-
-    Raises
-    ------
-    DataError
-        If it exists and belongs to another user, and `is_shared` is False.
     """
     with suppress(FileExistsError):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o755)
-    if not is_shared and path.stat().st_uid != os.geteuid():
-        raise DataError(
-            f"The folder of logs {path} belongs to another user, who can put links there.",
-            f"Move it away: mv {shlex.quote(str(path))} {shlex.quote(f'{path}.foreign')}",
-        )
 
 
 def append_to(path: Path) -> int:

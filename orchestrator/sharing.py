@@ -16,9 +16,9 @@ from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import Damaged
 from orchestrator.errors import DatabaseError, DefinitionError
 from orchestrator.trust import is_own, owner_of, read_private
-from orchestrator.workspace import Workspace
+from orchestrator.workspace import DATABASE, Workspace
 
-__all__ = ["allow", "is_allowed", "is_shared", "mode_beside", "share"]
+__all__ = ["allow", "is_allowed", "is_shared", "mode_beside", "mode_of_lock", "share"]
 
 SHARED = 0o660
 """Permissions of the database, its lock and its journal in a shared workspace."""
@@ -71,6 +71,19 @@ def is_shared(database: Path) -> bool:
 def mode_beside(database: Path) -> int:
     """Return the permissions of the files that belong to a database."""
     return PRIVATE if _group_of(database) is None else SHARED
+
+
+def mode_of_lock(folder: Path) -> int:
+    """Return the permissions of a lock in a folder of a run.
+
+    In a shared workspace, those members who may write to the folder can hold its lock.
+    """
+    for above in folder.absolute().parents:
+        if os.path.lexists(above / DATABASE):
+            found = folder.stat()
+            is_for_group = found.st_mode & stat.S_IWGRP and found.st_gid == _group_of(above / DATABASE)
+            return SHARED if is_for_group else PRIVATE
+    return PRIVATE
 
 
 def _group_of(database: Path) -> int | None:

@@ -19,6 +19,7 @@ from orchestrator.errors import NotAllowed
 
 __all__ = [
     "ENGINE",
+    "check_folder",
     "is_foreign",
     "is_own",
     "name_of_user",
@@ -78,6 +79,17 @@ def read_private(path: Path, largest: int = LARGEST) -> bytes:
     """
     with open_private(path) as file:
         return read_limited(file, largest)
+
+
+def check_folder(path: Path) -> None:
+    """Raise `NotAllowed` if other users can put files, and so links, into a folder, or have put a link in its place."""
+    for found in (path.lstat(), path.stat()):
+        if not stat.S_ISLNK(found.st_mode):
+            _check_private(path, found)
+        elif found.st_uid != os.geteuid():
+            raise NotAllowed(
+                f"{path} is a link of {name_of_user(found.st_uid)}, so it is not used.", _hint_for_foreign(path)
+            )
 
 
 def _open_folder(path: Path) -> int:

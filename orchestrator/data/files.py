@@ -24,10 +24,11 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, BinaryIO
 
-from orchestrator.atomic import PRIVATE, sync_folder, write_atomically, write_synced
+from orchestrator.atomic import sync_folder, write_atomically, write_synced
 from orchestrator.damage import Damaged, open_regular, parse_object, read_small
 from orchestrator.data.references import DATA_FOLDER, TABLE_FILES
 from orchestrator.errors import DataError, TableBusy
+from orchestrator.sharing import mode_of_lock
 
 __all__ = [
     "READ_TRIES",
@@ -332,7 +333,7 @@ def locked(project_dir: Path | str) -> Iterator[None]:
 
     base = data_folder(project_dir)
     base.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(base / ".lock", timeout=_LOCK_SECONDS, mode=PRIVATE)
+    lock = FileLock(base / ".lock", timeout=_LOCK_SECONDS, mode=mode_of_lock(base))
     try:
         lock.acquire()
     except Timeout as error:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import ExperimentData
-from orchestrator.errors import DataError
-from orchestrator.no_links import folder_of_logs, private_folder
+from orchestrator.no_links import private_folder
 
 STUDY = """
 from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
@@ -127,13 +126,50 @@ def test_a_fifo_in_place_of_a_log_blocks_no_run(study, is_read):
         os.close(reader)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders of another user")
-def test_slurm_writes_no_log_to_a_folder_of_another_user(tmp_path):
-    folder_of_logs(tmp_path / "logs" / "r", is_shared=False)
-    os.chown(tmp_path / "logs" / "r", 54321, 54321)
-    folder_of_logs(tmp_path / "logs" / "r")
-    with pytest.raises(DataError, match="belongs to another user, who can put links there"):
-        folder_of_logs(tmp_path / "logs" / "r", is_shared=False)
+@pytest.fixture
+def submits(study, programs):
+    """Submit a run whose folder of logs exists already."""
+    programs.accepts()
+    logs = study.workspace / "logs" / "r"
+    logs.parent.mkdir()
+
+    def submit():
+        done = study("submit", "slurm.py", "--project-job", "r")
+        return done.code, " ".join(done.err.split()), programs.called("sbatch")
+
+    return logs, submit
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o757])
+def test_slurm_writes_no_log_to_a_folder_in_which_others_may_put_links(submits, mode):
+    logs, submit = submits
+    logs.mkdir()
+    logs.chmod(mode)
+    code, said, submitted = submit()
+    assert (code, submitted) == (1, [])
+    assert f"Other users may write to {logs} (mode {mode:04o}), so it is not used" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders and links of another user")
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_slurm_writes_no_log_to_a_folder_or_link_of_another_user(submits, tmp_path, kind):
+    logs, submit = submits
+    if kind == "folder":
+        logs.mkdir()
+    else:
+        logs.symlink_to(tmp_path)  # a folder of this user
+    os.chown(logs, 54321, 54321, follow_symlinks=False)
+    code, said, submitted = submit()
+    assert (code, submitted) == (1, [])
+    assert f"{logs} {'belongs to' if kind == 'folder' else 'is a link of'} uid 54321" in said
+
+
+def test_the_logs_may_be_a_link_of_this_user(submits, tmp_path):
+    logs, submit = submits
+    logs.symlink_to(tmp_path)
+    code, said, submitted = submit()
+    assert code == 0, said
+    assert submitted
 
 
 def test_other_users_can_create_no_file_among_the_logs_of_a_run(study, open_umask):

@@ -342,3 +342,22 @@ def test_an_existing_workspace_is_not_shared_by_the_option(users):
     unknown = users.stranger("run", "study.py", "--group", GROUP, "--rootdir", str(users.stranger.home / "new"))
     assert unknown.code == 2
     assert "You are not a member of the group games. Next: Your groups are: news" in one_line(unknown)
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022])
+def test_the_lock_of_a_table_is_for_the_members_of_the_group_who_may_write_to_the_table(users, umask):
+    users.owner("run", "study.py", "--project-job", "r", "--group", GROUP, "--rootdir", ".", umask=umask)
+    table = users.path / "r" / "experiment_data"
+    store = "from orchestrator import ExperimentData as E; data = E.from_file('r'); data.store('r'); data.store('r')"
+    changed = [
+        user.run(user.python, "-c", store, umask=umask) for user in (users.colleague, users.owner, users.colleague)
+    ]
+    if umask == 0o002:
+        assert [done.returncode for done in changed] == [0, 0, 0], changed
+        assert stat.S_IMODE((table / ".lock").stat().st_mode) == 0o660
+        assert rows(users.owner, "r") == [0, 2, 4, 6]
+    else:
+        assert [done.returncode for done in changed] == [1, 0, 1]
+        assert stat.S_IMODE((table / ".lock").stat().st_mode) == 0o600
+        assert "can't be stored" in changed[0].stderr
+        assert users.stranger.run("cat", "r/experiment_data/.lock").returncode != 0

@@ -27,6 +27,7 @@ from orchestrator.no_links import folder_of_logs
 from orchestrator.slurm.client import Client
 from orchestrator.slurm.parse import Line, is_live, seen_by_id
 from orchestrator.slurm.states import meaning
+from orchestrator.trust import check_folder
 from orchestrator.workspace import RunFolder
 
 __all__ = ["SlurmScheduler"]
@@ -138,7 +139,8 @@ class SlurmScheduler:
         arguments = [*options_of(label, token, self._pipeline, log), *more, str(script.path), *words]
         try:
             # If the folder of the log is missing, SLURM fails the job silently. SLURM follows links.
-            folder_of_logs(log.parent, is_shared=self.folder.shares_logs)
+            folder_of_logs(log.parent)
+            check_folder(log.parent)
             self._write(script)
             answer = self._client.sbatch(arguments, script.options)
         except DataError as error:
