@@ -429,14 +429,16 @@ def advance(workspace: Workspace, key: str, *, job: str | None = None, patience:
         One sentence: the result.
     """
     store = Store(workspace.database)
-    record = store.own(key)
-    if record.mode is Mode.SLURM:
-        from orchestrator.engine.cluster.orchestrate import advance_now, orchestrate
+    if job is not None:
+        from orchestrator.engine.cluster.orchestrate import orchestrate
 
-        if job is None:
-            return advance_now(store, key)
+        # It polls while the records are locked, too, so nothing is read before.
         orchestrate(store, key, job, os.environ.get("SLURM_JOB_ID", ""), patience, _print_with_time)
         return f"Orchestrator job {job} is done."
+    if store.own(key).mode is Mode.SLURM:
+        from orchestrator.engine.cluster.orchestrate import advance_now
+
+        return advance_now(store, key)
     run = store.load(key)
     if run.has_ended:
         return f"Nothing to do: run {key} {how_it_ended(run)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -453,3 +454,33 @@ def test_slurms_programs_are_gone(here, cluster, golden):
     for program in cluster.folder.iterdir():
         program.unlink()
     golden(here("advance", "r"))
+
+
+IMPATIENT = """
+import sys
+from orchestrator.cli.main import main
+from orchestrator.db import guard, opening
+guard.WAIT = opening.BUSY_TIMEOUT = 0.2
+main()
+"""
+
+
+def test_an_orchestrator_job_waits_while_another_process_locks_the_records(here, cluster):
+    assert here("submit", "slurm.py", "--project-job", "r").code == 0
+    with session(here.workspace / "orchestrator.db", write=False) as connection:
+        [(token,)] = connection.execute("SELECT token FROM job WHERE role = 'orchestrator'").fetchall()
+    words = ["advance", "r", "--job", token, "--patience", "3", "--rootdir", "."]
+    with (here.workspace / "orchestrator.db.guard").open() as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        job = subprocess.Popen(
+            [sys.executable, "-c", IMPATIENT, *words],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        said = job.stdout.readline()
+        assert "polls again" in said, said
+    said += job.communicate()[0]
+    assert job.returncode == 0, said
+    assert f"Orchestrator job {token} is done." in said
+    assert "job 1: the scheduler does not list it" in said

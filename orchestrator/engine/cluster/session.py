@@ -101,7 +101,9 @@ def hold_run(store: Store, key: str, token: str | None = None, job_id: str | Non
     ------
     LeaseHeld
         If another process holds it.
+    NotOwner
+        If it belongs to another user.
     """
-    scheduler = scheduler_of(store, store.record(key))
+    scheduler = scheduler_of(store, store.own(key))
     with hold_lease_on_cluster(store, key, scheduler) as fence:
         yield make_context(store, key, fence, scheduler)._replace(own_token=token, own_id=job_id)
