@@ -19,6 +19,7 @@ from orchestrator.text import clean
 __all__ = [
     "LARGEST",
     "LARGEST_INT",
+    "LATEST",
     "Damaged",
     "checked_fields",
     "cleaned",

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from orchestrator.damage import LATEST
 from orchestrator.db import moves
 from orchestrator.db.connection import session
 from orchestrator.db.lease import Holder
@@ -96,6 +97,8 @@ def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any], 
         # SQLite stores a value of any type in any column.
         if value is not None and not isinstance(value, _TYPES[known[name]]):
             raise ValueError(f"{name} in {table} is not of the type {known[name]}")
+        if isinstance(value, float) and not abs(value) < LATEST:
+            raise ValueError(f"{name} in {table} is out of range")
     values = dict(row)
     values.pop("id")
     for name, new in ids.items():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.atomic import PRIVATE, private_folders
-from orchestrator.damage import Damaged, parse_json
+from orchestrator.damage import LARGEST_INT, Damaged, parse_json
 from orchestrator.errors import DataError
 from orchestrator.handoff.manifest import Entry
 from orchestrator.trust import read_private
@@ -189,7 +189,7 @@ def read_progress(path: Path) -> tuple[int, int, bool] | None:
     """
     try:
         words = read_private(path).partition(b"\n")[0].split()
-        return int(words[0]), int(words[1]), len(words) > 2
+        return _number(words[0]), _number(words[1]), len(words) > 2
     except (OSError, Damaged, DataError, ValueError, IndexError):
         return None
 
@@ -207,7 +207,7 @@ def _cut(line: bytes) -> Cut | None:
         (row, digest), kind, why, begin = parse_json(line)
     except (Damaged, ValueError, TypeError):  # the line is torn, or another one
         return None
-    is_cut = type(row) is int and isinstance(digest, str) and (begin is None or type(begin) is int)
+    is_cut = _is_row(row) and isinstance(digest, str) and (begin is None or (_is_row(begin) and begin >= 0))
     return Cut((row, digest), str(kind), str(why), begin) if is_cut else None
 
 
@@ -216,7 +216,7 @@ def _rows(line: bytes) -> list[int]:
         rows = parse_json(line)
     except (Damaged, ValueError, TypeError):
         return []
-    return rows if isinstance(rows, list) and all(type(row) is int for row in rows) else []
+    return rows if isinstance(rows, list) and all(map(_is_row, rows)) else []
 
 
 def _parse(line: bytes) -> tuple[Key, float, int | None] | None:
@@ -224,7 +224,19 @@ def _parse(line: bytes) -> tuple[Key, float, int | None] | None:
     if len(words) not in (6, 7):
         return None
     try:
-        begin = int(words[5])
-        return (int(words[2]), words[3].decode()), float(words[4]), None if begin == NO_LOG else begin
+        row, begin = int(words[2]), None if int(words[5]) == NO_LOG else _number(words[5])
+        return ((row, words[3].decode()), float(words[4]), begin) if _is_row(row) else None
     except ValueError:
         return None
+
+
+def _number(word: bytes) -> int:
+    """Return a number that is not negative, or raise `ValueError`; a larger one than any file has was damaged."""
+    number = int(word)
+    if not 0 <= number < LARGEST_INT:
+        raise ValueError(f"{number} is out of range")
+    return number
+
+
+def _is_row(value: Any) -> bool:
+    return type(value) is int and abs(value) < LARGEST_INT

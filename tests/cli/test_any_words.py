@@ -37,6 +37,7 @@ def test_any_words_are_a_command_or_an_error(here, pytestconfig):
         more = [by_chance.choice(("info", "check", "upgrade", "allow"))] * (
             command == "db" and by_chance.random() < 0.9
         )
+        more += ["--dry-run"] * (command == "clean")
         more += ["r"] * (by_chance.random() < 0.5)
         options = options_of("list" if command == "odd" else command)
         words = [
