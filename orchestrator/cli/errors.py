@@ -5,6 +5,7 @@ Exit codes are in `orchestrator.errors`; `orchestrator.cli.main` ends the proces
 
 from __future__ import annotations
 
+import errno
 import re
 import shlex
 import shutil
@@ -62,6 +63,16 @@ def show_usage(error: click.ClickException) -> None:
 def show_system(error: OSError, options: str = "") -> None:
     """Print an error of the operating system that the user can fix."""
     about = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        show(
+            OrchestratorError(
+                f"{about}{error.strerror}: the disk is full, or the quota is used up. What was recorded is kept.",
+                "Make room. To see which runs could be deleted: orchestrator clean --older-than 7d --dry-run\n"
+                "Then type the command again; if a run has stopped: orchestrator resume",
+            ),
+            options=options,
+        )
+        return
     show(
         OrchestratorError(f"{about}{error.strerror or error}.", "Fix that, then check the run: orchestrator status"),
         options=options,

@@ -159,7 +159,7 @@ def make_fork(workspace: Workspace, fork: Fork) -> str:
     except (OSError, shutil.Error) as error:
         shutil.rmtree(temporary.path, ignore_errors=True)
         raise DataError(
-            f"run {record.key} can't be forked: {error}", "Check the free space, then fork again."
+            f"Run {record.key} can't be forked: {_why(error)}.", "Check the free space, then fork again."
         ) from error
     values = {name: getattr(record, name) for name in NewRun.__dataclass_fields__}
     salt = os.urandom(16).hex()
@@ -167,6 +167,14 @@ def make_fork(workspace: Workspace, fork: Fork) -> str:
     values |= {"plan": fork.plan, "forked_from": record.key, "forked_step": fork.address}
     store.create_run(replace(NewRun(**values)), time.time())
     return fork.key
+
+
+def _why(error: OSError) -> str:
+    """Return why files could not be copied: the first reason of what may be a list of them."""
+    if isinstance(error, shutil.Error):
+        source, _, why = error.args[0][0]
+        return str(why) if source in str(why) else f"{source}: {why}"
+    return str(error)
 
 
 def _key(store: Store, key: str, new: str | None) -> str:

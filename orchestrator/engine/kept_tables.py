@@ -91,7 +91,8 @@ def tables_to_put_back(store: Store, key: str, position: int) -> tuple[tuple[Tab
             address = run.plan.slot(position).address
             raise DefinitionError(
                 f"There was no table when {address} of run {key} began, so it can't be put back.",
-                f"Begin a new run there: orchestrator fork {key} --from {address}",
+                f"To run it with the table as it is: orchestrator resume {key} --from-step {address}\n"
+                f"To begin a new run there, without a table: orchestrator fork {key} --from {address}",
             )
         lines += about_edits(table)
     return found, lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 from contextlib import closing
@@ -223,3 +224,25 @@ def test_a_status_uses_the_width_of_the_terminal(here, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     widths = [len(line) for line in here("status").out.splitlines() if str(here.workspace) not in line]
     assert 100 < max(widths) <= 120
+
+
+def test_a_fork_that_finds_no_space_says_so_in_one_sentence(here, monkeypatch):
+    run(here, STUDY)
+
+    def full(source, target, *args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    refused = here("fork", "r", "--from", "evaluate")
+    assert refused.code == 1
+    assert "Run r can't be forked: " in " ".join(refused.err.split())
+    assert refused.err.count("No space left on device") == 1
+    assert "[(" not in refused.err
+
+
+def test_a_step_that_began_without_a_table_is_repeated_by_the_command_that_is_offered(here):
+    run(here, STUDY)
+    refused = here("resume", "r", "--from-step", "create", "--table-as-then")
+    assert refused.code == 2
+    for command in commands_in(refused.err):
+        assert here(*command.split()).code == 0
