@@ -188,6 +188,8 @@ def _flat_settings(settings: RunSettings) -> dict[str, str | None]:
     came_from = {name: part for name, part in settings.provenance.items() if name not in IN_EVERY_RUN}
     if isinstance(came_from.get("argv"), list):
         came_from["argv"] = " ".join(map(str, came_from["argv"]))
+    libraries = came_from.pop("libraries", None)
+    flat |= _flat("library", libraries) if isinstance(libraries, Mapping) else {}
     flat |= came_from
     return {name: None if part is None else _text(part) for name, part in flat.items()}
 

@@ -17,6 +17,7 @@ from orchestrator.definition.bundle import Bundle, LoadedStep
 from orchestrator.definition.bundling import PreparedBundle, prepare_bundle
 from orchestrator.definition.context import working_in
 from orchestrator.definition.flatten import plan_of, steps_by_path
+from orchestrator.definition.libraries import library_versions
 from orchestrator.definition.modules import changed_modules, main_study
 from orchestrator.definition.pipeline import PipelineDefinition, Step
 from orchestrator.definition.study import Study
@@ -209,11 +210,12 @@ def has_other_code(folder: RunFolder, record: RunRecord, checked: CheckedPipelin
     return any(module.text not in texts for module in checked.bundle.code.modules.values())
 
 
-def provenance() -> dict[str, Any]:
+def provenance(checked: CheckedPipeline) -> dict[str, Any]:
     """Return where a run comes from: versions, commit, command (without secrets), host, user, folder."""
     return {
         "orchestrator": __version__,
         "python": sys.version.split()[0],
+        "libraries": library_versions(checked.bundle.code.modules),
         "git": _git_commit(),
         "argv": redacted(sys.argv),
         "host": os.uname().nodename,

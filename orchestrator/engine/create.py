@@ -70,7 +70,7 @@ def create(
         study_attr=checked.study_attr,
         bundle_digest=bundle,
         cluster=None if config is None else config(folder),
-        provenance=code.provenance(),
+        provenance=code.provenance(checked),
     )
     store.create_run(new, time.time())
     return key

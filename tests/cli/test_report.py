@@ -254,10 +254,12 @@ def test_control_characters_are_shown(results, workspace):
 
 def test_secrets_of_the_command_line_are_left_out(records, workspace):
     argv = ["orchestrator", "run", "study.py", "--token", "hunter2", "API_KEY=hunter3"]
-    records.add_run("r", "active", provenance={"argv": argv, "git": "1f2e3d", "python": "3.12", "host": "login1"})
+    libraries = {"numpy": "2.1.0"}
+    came_from = {"argv": argv, "git": "1f2e3d", "python": "3.12", "host": "login1", "libraries": libraries}
+    records.add_run("r", "active", provenance=came_from)
     found = dict(report(workspace).provenance)
     assert found["command"] == "orchestrator run study.py --token *** API_KEY=***"
-    assert (found["git commit"], found["host"]) == ("1f2e3d", "login1")
+    assert (found["git commit"], found["host"], found["libraries"]) == ("1f2e3d", "login1", "numpy 2.1.0")
     assert "depend on the key r" in found["seed"]
     assert "hunter" not in page_of(report(workspace))
 

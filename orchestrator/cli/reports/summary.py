@@ -187,8 +187,16 @@ def _provenance(status: RunStatus, seed: int | None, tasks: Sequence[TaskUsage])
         ("hosts of the tasks", _hosts(tasks)),
         ("orchestrator", known.get("orchestrator")),
         ("Python", known.get("python")),
+        ("libraries", _libraries(known.get("libraries"))),
     ]
     return [(name, str(value)) for name, value in values if value]
+
+
+def _libraries(versions: object) -> str:
+    """Return the libraries that the study imports: `numpy 2.1.0, scipy 1.14.1`."""
+    if not isinstance(versions, Mapping):
+        return ""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _hosts(tasks: Sequence[TaskUsage]) -> str:
