@@ -24,7 +24,7 @@ from orchestrator.host import WATCH, adopt_orphans, die_with_parent
 from orchestrator.worker.capture import log_position, redirect
 from orchestrator.worker.counts import Counts
 from orchestrator.worker.ending import complete_files, remember_files
-from orchestrator.worker.execute import SHORT, evaluated_lines, open_results, write_line
+from orchestrator.worker.experiments import SHORT, evaluated_lines, open_results, write_line
 from orchestrator.worker.log_lines import log_lines
 from orchestrator.worker.openmp import end_openmp_threads
 from orchestrator.worker.processes import left_children

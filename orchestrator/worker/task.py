@@ -17,15 +17,8 @@ from orchestrator.definition.bundle import LoadedStep
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry
 from orchestrator.handoff.receipt import Receipt
-from orchestrator.worker.execute import (
-    end_task,
-    left_of_task,
-    name_scratch,
-    open_results,
-    scratch_of,
-    stop_task,
-    units_of,
-)
+from orchestrator.worker.execute import end_task, left_of_task, stop_task
+from orchestrator.worker.experiments import name_scratch, open_results, scratch_of, units_of
 from orchestrator.worker.guarded import FirstWorker
 from orchestrator.worker.processes import how_it_ended
 from orchestrator.worker.receipts import begin_receipt
