@@ -156,7 +156,11 @@ def _of_job(database: Path, step_logs: StepLogs, token: str, row: int) -> Experi
     index = part.task - job.first_task if step_logs.numbered_by_batch else part.task
     log = run.log(job.label, job.iteration, *((token, index) if job.parallel else ()))
     if not log.exists():
-        raise NotFound(f"The log of experiment {row} is missing: {log}", f"The other logs are in: {run.logs}")
+        address = shlex.quote(step_logs.step_run.address)
+        raise NotFound(
+            f"The log of experiment {row} is missing: {log}",
+            f"Show the failures of its step: orchestrator logs {step_logs.key} {address}",
+        )
     # If the experiment has still not ended after this, nothing of the next one is among these bytes.
     size = log.stat().st_size
     part = find_part(run, job, row) or part

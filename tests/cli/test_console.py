@@ -37,10 +37,14 @@ def report(project_dir):
 def look(project_dir):
     breakpoint()
 
+def ask(project_dir):
+    print("answer:", input("how many? "))
+
 PARALLEL = True
 steps = [Step(store_numbers(4), name="create"), Step(evaluate, parallel=PARALLEL), Step(report)]
 pipeline = Pipeline("loud", steps)
 debugged = Pipeline("debugged", [Step(look)])
+asking = Pipeline("asking", [Step(ask)])
 """
 
 
@@ -67,20 +71,27 @@ def test_the_console(run, workspace, golden, option):
     assert log.splitlines() == ["INFO a line of a library", "the best is 4"]
 
 
-@pytest.mark.parametrize("parallel", [True, False])
-def test_a_bar_in_a_terminal_is_not_in_the_log(workspace, parallel):
-    (workspace / "study.py").write_text(STUDY.replace("PARALLEL = True", f"PARALLEL = {parallel}"))
+def in_a_terminal(*words, parallel=True, typed=b""):
+    """Run the study in a terminal, where something was typed; return the exit code, and what is shown."""
+    Path("study.py").write_text(STUDY.replace("PARALLEL = True", f"PARALLEL = {parallel}"))
     here, there = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "orchestrator", "run", "study.py", "--project-job", "r", "--jobs", "1"]
+    command = [sys.executable, "-m", "orchestrator", "run", *words, "--project-job", "r"]
     process = subprocess.Popen(command, stdin=there, stdout=there, stderr=there, env=environment)
     os.close(there)
+    os.write(here, typed)
     shown = b""
     with suppress(OSError):  # the other end is closed
         while content := os.read(here, 65536):
             shown += content
     os.close(here)
-    assert process.wait(timeout=60) == 0
+    return process.wait(timeout=60), shown
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_a_bar_in_a_terminal_is_not_in_the_log(workspace, parallel):
+    code, shown = in_a_terminal("study.py", "--jobs", "1", parallel=parallel)
+    assert code == 0
     assert b"4/4" in shown
     assert b"the best is 4" not in shown
     logs = "".join(path.read_text() for path in sorted((workspace / "logs/r").glob("evaluate*")))
@@ -92,6 +103,15 @@ def test_a_debugger_that_would_not_be_seen_says_what_to_type(run, workspace):
     assert done.returncode == 1
     assert "RuntimeError: breakpoint() has no terminal here: the output of this step goes to its log." in done.stderr
     assert "--verbose" in (workspace / "logs/r/look.log").read_text() + done.stderr
+
+
+def test_a_question_that_would_not_be_seen_is_an_error_and_is_asked_with_verbose(workspace):
+    code, shown = in_a_terminal("study.py:asking")
+    assert code == 1
+    assert b"RuntimeError: input() has no terminal here" in shown
+    code, shown = in_a_terminal("study.py:asking", "--verbose", typed=b"5\n")
+    assert code == 0
+    assert b"answer: 5" in shown
 
 
 def test_quiet_and_verbose_exclude_each_other(run):

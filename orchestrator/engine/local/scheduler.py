@@ -6,13 +6,15 @@ process.
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from orchestrator.addresses import format_address
 from orchestrator.definition.bundle import LoadedStep
@@ -181,7 +183,7 @@ class LocalScheduler:
         log = self._folder.log(job.label, job.iteration)
         before = _size(log)
         try:
-            with tee(log, is_printed=self._prints_output), self._without_debugger(), ending_programs():
+            with tee(log, is_printed=self._prints_output), self._without_prompts(), ending_programs():
                 return self._run_with_output(job)
         finally:
             if _size(log) > before:
@@ -203,16 +205,20 @@ class LocalScheduler:
             return self._evaluate(job, step) if job.evaluates else self._call(job, step, until)
 
     @contextmanager
-    def _without_debugger(self) -> Iterator[None]:
-        """Let `breakpoint()` say why it can't be used, if its prompt would not be seen."""
-        if self._prints_output or sys.breakpointhook is not sys.__breakpointhook__:
+    def _without_prompts(self) -> Iterator[None]:
+        """Let `breakpoint()` and `input()` say why they can't be used, if their prompts would not be seen."""
+        if self._prints_output:
             yield
             return
-        sys.breakpointhook = _refuse_debugger
+        hook, ask = sys.breakpointhook, builtins.input
+        if hook is sys.__breakpointhook__:
+            sys.breakpointhook = partial(_refuse, "breakpoint()")
+        if _is_terminal(sys.stdin):
+            builtins.input = partial(_refuse, "input()")
         try:
             yield
         finally:
-            sys.breakpointhook = sys.__breakpointhook__
+            sys.breakpointhook, builtins.input = hook, ask
 
     def _evaluate(self, job: JobFile, step: LoadedStep) -> dict[int, tuple[str, str]]:
         from orchestrator.worker.execute import run_task
@@ -246,9 +252,17 @@ def _size(log: Path) -> int:
         return 0
 
 
-def _refuse_debugger(*arguments: object, **more: object) -> None:
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether a user may type into a stream, which may be closed."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
+def _refuse(what: str, *arguments: object, **more: object) -> NoReturn:
     raise RuntimeError(
-        "breakpoint() has no terminal here: the output of this step goes to its log. "
+        f"{what} has no terminal here: the output of this step goes to its log. "
         'Run it with --verbose, or in Python with run(console="output")'
     )
 
