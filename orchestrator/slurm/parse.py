@@ -10,7 +10,7 @@ What unexpected output of sbatch means is decided in `orchestrator.slurm.answers
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import NamedTuple
 
 from orchestrator.machine.facts import Seen
@@ -35,7 +35,7 @@ __all__ = [
 
 RECORD, FIELD = "\x1e", "\x1f"
 
-_SQUEUE_FIELDS = ("%i", "%T", "%r", "%S", "%e", "%j")
+_SQUEUE_FIELDS = ("%i", "%T", "%r", "%S", "%e", "%j", "%k")
 SQUEUE_FORMAT = RECORD + FIELD.join(_SQUEUE_FIELDS)
 
 SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "JobName")
@@ -68,6 +68,8 @@ class Line(NamedTuple):
         Status and signal as `1:0`; only from sacct.
     name : str
         Name of the job.
+    comment : str
+        Comment of the job, which belongs to the site; only from squeue.
     """
 
     job_id: str
@@ -79,6 +81,7 @@ class Line(NamedTuple):
     ended_at: float | None
     exit_code: str = ""
     name: str = ""
+    comment: str = ""
 
     @property
     def tokens(self) -> frozenset[str]:
@@ -88,6 +91,11 @@ class Line(NamedTuple):
     def has_token(self, token: str) -> bool:
         """Whether this is the job with the token."""
         return token in self.tokens
+
+    def other_token(self, tokens: Set[str]) -> str | None:
+        """Return one of the tokens that its comment has, if its name has another one of them."""
+        in_comment = tokens & set(re.findall(r"[a-z2-7]+", self.comment)) - self.tokens
+        return min(in_comment) if in_comment and tokens & self.tokens else None
 
 
 def job_id(text: str) -> str | None:
@@ -123,16 +131,17 @@ def squeue_lines(text: str) -> list[Line]:
     if not text.endswith("\n"):
         raise ValueError(f"the output of squeue is incomplete: {_shortened(text[-200:])}")
     # With several clusters, each has its own header.
-    return [_squeue_line(fields) for fields in records if fields[0] != "JOBID"]
+    return [_squeue_line(fields, len(records[0])) for fields in records if fields[0] != "JOBID"]
 
 
-def _squeue_line(fields: list[str]) -> Line:
-    if len(fields) < len(_SQUEUE_FIELDS):
+def _squeue_line(fields: list[str], n_fields: int) -> Line:
+    if len(fields) < n_fields or n_fields < len(_SQUEUE_FIELDS) - 1:
         raise ValueError(f"a record of squeue has only {len(fields)} fields: {_shortened(' '.join(fields))}")
     written_id, state, reason, start, end, name = fields[:6]
+    comment = FIELD.join(fields[6:])
     base, indexes = _id(written_id)
     started_at, ended_at = _times(state, start, end)
-    return Line(base, indexes, state, reason, token_of_name(name), started_at, ended_at, name=name)
+    return Line(base, indexes, state, reason, token_of_name(name), started_at, ended_at, name=name, comment=comment)
 
 
 def is_live(scheduler_id: str, lines: Iterable[Line]) -> bool:

@@ -8,6 +8,7 @@ from orchestrator import SlurmCluster, SlurmResources
 from orchestrator.atomic import write_atomically
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
+from orchestrator.errors import SchedulerUnreachable
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.receipt import Receipt, write_receipt
@@ -121,6 +122,25 @@ def test_accounting_is_not_asked_while_a_task_lives(ask, client):
     client.listed = {"7_1": "RUNNING"}
     assert ask().seen is Seen.RUNNING
     assert client.n_asked == 0
+
+
+@pytest.mark.parametrize("comment", ["u", "project-a u", "orchestrator:u", "t,u"])
+def test_a_job_that_has_the_token_of_another_in_its_comment_is_not_believed(folder, client, comment):
+    client.listed = {"7": "RUNNING", "8": "RUNNING"}
+    client.tokens = {"8": "u"}
+    jobs = [array(folder), array(folder, "u", "8")]
+    assert set(scheduler_of(folder, client).observe(jobs)) == {"t", "u"}
+    client.comments = {"7": comment}
+    with pytest.raises(SchedulerUnreachable, match="lists job 7 as t by its name, and as u by its comment") as refused:
+        scheduler_of(folder, client).observe(jobs)
+    assert refused.value.hint == "Remove the comment: scontrol update JobId=7 Comment="
+
+
+def test_a_comment_of_the_site_and_a_job_of_another_name_are_no_contradiction(folder, client):
+    client.listed = {"7": "RUNNING", "8": "RUNNING"}
+    client.tokens = {"8": "elsewhere"}
+    client.comments = {"7": "t", "8": "t u simulation"}
+    assert set(scheduler_of(folder, client).observe([array(folder), array(folder, "u", "9")])) == {"t"}
 
 
 def test_accounting_is_asked_once_for_all_jobs(folder, client):

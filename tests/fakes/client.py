@@ -110,8 +110,8 @@ class SaidClient(Client):
     ----------
     listed, accounted : dict
         What squeue and sacct say.
-    tokens : dict
-        By job id; every other job is that of `t`.
+    tokens, comments : dict
+        By job id; every other job is that of `t`, and has no comment.
     n_asked : int
         How often sacct was asked, and at last for which `ids_asked`, or `asked_since` when.
     cancelled : list of str
@@ -122,6 +122,7 @@ class SaidClient(Client):
         self.listed: dict[str, str] = {}
         self.accounted: dict[str, str] = {}
         self.tokens: dict[str, str] = {}
+        self.comments: dict[str, str] = {}
         self.n_asked = 0
         self.ids_asked: list[str] = []
         self.asked_since: float | None = None
@@ -144,4 +145,5 @@ class SaidClient(Client):
     def _line(self, written_id: str, state: str) -> Line:
         job_id, _, index = written_id.partition("_")
         indexes = tuple(parse_indexes(index.strip("[]"))) if index else None
-        return Line(job_id, indexes, state, "None", self.tokens.get(job_id, "t"), 1.0, 2.0)
+        comment = self.comments.get(job_id, "")
+        return Line(job_id, indexes, state, "None", self.tokens.get(job_id, "t"), 1.0, 2.0, comment=comment)

@@ -383,6 +383,17 @@ def test_a_name_with_line_breaks_adds_no_record(sandbox):
 
 
 @pytest.mark.slurm
+def test_a_comment_with_the_token_of_another_job_is_found(sandbox):
+    client = Client(sandbox.environment)
+    tokens = {"commentaa2", "commentbb2"}
+    job = submitted(client, "--hold", "--job-name=a_commentaa2_pipe", "--comment=project-a", "--wrap", "true")
+    for comment, other in (("commentaa2", None), ("project-a commentbb2", "commentbb2"), ("", None)):
+        sandbox.scontrol("update", f"JobId={job}", f"Comment={comment}")
+        assert [line.other_token(tokens) for line in lines_of(client, job)] == [other]
+    client.scancel([job])
+
+
+@pytest.mark.slurm
 def test_a_waiting_job_is_repointed_and_no_other(sandbox):
     client = Client(sandbox.environment)
     first = submitted(client, "--hold", "--wrap", "true")

@@ -79,9 +79,8 @@ def test_every_line_of_squeue_is_read():
     assert len(lines) == 21
     assert only(lines, "47").indexes == tuple(range(1, 400, 2))
     assert only(lines, "48").indexes == IRREGULAR
-    assert only(lines, "49") == Line(
-        "49", (7,), "CANCELLED", "JobHeldUser", "oneaaaaaa2", 1795574502.0, 1795574502.0, name="one_oneaaaaaa2_pipe"
-    )
+    ended = ("CANCELLED", "JobHeldUser", "oneaaaaaa2", 1795574502.0, 1795574502.0)
+    assert only(lines, "49") == Line("49", (7,), *ended, name="one_oneaaaaaa2_pipe", comment="oneaaaaaa2")
     assert only(lines, "61", 3).indexes == (3, 4)
     assert {line.state for line in lines if line.job_id == "61"} == {"CANCELLED", "RUNNING", "PENDING"}
     assert only(lines, "45", 2).reason == "NonZeroExitCode"
@@ -109,6 +108,18 @@ def test_names_with_line_breaks_hide_no_record():
 def test_a_job_is_found_by_its_name_alone():
     (line,) = squeue_lines(HEADER + record("5", "PENDING", "None", "N/A", "N/A", "loop1_run_abcdefghi2_my_pipe"))
     assert line.token == "abcdefghi2"
+
+
+def test_the_comment_is_read_if_squeue_was_asked_for_it():
+    header = HEADER.replace("NAME", FIELD.join(["NAME", "COMMENT"]))
+    name = "loop1_run_abcdefghi2_my_pipe"
+    (line,) = squeue_lines(header + record("5", "PENDING", "None", "N/A", "N/A", name, f"a\nb{FIELD}abcdefghi3"))
+    assert (line.name, line.comment) == (name, f"a\nb{FIELD}abcdefghi3")
+    assert line.other_token({"abcdefghi2", "abcdefghi3"}) == "abcdefghi3"
+    assert line.other_token({"abcdefghi3"}) is None
+    assert line.other_token({"abcdefghi2"}) is None
+    with pytest.raises(ValueError, match="has only 6 fields"):
+        squeue_lines(header + record("5", "PENDING", "None", "N/A", "N/A", name))
 
 
 def test_a_job_is_found_although_a_part_of_its_label_looks_like_a_token():

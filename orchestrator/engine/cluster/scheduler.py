@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.job_log import last_log_lines
 from orchestrator.engine.cluster.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
-from orchestrator.errors import DataError, DefinitionError
+from orchestrator.errors import DataError, DefinitionError, SchedulerUnreachable
 from orchestrator.handoff.claim import claimed_by, is_withdrawn, withdraw, withdraw_no_longer
 from orchestrator.handoff.environment import read_environment
 from orchestrator.handoff.jobfile import JobFile, digest_of, read_jobfile
@@ -199,8 +199,14 @@ class SlurmScheduler:
         """Call squeue once for all jobs, and sacct once for those that squeue lists no longer or only in part.
 
         A job that neither of them lists has no entry: it is absent.
+
+        Raises
+        ------
+        SchedulerUnreachable
+            If SLURM does not answer, or lists a job as two of them.
         """
         listed = self._client.squeue()
+        _check_comments(listed, {job.token for job in jobs})
         lines = {job.token: self._lines_of(job, listed) for job in jobs}
         forgotten = [job for job in jobs if self._is_forgotten(job, lines[job.token])]
         if forgotten and self.config.has_accounting:
@@ -323,6 +329,18 @@ class SlurmScheduler:
     def _why(self, line: Line, log_line: str) -> str:
         code = f", exit code {line.exit_code}" if line.exit_code not in ("", "0:0") else ""
         return f"SLURM job {line.job_id} ended {line.state}{code}" + (f": {log_line}" if log_line else "")
+
+
+def _check_comments(listed: Sequence[Line], tokens: Set[str]) -> None:
+    """Raise `SchedulerUnreachable` if a job has a token in its name and another one in its comment."""
+    for line in listed:
+        other = line.other_token(tokens)
+        if other is not None:
+            raise SchedulerUnreachable(
+                f"SLURM lists job {line.job_id} as {line.token} by its name, and as {other} by its comment, "
+                "so its answer is not used.",
+                f"Remove the comment: scontrol update JobId={line.job_id} Comment=",
+            )
 
 
 def _is_reused(job: Job, listed: Sequence[Line]) -> bool:
