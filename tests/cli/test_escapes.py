@@ -92,6 +92,61 @@ def test_escapes_are_shown_on_a_terminal(noisy):
         assert [text for text in texts if text not in shown] == [], words
 
 
+HOSTILE_NAMES = f"""
+from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
+NOISE = {NOISE!r}
+def create(project_dir):
+    domain = Domain()
+    domain.add_category("kind" + NOISE, ["a" + NOISE, "b" + NOISE])
+    domain.add_float("x", low=0.0, high=9.0)
+    for name in ("y", "text" + NOISE):
+        domain.add_output(name)
+    rows = [{{"kind" + NOISE: kind + NOISE, "x": float(i)}} for i, kind in enumerate("aba")]
+    ExperimentData(domain=domain, input_data=rows).store(project_dir)
+@datagenerator(output_names=["y", "text" + NOISE])
+def evaluate(x, **more):
+    if x == 1:
+        raise ValueError("MESSAGE" + NOISE)
+    return x, "VALUE" + NOISE
+pipeline = Pipeline("names", [Step(create), Step(evaluate, name="evaluate", parallel=True, max_failed=5)])
+"""
+
+
+@pytest.mark.slow
+def test_names_and_values_of_a_table_are_shown_on_a_terminal(cli):
+    (cli.workspace / "names.py").write_text(HOSTILE_NAMES)
+    done = cli("run", "names.py", "--project-job", "r")
+    assert done.code == 3, done.err
+    assert strange(done.err) == []
+    assert cli("run", "names.py", "--project-job", "other").code == 3
+    for words, text in [
+        ("table r", "kind\\x1b]52"),
+        ("table r --csv -", "VALUE\\x1b]52"),
+        ("table r --json", "VALUE\\u001b]52"),
+        ("table r --columns nothing", "kind\\x1b]52"),
+        ("table r --where nothing", "kind\\x1b]52"),
+        ("best r --output y", "kind\\x1b]52"),
+        ("diff r other", ""),
+        ("failures r", "MESSAGE\\x1b]52"),
+        ("efficiency r", ""),
+        ("snapshots r", ""),
+        ("fork r --from evaluate --dry-run", ""),
+        ("retry r --dry-run", ""),
+        ("clean r --dry-run", ""),
+        ("archive r -o a.tar", ""),
+        ("import a.tar --project-job b", ""),
+        ("report r --output nothing", "text\\x1b]52"),
+        ("report r", ""),
+        ("set r evaluate --mem 1G", ""),
+        ("hold r", ""),
+    ]:
+        shown = on_terminal(cli.workspace, *words.split())
+        assert strange(shown) == [], words
+        assert text in shown, (words, shown)
+        assert "bug in orchestrator" not in shown, (words, shown)
+    assert strange((cli.workspace / "report-r.html").read_text(encoding="utf-8")) == []
+
+
 def test_logs_are_unchanged_in_a_pipe(noisy):
     command = [sys.executable, "-m", "orchestrator.cli.main", "logs", "r", "last"]
     done = subprocess.run(command, cwd=noisy.workspace, capture_output=True, check=True)
