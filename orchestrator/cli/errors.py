@@ -8,15 +8,13 @@ from __future__ import annotations
 import errno
 import re
 import shlex
-import shutil
 import sys
-import textwrap
-import traceback
 from typing import TextIO
 
 import click
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.host import terminal_width
 from orchestrator.visible import visible
 
 __all__ = ["REQUIRED_PACKAGES", "show", "show_bug", "show_missing", "show_system", "show_usage"]
@@ -45,7 +43,7 @@ def show(error: OrchestratorError, stream: TextIO | None = None, options: str = 
         Key of the run that the command is about, in place of `RUN` in the hint.
     """
     stream = sys.stderr if stream is None else stream
-    width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+    width = min(terminal_width(80), 100)
     lines = _wrapped("Error: ", visible(error.message), width)
     hints = error.hint.replace(" RUN", f" {shlex.quote(run)}") if run else error.hint
     for number, hint in enumerate(visible(hints).splitlines()):
@@ -92,6 +90,8 @@ def show_missing(error: ModuleNotFoundError) -> None:
 
 def show_bug(error: BaseException, options: str = "") -> None:
     """Print a traceback, and that the error is a bug of orchestrator."""
+    import traceback
+
     print(visible("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     show(
@@ -115,6 +115,8 @@ def _hint(label: str, hint: str, width: int, options: str) -> list[str]:
 
 
 def _wrapped(label: str, text: str, width: int) -> list[str]:
+    import textwrap
+
     lines: list[str] = []
     for number, paragraph in enumerate(text.splitlines()):
         indent = re.match(r"[ -]*", paragraph)

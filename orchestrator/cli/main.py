@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -28,14 +27,36 @@ _FIXABLE_ERRNOS = {
     *(errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
 }
 
-COMMANDS = (
-    *("run", "submit", "status", "list", "logs", "failures", "table", "best", "diff"),
-    *("report", "efficiency"),
-    *("wait", "resume", "retry", "advance", "cancel", "hold", "release", "set"),
-    *("fork", "snapshots", "clean", "archive", "import"),
-    *("takeover", "scripts", "db"),
-)
-
+COMMANDS = {
+    "run": "Run a study on this machine until it ends.",
+    "submit": "Submit a study to a SLURM cluster.",
+    "status": "Show what a run did, what failed and why, and what is next.",
+    "list": "List the runs of the workspace, latest first.",
+    "logs": "Print the log of a step, and the tracebacks of its failures.",
+    "failures": "Show why experiments, tasks and steps of a run have failed.",
+    "table": "Print the experiments of a run, or write them to a file.",
+    "best": "Print the best finished experiment of a run.",
+    "diff": "Show the differences between two runs.",
+    "report": "Write what a run has found into one HTML file.",
+    "efficiency": "Compare requested with used memory, time and CPUs.",
+    "wait": "Wait until a run has ended; the exit code tells how.",
+    "resume": "Continue a run from where it stopped, or from a step.",
+    "retry": "Evaluate the failed experiments of a run again, and no others.",
+    "advance": "Advance a run as far as possible now.",
+    "cancel": "Cancel a run, wherever it runs, or a step of it.",
+    "hold": "Hold a run: no step and no job is started until `release`.",
+    "release": "Release a run that was held: it continues.",
+    "set": "Change the resources of a step, for later jobs.",
+    "fork": "Begin a new run at a step of another one.",
+    "snapshots": "Show which tables of a run are kept, as they were.",
+    "clean": "Delete ended runs, or parts of them.",
+    "archive": "Write an ended run to one file, which `import` reads.",
+    "import": "Read a run from a file that `archive` wrote.",
+    "takeover": "Make a run of another user yours.",
+    "scripts": "Print the scripts that `submit` would pass to sbatch.",
+    "db": "Maintain the database of the workspace.",
+}
+"""The commands in order, and the first sentence of the help of each, because `--help` imports no other module."""
 
 _MODULES = {"import": "import_"}
 """Commands whose name can't be that of a module."""
@@ -46,6 +67,10 @@ class _Lazy(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
@@ -60,6 +85,8 @@ class _Lazy(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            from difflib import get_close_matches
+
             similar = get_close_matches(args[0], COMMANDS, 1)
             if not similar or "?" in error.message:
                 raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import json
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.addresses import format_study
+from orchestrator.host import terminal_width
 from orchestrator.visible import visible
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def truncate(text: str, width: int) -> str:
 
 def screen_width() -> int:
     """Return the width of the terminal, but at least 80 columns; of a pipe 80, or what COLUMNS says."""
-    return max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+    return max(WIDTH, terminal_width(WIDTH))
 
 
 def plural(n: int, thing: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -117,9 +116,13 @@ def command(
 def read_status(workspace: Workspace, key: str | None, now: float, *, whole: bool = False) -> RunStatus:
     """Return the status of a run, from the records and from the files of the tasks that run."""
     from orchestrator.db.status import run_status
+
+    status = run_status(workspace.database, key, now, whole=whole)
+    if status.now is None:
+        return status
     from orchestrator.engine.live import live_status
 
-    return live_status(workspace, run_status(workspace.database, key, now, whole=whole), now)
+    return live_status(workspace, status, now)
 
 
 def with_answer(status: RunStatus, report: QueueReport | None, now: float) -> RunStatus:
@@ -254,6 +257,8 @@ def _drive(run: RunView, options: str) -> str:
 
 
 def _wrapped(text: str, more: str = "  ") -> list[str]:
+    import textwrap
+
     return textwrap.wrap(shorten(text, 4 * screen_width()), screen_width(), initial_indent="  ", subsequent_indent=more)
 
 

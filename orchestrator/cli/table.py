@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import click
 from orchestrator.cli.render import echo, echo_output, plural, to_json
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
 from orchestrator.errors import DataError
+from orchestrator.host import terminal_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +113,7 @@ def _print(rows: Rows, n_rows: int | None, names: list[str] | None) -> None:
         echo("No experiments.", err=True)
         return
     # Into a file or a pipe, all columns are written, unless COLUMNS says how many characters fit.
-    width = shutil.get_terminal_size((0, 0)).columns or None
+    width = terminal_width(0) or None
     shown = columns_that_fit(rows, n_rows, width) if names is None else names
     click.echo("\n".join(rows_text(rows, shown, n_rows)))
     for line in left_out(rows, shown, n_rows):

@@ -25,7 +25,7 @@ from orchestrator.db.views import RunStatus, RunView, StepRunView
 from orchestrator.machine.kinds import Role, StepKind
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.rewind import where_to_resume
+from orchestrator.machine.resume_point import where_to_resume
 from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.workspace import Workspace
 

@@ -17,7 +17,8 @@ from orchestrator.machine.announce import announce, announce_new_plan, repeats_w
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import replan, with_new_plan
-from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, is_done, reopening
+from orchestrator.machine.resume_point import is_done
+from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, reopening
 from orchestrator.machine.summary import how_it_ended
 from orchestrator.visible import visible
 from orchestrator.workspace import Workspace

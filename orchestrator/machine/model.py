@@ -23,7 +23,11 @@ from orchestrator.machine.states import (
 from orchestrator.machine.value import value
 from orchestrator.sha256 import sha256_of
 
-__all__ = ["Job", "Kept", "Run", "StepRun", "TableThen", "blamed_kind", "token_for"]
+__all__ = ["MAX_IDLE_WAKEUPS", "Job", "Kept", "Run", "StepRun", "TableThen", "blamed_kind", "token_for"]
+
+
+MAX_IDLE_WAKEUPS = 5
+"""Orchestrator jobs in a row after which no other is planned if the scheduler accepted no job of a step meanwhile."""
 
 
 @value

@@ -21,7 +21,8 @@ from orchestrator.machine.changes import (
 )
 from orchestrator.machine.decide import unrecorded_success
 from orchestrator.machine.kinds import Dependency, StepKind
-from orchestrator.machine.model import Run, StepRun, TableThen
+from orchestrator.machine.model import Run, TableThen
+from orchestrator.machine.resume_point import STATES_TO_REPEAT, where_to_resume
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 from orchestrator.machine.value import value
 
@@ -31,15 +32,10 @@ __all__ = [
     "Recorded",
     "after_takeover",
     "check_position",
-    "died_before_resume",
-    "is_done",
     "reopening",
     "rewind",
     "where_to_fork",
-    "where_to_resume",
 ]
-
-_STATES_TO_REPEAT = (StepRunState.FAILED, StepRunState.CANCELLED)
 
 
 @value
@@ -98,7 +94,7 @@ def reopening(run: Run, steps: Sequence[Recorded], begin: Begin, *, has_new_tabl
         raise Busy(f"Run {run.key} is held.", f"To release it: orchestrator release {run.key}")
     if begin.retries_failed:
         return _retry(run, steps)
-    first_failed = next((step.position for step in steps if step.state in _STATES_TO_REPEAT), None)
+    first_failed = next((step.position for step in steps if step.state in STATES_TO_REPEAT), None)
     if begin.accepts_failed:
         return _accept(run, steps, where_to_resume(run, first_failed))
     position, why = begin.position, "resume"
@@ -130,7 +126,7 @@ def _retry(run: Run, steps: Sequence[Recorded]) -> list[Change]:
         )
     # The steps after the last one that evaluates experiments used all results, so they run again.
     until = max(step.position for step in steps if step.kind is StepKind.BATCH) + 1
-    if steps[-1].state in _STATES_TO_REPEAT:
+    if steps[-1].state in STATES_TO_REPEAT:
         until = min(until, max(steps[-1].position, failed[-1] + 1))
     why = "retry of failed experiments"
     return [Retry(failed, until, why), MoveRun(RunState.ACTIVE, why)]
@@ -146,40 +142,6 @@ def _accept(run: Run, steps: Sequence[Recorded], position: int | None) -> list[C
     slot = run.plan.slot(step.position)
     accepting = AddStepRun(step.position, slot.iteration, slot.step.name, slot.step.kind, accepts_failed=True)
     return [*rewind(run, step.position, "failed experiments are accepted"), accepting]
-
-
-def where_to_resume(run: Run, first_failed: int | None) -> int | None:
-    """Return the position from which a resume without `--from-step` continues.
-
-    Parameters
-    ----------
-    run : Run
-        The records, reconciled.
-    first_failed : int or None
-        Position of the first step run that failed or was cancelled, without those that a resume has withdrawn.
-
-    Returns
-    -------
-    int or None
-        None if nothing must be withdrawn: no step of the run failed, or the run is active and only needs `advance`.
-
-    Notes
-    -----
-    A run that failed or was cancelled continues where it stopped. A failed step before an `afterany` step that ran is
-    not repeated then; it is repeated only if the run has reached its end.
-
-    In an active run, the last job may have died without the run having failed yet. Or its step may have been cancelled
-    without the run having ended yet, because the process that cancelled it was killed. A resume repeats such a step
-    instead of reporting its failure.
-    """
-    if run.state is RunState.ACTIVE:
-        return None if run.step_run is None or not _must_be_repeated(run.step_run) else run.step_run.position
-    if run.state is RunState.SUCCEEDED:
-        return first_failed
-    last = run.step_run
-    if last is None:
-        return 0
-    return last.position if last.state in _STATES_TO_REPEAT else last.position + 1
 
 
 def where_to_fork(run: Run, first_failed: int | None) -> int:
@@ -205,33 +167,6 @@ def where_to_fork(run: Run, first_failed: int | None) -> int:
 def _last_address(run: Run) -> str:
     position = 0 if run.step_run is None else run.step_run.position
     return shlex.quote(run.plan.slot(position).address)
-
-
-def is_done(state: RunState, first_failed: int | None) -> bool:
-    """Whether no step of an ended run failed, so that a resume without `--from-step` has nothing to do."""
-    return state is RunState.SUCCEEDED and first_failed is None
-
-
-def _must_be_repeated(step_run: StepRun) -> bool:
-    return step_run.state is StepRunState.CANCELLED or (not step_run.has_ended and _died(step_run))
-
-
-_NOT_AGAIN = (FailureKind.EXCEPTION, FailureKind.REFUSED, FailureKind.INTERRUPTED, FailureKind.STOPPED)
-
-
-def _died(step_run: StepRun) -> bool:
-    """Whether the last job of a step run ended badly, for a reason that need not occur again."""
-    if not step_run.jobs or not step_run.jobs[-1].has_ended:
-        return False
-    last = step_run.jobs[-1]
-    # An exception of the step would be raised again, and an interrupted job is retried in any case.
-    is_excluded = last.kind in _NOT_AGAIN
-    return last.state is not JobState.SUCCEEDED and not is_excluded
-
-
-def died_before_resume(run: Run) -> bool:
-    """Whether a run has failed because of a job that had died before a resume."""
-    return run.has_failed and run.step_run is not None and _died(run.step_run)
 
 
 def rewind(

@@ -12,10 +12,9 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from orchestrator.machine.model import Job, Run
+from orchestrator.machine.model import MAX_IDLE_WAKEUPS, Job, Run
 from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.value import value
-from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS
 from orchestrator.machine.wording import in_doubt, not_submitted
 
 __all__ = ["ENDING_TIMEOUT", "LeaseHolder", "Liveness", "as_listed", "liveness_of", "why_stalled"]

@@ -10,12 +10,11 @@ from __future__ import annotations
 from orchestrator.machine.changes import AddJob, MoveJob
 from orchestrator.machine.intents import CancelJobs, Intent, Record, SetDependency, Submit
 from orchestrator.machine.kinds import Role
-from orchestrator.machine.model import Job, Run, token_for
+from orchestrator.machine.model import MAX_IDLE_WAKEUPS, Job, Run, token_for
 from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.wording import in_doubt, not_submitted
 
 __all__ = [
-    "MAX_IDLE_WAKEUPS",
     "cancel_orchestrators",
     "is_in_doubt",
     "end_of_orchestrator",
@@ -24,9 +23,6 @@ __all__ = [
     "why_orchestrator_polls",
     "why_poll_again",
 ]
-
-MAX_IDLE_WAKEUPS = 5
-"""Orchestrator jobs in a row after which no other is planned if the scheduler accepted no job of a step meanwhile."""
 
 
 def ensure_wakeup(run: Run) -> Intent | None:

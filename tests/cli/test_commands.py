@@ -9,6 +9,7 @@ import shlex
 import sqlite3
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -44,6 +45,12 @@ def test_the_reference_is_what_help_says():
     )
     for name in COMMANDS:
         assert f"## `orchestrator {name}`" in document()
+
+
+def test_the_list_of_commands_says_what_their_help_says():
+    context = click.Context(group)
+    for name, what in COMMANDS.items():
+        assert group.get_command(context, name).get_short_help_str(100) == what
 
 
 def test_a_run_prints_its_folder_and_status_its_steps(cli, golden):

@@ -33,7 +33,8 @@ from orchestrator.machine.model import Job, Run, StepRun, token_for
 from orchestrator.machine.outcomes import waiting_cancelled
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep
 from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.rewind import after_takeover, rewind, where_to_resume
+from orchestrator.machine.resume_point import where_to_resume
+from orchestrator.machine.rewind import after_takeover, rewind
 from orchestrator.machine.states import MOVES, FailureKind, JobState, RunState, StepRunState, may_move
 from orchestrator.machine.wakeup import why_poll_again
 

@@ -8,11 +8,10 @@ import pytest
 
 from orchestrator.db.lease import STALE
 from orchestrator.machine.kinds import Doubt, Role
-from orchestrator.machine.model import Job, Run, StepRun
+from orchestrator.machine.model import MAX_IDLE_WAKEUPS, Job, Run, StepRun
 from orchestrator.machine.plan import Plan, PlannedStep
 from orchestrator.machine.stalled import ENDING_TIMEOUT, LeaseHolder, Liveness, liveness_of, why_stalled
 from orchestrator.machine.states import JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS
 
 LIVE = Job("step", Role.STEP, state=JobState.QUEUED, scheduler_id="7")
 PLANNED = LIVE._replace(state=JobState.PLANNED, scheduler_id=None)

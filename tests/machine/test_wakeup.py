@@ -11,11 +11,11 @@ from orchestrator.machine.changes import FailRun, MoveJob, MoveRun, RecordLoginO
 from orchestrator.machine.decide import decide
 from orchestrator.machine.intents import CancelJobs, Finish, Record, SetDependency, Submit
 from orchestrator.machine.kinds import Role
-from orchestrator.machine.model import Job, Run, StepRun
+from orchestrator.machine.model import MAX_IDLE_WAKEUPS, Job, Run, StepRun
 from orchestrator.machine.outcomes import after_submit
 from orchestrator.machine.plan import Plan, PlannedStep
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS, is_for_login_node, why_orchestrator_polls, why_poll_again
+from orchestrator.machine.wakeup import is_for_login_node, why_orchestrator_polls, why_poll_again
 
 PLAN = Plan((PlannedStep("0", "first"), PlannedStep("1", "second")))
 LIVE = Job("step", Role.STEP, state=JobState.QUEUED, scheduler_id="7")

@@ -24,12 +24,13 @@ from orchestrator.machine.decide import decide
 from orchestrator.machine.facts import Facts, JobFact, ReceiptFact, Seen
 from orchestrator.machine.intents import CancelJobs, Collect, Finish, Freeze, Record, SetDependency, Submit
 from orchestrator.machine.kinds import Doubt
-from orchestrator.machine.model import Run
+from orchestrator.machine.model import MAX_IDLE_WAKEUPS, Run
 from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.rewind import rewind, where_to_resume
+from orchestrator.machine.resume_point import where_to_resume
+from orchestrator.machine.rewind import rewind
 from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
-from orchestrator.machine.wakeup import MAX_IDLE_WAKEUPS, is_in_doubt, why_poll_again
+from orchestrator.machine.wakeup import is_in_doubt, why_poll_again
 
 GRACE = 90.0
 TROUBLE = [str(kind) for kind in FailureKind if kind not in ("refused", "interrupted", "cancelled")]

@@ -22,7 +22,8 @@ from orchestrator.errors import Busy, RunFailed, SchedulerUnreachable
 from orchestrator.handoff.environment import write_environment
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, died_before_resume
+from orchestrator.machine.resume_point import died_before_resume
+from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin
 from orchestrator.machine.stalled import liveness_of, why_stalled
 from orchestrator.machine.summary import describe
 from orchestrator.machine.wakeup import is_in_doubt, why_poll_again
