@@ -32,7 +32,7 @@ def arrays(studies, key):
     return [(job["batch"], job["tasks"], job["n_finished"]) for job in studies.jobs(key, "run")]
 
 
-def test_two_thousand_experiments_run_in_arrays_of_fifty(studies):
+def test_two_thousand_experiments_run_in_arrays_of_twenty(studies):
     """Meanwhile a task reaches its time limit, which is at least a minute in SLURM."""
     slow = """
 @datagenerator(output_names="y")
@@ -47,13 +47,13 @@ pipeline = Pipeline("slow", steps=[
 ])
 """
     too_slow = studies.submit(slow, name="slow.py")
-    resources = "max_array_size=50, max_jobs_per_task=10"
+    resources = "max_array_size=20, max_jobs_per_task=25"
     key = studies.submit(STUDY.format(n=2000, resources=resources))
 
     studies.wait(key, seconds=240)
-    assert arrays(studies, key) == [(i, f"{50 * i}-{50 * i + 49}", 500) for i in range(4)]
+    assert arrays(studies, key) == [(i, f"{20 * i}-{20 * i + 19}", 500) for i in range(4)]
     # Neighbours go to different tasks; the indexes begin at 0 in each array.
-    assert studies.outputs(key) == [row % 50 for row in range(2000)]
+    assert studies.outputs(key) == [row % 20 for row in range(2000)]
 
     printed = studies.wait(too_slow, code=1)
     assert "TIMEOUT" in printed
