@@ -7,6 +7,8 @@ import json
 import pytest
 from cli_records import documented
 
+pytestmark = pytest.mark.slow
+
 STUDY = """
 import math
 from helpers import offset

@@ -16,6 +16,8 @@ import pytest
 from orchestrator.data.references import TABLE_FILES
 from orchestrator.db.store import Store
 
+pytestmark = pytest.mark.slow
+
 SUFFIXES = ["tar.zst", "tar.gz", "tar.xz", "tar"]
 
 

@@ -7,6 +7,8 @@ import sqlite3
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DAMAGED = {
     "cut": '{"n": ',
     "deep": "[" * 200_000,

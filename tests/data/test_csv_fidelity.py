@@ -35,6 +35,7 @@ columns = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=2 * settings.default.max_examples)
 @given(columns)
 def test_every_cell_is_read_as_it_was_written(cells):

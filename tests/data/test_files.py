@@ -101,6 +101,7 @@ def test_a_store_that_ends_anywhere_leaves_one_whole_table(tmp_path, monkeypatch
     assert set(seen) == {1.0, 2.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Killed()])
 def test_collecting_that_ends_anywhere_loses_no_result(tmp_path, monkeypatch, error):
     def prepare(folder):
@@ -332,6 +333,7 @@ def _store_often(folder, y):
         table(folder, y).store()
 
 
+@pytest.mark.slow
 def test_two_processes_can_store_while_another_reads(tmp_path):
     table(tmp_path, 1.0).store()
     context = multiprocessing.get_context("spawn")

@@ -3,6 +3,7 @@
 import json
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ def tables(draw):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=2 * settings.default.max_examples)
 @given(tables(), tables(), st.data())
 def test_the_rows_of_columns_are_those_of_single_rows(inputs, outputs, data):

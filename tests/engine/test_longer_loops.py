@@ -10,6 +10,8 @@ from orchestrator import Block, ExperimentData, Loop, Pipeline, Step, datagenera
 from orchestrator.errors import RunFailed, StudyChanged
 from tests.studies import store_numbers
 
+pytestmark = pytest.mark.slow
+
 
 @datagenerator(output_names="y")
 def evaluate(x):

@@ -10,6 +10,8 @@ from orchestrator import Block, DataGenerator, Domain, ExperimentData, Experimen
 from orchestrator.errors import RunFailed
 from tests.studies import numbers, store_numbers
 
+pytestmark = pytest.mark.slow
+
 
 def failures(rows):
     return rows("SELECT why FROM event WHERE what = 'experiments failed'")

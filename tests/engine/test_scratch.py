@@ -27,6 +27,8 @@ from orchestrator.errors import DefinitionError, RunFailed
 from orchestrator.workspace import Workspace
 from tests.studies import numbers, square, store_numbers
 
+pytestmark = pytest.mark.slow
+
 
 def run(step, n=3, outputs=("y",), **more):
     Pipeline(steps=[Step(store_numbers(n, outputs=outputs)), step]).run(project_job="r", **more)

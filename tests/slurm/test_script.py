@@ -206,6 +206,7 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",
 NO_VARIABLES = st.text(st.characters(exclude_characters="\0$", exclude_categories=("Cs",)), max_size=20)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(TEXTS, max_size=12), st.lists(NO_VARIABLES, max_size=12), TEXTS)
 def test_every_text_arrives_unchanged(shell, words, variables, comment):
