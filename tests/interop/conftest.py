@@ -1,4 +1,4 @@
-"""f3dasm in a virtual environment of its own, with what we depend on, so that one process can import both."""
+"""f3dasm in a virtual environment beside ours, with what we depend on, so that one process can import both."""
 
 import json
 import os
@@ -27,10 +27,10 @@ def f3dasm_python(request):
     given = os.environ.get("ORCHESTRATOR_F3DASM_PYTHON")
     if given:
         return Path(given)
-    folder = Path(request.config.cache.mkdir("f3dasm-2.4.0-and-ours")).absolute()
+    folder = Path(request.config.cache.mkdir("f3dasm-2.4.0-beside-ours")).absolute()
     python = folder / "venv" / "bin" / "python"
     if not (folder / "complete").exists():
-        done = make_environment(folder / "venv", *requirements())
+        done = make_environment(folder / "venv", *requirements(), has_ours=True)
         if done.returncode:
             pytest.fail(
                 f"{REQUIREMENT} could not be installed for the interop tests (is PyPI reachable?). "
