@@ -130,8 +130,8 @@ def _hint_after_failure(record: RunRecord) -> str:
     """Return what to type after a failure; only `submit` reads the resources and the cluster from the study again."""
     study = format_study(record.study, record.study_attr)
     return (
-        f"To continue after a fix: orchestrator resume {record.key}\n"
-        f"With the current study: orchestrator submit {study} --project-job {record.key}"
+        f"After a fix of the study or its cluster: orchestrator submit {study} --project-job {record.key}\n"
+        f"After a fix by the site: orchestrator resume {record.key}"
     )
 
 
