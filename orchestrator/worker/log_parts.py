@@ -62,9 +62,10 @@ def _of_results(path: Path, row: int) -> Iterator[LogPart]:
     except (OSError, Damaged):
         return
     # Most lines are of other experiments, and are not decoded.
-    for found in re.finditer(rb'[^\n]*\{"row":%d,[^\n]*\n' % row, content):
+    for found in re.finditer(rb'\{"row":%d,' % row, content):
+        begin_of_line, end_of_line = content.rfind(b"\n", 0, found.start()) + 1, content.find(b"\n", found.end())
         try:
-            line = unframe(found[0])
+            line = unframe(content[begin_of_line : end_of_line + 1])
         except DataError:
             continue
         part = line.get("log", [0, 0])
