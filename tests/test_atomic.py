@@ -162,6 +162,7 @@ def _write_often(path: Path, byte: bytes) -> None:
         create_atomically(path.with_name("first"), byte * 100_000)
 
 
+@pytest.mark.slow
 def test_several_processes_can_write_the_same_file(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, b"0" * 100_000)

@@ -121,6 +121,7 @@ def test_runs_are_chosen_by_state_and_age(here, golden):
     assert keys(here) == ["a"]
 
 
+@pytest.mark.slow
 def test_only_logs_or_archives_are_deleted_if_that_is_said(here, golden):
     here("run", "batch.py", "--project-job", "r")
     table = here.workspace / "r" / "experiment_data"

@@ -396,6 +396,7 @@ def interrupts(cluster, program):
     file.chmod(0o755)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ctrl_c_works")
 @pytest.mark.parametrize("command", ["submit slurm.py --project-job r", "resume r"])
 def test_ctrl_c_while_a_job_is_submitted(cli, cluster, command, golden):
@@ -408,6 +409,7 @@ def test_ctrl_c_while_a_job_is_submitted(cli, cluster, command, golden):
     golden(why)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ctrl_c_works")
 def test_ctrl_c_while_a_run_is_cancelled(cli, cluster, golden):
     study = cli.workspace / "slurm.py"

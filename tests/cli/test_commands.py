@@ -155,6 +155,7 @@ def test_the_workspace_is_found(cli, monkeypatch):
     assert cli("list", ORCHESTRATOR_DB=str(cli.workspace / "orchestrator.db")).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["~", "$HOME", "${HOME}"])
 def test_a_home_folder_that_the_shell_does_not_expand_is_expanded(cli, name):
     home = str(cli.workspace)

@@ -76,6 +76,7 @@ def on_terminal(workspace, *words):
     return b"".join(parts).decode().replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_escapes_are_shown_on_a_terminal(noisy):
     for words, texts in [
         ("status r", ["MESSAGE\\x1b]52", "LAST\\x1b]52", "Boom\\x1b]52"]),

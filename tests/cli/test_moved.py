@@ -30,6 +30,7 @@ pipeline = Pipeline("moved", [Step(store_numbers(4)), Step(evaluate, name="evalu
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [".", "runs"])
 def test_a_moved_run_continues_on_this_machine(cli, monkeypatch, runs):
     old, new = cli.workspace / "old", cli.workspace / "new"

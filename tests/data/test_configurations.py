@@ -100,6 +100,7 @@ def test_a_block_from_a_configuration():
     assert outputs(Block.from_yaml(target(Scale, factor=3)).call(table())) == [0.0, 3.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [True, False])
 def test_a_data_generator_from_a_configuration_in_a_step(workspace, parallel):
     generator = Block.from_yaml(target(Evaluate, factor=2), OmegaConf.create({"offset": 1, "pass_id": True}))

@@ -286,6 +286,7 @@ def seconds_to_add(n):
     return time.process_time() - start
 
 
+@pytest.mark.slow
 def test_adding_row_by_row_stays_linear():
     seconds_to_add(100)
     small = min(seconds_to_add(2_000) for _ in range(3))

@@ -75,6 +75,7 @@ def count_steps(tmp_path, monkeypatch):
     return count[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Killed()])
 def test_a_store_that_ends_anywhere_leaves_one_whole_table(tmp_path, monkeypatch, error):
     seen = []

@@ -91,6 +91,7 @@ def how(request, monkeypatch):
         monkeypatch.setattr(Numbers, "of", lambda cells: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("how")
 @pytest.mark.parametrize("part", range(8))
 def test_generated_tables_are_stored_and_read_as_they_were_before(tmp_path, part):

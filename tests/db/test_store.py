@@ -321,12 +321,14 @@ def hammered(store, kinds, n):
     return [process.wait() for process in processes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "n"), [("kernel", 40), ("links", 15)])
 def test_no_write_is_lost_between_processes(store, kind, n):
     assert hammered(store, [kind] * 4, n) == [0] * 4
     assert rows(store, "run")[0]["fence"] == 4 * n
 
 
+@pytest.mark.slow
 def test_the_server_of_a_folder_uses_the_lock_of_the_machines_that_it_serves(store, monkeypatch):
     assert guard.has_kernel_lock(store.path)
     assert hammered(store, ["kernel", "links", "kernel", "links"], 15) == [0] * 4

@@ -132,6 +132,7 @@ def test_cancel_names_the_process_that_holds_the_run_and_leaves_the_run_to_it(as
     assert asked_to_stop.load(KEY).state is RunState.ACTIVE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["collect", "freeze"])
 def test_nothing_follows_from_the_death_of_the_process_that_loads_the_table(
     advancing, workspace, monkeypatch, what, golden

@@ -219,6 +219,7 @@ def half_fails(x):
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [False, True])
 def test_a_step_stops_when_its_first_experiments_all_fail_in_the_same_way(workspace, rows, golden, parallel):
     step = Step(slowly_fails, name="solve", parallel=parallel)
@@ -241,6 +242,7 @@ def test_a_step_stops_when_its_first_experiments_all_fail_in_the_same_way(worksp
     assert rows(COUNTS) == [("succeeded", 200, 0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [False, True])
 def test_a_step_stops_as_soon_as_max_failed_is_exceeded(workspace, rows, parallel):
     step = Step(half_fails, name="solve", parallel=parallel, max_failed=0.04)
