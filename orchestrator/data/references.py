@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from orchestrator.atomic import replacing
 from orchestrator.data.functions import ALLOW, allows_everything, decode_function, encode_function
 from orchestrator.errors import DataError, NotAllowed
+from orchestrator.fields import Fields
 from orchestrator.loading import main_name
 from orchestrator.trust import is_own, others_may_write, owner_of
 
@@ -24,8 +25,8 @@ DATA_FOLDER = "experiment_data"
 TABLE_FILES = ("domain.json", "input.csv", "output.csv", "jobs.csv")
 
 
-@dataclass(frozen=True)
-class Reference:
+@dataclass(eq=False, repr=False)
+class Reference(Fields):
     """An object on disk.
 
     Parameters

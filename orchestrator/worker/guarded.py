@@ -20,7 +20,7 @@ from typing import NamedTuple, NoReturn
 from orchestrator.worker.processes import LONGEST, die_by
 from orchestrator.workspace import RunFolder
 
-__all__ = ["IN_ORDER", "FirstWorker", "guard_of", "is_guarded"]
+__all__ = ["IN_ORDER", "VARIABLE", "FirstWorker", "guard_of", "is_guarded"]
 
 IN_ORDER = 113
 """Exit code of a guarded worker that has done its work: the code of the user may end its process with 0."""

@@ -112,6 +112,15 @@ def test_a_command_inside_a_sentence_is_not_moved_to_its_own_line(capsys, golden
     golden(capsys.readouterr())
 
 
+def test_a_status_and_the_list_of_commands_load_nothing_that_they_do_not_use():
+    script = (
+        "import sys\nimport orchestrator.cli.main, orchestrator.cli.status, orchestrator.db.status\nprint(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    unused = {"difflib", "shutil", "textwrap", "traceback", "orchestrator.machine.changes", "orchestrator.engine.live"}
+    assert not unused & set(done.stdout.split())
+
+
 def test_only_the_command_that_was_typed_is_loaded():
     script = (
         "import sys\nfrom orchestrator.cli.main import cli\n"
