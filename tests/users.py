@@ -124,8 +124,8 @@ class Users:
 
 
 @contextmanager
-def three_users(file_system: str) -> Iterator[Users]:
-    """Make folders for three users.
+def two_views(file_system: str) -> Iterator[tuple[Path, Path]]:
+    """Make a folder that all users can pass, and return two paths of it: as two machines see it, or the same path.
 
     Parameters
     ----------
@@ -143,7 +143,18 @@ def three_users(file_system: str) -> Iterator[Users]:
             for name in ("a", "b"):
                 subprocess.run(["bindfs", "-o", "allow_other", str(at["disk"]), str(at[name])], check=True)
                 mounted.append(at[name])
-        path, there = (at["a"], at["b"]) if mounted else (at["disk"], at["disk"])
+        yield (at["a"], at["b"]) if mounted else (at["disk"], at["disk"])
+    finally:
+        for mount in mounted:
+            subprocess.run(["umount", "--lazy", str(mount)], check=True)
+        shutil.rmtree(top)
+
+
+@contextmanager
+def three_users(file_system: str) -> Iterator[Users]:
+    """Make folders for three users, on one of `FILE_SYSTEMS`."""
+    with two_views(file_system) as (path, there):
+        top = path.parent
         gid = grp.getgrnam(GROUP).gr_gid
         python = readable_python(pwd.getpwnam(NAMES["stranger"]).pw_uid)
         assert python is not None
@@ -161,12 +172,8 @@ def three_users(file_system: str) -> Iterator[Users]:
         users["owner"].folder = work
         users["colleague"].folder = users["stranger"].folder = there / "work"
         yield Users(work, there / "work", **users)
-    finally:
-        for mount in mounted:
-            subprocess.run(["umount", "--lazy", str(mount)], check=True)
-        shutil.rmtree(top)
 
 
 def has_two_mounts() -> bool:
     """Whether a folder can be mounted twice here."""
-    return shutil.which("bindfs") is not None and Path("/dev/fuse").exists()
+    return os.geteuid() == 0 and shutil.which("bindfs") is not None and Path("/dev/fuse").exists()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sqlite3
-from contextlib import closing
+import stat
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,12 +17,14 @@ from orchestrator.atomic import PRIVATE, private_folders, write_atomically
 from orchestrator.damage import Damaged
 from orchestrator.definition.bundle import Bundle
 from orchestrator.definition.bundling import prepare_bundle
-from orchestrator.errors import DatabaseError, DataError
+from orchestrator.errors import DatabaseError, DataError, NotAllowed
 from orchestrator.handoff.environment import read_environment, write_environment
 from orchestrator.handoff.jobfile import JobFile, digest_of, read_jobfile, write_jobfile
 from orchestrator.machine.kinds import StepKind
 from orchestrator.trust import read_private
 from orchestrator.workspace import RunFolder
+from tests.slurm.sandboxes import wait_until
+from tests.users import FILE_SYSTEMS, has_two_mounts, two_views
 
 STRANGER = 54321
 STUDY = """
@@ -267,6 +270,45 @@ def test_a_file_of_the_engine_is_not_read_through_a_link(engine_file, level):
     replaced.symlink_to(elsewhere)
     with pytest.raises(Damaged):
         read_private(engine_file)
+
+
+def is_link(path):
+    """Whether a path is a link; None while a second mount still knows another kind of file there."""
+    with suppress(OSError):
+        return stat.S_ISLNK(path.lstat().st_mode)
+
+
+@pytest.mark.parametrize("file_system", FILE_SYSTEMS)
+def test_the_rule_holds_on_each_file_system(file_system):
+    if file_system == "two mounts" and not has_two_mounts():
+        pytest.skip("needs root, bindfs and /dev/fuse")
+    with two_views(file_system) as (here, there):
+        file, seen = (RunFolder(folder, "r").job("t").file for folder in (here, there))
+        write_atomically(file, b"{}", PRIVATE)
+        assert read_private(seen) == b"{}"
+        for changed, mode in ((file, 0o600), (file.parent, 0o700)):
+            before = seen if changed is file else seen.parent
+            changed.chmod(mode | 0o022)
+            wait_until(lambda path=before: path.stat().st_mode & 0o022)
+            with pytest.raises(NotAllowed):
+                read_private(seen)
+            changed.chmod(mode)
+            wait_until(lambda path=before: not path.stat().st_mode & 0o022)
+            assert read_private(seen) == b"{}"
+        file.rename(precious := file.with_name("precious"))
+        file.symlink_to(precious)
+        wait_until(lambda: is_link(seen) is True)
+        with pytest.raises(Damaged):
+            read_private(seen)
+        # A writer replaces the link, and not what it names.
+        write_atomically(seen, b"[]", PRIVATE)
+        wait_until(lambda: is_link(file) is False)
+        assert precious.read_bytes() == b"{}"
+        if os.geteuid() == 0:
+            give_away(file)
+            wait_until(lambda: seen.stat().st_uid != 0)
+            with pytest.raises(NotAllowed):
+                read_private(seen)
 
 
 def test_a_job_file_that_was_changed_is_not_used(tmp_path):
