@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
-from importlib import import_module
+import gc
 
-import click
-
-from orchestrator import __version__
-from orchestrator.cli.errors import REQUIRED_PACKAGES, show, show_bug, show_missing, show_system, show_usage
-from orchestrator.cli.workspace import TypedOptions, examples
-from orchestrator.errors import OrchestratorError
 from orchestrator.fast_imports import fast_imports
-from orchestrator.host import open_streams, print_any_text
+
+with fast_imports():
+    import errno
+    import os
+    import sys
+    from importlib import import_module
+
+    import click
+
+    from orchestrator import __version__
+    from orchestrator.cli.errors import REQUIRED_PACKAGES, show, show_bug, show_missing, show_system, show_usage
+    from orchestrator.cli.workspace import TypedOptions, examples
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.host import open_streams, print_any_text
 
 __all__ = ["cli", "main"]
 
 # Since click 8.2, a group without a command raises this to show its help.
 _NO_COMMAND = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+NEW_OBJECTS = 50_000
+"""Number of new objects after which they are searched for garbage."""
 
 # Errors that the user or an administrator can fix; any other exception is a bug.
 _FIXABLE_ERRNOS = {
@@ -110,6 +117,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; never returns."""
+    # What a command imports is not garbage, and by default would be searched dozens of times.
+    gc.set_threshold(NEW_OBJECTS)
     open_streams()
     print_any_text()
     options = TypedOptions()
