@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import metadata
 
 from orchestrator.definition.finder import KeptModule
@@ -23,16 +24,19 @@ def library_versions(modules: Mapping[str, KeptModule]) -> dict[str, str]:
     return {name: version for name, version in found.items() if version}
 
 
-def _imported(text: str) -> Iterator[str]:
+@lru_cache(maxsize=4096)  # one process may start many runs: it parses each module once
+def _imported(text: str) -> frozenset[str]:
     try:
         nodes: Iterable[ast.AST] = ast.walk(ast.parse(text))
     except (SyntaxError, ValueError, RecursionError):  # the cells of a notebook
-        return
+        return frozenset()
+    names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            names.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+            names.add(node.module.partition(".")[0])
+    return frozenset(names)
 
 
 def _version(name: str) -> str | None:
