@@ -38,13 +38,16 @@ from orchestrator.addresses import format_address
 from orchestrator.errors import DataError
 from orchestrator.trust import ENGINE
 
-__all__ = ["DATABASE", "LOG_DIR", "JobFolder", "RunFolder", "Workspace", "relocated", "root_of_bundles"]
+__all__ = ["DATABASE", "LOG_DIR", "TASK_MARK", "JobFolder", "RunFolder", "Workspace", "relocated", "root_of_bundles"]
 
 DATABASE = "orchestrator.db"
 """Name of the database in a workspace."""
 
 LOG_DIR = "logs/{project_job}"
 """Where the logs of a run are by default, relative to the workspace."""
+
+TASK_MARK = "ORCHESTRATOR_TASK"
+"""The environment variable by which the programs of a task are found; a task does not pass it to jobs."""
 
 
 class Workspace(NamedTuple):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from orchestrator.workspace import TASK_MARK
+
 __all__ = ["for_query", "for_submission", "cluster_variables", "kept_by_login", "passes_environment"]
 
 KEPT = ("SLURM_CLUSTERS", "SLURM_CONF")
@@ -69,7 +71,9 @@ def kept_by_login(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _without_slurm(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if not name.startswith("SLURM_") or name in KEPT}
+    kept = {name: value for name, value in environment.items() if not name.startswith("SLURM_") or name in KEPT}
+    kept.pop(TASK_MARK, None)
+    return kept
 
 
 def _variables_of(option: str) -> tuple[str, ...]:

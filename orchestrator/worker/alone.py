@@ -10,8 +10,9 @@ import signal
 import threading
 from types import FrameType
 
-from orchestrator.host import adopt_orphans, children, die_with_parent, rss_in_mb
+from orchestrator.host import adopt_orphans, children, die_with_parent, oom_kills, rss_in_mb
 from orchestrator.worker.evaluator import end_orderly, evaluate_left
+from orchestrator.worker.guarded import STOPS
 from orchestrator.worker.processes import TRACKERS_PATIENCE, die_by, end_children
 from orchestrator.worker.task import SupervisedTask
 
@@ -21,36 +22,31 @@ SHELL_DIED = signal.SIGRTMAX - 1
 """The signal that this process gets when the shell dies; the code of the user hardly uses it."""
 
 
-def evaluate_alone(task: SupervisedTask) -> bool:
+def evaluate_alone(task: SupervisedTask) -> None:
     """Evaluate what is left of a task, and end what that leaves behind.
 
     Parameters
     ----------
     task : SupervisedTask
         A task that `is_alone`. It is not ended.
-
-    Returns
-    -------
-    bool
-        Whether threads or processes were left behind: then this process must not wait for them at its end.
     """
     adopt_orphans()
-    task.running.is_alone = True
+    task.running.alone_since = oom_kills()
     not_ours, n_threads, before = set(children()), threading.active_count(), _used()
     signal.signal(SHELL_DIED, _end_all)
     die_with_parent(number=SHELL_DIED)
+    signal.signal(STOPS, signal.SIG_DFL)
     try:
         done = evaluate_left(task)
-        has_left = bool(done["left"]) or threading.active_count() > n_threads
-        if has_left:
-            end_orderly(is_alone=False)
+        # Before the receipt, as in a process that does nothing else: a file is complete when its experiment is.
+        end_orderly(is_alone=not done["left"] and threading.active_count() == n_threads)
     finally:
+        signal.signal(STOPS, signal.SIG_IGN)
         end_children(not_ours, patience=TRACKERS_PATIENCE)
         # The tail of the job must not become a child.
         adopt_orphans(False)
     task.add_usage(_used() - before, rss_in_mb(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
     task.add_done(done["n_units"], done["n_finished"], done["failures"])
-    return has_left
 
 
 def _end_all(number: int, frame: FrameType | None) -> None:

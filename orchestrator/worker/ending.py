@@ -51,8 +51,8 @@ def complete_files() -> None:
     _flush(_found((io.BufferedWriter, io.BufferedRandom)))
 
 
-def end_if_alone(code: int = 0) -> None:
-    """End this process with an exit code, if its code has nothing left that only the end of the interpreter does.
+def end_if_alone() -> None:
+    """End this process with exit code 0, if its code has nothing left that only the end of the interpreter does.
 
     That waits for threads, and calls libraries in C: one may have to leave MPI, or to write a file.
     """
@@ -61,7 +61,7 @@ def end_if_alone(code: int = 0) -> None:
     atexit._run_exitfuncs()
     _close(_compressed)
     complete_files()
-    os._exit(code)
+    os._exit(0)
 
 
 def _has_foreign_libraries() -> bool:

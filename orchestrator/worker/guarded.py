@@ -18,15 +18,18 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from orchestrator.worker.processes import LONGEST, die_by
-from orchestrator.workspace import RunFolder
+from orchestrator.workspace import TASK_MARK, RunFolder
 
-__all__ = ["IN_ORDER", "VARIABLE", "FirstWorker", "guard_of", "is_guarded"]
+__all__ = ["IN_ORDER", "STOPS", "FirstWorker", "guard_of", "is_guarded"]
 
 IN_ORDER = 113
 """Exit code of a guarded worker that has done its work: the code of the user may end its process with 0."""
 
-VARIABLE = "ORCHESTRATOR_TASK"
-"""The environment variable with the mark."""
+STOPS: int = getattr(signal, "SIGRTMAX", 64) - 2  # macOS has none, and no SLURM
+"""The signal that a worker gets from its script when another task has stopped the step.
+
+A worker ignores it, but while it evaluates an experiment in its own process it dies by it, also inside code in C.
+"""
 
 SIGNALLED = 128
 """The shell adds it to the number of the signal that has ended a process."""
@@ -34,12 +37,12 @@ SIGNALLED = 128
 
 def guard_of(folder: RunFolder) -> dict[str, str]:
     """Return what the script of a run's arrays needs to guard a worker."""
-    return {"variable": VARIABLE, "in_order": str(IN_ORDER), "jobs": str(folder.jobs)}
+    return {"variable": TASK_MARK, "in_order": str(IN_ORDER), "stops": str(STOPS), "jobs": str(folder.jobs)}
 
 
-def is_guarded() -> bool:
-    """Whether a script waits for this worker."""
-    return VARIABLE in os.environ
+def is_guarded(token: str) -> bool:
+    """Whether a script waits for this worker of a job; a job that another one has submitted may inherit its mark."""
+    return os.environ.get(TASK_MARK) == f"{token}.{os.environ.get('SLURM_JOB_ID')}"
 
 
 class FirstWorker(NamedTuple):
@@ -69,9 +72,14 @@ class FirstWorker(NamedTuple):
         """The exit code as Python has it: the negative number of a signal."""
         return SIGNALLED - self.status if self.status > SIGNALLED else self.status
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether its script has ended it, because another task has stopped the step."""
+        return self.exit_code == -STOPS
+
     def end_programs(self) -> None:
         """End all processes that have the mark."""
-        assignment, until = f"{VARIABLE}={self.mark}".encode(), time.monotonic() + LONGEST
+        assignment, until = f"{TASK_MARK}={self.mark}".encode(), time.monotonic() + LONGEST
         while marked := [pid for pid in _processes() if assignment in _environment(pid).split(b"\0")]:
             if time.monotonic() > until:
                 return
@@ -81,7 +89,9 @@ class FirstWorker(NamedTuple):
             time.sleep(0.002)
 
     def end_likewise(self) -> NoReturn:
-        """End this process as the first worker has ended."""
+        """End this process as the first worker has ended, or by SIGTERM if the script was asked to end."""
+        if self.has_sigterm:
+            die_by(signal.SIGTERM)
         if self.exit_code < 0:
             die_by(-self.exit_code)
         sys.exit(self.exit_code)

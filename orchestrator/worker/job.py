@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,7 @@ from orchestrator.fast_imports import fast_imports
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.host import die_with_parent
 from orchestrator.indexes import parse_indexes
-from orchestrator.worker.guarded import IN_ORDER, FirstWorker, is_guarded
+from orchestrator.worker.guarded import IN_ORDER, STOPS, FirstWorker, is_guarded
 from orchestrator.worker.tail import Tail
 from orchestrator.workspace import RunFolder
 
@@ -35,13 +34,10 @@ class _Done(NamedTuple):
     must_advance : bool
         Whether the run must be advanced now, although other tasks are left: the step was stopped, and tasks wait that
         must not start.
-    has_left : bool
-        Whether the user's code has left threads or processes behind, for which this process must not wait.
     """
 
     has_claim: bool = True
     must_advance: bool = False
-    has_left: bool = False
 
 
 def run_job(
@@ -80,13 +76,15 @@ def run_job(
     folder = RunFolder(workspace, key)
     job = read_jobfile(folder.job(token).file, sha256)
     if first is not None:
-        from orchestrator.worker.running import was_alone
+        from orchestrator.worker.running import alone_since
 
         first.end_programs()
-        if first.has_sigterm or not was_alone(folder.job(token).running(_task_of(job), _restart())):
+        was_alone = alone_since(folder.job(token).running(_task_of(job), _restart())) is not None
+        if first.has_sigterm or not (was_alone or first.was_stopped):
             first.end_likewise()
-    guarded = has_process and job.evaluates and first is None and is_guarded()
+    guarded = has_process and job.evaluates and first is None and is_guarded(token)
     if guarded:
+        signal.signal(STOPS, signal.SIG_IGN)
         die_with_parent(number=signal.SIGTERM)
     elif has_process and job.evaluates:
         from orchestrator.worker.reaper import fork_below_reaper
@@ -107,7 +105,7 @@ def run_job(
     else:
         tail.stop()
     if has_process and job.evaluates:
-        _end(IN_ORDER if guarded else 0, done.has_left)
+        _end(guarded=guarded)
 
 
 def _flush() -> None:
@@ -116,14 +114,13 @@ def _flush() -> None:
     flush_output()
 
 
-def _end(code: int, has_left: bool) -> None:
+def _end(*, guarded: bool) -> None:
     from orchestrator.worker.ending import complete_files, end_if_alone
 
-    if has_left:
+    if guarded:  # the experiment may have been evaluated here, and its exit functions have run
         complete_files()
-        os._exit(code)
-    end_if_alone(code)
-    sys.exit(code)
+        os._exit(IN_ORDER)
+    end_if_alone()
 
 
 def _task_of(job: JobFile) -> int:
@@ -188,17 +185,16 @@ def _evaluate(
     if others is not None and others.have_stopped(now=True):
         task.stop()
         return _Done(must_advance=True)
-    has_left = False
     if guarded and task.is_alone:
         from orchestrator.worker.alone import evaluate_alone
 
-        has_left = evaluate_alone(task)
+        evaluate_alone(task)
         # Before the receipt: a task that has one, and has not told the others, has only finished experiments.
         stop_if_needed(job, task.tally, others)
         task.end()
     else:
         _supervise(task, others)
-    return _Done(must_advance=others is not None and others.is_first_to_stop, has_left=has_left)
+    return _Done(must_advance=others is not None and others.is_first_to_stop)
 
 
 def _supervise(task: SupervisedTask, others: Others | None) -> None:

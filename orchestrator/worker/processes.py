@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator.host import adopt_orphans, children
 
 __all__ = [
+    "NO_MEMORY",
     "TRACKERS_PATIENCE",
     "die_by",
     "end_children",
@@ -28,6 +29,9 @@ LONGEST = 5.0
 
 TRACKERS_PATIENCE = 1.0
 """Seconds in which the resource trackers of a process that has ended may remove its shared memory."""
+
+NO_MEMORY = "its process was killed because there was no memory left"
+"""What became of a process, as a clause."""
 
 GRACE = 0.05
 """Seconds for which a process may outlive its experiment, because it is just ending."""
@@ -121,7 +125,8 @@ def left_children() -> list[str]:
 def how_it_ended(code: int) -> str:
     """Return how a process has ended, as a part of a sentence, from its exit code as Python has it."""
     if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
+        known = -code in signal.Signals.__members__.values()
+        return f"was killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
     return f"ended with exit code {code}"
 
 

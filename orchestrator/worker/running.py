@@ -22,11 +22,10 @@ from orchestrator.errors import DataError
 from orchestrator.handoff.manifest import Entry
 from orchestrator.trust import read_private
 
-__all__ = ["Cut", "Key", "Running", "read_cuts", "read_progress", "read_together", "was_alone"]
+__all__ = ["Cut", "Key", "Running", "read_cuts", "read_progress", "read_together", "alone_since"]
 
 WIDTH = 128
 NO_LOG = -1
-ALONE = "alone"
 Key = tuple[int, str]
 
 
@@ -61,8 +60,8 @@ class Running:
 
     Attributes
     ----------
-    is_alone : bool
-        Whether the process that evaluates has no supervisor.
+    alone_since : int or None
+        `oom_kills()` when a process without a supervisor begins to evaluate; None if it has a supervisor.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +69,7 @@ class Running:
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE)
         self._done = "0 0"
-        self.is_alone = False
+        self.alone_since: int | None = None
         self.clear()
 
     def count(self, n_finished: int, n_failed: int) -> None:
@@ -82,7 +81,7 @@ class Running:
         if len(unit) > 1:
             self._append([entry.row for entry in unit])
         begin = NO_LOG if log_begin is None else log_begin
-        alone = f" {ALONE}" if self.is_alone else ""
+        alone = "" if self.alone_since is None else f" {self.alone_since}"
         self._write(f"{unit[0].row} {unit[0].digest} {time.monotonic():.6f} {begin}{alone}")
 
     def clear(self) -> None:
@@ -163,15 +162,16 @@ def read_together(path: Path) -> list[int]:
     return units[-1] if units else [running[0][0]]
 
 
-def was_alone(path: Path) -> bool:
-    """Whether a process without a supervisor has died while it evaluated an experiment.
+def alone_since(path: Path) -> int | None:
+    """Return `Running.alone_since` of a process that has died while it evaluated an experiment.
 
     Parameters
     ----------
     path : Path
         The file of its task.
     """
-    return _read(path)[0].split()[6:] == [ALONE.encode()]
+    words = _read(path)[0].split()
+    return int(words[6]) if len(words) == 7 and words[6].isdigit() else None
 
 
 def read_progress(path: Path) -> tuple[int, int, bool] | None:

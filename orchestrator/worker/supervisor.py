@@ -23,7 +23,7 @@ from orchestrator.errors import DataError
 from orchestrator.host import adopt_orphans, children, oom_kills, rss_in_mb
 from orchestrator.worker.ending import flush_files
 from orchestrator.worker.evaluator import Answer, Inherited, evaluate_in_this_process
-from orchestrator.worker.processes import TRACKERS_PATIENCE, die_by, end_children, how_it_ended, kill_group
+from orchestrator.worker.processes import NO_MEMORY, TRACKERS_PATIENCE, die_by, end_children, how_it_ended, kill_group
 from orchestrator.worker.running import Key
 from orchestrator.worker.stopping import Others, Tally, stop_if_needed, together
 from orchestrator.worker.task import SupervisedTask, key_of
@@ -275,7 +275,7 @@ class Supervisor:
                 text = f"it ran longer than the timeout of {task.job.timeout:g} s"
                 task.fail(running, "timeout", text, evaluation.late_after)
         elif code == -signal.SIGKILL and oom_kills() > evaluation.oom_kills:
-            task.cut(running, "out_of_memory", "its process was killed because there was no memory left")
+            task.cut(running, "out_of_memory", NO_MEMORY)
         else:
             task.cut(running, "crashed", f"its process {how_it_ended(code)}")
         return None

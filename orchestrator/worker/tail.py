@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.no_links import append_to
-from orchestrator.workspace import RunFolder
+from orchestrator.workspace import TASK_MARK, RunFolder
 
 __all__ = ["Tail"]
 
@@ -35,6 +35,8 @@ class Tail:
         self._job = job
         # The user's code may change them.
         self._environment, self._cwd = dict(os.environ), Path.cwd()
+        # A second worker ends what the first one has started, but not what advances the run.
+        self._environment.pop(TASK_MARK, None)
         self._start_pipe: int | None = None
         self._end_pipe: int | None = None
 

@@ -6,6 +6,7 @@ hangs blocks none of the others. After its tries it has failed.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,12 +18,13 @@ from orchestrator.definition.bundle import LoadedStep
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry
 from orchestrator.handoff.receipt import Receipt
+from orchestrator.host import oom_kills
 from orchestrator.worker.execute import end_task, left_of_task, stop_task
 from orchestrator.worker.experiments import name_scratch, open_results, scratch_of, units_of
 from orchestrator.worker.guarded import FirstWorker
-from orchestrator.worker.processes import how_it_ended
+from orchestrator.worker.processes import NO_MEMORY, how_it_ended
 from orchestrator.worker.receipts import begin_receipt
-from orchestrator.worker.running import Cut, Key, Running, read_cuts
+from orchestrator.worker.running import Cut, Key, Running, alone_since, read_cuts
 from orchestrator.worker.stopping import Tally
 from orchestrator.workspace import RunFolder
 
@@ -85,7 +87,7 @@ class SupervisedTask:
         self._cuts: defaultdict[Key, list[Cut]] = defaultdict(list)
         self.left: list[Unit] = units_of(step, left)
         path = folder.job(job.token).running(number, restart)
-        here = [] if first is None else read_cuts(path, "crashed", f"its process {how_it_ended(first.exit_code)}")
+        here = [] if first is None or first.was_stopped else read_cuts(path, *_why_it_died(path, first))
         self.running = Running(path)
         for cut in self._earlier_cuts(left):
             self._cuts[cut.key].append(cut)
@@ -241,6 +243,14 @@ class SupervisedTask:
                 # Where their output begins in another log does not count here.
                 cuts += [cut._replace(log_begin=None) for cut in read_cuts(path, kind, _WHY.get(kind, ""))]
         return cuts
+
+
+def _why_it_died(path: Path, first: FirstWorker) -> tuple[str, str]:
+    """Return the kind of the failure of the experiment that the first worker has evaluated, and what became of it."""
+    before = alone_since(path)
+    if first.exit_code == -signal.SIGKILL and before is not None and oom_kills() > before:
+        return "out_of_memory", NO_MEMORY
+    return "crashed", f"its process {how_it_ended(first.exit_code)}"
 
 
 _WHY: Mapping[str, str] = {

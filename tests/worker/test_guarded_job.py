@@ -20,8 +20,11 @@ from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.manifest import Entry
 from orchestrator.handoff.receipt import read_receipt
 from orchestrator.slurm.script import JOB_FILE, TOKEN, render, values
-from orchestrator.worker.guarded import guard_of
-from orchestrator.workspace import RunFolder
+from orchestrator.slurm.variables import for_submission
+from orchestrator.worker.guarded import FirstWorker, guard_of, is_guarded
+from orchestrator.worker.running import Running
+from orchestrator.worker.task import _why_it_died
+from orchestrator.workspace import TASK_MARK, RunFolder
 from tests.engine.test_interruptions import wait_for
 from tests.manifests import write_entries
 from tests.processes import lives
@@ -59,6 +62,12 @@ def save_on_sigterm(x):
     time.sleep(600)
 
 
+def end_on_sigterm(x):
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+    Path("is waiting").touch()
+    time.sleep(600)
+
+
 def leave_behind(x):
     wait_with = threading.Event()
     threading.Thread(target=wait_with.wait).start()
@@ -84,6 +93,7 @@ BEHAVIOURS = {
     "ends itself": lambda x: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(600),
     "waits": wait_with_a_program,
     "saves": save_on_sigterm,
+    "ends on SIGTERM": end_on_sigterm,
     "leaves behind": leave_behind,
 }
 
@@ -254,8 +264,9 @@ def test_what_an_experiment_leaves_behind_holds_nothing(task):
     assert not lives(Path("programs").read_text())
 
 
-def test_a_task_whose_step_was_stopped_by_another_one_ends(task):
-    job = task.start("waits", stop_if_first=5, tasks="0-1")
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_task_whose_step_was_stopped_by_another_one_ends(task, n):
+    job = task.start("waits", n, stop_if_first=5, tasks="0-1")
     task.wait_until_it_waits()
     task.folder.job("token").stop.touch()
     job.communicate(timeout=60)
@@ -277,6 +288,33 @@ def test_the_supervisor_of_many_experiments_is_not_replaced(task):
     wait_for(lambda: not any(map(lives, Path("programs").read_text().split())))
     [running] = (task.folder.job("token").path / "running").iterdir()
     assert running.read_text().split()[2] == "0"
+
+
+def test_a_job_that_was_ended_is_no_success_whatever_its_experiment_says(task):
+    job = task.start("ends on SIGTERM")
+    task.wait_until_it_waits()
+    job.send_signal(signal.SIGTERM)
+    job.communicate(timeout=60)
+    assert job.returncode == -signal.SIGTERM
+
+
+def test_an_experiment_that_is_killed_while_the_host_has_no_memory_left_is_out_of_memory(tmp_path, monkeypatch):
+    running = Running(tmp_path / "0")
+    running.alone_since = 3
+    running.begin([Entry(0, "digest", {}, {})], None)
+    running.close()
+    first, kinds = FirstWorker("mark", 128 + signal.SIGKILL, False), []
+    for number in (3, 4):
+        monkeypatch.setattr("orchestrator.worker.task.oom_kills", lambda number=number: number)
+        kinds.append(_why_it_died(tmp_path / "0", first)[0])
+    assert kinds == ["crashed", "out_of_memory"]
+
+
+def test_a_job_inside_another_one_is_not_guarded_by_its_script(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv(TASK_MARK, "outer.7")
+    assert [is_guarded("outer"), is_guarded("inner")] == [True, False]
+    assert TASK_MARK not in for_submission(os.environ, [])
 
 
 def test_an_error_of_the_job_itself_is_printed_once(task):
