@@ -21,9 +21,6 @@ with fast_imports():
     from orchestrator.db.store import Store
     from orchestrator.engine.cluster.orchestrate import advance_now
 
-    # What most steps need: results are folded into the table, or its experiments are frozen.
-    from orchestrator.worker import table_work  # noqa: F401
-
 __all__ = ["main"]
 
 
