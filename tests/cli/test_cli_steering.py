@@ -11,6 +11,8 @@ import pytest
 from orchestrator import ExperimentData
 from orchestrator.db.store import Store
 
+pytestmark = pytest.mark.slow
+
 STUDY = """
 from pathlib import Path
 from orchestrator import Pipeline, Step, datagenerator

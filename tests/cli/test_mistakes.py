@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow
+
 STUDY = """
 from orchestrator import CollectArrayResults, Domain, ExperimentData, Pipeline, Step, datagenerator
 

@@ -11,6 +11,8 @@ import pytest
 from orchestrator import ExperimentData
 from orchestrator.no_links import private_folder
 
+pytestmark = pytest.mark.slow
+
 STUDY = """
 from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
 def create(project_dir):

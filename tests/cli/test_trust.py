@@ -26,6 +26,8 @@ from orchestrator.workspace import RunFolder
 from tests.slurm.sandboxes import wait_until
 from tests.users import FILE_SYSTEMS, has_two_mounts, two_views
 
+pytestmark = pytest.mark.slow
+
 STRANGER = 54321
 STUDY = """
 from orchestrator import Pipeline, Step

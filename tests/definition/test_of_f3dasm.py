@@ -30,6 +30,8 @@ from orchestrator.data.of_f3dasm import is_of_f3dasm
 from orchestrator.definition.pipeline import step_name
 from orchestrator.errors import DefinitionError, RunFailed
 
+pytestmark = pytest.mark.slow
+
 STAND_INS = Path(__file__).parents[1] / "stand_ins"
 
 

@@ -15,6 +15,8 @@ from orchestrator.errors import DefinitionError, RunFailed
 from orchestrator.workspace import Workspace
 from tests.studies import store_numbers
 
+pytestmark = pytest.mark.slow
+
 
 @datagenerator(output_names="y")
 def every_tenth_fails(x):

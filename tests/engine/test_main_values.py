@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from orchestrator import ExperimentData
+
+pytestmark = pytest.mark.slow
 
 STUDY = """
 import pickle

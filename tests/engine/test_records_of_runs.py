@@ -13,6 +13,8 @@ from orchestrator.engine import commands
 from orchestrator.workspace import Workspace
 from tests.studies import numbers, square, store_numbers
 
+pytestmark = pytest.mark.slow
+
 
 class AddThree(Block):
     def call(self, data, iteration):

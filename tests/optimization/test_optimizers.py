@@ -22,6 +22,8 @@ from orchestrator import (
 from orchestrator.errors import DataError, DefinitionError
 from orchestrator.optimization import cg, lbfgsb, nelder_mead, tpesampler
 
+pytestmark = pytest.mark.slow
+
 METHODS = {"cg": "CG", "lbfgsb": "L-BFGS-B", "nelder_mead": "Nelder-Mead"}
 
 

@@ -12,6 +12,8 @@ import pytest
 
 import orchestrator
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"numpy", "pandas", "scipy", "sqlalchemy", "alembic", "cloudpickle", "rich", "sklearn"}
 
