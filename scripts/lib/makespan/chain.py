@@ -5,8 +5,8 @@ python chain.py create|evaluate|collect|update|collect_and_update|report N_EXPER
 
 The short one has no job of its own for collecting: the job that updates does that, too.
 
-The table is that of orchestrator. A task of an array loads as little as that of orchestrator does: the function's
-pickle and its own inputs.
+The table is that of orchestrator. A task of an array loads only the function's pickle and its own inputs; a task of
+orchestrator also imports the study.
 """
 
 from __future__ import annotations
