@@ -67,8 +67,9 @@ def tee(log: Path, *, is_printed: bool = True) -> Iterator[None]:
                 stack.enter_context(_shown_at_once(stream))
             if stream is not None or is_usable:
                 piped.append(number)
-        # With one pipe, the order of output and errors is kept.
-        for numbers in [piped] if _is_same_file(piped) else [[number] for number in piped]:
+        # With one pipe, the order of output and errors is kept. Two are needed only to print them apart.
+        together = not is_printed or _is_same_file(piped)
+        for numbers in [piped] if together else [[number] for number in piped]:
             parts.append(stack.enter_context(_piped(numbers, descriptor, is_printed=is_printed)))
 
         def position() -> int:

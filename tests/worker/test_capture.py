@@ -20,14 +20,14 @@ def log(tmp_path):
     return tmp_path / "logs" / "step.log"
 
 
-def run(log, body, **more):
+def run(log, body, *, is_printed=True, **more):
     """Run code whose output goes to a log, in a process of its own, because its descriptors must be real."""
     code = f"""
 import os, subprocess, sys, time
 from pathlib import Path
 from orchestrator.worker.capture import log_position, tee
 log = Path({str(log)!r})
-with tee(log):
+with tee(log, is_printed={is_printed}):
 {body}
 """
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
@@ -45,6 +45,19 @@ def test_the_streams_stay_apart_and_both_are_in_the_log(log):
     done = run(log, body)
     assert (done.stdout, done.stderr) == ("printed\nby a child\n", "error\n")
     assert sorted(log.read_text().splitlines()) == ["by a child", "error", "printed"]
+
+
+def test_streams_that_are_not_printed_keep_their_order_in_the_log(log):
+    body = """
+    for number in range(200):
+        print("printed", number)
+        print("error", number, file=sys.stderr)
+"""
+    done = run(log, body, is_printed=False)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert log.read_text().splitlines() == [
+        f"{word} {number}" for number in range(200) for word in ("printed", "error")
+    ]
 
 
 @pytest.mark.parametrize("text", ["\r 57/100 [#####     ]", "."])
