@@ -15,6 +15,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple, cast
 
+from orchestrator.after_import import after_import
 from orchestrator.loading import EndOfLoading, loading
 
 __all__ = ["KeptFinder", "KeptModule", "MetaPath"]
@@ -145,13 +146,16 @@ class _KeptText:
         return cast("CodeType", to_code(self.kept.text, self.kept.origin))
 
     def exec_module(self, module: ModuleType) -> None:
+        after_import("linecache", self._show_in_tracebacks)
+        with loading(again=True), suppress(EndOfLoading):
+            super().exec_module(module)  # type: ignore[misc]
+
+    def _show_in_tracebacks(self) -> None:
+        """Let tracebacks show this text, although the file may have been edited."""
         import linecache
 
         text, origin = self.kept.text or "", self.kept.origin or ""
-        # Tracebacks show this text, although the file may have been edited.
         linecache.cache[origin] = (len(text), None, [f"{line}\n" for line in text.split("\n")], origin)
-        with loading(again=True), suppress(EndOfLoading):
-            super().exec_module(module)  # type: ignore[misc]
 
 
 def _has_text(loader: Any, fullname: str, text: str | None) -> bool:

@@ -6,7 +6,6 @@ logs.
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import sys
@@ -305,6 +304,10 @@ def _replace_stream(stack: ExitStack, name: str, stream: Any) -> None:
     before = getattr(sys, name)
     stack.callback(setattr, sys, name, before)
     setattr(sys, name, stream)
+    if "logging" not in sys.modules:
+        return
+    import logging  # Few tasks need it.
+
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is before:
             handler.setStream(stream)

@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -99,8 +98,10 @@ def evaluate_in_this_process(
         _answer(answers, last)
         code = 0
     except BaseException as error:
+        from traceback import print_exc  # Few tasks need it.
+
         with suppress(Exception):  # the log can't be written
-            traceback.print_exc()
+            print_exc()
         with suppress(OSError):
             described = describe_exception(error)
             _answer(answers, {"raised": f"{described['type']}: {described['message']}"})

@@ -1,22 +1,20 @@
 """Show the log lines of a study, with time and experiment, where the study itself has not configured `logging`.
 
-The handler belongs to a logger above the root logger. So what a study configures, when it is imported or later, holds
-as it is: `logging.basicConfig` does nothing if the root logger has a handler. A record that another handler gets is not
-shown twice.
+Most studies import `logging` only with a library, or not at all. It is not imported for them: that takes a tenth of a
+short task.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from orchestrator.after_import import after_import, not_after_import
 from orchestrator.handoff.environment import LOG_LEVEL
 
-__all__ = ["is_of_a_library", "log_lines", "name_experiment"]
+__all__ = ["DEFAULT", "current_experiment", "is_of_a_library", "log_lines", "name_experiment"]
 
 DEFAULT = "INFO"
 
@@ -35,20 +33,16 @@ def log_lines(submitted_level: str | None = None) -> Iterator[None]:
     submitted_level : str, optional
         The level if this process's environment has no `ORCHESTRATOR_LOG_LEVEL`; by default INFO.
     """
-    root = logging.getLogger()
-    parent, before = root.parent, root.level
-    handler = _Handler(_Level(_level(os.environ.get(LOG_LEVEL) or submitted_level or DEFAULT)))
-    root.parent = logging.Logger("above the root")
-    root.parent.addHandler(handler)
-    # A level that the study has set holds.
-    if before == logging.WARNING and not root.handlers:
-        root.setLevel(handler.level)
-    try:
+    with ExitStack() as stack:
+
+        def show() -> None:
+            from orchestrator.worker.log_handler import handler_above_root
+
+            stack.enter_context(handler_above_root(os.environ.get(LOG_LEVEL) or submitted_level or DEFAULT))
+
+        stack.callback(not_after_import, "logging", show)
+        after_import("logging", show)
         yield
-    finally:
-        root.parent = parent
-        if root.level is handler.level:
-            root.setLevel(before)
 
 
 def name_experiment(row: int | None) -> None:
@@ -57,51 +51,11 @@ def name_experiment(row: int | None) -> None:
     _experiment = row
 
 
-class _Level(int):
-    """A level whose identity shows that nothing else has set it."""
-
-
-class _Handler(logging.Handler):
-    def __init__(self, level: int) -> None:
-        super().__init__(level)
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(where)s: %(message)s", "%Y-%m-%d %H:%M:%S"))
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        # At the level DEBUG, some libraries write thousands of lines a second.
-        is_noise = record.levelno < logging.INFO and is_of_a_library(record.pathname)
-        return not is_noise and not _has_another_handler(record.name)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        record.where = record.name if _experiment is None else f"experiment {_experiment} {record.name}"
-        try:
-            # One call of `write`, so that the lines of threads stay whole.
-            sys.stderr.write(f"{self.format(record)}\n")
-            sys.stderr.flush()
-        except Exception:
-            self.handleError(record)
-
-
-def _has_another_handler(name: str) -> bool:
-    root = logging.getLogger()
-    named = root.manager.loggerDict.get(name)
-    logger: logging.Logger | None = named if isinstance(named, logging.Logger) else root
-    while logger is not None and logger is not root.parent:
-        if not all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-            return True
-        logger = logger.parent
-    return False
+def current_experiment() -> int | None:
+    """Return the experiment that log lines name."""
+    return _experiment
 
 
 def is_of_a_library(path: str) -> bool:
     """Whether a file of code belongs to the standard library or to an installed package."""
     return path.startswith(STANDARD_LIBRARY) or any(part in path for part in LIBRARIES)
-
-
-def _level(text: str) -> int:
-    name = text.strip().upper()
-    level = int(name) if name.isdecimal() else logging.getLevelNamesMapping().get(name)
-    if level is None:
-        names = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
-        print(f"{LOG_LEVEL}={text!r} is not a level. {DEFAULT} is used. Use {names}, or a number.", file=sys.stderr)
-        return logging.INFO
-    return level

@@ -6,7 +6,6 @@ import os
 import resource
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -108,19 +107,23 @@ def describe_reason(reason: str) -> dict[str, str]:
 
 def _place(error: BaseException) -> str:
     """Return the last line of the user's code in a traceback, as `file:line`; without one, that of a library."""
-    all_lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    from traceback import walk_tb
+
+    all_lines = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     lines = [place for place in all_lines if not _is_no_users(place[0])]
     of_user = [place for place in lines if not is_of_a_library(place[0])]
     return "".join(f"{file}:{line}" for file, line in (of_user or lines)[-1:])
 
 
 def _traceback(error: BaseException) -> str:
+    from traceback import format_exception  # Few tasks need it.
+
     begin = error.__traceback__
     while begin is not None and begin.tb_next is not None and _is_no_users(begin.tb_frame.f_code.co_filename):
         begin = begin.tb_next
     if begin is not None and _is_no_users(begin.tb_frame.f_code.co_filename):
         begin = None  # an error that this package has found in what the user gave: its own line says nothing
-    return "".join(traceback.format_exception(type(error), error, begin))
+    return "".join(format_exception(type(error), error, begin))
 
 
 def _is_no_users(file: str) -> bool:
