@@ -1,4 +1,4 @@
-"""`==` and `repr` of dataclasses that each task of an array imports.
+"""`==` and `repr` of dataclasses that each command or each task of an array imports.
 
 `dataclass` generates both for each class, when its module is imported: that takes longer than a short experiment.
 """

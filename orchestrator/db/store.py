@@ -24,6 +24,7 @@ from orchestrator.db.moved import relocation
 from orchestrator.db.rows import Row, insert, member, scalar, update
 from orchestrator.db.run_rows import check_own, fenced_row, run_row
 from orchestrator.errors import Busy, DatabaseError, NotFound
+from orchestrator.fields import Fields
 from orchestrator.machine.changes import Change
 from orchestrator.machine.keeping import KEEP
 from orchestrator.machine.kinds import EventKind, Mode
@@ -36,8 +37,8 @@ from orchestrator.workspace import Workspace
 __all__ = ["NewRun", "RunRecord", "Store"]
 
 
-@dataclass(frozen=True)
-class NewRun:
+@dataclass(eq=False, repr=False)
+class NewRun(Fields):
     """A new run; its fields are columns of `run`."""
 
     key: str
@@ -57,7 +58,7 @@ class NewRun:
     n_kept: int | None = KEEP
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class RunRecord(NewRun):
     """The row of a run."""
 

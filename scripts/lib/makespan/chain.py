@@ -1,12 +1,12 @@
 """The limit: the same work as study.py's, as a chain of jobs that is submitted at once, of sizes known in advance.
 
-python chain.py submit|submit_short N_EXPERIMENTS N_ITERATIONS
-python chain.py create|evaluate|collect|update|collect_and_update|report N_EXPERIMENTS ITERATION     a job of it
+python chain.py submit|submit_importing|submit_short N_EXPERIMENTS N_ITERATIONS
+python chain.py STEP N_EXPERIMENTS ITERATION     a job of it, such as create or collect
 
 The short one has no job of its own for collecting: the job that updates does that, too.
 
-The table is that of orchestrator. A task of an array loads only the function's pickle and its own inputs; a task of
-orchestrator also imports the study.
+The table is that of orchestrator. A task of an array loads its own inputs and the function's pickle; the importing one
+imports the study instead, as a task of orchestrator does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from pathlib import Path
 FOLDER = Path("bench")
 
 
-def submit(n: int, n_iterations: int, after_array: tuple[str, ...] = ("collect", "update")) -> None:
+def submit(
+    n: int, n_iterations: int, after_array: tuple[str, ...] = ("collect", "update"), evaluation: str = "evaluate"
+) -> None:
     import cloudpickle
     import study
 
@@ -30,10 +32,14 @@ def submit(n: int, n_iterations: int, after_array: tuple[str, ...] = ("collect",
     (FOLDER / "square.pkl").write_bytes(cloudpickle.dumps(study.square.f))
     before = sbatch("create", n, 0, None)
     for iteration in range(n_iterations):
-        before = sbatch("evaluate", n, iteration, before, f"--array=0-{n - 1}")
+        before = sbatch(evaluation, n, iteration, before, f"--array=0-{n - 1}")
         for what in after_array:
             before = sbatch(what, n, iteration, before)
     sbatch("report", n, n_iterations, before)
+
+
+def submit_importing(n: int, n_iterations: int) -> None:
+    submit(n, n_iterations, evaluation="import_and_evaluate")
 
 
 def submit_short(n: int, n_iterations: int) -> None:
@@ -57,10 +63,16 @@ def create(n: int, iteration: int) -> None:
 
 
 def evaluate(n: int, iteration: int) -> None:
-    task = int(os.environ["SLURM_ARRAY_TASK_ID"])
     square = pickle.loads((FOLDER / "square.pkl").read_bytes())
-    row, inputs = json.loads((FOLDER / f"inputs.{iteration}.json").read_text())[task]
-    result_of(iteration, task).write_text(json.dumps([row, square(**inputs)]))
+    row, inputs = inputs_of_task(iteration)
+    store_result(iteration, row, square(**inputs))
+
+
+def import_and_evaluate(n: int, iteration: int) -> None:
+    from study import square
+
+    row, inputs = inputs_of_task(iteration)
+    store_result(iteration, row, square.f(**inputs))
 
 
 def collect(n: int, iteration: int) -> None:
@@ -100,6 +112,19 @@ def hand_out(iteration: int) -> None:
 
     inputs = [(row, inputs) for row, inputs, _ in ExperimentData.from_file(FOLDER).open_rows()]
     (FOLDER / f"inputs.{iteration}.json").write_text(json.dumps(inputs))
+
+
+def inputs_of_task(iteration: int) -> tuple[int, dict[str, float]]:
+    row, inputs = json.loads((FOLDER / f"inputs.{iteration}.json").read_text())[own_task()]
+    return row, inputs
+
+
+def store_result(iteration: int, row: int, y: float) -> None:
+    result_of(iteration, own_task()).write_text(json.dumps([row, y]))
+
+
+def own_task() -> int:
+    return int(os.environ["SLURM_ARRAY_TASK_ID"])
 
 
 def result_of(iteration: int, task: int) -> Path:
