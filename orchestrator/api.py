@@ -193,7 +193,7 @@ class Pipeline(PipelineDefinition):
         --------
         >>> key = pipeline.resume("4711", from_step="evaluate@3")  # doctest: +SKIP
         """
-        from orchestrator.db.runs import latest_key
+        from orchestrator.db.run_rows import latest_key
         from orchestrator.engine.commands import checked_pipeline, resume
 
         _end_import(self)
@@ -244,7 +244,7 @@ class Pipeline(PipelineDefinition):
         --------
         >>> key = pipeline.retry("4711")  # doctest: +SKIP
         """
-        from orchestrator.db.runs import latest_key
+        from orchestrator.db.run_rows import latest_key
         from orchestrator.engine.commands import retry
 
         _end_import(self)

@@ -142,7 +142,7 @@ def _in_current_folder() -> Workspace:
 def key_of(workspace: Workspace, key: str | None) -> str:
     """Return the key of the run: the given one, or that of the latest run."""
     if key is None:
-        from orchestrator.db.runs import latest_key
+        from orchestrator.db.run_rows import latest_key
 
         key = latest_key(workspace.database)
     name_run(key)

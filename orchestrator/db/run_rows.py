@@ -4,20 +4,57 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from pathlib import Path
 
-from orchestrator.db.rows import Row, as_parameter
+from orchestrator.db.connection import session
+from orchestrator.db.rows import Row, as_parameter, scalars
 from orchestrator.errors import LeaseHeld, NotFound, NotOwner
 from orchestrator.trust import name_of_user
 
-__all__ = ["check_own", "fenced_row", "run_row"]
+__all__ = ["check_own", "fenced_row", "latest_key", "run_row"]
 
 
-def run_row(connection: sqlite3.Connection, key: str) -> Row:
-    """Return the row of a run; raise `NotFound` if there is none."""
-    row: Row | None = connection.execute("SELECT * FROM run WHERE key = ?", (as_parameter(key),)).fetchone()
-    if row is None:
-        raise NotFound(f"There is no run {key!r} in this workspace.", "List all runs: orchestrator list")
-    return row
+def run_row(connection: sqlite3.Connection, key: str | None, query: str = "SELECT * FROM run") -> Row:
+    """Return the row of a run; None means the latest.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+        With a transaction begun.
+    key : str or None
+        The run's key.
+    query : str, optional
+        Returns the rows of all runs, without an order.
+
+    Raises
+    ------
+    NotFound
+        If there is no such run.
+    """
+    latest, this_one = f"{query} ORDER BY id DESC LIMIT 1", f"{query} WHERE key = :key"
+    row: Row | None = connection.execute(latest if key is None else this_one, {"key": as_parameter(key)}).fetchone()
+    if row is not None:
+        return row
+    known = scalars(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 4")
+    if not known:
+        raise NotFound("There is no run in this workspace yet.", "Start one: orchestrator run STUDY.py")
+    raise NotFound(
+        f"There is no run {key!r} in this workspace. Its latest runs: {', '.join(known)}.",
+        "List all runs: orchestrator list",
+    )
+
+
+def latest_key(path: Path) -> str:
+    """Return the key of the latest run of a database.
+
+    Raises
+    ------
+    NotFound
+        If there is no run.
+    """
+    with session(path, write=False) as connection:
+        key: str = run_row(connection, None).key
+    return key
 
 
 def fenced_row(connection: sqlite3.Connection, key: str, fence: int) -> Row:

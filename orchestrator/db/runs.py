@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from orchestrator.db.connection import session
 from orchestrator.db.model import COUNTS, plan_of
 from orchestrator.db.moved import relocation
-from orchestrator.db.rows import Row, as_parameter, member, scalars
+from orchestrator.db.rows import Row, member
+from orchestrator.db.run_rows import run_row
 from orchestrator.db.stalled import cluster_of, live_jobs, liveness
 from orchestrator.db.views import Event, HolderView, RunView
-from orchestrator.errors import NotFound
 from orchestrator.machine.kinds import EventKind, Mode, Wake
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.stalled import Liveness, why_stalled
@@ -22,22 +22,20 @@ from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.workspace import LOG_DIR, Workspace
 
 __all__ = [
+    "RUN",
     "all_runs",
     "count_experiments",
     "find_run",
     "history",
-    "latest_key",
     "log_dir",
     "project_dirs",
-    "run_row",
     "run_view",
     "settings_of",
     "step_names",
     "sum_so_far",
 ]
 
-# Only for active runs: the last event of the others is not needed.
-_RUN = f"""
+RUN = f"""
 SELECT *, CASE WHEN state = 'active' THEN (SELECT max(at) FROM event WHERE run_id = run.id) END AS last_event_at,
     CASE WHEN state = 'active' AND lease_host IS NULL THEN (
         SELECT at FROM event WHERE what = '{EventKind.STOPPED}'
@@ -45,6 +43,7 @@ SELECT *, CASE WHEN state = 'active' THEN (SELECT max(at) FROM event WHERE run_i
     ) END AS stopped_at
 FROM run
 """
+"""All runs, with when something last happened in an active one, and when it was stopped."""
 
 
 def sum_so_far(column: str) -> str:
@@ -79,24 +78,11 @@ def find_run(path: Path, key: str | None, now: float | None = None) -> RunView:
     """
     now = time.time() if now is None else now
     with session(path, write=False) as connection:
-        row = run_row(connection, key)
+        row = run_row(connection, key, RUN)
         live = live_jobs(connection, [row]).get(row.id, ())
         return run_view(
             row, now, liveness(row, now, live), count_experiments(connection, row.id), Workspace(path).real_root
         )
-
-
-def latest_key(path: Path) -> str:
-    """Return the key of the latest run.
-
-    Raises
-    ------
-    NotFound
-        If there is no run.
-    """
-    with session(path, write=False) as connection:
-        key: str = run_row(connection, None).key
-    return key
 
 
 def project_dirs(path: Path, key: str) -> list[str]:
@@ -168,33 +154,12 @@ def all_runs(connection: sqlite3.Connection, now: float, root: str) -> dict[int,
     root : str
         The workspace's root folder, without symbolic links.
     """
-    rows = connection.execute(f"{_RUN} ORDER BY id DESC").fetchall()
+    rows = connection.execute(f"{RUN} ORDER BY id DESC").fetchall()
     counts = {row.run_id: row for row in connection.execute(f"{_EXPERIMENTS} GROUP BY run_id")}
     live = live_jobs(connection, rows)
     return {
         row.id: run_view(row, now, liveness(row, now, live.get(row.id, ())), counts.get(row.id), root) for row in rows
     }
-
-
-def run_row(connection: sqlite3.Connection, key: str | None) -> Row:
-    """Return the row of a run; None means the latest.
-
-    Raises
-    ------
-    NotFound
-        If there is no such run.
-    """
-    latest, this_one = f"{_RUN} ORDER BY id DESC LIMIT 1", f"{_RUN} WHERE key = :key"
-    row: Row | None = connection.execute(latest if key is None else this_one, {"key": as_parameter(key)}).fetchone()
-    if row is not None:
-        return row
-    known = scalars(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 4")
-    if not known:
-        raise NotFound("There is no run in this workspace yet.", "Start one: orchestrator run STUDY.py")
-    raise NotFound(
-        f"There is no run {key!r} in this workspace. Its latest runs: {', '.join(known)}.",
-        "List all runs: orchestrator list",
-    )
 
 
 def count_experiments(connection: sqlite3.Connection, run_id: int) -> Row:

@@ -10,7 +10,8 @@ from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
 from orchestrator.db.model import first_failed, plan_of
 from orchestrator.db.rows import Row, member
-from orchestrator.db.runs import all_runs, count_experiments, history, run_row, run_view
+from orchestrator.db.run_rows import run_row
+from orchestrator.db.runs import RUN, all_runs, count_experiments, history, run_view
 from orchestrator.db.stalled import live_jobs, liveness
 from orchestrator.db.step_runs import (
     all_step_runs,
@@ -56,7 +57,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
     """
     now = time.time() if now is None else now
     with session(path, write=False) as connection:
-        row = run_row(connection, key)
+        row = run_row(connection, key, RUN)
         plan = plan_of(row)
         live = live_jobs(connection, [row]).get(row.id, [])
         alive = liveness(row, now, live)

@@ -12,7 +12,8 @@ from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
 from orchestrator.db.model import COUNTS, job_of, plan_of
 from orchestrator.db.rows import Row, as_parameter, member, scalar
-from orchestrator.db.runs import log_dir, run_row, sum_so_far
+from orchestrator.db.run_rows import run_row
+from orchestrator.db.runs import RUN, log_dir, sum_so_far
 from orchestrator.db.stalled import live_jobs, liveness
 from orchestrator.db.views import JobView, StepLogs, StepRunView, StepSummary
 from orchestrator.errors import NotFound, NotYet
@@ -67,7 +68,7 @@ def find_step_run(path: Path, key: str | None, address: str) -> StepLogs:
         If the step may still run.
     """
     with session(path, write=False) as connection:
-        row = run_row(connection, key)
+        row = run_row(connection, key, RUN)
         plan = plan_of(row)
         found, name = _at_address(connection, row.id, address)
         if found is None:

@@ -21,7 +21,7 @@ from orchestrator.db.history import History
 from orchestrator.db.leases import Leases
 from orchestrator.db.model import check_json, job_of, plan_of, step_run_of
 from orchestrator.db.moved import relocation
-from orchestrator.db.rows import Row, insert, member, scalar, update
+from orchestrator.db.rows import Row, insert, member, update
 from orchestrator.db.run_rows import check_own, fenced_row, run_row
 from orchestrator.errors import Busy, DatabaseError, NotFound
 from orchestrator.fields import Fields
@@ -187,12 +187,6 @@ class Store:
         """
         with session(self.path) as connection:
             return _load(connection, key)
-
-    def latest_key(self) -> str | None:
-        """Return the key of the latest run; None if there is no run."""
-        with session(self.path) as connection:
-            key: str | None = scalar(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 1")
-        return key
 
     # --- changes ---------------------------------------------------------------------------------
 
