@@ -5,8 +5,7 @@ database, where a change of state also becomes an event. There is no other way t
 or a job. `orchestrator.db.store` writes the rest of a run's row: its lease, code, cluster and request to cancel.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each command.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -307,7 +306,7 @@ class Note(NamedTuple):
     detail: Mapping[str, Any] = NOTHING
 
 
-def quarantined(n: int, *, token: str | None = None, position: int | None = None) -> list[Change]:
+def quarantined(n: int, *, token: str | None = None, position: int | None = None) -> "list[Change]":
     """Return the note that results were quarantined when they were folded; without any, no note."""
     results = f"{n} result{'s' if n > 1 else ''}"
     why = f"{results} moved to .archive/quarantine: damaged, or no open experiment has these inputs"

@@ -1,7 +1,6 @@
 """What `decide` may return: one thing to do next, as a value."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each command.
 from typing import NamedTuple
 
 from orchestrator.machine.changes import Change

@@ -4,8 +4,7 @@ A run of a million step runs loads as quickly as one of three: the model holds o
 one that ended) with its jobs, and two sums over the past.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each command.
 from base64 import b32encode
 from typing import NamedTuple
 
