@@ -18,8 +18,11 @@ from orchestrator.host import open_streams, print_any_text
 from orchestrator.visible import visible
 
 with fast_imports():
+    # What freezes and folds a table, too: it is imported while the step works, and the next step waits for nothing.
+    from orchestrator.data import experiment_data, reading  # noqa: F401
     from orchestrator.db.store import Store
     from orchestrator.engine.cluster.orchestrate import advance_now
+    from orchestrator.worker import table_work  # noqa: F401
 
 __all__ = ["main"]
 

@@ -37,12 +37,13 @@ def keep(folder: RunFolder, project_dir: str, position: int, epoch: int, mark: s
 
 def remove_superfluous(folder: RunFolder, mark: str, n_kept: int | None) -> list[str]:
     """Remove the kept tables that are superfluous, and return their names."""
-    from shutil import rmtree
-
     names = names_of_kept(folder, mark)
     removed = [] if n_kept is None else names[: max(0, len(names) - n_kept)]
-    for name in removed:
-        rmtree(folder.kept_tables / name, ignore_errors=True)
+    if removed:
+        from shutil import rmtree  # a slow import, and each freeze comes here
+
+        for name in removed:
+            rmtree(folder.kept_tables / name, ignore_errors=True)
     return removed
 
 
