@@ -189,13 +189,16 @@ _CHECKS: dict[str, Check] = {
 """Whether a JSON value fits a field, by the type in the field's annotation. Integers and numbers are not negative."""
 
 
-def checked_fields(kind: type, values: Mapping[str, Any], required: Iterable[str]) -> dict[str, Any]:
-    """Check the values of the fields of a class.
+def checked_fields(
+    kind: type | Callable[..., Any], values: Mapping[str, Any], required: Iterable[str]
+) -> dict[str, Any]:
+    """Check the values of the fields of a class, or of the parameters of its `__init__`.
 
     Parameters
     ----------
-    kind : type
-        The class. Its module has `from __future__ import annotations`, so that its annotations are text.
+    kind : type or callable
+        The class, or its `__init__`. Its module has `from __future__ import annotations`, so that its annotations are
+        text.
     values : mapping
         JSON values by the name of the field.
     required : iterable of str
@@ -213,6 +216,7 @@ def checked_fields(kind: type, values: Mapping[str, Any], required: Iterable[str
     """
     # A named tuple wraps the text of its annotations.
     annotations = {name: str(getattr(of, "__forward_arg__", of)) for name, of in kind.__annotations__.items()}
+    annotations.pop("return", None)
     for name in required:
         if name not in values:
             raise Damaged(f"it has no {name}")

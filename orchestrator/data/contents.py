@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Contents"]
 
 
-@dataclass(eq=False, repr=False)
 class Contents(Fields):
     """A table in a domain: values become cells when they are written, and cells become values when they are read.
 
@@ -42,9 +40,10 @@ class Contents(Fields):
         The folder that these paths are relative to.
     """
 
-    domain: Domain
-    table: Table
-    project_dir: Path
+    def __init__(self, domain: Domain, table: Table, project_dir: Path) -> None:
+        self.domain = domain
+        self.table = table
+        self.project_dir = project_dir
 
     def space(self, which: str) -> dict[str, Parameter]:
         """Return the parameters of the inputs or the outputs, by name."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from orchestrator.data.parameters import (
 )
 from orchestrator.data.values import check_name
 from orchestrator.errors import DataError
+from orchestrator.fields import Fields
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,7 @@ __all__ = [
 ]
 
 
-@dataclass
-class Domain:
+class Domain(Fields):
     """The inputs and outputs of a study.
 
     Parameters
@@ -69,10 +68,20 @@ class Domain:
     (['x', 'method'], ['y'])
     """
 
-    input_space: dict[str, Parameter] = field(default_factory=dict)
-    output_space: dict[str, Parameter] = field(default_factory=dict)
-    found_outputs: set[str] = field(default_factory=set, compare=False, repr=False)
-    notes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    def __init__(
+        self,
+        input_space: dict[str, Parameter] | None = None,
+        output_space: dict[str, Parameter] | None = None,
+        found_outputs: set[str] | None = None,
+        notes: dict[str, Any] | None = None,
+    ) -> None:
+        self.input_space: dict[str, Parameter] = {} if input_space is None else input_space
+        self.output_space: dict[str, Parameter] = {} if output_space is None else output_space
+        self.found_outputs: set[str] = set() if found_outputs is None else found_outputs
+        self.notes: dict[str, Any] = {} if notes is None else notes
+
+    def _compared(self) -> dict[str, Any]:
+        return {"input_space": self.input_space, "output_space": self.output_space}
 
     @property
     def input_names(self) -> list[str]:

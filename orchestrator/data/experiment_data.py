@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -638,8 +637,10 @@ class ExperimentData:
 
     def __copy__(self) -> Self:
         """Return a table with the same rows. Its domain and its folder can be replaced."""
+        from copy import copy
+
         data = type(self).__new__(type(self))
-        data.__dict__.update({**self.__dict__, "_contents": replace(self._contents)})
+        data.__dict__.update({**self.__dict__, "_contents": copy(self._contents)})
         return data
 
     def copy(self) -> ExperimentData:

@@ -150,15 +150,13 @@ def our_domain(domain: Any) -> Domain:
 
 
 def _our_parameter(theirs: Any) -> Parameter:
-    from dataclasses import fields
-
     from orchestrator.data.parameters import PARAMETER_TYPES, Parameter
 
     if not is_of_f3dasm(theirs, "Parameter"):
         return theirs  # type: ignore[no-any-return]
     for cls in PARAMETER_TYPES.values():
         if is_of_f3dasm(theirs, cls.__name__):
-            return cls(**{field.name: getattr(theirs, field.name) for field in fields(cls)})  # type: ignore[arg-type]
+            return cls(**{name: getattr(theirs, name) for name in cls.own_fields})
     functions = (theirs.store_function, theirs.load_function, theirs.load_kwargs) if theirs.to_disk else ()
     return Parameter(bool(theirs.to_disk), *functions)
 

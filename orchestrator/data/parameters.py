@@ -6,8 +6,7 @@ Names and JSON are those of f3dasm's ``domain.json``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from orchestrator.data.configurations import plain
@@ -15,6 +14,7 @@ from orchestrator.data.functions import decode_function, encode_function
 from orchestrator.data.references import Reference
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
+from orchestrator.fields import Fields
 
 __all__ = [
     "PARAMETER_TYPES",
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-class Parameter:
+class Parameter(Fields):
     """An input or output of any type.
 
     Parameters
@@ -48,6 +48,8 @@ class Parameter:
     """
 
     type_name: ClassVar[str] = "object"
+    own_fields: ClassVar[tuple[str, ...]] = ()
+    """Names of the fields that only parameters of this type have."""
 
     def __init__(
         self,
@@ -113,9 +115,7 @@ class Parameter:
         return content | self._own_fields()
 
     def _own_fields(self) -> dict[str, Any]:
-        if not is_dataclass(self):
-            return {}
-        return {name: to_jsonable(value) for name, value in asdict(self).items()}
+        return {name: to_jsonable(getattr(self, name)) for name in self.own_fields}
 
     def _copy(self) -> Parameter:
         """Return the parameter, which does not change."""
@@ -159,8 +159,7 @@ class Parameter:
                 "Known types: " + ", ".join([Parameter.type_name, *PARAMETER_TYPES]),
             )
         cls = PARAMETER_TYPES[type_name]
-        names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{name: from_jsonable(content[name]) for name in names if name in content})
+        return cls(**{name: from_jsonable(content[name]) for name in cls.own_fields if name in content})
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Parameter) and self.to_json() == other.to_json()
@@ -175,7 +174,6 @@ class Parameter:
         return f"{type(self).__name__}({own or f'to_disk={self.to_disk}'})"
 
 
-@dataclass(eq=False, repr=False)
 class ContinuousParameter(Parameter):
     """A float input.
 
@@ -195,15 +193,14 @@ class ContinuousParameter(Parameter):
     """
 
     type_name: ClassVar[str] = "float"
-    lower_bound: float = -math.inf
-    upper_bound: float = math.inf
-    log: bool = False
+    own_fields: ClassVar[tuple[str, ...]] = ("lower_bound", "upper_bound", "log")
 
-    def __post_init__(self) -> None:
+    def __init__(self, lower_bound: float = -math.inf, upper_bound: float = math.inf, log: bool = False) -> None:
         super().__init__()
-        self.lower_bound = float(self.lower_bound)
-        self.upper_bound = float(self.upper_bound)
-        if self.log and self.lower_bound <= 0:
+        self.lower_bound = float(lower_bound)
+        self.upper_bound = float(upper_bound)
+        self.log = log
+        if log and self.lower_bound <= 0:
             raise ValueError(f"log=True needs a lower bound above 0, not {self.lower_bound}")
         _check_range(self.lower_bound, self.upper_bound)
 
@@ -220,7 +217,6 @@ class ContinuousParameter(Parameter):
         return ContinuousParameter(low, max(self.upper_bound, other.upper_bound), self.log)
 
 
-@dataclass(eq=False, repr=False)
 class DiscreteParameter(Parameter):
     """An integer input: `lower_bound`, `lower_bound` + `step`, ... up to `upper_bound`.
 
@@ -240,15 +236,13 @@ class DiscreteParameter(Parameter):
     """
 
     type_name: ClassVar[str] = "int"
-    lower_bound: int = 0
-    upper_bound: int = 1
-    step: int = 1
+    own_fields: ClassVar[tuple[str, ...]] = ("lower_bound", "upper_bound", "step")
 
-    def __post_init__(self) -> None:
+    def __init__(self, lower_bound: int = 0, upper_bound: int = 1, step: int = 1) -> None:
         super().__init__()
-        self.lower_bound = _whole(self.lower_bound)
-        self.upper_bound = _whole(self.upper_bound)
-        self.step = _whole(self.step)
+        self.lower_bound = _whole(lower_bound)
+        self.upper_bound = _whole(upper_bound)
+        self.step = _whole(step)
         _check_range(self.lower_bound, self.upper_bound)
         if self.step <= 0:
             raise ValueError(f"the step must be positive, not {self.step}")
@@ -261,7 +255,6 @@ class DiscreteParameter(Parameter):
         return self
 
 
-@dataclass(eq=False, repr=False)
 class CategoricalParameter(Parameter):
     """An input that has one of several values.
 
@@ -279,11 +272,11 @@ class CategoricalParameter(Parameter):
     """
 
     type_name: ClassVar[str] = "category"
-    categories: list[Any] = field(default_factory=list)
+    own_fields: ClassVar[tuple[str, ...]] = ("categories",)
 
-    def __post_init__(self) -> None:
+    def __init__(self, categories: Iterable[Any] = ()) -> None:
         super().__init__()
-        self.categories = [_stored_value(value, "category") for value in self.categories]
+        self.categories = [_stored_value(value, "category") for value in categories]
         if len(set(self.categories)) != len(self.categories):
             raise ValueError(f"the categories have a duplicate value: {self.categories}")
 
@@ -307,7 +300,6 @@ class CategoricalParameter(Parameter):
         return CategoricalParameter(list(dict.fromkeys([*self.categories, *more])))
 
 
-@dataclass(eq=False, repr=False)
 class ConstantParameter(Parameter):
     """An input with a constant value.
 
@@ -325,11 +317,11 @@ class ConstantParameter(Parameter):
     """
 
     type_name: ClassVar[str] = "constant"
-    value: Any = None
+    own_fields: ClassVar[tuple[str, ...]] = ("value",)
 
-    def __post_init__(self) -> None:
+    def __init__(self, value: Any = None) -> None:
         super().__init__()
-        self.value = _stored_value(self.value, "constant")
+        self.value = _stored_value(value, "constant")
 
     def to_categorical(self) -> CategoricalParameter:
         """Return an input whose only value is this one."""
@@ -346,7 +338,6 @@ class ConstantParameter(Parameter):
         return CategoricalParameter([self.value]) + other
 
 
-@dataclass(eq=False, repr=False)
 class ArrayParameter(Parameter):
     """An array of floats as one input.
 
@@ -366,18 +357,16 @@ class ArrayParameter(Parameter):
     """
 
     type_name: ClassVar[str] = "array"
-    shape: Any = ()
-    lower_bound: Any = -math.inf
-    upper_bound: Any = math.inf
+    own_fields: ClassVar[tuple[str, ...]] = ("shape", "lower_bound", "upper_bound")
 
-    def __post_init__(self) -> None:
+    def __init__(self, shape: Any = (), lower_bound: Any = -math.inf, upper_bound: Any = math.inf) -> None:
         super().__init__()
-        sizes = [self.shape] if isinstance(self.shape, int) else self.shape
+        sizes = [shape] if isinstance(shape, int) else shape
         self.shape = tuple(int(size) for size in sizes)
         if not self.shape or min(self.shape) <= 0:
             raise ValueError(f"the shape must consist of positive sizes, not {list(self.shape)}")
-        self.lower_bound = _plain_bound(self.lower_bound)
-        self.upper_bound = _plain_bound(self.upper_bound)
+        self.lower_bound = _plain_bound(lower_bound)
+        self.upper_bound = _plain_bound(upper_bound)
 
     def _own_fields(self) -> dict[str, Any]:
         return {**super()._own_fields(), "shape": list(self.shape)}

@@ -7,7 +7,6 @@ import pickle
 import shlex
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
 from typing import Any, BinaryIO
@@ -25,7 +24,6 @@ DATA_FOLDER = "experiment_data"
 TABLE_FILES = ("domain.json", "input.csv", "output.csv", "jobs.csv")
 
 
-@dataclass(eq=False, repr=False)
 class Reference(Fields):
     """An object on disk.
 
@@ -40,9 +38,15 @@ class Reference(Fields):
         Further arguments of the load function, or their text by `encode_function`.
     """
 
-    path: str
-    load_function: Callable[..., Any] | str | None = None
-    load_kwargs: dict[str, Any] | str | None = None
+    def __init__(
+        self,
+        path: str,
+        load_function: Callable[..., Any] | str | None = None,
+        load_kwargs: dict[str, Any] | str | None = None,
+    ) -> None:
+        self.path = path
+        self.load_function = load_function
+        self.load_kwargs = load_kwargs
 
     def load(self, project_dir: Path) -> Any:
         """Read the object.

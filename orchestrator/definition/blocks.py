@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from orchestrator.data.of_f3dasm import is_of_f3dasm, is_overridden, our_table, 
 from orchestrator.data.values import check_name
 from orchestrator.definition.block import Block
 from orchestrator.definition.expected_outputs import check_declared, check_outputs, check_values
+from orchestrator.definition.parameters_of import parameters_of
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -447,13 +447,12 @@ def kwargs_of(kwargs: Mapping[str, Any], label: int) -> dict[str, Any]:
 
 def _parameters(f: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
     """Return a function's parameters, each with whether it is required; and whether it takes all inputs."""
-    try:
-        parameters = inspect.signature(f).parameters.values()
-    except (TypeError, ValueError):  # a C function without a signature
+    found = parameters_of(f)
+    if found is None:
         return {}, True
-    named = {p.name: p.default is p.empty for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    named, has_kwargs = found
     # A function that names some inputs gets only these, even if it has **kwargs.
-    return named, not named and any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return named, has_kwargs and not named
 
 
 def _logger() -> Logger:

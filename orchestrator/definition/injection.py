@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Container, Mapping
-from numbers import Integral
 from typing import Any
 
+from orchestrator.definition.parameters_of import parameters_of
 from orchestrator.sha256 import sha256_of
 
 __all__ = ["injected", "is_seed", "seed_for"]
@@ -29,18 +28,17 @@ def injected(function: Callable[..., Any], supplied: Container[str], values: Map
     dict of str to Any
         The values of parameters that have no default and are not supplied.
     """
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a C function without a signature
-        return {}
-    names = [p.name for p in parameters if p.default is p.empty and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return {name: values[name] for name in names if name in values and name not in supplied}
+    named, _ = parameters_of(function) or ({}, True)
+    required = [name for name, is_required in named.items() if is_required]
+    return {name: values[name] for name in required if name in values and name not in supplied}
 
 
 def is_seed(value: Any) -> bool:
     """Whether a value can be the seed of a pipeline: an integer from 0 to 2**64 - 1, or None."""
     if value is None:
         return True
+    from numbers import Integral  # A task does not check a pipeline.
+
     return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**64
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.data.of_f3dasm import is_of_f3dasm, is_overridden, our_table, take_over, their_sample, their_table
@@ -113,4 +112,4 @@ def our_settings(cls: type[Settings], settings: Any) -> Any:
     """Return f3dasm's `SlurmResources` or `SlurmCluster` as ours; any other value is returned unchanged."""
     if not is_of_f3dasm(settings, cls.__name__):
         return settings
-    return cls(**{field.name: getattr(settings, field.name) for field in fields(cls) if hasattr(settings, field.name)})
+    return cls(**{name: getattr(settings, name) for name in vars(cls()) if hasattr(settings, name)})

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args, overload
 
 from orchestrator.data.of_f3dasm import is_of_f3dasm
@@ -46,7 +44,6 @@ ABORT_EARLY = 5
 """Number of first experiments that must not all fail with the same exception."""
 
 
-@dataclass(init=False, eq=False, repr=False)
 class Step(Fields):
     """A step of a pipeline.
 
@@ -101,17 +98,17 @@ class Step(Fields):
     """
 
     block: Any
-    name: str = ""
-    parallel: bool = False
-    resources: SlurmResources = field(default_factory=SlurmResources)
-    dependency: Dependency = "afterok"
-    project_dir: str = "."
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    max_failed: int | float | None = None
-    retries: int = 0
-    timeout: str | float | None = None
-    keep_scratch: Keep = "on_error"
-    abort_early: int | bool = ABORT_EARLY
+    name: str
+    parallel: bool
+    resources: SlurmResources
+    dependency: Dependency
+    project_dir: str
+    kwargs: dict[str, Any]
+    max_failed: int | float | None
+    retries: int
+    timeout: str | float | None
+    keep_scratch: Keep
+    abort_early: int | bool
 
     @overload
     def __init__(
@@ -190,7 +187,6 @@ class Step(Fields):
             raise ValueError(f"Invalid dependency {self.dependency!r}: use 'afterok' or 'afterany'.")
 
 
-@dataclass(eq=False, repr=False)
 class Loop(Fields):
     """Steps that are repeated.
 
@@ -212,9 +208,15 @@ class Loop(Fields):
     >>> loop = Loop(20, steps=[more], until=is_good_enough)
     """
 
-    n_iterations: int = 1
-    steps: list[Any] = field(default_factory=list)
-    until: Callable[[ExperimentData], bool] | None = None
+    def __init__(
+        self,
+        n_iterations: int = 1,
+        steps: list[Any] | None = None,
+        until: Callable[[ExperimentData], bool] | None = None,
+    ) -> None:
+        self.n_iterations = n_iterations
+        self.steps: list[Any] = [] if steps is None else steps
+        self.until = until
 
 
 class _Origin(NamedTuple):
@@ -224,7 +226,6 @@ class _Origin(NamedTuple):
     element: int
 
 
-@dataclass(eq=False, repr=False)
 class PipelineDefinition(Fields):
     """The steps of a pipeline in order, without methods that run them.
 
@@ -240,11 +241,19 @@ class PipelineDefinition(Fields):
         The seed of the whole study, from 0 to 2**64 - 1. By default seeds depend on the run's key.
     """
 
-    name: str = ""
-    steps: list[Step | Loop] = field(default_factory=list)
-    orchestrator_resources: SlurmResources | None = None
-    seed: int | None = None
-    _origin: _Origin | None = field(default=None, init=False, repr=False, compare=False)
+    _origin: _Origin | None = None
+
+    def __init__(
+        self,
+        name: str = "",
+        steps: list[Step | Loop] | None = None,
+        orchestrator_resources: SlurmResources | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.name = name
+        self.steps: list[Step | Loop] = [] if steps is None else steps
+        self.orchestrator_resources = orchestrator_resources
+        self.seed = seed
 
     def from_step(self, step: int | str) -> Self:
         """Return a pipeline that begins at a later step.
@@ -274,7 +283,7 @@ class PipelineDefinition(Fields):
         1
         """
         element = self._element(step)
-        tail = replace(self, steps=list(self.steps[element:]))
+        tail: Self = _changed(self, steps=list(self.steps[element:]))
         before = 0 if self._origin is None else self._origin.element
         tail._origin = _Origin(self.all_steps, before + element)
         return tail
@@ -349,6 +358,8 @@ def _our_element(element: Any) -> Any:
     if is_of_f3dasm(element, "Loop"):
         return Loop(element.n_iterations, _our_elements(element.steps))
     if is_of_f3dasm(element, "Step"):
+        from dataclasses import fields
+
         element = Step(**{one.name: getattr(element, one.name) for one in fields(element)})
     if isinstance(element, Loop):
         return _changed(element, steps=_our_elements(element.steps))
@@ -367,6 +378,8 @@ def _changed(element: Any, **values: Any) -> Any:
     """Return a copy of an element with other values; without a check, which `validate` makes."""
     if all(getattr(element, name) is value for name, value in values.items()):
         return element
+    from copy import copy
+
     changed = copy(element)
     vars(changed).update(values)
     return changed

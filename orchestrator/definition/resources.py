@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,6 @@ from orchestrator.workspace import LOG_DIR
 __all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "option_name", "time_in_seconds"]
 
 
-@dataclass(eq=False, repr=False)
 class SlurmResources(Fields):
     """Resources that each job of a step requests from SLURM.
 
@@ -56,18 +54,29 @@ class SlurmResources(Fields):
     >>> step = Step(create_sampler("latin"), resources=resources, kwargs={"n_samples": 1000})
     """
 
-    time: str = "01:00:00"
-    mem: str = "4G"
-    cpus_per_task: int = 1
-    nodes: int = 1
-    max_array_size: int = 900
-    max_concurrent: int = 64
-    max_jobs_per_task: int | None = 1
-    extra_sbatch: dict[str, Any] = field(default_factory=dict)
-    ntasks: int = 1
-    mem_per_cpu: str | None = None
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        time: str = "01:00:00",
+        mem: str = "4G",
+        cpus_per_task: int = 1,
+        nodes: int = 1,
+        max_array_size: int = 900,
+        max_concurrent: int = 64,
+        max_jobs_per_task: int | None = 1,
+        extra_sbatch: dict[str, Any] | None = None,
+        ntasks: int = 1,
+        mem_per_cpu: str | None = None,
+    ) -> None:
+        self.time = time
+        self.mem = mem
+        self.cpus_per_task = cpus_per_task
+        self.nodes = nodes
+        self.max_array_size = max_array_size
+        self.max_concurrent = max_concurrent
+        self.max_jobs_per_task = max_jobs_per_task
+        self.extra_sbatch: dict[str, Any] = {} if extra_sbatch is None else extra_sbatch
+        self.ntasks = ntasks
+        self.mem_per_cpu = mem_per_cpu
         _make_plain(self)
         if self.max_jobs_per_task is not None and self.max_jobs_per_task < 1:
             raise ValueError(
@@ -76,10 +85,9 @@ class SlurmResources(Fields):
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        return {name: _plain(value) for name, value in vars(self).items()}
 
 
-@dataclass(eq=False, repr=False)
 class SlurmCluster(Fields):
     """Settings of a SLURM cluster, the same for all jobs.
 
@@ -114,17 +122,27 @@ class SlurmCluster(Fields):
     >>> key = pipeline.run(mode="slurm", cluster=cluster)  # doctest: +SKIP
     """
 
-    partition: str | None = "batch"
-    account: str | None = "default"
-    env_setup: list[str] = field(default_factory=list)
-    env_vars: dict[str, str] = field(default_factory=dict)
-    runner: str = "python"
-    log_dir: str = LOG_DIR
-    mem_per_cpu: str | None = None
-    wake: Literal["both", "job"] = "both"
-    grace: float = 90.0
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        partition: str | None = "batch",
+        account: str | None = "default",
+        env_setup: list[str] | None = None,
+        env_vars: dict[str, str] | None = None,
+        runner: str = "python",
+        log_dir: str = LOG_DIR,
+        mem_per_cpu: str | None = None,
+        wake: Literal["both", "job"] = "both",
+        grace: float = 90.0,
+    ) -> None:
+        self.partition = partition
+        self.account = account
+        self.env_setup: list[str] = [] if env_setup is None else env_setup
+        self.env_vars: dict[str, str] = {} if env_vars is None else env_vars
+        self.runner = runner
+        self.log_dir = log_dir
+        self.mem_per_cpu = mem_per_cpu
+        self.wake = wake
+        self.grace = grace
         _make_plain(self)
 
     @classmethod
@@ -157,7 +175,7 @@ class SlurmCluster(Fields):
         """
         values = dict(_mapping(config))
         values.pop("enabled", None)
-        known = [f.name for f in fields(cls)]
+        known = list(vars(cls()))
         unknown = sorted(set(values) - set(known), key=str)
         if unknown:
             raise DefinitionError(
@@ -167,7 +185,7 @@ class SlurmCluster(Fields):
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        return {name: _plain(value) for name, value in vars(self).items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SlurmCluster:
@@ -188,8 +206,8 @@ class SlurmCluster(Fields):
 
 def _make_plain(fields_of: SlurmResources | SlurmCluster) -> None:
     """Replace containers, such as those of a Hydra configuration, by dicts and lists, which are stored as JSON."""
-    for one in fields(fields_of):
-        setattr(fields_of, one.name, _plain(getattr(fields_of, one.name)))
+    for name, value in vars(fields_of).items():
+        setattr(fields_of, name, _plain(value))
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
@@ -143,7 +142,6 @@ def _index_line(offset: int, content: bytes) -> bytes:
     return b"%*d %s\n" % (OFFSET, offset, sha256_of(content).encode())
 
 
-@dataclass(eq=False, repr=False)  # generating more methods would cost time in each of hundreds of tasks
 class Manifest:
     """A manifest on disk.
 
@@ -159,11 +157,12 @@ class Manifest:
         Digest of the header and the index, and so of all.
     """
 
-    path: Path
-    n_experiments: int
-    n_tasks: int
-    index: bytes
-    sha256: str
+    def __init__(self, path: Path, n_experiments: int, n_tasks: int, index: bytes, sha256: str) -> None:
+        self.path = path
+        self.n_experiments = n_experiments
+        self.n_tasks = n_tasks
+        self.index = index
+        self.sha256 = sha256
 
     @classmethod
     def open(cls, path: Path, sha256: str | None = None) -> Manifest:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import LARGEST, LARGEST_INT, Damaged, checked_fields, cleaned, parse_object, refuse
 from orchestrator.errors import Busy, DataError
 from orchestrator.failures import FailureGroup
+from orchestrator.fields import Fields
 from orchestrator.sha256 import sha256_of
 from orchestrator.trust import read_private
 from orchestrator.workspace import JobFolder
@@ -21,8 +21,7 @@ __all__ = ["Receipt", "has_ended", "last_receipt", "read_receipt", "receipts_of"
 SUCCEEDED, FAILED = "succeeded", "failed"
 
 
-@dataclass(eq=False, repr=False)  # generating more methods would cost time in each of hundreds of tasks
-class Receipt:
+class Receipt(Fields):
     """How a task ended.
 
     Attributes
@@ -52,23 +51,43 @@ class Receipt:
         The exception of a step, only in the process that raised it; not written to the file.
     """
 
-    state: str
-    started_at: float
-    ended_at: float
-    host: str = ""
-    pid: int = 0
-    n_experiments: int = 0
-    n_finished: int = 0
-    n_failed: int = 0
-    n_kept: int = 0
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    kind: str | None = None
-    error: Mapping[str, str] | None = None
-    n_quarantined: int = 0
-    until: bool | None = None
-    max_rss_mb: float = 0.0
-    cpu_seconds: float = 0.0
-    exception: BaseException | None = None
+    def __init__(
+        self,
+        state: str,
+        started_at: float,
+        ended_at: float,
+        host: str = "",
+        pid: int = 0,
+        n_experiments: int = 0,
+        n_finished: int = 0,
+        n_failed: int = 0,
+        n_kept: int = 0,
+        failures: list[dict[str, Any]] | None = None,
+        kind: str | None = None,
+        error: Mapping[str, str] | None = None,
+        n_quarantined: int = 0,
+        until: bool | None = None,
+        max_rss_mb: float = 0.0,
+        cpu_seconds: float = 0.0,
+        exception: BaseException | None = None,
+    ) -> None:
+        self.state = state
+        self.started_at = started_at
+        self.ended_at = ended_at
+        self.host = host
+        self.pid = pid
+        self.n_experiments = n_experiments
+        self.n_finished = n_finished
+        self.n_failed = n_failed
+        self.n_kept = n_kept
+        self.failures: list[dict[str, Any]] = [] if failures is None else failures
+        self.kind = kind
+        self.error = error
+        self.n_quarantined = n_quarantined
+        self.until = until
+        self.max_rss_mb = max_rss_mb
+        self.cpu_seconds = cpu_seconds
+        self.exception = exception
 
     @property
     def succeeded(self) -> bool:
@@ -134,7 +153,7 @@ def read_receipt(path: Path) -> Receipt:
     try:
         written = parse_object(read_private(path))
         checksum = written.pop(CHECKSUM, None)
-        values = checked_fields(Receipt, cleaned(written), REQUIRED)
+        values = checked_fields(Receipt.__init__, cleaned(written), REQUIRED)
         _check(values)
         if checksum != _checksum(written):
             refuse("its checksum is not that of its content")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -116,7 +116,7 @@ class _Space:
     def __init__(self) -> None:
         self.distributions: dict[str, BaseDistribution] = {}
         self._constants: dict[str, Any] = {}
-        self._arrays: dict[str, tuple[list[str], list[int]]] = {}
+        self._arrays: dict[str, tuple[list[str], Sequence[int]]] = {}
         self._names: list[str] = []
 
     def add(self, name: str, parameter: Any) -> None:
