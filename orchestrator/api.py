@@ -110,7 +110,7 @@ class Pipeline(PipelineDefinition):
         RunFailed
             If the run failed or was cancelled. An exception that a step raised in this process is its `__cause__`.
         Interrupted
-            After Ctrl-C, or after `orchestrator cancel` in another process.
+            After Ctrl-C, SIGTERM or SIGHUP, or after `orchestrator cancel` in another process.
         """
         from orchestrator.engine.commands import start, submit
 

@@ -21,7 +21,7 @@
     │   ├── TableBusy           75   a table is locked, or can't be reached now
     │   └── SchedulerUnreachable 75  the scheduler did not answer
     ├── RunFailed                1   the run has failed
-    └── Interrupted            130   stopped by Ctrl-C; the run can be resumed
+    └── Interrupted            130   stopped by Ctrl-C (143: by SIGTERM; 129: by SIGHUP); the run can be resumed
         └── Cancelled            4   the run was cancelled by another process
 
 The `hint` of an error holds the next command to type. Only `orchestrator.cli.errors` prints errors.
@@ -177,9 +177,22 @@ class RunFailed(OrchestratorError):
 
 
 class Interrupted(OrchestratorError):
-    """A run, or only the process that advanced it, was stopped on request; the run can be resumed."""
+    """A run, or only the process that advanced it, was stopped by a signal; the run can be resumed.
+
+    Parameters
+    ----------
+    message, hint : str
+        As in `OrchestratorError`.
+    exit_code : int, optional
+        128 and the number of the signal; by default that of Ctrl-C.
+    """
 
     exit_code = 130
+
+    def __init__(self, message: str, hint: str = "", exit_code: int | None = None) -> None:
+        super().__init__(message, hint)
+        if exit_code is not None:
+            self.exit_code = exit_code
 
 
 class Cancelled(Interrupted):

@@ -7,10 +7,12 @@ Linux, macOS and containers differ in what they offer; every difference is handl
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, Any
 
 __all__ = [
     "WATCH",
@@ -19,6 +21,8 @@ __all__ = [
     "count_cpus",
     "cpus_in_quota",
     "die_with_parent",
+    "drop_output",
+    "is_device",
     "oom_kills",
     "open_streams",
     "print_any_text",
@@ -174,6 +178,18 @@ def print_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def is_device(stream: IO[Any]) -> bool:
+    """Whether a stream is a terminal or another device, open or not, and no file or pipe."""
+    return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
+
+
+def drop_output(stream: IO[Any]) -> None:
+    """Drop what is printed to a stream from now on: its terminal, or the reader of its pipe, is gone."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 # --- processes ----------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ with fast_imports():
     import errno
     import os
     import sys
+    from collections.abc import Iterator
+    from contextlib import contextmanager
     from importlib import import_module
 
     import click
@@ -18,7 +20,7 @@ with fast_imports():
     from orchestrator.cli.errors import REQUIRED_PACKAGES, show, show_bug, show_missing, show_system, show_usage
     from orchestrator.cli.workspace import TypedOptions, examples
     from orchestrator.errors import OrchestratorError
-    from orchestrator.host import open_streams, print_any_text
+    from orchestrator.host import drop_output, open_streams, print_any_text
 
 __all__ = ["cli", "main"]
 
@@ -127,8 +129,9 @@ def main() -> None:
         # Flush now, so that a closed pipe is handled below.
         sys.stdout.flush()
     except OrchestratorError as error:
-        show(error, options=options.text, run=options.run)
         code = error.exit_code
+        with _if_terminal_exists():
+            show(error, options=options.text, run=options.run)
     except _NO_COMMAND as error:
         error.show()
         code = error.exit_code
@@ -136,23 +139,40 @@ def main() -> None:
         show_usage(error)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        print("Interrupted.", file=sys.stderr)
         code = 130
+        with _if_terminal_exists():
+            print("Interrupted.", file=sys.stderr)
     except BrokenPipeError:
         # The reader of the output has closed the pipe: not an error. Python must not report it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output(sys.stdout)
         code = 0
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name in REQUIRED_PACKAGES:
-            show_missing(error)
-        elif isinstance(error, FileNotFoundError) and not _has_current_folder():
-            show(OrchestratorError("The current folder has been removed.", "Change to a folder that exists: cd FOLDER"))
-        elif isinstance(error, OSError) and error.errno in _FIXABLE_ERRNOS:
-            show_system(error, options.text)
-        else:
-            show_bug(error, options.text)
         code = 1
+        with _if_terminal_exists():
+            _show_other(error, options.text)
     sys.exit(code or 0)
+
+
+@contextmanager
+def _if_terminal_exists() -> Iterator[None]:
+    """Ignore that the terminal was closed; Python must not report it at exit either."""
+    try:
+        yield
+    except OSError:
+        for stream in (sys.stdout, sys.stderr):
+            drop_output(stream)
+
+
+def _show_other(error: Exception, options: str) -> None:
+    """Print an error of the system, of the installation, or a bug."""
+    if isinstance(error, ModuleNotFoundError) and error.name in REQUIRED_PACKAGES:
+        show_missing(error)
+    elif isinstance(error, FileNotFoundError) and not _has_current_folder():
+        show(OrchestratorError("The current folder has been removed.", "Change to a folder that exists: cd FOLDER"))
+    elif isinstance(error, OSError) and error.errno in _FIXABLE_ERRNOS:
+        show_system(error, options)
+    else:
+        show_bug(error, options)
 
 
 def _has_current_folder() -> bool:

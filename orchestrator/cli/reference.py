@@ -31,7 +31,7 @@ Every help page, printed by `python -m orchestrator.cli.reference`.
 | 4 | the run was cancelled |
 | 75 | busy: type the command that the message names, later. The run is held, or `wait` finds it stalled |
 | 124 | `wait --timeout`: the time is over |
-| 130 | interrupted by Ctrl-C |
+| 129, 130, 143 | stopped: the terminal was closed (SIGHUP), Ctrl-C, SIGTERM |
 
 3, 4 and 1 for the run are exit codes of the commands that see its end: `run` and `wait`, and for a run on this machine
 `resume` and `retry`.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.addresses import format_study
-from orchestrator.host import terminal_width
+from orchestrator.host import drop_output, is_device, terminal_width
+from orchestrator.machine.wording import STOPS
 from orchestrator.visible import visible
 
 if TYPE_CHECKING:
@@ -91,16 +92,25 @@ def state_of(run: RunView) -> str:
 
 
 def how_stopped(run: RunView, now: float) -> str:
-    """Return how and when a user stopped a run: `Ctrl-C at 17:17`; empty if it was not stopped."""
-    if run.stopped_at is None:
+    """Return how and when the process of a run was stopped: `Ctrl-C at 17:17`; empty if it was not stopped."""
+    if run.stopped_at is None or run.stopped_by is None:
         return ""
     at = clock(run.stopped_at, now)
-    return f"Ctrl-C at {at if '-' in at else at[:5]}"
+    return f"{STOPS[run.stopped_by]} at {at if '-' in at else at[:5]}"
 
 
 def echo(text: str = "", *, err: bool = False) -> None:
-    """Print a text without colours; its control characters are shown as escapes."""
-    click.echo(visible(text), err=err)
+    """Print a text without colours; its control characters are shown as escapes.
+
+    It is dropped if the terminal was closed: the command, such as a run, continues and has its own exit code.
+    """
+    try:
+        click.echo(visible(text), err=err)
+    except OSError:
+        stream = sys.stderr if err else sys.stdout
+        if not is_device(stream):
+            raise
+        drop_output(stream)
 
 
 def echo_output(content: bytes) -> int:

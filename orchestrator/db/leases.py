@@ -67,7 +67,8 @@ class Leases:
             if old is None or old == dead or self._may_take_over(old, row, holder, now):
                 values = {f"lease_{name}": value for name, value in holder._asdict().items()}
                 values |= {"fence": row.fence + 1, "lease_taken_at": now, "lease_beat_at": now}
-                update(connection, "run", {**values, "lease_beat_seen_at": None}, id=row.id)
+                values |= {"lease_beat_seen_at": None, "stopped_at": None, "stopped_by": None}
+                update(connection, "run", values, id=row.id)
                 _add_idle_time(connection, row, now)
                 if old is not None:
                     moves.log(

@@ -13,7 +13,7 @@ from orchestrator.db.model import COUNTS, plan_of
 from orchestrator.db.moved import relocation
 from orchestrator.db.rows import Row, member
 from orchestrator.db.run_rows import run_row
-from orchestrator.db.stalled import cluster_of, live_jobs, liveness
+from orchestrator.db.stalled import cluster_of, live_jobs, liveness, stopped_by_of
 from orchestrator.db.views import Event, HolderView, RunView
 from orchestrator.machine.kinds import EventKind, Mode, Wake
 from orchestrator.machine.plan import Plan
@@ -35,15 +35,11 @@ __all__ = [
     "sum_so_far",
 ]
 
-RUN = f"""
-SELECT *, CASE WHEN state = 'active' THEN (SELECT max(at) FROM event WHERE run_id = run.id) END AS last_event_at,
-    CASE WHEN state = 'active' AND lease_host IS NULL THEN (
-        SELECT at FROM event WHERE what = '{EventKind.STOPPED}'
-        AND id = (SELECT max(id) FROM event WHERE run_id = run.id)
-    ) END AS stopped_at
+RUN = """
+SELECT *, CASE WHEN state = 'active' THEN (SELECT max(at) FROM event WHERE run_id = run.id) END AS last_event_at
 FROM run
 """
-"""All runs, with when something last happened in an active one, and when it was stopped."""
+"""All runs, with when something last happened in an active one."""
 
 
 def sum_so_far(column: str) -> str:
@@ -205,6 +201,7 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, roo
         idle_seconds=row.idle_seconds,
         stalled=stalled,
         stopped_at=row.stopped_at if stalled else None,
+        stopped_by=stopped_by_of(row) if stalled else None,
         cancel_requested_at=row.cancel_requested_at,
         held_at=row.held_at,
         forked_from=row.forked_from,

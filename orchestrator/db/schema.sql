@@ -37,6 +37,8 @@ CREATE TABLE run (
     cancel_requested_at FLOAT,
     cancel_step INTEGER,
     held_at FLOAT,
+    stopped_at FLOAT,
+    stopped_by TEXT,
     n_kept INTEGER DEFAULT '50',
     puts_back JSON,
     forked_from TEXT,
@@ -47,7 +49,8 @@ CREATE TABLE run (
     CONSTRAINT run_state CHECK (state IN ('active', 'succeeded', 'failed', 'cancelled')),
     CONSTRAINT run_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
     CONSTRAINT run_counts CHECK (first_position >= 0 AND n_failed_step_runs >= 0 AND n_orchestrators >= idle_wakeups AND idle_wakeups >= 0),
-    CONSTRAINT run_lease CHECK ((lease_host IS NULL) = (lease_pid IS NULL) AND (lease_host IS NULL) = (lease_boot IS NULL) AND (lease_host IS NULL) = (lease_pid_start IS NULL) AND (lease_host IS NULL) = (lease_taken_at IS NULL))
+    CONSTRAINT run_lease CHECK ((lease_host IS NULL) = (lease_pid IS NULL) AND (lease_host IS NULL) = (lease_boot IS NULL) AND (lease_host IS NULL) = (lease_pid_start IS NULL) AND (lease_host IS NULL) = (lease_taken_at IS NULL)),
+    CONSTRAINT run_stopped CHECK ((stopped_at IS NULL) = (stopped_by IS NULL) AND (stopped_by IS NULL OR stopped_by IN ('SIGINT', 'SIGHUP', 'SIGTERM')))
 );
 
 CREATE TABLE step_run (

@@ -12,17 +12,22 @@ from typing import Any
 from orchestrator.db.lease import Holder, is_dead, silent_for
 from orchestrator.db.model import job_of
 from orchestrator.db.rows import Row, member
-from orchestrator.machine.kinds import Mode, Role, Wake
+from orchestrator.machine.kinds import Mode, Role, StopSignal, Wake
 from orchestrator.machine.stalled import LeaseHolder, Liveness
 from orchestrator.machine.states import RunState
 
-__all__ = ["cluster_of", "live_jobs", "liveness"]
+__all__ = ["cluster_of", "live_jobs", "liveness", "stopped_by_of"]
 
 
 def cluster_of(row: Row) -> dict[str, Any]:
     """Return the fields of the run's `SlurmCluster`; empty for a run on this machine."""
     fields = (row.cluster or {}).get("cluster")
     return fields if isinstance(fields, dict) else {}
+
+
+def stopped_by_of(row: Row) -> StopSignal | None:
+    """Return the signal that has stopped the process of a run, if it was not continued since."""
+    return None if row.stopped_by is None else member(StopSignal, row.stopped_by)
 
 
 def liveness(row: Row, now: float, jobs: Sequence[Row]) -> Liveness:
@@ -48,7 +53,7 @@ def liveness(row: Row, now: float, jobs: Sequence[Row]) -> Liveness:
         _ending_for(row, now),
         row.login_only,
         row.held_at is not None,
-        row.stopped_at is not None,
+        stopped_by_of(row),
     )
 
 

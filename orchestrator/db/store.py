@@ -1,6 +1,6 @@
 """How the engine reads and writes the records.
 
-`write`, `set_code` and `set_plan` need the lease of the run and log events; `set_cluster`, `set_files` and
+`write`, `stop`, `set_code` and `set_plan` need the lease of the run and log events; `set_cluster`, `set_files` and
 `clear_cancel_request` need the lease and log nothing. `create_run`, `request_cancel`, `request_cancel_step` and `hold`
 need no lease, and are logged.
 """
@@ -27,11 +27,12 @@ from orchestrator.errors import Busy, DatabaseError, NotFound
 from orchestrator.fields import Fields
 from orchestrator.machine.changes import Change
 from orchestrator.machine.keeping import KEEP
-from orchestrator.machine.kinds import EventKind, Mode
+from orchestrator.machine.kinds import EventKind, Mode, StopSignal
 from orchestrator.machine.model import Kept, Run, TableThen
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import Replanned
 from orchestrator.machine.states import RunState
+from orchestrator.machine.wording import STOPS
 from orchestrator.workspace import Workspace
 
 __all__ = ["NewRun", "RunRecord", "Store"]
@@ -294,6 +295,14 @@ class Store:
             values = relocation(row, self.workspace.real_root)
             if values:
                 update(connection, "run", values, id=row.id)
+
+    def stop(self, key: str, fence: int, stopped_by: StopSignal, now: float) -> None:
+        """Record the first signal that stops the holder of the lease; it counts until another process takes that."""
+        with session(self.path) as connection:
+            row = fenced_row(connection, key, fence)
+            if row.stopped_at is None:
+                update(connection, "run", {"stopped_at": now, "stopped_by": stopped_by}, id=row.id)
+                moves.log(connection, row.id, now, EventKind.STOPPED, why=STOPS[stopped_by])
 
     # --- requests to the holder of the lease ------------------------------------------------------
 

@@ -28,7 +28,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from orchestrator.machine.keeping import KEEP
-from orchestrator.machine.kinds import Doubt, EventKind, Mode, Role, StepKind, Stopping
+from orchestrator.machine.kinds import Doubt, EventKind, Mode, Role, StepKind, Stopping, StopSignal
 from orchestrator.machine.states import (
     JOB_ENDED,
     RUN_ENDED,
@@ -108,6 +108,9 @@ run = Table(
     Column("cancel_step", Integer),
     # Since when a user holds the run: nothing new is started.
     Column("held_at", Float),
+    # When, and by which signal, the process of a run on this machine was stopped, until another process continues it.
+    Column("stopped_at", Float),
+    Column("stopped_by", Text),
     # How many tables are kept, as they were when a step run began; NULL: all.
     Column("n_kept", Integer, server_default=str(KEEP)),
     # The tables that are put back first, as they were when a step run began: folder, position and epoch of each.
@@ -127,6 +130,10 @@ run = Table(
         "(lease_host IS NULL) = (lease_pid IS NULL) AND (lease_host IS NULL) = (lease_boot IS NULL) "
         "AND (lease_host IS NULL) = (lease_pid_start IS NULL) AND (lease_host IS NULL) = (lease_taken_at IS NULL)",
         name="run_lease",
+    ),
+    CheckConstraint(
+        f"(stopped_at IS NULL) = (stopped_by IS NULL) AND (stopped_by IS NULL OR {_in('stopped_by', StopSignal)})",
+        name="run_stopped",
     ),
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from orchestrator.machine.kinds import Doubt, EventKind, FailureLevel, Mode, Role, StepKind, Wake
+from orchestrator.machine.kinds import Doubt, EventKind, FailureLevel, Mode, Role, StepKind, StopSignal, Wake
 from orchestrator.machine.stalled import Liveness
 from orchestrator.machine.states import JobState, RunState, StepRunState
 from orchestrator.machine.value import value
@@ -88,7 +88,10 @@ class RunView(NamedTuple):
     stalled : str or None
         Why nothing will advance it until the user types a command; null if it is not stalled.
     stopped_at : float or None
-        When a user stopped it with Ctrl-C; null if it was not stopped so, or continued since.
+        When its process was stopped: by Ctrl-C, SIGTERM, or the end of its terminal; null if it was not, or has
+        continued since.
+    stopped_by : StopSignal or None
+        The signal that stopped it then: `SIGINT`, `SIGTERM` or `SIGHUP`.
     cancel_requested_at : float or None
         When the user requested to cancel it.
     held_at : float or None
@@ -140,6 +143,7 @@ class RunView(NamedTuple):
     idle_seconds: float
     stalled: str | None
     stopped_at: float | None
+    stopped_by: StopSignal | None
     cancel_requested_at: float | None
     held_at: float | None
     forked_from: str | None

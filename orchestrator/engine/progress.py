@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from orchestrator.host import drop_output
 from orchestrator.machine.changes import Change
 from orchestrator.machine.model import Run
 from orchestrator.machine.summary import ends_a_step, progress_line, starts_a_batch
@@ -77,8 +79,27 @@ def standard_error() -> Iterator[TextIO]:
     if own is None:
         yield stream
         return
-    with os.fdopen(own, "w", buffering=1, encoding=stream.encoding, errors="backslashreplace") as file:
+    with _Console(os.fdopen(own, "wb"), stream.encoding, "backslashreplace", line_buffering=True) as file:
         yield file
+
+
+class _Console(io.TextIOWrapper):
+    """A stream that drops what is printed after its terminal was closed, because the run may continue."""
+
+    def write(self, text: str) -> int:
+        """Write a text if that is possible."""
+        try:
+            return super().write(text)
+        except OSError:
+            drop_output(self)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush if that is possible."""
+        try:
+            super().flush()
+        except OSError:
+            drop_output(self)
 
 
 class Progress(Protocol):

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Dependency", "Doubt", "EventKind", "FailureLevel", "Mode", "Role", "StepKind", "Stopping", "Wake"]
+__all__ = [
+    "Dependency",
+    "Doubt",
+    "EventKind",
+    "FailureLevel",
+    "Mode",
+    "Role",
+    "StepKind",
+    "StopSignal",
+    "Stopping",
+    "Wake",
+]
 
 
 class Mode(StrEnum):
@@ -80,6 +91,17 @@ class Stopping(StrEnum):
     """Tasks have stopped the step. Those that wait in the queue must be cancelled."""
     DONE = "done"
     """The tasks that waited were cancelled; those that ran end by themselves."""
+
+
+class StopSignal(StrEnum):
+    """Which signal has stopped the process of a run on this machine."""
+
+    INTERRUPT = "SIGINT"
+    """Ctrl-C."""
+    HANGUP = "SIGHUP"
+    """The terminal was closed."""
+    TERMINATE = "SIGTERM"
+    """The default of `kill`, and what a machine sends when it shuts down."""
 
 
 class EventKind(StrEnum):

@@ -12,10 +12,11 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from orchestrator.machine.kinds import StopSignal
 from orchestrator.machine.model import MAX_IDLE_WAKEUPS, Job, Run
 from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.value import value
-from orchestrator.machine.wording import in_doubt, not_submitted
+from orchestrator.machine.wording import STOPS, in_doubt, not_submitted
 
 __all__ = ["ENDING_TIMEOUT", "LeaseHolder", "Liveness", "as_listed", "liveness_of", "why_stalled"]
 
@@ -69,8 +70,8 @@ class Liveness(NamedTuple):
         As `Run.login_only`.
     is_held : bool
         As `Run.is_held`.
-    was_stopped : bool
-        Whether a user has stopped its process on this machine, and nothing has happened since.
+    stopped_by : StopSignal or None
+        The signal that has stopped its process on this machine; None if it was not stopped, or continued since.
     """
 
     state: RunState
@@ -83,7 +84,7 @@ class Liveness(NamedTuple):
     ending_for: float | None = None
     login_only: str | None = None
     is_held: bool = False
-    was_stopped: bool = False
+    stopped_by: StopSignal | None = None
 
 
 def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
@@ -158,7 +159,9 @@ def why_stalled(run: Liveness) -> str | None:
     if run.is_held and all(job.state is JobState.PLANNED for job in run.live):
         return "a user holds it, and none of its jobs is left" if run.needs_wakeup else "a user holds it"
     if not run.needs_wakeup:
-        return dead or ("it was stopped with Ctrl-C" if run.was_stopped else "no process advances it")
+        if run.stopped_by is not None:
+            return f"it was stopped ({STOPS[run.stopped_by]})"
+        return dead or "no process advances it"
     why = _why_not_woken(run)
     return why if why is None or dead is None else f"{dead}, and {why}"
 

@@ -1,12 +1,19 @@
-"""Sentences about a job, made from its record."""
+"""Sentences about a job or a stop, made from its record."""
 
 from __future__ import annotations
 
-from orchestrator.machine.kinds import Doubt
+from orchestrator.machine.kinds import Doubt, StopSignal
 from orchestrator.machine.model import Job
 from orchestrator.machine.states import JobState
 
-__all__ = ["in_doubt", "not_submitted", "reason_of"]
+__all__ = ["STOPS", "in_doubt", "not_submitted", "reason_of"]
+
+STOPS = {
+    StopSignal.INTERRUPT: "Ctrl-C",
+    StopSignal.HANGUP: "the terminal was closed",
+    StopSignal.TERMINATE: "SIGTERM",
+}
+"""What has stopped the process of a run, as a user reads it."""
 
 
 def reason_of(state: JobState, doubt: Doubt | None, reason: str | None) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ __all__ = [
     "TRACKERS_PATIENCE",
     "die_by",
     "end_children",
+    "end_programs",
     "ending_programs",
     "how_it_ended",
     "kill_group",
@@ -35,6 +35,10 @@ NO_MEMORY = "its process was killed because there was no memory left"
 
 GRACE = 0.05
 """Seconds for which a process may outlive its experiment, because it is just ending."""
+
+
+# The child processes from before the block of `ending_programs`; None outside of one.
+_kept: set[int] | None = None
 
 
 def end_children(keep: Container[int] = (), *, patience: float = 0.0) -> None:
@@ -75,31 +79,27 @@ def trackers() -> list[int]:
 
 @contextmanager
 def ending_programs() -> Iterator[None]:
-    """End the programs that this block has started if it is interrupted, or this process gets SIGTERM or SIGHUP.
+    """End the programs that this block has started if it is interrupted, or by `end_programs`.
 
     This is for user code in a process that is not ours alone.
     """
-    before = set(children())
+    global _kept
+    _kept = set(children())
     adopt_orphans()
-
-    def handle(number: int, frame: object) -> None:
-        end_children(before)
-        die_by(number)
-
-    handled = []
-    if threading.current_thread() is threading.main_thread():
-        handled = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
-    for number in handled:
-        signal.signal(number, handle)
     try:
         yield
     except KeyboardInterrupt:
-        end_children(before)
+        end_programs()
         raise
     finally:
         adopt_orphans(False)
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
+        _kept = None
+
+
+def end_programs() -> None:
+    """End the programs that an `ending_programs` block of this process has started; outside of one do nothing."""
+    if _kept is not None:
+        end_children(_kept)
 
 
 def kill_group(pid: int) -> None:

@@ -52,10 +52,6 @@ class Surroundings:
         self._has_signals = threading.current_thread() is threading.main_thread()
         self._handlers = list(map(_signal.getsignal, _NUMBERS))
 
-    def leave_signals(self) -> None:
-        """Don't restore signal handlers."""
-        self._has_signals = False
-
     def put_back(self, what: str) -> None:
         """Restore the surroundings.
 
@@ -121,9 +117,6 @@ def put_back_after(what: str) -> Iterator[None]:
     surroundings = Surroundings(set())
     try:
         yield
-    except KeyboardInterrupt:
-        surroundings.leave_signals()  # the handler of a second Ctrl-C
-        raise
     finally:
         surroundings.put_back(what)
 

@@ -84,11 +84,11 @@ def test_a_run_whose_process_died(records, ask, golden):
 
 
 def test_a_run_that_was_stopped_is_not_stalled(records, ask, golden):
-    records.add_run("r")
+    records.add_run("r", stopped_at=T0 + 62, stopped_by="SIGINT")
     records.add_step_run(0, "succeeded", seconds=2)
     records.add_step_run(1, "active", begin=2)
-    records.add_job("cancelled", begin=2, role="batch", kind="interrupted", reason="interrupted by the user")
-    records.add_event("stopped", at=T0 + 62, why="a user pressed Ctrl-C")
+    records.add_job("cancelled", begin=2, role="batch", kind="interrupted", reason="the run was stopped")
+    records.add_event("stopped", at=T0 + 62, why="Ctrl-C")
     golden(ask("status", after=5000))
     assert "stopped" in ask("list", after=5000)
     assert json.loads(ask("status", "--json", after=5000))["run"]["stopped_at"] == "2026-11-24T06:01:02.000Z"

@@ -41,17 +41,15 @@ def drive(store: Store, key: str, *, timeout: float | None, say: Callable[[str],
     Raises
     ------
     Interrupted
-        On Ctrl-C. The jobs of the run stay in the queue.
+        On Ctrl-C, SIGTERM or SIGHUP. The jobs of the run stay in the queue.
     DefinitionError
         If this process is part of a job, and nodes may not submit.
     """
     end = math.inf if timeout is None else time.monotonic() + timeout
-    interruptible = interrupted_as(
-        f"Run {key} is no longer driven. Its jobs stay in the queue, but its next steps are not submitted from here.",
-        f"To continue: orchestrator wait {key} --drive",
-    )
-    with interruptible, interrupts() as ctrl_c:
-        driver = _Driver(store, key, end, say, ctrl_c)
+    what = f"Run {key} is no longer driven. Its jobs stay in the queue, but its next steps are not submitted from here."
+    hint = f"To continue: orchestrator wait {key} --drive"
+    with interrupts() as signals, interrupted_as(what, hint, signals):
+        driver = _Driver(store, key, end, say, signals)
         while not store.load(key).has_ended and time.monotonic() < end:
             try:
                 driver.hold_and_advance()
@@ -72,12 +70,12 @@ def _check_place(context: Context) -> None:
 
 
 class _Driver:
-    def __init__(self, store: Store, key: str, end: float, say: Callable[[str], None], ctrl_c: Interrupts) -> None:
+    def __init__(self, store: Store, key: str, end: float, say: Callable[[str], None], signals: Interrupts) -> None:
         self._store = store
         self._key = key
         self._end = end
         self._say = say
-        self._ctrl_c = ctrl_c
+        self._signals = signals
         self._said = ""
         self._before: Run | None = None
         self._pauses = iter(PAUSES)
@@ -124,7 +122,7 @@ class _Driver:
             self.wait(next(self._pauses))
 
     def wait(self, seconds: float) -> None:
-        """Pause, at most until a user requests to cancel. Only here Ctrl-C is raised: no transaction is open."""
-        with self._ctrl_c.allowed():
+        """Pause, at most until a user requests to cancel. Only here a signal is raised: no transaction is open."""
+        with self._signals.allowed():
             self._is_cancel_requested.wait(max(0.0, min(seconds, self._end - time.monotonic())))
         self._is_cancel_requested.clear()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.db.store import Store
@@ -35,15 +35,15 @@ from orchestrator.errors import (
     TableBusy,
 )
 from orchestrator.host import usable_cpus
-from orchestrator.machine.changes import Note
 from orchestrator.machine.decide import decide, stop_step
 from orchestrator.machine.intents import Finish, Intent
-from orchestrator.machine.kinds import EventKind
+from orchestrator.machine.kinds import StopSignal
 from orchestrator.machine.model import Run
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin
 from orchestrator.machine.states import FailureKind
 from orchestrator.machine.steering import has_stopped_at
 from orchestrator.machine.summary import how_it_ended
+from orchestrator.machine.wording import STOPS
 
 if TYPE_CHECKING:
     from orchestrator.definition.bundle import LoadedStep
@@ -115,26 +115,24 @@ def _run_and_report(
 
     def on_cancel() -> None:
         scheduler.stop(FailureKind.CANCELLED)
-        # A signal to the thread of the step, because a step that sleeps would not notice `stop`.
-        if step_thread is threading.main_thread() and step_thread.ident is not None:
-            signal.pthread_kill(step_thread.ident, signal.SIGINT)
+        signals.cancel(step_thread)
 
     try:
-        with interrupts() as ctrl_c, hold_lease(store, key, on_cancel) as fence:
+        with interrupts() as signals, hold_lease(store, key, on_cancel) as fence:
             scheduler = LocalScheduler(
                 folder,
                 load,
                 n_workers,
                 progress.evaluated,
-                interruptible=ctrl_c.allowed,
+                interruptible=signals.allowed,
                 prints_output=prints_output,
             )
             context = _context(store, key, fence, scheduler, progress)
             if checked is not None:
                 context = replace_code(context, checked, begin)
-            with closing(scheduler):
+            with closing(scheduler), signals.recorded_by(partial(_record_stop, context)):
                 reopen(context, begin)
-                run = _advance_to_end(context, scheduler, ctrl_c)
+                run = _advance_to_end(context, scheduler, signals)
     finally:
         progress.close()
     _report_end(store, run, scheduler, progress, prints_output=prints_output)
@@ -195,10 +193,10 @@ def _context(store: Store, key: str, fence: int, scheduler: LocalScheduler, prog
     return Context(store, store.record(key), fence, store.workspace.run(key), scheduler, progress)
 
 
-def _advance_to_end(context: Context, scheduler: LocalScheduler, ctrl_c: Interrupts) -> Run:
+def _advance_to_end(context: Context, scheduler: LocalScheduler, signals: Interrupts) -> Run:
     while True:
         try:
-            run = _advance_patiently(context, ctrl_c)
+            run = _advance_patiently(context, signals)
             if run.has_ended:
                 return run
             if run.is_held and not scheduler.has_job:
@@ -209,22 +207,28 @@ def _advance_to_end(context: Context, scheduler: LocalScheduler, ctrl_c: Interru
             scheduler.wait()
         except KeyboardInterrupt:
             record = context.store.record(context.key)
-            if record.cancel_requested_at is None and record.cancel_step is not None:
-                scheduler.stop_no_longer()
-                ctrl_c.forget()
-                continue
             if record.cancel_requested_at is not None:
                 continue
+            if record.cancel_step is not None and signals.stopped_by is None:
+                scheduler.stop_no_longer()
+                signals.forget_cancel()
+                continue
             observe_and_record(context)
-            stopped = Note(EventKind.STOPPED, "a user pressed Ctrl-C")
-            context.store.write(context.key, context.fence, [stopped], context.clock())
+            # The user's code may raise a KeyboardInterrupt, too.
+            stopped_by = signals.stopped_by or StopSignal.INTERRUPT
+            _record_stop(context, stopped_by)
             raise Interrupted(
-                f"Run {context.key} was stopped; all results are kept.",
+                f"Run {context.key} was stopped ({STOPS[stopped_by]}); all results are kept.",
                 f"To continue: orchestrator resume {context.key}",
+                signals.exit_code,
             ) from None
 
 
-def _advance_patiently(context: Context, ctrl_c: Interrupts) -> Run:
+def _record_stop(context: Context, stopped_by: StopSignal) -> None:
+    context.store.stop(context.key, context.fence, stopped_by, context.clock())
+
+
+def _advance_patiently(context: Context, signals: Interrupts) -> Run:
     """Advance; while the records or a table can't be used, say so and retry: a file system may not answer for long."""
     pause = FIRST_PAUSE
     while True:
@@ -237,7 +241,7 @@ def _advance_patiently(context: Context, ctrl_c: Interrupts) -> Run:
             what = "its table" if isinstance(error, TableBusy) else "its records"
             words = f"{error.message.rstrip('.')}. The run continues when {what} can be used; Ctrl-C ends it."
             context.progress.say(words[:1].upper() + words[1:])
-            with ctrl_c.allowed():
+            with signals.allowed():
                 time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

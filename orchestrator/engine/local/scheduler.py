@@ -270,7 +270,7 @@ def _refuse(what: str, *arguments: object, **more: object) -> NoReturn:
 _NEVER_STARTED = JobFact(Seen.ABSENT)
 
 _WHY_STOPPED = {
-    FailureKind.INTERRUPTED: "interrupted by the user",
+    FailureKind.INTERRUPTED: "the run was stopped",
     FailureKind.CANCELLED: "cancelled by the user",
 }
 
