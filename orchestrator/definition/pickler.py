@@ -78,7 +78,7 @@ def dumps(value: Any, main: Main) -> bytes:
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, FunctionType | type) and obj.__module__ == "__main__" and main.defines(obj):
                 return NotImplemented  # by name
-            if isinstance(obj, FunctionType) and (module := _module_of_generator(obj, main)) is not None:
+            if callable(obj) and (module := _module_of_generator(obj, main)) is not None:
                 return function_of, (module, obj.__qualname__)
             return super().reducer_override(obj)
 
@@ -120,12 +120,17 @@ def _module_of(func: FunctionType, main: Main) -> str | None:
     return None if getattr(module, "__spec__", None) is None and name != "__mp_main__" else name
 
 
-def _module_of_generator(func: FunctionType, main: Main) -> str | None:
+def _module_of_generator(func: Any, main: Main) -> str | None:
     """Return the name of the module where another process finds the data generator of a function; None if in none.
 
-    Without this, each task would import cloudpickle.
+    Without this, each task would import cloudpickle; and `lru_cache` returns an object that is pickled as its name.
     """
-    module = _module_of(func, main)
+    plain = func
+    while not isinstance(plain, FunctionType):
+        if "__wrapped__" not in getattr(plain, "__dict__", {}):
+            return None
+        plain = plain.__wrapped__
+    module = _module_of(plain, main)
     if module is None or (module == "__main__" and func.__qualname__.partition(".")[0] in main.later):
         return None
     found: Any = sys.modules[module]

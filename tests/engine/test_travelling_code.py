@@ -108,6 +108,18 @@ def test_settings_made_when_the_study_is_imported_hold_in_a_worker(shell, comman
 
 
 @BOTH
+@pytest.mark.parametrize(
+    "decorators", ["@functools.lru_cache", "@functools.cache\n@functools.lru_cache(maxsize=None)", "@plain"]
+)
+def test_the_function_of_an_experiment_may_have_other_decorators(shell, command, decorators):
+    before = "import functools\ndef plain(f):\n    return functools.wraps(f)(lambda *a, **k: f(*a, **k))\n"
+    text = study("x + 1", before=before).replace("def evaluate", f"{decorators}\ndef evaluate")
+    shell.write(study=text)
+    shell(*command)
+    assert shell.outputs() == [1.0, 2.0]
+
+
+@BOTH
 def test_an_experiment_uses_the_objects_that_its_study_makes_when_it_is_imported(shell, command):
     """And no copy of those of the process that submits, some of which can't be copied."""
     shell.write(study=study("GUARD.locked()", before="import threading\nGUARD = threading.Lock()\n"))
