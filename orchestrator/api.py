@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Literal, cast
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import DatabaseError, DefinitionError
-from orchestrator.expansion import expanded
 from orchestrator.host import open_streams
 from orchestrator.loading import EndOfLoading, is_child_import, is_loading
-from orchestrator.machine.kinds import Mode
-from orchestrator.sharing import is_allowed
 from orchestrator.trust import is_foreign, owner_of
 from orchestrator.workspace import Workspace
 
@@ -112,9 +109,10 @@ class Pipeline(PipelineDefinition):
         Interrupted
             After Ctrl-C, SIGTERM or SIGHUP, or after `orchestrator cancel` in another process.
         """
+        _end_import(self)  # first, because a task may call this, which needs none of these modules
         from orchestrator.engine.commands import start, submit
+        from orchestrator.machine.kinds import Mode
 
-        _end_import(self)
         open_streams()
         if mode not in tuple(Mode):
             raise DefinitionError(f"mode={mode!r} is not valid.", 'Use mode="local" or mode="slurm".')
@@ -193,10 +191,10 @@ class Pipeline(PipelineDefinition):
         --------
         >>> key = pipeline.resume("4711", from_step="evaluate@3")  # doctest: +SKIP
         """
+        _end_import(self)
         from orchestrator.db.run_rows import latest_key
         from orchestrator.engine.commands import checked_pipeline, resume
 
-        _end_import(self)
         open_streams()
         workspace = _workspace(rootdir)
         key = latest_key(workspace.database) if project_job is None else project_job
@@ -244,10 +242,10 @@ class Pipeline(PipelineDefinition):
         --------
         >>> key = pipeline.retry("4711")  # doctest: +SKIP
         """
+        _end_import(self)
         from orchestrator.db.run_rows import latest_key
         from orchestrator.engine.commands import retry
 
-        _end_import(self)
         open_streams()
         workspace = _workspace(rootdir)
         key = latest_key(workspace.database) if project_job is None else project_job
@@ -336,6 +334,9 @@ def _end_import(pipeline: Pipeline) -> None:
 
 
 def _workspace(rootdir: str | Path | None) -> Workspace:
+    from orchestrator.expansion import expanded
+    from orchestrator.sharing import is_allowed
+
     if "\0" in str(rootdir):
         raise DefinitionError(f"rootdir={str(rootdir)!r} can't be a folder.", "Use a path without NUL.")
     workspace = Workspace.at(expanded(rootdir or ".", "rootdir"))

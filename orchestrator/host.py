@@ -9,20 +9,24 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 __all__ = [
     "WATCH",
     "adopt_orphans",
+    "c_function",
     "children",
     "count_cpus",
+    "count_threads",
     "cpus_in_quota",
     "die_with_parent",
     "drop_output",
     "is_device",
+    "is_main_thread",
     "oom_kills",
     "open_streams",
     "print_any_text",
@@ -232,9 +236,22 @@ def adopt_orphans(adopt: bool = True) -> None:
 def children() -> list[int]:
     """Return the child processes of this process, of all its threads; none where there is no `/proc`."""
     found: list[int] = []
-    for thread in Path("/proc/self/task").glob("*"):
-        found += map(int, _text(thread / "children").split())
+    with suppress(OSError):
+        for thread in Path("/proc/self/task").iterdir():
+            found += map(int, _text(thread / "children").split())
     return found
+
+
+def count_threads() -> int:
+    """Return how many threads of Python there are; none but this one before the import of `threading`."""
+    threading = sys.modules.get("threading")
+    return 1 if threading is None else threading.active_count()
+
+
+def is_main_thread() -> bool:
+    """Whether this is the main thread, as every one is before the import of `threading`."""
+    threading = sys.modules.get("threading")
+    return threading is None or threading.current_thread() is threading.main_thread()
 
 
 def oom_kills() -> int:
@@ -247,13 +264,31 @@ def oom_kills() -> int:
 
 
 def _prctl(option: int, value: int) -> bool:
-    import ctypes  # not needed by most processes
+    prctl = c_function("prctl")
+    return prctl is not None and prctl(option, value) == 0  # only Linux has it
 
+
+@cache
+def c_function(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library that returns an `int`; None if there is none of this name.
+
+    `ctypes` has the same, but defines all types of C when it is imported: that takes longer than a short experiment.
+    """
     try:
-        prctl = ctypes.CDLL(None).prctl
-    except (AttributeError, OSError):  # not Linux
-        return False
-    return bool(prctl(option, value) == 0)
+        import _ctypes  # not needed by most processes
+
+        address = _ctypes.dlsym(_ctypes.dlopen(None, 0), name)  # type: ignore[arg-type]  # None: this program
+    except (ImportError, OSError):
+        return None
+
+    class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
+        _type_ = "i"
+
+    class Function(_ctypes.CFuncPtr):
+        _flags_ = _ctypes.FUNCFLAG_CDECL
+        _restype_ = Int
+
+    return Function(address)
 
 
 def _watch(parent: int, number: int) -> None:

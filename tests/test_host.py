@@ -23,7 +23,7 @@ pipeline = Pipeline("p", [Step(store_numbers(4), name="create"), Step(square, na
 
 # What macOS does not have, taken away when a Python starts.
 LIKE_MACOS = """
-import builtins, ctypes, errno, io, os, select, signal, socket
+import _ctypes, builtins, errno, io, os, select, signal, socket
 MISSING = {
     os: "copy_file_range eventfd getrandom memfd_create pidfd_open pipe2 posix_fadvise posix_fallocate "
     "sched_getaffinity sched_setaffinity splice setresuid getresuid O_PATH O_TMPFILE O_DIRECT",
@@ -44,13 +44,12 @@ def without_proc(function):
 io.open = builtins.open = without_proc(open)
 for name in ("open", "stat", "listdir", "scandir", "readlink"):
     setattr(os, name, without_proc(getattr(os, name)))
-library = ctypes.CDLL
-class Library(library):
-    def __getattr__(self, name):
-        if name in ("prctl", "syscall"):
-            raise AttributeError(f"dlsym(RTLD_DEFAULT, {name}): symbol not found")
-        return super().__getattr__(name)
-ctypes.CDLL = Library
+dlsym = _ctypes.dlsym
+def of_macos(library, name):
+    if name in ("prctl", "syscall"):
+        raise OSError(f"dlsym(RTLD_DEFAULT, {name}): symbol not found")
+    return dlsym(library, name)
+_ctypes.dlsym = of_macos
 """
 
 COMMAND = [sys.executable, "-m", "orchestrator"]

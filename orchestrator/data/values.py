@@ -7,18 +7,19 @@ without an import of NumPy, so that a task without arrays saves the time of the 
 
 from __future__ import annotations
 
-import base64
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime
 from enum import Enum
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.configurations import is_config, plain
 from orchestrator.data.references import Reference
 from orchestrator.text import is_clean
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
 
 __all__ = ["check_name", "from_jsonable", "is_missing", "plain_base", "to_jsonable"]
 
@@ -77,6 +78,8 @@ def _encode(value: Any, depth: int) -> Any:
                 f"table: {_IN_A_FILE}"
             )
         return encode(value, depth + 1)
+    if kind.__module__ == "datetime" and kind.__name__ in ("date", "datetime"):
+        return {f"${kind.__name__}": value.isoformat()}
     if kind.__name__ in _MISSING_TYPES:
         return None
     if kind.__module__.partition(".")[0] == "numpy":
@@ -237,8 +240,7 @@ def _encode_numpy(value: Any, depth: int) -> Any:
 
 
 def _encode_bytes(value: Any) -> dict[str, Any]:
-    data = base64.b64encode(value.tobytes()).decode("ascii")
-    return {"dtype": value.dtype.str, "shape": list(value.shape), "data": data}
+    return {"dtype": value.dtype.str, "shape": list(value.shape), "data": _encode_base64(value.tobytes())}
 
 
 def _why_not_stored(value: Any) -> str:
@@ -260,11 +262,38 @@ def _decode_array(content: Mapping[str, Any]) -> Any:
         for position, item in enumerate(content["items"]):
             array[position] = from_jsonable(item)
         return array.reshape(shape)
-    dtype, data = np.dtype(content["dtype"]), base64.b64decode(content["data"])
+    dtype, data = np.dtype(content["dtype"]), _decode_base64(content["data"])
     if not dtype.itemsize:  # empty texts
         return np.empty(shape, dtype)
     # frombuffer returns a read-only array; the user's array was writable.
     return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+
+
+# Few tasks need these modules, which take as long as a short experiment.
+
+
+def _encode_base64(value: bytes) -> str:
+    from base64 import b64encode
+
+    return b64encode(value).decode("ascii")
+
+
+def _decode_base64(content: str) -> bytes:
+    from base64 import b64decode
+
+    return b64decode(content)
+
+
+def _decode_datetime(content: str) -> datetime:
+    from datetime import datetime
+
+    return datetime.fromisoformat(content)
+
+
+def _decode_date(content: str) -> date:
+    from datetime import date
+
+    return date.fromisoformat(content)
 
 
 def _unpairs(content: list[list[Any]]) -> dict[Any, Any]:
@@ -276,10 +305,8 @@ _ENCODERS: dict[type, Callable[[Any, int], Any]] = {
     tuple: lambda value, depth: {"$tuple": _encode_all(value, depth)},
     set: lambda value, depth: {"$set": _encode_all(sorted(value, key=repr), depth)},
     dict: _encode_dict,
-    bytes: lambda value, depth: {"$bytes": base64.b64encode(value).decode("ascii")},
+    bytes: lambda value, depth: {"$bytes": _encode_base64(value)},
     complex: lambda value, depth: {"$complex": [value.real, value.imag]},
-    datetime: lambda value, depth: {"$datetime": value.isoformat()},
-    date: lambda value, depth: {"$date": value.isoformat()},
     Reference: lambda value, depth: {"$reference": value.to_json()},
 }
 
@@ -287,10 +314,10 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "$tuple": lambda content: tuple(from_jsonable(item) for item in content),
     "$set": lambda content: {from_jsonable(item) for item in content},
     "$dict": _unpairs,
-    "$bytes": base64.b64decode,
+    "$bytes": _decode_base64,
     "$complex": lambda content: complex(*content),
-    "$datetime": datetime.fromisoformat,
-    "$date": date.fromisoformat,
+    "$datetime": _decode_datetime,
+    "$date": _decode_date,
     "$path": Path,
     "$array": _decode_array,
     "$scalar": lambda content: _decode_array(content)[()],

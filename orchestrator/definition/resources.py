@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.errors import DefinitionError
-from orchestrator.expansion import expanded
 from orchestrator.fields import Fields
 from orchestrator.workspace import LOG_DIR
 
@@ -221,6 +220,7 @@ def _plain(value: Any) -> Any:
 def _mapping(config: Any) -> Mapping[str, Any]:
     if isinstance(config, str | os.PathLike):
         from orchestrator.definition.cluster_file import read_cluster_file
+        from orchestrator.expansion import expanded
 
         config = read_cluster_file(Path(expanded(config, "cluster")))
     elif type(config).__module__.startswith("omegaconf"):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import Damaged, checked_fields, parse_object, refuse
 from orchestrator.errors import DataError
-from orchestrator.machine.kinds import StepKind
+from orchestrator.machine.step_kind import StepKind
 from orchestrator.sha256 import sha256_of
 from orchestrator.trust import read_private
 from orchestrator.workspace import LOG_DIR

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from orchestrator.machine.step_kind import StepKind
+
 __all__ = [
     "Dependency",
     "Doubt",
@@ -47,17 +49,6 @@ class Dependency(StrEnum):
     """Its success."""
     AFTERANY = "afterany"
     """Its end, even by a failure."""
-
-
-class StepKind(StrEnum):
-    """What runs a step."""
-
-    CALL = "call"
-    """One process calls a block or a callable."""
-    BATCH = "batch"
-    """A data generator evaluates experiments, in one task or in many."""
-    UNTIL = "until"
-    """One process calls a loop's `until`."""
 
 
 class Role(StrEnum):

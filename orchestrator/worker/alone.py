@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import resource
 import signal
-import threading
 from types import FrameType
 
-from orchestrator.host import adopt_orphans, children, die_with_parent, oom_kills, rss_in_mb
+from orchestrator.host import adopt_orphans, children, count_threads, die_with_parent, oom_kills, rss_in_mb
 from orchestrator.worker.evaluator import end_orderly, evaluate_left
 from orchestrator.worker.guarded import STOPS
 from orchestrator.worker.processes import TRACKERS_PATIENCE, die_by, end_children
@@ -32,14 +31,14 @@ def evaluate_alone(task: SupervisedTask) -> None:
     """
     adopt_orphans()
     task.running.alone_since = oom_kills()
-    not_ours, n_threads, before = set(children()), threading.active_count(), _used()
+    not_ours, n_threads, before = set(children()), count_threads(), _used()
     signal.signal(SHELL_DIED, _end_all)
     die_with_parent(number=SHELL_DIED)
     signal.signal(STOPS, signal.SIG_DFL)
     try:
         done = evaluate_left(task)
         # Before the receipt, as in a process that does nothing else: a file is complete when its experiment is.
-        end_orderly(is_alone=not done["left"] and threading.active_count() == n_threads)
+        end_orderly(is_alone=not done["left"] and count_threads() == n_threads)
     finally:
         signal.signal(STOPS, signal.SIG_IGN)
         end_children(not_ours, patience=TRACKERS_PATIENCE)

@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
+from orchestrator.host import c_function
 from orchestrator.no_links import append_to
 
 __all__ = ["flush_output", "log_position", "print_at_once", "redirect", "tee"]
@@ -138,16 +137,8 @@ def flush_output() -> None:
             stream.flush()
         except Exception:  # the user's code may have replaced or closed it
             pass
-    # Libraries in C hardly come without NumPy, which imports ctypes.
-    if "ctypes" in sys.modules:
-        _c_library().fflush(None)
-
-
-@cache
-def _c_library() -> Any:
-    import ctypes
-
-    return ctypes.CDLL(None)
+    if (fflush := c_function("fflush")) is not None:
+        fflush(None)
 
 
 # --- descriptors ---------------------------------------------------------------------------------
@@ -164,6 +155,8 @@ def _piped(numbers: Sequence[int], log: int, *, is_printed: bool) -> Iterator[_C
     os.close(into)
     # A child process of the step may keep the first pipe open. Closing this second pipe ends the thread.
     stop_out, stop_in = os.pipe()
+    import threading
+
     copy = _Copy(out, originals[0] if is_printed else None, log)
     thread = threading.Thread(target=copy.run, args=(stop_out,), daemon=True)
     thread.start()
@@ -192,7 +185,9 @@ class _Lines:
 
     def __init__(self, log: int) -> None:
         self._log = log
-        self._lock = threading.RLock()
+        from threading import RLock  # Most tasks have no threads.
+
+        self._lock = RLock()
         self._unfinished = bytearray()
         self._since = 0.0
 

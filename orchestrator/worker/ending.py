@@ -11,11 +11,11 @@ import gc
 import io
 import os
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator.host import count_threads
 from orchestrator.worker.capture import flush_output
 
 __all__ = ["complete_files", "end_if_alone", "flush_files", "remember_files"]
@@ -56,7 +56,7 @@ def end_if_alone() -> None:
 
     That waits for threads, and calls libraries in C: one may have to leave MPI, or to write a file.
     """
-    if threading.active_count() > 1 or _has_foreign_libraries():
+    if count_threads() > 1 or _has_foreign_libraries():
         return
     atexit._run_exitfuncs()
     _close(_compressed)

@@ -13,13 +13,12 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from orchestrator.host import WATCH, adopt_orphans, die_with_parent
+from orchestrator.host import WATCH, adopt_orphans, count_threads, die_with_parent
 from orchestrator.worker.capture import log_position, redirect
 from orchestrator.worker.counts import Counts
 from orchestrator.worker.ending import complete_files, remember_files
@@ -54,6 +53,8 @@ class Inherited:
 
     def __init__(self) -> None:
         end_openmp_threads()
+        import threading
+
         this = threading.current_thread()
         self._threads = [t.name for t in threading.enumerate() if t is not this and t.name != WATCH]
         self._generators = unseeded_generators()
@@ -94,7 +95,7 @@ def evaluate_in_this_process(
         _begin(task, worker, handlers)
         inherited.undo(task.said)
         last = evaluate_left(task, answers)
-        end_orderly(is_alone=threading.active_count() == 1 and not last["left"])
+        end_orderly(is_alone=count_threads() == 1 and not last["left"])
         _answer(answers, last)
         code = 0
     except BaseException as error:
@@ -178,8 +179,10 @@ def end_orderly(*, is_alone: bool) -> None:
     if is_alone:
         atexit._run_exitfuncs()
     else:
+        from threading import Thread
+
         # They may wait for what was left behind. That of a pool of processes removes its files.
-        exits = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
+        exits = Thread(target=atexit._run_exitfuncs, daemon=True)
         exits.start()
         exits.join(EXIT_WAIT)
     complete_files()

@@ -9,10 +9,11 @@ import _signal  # type: ignore[import-not-found]  # `signal` makes members of en
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+
+from orchestrator.host import is_main_thread
 
 __all__ = ["Surroundings", "put_back_after", "say_once"]
 
@@ -49,7 +50,7 @@ class Surroundings:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         # Only the main thread can set a handler.
-        self._has_signals = threading.current_thread() is threading.main_thread()
+        self._has_signals = is_main_thread()
         self._handlers = list(map(_signal.getsignal, _NUMBERS))
 
     def put_back(self, what: str) -> None:
