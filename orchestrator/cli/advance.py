@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
+from orchestrator.cli.wrapping import say
 
 __all__ = ["command"]
 
@@ -25,4 +25,4 @@ def command(run: str | None, job: str | None, patience: float, rootdir: Path | N
     from orchestrator.engine.commands import advance
 
     workspace = workspace_of(rootdir, db)
-    echo(advance(workspace, key_of(workspace, run), job=job, patience=patience))
+    say(advance(workspace, key_of(workspace, run), job=job, patience=patience))

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
+from orchestrator.cli.wrapping import say
 
 __all__ = ["command"]
 
@@ -34,9 +34,9 @@ def command(run: str | None, step: str | None, dry_run: bool, yes: bool, rootdir
         from orchestrator.engine import steer
 
         if goes_ahead(steer.about_cancel_step(workspace, key, step), dry_run=dry_run, yes=yes, asks=True):
-            echo(steer.cancel_step(workspace, key, step))
+            say(steer.cancel_step(workspace, key, step))
         return
     lines = about_cancel(workspace, key)
     shown = lines if lines or not dry_run else [f"Nothing to do: run {key} has ended."]
     if goes_ahead(shown, dry_run=dry_run, yes=yes, asks=bool(lines)):
-        echo(cancel(workspace, key))
+        say(cancel(workspace, key))

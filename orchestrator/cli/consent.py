@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.render import echo
+from orchestrator.cli.wrapping import say
 
 __all__ = ["asker", "change_options", "goes_ahead"]
 
@@ -42,7 +43,7 @@ def goes_ahead(lines: Sequence[str], *, dry_run: bool, yes: bool, asks: bool) ->
         Whether the user is asked on a terminal: work that was done is done again, or ends.
     """
     for line in lines:
-        echo(line, err=not dry_run)
+        say(line, err=not dry_run)
     if dry_run:
         if not lines:
             echo("There is nothing to do.")

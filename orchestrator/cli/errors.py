@@ -6,15 +6,14 @@ Exit codes are in `orchestrator.errors`; `orchestrator.cli.main` ends the proces
 from __future__ import annotations
 
 import errno
-import re
 import shlex
 import sys
 from typing import TextIO
 
 import click
 
+from orchestrator.cli.wrapping import with_command, wrapped
 from orchestrator.errors import OrchestratorError
-from orchestrator.host import terminal_width
 from orchestrator.visible import visible
 
 __all__ = ["REQUIRED_PACKAGES", "show", "show_bug", "show_missing", "show_system", "show_usage"]
@@ -23,9 +22,6 @@ REQUIRED_PACKAGES = frozenset(
     ("alembic", "cloudpickle", "filelock", "jinja2", "numpy", "pandas", "rich", "scipy", "sqlalchemy", "yaml")
 )
 """Packages that orchestrator needs; one of them is missing if it is not installed in this Python."""
-
-# A command at the end of a hint. With a sentence after it, it is part of the text.
-_COMMAND = re.compile(r"(?P<text>.*: )(?P<command>(?P<program>orchestrator|python|pip) (?:(?!\. ).)*)", re.DOTALL)
 
 
 def show(error: OrchestratorError, stream: TextIO | None = None, options: str = "", run: str = "") -> None:
@@ -43,11 +39,10 @@ def show(error: OrchestratorError, stream: TextIO | None = None, options: str = 
         Key of the run that the command is about, in place of `RUN` in the hint.
     """
     stream = sys.stderr if stream is None else stream
-    width = min(terminal_width(80), 100)
-    lines = _wrapped("Error: ", visible(error.message), width)
+    lines = wrapped("Error: ", visible(error.message))
     hints = error.hint.replace(" RUN", f" {shlex.quote(run)}") if run else error.hint
     for number, hint in enumerate(visible(hints).splitlines()):
-        lines += _hint("" if number else "Next: ", hint, width, options)
+        lines += with_command("" if number else "Next: ", hint, options)
     print("\n".join(lines), file=stream)
 
 
@@ -101,32 +96,3 @@ def show_bug(error: BaseException, options: str = "") -> None:
         ),
         options=options,
     )
-
-
-def _hint(label: str, hint: str, width: int, options: str) -> list[str]:
-    """Wrap a hint, but keep its command on one line, so that it can be copied."""
-    match = _COMMAND.fullmatch(hint)
-    if match is None:
-        return _wrapped(label, hint, width)
-    command = match["command"] + (options if match["program"] == "orchestrator" else "")
-    if len(label + match["text"] + command) <= width:
-        return [f"{label}{match['text']}{command}"]
-    return [*_wrapped(label, match["text"].rstrip(), width), f"  {command}"]
-
-
-def _wrapped(label: str, text: str, width: int) -> list[str]:
-    import textwrap
-
-    lines: list[str] = []
-    for number, paragraph in enumerate(text.splitlines()):
-        indent = re.match(r"[ -]*", paragraph)
-        hanging = " " * len(indent[0]) if indent else ""
-        lines += textwrap.wrap(
-            paragraph,
-            width,
-            initial_indent=label if number == 0 else "",
-            subsequent_indent=hanging,
-            break_long_words=False,
-            break_on_hyphens=False,
-        ) or [""]
-    return lines

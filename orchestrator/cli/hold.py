@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
+from orchestrator.cli.wrapping import say
 
 __all__ = ["command"]
 
@@ -30,4 +30,4 @@ def command(run: str | None, dry_run: bool, yes: bool, rootdir: Path | None, db:
     lines = steer.about_hold(workspace, key)
     shown = lines if lines or not dry_run else [f"Nothing to do: run {key} has ended, or is held already."]
     if goes_ahead(shown, dry_run=dry_run, yes=yes, asks=False):
-        echo(steer.hold(workspace, key))
+        say(steer.hold(workspace, key))

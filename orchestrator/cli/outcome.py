@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.render import echo, how_stopped, plural
+from orchestrator.cli.render import how_stopped, plural
 from orchestrator.cli.workspace import typed_options
+from orchestrator.cli.wrapping import say
 from orchestrator.machine.states import RunState
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def text_and_code(view: RunView) -> tuple[str, ExitCode]:
 
 
 def _failed_within_limits(view: RunView) -> str:
-    return f"{plural(view.n_failed, 'experiment')} failed, which is within the limits."
+    how = "accepted by the user" if view.has_accepted_failed else "which is within the limits"
+    return f"{plural(view.n_failed, 'experiment')} failed, {how}."
 
 
 def commands_after_failures(view: RunView, options: str) -> list[tuple[str, str]]:
@@ -76,7 +78,7 @@ def end(workspace: Workspace, key: str) -> None:
     _, code = text_and_code(view)
     if code is ExitCode.WITH_FAILURES and view.n_failed:
         # The end itself was printed by the run.
-        echo(_failed_within_limits(view), err=True)
+        say(_failed_within_limits(view), err=True)
         for about, command in commands_after_failures(view, typed_options()):
-            echo(f"{about}{command}", err=True)
+            say(f"{about}{command}", err=True)
     raise click.exceptions.Exit(code)

@@ -27,7 +27,7 @@ Every help page, printed by `python -m orchestrator.cli.reference`.
 | 0 | success; the run succeeded, and no experiment failed |
 | 1 | the command failed, or the run failed |
 | 2 | wrong usage, or no such run or step |
-| 3 | the run succeeded, but some experiments or steps failed, within the limits |
+| 3 | the run succeeded, but some experiments or steps failed, within the limits or accepted |
 | 4 | the run was cancelled |
 | 75 | busy: type the command that the message names, later. The run is held, or `wait` finds it stalled |
 | 124 | `wait --timeout`: the time is over |

@@ -9,8 +9,8 @@ import click
 from orchestrator.cli.consent import change_options, goes_ahead
 from orchestrator.cli.console import console_options
 from orchestrator.cli.outcome import end
-from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
+from orchestrator.cli.wrapping import say
 
 __all__ = ["command"]
 
@@ -36,6 +36,6 @@ def command(run: str | None, jobs: int | None, dry_run: bool, yes: bool, rootdir
     shown = lines if lines or not dry_run else [f"Nothing to do: run {key} is not held."]
     if not goes_ahead(shown, dry_run=dry_run, yes=yes, asks=False):
         return
-    echo(steer.release(workspace, key, jobs=jobs))
+    say(steer.release(workspace, key, jobs=jobs))
     if lines:
         end(workspace, key)

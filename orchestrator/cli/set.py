@@ -21,6 +21,7 @@ _NUMBER = click.IntRange(min=1)
     epilog=examples(
         "orchestrator set 1795531215 evaluate --mem 8G --time 02:00:00",
         "orchestrator set 1795531215 evaluate --sbatch partition=long",
+        "orchestrator set 1795531215 orchestrator --sbatch partition=long",
     )
 )
 @click.argument("run")
@@ -47,9 +48,9 @@ def command(
 ) -> None:
     """Change the resources of a step, for later jobs.
 
-    The run is on a cluster. A job that is submitted already is not changed. The change is recorded with the run; the
-    study is not changed. It holds for all iterations of the step, and for retries of failed jobs, until
-    `resume --update` or `submit` takes the resources of the study again.
+    The run is on a cluster. The step `orchestrator` means the orchestrator jobs. A job that is submitted already is not
+    changed. The change is recorded with the run; the study is not changed. It holds for all iterations of the
+    step, and for retries of failed jobs, until `resume --update` or `submit` takes the resources of the study again.
     """
     from orchestrator.engine.resources import new_resources, set_resources
 
@@ -63,7 +64,7 @@ def command(
             "set needs to know what to change.", f"For example: orchestrator set {key} {step} --mem 8G --time 02:00:00"
         )
     lines = new_resources(workspace, key, step, changes).lines
-    shown = lines or [f"Nothing to do: step {step} has these resources already."]
+    shown = lines or [f"Nothing to do: {step!r} has these resources already."]
     if goes_ahead(shown, dry_run=dry_run, yes=yes, asks=False) and lines:
         set_resources(workspace, key, step, changes)
         echo(f"Recorded for run {key}.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.cli.run_table import RunTable
 from orchestrator.cli.workspace import typed_options
-from orchestrator.errors import DataError, NotFound
+from orchestrator.errors import DefinitionError, NotFound
 from orchestrator.machine.value import value
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def where(rows: Rows, condition: str) -> Rows:
 
     Raises
     ------
-    DataError
+    DefinitionError
         If the condition can't be used.
     """
     import pandas as pd
@@ -182,7 +182,7 @@ def where(rows: Rows, condition: str) -> Rows:
         mask = mask.astype("boolean").fillna(False)
     except Exception as error:  # pandas raises any exception
         why = str(error).partition("\n")[0] or type(error).__name__
-        raise DataError(
+        raise DefinitionError(
             f"--where {condition!r} can't be used: {why}.",
             f"The columns are: {', '.join([EXPERIMENT, *map(str, rows.frame.columns)])}\n"
             f"For example: orchestrator table {rows.key} --where \"{rows.status} == 'ERROR'\"{typed_options()}",
@@ -243,13 +243,13 @@ def best_first(rows: Rows, name: str, *, largest: bool) -> Rows:
     ------
     NotFound
         If there is no such column.
-    DataError
+    DefinitionError
         If it does not contain numbers.
     """
     selected(rows, [name])
     if name == EXPERIMENT or not _is_number(rows.frame[name]):
         numbers = ", ".join(other for other in rows.outputs if _is_number(rows.frame[other]))
-        raise DataError(
+        raise DefinitionError(
             f"The column {name!r} does not contain numbers.",
             f"Outputs that are numbers: {numbers}" if numbers else f"Look at the table: orchestrator table {rows.key}",
         )

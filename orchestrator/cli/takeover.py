@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
+from orchestrator.cli.wrapping import say
 
 __all__ = ["command"]
 
@@ -25,4 +25,4 @@ def command(run: str, force: bool, rootdir: Path | None, db: Path | None) -> Non
     """
     from orchestrator.engine.takeover import take_over
 
-    echo(take_over(workspace_of(rootdir, db), run, force=force))
+    say(take_over(workspace_of(rootdir, db), run, force=force))

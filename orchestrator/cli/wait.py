@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from orchestrator.cli.outcome import ExitCode, commands_after_failures, text_and_code
-from orchestrator.cli.render import echo, is_foreign_run, study_argument
+from orchestrator.cli.render import is_foreign_run, study_argument
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
+from orchestrator.cli.wrapping import say
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.states import RunState
@@ -54,7 +55,8 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
     Exit codes:
       0    the run succeeded
       1    it failed
-      3    it ended with failed experiments or steps, within the limits
+      3    it ended with failed experiments or steps, within the limits or
+           accepted
       4    it was cancelled
       75   it is stalled or held: it will not continue by itself
       124  the timeout is over
@@ -69,7 +71,7 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
     waiting = Waiting(workspace, key)
     while (view := waiting.look()) is None:
         if end is not None and time.monotonic() >= end:
-            echo(f"Run {key} has not ended after {timeout:g} s.", err=True)
+            say(f"Run {key} has not ended after {timeout:g} s.", err=True)
             raise click.exceptions.Exit(ExitCode.TIMED_OUT)
         time.sleep(POLL_SECONDS if end is None else min(POLL_SECONDS, max(0.0, end - time.monotonic())))
     waiting.end(view)
@@ -126,7 +128,7 @@ class Waiting:
         if is_stalled and not is_own:
             text += f"\nIt belongs to {name_of_user(view.uid)}."
             text += f"\nTo make it yours: orchestrator takeover {key}{typed_options()}"
-        echo(text, err=code != 0)
+        say(text, err=code != 0)
         raise click.exceptions.Exit(code)
 
 

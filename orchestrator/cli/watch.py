@@ -15,6 +15,7 @@ from orchestrator.cli.render import duration, echo, shorten
 from orchestrator.cli.status import ask_briefly, read_status, render, with_answer
 from orchestrator.cli.wait import Waiting
 from orchestrator.cli.workspace import typed_options
+from orchestrator.cli.wrapping import say
 from orchestrator.visible import visible_values
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def watch(workspace: Workspace, key: str) -> NoReturn:
         with _view(key) as view:
             ended = _show_until_end(workspace, key, waiting, view)
     except KeyboardInterrupt:
-        echo(f"The run continues. Watch it again: orchestrator status {key} --watch{typed_options()}", err=True)
+        say(f"The run continues. Watch it again: orchestrator status {key} --watch{typed_options()}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
     waiting.end(ended)
 

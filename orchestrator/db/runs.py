@@ -50,7 +50,8 @@ def sum_so_far(column: str) -> str:
 
 _EXPERIMENTS = f"""
 SELECT run_id, {sum_so_far("n_finished")} AS n_finished, {sum_so_far("n_failed")} AS n_failed,
-    max(state = '{StepRunState.FAILED}' AND n_failed > 0) AS has_too_many_failed
+    max(state = '{StepRunState.FAILED}' AND n_failed > 0) AS has_too_many_failed,
+    max(accepts_failed AND n_failed > 0) AS has_accepted_failed
 FROM step_run WHERE {COUNTS}
 """
 
@@ -216,6 +217,7 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, roo
         n_finished=0 if experiments is None else experiments.n_finished or 0,
         n_failed=0 if experiments is None else experiments.n_failed or 0,
         has_too_many_failed=experiments is not None and bool(experiments.has_too_many_failed),
+        has_accepted_failed=experiments is not None and bool(experiments.has_accepted_failed),
     )
 
 

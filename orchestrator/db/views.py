@@ -121,6 +121,8 @@ class RunView(NamedTuple):
         Experiments that have failed so far.
     has_too_many_failed : bool
         Whether a step has failed that has failed experiments: `resume --accept-failed` accepts them.
+    has_accepted_failed : bool
+        Whether the user has accepted failed experiments of a step.
     n_running : int
         Experiments that are evaluated now.
     n_waiting : int
@@ -158,6 +160,7 @@ class RunView(NamedTuple):
     n_finished: int
     n_failed: int
     has_too_many_failed: bool
+    has_accepted_failed: bool
     n_running: int = 0
     n_waiting: int = 0
 

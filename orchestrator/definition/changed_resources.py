@@ -15,15 +15,15 @@ __all__ = ["changed_resources", "flat_resources"]
 OPTIONS = "extra_sbatch"
 
 
-def changed_resources(step: str, resources: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the resources of a step with changes.
+def changed_resources(what: str, resources: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resources of a step, or of the orchestrator jobs, with changes.
 
     Parameters
     ----------
-    step : str
-        Name of the step.
+    what : str
+        Whose resources; the subject of an error.
     resources : mapping
-        Its fields of `SlurmResources`.
+        The fields of `SlurmResources`.
     changes : mapping
         Fields that change; `extra_sbatch` has only the options that change.
 
@@ -37,7 +37,7 @@ def changed_resources(step: str, resources: Mapping[str, Any], changes: Mapping[
     for name in changes:
         if option_name(name) in options:
             raise DefinitionError(
-                f"Step {step} has the sbatch option {options[option_name(name)]!r}, which replaces {name}.",
+                f"{what} has the sbatch option {options[option_name(name)]!r}, which replaces {name}.",
                 f"Change that option: --sbatch {option_name(name)}={changes[name]}",
             )
     new = changes.get(OPTIONS, {})

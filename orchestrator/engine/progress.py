@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from orchestrator.host import drop_output
+from orchestrator.host import drop_output, terminal_width
 from orchestrator.machine.changes import Change
 from orchestrator.machine.model import Run
 from orchestrator.machine.summary import ends_a_step, progress_line, starts_a_batch
@@ -239,10 +240,11 @@ class Bars(Lines):
 
     def say(self, text: str) -> None:
         """Print a line, above the bar if there is one."""
+        line = "\n".join(textwrap.wrap(visible(text), terminal_width(80), subsequent_indent="  "))
         if self._bars is not None:
-            self._bars.console.print(visible(text), markup=False, highlight=False)
+            self._bars.console.print(line, markup=False, highlight=False)
         else:
-            super().say(text)
+            super().say(line)
 
     def close(self) -> None:
         """Remove the bar."""

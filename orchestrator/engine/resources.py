@@ -1,18 +1,23 @@
-"""Change the resources of a step of a recorded run, for the jobs that are submitted from then on."""
+"""Change the resources of a step of a recorded run, or of its orchestrator jobs, for later jobs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from orchestrator.db.store import Store
 from orchestrator.definition.changed_resources import changed_resources, flat_resources
+from orchestrator.engine.cluster.config import ClusterConfig
+from orchestrator.engine.cluster.moved import check_not_copied
+from orchestrator.engine.cluster.scripts import ORCHESTRATOR
+from orchestrator.engine.cluster.session import config_of, hold_lease_on_cluster, scheduler_of
 from orchestrator.engine.resume import position_of
 from orchestrator.errors import DefinitionError, LeaseHeld
 from orchestrator.machine.kinds import Mode
-from orchestrator.machine.plan import Plan, PlannedStep
-from orchestrator.machine.steering import about_resources
+from orchestrator.machine.plan import Plan
+from orchestrator.machine.steering import about_orchestrator_resources, about_resources
 from orchestrator.workspace import Workspace
 
 __all__ = ["NewResources", "new_resources", "set_resources"]
@@ -22,25 +27,25 @@ LEASE_WAIT = 20.0
 
 
 class NewResources(NamedTuple):
-    """A plan in which a step has other resources.
+    """The resources of a run in which those of a step, or of the orchestrator jobs, have changed.
 
     Attributes
     ----------
-    step : PlannedStep
-        The step with its new resources.
     plan : Plan
-        The new plan.
+        The plan, with the resources of the steps.
+    config : ClusterConfig
+        The cluster, with the resources of the orchestrator jobs.
     lines : list of str
         What changes, in sentences; empty if nothing does.
     """
 
-    step: PlannedStep
     plan: Plan
+    config: ClusterConfig
     lines: list[str]
 
 
 def new_resources(workspace: Workspace, key: str, name: str, changes: Mapping[str, Any]) -> NewResources:
-    """Return the plan of a run with other resources for a step. Nothing is written.
+    """Return the resources of a run with other ones for a step, or for the orchestrator jobs. Nothing is written.
 
     Parameters
     ----------
@@ -49,7 +54,7 @@ def new_resources(workspace: Workspace, key: str, name: str, changes: Mapping[st
     key : str
         The run's key.
     name : str
-        Name of the step.
+        Name of the step, or `orchestrator`.
     changes : mapping
         Fields of `SlurmResources`; `extra_sbatch` has only the options that change.
 
@@ -65,22 +70,33 @@ def new_resources(workspace: Workspace, key: str, name: str, changes: Mapping[st
             f"Run {key} runs on this machine, which has no resources to request.",
             f"How many processes evaluate: orchestrator resume {key} --jobs N",
         )
+    config = config_of(record)
+    if name == ORCHESTRATOR:
+        before = config.orchestrator
+        after = changed_resources("The orchestrator job", before, changes)
+        changed = config._replace(orchestrator=after)
+        lines = about_orchestrator_resources(run, _named(config, before), _named(config, after))
+        return NewResources(run.plan, changed, lines)
     slot = run.plan.slot(position_of(key, run.plan, name))
     if name != slot.step.name:
         raise DefinitionError(
             f"Resources belong to a step, not to one iteration of it: {name!r}.",
             f"Use its name alone: orchestrator set {key} {slot.step.name} ...",
         )
-    step = slot.step._replace(resources=changed_resources(slot.step.name, slot.step.resources, changes))
-    return NewResources(
-        step,
-        run.plan.with_step(step),
-        about_resources(run, step, flat_resources(slot.step.resources), flat_resources(step.resources)),
-    )
+    before, step = slot.step.resources, slot.step
+    step = step._replace(resources=changed_resources(f"Step {step.name}", before, changes))
+    lines = about_resources(run, step, _named(config, before), _named(config, step.resources))
+    return NewResources(run.plan.with_step(step), config, lines)
+
+
+def _named(config: ClusterConfig, resources: Mapping[str, Any]) -> dict[str, Any]:
+    """Return resources by name, with what the cluster adds to them."""
+    cluster = {"--partition": config.cluster.partition, "--account": config.cluster.account}
+    return {**{name: value for name, value in cluster.items() if value is not None}, **flat_resources(resources)}
 
 
 def set_resources(workspace: Workspace, key: str, name: str, changes: Mapping[str, Any]) -> None:
-    """Record other resources for a step, and write the scripts of its jobs.
+    """Record other resources for a step, or for the orchestrator jobs, and write the scripts.
 
     Raises
     ------
@@ -89,21 +105,20 @@ def set_resources(workspace: Workspace, key: str, name: str, changes: Mapping[st
     LeaseHeld
         If another process advances the run for twenty seconds.
     """
-    from orchestrator.engine.cluster.moved import check_not_copied
-    from orchestrator.engine.cluster.session import hold_lease_on_cluster, scheduler_of
-
     store = Store(workspace.database)
     check_not_copied(store, key)
-    scheduler = scheduler_of(store, store.record(key))
+    record = store.record(key)
+    scheduler = scheduler_of(store, record)
     end = time.monotonic() + LEASE_WAIT
     while True:
         try:
             with hold_lease_on_cluster(store, key, scheduler) as fence:
                 # The plan may have changed since it was shown.
                 new = new_resources(workspace, key, name, changes)
-                scripts = scheduler.write_scripts(new.plan)
+                changed = replace(record, cluster=new.config.to_json())
+                scripts = scheduler_of(store, changed).write_scripts(new.plan)
                 why = f"{name}: {', '.join(f'{each}={value}' for each, value in changes.items())}"
-                config = scheduler.config._replace(scripts=scripts)
+                config = new.config._replace(scripts=scripts)
                 store.set_plan(key, fence, new.plan, config.to_json(), time.time(), why)
                 return
         except LeaseHeld:

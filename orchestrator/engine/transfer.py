@@ -209,8 +209,8 @@ def read_contents(workspace: Workspace, file: Path, new_key: str | None) -> Cont
     if os.path.lexists(workspace.root / key) or (workspace.database.exists() and Store(workspace.database).has(key)):
         raise DefinitionError(f"There is a run or a folder {key!r} already.", "Use another key: --project-job KEY")
     lines = [
-        f"Imports run {rows['run']['key']}" + (f" as {key}" if new_key else "") + f" into {workspace.root}: "
-        f"its records and {_amount(size)}.",
+        f"Imports run {rows['run']['key']}" + (f" as {key}" if new_key else "") + f": its records and {_amount(size)}.",
+        f"Into: {workspace.root}",
         "Only import what you trust: a resume runs the code of the archive, and its table may name code.",
     ]
     if (rows["run"]["cluster"] or {}).get("env_vars"):

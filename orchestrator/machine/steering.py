@@ -16,6 +16,7 @@ __all__ = [
     "about_cancel_step",
     "about_hold",
     "about_release",
+    "about_orchestrator_resources",
     "about_resources",
     "holds_its_jobs",
     "step_to_cancel",
@@ -78,18 +79,45 @@ def about_release(run: Run) -> list[str]:
     return [f"Releases run {run.key}" + (f", and job {held} in the queue." if held else ".")]
 
 
+PLACES = ("--partition", "--account", "--qos", "--reservation", "--constraint")
+"""Options that say where a job may run, and on whose account: a site that changes them changes them for all jobs."""
+
+
 def about_resources(run: Run, step: PlannedStep, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return what other resources of a step mean; nothing if they are the same."""
-    changed = [name for name in after if name not in before or after[name] != before[name]]
+    changed = _changed(before, after)
     if not changed:
         return []
-    what = ", ".join(f"{name}={after[name]} (was {before.get(name, 'not set')})" for name in changed)
-    lines = [f"Jobs of step {step.name} that are submitted from now on get {what}."]
+    lines = [f"Jobs of step {step.name} that are submitted from now on get {_what_changes(changed, before, after)}."]
     is_open = run.step_run is not None and run.plan.slot(run.step_run.position).step.path == step.path
     submitted = [job.scheduler_id or job.token for job in run.live_jobs if job.state is not JobState.PLANNED]
     if is_open and submitted:
         lines.append(f"Job {', '.join(submitted)} of it is submitted already, and is not changed.")
+    places = [name for name in changed if name in PLACES]
+    if places:
+        options = " ".join(f"--sbatch {name[2:]}={after[name]}" for name in places)
+        lines.append(f"For the orchestrator jobs, too: orchestrator set {run.key} orchestrator {options}")
     return lines
+
+
+def about_orchestrator_resources(run: Run, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return what other resources of the orchestrator jobs mean; nothing if they are the same."""
+    changed = _changed(before, after)
+    if not changed:
+        return []
+    lines = [f"Orchestrator jobs that are submitted from now on get {_what_changes(changed, before, after)}."]
+    submitted = [job.scheduler_id for job in run.orchestrators if job.scheduler_id]
+    if submitted:
+        lines.append(f"Job {', '.join(submitted)} is submitted already, and is not changed.")
+    return lines
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return [name for name in after if name not in before or after[name] != before[name]]
+
+
+def _what_changes(changed: list[str], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={after[name]} (was {before.get(name, 'not set')})" for name in changed)
 
 
 def holds_its_jobs(run: Run) -> bool:

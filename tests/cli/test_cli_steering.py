@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator import ExperimentData
 from orchestrator.db.store import Store
+from orchestrator.engine.cluster.session import config_of
 
 pytestmark = pytest.mark.slow
 
@@ -179,6 +180,22 @@ def test_resources_are_changed_only_if_they_are_valid_and_the_run_is_on_a_cluste
     assert (resources["mem"], resources["extra_sbatch"]) == ("8G", {"gres": "gpu:1"})
     golden(here("set", "r", "nothing", "--sbatch", "mem=9G"))
     golden(here("set", "r", "nothing", "--mem", "10G"))
+
+
+def test_set_names_the_command_for_the_orchestrator_jobs(here, programs, golden):
+    programs.accepts()
+    here("submit", "slurm.py", "--project-job", "r")
+    golden(here("set", "r", "nothing", "--sbatch", "partition=long", "--sbatch", "gres=gpu:1"))
+    named = ["set", "r", "orchestrator", "--sbatch", "partition=long"]
+    golden(here(*named))
+    golden(here(*named))
+    golden(here("set", "r", "orchestrator", "--time", "soon"))
+    store = Store(here.workspace / "orchestrator.db")
+    config = config_of(store.record("r"))
+    assert config.orchestrator["extra_sbatch"] == {"partition": "long"}
+    [name] = [name for name in config.scripts if name.startswith("orchestrator.")]
+    [script] = (here.workspace / "r").rglob(name)
+    assert "#SBATCH --partition=long\n" in script.read_text()
 
 
 GROWING = """

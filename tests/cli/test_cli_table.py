@@ -19,7 +19,7 @@ from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.data.fold import fold
 from orchestrator.db.lease import Holder
-from orchestrator.errors import DataError, NotFound, NotYet
+from orchestrator.errors import DataError, DefinitionError, NotFound, NotYet
 from orchestrator.machine.plan import Plan, PlannedStep
 
 
@@ -89,7 +89,7 @@ def test_a_condition_selects_rows(results):
     "condition", ["x >", "z > 1", "x", "x = 3", "x.sum()", "@results", "material > 1", "__import__('os')", ""]
 )
 def test_a_wrong_condition_names_the_columns(results, condition):
-    with pytest.raises(DataError, match="can't be used") as raised:
+    with pytest.raises(DefinitionError, match="can't be used") as raised:
         run("table", "--where", condition)
     assert "experiment, status, x, material, y, step, iteration" in raised.value.hint
 
@@ -107,7 +107,7 @@ def test_columns_and_rows_can_be_chosen(results, golden):
         run("table", "--columns", "x,z")
     with golden.raises(NotFound):
         run("table", "--best", "z")
-    with golden.raises(DataError):
+    with golden.raises(DefinitionError):
         run("table", "--best", "material")
 
 
@@ -197,7 +197,7 @@ def test_which_output_is_meant_must_be_clear(records, workspace, golden):
     results.add(0, outputs={"y": 1.0, "mass": 2.0})
     with golden.raises(NotFound):
         run("best")
-    with golden.raises(DataError):
+    with golden.raises(DefinitionError):
         run("best", "--output", "material")
     assert "mass         2\n" in run("best", "--output", "mass").out
 

@@ -25,7 +25,7 @@ from orchestrator.cli.reports.page import page_of
 from orchestrator.cli.reports.reading import read_records
 from orchestrator.cli.reports.summary import report_of
 from orchestrator.cli.workspace import TypedOptions
-from orchestrator.errors import DataError, NotFound
+from orchestrator.errors import DataError, DefinitionError, NotFound
 from orchestrator.workspace import Workspace
 from tests.browser import program, show
 
@@ -178,14 +178,14 @@ def test_a_condition_says_which_experiments_are_results(results, workspace):
     assert "Only experiments with <code>x &lt; 0.6</code> count here." in page_of(found)
     assert report(workspace, where="x > 100").best is None
     page_of(report(workspace, where="x > 100"))
-    with pytest.raises(DataError, match="can't be used"):
+    with pytest.raises(DefinitionError, match="can't be used"):
         report(workspace, where="z > 1")
 
 
 def test_a_wrong_output_names_the_right_ones(results, workspace):
     with pytest.raises(NotFound):
         report(workspace, output="z")
-    with pytest.raises(DataError, match="does not contain numbers"):
+    with pytest.raises(DefinitionError, match="does not contain numbers"):
         report(workspace, output="material")
 
 

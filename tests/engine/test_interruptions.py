@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from orchestrator.db.runs import find_run
 from orchestrator.engine import commands
 from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.local import run as local_run
-from orchestrator.errors import Interrupted, LeaseHeld
+from orchestrator.errors import Busy, Interrupted, LeaseHeld
 from orchestrator.workspace import Workspace
 from tests.processes import lives
 from tests.studies import store_numbers
@@ -144,6 +145,19 @@ def test_cancel_from_another_process_stops_running_tasks(workspace, rows, script
     (workspace / "go").touch()
     commands.resume(Workspace.at(workspace), "r")
     assert rows("SELECT state, cancel_requested_at FROM run") == [("succeeded", None)]
+
+
+def test_a_cancel_that_the_step_ignores_says_how_to_end_it(workspace, script, golden, monkeypatch):
+    monkeypatch.setattr(local_run, "CANCEL_WAIT", 0.0)
+    process = script(KINDS["call"])
+    wait_for(lambda: is_waiting(workspace))
+    golden.replace(process.pid, "PID")
+    golden.replace(socket.gethostname(), "HOST")
+    with golden.raises(Busy):
+        commands.cancel(Workspace.at(workspace), "r")
+    process.kill()
+    process.wait()
+    assert "Run r was cancelled." in commands.cancel(Workspace.at(workspace), "r")
 
 
 def test_two_processes_never_advance_one_run(workspace, script, golden):

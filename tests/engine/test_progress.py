@@ -116,3 +116,17 @@ def test_a_run_ends_as_usual_whatever_its_lines_are_written_to(workspace, monkey
     monkeypatch.setattr("orchestrator.engine.local.run.progress_for", lambda _: progress_for(stream))
     Pipeline(steps=[Step(nothing, name="größe")]).run(project_job="r")
     assert stream.text.startswith(shown)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_in_a_terminal_long_lines_are_wrapped_between_words(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = io.StringIO()
+    Bars(stream).say(
+        "evaluate: FAILED (20 of 200 experiments failed: " + "the matrix is singular, " * 9 + "max_failed=10)"
+    )
+    lines = stream.getvalue().splitlines()
+    assert len(lines) > 1
+    assert all(len(line) <= width for line in lines)
+    assert {line[:2] for line in lines[1:]} == {"  "}
+    assert " ".join(map(str.strip, lines)).count("the matrix is singular,") == 9

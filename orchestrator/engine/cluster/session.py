@@ -18,21 +18,26 @@ from orchestrator.errors import DatabaseError, LeaseHeld
 from orchestrator.handoff.environment import read_environment
 from orchestrator.slurm.client import Client
 
-__all__ = ["make_context", "hold_lease_on_cluster", "hold_run", "scheduler_of"]
+__all__ = ["config_of", "make_context", "hold_lease_on_cluster", "hold_run", "scheduler_of"]
 
 
 def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
     """Return the scheduler of a run that was submitted to a cluster."""
+    config = config_of(record)
+    folder = store.workspace.run(record.key, config.cluster.log_dir)
+    client = Client(submitter=partial(read_environment, folder, config.environment))
+    return SlurmScheduler(folder, config, record.name, store.path, shared=not is_local(folder.workspace), client=client)
+
+
+def config_of(record: RunRecord) -> ClusterConfig:
+    """Return the cluster that a run was submitted to."""
     try:
-        config = ClusterConfig.from_json(record.cluster or {})
+        return ClusterConfig.from_json(record.cluster or {})
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise DatabaseError(
             f"The records of run {record.key} are damaged: its cluster can't be read ({error!r}).",
             "Restore orchestrator.db from a backup, or submit the study again with a new key.",
         ) from error
-    folder = store.workspace.run(record.key, config.cluster.log_dir)
-    client = Client(submitter=partial(read_environment, folder, config.environment))
-    return SlurmScheduler(folder, config, record.name, store.path, shared=not is_local(folder.workspace), client=client)
 
 
 def make_context(store: Store, key: str, fence: int, scheduler: SlurmScheduler) -> Context:

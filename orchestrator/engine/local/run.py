@@ -10,6 +10,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
+from orchestrator.db.lease import Holder
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import Decision, advance, observe_and_record
 from orchestrator.engine.code import CheckedPipeline, replace_code
@@ -151,12 +152,14 @@ def cancel_local_run(store: Store, key: str) -> Run:
     Busy
         If its step does not stop in time.
     """
-    return _stop(store, key, lambda run: run.has_ended, decide)
+    return _stop(store, key, lambda run: run.has_ended, decide, f"orchestrator cancel {key}")
 
 
 def cancel_local_step(store: Store, key: str, position: int) -> Run:
     """Carry out the requested cancel of the open step run, as `cancel_local_run` does; the run may continue."""
-    return _stop(store, key, lambda run: has_stopped_at(run, position), _stop_step)
+    address = shlex.quote(store.load(key).plan.slot(position).address)
+    command = f"orchestrator cancel {key} --step {address}"
+    return _stop(store, key, lambda run: has_stopped_at(run, position), _stop_step, command)
 
 
 def _stop_step(run: Run) -> Intent | None:
@@ -168,25 +171,30 @@ def _stop_step(run: Run) -> Intent | None:
     return intent if isinstance(intent, Finish) else None
 
 
-def _stop(store: Store, key: str, has_ended: Callable[[Run], bool], decide_next: Decision) -> Run:
+def _stop(store: Store, key: str, has_ended: Callable[[Run], bool], decide_next: Decision, command: str) -> Run:
     end = time.monotonic() + CANCEL_WAIT
     while True:
         try:
             with hold_lease(store, key) as fence:
                 scheduler = LocalScheduler(store.workspace.run(key), _no_code, 1, _ignore)
                 return advance(_context(store, key, fence, scheduler, Silent()), decide_next)
-        except LeaseHeld:
+        except LeaseHeld as held:
             # The holder checks for the request once a second, stops its step and records that.
             run = store.load(key)
             if has_ended(run):
                 return run
             if time.monotonic() > end:
-                raise Busy(
-                    f"Cancelling run {key} was requested {CANCEL_WAIT:.0f} s ago, but its step has not stopped yet.",
-                    "The run ends with the step. To end it now, kill the process that `orchestrator status` shows, and "
-                    f"type: orchestrator cancel {key}",
-                ) from None
+                raise _not_stopped(key, held, command) from None
             time.sleep(0.1)
+
+
+def _not_stopped(key: str, held: LeaseHeld, command: str) -> Busy:
+    message = f"The step of run {key} has not stopped {CANCEL_WAIT:.0f} s after the request to cancel it."
+    hint = f"The request is recorded: the step ends when it can. Then check the run: orchestrator status {key}"
+    if isinstance(held.holder, Holder):
+        hint += f"\nTo end it at once, type on {held.holder.host}: kill -9 {held.holder.pid}"
+        hint += f"\nAfter that: {command}"
+    return Busy(message, hint)
 
 
 def _context(store: Store, key: str, fence: int, scheduler: LocalScheduler, progress: Progress) -> Context:

@@ -1,0 +1,66 @@
+"""Wrap sentences to the width of the terminal, but keep a command on one line, so that it can be copied."""
+
+from __future__ import annotations
+
+import re
+
+from orchestrator.cli.render import echo
+from orchestrator.host import terminal_width
+
+__all__ = ["say", "with_command", "wrapped"]
+
+WIDEST = 100
+"""Longer lines are hard to read."""
+
+# A command at the end of a line. With a sentence after it, it is part of the text.
+_COMMAND = re.compile(r"(?P<text>.*: )(?P<command>(?P<program>orchestrator|python|pip) (?:(?!\. ).)*)", re.DOTALL)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print sentences, wrapped; each line of the text may end with a command."""
+    for line in text.splitlines():
+        echo("\n".join(with_command("", line)), err=err)
+
+
+def with_command(label: str, text: str, options: str = "") -> list[str]:
+    """Return the lines of a text that may end with a command.
+
+    Parameters
+    ----------
+    label : str
+        Begin of the first line.
+    text : str
+        The text.
+    options : str, default ""
+        Appended to a command of `orchestrator`.
+    """
+    match = _COMMAND.fullmatch(text)
+    if match is None:
+        return wrapped(label, text)
+    command = match["command"] + (options if match["program"] == "orchestrator" else "")
+    if len(label + match["text"] + command) <= _width():
+        return [f"{label}{match['text']}{command}"]
+    return [*wrapped(label, match["text"].rstrip()), f"  {command}"]
+
+
+def wrapped(label: str, text: str) -> list[str]:
+    """Return the lines of a text; an indented paragraph, or an item of a list, stays indented."""
+    import textwrap
+
+    lines: list[str] = []
+    for number, paragraph in enumerate(text.splitlines()):
+        indent = re.match(r"[ -]*", paragraph)
+        hanging = " " * len(indent[0]) if indent else ""
+        lines += textwrap.wrap(
+            paragraph,
+            _width(),
+            initial_indent=label if number == 0 else "",
+            subsequent_indent=hanging,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return lines
+
+
+def _width() -> int:
+    return min(terminal_width(80), WIDEST)
