@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -240,6 +239,8 @@ class Bars(Lines):
 
     def say(self, text: str) -> None:
         """Print a line, above the bar if there is one."""
+        import textwrap
+
         line = "\n".join(textwrap.wrap(visible(text), terminal_width(80), subsequent_indent="  "))
         if self._bars is not None:
             self._bars.console.print(line, markup=False, highlight=False)
