@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 __all__ = ["format_address", "format_study", "parse_address", "slug"]
 
@@ -51,6 +50,8 @@ def format_study(path: str | None, attr: str | None) -> str:
     """Return a study as an argument of a command: `STUDY.py[:ATTR]`."""
     if not path:
         return "STUDY.py"
+    import shlex  # Most processes write no command.
+
     return shlex.quote(path if attr in (None, "pipeline") else f"{path}:{attr}")
 
 

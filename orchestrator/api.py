@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -358,5 +357,7 @@ def _console(shows: str) -> AbstractContextManager[None]:
 
 
 def _say_how_to_watch(key: str, rootdir: str | Path | None) -> None:
+    import shlex
+
     where = "" if rootdir is None else f" --rootdir {shlex.quote(str(rootdir))}"
     print(f"Show its status: orchestrator status {key}{where}", file=sys.stderr)

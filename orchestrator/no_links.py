@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 from contextlib import suppress
 from errno import ELOOP, ENXIO, EPERM
@@ -77,4 +76,6 @@ def append_to(path: Path) -> int:
 
 
 def _not_written(path: Path, what: str) -> DataError:
+    import shlex  # only for the text of this error
+
     return DataError(f"{path} is {what}, so nothing was written to it.", f"Remove it: rm {shlex.quote(str(path))}")

@@ -7,7 +7,6 @@ is created in it. Nothing else makes these permissions: all that is made without
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -170,6 +169,8 @@ def _allowed(file: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except (OSError, Damaged) as error:
+        import shlex  # only for the text of this error
+
         raise DatabaseError(
             f"{file} can't be read: {error}.", f"Move it away: mv {shlex.quote(str(file))} {shlex.quote(f'{file}.old')}"
         ) from error

@@ -7,7 +7,6 @@ own files are read with `open_private` and `read_private`, which ask it of the o
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 from contextlib import suppress
 from errno import ELOOP, ENOTDIR, ENXIO
@@ -126,6 +125,8 @@ def _check_private(path: Path, found: os.stat_result) -> None:
             f"{path} belongs to {name_of_user(found.st_uid)} ({mode}), so it is not used.", _hint_for_foreign(path)
         )
     if _may_others_write(found):
+        import shlex  # only for the texts of errors
+
         raise NotAllowed(
             f"Other users may write to {path} ({mode}), so it is not used.",
             f"If its content is right: chmod go-w {shlex.quote(str(path))}",
@@ -133,6 +134,8 @@ def _check_private(path: Path, found: os.stat_result) -> None:
 
 
 def _hint_for_foreign(path: Path) -> str:
+    import shlex
+
     away = shlex.quote(f"{path}.foreign")
     hint = f"Move it away: mv {shlex.quote(str(path))} {away}"
     if ENGINE not in path.parts:

@@ -6,27 +6,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.data.contents import Contents
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
-from orchestrator.data.numpy_types import is_integer
 from orchestrator.data.of_f3dasm import is_of_f3dasm, our_domain, our_sample, our_table
-from orchestrator.data.parts import move_parameter, only_parameter, replace_missing, round_floats
-from orchestrator.data.positions import positions_of, positions_of_smallest
-from orchestrator.data.table import Table
-from orchestrator.data.waiting import MAX_TRIES, found
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from orchestrator.data.contents import Contents
     from orchestrator.data.layout import Files
     from orchestrator.data.matching import FoldReport
     from orchestrator.data.merging import Origin
     from orchestrator.data.reading import Stored
     from orchestrator.data.results import ResultFile
     from orchestrator.data.sources import Source
+    from orchestrator.data.table import Table
 
 __all__ = ["ExperimentData"]
 
@@ -76,6 +72,7 @@ class ExperimentData:
         project_dir: Path | str | None = None,
     ) -> None:
         # Imported here, as in the methods below: most tasks import this class with their study, and use no table.
+        from orchestrator.data.contents import Contents
         from orchestrator.data.matching import FoldReport
         from orchestrator.data.sources import statuses_of, table_of
 
@@ -388,7 +385,7 @@ class ExperimentData:
         cls,
         project_dir: Path | str,
         wait_for_creation: bool = False,
-        max_tries: int = MAX_TRIES,
+        max_tries: int = 10,
         *,
         as_edited: bool = False,
     ) -> ExperimentData:
@@ -425,6 +422,7 @@ class ExperimentData:
         >>> len(ExperimentData.from_file("project"))
         1
         """
+        from orchestrator.data.waiting import found
 
         def read(folder: Path) -> ExperimentData:
             return cls.load(folder, as_edited=as_edited)[0]
@@ -541,6 +539,8 @@ class ExperimentData:
 
     def __getitem__(self, key: int | slice | Iterable[int]) -> Self:
         """Return the rows at these positions, with their labels."""
+        from orchestrator.data.positions import positions_of
+
         return self._take(positions_of(key, len(self)))
 
     def select(self, indices: int | slice | Iterable[int]) -> ExperimentData:
@@ -613,6 +613,8 @@ class ExperimentData:
         self._contents.add_declared_columns()
         if output_name not in self._table.outputs:
             raise KeyError(f"the table has no output {output_name!r}")
+        from orchestrator.data.positions import positions_of_smallest
+
         return self._take(positions_of_smallest(self._table.outputs[output_name].cells(), n_samples))
 
     def sort(self, criterion: Callable[[ExperimentSample], Any], reverse: bool = False) -> ExperimentData:
@@ -686,6 +688,8 @@ class ExperimentData:
         KeyError
             If no experiment has this label.
         """
+        from orchestrator.data.numpy_types import is_integer
+
         labels = [int(indices)] if isinstance(indices, int) or is_integer(indices) else indices
         positions = self._table.labels.positions(labels)
         value = JobStatus.of(status)
@@ -797,6 +801,8 @@ class ExperimentData:
         ExperimentData or None
             The changed copy; None with `in_place=True`.
         """
+        from orchestrator.data.parts import replace_missing
+
         return self._apply(lambda data: replace_missing(data._contents, value), in_place)
 
     def round(self, decimals: int, in_place: bool = False) -> ExperimentData | None:
@@ -814,6 +820,8 @@ class ExperimentData:
         ExperimentData or None
             The changed copy; None with `in_place=True`.
         """
+        from orchestrator.data.parts import round_floats
+
         return self._apply(lambda data: round_floats(data._contents, decimals), in_place)
 
     # -- f3dasm's further names ----------------------------------------------------------------
@@ -865,6 +873,8 @@ class ExperimentData:
         KeyError
             If there is neither an input nor an output of this name.
         """
+        from orchestrator.data.parts import only_parameter
+
         return self._of(only_parameter(self._contents, name))
 
     def move_to_output(self, name: str, in_place: bool = False) -> ExperimentData | None:
@@ -887,6 +897,8 @@ class ExperimentData:
         KeyError
             If there is no such input.
         """
+        from orchestrator.data.parts import move_parameter
+
         return self._apply(lambda data: move_parameter(data._contents, name, "output"), in_place)
 
     def move_to_input(self, name: str, in_place: bool = False) -> ExperimentData | None:
@@ -909,6 +921,8 @@ class ExperimentData:
         KeyError
             If there is no such output.
         """
+        from orchestrator.data.parts import move_parameter
+
         return self._apply(lambda data: move_parameter(data._contents, name, "input"), in_place)
 
     def update_from_experimentssample_json(self, in_place: bool = False) -> ExperimentData | None:

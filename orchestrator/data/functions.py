@@ -6,9 +6,9 @@ what it names must not come from Python's own library, where functions such as `
 
 from __future__ import annotations
 
+import _pickle as pickle  # the module `pickle` has slow classes, too
 import io
 import os
-import pickle
 import sys
 from types import FunctionType
 from typing import Any

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import _pickle as pickle  # the module `pickle` has slow classes, too
 import os
-import pickle
-import shlex
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -110,6 +109,8 @@ def _check_place(path: Path, project_dir: Path) -> None:
     for checked in (real, *folders):
         if not checked.exists() or (is_own(checked) and not others_may_write(checked)):
             continue
+        import shlex  # only for the text of this error
+
         raise NotAllowed(
             f"{checked} {_why_not(checked)}, so {real.name} was not read: loading it could run their code.",
             f"If you trust its content: chmod go-w {shlex.quote(str(checked))}\n"

@@ -8,10 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["MAX_TRIES", "found"]
-
-MAX_TRIES = 10
-"""Number of attempts, as in f3dasm."""
+__all__ = ["found"]
 
 PAUSE = 5.0
 """Seconds between two attempts."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 import sys
+from _pickle import Unpickler  # the module `pickle` has slow classes, too
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from errno import EIO, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
@@ -230,7 +230,7 @@ def _find(module: Any, name: str) -> Any:
     return found
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "__main__" and _main is not None:
             return _find(_main, name)

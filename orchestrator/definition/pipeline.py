@@ -14,7 +14,6 @@ from orchestrator.data.of_f3dasm import is_of_f3dasm
 from orchestrator.data.scratch import Keep
 from orchestrator.definition.block import bound_kwargs
 from orchestrator.definition.blocks import DataGenerator
-from orchestrator.definition.of_f3dasm import our_settings, our_step_block
 from orchestrator.definition.resources import SlurmResources, time_in_seconds
 from orchestrator.errors import DefinitionError
 from orchestrator.fields import Fields
@@ -297,6 +296,8 @@ class PipelineDefinition(Fields):
     @property
     def resources(self) -> SlurmResources | None:
         """`orchestrator_resources`; those of f3dasm as ours."""
+        from orchestrator.definition.of_f3dasm import our_settings
+
         ours: SlurmResources | None = our_settings(SlurmResources, self.orchestrator_resources)
         return ours
 
@@ -364,6 +365,8 @@ def _our_element(element: Any) -> Any:
     if isinstance(element, Loop):
         return _changed(element, steps=_our_elements(element.steps))
     if isinstance(element, Step):
+        from orchestrator.definition.of_f3dasm import our_settings, our_step_block
+
         resources = our_settings(SlurmResources, element.resources)
         block = our_step_block(element.block)
         # Of a block these are in its `call`; of a data generator, `execute` is called.

@@ -10,7 +10,6 @@ from typing import Any
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import LARGEST, LARGEST_INT, Damaged, checked_fields, cleaned, parse_object, refuse
 from orchestrator.errors import Busy, DataError
-from orchestrator.failures import FailureGroup
 from orchestrator.fields import Fields
 from orchestrator.sha256 import sha256_of
 from orchestrator.trust import read_private
@@ -132,6 +131,8 @@ def _bounded(failures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if size > LARGEST // 4:
             rest = failures[number:]
             what = {"type": "other", "message": f"{len(rest)} more causes, in the results", "traceback": ""}
+            from orchestrator.failures import FailureGroup  # Few tasks have so many failures.
+
             group = FailureGroup(what)
             for other in rest:
                 group.add(other["n"], other["rows"])

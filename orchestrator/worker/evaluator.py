@@ -24,9 +24,7 @@ from orchestrator.worker.counts import Counts
 from orchestrator.worker.ending import complete_files, remember_files
 from orchestrator.worker.experiments import SHORT, evaluated_lines, open_results, write_line
 from orchestrator.worker.log_lines import log_lines
-from orchestrator.worker.openmp import end_openmp_threads
 from orchestrator.worker.processes import left_children
-from orchestrator.worker.random_numbers import draw_own_numbers, unseeded_generators
 from orchestrator.worker.receipts import describe_exception
 from orchestrator.worker.stopping import must_stop, together
 from orchestrator.worker.surroundings import say_once
@@ -52,6 +50,9 @@ class Inherited:
     """
 
     def __init__(self) -> None:
+        from orchestrator.worker.openmp import end_openmp_threads
+        from orchestrator.worker.random_numbers import unseeded_generators
+
         end_openmp_threads()
         import threading
 
@@ -63,6 +64,8 @@ class Inherited:
 
     def undo(self, said: set[str]) -> None:
         """Separate this process, a fork, from the others, and say in the log what it lacks, unless that was said."""
+        from orchestrator.worker.random_numbers import draw_own_numbers
+
         draw_own_numbers(self._generators)
         if self._threads:
             names = ", ".join(sorted(self._threads))

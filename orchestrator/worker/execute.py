@@ -16,7 +16,6 @@ from orchestrator.data.results import read_results
 from orchestrator.definition.block import Block, called_function
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.injection import injected
-from orchestrator.definition.samplers import seed_optimizers, seed_samplers
 from orchestrator.handoff.counts import write_counts
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
@@ -226,6 +225,8 @@ def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[s
     data = read_table(project_dir)
     # If a process died after it stored the table and before it wrote its receipt, the block is not called again.
     if stored_by(project_dir) not in (*job.earlier_tokens, job.token):
+        from orchestrator.definition.samplers import seed_optimizers, seed_samplers
+
         if job.seeds_samplers:
             seed_samplers(block, job.seed)
         seed_optimizers(block, job.seed)

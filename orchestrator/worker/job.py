@@ -138,6 +138,7 @@ def _work(folder: RunFolder, job: JobFile, guarded: bool, first: FirstWorker | N
     The imports are here, so that the tail's process imports at the same time.
     """
     with fast_imports():
+        import orchestrator.definition.pipeline  # noqa: F401 - each study imports it, but without `fast_imports`
         from orchestrator.definition.bundle import Bundle
         from orchestrator.handoff.claim import claim, is_withdrawn
         from orchestrator.handoff.receipt import has_ended
