@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import orchestrator
+from orchestrator.worker.guarded import IN_ORDER
+from orchestrator.workspace import TASK_MARK
 
 pytestmark = pytest.mark.slow
 
@@ -18,6 +22,27 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"numpy", "pandas", "scipy", "sqlalchemy", "alembic", "cloudpickle", "rich", "sklearn"}
 
 NOT_FOR_TASKS = {"hashlib", "pickletools", "platform", "uuid"}
+
+NEVER_IN_A_TASK = (
+    {"ast", "base64", "copy", "ctypes", "dataclasses", "datetime", "dis", "inspect", "linecache", "logging", "numbers"}
+    | {
+        "pickle",
+        "shlex",
+        "shutil",
+        "subprocess",
+        "tempfile",
+        "textwrap",
+        "threading",
+        "tokenize",
+        "traceback",
+        "weakref",
+    }
+    | {f"orchestrator.data.{name}" for name in ("column", "contents", "files", "layout", "rows", "table")}
+    | {f"orchestrator.{name}" for name in ("definition.samplers", "definition.of_f3dasm", "machine.kinds", "sharing")}
+    | {f"orchestrator.worker.{name}" for name in ("log_handler", "openmp", "random_numbers", "supervisor")}
+    | {"orchestrator.db", "orchestrator.slurm", "orchestrator.engine"}
+)
+"""What no task of an array needs, unless its study uses it."""
 
 NOT_FOR_STUDIES = HEAVY | {"click", "jinja2", "mako", "omegaconf", "yaml"}
 
@@ -133,6 +158,61 @@ def test_a_task_loads_nothing_heavy_that_its_study_does_not_import(workspace):
     found = {data.get_experiment_sample(label).output_data["loaded"] for label in range(4)}
     assert all("orchestrator" in loaded.split(",") for loaded in found)
     assert not {name for loaded in found for name in loaded.split(",")} & (NOT_FOR_STUDIES | NOT_FOR_TASKS)
+
+
+LIGHT = """
+from orchestrator import CollectArrayResults, Domain, ExperimentData, Pipeline, Step, datagenerator
+
+
+def create(project_dir):
+    domain = Domain()
+    domain.add_float("x", low=0.0, high=1.0)
+    ExperimentData(domain=domain, input_data=[{"x": 0.5}]).store(project_dir)
+
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    return x
+
+
+pipeline = Pipeline("light", [Step(create), Step(evaluate, parallel=True), Step(CollectArrayResults())])
+"""
+
+WORKER = """
+import json, os, runpy, sys
+
+def end(code):
+    print(code, json.dumps(sorted(set(sys.modules) - before)), flush=True)
+    leave(code)
+
+before, leave, os._exit = set(sys.modules) - {"runpy"}, os._exit, end
+runpy.run_module("orchestrator.worker", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.acceptance
+def test_a_task_of_an_array_loads_only_what_it_needs(workspace):
+    """All tasks of an array start at once, so what each imports takes much of the time of short ones."""
+    (workspace / "light.py").write_text(LIGHT)
+    run = [sys.executable, "-m", "orchestrator", "run", "light.py", "--project-job", "r"]
+    subprocess.run(run, cwd=workspace, check=True, timeout=300)
+    jobs = workspace / "r" / ".orchestrator" / "jobs"
+    [batch] = [job for path in jobs.glob("*/job.json") if (job := json.loads(path.read_text()))["kind"] == "batch"]
+    (jobs / "array").mkdir(mode=0o700)
+    content = json.dumps({**batch, "token": "array", "tasks": "0-1", "database": None}).encode()
+    (jobs / "array" / "job.json").write_bytes(content)
+    (jobs / "array" / "job.json").chmod(0o600)
+    # As the script of its job does.
+    slurm = {"SLURM_JOB_ID": "1", "SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "0", TASK_MARK: "array.1"}
+    command = [sys.executable, "-P", "-c", WORKER, "job", str(workspace), "r", "array", sha256(content).hexdigest()]
+    environment = {**os.environ, **slurm, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == IN_ORDER, done.stderr
+    loaded = set(json.loads(done.stdout.partition(" ")[2]))
+    assert {"light", "orchestrator.data.experiment_data", "orchestrator.worker.alone"} <= loaded
+    assert not loaded & NEVER_IN_A_TASK
+    assert len({name for name in loaded if name.startswith("orchestrator.")}) <= 75
 
 
 def test_a_table_loads_nothing_heavy_before_its_arrays_are_used(tmp_path):
