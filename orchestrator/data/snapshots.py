@@ -111,15 +111,16 @@ def read_kept(folder: Path) -> KeptTable:
     try:
         notes = parse_object(read_small(folder / NOTES))
         contents = {name: (folder / name).read_bytes() for name in notes if name in TABLE_FILES}
-        edited = [name for name in contents if list(_stat(folder / name)) != notes[name]]
-    except (OSError, Damaged) as error:
+        edited = [name for name in contents if not _is_as_noted(folder / name, *notes[name])]
+    except (OSError, TypeError, Damaged) as error:
         raise DataError(f"the table that was kept in {folder} can't be read: {error}") from error
     return KeptTable(contents, edited)
 
 
-def _stat(path: Path) -> tuple[int, int]:
+def _is_as_noted(path: Path, size: int, mtime_ns: int) -> bool:
+    """Whether a file has the size and the time of when it was kept; an archive keeps its time to the microsecond."""
     found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    return found.st_size == size and abs(found.st_mtime_ns - mtime_ns) <= 1000
 
 
 def put_back(project_dir: Path | str, contents: Mapping[str, bytes]) -> None:

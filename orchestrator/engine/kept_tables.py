@@ -98,11 +98,15 @@ def tables_to_put_back(store: Store, key: str, position: int) -> tuple[tuple[Tab
     return found, lines
 
 
+_WERE = "were edited in place since, and are taken as they are"
+
+
 def about_edits(table: KeptTable) -> list[str]:
     """Return that files of a kept table were edited in place."""
     if not table.edited:
         return []
-    return [f"Attention: {', '.join(table.edited)} was edited in place since, and is taken as it is now."]
+    are = "was edited in place since, and is taken as it is" if len(table.edited) == 1 else _WERE
+    return [f"Attention: {', '.join(table.edited)} {are} now."]
 
 
 def put_tables_back(folder: RunFolder, mark: str, tables: Iterable[TableThen]) -> None:
