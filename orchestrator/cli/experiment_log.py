@@ -8,7 +8,7 @@ from os import SEEK_CUR
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from orchestrator.cli.render import echo, echo_output
+from orchestrator.cli.render import echo, echo_output, screen_width, shorten
 from orchestrator.cli.workspace import typed_options
 from orchestrator.damage import Damaged, open_regular
 from orchestrator.errors import DataError, NotFound
@@ -109,7 +109,8 @@ def print_why_failed(workspace: Workspace, step_logs: StepLogs, row: int) -> Non
             if (record.step, record.iteration) == (step_run.name, step_run.iteration):
                 # Not with what it has printed, which may be read by a program.
                 error = record.error
-                echo(f"==> experiment {row} failed: {error['type']}: {error['message']} <==", err=True)
+                why = shorten(f"experiment {row} failed: {error['type']}: {error['message']}", screen_width() - 8)
+                echo(f"==> {why} <==", err=True)
                 if error.get("traceback"):
                     echo(error["traceback"].rstrip(), err=True)
 

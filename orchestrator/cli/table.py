@@ -14,6 +14,7 @@ import click
 
 from orchestrator.cli.render import echo, echo_output, plural, to_json
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
+from orchestrator.cli.wrapping import say
 from orchestrator.errors import DataError
 from orchestrator.host import terminal_width
 
@@ -110,14 +111,14 @@ def _print(rows: Rows, n_rows: int | None, names: list[str] | None) -> None:
     from orchestrator.cli.table_text import columns_that_fit, left_out, rows_text
 
     if not len(rows.frame):
-        echo("No experiments.", err=True)
+        say("No experiments.", err=True)
         return
     # Into a file or a pipe, all columns are written, unless COLUMNS says how many characters fit.
     width = terminal_width(0) or None
     shown = columns_that_fit(rows, n_rows, width) if names is None else names
     click.echo("\n".join(rows_text(rows, shown, n_rows)))
     for line in left_out(rows, shown, n_rows):
-        echo(line, err=True)
+        say(line, err=True)
 
 
 def _write(frame: pd.DataFrame, csv: Path | None, parquet: Path | None) -> None:

@@ -182,6 +182,8 @@ def where(rows: Rows, condition: str) -> Rows:
         mask = mask.astype("boolean").fillna(False)
     except Exception as error:  # pandas raises any exception
         why = str(error).partition("\n")[0] or type(error).__name__
+        if isinstance(error, AttributeError) and "visit_" in why:
+            why = "it has an operator that conditions don't have"
         raise DefinitionError(
             f"--where {condition!r} can't be used: {why}.",
             f"The columns are: {', '.join([EXPERIMENT, *map(str, rows.frame.columns)])}\n"

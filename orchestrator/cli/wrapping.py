@@ -49,7 +49,7 @@ def wrapped(label: str, text: str) -> list[str]:
 
     lines: list[str] = []
     for number, paragraph in enumerate(text.splitlines()):
-        indent = re.match(r"[ -]*", paragraph)
+        indent = re.match(r" *(- )?", paragraph)
         hanging = " " * len(indent[0]) if indent else ""
         lines += textwrap.wrap(
             paragraph,

@@ -260,7 +260,11 @@ def preview(
     if checked is not None:
         from orchestrator.engine.code import asks_again
 
-        replanned = replan(run, steps, plan, asks_again=asks_again(workspace.run(key), record, begin, checked))
+        again, study = (
+            asks_again(workspace.run(key), record, begin, checked),
+            format_study(checked.study_path, checked.study_attr),
+        )
+        replanned = replan(run, steps, plan, asks_again=again, study=study)
         lines, repeats = announce_new_plan(steps, replanned, plan), repeats_work(steps, replanned.changes)
         run, steps = with_new_plan(run, steps, replanned, plan), steps[: replanned.n_kept]
     changes = reopening(run, steps, begin)
@@ -555,7 +559,7 @@ def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, c
     if checked is None:
         is_other = study_change_message(folder, record) is not None
     else:
-        check_same_steps(record, checked.plan, checked.study_path)
+        check_same_steps(store, record, checked)
         is_other, study = has_other_code(folder, record, checked), checked.study_path
     if is_other:
         _say_all(about_other_code(record, study))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from orchestrator.db.store import RunRecord
+from orchestrator.addresses import format_study
+from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.advance import observe_and_record, with_epoch
 from orchestrator.engine.context import Context
 from orchestrator.engine.table_jobs import table_was_changed
 from orchestrator.errors import Busy, DefinitionError, StudyChanged
 from orchestrator.machine.plan import Plan
+from orchestrator.machine.replan import replan
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, reopening
+
+if TYPE_CHECKING:
+    from orchestrator.engine.code import CheckedPipeline
 
 __all__ = ["with_resume_hint", "position_of", "reopen", "check_same_steps"]
 
@@ -41,11 +46,13 @@ def reopen(context: Context, begin: Begin) -> None:
         context.store.write(context.key, context.fence, changes, context.clock())
 
 
-def check_same_steps(record: RunRecord, plan: Plan, study: str | None) -> None:
-    """Raise `StudyChanged` if a run that has succeeded has other steps than the plan of a study."""
-    study = shlex.quote(study or "STUDY.py")
+def check_same_steps(store: Store, record: RunRecord, checked: CheckedPipeline) -> None:
+    """Raise `StudyChanged` if a run that has succeeded has other steps than a pipeline."""
+    plan, study = checked.plan, format_study(checked.study_path, checked.study_attr)
     shapes = [(p.size, [(step.path, step.name) for step in p.steps()]) for p in (record.plan, plan)]
     if shapes[0] != shapes[1]:
+        run, steps = store.load(record.key), store.history.recorded(record.key)
+        replan(run, steps, plan, asks_again=False, study=study)  # raises it for a plan with which it can't continue
         raise StudyChanged(
             f"Run {record.key} has succeeded, but its steps are not those of this pipeline.",
             f"Show what would run with it: orchestrator resume {record.key} --update {study} --dry-run\n"

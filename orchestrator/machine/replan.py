@@ -46,7 +46,7 @@ class Replanned(NamedTuple):
     n_kept: int = 0
 
 
-def replan(run: Run, steps: Sequence[Recorded], new: Plan, *, asks_again: bool) -> Replanned:
+def replan(run: Run, steps: Sequence[Recorded], new: Plan, *, asks_again: bool, study: str = "STUDY.py") -> Replanned:
     """Return what a new plan means for a run.
 
     Parameters
@@ -59,6 +59,8 @@ def replan(run: Run, steps: Sequence[Recorded], new: Plan, *, asks_again: bool) 
         The new plan.
     asks_again : bool
         Whether the `until` that has ended the last loop is called again, because its code may have changed.
+    study : str, default "STUDY.py"
+        The study with the new plan, as an argument of a command.
 
     Raises
     ------
@@ -73,7 +75,7 @@ def replan(run: Run, steps: Sequence[Recorded], new: Plan, *, asks_again: bool) 
             f"Complete it first: orchestrator resume {run.key}",
         )
     first = _first_position(run, new)
-    n = _n_that_fit(run, steps, new, first)
+    n = _n_that_fit(run, steps, new, first, study)
     removed = tuple(step for step in steps[n:] if _place(new, run.plan.slot(step.position)) is None)
     answer = _last_answer(run, steps[:n]) if asks_again else None
     if answer is not None:
@@ -109,13 +111,13 @@ class NewSteps(NamedTuple):
 
 
 def where_new_steps_begin(
-    run: Run, steps: Sequence[Recorded], new: Plan, from_step: str | None, *, asks_again: bool
+    run: Run, steps: Sequence[Recorded], new: Plan, from_step: str | None, *, asks_again: bool, study: str = "STUDY.py"
 ) -> NewSteps | None:
     """Return where a longer plan continues a run that has succeeded; None if a fork begins in the old plan.
 
     Parameters
     ----------
-    run, steps, new, asks_again
+    run, steps, new, asks_again, study
         As for `replan`.
     from_step : str or None
         Address of the step with which the fork is to begin.
@@ -123,7 +125,7 @@ def where_new_steps_begin(
     is_known = from_step is not None and run.plan.find(from_step) is not None
     if is_known or run.state is not RunState.SUCCEEDED:
         return None
-    replanned = replan(run, steps, new, asks_again=asks_again)
+    replanned = replan(run, steps, new, asks_again=asks_again, study=study)
     n = replanned.n_kept
     if not replanned.changes or not n:
         return None
@@ -156,14 +158,14 @@ def _first_position(run: Run, new: Plan) -> int:
     return new.start_of(slot.element) if place is None else place
 
 
-def _n_that_fit(run: Run, steps: Sequence[Recorded], new: Plan, first: int) -> int:
+def _n_that_fit(run: Run, steps: Sequence[Recorded], new: Plan, first: int, study: str) -> int:
     before: Recorded | None = None
     for n, step in enumerate(steps):
         old = run.plan.slot(step.position)
         place = _place(new, old)
         follows = before is None or before.position < first or _next(new, before) == step.position
         if place != step.position or not follows:
-            _check_change(run, old, new)
+            _check_change(run, old, new, study)
             return n
         before = step
     return len(steps)
@@ -179,7 +181,7 @@ def _place(new: Plan, old: Slot) -> int | None:
     return place if place is not None and new.slot(place).step.name == old.step.name else None
 
 
-def _check_change(run: Run, old: Slot, new: Plan) -> None:
+def _check_change(run: Run, old: Slot, new: Plan, study: str) -> None:
     """Raise `StudyChanged` unless a step run does not fit only because a loop got another length."""
     known = {step.path: step for step, *_ in new.walk()}
     added = {path for path, step in known.items() if step.kind is StepKind.UNTIL}
@@ -190,11 +192,11 @@ def _check_change(run: Run, old: Slot, new: Plan) -> None:
             f"Run {run.key} can't continue with the new pipeline: a loop that has run can't get an until, or lose it.",
             "For a loop that never ends early: until=lambda data: False",
         )
-    step = known.get(old.step.path)
+    step, verb = known.get(old.step.path), "submit" if run.needs_wakeup else "run"
     if step is None or step.name != old.step.name:
         raise StudyChanged(
             f"Run {run.key} can't continue with the new pipeline: it has no {old.address} at the recorded position.",
-            "Keep the steps that have run, or start a new run.",
+            f"Keep the steps that have run, or start a new run: orchestrator {verb} {study}",
         )
 
 

@@ -180,6 +180,31 @@ def test_an_edited_study_under_the_key_of_a_run_that_has_succeeded_is_said_with_
     assert "Attention" not in run(here, edited).err
 
 
+OTHER = """
+from orchestrator import Pipeline, Step
+pipeline = Pipeline("other", [Step(lambda project_dir: None, name="nothing")])
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "other.py", "--project-job", "r"],
+        ["resume", "r", "--update", "other.py"],
+        ["fork", "r", "--update", "other.py"],
+    ],
+)
+def test_another_study_can_only_be_a_new_run_as_the_error_says(here, words):
+    run(here, STUDY)
+    (here.workspace / "other.py").write_text(OTHER)
+    said = here(*words)
+    assert said.code == 1
+    assert "it has no create at the" in said.err
+    [command] = commands_in(said.err)
+    assert command.startswith("run ")
+    assert here(*command.split()).code == 0
+
+
 def test_a_resume_from_a_step_that_evaluates_says_that_results_are_kept_and_how_they_are_not(here):
     run(here, STUDY)
     announced = here("resume", "r", "--from-step", "evaluate", "--dry-run").out
