@@ -20,15 +20,20 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from errno import ENOSYS
 from pathlib import Path
 from shlex import quote
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from orchestrator.atomic import sync_folder, write_atomically, write_synced
 from orchestrator.damage import Damaged, open_regular, parse_object, read_small
 from orchestrator.data.references import DATA_FOLDER, TABLE_FILES
 from orchestrator.errors import DataError, TableBusy
+from orchestrator.kernel_lock import KernelLock
 from orchestrator.sharing import mode_of_lock
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 __all__ = [
     "READ_TRIES",
@@ -329,14 +334,11 @@ def locked(project_dir: Path | str) -> Iterator[None]:
     DataError
         If this user may not open the lock.
     """
-    from filelock import FileLock, Timeout
-
     base = data_folder(project_dir)
     base.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(base / ".lock", timeout=_LOCK_SECONDS, mode=mode_of_lock(base))
     try:
-        lock.acquire()
-    except Timeout as error:
+        lock = _acquired(base / ".lock", mode_of_lock(base))
+    except TimeoutError as error:
         raise TableBusy(f"another process stores the table in {base}", "Retry the command later.") from error
     except PermissionError as error:
         raise DataError(
@@ -347,6 +349,25 @@ def locked(project_dir: Path | str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _acquired(path: Path, mode: int) -> KernelLock | BaseFileLock:
+    """Return the lock of a table, which is held."""
+    lock = KernelLock(path, mode)
+    try:
+        lock.acquire(_LOCK_SECONDS)
+    except BaseException as error:
+        lock.release()
+        if getattr(error, "errno", None) != ENOSYS:
+            raise
+    else:
+        return lock
+    # This file system has no `flock`; filelock has a lock that needs none.
+    from filelock import FileLock
+
+    soft = FileLock(path, timeout=_LOCK_SECONDS, mode=mode)
+    soft.acquire()
+    return soft
 
 
 def finish_commit(project_dir: Path | str) -> None:

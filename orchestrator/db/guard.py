@@ -10,7 +10,6 @@ The first of the others leaves a file; from then on, the server, too, uses the l
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import time
@@ -23,6 +22,7 @@ from typing import TypeVar
 
 from orchestrator.atomic import PRIVATE
 from orchestrator.errors import DatabaseBusy, DatabaseError
+from orchestrator.kernel_lock import POLL, KernelLock
 from orchestrator.sharing import mode_beside
 
 __all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "guarded", "is_local", "has_kernel_lock"]
@@ -33,7 +33,6 @@ LOCAL_FILE_SYSTEMS = frozenset(
 
 # In seconds. The wait is longer than the stale time, because each waiting process counts that from its own start.
 WAIT = 90.0
-POLL = 0.02
 HEARTBEAT = 5.0
 STALE = 30.0
 
@@ -60,7 +59,7 @@ def guarded(path: Path) -> Iterator[None]:
         If the lock can't be created in the folder.
     """
     file = path.with_name(f"{path.name}.guard")
-    lock: _KernelLock | _HardLinkLock | None = None
+    lock: KernelLock | _HardLinkLock | None = None
     try:
         try:
             lock = _acquired(path, file)
@@ -89,10 +88,10 @@ def _shared(path: Path) -> Path:
     return path.with_name(f"{path.name}.guard.shared")
 
 
-def _acquired(path: Path, file: Path) -> _KernelLock | _HardLinkLock:
+def _acquired(path: Path, file: Path) -> KernelLock | _HardLinkLock:
     mode = mode_beside(path)
     if has_kernel_lock(path):
-        kernel = _acquire(_KernelLock(file, mode))
+        kernel = _acquire(KernelLock(file, mode))
         # Another machine may have come while this process waited.
         if has_kernel_lock(path):
             return kernel
@@ -125,39 +124,6 @@ def _acquire(lock: L) -> L:
         lock.release()
         raise
     return lock
-
-
-class _KernelLock:
-    """`flock` itself. filelock offers it too, but importing filelock takes longer than the work of an `advance`."""
-
-    def __init__(self, path: Path, mode: int) -> None:
-        self._path = path
-        self._mode = mode
-        self._fd: int | None = None
-
-    def acquire(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        # Stored before the lock is acquired, so that `release` can release it after an interrupt.
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, self._mode)
-        if self._mode != PRIVATE and os.fstat(self._fd).st_uid == os.geteuid():
-            os.fchmod(self._fd, self._mode)  # whatever the umask
-        while True:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise TimeoutError from None
-                time.sleep(POLL)
-
-    def release(self) -> None:
-        if self._fd is None:
-            return
-        fd, self._fd = self._fd, None
-        # Closing is not enough: a child that was forked meanwhile has the file open, too.
-        with suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        os.close(fd)
 
 
 class _HardLinkLock:
@@ -212,7 +178,7 @@ class _LockOfGroup(_HardLinkLock):
         self._lease.release()
 
 
-L = TypeVar("L", _KernelLock, _HardLinkLock)
+L = TypeVar("L", KernelLock, _HardLinkLock)
 
 
 def is_local(folder: Path) -> bool:

@@ -4,7 +4,7 @@ import shutil
 import stat
 import subprocess
 from contextlib import suppress
-from errno import EACCES
+from errno import EACCES, ENOSYS
 
 import pandas as pd
 import pytest
@@ -16,6 +16,7 @@ from orchestrator.data.files import data_folder, opened_snapshot
 from orchestrator.data.fold import fold
 from orchestrator.data.results import ResultWriter, inputs_digest
 from orchestrator.errors import Busy, DataError
+from orchestrator.kernel_lock import KernelLock
 from tests.damage import NOT_JSON
 
 CALLS = ("mkdir", "open", "fsync", "rename", "unlink", "rmdir", "link", "symlink")
@@ -135,7 +136,7 @@ def test_collecting_that_ends_anywhere_loses_no_result(tmp_path, monkeypatch, er
 
 def test_a_full_disk_is_reported_with_what_to_do(tmp_path, monkeypatch, golden):
     table(tmp_path, 1.0).store()
-    stop_at(monkeypatch, 5, OSError(28, "No space left on device"))
+    stop_at(monkeypatch, 4, OSError(28, "No space left on device"))
     with golden.raises(DataError):
         table(tmp_path, 2.0).store()
 
@@ -313,14 +314,33 @@ def test_a_link_that_was_restored_from_a_copy_is_reported_with_what_to_type(tmp_
 
 
 def test_a_table_whose_lock_belongs_to_another_user_is_reported(tmp_path, monkeypatch):
-    def acquire(lock):
-        raise PermissionError(EACCES, "Permission denied", lock.lock_file)
+    def acquire(lock, seconds):
+        raise PermissionError(EACCES, "Permission denied", str(data_folder(tmp_path) / ".lock"))
 
     table(tmp_path, 1.0).store()
-    monkeypatch.setattr(FileLock, "acquire", acquire)
+    monkeypatch.setattr(KernelLock, "acquire", acquire)
     with pytest.raises(DataError, match=r"can't be stored: .*Permission denied: .*\.lock") as caught:
         table(tmp_path, 2.0).store()
     assert "Its lock belongs to the user who stored it first" in caught.value.hint
+    assert value(tmp_path) == 1.0
+
+
+def test_a_table_is_busy_while_another_program_holds_the_lock_of_filelock(tmp_path, monkeypatch):
+    table(tmp_path, 1.0).store()
+    monkeypatch.setattr("orchestrator.data.files._LOCK_SECONDS", 0.05)
+    with FileLock(data_folder(tmp_path) / ".lock"), pytest.raises(Busy, match="another process stores the table"):
+        table(tmp_path, 2.0).store()
+    table(tmp_path, 3.0).store()
+    assert value(tmp_path) == 3.0
+
+
+def test_a_table_is_stored_on_a_file_system_without_that_lock_of_the_kernel(tmp_path, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.warns(UserWarning, match="flock not supported"):
+        table(tmp_path, 1.0).store()
     assert value(tmp_path) == 1.0
 
 

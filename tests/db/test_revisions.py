@@ -177,7 +177,7 @@ def test_a_file_system_without_locks_is_reported(path, monkeypatch, golden):
     def refuse(fd, how):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(guard.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     with (
         golden.raises(DatabaseError),
         session(path),

@@ -19,6 +19,7 @@ from orchestrator.db.rows import insert
 from orchestrator.db.run_rows import latest_key
 from orchestrator.db.store import NewRun, Store
 from orchestrator.errors import Busy, LeaseHeld, NotFound
+from orchestrator.kernel_lock import KernelLock
 from orchestrator.machine.changes import (
     AddJob,
     AddStepRun,
@@ -339,21 +340,21 @@ def test_the_server_of_a_folder_uses_the_lock_of_the_machines_that_it_serves(sto
     def refuse(*given):
         raise AssertionError("a lock of the kernel")
 
-    monkeypatch.setattr(guard._KernelLock, "acquire", refuse)
+    monkeypatch.setattr(KernelLock, "acquire", refuse)
     assert store.record("r").key == "r"
 
 
 def test_a_lock_of_the_kernel_is_given_up_if_another_machine_comes_while_it_is_awaited(store, monkeypatch):
-    acquire = guard._KernelLock.acquire
+    acquire = KernelLock.acquire
 
     def acquire_late(lock, seconds):
         acquire(lock, seconds)
         store.path.with_name("orchestrator.db.guard.shared").touch()
 
     monkeypatch.setattr(guard, "LONGEST_HOLD", 0.1)
-    monkeypatch.setattr(guard._KernelLock, "acquire", acquire_late)
+    monkeypatch.setattr(KernelLock, "acquire", acquire_late)
     with guard.guarded(store.path):
         assert store.path.with_name("orchestrator.db.guard.rw").exists()
-        kernel = guard._KernelLock(store.path.with_name("orchestrator.db.guard"), 0o600)
+        kernel = KernelLock(store.path.with_name("orchestrator.db.guard"), 0o600)
         acquire(kernel, 0.0)  # it is free
         kernel.release()

@@ -24,6 +24,7 @@ from orchestrator.engine import commands
 from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.local import run as local_run
 from orchestrator.errors import Busy, Interrupted, LeaseHeld
+from orchestrator.kernel_lock import KernelLock
 from orchestrator.workspace import Workspace
 from tests.processes import lives
 from tests.studies import store_numbers
@@ -274,7 +275,7 @@ def test_a_ctrl_c_during_any_database_access_stops_cleanly(workspace, rows, monk
     """It must not leave a lock for which its own process then waits."""
     pipeline = Pipeline("p", [Step(store_numbers(3)), Step(doubled), Step(lambda project_dir: None, name="end")])
     monkeypatch.setattr(guard, "WAIT", 5.0)
-    acquired = guard._KernelLock.acquire
+    acquired = KernelLock.acquire
     hints = []
     for at in range(1, 100):
         came = iter(range(1, 1000))
@@ -306,7 +307,7 @@ def watched(patch, acquire):
 
     @contextmanager
     def hold(*arguments):
-        patch.setattr(guard._KernelLock, "acquire", acquire)
+        patch.setattr(KernelLock, "acquire", acquire)
         with hold_lease(*arguments) as fence:
             yield fence
 
