@@ -197,8 +197,7 @@ def checked_fields(
     Parameters
     ----------
     kind : type or callable
-        The class, or its `__init__`. Its module has `from __future__ import annotations`, so that its annotations are
-        text.
+        The class, or its `__init__`.
     values : mapping
         JSON values by the name of the field.
     required : iterable of str
@@ -214,9 +213,7 @@ def checked_fields(
     Damaged
         If a field is missing or unknown, or a value does not fit the type of its field.
     """
-    # A named tuple wraps the text of its annotations.
-    annotations = {name: str(getattr(of, "__forward_arg__", of)) for name, of in kind.__annotations__.items()}
-    annotations.pop("return", None)
+    annotations = {name: _name_of(of) for name, of in kind.__annotations__.items() if name != "return"}
     for name in required:
         if name not in values:
             raise Damaged(f"it has no {name}")
@@ -226,6 +223,12 @@ def checked_fields(
         if not any(_CHECKS[part](value) for part in annotations[name].split(" | ")):
             raise Damaged(f"its {name} is {_kind(value)}, not {annotations[name]}")
     return dict(values)
+
+
+def _name_of(annotation: Any) -> str:
+    """Return a type as it is written; it is a text already in a module with `from __future__ import annotations`."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return text.replace("collections.abc.", "").replace("typing.", "")
 
 
 def _kind(value: Any) -> str:

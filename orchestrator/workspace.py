@@ -27,10 +27,8 @@ A run's folder may contain files of another run: of one whose records were delet
 the names of the engine's files contain the run's salt (`token`, `mark`) or a digest of the content.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import os
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +60,7 @@ class Workspace(NamedTuple):
     database: Path
 
     @classmethod
-    def at(cls, root: str | Path) -> Workspace:
+    def at(cls, root: str | Path) -> "Workspace":
         """Return the workspace with this root folder."""
         return cls(Path(root).absolute() / DATABASE)
 
@@ -76,7 +74,7 @@ class Workspace(NamedTuple):
         """The root folder without symbolic links."""
         return str(self.root.resolve())
 
-    def run(self, key: str, log_dir: str = LOG_DIR) -> RunFolder:
+    def run(self, key: str, log_dir: str = LOG_DIR) -> "RunFolder":
         """Return the files of a run."""
         return RunFolder(self.root, key, log_dir)
 
@@ -106,6 +104,17 @@ def relocated(path: str, old_root: str, root: str) -> str:
 def root_of_bundles(bundles: Path) -> str:
     """Return the root folder of the workspace, without symbolic links, from `RunFolder.bundles`."""
     return str(bundles.resolve().parents[2])
+
+
+def _files_in(folder: Path, begin: str, end: str = "") -> list[Path]:
+    """Return the files whose names begin and end so, in order; none of a folder that does not exist.
+
+    `Path.glob` would compile a pattern in each task.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.name.startswith(begin) and path.name.endswith(end))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
 
 
 class JobFolder(NamedTuple):
@@ -154,11 +163,11 @@ class JobFolder(NamedTuple):
 
     def running_of(self, task: int | None = None) -> list[Path]:
         """Return the files that say what was evaluated when a task ended without a receipt; by default of all tasks."""
-        return sorted((self.path / "running").glob("*" if task is None else f"{task}.*"))
+        return _files_in(self.path / "running", "" if task is None else f"{task}.")
 
     def stopped(self) -> list[Path]:
         """Return the files that say what was evaluated when a task ended because its step stopped."""
-        return sorted((self.path / "stopped").glob("*"))
+        return _files_in(self.path / "stopped", "")
 
 
 class RunFolder(NamedTuple):
@@ -214,7 +223,7 @@ class RunFolder(NamedTuple):
         DataError
             If the digest is not valid: as a path, it could lead to another folder.
         """
-        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise DataError(
                 f"the code of run {self.key} can't be found: {digest!r} is not a valid digest.",
                 f"Give the run its code again: orchestrator resume {self.key} --update STUDY.py",
@@ -258,6 +267,10 @@ class RunFolder(NamedTuple):
     def results(self, project_dir: str, token: str) -> Path:
         """Return the folder of a job's result files."""
         return self._results(project_dir) / token
+
+    def results_of(self, project_dir: str, token: str, task: int) -> list[Path]:
+        """Return the result files of a task that are not folded into the table."""
+        return _files_in(self.results(project_dir, token), f"{task}.", ".jsonl")
 
     def result_files(self, project_dir: str, token: str) -> list[Path]:
         """Return the result files of a job, also those that are folded into the table."""

@@ -5,8 +5,7 @@ imports the study. Steps are then unpickled. The keyword arguments of a step are
 jobs is in the job file (`orchestrator.handoff.jobfile`).
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import io
 import json
 import os
@@ -18,7 +17,8 @@ from errno import EIO, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
 
 from orchestrator.damage import Damaged
 from orchestrator.data.scratch import Keep
@@ -27,13 +27,9 @@ from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free
 from orchestrator.definition.finder import KeptFinder, KeptModule, MetaPath
 from orchestrator.errors import DataError, NotAllowed, StudyChanged, StudyError
 from orchestrator.loading import EndOfLoading, loading
+from orchestrator.sha256 import sha256_of
 from orchestrator.trust import open_private
 from orchestrator.workspace import relocated, root_of_bundles
-
-if TYPE_CHECKING:
-    from types import CodeType, ModuleType
-
-from orchestrator.sha256 import sha256_of
 
 __all__ = ["CODE", "MAIN", "MODULES", "Bundle", "LoadedStep", "function_of", "globals_of"]
 

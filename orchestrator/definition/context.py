@@ -3,8 +3,7 @@
 Every process that loads the user's code restores it first, so it imports little itself.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -101,7 +100,7 @@ class ImportContext(NamedTuple):
             sys.warnoptions += new  # for the processes that experiments start
             warnings._processoptions(new)  # type: ignore[attr-defined]
 
-    def moved(self, here: Callable[[str], str]) -> ImportContext:
+    def moved(self, here: Callable[[str], str]) -> "ImportContext":
         """Return the context after the workspace was moved; `here` turns a path of then into one of now."""
         path, main_file = [here(entry) for entry in self.path], here(self.main_file) if self.main_file else ""
         return self._replace(path=path, cwd=here(self.cwd), start=here(self.start), main_file=main_file)

@@ -4,8 +4,7 @@ A kept module has the `__file__`, `__path__`, spec and loader of its real place,
 resources are found. Only its text, and so its code, is the kept one. If its place is gone, the text is enough.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -38,7 +37,7 @@ class KeptModule(NamedTuple):
     locations: list[str] | None
     text: str | None
 
-    def moved(self, here: Callable[[str], str]) -> KeptModule:
+    def moved(self, here: Callable[[str], str]) -> "KeptModule":
         """Return the module after the workspace was moved; `here` turns a path of then into one of now."""
         origin = None if self.origin is None else here(self.origin)
         locations = None if self.locations is None else [here(folder) for folder in self.locations]

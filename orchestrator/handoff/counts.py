@@ -6,8 +6,7 @@ have finished. While a task runs, its numbers are in the file that says what it 
 (`orchestrator.worker.running`).
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 from typing import NamedTuple
 
 from orchestrator.atomic import PRIVATE, private_folders

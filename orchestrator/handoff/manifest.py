@@ -5,8 +5,7 @@ experiments, one line per experiment, and a last line with the outputs that the 
 first two parts, whose SHA-256 is recorded, and its own lines.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -165,7 +164,7 @@ class Manifest:
         self.sha256 = sha256
 
     @classmethod
-    def open(cls, path: Path, sha256: str | None = None) -> Manifest:
+    def open(cls, path: Path, sha256: str | None = None) -> "Manifest":
         """Read the header and the index of a manifest.
 
         Parameters

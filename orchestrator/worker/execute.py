@@ -261,6 +261,6 @@ def _earlier_results(folder: RunFolder, job: JobFile, task: int) -> dict[tuple[i
     """Return the results that earlier attempts at this task, and earlier starts of this attempt, have written."""
     earlier: dict[tuple[int, str], Line] = {}
     for token in [*job.earlier_tokens, job.token]:
-        for path in sorted(folder.results(job.project_dir, token).glob(f"{task}.*.jsonl")):
+        for path in folder.results_of(job.project_dir, token, task):
             earlier |= {(line["row"], line["inputs"]): line for line in read_results(path)}
     return earlier

@@ -6,8 +6,7 @@ environment, and with the first one's exit code as the shell has it. The second 
 completes the task with processes that are supervised (`orchestrator.worker.supervisor`).
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import os
 import signal
 import sys
@@ -63,7 +62,7 @@ class FirstWorker(NamedTuple):
     has_sigterm: bool
 
     @classmethod
-    def from_arguments(cls, words: Sequence[str]) -> FirstWorker | None:
+    def from_arguments(cls, words: Sequence[str]) -> "FirstWorker | None":
         """Return the first worker from the arguments of the second one; None without arguments."""
         return cls(words[0], int(words[1]), len(words) > 2) if words else None
 

@@ -4,8 +4,7 @@
 each other by the files of `orchestrator.handoff.counts`; there is nothing to list while all goes well.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -48,7 +47,7 @@ def must_stop(job: JobFile, tally: Tally) -> bool:
     return bool(job.stop_if_first) and not tally.n_finished and is_same and tally.n_failed >= (job.stop_if_first or 0)
 
 
-def stop_if_needed(job: JobFile, own: Tally, others: Others | None) -> bool:
+def stop_if_needed(job: JobFile, own: Tally, others: "Others | None") -> bool:
     """Whether the batch of a job stops after the experiments of this task; then make its other tasks stop, too."""
     if not must_stop(job, own if others is None else others.with_others(own)):
         return False
