@@ -105,7 +105,8 @@ def _lines(cleaning: Cleaning) -> list[str]:
     if more:
         lines.append(f"And those of {len(more)} more runs ({size(sum(target.n_bytes for target in more))}).")
     lines += [f"Deletes what an earlier clean has left: {path.name}." for path in cleaning.left_over]
-    lines += [f"Keeps run {key}: {why}." for key, why in list(cleaning.kept.items())[:MOST_NAMED]]
+    for key, kept in list(cleaning.kept.items())[:MOST_NAMED]:
+        lines.append(f"Keeps run {key}: {kept.why}.\n{kept.hint}".rstrip())
     n_kept = len(cleaning.kept) - MOST_NAMED
     lines += [f"Keeps {n_kept} more runs."] if n_kept > 0 else []
     return lines or ["Nothing to do: there is nothing to delete."]

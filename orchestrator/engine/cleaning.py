@@ -23,7 +23,7 @@ from orchestrator.db.runs import find_run
 from orchestrator.db.store import Store
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, NotFound, NotOwner
-from orchestrator.machine.cleaning import Cleanable, Part, Selection, chosen, why_kept
+from orchestrator.machine.cleaning import Cleanable, Kept, Part, Selection, chosen, why_kept
 from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = ["Cleaning", "clean", "prepare"]
@@ -53,7 +53,7 @@ class Cleaning(NamedTuple):
         What of each run is deleted.
     targets : list of Target
         The runs.
-    kept : dict of str to str
+    kept : dict of str to Kept
         Why others that the user has chosen are kept, by key.
     left_over : list of Path
         Folders that an earlier `clean` has not deleted completely.
@@ -61,7 +61,7 @@ class Cleaning(NamedTuple):
 
     part: Part
     targets: list[Target]
-    kept: dict[str, str]
+    kept: dict[str, Kept]
     left_over: list[Path]
 
 
@@ -107,8 +107,8 @@ def clean(workspace: Workspace, cleaning: Cleaning) -> list[str]:
             with hold_lease(store, key) as fence:
                 # What has changed since it was said is kept.
                 [run] = [run for run in cleanable_runs(workspace.database) if run.key == key]
-                why = why_kept(run, cleaning.part)
-                left += [f"Run {key} is kept: {why}."] if why else _clean(store, target, cleaning.part, fence)
+                kept = why_kept(run, cleaning.part)
+                left += [f"Run {key} is kept: {kept.why}."] if kept else _clean(store, target, cleaning.part, fence)
         except (Busy, DataError, NotOwner) as error:
             left.append(f"Run {key} is kept: {error.message}")
     for path in cleaning.left_over:

@@ -145,9 +145,10 @@ def archive(workspace: Workspace, key: str, output: Path) -> int:
 def _check(workspace: Workspace, key: str) -> None:
     Store(workspace.database).own(key)
     [run] = [run for run in cleanable_runs(workspace.database) if run.key == key]
-    why = why_kept(run, Part.RUN)
-    if why is not None:
-        raise Busy(f"Run {key} can't be archived: {why}.", f"Wait for its end: orchestrator wait {key}")
+    kept = why_kept(run, Part.RUN)
+    if kept is not None:
+        hint = f"Wait for its end: orchestrator wait {key}\n{kept.hint}"
+        raise Busy(f"Run {key} can't be archived: {kept.why}.", hint.rstrip())
 
 
 def _folder(workspace: Workspace, key: str) -> RunFolder:

@@ -11,7 +11,7 @@ from orchestrator.errors import DefinitionError
 from orchestrator.machine.states import RunState
 from orchestrator.machine.value import value
 
-__all__ = ["Cleanable", "Part", "Selection", "age_in_seconds", "chosen", "why_kept"]
+__all__ = ["Cleanable", "Kept", "Part", "Selection", "age_in_seconds", "chosen", "why_kept"]
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
@@ -99,14 +99,29 @@ def chosen(runs: Iterable[Cleanable], selection: Selection, now: float) -> list[
     ]
 
 
-def why_kept(run: Cleanable, part: Part) -> str | None:
+class Kept(NamedTuple):
+    """Why nothing of a run may be deleted.
+
+    Attributes
+    ----------
+    why : str
+        A clause about the run.
+    hint : str
+        How to change that, with the command; empty if it can't be changed.
+    """
+
+    why: str
+    hint: str = ""
+
+
+def why_kept(run: Cleanable, part: Part) -> Kept | None:
     """Return why nothing of a run may be deleted; None if it may."""
     if not run.is_own:
-        return "it belongs to another user"
+        return Kept("it belongs to another user")
     if run.state is RunState.ACTIVE:
-        return f"it has not ended; to end it: orchestrator cancel {run.key}"
+        return Kept("it has not ended", f"To end it: orchestrator cancel {run.key}")
     if run.has_jobs:
-        return f"a job of it may be left; to check: orchestrator advance {run.key}"
+        return Kept("a job of it may be left", f"To check: orchestrator advance {run.key}")
     if part is Part.ARCHIVES and (run.state is not RunState.SUCCEEDED or run.n_failed):
-        return "a resume or retry needs its result files"
+        return Kept("a resume or retry needs its result files")
     return None
