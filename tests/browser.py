@@ -10,7 +10,8 @@ import signal
 import subprocess
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,35 @@ def program() -> str | None:
 
 def show(page: Path, *, width: int = 1280, dark: bool = False, seconds: float = 60.0) -> Shown:
     """Open a page and return what it shows when all charts are drawn."""
-    text = page.read_text(encoding="utf-8")
+    with _opened(_with_facts(page), width, seconds, dark=dark) as process:
+        return _read(process)
+
+
+def show_replaced(page: Path, later: Path, *, seconds: float = 60.0) -> tuple[Shown, Shown]:
+    """Open a page that reloads itself, replace its file, and return what it shows before and after that."""
+    opened, replacement = _with_facts(page), _with_facts(later)
+    with _opened(opened, 1280, seconds, dark=False) as process:
+        first = shown = _read(process)
+        replacement.replace(opened)
+        while shown.facts["text"] == first.facts["text"]:
+            shown = _read(process)
+        return first, shown
+
+
+def _with_facts(page: Path) -> Path:
+    """Write a copy of a page that prints what it shows."""
     copy = page.with_name(f"{page.stem}.shown.html")
     # The library contains this tag, too.
-    before, end, after = text.rpartition("</body>")
+    before, end, after = page.read_text(encoding="utf-8").rpartition("</body>")
     copy.write_text(before + FACTS + end + after, encoding="utf-8")
+    return copy
+
+
+@contextmanager
+def _opened(page: Path, width: int, seconds: float, *, dark: bool) -> Iterator[subprocess.Popen[str]]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [*_command(profile, width, dark=dark), "--remote-debugging-port=0", copy.as_uri()],
+            [*_command(profile, width, dark=dark), "--remote-debugging-port=0", page.as_uri()],
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -87,7 +109,7 @@ def show(page: Path, *, width: int = 1280, dark: bool = False, seconds: float = 
         limit = threading.Timer(seconds, os.killpg, (process.pid, signal.SIGKILL))
         limit.start()
         try:
-            return _read(process)
+            yield process
         finally:
             limit.cancel()
             with suppress(ProcessLookupError):

@@ -27,7 +27,7 @@ from orchestrator.cli.reports.summary import report_of
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.errors import DataError, DefinitionError, NotFound
 from orchestrator.workspace import Workspace
-from tests.browser import program, show
+from tests.browser import program, show, show_replaced
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
@@ -379,6 +379,19 @@ class TestInABrowser:
 
     def test_the_largest_can_be_the_best(self, real):
         assert_is_shown(show(real / "largest.html"))
+
+
+@pytest.mark.acceptance
+@pytest.mark.skipif(program() is None, reason="there is no Chromium")
+def test_an_open_page_of_an_active_run_shows_what_is_written_later(results, workspace):
+    now, later = workspace / "now.html", workspace / "later.html"
+    now.write_text(page_of(report(workspace), reload_after=0.2))
+    later.write_text(page_of(report(workspace, where="x < 0.6")))
+    before, after = show_replaced(now, later)
+    assert "Only experiments with" not in before.facts["text"]
+    assert "Only experiments with x < 0.6 count here." in after.facts["text"]
+    assert after.facts["ink"].keys() == before.facts["ink"].keys()
+    assert before.console == after.console == []
 
 
 @pytest.mark.acceptance
