@@ -5,8 +5,7 @@ appends lines; `orchestrator.data.fold` writes them to the table. The first line
 an `Evaluation`.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import json
 import os
 import re
@@ -304,7 +303,7 @@ class ResultWriter:
         self._torn = False
         self._synced = 0.0
 
-    def __enter__(self) -> ResultWriter:
+    def __enter__(self) -> "ResultWriter":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         size = os.fstat(self._fd).st_size
@@ -387,7 +386,7 @@ class ResultFile(NamedTuple):
     evaluation: Evaluation | None = None
 
     @classmethod
-    def read(cls, path: Path, offset: int = 0) -> ResultFile:
+    def read(cls, path: Path, offset: int = 0) -> "ResultFile":
         """Read a file from the start of a line.
 
         Parameters

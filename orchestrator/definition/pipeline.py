@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
 from orchestrator.data.of_f3dasm import is_of_f3dasm
 from orchestrator.data.scratch import Keep
@@ -218,11 +218,12 @@ class Loop(Fields):
         self.until = until
 
 
-class _Origin(NamedTuple):
+class _Origin:
     """The whole pipeline that `from_step` was called on, and the index of the element to start at."""
 
-    steps: Sequence[Step | Loop]
-    element: int
+    def __init__(self, steps: Sequence[Step | Loop], element: int) -> None:
+        self.steps = steps
+        self.element = element
 
 
 class PipelineDefinition(Fields):

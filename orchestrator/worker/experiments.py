@@ -1,7 +1,6 @@
 """Evaluate the experiments of a task, one after the other, and make the line of each in the result file."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import os
 import resource
 import time

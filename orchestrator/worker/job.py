@@ -1,7 +1,6 @@
 """A job of a cluster: it does its work once, and its last task then advances the run."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import os
 import signal
 from pathlib import Path
@@ -176,7 +175,7 @@ def _work(folder: RunFolder, job: JobFile, guarded: bool, first: FirstWorker | N
 
 
 def _evaluate(
-    folder: RunFolder, job: JobFile, number: int, step: LoadedStep, guarded: bool, first: FirstWorker | None
+    folder: RunFolder, job: JobFile, number: int, step: "LoadedStep", guarded: bool, first: FirstWorker | None
 ) -> _Done:
     from orchestrator.worker.stopping import Others, stop_if_needed
     from orchestrator.worker.task import SupervisedTask
@@ -198,7 +197,7 @@ def _evaluate(
     return _Done(must_advance=others is not None and others.is_first_to_stop)
 
 
-def _supervise(task: SupervisedTask, others: Others | None) -> None:
+def _supervise(task: "SupervisedTask", others: "Others | None") -> None:
     from orchestrator.worker.supervisor import Supervisor
 
     def fail(number: int, reason: str) -> None:

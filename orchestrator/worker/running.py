@@ -7,8 +7,7 @@ process died, while no other process writes. So does a process that evaluates se
 their rows.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import json
 import os
 import time
