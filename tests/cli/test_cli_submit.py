@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from programs import CONFIG, HEADER, squeue_answer
@@ -272,7 +274,11 @@ def test_nodes_that_may_not_submit_leave_the_run_to_a_login_node(here, cluster, 
 
     monkeypatch.delenv("SLURM_JOB_ID")
     (cluster.folder / "sbatch").write_text(sbatch)
-    golden(here("wait", "r", "--drive", "--timeout", "0.5"))
+    # Its time is over as soon as it has submitted, and not before.
+    clock = SimpleNamespace(monotonic=lambda: 60.0 * len(cluster.called("sbatch")), time=time.time, sleep=time.sleep)
+    for module in ("cli.wait", "engine.cluster.drive"):
+        monkeypatch.setattr(f"orchestrator.{module}.time", clock)
+    golden(here("wait", "r", "--drive", "--timeout", "60"))
     golden(here("status", "r"))
     assert len(cluster.called("sbatch")) == 2
     # With a new cluster it is found out again whether nodes may submit.
@@ -308,7 +314,9 @@ ENDS_SLOWLY = """\
 #!{python}
 # Accepts the first job and refuses the second; squeue lists the first job for its first {n_looks} calls.
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from tests.cli.programs import squeue_answer
 kept = Path({folder!r}) / "kept"
 said = kept.read_text().split() if kept.exists() else []
@@ -460,6 +468,7 @@ def test_slurms_programs_are_gone(here, cluster, golden):
 
 IMPATIENT = """
 import sys
+import time
 from orchestrator.cli.main import main
 from orchestrator.db import guard, opening
 guard.WAIT = opening.BUSY_TIMEOUT = 0.2
