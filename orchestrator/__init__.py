@@ -6,9 +6,10 @@ A public name is imported when it is first used, so that `import orchestrator` t
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-from orchestrator.version import __version__ as __version__
+TYPE_CHECKING = False  # not from `typing`: a worker imports that later, when it no longer collects garbage
+if TYPE_CHECKING:
+    from typing import Any
 
 _MODULES = {
     "Block": "definition.block",
@@ -36,6 +37,8 @@ _MODULES = {
 
 __all__ = [*sorted(_MODULES)]
 
+_MODULES["__version__"] = "version"
+
 if TYPE_CHECKING:
     from orchestrator.api import Pipeline as Pipeline
     from orchestrator.data.domain import Domain as Domain
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from orchestrator.definition.samplers import create_sampler as create_sampler
     from orchestrator.errors import OrchestratorError as OrchestratorError
     from orchestrator.optimization.factory import create_optimizer as create_optimizer
+    from orchestrator.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> Any:
@@ -69,4 +73,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_MODULES})

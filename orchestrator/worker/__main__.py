@@ -10,11 +10,14 @@ python -m orchestrator.worker freeze|compare|collect|fold WORKSPACE KEY
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from orchestrator.errors import OrchestratorError
 from orchestrator.fast_imports import fast_imports
-from orchestrator.host import die_with_parent
+
+with fast_imports():
+    from pathlib import Path
+
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.host import die_with_parent
 
 # Each imports only what it needs, because hundreds of tasks of an array start at once.
 try:
