@@ -45,11 +45,11 @@ class ExperimentLog(NamedTuple):
 
 def find_experiment(database: Path, step_logs: StepLogs, row: int) -> ExperimentLog | None:
     """Return the output of the last evaluation of an experiment in a step run; None if it did not begin there."""
-    from orchestrator.db.step_runs import tokens_of_step
+    from orchestrator.db.step_runs import jobs_of_step
 
     address = step_logs.step_run.address
-    tokens = [token for token, of in tokens_of_step(database, step_logs.key, step_logs.step_run.name) if of == address]
-    found = (_of_job(database, step_logs, token, row) for token in reversed(tokens))
+    jobs = reversed(jobs_of_step(database, step_logs.key, step_logs.step_run.name))
+    found = (_of_job(database, step_logs, token, sha256, row) for token, sha256, of in jobs if of == address)
     return next(filter(None, found), None)
 
 
@@ -143,14 +143,14 @@ def _opened(log: Path) -> BinaryIO:
         ) from error
 
 
-def _of_job(database: Path, step_logs: StepLogs, token: str, row: int) -> ExperimentLog | None:
+def _of_job(database: Path, step_logs: StepLogs, token: str, sha256: str | None, row: int) -> ExperimentLog | None:
     from orchestrator.handoff.jobfile import read_jobfile
     from orchestrator.worker.log_parts import find_part
 
     run = Workspace(database).run(step_logs.key, step_logs.log_dir)
     if not run.job(token).file.exists():
         return None
-    job = read_jobfile(run.job(token).file)
+    job = read_jobfile(run.job(token).file, sha256)
     part = find_part(run, job, row)
     if part is None:
         return None
@@ -176,12 +176,12 @@ def _print_note(found: ExperimentLog, row: int) -> None:
 
 
 def _not_found(database: Path, step_logs: StepLogs, row: int) -> NotFound:
-    from orchestrator.db.step_runs import tokens_of_step
+    from orchestrator.db.step_runs import jobs_of_step
 
     address, key = step_logs.step_run.address, step_logs.key
     message = f"Step {address} of run {key} has not evaluated experiment {row}."
-    for token, other in reversed(tokens_of_step(database, key, step_logs.step_run.name)):
-        if other != address and _of_job(database, step_logs, token, row) is not None:
+    for token, sha256, other in reversed(jobs_of_step(database, key, step_logs.step_run.name)):
+        if other != address and _of_job(database, step_logs, token, sha256, row) is not None:
             command = f"orchestrator logs {key} {shlex.quote(other)} --experiment {row}{typed_options()}"
             return NotFound(message, f"{other} has. Show its output: {command}")
     return NotFound(

@@ -372,11 +372,12 @@ def _cut_in(workspace: Workspace, key: str, logs: StepLogs, tasks: Iterable[int]
     from orchestrator.worker.running import read_cuts
 
     found: list[tuple[int, str, int]] = []
-    for folder in (workspace.run(key).job(job.token) for job in logs.step_run.jobs):
+    for job in logs.step_run.jobs:
+        folder = workspace.run(key).job(job.token)
         for task in tasks:
             for path in folder.running_of(task):
                 with suppress(OrchestratorError):
-                    project_dir = read_jobfile(folder.file).project_dir
+                    project_dir = read_jobfile(folder.file, job.job_file).project_dir
                     found += [(task, project_dir, cut.key[0]) for cut in read_cuts(path, "", "")]
     return found
 

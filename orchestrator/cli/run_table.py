@@ -99,7 +99,7 @@ def evaluated_now(workspace: Workspace, status: RunStatus, project_dir: str) -> 
         folder = workspace.run(status.run.key).job(job.token)
         paths = folder.running_of() if job.ended_at is None else []
         with suppress(OrchestratorError):
-            if paths and read_jobfile(folder.file).project_dir == project_dir:
+            if paths and read_jobfile(folder.file, job.job_file).project_dir == project_dir:
                 cuts = (cut for path in paths for cut in read_cuts(path, NOW, ""))
                 rows |= {cut.key[0] for cut in cuts if cut.kind == NOW}
     return rows

@@ -20,6 +20,7 @@ from orchestrator.machine.changes import (
     RecordDoubt,
     RecordFreeze,
     RecordHold,
+    RecordJobFile,
     RecordLoginOnly,
     RecordStopping,
     RecordSubmissions,
@@ -87,6 +88,8 @@ def apply(target: Target, change: Change) -> None:
             _record_job(target, token, EventKind.JOB_STOPS, stopping, {"stopping": stopping})
         case RecordHold(token, is_held):
             _record_job(target, token, EventKind.JOB_HELD, "held" if is_held else "released", {"held": is_held})
+        case RecordJobFile(token, sha256):
+            update(target.connection, "job", {"job_file": sha256}, id=_job(target, token).id)
         case RecordWait(token, waits_for):
             _record_job(target, token, EventKind.JOB_WAITS, f"for {waits_for}", {"waits_for": waits_for})
         case FailRun(why):
@@ -256,6 +259,8 @@ def _move_job(target: Target, move: MoveJob) -> None:
         values["ended_at"] = at
     elif move.to in _TIME_OF:
         values[_TIME_OF[move.to]] = at
+    if move.to is JobState.SUBMITTING:
+        values["job_file"] = None
     _move(target, "job", row.id, old, move.to, values)
     if move.to is JobState.QUEUED and row.step_run_id is not None:
         update(target.connection, "run", {"idle_wakeups": 0}, id=target.run_id)

@@ -115,6 +115,7 @@ CREATE TABLE job (
     kind TEXT,
     reason TEXT,
     scheduler_id TEXT,
+    job_file TEXT,
     doubt TEXT,
     doubt_since FLOAT,
     rivals TEXT DEFAULT '' NOT NULL,

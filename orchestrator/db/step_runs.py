@@ -30,11 +30,11 @@ __all__ = [
     "find_step_run",
     "job_view",
     "jobs_of",
+    "jobs_of_step",
     "open_step_runs",
     "orchestrators",
     "step_run_view",
     "summaries",
-    "tokens_of_step",
 ]
 
 _SUMS = f"""
@@ -101,14 +101,14 @@ def ended_by_token(path: Path, key: str, tokens: Collection[str]) -> dict[str, b
         return {row.token: row.ended_at is not None for row in connection.execute(query, (key, *tokens))}
 
 
-def tokens_of_step(path: Path, key: str, name: str) -> list[tuple[str, str]]:
-    """Return the tokens of all jobs of a step, in order, each with the address of its step run."""
+def jobs_of_step(path: Path, key: str, name: str) -> list[tuple[str, str | None, str]]:
+    """Return all jobs of a step, in order: token, SHA-256 of the job file, and address of the step run."""
     query = (
-        "SELECT token, step_run.name AS name, iteration FROM job JOIN step_run ON step_run_id = step_run.id "
+        "SELECT token, job_file, step_run.name AS name, iteration FROM job JOIN step_run ON step_run_id = step_run.id "
         "JOIN run ON step_run.run_id = run.id WHERE key = ? AND step_run.name = ? ORDER BY job.id"
     )
     with session(path, write=False) as connection:
-        return [(row.token, address_of(row)) for row in connection.execute(query, (key, name))]
+        return [(row.token, row.job_file, address_of(row)) for row in connection.execute(query, (key, name))]
 
 
 def _at_address(connection: sqlite3.Connection, run_id: int, address: str) -> tuple[Row | None, str]:
@@ -253,6 +253,7 @@ def job_view(row: Row) -> JobView:
         reason=reason_of(job.state, job.doubt, job.reason),
         doubt=job.doubt,
         doubt_since_at=job.doubt_since,
+        job_file=job.job_file,
         **{name: row[name] for name in (*names, *times, "n_tasks", "detail")},
     )
 

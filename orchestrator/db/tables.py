@@ -200,6 +200,8 @@ job = Table(
     Column("kind", Text),
     Column("reason", Text),
     Column("scheduler_id", Text),
+    # SHA-256 of its file, which other processes than the job compare, too; NULL while it is submitted.
+    Column("job_file", Text),
     Column("doubt", Text),
     Column("doubt_since", Float),
     # Ids, separated by commas, of other submissions with the same token, which must be cancelled.

@@ -269,6 +269,8 @@ class JobView(NamedTuple):
         doubt.
     doubt_since_at : float or None
         Since when there is this doubt; null if the doubt does not end after some time.
+    job_file : str or None
+        SHA-256 of its file; null if it has none, or if it was not recorded.
     n_tasks_ended : int or None
         Number of its tasks that have a receipt; null if not counted. It is counted only for a running batch.
     """
@@ -295,6 +297,7 @@ class JobView(NamedTuple):
     ended_at: float | None
     doubt: Doubt | None
     doubt_since_at: float | None
+    job_file: str | None
     n_tasks_ended: int | None = None
 
 

@@ -41,7 +41,7 @@ def live_failures(folder: RunFolder, step_run: StepRunView, failing: Sequence[Fa
     failing : sequence of tuple
         Its tasks with failed experiments: number, counts, and the tokens of the jobs that have evaluated it.
     """
-    results = _Results(folder)
+    results = _Results(folder, {job.token: job.job_file for job in step_run.jobs})
     groups: dict[tuple[str, str], FailureGroup] = {}
     inputs: dict[int, Mapping[str, Any] | None] = {}
     by_cause: dict[str, FailureGroup] = {}
@@ -86,8 +86,8 @@ def _failure(step_run: StepRunView, group: FailureGroup, inputs: Mapping[str, An
 class _Results:
     """The result files of the jobs of a run."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
+    def __init__(self, folder: RunFolder, job_files: Mapping[str, str | None]) -> None:
+        self._folder, self._job_files = folder, job_files
         self._job = cache(self._read_job)
         self._files = cache(self._list_files)
 
@@ -112,7 +112,7 @@ class _Results:
 
     def _read_job(self, token: str) -> JobFile | None:
         with suppress(OrchestratorError, OSError):
-            return read_jobfile(self._folder.job(token).file)
+            return read_jobfile(self._folder.job(token).file, self._job_files.get(token))
         return None
 
     def _list_files(self, token: str) -> Mapping[int, Sequence[Path]]:

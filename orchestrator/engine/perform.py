@@ -15,9 +15,8 @@ from orchestrator.handoff.claim import claim, is_withdrawn
 from orchestrator.handoff.environment import LOG_LEVEL, environment_of_jobs
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine import outcomes
-from orchestrator.machine.answers import Answer
 from orchestrator.machine.batches import batch_size, divide
-from orchestrator.machine.changes import Change, RecordFreeze
+from orchestrator.machine.changes import Change, RecordFreeze, RecordJobFile
 from orchestrator.machine.facts import Facts
 from orchestrator.machine.intents import (
     CancelJobs,
@@ -53,7 +52,7 @@ def perform(context: Context, run: Run, intent: Effect) -> list[Change]:
             return _collect(context, run, position)
         case Submit(token):
             job = run.job(token)
-            return outcomes.after_submit(job, _submit(context, run, job), in_job=context.in_job)
+            return _submit(context, run, job)
         case SetDependency(token, after):
             is_done = _waking(context).set_dependency(run.job(token).scheduler_id or "", after)
             return outcomes.after_set_dependency(token, after, is_done=is_done)
@@ -104,12 +103,14 @@ def _put_back(context: Context, run: Run, tables: Sequence[TableThen]) -> list[C
     return outcomes.tables_put_back()
 
 
-def _submit(context: Context, run: Run, job: Job) -> Answer:
+def _submit(context: Context, run: Run, job: Job) -> list[Change]:
     if job.is_orchestrator:
-        return _waking(context).submit_orchestrator(job.token, job.waits_for or "")
+        answer = _waking(context).submit_orchestrator(job.token, job.waits_for or "")
+        return outcomes.after_submit(job, answer, in_job=context.in_job)
     file = _jobfile(context, run, job)
-    write_jobfile(context.folder.job(job.token).file, file)
-    return context.scheduler.submit(file)
+    sha256 = write_jobfile(context.folder.job(job.token).file, file)
+    answer = context.scheduler.submit(file)
+    return [RecordJobFile(job.token, sha256), *outcomes.after_submit(job, answer, in_job=context.in_job)]
 
 
 def _cancel(context: Context, run: Run, tokens: tuple[str, ...]) -> list[Change]:

@@ -149,9 +149,11 @@ class JobFile(NamedTuple):
         return {"iteration": innermost, "project_job": self.run_key, "seed": self.seed}
 
 
-def write_jobfile(path: Path, file: JobFile) -> None:
-    """Write a job file."""
-    write_atomically(path, _content_of(file), PRIVATE)
+def write_jobfile(path: Path, file: JobFile) -> str:
+    """Write a job file, and return its SHA-256."""
+    content = _content_of(file)
+    write_atomically(path, content, PRIVATE)
+    return sha256_of(content)
 
 
 def digest_of(file: JobFile) -> str:
@@ -171,7 +173,8 @@ def read_jobfile(path: Path, sha256: str | None = None) -> JobFile:
     path : Path
         The file.
     sha256 : str, optional
-        Its digest, if the job runs from it.
+        Its digest, as the job was given it or as it is recorded. It is missing if the process that submitted the job
+        died before it recorded that.
 
     Raises
     ------

@@ -26,6 +26,7 @@ __all__ = [
     "Note",
     "RecordFreeze",
     "RecordHold",
+    "RecordJobFile",
     "RecordDoubt",
     "RecordLoginOnly",
     "RecordStopping",
@@ -206,6 +207,14 @@ class RecordHold(NamedTuple):
 
 
 @value
+class RecordJobFile(NamedTuple):
+    """Record the SHA-256 of the file of a job that was submitted."""
+
+    token: str
+    sha256: str
+
+
+@value
 class RecordSubmissions(NamedTuple):
     """Record which of several submissions of a job counts.
 
@@ -325,6 +334,7 @@ Change = (
     | RecordLoginOnly
     | RecordStopping
     | RecordHold
+    | RecordJobFile
     | RecordSubmissions
     | RecordWait
     | Withdraw
@@ -385,6 +395,8 @@ def apply(run: Run, change: Change) -> Run:
             return _with_job(run, token, lambda job: job._replace(stopping=stopping))
         case RecordHold(token, is_held):
             return _with_job(run, token, lambda job: job._replace(held=is_held))
+        case RecordJobFile(token, sha256):
+            return _with_job(run, token, lambda job: job._replace(job_file=sha256))
         case RecordSubmissions(token=token):
             return _with_job(run, token, lambda job: _with_submissions(job, change))
         case RecordWait(token, waits_for):
@@ -448,6 +460,8 @@ def _moved(job: Job, move: MoveJob) -> Job:
         n_finished=job.n_finished if move.n_finished is None else move.n_finished,
         n_failed=job.n_failed if move.n_failed is None else move.n_failed,
         until=job.until if move.until is None else move.until,
+        # A submission writes the file, so what is recorded of the former one does not count from here on.
+        job_file=None if move.to is JobState.SUBMITTING else job.job_file,
     )
 
 

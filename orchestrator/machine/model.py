@@ -73,6 +73,8 @@ class Job(NamedTuple):
         How far it is after its tasks have stopped their step early; None if they have not.
     held : bool
         Whether the scheduler was asked not to start what of it still waits, because the run is held.
+    job_file : str or None
+        SHA-256 of its file; None if it has none, or if the process that submitted it died before it recorded that.
     """
 
     token: str
@@ -95,6 +97,7 @@ class Job(NamedTuple):
     planned_at: float | None = None
     stopping: Stopping | None = None
     held: bool = False
+    job_file: str | None = None
 
     @property
     def has_ended(self) -> bool:

@@ -14,6 +14,7 @@ import signal
 import sysconfig
 import time
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,12 @@ def test_a_task_leaves_three_files_however_many_experiments_it_has(workspace, ro
     names = [path.relative_to(workspace) for path in workspace.rglob("*") if token in str(path) and path.is_file()]
     of_job = [name for name in names if name.parent.name == token and name.name in ("job.json", "claim")]
     assert len(names) - len(of_job) == 3 * n_tasks, names
+
+
+def test_the_digest_of_each_job_file_is_recorded(workspace, rows, table):
+    Pipeline(steps=[Step(store_numbers(2)), Step(one_prints, parallel=True)]).run(project_job="r", jobs=1)
+    for token, digest in rows("SELECT token, job_file FROM job"):
+        assert digest == sha256((workspace / f"r/.orchestrator/jobs/{token}/job.json").read_bytes()).hexdigest()
 
 
 # --- time ---------------------------------------------------------------------------------------

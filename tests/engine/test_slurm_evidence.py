@@ -10,7 +10,7 @@ from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resou
 from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.handoff.claim import claim
-from orchestrator.handoff.jobfile import JobFile, write_jobfile
+from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.kinds import Role
@@ -54,10 +54,10 @@ def array(folder, token="t", scheduler_id="7", *, is_claimed=True):
     file = JobFile(
         "r", str(folder.workspace), "mark", token, "batch", 0, 0, "", "batch", True, "0", None, ".", "", **given
     )
-    write_jobfile(folder.job(token).file, file)
+    sha256 = write_jobfile(folder.job(token).file, file)
     if is_claimed:
         claim(folder.job(token), scheduler_id)
-    return Job(token, Role.BATCH, tasks="10-12", state=JobState.RUNNING, scheduler_id=scheduler_id)
+    return Job(token, Role.BATCH, tasks="10-12", state=JobState.RUNNING, scheduler_id=scheduler_id, job_file=sha256)
 
 
 def kinds(fact):
@@ -202,6 +202,16 @@ def test_accounting_is_asked_since_the_job_was_planned_if_no_job_file_exists(fol
 
 
 # --- a controller that has lost its state gives its ids again ------------------------------------
+
+
+def test_a_job_file_other_than_the_recorded_one_says_nothing_about_tasks(folder, client):
+    job = array(folder)
+    file = read_jobfile(folder.job("t").file)
+    write_jobfile(folder.job("t").file, file._replace(tasks="10-12,900"))
+    client.listed = {f"7_{task}": "COMPLETED" for task in range(3)}
+    fact = scheduler_of(folder, client).observe([job])["t"]
+    assert (fact.seen, dict(fact.failed_tasks)) == (Seen.OVER, {})
+    assert "it was changed after it was written" in fact.reason
 
 
 def test_a_job_of_another_name_that_has_the_id_of_ours_is_not_cancelled(folder, client):

@@ -138,8 +138,8 @@ def ask_slurm(path: Path, found: RunStatus, now: float, *, seconds: float | None
     jobs = [_job(job, _what(found, job), lines) for job in live]
     jobs = [job for job in jobs if job.is_known or job.scheduler_id is not None]
     folder = Workspace(path).run(found.run.key, found.run.log_dir)
-    jobs = [_with_log(job, folder) if _has_died(job) else job for job in jobs]
-    known = {job.token for job in live}
+    known = {job.token: job.job_file for job in live}
+    jobs = [_with_log(job, folder, known[job.token]) if _has_died(job) else job for job in jobs]
     others = [
         line
         for line in lines
@@ -160,10 +160,10 @@ def _has_died(job: QueuedJob) -> bool:
     return not job.is_live and job.what != ORCHESTRATOR and not is_cancelled
 
 
-def _with_log(job: QueuedJob, folder: RunFolder) -> QueuedJob:
+def _with_log(job: QueuedJob, folder: RunFolder, sha256: str | None) -> QueuedJob:
     """Add the end of the log of a job that has ended before it began its work."""
     try:
-        file = read_jobfile(folder.job(job.token).file)
+        file = read_jobfile(folder.job(job.token).file, sha256)
     except DataError:
         return job
     if claimed_by(folder.job(job.token)) is not None or receipts_of(folder.job(job.token)):

@@ -249,7 +249,7 @@ class SlurmScheduler:
         if not _are_over(lines):
             return False
         try:
-            file = read_jobfile(self.folder.job(job.token).file)
+            file = read_jobfile(self.folder.job(job.token).file, job.job_file)
         except DataError:
             return True
         return bool(self._without_receipt(file) - set(_by_task(lines, file)))
@@ -304,7 +304,7 @@ class SlurmScheduler:
         if job.is_orchestrator:
             return _ended_fact(lines, self._why(lines[0], ""))
         try:
-            file = read_jobfile(self.folder.job(job.token).file)
+            file = read_jobfile(self.folder.job(job.token).file, job.job_file)
         except DataError as error:
             return _ended_fact(lines, f"{self._why(lines[0], '')}; {error.message}", receipts_may_follow=self._shared)
         by_task, without = _by_task(lines, file), self._without_receipt(file)
