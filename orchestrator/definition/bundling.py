@@ -8,6 +8,7 @@ code that it was submitted with.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic import PRIVATE, new_folder, write_atomically, write_synced
+from orchestrator.damage import Damaged
 from orchestrator.definition.bundle import CODE, MAIN, MODULES
 from orchestrator.definition.compiled import compiled
 from orchestrator.definition.context import ImportContext
@@ -84,7 +86,9 @@ class PreparedBundle:
         text = json.dumps(index, indent=1, sort_keys=True).encode()
         digest = sha256_of(text)
         files["bundle.json"] = text
-        if (folder / digest).is_dir():
+        if (folder / digest).is_symlink() or not (folder / digest).is_dir():
+            (folder / digest).unlink(missing_ok=True)
+        else:
             _repair(folder / digest, files)
             return digest
         with new_folder(folder / digest) as inside:
@@ -98,11 +102,13 @@ class PreparedBundle:
 
 
 def _repair(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files again that have been changed or removed."""
+    """Write the files again that have been changed or removed, or in whose place something else is."""
     for name, content in files.items():
-        with suppress(OSError, DataError):
+        with suppress(OSError, DataError, Damaged):
             if read_private(folder / name) == content:
                 continue
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            shutil.rmtree(folder / name)
         write_atomically(folder / name, content, PRIVATE)
 
 
