@@ -234,7 +234,10 @@ def outrun(project_dir: Path | str) -> TableBusy:
 
 
 def _check_links(base: Path) -> None:
-    """Raise an error if there is a table, but the links to it are missing: some programs don't copy links."""
+    """Raise an error if there is a table, but links to it are missing: some programs don't copy links."""
+    for name in TABLE_FILES:
+        if not os.path.lexists(base / name) and (base / CURRENT / name).is_file():
+            raise DataError(f"the link {base / name} is missing. To put it back: {_link_again(base / name)}")
     generations = base / GENERATIONS
     folders = [generations / str(number) for number in _numbers(generations)] if generations.is_dir() else []
     whole = [
@@ -266,7 +269,19 @@ def _opened(path: Path) -> BinaryIO:
     try:
         return open_regular(path, follow=True)
     except Damaged as error:
-        raise DataError(f"{path} can't be read: {error}") from error
+        raise _in_the_way(path) from error
+
+
+def _in_the_way(path: Path) -> DataError:
+    """Return the error of what is no regular file in the place of a file of a table; the way out is in its message."""
+    away = f"mv {quote(str(path))} {quote(f'{path}.damaged')}"
+    if path.name in TABLE_FILES and (path.parent / CURRENT / path.name).is_file():
+        away += f" && {_link_again(path)}"
+    return DataError(f"{path} can't be read: it is no regular file. To put it right: {away}")
+
+
+def _link_again(path: Path) -> str:
+    return f"ln -s {CURRENT}/{path.name} {quote(str(path))}"
 
 
 def _all_of(project_dir: Path | str) -> tuple[State, list[str] | None]:
@@ -539,6 +554,9 @@ def _adopt(base: Path) -> None:
     foreign = [name for name in TABLE_FILES if os.path.lexists(base / name) and not _is_our_link(base / name)]
     if not foreign:
         return
+    for name in foreign:
+        if not (base / name).is_file() and not (base / name).is_symlink():
+            raise _in_the_way(base / name)
     if (base / CURRENT).is_dir() and not (base / CURRENT).is_symlink():  # of a copy that has files instead of links
         (base / CURRENT).rename(_generations(base) / f".{os.urandom(8).hex()}.tmp")
     number = _number(base) + 1
