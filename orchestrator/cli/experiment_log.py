@@ -150,7 +150,12 @@ def _of_job(database: Path, step_logs: StepLogs, token: str, sha256: str | None,
     run = Workspace(database).run(step_logs.key, step_logs.log_dir)
     if not run.job(token).file.exists():
         return None
-    job = read_jobfile(run.job(token).file, sha256)
+    try:
+        job = read_jobfile(run.job(token).file, sha256)
+    except DataError as error:
+        address = shlex.quote(step_logs.step_run.address)
+        command = f"orchestrator logs {step_logs.key} {address}{typed_options()}"
+        raise DataError(f"{error.message}.", f"Show the log of the step: {command}") from error
     part = find_part(run, job, row)
     if part is None:
         return None
