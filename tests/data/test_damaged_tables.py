@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -18,8 +17,11 @@ from orchestrator.errors import DataError, OrchestratorError
 
 FILES = ("domain.json", "input.csv", "output.csv", "jobs.csv")
 
-N_MUTATIONS = int(os.environ.get("ORCHESTRATOR_TEST_MUTATIONS", "150"))
-"""Mutations of each kind; more of them take longer."""
+
+@pytest.fixture
+def seeds(pytestconfig):
+    """Return the seeds of the damages of one kind."""
+    return range(pytestconfig.getoption("--examples") * 3 // 2)
 
 
 @pytest.fixture
@@ -144,9 +146,9 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def test_a_table_with_damaged_bytes_is_read_or_refused_by_name(table):
+def test_a_table_with_damaged_bytes_is_read_or_refused_by_name(table, seeds):
     whole = {name: (table / name).read_bytes() for name in FILES}
-    for seed in range(N_MUTATIONS):
+    for seed in seeds:
         rng = random.Random(seed)
         damaged = FILES[seed % 4]
         for name, content in whole.items():
@@ -177,9 +179,9 @@ def replaced(value, path, new):
     return value
 
 
-def test_a_domain_with_other_values_is_read_or_refused(table):
+def test_a_domain_with_other_values_is_read_or_refused(table, seeds):
     whole = (table / "domain.json").read_bytes()
-    for seed in range(N_MUTATIONS):
+    for seed in seeds:
         rng = random.Random(seed)
         domain = json.loads(whole)
         path = rng.choice(list(places(domain)))
