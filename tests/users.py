@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import pytest
+
 from tests.temporary import ON_DISK, short_root
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +29,9 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{PACKAGES}", "
 
 FILE_SYSTEMS = ("memory", "disk", "two mounts")
 """Where a test is repeated. With two mounts, each user has a mount of one folder, as on two machines of a cluster."""
+
+on_each_file_system = pytest.mark.parametrize("workspace", FILE_SYSTEMS, indirect=True)
+"""For a test of the command line: its workspace is on each of the file systems."""
 
 
 @lru_cache

@@ -14,6 +14,7 @@ from programs import Programs
 
 from orchestrator.cli.main import main
 from tests.isolation import as_in_a_process_of_its_own
+from tests.users import has_two_mounts, two_views
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,6 +97,19 @@ class Cli:
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         )
         return Outcome(shlex.join(["python", *arguments]), done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def workspace(request, workspace, monkeypatch):
+    """Make the folder of other tests, too, the current one; with a parameter, one on that file system."""
+    if not hasattr(request, "param"):
+        yield workspace
+        return
+    if request.param == "two mounts" and not has_two_mounts():
+        pytest.skip("needs root, bindfs and /dev/fuse")
+    with two_views(request.param) as (folder, _), monkeypatch.context() as there:
+        there.chdir(folder)
+        yield folder
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from orchestrator.machine.kinds import StepKind
 from orchestrator.trust import read_private
 from orchestrator.workspace import RunFolder
 from tests.slurm.sandboxes import wait_until
-from tests.users import FILE_SYSTEMS, has_two_mounts, two_views
+from tests.users import FILE_SYSTEMS, has_two_mounts, on_each_file_system, two_views
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +107,7 @@ def test_the_search_ends_where_others_may_plant_a_database(below, here, mode, go
 
 
 @as_root
+@on_each_file_system
 def test_a_database_of_another_user_that_was_allowed_once_is_found_and_only_read(below, here):
     for name in ("orchestrator.db", "orchestrator.db-journal"):
         give_away(here.workspace / name)
@@ -132,6 +133,7 @@ def test_a_database_of_another_user_that_was_allowed_once_is_found_and_only_read
 
 
 @as_root
+@on_each_file_system
 def test_the_api_uses_a_database_of_another_user_only_if_it_is_named(below, here, monkeypatch):
     for name in ("orchestrator.db", "orchestrator.db-journal"):
         give_away(here.workspace / name)
