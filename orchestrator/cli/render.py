@@ -14,7 +14,6 @@ import click
 
 from orchestrator.addresses import format_study
 from orchestrator.host import drop_output, is_device, terminal_width
-from orchestrator.machine.wording import STOPS
 from orchestrator.visible import visible
 
 if TYPE_CHECKING:
@@ -93,6 +92,8 @@ def state_of(run: RunView) -> str:
 
 def how_stopped(run: RunView, now: float) -> str:
     """Return how and when the process of a run was stopped: `Ctrl-C at 17:17`; empty if it was not stopped."""
+    from orchestrator.machine.wording import STOPS
+
     if run.stopped_at is None or run.stopped_by is None:
         return ""
     at = clock(run.stopped_at, now)

@@ -253,6 +253,7 @@ def test_help_loads_nothing_heavy(tmp_path, arguments):
     loaded = all_modules_loaded_by(code, tmp_path)
     assert not {name.partition(".")[0] for name in loaded} & (HEAVY | {"hashlib", "signal", "unicodedata"})
     assert not loaded & {f"orchestrator.{name}" for name in ("expansion", "sharing", "handoff", "engine", "db.store")}
+    assert arguments != ["--help"] or "orchestrator.machine" not in loaded
 
 
 @pytest.mark.acceptance
