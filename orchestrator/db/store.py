@@ -24,7 +24,6 @@ from orchestrator.db.moved import relocation
 from orchestrator.db.rows import Row, insert, member, update
 from orchestrator.db.run_rows import check_own, fenced_row, run_row
 from orchestrator.errors import Busy, DatabaseError, NotFound
-from orchestrator.fields import Fields
 from orchestrator.machine.changes import Change
 from orchestrator.machine.keeping import KEEP
 from orchestrator.machine.kinds import EventKind, Mode, StopSignal
@@ -39,7 +38,7 @@ __all__ = ["NewRun", "RunRecord", "Store"]
 
 
 @dataclass(eq=False, repr=False)
-class NewRun(Fields):
+class NewRun:
     """A new run; its fields are columns of `run`."""
 
     key: str
