@@ -257,6 +257,20 @@ def test_slurm_may_have_accepted_the_job(here, cluster, golden):
     golden(here("status", "r"))
 
 
+def test_a_resume_repeats_a_job_whose_grace_ends_while_it_begins(here, cluster):
+    """As where SLURM's answers take longer than the grace: the first one shows the doubt, the second one ends it."""
+    study = here.workspace / "slurm.py"
+    study.write_text(study.read_text().replace("grace=1", "grace=1e-6"))
+    here("submit", "slurm.py", "--project-job", "r")  # squeue lists no job
+    n_before = len(cluster.called("sbatch"))
+
+    resumed = here("resume", "r")
+
+    assert resumed.code == 0, resumed.err
+    assert len(cluster.called("sbatch")) > n_before
+    assert "Run r (quiet): active" in here("status", "r").out
+
+
 DENIED = "sbatch: error: Batch job submission failed: Access/permission denied\n"
 
 
@@ -314,9 +328,7 @@ ENDS_SLOWLY = """\
 #!{python}
 # Accepts the first job and refuses the second; squeue lists the first job for its first {n_looks} calls.
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
 from tests.cli.programs import squeue_answer
 kept = Path({folder!r}) / "kept"
 said = kept.read_text().split() if kept.exists() else []

@@ -93,10 +93,10 @@ def hand_over(
             run = _advance(context, is_resume, begin, checked)
         if is_resume and is_in_doubt(run) and not _will_be_advanced(run, scheduler.has_tail):
             run = _poll_while(is_in_doubt, store, key, scheduler.grace + EXTRA_WAIT, say)
-            if died_before_resume(run):
-                # The job had died before this resume, which repeats its step.
-                with hold_lease_on_cluster(store, key, scheduler) as fence:
-                    run = _advance(make_context(store, key, fence, scheduler), is_resume, begin, None)
+        if is_resume and died_before_resume(run):
+            # The job had died before this resume, which repeats its step.
+            with hold_lease_on_cluster(store, key, scheduler) as fence:
+                run = _advance(make_context(store, key, fence, scheduler), is_resume, begin, None)
         if _is_failing(run):
             run = _poll_while(_is_failing, store, key, scheduler.grace + EXTRA_WAIT, say)
         say(_result(run, context.record, scheduler.has_tail))
