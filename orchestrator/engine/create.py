@@ -11,14 +11,15 @@ from typing import Any
 
 from orchestrator.db.store import NewRun, Store
 from orchestrator.definition.pipeline import PipelineDefinition
+from orchestrator.definition.validate import check_key
 from orchestrator.engine import code
 from orchestrator.engine.code import CheckedPipeline
 from orchestrator.errors import DataError, DefinitionError
 from orchestrator.machine.kinds import Mode
 from orchestrator.no_links import private_folder
-from orchestrator.workspace import RunFolder
+from orchestrator.workspace import RunFolder, Workspace
 
-__all__ = ["create", "make_engine_folder"]
+__all__ = ["check_new_key", "create", "make_engine_folder"]
 
 
 def create(
@@ -74,6 +75,18 @@ def create(
     )
     store.create_run(new, time.time())
     return key
+
+
+def check_new_key(workspace: Workspace, key: str) -> None:
+    """Raise `DefinitionError` if a key is not valid, or there is a run or a folder of that name."""
+    check_key(key)
+    other = "Use another key: --project-job KEY"
+    if workspace.database.exists() and Store(workspace.database).has(key):
+        raise DefinitionError(f"There is a run {key!r} already.", other)
+    folder = workspace.root / key
+    if os.path.lexists(folder):
+        left = f"If a command that was killed has left the folder, remove it: rm -r {shlex.quote(str(folder))}"
+        raise DefinitionError(f"There is a folder {key!r} already, of no run.", f"{other}\n{left}")
 
 
 def make_engine_folder(folder: RunFolder) -> None:

@@ -21,13 +21,12 @@ from orchestrator.data.files import is_link_of_a_table, opened_snapshot
 from orchestrator.data.references import DATA_FOLDER, TABLE_FILES
 from orchestrator.data.snapshots import KeptTable, put_back
 from orchestrator.db.store import NewRun, RunRecord, Store
-from orchestrator.definition.validate import check_key
 from orchestrator.engine.cleaning import DELETED
 from orchestrator.engine.code import CheckedPipeline, asks_again, study_change_message
-from orchestrator.engine.create import make_engine_folder
+from orchestrator.engine.create import check_new_key, make_engine_folder
 from orchestrator.engine.kept_tables import about_edits, read_then, tables_then
 from orchestrator.engine.resume import position_of
-from orchestrator.errors import DataError, DefinitionError
+from orchestrator.errors import DataError
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import NewSteps, where_new_steps_begin
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, check_position, where_to_fork
@@ -186,9 +185,7 @@ def _key(store: Store, key: str, new: str | None) -> str:
         while store.has(f"{key}-{number}") or os.path.lexists(root / f"{key}-{number}"):
             number += 1
         return f"{key}-{number}"
-    check_key(new)
-    if store.has(new) or os.path.lexists(root / new):
-        raise DefinitionError(f"There is a run or a folder {new!r} already.", "Use another --project-job.")
+    check_new_key(store.workspace, new)
     return new
 
 

@@ -24,6 +24,7 @@ from orchestrator.db.store import Store
 from orchestrator.db.transfer import import_rows, key_of_salt, rows_of
 from orchestrator.definition.validate import check_key
 from orchestrator.engine.cleaning import DELETED
+from orchestrator.engine.create import check_new_key
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, DefinitionError
 from orchestrator.machine.cleaning import Part, why_kept
@@ -204,11 +205,10 @@ def read_contents(workspace: Workspace, file: Path, new_key: str | None) -> Cont
             raise DefinitionError(
                 f"This run is in the workspace already, as {same}.", f"Show it: orchestrator status {same}"
             )
+    check_new_key(workspace, key)
     logs = workspace.run(key).logs
     if os.path.lexists(logs):
         raise DefinitionError(f"There is a folder {logs} already.", "Use another key: --project-job KEY")
-    if os.path.lexists(workspace.root / key) or (workspace.database.exists() and Store(workspace.database).has(key)):
-        raise DefinitionError(f"There is a run or a folder {key!r} already.", "Use another key: --project-job KEY")
     lines = [
         f"Imports run {rows['run']['key']}" + (f" as {key}" if new_key else "") + f": its records and {_amount(size)}.",
         f"Into: {workspace.root}",
