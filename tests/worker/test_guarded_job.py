@@ -237,7 +237,11 @@ def test_nothing_survives_sigterm_and_the_experiment_was_not_to_blame(task, to_a
     task.wait_until_it_waits()
     worker = int(Path("began").read_text())
     if to_all:  # as scancel does
-        os.kill(worker, signal.SIGTERM)
+        started = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+        assert str(worker) in started
+        for process in started:
+            os.kill(int(process), signal.SIGTERM)
+        wait_for(lambda: not any(map(lives, started)))
     job.send_signal(signal.SIGTERM)
     job.communicate(timeout=60)
     assert job.returncode == -signal.SIGTERM
