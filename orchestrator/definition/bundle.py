@@ -20,7 +20,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
-from orchestrator.damage import Damaged
+from orchestrator.damage import LARGEST, Damaged
 from orchestrator.data.scratch import Keep
 from orchestrator.definition.compiled import read_compiled
 from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free_mp_main, working_in
@@ -176,22 +176,22 @@ class Bundle:
         return None if index["root"] == root else partial(relocated, old_root=index["root"], root=root)
 
     def _index(self) -> dict[str, Any]:
-        content = self._read("bundle.json")
+        content = self._read("bundle.json", LARGEST)
         if sha256_of(content) != self._folder.name:
             raise DataError(f"{self._folder / 'bundle.json'} was changed after it was written.", _UPDATE_HINT)
         index: dict[str, Any] = json.loads(content)
         return index
 
     def _read_checked(self, name: str, index: dict[str, Any]) -> bytes:
-        content = self._read(name)
+        content = self._read(name, index["sizes"].get(name, 0))
         if sha256_of(content) != index["files"].get(name):
             raise DataError(f"{self._folder / name} was changed after it was written.", _UPDATE_HINT)
         return content
 
-    def _read(self, name: str) -> bytes:
+    def _read(self, name: str, size: int) -> bytes:
         try:
             with open_private(self._folder / name) as file:
-                return file.read()
+                return file.read(size + 1)  # a longer one has another digest
         except NotAllowed as error:
             raise NotAllowed(error.message, f"{error.hint}\n{_UPDATE_HINT}") from None
         except OSError as error:

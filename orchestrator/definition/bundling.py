@@ -78,6 +78,7 @@ class PreparedBundle:
             files[CODE] = code
         index = {
             "files": {name: sha256_of(content) for name, content in sorted(files.items())},
+            "sizes": {name: len(content) for name, content in sorted(files.items())},
             "missing": self.missing,
             "context": self.context._asdict(),
             # After the workspace was moved, the paths are searched at the same place in the new one.
