@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from errno import ENOSYS
+from errno import EISDIR, ELOOP, ENOSYS
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -277,7 +277,7 @@ def _in_the_way(path: Path) -> DataError:
     away = f"mv {quote(str(path))} {quote(f'{path}.damaged')}"
     if path.name in TABLE_FILES and (path.parent / CURRENT / path.name).is_file():
         away += f" && {_link_again(path)}"
-    return DataError(f"{path} can't be read: it is no regular file. To put it right: {away}")
+    return DataError(f"{path} can't be used: it is no regular file. To put it right: {away}")
 
 
 def _link_again(path: Path) -> str:
@@ -347,7 +347,7 @@ def locked(project_dir: Path | str) -> Iterator[None]:
     TableBusy
         If another process holds the lock for more than a minute.
     DataError
-        If this user may not open the lock.
+        If this user may not open the lock, or something else is in its place.
     """
     base = data_folder(project_dir)
     base.mkdir(parents=True, exist_ok=True)
@@ -360,6 +360,10 @@ def locked(project_dir: Path | str) -> Iterator[None]:
             f"the table in {base} can't be stored: {error}",
             "Its lock belongs to the user who stored it first. Store it in a folder of yours: data.store(FOLDER)",
         ) from error
+    except OSError as error:
+        if error.errno not in (EISDIR, ELOOP):
+            raise
+        raise _in_the_way(base / ".lock") from error
     try:
         yield
     finally:

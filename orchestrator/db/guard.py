@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,10 +69,10 @@ def guarded(path: Path) -> Iterator[None]:
                 f"Other processes used {path} for {WAIT:.0f} s.", "Nothing was changed. Retry the command later."
             ) from None
         except (OSError, RuntimeError) as error:
-            raise DatabaseError(
-                f"The lock {file} can't be acquired: {error}.",
-                "Use a folder that you may write to, on a file system with hard links: --db FILE",
-            ) from error
+            hint = "Use a folder that you may write to, on a file system with hard links: --db FILE"
+            if file.is_symlink() or file.is_dir():
+                hint = f"Move it away: mv {shlex.quote(str(file))} {shlex.quote(f'{file}.damaged')}"
+            raise DatabaseError(f"The lock {file} can't be acquired: {error}.", hint) from error
         yield
     finally:
         if lock is not None:
