@@ -394,5 +394,19 @@ def test_a_fifo_in_place_of_a_table_file_is_an_error_at_once(tmp_path):
     assert value(tmp_path) == 1
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(DataError, match=r"output.csv can't be read: it is no regular file"):
+    with pytest.raises(DataError, match=r"output.csv can't be used: it is no regular file"):
         ExperimentData.from_file(tmp_path)
+    with pytest.raises(DataError, match="To put it right: ") as refused:
+        table(tmp_path, 2).store(tmp_path)
+    subprocess.run(refused.value.message.rpartition("To put it right: ")[2], shell=True, check=True)
+    assert value(tmp_path) == 1
+
+
+@pytest.mark.parametrize("name", ["domain.json", "jobs.csv"])
+def test_a_missing_link_is_named_and_can_be_put_back(tmp_path, name):
+    table(tmp_path, 1).store(tmp_path)
+    (data_folder(tmp_path) / name).unlink()
+    with pytest.raises(DataError, match=f"the link .*{name} is missing") as refused:
+        ExperimentData.from_file(tmp_path)
+    subprocess.run(refused.value.message.rpartition("To put it back: ")[2], shell=True, check=True)
+    assert value(tmp_path) == 1
