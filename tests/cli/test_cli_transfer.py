@@ -7,6 +7,7 @@ import json
 import random
 import re
 import tarfile
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -15,6 +16,7 @@ import pytest
 
 from orchestrator.data.references import TABLE_FILES
 from orchestrator.db.store import Store
+from tests.temporary import short_root
 
 pytestmark = pytest.mark.slow
 
@@ -31,10 +33,10 @@ def shown(outcome):
 
 
 @pytest.fixture
-def other(tmp_path):
-    folder = tmp_path / "other"
-    folder.mkdir()
-    return folder
+def other():
+    """Make an empty folder for another workspace; its path is short, because lines break where they are full."""
+    with tempfile.TemporaryDirectory(prefix="other-", dir=short_root()) as folder:
+        yield Path(folder)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
