@@ -176,14 +176,25 @@ class FunctionDataGenerator(DataGenerator):
 
     def execute(self, experiment_sample: ExperimentSample, **kwargs: Any) -> ExperimentSample:
         """Call the function. An input replaces a value in `kwargs`, which replaces a default of the function."""
-        names, takes_all = self._parameters
-        inputs = experiment_sample.input_data
-        # All kwargs are passed, so that one without a parameter is an error; of the inputs only those with a parameter.
-        arguments = {**kwargs, **{name: inputs[name] for name in inputs if takes_all or name in names}}
-        if names.get("scratch_dir") and "scratch_dir" not in arguments:
+        arguments = self.arguments_of(experiment_sample.input_data, kwargs)
+        if self.needs_scratch and "scratch_dir" not in arguments:
             arguments["scratch_dir"] = experiment_sample.scratch_dir
         self.check_arguments(arguments)
-        outputs = self.f(**arguments)
+        return self.store_returned(experiment_sample, self.f(**arguments))
+
+    @property
+    def needs_scratch(self) -> bool:
+        """Whether the function has a parameter `scratch_dir` without a default."""
+        return self._parameters[0].get("scratch_dir", False)
+
+    def arguments_of(self, inputs: Mapping[str, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of the function for an experiment."""
+        names, takes_all = self._parameters
+        # All kwargs are passed, so that one without a parameter is an error; of the inputs only those with a parameter.
+        return {**kwargs, **{name: value for name, value in inputs.items() if takes_all or name in names}}
+
+    def store_returned(self, experiment_sample: ExperimentSample, outputs: Any) -> ExperimentSample:
+        """Store what the function has returned."""
         if outputs is None:
             raise ValueError(
                 f"{self.name} returned None: a return statement is missing. It returns one value for each of its "
@@ -321,7 +332,11 @@ class CollectArrayResults(Block):
 
 
 def evaluate(
-    generator: DataGenerator, sample: ExperimentSample, kwargs: Mapping[str, Any], expected: Sequence[str] | None = None
+    generator: DataGenerator,
+    sample: ExperimentSample,
+    kwargs: Mapping[str, Any],
+    expected: Sequence[str] | None = None,
+    execute: Callable[..., Any] | None = None,
 ) -> ExperimentSample:
     """Evaluate one experiment, and mark it as finished unless the generator marked it as an error.
 
@@ -335,6 +350,8 @@ def evaluate(
         Further arguments for `execute`.
     expected : sequence of str or None, default None
         Names of the outputs that it may store, at least one of them; None: all, or none.
+    execute : callable, optional
+        Called in place of the generator's `execute`.
 
     Returns
     -------
@@ -356,7 +373,7 @@ def evaluate(
     else:
         who = f"{type(getattr(generator, 'theirs', generator)).__name__}.execute"
     before = dict(sample._output_data)
-    result = generator.execute(experiment_sample=sample, **kwargs)
+    result = (execute or generator.execute)(experiment_sample=sample, **kwargs)
     result = sample if result is None else result
     if not isinstance(result, ExperimentSample):
         raise TypeError(f"execute must return an ExperimentSample, not {type(result).__name__}")

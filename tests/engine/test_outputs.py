@@ -151,6 +151,35 @@ def test_an_array_is_readable_in_the_table_and_a_large_one_has_a_file_of_its_own
     assert len((workspace / "r/experiment_data/output.csv").read_text()) < 1000
 
 
+RETURNED = [1.5, float("nan"), 7, True, "text", np.float64(2.5), [1, 2.5], (1.5,), np.arange(3), {"a": (1, 2)}]
+
+
+def test_a_function_may_return_another_type_for_each_experiment_and_is_called_once(workspace, table):
+    calls = workspace / "calls"
+
+    @datagenerator(output_names="y")
+    def evaluate(x):
+        with calls.open("a") as file:
+            file.write(f"{int(x)}\n")
+        if int(x) == len(RETURNED):
+            return 1.0, 2.0
+        return object() if int(x) > len(RETURNED) else RETURNED[int(x)]
+
+    n = len(RETURNED) + 2
+    run(evaluate, n=n, max_failed=2)
+    data = table("r")
+    assert sorted(map(int, calls.read_text().split())) == list(range(n))
+    assert [status.name for status in data.statuses()] == ["FINISHED"] * len(RETURNED) + ["ERROR"] * 2
+    outputs = list(map(data.output_rows(), range(n)))
+    assert outputs[2:5] == [{"y": 7}, {"y": True}, {"y": "text"}]
+    expected = data.copy()
+    for row, value in enumerate(RETURNED):
+        sample = ExperimentSample(data.get_experiment_sample(row).input_data, {}, "finished")
+        sample.store("y", value[0] if type(value) is tuple else value)
+        expected.store_experimentsample(sample, row)
+    assert repr(outputs) == repr(list(map(expected.output_rows(), range(n))))
+
+
 def test_a_reason_is_one_of_an_error():
     with pytest.raises(ValueError, match="reason"):
         ExperimentSample({"x": 1.0}).mark("finished", reason="it is good")
