@@ -6,8 +6,10 @@ import io
 import json
 import random
 import re
+import sqlite3
 import tarfile
 import tempfile
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -99,6 +101,10 @@ def test_without_the_package_for_zstandard_another_format_is_named(here, golden,
 def test_a_run_that_has_not_ended_is_not_archived(here, programs, golden):
     programs.accepts()
     here("submit", "slurm.py", "--project-job", "r")
+    golden(here("archive", "r", "-o", "r.tar.gz"))
+    with closing(sqlite3.connect(here.workspace / "orchestrator.db")) as connection:
+        connection.execute("UPDATE run SET state = 'cancelled', ended_at = 1")
+        connection.commit()
     golden(here("archive", "r", "-o", "r.tar.gz"))
 
 
