@@ -109,7 +109,7 @@ class DatabaseError(OrchestratorError):
 
 
 class NotADatabase(DatabaseError):
-    """The file is not a database of orchestrator."""
+    """The file is not a database of orchestrator, or its tables are those of another version."""
 
 
 class DatabaseTooNew(DatabaseError):

@@ -282,7 +282,7 @@ def _as_database_error(error: sqlite3.Error, path: Path) -> OrchestratorError:
         case sqlite3.SQLITE_CORRUPT:
             return _is_damaged(path, str(error))
         case sqlite3.SQLITE_ERROR if _OF_THE_SCHEMA.search(str(error)):
-            return DatabaseError(
+            return NotADatabase(
                 f"{path} was made by another version of orchestrator, or is damaged: {error}.", OF_ANOTHER_VERSION
             )
     return DatabaseError(f"{path} can't be used: {error}.", "Check it: orchestrator db check")

@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from orchestrator.errors import DatabaseError
+from orchestrator.errors import DatabaseError, NotADatabase
 from orchestrator.text import to_bytes
 
 __all__ = [
@@ -56,7 +56,7 @@ class Row(SimpleNamespace):
         # Called for a name that is not there: the schema in the file is damaged.
         if column.startswith("__"):
             raise AttributeError(column)
-        raise DatabaseError(
+        raise NotADatabase(
             f"The database was made by another version of orchestrator, or is damaged: a table has no column {column}.",
             OF_ANOTHER_VERSION,
         )

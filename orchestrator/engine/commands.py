@@ -13,7 +13,7 @@ from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
 from orchestrator.engine.resume import check_same_steps, position_of
 from orchestrator.errors import DefinitionError
-from orchestrator.machine.announce import announce, announce_new_plan, repeats_work
+from orchestrator.machine.announce import announce, announce_new_plan, announce_next, repeats_work
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import replan, with_new_plan
@@ -271,6 +271,11 @@ def preview(
     if checked is not None and not lines and not changes and is_done(run.state, None):
         lines = about_other_code(record, checked.study_path)
     return [*lines, *announce(steps, changes)], repeats or repeats_work(steps, changes)
+
+
+def about_next(workspace: Workspace, key: str) -> list[str]:
+    """Return with which step a run continues where it stopped; nothing for one that has ended."""
+    return announce_next(Store(workspace.database).load(key))
 
 
 def about_other_code(record: RunRecord, study: str | None) -> list[str]:

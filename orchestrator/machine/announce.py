@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.machine.changes import AddStepRun, Change, ForgetAnswer, RequestTables, Retry, Withdraw
+from orchestrator.machine.decide import next_position
 from orchestrator.machine.kinds import StepKind
+from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import Replanned
 from orchestrator.machine.rewind import Recorded
 from orchestrator.machine.states import StepRunState
 
-__all__ = ["announce", "announce_new_plan", "repeats_work"]
+__all__ = ["announce", "announce_new_plan", "announce_next", "repeats_work"]
 
 MOST_SHOWN = 4
 """Step runs that are named; of more only the first and the last are."""
@@ -53,6 +55,16 @@ def announce(steps: Sequence[Recorded], changes: Sequence[Change]) -> list[str]:
                 step = next(step for step in steps if step.position == position)
                 lines.append(f"Accepts: {_experiments(step.n_failed)} of {step.address}.")
     return lines
+
+
+def announce_next(run: Run) -> list[str]:
+    """Return with which step a run continues that is active; nothing for one that has ended."""
+    last, position = run.step_run, 0
+    if last is not None:
+        position = next_position(run, last) if last.has_ended else last.position
+    if run.has_ended or position >= run.plan.size:
+        return []
+    return [f"Continues run {run.key} with {run.plan.slot(position).address}."]
 
 
 def announce_new_plan(steps: Sequence[Recorded], replanned: Replanned, plan: Plan) -> list[str]:

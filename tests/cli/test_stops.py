@@ -110,6 +110,14 @@ def check_stopped(workspace, words):
     assert orchestrator("status", "r").stdout.startswith("Run r (kids): succeeded\n")
 
 
+def test_a_dry_run_says_with_which_step_a_stopped_run_continues(run):
+    process = run("call")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    said = orchestrator("resume", "r", "--dry-run")
+    assert said.stdout == "Continues run r with call.\nNothing was changed (--dry-run).\n"
+
+
 @pytest.mark.parametrize("kind", ["parallel", "call"])
 @pytest.mark.parametrize("number", STOPS)
 def test_a_signal_stops_a_run_which_can_be_resumed(workspace, run, number, kind):

@@ -342,3 +342,26 @@ def test_a_run_waits_while_its_records_are_away_and_then_continues(tmp_path):
         rest = run.stderr.read()
     assert run.returncode == 0, rest
     assert (tmp_path / "r" / "noted").exists()
+
+
+OTHER_TABLES = """
+import sqlite3
+from orchestrator import Pipeline, Step
+
+def change(project_dir):
+    connection = sqlite3.connect("orchestrator.db")
+    connection.execute("ALTER TABLE job RENAME COLUMN planned_at TO of_another_version")
+    connection.commit()
+    connection.close()
+
+pipeline = Pipeline("study", [Step(change)])
+"""
+
+
+def test_a_run_does_not_wait_for_records_of_another_version(tmp_path):
+    (tmp_path / "study.py").write_text(OTHER_TABLES)
+    command = [sys.executable, "-m", "orchestrator", "run", "study.py", "--project-job", "r"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 1
+    assert "The run continues when" not in run.stderr
+    assert "was made by another version of" in run.stderr
