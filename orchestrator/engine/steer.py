@@ -11,6 +11,7 @@ from orchestrator.machine import steering
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.model import Run
 from orchestrator.machine.rewind import WHERE_IT_STOPPED
+from orchestrator.machine.states import StepRunState
 from orchestrator.machine.summary import how_it_ended
 from orchestrator.workspace import Workspace
 
@@ -44,7 +45,10 @@ def cancel_step(workspace: Workspace, key: str, address: str) -> str:
         from orchestrator.engine.local.run import cancel_local_step
 
         run = cancel_local_step(store, key, position)
-    return f"Step {name} was cancelled. " + (f"Run {key} {how_it_ended(run)}." if run.has_ended else _continues(key))
+    state = next((step.state for step in store.history.recorded(key) if step.position == position), None)
+    is_late = state in (StepRunState.SUCCEEDED, StepRunState.FAILED)
+    what = f"Step {name} {state} before it could be cancelled." if is_late else f"Step {name} was cancelled."
+    return f"{what} " + (f"Run {key} {how_it_ended(run)}." if run.has_ended else _continues(key))
 
 
 def _continues(key: str) -> str:

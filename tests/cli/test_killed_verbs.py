@@ -11,9 +11,10 @@ import pytest
 
 from orchestrator import ExperimentData
 from orchestrator.db.store import Store
-from orchestrator.engine import steer, transfer
+from orchestrator.engine import commands, steer, transfer
 from orchestrator.engine.cluster.session import config_of
 from orchestrator.engine.fork import make_fork, prepare_fork
+from orchestrator.engine.local import run as local_run
 from orchestrator.engine.resources import set_resources
 from orchestrator.workspace import Workspace
 from tests.engine.boundaries import Boundaries
@@ -155,6 +156,22 @@ def test_a_cancel_of_a_step(here, place, monkeypatch):
 
     n = killed_at_each_boundary(place, monkeypatch, lambda: steer.cancel_step(place, "r", "evaluate"), check)
     assert n >= 4
+
+
+def test_a_cancel_that_comes_too_late_says_how_the_step_ended(here, place, monkeypatch):
+    (place.root / "stop").touch()
+    assert here("resume", "r", "--from-step", "create", "--yes").code == 130
+
+    def complete(store, key, position):
+        (place.root / "stop").unlink()
+        commands.resume(place, key)
+        return store.load(key)
+
+    # The process that advances the run reads the request after the step has ended.
+    monkeypatch.setattr(Store, "request_cancel_step", lambda *_: True)
+    monkeypatch.setattr(local_run, "cancel_local_step", complete)
+    said = steer.cancel_step(place, "r", "evaluate")
+    assert said == "Step evaluate succeeded before it could be cancelled. Run r has succeeded."
 
 
 def test_a_change_of_resources(here, programs, monkeypatch):
