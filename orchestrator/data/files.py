@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from errno import EISDIR, ELOOP, ENOSYS
+from errno import EISDIR, ELOOP, ENOENT, ENOSYS, ENOTDIR
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -138,7 +138,9 @@ def state_of(project_dir: Path | str) -> State:
     for name in TABLE_FILES:
         try:
             stats.append(_stats((base / name).stat()))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in (ENOENT, ENOTDIR, ELOOP):
+                raise
             stats.append(None)
     return State(_number(base), tuple(stats))
 
@@ -322,7 +324,7 @@ def _consumed(base: Path) -> frozenset[str]:
         return frozenset()
     except Damaged as error:
         raise DataError(
-            f"{path} can't be used: {error}. To use the table without it: rm {quote(str(path))}",
+            f"{path} can't be used: {error}. To use the table without it: rm -r {quote(str(path))}",
             "Results that the table has already are then folded again, which changes nothing.",
         ) from error
     return frozenset(names)
