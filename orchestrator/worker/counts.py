@@ -11,6 +11,8 @@ from orchestrator.worker.stopping import Tally
 
 __all__ = ["Counts"]
 
+_ERROR = JobStatus.ERROR.name
+
 
 class Counts:
     """Numbers of experiments that finished and failed, with the causes.
@@ -43,7 +45,7 @@ class Counts:
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Count the line of a result file."""
-        if line["status"] != JobStatus.ERROR.name:
+        if line["status"] != _ERROR:
             self.n_finished += 1
             return
         self.n_failed += 1

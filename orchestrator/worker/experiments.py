@@ -244,7 +244,7 @@ def _called(
     generator.check_arguments(arguments)
     returned = generator.f(**arguments)
     values = returned if type(returned) is tuple else (returned,)
-    if len(values) == len(generator.output_names) and all(type(value) is float for value in values):
+    if len(values) == len(generator.output_names) and set(map(type, values)) == {float}:
         return _Outcome(FINISHED, dict(zip(generator.output_names, values, strict=True)), None), generator.execute
     return None, lambda experiment_sample, **_: generator.store_returned(experiment_sample, returned)
 
