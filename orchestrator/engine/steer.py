@@ -11,7 +11,6 @@ from orchestrator.machine import steering
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.model import Run
 from orchestrator.machine.rewind import WHERE_IT_STOPPED
-from orchestrator.machine.states import StepRunState
 from orchestrator.machine.summary import how_it_ended
 from orchestrator.workspace import Workspace
 
@@ -45,9 +44,7 @@ def cancel_step(workspace: Workspace, key: str, address: str) -> str:
         from orchestrator.engine.local.run import cancel_local_step
 
         run = cancel_local_step(store, key, position)
-    state = next((step.state for step in store.history.recorded(key) if step.position == position), None)
-    is_late = state in (StepRunState.SUCCEEDED, StepRunState.FAILED)
-    what = f"Step {name} {state} before it could be cancelled." if is_late else f"Step {name} was cancelled."
+    what = steering.how_cancelled(name, position, store.history.recorded(key))
     return f"{what} " + (f"Run {key} {how_it_ended(run)}." if run.has_ended else _continues(key))
 
 

@@ -28,7 +28,6 @@ from orchestrator.engine.create import check_new_key
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, DefinitionError
 from orchestrator.machine.cleaning import Part, why_kept
-from orchestrator.machine.states import RunState
 from orchestrator.no_links import private_folder
 from orchestrator.tar_files import Size, check_format, extract, not_an_archive, reading, writing
 from orchestrator.version import __version__
@@ -149,7 +148,7 @@ def _check(workspace: Workspace, key: str) -> None:
     [run] = [run for run in cleanable_runs(workspace.database) if run.key == key]
     kept = why_kept(run, Part.RUN)
     if kept is not None:
-        wait = "" if run.state is not RunState.ACTIVE else f"Wait for its end: orchestrator wait {key}\n"
+        wait = f"Wait for its end: orchestrator wait {key}\n" if kept.is_active else ""
         raise Busy(f"Run {key} can't be archived: {kept.why}.", wait + kept.hint)
 
 

@@ -108,10 +108,13 @@ class Kept(NamedTuple):
         A clause about the run.
     hint : str
         How to change that, with the command; empty if it can't be changed.
+    is_active : bool
+        Whether the run has not ended.
     """
 
     why: str
     hint: str = ""
+    is_active: bool = False
 
 
 def why_kept(run: Cleanable, part: Part) -> Kept | None:
@@ -119,7 +122,7 @@ def why_kept(run: Cleanable, part: Part) -> Kept | None:
     if not run.is_own:
         return Kept("it belongs to another user")
     if run.state is RunState.ACTIVE:
-        return Kept("it has not ended", f"To end it: orchestrator cancel {run.key}")
+        return Kept("it has not ended", f"To end it: orchestrator cancel {run.key}", is_active=True)
     if run.has_jobs:
         return Kept("a job of it may be left", f"To check: orchestrator advance {run.key}")
     if part is Part.ARCHIVES and (run.state is not RunState.SUCCEEDED or run.n_failed):

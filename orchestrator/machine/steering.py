@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import DefinitionError, NotYet
@@ -10,7 +10,8 @@ from orchestrator.machine.decide import next_position
 from orchestrator.machine.kinds import Dependency
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import PlannedStep
-from orchestrator.machine.states import JobState
+from orchestrator.machine.rewind import Recorded
+from orchestrator.machine.states import JobState, StepRunState
 
 __all__ = [
     "about_cancel_step",
@@ -19,6 +20,7 @@ __all__ = [
     "about_orchestrator_resources",
     "about_resources",
     "holds_its_jobs",
+    "how_cancelled",
     "step_to_cancel",
 ]
 
@@ -77,6 +79,14 @@ def about_release(run: Run) -> list[str]:
     """Return what becomes of a held run that is released."""
     held = ", ".join(job.scheduler_id or job.token for job in run.live_jobs if job.held)
     return [f"Releases run {run.key}" + (f", and job {held} in the queue." if held else ".")]
+
+
+def how_cancelled(name: str, position: int, steps: Sequence[Recorded]) -> str:
+    """Return that a step was cancelled, or how it ended if the request came too late."""
+    state = next((step.state for step in steps if step.position == position), None)
+    if state in (StepRunState.SUCCEEDED, StepRunState.FAILED):
+        return f"Step {name} {state} before it could be cancelled."
+    return f"Step {name} was cancelled."
 
 
 PLACES = ("--partition", "--account", "--qos", "--reservation", "--constraint")
