@@ -78,7 +78,7 @@ def no_modules_of_others() -> Iterator[None]:
     temporary = (tempfile.gettempdir(), short_root())
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) if before.get(name) is not module else None
-        if isinstance(file, str) and file.startswith(temporary) and not file.startswith(str(ROOT)):
+        if isinstance(file, str) and file.startswith(temporary) and not file.startswith((str(ROOT), sys.prefix)):
             del sys.modules[name]
 
 
