@@ -17,9 +17,10 @@ _COMMAND = re.compile(r"(?P<text>.*: )(?P<command>(?P<program>orchestrator|pytho
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print sentences, wrapped; each line of the text may end with a command."""
+    """Print sentences, wrapped in a terminal; each line of the text may end with a command."""
+    in_terminal = terminal_width(0) > 0  # or COLUMNS is set; elsewhere a program may search for a sentence
     for line in text.splitlines():
-        echo("\n".join(with_command("", line)), err=err)
+        echo("\n".join(with_command("", line)) if in_terminal else line, err=err)
 
 
 def with_command(label: str, text: str, options: str = "") -> list[str]:

@@ -40,8 +40,12 @@ class Sandbox:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The test's environment of this moment, pointed at this cluster and at no other."""
-        mine = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_"))}
+        """The test's environment of this moment, pointed at this cluster and at no other.
+
+        Without a width, sentences are not wrapped: where a line breaks would depend on the folder of the test.
+        """
+        others = ("SLURM_", "SBATCH_", "COLUMNS")
+        mine = {key: value for key, value in os.environ.items() if not key.startswith(others)}
         return mine | self._exports
 
     def run(self, *command: object, check: bool = True, **more) -> subprocess.CompletedProcess[str]:

@@ -44,7 +44,7 @@ def test_a_held_run_starts_no_task_until_it_is_released(studies):
     key = studies.submit(STUDY.format(then="afterok"))
     wait_until_it_hangs(studies, key)
     said = studies.orchestrator("hold", key)
-    assert "waits in the queue is held there; what runs continues to its end." in " ".join(said.stderr.split())
+    assert "waits in the queue is held there; what runs continues to its end." in said.stderr
     assert said.stdout == f"Run {key} is held. To continue it: orchestrator release {key}\n"
     assert states_in_queue(studies, key) == {"RUNNING JobHeldUser", "PENDING JobHeldUser"}
     assert f"Run {key} (steered): held\n" in studies.orchestrator("status", key).stdout
