@@ -37,7 +37,8 @@ class _Finder:
     ) -> ModuleSpec | None:
         if not _acts.get(fullname):
             return None
-        others = [finder.find_spec for finder in sys.meta_path if finder is not self]
+        # Old finders have none; Python leaves them out, too.
+        others = [finder.find_spec for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
         spec = next(filter(None, (find(fullname, path, target) for find in others)), None)
         if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module

@@ -39,6 +39,11 @@ class Fields:
         __dataclass_fields__ = _OfDataclass()
         __dataclass_params__ = _OfDataclass()
 
+    def __post_init__(self) -> None:
+        """Do what the `__init__` of the base does, in an object of a derived class that is a dataclass."""
+        base = next(kind for kind in type(self).__mro__ if "__init__" in vars(kind) and not _is_made(kind))
+        base.__init__(self, **{name: getattr(self, name) for name in _as_dataclass(base).__dataclass_fields__})  # type: ignore[misc,attr-defined]
+
     def _compared(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
@@ -57,8 +62,21 @@ def _as_dataclass(kind: type) -> type:
     from inspect import Parameter, signature
 
     fields: list[Any] = []
-    for parameter in signature(kind).parameters.values():
+    parameters = signature(kind).parameters.values()
+    for parameter in parameters:
         if parameter.kind is not Parameter.VAR_POSITIONAL:
-            default = {} if parameter.default is Parameter.empty else {"default": parameter.default}
-            fields.append((parameter.name, parameter.annotation, field(**default)))
-    return make_dataclass(kind.__name__, fields, kw_only=True)
+            annotation = kind.__annotations__.get(parameter.name, parameter.annotation)
+            make = {"dict": dict, "list": list}.get(str(annotation).partition("[")[0])
+            default: dict[str, Any] = {}
+            if parameter.default is None and make is not None:  # the default of a parameter, but of no field
+                default = {"default_factory": make}
+            elif parameter.default is not Parameter.empty:
+                default = {"default": parameter.default}
+            fields.append((parameter.name, annotation, field(**default)))
+    has_many = any(parameter.kind is Parameter.VAR_POSITIONAL for parameter in parameters)
+    return make_dataclass(kind.__name__, fields, kw_only=has_many)
+
+
+def _is_made(kind: type) -> bool:
+    """Whether a class is a dataclass, whose `__init__` was made for it."""
+    return "__dataclass_fields__" in vars(kind)

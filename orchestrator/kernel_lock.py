@@ -38,6 +38,7 @@ class KernelLock:
         self._path = path
         self._mode = mode
         self._fd: int | None = None
+        self._process = os.getpid()
 
     def acquire(self, seconds: float) -> None:
         """Wait for the lock.
@@ -56,6 +57,7 @@ class KernelLock:
         """
         end = time.monotonic() + seconds
         is_new = not os.path.lexists(self._path)
+        self._process = os.getpid()
         # Stored before the lock is acquired, so that `release` can release it after an interrupt.
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, self._mode)
         if self._mode != PRIVATE and os.fstat(self._fd).st_uid == os.geteuid():
@@ -65,6 +67,9 @@ class KernelLock:
                 if time.monotonic() > end:
                     raise TimeoutError
                 time.sleep(POLL)
+            if os.fstat(self._fd).st_nlink == 0:  # the file was deleted while this process waited
+                self.release()
+                self.acquire(end - time.monotonic())
         except OSError as error:
             if is_new and error.errno == ENOSYS:
                 self._path.unlink(missing_ok=True)  # other kinds of locks take its existence for a lock
@@ -75,9 +80,10 @@ class KernelLock:
         if self._fd is None:
             return
         fd, self._fd = self._fd, None
-        # Closing is not enough: a child that was forked meanwhile has the file open, too.
-        with suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_UN)
+        # Closing is not enough: a child that was forked meanwhile has the file open, too. It does not hold the lock.
+        if self._process == os.getpid():
+            with suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
 
 

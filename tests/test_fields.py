@@ -84,3 +84,21 @@ def test_a_dataclass_may_derive_from_one():
     resources = WithGpu(mem="8G", gpus=2, extra_sbatch={"gres": "gpu:2"})
     assert isinstance(resources, SlurmResources)
     assert (resources.mem, resources.time, resources.gpus) == ("8G", "01:00:00", 2)
+
+
+@dataclass
+class WithGpus(SlurmResources):
+    gpus: int = 0
+
+
+def test_a_dataclass_of_a_user_takes_the_arguments_of_its_base_in_order_and_is_checked_as_it():
+    resources = WithGpus("02:00:00", gpus=2)
+    assert (resources.time, resources.gpus, resources.extra_sbatch) == ("02:00:00", 2, {})
+    with pytest.raises(ValueError, match="max_jobs_per_task=0 is not valid"):
+        WithGpus(max_jobs_per_task=0)
+
+
+def test_omegaconf_takes_resources_as_an_object_and_as_a_class():
+    omegaconf = pytest.importorskip("omegaconf").OmegaConf
+    for config in (omegaconf.create({"it": SlurmResources()}).it, omegaconf.structured(SlurmResources)):
+        assert SlurmResources(**config) == SlurmResources()

@@ -53,6 +53,17 @@ class SlurmResources(Fields):
     >>> step = Step(create_sampler("latin"), resources=resources, kwargs={"n_samples": 1000})
     """
 
+    time: str
+    mem: str
+    cpus_per_task: int
+    nodes: int
+    max_array_size: int
+    max_concurrent: int
+    max_jobs_per_task: int | None
+    extra_sbatch: dict[str, Any]
+    ntasks: int
+    mem_per_cpu: str | None
+
     def __init__(
         self,
         time: str = "01:00:00",
@@ -73,7 +84,7 @@ class SlurmResources(Fields):
         self.max_array_size = max_array_size
         self.max_concurrent = max_concurrent
         self.max_jobs_per_task = max_jobs_per_task
-        self.extra_sbatch: dict[str, Any] = {} if extra_sbatch is None else extra_sbatch
+        self.extra_sbatch = {} if extra_sbatch is None else extra_sbatch
         self.ntasks = ntasks
         self.mem_per_cpu = mem_per_cpu
         _make_plain(self)
@@ -121,6 +132,16 @@ class SlurmCluster(Fields):
     >>> key = pipeline.run(mode="slurm", cluster=cluster)  # doctest: +SKIP
     """
 
+    partition: str | None
+    account: str | None
+    env_setup: list[str]
+    env_vars: dict[str, str]
+    runner: str
+    log_dir: str
+    mem_per_cpu: str | None
+    wake: Literal["both", "job"]
+    grace: float
+
     def __init__(
         self,
         partition: str | None = "batch",
@@ -135,8 +156,8 @@ class SlurmCluster(Fields):
     ) -> None:
         self.partition = partition
         self.account = account
-        self.env_setup: list[str] = [] if env_setup is None else env_setup
-        self.env_vars: dict[str, str] = {} if env_vars is None else env_vars
+        self.env_setup = [] if env_setup is None else env_setup
+        self.env_vars = {} if env_vars is None else env_vars
         self.runner = runner
         self.log_dir = log_dir
         self.mem_per_cpu = mem_per_cpu

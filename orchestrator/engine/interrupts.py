@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
+from typing import Any
 
 from orchestrator.errors import Interrupted, OrchestratorError
 from orchestrator.machine.kinds import StopSignal
@@ -37,10 +38,10 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.stopped_by: StopSignal | None = None
-        self._process = os.getpid()
         self._first_at: float | None = None
         self._is_allowed = False
         self._is_cancel = False
+        self._is_raised = False
         # Its `put` may interrupt any code, other than that of an Event.
         self._to_record: SimpleQueue[StopSignal | None] = SimpleQueue()
         self._is_recorded = threading.Event()
@@ -57,6 +58,7 @@ class Interrupts:
         self._is_allowed = True
         try:
             if self._first_at is not None:
+                self._is_raised = True
                 raise KeyboardInterrupt
             yield
         finally:
@@ -82,10 +84,12 @@ class Interrupts:
 
     def _record_first(self, record: Callable[[StopSignal], None]) -> None:
         first = self._to_record.get()
-        if first is not None:
-            with suppress(OrchestratorError):  # the main thread retries it, unless it is killed
-                record(first)
-        self._is_recorded.set()
+        try:
+            if first is not None:
+                with suppress(OrchestratorError):  # the main thread retries it, unless it is killed
+                    record(first)
+        finally:
+            self._is_recorded.set()
 
     def cancel(self, thread: threading.Thread) -> None:
         """Raise a `KeyboardInterrupt` in the main thread because a user has requested to cancel what it runs."""
@@ -100,9 +104,7 @@ class Interrupts:
 
     def handle_signal(self, number: int, frame: object) -> None:
         """Handle a signal. The records survive that the second one ends the process at once."""
-        if os.getpid() != self._process:
-            _handle_in_child(number)
-        elif self._is_cancel and number == signal.SIGINT:
+        if self._is_cancel and number == signal.SIGINT:
             self._is_cancel = False
             self._begin()
         elif self._first_at is None:
@@ -118,15 +120,13 @@ class Interrupts:
     def _begin(self) -> None:
         self._first_at = time.monotonic()
         if self._is_allowed:
+            self._is_raised = True
             raise KeyboardInterrupt
 
-
-def _handle_in_child(number: int) -> None:
-    """Handle a signal as a process without these handlers: one that the user's code has forked inherits them."""
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    end_programs()
-    die_by(number)
+    def raise_late_signal(self) -> None:
+        """Raise SIGTERM or SIGHUP again if it came after the last step: it is for what the process does next."""
+        if self.stopped_by not in (None, StopSignal.INTERRUPT) and not self._is_raised:
+            signal.raise_signal(signal.Signals[self.stopped_by])
 
 
 @contextmanager
@@ -140,15 +140,49 @@ def interrupts() -> Iterator[Interrupts]:
     if threading.current_thread() is not threading.main_thread():
         yield handler
         return
-    before = {signal.SIGINT: signal.getsignal(signal.SIGINT)}
+    before: dict[int, Any] = {signal.SIGINT: signal.getsignal(signal.SIGINT)}
     before |= {n: signal.SIG_DFL for n in (signal.SIGHUP, signal.SIGTERM) if signal.getsignal(n) is signal.SIG_DFL}
     for number in before:
         signal.signal(number, handler.handle_signal)
+    outer = dict(_replaced)
+    _replaced.update(before)
+    _replaced.update(outer)
     try:
         yield handler
     finally:
+        _replaced.clear()
+        _replaced.update(outer)
         for number, old in before.items():
             signal.signal(number, old)
+    handler.raise_late_signal()
+
+
+# --- processes that the user's code forks --------------------------------------------------------
+#
+# They get the handlers from before. With these, a process that waits in C would not end by SIGTERM, and a
+# `multiprocessing.Pool` would wait for its end. A signal during the fork waits until the child has its own handlers.
+
+_replaced: dict[int, Any] = {}
+"""The handlers from before, by signal."""
+
+_masks = threading.local()
+
+
+def _before_fork() -> None:
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _replaced)
+
+
+def _after_fork_in_parent() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+def _after_fork_in_child() -> None:
+    for number, old in _replaced.items():
+        signal.signal(number, old)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 @contextmanager

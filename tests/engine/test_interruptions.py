@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import multiprocessing
 import os
 import random
 import signal
@@ -365,3 +367,24 @@ def test_a_run_does_not_wait_for_records_of_another_version(tmp_path):
     assert run.returncode == 1
     assert "The run continues when" not in run.stderr
     assert "was made by another version of" in run.stderr
+
+
+def test_a_process_that_a_step_has_forked_is_ended_by_sigterm_while_it_computes_in_c(workspace):
+    """As the processes of a `multiprocessing.Pool` are: their handlers are those from before the run."""
+
+    def fork(project_dir):
+        context = multiprocessing.get_context("fork")
+        started = context.Event()
+
+        def compute():
+            started.set()
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+        process = context.Process(target=compute)
+        process.start()
+        started.wait()
+        process.terminate()
+        process.join(20)
+        assert process.exitcode == -signal.SIGTERM, process.exitcode
+
+    Pipeline(steps=[Step(fork)]).run(project_job="r")
