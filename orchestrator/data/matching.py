@@ -37,7 +37,7 @@ class FoldReport:
     n_torn : int
         Number of incomplete lines. They are skipped: a killed task was writing them.
     quarantined : list of dict
-        Results with inputs that no experiment in the table has. The key ``file`` holds the path of the result file.
+        Results of which no open experiment has the inputs. The key ``file`` holds the path of the result file.
         Of a damaged line, the key ``damaged`` holds its begin.
     """
 

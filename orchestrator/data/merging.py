@@ -1,8 +1,8 @@
 """Merging: bring the changes of others into a table that was read before they were stored.
 
 Each row has three versions: as it was read, as this process has it, and as it is on disk now. What only one side has
-changed is kept. If both have changed a row, a result replaces what is not one; outputs that only the other one has
-changed stay.
+changed is kept; a row that only others have removed comes back. If both have changed a row, a result replaces what is
+not one; outputs that only the other one has changed stay.
 """
 
 from __future__ import annotations

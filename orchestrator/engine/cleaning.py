@@ -120,14 +120,14 @@ def _clean(store: Store, target: Target, part: Part, fence: int) -> list[str]:
     folder, key = target.folder, target.run.key
     if part is Part.ARCHIVES:
         return [line for path in _archives(folder) for line in _remove(path)]
-    left = _remove_logs(folder)
     if part is Part.LOGS:
-        return left
+        return _remove_logs(folder)
     away = folder.workspace / f"{DELETED}{key}.{os.urandom(4).hex()}"
     if os.path.lexists(folder.path):
         if not _is_own_folder(folder.path):
             raise DataError(f"{folder.path} is a link or no folder of yours. Remove it, then type the command again.")
         folder.path.rename(away)
+    left = _remove_logs(folder)
     delete_run(store.path, key, fence)
     return [*left, *(_remove(away) if away.exists() else [])]
 

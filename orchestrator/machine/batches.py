@@ -37,9 +37,12 @@ class Division(NamedTuple):
     Attributes
     ----------
     per_task : int or None
-        Number of experiments in each task; neighbours in the table go to one task.
+        Largest number of experiments in each task.
     max_tasks : int or None
-        Largest number of tasks; experiments are dealt in turn, so that each task gets some of every part of the table.
+        Largest number of tasks.
+
+    In both cases experiments are dealt in turn (`orchestrator.handoff.manifest.tasks_for`), so that each task gets some
+    of every part of the table.
     """
 
     per_task: int | None = None

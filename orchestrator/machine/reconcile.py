@@ -60,7 +60,8 @@ KINDS_BY_PRECEDENCE = (
     FailureKind.EXCEPTION,
     FailureKind.CANCELLED,
 )
-"""A job whose tasks failed in several ways gets the first of these kinds: the one that is retried most readily."""
+"""A job whose tasks failed in several ways gets the first of these kinds. One that was stopped is never retried; the
+others follow by how readily they are."""
 
 
 _ENDED_BY_STOP = (FailureKind.CANCELLED, FailureKind.INFRASTRUCTURE)

@@ -1,4 +1,7 @@
-"""How many failed experiments are too many for a step."""
+"""How many failed experiments are too many for a step.
+
+The tasks themselves apply `stop_after` and `stop_if_first` while they evaluate: `orchestrator.worker.stopping`.
+"""
 
 from __future__ import annotations
 

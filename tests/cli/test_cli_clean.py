@@ -202,6 +202,7 @@ def test_a_folder_that_was_replaced_by_a_link_is_kept(here, tmp_path, which):
     if which == "r":
         assert done.code == 1
         assert "is a link or no folder of yours" in done.err
+        assert any((here.workspace / "logs" / "r").iterdir())
         assert Store(here.workspace / "orchestrator.db").has("r")
 
 
