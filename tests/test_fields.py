@@ -102,3 +102,12 @@ def test_omegaconf_takes_resources_as_an_object_and_as_a_class():
     omegaconf = pytest.importorskip("omegaconf").OmegaConf
     for config in (omegaconf.create({"it": SlurmResources()}).it, omegaconf.structured(SlurmResources)):
         assert SlurmResources(**config) == SlurmResources()
+
+
+def test_what_a_derived_class_adds_is_not_stored():
+    class WithNote(SlurmResources):
+        def __init__(self, note, **resources):
+            super().__init__(**resources)
+            self.note = note
+
+    assert WithNote("mine", mem="2G").to_json() == SlurmResources(mem="2G").to_json() == WithGpus(mem="2G").to_json()

@@ -94,8 +94,8 @@ class SlurmResources(Fields):
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        """Return the fields as JSON values, without those that a derived class adds."""
+        return {name: _plain(getattr(self, name)) for name in SlurmResources.__annotations__}
 
 
 class SlurmCluster(Fields):
@@ -204,8 +204,8 @@ class SlurmCluster(Fields):
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        """Return the fields as JSON values, without those that a derived class adds."""
+        return {name: _plain(getattr(self, name)) for name in SlurmCluster.__annotations__}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SlurmCluster:
