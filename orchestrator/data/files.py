@@ -6,8 +6,9 @@ changes all four files, for every program that reads them by their names. The ge
 one, for programs that have just followed the link.
 
 A generation's folder gets its number by a rename, which fails if another process was faster. So also two processes
-whose locks don't see each other never replace a table that they have not read. Readers need no lock and no permission
-to write. Files that another program has put in place of the links become a generation of their own first.
+whose locks don't see each other never replace a table that they have not read. What happens to a table that another
+process has stored meanwhile is decided in `orchestrator.data.storing`. Readers need no lock and no permission to write.
+Files that another program has put in place of the links become a generation of their own first.
 """
 
 from __future__ import annotations

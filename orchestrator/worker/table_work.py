@@ -5,6 +5,9 @@ of its own, and also brings in the files of f3dasm's array tasks.
 
 An error in a table fails the step that needs the table: otherwise each advance would find it again, and the run would
 never end. An error of the file system that may pass is retried instead.
+
+Which steps a retry repeats is decided in `orchestrator.machine.rewind`, and whether it evaluates accepted failures
+again in `orchestrator.engine.table_jobs` (`freeze_table`).
 """
 
 from __future__ import annotations
