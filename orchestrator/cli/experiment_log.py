@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.cli.render import echo, echo_output, screen_width, shorten
-from orchestrator.cli.workspace import typed_options
 from orchestrator.damage import Damaged, open_regular
 from orchestrator.errors import DataError, NotFound
 from orchestrator.workspace import Workspace
@@ -154,7 +153,7 @@ def _of_job(database: Path, step_logs: StepLogs, token: str, sha256: str | None,
         job = read_jobfile(run.job(token).file, sha256)
     except DataError as error:
         address = shlex.quote(step_logs.step_run.address)
-        command = f"orchestrator logs {step_logs.key} {address}{typed_options()}"
+        command = f"orchestrator logs {step_logs.key} {address}"
         raise DataError(f"{error.message}.", f"Show the log of the step: {command}") from error
     part = find_part(run, job, row)
     if part is None:
@@ -187,8 +186,6 @@ def _not_found(database: Path, step_logs: StepLogs, row: int) -> NotFound:
     message = f"Step {address} of run {key} has not evaluated experiment {row}."
     for token, sha256, other in reversed(jobs_of_step(database, key, step_logs.step_run.name)):
         if other != address and _of_job(database, step_logs, token, sha256, row) is not None:
-            command = f"orchestrator logs {key} {shlex.quote(other)} --experiment {row}{typed_options()}"
+            command = f"orchestrator logs {key} {shlex.quote(other)} --experiment {row}"
             return NotFound(message, f"{other} has. Show its output: {command}")
-    return NotFound(
-        message, f"Show the log of the step: orchestrator logs {key} {shlex.quote(address)}{typed_options()}"
-    )
+    return NotFound(message, f"Show the log of the step: orchestrator logs {key} {shlex.quote(address)}")

@@ -18,13 +18,15 @@ from orchestrator.cli.experiment_log import (
     print_part,
     print_why_failed,
 )
+from orchestrator.cli.outcome import next_command, text_and_code
 from orchestrator.cli.render import echo, echo_output, plural, to_json
 from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
+from orchestrator.cli.wrapping import say
 from orchestrator.errors import NotFound, NotYet
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
-    from orchestrator.db.views import Failure, StepLogs
+    from orchestrator.db.views import Failure, RunView, StepLogs
 from orchestrator.machine.kinds import FailureLevel, Mode
 from orchestrator.machine.states import RunState, StepRunState
 
@@ -214,15 +216,13 @@ def _print_orchestrator(path: Path, run: str | None, task: int | None, *, follow
             break
         time.sleep(POLL_SECONDS)
     if follow and record.stalled:
-        _print_stalled(record.key, record.stalled)
+        _print_stalled(record)
 
 
-def _print_stalled(key: str, stalled: str) -> None:
+def _print_stalled(run: RunView) -> None:
     """Print that the log ends here, and the command that continues the run."""
-    echo(
-        f"Run {key} is stalled: {stalled}.\nTo continue: orchestrator resume {key}{typed_options()}",
-        err=True,
-    )
+    about, command = next_command(run)
+    say(f"{text_and_code(run)[0]}\n{about}{command}", err=True)
 
 
 def _check_task(address: str, n: int, task: int | None) -> None:
@@ -335,7 +335,7 @@ def _wait_for(path: Path, key: str, address: str) -> StepLogs:
         time.sleep(POLL_SECONDS)
     if step_logs is None and run.stalled:
         why = f"Step {address} has not started, and run {key} is stalled: {run.stalled}."
-        raise NotYet(why, f"To continue: orchestrator resume {key}")
+        raise NotYet(why, "".join(next_command(run)))
     return step_logs or find_step_run(path, key, address)
 
 
@@ -354,6 +354,7 @@ def _has_started(step_logs: StepLogs) -> bool:
 
 def _follow(path: Path, folder: Path, step_logs: StepLogs, task: int | None) -> StepLogs:
     """Print what is appended to the logs, until the step run has ended or is stalled; return its last state."""
+    from orchestrator.db.runs import find_run
     from orchestrator.db.step_runs import find_step_run
 
     offsets: dict[Path, int] = {}
@@ -373,8 +374,10 @@ def _follow(path: Path, folder: Path, step_logs: StepLogs, task: int | None) -> 
                 _print(folder, step_logs, task)
             return step_logs
         if step_logs.stalled:
-            _print_stalled(step_logs.key, step_logs.stalled)
-            return step_logs
+            run = find_run(path, step_logs.key)
+            if run.stalled:  # not only for a moment
+                _print_stalled(run)
+                return step_logs
         time.sleep(POLL_SECONDS)
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.render import how_stopped, plural
-from orchestrator.cli.workspace import typed_options
+from orchestrator.cli.render import how_stopped, is_foreign_run, plural, study_argument
 from orchestrator.cli.wrapping import say
 from orchestrator.machine.states import RunState
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.db.views import RunView
     from orchestrator.workspace import Workspace
 
-__all__ = ["ExitCode", "commands_after_failures", "end", "text_and_code"]
+__all__ = ["ExitCode", "commands_after_failures", "end", "next_command", "text_and_code"]
 
 
 class ExitCode(IntEnum):
@@ -57,7 +56,38 @@ def _failed_within_limits(view: RunView) -> str:
     return f"{plural(view.n_failed, 'experiment')} failed, {how}."
 
 
-def commands_after_failures(view: RunView, options: str) -> list[tuple[str, str]]:
+def next_command(view: RunView, *, never_began: bool = False, at: str = "") -> tuple[str, str]:
+    """Return what to type for a run that does not continue by itself.
+
+    Parameters
+    ----------
+    view : RunView
+        A run that is held, stopped or stalled, has failed or was cancelled.
+    never_began : bool, default False
+        Whether a job ended before it began its work: only `submit` reads the cluster from the study again.
+    at : str, default ""
+        Where the run would continue: ` from STEP`.
+
+    Returns
+    -------
+    about, command : str
+        A text and the command, without the options that name the workspace.
+    """
+    key = view.key
+    if is_foreign_run(view):
+        return "To make it yours: ", f"orchestrator takeover {key}"
+    if view.held_at:
+        return "To continue it: ", f"orchestrator release {key}"
+    if never_began:
+        about = "Fix the cause in the study, such as env_setup or runner, then continue: "
+        return about, f"orchestrator submit {study_argument(view)} --project-job {key}"
+    if view.stalled and view.login_only:
+        return f"To continue{at}, on a login node: ", f"orchestrator wait {key} --drive"
+    about = "Fix the cause, then continue" if view.state is RunState.FAILED else "To continue"
+    return f"{about}{at}: ", f"orchestrator resume {key}"
+
+
+def commands_after_failures(view: RunView, options: str = "") -> list[tuple[str, str]]:
     """Return what to type about the failed experiments of a run that has ended: a text, and the command."""
     if not view.n_failed or view.state not in (RunState.SUCCEEDED, RunState.FAILED):
         return []
@@ -79,6 +109,6 @@ def end(workspace: Workspace, key: str) -> None:
     if code is ExitCode.WITH_FAILURES and view.n_failed:
         # The end itself was printed by the run.
         say(_failed_within_limits(view), err=True)
-        for about, command in commands_after_failures(view, typed_options()):
+        for about, command in commands_after_failures(view):
             say(f"{about}{command}", err=True)
     raise click.exceptions.Exit(code)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.render import echo
-from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
+from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 from orchestrator.errors import DataError, NotFound
 from orchestrator.machine.states import RunState
 
@@ -113,7 +113,7 @@ def _write(
         table = next((found for found in records.tables if found.project_dir == project_dir), None)
         if table is None:
             names = ", ".join(found.project_dir for found in records.tables)
-            hint = f"Its tables: {names}" if names else f"Show its status: orchestrator status {key}{typed_options()}"
+            hint = f"Its tables: {names}" if names else f"Show its status: orchestrator status {key}"
             raise NotFound(f"Run {key} has no table {project_dir!r}.", hint)
     report = report_of(records, now, results, table=table)
     text = page_of(report, reload_after=SECONDS if watch and _is_active(report.run) else None)
@@ -122,6 +122,6 @@ def _write(
     except OSError as error:
         raise DataError(
             f"{path} can't be written: {error.strerror or error}.",
-            f"Name another file: orchestrator report {shlex.quote(key)} -o FILE{typed_options()}",
+            f"Name another file: orchestrator report {shlex.quote(key)} -o FILE",
         ) from error
     return report.run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.outcome import commands_after_failures
+from orchestrator.cli.outcome import commands_after_failures, next_command
 from orchestrator.cli.render import (
     clock,
     coloured,
@@ -438,21 +438,19 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
     ]
     if run.held_at or (not run.stalled and run.state not in (RunState.FAILED, RunState.CANCELLED)):
         return about_failed
-    if is_foreign_run(run):
-        return _with_command("To make it yours: ", f"orchestrator takeover {run.key}{options}")
     at = f" from {shorten(status.resume_from, 32)}" if status.resume_from else ""
     has_failed = run.state is RunState.FAILED
     resume = f"orchestrator resume {run.key}{options}"
-    log = []
+    never_began = _never_began(status, report)
+    about, command = next_command(run, never_began=never_began, at=at)
+    lines = _with_command(about, f"{command}{options}")
+    if is_foreign_run(run):
+        return lines
     if run.stalled and run.mode is Mode.SLURM:
-        log = _with_command("Orchestrator log: ", f"orchestrator logs {run.key} orchestrator{options}")
-    if run.stalled and run.login_only:
-        return [*log, *_with_command(f"To continue{at}, on a login node: ", _drive(run, options))]
+        lines = [*_with_command("Orchestrator log: ", f"orchestrator logs {run.key} orchestrator{options}"), *lines]
+    if never_began or (run.stalled and run.login_only):
+        return lines
     again = f"orchestrator submit {study_argument(run)} --project-job {run.key}{options}"
-    if _never_began(status, report):
-        return [*log, *_with_command("Fix the cause in the study, such as env_setup or runner, then continue: ", again)]
-    how = f"Fix the cause, then continue{at}: " if has_failed else f"To continue{at}: "
-    lines = [*log, *_with_command(how, resume)]
     before = _step_that_stores(status) if has_failed else None
     again_from = resume if before is None else f"{resume} --from-step {shlex.quote(before)}"
     if before is not None:

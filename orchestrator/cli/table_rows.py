@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.cli.run_table import RunTable
-from orchestrator.cli.workspace import typed_options
 from orchestrator.errors import DefinitionError, NotFound
 from orchestrator.machine.value import value
 
@@ -187,7 +186,7 @@ def where(rows: Rows, condition: str) -> Rows:
         raise DefinitionError(
             f"--where {condition!r} can't be used: {why}.",
             f"The columns are: {', '.join([EXPERIMENT, *map(str, rows.frame.columns)])}\n"
-            f"For example: orchestrator table {rows.key} --where \"{rows.status} == 'ERROR'\"{typed_options()}",
+            f"For example: orchestrator table {rows.key} --where \"{rows.status} == 'ERROR'\"",
         ) from error
     return rows.with_frame(rows.frame[mask.to_numpy(dtype=bool)])
 
@@ -230,11 +229,11 @@ def objective_of(rows: Rows, command: str) -> str:
     if not numbers:
         raise NotFound(
             f"The table of run {rows.key} has no output that is a number.",
-            f"Look at it: orchestrator table {rows.key}{typed_options()}",
+            f"Look at it: orchestrator table {rows.key}",
         )
     raise NotFound(
         f"The table of run {rows.key} has several outputs: {', '.join(numbers)}.",
-        f"Name one: {command} {shlex.quote(numbers[0])}{typed_options()}",
+        f"Name one: {command} {shlex.quote(numbers[0])}",
     )
 
 

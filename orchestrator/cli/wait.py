@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from orchestrator.cli.outcome import ExitCode, commands_after_failures, text_and_code
-from orchestrator.cli.render import is_foreign_run, study_argument
-from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
+from orchestrator.cli.outcome import ExitCode, commands_after_failures, next_command, text_and_code
+from orchestrator.cli.render import is_foreign_run
+from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 from orchestrator.cli.wrapping import say
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.machine.kinds import Mode
@@ -112,22 +112,16 @@ class Waiting:
         text, code = text_and_code(view)
         is_stalled, is_own = code is ExitCode.STALLED, not is_foreign_run(view)
         refresh = " --refresh" if is_stalled and view.mode is Mode.SLURM and is_own else ""
-        text += f"\nShow its status: orchestrator status {key}{refresh}{typed_options()}"
+        text += f"\nShow its status: orchestrator status {key}{refresh}"
         if is_own:
-            text += "".join(f"\n{about}{command}" for about, command in commands_after_failures(view, typed_options()))
-        if is_stalled and is_own:
-            command_to_type = f"wait {key} --drive" if view.login_only else f"resume {key}"
-            command_to_type = f"release {key}" if view.held_at else command_to_type
-            if self._queue.never_began:
-                # Only submit reads the cluster from the study again.
-                text += (
-                    "\nIts jobs ended before they began their work. Fix the study first, such as env_setup or runner."
-                )
-                command_to_type = f"submit {study_argument(view)} --project-job {key}"
-            text += f"\nTo continue: orchestrator {command_to_type}{typed_options()}"
-        if is_stalled and not is_own:
-            text += f"\nIt belongs to {name_of_user(view.uid)}."
-            text += f"\nTo make it yours: orchestrator takeover {key}{typed_options()}"
+            text += "".join(f"\n{about}{command}" for about, command in commands_after_failures(view))
+        if is_stalled:
+            if not is_own:
+                text += f"\nIt belongs to {name_of_user(view.uid)}."
+            elif self._queue.never_began:
+                text += "\nIts jobs ended before they began their work."
+            about, command_to_type = next_command(view, never_began=self._queue.never_began)
+            text += f"\n{about}{command_to_type}"
         say(text, err=code != 0)
         raise click.exceptions.Exit(code)
 

@@ -54,7 +54,7 @@ def watch(workspace: Workspace, key: str) -> NoReturn:
         with _view(key) as view:
             ended = _show_until_end(workspace, key, waiting, view)
     except KeyboardInterrupt:
-        say(f"The run continues. Watch it again: orchestrator status {key} --watch{typed_options()}", err=True)
+        say(f"The run continues. Watch it again: orchestrator status {key} --watch", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
     waiting.end(ended)
 

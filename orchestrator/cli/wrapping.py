@@ -17,10 +17,16 @@ _COMMAND = re.compile(r"(?P<text>.*: )(?P<command>(?P<program>orchestrator|pytho
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print sentences, wrapped in a terminal; each line of the text may end with a command."""
+    """Print sentences, wrapped in a terminal; each line of the text may end with a command.
+
+    The command gets the options that name the workspace, so the text must not contain them.
+    """
+    from orchestrator.cli.workspace import typed_options
+
     in_terminal = terminal_width(0) > 0  # or COLUMNS is set; elsewhere a program may search for a sentence
     for line in text.splitlines():
-        echo("\n".join(with_command("", line)) if in_terminal else line, err=err)
+        options = typed_options()
+        echo("\n".join(with_command("", line, options)) if in_terminal else _with_options(line, options), err=err)
 
 
 def with_command(label: str, text: str, options: str = "") -> list[str]:
@@ -38,10 +44,15 @@ def with_command(label: str, text: str, options: str = "") -> list[str]:
     match = _COMMAND.fullmatch(text)
     if match is None:
         return wrapped(label, text)
-    command = match["command"] + (options if match["program"] == "orchestrator" else "")
+    command = _with_options(text, options)[match.start("command") :]
     if len(label + match["text"] + command) <= _width():
         return [f"{label}{match['text']}{command}"]
     return [*wrapped(label, match["text"].rstrip()), f"  {command}"]
+
+
+def _with_options(text: str, options: str) -> str:
+    match = _COMMAND.fullmatch(text)
+    return text + options if match is not None and match["program"] == "orchestrator" else text
 
 
 def wrapped(label: str, text: str) -> list[str]:

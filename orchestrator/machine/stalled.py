@@ -3,7 +3,7 @@
 This rule has no second copy. Its input is a `Liveness`. `status`, `list`, `wait` and `logs -f` make it from the records
 (`orchestrator.db.stalled`). `status --refresh`, and `wait` once a minute, add what SLURM lists. A command that has
 submitted a run and ends makes it from the values that it holds. Which command is named is decided in
-`orchestrator.cli.status`. A run on this machine that a signal has stopped is stalled, too; `orchestrator.cli.render`
+`orchestrator.cli.outcome`. A run on this machine that a signal has stopped is stalled, too; `orchestrator.cli.render`
 shows it as stopped (`state_of`), by what `orchestrator.engine.interrupts` has recorded.
 """
 
@@ -89,7 +89,7 @@ class Liveness(NamedTuple):
 
 
 def liveness_of(run: Run, *, has_tail: bool) -> Liveness:
-    """Return what decides whether a run is stalled after this process has released it.
+    """Return what decides whether a run is stalled after this process has released the lease.
 
     Parameters
     ----------

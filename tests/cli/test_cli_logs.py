@@ -232,3 +232,18 @@ def test_a_step_that_prints_nothing(records, workspace, golden):
     (workspace / "logs/r/report.log").unlink()
     with golden.raises(NotFound):
         logs("report")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"held_at": 1.0}, "Run r is held.\nTo continue it: orchestrator release r"),
+        ({"uid": 4242}, "To make it yours: orchestrator takeover r"),
+    ],
+)
+def test_following_ends_with_the_command_that_is_accepted(records, workspace, values, said):
+    records.add_run("r", **values)
+    records.add_step_run(0, "active")
+    write_log(workspace, "create.log", "one\n")
+    done = logs("create", "-f", "--rootdir", str(workspace))
+    assert done.stderr.endswith(f"{said} --rootdir {workspace}\n"), done.stderr

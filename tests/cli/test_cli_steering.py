@@ -247,3 +247,24 @@ def test_an_edited_study_is_said_before_a_fork_and_used_only_with_update(here, g
     old, new = (ExperimentData.from_file(here.workspace / key) for key in ("r-2", "r-3"))
     assert [old.output_rows()(place)["y"] for place in range(5)] == [0.0, 1.0, 10.0, 11.0, 12.0]
     assert [new.output_rows()(place)["y"] for place in range(5)] == [0.0, 1.0, 10.0, 11.0, 84.0]
+
+
+def test_each_printed_command_has_the_options_that_name_the_workspace_once(here, programs, monkeypatch, tmp_path):
+    programs.accepts()
+    here("submit", "slurm.py", "--project-job", "r")
+    here("run", "study.py", "--project-job", "done")
+    monkeypatch.chdir(tmp_path)
+    options = f" --rootdir {here.workspace}"
+    for words in (
+        ["hold", "r"],
+        ["report", "done", "--project-dir", "missing"],
+        ["table", "done", "--where", "missing == 1"],
+        ["best", "done"],
+        ["logs", "done", "create", "--experiment", "77"],
+        ["wait", "r", "--timeout", "0"],
+    ):
+        done = here(*words, *options.split())
+        for line in (done.out + done.err).splitlines():
+            if ": orchestrator " in line or line.startswith("  orchestrator "):
+                assert line.endswith(options), (words, line)
+                assert line.count(options) == 1, (words, line)
