@@ -263,7 +263,7 @@ def _end_of_call(step_run: StepRun, job: Job) -> MoveStepRun:
 def _end_of_batches(step_run: StepRun, slot: Slot) -> MoveStepRun:
     """Return how a step run ends after all its batches.
 
-    It fails only if tasks or too many experiments failed, or if experiments have no result.
+    It fails only if tasks, too many experiments or all of the first ones failed, or if experiments have no result.
 
     It is judged on all its experiments, also on those that an earlier epoch has evaluated.
     """

@@ -1,9 +1,9 @@
 """The processes that a worker, or the user's code in it, has started: find them and end them.
 
 Who ends what an experiment has left behind: after the experiment, the process that has waited for it
-(`orchestrator.worker.supervisor`; `orchestrator.worker.alone` for a task of one experiment; `ending_programs` for a
-step in the process of a local run). If that process was killed, the one above it: `orchestrator.worker.reaper`, or the
-second worker that the script of a job starts (`orchestrator.worker.guarded`).
+(`orchestrator.worker.supervisor`; `orchestrator.worker.alone` for a task of one experiment). A step in the process of a
+local run ends them only if it is interrupted (`ending_programs`). If that process was killed, the one above it does:
+`orchestrator.worker.reaper`, or the second worker that the script of a job starts (`orchestrator.worker.guarded`).
 """
 
 from __future__ import annotations
