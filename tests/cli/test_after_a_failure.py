@@ -119,7 +119,7 @@ def test_the_command_of_the_page_ends_the_run(cli, here, name):
 
 def test_the_page_names_no_other_commands():
     named = {" ".join(words) for row in commands() for words in row}
-    # tests/slurm/test_after_a_failure.py types these.
+    # tests/slurm/test_after_a_failure_on_slurm.py types these.
     on_slurm = {words for words in named if words.startswith(("set ", "submit "))}
     assert {situation.command for situation in SITUATIONS.values()} == named - on_slurm
     assert len(on_slurm) == 2

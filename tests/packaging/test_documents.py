@@ -68,6 +68,18 @@ def test_links_between_documents_have_a_target(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_a_heading_have_one(document):
+    for target, heading in re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", document.read_text(encoding="utf-8")):
+        assert heading in headings(document.parent / target if target else document), target
+
+
+def headings(document: Path) -> list[str]:
+    """Return the names by which links name the headings of a document."""
+    found = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_that_documents_name_exist(document):
     named = re.findall(
         r"`((?:orchestrator|migrations|scripts|tests|docs)/[\w./-]*)`", document.read_text(encoding="utf-8")
