@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from orchestrator.addresses import parse_address
 from orchestrator.db.store import Store
 from orchestrator.definition.changed_resources import changed_resources, flat_resources
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.moved import check_not_copied
 from orchestrator.engine.cluster.scripts import ORCHESTRATOR
 from orchestrator.engine.cluster.session import config_of, hold_lease_on_cluster, scheduler_of
-from orchestrator.engine.resume import position_of
 from orchestrator.errors import DefinitionError, LeaseHeld
 from orchestrator.machine.kinds import Mode
-from orchestrator.machine.plan import Plan
+from orchestrator.machine.plan import Plan, PlannedStep
 from orchestrator.machine.steering import about_orchestrator_resources, about_resources
 from orchestrator.workspace import Workspace
 
@@ -77,16 +77,29 @@ def new_resources(workspace: Workspace, key: str, name: str, changes: Mapping[st
         changed = config._replace(orchestrator=after)
         lines = about_orchestrator_resources(run, _named(config, before), _named(config, after))
         return NewResources(run.plan, changed, lines)
-    slot = run.plan.slot(position_of(key, run.plan, name))
-    if name != slot.step.name:
+    plan, lines = run.plan, dict[str, None]()
+    for step in _steps_of(key, plan, name):
+        changed_step = step._replace(resources=changed_resources(f"Step {name}", step.resources, changes))
+        resources = _named(config, step.resources), _named(config, changed_step.resources)
+        lines.update(dict.fromkeys(about_resources(run, changed_step, *resources)))
+        plan = plan.with_step(changed_step)
+    return NewResources(plan, config, list(lines))
+
+
+def _steps_of(key: str, plan: Plan, name: str) -> list[PlannedStep]:
+    """Return the steps of this name: one in a loop may have the name of another outside of it."""
+    steps = list(plan.steps())
+    found = [step for step in steps if step.name == name]
+    if found:
+        return found
+    alone, _ = parse_address(name)
+    if any(step.name == alone for step in steps):
         raise DefinitionError(
             f"Resources belong to a step, not to one iteration of it: {name!r}.",
-            f"Use its name alone: orchestrator set {key} {slot.step.name} ...",
+            f"Use its name alone: {alone}",
         )
-    before, step = slot.step.resources, slot.step
-    step = step._replace(resources=changed_resources(f"Step {step.name}", before, changes))
-    lines = about_resources(run, step, _named(config, before), _named(config, step.resources))
-    return NewResources(run.plan.with_step(step), config, lines)
+    names = ", ".join(dict.fromkeys(step.name for step in steps))
+    raise DefinitionError(f"Run {key} has no step {name!r}.", f"Its steps are: {names}")
 
 
 def _named(config: ClusterConfig, resources: Mapping[str, Any]) -> dict[str, Any]:

@@ -182,6 +182,32 @@ def test_resources_are_changed_only_if_they_are_valid_and_the_run_is_on_a_cluste
     golden(here("set", "r", "nothing", "--mem", "10G"))
 
 
+NESTED = """
+from orchestrator import Loop, Pipeline, SlurmCluster, Step
+from tests.studies import nothing
+cluster = SlurmCluster(partition=None, account=None, grace=1)
+inner = Loop(2, [Step(nothing, name="deep")])
+pipeline = Pipeline("p", [
+    Step(nothing, name="begin"),
+    Step(nothing, name="twice"),
+    Loop(2, [Step(nothing, name="propose"), Step(nothing, name="twice"), Step(nothing, name="solve"), inner]),
+])
+"""
+
+
+def test_a_step_in_a_loop_gets_other_resources_and_all_steps_of_a_name_do(here, programs):
+    programs.accepts()
+    (here.workspace / "loop.py").write_text(NESTED)
+    here("submit", "loop.py", "--project-job", "r")
+    for name in ("solve", "deep", "twice"):
+        assert here("set", "r", name, "--mem", "8G").code == 0
+    steps = Store(here.workspace / "orchestrator.db").load("r").plan.steps()
+    memory = [(step.name, step.resources["mem"]) for step in steps]
+    assert memory == [
+        ("begin", "4G"), ("twice", "8G"), ("propose", "4G"), ("twice", "8G"), ("solve", "8G"), ("deep", "8G"),
+    ]  # fmt: skip
+
+
 def test_set_names_the_command_for_the_orchestrator_jobs(here, programs, golden):
     programs.accepts()
     here("submit", "slurm.py", "--project-job", "r")
