@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["command", "size"]
 
 MOST_NAMED = 20
-"""Runs that are named; of more only the number is said."""
+"""Number of runs that are named; of the others only the number is printed."""
 
 _WHAT = {
     Part.RUN: "Deletes run {key}: records, tables, code and logs",
     Part.LOGS: "Deletes the logs of run {key}",
-    Part.ARCHIVES: "Deletes the result files of run {key} that are in its tables",
+    Part.RESULT_FILES: "Deletes the archived result files of run {key}",
 }
 
 
@@ -47,9 +47,9 @@ _WHAT = {
 @click.option("--older-than", metavar="AGE", help="Only runs that ended so long ago: 90m, 12h, 30d, 4w.")
 @click.option("--logs", is_flag=True, help="Delete only their logs.")
 @click.option(
-    "--archives",
+    "--result-files",
     is_flag=True,
-    help="Delete only the result files that are in their tables, and with them time and host of each experiment.",
+    help="Delete only the archived result files, and with them time and host of each experiment. Tables stay.",
 )
 @change_options
 @workspace_options
@@ -58,7 +58,7 @@ def command(
     states: tuple[str, ...],
     older_than: str | None,
     logs: bool,
-    archives: bool,
+    result_files: bool,
     dry_run: bool,
     yes: bool,
     rootdir: Path | None,
@@ -71,15 +71,15 @@ def command(
     """
     from orchestrator.engine.cleaning import clean, prepare
 
-    if logs and archives:
-        raise click.UsageError("--logs and --archives can't be combined.")
+    if logs and result_files:
+        raise click.UsageError("--logs and --result-files can't be combined.")
     if not runs and not states and older_than is None:
         raise DefinitionError(
             "clean needs to know which runs to delete.",
             "Show what would be deleted: orchestrator clean --older-than 30d --dry-run",
         )
     workspace = workspace_of(rootdir, db)
-    part = Part.LOGS if logs else Part.ARCHIVES if archives else Part.RUN
+    part = Part.LOGS if logs else Part.RESULT_FILES if result_files else Part.RUN
     selection = Selection(runs, states, None if older_than is None else age_in_seconds(older_than))
     cleaning = prepare(workspace, selection, part)
     has_work = bool(cleaning.targets or cleaning.left_over)
@@ -90,7 +90,7 @@ def command(
         echo(line, err=True)
     if has_work and not left:
         n_bytes = sum(target.n_bytes for target in cleaning.targets)
-        what = {Part.RUN: "", Part.LOGS: "the logs of ", Part.ARCHIVES: "the archives of "}[part]
+        what = {Part.RUN: "", Part.LOGS: "the logs of ", Part.RESULT_FILES: "the archived result files of "}[part]
         echo(f"Deleted {what}{plural(len(cleaning.targets), 'run')}: {size(n_bytes)}.")
     is_refused = bool(cleaning.kept and runs and not has_work)
     raise click.exceptions.Exit(int(bool(left) or is_refused))
@@ -103,12 +103,13 @@ def _lines(cleaning: Cleaning) -> list[str]:
         lines.append(f"{what} ({plural(target.n_files, 'file')}, {size(target.n_bytes)}).")
     more = cleaning.targets[MOST_NAMED:]
     if more:
-        lines.append(f"And those of {len(more)} more runs ({size(sum(target.n_bytes for target in more))}).")
+        n_bytes = sum(target.n_bytes for target in more)
+        lines.append(f"Does the same for {plural(len(more), 'more run')} ({size(n_bytes)}).")
     lines += [f"Deletes what an earlier clean has left: {path.name}." for path in cleaning.left_over]
     for key, kept in list(cleaning.kept.items())[:MOST_NAMED]:
         lines.append(f"Keeps run {key}: {kept.why}.\n{kept.hint}".rstrip())
     n_kept = len(cleaning.kept) - MOST_NAMED
-    lines += [f"Keeps {n_kept} more runs."] if n_kept > 0 else []
+    lines += [f"Keeps {plural(n_kept, 'more run')}."] if n_kept > 0 else []
     return lines or ["Nothing to do: there is nothing to delete."]
 
 

@@ -118,8 +118,8 @@ def clean(workspace: Workspace, cleaning: Cleaning) -> list[str]:
 
 def _clean(store: Store, target: Target, part: Part, fence: int) -> list[str]:
     folder, key = target.folder, target.run.key
-    if part is Part.ARCHIVES:
-        return [line for path in _archives(folder) for line in _remove(path)]
+    if part is Part.RESULT_FILES:
+        return [line for path in _result_files(folder) for line in _remove(path)]
     if part is Part.LOGS:
         return _remove_logs(folder)
     away = folder.workspace / f"{DELETED}{key}.{os.urandom(4).hex()}"
@@ -147,15 +147,15 @@ def _is_own_folder(path: Path) -> bool:
 
 def _files(folder: RunFolder, part: Part) -> Iterator[Path]:
     """Yield the files that are deleted."""
-    if part is not Part.ARCHIVES:
+    if part is not Part.RESULT_FILES:
         yield from _logs(folder)
-    roots = {Part.RUN: [folder.path], Part.LOGS: [], Part.ARCHIVES: _archives(folder)}[part]
+    roots = {Part.RUN: [folder.path], Part.LOGS: [], Part.RESULT_FILES: _result_files(folder)}[part]
     for root in roots:
         for where, _, names in os.walk(root):
             yield from (Path(where, name) for name in names)
 
 
-def _archives(folder: RunFolder) -> list[Path]:
+def _result_files(folder: RunFolder) -> list[Path]:
     found = []
     for where, names, _ in os.walk(folder.path):
         if Path(where).name == DATA_FOLDER and ARCHIVE in names:

@@ -23,8 +23,8 @@ class Part(StrEnum):
     """All: its records, its folder with tables and code, and its logs."""
     LOGS = "logs"
     """Its logs only."""
-    ARCHIVES = "archives"
-    """The result files that are in its tables already, with time and host of each experiment."""
+    RESULT_FILES = "result_files"
+    """The archived result files of its tasks, with time and host of each experiment."""
 
 
 @value
@@ -125,6 +125,6 @@ def why_kept(run: Cleanable, part: Part) -> Kept | None:
         return Kept("it has not ended", f"To end it: orchestrator cancel {run.key}", is_active=True)
     if run.has_jobs:
         return Kept("a job of it may be left", f"To check: orchestrator advance {run.key}")
-    if part is Part.ARCHIVES and (run.state is not RunState.SUCCEEDED or run.n_failed):
+    if part is Part.RESULT_FILES and (run.state is not RunState.SUCCEEDED or run.n_failed):
         return Kept("a resume or retry needs its result files")
     return None

@@ -87,7 +87,7 @@ def test_a_run_that_is_active_or_foreign_or_has_jobs_is_kept():
     ):
         assert all(why_kept(kept, part) for part in Part)
     for needed in (ended._replace(n_failed=1), ended._replace(state=RunState.FAILED)):
-        assert why_kept(needed, Part.ARCHIVES)
+        assert why_kept(needed, Part.RESULT_FILES)
         assert why_kept(needed, Part.LOGS) is None
 
 
@@ -122,22 +122,22 @@ def test_runs_are_chosen_by_state_and_age(here, golden):
 
 
 @pytest.mark.slow
-def test_only_logs_or_archives_are_deleted_if_that_is_said(here, golden):
+def test_only_logs_or_result_files_are_deleted_if_that_is_said(here, golden):
     here("run", "batch.py", "--project-job", "r")
     table = here.workspace / "r" / "experiment_data"
     assert any((table / ".archive").iterdir())
-    golden(shown(here("clean", "r", "--archives")))
+    golden(shown(here("clean", "r", "--result-files")))
     assert any((table / ".archive").iterdir())
     golden(shown(here("clean", "r", "--logs")))
     assert not (here.workspace / "logs" / "r").exists()
     assert here("status", "r").code == 0
     here("run", "study.py", "--project-job", "quiet")
-    golden(shown(here("clean", "quiet", "--archives")))
+    golden(shown(here("clean", "quiet", "--result-files")))
     (here.workspace / "batch.py").write_text(
         (here.workspace / "batch.py").read_text().replace("if x == 3:", "if x == 30:")
     )
     here("run", "batch.py", "--project-job", "good")
-    golden(shown(here("clean", "good", "--archives")))
+    golden(shown(here("clean", "good", "--result-files")))
     table = here.workspace / "good" / "experiment_data"
     assert not (table / ".archive").exists()
     assert (table / "output.csv").read_text()
