@@ -1,4 +1,4 @@
-"""The options that say what the console of a run on this machine shows."""
+"""The options of a run on this machine: how many processes evaluate, and what the console shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from orchestrator.cli.workspace import typed_options
 if TYPE_CHECKING:
     from orchestrator.workspace import Workspace
 
-__all__ = ["console_options", "echo_run"]
+__all__ = ["console_options", "echo_run", "jobs_option"]
+
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of worker processes on this machine. [default: one per usable CPU]",
+)
 
 
 def console_options(function: Callable[..., Any]) -> Callable[..., Any]:

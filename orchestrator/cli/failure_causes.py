@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.addresses import format_address
 from orchestrator.cli.experiment_log import find_experiment
 from orchestrator.cli.logs import logs_of
+from orchestrator.cli.outcome import request_more
 from orchestrator.cli.run_table import RunTable, tables_of
 from orchestrator.errors import OrchestratorError
 from orchestrator.machine.kinds import FailureLevel
@@ -24,7 +25,7 @@ from orchestrator.machine.value import value
 if TYPE_CHECKING:
     from orchestrator.data.records import Record
     from orchestrator.db.failures import Cause
-    from orchestrator.db.views import RunStatus, StepLogs
+    from orchestrator.db.views import RunStatus, RunView, StepLogs
     from orchestrator.workspace import Workspace
 
 __all__ = ["FailedExperiment", "FailureCause", "FailureList", "failures_of"]
@@ -267,7 +268,7 @@ def _cause_of_experiments(
         traceback=traceback,
         shown_task=None,
         last_lines=lines,
-        hint=_hint(kind, message, lines, memory),
+        hint=_hint(status.run, step, kind, message, lines, memory, is_experiment=True),
     )
 
 
@@ -298,15 +299,27 @@ def _last_lines(path: Path, begin: int = 0, end: int | None = None) -> tuple[str
     return tuple(lines[-LAST_LINES:])
 
 
-def _hint(kind: str | None, message: str | None, lines: Iterable[str], memory: float = 0.0) -> str | None:
+def _hint(
+    run: RunView,
+    step: str,
+    kind: str | None,
+    message: str | None,
+    lines: Iterable[str],
+    memory: float = 0.0,
+    *,
+    is_experiment: bool = False,
+) -> str | None:
     text = "\n".join([kind or "", message or "", *lines])
     if kind == FailureKind.OUT_OF_MEMORY or MEMORY.search(text):
         used = f" Its process had used up to {memory:.0f} MB." if memory else ""
         is_sure = kind in (FailureKind.OUT_OF_MEMORY, "MemoryError")
         why = "There was no memory left." if is_sure else "Often the cause is that there was no memory left."
-        return f"{why}{used} Give the step more with SlurmResources(mem=...), or run fewer at once with --jobs N."
+        more = request_more(run, step, FailureKind.OUT_OF_MEMORY)
+        how = f"Request more:\n{more}" if more else "Evaluate fewer at the same time, with --jobs."
+        return f"{why}{used} {how}"
     if kind == FailureKind.TIMEOUT:
-        return "Give it more time: Step(timeout=...) for an experiment, SlurmResources(time=...) for a job."
+        more = None if is_experiment else request_more(run, step, kind)
+        return f"Request more:\n{more}" if more else "Give an experiment more time: Step(timeout=...)"
     return None
 
 
@@ -362,7 +375,7 @@ def _cause_of_job(workspace: Workspace, status: RunStatus, tables: list[RunTable
         traceback=first.traceback,
         shown_task=shown,
         last_lines=lines,
-        hint=_hint(first.kind, first.why, lines),
+        hint=_hint(status.run, first.name, first.kind, first.why, lines),
     )
 
 

@@ -103,9 +103,11 @@ def _cause(cause: FailureCause, run: RunView, options: str, width: int) -> list[
     rows += [
         ("hosts", ", ".join(host if len(cause.hosts) == 1 else f"{host} ({n})" for host, n in cause.hosts.items()))
     ]
-    rows += [("hint", cause.hint or "")]
+    hint, _, to_type = (cause.hint or "").partition("\n")
+    rows += [("hint", hint)]
     for name, text in rows:
         lines += textwrap.wrap(text, width, initial_indent=f"  {name:<13}", subsequent_indent=" " * 15, max_lines=4)
+    lines += [f"{' ' * 15}{to_type}{options}"] if to_type else []
     if cause.traceback:
         lines += _quoted(_about(first, len(cause.experiments)), cause.traceback.rstrip().splitlines(), width)
     elif cause.last_lines:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
+from orchestrator.cli.console import jobs_option
 from orchestrator.cli.outcome import end
 from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
@@ -29,9 +30,7 @@ __all__ = ["command"]
 @click.option(
     "--update", metavar="STUDY.py", help="Use the code of this study instead of the code stored with the run."
 )
-@click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
-)
+@jobs_option
 @change_options
 @workspace_options
 def command(

@@ -50,7 +50,7 @@ COMMANDS = {
     "efficiency": "Compare requested with used memory, time and CPUs.",
     "wait": "Wait until a run has ended; the exit code tells how.",
     "resume": "Continue a run from where it stopped, or from a step.",
-    "retry": "Evaluate the failed experiments of a run again, and no others.",
+    "retry": "Evaluate the failed experiments of a run again.",
     "advance": "Advance a run as far as possible now.",
     "cancel": "Cancel a run, wherever it runs, or a step of it.",
     "hold": "Hold a run: no step and no job is started until `release`.",

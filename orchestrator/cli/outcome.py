@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -10,13 +11,16 @@ import click
 
 from orchestrator.cli.render import how_stopped, is_foreign_run, plural, study_argument
 from orchestrator.cli.wrapping import say
-from orchestrator.machine.states import RunState
+from orchestrator.machine.kinds import Mode
+from orchestrator.machine.states import FailureKind, RunState
 
 if TYPE_CHECKING:
     from orchestrator.db.views import RunView
     from orchestrator.workspace import Workspace
 
-__all__ = ["ExitCode", "commands_after_failures", "end", "next_command", "text_and_code"]
+__all__ = ["ExitCode", "commands_after_failures", "end", "next_command", "request_more", "text_and_code"]
+
+_REQUESTS: dict[str, str] = {FailureKind.OUT_OF_MEMORY: "--mem SIZE", FailureKind.TIMEOUT: "--time TIME"}
 
 
 class ExitCode(IntEnum):
@@ -96,6 +100,14 @@ def commands_after_failures(view: RunView, options: str = "") -> list[tuple[str,
         accept = f"orchestrator resume {view.key} --accept-failed{options}"
         commands.append(("To accept the failed experiments and continue: ", accept))
     return commands
+
+
+def request_more(run: RunView, step: str, kind: str | None) -> str | None:
+    """Return the command with which the jobs of a step request more of what they lacked; None on this machine."""
+    option = _REQUESTS.get(kind or "")
+    if run.mode is not Mode.SLURM or option is None or is_foreign_run(run):
+        return None
+    return f"orchestrator set {run.key} {shlex.quote(step)} {option}"
 
 
 def end(workspace: Workspace, key: str) -> None:

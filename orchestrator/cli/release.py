@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.console import console_options
+from orchestrator.cli.console import console_options, jobs_option
 from orchestrator.cli.outcome import end
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 from orchestrator.cli.wrapping import say
@@ -17,9 +17,7 @@ __all__ = ["command"]
 
 @click.command(epilog=examples("orchestrator release", "orchestrator release 1795531215"))
 @click.argument("run", required=False)
-@click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
-)
+@jobs_option
 @console_options
 @change_options
 @workspace_options

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.console import console_options, echo_run
+from orchestrator.cli.console import console_options, echo_run, jobs_option
 from orchestrator.cli.outcome import end
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 
@@ -37,9 +37,7 @@ __all__ = ["command"]
     metavar="STUDY.py",
     help="Use this study instead of the code stored with the run; also its SlurmCluster, if it defines one.",
 )
-@click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
-)
+@jobs_option
 @click.option(
     "--as-edited", is_flag=True, help="Take the tables as they are, although a file has values of other types."
 )

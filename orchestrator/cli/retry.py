@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.console import console_options, echo_run
+from orchestrator.cli.console import console_options, echo_run, jobs_option
 from orchestrator.cli.outcome import end
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 
@@ -19,9 +19,7 @@ __all__ = ["command"]
 @click.option(
     "--update", metavar="STUDY.py", help="Use the code of this study instead of the code stored with the run."
 )
-@click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
-)
+@jobs_option
 @console_options
 @change_options
 @workspace_options
@@ -34,11 +32,12 @@ def command(
     rootdir: Path | None,
     db: Path | None,
 ) -> None:
-    """Evaluate the failed experiments of a run again, and no others.
+    """Evaluate the failed experiments of a run again.
 
-    The run has ended: it may have succeeded with failures, or failed. Each failed experiment is evaluated by the step,
-    and in the iteration, in which it failed. The other iterations are kept. The steps after the last one that evaluates
-    experiments run again, because they used the results. RUN defaults to the latest run.
+    Experiments that have a result are not evaluated. The run has ended: it may have succeeded with failures, or failed.
+    Each failed experiment is evaluated by the step, and in the iteration, in which it failed. The other iterations are
+    kept. The steps after the last one that evaluates experiments run again, because they used the results; a run that
+    has failed also continues with what is left. RUN defaults to the latest run.
     """
     from orchestrator.engine import commands
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import asker, change_options
-from orchestrator.cli.console import console_options, echo_run
+from orchestrator.cli.console import console_options, echo_run, jobs_option
 from orchestrator.cli.outcome import end
 from orchestrator.cli.workspace import examples, group_option, new_workspace, workspace_options
 
@@ -26,9 +26,7 @@ __all__ = ["command"]
     "--project-job", metavar="KEY", help="Key of the run; an existing run is continued. [default: a new number]"
 )
 @click.option("--from-step", metavar="STEP", help="Skip the steps before this one.")
-@click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of worker processes. [default: one per usable CPU]"
-)
+@jobs_option
 @group_option
 @console_options
 @change_options

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.outcome import commands_after_failures, next_command
+from orchestrator.cli.outcome import commands_after_failures, next_command, request_more
 from orchestrator.cli.render import (
     clock,
     coloured,
@@ -446,6 +446,7 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
     lines = _with_command(about, f"{command}{options}")
     if is_foreign_run(run):
         return lines
+    lines = [*_requests(status, options), *lines]
     if run.stalled and run.mode is Mode.SLURM:
         lines = [*_with_command("Orchestrator log: ", f"orchestrator logs {run.key} orchestrator{options}"), *lines]
     if never_began or (run.stalled and run.login_only):
@@ -462,6 +463,22 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
         # It has also stored the resources and the cluster.
         lines += _with_command("If you changed its resources or the cluster for that: ", again)
     return [*lines, *about_failed]
+
+
+def _requests(status: RunStatus, options: str) -> list[str]:
+    """Return what to type before a run continues whose jobs had too little memory or time."""
+    of_jobs = [
+        failure
+        for failure in status.failures
+        if failure.what is not FailureLevel.EXPERIMENTS and not failure.tried_again
+    ]
+    commands = dict.fromkeys(request_more(status.run, failure.name, failure.kind) for failure in of_jobs)
+    return [
+        line
+        for command in commands
+        if command
+        for line in _with_command("To request more first: ", f"{command}{options}")
+    ]
 
 
 def _with_command(text: str, command: str) -> list[str]:

@@ -77,13 +77,13 @@ def new_resources(workspace: Workspace, key: str, name: str, changes: Mapping[st
         changed = config._replace(orchestrator=after)
         lines = about_orchestrator_resources(run, _named(config, before), _named(config, after))
         return NewResources(run.plan, changed, lines)
-    plan, lines = run.plan, dict[str, None]()
+    plan, said = run.plan, dict[str, None]()
     for step in _steps_of(key, plan, name):
         changed_step = step._replace(resources=changed_resources(f"Step {name}", step.resources, changes))
         resources = _named(config, step.resources), _named(config, changed_step.resources)
-        lines.update(dict.fromkeys(about_resources(run, changed_step, *resources)))
+        said.update(dict.fromkeys(about_resources(run, changed_step, *resources)))
         plan = plan.with_step(changed_step)
-    return NewResources(plan, config, list(lines))
+    return NewResources(plan, config, list(said))
 
 
 def _steps_of(key: str, plan: Plan, name: str) -> list[PlannedStep]:

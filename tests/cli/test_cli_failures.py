@@ -111,7 +111,7 @@ def test_a_process_that_died_is_shown_with_what_its_experiment_printed_last_and_
 
 
 def test_a_task_that_died_is_shown_with_its_log_and_the_experiment_that_it_evaluated(records, ask, workspace, golden):
-    records.add_run("r", "failed", reason="step evaluate failed: 1 of 2 tasks failed (out_of_memory)")
+    records.add_run("r", "failed", mode="slurm", reason="step evaluate failed: 1 of 2 tasks failed (out_of_memory)")
     records.add_step_run(1, "failed", n_tasks=2, batch_size=2, reason="1 of 2 tasks failed (out_of_memory)")
     token = records.add_job("failed", role="batch", tasks="0-1", n_tasks=2, kind="out_of_memory", reason="x")
     records.add_failed_task(1, "SLURM job 4242 ended OUT_OF_MEMORY, exit code 0:125", "out_of_memory")

@@ -139,6 +139,15 @@ def test_retried_failures_come_after_those_to_fix(records, ask, golden):
     golden(ask("status"))
 
 
+@pytest.mark.parametrize(("mode", "kind"), [("slurm", "timeout"), ("slurm", "out_of_memory"), ("local", "timeout")])
+def test_a_step_on_a_cluster_that_lacked_memory_or_time_is_given_more_first(records, ask, golden, mode, kind):
+    records.add_run("r", "failed", mode=mode)
+    records.add_step_run(1, "failed", reason=f"1 of 20 tasks failed ({kind})", n_tasks=20)
+    records.add_job("failed", role="batch", n_tasks=20, tasks="0-19", kind=kind)
+    records.add_failed_task(3, "killed", kind)
+    golden(ask("status"))
+
+
 def test_a_requested_cancel_is_not_a_failure(records, ask, golden):
     records.add_run("r", "cancelled", reason="cancelled by the user")
     records.add_step_run(1, "cancelled", reason="cancelled by the user", n_tasks=20)
