@@ -82,8 +82,8 @@ class Pipeline(PipelineDefinition):
         rootdir : path-like, optional
             The workspace. By default the current folder. `~`, `$NAME` and `${NAME}` are expanded.
         jobs : int, optional
-            Number of worker processes for the parallel steps of a local run. By default the number of CPUs that this
-            process may use.
+            Number of experiments that a local run evaluates at the same time. By default the number of CPUs that
+            this process may use.
         console : {"nothing", "progress", "output"}, default "progress"
             What a local run shows. What its steps print goes to their logs; with `"output"`, what those print that run
             in this process is printed, too. With `"nothing"` only errors are shown.
@@ -165,8 +165,8 @@ class Pipeline(PipelineDefinition):
             Whether the run continues with this pipeline. A loop in it may have more or fewer iterations than before,
             and another `until`; the steps after it run again.
         jobs : int, optional
-            Number of worker processes for the parallel steps of a local run. By default the number of CPUs that this
-            process may use.
+            Number of experiments that a local run evaluates at the same time. By default the number of CPUs that
+            this process may use.
         console : {"nothing", "progress", "output"}, default "progress"
             What a local run shows, as in `run`.
 
@@ -218,8 +218,8 @@ class Pipeline(PipelineDefinition):
         rootdir : path-like, optional
             The workspace. By default the current folder.
         jobs : int, optional
-            Number of worker processes for the parallel steps of a local run. By default the number of CPUs that this
-            process may use.
+            Number of experiments that a local run evaluates at the same time. By default the number of CPUs that
+            this process may use.
         console : {"nothing", "progress", "output"}, default "progress"
             What a local run shows, as in `run`.
 

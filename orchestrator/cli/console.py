@@ -20,7 +20,7 @@ jobs_option = click.option(
     "--jobs",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Number of worker processes on this machine. [default: one per usable CPU]",
+    help="Number of experiments evaluated at the same time on this machine. [default: one per usable CPU]",
 )
 
 

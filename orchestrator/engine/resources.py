@@ -68,7 +68,7 @@ def new_resources(workspace: Workspace, key: str, name: str, changes: Mapping[st
     if record.mode is not Mode.SLURM:
         raise DefinitionError(
             f"Run {key} runs on this machine, which has no resources to request.",
-            f"How many processes evaluate: orchestrator resume {key} --jobs N",
+            f"To evaluate fewer experiments at the same time: orchestrator resume {key} --jobs 2",
         )
     config = config_of(record)
     if name == ORCHESTRATOR:
