@@ -39,13 +39,15 @@ def command(run: str | None, keep: str | None, dry_run: bool, yes: bool, rootdir
         total, most = size(sum(each.n_bytes for each in found)), "all" if limit is None else f"the last {limit}"
         echo(f"{plural(len(found), 'table')} of run {key} kept, {total}. Rule: {most}.")
         return
-    n_kept = _number(keep)
-    n = 0 if n_kept is None else max(0, len(found) - n_kept)
-    lines = [f"Keeps {'all tables' if n_kept is None else f'the last {n_kept} tables'} of run {key} from now on."]
+    max_tables = _number(keep)
+    n = 0 if max_tables is None else max(0, len(found) - max_tables)
+    lines = [
+        f"Keeps {'all tables' if max_tables is None else f'the last {max_tables} tables'} of run {key} from now on."
+    ]
     if n:
         lines.append(f"Deletes {plural(n, 'table')} that {'is' if n == 1 else 'are'} older.")
     if goes_ahead(lines, dry_run=dry_run, yes=yes, asks=n > 0):
-        echo(f"Deleted {plural(change_limit(workspace, key, n_kept), 'table')}.")
+        echo(f"Deleted {plural(change_limit(workspace, key, max_tables), 'table')}.")
 
 
 def _number(text: str) -> int | None:

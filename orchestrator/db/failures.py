@@ -16,7 +16,7 @@ from orchestrator.machine.states import FailureKind, JobState, RunState, StepRun
 
 __all__ = ["Cause", "address_of", "group_by_cause", "failures", "notes"]
 
-_COUNT = "(step_run.withdrawn_at IS NULL OR step_run.kept_after IS NOT NULL)"
+_COUNT = "(step_run.withdrawn_at IS NULL OR step_run.suspended_after IS NOT NULL)"
 
 # Experiments that an earlier epoch has evaluated and that are accepted are not evaluated again.
 _EVALUATED = f"""(

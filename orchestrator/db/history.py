@@ -11,7 +11,7 @@ from orchestrator.db.model import COUNTS, first_failed
 from orchestrator.db.rows import Row, member, scalar, scalars
 from orchestrator.db.run_rows import run_row
 from orchestrator.machine.kinds import StepKind
-from orchestrator.machine.rewind import Recorded
+from orchestrator.machine.rewind import ValidStepRun
 from orchestrator.machine.states import StepRunState
 
 __all__ = ["History", "LatestStepRun"]
@@ -83,13 +83,13 @@ class History:
             rows = connection.execute(query, (run_row(connection, key).id,))
             return [(row.position, row.name, row.iteration) for row in rows]
 
-    def recorded(self, key: str) -> list[Recorded]:
+    def valid_step_runs(self, key: str) -> list[ValidStepRun]:
         """Return every step run that is not withdrawn, in order."""
         query = "SELECT * FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position"
         with session(self.path) as connection:
             rows = connection.execute(query, (run_row(connection, key).id,))
             return [
-                Recorded(
+                ValidStepRun(
                     row.position,
                     format_address(row.name, row.iteration),
                     member(StepKind, row.kind),

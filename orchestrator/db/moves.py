@@ -278,11 +278,12 @@ def _withdraw(target: Target, withdraw: Withdraw) -> None:
     target.connection.execute(late, (target.now, target.run_id, withdraw.position))
     _count_failed(target)
     if withdraw.forgets:
-        # The user named the position, so what a retry has kept after it runs again, too.
-        keep_none = (
-            "UPDATE step_run SET kept_after = NULL WHERE run_id = ? AND kept_after IS NOT NULL AND position >= ?"
+        # The user named the position, so what a retry has suspended after it runs again, too.
+        unsuspend = (
+            "UPDATE step_run SET suspended_after = NULL "
+            "WHERE run_id = ? AND suspended_after IS NOT NULL AND position >= ?"
         )
-        target.connection.execute(keep_none, (target.run_id, withdraw.position))
+        target.connection.execute(unsuspend, (target.run_id, withdraw.position))
     _forget(target, withdraw.position if withdraw.forgets else withdraw.position + 1)
     _log(
         target,
@@ -293,22 +294,22 @@ def _withdraw(target: Target, withdraw: Withdraw) -> None:
 
 
 def _retry(target: Target, retry: Retry) -> None:
-    keep = (
-        "UPDATE step_run SET kept_after = ?, withdrawn_at = ? "
+    suspend = (
+        "UPDATE step_run SET suspended_after = ?, withdrawn_at = ? "
         "WHERE run_id = ? AND withdrawn_at IS NULL AND position > ? AND position < ?"
     )
-    for position, end in zip(retry.positions, [*retry.positions[1:], retry.until], strict=True):
-        target.connection.execute(keep, (position, target.now, target.run_id, position, end))
+    for position, end in zip(retry.positions, [*retry.positions[1:], retry.again_from], strict=True):
+        target.connection.execute(suspend, (position, target.now, target.run_id, position, end))
     late = "UPDATE step_run SET withdrawn_at = ? WHERE run_id = ? AND withdrawn_at IS NULL AND position >= ?"
     target.connection.execute(late, (target.now, target.run_id, retry.positions[0]))
     _count_failed(target)
-    _forget(target, retry.until)
-    detail = {"positions": list(retry.positions), "until": retry.until}
+    _forget(target, retry.again_from)
+    detail = {"positions": list(retry.positions), "again_from": retry.again_from}
     _log(target, EventKind.RETRY, why=retry.why, detail=detail)
 
 
 def _restore(target: Target, position: int) -> None:
-    again = "UPDATE step_run SET withdrawn_at = NULL, kept_after = NULL WHERE run_id = ? AND kept_after = ?"
+    again = "UPDATE step_run SET withdrawn_at = NULL, suspended_after = NULL WHERE run_id = ? AND suspended_after = ?"
     target.connection.execute(again, (target.run_id, position))
     _count_failed(target)
     _log(target, EventKind.RESTORED, detail={"position": position})
@@ -323,13 +324,13 @@ def _count_failed(target: Target) -> None:
 
 
 def _forget(target: Target, first: int) -> None:
-    """Let blocks from a position on be called again, because they get another table; except kept ones.
+    """Let blocks from a position on be called again, because they get another table; except suspended ones.
 
     This includes step runs that were withdrawn earlier.
     """
     forget = (
         "UPDATE step_run SET forgotten_at = ? "
-        "WHERE run_id = ? AND forgotten_at IS NULL AND kept_after IS NULL AND position >= ?"
+        "WHERE run_id = ? AND forgotten_at IS NULL AND suspended_after IS NULL AND position >= ?"
     )
     target.connection.execute(forget, (target.now, target.run_id, first))
 

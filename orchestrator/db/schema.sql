@@ -39,7 +39,7 @@ CREATE TABLE run (
     held_at FLOAT,
     stopped_at FLOAT,
     stopped_by TEXT,
-    n_kept INTEGER DEFAULT '50',
+    max_tables INTEGER DEFAULT '50',
     puts_back JSON,
     forked_from TEXT,
     forked_step TEXT,
@@ -81,7 +81,7 @@ CREATE TABLE step_run (
     idle_seconds FLOAT DEFAULT '0' NOT NULL,
     withdrawn_at FLOAT,
     forgotten_at FLOAT,
-    kept_after INTEGER,
+    suspended_after INTEGER,
     PRIMARY KEY (id),
     CONSTRAINT step_run_epoch UNIQUE (run_id, position, epoch),
     CONSTRAINT step_run_kind CHECK (kind IN ('call', 'batch', 'until')),
@@ -89,17 +89,17 @@ CREATE TABLE step_run (
     CONSTRAINT step_run_ended CHECK ((state IN ('succeeded', 'failed', 'cancelled', 'skipped')) = (ended_at IS NOT NULL)),
     CONSTRAINT step_run_started CHECK (state NOT IN ('active', 'succeeded') OR started_at IS NOT NULL),
     CONSTRAINT step_run_counts CHECK (position >= 0 AND epoch >= 0 AND first_attempt >= 1),
-    CONSTRAINT step_run_kept CHECK (kept_after IS NULL OR withdrawn_at IS NOT NULL AND kept_after < position),
+    CONSTRAINT step_run_suspended CHECK (suspended_after IS NULL OR withdrawn_at IS NOT NULL AND suspended_after < position),
     FOREIGN KEY(run_id) REFERENCES run (id)
 );
 
 CREATE INDEX step_run_flawed ON step_run (run_id, position) WHERE withdrawn_at IS NULL AND state IN ('failed', 'cancelled');
 
-CREATE INDEX step_run_kept_after ON step_run (run_id, kept_after) WHERE kept_after IS NOT NULL;
-
 CREATE UNIQUE INDEX step_run_live ON step_run (run_id, position) WHERE withdrawn_at IS NULL;
 
 CREATE UNIQUE INDEX step_run_open ON step_run (run_id) WHERE withdrawn_at IS NULL AND ended_at IS NULL;
+
+CREATE INDEX step_run_suspended_after ON step_run (run_id, suspended_after) WHERE suspended_after IS NOT NULL;
 
 CREATE TABLE job (
     id INTEGER NOT NULL,

@@ -71,7 +71,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
             # The time of a step run of a dead process ends with that of the run.
             steps=summaries(connection, row.id, plan, end if run.stalled else now),
             now=None if current is None else step_run_view(current, jobs_of(connection, current.id)),
-            next=_next(plan, row, _kept_after(connection, row, last) or last),
+            next=_next(plan, row, _suspended_after(connection, row, last) or last),
             resume_from=_resume_from(connection, plan, row, last, run.stalled),
             failures=failures(connection, row.id),
             notes=notes(connection, row.id),
@@ -113,10 +113,10 @@ def _next(plan: Plan, row: Row, last: Row | None) -> str | None:
     return plan.slot(position).address if position < plan.size else None
 
 
-def _kept_after(connection: sqlite3.Connection, row: Row, last: Row | None) -> Row | None:
+def _suspended_after(connection: sqlite3.Connection, row: Row, last: Row | None) -> Row | None:
     """Return the last step run that counts again when the open one, whose experiments are retried, has ended."""
-    kept = "SELECT * FROM step_run WHERE run_id = ? AND kept_after = ? ORDER BY position DESC LIMIT 1"
-    found: Row | None = None if last is None else connection.execute(kept, (row.id, last.position)).fetchone()
+    suspended = "SELECT * FROM step_run WHERE run_id = ? AND suspended_after = ? ORDER BY position DESC LIMIT 1"
+    found: Row | None = None if last is None else connection.execute(suspended, (row.id, last.position)).fetchone()
     return found
 
 

@@ -25,9 +25,9 @@ from orchestrator.db.rows import Row, insert, member, update
 from orchestrator.db.run_rows import check_own, fenced_row, run_row
 from orchestrator.errors import Busy, DatabaseError, NotFound
 from orchestrator.machine.changes import Change
-from orchestrator.machine.keeping import KEEP
+from orchestrator.machine.keeping import DEFAULT_MAX_TABLES
 from orchestrator.machine.kinds import EventKind, Mode, StopSignal
-from orchestrator.machine.model import Kept, Run, TableThen
+from orchestrator.machine.model import Run, SuspendedStepRuns, TableThen
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import Replanned
 from orchestrator.machine.states import RunState
@@ -55,7 +55,7 @@ class NewRun:
     provenance: Mapping[str, Any]
     forked_from: str | None = None
     forked_step: str | None = None
-    n_kept: int | None = KEEP
+    max_tables: int | None = DEFAULT_MAX_TABLES
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -274,12 +274,12 @@ class Store:
             update(connection, "run", {"plan": _text(plan), "cluster": cluster}, id=row.id)
             moves.log(connection, row.id, now, EventKind.RESOURCES, why=why)
 
-    def set_kept(self, key: str, n_kept: int | None) -> None:
+    def set_kept(self, key: str, max_tables: int | None) -> None:
         """Record how many tables of a run are kept; None: all. Needs no lease; raise `NotOwner` as `take_lease`."""
         with session(self.path) as connection:
             row = run_row(connection, key)
             check_own(key, row.uid)
-            update(connection, "run", {"n_kept": n_kept}, id=row.id)
+            update(connection, "run", {"max_tables": max_tables}, id=row.id)
 
     def moved_from(self, key: str) -> str | None:
         """Return the folder in which a run was recorded, if the workspace has been moved or copied since; else None."""
@@ -365,9 +365,9 @@ def _text(plan: Plan) -> str:
 _LIVE_ORCHESTRATORS = "run_id = ? AND step_run_id IS NULL AND ended_at IS NULL"
 
 
-_KEPT = """
+_SUSPENDED = """
 SELECT *, sum(state IN ('failed', 'cancelled')) OVER () AS n_failed_step_runs
-FROM step_run WHERE run_id = ? AND kept_after = ? ORDER BY position DESC LIMIT 1
+FROM step_run WHERE run_id = ? AND suspended_after = ? ORDER BY position DESC LIMIT 1
 """
 
 
@@ -375,9 +375,9 @@ def _load(connection: sqlite3.Connection, key: str) -> Run:
     row = run_row(connection, key)
     latest = "SELECT * FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position DESC LIMIT 1"
     last: Row | None = connection.execute(latest, (row.id,)).fetchone()
-    kept: Row | None = None
+    suspended: Row | None = None
     if last is not None:
-        kept = connection.execute(_KEPT, (row.id, last.position)).fetchone()
+        suspended = connection.execute(_SUSPENDED, (row.id, last.position)).fetchone()
     return Run(
         key=row.key,
         salt=row.salt,
@@ -388,11 +388,13 @@ def _load(connection: sqlite3.Connection, key: str) -> Run:
         cancel_requested=row.cancel_requested_at is not None,
         cancel_step=row.cancel_step,
         is_held=row.held_at is not None,
-        n_kept=row.n_kept,
+        max_tables=row.max_tables,
         puts_back=tuple(TableThen(*one) for one in (row.puts_back or {}).get("tables", ())),
         n_failed_step_runs=row.n_failed_step_runs,
         step_run=None if last is None else step_run_of(last, _jobs(connection, "step_run_id = ?", last.id)),
-        kept=None if kept is None else Kept(step_run_of(kept, ()), kept.n_failed_step_runs),
+        suspended=None
+        if suspended is None
+        else SuspendedStepRuns(step_run_of(suspended, ()), suspended.n_failed_step_runs),
         orchestrators=tuple(job_of(found) for found in _jobs(connection, _LIVE_ORCHESTRATORS, row.id)),
         needs_wakeup=row.mode == Mode.SLURM,
         n_orchestrators=row.n_orchestrators,

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from orchestrator.machine.keeping import KEEP
+from orchestrator.machine.keeping import DEFAULT_MAX_TABLES
 from orchestrator.machine.kinds import Doubt, EventKind, Mode, Role, StepKind, Stopping, StopSignal
 from orchestrator.machine.states import (
     JOB_ENDED,
@@ -112,7 +112,7 @@ run = Table(
     Column("stopped_at", Float),
     Column("stopped_by", Text),
     # How many tables are kept, as they were when a step run began; NULL: all.
-    Column("n_kept", Integer, server_default=str(KEEP)),
+    Column("max_tables", Integer, server_default=str(DEFAULT_MAX_TABLES)),
     # The tables that are put back first, as they were when a step run began: folder, position and epoch of each.
     _json("puts_back", nullable=True),
     # The run that this one was forked from, and the step with which it began.
@@ -174,14 +174,16 @@ step_run = Table(
     # When a resume forgot the step run: its block is called again, even if the table is already its result.
     Column("forgotten_at", Float),
     # A retry has withdrawn it only until the step run at this position has ended.
-    Column("kept_after", Integer),
+    Column("suspended_after", Integer),
     UniqueConstraint("run_id", "position", "epoch", name="step_run_epoch"),
     CheckConstraint(_in("kind", StepKind), name="step_run_kind"),
     CheckConstraint(_in("state", StepRunState), name="step_run_state"),
     CheckConstraint(_ended(StepRunState, STEP_RUN_ENDED), name="step_run_ended"),
     CheckConstraint("state NOT IN ('active', 'succeeded') OR started_at IS NOT NULL", name="step_run_started"),
     CheckConstraint("position >= 0 AND epoch >= 0 AND first_attempt >= 1", name="step_run_counts"),
-    CheckConstraint("kept_after IS NULL OR withdrawn_at IS NOT NULL AND kept_after < position", name="step_run_kept"),
+    CheckConstraint(
+        "suspended_after IS NULL OR withdrawn_at IS NOT NULL AND suspended_after < position", name="step_run_suspended"
+    ),
 )
 
 job = Table(
@@ -278,7 +280,12 @@ Index(
     step_run.c.position,
     sqlite_where=text("withdrawn_at IS NULL AND state IN ('failed', 'cancelled')"),
 )
-Index("step_run_kept_after", step_run.c.run_id, step_run.c.kept_after, sqlite_where=text("kept_after IS NOT NULL"))
+Index(
+    "step_run_suspended_after",
+    step_run.c.run_id,
+    step_run.c.suspended_after,
+    sqlite_where=text("suspended_after IS NOT NULL"),
+)
 # A batch is not submitted while an earlier attempt has not ended.
 Index("job_live", job.c.step_run_id, job.c.batch, unique=True, sqlite_where=text("ended_at IS NULL"))
 # One successor at a time: a run does not fill the queue with orchestrator jobs.

@@ -23,7 +23,7 @@ from orchestrator.db.runs import find_run
 from orchestrator.db.store import Store
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, NotFound, NotOwner
-from orchestrator.machine.cleaning import Cleanable, Kept, Part, Selection, chosen, why_kept
+from orchestrator.machine.cleaning import Cleanable, Part, ReasonToKeep, Selection, chosen, why_kept
 from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = ["Cleaning", "clean", "prepare"]
@@ -53,7 +53,7 @@ class Cleaning(NamedTuple):
         What of each run is deleted.
     targets : list of Target
         The runs.
-    kept : dict of str to Kept
+    kept : dict of str to ReasonToKeep
         Why others that the user has chosen are kept, by key.
     left_over : list of Path
         Folders that an earlier `clean` has not deleted completely.
@@ -61,7 +61,7 @@ class Cleaning(NamedTuple):
 
     part: Part
     targets: list[Target]
-    kept: dict[str, Kept]
+    kept: dict[str, ReasonToKeep]
     left_over: list[Path]
 
 

@@ -152,7 +152,10 @@ def replace_code(context: Context, checked: CheckedPipeline, begin: Begin) -> Co
         return context
     run = observe_and_record(context)
     again = asks_again(context.folder, record, begin, checked)
-    steps, study = context.store.history.recorded(record.key), format_study(checked.study_path, checked.study_attr)
+    steps, study = (
+        context.store.history.valid_step_runs(record.key),
+        format_study(checked.study_path, checked.study_attr),
+    )
     replanned = replan(run, steps, checked.plan, asks_again=again, study=study)
     context.store.set_code(
         record.key,

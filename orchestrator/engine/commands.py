@@ -227,7 +227,7 @@ def retry(
     store = Store(workspace.database)
     record = store.own(key)
     # First: before the study is checked.
-    reopening(store.load(key), store.history.recorded(key), RETRY)
+    reopening(store.load(key), store.history.valid_step_runs(key), RETRY)
     return continue_run(store, record, RETRY, _checked(record, update), jobs)
 
 
@@ -252,7 +252,7 @@ def preview(
     """
     store = Store(workspace.database)
     record = store.own(key)
-    run, steps = store.load(key), store.history.recorded(key)
+    run, steps = store.load(key), store.history.valid_step_runs(key)
     plan = run.plan if checked is None else checked.plan
     if not isinstance(begin, Begin):
         begin = Begin(None if begin is None else position_of(key, plan, begin))
@@ -266,7 +266,7 @@ def preview(
         )
         replanned = replan(run, steps, plan, asks_again=again, study=study)
         lines, repeats = announce_new_plan(steps, replanned, plan), repeats_work(steps, replanned.changes)
-        run, steps = with_new_plan(run, steps, replanned, plan), steps[: replanned.n_kept]
+        run, steps = with_new_plan(run, steps, replanned, plan), steps[: replanned.n_valid]
     changes = reopening(run, steps, begin)
     if checked is not None and not lines and not changes and is_done(run.state, None):
         lines = about_other_code(record, checked.study_path)

@@ -135,12 +135,12 @@ def snapshots(workspace: Workspace, key: str) -> tuple[list[Snapshot], int | Non
         if position.isdecimal() and int(position) < run.plan.size:
             slot = run.plan.slot(int(position))
             found.append(Snapshot(slot.address, slot.step.project_dir, path.stat().st_mtime, needed[name]))
-    return found, record.n_kept
+    return found, record.max_tables
 
 
-def change_limit(workspace: Workspace, key: str, n_kept: int | None) -> int:
+def change_limit(workspace: Workspace, key: str, max_tables: int | None) -> int:
     """Record how many tables of a run are kept, remove those that are superfluous, and return their number."""
     store = Store(workspace.database)
     store.own(key)
-    store.set_kept(key, n_kept)
-    return len(remove_superfluous(workspace.run(key), store.load(key).mark, n_kept))
+    store.set_kept(key, max_tables)
+    return len(remove_superfluous(workspace.run(key), store.load(key).mark, max_tables))

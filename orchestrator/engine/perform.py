@@ -34,7 +34,7 @@ from orchestrator.machine.intents import (
 from orchestrator.machine.kinds import Role, StepKind
 from orchestrator.machine.model import Job, Run, StepRun, TableThen, blamed_kind
 from orchestrator.machine.states import RunState
-from orchestrator.machine.too_many import stop_after, stop_if_first
+from orchestrator.machine.too_many import stop_after, stop_if_first_fail
 
 __all__ = ["perform"]
 
@@ -183,14 +183,14 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         tries=step.tries,
         timeout=step.timeout,
         stop_after=stop_after(step_run, step),
-        stop_if_first=stop_if_first(step_run, step),
+        stop_if_first_fail=stop_if_first_fail(step_run, step),
         seed=seed_for(run.key if run.plan.seed is None else run.plan.seed, step.name, slot.iteration),
         seeds_samplers=run.plan.seed is not None,
         name=step.name,
         label=step.label,
         expected={} if job.role is Role.BATCH else _expected(context, run, step_run),
         manifest=step_run.manifest,
-        n_kept=run.n_kept,
+        max_tables=run.max_tables,
         threads=int(step.resources.get("cpus_per_task", 1)),
         cwd=context.cwd,
         log_dir=context.folder.log_dir,

@@ -38,7 +38,7 @@ def reopen(context: Context, begin: Begin) -> None:
     run = observe_and_record(context)
     # A run that has ended has no open step run.
     has_new_table = begin == WHERE_IT_STOPPED and not run.has_ended and table_was_changed(context, run)
-    changes = reopening(run, context.store.history.recorded(context.key), begin, has_new_table=has_new_table)
+    changes = reopening(run, context.store.history.valid_step_runs(context.key), begin, has_new_table=has_new_table)
     changes = [with_epoch(context, change) for change in changes]
     if run.cancel_requested:
         context.store.clear_cancel_request(context.key, context.fence)
@@ -51,7 +51,7 @@ def check_same_steps(store: Store, record: RunRecord, checked: CheckedPipeline) 
     plan, study = checked.plan, format_study(checked.study_path, checked.study_attr)
     shapes = [(p.size, [(step.path, step.name) for step in p.steps()]) for p in (record.plan, plan)]
     if shapes[0] != shapes[1]:
-        run, steps = store.load(record.key), store.history.recorded(record.key)
+        run, steps = store.load(record.key), store.history.valid_step_runs(record.key)
         replan(run, steps, plan, asks_again=False, study=study)  # raises it for a plan with which it can't continue
         raise StudyChanged(
             f"Run {record.key} has succeeded, but its steps are not those of this pipeline.",

@@ -44,7 +44,7 @@ def cancel_step(workspace: Workspace, key: str, address: str) -> str:
         from orchestrator.engine.local.run import cancel_local_step
 
         run = cancel_local_step(store, key, position)
-    what = steering.how_cancelled(name, position, store.history.recorded(key))
+    what = steering.how_cancelled(name, position, store.history.valid_step_runs(key))
     return f"{what} " + (f"Run {key} {how_it_ended(run)}." if run.has_ended else _continues(key))
 
 

@@ -79,7 +79,7 @@ def _request(run: Run, step_run: StepRun, division: Division) -> Request:
         project_dir=run.plan.slot(step_run.position).step.project_dir,
         per_task=division.per_task,
         max_tasks=division.max_tasks,
-        n_kept=run.n_kept,
+        max_tables=run.max_tables,
         manifests={} if step_run.manifest is None else {str(step_run.epoch): step_run.manifest},
     )
 

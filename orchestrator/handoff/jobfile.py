@@ -62,8 +62,8 @@ class JobFile(NamedTuple):
         Seconds after which an experiment is ended.
     stop_after : int or None
         Number of failed experiments of this job after which it stops.
-    stop_if_first : int or None
-        Number of first experiments of this job that must not all fail with the same exception; else it stops.
+    stop_if_first_fail : int or None
+        Number of first experiments after which it stops, if all of them failed with the same exception.
     seed : int
         Seed for the user's code; see `orchestrator.definition.injection.seed_for`.
     seeds_samplers : bool
@@ -74,7 +74,7 @@ class JobFile(NamedTuple):
         Name of the step in the name of its log.
     threads : int
         Number of CPUs of a task.
-    n_kept : int or None
+    max_tables : int or None
         How many tables of the run are kept; None: all.
     expected : mapping of str to int
         By the tokens of the jobs of the last parallel step, joined by commas: the number of experiments in their
@@ -117,13 +117,13 @@ class JobFile(NamedTuple):
     tries: int = 2
     timeout: float | None = None
     stop_after: int | None = None
-    stop_if_first: int | None = None
+    stop_if_first_fail: int | None = None
     seed: int = 0
     seeds_samplers: bool = False
     name: str = ""
     label: str = ""
     threads: int = 1
-    n_kept: int | None = None
+    max_tables: int | None = None
     expected: Mapping[str, Any] = {}
     manifest: str | None = None
     resources: Mapping[str, Any] = {}

@@ -31,7 +31,7 @@ class Receipt(Fields):
         Epoch seconds.
     host, pid : str, int
         Machine and number of its process.
-    n_experiments, n_finished, n_failed, n_kept : int
+    n_experiments, n_finished, n_failed, n_earlier : int
         Number of experiments of the task, of those that finished and failed, and of those among them that an earlier
         attempt had evaluated.
     failures : list of mapping
@@ -60,7 +60,7 @@ class Receipt(Fields):
         n_experiments: int = 0,
         n_finished: int = 0,
         n_failed: int = 0,
-        n_kept: int = 0,
+        n_earlier: int = 0,
         failures: list[dict[str, Any]] | None = None,
         kind: str | None = None,
         error: Mapping[str, str] | None = None,
@@ -78,7 +78,7 @@ class Receipt(Fields):
         self.n_experiments = n_experiments
         self.n_finished = n_finished
         self.n_failed = n_failed
-        self.n_kept = n_kept
+        self.n_earlier = n_earlier
         self.failures: list[dict[str, Any]] = [] if failures is None else failures
         self.kind = kind
         self.error = error

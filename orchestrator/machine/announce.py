@@ -10,7 +10,7 @@ from orchestrator.machine.kinds import StepKind
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import Replanned
-from orchestrator.machine.rewind import Recorded
+from orchestrator.machine.rewind import ValidStepRun
 from orchestrator.machine.states import StepRunState
 
 __all__ = ["announce", "announce_new_plan", "announce_next", "repeats_work"]
@@ -21,12 +21,12 @@ MOST_SHOWN = 4
 _ONLY_OPEN = "Experiments that have a result now are not evaluated again; with --table-as-then they are."
 
 
-def announce(steps: Sequence[Recorded], changes: Sequence[Change]) -> list[str]:
+def announce(steps: Sequence[ValidStepRun], changes: Sequence[Change]) -> list[str]:
     """Return one sentence for each thing that changes do to step runs.
 
     Parameters
     ----------
-    steps : sequence of Recorded
+    steps : sequence of ValidStepRun
         The step runs of the run, in order.
     changes : sequence of Change
         From `reopening`.
@@ -67,19 +67,19 @@ def announce_next(run: Run) -> list[str]:
     return [f"Continues run {run.key} with {run.plan.slot(position).address}."]
 
 
-def announce_new_plan(steps: Sequence[Recorded], replanned: Replanned, plan: Plan) -> list[str]:
+def announce_new_plan(steps: Sequence[ValidStepRun], replanned: Replanned, plan: Plan) -> list[str]:
     """Return one sentence for each thing that a new pipeline means for the step runs of a run.
 
     Parameters
     ----------
-    steps : sequence of Recorded
+    steps : sequence of ValidStepRun
         The step runs of the run, in order.
     replanned : Replanned
         From `replan`.
     plan : Plan
         The new plan.
     """
-    kept, later = steps[: replanned.n_kept], steps[replanned.n_kept :]
+    kept, later = steps[: replanned.n_valid], steps[replanned.n_valid :]
     lines = []
     if replanned.removed:
         lines.append(f"No longer in the pipeline: {_named(replanned.removed)}. Their experiments stay in the table.")
@@ -94,10 +94,10 @@ def announce_new_plan(steps: Sequence[Recorded], replanned: Replanned, plan: Pla
     return [*lines, f"Runs again: {_named(again)}."] if again else lines
 
 
-def repeats_work(steps: Sequence[Recorded], changes: Sequence[Change]) -> bool:
+def repeats_work(steps: Sequence[ValidStepRun], changes: Sequence[Change]) -> bool:
     """Whether changes withdraw a step run that has succeeded, so that its work is done again."""
     begins = [change.position for change in changes if isinstance(change, Withdraw)]
-    begins += [change.until for change in changes if isinstance(change, Retry)]
+    begins += [change.again_from for change in changes if isinstance(change, Retry)]
     return any(step.state is StepRunState.SUCCEEDED and step.position >= begin for step in steps for begin in begins)
 
 
@@ -105,7 +105,7 @@ def _experiments(n: int) -> str:
     return f"{n} failed experiment{'s' if n > 1 else ''}"
 
 
-def _named(steps: Sequence[Recorded]) -> str:
+def _named(steps: Sequence[ValidStepRun]) -> str:
     shown = [step.address for step in steps if step.kind is not StepKind.UNTIL] or [step.address for step in steps]
     if len(shown) <= MOST_SHOWN:
         return ", ".join(shown)

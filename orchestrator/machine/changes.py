@@ -256,13 +256,13 @@ class Withdraw(NamedTuple):
 
 @value
 class Retry(NamedTuple):
-    """Withdraw step runs whose failed experiments are evaluated again, and those from `until` on, which run again.
+    """Withdraw step runs whose failed experiments are evaluated again, and those from `again_from` on, which run again.
 
-    The step runs between them are kept: they count again as soon as the step run before them has ended.
+    The step runs between them are suspended: they count again as soon as the step run before them has ended.
     """
 
     positions: tuple[int, ...]
-    until: int
+    again_from: int
     why: str
 
 
@@ -275,7 +275,7 @@ class ForgetAnswer(NamedTuple):
 
 @value
 class Restore(NamedTuple):
-    """Let the step runs count again that were kept after the step run at a position."""
+    """Let the step runs count again that are suspended after the step run at a position."""
 
     position: int
 
@@ -364,7 +364,7 @@ def apply(run: Run, change: Change) -> Run:
         case FailRun(why):
             return run._replace(failing=why)
         case AddStepRun(position=position, epoch=epoch, first_attempt=first, accepts_failed=accepts):
-            return run._replace(step_run=StepRun(position, epoch, first, accepts), kept=None)
+            return run._replace(step_run=StepRun(position, epoch, first, accepts), suspended=None)
         case MoveStepRun(position=position, to=to):
             step_run = _open(run, position)
             _check(step_run.state, to)
@@ -403,7 +403,7 @@ def apply(run: Run, change: Change) -> Run:
             return _with_job(run, token, lambda job: job._replace(waits_for=waits_for))
         case Withdraw(position=position):
             is_withdrawn = run.step_run is not None and run.step_run.position >= position
-            return run._replace(step_run=None, kept=None) if is_withdrawn else run
+            return run._replace(step_run=None, suspended=None) if is_withdrawn else run
         case ForgetAnswer(position):
             last = run.step_run
             is_last = last is not None and last.position == position
@@ -411,12 +411,12 @@ def apply(run: Run, change: Change) -> Run:
         case RequestTables(tables):
             return run._replace(puts_back=tables)
         case Retry():
-            return run._replace(step_run=None, kept=None)
+            return run._replace(step_run=None, suspended=None)
         case Restore(position):
-            if run.kept is None:
+            if run.suspended is None:
                 raise ValueError(f"run {run.key} keeps no step run after position {position}")
-            n_failed = run.n_failed_step_runs + run.kept.n_failed
-            return run._replace(step_run=run.kept.last, kept=None, n_failed_step_runs=n_failed)
+            n_failed = run.n_failed_step_runs + run.suspended.n_failed
+            return run._replace(step_run=run.suspended.last, suspended=None, n_failed_step_runs=n_failed)
 
 
 def submitting(job: Job) -> MoveJob:

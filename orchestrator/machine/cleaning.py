@@ -11,7 +11,7 @@ from orchestrator.errors import DefinitionError
 from orchestrator.machine.states import RunState
 from orchestrator.machine.value import value
 
-__all__ = ["Cleanable", "Kept", "Part", "Selection", "age_in_seconds", "chosen", "why_kept"]
+__all__ = ["Cleanable", "ReasonToKeep", "Part", "Selection", "age_in_seconds", "chosen", "why_kept"]
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
@@ -99,7 +99,7 @@ def chosen(runs: Iterable[Cleanable], selection: Selection, now: float) -> list[
     ]
 
 
-class Kept(NamedTuple):
+class ReasonToKeep(NamedTuple):
     """Why nothing of a run may be deleted.
 
     Attributes
@@ -117,14 +117,14 @@ class Kept(NamedTuple):
     is_active: bool = False
 
 
-def why_kept(run: Cleanable, part: Part) -> Kept | None:
+def why_kept(run: Cleanable, part: Part) -> ReasonToKeep | None:
     """Return why nothing of a run may be deleted; None if it may."""
     if not run.is_own:
-        return Kept("it belongs to another user")
+        return ReasonToKeep("it belongs to another user")
     if run.state is RunState.ACTIVE:
-        return Kept("it has not ended", f"To end it: orchestrator cancel {run.key}", is_active=True)
+        return ReasonToKeep("it has not ended", f"To end it: orchestrator cancel {run.key}", is_active=True)
     if run.has_jobs:
-        return Kept("a job of it may be left", f"To check: orchestrator advance {run.key}")
+        return ReasonToKeep("a job of it may be left", f"To check: orchestrator advance {run.key}")
     if part is Part.RESULT_FILES and (run.state is not RunState.SUCCEEDED or run.n_failed):
-        return Kept("a resume or retry needs its result files")
+        return ReasonToKeep("a resume or retry needs its result files")
     return None

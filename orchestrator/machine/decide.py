@@ -60,7 +60,7 @@ from orchestrator.machine.states import (
 from orchestrator.machine.too_many import n_experiments_of, too_many_failed
 from orchestrator.machine.wakeup import cancel_orchestrators, ensure_wakeup
 
-__all__ = ["decide", "next_position", "stop_step", "unrecorded_success"]
+__all__ = ["decide", "next_position", "cancel_open_step", "unrecorded_success"]
 
 
 def decide(run: Run) -> Intent | None:
@@ -82,12 +82,12 @@ def decide(run: Run) -> Intent | None:
     if run.state is not RunState.ACTIVE:
         return cancel_orchestrators(run)
     if run.cancel_requested:
-        return _stop(run, StepRunState.CANCELLED, "cancelled by the user")
+        return _cancel_jobs_and_end(run, StepRunState.CANCELLED, "cancelled by the user")
     if run.failing is not None:
-        return _stop(run, StepRunState.FAILED, run.failing)
-    stop = stop_step(run)
-    if stop is not None:
-        return stop
+        return _cancel_jobs_and_end(run, StepRunState.FAILED, run.failing)
+    cancel = cancel_open_step(run)
+    if cancel is not None:
+        return cancel
     # First: if this process dies, an orchestrator job continues.
     wakeup = ensure_wakeup(run)
     if wakeup is not None:
@@ -122,7 +122,7 @@ def _next_step(run: Run, last: StepRun | None) -> Intent:
             if last.state is StepRunState.CANCELLED:
                 return Finish(RunState.CANCELLED, last.reason)
             return Finish(RunState.FAILED, f"step {slot.address} failed: {last.reason}")
-    if last is not None and run.kept is not None:
+    if last is not None and run.suspended is not None:
         return Record((Restore(last.position),))
     if is_last:
         return Finish(RunState.SUCCEEDED, _count_of_failed_steps(run))
@@ -187,7 +187,7 @@ def _continue_step(run: Run, step_run: StepRun, slot: Slot) -> Intent | None:
         return CancelWaiting(last.token) if is_listed and last.stopping is Stopping.FOUND else None
     if last.state is not JobState.SUCCEEDED and _may_retry(step_run, last, slot.step.retries):
         return Record((_next_attempt(run, step_run, last),))
-    next_batch = None if _has_stopped(step_run, slot) else _next_batch(run, step_run, slot)
+    next_batch = None if _ended_early(step_run, slot) else _next_batch(run, step_run, slot)
     return Record((next_batch or _end_of_step(step_run, slot),))
 
 
@@ -273,8 +273,8 @@ def _end_of_batches(step_run: StepRun, slot: Slot) -> MoveStepRun:
     return MoveStepRun(step_run.position, state, why or _some_failed(step_run), n_finished, n_failed)
 
 
-def _has_stopped(step_run: StepRun, slot: Slot) -> bool:
-    """Whether a step was stopped before all its experiments were evaluated, or may not begin its next batch."""
+def _ended_early(step_run: StepRun, slot: Slot) -> bool:
+    """Whether a step ended before all its experiments were evaluated, or may not begin its next batch."""
     if step_run.accepts_failed or slot.step.kind != StepKind.BATCH:
         return False
     n, limit = step_run.n_failed, slot.step.max_failed
@@ -285,7 +285,7 @@ def _has_stopped(step_run: StepRun, slot: Slot) -> bool:
 
 def _why_failed(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -> str | None:
     n_all = max(n_experiments_of(step_run), n_finished + n_failed)
-    if _has_stopped(step_run, slot):
+    if _ended_early(step_run, slot):
         why = too_many_failed(slot.step.max_failed, n_finished, n_failed, n_all)
         why = why or f"the first {n_failed} experiments all failed with the same exception"
         n_open = n_all - n_finished - n_failed
@@ -318,10 +318,10 @@ def _begins_work(intent: Intent | None) -> bool:
     return isinstance(intent, (Submit, Freeze, Collect, PutBackTables))
 
 
-# --- stopping ------------------------------------------------------------------------------------
+# --- cancelling ----------------------------------------------------------------------------------
 
 
-def stop_step(run: Run) -> Intent | None:
+def cancel_open_step(run: Run) -> Intent | None:
     """Cancel the live jobs of a step that a user cancels, then close it; None if there is none to cancel.
 
     The run continues, if its next step runs after a failure.
@@ -336,7 +336,7 @@ def stop_step(run: Run) -> Intent | None:
     return Record(tuple(_ends(run, StepRunState.CANCELLED, why)))
 
 
-def _stop(run: Run, to: StepRunState, why: str) -> Intent:
+def _cancel_jobs_and_end(run: Run, to: StepRunState, why: str) -> Intent:
     """Cancel the live jobs, waiting orchestrator jobs first: the end of a step's job would start them."""
     waiting = [job.token for job in run.orchestrators if job.state is JobState.QUEUED]
     with_scheduler = [job.token for job in run.live_jobs if job.state is not JobState.PLANNED]

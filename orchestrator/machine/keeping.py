@@ -10,9 +10,9 @@ from orchestrator.machine.model import TableThen
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.value import value
 
-__all__ = ["KEEP", "Began", "tables_at"]
+__all__ = ["DEFAULT_MAX_TABLES", "Began", "tables_at"]
 
-KEEP = 50
+DEFAULT_MAX_TABLES = 50
 """How many tables of a run are kept by default: those of the step runs that began last."""
 
 

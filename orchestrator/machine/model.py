@@ -22,7 +22,7 @@ from orchestrator.machine.states import (
 from orchestrator.machine.value import value
 from orchestrator.sha256 import sha256_of
 
-__all__ = ["MAX_IDLE_WAKEUPS", "Job", "Kept", "Run", "StepRun", "TableThen", "blamed_kind", "token_for"]
+__all__ = ["MAX_IDLE_WAKEUPS", "Job", "SuspendedStepRuns", "Run", "StepRun", "TableThen", "blamed_kind", "token_for"]
 
 
 MAX_IDLE_WAKEUPS = 5
@@ -203,7 +203,7 @@ class TableThen(NamedTuple):
 
 
 @value
-class Kept(NamedTuple):
+class SuspendedStepRuns(NamedTuple):
     """Step runs that a retry has withdrawn only until the step run before them has ended.
 
     Attributes
@@ -242,7 +242,7 @@ class Run(NamedTuple):
         Position of the step run that a user has asked to cancel, while the run continues.
     is_held : bool
         Whether a user holds it: nothing new is started.
-    n_kept : int or None
+    max_tables : int or None
         How many tables are kept, as they were when a step run began; None: all.
     puts_back : tuple of TableThen
         The tables that are put back first, because a user goes back to a step; empty for most runs.
@@ -250,7 +250,7 @@ class Run(NamedTuple):
         Number of step runs that failed or were cancelled, without those that a resume has withdrawn.
     step_run : StepRun or None
         The open one, else the last by position; None before the first.
-    kept : Kept or None
+    suspended : SuspendedStepRuns or None
         The step runs that count again when this one has ended.
     orchestrators : tuple of Job
         The orchestrator jobs that have not ended.
@@ -275,11 +275,11 @@ class Run(NamedTuple):
     cancel_requested: bool = False
     cancel_step: int | None = None
     is_held: bool = False
-    n_kept: int | None = None
+    max_tables: int | None = None
     puts_back: tuple[TableThen, ...] = ()
     n_failed_step_runs: int = 0
     step_run: StepRun | None = None
-    kept: Kept | None = None
+    suspended: SuspendedStepRuns | None = None
     orchestrators: tuple[Job, ...] = ()
     needs_wakeup: bool = False
     n_orchestrators: int = 0

@@ -60,8 +60,10 @@ KINDS_BY_PRECEDENCE = (
     FailureKind.EXCEPTION,
     FailureKind.CANCELLED,
 )
-"""A job whose tasks failed in several ways gets the first of these kinds. One that was stopped is never retried; the
-others follow by how readily they are."""
+"""A job whose tasks failed in several ways gets the first of these kinds.
+
+The first is never retried: the step itself has ended the job. After it come the kinds that are always retried, those
+that are retried a fixed number of times, those that the user may have retried, and those that are not."""
 
 
 _ENDED_BY_STOP = (FailureKind.CANCELLED, FailureKind.INFRASTRUCTURE)
@@ -111,12 +113,12 @@ def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
             return [*_moves_to_over(job, fact), *_submissions(job, fact), *_end_job(job, fact, tasks)]
         case Seen.RUNNING:
             return [*_moves_to_running(job, fact), *_still_listed(job, fact)]
-        # An orchestrator job that SLURM requeued stays RUNNING in the records. It starts again without waiting for
-        # the job of a step, so another orchestrator job must wait for that.
         case Seen.QUEUED if job.state is JobState.RUNNING and not job.is_orchestrator:
             requeued = MoveJob(job.token, JobState.QUEUED, "requeued by the scheduler")
             return [requeued, *_submissions(job, fact)]
         case _:
+            # An orchestrator job that SLURM requeued stays RUNNING in the records. It starts again without waiting for
+            # the job of a step, so another orchestrator job must wait for that.
             return [*_moves_to_queued(job, fact), *_still_listed(job, fact)]
 
 
@@ -144,10 +146,11 @@ def _moves_to_over(job: Job, fact: JobFact) -> list[Change]:
 def _still_listed(job: Job, fact: JobFact) -> list[Change]:
     is_new = fact.has_stopped and job.stopping is None
     stop = [RecordStopping(job.token, Stopping.FOUND)] if is_new else []
-    return [*_resolve_doubt(job, fact), *_submissions(job, fact), *stop]
+    return [*_doubt_while_listed(job, fact), *_submissions(job, fact), *stop]
 
 
-def _resolve_doubt(job: Job, fact: JobFact) -> list[Change]:
+def _doubt_while_listed(job: Job, fact: JobFact) -> list[Change]:
+    """Return the doubt about a job that the scheduler lists: none, unless it lists the job in an unknown state."""
     # A job in SUBMITTING moves to QUEUED, and a move ends every doubt.
     recorded = None if job.state is JobState.SUBMITTING else (job.doubt, job.reason)
     if fact.unknown_state is not None:
@@ -216,21 +219,8 @@ def _end_job(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None =
     kind, reason = min(failed.values(), key=_precedence)
     # The tasks of a batch that was stopped are not to blame.
     notes = notes if kind == FailureKind.STOPPED else [*_task_notes(job, failed), *notes]
-    return [
-        *notes,
-        MoveJob(
-            job.token,
-            ended or _state_of_failure(kind),
-            reason,
-            kind,
-            at=move.at,
-            failed_tasks=format_indexes(failed),
-            n_finished=move.n_finished,
-            n_failed=move.n_failed,
-            until=move.until,
-            detail=move.detail,
-        ),
-    ]
+    state = ended or _state_of_failure(kind)
+    return [*notes, move._replace(to=state, why=reason, kind=kind, failed_tasks=format_indexes(failed))]
 
 
 def _state_of_failure(kind: str) -> JobState:

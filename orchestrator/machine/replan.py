@@ -15,7 +15,7 @@ from orchestrator.machine.changes import Change, ForgetAnswer, MoveRun
 from orchestrator.machine.kinds import StepKind
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import UNTIL, Plan, Slot
-from orchestrator.machine.rewind import Recorded, rewind
+from orchestrator.machine.rewind import ValidStepRun, rewind
 from orchestrator.machine.states import RunState
 from orchestrator.machine.value import value
 
@@ -34,26 +34,28 @@ class Replanned(NamedTuple):
         To be recorded together with the new plan.
     first_position : int
         `Run.first_position` in the new plan.
-    removed : tuple of Recorded
+    removed : tuple of ValidStepRun
         Step runs that are no longer part of the pipeline. Their experiments stay in the table.
-    n_kept : int
+    n_valid : int
         Number of step runs that still count.
     """
 
     changes: tuple[Change, ...]
     first_position: int
-    removed: tuple[Recorded, ...] = ()
-    n_kept: int = 0
+    removed: tuple[ValidStepRun, ...] = ()
+    n_valid: int = 0
 
 
-def replan(run: Run, steps: Sequence[Recorded], new: Plan, *, asks_again: bool, study: str = "STUDY.py") -> Replanned:
+def replan(
+    run: Run, steps: Sequence[ValidStepRun], new: Plan, *, asks_again: bool, study: str = "STUDY.py"
+) -> Replanned:
     """Return what a new plan means for a run.
 
     Parameters
     ----------
     run : Run
         The records, reconciled, with the old plan.
-    steps : sequence of Recorded
+    steps : sequence of ValidStepRun
         Its step runs, in order.
     new : Plan
         The new plan.
@@ -69,7 +71,7 @@ def replan(run: Run, steps: Sequence[Recorded], new: Plan, *, asks_again: bool, 
     Busy
         If a step run must be withdrawn, and its job is live.
     """
-    if run.kept is not None and [*run.plan.walk()] != [*new.walk()]:
+    if run.suspended is not None and [*run.plan.walk()] != [*new.walk()]:
         raise StudyChanged(
             f"The retry of failed experiments of run {run.key} has not ended, so it can't get other steps now.",
             f"Complete it first: orchestrator resume {run.key}",
@@ -77,13 +79,14 @@ def replan(run: Run, steps: Sequence[Recorded], new: Plan, *, asks_again: bool, 
     first = _first_position(run, new)
     n = _n_that_fit(run, steps, new, first, study)
     removed = tuple(step for step in steps[n:] if _place(new, run.plan.slot(step.position)) is None)
-    answer = _last_answer(run, steps[:n]) if asks_again else None
-    if answer is not None:
-        is_own = steps[answer].kind is StepKind.UNTIL
-        n = answer if is_own else answer + 1
-        forget = () if is_own else (ForgetAnswer(steps[answer].position),)
-        begin = steps[answer].position + (not is_own)
-        return Replanned((*rewind(run, begin, WHY, forgets=True), *forget), first, removed, n)
+    answered_at = _last_answer(run, steps[:n]) if asks_again else None
+    if answered_at is not None:
+        position = steps[answered_at].position
+        if steps[answered_at].kind is StepKind.UNTIL:
+            return Replanned(tuple(rewind(run, position, WHY, forgets=True)), first, removed, answered_at)
+        # The last step of the loop has also called the `until`: only its answer is forgotten.
+        changes = (*rewind(run, position + 1, WHY, forgets=True), ForgetAnswer(position))
+        return Replanned(changes, first, removed, answered_at + 1)
     if n < len(steps):
         return Replanned(tuple(rewind(run, steps[n].position, WHY, forgets=True)), first, removed, n)
     if run.state is RunState.SUCCEEDED and steps and (begin := _next(new, steps[-1])) < new.size:
@@ -111,7 +114,13 @@ class NewSteps(NamedTuple):
 
 
 def where_new_steps_begin(
-    run: Run, steps: Sequence[Recorded], new: Plan, from_step: str | None, *, asks_again: bool, study: str = "STUDY.py"
+    run: Run,
+    steps: Sequence[ValidStepRun],
+    new: Plan,
+    from_step: str | None,
+    *,
+    asks_again: bool,
+    study: str = "STUDY.py",
 ) -> NewSteps | None:
     """Return where a longer plan continues a run that has succeeded; None if a fork begins in the old plan.
 
@@ -126,7 +135,7 @@ def where_new_steps_begin(
     if is_known or run.state is not RunState.SUCCEEDED:
         return None
     replanned = replan(run, steps, new, asks_again=asks_again, study=study)
-    n = replanned.n_kept
+    n = replanned.n_valid
     if not replanned.changes or not n:
         return None
     is_asked_again = any(isinstance(change, ForgetAnswer) for change in replanned.changes)
@@ -136,14 +145,14 @@ def where_new_steps_begin(
     return NewSteps(new, position, steps[n].position if n < len(steps) else run.plan.size)
 
 
-def with_new_plan(run: Run, steps: Sequence[Recorded], replanned: Replanned, new: Plan) -> Run:
+def with_new_plan(run: Run, steps: Sequence[ValidStepRun], replanned: Replanned, new: Plan) -> Run:
     """Return the run as it is after its new plan is recorded, as far as a resume needs it."""
     state = run.state
     for change in replanned.changes:
         state = change.to if isinstance(change, MoveRun) else state
     last = None
-    if replanned.n_kept:
-        step = steps[replanned.n_kept - 1]
+    if replanned.n_valid:
+        step = steps[replanned.n_valid - 1]
         is_same = run.step_run is not None and run.step_run.position == step.position
         last = run.step_run if is_same else StepRun(step.position, state=step.state, until=step.until)
     return run._replace(plan=new, first_position=replanned.first_position, state=state, step_run=last)
@@ -158,8 +167,8 @@ def _first_position(run: Run, new: Plan) -> int:
     return new.start_of(slot.element) if place is None else place
 
 
-def _n_that_fit(run: Run, steps: Sequence[Recorded], new: Plan, first: int, study: str) -> int:
-    before: Recorded | None = None
+def _n_that_fit(run: Run, steps: Sequence[ValidStepRun], new: Plan, first: int, study: str) -> int:
+    before: ValidStepRun | None = None
     for n, step in enumerate(steps):
         old = run.plan.slot(step.position)
         place = _place(new, old)
@@ -171,7 +180,7 @@ def _n_that_fit(run: Run, steps: Sequence[Recorded], new: Plan, first: int, stud
     return len(steps)
 
 
-def _next(new: Plan, step: Recorded) -> int:
+def _next(new: Plan, step: ValidStepRun) -> int:
     return new.after(step.position, step.until)
 
 
@@ -182,7 +191,7 @@ def _place(new: Plan, old: Slot) -> int | None:
 
 
 def _check_change(run: Run, old: Slot, new: Plan, study: str) -> None:
-    """Raise `StudyChanged` unless a step run does not fit only because a loop got another length."""
+    """Raise `StudyChanged` if a step run does not fit. A loop of another length is accepted as the reason."""
     known = {step.path: step for step, *_ in new.walk()}
     added = {path for path, step in known.items() if step.kind is StepKind.UNTIL}
     added -= {step.path for step, *_ in run.plan.walk()}
@@ -200,7 +209,7 @@ def _check_change(run: Run, old: Slot, new: Plan, study: str) -> None:
         )
 
 
-def _last_answer(run: Run, steps: Sequence[Recorded]) -> int | None:
+def _last_answer(run: Run, steps: Sequence[ValidStepRun]) -> int | None:
     """Return the index of the step run whose answer ended the last loop; None if the last loop ended otherwise."""
     for n in range(len(steps) - 1, -1, -1):
         if steps[n].until:

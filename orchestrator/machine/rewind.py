@@ -29,7 +29,7 @@ from orchestrator.machine.value import value
 __all__ = [
     "WHERE_IT_STOPPED",
     "Begin",
-    "Recorded",
+    "ValidStepRun",
     "after_takeover",
     "check_position",
     "reopening",
@@ -65,8 +65,8 @@ WHERE_IT_STOPPED = Begin()
 
 
 @value
-class Recorded(NamedTuple):
-    """A step run that is not withdrawn, as far as a resume needs it."""
+class ValidStepRun(NamedTuple):
+    """A step run that counts: it is not withdrawn. As far as a resume needs it."""
 
     position: int
     address: str
@@ -76,14 +76,14 @@ class Recorded(NamedTuple):
     until: bool | None = None
 
 
-def reopening(run: Run, steps: Sequence[Recorded], begin: Begin, *, has_new_table: bool = False) -> list[Change]:
+def reopening(run: Run, steps: Sequence[ValidStepRun], begin: Begin, *, has_new_table: bool = False) -> list[Change]:
     """Return the changes after which the run continues, as `rewind` does.
 
     Parameters
     ----------
     run : Run
         The records, reconciled.
-    steps : sequence of Recorded
+    steps : sequence of ValidStepRun
         Its step runs, in order.
     begin : Begin
         Where it begins.
@@ -112,7 +112,7 @@ def reopening(run: Run, steps: Sequence[Recorded], begin: Begin, *, has_new_tabl
     return changes
 
 
-def _retry(run: Run, steps: Sequence[Recorded]) -> list[Change]:
+def _retry(run: Run, steps: Sequence[ValidStepRun]) -> list[Change]:
     if not run.has_ended:
         raise Busy(
             f"Run {run.key} has not ended, so its failed experiments can't be evaluated again yet.",
@@ -125,14 +125,16 @@ def _retry(run: Run, steps: Sequence[Recorded]) -> list[Change]:
             f"Show what it has done: orchestrator status {run.key}",
         )
     # The steps after the last one that evaluates experiments used all results, so they run again.
-    until = max(step.position for step in steps if step.kind is StepKind.BATCH) + 1
-    if steps[-1].state in STATES_TO_REPEAT:
-        until = min(until, max(steps[-1].position, failed[-1] + 1))
+    again_from = max(step.position for step in steps if step.kind is StepKind.BATCH) + 1
+    last = steps[-1]
+    if last.state in STATES_TO_REPEAT:
+        # The run failed, or was cancelled, at this step: it runs again, too, after those with failed experiments.
+        again_from = min(again_from, max(last.position, failed[-1] + 1))
     why = "retry of failed experiments"
-    return [Retry(failed, until, why), MoveRun(RunState.ACTIVE, why)]
+    return [Retry(failed, again_from, why), MoveRun(RunState.ACTIVE, why)]
 
 
-def _accept(run: Run, steps: Sequence[Recorded], position: int | None) -> list[Change]:
+def _accept(run: Run, steps: Sequence[ValidStepRun], position: int | None) -> list[Change]:
     step = next((step for step in steps if step.position == position), None)
     if step is None or step.state is not StepRunState.FAILED or not step.n_failed:
         raise DefinitionError(
@@ -170,7 +172,7 @@ def _last_address(run: Run) -> str:
 
 
 def rewind(
-    run: Run, position: int, why: str, recorded: Container[int] | None = None, *, forgets: bool = False
+    run: Run, position: int, why: str, valid: Container[int] | None = None, *, forgets: bool = False
 ) -> list[Change]:
     """Return the changes after which the run continues from a position.
 
@@ -182,11 +184,11 @@ def rewind(
         Position of the first step run to withdraw.
     why : str
         For the history.
-    recorded : container of int, optional
+    valid : container of int, optional
         Positions of the step runs that are not withdrawn; by default all up to the last.
     forgets : bool, default False
-        Whether the block at the position is called again even on a table that is already its result, as are those after
-        it: the user named the position.
+        Whether results of earlier calls are not believed: the blocks from the position on are called again, even on a
+        table that is already their result.
 
     Raises
     ------
@@ -196,7 +198,7 @@ def rewind(
         If the run has not reached the position, has skipped it, or would fail again at once.
     """
     last = run.step_run
-    check_position(run, position, recorded)
+    check_position(run, position, valid)
     changes: list[Change] = []
     if last is not None and last.position >= position:
         if run.live_jobs:
@@ -227,7 +229,7 @@ def after_takeover(run: Run, why: str) -> list[Change]:
     return [*changes, *rewind(reduce(apply, changes, run), run.step_run.position, why)]
 
 
-def check_position(run: Run, position: int, recorded: Container[int] | None) -> None:
+def check_position(run: Run, position: int, valid: Container[int] | None) -> None:
     """Raise `DefinitionError` if a run can't continue from a position."""
     last = run.step_run
     reached = -1 if last is None else last.position
@@ -241,7 +243,7 @@ def check_position(run: Run, position: int, recorded: Container[int] | None) -> 
             f"Run {run.key} was started with from_step at {first}; {address} is not part of it.",
             "To run the earlier steps as well, start a new run.",
         )
-    if position <= reached and recorded is not None and position not in recorded:
+    if position <= reached and valid is not None and position not in valid:
         raise DefinitionError(f"Run {run.key} never ran {address}: its loop ended before it.", hint)
     if last is None or last.state is not StepRunState.FAILED or not reached < position < run.plan.size:
         return

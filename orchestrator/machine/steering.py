@@ -10,7 +10,7 @@ from orchestrator.machine.decide import next_position
 from orchestrator.machine.kinds import Dependency
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import PlannedStep
-from orchestrator.machine.rewind import Recorded
+from orchestrator.machine.rewind import ValidStepRun
 from orchestrator.machine.states import JobState, StepRunState
 
 __all__ = [
@@ -81,7 +81,7 @@ def about_release(run: Run) -> list[str]:
     return [f"Releases run {run.key}" + (f", and job {held} in the queue." if held else ".")]
 
 
-def how_cancelled(name: str, position: int, steps: Sequence[Recorded]) -> str:
+def how_cancelled(name: str, position: int, steps: Sequence[ValidStepRun]) -> str:
     """Return that a step was cancelled, or how it ended if the request came too late."""
     state = next((step.state for step in steps if step.position == position), None)
     if state in (StepRunState.SUCCEEDED, StepRunState.FAILED):

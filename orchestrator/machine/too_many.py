@@ -1,6 +1,6 @@
 """How many failed experiments are too many for a step.
 
-The tasks themselves apply `stop_after` and `stop_if_first` while they evaluate: `orchestrator.worker.stopping`.
+The tasks themselves apply `stop_after` and `stop_if_first_fail` while they evaluate: `orchestrator.worker.stopping`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import math
 from orchestrator.machine.model import StepRun
 from orchestrator.machine.plan import PlannedStep
 
-__all__ = ["n_experiments_of", "stop_after", "stop_if_first", "too_many_failed"]
+__all__ = ["n_experiments_of", "stop_after", "stop_if_first_fail", "too_many_failed"]
 
 
 def n_experiments_of(step_run: StepRun) -> int:
-    """Return the number of all experiments of a step run that is frozen: open ones, and those of earlier epochs."""
+    """Return the number of all experiments of a frozen step run, also of those that earlier epochs have evaluated."""
     return (step_run.n_experiments or 0) + step_run.n_finished_before + step_run.n_failed_before
 
 
@@ -37,7 +37,7 @@ def too_many_failed(limit: int | float | None, n_finished: int, n_failed: int, n
 
 
 def stop_after(step_run: StepRun, step: PlannedStep) -> int | None:
-    """Return with how many more failed experiments a step run exceeds its `max_failed`; None if it can't."""
+    """Return the number of further failures at which a step run exceeds its `max_failed`; None if it can't."""
     limit, n = step.max_failed, n_experiments_of(step_run)
     if limit is None or step_run.accepts_failed:
         return None
@@ -48,8 +48,11 @@ def stop_after(step_run: StepRun, step: PlannedStep) -> int | None:
     return None if most >= n else max(1, most + 1 - step_run.n_failed)
 
 
-def stop_if_first(step_run: StepRun, step: PlannedStep) -> int | None:
-    """Return how many first experiments of a step run must not all fail with the same exception; None if they may."""
+def stop_if_first_fail(step_run: StepRun, step: PlannedStep) -> int | None:
+    """Return the number of first experiments after which a step run stops, if all of them failed alike.
+
+    None if it continues, whatever they did.
+    """
     first, limit = step.abort_early, step.max_failed
     if first is None or step_run.accepts_failed or step_run.n_finished:
         return None

@@ -115,7 +115,7 @@ def why_poll_again(run: Run) -> str | None:
 
 
 def why_orchestrator_polls(run: Run) -> str | None:
-    """Return why an orchestrator job must advance the run again; None also if only a login node can do more."""
+    """Return why an orchestrator job must advance the run again soon; None if it need not, or only a login node can."""
     return why_poll_again(run) if run.login_only is None else None
 
 

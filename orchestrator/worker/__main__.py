@@ -22,12 +22,14 @@ with fast_imports():
 # Each imports only what it needs, because hundreds of tasks of an array start at once.
 try:
     match sys.argv[1:]:
-        case ["job", workspace, key, token, sha256, *first]:
+        case ["job", workspace, key, token, sha256, *words]:
             with fast_imports():
                 from orchestrator.worker.guarded import FirstWorker
                 from orchestrator.worker.job import run_job
 
-            run_job(Path(workspace), key, token, sha256, has_process=True, first=FirstWorker.from_arguments(first))
+            run_job(
+                Path(workspace), key, token, sha256, has_process=True, dead_worker=FirstWorker.from_arguments(words)
+            )
         case ["serve", workspace, key]:
             from orchestrator.worker.reaper import fork_below_reaper
 

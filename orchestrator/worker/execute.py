@@ -70,7 +70,7 @@ def run_task(
     """
     receipt = begin_receipt()
     left, counts = left_of_task(folder, job, task)
-    receipt.n_kept, n_all = counts.n, counts.n + len(left)
+    receipt.n_earlier, n_all = counts.n, counts.n + len(left)
     if progress is not None:
         progress(counts.n)
     results = folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl"
@@ -151,7 +151,11 @@ def stop_task(
     The parameters are those of `end_task`.
     """
     receipt.state, receipt.kind = "failed", "stopped"
-    receipt.error = {"type": "stopped", "message": "too many experiments failed", "traceback": ""}
+    receipt.error = {
+        "type": "stopped",
+        "message": "its step stopped early because of failed experiments",
+        "traceback": "",
+    }
     return end_task(folder, job, task, restart, receipt, counts, usage)
 
 
@@ -176,7 +180,7 @@ def run_call(
         project_dir = _fold_results(folder, job, receipt)
         from orchestrator.worker.keeping import keep  # a task of an array keeps none
 
-        keep(folder, job.project_dir, job.position, job.epoch, job.mark, job.n_kept)
+        keep(folder, job.project_dir, job.position, job.epoch, job.mark, job.max_tables)
         if isinstance(block, Block):
             _call_block(project_dir, job, block, kwargs)
         else:

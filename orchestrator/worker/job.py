@@ -29,7 +29,7 @@ class _Done(NamedTuple):
     Attributes
     ----------
     has_claim : bool
-        Whether it was to do its work: not if another submission has claimed the job, or it was given up.
+        Whether it owns the job: not if another submission has claimed the job, or it was given up.
     must_advance : bool
         Whether the run must be advanced now, although other tasks are left: the step was stopped, and tasks wait that
         must not start.
@@ -46,7 +46,7 @@ def run_job(
     sha256: str,
     *,
     has_process: bool = False,
-    first: FirstWorker | None = None,
+    dead_worker: FirstWorker | None = None,
 ) -> None:
     """Run a job of a step, or one task of an array.
 
@@ -62,8 +62,8 @@ def run_job(
         Digest of its job file.
     has_process : bool, default False
         Whether this process does nothing else, so that all that it has started may be ended with it.
-    first : FirstWorker, optional
-        The worker of this job that has died.
+    dead_worker : FirstWorker, optional
+        The first worker of this job, which has died; this process is the second.
 
     Raises
     ------
@@ -74,14 +74,14 @@ def run_job(
     os.environ.pop("PYTHONSAFEPATH", None)
     folder = RunFolder(workspace, key)
     job = read_jobfile(folder.job(token).file, sha256)
-    if first is not None:
+    if dead_worker is not None:
         from orchestrator.worker.running import alone_since
 
-        first.end_programs()
+        dead_worker.end_programs()
         was_alone = alone_since(folder.job(token).running(_task_of(job), _restart())) is not None
-        if first.has_sigterm or not (was_alone or first.was_stopped):
-            first.end_likewise()
-    guarded = has_process and job.evaluates and first is None and is_guarded(token)
+        if dead_worker.has_sigterm or not (was_alone or dead_worker.was_stopped):
+            dead_worker.end_likewise()
+    guarded = has_process and job.evaluates and dead_worker is None and is_guarded(token)
     if guarded:
         signal.signal(STOPS, signal.SIG_IGN)
         die_with_parent(number=signal.SIGTERM)
@@ -94,7 +94,7 @@ def run_job(
         # This task starts as the last one, and so it will often end as the last one. A tail in each costs too much.
         tail.start()
     try:
-        done = _work(folder, job, guarded, first)
+        done = _work(folder, job, guarded, dead_worker)
     except BaseException:
         tail.stop()
         raise
@@ -131,7 +131,7 @@ def _restart() -> int:
     return int(os.environ.get("SLURM_RESTART_COUNT", 0))
 
 
-def _work(folder: RunFolder, job: JobFile, guarded: bool, first: FirstWorker | None) -> _Done:
+def _work(folder: RunFolder, job: JobFile, guarded: bool, dead_worker: FirstWorker | None) -> _Done:
     """Do the work of this task.
 
     The imports are here, so that the tail's process imports at the same time.
@@ -154,19 +154,19 @@ def _work(folder: RunFolder, job: JobFile, guarded: bool, first: FirstWorker | N
         why = "was given up before it started" if given_up else "was submitted twice. The other submission runs it"
         print(f"Job {job.token} {why}.", flush=True)
         return _Done(has_claim=False)
-    task = _task_of(job)
-    if has_ended(folder.job(job.token), task):
-        print(f"Task {task} has already ended. It is not run again.", flush=True)
+    number = _task_of(job)
+    if has_ended(folder.job(job.token), number):
+        print(f"Task {number} has already ended. It is not run again.", flush=True)
         return _Done()
     bundle = Bundle(folder.bundle(job.bundle_digest))
     try:
         step = bundle.load_step(job.path)
         until = bundle.load_step(job.until_path).block if job.until_path else None
     except StudyError as error:
-        fail_receipt(folder, job, task, _restart(), error)
+        fail_receipt(folder, job, number, _restart(), error)
         return _Done()
     if job.evaluates:
-        return _evaluate(folder, job, task, step, guarded, first)
+        return _evaluate(folder, job, number, step, guarded, dead_worker)
     if job.asks_until:
         run_until(folder, job, step.block)
     else:
@@ -175,13 +175,13 @@ def _work(folder: RunFolder, job: JobFile, guarded: bool, first: FirstWorker | N
 
 
 def _evaluate(
-    folder: RunFolder, job: JobFile, number: int, step: "LoadedStep", guarded: bool, first: FirstWorker | None
+    folder: RunFolder, job: JobFile, number: int, step: "LoadedStep", guarded: bool, dead_worker: FirstWorker | None
 ) -> _Done:
     from orchestrator.worker.stopping import Others, stop_if_needed
     from orchestrator.worker.task import SupervisedTask
 
     others = Others(folder.job(job.token), number, _restart()) if len(parse_indexes(job.tasks)) > 1 else None
-    task = SupervisedTask(folder, job, number, step, restart=_restart(), first=first)
+    task = SupervisedTask(folder, job, number, step, restart=_restart(), dead_worker=dead_worker)
     if others is not None and others.have_stopped(now=True):
         task.stop()
         return _Done(must_advance=True)

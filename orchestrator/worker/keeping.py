@@ -11,7 +11,7 @@ from orchestrator.workspace import RunFolder
 __all__ = ["keep", "names_of_kept", "remove_superfluous"]
 
 
-def keep(folder: RunFolder, project_dir: str, position: int, epoch: int, mark: str, n_kept: int | None) -> None:
+def keep(folder: RunFolder, project_dir: str, position: int, epoch: int, mark: str, max_tables: int | None) -> None:
     """Keep the table of a step run that begins, and remove those that are superfluous.
 
     A table that can't be kept, as on a full disk, does not stop the step.
@@ -26,19 +26,19 @@ def keep(folder: RunFolder, project_dir: str, position: int, epoch: int, mark: s
         Of the step run.
     mark : str
         `Run.mark`.
-    n_kept : int or None
+    max_tables : int or None
         How many tables are kept; None: all.
     """
-    if n_kept != 0:
+    if max_tables != 0:
         with suppress(OSError):
             keep_table(folder.table(project_dir), folder.kept_table(position, epoch, mark))
-            remove_superfluous(folder, mark, n_kept)
+            remove_superfluous(folder, mark, max_tables)
 
 
-def remove_superfluous(folder: RunFolder, mark: str, n_kept: int | None) -> list[str]:
+def remove_superfluous(folder: RunFolder, mark: str, max_tables: int | None) -> list[str]:
     """Remove the kept tables that are superfluous, and return their names."""
     names = names_of_kept(folder, mark)
-    removed = [] if n_kept is None else names[: max(0, len(names) - n_kept)]
+    removed = [] if max_tables is None else names[: max(0, len(names) - max_tables)]
     if removed:
         from shutil import rmtree  # a slow import, and each freeze comes here
 

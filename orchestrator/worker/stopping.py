@@ -43,8 +43,10 @@ def must_stop(job: JobFile, tally: Tally) -> bool:
     """Whether the batch of a job stops after these experiments."""
     if job.stop_after is not None and tally.n_failed >= job.stop_after:
         return True
-    is_same = len(tally.causes) == 1 and "" not in tally.causes
-    return bool(job.stop_if_first) and not tally.n_finished and is_same and tally.n_failed >= (job.stop_if_first or 0)
+    n_first = job.stop_if_first_fail
+    if n_first is None or tally.n_finished or tally.n_failed < n_first:
+        return False
+    return len(tally.causes) == 1 and "" not in tally.causes
 
 
 def stop_if_needed(job: JobFile, own: Tally, others: "Others | None") -> bool:

@@ -287,7 +287,7 @@ class Supervisor:
         if self._pass_sigterm_at is not None or not self._tasks:
             return False
         job = self._tasks[0].job
-        if job.stop_after is None and job.stop_if_first is None:
+        if job.stop_after is None and job.stop_if_first_fail is None:
             return False
         if self._others is not None and self._others.have_stopped():
             return True

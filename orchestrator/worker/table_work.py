@@ -78,7 +78,7 @@ class Request:
         Whether experiments that failed in an earlier epoch are evaluated again.
     expected : dict of str to int
         The results that must be there; as `JobFile.expected`.
-    n_kept : int or None
+    max_tables : int or None
         How many tables of the run are kept; None: all.
     """
 
@@ -92,7 +92,7 @@ class Request:
     manifests: dict[str, str] = field(default_factory=dict)
     reopens_failed: bool = True
     expected: dict[str, int] = field(default_factory=dict)
-    n_kept: int | None = None
+    max_tables: int | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
             again = earlier if request.reopens_failed else ()
             must = expected_of(request.expected)
             lines, n_quarantined, expected = _open_experiments(project_dir, again, cuts, must)
-            keep(folder, request.project_dir, request.position, request.epoch, request.mark, request.n_kept)
+            keep(folder, request.project_dir, request.position, request.epoch, request.mark, request.max_tables)
             write_manifest(path, tasks_for(lines, request.per_task, request.max_tasks), expected)
     manifest = Manifest.open(path)
     with _translated_errors(project_dir):

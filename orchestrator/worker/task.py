@@ -50,7 +50,7 @@ class SupervisedTask:
         How often the scheduler has restarted this task under the same id.
     log : Path, optional
         The log of the task; by default the output goes where that of this process goes.
-    first : FirstWorker, optional
+    dead_worker : FirstWorker, optional
         The worker that has died in this job.
 
     Attributes
@@ -74,7 +74,7 @@ class SupervisedTask:
         *,
         restart: int = 0,
         log: Path | None = None,
-        first: FirstWorker | None = None,
+        dead_worker: FirstWorker | None = None,
     ) -> None:
         self.folder, self.job, self.number, self.step, self.log = folder, job, number, step, log
         self.said: set[str] = set()
@@ -83,11 +83,13 @@ class SupervisedTask:
         self._usage = (0.0, 0.0)
         self._seconds = 0.0
         left, self._counts = left_of_task(folder, job, number)
-        self._receipt.n_kept = self._counts.n
+        self._receipt.n_earlier = self._counts.n
         self._cuts: defaultdict[Key, list[Cut]] = defaultdict(list)
         self.left: list[Unit] = units_of(step, left)
         path = folder.job(job.token).running(number, restart)
-        here = [] if first is None or first.was_stopped else read_cuts(path, *_why_it_died(path, first))
+        here = (
+            [] if dead_worker is None or dead_worker.was_stopped else read_cuts(path, *_why_it_died(path, dead_worker))
+        )
         self.running = Running(path)
         for cut in self._earlier_cuts(left):
             self._cuts[cut.key].append(cut)
@@ -245,12 +247,12 @@ class SupervisedTask:
         return cuts
 
 
-def _why_it_died(path: Path, first: FirstWorker) -> tuple[str, str]:
+def _why_it_died(path: Path, dead_worker: FirstWorker) -> tuple[str, str]:
     """Return the kind of the failure of the experiment that the first worker has evaluated, and what became of it."""
     before = alone_since(path)
-    if first.exit_code == -signal.SIGKILL and before is not None and oom_kills() > before:
+    if dead_worker.exit_code == -signal.SIGKILL and before is not None and oom_kills() > before:
         return "out_of_memory", NO_MEMORY
-    return "crashed", f"its process {how_it_ended(first.exit_code)}"
+    return "crashed", f"its process {how_it_ended(dead_worker.exit_code)}"
 
 
 _WHY: Mapping[str, str] = {

@@ -238,7 +238,7 @@ def test_a_database_with_other_tables_is_said_to_be_of_another_version(here):
     run(here, STUDY)
     with closing(sqlite3.connect("orchestrator.db")) as connection:
         connection.execute("ALTER TABLE run DROP COLUMN held_at")
-        connection.execute("ALTER TABLE run DROP COLUMN n_kept")
+        connection.execute("ALTER TABLE run DROP COLUMN max_tables")
         connection.commit()
     for words in (["status"], ["list"], ["resume", "r"], ["run", "study.py"]):
         refused = here(*words)

@@ -157,7 +157,7 @@ def test_a_retry_that_was_cut_is_continued_by_a_resume(workspace, rows, monkeypa
     assert evaluated(workspace) == [3, 13, 23, 33]
     assert (workspace / "added").read_text().split() == ["0", "1", "2"]
     assert rows("SELECT state FROM run") == ["succeeded"]
-    assert rows("SELECT count(*) FROM step_run WHERE kept_after IS NOT NULL") == [0]
+    assert rows("SELECT count(*) FROM step_run WHERE suspended_after IS NOT NULL") == [0]
 
 
 def test_retry_after_a_failed_step_evaluates_what_failed_and_continues(workspace, rows):

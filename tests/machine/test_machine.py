@@ -741,8 +741,8 @@ def test_a_step_that_never_ran_is_refused(golden):
     plan = nested()
     run = ended_at(plan, 10, "failed", "failed")
     with golden.raises(DefinitionError):
-        rewind(run, 5, "why", recorded={0, 1, 2, 3, 4, 10})
-    assert rewind(run, 4, "why", recorded={0, 1, 2, 3, 4, 10})[0] == Withdraw(4, "why")
+        rewind(run, 5, "why", valid={0, 1, 2, 3, 4, 10})
+    assert rewind(run, 4, "why", valid={0, 1, 2, 3, 4, 10})[0] == Withdraw(4, "why")
 
 
 def test_a_step_before_from_step_is_refused(golden):

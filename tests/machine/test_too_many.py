@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.machine.model import StepRun
 from orchestrator.machine.plan import PlannedStep
-from orchestrator.machine.too_many import stop_after, stop_if_first, too_many_failed
+from orchestrator.machine.too_many import stop_after, stop_if_first_fail, too_many_failed
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_experiments_of_earlier_attempts_count():
     step = PlannedStep("0", "s", max_failed=10, abort_early=5)
     before = StepRun(0, n_experiments=20, n_finished_before=180, n_failed_before=4)
     assert stop_after(before, step) == 7
-    assert stop_if_first(before, step) is None
+    assert stop_if_first_fail(before, step) is None
     assert stop_after(before._replace(accepts_failed=True), step) is None
 
 
@@ -44,4 +44,4 @@ def test_experiments_of_earlier_attempts_count():
 )
 def test_the_first_experiments_may_fail_if_max_failed_allows_so_many(first, limit, expected):
     step = PlannedStep("0", "s", max_failed=limit, abort_early=first)
-    assert stop_if_first(StepRun(0, n_experiments=100), step) == expected
+    assert stop_if_first_fail(StepRun(0, n_experiments=100), step) == expected

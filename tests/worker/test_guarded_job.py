@@ -270,7 +270,7 @@ def test_what_an_experiment_leaves_behind_holds_nothing(task):
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_task_whose_step_was_stopped_by_another_one_ends(task, n):
-    job = task.start("waits", n, stop_if_first=5, tasks="0-1")
+    job = task.start("waits", n, stop_if_first_fail=5, tasks="0-1")
     task.wait_until_it_waits()
     task.folder.job("token").stop.touch()
     job.communicate(timeout=60)

@@ -178,7 +178,7 @@ def test_after_the_end_of_a_task_its_running_experiment_is_tried_last_and_then_h
     error = array.lines()[1]["error"]
     assert (error["type"], error["message"]) == ("timeout", "its job reached its time limit, 2 times")
     receipt = array.receipt()
-    assert (receipt.n_finished, receipt.n_failed, receipt.n_kept) == (3, 1, 3)
+    assert (receipt.n_finished, receipt.n_failed, receipt.n_earlier) == (3, 1, 3)
 
 
 def test_an_experiment_gets_sigterm_once_and_may_save_what_it_has(workspace, array):

@@ -36,7 +36,7 @@ from orchestrator.errors import (
     TableBusy,
 )
 from orchestrator.host import usable_cpus
-from orchestrator.machine.decide import decide, stop_step
+from orchestrator.machine.decide import cancel_open_step, decide
 from orchestrator.machine.intents import Finish, Intent
 from orchestrator.machine.kinds import StopSignal
 from orchestrator.machine.model import Run
@@ -164,7 +164,7 @@ def cancel_local_step(store: Store, key: str, position: int) -> Run:
 
 def _stop_step(run: Run) -> Intent | None:
     """Decide only about the step: a step that follows needs a process that runs it."""
-    stop = stop_step(run)
+    stop = cancel_open_step(run)
     if stop is not None or run.has_ended:
         return stop
     intent = decide(run)
