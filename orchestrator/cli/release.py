@@ -34,6 +34,8 @@ def command(run: str | None, jobs: int | None, dry_run: bool, yes: bool, rootdir
     shown = lines if lines or not dry_run else [f"Nothing to do: run {key} is not held."]
     if not goes_ahead(shown, dry_run=dry_run, yes=yes, asks=False):
         return
-    say(steer.release(workspace, key, jobs=jobs))
+    result = steer.release(workspace, key, jobs=jobs)
+    if result is not None:
+        say(result)
     if lines:
         end(workspace, key)

@@ -274,7 +274,7 @@ class Store:
             update(connection, "run", {"plan": _text(plan), "cluster": cluster}, id=row.id)
             moves.log(connection, row.id, now, EventKind.RESOURCES, why=why)
 
-    def set_kept(self, key: str, max_tables: int | None) -> None:
+    def set_max_tables(self, key: str, max_tables: int | None) -> None:
         """Record how many tables of a run are kept; None: all. Needs no lease; raise `NotOwner` as `take_lease`."""
         with session(self.path) as connection:
             row = run_row(connection, key)

@@ -142,5 +142,5 @@ def change_limit(workspace: Workspace, key: str, max_tables: int | None) -> int:
     """Record how many tables of a run are kept, remove those that are superfluous, and return their number."""
     store = Store(workspace.database)
     store.own(key)
-    store.set_kept(key, max_tables)
+    store.set_max_tables(key, max_tables)
     return len(remove_superfluous(workspace.run(key), store.load(key).mark, max_tables))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from orchestrator.db.store import Store
-from orchestrator.engine.progress import progress_for
 from orchestrator.errors import LeaseHeld
 from orchestrator.machine import steering
 from orchestrator.machine.kinds import Mode
@@ -83,7 +82,7 @@ def hold(workspace: Workspace, key: str) -> str:
     return f"Run {key} is held. To continue it: orchestrator release {key}"
 
 
-def release(workspace: Workspace, key: str, *, jobs: int | None = None) -> str:
+def release(workspace: Workspace, key: str, *, jobs: int | None = None) -> str | None:
     """Release a run that is held; a run on this machine continues in this process.
 
     Parameters
@@ -97,8 +96,8 @@ def release(workspace: Workspace, key: str, *, jobs: int | None = None) -> str:
 
     Returns
     -------
-    str
-        One sentence: the result.
+    str or None
+        One sentence: the result; None if the run has ended, which its progress says.
     """
     from orchestrator.engine.commands import continue_run
 
@@ -106,14 +105,12 @@ def release(workspace: Workspace, key: str, *, jobs: int | None = None) -> str:
     if not run.is_held and (run.has_ended or steering.holds_its_jobs(run)):
         return f"Nothing to do: run {key} is not held."
     store.hold(key, time.time(), is_held=False)
-    progress_for().say(f"Run {key} is released.")
     try:
         continue_run(store, store.record(key), WHERE_IT_STOPPED, None, jobs)
     except LeaseHeld:
         # The process that advances it has not ended since the hold.
         return _continues(key)
-    run = store.load(key)
-    return f"Run {key} {how_it_ended(run)}." if run.has_ended else _continues(key)
+    return None if store.load(key).has_ended else _continues(key)
 
 
 def _own(workspace: Workspace, key: str) -> Run:

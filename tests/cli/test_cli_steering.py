@@ -142,6 +142,24 @@ def test_a_dry_run_on_a_cluster_submits_nothing(here, programs, golden):
     assert here("cancel", "r", "--yes").out == "Run r was cancelled.\n"
 
 
+HOLDS_ITSELF = """
+import time
+from orchestrator import Pipeline, Step
+from orchestrator.db.store import Store
+def first(project_dir):
+    Store(project_dir.parent / "orchestrator.db").hold("r", time.time(), is_held=True)
+def second(project_dir):
+    pass
+pipeline = Pipeline("p", [Step(first), Step(second)])
+"""
+
+
+def test_the_end_of_a_released_run_is_printed_once(here, golden):
+    (here.workspace / "study.py").write_text(HOLDS_ITSELF)
+    here("run", "study.py", "--project-job", "r")
+    golden(here("release", "r"))
+
+
 def test_an_ended_run_is_neither_held_nor_released_and_has_no_step_to_cancel(here, golden):
     here("run", "study.py", "--project-job", "r")
     for words in (["hold", "r"], ["hold", "r", "--dry-run"], ["release", "r"], ["release", "r", "--dry-run"]):

@@ -144,7 +144,7 @@ def test_a_held_run_ends_its_step_and_begins_no_other_until_it_is_released(works
     assert rows("SELECT name, state FROM step_run") == [("create", "succeeded"), ("evaluate", "succeeded")]
     with golden.raises(Busy):
         commands.resume(place, "r")
-    assert steer.release(place, "r") == "Run r has succeeded."
+    assert steer.release(place, "r") is None
     assert (workspace / "reported").exists()
     assert rows("SELECT state, held_at FROM run") == [("succeeded", None)]
     assert steer.release(place, "r") == "Nothing to do: run r is not held."
