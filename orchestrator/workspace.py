@@ -268,6 +268,10 @@ class RunFolder(NamedTuple):
         """Return the folder of a job's result files."""
         return self._results(project_dir) / token
 
+    def result_file(self, project_dir: str, token: str, task: int, restart: int) -> Path:
+        """Return the file to which a task appends its results."""
+        return self.results(project_dir, token) / f"{task}.{restart}.jsonl"
+
     def results_of(self, project_dir: str, token: str, task: int) -> list[Path]:
         """Return the result files of a task that are not folded into the table."""
         return _files_in(self.results(project_dir, token), f"{task}.", ".jsonl")

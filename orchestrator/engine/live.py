@@ -14,7 +14,7 @@ from orchestrator.db.step_runs import as_started
 from orchestrator.db.views import Failure, JobView, RunStatus, RunView, StepRunView, StepSummary
 from orchestrator.errors import OrchestratorError
 from orchestrator.handoff.claim import claimed_by, is_withdrawn
-from orchestrator.handoff.counts import TaskCounts, read_counts
+from orchestrator.handoff.counts import Counts, read_counts
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.kinds import Role
@@ -32,7 +32,7 @@ class _Live(NamedTuple):
     step_run: StepRunView
     n_finished: int
     n_failed: int
-    failing: list[tuple[int, TaskCounts, list[str]]]
+    failing: list[tuple[int, Counts, list[str]]]
 
 
 def live_run(workspace: Workspace, run: RunView, step_run: StepRunView | None) -> RunView:
@@ -117,7 +117,7 @@ def _live(folder: RunFolder, step_run: StepRunView, *, is_stalled: bool) -> _Liv
         if job.role is Role.BATCH:
             batches[job.batch].append(job)
     n_finished = n_failed = n_running = 0
-    failing: list[tuple[int, TaskCounts, list[str]]] = []
+    failing: list[tuple[int, Counts, list[str]]] = []
     for attempts in batches.values():
         with suppress(OrchestratorError):
             for task, counts, is_running in _not_recorded(folder, step_run, attempts):
@@ -149,9 +149,7 @@ def _job_now(folder: JobFolder, job: JobView) -> JobView:
     return job
 
 
-def _not_recorded(
-    folder: RunFolder, step_run: StepRunView, attempts: list[JobView]
-) -> list[tuple[int, TaskCounts, bool]]:
+def _not_recorded(folder: RunFolder, step_run: StepRunView, attempts: list[JobView]) -> list[tuple[int, Counts, bool]]:
     """Return the tasks of a batch whose experiments are not recorded yet, with their counts, and whether each runs now.
 
     A later attempt at a task counts what an earlier one has evaluated, too. So the largest counts are those of now.
@@ -166,7 +164,7 @@ def _not_recorded(
     tasks = parse_indexes(last.failed_tasks if has_ended else last.tasks)
     if not tasks:
         return []
-    best: dict[int, TaskCounts] = {}
+    best: dict[int, Counts] = {}
     running: set[int] = set()
     for job in attempts:
         job_folder = folder.job(job.token)
@@ -180,7 +178,7 @@ def _not_recorded(
             progress = None if task is None or task in ended else read_progress(path)
             if task is None or progress is None:
                 continue
-            seen[task] = max(seen.get(task, _NONE), TaskCounts(*progress[:2]), key=_number)
+            seen[task] = max(seen.get(task, _NONE), Counts(*progress[:2]), key=_number)
             if progress[2] and job is last and not has_ended:
                 running.add(task)
         for task, found in seen.items():
@@ -188,17 +186,17 @@ def _not_recorded(
     return [(task, best.get(task, _NONE), task in running) for task in tasks]
 
 
-_NONE = TaskCounts()
+_NONE = Counts()
 
 
-def _number(counts: TaskCounts) -> int:
+def _number(counts: Counts) -> int:
     return counts.n
 
 
-def _all_finished(step_run: StepRunView, task: int) -> TaskCounts:
+def _all_finished(step_run: StepRunView, task: int) -> Counts:
     """Return the counts of a task of which all experiments have finished; `tasks_for` deals them in turn."""
     n, n_tasks = step_run.n_experiments or 0, step_run.n_tasks or 1
-    return TaskCounts(n // n_tasks + (task < n % n_tasks))
+    return Counts(n // n_tasks + (task < n % n_tasks))
 
 
 def _task_of(name: str) -> int | None:

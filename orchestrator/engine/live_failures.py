@@ -14,7 +14,7 @@ from orchestrator.data.results import read_results
 from orchestrator.db.views import Failure, StepRunView
 from orchestrator.errors import OrchestratorError
 from orchestrator.failures import FailureGroup, group_of
-from orchestrator.handoff.counts import TaskCounts
+from orchestrator.handoff.counts import Counts
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.handoff.manifest import Manifest
 from orchestrator.machine.kinds import FailureLevel
@@ -26,7 +26,7 @@ __all__ = ["live_failures"]
 MOST_TASKS = 20
 """Number of tasks whose results are read. The failures of further tasks are counted with those of the same cause."""
 
-Failing = tuple[int, TaskCounts, Sequence[str]]
+Failing = tuple[int, Counts, Sequence[str]]
 
 
 def live_failures(folder: RunFolder, step_run: StepRunView, failing: Sequence[Failing]) -> list[Failure]:

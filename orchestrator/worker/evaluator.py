@@ -18,15 +18,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from orchestrator.handoff.counts import together
 from orchestrator.host import WATCH, adopt_orphans, count_threads, die_with_parent
 from orchestrator.worker.capture import log_position, redirect
-from orchestrator.worker.counts import Counts
 from orchestrator.worker.ending import complete_files, remember_files
 from orchestrator.worker.experiments import SHORT, evaluated_lines, open_results, write_line
 from orchestrator.worker.log_lines import log_lines
 from orchestrator.worker.processes import left_children
+from orchestrator.worker.receipt_counts import ReceiptCounts
 from orchestrator.worker.receipts import describe_exception
-from orchestrator.worker.stopping import must_stop, together
+from orchestrator.worker.stopping import must_stop
 from orchestrator.worker.surroundings import say_once
 from orchestrator.worker.task import SupervisedTask
 
@@ -143,8 +144,8 @@ def evaluate_left(task: SupervisedTask, answers: int | None = None) -> Answer:
         `n_units`, `n_finished` and `failures`: what was evaluated; `left`: names of the processes that the last
         experiment has left behind; `said`: what was said in the log.
     """
-    counts, n_units, left, reported_at = Counts(), 0, list[str](), time.monotonic()
-    job, before, stop_after = task.job, task.tally, task.job.stop_after
+    counts, n_units, left, reported_at = ReceiptCounts(), 0, list[str](), time.monotonic()
+    job, before, stop_after = task.job, task.counts, task.job.stop_after
     with open_results(task.results, job) as writer, log_lines(job.log_level), log_position() as position:
         # A Ctrl-C does not reach this process: a KeyboardInterrupt is the experiment's own.
         for lines in evaluated_lines(
@@ -160,11 +161,10 @@ def evaluate_left(task: SupervisedTask, answers: int | None = None) -> Answer:
                 say_once(task.said, "left processes", text)
                 break
             # The other tasks may have experiments that finished: only the supervisor knows whether these are the first.
-            may_stop = counts.n_failed > 0 and must_stop(job, together([before, counts.tally]))
+            may_stop = counts.n_failed > 0 and must_stop(job, together([before, counts.short]))
             if answers is not None and (may_stop or time.monotonic() - reported_at >= REPORT_EVERY):
                 reported_at = time.monotonic()
-                causes = sorted(counts.tally.causes)
-                _answer(answers, {"done": counts.n, "n_failed": counts.n_failed, "causes": causes})
+                _answer(answers, {"done": counts.n, "n_failed": counts.n_failed, "cause": counts.short.cause})
             if stop_after is not None and before.n_failed + counts.n_failed >= stop_after:
                 break
     task.running.clear()

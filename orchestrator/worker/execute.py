@@ -21,12 +21,12 @@ from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import Receipt
 from orchestrator.worker.capture import log_position
-from orchestrator.worker.counts import Counts
 from orchestrator.worker.experiments import Line, evaluated_lines, open_results, read_table, units_of, write_line
 from orchestrator.worker.log_lines import log_lines
+from orchestrator.worker.receipt_counts import ReceiptCounts
 from orchestrator.worker.receipts import begin_receipt, describe_exception, end_receipt
 from orchestrator.worker.running import Running
-from orchestrator.worker.stopping import counts_of, must_stop
+from orchestrator.worker.stopping import must_stop
 from orchestrator.workspace import RunFolder
 
 __all__ = ["end_task", "left_of_task", "run_call", "run_task", "run_until", "stop_task"]
@@ -73,7 +73,7 @@ def run_task(
     receipt.n_earlier, n_all = counts.n, counts.n + len(left)
     if progress is not None:
         progress(counts.n)
-    results = folder.results(job.project_dir, job.token) / f"{task}.{restart}.jsonl"
+    results = folder.result_file(job.project_dir, job.token, task, restart)
     running = Running(folder.job(job.token).running(task, restart))
     running.count(counts.n_finished, counts.n_failed)
     with open_results(results, job) as writer, log_lines(job.log_level), log_position() as position, closing(running):
@@ -83,7 +83,7 @@ def run_task(
             running.count(counts.n_finished, counts.n_failed)
             if progress is not None:
                 progress(len(lines))
-            if must_stop(job, counts.tally):
+            if must_stop(job, counts.short):
                 break
     end = end_task if counts.n >= n_all else stop_task
     receipt = end(folder, job, task, restart, receipt, counts)
@@ -91,11 +91,11 @@ def run_task(
     return receipt
 
 
-def left_of_task(folder: RunFolder, job: JobFile, task: int) -> tuple[list[Entry], Counts]:
+def left_of_task(folder: RunFolder, job: JobFile, task: int) -> tuple[list[Entry], ReceiptCounts]:
     """Return the experiments of a task that have no result, and the counts of those that earlier attempts evaluated."""
     entries = Manifest.open(folder.manifest(job.position, job.epoch, job.mark), job.manifest).task(task)
     earlier = _earlier_results(folder, job, task)
-    counts = Counts()
+    counts = ReceiptCounts()
     for entry in entries:
         line = earlier.get((entry.row, entry.digest))
         if line is not None:
@@ -109,7 +109,7 @@ def end_task(
     task: int,
     restart: int,
     receipt: Receipt,
-    counts: Counts,
+    counts: ReceiptCounts,
     usage: tuple[float, float] | None = None,
 ) -> Receipt:
     """Write the receipt of a task whose experiments all have a result.
@@ -120,7 +120,7 @@ def end_task(
         As in `run_task`.
     receipt : Receipt
         The receipt that was begun.
-    counts : Counts
+    counts : ReceiptCounts
         Its experiments.
     usage : tuple of float, optional
         CPU time and peak memory of the processes that evaluated; by default those of this process.
@@ -133,7 +133,7 @@ def end_task(
     receipt.n_experiments, receipt.n_finished, receipt.n_failed = counts.n, counts.n_finished, counts.n_failed
     receipt.failures = counts.failures
     if counts.n_failed or not receipt.succeeded:
-        write_counts(folder.job(job.token), task, restart, counts_of(counts.tally))
+        write_counts(folder.job(job.token), task, restart, counts.short)
     return end_receipt(folder, job, task, restart, receipt, usage)
 
 
@@ -143,7 +143,7 @@ def stop_task(
     task: int,
     restart: int,
     receipt: Receipt,
-    counts: Counts,
+    counts: ReceiptCounts,
     usage: tuple[float, float] | None = None,
 ) -> Receipt:
     """Write the receipt of a task that ends before all its experiments have a result, because its step stops.

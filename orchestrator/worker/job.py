@@ -190,7 +190,7 @@ def _evaluate(
 
         evaluate_alone(task)
         # Before the receipt: a task that has one, and has not told the others, has only finished experiments.
-        stop_if_needed(job, task.tally, others)
+        stop_if_needed(job, task.counts, others)
         task.end()
     else:
         _supervise(task, others)

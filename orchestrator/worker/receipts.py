@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from orchestrator.errors import StudyError
-from orchestrator.handoff.counts import TaskCounts, write_counts
+from orchestrator.handoff.counts import Counts, write_counts
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.host import rss_in_mb
@@ -73,7 +73,7 @@ def fail_receipt(folder: RunFolder, job: JobFile, task: int, restart: int, error
     described["message"] = f"{described['message']} ({where}{cure})"
     print(described["traceback"], error.hint, sep="", file=sys.stderr, flush=True)
     if job.evaluates:
-        write_counts(folder.job(job.token), task, restart, TaskCounts())
+        write_counts(folder.job(job.token), task, restart, Counts())
     return end_receipt(folder, job, task, restart, receipt)
 
 

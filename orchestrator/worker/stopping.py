@@ -6,50 +6,32 @@ each other by the files of `orchestrator.handoff.counts`; there is nothing to li
 
 # Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
 import time
-from collections.abc import Iterable
 from contextlib import suppress
-from typing import NamedTuple
 
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.errors import Busy
-from orchestrator.handoff.counts import TaskCounts, read_counts, write_counts
+from orchestrator.handoff.counts import Counts, read_counts, together, write_counts
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import receipts_of
-from orchestrator.sha256 import sha256_of
 from orchestrator.workspace import JobFolder
 
-__all__ = ["Others", "Tally", "counts_of", "must_stop", "stop_if_needed", "together"]
+__all__ = ["Others", "must_stop", "stop_if_needed"]
 
 LOOK_EVERY = 2.0
 """Seconds between two looks whether another task has stopped the batch."""
 
 
-class Tally(NamedTuple):
-    """Numbers of experiments that finished and failed, and the different causes of the failures."""
-
-    n_finished: int = 0
-    n_failed: int = 0
-    causes: frozenset[str] = frozenset()
-
-
-def together(tallies: Iterable[Tally]) -> Tally:
-    """Return the sum of tallies."""
-    found = list(tallies)
-    causes = frozenset[str]().union(*(tally.causes for tally in found))
-    return Tally(sum(tally.n_finished for tally in found), sum(tally.n_failed for tally in found), causes)
-
-
-def must_stop(job: JobFile, tally: Tally) -> bool:
+def must_stop(job: JobFile, counts: Counts) -> bool:
     """Whether the batch of a job stops after these experiments."""
-    if job.stop_after is not None and tally.n_failed >= job.stop_after:
+    if job.stop_after is not None and counts.n_failed >= job.stop_after:
         return True
     n_first = job.stop_if_first_fail
-    if n_first is None or tally.n_finished or tally.n_failed < n_first:
+    if n_first is None or counts.n_finished or counts.n_failed < n_first:
         return False
-    return len(tally.causes) == 1 and "" not in tally.causes
+    return bool(counts.cause)
 
 
-def stop_if_needed(job: JobFile, own: Tally, others: "Others | None") -> bool:
+def stop_if_needed(job: JobFile, own: Counts, others: "Others | None") -> bool:
     """Whether the batch of a job stops after the experiments of this task; then make its other tasks stop, too."""
     if not must_stop(job, own if others is None else others.with_others(own)):
         return False
@@ -77,23 +59,23 @@ class Others:
     def __init__(self, folder: JobFolder, task: int, restart: int) -> None:
         self._folder = folder
         self._task, self._restart = task, restart
-        self._written: Tally | None = None
+        self._written: Counts | None = None
         self._look_at = time.monotonic()
         self.is_first_to_stop = False
 
-    def with_others(self, own: Tally) -> Tally:
-        """Tell the others the tally of this task, and return that of all tasks of the array."""
+    def with_others(self, own: Counts) -> Counts:
+        """Tell the others the counts of this task, and return those of all tasks of the array."""
         if own.n_failed and own != self._written:
-            write_counts(self._folder, self._task, self._restart, counts_of(own))
+            write_counts(self._folder, self._task, self._restart, own)
             self._written = own
-        counts: dict[int, TaskCounts] = {}
+        counts: dict[int, Counts] = {}
         n_well = 0
         with suppress(Busy):
             counts = read_counts(self._folder)
             # A task that has ended, and has no such file, has only finished experiments.
             n_well = len(receipts_of(self._folder).keys() - counts.keys() - {self._task})
-        others = [_tally_of(of_task) for task, of_task in counts.items() if task != self._task]
-        return together([Tally(n_finished=n_well), _tally_of(counts_of(own)), *others])
+        others = [of_task for task, of_task in counts.items() if task != self._task]
+        return together([Counts(n_finished=n_well), own, *others])
 
     def stop(self) -> None:
         """Make the other tasks stop."""
@@ -106,14 +88,3 @@ class Others:
             return False
         self._look_at = time.monotonic() + LOOK_EVERY
         return self._folder.stop.exists()
-
-
-def counts_of(tally: Tally) -> TaskCounts:
-    """Return a tally as a file of counts has it."""
-    # Several causes in one task are as good as an unknown one: the batch continues.
-    cause = next(iter(tally.causes)) if len(tally.causes) == 1 else ""
-    return TaskCounts(tally.n_finished, tally.n_failed, sha256_of(cause.encode())[:12] if cause else "")
-
-
-def _tally_of(counts: TaskCounts) -> Tally:
-    return Tally(counts.n_finished, counts.n_failed, frozenset([counts.cause] if counts.n_failed else []))

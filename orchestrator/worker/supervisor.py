@@ -20,12 +20,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from orchestrator.errors import DataError
+from orchestrator.handoff.counts import Counts, together
 from orchestrator.host import adopt_orphans, children, oom_kills, rss_in_mb
 from orchestrator.worker.ending import flush_files
 from orchestrator.worker.evaluator import Answer, Inherited, evaluate_in_this_process
 from orchestrator.worker.processes import NO_MEMORY, TRACKERS_PATIENCE, die_by, end_children, how_it_ended, kill_group
 from orchestrator.worker.running import Key
-from orchestrator.worker.stopping import Others, Tally, stop_if_needed, together
+from orchestrator.worker.stopping import Others, stop_if_needed
 from orchestrator.worker.task import SupervisedTask, key_of
 
 __all__ = ["Supervisor"]
@@ -48,7 +49,7 @@ class _Evaluation:
         self.unread = b""
         self.is_closed = False
         self.n_done = 0
-        self.tally = Tally()
+        self.counts = Counts()
         self.last: Answer | None = None
         self.look_at = time.monotonic() + (task.job.timeout or 0.0)
         self.late: Key | None = None
@@ -212,7 +213,7 @@ class Supervisor:
             message: Answer = json.loads(line)
             if "done" in message:
                 failed = message["n_failed"]
-                evaluation.tally = Tally(message["done"] - failed, failed, frozenset(message["causes"]))
+                evaluation.counts = Counts(message["done"] - failed, failed, message["cause"])
                 self._report(evaluation, message["done"])
             else:
                 evaluation.last = message
@@ -236,11 +237,7 @@ class Supervisor:
     def _handle_end(self, evaluation: _Evaluation, status: int) -> None:
         while not evaluation.is_closed and self._read(evaluation):
             pass
-        if not evaluation.is_closed:
-            # A process that it has left behind has the pipe, too.
-            self._selector.unregister(evaluation.answers)
-        os.close(evaluation.answers)
-        del self._evaluations[evaluation.pid]
+        self._close(evaluation)
         end_children(self._not_ours | self._evaluations.keys(), patience=TRACKERS_PATIENCE)
         kill_group(evaluation.pid)
         if self._pass_sigterm_at is not None:
@@ -255,6 +252,13 @@ class Supervisor:
             self._waiting.appendleft(task)
         else:
             task.end()
+
+    def _close(self, evaluation: _Evaluation) -> None:
+        if not evaluation.is_closed:
+            # A process that it has left behind has the pipe, too.
+            self._selector.unregister(evaluation.answers)
+        os.close(evaluation.answers)
+        del self._evaluations[evaluation.pid]
 
     def _record(self, evaluation: _Evaluation, code: int) -> str | None:
         """Record what a process has evaluated; return why its task can't be completed, or None."""
@@ -291,11 +295,13 @@ class Supervisor:
             return False
         if self._others is not None and self._others.have_stopped():
             return True
-        tally = together([*(task.tally for task in self._tasks), *(each.tally for each in self._evaluations.values())])
-        if tally.n_failed == self._n_failed:
+        counts = together(
+            [*(task.counts for task in self._tasks), *(each.counts for each in self._evaluations.values())]
+        )
+        if counts.n_failed == self._n_failed:
             return False
-        self._n_failed = tally.n_failed
-        return stop_if_needed(job, tally, self._others)
+        self._n_failed = counts.n_failed
+        return stop_if_needed(job, counts, self._others)
 
     def _stop(self, coming: Iterator[tuple[int, Callable[[], SupervisedTask]]]) -> None:
         """End what is evaluated, and write the receipts of all tasks that are left, with what they have evaluated."""
@@ -304,18 +310,16 @@ class Supervisor:
             kill_group(evaluation.pid)
             with suppress(ChildProcessError):
                 os.waitpid(evaluation.pid, 0)
-            if not evaluation.is_closed:
-                self._selector.unregister(evaluation.answers)
-            os.close(evaluation.answers)
+            self._close(evaluation)
             evaluation.task.recover(evaluation.offset)
             left.append(evaluation.task)
-        self._evaluations.clear()
         self._waiting.clear()
         end_children(self._not_ours)
-        for task in left:
-            task.stop() if task.left else task.end()
-        while (task_to_come := self._next(coming)) is not None:
-            task_to_come.stop() if task_to_come.left else task_to_come.end()
+        while (task := left.pop() if left else self._next(coming)) is not None:
+            if task.left:
+                task.stop()
+            else:
+                task.end()
 
     # --- end of everything -----------------------------------------------------------------------
 

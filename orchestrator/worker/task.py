@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator.data.results import ResultFile
 from orchestrator.definition.bundle import LoadedStep
+from orchestrator.handoff.counts import Counts
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry
 from orchestrator.handoff.receipt import Receipt
@@ -25,7 +26,6 @@ from orchestrator.worker.guarded import FirstWorker
 from orchestrator.worker.processes import NO_MEMORY, how_it_ended
 from orchestrator.worker.receipts import begin_receipt
 from orchestrator.worker.running import Cut, Key, Running, alone_since, read_cuts
-from orchestrator.worker.stopping import Tally
 from orchestrator.workspace import RunFolder
 
 __all__ = ["SupervisedTask", "key_of"]
@@ -87,9 +87,9 @@ class SupervisedTask:
         self._cuts: defaultdict[Key, list[Cut]] = defaultdict(list)
         self.left: list[Unit] = units_of(step, left)
         path = folder.job(job.token).running(number, restart)
-        here = (
-            [] if dead_worker is None or dead_worker.was_stopped else read_cuts(path, *_why_it_died(path, dead_worker))
-        )
+        here: list[Cut] = []
+        if dead_worker is not None and not dead_worker.was_stopped:
+            here = read_cuts(path, *_why_it_died(path, dead_worker))
         self.running = Running(path)
         for cut in self._earlier_cuts(left):
             self._cuts[cut.key].append(cut)
@@ -106,7 +106,7 @@ class SupervisedTask:
     @property
     def results(self) -> Path:
         """The result file."""
-        return self.folder.results(self.job.project_dir, self.job.token) / f"{self.number}.{self._restart}.jsonl"
+        return self.folder.result_file(self.job.project_dir, self.job.token, self.number, self._restart)
 
     @property
     def n_done(self) -> int:
@@ -125,7 +125,7 @@ class SupervisedTask:
         n_units : int
             Number of items of `left`, from the first.
         n_finished, failures
-            Its experiments, as `Counts` has them.
+            Its experiments, as `ReceiptCounts` has them.
         """
         self._counts.add_counts(n_finished, failures)
         self._tell_counts()
@@ -208,9 +208,9 @@ class SupervisedTask:
         return receipt
 
     @property
-    def tally(self) -> Tally:
-        """What decides whether the batch stops: its experiments that have a result."""
-        return self._counts.tally
+    def counts(self) -> Counts:
+        """The numbers of its experiments that have a result: what decides whether the batch stops."""
+        return self._counts.short
 
     def stop(self) -> None:
         """Write the receipt of a task that ends before all its experiments have a result."""

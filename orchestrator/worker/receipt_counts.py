@@ -7,15 +7,16 @@ from typing import Any
 
 from orchestrator.data.job_status import JobStatus
 from orchestrator.failures import FailureGroup, cause_of, group_of
-from orchestrator.worker.stopping import Tally
+from orchestrator.handoff.counts import Counts
+from orchestrator.sha256 import sha256_of
 
-__all__ = ["Counts"]
+__all__ = ["ReceiptCounts"]
 
 _ERROR = JobStatus.ERROR.name
 
 
-class Counts:
-    """Numbers of experiments that finished and failed, with the causes.
+class ReceiptCounts:
+    """Numbers of experiments that finished and failed, with all causes.
 
     Attributes
     ----------
@@ -38,10 +39,12 @@ class Counts:
         return [group.to_json() for group in self._groups.values()]
 
     @property
-    def tally(self) -> Tally:
-        """What decides whether the batch stops."""
-        causes = frozenset(cause_of(group.first) for group in self._groups.values())
-        return Tally(self.n_finished, self.n_failed, causes)
+    def short(self) -> Counts:
+        """The numbers with one cause: what decides whether the batch stops."""
+        causes = {cause_of(group.first) for group in self._groups.values()}
+        # Several causes in one task are as good as an unknown one: the batch continues.
+        cause = causes.pop() if len(causes) == 1 else ""
+        return Counts(self.n_finished, self.n_failed, sha256_of(cause.encode())[:12] if cause else "")
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Count the line of a result file."""
