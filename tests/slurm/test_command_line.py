@@ -78,6 +78,8 @@ def test_a_run_whose_jobs_were_cancelled_with_scancel_is_stalled_and_can_be_resu
     type_("submit", "study.py", "--project-job", "robbed")
     answer = json.loads(type_("status", "--json"))
     ids = [job["scheduler_id"] for job in (*answer["now"]["jobs"], *answer["orchestrators"])]
+    # SLURM writes why a job waits when it first looks at it; the answer after the end contains that.
+    wait_until(lambda: "Reason=Dependency" in sandbox.scontrol("show", "job", ids[1]))
     sandbox.scancel(*ids)
     wait_until(lambda: not sandbox.jobs_left("spoken"))
     golden.replace(f"job {ids[0]}", "job of create")
