@@ -43,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     settings.load_profile("tests")
     if not hasattr(config, "workerinput"):
+        # Else each process that imports NumPy starts a thread for each core, and these wait by computing.
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
         # The tests start a thousand interpreters. With PYTHONDONTWRITEBYTECODE, each would compile the package.
         compileall.compile_dir(ROOT / "orchestrator", quiet=2)
 
