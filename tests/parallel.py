@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler.protocol import Scheduling
 
-MORE_THAN_CORES = 6
+MORE_THAN_CORES = 8
 """Processes that wait for SLURM while others compute."""
+
+LESS_URGENT = 3
+"""Niceness of tests that compute: those on a cluster wait for each other's jobs, and so form the longest chain."""
 
 CLUSTERS = 3
 """Clusters without accounting that run side by side: most tests on SLURM share them, and mostly wait."""
@@ -107,6 +110,11 @@ def shared_out(files: Counter[Path], n: int) -> dict[Path, int]:
         cluster_of[file] = tests.index(min(tests))
         tests[cluster_of[file]] += n_tests
     return cluster_of
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ and not item.get_closest_marker("slurm") and os.nice(0) < LESS_URGENT:
+        os.nice(LESS_URGENT)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
