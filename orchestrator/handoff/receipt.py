@@ -181,7 +181,7 @@ def _check(values: Mapping[str, Any]) -> None:
     error = values.get("error")
     if error is not None and not {"type", "message"} <= error.keys():
         raise Damaged("its error has no type or no message")
-    for failure in values.get("failures", ()):
+    for failure in values.get("failures") or ():
         _check_failure(failure)
 
 

@@ -92,6 +92,22 @@ def test_a_field_that_no_task_writes_is_refused(files, field, value):
         read(path)
 
 
+STRANGE = [
+    *(None, True, False, -1, 0, 1, 1.5, 2**63, 2**70, 10**400, 1e300, math.inf, math.nan, "", "x", "\0", "\ud800"),
+    *([], [None], [1], ["x"], [[]], [{}], {}, {"x": None}, {"x": 1}, {"": []}, {"type": "x"}),
+]
+
+
+def test_each_field_of_a_receipt_or_job_file_may_have_any_value(files):
+    for path, read in files.values():
+        whole = json.loads(path.read_text())
+        for field in whole:
+            for value in STRANGE:
+                path.write_text(json.dumps({**whole, field: value}))
+                with suppress(DataError):
+                    read(path)
+
+
 @given(st.data())
 def test_a_damaged_receipt_or_job_file_is_a_named_error_or_can_be_used(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("files")
