@@ -14,6 +14,8 @@ from errno import ELOOP, ENXIO
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from orchestrator.errors import DataError
+from orchestrator.holes import first_hole
 from orchestrator.text import clean
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "LARGEST_INT",
     "LATEST",
     "Damaged",
+    "check_size",
     "checked_fields",
     "cleaned",
     "open_regular",
@@ -28,7 +31,9 @@ __all__ = [
     "parse_object",
     "read_limited",
     "read_small",
+    "read_whole",
     "refuse",
+    "written_part",
 ]
 
 LARGEST = 1 << 24
@@ -97,6 +102,68 @@ def read_limited(file: BinaryIO, largest: int) -> bytes:
     """Return the content of an open file; raise `Damaged` if it has more than `largest` bytes."""
     content = file.read(largest + 1)
     return content if len(content) <= largest else refuse(f"it has more than {largest} bytes")
+
+
+def read_whole(path: Path) -> bytes:
+    """Return the content of a file of text, which may be a link to a regular file.
+
+    Raises
+    ------
+    DataError
+        If it is something else, or as of `check_size`.
+    OSError
+        If it does not exist, or can't be read now.
+    """
+    try:
+        with open_regular(path, follow=True) as file:
+            check_size(file)
+            return file.read()
+    except Damaged as error:
+        raise DataError(f"{path} can't be read: {error}.") from error
+
+
+def written_part(path: Path) -> bytes:
+    """Return the content of a regular file up to its first hole, which ends a text.
+
+    Raises
+    ------
+    Damaged
+        If it is something else, or larger than the memory here.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        written = size if size <= LARGEST else first_hole(file)
+        _check_memory(written)
+        return file.read(written)
+
+
+def check_size(file: BinaryIO) -> None:
+    """Raise `Damaged` if an open file of text is larger than what was written to it, or than the memory here.
+
+    A file can have any size on a disk that is almost empty: where nothing was written, it has a hole, which is read as
+    zeros. Text has none.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if size <= LARGEST:  # the content says it
+        return
+    hole = first_hole(file)
+    if hole < size:
+        refuse(f"it has a size of {_amount(size)}, but nothing was written after byte {hole}")
+    _check_memory(size)
+
+
+def _check_memory(size: int) -> None:
+    if size <= LARGEST:
+        return
+    from orchestrator.host import usable_memory  # not needed for small files
+
+    memory = usable_memory()
+    if size > memory:
+        refuse(f"it has a size of {_amount(size)}, and only {_amount(memory)} of memory can be used here")
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
 
 
 _decode = json.JSONDecoder().decode

@@ -33,6 +33,7 @@ __all__ = [
     "rss_in_mb",
     "terminal_width",
     "usable_cpus",
+    "usable_memory",
     "user_name",
 ]
 
@@ -101,22 +102,24 @@ def cpus_in_quota(quota: str, period: str) -> float | None:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    for names, folder in _control_groups(root / "sys/fs/cgroup", _text(root / "proc/self/cgroup")):
+    for folder, version in _control_groups(root, "cpu"):
+        names = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
         numbers = " ".join(_text(folder / name) for name in names).split()
         quota = cpus_in_quota(*numbers) if len(numbers) == 2 else None
         if quota is not None:
             yield quota
 
 
-def _control_groups(mounted: Path, groups: str) -> Iterator[tuple[tuple[str, ...], Path]]:
-    """Yield the folder of each control group that limits CPUs, with the names of the files of its quota."""
-    for line in groups.splitlines():
+def _control_groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:
+    """Yield the folder of each control group that this controller may limit, with the version of control groups."""
+    mounted = root / "sys/fs/cgroup"
+    for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, group = [*line.split(":", 2), "", ""][:3]
-        if controllers == "":  # version 2
-            yield from ((("cpu.max",), folder) for folder in _folders(mounted, group))
-        elif "cpu" in controllers.split(","):
-            for mount in (mounted / controllers, mounted / "cpu"):
-                yield from ((("cpu.cfs_quota_us", "cpu.cfs_period_us"), folder) for folder in _folders(mount, group))
+        if controllers == "":
+            yield from ((folder, 2) for folder in _folders(mounted, group))
+        elif controller in controllers.split(","):
+            for mount in (mounted / controllers, mounted / controller):
+                yield from ((folder, 1) for folder in _folders(mount, group))
 
 
 def _folders(mount: Path, group: str) -> list[Path]:
@@ -129,6 +132,36 @@ def _text(path: Path) -> str:
     with suppress(OSError):
         return path.read_text(encoding="utf-8", errors="replace")
     return ""
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def usable_memory(root: Path = Path("/")) -> int:
+    """Return how many bytes of memory this process may use at most, whether they are free now or not.
+
+    Parameters
+    ----------
+    root : Path, default "/"
+        Where `/proc` and `/sys` are.
+
+    Returns
+    -------
+    int
+        The smallest of: the memory of this machine, the limit of the address space (`ulimit -v`), and the limits of its
+        control group and of those above it.
+    """
+    from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
+
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    address_space, _ = getrlimit(RLIMIT_AS)
+    if address_space != RLIM_INFINITY:
+        limits.append(address_space)
+    for folder, version in _control_groups(root, "memory"):
+        text = _text(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")).strip()
+        if text.isascii() and text.isdigit():  # `max` is no limit
+            limits.append(int(text))
+    return min(limits)
 
 
 # --- user ---------------------------------------------------------------------------------------

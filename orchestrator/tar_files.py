@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import tarfile
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from gzip import BadGzipFile
 from importlib import import_module
+from io import BytesIO
 from lzma import LZMAError
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
-from orchestrator.errors import DataError, DefinitionError, NotFound
+from orchestrator.damage import open_regular
+from orchestrator.errors import DataError, DefinitionError, NotFound, OrchestratorError
+from orchestrator.holes import written_parts
 
-__all__ = ["Size", "check_format", "extract", "not_an_archive", "reading", "writing"]
+__all__ = ["Size", "add", "check_format", "extract", "not_an_archive", "reading", "writing"]
 
 COPY_AGAIN = "Copy it again from where it was made."
 
 ZSTD = b"\x28\xb5\x2f\xfd"
 """How a file begins that is compressed with Zstandard."""
 
-_DAMAGED = (tarfile.TarError, EOFError, BadGzipFile, LZMAError, zlib.error)
+HOLES = 1 << 24
+"""Bytes that were never written from which a file is stored without them."""
+
+_DAMAGED = (tarfile.TarError, EOFError, BadGzipFile, LZMAError, zlib.error, ValueError, OverflowError)
+"""What the standard library raises about a damaged archive; ValueError about the parts of a file with holes."""
 
 _MODES = {".tar": "w|", ".tgz": "w|gz", ".gz": "w|gz", ".xz": "w|xz"}
 
@@ -49,6 +56,49 @@ def writing(file: IO[bytes], path: Path) -> Iterator[tarfile.TarFile]:
         tarfile.open(fileobj=compressed, mode="w|") as tar,
     ):
         yield tar
+
+
+def add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    """Add a file to an archive; of a regular one with large holes only what was written, as GNU tar does (PAX 1.0)."""
+    entry = tar.gettarinfo(path, name)
+    if not entry.isreg() or entry.size < HOLES:
+        tar.add(path, name, recursive=False)
+        return
+    with open_regular(path) as file:
+        parts = written_parts(file)
+        if entry.size - sum(size for _, size in parts) < HOLES:
+            file.seek(0)
+            tar.addfile(entry, file)
+            return
+        # GNU tar notes an end that was not written as a part without bytes.
+        numbers = [len(parts) + 1, *(number for part in parts for number in part), entry.size, 0]
+        index = "".join(f"{number}\n" for number in numbers).encode()
+        index += bytes(-len(index) % tarfile.BLOCKSIZE)
+        real = {"major": "1", "minor": "0", "name": name, "realsize": str(entry.size)}
+        entry.pax_headers = {f"GNU.sparse.{key}": value for key, value in real.items()}
+        entry.size = len(index) + sum(size for _, size in parts)
+        tar.addfile(entry, _Parts(index, file, parts))  # type: ignore[arg-type]
+
+
+class _Parts:
+    """What is stored of a file with holes: the index of its parts, then the parts."""
+
+    def __init__(self, index: bytes, file: BinaryIO, parts: Sequence[tuple[int, int]]) -> None:
+        self._file = file
+        self._begun = BytesIO(index)
+        self._left = list(reversed(parts))
+
+    def read(self, n: int) -> bytes:
+        """Return the next `n` bytes; fewer only at the end."""
+        content = self._begun.read(n)
+        while len(content) < n and self._left:
+            begin, size = self._left.pop()
+            self._file.seek(begin)
+            part = self._file.read(min(size, n - len(content)))
+            if 0 < len(part) < size:
+                self._left.append((begin + len(part), size - len(part)))
+            content += part
+        return content
 
 
 def _zstandard() -> Any:
@@ -105,6 +155,9 @@ def extract(tar: tarfile.TarFile, target: Path, folders: Collection[str], but: s
         n_files, n_bytes = n_files + 1, n_bytes + member.size
         if n_files > expected.n_files or n_bytes > expected.n_bytes:
             raise tarfile.ReadError("it contains more than its records say")
+        written: Iterable[tuple[int, int]] = getattr(member, "sparse", None) or ()  # not documented
+        if not all(0 <= begin <= begin + size <= member.size for begin, size in written):
+            raise tarfile.ReadError(f"it has a file {member.name!r} with parts that are not in it")
         if member.issym():
             links.append(member)
             return None
@@ -168,6 +221,8 @@ def reading(file: Path) -> Iterator[tarfile.TarFile]:
     except FileNotFoundError:
         raise NotFound(f"There is no file {file}.", "Name an archive that `orchestrator archive` wrote.") from None
     except Exception as error:
+        if isinstance(error, OrchestratorError):
+            raise
         if isinstance(error, _DAMAGED) or type(error).__module__.startswith("zstandard"):
             raise not_an_archive(file, str(error)) from error
         raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.db.lease import STALE, Holder, is_dead
-from orchestrator.host import count_cpus, cpus_in_quota, usable_cpus
+from orchestrator.host import count_cpus, cpus_in_quota, usable_cpus, usable_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -119,6 +119,31 @@ def test_the_quota_of_a_control_group_of_version_1_counts(tmp_path, mount):
     quota = {"cpu.cfs_quota_us": "500000\n", "cpu.cfs_period_us": "100000\n"}
     files(root / f"sys/fs/cgroup/{mount}/docker/c1", **quota)
     assert usable_cpus(root) == 5
+
+
+@pytest.mark.parametrize(
+    ("groups", "folder", "name"),
+    [
+        ("0::/user/job/step\n", "user/job", "memory.max"),
+        ("0::/kubepods/pod1/c1\n", "", "memory.max"),
+        ("7:memory:/docker/c1\n4:cpu,cpuacct:/docker/c1\n", "memory/docker/c1", "memory.limit_in_bytes"),
+    ],
+)
+def test_the_memory_that_can_be_used_is_that_of_the_control_group(tmp_path, groups, folder, name):
+    root = files(tmp_path, proc__self__cgroup=groups)
+    whole = usable_memory(root)
+    assert whole > 1 << 24
+    group = root / "sys/fs/cgroup" / folder
+    files(group, **{name: "max\n"})
+    assert usable_memory(root) == whole
+    files(group, **{name: "1048576\n"})
+    assert usable_memory(root) == 1 << 20
+
+
+def test_the_memory_that_can_be_used_is_that_of_ulimit():
+    command = "ulimit -v 4000000; exec \"$0\" -c 'from orchestrator.host import *; print(usable_memory())'"
+    done = subprocess.run(["bash", "-c", command, sys.executable], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 4_096_000_000
 
 
 @pytest.mark.usefixtures("many_cpus")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from orchestrator.cli.render import echo, echo_output, screen_width, shorten
 from orchestrator.damage import Damaged, open_regular
 from orchestrator.errors import DataError, NotFound
+from orchestrator.holes import skip_hole
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ def print_why_failed(workspace: Workspace, step_logs: StepLogs, row: int) -> Non
 def print_part(log: Path, begin: int = 0, end: int | None = None) -> int:
     """Print a part of a log, without reading it as a whole, and return where it ended.
 
+    Parts that were never written, as a log has that a program shortened while another one writes to it, are left out.
+
     Raises
     ------
     DataError
@@ -125,6 +128,13 @@ def print_part(log: Path, begin: int = 0, end: int | None = None) -> int:
     with _opened(log) as file:
         file.seek(begin)
         while content := file.read(CHUNK if end is None else max(0, min(CHUNK, end - file.tell()))):
+            before = file.tell() - len(content)
+            if content.endswith(b"\0") and skip_hole(file, end):
+                written = content.rstrip(b"\0")
+                echo_output(written)
+                n_left_out = file.tell() - before - len(written)
+                echo(f"==> {n_left_out} bytes of {log} were never written, and are left out <==", err=True)
+                continue
             n_printed = echo_output(content)
             if n_printed < len(content):
                 file.seek(n_printed - len(content), SEEK_CUR)

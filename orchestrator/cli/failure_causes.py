@@ -291,7 +291,7 @@ def _last_lines(path: Path, begin: int = 0, end: int | None = None) -> tuple[str
         with open_regular(path, follow=True) as file:
             end = file.seek(0, 2) if end is None else end
             file.seek(max(begin, end - 8192))
-            text = file.read(max(0, end - file.tell())).decode(errors="replace")
+            text = file.read(max(0, end - file.tell())).decode(errors="replace").replace("\0", "")
     except (OSError, Damaged):
         return ()
     # A progress bar ends its states with a carriage return.

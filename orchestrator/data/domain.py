@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.atomic import write_atomically
+from orchestrator.damage import read_whole
 from orchestrator.data.configurations import plain
 from orchestrator.data.of_f3dasm import our_domain, their_domain
 from orchestrator.data.parameters import (
@@ -400,8 +401,8 @@ class Domain(Fields):
         """
         path = Path(filename).with_suffix(".json")
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:  # JSON or UTF-8
+            return cls.from_json(json.loads(read_whole(path).decode()))
+        except (ValueError, RecursionError) as error:  # JSON or UTF-8
             raise DataError(f"{path} is not valid JSON: {error}") from error
 
     @classmethod

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.atomic import write_atomically
+from orchestrator.damage import read_whole
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.references import Reference, keep_file, write_object
 from orchestrator.data.scratch import Scratch
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
+from orchestrator.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -368,14 +370,23 @@ class ExperimentSample:
         -------
         ExperimentSample
             The experiment.
+
+        Raises
+        ------
+        DataError
+            If it is not a file of an experiment.
         """
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return cls(
-            {name: _from_json(value) for name, value in content["input_data"].items()},
-            {name: _from_json(value) for name, value in content["output_data"].items()},
-            content["job_status"],
-            content["project_dir"],
-        )
+        try:
+            content = json.loads(read_whole(Path(path)))
+            return cls(
+                {name: _from_json(value) for name, value in content["input_data"].items()},
+                {name: _from_json(value) for name, value in content["output_data"].items()},
+                content["job_status"],
+                content["project_dir"],
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise DataError(f"{path} is not a file of an experiment, or is damaged: {why}") from error
 
     def _copy(self) -> ExperimentSample:
         """Return a copy, for f3dasm's own data generators."""

@@ -27,7 +27,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from orchestrator.atomic import sync_folder, write_atomically, write_synced
-from orchestrator.damage import Damaged, open_regular, parse_object, read_small
+from orchestrator.damage import Damaged, check_size, open_regular, parse_object, read_small
 from orchestrator.data.references import DATA_FOLDER, TABLE_FILES
 from orchestrator.errors import DataError, TableBusy
 from orchestrator.kernel_lock import KernelLock
@@ -270,17 +270,25 @@ def _read(path: Path) -> bytes:
 def _opened(path: Path) -> BinaryIO:
     """Open a file to read it. It is a link of ours, or one that the user has put there."""
     try:
-        return open_regular(path, follow=True)
+        file = open_regular(path, follow=True)
     except Damaged as error:
-        raise _in_the_way(path) from error
+        raise _in_the_way(path, str(error)) from error
+    try:
+        check_size(file)
+    except Damaged as error:
+        file.close()
+        if not _is_our_link(path):
+            raise _in_the_way(path, str(error)) from error
+        raise DataError(f"{path} can't be used: {error}.", "Restore it from a copy.") from error
+    return file
 
 
-def _in_the_way(path: Path) -> DataError:
-    """Return the error of what is no regular file in the place of a file of a table; the way out is in its message."""
+def _in_the_way(path: Path, why: str = "it is no regular file") -> DataError:
+    """Return the error of what can't be used in the place of a file of a table; the way out is in its message."""
     away = f"mv {quote(str(path))} {quote(f'{path}.damaged')}"
     if path.name in TABLE_FILES and (path.parent / CURRENT / path.name).is_file():
         away += f" && {_link_again(path)}"
-    return DataError(f"{path} can't be used: it is no regular file. To put it right: {away}")
+    return DataError(f"{path} can't be used: {why}. To put it right: {away}")
 
 
 def _link_again(path: Path) -> str:

@@ -23,6 +23,7 @@ from orchestrator.data.job_status import JobStatus
 from orchestrator.data.references import Reference
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
+from orchestrator.holes import skip_hole
 from orchestrator.sha256 import sha256_of
 
 __all__ = [
@@ -484,6 +485,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
     while line := file.readline(LONGEST_LINE):
         begin = line
         while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            skip_hole(file)
             begin, line = begin[:MOST_SHOWN] + b"\n", file.readline(LONGEST_LINE)
         if begin != b"\n":
             yield begin

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.atomic import new_folder, write_synced
-from orchestrator.damage import Damaged, parse_object, read_small
+from orchestrator.damage import Damaged, parse_object, read_small, read_whole
 from orchestrator.data.files import (
     Outrun,
     data_folder,
@@ -90,11 +90,11 @@ def _link_files(project_dir: Path | str, target: Path) -> None:
                 raise PermissionError
             os.link(own, target / name)
         except PermissionError:
-            write_synced(target / name, (base / name).read_bytes())
+            write_synced(target / name, read_whole(base / name))
         except FileNotFoundError:
             raise
         except OSError:  # no hard links here
-            write_synced(target / name, (base / name).read_bytes())
+            write_synced(target / name, read_whole(base / name))
         found = (target / name).stat()
         notes[name] = [found.st_size, found.st_mtime_ns]
     write_synced(target / NOTES, json.dumps(notes).encode())
@@ -110,9 +110,9 @@ def read_kept(folder: Path) -> KeptTable:
     """
     try:
         notes = parse_object(read_small(folder / NOTES))
-        contents = {name: (folder / name).read_bytes() for name in notes if name in TABLE_FILES}
+        contents = {name: read_whole(folder / name) for name in notes if name in TABLE_FILES}
         edited = [name for name in contents if not _is_as_noted(folder / name, *notes[name])]
-    except (OSError, TypeError, Damaged) as error:
+    except (OSError, TypeError, Damaged, DataError) as error:
         raise DataError(f"the table that was kept in {folder} can't be read: {error}") from error
     return KeptTable(contents, edited)
 

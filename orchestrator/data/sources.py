@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from orchestrator.damage import read_whole
 from orchestrator.data.column import Column, Columns
 from orchestrator.data.columns import column_of
 from orchestrator.data.csv_files import read_csv
@@ -179,5 +180,5 @@ def statuses_of(jobs: pd.Series[Any] | Sequence[str] | Path | str | None) -> lis
         return []
     if isinstance(jobs, Path | str):
         path = Path(jobs).with_suffix(".csv")
-        return single_column(read_csv(path.read_bytes(), str(path))[1], path)
+        return single_column(read_csv(read_whole(path), str(path))[1], path)
     return list(jobs)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.damage import read_whole
 from orchestrator.data.cell_texts import decode_column
 from orchestrator.data.parameters import ConstantParameter, ContinuousParameter, DiscreteParameter, Parameter
 from orchestrator.errors import DataError
@@ -68,7 +69,7 @@ def read_spreadsheet(path: Path, space: Mapping[str, Parameter], which: str) -> 
 
 
 def _text(path: Path) -> str:
-    content = path.read_bytes()
+    content = read_whole(path)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(f"{path} is text in UTF-16.", "Save it as CSV in UTF-8.")
     try:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.damage import open_regular
+from orchestrator.damage import check_size, open_regular
 from orchestrator.errors import DatabaseBusy
 
 __all__ = ["read_snapshot"]
@@ -57,6 +57,7 @@ def read_snapshot(path: Path, seconds: float = WAIT) -> bytes:
         before = _journal(path)
         if before.magic != MAGIC:
             with open_regular(path) as file:
+                check_size(file)
                 content = file.read()
             with open_regular(path) as file:
                 is_same = file.read(COUNTER.stop)[COUNTER] == content[COUNTER]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from orchestrator.addresses import format_study
 from orchestrator.atomic import PRIVATE, write_atomically
+from orchestrator.damage import Damaged, open_regular
 from orchestrator.data.files import is_link_of_a_table, opened_snapshot
 from orchestrator.data.references import DATA_FOLDER, TABLE_FILES
 from orchestrator.data.snapshots import KeptTable, put_back
@@ -27,6 +28,7 @@ from orchestrator.engine.create import check_new_key, make_engine_folder
 from orchestrator.engine.kept_tables import about_edits, read_then, tables_then
 from orchestrator.engine.resume import position_of
 from orchestrator.errors import DataError
+from orchestrator.holes import copy_written
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import NewSteps, where_new_steps_begin
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, check_position, where_to_fork
@@ -192,7 +194,8 @@ def _key(store: Store, key: str, new: str | None) -> str:
 def _copy_folder(source: RunFolder, target: RunFolder, fork: Fork) -> None:
     record = fork.record
     # Links are copied as links: they are not followed.
-    shutil.copytree(source.path, target.path, symlinks=True, ignore=_ignored(source, fork.tables))
+    ignored = _ignored(source, fork.tables)
+    shutil.copytree(source.path, target.path, symlinks=True, ignore=ignored, copy_function=_copy_file)
     make_engine_folder(target)
     if record.bundle_digest is not None:
         shutil.copytree(source.bundle(record.bundle_digest), target.bundle(record.bundle_digest), symlinks=True)
@@ -214,7 +217,17 @@ def _copy_table(source: Path, target: Path) -> None:
         for path in snapshot.results:
             to = target / DATA_FOLDER / ".results" / path.parent.name / path.name
             to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to, follow_symlinks=False)
+            _copy_file(path, to)
+
+
+def _copy_file(source: Path | str, target: Path | str) -> None:
+    """Copy a file that is not a link, with its holes."""
+    try:
+        with open_regular(Path(source)) as file, Path(target).open("xb") as copy:
+            copy_written(file, copy)
+    except Damaged as error:
+        raise OSError(f"{source}: {error}") from error
+    shutil.copystat(source, target)
 
 
 def _ignored(folder: RunFolder, tables: dict[str, KeptTable | None]) -> Callable[[str, list[str]], set[str]]:

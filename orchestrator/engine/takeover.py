@@ -18,6 +18,7 @@ from orchestrator.data.files import is_link_of_a_table
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import DataError
+from orchestrator.holes import copy_written
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.rewind import after_takeover
 from orchestrator.trust import ENGINE, is_foreign, name_of_user, owner_of
@@ -137,7 +138,7 @@ def _copy_file(name: str, folder: int, target: Path) -> None:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, dir_fd=folder)
     with open(descriptor, "rb") as source, target.open("xb") as copy:  # noqa: PTH123 - a descriptor
-        shutil.copyfileobj(source, copy)
+        copy_written(source, copy)
 
 
 def _how_to_continue(folder: RunFolder, record: RunRecord) -> str:

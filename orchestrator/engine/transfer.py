@@ -29,7 +29,7 @@ from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, DefinitionError
 from orchestrator.machine.cleaning import Part, why_kept
 from orchestrator.no_links import private_folder
-from orchestrator.tar_files import Size, check_format, extract, not_an_archive, reading, writing
+from orchestrator.tar_files import Size, add, check_format, extract, not_an_archive, reading, writing
 from orchestrator.version import __version__
 from orchestrator.workspace import RunFolder, Workspace
 
@@ -129,7 +129,7 @@ def archive(workspace: Workspace, key: str, output: Path) -> int:
                 entry.size, entry.mtime = len(content), int(time.time())
                 tar.addfile(entry, BytesIO(content))
                 for path, name in _files(folder):
-                    tar.add(path, name, recursive=False)
+                    add(tar, path, name)
                 written = tar.getmembers()[1:]
                 # A file with several names is written once.
                 if len(written) > size.n_files or sum(member.size for member in written) > size.n_bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from orchestrator.atomic import PRIVATE, replacing
-from orchestrator.damage import LARGEST_INT, Damaged, parse_json, parse_object, refuse
+from orchestrator.damage import LARGEST, LARGEST_INT, Damaged, parse_json, parse_object, read_limited, refuse
 from orchestrator.data.many import many_objects
 from orchestrator.errors import DataError
 from orchestrator.sha256 import sha256_of
@@ -239,7 +239,7 @@ class Manifest:
             if len(parts) != 2 or not parts[0].isdigit():
                 refuse("it does not say where its experiments end")
             file.seek(int(parts[0]))
-            content = file.read()
+            content = read_limited(file, LARGEST)
             if sha256_of(content).encode() != parts[1]:
                 refuse("its expected outputs are damaged")
             names = parse_json(content)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.damage import Damaged, open_regular
+from orchestrator.damage import Damaged, written_part
 from orchestrator.data.results import unframe
 from orchestrator.errors import DataError
 from orchestrator.handoff.jobfile import JobFile
@@ -57,8 +57,7 @@ def _of_results(path: Path, row: int) -> Iterator[LogPart]:
     """Yield the parts of an experiment that a result file names."""
     task = _task_of(path)
     try:
-        with open_regular(path) as file:
-            content = file.read()
+        content = written_part(path)
     except (OSError, Damaged):
         return
     # Most lines are of other experiments, and are not decoded.

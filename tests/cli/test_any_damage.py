@@ -94,6 +94,12 @@ def cut(path):
     written(path.read_bytes()[: path.stat().st_size // 2] if path.exists() else b"")(path)
 
 
+def grown(path):
+    """Let a file end with a hole of a terabyte, as programs leave it that write at a wrong place."""
+    with path.open("ab") as file:
+        file.truncate(1 << 40)
+
+
 DAMAGES = {
     "folder": lambda path: put_in_place("folder", path),
     "fifo": lambda path: put_in_place("fifo", path),
@@ -105,6 +111,8 @@ DAMAGES = {
     "NUL": written(b"\0" * 5000),
     "device": lambda path: put_in_place("device", path),
     "missing": lambda path: path.unlink(missing_ok=True),
+    "large": lambda path: put_in_place("large", path),
+    "grown": grown,
 }
 
 LOOKS = (

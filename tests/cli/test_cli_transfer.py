@@ -139,21 +139,21 @@ def test_secrets_and_what_links_lead_to_are_left_out(here, programs, other, tmp_
     assert (other / "r" / "inside").read_text() == "content"
 
 
-def forged(source: Path, target: Path, change=None, more=()):
+def forged(source: Path, target: Path, change=None, more=(), content_of_more=b""):
     """Write an archive again, with other records or more files."""
     with tarfile.open(source) as old, tarfile.open(target, "w") as new:
         for member in old.getmembers():
             content = old.extractfile(member).read() if member.isfile() else b""
             if member.name == "orchestrator.json":
                 rows = json.loads(content)
-                rows["size"][0] += len(more)
+                rows["size"] = [rows["size"][0] + len(more), rows["size"][1] + len(content_of_more)]
                 if change is not None:
                     change(rows)
                 content = json.dumps(rows).encode()
                 member.size = len(content)
             new.addfile(member, io.BytesIO(content))
         for member in more:
-            new.addfile(member)
+            new.addfile(member, io.BytesIO(content_of_more))
 
 
 def _link(name, to, kind=tarfile.SYMTYPE):
@@ -277,6 +277,38 @@ def test_special_files_and_special_permissions_are_not_made(here, other):
         assert done.code == 1
         assert "is damaged" in done.err
         assert not (other / "b" / "r").exists()
+
+
+def test_a_run_with_a_file_of_holes_is_archived_forked_and_deleted_at_once(here, other):
+    here("run", "study.py", "--project-job", "r")
+    with (here.workspace / "r" / "holed").open("wb") as file:
+        file.write(b"begin")
+        file.truncate(1 << 40)
+    assert here("archive", "r", "-o", "r.tar.gz").code == 0
+    assert Path("r.tar.gz").stat().st_size < 1 << 20
+    assert here("import", "r.tar.gz", "--rootdir", str(other)).code == 0
+    assert here("fork", "r", "--from", "nothing", "--project-job", "fork").code == 0
+    for folder in (other / "r", here.workspace / "fork"):
+        found = (folder / "holed").stat()
+        assert (found.st_size, found.st_blocks * 512 < 16 << 20) == (1 << 40, True)
+        with (folder / "holed").open("rb") as file:
+            assert file.read(6) == b"begin\0"
+
+
+@pytest.mark.parametrize("index", [b"", b"x\n", b"1\n5\n", b"1\n-1\n5\n", b"2\n0\n5\n99999999999999999999\n5\n"])
+def test_an_archive_with_a_damaged_list_of_parts_is_refused(here, other, index):
+    here("run", "study.py", "--project-job", "r")
+    here("archive", "r", "-o", "r.tar")
+    entry = tarfile.TarInfo("run/holed")
+    real = {"major": "1", "minor": "0", "name": "run/holed", "realsize": "100"}
+    entry.pax_headers = {f"GNU.sparse.{key}": value for key, value in real.items()}
+    content = index.ljust(512, b"\0") + b"x" * 10
+    entry.size = len(content)
+    forged(Path("r.tar"), Path("forged.tar"), more=[entry], content_of_more=content)
+    done = here("import", "forged.tar", "--rootdir", str(other))
+    assert done.code == 1
+    assert "is damaged" in done.err
+    assert not (other / "r").exists()
 
 
 def test_an_archive_with_more_than_it_says_is_refused(here, other):

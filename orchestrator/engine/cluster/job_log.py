@@ -21,7 +21,7 @@ def last_log_lines(folder: RunFolder, file: JobFile, task: int, n: int) -> list[
         with open_regular(folder.log(file.label, file.iteration, *name_parts)) as log:
             log.seek(max(0, log.seek(0, 2) - 4096))
             # A progress bar ends its states with a carriage return.
-            lines = re.split("[\r\n]", log.read().decode(errors="replace"))
+            lines = re.split("[\r\n]", log.read(4096).decode(errors="replace").replace("\0", ""))
     except (OSError, Damaged):
         return []
     # The shell names the copy of the script on the node, which is gone.
