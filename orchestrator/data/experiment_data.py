@@ -451,7 +451,7 @@ class ExperimentData:
         table : ExperimentData
             The table.
         report : FoldReport
-            Counts of the folded results, and the results that belong to no row.
+            Counts of the folded results, and the results of which no open experiment has the inputs.
 
         Raises
         ------
@@ -476,7 +476,7 @@ class ExperimentData:
         Returns
         -------
         FoldReport
-            Counts of the folded results, and the results that belong to no row.
+            Counts of the folded results, and the results of which no open experiment has the inputs.
         """
         return self._contents.fold(result_files)
 

@@ -47,7 +47,8 @@ def fold(
     Returns
     -------
     FoldReport
-        Counts of the folded results. Results that belong to no row are written to ``.archive/quarantine``.
+        Counts of the folded results. Those of which no open experiment has the inputs are written to
+        ``.archive/quarantine``.
 
     Raises
     ------

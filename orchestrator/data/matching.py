@@ -55,7 +55,7 @@ class Matches(NamedTuple):
     updates : dict of int to (JobStatus, dict)
         New status and outputs of a row, by its position in the table.
     report : FoldReport
-        Counts, and the results without a row.
+        Counts, and the results that are quarantined.
     """
 
     updates: dict[int, tuple[JobStatus, dict[str, Any]]]
@@ -82,19 +82,20 @@ def match_results(table: Table, result_files: Iterable[ResultFile]) -> Matches:
     updates: dict[int, tuple[JobStatus, dict[str, Any]]] = {}
     if not results:
         return Matches(updates, report)
-    rows, statuses, finished = _RowIndex(table, len(results)), dict(JobStatus.__members__), table.status
+    rows, status_by_name = _RowIndex(table, len(results)), dict(JobStatus.__members__)
+    status_of = table.status  # not looked up for each row
     # Rows with the same label and inputs first: rows with equal inputs must not exchange their results.
     positions = rows.with_labels(results)
     for result, found in zip(results, positions, strict=True):
         position = rows.with_inputs(result) if found is None else found
         if position is None:
             report.quarantined.append(result)
-        elif finished[position] != _FINISHED:
+        elif status_of[position] != _FINISHED:
             outputs = result["outputs"]
             for name, value in outputs.items():
                 if type(value) is list or type(value) is dict:
                     outputs = {**outputs, name: from_jsonable(value)}
-            updates[position] = (statuses[result["status"]], outputs)
+            updates[position] = (status_by_name[result["status"]], outputs)
     report.n_folded = len(updates)
     report.n_errors = sum(status is JobStatus.ERROR for status, _ in updates.values())
     return Matches(updates, report)

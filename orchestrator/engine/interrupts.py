@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.errors import Interrupted, OrchestratorError
 from orchestrator.machine.kinds import StopSignal
-from orchestrator.worker.processes import die_by, end_programs
+from orchestrator.worker.processes import die_by, kill_programs
 
 __all__ = ["Interrupts", "interrupted_as", "interrupts"]
 
@@ -114,7 +114,7 @@ class Interrupts:
         # A shell that ends and the kernel both send SIGHUP.
         elif number != signal.SIGHUP and time.monotonic() - self._first_at > SAME:
             self._is_recorded.wait(RECORD_WAIT if self.stopped_by is not None else 0.0)
-            end_programs()
+            kill_programs()
             die_by(number)
 
     def _begin(self) -> None:

@@ -10,9 +10,9 @@ import signal
 from types import FrameType
 
 from orchestrator.host import adopt_orphans, children, count_threads, die_with_parent, oom_kills, rss_in_mb
-from orchestrator.worker.evaluator import end_orderly, evaluate_left
+from orchestrator.worker.evaluator import evaluate_left, run_exit_functions
 from orchestrator.worker.guarded import STOPS
-from orchestrator.worker.processes import TRACKERS_PATIENCE, die_by, end_children
+from orchestrator.worker.processes import TRACKERS_PATIENCE, die_by, kill_children
 from orchestrator.worker.task import SupervisedTask
 
 __all__ = ["evaluate_alone"]
@@ -32,24 +32,24 @@ def evaluate_alone(task: SupervisedTask) -> None:
     adopt_orphans()
     task.running.alone_since = oom_kills()
     not_ours, n_threads, before = set(children()), count_threads(), _used()
-    signal.signal(SHELL_DIED, _end_all)
+    signal.signal(SHELL_DIED, _kill_all)
     die_with_parent(number=SHELL_DIED)
     signal.signal(STOPS, signal.SIG_DFL)
     try:
         done = evaluate_left(task)
         # Before the receipt, as in a process that does nothing else: a file is complete when its experiment is.
-        end_orderly(is_alone=not done["left"] and count_threads() == n_threads)
+        run_exit_functions(is_alone=not done["left"] and count_threads() == n_threads)
     finally:
         signal.signal(STOPS, signal.SIG_IGN)
-        end_children(not_ours, patience=TRACKERS_PATIENCE)
+        kill_children(not_ours, patience=TRACKERS_PATIENCE)
         # The tail of the job must not become a child.
         adopt_orphans(False)
     task.add_usage(_used() - before, rss_in_mb(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
     task.add_done(done["n_units"], done["n_finished"], done["failures"])
 
 
-def _end_all(number: int, frame: FrameType | None) -> None:
-    end_children()
+def _kill_all(number: int, frame: FrameType | None) -> None:
+    kill_children()
     die_by(signal.SIGKILL)
 
 

@@ -31,7 +31,7 @@ from orchestrator.worker.stopping import must_stop
 from orchestrator.worker.surroundings import say_once
 from orchestrator.worker.task import SupervisedTask
 
-__all__ = ["Answer", "Inherited", "end_orderly", "evaluate_in_this_process", "evaluate_left"]
+__all__ = ["Answer", "Inherited", "run_exit_functions", "evaluate_in_this_process", "evaluate_left"]
 
 REPORT_EVERY = 0.1
 """Seconds between two reports of progress."""
@@ -99,7 +99,7 @@ def evaluate_in_this_process(
         _begin(task, worker, handlers)
         inherited.undo(task.said)
         last = evaluate_left(task, answers)
-        end_orderly(is_alone=count_threads() == 1 and not last["left"])
+        run_exit_functions(is_alone=count_threads() == 1 and not last["left"])
         _answer(answers, last)
         code = 0
     except BaseException as error:
@@ -177,7 +177,7 @@ def evaluate_left(task: SupervisedTask, answers: int | None = None) -> Answer:
     }
 
 
-def end_orderly(*, is_alone: bool) -> None:
+def run_exit_functions(*, is_alone: bool) -> None:
     """Do what the end of the interpreter would do, without waiting long for what was left behind."""
     if is_alone:
         atexit._run_exitfuncs()

@@ -2,7 +2,7 @@
 
 On a cluster, the shell of an array's job starts a worker, which may evaluate an experiment in its own process. If that
 process dies, the shell starts a second worker, with the mark that the first one and all its programs have in their
-environment, and with the first one's exit code as the shell has it. The second worker ends these programs, and
+environment, and with the first one's exit code as the shell has it. The second worker kills these programs, and
 completes the task with processes that are supervised (`orchestrator.worker.supervisor`).
 """
 
@@ -76,8 +76,8 @@ class FirstWorker(NamedTuple):
         """Whether its script has ended it, because another task has stopped the step."""
         return self.exit_code == -STOPS
 
-    def end_programs(self) -> None:
-        """End all processes that have the mark."""
+    def kill_programs(self) -> None:
+        """Kill all processes that have the mark."""
         assignment, until = f"{TASK_MARK}={self.mark}".encode(), time.monotonic() + LONGEST
         while marked := [pid for pid in _processes() if assignment in _environment(pid).split(b"\0")]:
             if time.monotonic() > until:
@@ -87,7 +87,7 @@ class FirstWorker(NamedTuple):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.002)
 
-    def end_likewise(self) -> NoReturn:
+    def die_likewise(self) -> NoReturn:
         """End this process as the first worker has ended, or by SIGTERM if the script was asked to end."""
         if self.has_sigterm:
             die_by(signal.SIGTERM)

@@ -77,10 +77,10 @@ def run_job(
     if dead_worker is not None:
         from orchestrator.worker.running import alone_since
 
-        dead_worker.end_programs()
+        dead_worker.kill_programs()
         was_alone = alone_since(folder.job(token).running(_task_of(job), _restart())) is not None
         if dead_worker.has_sigterm or not (was_alone or dead_worker.was_stopped):
-            dead_worker.end_likewise()
+            dead_worker.die_likewise()
     guarded = has_process and job.evaluates and dead_worker is None and is_guarded(token)
     if guarded:
         signal.signal(STOPS, signal.SIG_IGN)
@@ -191,7 +191,7 @@ def _evaluate(
         evaluate_alone(task)
         # Before the receipt: a task that has one, and has not told the others, has only finished experiments.
         stop_if_needed(job, task.counts, others)
-        task.end()
+        task.complete()
     else:
         _supervise(task, others)
     return _Done(must_advance=others is not None and others.is_first_to_stop)

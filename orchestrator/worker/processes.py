@@ -1,8 +1,8 @@
-"""The processes that a worker, or the user's code in it, has started: find them and end them.
+"""The processes that a worker, or the user's code in it, has started: find them and kill them.
 
-Who ends what an experiment has left behind: after the experiment, the process that has waited for it
+Who kills what an experiment has left behind: after the experiment, the process that has waited for it
 (`orchestrator.worker.supervisor`; `orchestrator.worker.alone` for a task of one experiment). A step in the process of a
-local run ends them only if it is interrupted (`ending_programs`). If that process was killed, the one above it does:
+local run kills them only if it is interrupted (`killing_programs`). If that process was killed, the one above it does:
 `orchestrator.worker.reaper`, or the second worker that the script of a job starts (`orchestrator.worker.guarded`).
 """
 
@@ -21,9 +21,9 @@ __all__ = [
     "NO_MEMORY",
     "TRACKERS_PATIENCE",
     "die_by",
-    "end_children",
-    "end_programs",
-    "ending_programs",
+    "kill_children",
+    "kill_programs",
+    "killing_programs",
     "how_it_ended",
     "kill_group",
     "left_children",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 LONGEST = 5.0
-"""Seconds for which `end_children` waits for a process that can't be ended now."""
+"""Seconds for which `kill_children` waits for a process that can't be killed now."""
 
 TRACKERS_PATIENCE = 1.0
 """Seconds in which the resource trackers of a process that has ended may remove its shared memory."""
@@ -43,20 +43,20 @@ GRACE = 0.05
 """Seconds for which a process may outlive its experiment, because it is just ending."""
 
 
-# The child processes from before the block of `ending_programs`; None outside of one.
+# The child processes from before the block of `killing_programs`; None outside of one.
 _kept: set[int] | None = None
 
 
-def end_children(keep: Container[int] = (), *, patience: float = 0.0) -> None:
-    """End all child processes.
+def kill_children(keep: Container[int] = (), *, patience: float = 0.0) -> None:
+    """Kill all child processes.
 
     The children of an adopting process (`orchestrator.host.adopt_orphans`) become its own children when their parent
-    is ended, so that all descendants are ended.
+    is killed, so that all descendants are killed.
 
     Parameters
     ----------
     keep : container of int, default ()
-        Processes that are not ended.
+        Processes that are not killed.
     patience : float, default 0
         Seconds in which resource trackers may end by themselves.
     """
@@ -84,8 +84,8 @@ def trackers() -> list[int]:
 
 
 @contextmanager
-def ending_programs() -> Iterator[None]:
-    """End the programs that this block has started if it is interrupted, or by `end_programs`.
+def killing_programs() -> Iterator[None]:
+    """Kill the programs that this block has started if it is interrupted, or by `kill_programs`.
 
     This is for user code in a process that is not ours alone.
     """
@@ -95,21 +95,21 @@ def ending_programs() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        end_programs()
+        kill_programs()
         raise
     finally:
         adopt_orphans(False)
         _kept = None
 
 
-def end_programs() -> None:
-    """End the programs that an `ending_programs` block of this process has started; outside of one do nothing."""
+def kill_programs() -> None:
+    """Kill the programs that a `killing_programs` block of this process has started; outside of one do nothing."""
     if _kept is not None:
-        end_children(_kept)
+        kill_children(_kept)
 
 
 def kill_group(pid: int) -> None:
-    """End all processes of the process group of a process."""
+    """Kill all processes of the process group of a process."""
     with suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
 

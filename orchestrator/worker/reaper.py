@@ -13,7 +13,7 @@ import signal
 import sys
 
 from orchestrator.host import adopt_orphans, die_with_parent
-from orchestrator.worker.processes import die_by, end_children
+from orchestrator.worker.processes import die_by, kill_children
 
 __all__ = ["fork_below_reaper"]
 
@@ -42,7 +42,7 @@ def fork_below_reaper(*, ends_with_parent: bool) -> None:
             die_with_parent(parent, signal.SIGTERM)
         status = _wait_for(worker, ends_with_parent)
     finally:
-        end_children()
+        kill_children()
         if os.WIFSIGNALED(status):
             die_by(os.WTERMSIG(status))
         os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)

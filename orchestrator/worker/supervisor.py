@@ -24,7 +24,7 @@ from orchestrator.handoff.counts import Counts, together
 from orchestrator.host import adopt_orphans, children, oom_kills, rss_in_mb
 from orchestrator.worker.ending import flush_files
 from orchestrator.worker.evaluator import Answer, Inherited, evaluate_in_this_process
-from orchestrator.worker.processes import NO_MEMORY, TRACKERS_PATIENCE, die_by, end_children, how_it_ended, kill_group
+from orchestrator.worker.processes import NO_MEMORY, TRACKERS_PATIENCE, die_by, how_it_ended, kill_children, kill_group
 from orchestrator.worker.running import Key
 from orchestrator.worker.stopping import Others, stop_if_needed
 from orchestrator.worker.task import SupervisedTask, key_of
@@ -119,7 +119,7 @@ class Supervisor:
                     if self._must_stop():
                         self._stop(coming)
             finally:
-                self._end_all()
+                self._kill_all()
                 self._selector.close()
                 # What is started later, such as the tail of a job, is not to become a child.
                 adopt_orphans(False)
@@ -135,7 +135,7 @@ class Supervisor:
             if task.left:
                 self._fork(task)
             else:
-                task.end()
+                task.complete()
         if self._pass_sigterm_at is not None and not self._evaluations:
             die_by(signal.SIGTERM)
         return bool(self._evaluations)
@@ -182,7 +182,7 @@ class Supervisor:
                 evaluation.task.add_usage(usage.ru_utime + usage.ru_stime, rss_in_mb(usage.ru_maxrss))
                 self._handle_end(evaluation, status)
             elif evaluation.task.job.timeout is not None and now >= evaluation.look_at:
-                self._end_if_late(evaluation, evaluation.task.job.timeout, now)
+                self._kill_if_late(evaluation, evaluation.task.job.timeout, now)
             elif self._pass_sigterm_at is not None and now >= self._pass_sigterm_at and not evaluation.has_sigterm:
                 # Once: a handler of the user's may take its time to save what it has.
                 evaluation.has_sigterm = True
@@ -224,7 +224,7 @@ class Supervisor:
             self._on_done(n - evaluation.n_done)
             evaluation.n_done = n
 
-    def _end_if_late(self, evaluation: _Evaluation, timeout: float, now: float) -> None:
+    def _kill_if_late(self, evaluation: _Evaluation, timeout: float, now: float) -> None:
         running = evaluation.task.running.now()
         if running is None or now - running[1] < timeout:
             evaluation.look_at = timeout + (now if running is None else running[1])
@@ -238,7 +238,7 @@ class Supervisor:
         while not evaluation.is_closed and self._read(evaluation):
             pass
         self._close(evaluation)
-        end_children(self._not_ours | self._evaluations.keys(), patience=TRACKERS_PATIENCE)
+        kill_children(self._not_ours | self._evaluations.keys(), patience=TRACKERS_PATIENCE)
         kill_group(evaluation.pid)
         if self._pass_sigterm_at is not None:
             return
@@ -251,7 +251,7 @@ class Supervisor:
         elif task.left:
             self._waiting.appendleft(task)
         else:
-            task.end()
+            task.complete()
 
     def _close(self, evaluation: _Evaluation) -> None:
         if not evaluation.is_closed:
@@ -314,19 +314,19 @@ class Supervisor:
             evaluation.task.recover(evaluation.offset)
             left.append(evaluation.task)
         self._waiting.clear()
-        end_children(self._not_ours)
+        kill_children(self._not_ours)
         while (task := left.pop() if left else self._next(coming)) is not None:
             if task.left:
                 task.stop()
             else:
-                task.end()
+                task.complete()
 
     # --- end of everything -----------------------------------------------------------------------
 
-    def _end_all(self) -> None:
+    def _kill_all(self) -> None:
         for evaluation in list(self._evaluations.values()):
             kill_group(evaluation.pid)
-        end_children(self._not_ours)
+        kill_children(self._not_ours)
 
     @contextmanager
     def _signals_handled(self) -> Iterator[None]:
@@ -345,6 +345,6 @@ class Supervisor:
 
     def _handle_sigterm(self, number: int, frame: object) -> None:
         if self._ends_at_once or os.getppid() != self._parent:
-            self._end_all()
+            self._kill_all()
             die_by(number)
         self._pass_sigterm_at = time.monotonic() + PATIENCE

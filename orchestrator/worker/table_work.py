@@ -8,6 +8,8 @@ never end. An error of the file system that may pass is retried instead.
 
 Which steps a retry repeats is decided in `orchestrator.machine.rewind`, and whether it evaluates accepted failures
 again in `orchestrator.engine.table_jobs` (`freeze_table`).
+
+Functions import what needs NumPy, because a fold with nothing to do then costs nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ __all__ = [
     "take_as_edited",
 ]
 
-Recorded = tuple[Path, str]
+RecordedManifest = tuple[Path, str]
 """A manifest, and its digest as recorded."""
 
 TEMPORARY = frozenset({EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT})
@@ -106,7 +108,7 @@ class Frozen:
     sha256 : str
         Digest of the manifest.
     n_quarantined : int
-        Number of results that belong to no row of the table and were quarantined.
+        Number of results that were quarantined: no open experiment has their inputs.
     n_finished_before, n_failed_before : int
         Number of experiments of earlier epochs that are not in the manifest, by their status in the table.
     """
@@ -142,7 +144,7 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
             cuts = _cuts_of(folder, request.earlier_kinds)
             again = earlier if request.reopens_failed else ()
             must = expected_of(request.expected)
-            lines, n_quarantined, expected = _open_experiments(project_dir, again, cuts, must)
+            lines, n_quarantined, expected = _fold_and_reopen(project_dir, again, cuts, must)
             keep(folder, request.project_dir, request.position, request.epoch, request.mark, request.max_tables)
             write_manifest(path, tasks_for(lines, request.per_task, request.max_tasks), expected)
     manifest = Manifest.open(path)
@@ -151,12 +153,12 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
     return Frozen(manifest.n_experiments, manifest.n_tasks, manifest.sha256, n_quarantined, *before)
 
 
-def _counts_before(project_dir: Path, manifest: Manifest, earlier: Sequence[Recorded]) -> tuple[int, int]:
+def _counts_before(project_dir: Path, manifest: Manifest, earlier: Sequence[RecordedManifest]) -> tuple[int, int]:
     """Return how many experiments of earlier manifests, which are not in this one, finished and failed.
 
     Those that the user has marked as failed or open, changed or dropped since are not counted.
     """
-    evaluated = {(entry.row, entry.digest) for recorded in earlier for entry in _experiments_of(*recorded)}
+    evaluated = _keys_in(earlier)
     if evaluated:
         evaluated -= {(entry.row, entry.digest) for entry in manifest}
     if not evaluated:
@@ -192,6 +194,11 @@ def _experiments_of(path: Path, sha256: str | None) -> Iterator[Entry]:
                 yield from manifest.task(task)
 
 
+def _keys_in(manifests: Sequence[RecordedManifest]) -> set[tuple[int, str]]:
+    """Return row and digest of all experiments of manifests."""
+    return {(entry.row, entry.digest) for recorded in manifests for entry in _experiments_of(*recorded)}
+
+
 def is_outdated(folder: RunFolder, request: Request) -> bool:
     """Whether a manifest contains an experiment without a result that is no longer open in the table.
 
@@ -218,13 +225,23 @@ def is_outdated(folder: RunFolder, request: Request) -> bool:
     return False
 
 
-def _open_experiments(
+def _fold_and_reopen(
     project_dir: Path,
-    reopen: Sequence[Recorded],
+    reopen: Sequence[RecordedManifest],
     cuts: Mapping[tuple[int, str], list[str]],
     must_find: Sequence[Expected],
 ) -> tuple[list[str], int, list[str] | None]:
-    """Return the lines of the open experiments, the number of quarantined results, and the expected outputs."""
+    """Fold results into a table, set failed experiments to open and store it.
+
+    Returns
+    -------
+    lines : list of str
+        The open experiments, as a manifest contains them.
+    n_quarantined : int
+        Number of results that were quarantined.
+    expected_outputs : list of str or None
+        Names of the outputs that the domain expects.
+    """
     from orchestrator.data.experiment_data import ExperimentData
     from orchestrator.data.row_texts import open_rows_of
 
@@ -239,15 +256,14 @@ def _open_experiments(
     return lines_of(*open_rows_of(data), cuts), n_quarantined, data.domain.expected_outputs
 
 
-def _failed_earlier(data: ExperimentData, project_dir: Path, manifests: Sequence[Recorded]) -> set[int]:
+def _failed_earlier(data: ExperimentData, project_dir: Path, manifests: Sequence[RecordedManifest]) -> set[int]:
     """Return the experiments that failed when they were evaluated; others with that status the user has marked."""
     if not manifests:
         return set()
     from orchestrator.data.job_status import JobStatus
     from orchestrator.data.row_texts import keys_with
 
-    evaluated = {(entry.row, entry.digest) for recorded in manifests for entry in _experiments_of(*recorded)}
-    failed = keys_with(data, JobStatus.ERROR) & evaluated
+    failed = keys_with(data, JobStatus.ERROR) & _keys_in(manifests)
     return {label for label, _ in failed & _recorded_failures(project_dir)} if failed else set()
 
 
@@ -328,7 +344,7 @@ class Collected:
     Attributes
     ----------
     n_quarantined : int
-        Number of results that belong to no row of the table and were quarantined.
+        Number of results that were quarantined: no open experiment has their inputs.
     unmatched : dict of str to list of int
         By reason: numbers of the files of f3dasm's tasks that belong to no row. These files are not changed.
     """

@@ -200,7 +200,7 @@ class SupervisedTask:
         self.left.remove(unit)
         self.running.clear()
 
-    def end(self) -> Receipt:
+    def complete(self) -> Receipt:
         """Write the receipt: every experiment has a result."""
         job, number, restart = self.job, self.number, self._restart
         receipt = end_task(self.folder, job, number, restart, self._receipt, self._counts, self._usage)

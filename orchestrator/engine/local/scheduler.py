@@ -178,12 +178,12 @@ class LocalScheduler:
     def _run_in_process(self, job: JobFile) -> dict[int, tuple[str, str]]:
         """Run a job, and return why tasks of it failed."""
         from orchestrator.worker.capture import tee
-        from orchestrator.worker.processes import ending_programs
+        from orchestrator.worker.processes import killing_programs
 
         log = self._folder.log(job.label, job.iteration)
         before = _size(log)
         try:
-            with tee(log, is_printed=self._prints_output), self._without_prompts(), ending_programs():
+            with tee(log, is_printed=self._prints_output), self._without_prompts(), killing_programs():
                 return self._run_with_output(job)
         finally:
             if _size(log) > before:
