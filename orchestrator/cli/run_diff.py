@@ -353,9 +353,8 @@ def _by_digest(table: RunTable) -> dict[str, list[int]]:
     """Return the positions of the rows by the digest of their inputs."""
     from orchestrator.data.row_texts import digests_of
 
-    contents = table.data._contents.table
     rows: dict[str, list[int]] = {}
-    for position, digest in enumerate(digests_of(contents.inputs, len(contents))):
+    for position, digest in enumerate(digests_of(table.data._contents.table)):
         rows.setdefault(digest, []).append(position)
     return rows
 

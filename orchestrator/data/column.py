@@ -7,7 +7,7 @@ column stays a list while NumPy is not loaded: its import takes more time than t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.data.numpy_types import LONG
@@ -284,14 +284,14 @@ class Column:
         else:
             self._as_list()[position] = cell
 
-    def put(self, cells: Mapping[int, Any]) -> None:
-        """Set cells, by position."""
+    def put(self, positions: Sequence[int], cells: Sequence[Any]) -> None:
+        """Set the cells at these positions."""
         if len(cells) * _MOST_ONE_BY_ONE < len(self):
-            for position, cell in cells.items():
+            for position, cell in zip(positions, cells, strict=True):
                 self[position] = cell
             return
         changed = self.cells()
-        for position, cell in cells.items():
+        for position, cell in zip(positions, cells, strict=True):
             changed[position] = cell
         self._data, self._is_shared = Column(changed)._data, False
 

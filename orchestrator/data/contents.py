@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from orchestrator.data.parameters import Parameter
 from orchestrator.data.references import Reference, write_object
 from orchestrator.data.rows import Rows, rows_with, samples
 from orchestrator.data.table import Table
-from orchestrator.data.values import check_name
+from orchestrator.data.values import check_name, from_jsonable
 from orchestrator.fields import Fields
 
 if TYPE_CHECKING:
@@ -146,16 +146,16 @@ class Contents(Fields):
         self._add_name(which, name)
         self.table.set(which, name, position, self._cell(which, name, value, self.table.labels[position]))
 
-    def _set_values(self, which: str, name: str, values: Mapping[int, Any]) -> None:
-        """Write values to a column, by position."""
+    def _set_values(self, which: str, name: str, positions: Sequence[int], values: Sequence[Any]) -> None:
+        """Write values to a column, at these positions."""
         parameter = self.space(which).get(name)
         is_on_disk = parameter is not None and parameter.to_disk
-        if is_on_disk or any(type(value) is Reference for value in values.values()):
-            for position, value in values.items():
+        if is_on_disk or any(type(value) is Reference for value in values):
+            for position, value in zip(positions, values, strict=True):
                 self._set_value(which, name, position, value)
         else:
             self._add_name(which, name)
-            self.table.set_cells(which, name, dict(zip(values, plain_cells(values.values()), strict=True)))
+            self.table.set_cells(which, name, positions, plain_cells(values))
 
     def _add_name(self, which: str, name: str) -> None:
         space = self.space(which)
@@ -194,14 +194,14 @@ class Contents(Fields):
         """Write results to the rows with the same inputs."""
         from orchestrator.data.matching import match_results
 
-        updates, report = match_results(self.table, result_files)
-        self.table.set_statuses({position: status for position, (status, _) in updates.items()})
-        outputs: dict[str, dict[int, Any]] = defaultdict(dict)
-        for position, (_, result) in updates.items():
-            for name, value in result.items():
-                outputs[name][position] = value
-        for name, values in outputs.items():
-            self._set_values("output", name, values)
+        positions, statuses, results, report = match_results(self.table, result_files)
+        self.table.set_statuses(positions, statuses)
+        for name in dict.fromkeys(chain.from_iterable(results)):
+            at = [position for position, outputs in zip(positions, results, strict=True) if name in outputs]
+            values = [outputs[name] for outputs in results if name in outputs]
+            if not {list, dict}.isdisjoint(map(type, values)):
+                values = [from_jsonable(value) for value in values]
+            self._set_values("output", name, at, values)
         return report
 
     def take_over(self, merged: Merged) -> None:

@@ -80,7 +80,7 @@ def _n_found(base: Path, expected: Expected, reader: ResultReader) -> int:
     with many_objects():
         for path in (path for folder in (*new, *folded) for path in folder.glob("*.jsonl")):
             file = reader.read(path)
-            results.update((line["row"], line["inputs"]) for line in file.lines)
+            results.update(zip(file.lines.rows, file.lines.digests, strict=True))
             n_unreadable += file.n_torn + len(file.damaged)
     # What is damaged is there; it is reported when it is folded.
     return len(results) + n_unreadable

@@ -77,11 +77,12 @@ class Labels:
             raise KeyError(f"the table has no experiment with the label {label}")
         return int(label) - self._labels.start if isinstance(self._labels, range) else self._index()[label]
 
-    def find(self, label: int) -> int | None:
-        """Return the position of the row with a label; None if no row has it."""
+    def find(self, labels: Iterable[int]) -> list[int | None]:
+        """Return the positions of the rows with these labels; None for one that no row has."""
         if isinstance(self._labels, range):
-            return label - self._labels.start if label in self._labels else None
-        return self._index().get(label)
+            start, stop = self._labels.start, self._labels.stop
+            return [label - start if start <= label < stop else None for label in labels]
+        return [*map(self._index().get, labels)]
 
     def between(self, begin: int, end: int) -> Sequence[int]:
         """Return the labels between two positions."""

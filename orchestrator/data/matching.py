@@ -7,15 +7,16 @@ does not identify the experiment of a result; its inputs do.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import count, repeat
+from typing import Any, NamedTuple, TypeAlias
 
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.results import ResultFile, inputs_digest
 from orchestrator.data.row_texts import digests_of
 from orchestrator.data.table import Table
-from orchestrator.data.values import from_jsonable, to_jsonable
+from orchestrator.data.values import to_jsonable
 
 __all__ = ["FoldReport", "Matches", "match_results"]
 
@@ -52,13 +53,19 @@ class Matches(NamedTuple):
 
     Attributes
     ----------
-    updates : dict of int to (JobStatus, dict)
-        New status and outputs of a row, by its position in the table.
+    positions : list of int
+        Positions in the table of the rows to update; each occurs once.
+    statuses : list of JobStatus
+        The new status of each.
+    outputs : list of dict
+        The new outputs of each, as JSON.
     report : FoldReport
         Counts, and the results that are quarantined.
     """
 
-    updates: dict[int, tuple[JobStatus, dict[str, Any]]]
+    positions: list[int]
+    statuses: list[JobStatus]
+    outputs: list[dict[str, Any]]
     report: FoldReport
 
 
@@ -79,51 +86,53 @@ def match_results(table: Table, result_files: Iterable[ResultFile]) -> Matches:
     """
     report = FoldReport()
     results = _final_results(result_files, report)
-    updates: dict[int, tuple[JobStatus, dict[str, Any]]] = {}
+    matches = Matches([], [], [], report)
     if not results:
-        return Matches(updates, report)
+        return matches
     rows, status_by_name = _RowIndex(table, len(results)), dict(JobStatus.__members__)
     status_of = table.status  # not looked up for each row
     # Rows with the same label and inputs first: rows with equal inputs must not exchange their results.
     positions = rows.with_labels(results)
-    for result, found in zip(results, positions, strict=True):
-        position = rows.with_inputs(result) if found is None else found
+    for (_, digest, status, outputs, (file, at)), found in zip(results, positions, strict=True):
+        position = rows.with_inputs(digest, outputs) if found is None else found
         if position is None:
-            report.quarantined.append(result)
+            report.quarantined.append({**file.lines[at], "file": str(file.path)})
         elif status_of[position] != _FINISHED:
-            outputs = result["outputs"]
-            for name, value in outputs.items():
-                if type(value) is list or type(value) is dict:
-                    outputs = {**outputs, name: from_jsonable(value)}
-            updates[position] = (status_by_name[result["status"]], outputs)
-    report.n_folded = len(updates)
-    report.n_errors = sum(status is JobStatus.ERROR for status, _ in updates.values())
-    return Matches(updates, report)
+            matches.positions.append(position)
+            matches.statuses.append(status_by_name[status])
+            matches.outputs.append(outputs)
+    report.n_folded = len(matches.positions)
+    report.n_errors = matches.statuses.count(JobStatus.ERROR)
+    return matches
 
 
-def _final_results(result_files: Iterable[ResultFile], report: FoldReport) -> list[dict[str, Any]]:
-    """Return one line per experiment: its first success, else its latest error."""
-    final: dict[tuple[int, str], dict[str, Any]] = {}
+_Result: TypeAlias = "tuple[int, str, str, dict[str, Any], tuple[ResultFile, int]]"
+"""Label, digest of the inputs, status and outputs of a result, and where its line is."""
+
+
+def _final_results(result_files: Iterable[ResultFile], report: FoldReport) -> list[_Result]:
+    """Return one result per experiment: its first success, else its latest error."""
+    final: dict[tuple[int, str], _Result] = {}
     for file in result_files:
         report.n_torn += file.n_torn
-        path = str(file.path)
+        path, lines = str(file.path), file.lines
         report.quarantined += [
             {"file": path, "damaged": line.decode("utf-8", "backslashreplace")} for line in file.damaged
         ]
-        for line in file.lines:
-            key = (line["row"], line["inputs"])
-            earlier = final.get(key)
-            if earlier is None or _replaces(line, earlier):
-                line["file"] = path
-                final[key] = line
+        places = zip(repeat(file), count())
+        for result in zip(lines.rows, lines.digests, lines.statuses, lines.outputs, places, strict=False):
+            earlier = final.setdefault(result[:2], result)
+            if earlier is not result and _replaces(result, earlier):
+                final[result[:2]] = result
     return list(final.values())
 
 
-def _replaces(line: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
-    if earlier["status"] == "FINISHED":
+def _replaces(result: _Result, earlier: _Result) -> bool:
+    """Whether a result of the same experiment counts instead of an earlier one."""
+    if earlier[2] == "FINISHED":
         return False
-    is_later = float(line.get("started") or 0) >= float(earlier.get("started") or 0)
-    return is_later or line["status"] == "FINISHED"
+    started, earlier_started = (float(file.lines[at].get("started") or 0) for file, at in (result[4], earlier[4]))
+    return started >= earlier_started or result[2] == "FINISHED"
 
 
 class _RowIndex:
@@ -135,7 +144,7 @@ class _RowIndex:
         self._inputs = {name: column.cells() for name, column in table.inputs.items()}
         self._digests: dict[int, str] = {}
         if n_results >= len(table) // _ALL_AT_ONCE:
-            self._digests = dict(enumerate(digests_of(table.inputs, len(table))))
+            self._digests = dict(enumerate(digests_of(table)))
         self._matched: set[int] = set()
         self._open: dict[str, deque[int]] | None = None
         self._known: dict[tuple[str, str], deque[int]] = defaultdict(deque)
@@ -143,23 +152,19 @@ class _RowIndex:
     def is_finished(self, position: int) -> bool:
         return self._table.status[position] == _FINISHED
 
-    def with_labels(self, results: Iterable[Mapping[str, Any]]) -> list[int | None]:
+    def with_labels(self, results: Sequence[_Result]) -> list[int | None]:
         """Return for each result the position of the row with its label, if that has its inputs, too."""
-        find, digests = self._table.labels.find, self._digests
-        positions: list[int | None] = []
-        for result in results:
-            position = find(result["row"])
-            if position is not None and (digests.get(position) or self._digest(position)) != result["inputs"]:
-                position = None
-            positions.append(position)
+        positions = self._table.labels.find([label for label, *_ in results])
+        for at, (position, result) in enumerate(zip(positions, results, strict=True)):
+            if position is not None and (self._digests.get(position) or self._digest(position)) != result[1]:
+                positions[at] = None
         self._matched.update(position for position in positions if position is not None)
         return positions
 
-    def with_inputs(self, result: Mapping[str, Any]) -> int | None:
-        """Return the position of a row with the result's inputs that is not matched yet."""
+    def with_inputs(self, digest: str, outputs: Mapping[str, Any]) -> int | None:
+        """Return the position of a row with the inputs of a result that is not matched yet."""
         rows = self._index()
-        digest = result["inputs"]
-        outputs = {name: _path_or_value(value) for name, value in result["outputs"].items()}
+        outputs = {name: _path_or_value(value) for name, value in outputs.items()}
         # A row with exactly this result has it from an earlier fold of the same line.
         for candidates in (self._known.get((digest, inputs_digest(outputs))), rows.get(digest)):
             while candidates:

@@ -88,7 +88,7 @@ def records_of(data: ExperimentData) -> list[Record | None]:
 
 def _of_rows(data: ExperimentData, found: Mapping[Key, list[Record]]) -> list[Record | None]:
     table = data._contents.table
-    keys = list(zip(data.labels(), digests_of(table.inputs, len(table)), strict=True))
+    keys = list(zip(data.labels(), digests_of(table), strict=True))
     # Rows that got another label, such as after `reset_index`, are found by their inputs.
     others: dict[str, list[Key]] = defaultdict(list)
     for key in sorted(found.keys() - set(keys), reverse=True):

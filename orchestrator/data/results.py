@@ -12,11 +12,12 @@ import re
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from orchestrator.damage import LARGEST_INT, Damaged, open_regular, parse_json, parse_object
 from orchestrator.data.job_status import JobStatus
@@ -25,6 +26,9 @@ from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 from orchestrator.holes import skip_hole
 from orchestrator.sha256 import sha256_of
+
+if TYPE_CHECKING:
+    from orchestrator.data.result_lines import Lines
 
 __all__ = [
     "Evaluation",
@@ -201,18 +205,28 @@ def _result(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _results(block: Sequence[bytes]) -> list[dict[str, Any]] | None:
-    """Return the results in lines, which is faster for all of them at once; None if one of them is something else."""
-    bodies = [line[_HEADER:-1] for line in block]
-    for line, body in zip(block, bodies, strict=True):
-        if line[:_HEADER] != b"%08x %08x " % (len(body), zlib.crc32(body)):
-            return None
+def _values(lines: Sequence[bytes]) -> Sequence[dict[str, Any] | None]:
+    """Return what `unframe` returns for each line, which is faster for all at once; None for each if one is damaged."""
+    bodies = [line[_HEADER:-1] for line in lines]
     try:
-        values = parse_json(b"[%s]" % b",".join(bodies))
-        is_one_each = len(values) == len(bodies) and set(map(type, values)) == {dict}
-        return [_result(value) for value in values] if is_one_each else None
-    except (DataError, Damaged):
-        return None
+        heads = [b"%08x %08x " % (len(body), zlib.crc32(body)) for body in bodies]
+        if heads == [line[:_HEADER] for line in lines]:
+            values = parse_json(b"[%s]" % b",".join(bodies))
+            if len(values) == len(lines) and set(map(type, values)) == {dict}:
+                return values  # type: ignore[no-any-return]
+    except Damaged:
+        pass
+    return [None] * len(lines)
+
+
+def _checked(lines: Sequence[bytes]) -> Iterator[tuple[bytes, Evaluation | dict[str, Any] | None]]:
+    """Yield each line with what it says: a first line, or a result; None if it is incomplete or damaged."""
+    for line, known in zip(lines, _values(lines), strict=True):
+        found = None
+        with suppress(DataError):
+            value = unframe(line) if known is None else known
+            found = (None if "row" in value else _evaluation(value)) or _result(value)
+        yield line, found
 
 
 def _is_error(error: Any) -> bool:
@@ -371,7 +385,7 @@ class ResultFile(NamedTuple):
     ----------
     path : Path
         Path of the file.
-    lines : sequence of dict
+    lines : Lines
         The valid lines, in the order in which they were written.
     n_torn : int
         Number of incomplete lines, which are skipped: their task was killed.
@@ -384,7 +398,7 @@ class ResultFile(NamedTuple):
     """
 
     path: Path
-    lines: Sequence[dict[str, Any]] = ()
+    lines: "Lines"
     n_torn: int = 0
     end: int = 0
     damaged: Sequence[bytes] = ()
@@ -406,32 +420,28 @@ class ResultFile(NamedTuple):
         ResultFile
             Its lines. What is no regular file has one damaged line.
         """
-        lines: list[dict[str, Any]] = []
-        damaged: list[bytes] = []
-        n_torn, end, line = 0, offset, b"\n"
+        from orchestrator.data.result_lines import Lines, runs_of  # Few tasks read results.
+
+        lines, damaged = Lines(), list[bytes]()
+        n_torn, end, block = 0, offset, b"\n"
         evaluation: Evaluation | None = None
         try:
             with open_regular(Path(path)) as file:
                 file.seek(offset)
                 for block in _blocks(file):
-                    line = block[-1]
-                    results = _results(block)
-                    if results is not None:
-                        lines += results
-                        continue
-                    for line in block:
-                        try:
-                            value = unframe(line)
-                            first = None if "row" in value else _evaluation(value)
-                            evaluation = first or evaluation
-                            if first is None:
-                                lines.append(_result(value))
-                        except DataError:
-                            if _is_cut(line):
+                    for run in runs_of(block):
+                        if run.is_plain and lines.add_plain(run):
+                            continue
+                        for line, value in _checked(run.lines()):
+                            if isinstance(value, Evaluation):
+                                evaluation = value
+                            elif value is not None:
+                                lines.add(value)
+                            elif _is_cut(line):
                                 n_torn += 1
                             else:
                                 damaged.append(line[:MOST_SHOWN])
-                end = file.tell() - (0 if line.endswith(b"\n") else len(line))
+                end = file.tell() - (0 if block.endswith(b"\n") else len(block))
         except Damaged as error:
             damaged.append(str(error).encode())
         return cls(Path(path), lines, n_torn, end, damaged, evaluation)
@@ -466,18 +476,16 @@ def _version_of(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _blocks(file: BinaryIO) -> Iterator[list[bytes]]:
-    """Yield the lines of a file that are not empty, many at once, but the first one alone."""
-    lines = _lines(file)
-    for line in lines:
-        yield [line]
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file, many at once, but the first one alone, and a long one."""
+    for line in _lines(file):
+        yield line
         while content := file.read(BLOCK):
             end = content.rfind(b"\n") + 1
             file.seek(end - len(content), os.SEEK_CUR)
             if not end:  # a long line, or the last one
                 break
-            if block := [part + b"\n" for part in content[: end - 1].split(b"\n") if part]:
-                yield block
+            yield content[:end]
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

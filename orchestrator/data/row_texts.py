@@ -11,7 +11,7 @@ from orchestrator.data.column import Column, Columns, Numbers
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.results import canonical_text
-from orchestrator.data.table import Table
+from orchestrator.data.table import StoredFile, Table
 from orchestrator.data.values import is_missing, to_jsonable
 from orchestrator.sha256 import sha256_of
 
@@ -57,7 +57,7 @@ def open_rows_of(data: ExperimentData) -> RowTexts:
     n = len(table)
     texts = {name: _texts(column, domain.input_space.get(name)) for name, column in table.inputs.items()}
     outputs = {name: _texts(column, domain.output_space.get(name)) for name, column in table.outputs.items()}
-    digests = _digests(table.inputs, texts, n)
+    digests = digests_of(table, texts)
     for name, parameter in domain.input_space.items():
         if parameter.allows_none and name in texts:
             texts[name] = ["null" if text is None else text for text in texts[name]]
@@ -67,7 +67,7 @@ def open_rows_of(data: ExperimentData) -> RowTexts:
 def keys_with(data: ExperimentData, status: JobStatus) -> set[tuple[int, str]]:
     """Return label and digest of the experiments with a status."""
     table = _rows_with(data, status)
-    return set(zip(table.labels, digests_of(table.inputs, len(table)), strict=True))
+    return set(zip(table.labels, digests_of(table), strict=True))
 
 
 def _rows_with(data: ExperimentData, status: JobStatus) -> Table:
@@ -77,14 +77,26 @@ def _rows_with(data: ExperimentData, status: JobStatus) -> Table:
     return table.take(list(table.positions_with(status)))
 
 
-def digests_of(inputs: Columns, n: int) -> list[str]:
-    """Return `inputs_digest` of each of the `n` rows of some columns."""
-    return _digests(inputs, {}, n)
+def digests_of(table: Table, texts: Mapping[str, _Texts] | None = None) -> list[str]:
+    """Return `inputs_digest` of each row; the texts of the cells in some columns can be given."""
+    global _last
+    stored = table.stored.get("input.csv")
+    if stored is not None and _last is not None and _last[0] == stored and not _may_have_changed(table.inputs):
+        return _last[1].split()
+    columns = {name: _digest_texts(table.inputs[name], (texts or {}).get(name)) for name in sorted(table.inputs)}
+    digests = [sha256_of(text.encode("ascii"))[:16] for text in _joined(columns, len(table))]
+    if stored is not None and not _may_have_changed(table.inputs):
+        _last = stored, " ".join(digests)
+    return digests
 
 
-def _digests(inputs: Columns, texts: Mapping[str, _Texts], n: int) -> list[str]:
-    columns = {name: _digest_texts(inputs[name], texts.get(name)) for name in sorted(inputs)}
-    return [sha256_of(text.encode("ascii"))[:16] for text in _joined(columns, n)]
+_last: tuple[StoredFile, str] | None = None
+"""The file of inputs whose digests were made last, and these: a step freezes a table and then folds results into it."""
+
+
+def _may_have_changed(columns: Columns) -> bool:
+    """Whether a cell can be changed without the table, such as a list."""
+    return any(column.has_objects() for column in columns.values())
 
 
 def _joined(columns: Mapping[str, _Texts], n: int) -> list[str]:

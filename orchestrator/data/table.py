@@ -189,10 +189,10 @@ class Table:
         columns[name][position] = cell
         self._changed(which)
 
-    def set_cells(self, which: str, name: str, cells: Mapping[int, Any]) -> None:
-        """Set cells of a column, by position; otherwise as `set`."""
+    def set_cells(self, which: str, name: str, positions: Sequence[int], cells: Sequence[Any]) -> None:
+        """Set the cells of a column at these positions; otherwise as `set`."""
         columns = self.columns(which)
-        columns.setdefault(name, Column.missing(len(self))).put(cells)
+        columns.setdefault(name, Column.missing(len(self))).put(positions, cells)
         self._changed(which)
 
     def clear(self, which: str, position: int, keep: Mapping[str, Any]) -> None:
@@ -213,9 +213,9 @@ class Table:
                 self.status[position] = status.value
         self._changed("jobs")
 
-    def set_statuses(self, statuses: Mapping[int, JobStatus]) -> None:
-        """Set the status of some rows, by position."""
-        for position, status in statuses.items():
+    def set_statuses(self, positions: Sequence[int], statuses: Sequence[JobStatus]) -> None:
+        """Set the status of the row at each of these positions."""
+        for position, status in zip(positions, statuses, strict=True):
             self.status[position] = status._value_
         self._changed("jobs")
 

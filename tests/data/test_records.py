@@ -68,7 +68,7 @@ def test_the_first_line_of_a_result_file_is_no_result(tmp_path, data):
     assert file.evaluation == Evaluation("solve", "", 1, "node07")
     assert [one["row"] for one in file.lines] == [0, 1]
     assert not file.damaged
-    assert ResultFile.read(path, file.end).lines == []
+    assert list(ResultFile.read(path, file.end).lines) == []
 
 
 def test_without_results_every_record_is_missing(data):

@@ -27,6 +27,10 @@ def line(row, **more):
     return {"row": row, "inputs": "0" * 16, "status": "FINISHED", "outputs": {"y": row / 3}, **more}
 
 
+def with_checksum(body):
+    return b"%08x %08x %s\n" % (len(body), zlib.crc32(body), body)
+
+
 def test_a_line_is_read_as_it_was_written():
     value = line(1, error={"message": "ü\n\x00\ud800"})
     assert unframe(frame(value)) == value
@@ -65,7 +69,7 @@ def test_an_incomplete_last_line_damages_no_later_line(tmp_path):
     with ResultWriter(path) as writer:
         writer.write(line(2))
     read = ResultFile.read(path)
-    assert read.lines == [line(0), line(2)]
+    assert list(read.lines) == [line(0), line(2)]
     assert read.n_torn == 1
     assert read.end == path.stat().st_size
 
@@ -74,9 +78,9 @@ def test_reading_continues_after_the_last_complete_line(tmp_path):
     path = tmp_path / "r"
     path.write_bytes(frame(line(0)) + frame(line(1))[:30])
     first = ResultFile.read(path)
-    assert (first.lines, first.n_torn) == ([line(0)], 1)
+    assert (list(first.lines), first.n_torn) == ([line(0)], 1)
     path.write_bytes(frame(line(0)) + frame(line(1)))
-    assert ResultFile.read(path, first.end).lines == [line(1)]
+    assert list(ResultFile.read(path, first.end).lines) == [line(1)]
 
 
 def test_a_full_disk_loses_only_one_line(tmp_path, monkeypatch):
@@ -95,7 +99,7 @@ def test_a_full_disk_loses_only_one_line(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space"):
             writer.write(line(1))
         writer.write(line(2))
-    assert ResultFile.read(tmp_path / "r").lines == [line(0), line(2)]
+    assert list(ResultFile.read(tmp_path / "r").lines) == [line(0), line(2)]
 
 
 def test_lines_are_synced_at_most_once_a_second_and_at_the_end(tmp_path, monkeypatch):
@@ -161,7 +165,7 @@ def test_the_digest_is_the_same_in_every_process():
     assert len(inputs_digest(inputs)) == 16
 
 
-RESULT = line(3, error=None, started=1.0, seconds=0.1, cpu=0.1, file="f")
+RESULT = line(3, error=None, started=1795531215.25, seconds=2e-06, cpu=0.0, memory=33.4)
 
 
 @pytest.mark.parametrize(
@@ -185,9 +189,10 @@ RESULT = line(3, error=None, started=1.0, seconds=0.1, cpu=0.1, file="f")
     ],
 )
 def test_a_line_that_no_task_writes_is_damaged(tmp_path, field, value):
-    (tmp_path / "r").write_bytes(frame(line(0)) + frame({**RESULT, field: value}) + frame(line(1)))
+    body = json.dumps({**RESULT, field: value}, separators=(",", ":")).encode()
+    (tmp_path / "r").write_bytes(frame(line(0)) + with_checksum(body) + frame(line(1)))
     read = ResultFile.read(tmp_path / "r")
-    assert (read.lines, read.n_torn, len(read.damaged)) == ([line(0), line(1)], 0, 1)
+    assert (list(read.lines), read.n_torn, len(read.damaged)) == ([line(0), line(1)], 0, 1)
 
 
 @pytest.mark.parametrize("content", NOT_JSON.values())
@@ -196,7 +201,7 @@ def test_a_line_with_the_right_checksum_that_is_no_object_is_damaged(tmp_path, c
     head = b"%08x %08x " % (len(body), zlib.crc32(body))
     (tmp_path / "r").write_bytes(head + body + b"\n" + frame(line(1)))
     read = ResultFile.read(tmp_path / "r")
-    assert (read.lines, len(read.damaged)) == ([line(1)], 1)
+    assert (list(read.lines), len(read.damaged)) == ([line(1)], 1)
 
 
 def test_a_line_that_is_too_long_is_damaged_and_not_kept(tmp_path, monkeypatch):
@@ -204,7 +209,7 @@ def test_a_line_that_is_too_long_is_damaged_and_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "BLOCK", 150)
     (tmp_path / "r").write_bytes(frame(line(0)) + b"x" * 1000 + b"\n" + frame(line(1)) + b"y" * 1000)
     read = ResultFile.read(tmp_path / "r")
-    assert read.lines == [line(0), line(1)]
+    assert list(read.lines) == [line(0), line(1)]
     assert [set(damaged) for damaged in read.damaged] == [set(b"x\n"), set(b"y\n")]
     with pytest.raises(ValueError, match="more than 200 bytes"):
         frame(line(0, error="e" * 200))
@@ -237,7 +242,64 @@ def test_lines_are_read_in_blocks_as_one_by_one(tmp_path, monkeypatch, block):
     content = b"".join(map(frame, lines[:150])) + damaged + b"\n\n" + b"".join(map(frame, lines[150:]))
     (tmp_path / "r").write_bytes(content + frame(line(9))[:-4])
     read = ResultFile.read(tmp_path / "r")
-    assert (read.lines, read.damaged, read.n_torn, read.end) == (lines, [damaged], 1, len(content))
+    assert (list(read.lines), read.damaged, read.n_torn, read.end) == (lines, [damaged], 1, len(content))
+
+
+usual = st.sampled_from([0, 0.0, 1.5, 1e-06, 33.4])
+numbers = usual | usual | st.sampled_from([5e-324, 1e300, 10**17, 10**400, -1.5, True, None, "x"])
+outputs = st.dictionaries(
+    st.text(max_size=3) | st.sampled_from(["y", 'a "name"', "},{", "[1]", "\\", "\n"]),
+    st.floats() | st.integers() | st.booleans() | st.none() | st.text(max_size=5) | st.lists(st.floats(), max_size=2),
+    max_size=2,
+)
+any_line = st.builds(
+    lambda one, more: {**one, **more},
+    st.fixed_dictionaries(
+        {
+            "row": st.integers(-5, 5) | st.sampled_from([2**62, 10**18, 2**63, 1.0]),
+            "inputs": st.sampled_from(["0" * 16, "0123456789abcdef", "0" * 15, "F" * 16]),
+            "status": st.sampled_from(["FINISHED"] * 5 + ["ERROR", "OPEN", "DONE"]),
+            "outputs": outputs,
+            "error": st.none() | st.just({"type": "E", "message": "m", "traceback": ""}),
+            "started": st.just(1795531215.25) | numbers,
+            "seconds": numbers,
+            "cpu": numbers,
+            "memory": numbers,
+        }
+    ),
+    st.just({}) | st.fixed_dictionaries({"log": st.lists(st.integers(0, 99), min_size=2, max_size=2)}),
+)
+
+
+@given(st.data())
+def test_lines_are_read_as_columns_as_they_are_read_one_by_one(tmp_path_factory, data):
+    lines = [frame(line) for line in data.draw(st.lists(any_line, max_size=6))]
+    if lines and data.draw(st.booleans()):
+        lines[0] = lines[0].replace(b"0", b"1", 1)
+    is_read_as_one_by_one(tmp_path_factory.mktemp("results") / "r", lines)
+
+
+def is_read_as_one_by_one(path, lines):
+    path.write_bytes(b"".join(lines))
+    read = ResultFile.read(path)
+    one_by_one = []
+    for part in lines:
+        path.write_bytes(part[:-1])  # a line without its end is read alone
+        one_by_one += ResultFile.read(path).lines
+    assert repr(list(read.lines)) == repr(one_by_one)  # NaN is not equal to itself
+    for column, field in (("rows", "row"), ("digests", "inputs"), ("statuses", "status"), ("outputs", "outputs")):
+        assert repr(getattr(read.lines, column)) == repr([one[field] for one in one_by_one])
+    assert len(read.damaged) + read.n_torn == len(lines) - len(one_by_one)
+
+
+@pytest.mark.parametrize("text", [b"0", b"-", b"}", b"{", b"]", b'"', b",", b" ", b"\\", b"e", b"}, {", b'":1,"'])
+def test_other_json_than_a_task_writes_is_read_in_the_same_way_with_the_right_checksum(tmp_path, text):
+    whole, lines = frame({**RESULT, "log": [0, 7]}), []
+    body = whole[18:-1]
+    for at in range(len(body) + 1):
+        for changed in (body[:at] + text + body[at:], body[:at] + text + body[at + len(text) :]):
+            lines += [whole, *[with_checksum(changed)] * 2]
+    is_read_as_one_by_one(tmp_path / "r", lines)
 
 
 @pytest.mark.parametrize("value", [0.1, -0.0, 1e300, 5e-324, math.nan, math.inf, 1, True, None, "x", [1.5], {"a": 1}])
@@ -254,11 +316,11 @@ def test_a_file_is_read_again_only_if_it_has_changed(tmp_path, monkeypatch):
     path, reader = tmp_path / "r", results.ResultReader()
     with ResultWriter(path) as writer:
         writer.write(line(0))
-        assert reader.read(path).lines == reader.read(path).lines == [line(0)]
+        assert list(reader.read(path).lines) == list(reader.read(path).lines) == [line(0)]
         assert len(reads) == 1
         writer.write(line(1))
-    assert reader.read(path).lines == [line(0), line(1)]
-    assert reader.read(path, reader.read(path).end).lines == []
+    assert list(reader.read(path).lines) == [line(0), line(1)]
+    assert list(reader.read(path, reader.read(path).end).lines) == []
     path.unlink()
     path.mkdir()
     assert len(reader.read(path).damaged) == 1

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from orchestrator.data.column import Column
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_data import ExperimentData
+from orchestrator.data.experiment_sample import ExperimentSample
+from orchestrator.data.labels import Labels
 from orchestrator.data.results import inputs_digest
 from orchestrator.data.row_texts import digests_of, open_rows_of
+from orchestrator.data.table import Table
 from orchestrator.data.values import to_jsonable
 
 cells = [
@@ -67,8 +70,26 @@ def test_the_rows_of_columns_are_those_of_single_rows(inputs, outputs, data):
 def test_the_digest_of_a_row_is_that_of_its_inputs():
     rows = [{"x": 0.5, "n": 3, "name": "a"}, {"x": 2.0, "n": None, "name": "b"}, {"x": None, "n": 2**70, "name": None}]
     columns = {name: Column([row[name] for row in rows]) for name in ("x", "n", "name")}
-    assert digests_of(columns, 3) == [inputs_digest(row) for row in rows]
-    assert digests_of({}, 2) == [inputs_digest({})] * 2
+    assert digests_of(Table(Labels(range(3)), columns, {}, bytearray(3))) == [inputs_digest(row) for row in rows]
+    assert digests_of(Table(Labels(range(2)), {}, {}, bytearray(2))) == [inputs_digest({})] * 2
+
+
+def digests_are_right(data):
+    assert digests_of(data._contents.table) == [inputs_digest(sample.input_data) for _, sample in data]
+
+
+def test_digests_are_those_of_the_table_as_it_is_now(tmp_path):
+    for n, cells in enumerate([[1, 2], ["1", "2"], [[1], [2]]]):
+        ExperimentData(input_data={"x": cells}, project_dir=tmp_path / str(n)).store()
+        data = ExperimentData.from_file(tmp_path / str(n))  # two of them have the same input.csv
+        digests_are_right(data)
+        digests_are_right(data)
+        data.store_experimentsample(ExperimentSample({"x": "new"}), 0)
+        digests_are_right(data)
+    lists = ExperimentData.from_file(tmp_path / "2")
+    digests_are_right(lists)
+    lists._contents.table.inputs["x"][1].append(3)
+    digests_are_right(lists)
 
 
 def test_an_object_on_disk_is_a_reference_in_its_row(tmp_path):
