@@ -19,7 +19,7 @@ from orchestrator.visible import visible
 __all__ = ["REQUIRED_PACKAGES", "show", "show_bug", "show_missing", "show_system", "show_usage"]
 
 REQUIRED_PACKAGES = frozenset(
-    ("alembic", "cloudpickle", "filelock", "jinja2", "numpy", "pandas", "rich", "scipy", "sqlalchemy", "yaml")
+    ("alembic", "cloudpickle", "filelock", "jinja2", "numpy", "orjson", "pandas", "rich", "scipy", "sqlalchemy", "yaml")
 )
 """Packages that orchestrator needs; one of them is missing if it is not installed in this Python."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.data.column import Column, Numbers
+from orchestrator.data.float_texts import texts_of_floats
 from orchestrator.data.numpy_types import is_array
 from orchestrator.data.parameters import (
     CategoricalParameter,
@@ -112,6 +113,9 @@ def texts_of_numbers(cells: Sequence[Any]) -> list[str]:
 
 
 def _texts_of(numbers: Numbers, begin: int, end: int | None) -> list[str]:
+    if numbers.kind is float:
+        texts = texts_of_floats(numbers.values[begin:end])
+        return ["" if text == "nan" else text for text in texts] if "nan" in texts else texts
     cells = numbers.cells(begin, end)
     texts = texts_of_numbers(cells)
     return ["" if text == "None" else text for text in texts] if None in cells else texts
