@@ -21,7 +21,7 @@ from orchestrator.fields import Fields
 
 if TYPE_CHECKING:
     from orchestrator.data.matching import FoldReport
-    from orchestrator.data.merging import Merged
+    from orchestrator.data.merging import OthersChanges
     from orchestrator.data.results import ResultFile
 
 __all__ = ["Contents"]
@@ -204,11 +204,11 @@ class Contents(Fields):
             self._set_values("output", name, at, values)
         return report
 
-    def take_over(self, merged: Merged) -> None:
+    def take_over(self, changes: OthersChanges) -> None:
         """Write what others have changed."""
-        for position, (status, values) in merged.updates.items():
+        for position, (status, values) in changes.updates.items():
             self._set_cells(position, status, values)
-        for label, status, values in merged.added:
+        for label, status, values in changes.added:
             new = self.table.append(self.table.labels.next_label() if label is None else label)
             self._set_cells(new, status, values)
 

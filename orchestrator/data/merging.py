@@ -17,7 +17,7 @@ from orchestrator.data.results import inputs_digest
 from orchestrator.data.table import Table
 from orchestrator.errors import DataError
 
-__all__ = ["Merged", "Origin", "merge"]
+__all__ = ["Origin", "OthersChanges", "find_changes"]
 
 _RESULTS = (JobStatus.FINISHED, JobStatus.ERROR)
 
@@ -39,8 +39,8 @@ class Origin:
 
 
 @dataclass
-class Merged:
-    """What `merge` found: cells of others by the position of their row in the merged table.
+class OthersChanges:
+    """What others have changed: their cells, by the position of the row in the table of this process.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Merged:
     added: list[tuple[int | None, JobStatus, dict[str, dict[str, Any]]]] = field(default_factory=list)
 
 
-def merge(mine: Table, read: Table, theirs: Table) -> Merged:
+def find_changes(mine: Table, read: Table, theirs: Table) -> OthersChanges:
     """Find what others have changed in a table since it was read, and where that belongs in this version.
 
     Parameters
@@ -68,7 +68,7 @@ def merge(mine: Table, read: Table, theirs: Table) -> Merged:
 
     Returns
     -------
-    Merged
+    OthersChanges
         The changes of others.
 
     Raises
@@ -76,20 +76,21 @@ def merge(mine: Table, read: Table, theirs: Table) -> Merged:
     DataError
         If there is a new result of a row that this process has removed, or whose inputs it has changed.
     """
-    merged, rows, lost = Merged(), _Mine(mine, read), []
+    found, rows, lost = OthersChanges(), _Mine(mine, read), []
     for position in _changed(theirs, read):
         label = theirs.labels[position]
         before = read.labels.position(label) if label in read.labels else None
         status = theirs.status_at(position)
         row = {which: theirs.row(which, position) for which in ("input", "output")}
         at = rows.find(label, inputs_digest(row["input"]), before)
-        if at is None:
-            if before is None:
-                merged.added.append((None if label in mine.labels else label, status, row))
-            elif status in _RESULTS and read.status_at(before) is not status:
+        if at is None and before is None:
+            found.added.append((None if label in mine.labels else label, status, row))
+        elif at is None:
+            assert before is not None
+            if status in _RESULTS and read.status_at(before) is not status:
                 lost.append(label)
         elif before is not None and _same(mine, at, read, before):
-            merged.updates[at] = (status, row)
+            found.updates[at] = (status, row)
         elif inputs_digest(row["input"]) != inputs_digest(mine.row("input", at)):
             # Found by the inputs that were read, which the others have changed.
             if status in _RESULTS:
@@ -99,14 +100,14 @@ def merge(mine: Table, read: Table, theirs: Table) -> Merged:
             as_read = (None, {}) if before is None else (read.status_at(before), read.row("output", before))
             joined = _joined(ours, (status, row["output"]), as_read)
             if joined is not None:
-                merged.updates[at] = (joined[0], {"output": joined[1]})
+                found.updates[at] = (joined[0], {"output": joined[1]})
     if lost:
         raise DataError(
             f"the table on disk has {len(lost)} new results of experiments that were removed or changed here: "
             f"those with the labels {', '.join(map(str, lost[:5]))}{', ...' if len(lost) > 5 else ''}.",
             "Read the table again with ExperimentData.from_file, change that, and store it.",
         )
-    return merged
+    return found
 
 
 _Result = tuple[JobStatus | None, dict[str, Any]]
@@ -115,11 +116,11 @@ _Result = tuple[JobStatus | None, dict[str, Any]]
 def _joined(ours: _Result, theirs: _Result, read: _Result) -> tuple[JobStatus, dict[str, Any]] | None:
     """Return status and outputs of a row that both have changed; None if they are ours."""
     is_theirs = theirs[0] in _RESULTS and ours[0] is not JobStatus.FINISHED
-    (status, outputs), (_, others) = (theirs, ours) if is_theirs else (ours, theirs)
+    (status, outputs), (_, other_outputs) = (theirs, ours) if is_theirs else (ours, theirs)
     is_edit = ours[0] is theirs[0] is read[0]  # neither has evaluated the experiment again
     more = {
         name: cell
-        for name, cell in others.items()
+        for name, cell in other_outputs.items()
         if not _equal(cell, read[1].get(name))
         and (name not in outputs or (is_edit and _equal(outputs[name], read[1].get(name))))
     }
@@ -186,8 +187,8 @@ def _same(one: Table, at: int, other: Table, there: int) -> bool:
         return False
     rows = [[table.row(which, place) for which in ("input", "output")] for table, place in ((one, at), (other, there))]
     return all(
-        mine.keys() == theirs.keys() and all(_equal(mine[name], theirs[name]) for name in mine)
-        for mine, theirs in zip(*rows, strict=True)
+        first.keys() == second.keys() and all(_equal(first[name], second[name]) for name in first)
+        for first, second in zip(*rows, strict=True)
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.data.files import Outrun, State, locked, outrun, state_of, write_table
-from orchestrator.data.merging import Origin, merge
+from orchestrator.data.merging import Origin, find_changes
 from orchestrator.data.references import copy_objects
 from orchestrator.errors import DataError
 from orchestrator.loading import is_loading_again
@@ -133,13 +133,13 @@ def _merge(data: ExperimentData, origin: Origin) -> State:
     """Bring the changes of others into a table; return what identifies the table that has them."""
     theirs, _ = type(data).load(data.project_dir)
     assert theirs._origin is not None
-    merged = merge(data._contents.table, origin.table, theirs._contents.table)
-    if merged.updates or merged.added:
+    changes = find_changes(data._contents.table, origin.table, theirs._contents.table)
+    if changes.updates or changes.added:
         data.domain = theirs.domain + data.domain
-    data._contents.take_over(merged)
+    data._contents.take_over(changes)
     data._offsets = theirs._offsets
     data._contents.table.stored = {}
-    n = len(merged.updates) + len(merged.added)
+    n = len(changes.updates) + len(changes.added)
     if n:
         print(
             f"The table in {data.project_dir} was stored by another process after it was read here; {n} experiments "
