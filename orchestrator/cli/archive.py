@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.clean import size
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.render import echo
+from orchestrator.cli.render import echo, size
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 
 __all__ = ["command"]

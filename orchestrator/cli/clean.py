@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.render import echo, plural
+from orchestrator.cli.render import echo, plural, size
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.cleaning import Part, Selection, age_in_seconds
@@ -17,7 +17,7 @@ from orchestrator.machine.states import RunState
 if TYPE_CHECKING:
     from orchestrator.engine.cleaning import Cleaning
 
-__all__ = ["command", "size"]
+__all__ = ["command"]
 
 MOST_NAMED = 20
 """Number of runs that are named; of the others only the number is printed."""
@@ -111,12 +111,3 @@ def _lines(cleaning: Cleaning) -> list[str]:
     n_kept = len(cleaning.kept) - MOST_NAMED
     lines += [f"Keeps {plural(n_kept, 'more run')}."] if n_kept > 0 else []
     return lines or ["Nothing to do: there is nothing to delete."]
-
-
-def size(n_bytes: float) -> str:
-    """Return a number of bytes as a user reads it."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"

@@ -16,10 +16,11 @@ from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from orchestrator.db.views import StepLogs
+    from orchestrator.worker.log_parts import LogPart
 
 __all__ = [
-    "ExperimentLog",
-    "find_experiment",
+    "Output",
+    "find_output",
     "follow_experiment",
     "print_experiment",
     "print_part",
@@ -29,21 +30,25 @@ __all__ = [
 CHUNK = 1 << 20
 
 
-class ExperimentLog(NamedTuple):
-    """What an experiment has printed: `begin` to `end` of a log, in bytes; `end` is None if it has not ended.
+class Output(NamedTuple):
+    """What an experiment has printed.
 
-    `so_far` is the end of what it had printed when this was found.
+    Attributes
+    ----------
+    log : Path
+        The log of its task.
+    part : LogPart
+        Which part of the log it is.
+    printed_until : int
+        The end of what was printed when this was found, as a position in the log.
     """
 
-    path: Path
-    task: int
-    begin: int
-    end: int | None
-    n_experiments: int
-    so_far: int
+    log: Path
+    part: LogPart
+    printed_until: int
 
 
-def find_experiment(database: Path, step_logs: StepLogs, row: int) -> ExperimentLog | None:
+def find_output(database: Path, step_logs: StepLogs, row: int) -> Output | None:
     """Return the output of the last evaluation of an experiment in a step run; None if it did not begin there."""
     from orchestrator.db.step_runs import jobs_of_step
 
@@ -61,11 +66,11 @@ def print_experiment(database: Path, step_logs: StepLogs, row: int) -> None:
     NotFound
         If the step run has not evaluated it.
     """
-    found = find_experiment(database, step_logs, row)
+    found = find_output(database, step_logs, row)
     if found is None:
         raise _not_found(database, step_logs, row)
     _print_note(found, row)
-    if print_part(found.path, found.begin, found.so_far) == found.begin:
+    if print_part(found.log, found.part.begin, found.printed_until) == found.part.begin:
         echo(f"Experiment {row} printed nothing.", err=True)
 
 
@@ -79,18 +84,18 @@ def follow_experiment(database: Path, step_logs: StepLogs, row: int, poll_second
     """
     from orchestrator.db.step_runs import find_step_run
 
-    last: ExperimentLog | None = None
+    last: Output | None = None
     offset = 0
     while True:
         # Read first, so that nothing that was printed before the end is missed.
         now = find_step_run(database, step_logs.key, step_logs.step_run.address)
-        found = find_experiment(database, step_logs, row)
+        found = find_output(database, step_logs, row)
         if found is not None:
-            if last is None or (last.path, last.begin) != (found.path, found.begin):
+            if last is None or (last.log, last.part.begin) != (found.log, found.part.begin):
                 _print_note(found, row)
-                last, offset = found, found.begin
-            offset = print_part(found.path, offset, found.so_far)
-        if (found is not None and found.end is not None) or now.step_run.ended_at is not None or now.stalled:
+                last, offset = found, found.part.begin
+            offset = print_part(found.log, offset, found.printed_until)
+        if (found is not None and found.part.end is not None) or now.step_run.ended_at is not None or now.stalled:
             break
         time.sleep(poll_seconds)
     if found is None:
@@ -152,7 +157,7 @@ def _opened(log: Path) -> BinaryIO:
         ) from error
 
 
-def _of_job(database: Path, step_logs: StepLogs, token: str, sha256: str | None, row: int) -> ExperimentLog | None:
+def _of_job(database: Path, step_logs: StepLogs, token: str, sha256: str | None, row: int) -> Output | None:
     from orchestrator.handoff.jobfile import read_jobfile
     from orchestrator.worker.log_parts import find_part
 
@@ -179,13 +184,12 @@ def _of_job(database: Path, step_logs: StepLogs, token: str, sha256: str | None,
     # If the experiment has still not ended after this, nothing of the next one is among these bytes.
     size = log.stat().st_size
     part = find_part(run, job, row) or part
-    so_far = size if part.end is None else part.end
-    return ExperimentLog(log, part.task, part.begin, part.end, part.n_experiments, so_far)
+    return Output(log, part, size if part.end is None else part.end)
 
 
-def _print_note(found: ExperimentLog, row: int) -> None:
-    if found.n_experiments > 1:
-        note = f"Experiment {row} was evaluated by one call with {found.n_experiments - 1} others. All printed:"
+def _print_note(found: Output, row: int) -> None:
+    if found.part.n_experiments > 1:
+        note = f"Experiment {row} was evaluated by one call with {found.part.n_experiments - 1} others. All printed:"
         echo(note, err=True)
 
 

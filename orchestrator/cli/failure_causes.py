@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.addresses import format_address
-from orchestrator.cli.experiment_log import find_experiment
+from orchestrator.cli.experiment_log import find_output
 from orchestrator.cli.logs import logs_of
 from orchestrator.cli.outcome import request_more
 from orchestrator.cli.run_table import RunTable, tables_of
@@ -278,10 +278,10 @@ def _printed(workspace: Workspace, key: str, failed: FailedExperiment) -> tuple[
 
     try:
         logs = find_step_run(workspace.database, key, failed.address or "")
-        found = find_experiment(workspace.database, logs, failed.experiment)
+        found = find_output(workspace.database, logs, failed.experiment)
     except OrchestratorError:
         return ()
-    return () if found is None else _last_lines(found.path, found.begin, found.so_far)
+    return () if found is None else _last_lines(found.log, found.part.begin, found.printed_until)
 
 
 def _last_lines(path: Path, begin: int = 0, end: int | None = None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
 from orchestrator.cli.console import jobs_option
-from orchestrator.cli.outcome import end
+from orchestrator.cli.outcome import exit_if_ended
 from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 
@@ -66,4 +66,4 @@ def command(
     new = make_fork(workspace, fork)
     commands.resume(workspace, new, update=checked, config=config, jobs=jobs, warns=False)
     echo(f"{workspace.root / new}\nShow its status: orchestrator status {new}{typed_options()}")
-    end(workspace, new)
+    exit_if_ended(workspace, new)

@@ -12,7 +12,7 @@ import click
 
 from orchestrator.addresses import format_address
 from orchestrator.cli.experiment_log import (
-    find_experiment,
+    find_output,
     follow_experiment,
     print_experiment,
     print_part,
@@ -175,8 +175,10 @@ def _check_step_is_named(path: Path, words: tuple[str, ...]) -> None:
 
 def _print_experiment(path: Path, step_logs: StepLogs, row: int, *, follow: bool, as_json: bool) -> None:
     if as_json:
-        found = find_experiment(path, step_logs, row)
-        logs = () if found is None else (LogFile(str(found.path), found.task, found.begin, found.end),)
+        found = find_output(path, step_logs, row)
+        logs: tuple[LogFile, ...] = ()
+        if found is not None:
+            logs = (LogFile(str(found.log), found.part.task, found.part.begin, found.part.end),)
         echo(to_json(LogList(step_logs, logs)))
     elif follow:
         follow_experiment(path, step_logs, row, POLL_SECONDS)

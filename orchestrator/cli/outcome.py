@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.db.views import RunView
     from orchestrator.workspace import Workspace
 
-__all__ = ["ExitCode", "commands_after_failures", "end", "next_command", "request_more", "text_and_code"]
+__all__ = ["ExitCode", "commands_after_failures", "exit_if_ended", "next_command", "request_more", "text_and_code"]
 
 _REQUESTS: dict[str, str] = {FailureKind.OUT_OF_MEMORY: "--mem SIZE", FailureKind.TIMEOUT: "--time TIME"}
 
@@ -110,8 +110,11 @@ def request_more(run: RunView, step: str, kind: str | None) -> str | None:
     return f"orchestrator set {run.key} {shlex.quote(step)} {option}"
 
 
-def end(workspace: Workspace, key: str) -> None:
-    """Say what to type about failed experiments, and end the command with the exit code of a run that has ended."""
+def exit_if_ended(workspace: Workspace, key: str) -> None:
+    """End the command with the exit code of a run, and say first what to type about failed experiments.
+
+    Return if the run has not ended.
+    """
     from orchestrator.db.runs import find_run
 
     view = find_run(workspace.database, key)

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
 from orchestrator.cli.console import console_options, jobs_option
-from orchestrator.cli.outcome import end
+from orchestrator.cli.outcome import exit_if_ended
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 from orchestrator.cli.wrapping import say
 
@@ -38,4 +38,4 @@ def command(run: str | None, jobs: int | None, dry_run: bool, yes: bool, rootdir
     if result is not None:
         say(result)
     if lines:
-        end(workspace, key)
+        exit_if_ended(workspace, key)

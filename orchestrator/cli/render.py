@@ -31,6 +31,7 @@ __all__ = [
     "plural",
     "screen_width",
     "shorten",
+    "size",
     "state_of",
     "study_argument",
     "table",
@@ -143,6 +144,15 @@ def duration(seconds: float | None) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 86400} d {whole % 86400 // 3600:02} h"
+
+
+def size(n_bytes: float) -> str:
+    """Return a number of bytes as a user reads it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
 
 
 def clock(seconds: float | None, now: float) -> str:

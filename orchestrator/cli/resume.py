@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
 from orchestrator.cli.console import console_options, echo_run, jobs_option
-from orchestrator.cli.outcome import end
+from orchestrator.cli.outcome import exit_if_ended
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 
 __all__ = ["command"]
@@ -94,4 +94,4 @@ def command(
         as_edited=as_edited,
     )
     echo_run(workspace, key)
-    end(workspace, key)
+    exit_if_ended(workspace, key)

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.consent import asker, change_options
 from orchestrator.cli.console import console_options, echo_run, jobs_option
-from orchestrator.cli.outcome import end
+from orchestrator.cli.outcome import exit_if_ended
 from orchestrator.cli.workspace import examples, group_option, new_workspace, workspace_options
 
 __all__ = ["command"]
@@ -59,4 +59,4 @@ def command(
     if key is None:
         return
     echo_run(workspace, key)
-    end(workspace, key)
+    exit_if_ended(workspace, key)

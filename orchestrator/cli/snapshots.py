@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.clean import size
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.render import clock, echo, plural, table
+from orchestrator.cli.render import clock, echo, plural, size, table
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 from orchestrator.errors import DefinitionError
 

@@ -30,6 +30,10 @@ from orchestrator.cli.render import (
 from orchestrator.cli.slurm_status import queue_lines, record_lines, waiting_lines
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 from orchestrator.errors import Busy, SchedulerUnreachable
+from orchestrator.machine.kinds import FailureLevel, Mode
+from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, RunState
+from orchestrator.trust import name_of_user
+from orchestrator.visible import visible_values
 
 if TYPE_CHECKING:
     from orchestrator.db.failures import Cause
@@ -43,10 +47,6 @@ if TYPE_CHECKING:
     )
     from orchestrator.engine.cluster.queue_report import QueueReport
     from orchestrator.workspace import Workspace
-from orchestrator.machine.kinds import FailureLevel, Mode
-from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, RunState
-from orchestrator.trust import name_of_user
-from orchestrator.visible import visible_values
 
 __all__ = ["ask_briefly", "command", "read_status", "render", "with_answer"]
 

@@ -91,20 +91,22 @@ class Waiting:
     def __init__(self, workspace: Workspace, key: str) -> None:
         self._path, self._key = workspace.database, key
         self._queue = _Queue(self._path, key)
-        self._was_stalled = False
+        self._looked_stalled = False
 
     def look(self) -> RunView | None:
         """Return the run if it has ended, or is stalled; None while it continues."""
         from orchestrator.db.runs import find_run
 
         view = find_run(self._path, self._key)
-        # Between two processes that advance it, a run looks stalled for a moment.
-        self._was_stalled, is_stalled = bool(view.stalled), self._was_stalled and bool(view.stalled)
-        is_open = view.state is RunState.ACTIVE and not self._was_stalled
-        if is_open and view.mode is Mode.SLURM and not is_foreign_run(view):
+        looked_stalled_before, self._looked_stalled = self._looked_stalled, bool(view.stalled)
+        if view.state is not RunState.ACTIVE:
+            return view
+        if view.stalled:
+            # Between two processes that advance it, a run looks stalled for a moment.
+            return view if looked_stalled_before else None
+        if view.mode is Mode.SLURM and not is_foreign_run(view):
             view = view._replace(stalled=self._queue.why_stalled())
-            is_stalled = bool(view.stalled)
-        return view if view.state is not RunState.ACTIVE or is_stalled else None
+        return view if view.stalled else None
 
     def end(self, view: RunView) -> NoReturn:
         """Say how the run ended and what to type, and end the command with its exit code."""

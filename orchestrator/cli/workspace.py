@@ -169,14 +169,18 @@ def _named(rootdir: Path | None, db: Path | None) -> Workspace | None:
 
 
 def _upwards() -> Workspace | None:
-    """Return the workspace of the first database above, unless another user could have placed it; or it is allowed."""
+    """Return the workspace of the first database in the current folder or above it.
+
+    The search ends there: None if there is no database, or if another user could have placed the first one and this
+    user has not allowed it.
+    """
     from orchestrator.sharing import is_allowed  # `--help` needs no workspace
 
     here, is_safe = Path.cwd(), True
     for folder in (here, *here.parents):
         path = folder / DATABASE
         is_safe = is_safe and is_own(folder)
-        if is_own(path) or is_foreign(path):
+        if _exists(path):
             is_found = (is_safe and is_own(path) and path.is_file()) or is_allowed(path)
             return Workspace(path) if is_found else None
         is_safe = is_safe and not others_may_write(folder)
@@ -202,7 +206,11 @@ def _not_found() -> NotFound:
 def _first_database(folders: Iterable[Path]) -> Path | None:
     """Return the first database in these folders, of any owner."""
     paths = (folder / DATABASE for folder in folders)
-    return next((path for path in paths if is_own(path) or is_foreign(path)), None)
+    return next((path for path in paths if _exists(path)), None)
+
+
+def _exists(path: Path) -> bool:
+    return is_own(path) or is_foreign(path)
 
 
 def _why_not_used(path: Path) -> str:
