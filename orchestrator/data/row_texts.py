@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from orchestrator.data.cell_texts import texts_of_numbers
 from orchestrator.data.column import Column, Columns, Numbers
+from orchestrator.data.float_texts import texts_of_floats
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.results import canonical_text
@@ -158,12 +159,15 @@ def _texts_of_numbers(numbers: Numbers) -> _Texts:
     import numpy as np
 
     values = numbers.values
-    cells = values.tolist()
-    texts: _Texts = [*texts_of_numbers(cells)]  # as JSON has them, but for truth values
-    if numbers.kind is bool:
-        texts = ["true" if cell else "false" for cell in cells]
+    texts: _Texts
+    if numbers.kind is float:
+        texts = [*texts_of_floats(values)]
+    elif numbers.kind is bool:
+        texts = ["true" if cell else "false" for cell in values.tolist()]
+    else:
+        texts = [*texts_of_numbers(values.tolist())]
     odd = ~np.isfinite(values) if numbers.kind is float else numbers.is_missing()
     missing = numbers.is_missing()
     for position in odd.nonzero()[0].tolist():
-        texts[position] = None if missing[position] else _encode(cells[position])
+        texts[position] = None if missing[position] else _encode(values.item(position))
     return texts
