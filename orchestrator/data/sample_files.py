@@ -163,8 +163,10 @@ def _read(path: Path) -> SampleFile | None:
         return SampleFile(int(path.stem), path, ExperimentSample.from_json(path))
     except FileNotFoundError:
         return None  # another process has collected it
-    except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
-        # What to do is part of the message, because of a failed step only the message is recorded.
+    # What to do is part of the message, because of a failed step only the message is recorded.
+    except DataError as error:
+        raise DataError(f"{error.message.removesuffix('.')}; fix it, or move it.") from error
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} can't be read: {error!r}; fix it, or move it.") from error
 
 
