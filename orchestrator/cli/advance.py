@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.render import say
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
-from orchestrator.cli.wrapping import say
 
 __all__ = ["command"]
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.render import echo
-from orchestrator.cli.wrapping import say
+from orchestrator.cli.render import echo, say
 
 __all__ = ["asker", "change_options", "goes_ahead"]
 

@@ -12,9 +12,9 @@ from typing import TextIO
 
 import click
 
-from orchestrator.cli.wrapping import with_command, wrapped
 from orchestrator.errors import OrchestratorError
 from orchestrator.visible import visible
+from orchestrator.wrapping import with_command, wrapped
 
 __all__ = ["REQUIRED_PACKAGES", "show", "show_bug", "show_missing", "show_system", "show_usage"]
 

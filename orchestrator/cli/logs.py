@@ -19,9 +19,8 @@ from orchestrator.cli.experiment_log import (
     print_why_failed,
 )
 from orchestrator.cli.outcome import next_command, text_and_code
-from orchestrator.cli.render import echo, echo_output, plural, to_json
+from orchestrator.cli.render import echo, echo_output, plural, say, to_json
 from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
-from orchestrator.cli.wrapping import say
 from orchestrator.errors import NotFound, NotYet
 from orchestrator.workspace import Workspace
 

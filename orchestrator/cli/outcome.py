@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.render import how_stopped, is_foreign_run, plural, study_argument
-from orchestrator.cli.wrapping import say
+from orchestrator.cli.render import how_stopped, is_foreign_run, plural, say, study_argument
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.states import FailureKind, RunState
 

@@ -9,8 +9,8 @@ import click
 from orchestrator.cli.consent import change_options, goes_ahead
 from orchestrator.cli.console import console_options, jobs_option
 from orchestrator.cli.outcome import exit_if_ended
+from orchestrator.cli.render import say
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
-from orchestrator.cli.wrapping import say
 
 __all__ = ["command"]
 

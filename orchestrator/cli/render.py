@@ -15,6 +15,7 @@ import click
 from orchestrator.addresses import format_study
 from orchestrator.host import drop_output, is_device, terminal_width
 from orchestrator.visible import visible
+from orchestrator.wrapping import screen_lines
 
 if TYPE_CHECKING:
     from orchestrator.db.views import RunView
@@ -29,6 +30,7 @@ __all__ = [
     "how_stopped",
     "is_foreign_run",
     "plural",
+    "say",
     "screen_width",
     "shorten",
     "size",
@@ -113,6 +115,13 @@ def echo(text: str = "", *, err: bool = False) -> None:
         if not is_device(stream):
             raise
         drop_output(stream)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print sentences, wrapped in a terminal; each line of the text may end with a command, without options."""
+    in_terminal = terminal_width(0) > 0  # or COLUMNS is set
+    for line in screen_lines(text, in_terminal=in_terminal):
+        echo(line, err=err)
 
 
 def echo_output(content: bytes) -> int:

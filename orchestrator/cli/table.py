@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.render import echo, echo_output, plural, to_json
+from orchestrator.cli.render import echo, echo_output, plural, say, to_json
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
-from orchestrator.cli.wrapping import say
 from orchestrator.errors import DataError
 from orchestrator.host import terminal_width
 

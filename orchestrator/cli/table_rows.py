@@ -226,6 +226,10 @@ def objective_of(rows: Rows, command: str) -> str:
     numbers = [name for name in rows.outputs if _is_number(rows.frame[name])]
     if len(numbers) == 1:
         return numbers[0]
+    if not numbers and not (rows.frame[rows.status] == "FINISHED").any():
+        raise NotFound(
+            f"No experiment of run {rows.key} has finished.", f"Show its status: orchestrator status {rows.key}"
+        )
     if not numbers:
         raise NotFound(
             f"The table of run {rows.key} has no output that is a number.",

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from orchestrator.cli.outcome import ExitCode, commands_after_failures, next_command, text_and_code
-from orchestrator.cli.render import is_foreign_run
+from orchestrator.cli.render import is_foreign_run, say
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
-from orchestrator.cli.wrapping import say
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.states import RunState

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import click
 
-from orchestrator.cli.render import duration, echo, shorten
+from orchestrator.cli.render import duration, echo, say, shorten
 from orchestrator.cli.status import ask_briefly, read_status, render, with_answer
 from orchestrator.cli.wait import Waiting
 from orchestrator.cli.workspace import typed_options
-from orchestrator.cli.wrapping import say
 from orchestrator.visible import visible_values
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 from orchestrator.errors import DatabaseError, NotFound
 from orchestrator.trust import is_foreign, is_own, others_may_write, owner_of
 from orchestrator.workspace import DATABASE, Workspace
+from orchestrator.wrapping import options_of_commands
 
 __all__ = [
     "TypedOptions",
@@ -64,7 +66,13 @@ def workspace_options(function: Callable[..., Any]) -> Callable[..., Any]:
         "--db", type=file, callback=_record, metavar="FILE", help="Database of the workspace. [env: ORCHESTRATOR_DB]"
     )
     rootdir = click.option("--rootdir", type=folder, callback=_record, metavar="DIR", help="Folder of the workspace.")
-    return rootdir(database(function))
+
+    @wraps(function)
+    def with_options(*arguments: Any, **more: Any) -> Any:
+        with options_of_commands(typed_options()):
+            return function(*arguments, **more)
+
+    return rootdir(database(with_options))
 
 
 def _record(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:

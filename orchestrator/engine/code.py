@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -184,8 +185,8 @@ def asks_again(folder: RunFolder, record: RunRecord, begin: Begin, checked: Chec
         return True  # the stored code is lost, or belongs to the former owner of the run
 
 
-def study_change_message(folder: RunFolder, record: RunRecord) -> str | None:
-    """Return the message that the user's modules differ from the stored code; None if they don't."""
+def study_change_message(folder: RunFolder, record: RunRecord, begin: Begin = WHERE_IT_STOPPED) -> str | None:
+    """Return the message that the user's modules differ from the stored code, for a resume; None if they don't."""
     if not record.bundle_digest:
         return None
     changed = changed_modules(Bundle(folder.bundle(record.bundle_digest)).modules())
@@ -195,10 +196,15 @@ def study_change_message(folder: RunFolder, record: RunRecord) -> str | None:
     more = len(changed) - SHOWN_FILES
     have = "has" if len(changed) == 1 else "have"
     what = f"{names} {have}" if more <= 0 else f"{names} and {more} more {have}"
+    verb = "retry" if begin.retries_failed else "resume"
+    options = " --accept-failed" if begin.accepts_failed else ""
+    if begin.position is not None:
+        options += f" --from-step {shlex.quote(record.plan.slot(begin.position).address)}"
+    options += "" if begin.puts_back is None else " --table-as-then"
     source = format_study(record.study, record.study_attr)
     return (
         f"{what} changed since the run was created; the run continues with its stored code.\n"
-        f"To use the new code: orchestrator resume {record.key} --update {source}"
+        f"To use the new code: orchestrator {verb} {record.key}{options} --update {source}"
     )
 
 

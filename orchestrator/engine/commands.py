@@ -401,7 +401,7 @@ def continue_run(
     from orchestrator.engine import code
 
     key, folder = record.key, store.workspace.run(record.key)
-    change = code.study_change_message(folder, record) if checked is None and warns else None
+    change = code.study_change_message(folder, record, begin) if checked is None and warns else None
     if change is not None:
         progress_for().say(change)
     if record.mode is Mode.SLURM:

@@ -12,11 +12,12 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from orchestrator.host import drop_output, terminal_width
+from orchestrator.host import drop_output
 from orchestrator.machine.changes import Change
 from orchestrator.machine.model import Run
 from orchestrator.machine.summary import ends_a_step, progress_line, starts_a_batch
 from orchestrator.visible import visible
+from orchestrator.wrapping import screen_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -171,8 +172,8 @@ class Lines:
         self.say(text)
 
     def say(self, text: str) -> None:
-        """Print a line, if that is possible: the run continues also if its terminal is gone."""
-        line = visible(text)
+        """Print sentences, if that is possible: the run continues also if its terminal is gone."""
+        line = "\n".join(screen_lines(visible(text), in_terminal=_is_terminal(self._stream)))
         with suppress(OSError):
             try:
                 print(line, file=self._stream, flush=True)
@@ -238,14 +239,12 @@ class Bars(Lines):
             self._bars.advance(self._task, n)
 
     def say(self, text: str) -> None:
-        """Print a line, above the bar if there is one."""
-        import textwrap
-
-        line = "\n".join(textwrap.wrap(visible(text), terminal_width(80), subsequent_indent="  "))
-        if self._bars is not None:
-            self._bars.console.print(line, markup=False, highlight=False)
+        """Print sentences, above the bar if there is one."""
+        if self._bars is None:
+            super().say(text)
         else:
-            super().say(line)
+            lines = "\n".join(screen_lines(visible(text), in_terminal=True))
+            self._bars.console.print(lines, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Remove the bar."""
@@ -259,6 +258,10 @@ def progress_for(stream: TextIO | None = None) -> Progress:
     if console_now() is Console.NOTHING:
         return Errors(stream)
     stream = sys.stderr if stream is None else stream
-    # A program may have replaced sys.stderr by an object that can only be written to.
-    is_terminal = hasattr(stream, "isatty") and stream.isatty() and os.environ.get("TERM") != "dumb"
-    return Bars(stream) if is_terminal and console_now() is Console.PROGRESS else Lines(stream)
+    has_bars = _is_terminal(stream) and os.environ.get("TERM") != "dumb" and console_now() is Console.PROGRESS
+    return Bars(stream) if has_bars else Lines(stream)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    """Whether a stream is a terminal; a program may have replaced sys.stderr by one that can only be written to."""
+    return hasattr(stream, "isatty") and stream.isatty()

@@ -162,7 +162,8 @@ def _size(folder: RunFolder) -> Size:
 
 
 def _amount(size: Size) -> str:
-    return f"{size.n_files} files ({size.n_bytes / 1e6:.1f} MB)"
+    n_bytes = f"{size.n_bytes / 1e6:.1f} MB" if size.n_bytes >= 1e6 else f"{size.n_bytes / 1e3:.1f} kB"
+    return f"{size.n_files} files ({n_bytes})"
 
 
 def _files(folder: RunFolder) -> Iterator[tuple[Path, str]]:

@@ -62,6 +62,10 @@ _STATE_WORDS = {
 }
 
 
+def _counted(n: int, thing: str) -> str:
+    return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
 def progress_line(run: Run, change: Change) -> str | None:
     """Return what a change means for the user; None if it needs no line."""
     match change:
@@ -70,12 +74,12 @@ def progress_line(run: Run, change: Change) -> str | None:
             if slot.step.kind is StepKind.UNTIL:
                 return None
             why = f" ({change.why})" if change.why else ""
-            n = f", {change.n_finished} experiments" if change.n_finished else ""
+            n = f", {_counted(change.n_finished, 'experiment')}" if change.n_finished else ""
             return f"{slot.address}: {_STATE_WORDS[to]}{n}{why}"
         case Note(what=what, position=position, why=why) if what in _SHOWN_NOTES:
             # A note about a job comes just before the end of its step, whose line has the address.
             return why if position is None else f"{run.plan.slot(position).address}: {why}"
         case RecordFreeze(position=position, n_experiments=n_experiments) if n_experiments:
-            return f"{run.plan.slot(position).address}: {n_experiments} open experiments"
+            return f"{run.plan.slot(position).address}: {_counted(n_experiments, 'open experiment')}"
         case _:
             return None

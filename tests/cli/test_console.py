@@ -89,6 +89,15 @@ def in_a_terminal(*words, parallel=True, typed=b""):
     return process.wait(timeout=60), shown
 
 
+def test_a_command_that_a_run_names_in_a_terminal_is_on_one_line_with_the_folder_of_the_workspace(workspace):
+    folder = workspace / ("a_long_name_of_a_folder_" * 3)
+    words = ["study.py", "--rootdir", str(folder)]
+    assert in_a_terminal(*words)[0] == 0
+    _, shown = in_a_terminal(*words, parallel=False)
+    command = f"orchestrator resume r --from-step create --update {workspace}/study.py --rootdir {folder}\r\n"
+    assert command.encode() in shown
+
+
 @pytest.mark.parametrize("parallel", [True, False])
 def test_a_bar_in_a_terminal_is_not_in_the_log(workspace, parallel):
     code, shown = in_a_terminal("study.py", "--jobs", "1", parallel=parallel)

@@ -160,6 +160,25 @@ pipeline = Pipeline("longer", [Step(create), Step(evaluate, name="evaluate", par
     assert here("fork", "r", "--from", "grow@3", "--update", "study.py", "--dry-run").code == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["retry", "r"], ["resume", "r", "--from-step", "evaluate"], ["resume", "r", "--accept-failed"]],
+    ids=["retry", "from a step", "accept failed"],
+)
+def test_a_command_that_uses_the_stored_code_names_the_one_that_uses_the_new_code(here, words):
+    failing = STUDY.replace("return x * 2", "return 1 / (x > 2)")
+    run(here, failing.replace("parallel=True", "parallel=True, max_failed=LIMIT").replace("LIMIT", "2"))
+    write(STUDY.replace("parallel=True", "parallel=True, max_failed=2"))
+    said = here(*words).err
+    assert f"To use the new code: orchestrator {' '.join(words)} --update {here.workspace}/study.py\n" in said
+
+
+def test_before_an_experiment_has_finished_there_is_no_best_one(here):
+    run(here, STUDY.replace("return x * 2", "raise ValueError('no licence')"))
+    said = here("best", "r").err
+    assert "No experiment of run r has finished." in said
+
+
 def test_a_fork_of_a_run_whose_study_has_changed_says_that_once(here):
     run(here, STUDY)
     write(STUDY.replace("* 2", "* 3"))

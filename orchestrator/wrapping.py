@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-from orchestrator.cli.render import echo
 from orchestrator.host import terminal_width
 
-__all__ = ["say", "with_command", "wrapped"]
+__all__ = ["options_of_commands", "screen_lines", "with_command", "wrapped"]
 
 WIDEST = 100
 """Longer lines are hard to read."""
@@ -16,17 +18,29 @@ WIDEST = 100
 _COMMAND = re.compile(r"(?P<text>.*: )(?P<command>(?P<program>orchestrator|python|pip) (?:(?!\. ).)*)", re.DOTALL)
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print sentences, wrapped in a terminal; each line of the text may end with a command.
+_options = ContextVar("options", default="")
 
-    The command gets the options that name the workspace, so the text must not contain them.
+
+@contextmanager
+def options_of_commands(options: str) -> Iterator[None]:
+    """Let each command that is printed in the block end with these options, which name the workspace."""
+    token = _options.set(options)
+    try:
+        yield
+    finally:
+        _options.reset(token)
+
+
+def screen_lines(text: str, *, in_terminal: bool) -> list[str]:
+    """Return the lines of sentences; each line of the text may end with a command.
+
+    The command gets the options that name the workspace, so the text must not contain them. Outside of a terminal
+    nothing is wrapped, because a program may search for a sentence.
     """
-    from orchestrator.cli.workspace import typed_options
-
-    in_terminal = terminal_width(0) > 0  # or COLUMNS is set; elsewhere a program may search for a sentence
-    for line in text.splitlines():
-        options = typed_options()
-        echo("\n".join(with_command("", line, options)) if in_terminal else _with_options(line, options), err=err)
+    options = _options.get()
+    if not in_terminal:
+        return [_with_options(line, options) for line in text.splitlines()]
+    return [line for each in text.splitlines() for line in with_command("", each, options)]
 
 
 def with_command(label: str, text: str, options: str = "") -> list[str]:
