@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 _MODULES = {
     "Block": "definition.block",
     "ChainedBlock": "definition.block",
-    "CollectArrayResults": "definition.blocks",
+    "CollectArrayResults": "definition.data_generators",
     "CommandFailed": "definition.commands",
     "CommandGenerator": "definition.commands",
-    "DataGenerator": "definition.blocks",
+    "DataGenerator": "definition.data_generators",
     "Domain": "data.domain",
     "ExperimentData": "data.experiment_data",
     "ExperimentSample": "data.experiment_sample",
@@ -31,7 +31,7 @@ _MODULES = {
     "create_datagenerator": "datageneration.factory",
     "create_optimizer": "optimization.factory",
     "create_sampler": "definition.samplers",
-    "datagenerator": "definition.blocks",
+    "datagenerator": "definition.data_generators",
     "run_command": "definition.commands",
 }
 
@@ -48,12 +48,12 @@ if TYPE_CHECKING:
     from orchestrator.definition.block import Block as Block
     from orchestrator.definition.block import ChainedBlock as ChainedBlock
     from orchestrator.definition.block import LoopBlock as LoopBlock
-    from orchestrator.definition.blocks import CollectArrayResults as CollectArrayResults
-    from orchestrator.definition.blocks import DataGenerator as DataGenerator
-    from orchestrator.definition.blocks import datagenerator as datagenerator
     from orchestrator.definition.commands import CommandFailed as CommandFailed
     from orchestrator.definition.commands import CommandGenerator as CommandGenerator
     from orchestrator.definition.commands import run_command as run_command
+    from orchestrator.definition.data_generators import CollectArrayResults as CollectArrayResults
+    from orchestrator.definition.data_generators import DataGenerator as DataGenerator
+    from orchestrator.definition.data_generators import datagenerator as datagenerator
     from orchestrator.definition.pipeline import Loop as Loop
     from orchestrator.definition.pipeline import Step as Step
     from orchestrator.definition.resources import SlurmCluster as SlurmCluster

@@ -1,7 +1,7 @@
 """What this host gives a process: CPUs, the name of its user, and an end together with its parent.
 
 Linux, macOS and containers differ in what they offer; every difference is handled here or in
-`orchestrator.db.lease` (which process is dead) and `orchestrator.db.guard` (which file system is local).
+`orchestrator.db.lease_holder` (which process is dead) and `orchestrator.db.guard` (which file system is local).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.failures import MAX_ROWS, FailureGroup
+from orchestrator.failure_groups import MAX_ROWS, FailureGroup
 
 
 def test_a_group_counts_all_failures_and_names_the_first_experiments():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.db.lease import STALE, Holder, is_dead
+from orchestrator.db.lease_holder import STALE, Holder, is_dead
 from orchestrator.host import count_cpus, cpus_in_quota, usable_cpus, usable_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -153,7 +153,7 @@ def test_the_cpus_of_a_slurm_job_are_those_that_it_asked_for(tmp_path, monkeypat
 
 
 def test_without_start_times_a_process_counts_as_dead_when_it_is_gone_or_silent(monkeypatch):
-    monkeypatch.setattr("orchestrator.db.lease._start_of", lambda pid: None)
+    monkeypatch.setattr("orchestrator.db.lease_holder._start_of", lambda pid: None)
     here = Holder.this_process()
     assert here.pid_start == ""
     assert not is_dead(here, None, 0.0)
@@ -174,7 +174,7 @@ def test_a_process_of_another_user_that_the_system_hides_is_not_taken_for_dead(m
 
     monkeypatch.setattr("os.kill", refuse)
     assert is_dead(here._replace(pid_start="1"), None, 0.0)
-    monkeypatch.setattr("orchestrator.db.lease._start_of", lambda pid: None)
+    monkeypatch.setattr("orchestrator.db.lease_holder._start_of", lambda pid: None)
     assert not is_dead(here, 100.0, 100.0 + STALE - 1)
     assert is_dead(here, 100.0, 100.0 + STALE)
 

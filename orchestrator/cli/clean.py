@@ -11,7 +11,7 @@ from orchestrator.cli.consent import change_options, goes_ahead
 from orchestrator.cli.render import echo, plural, size
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
 from orchestrator.errors import DefinitionError
-from orchestrator.machine.cleaning import Part, Selection, age_in_seconds
+from orchestrator.machine.cleanable import Part, Selection, age_in_seconds
 from orchestrator.machine.states import RunState
 
 if TYPE_CHECKING:

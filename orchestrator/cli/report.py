@@ -15,7 +15,7 @@ from orchestrator.errors import DataError, NotFound
 from orchestrator.machine.states import RunState
 
 if TYPE_CHECKING:
-    from orchestrator.cli.reports.model import Results
+    from orchestrator.cli.reports.report_values import Results
     from orchestrator.db.views import RunView
     from orchestrator.workspace import Workspace
 
@@ -62,7 +62,7 @@ def command(
     and where the run comes from. Values of secrets are left out of the command line, but not out of texts that your
     code prints in an exception.
     """
-    from orchestrator.cli.reports.model import Results
+    from orchestrator.cli.reports.report_values import Results
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.datageneration import functions
-from orchestrator.definition.blocks import DataGenerator, FunctionDataGenerator, datagenerator
+from orchestrator.definition.data_generators import DataGenerator, FunctionDataGenerator, datagenerator
 from orchestrator.errors import DefinitionError
 
 __all__ = ["create_datagenerator"]

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.addresses import format_address
 from orchestrator.db.rows import Row, member
 from orchestrator.db.views import Failure, ResultNote
-from orchestrator.failures import FailureGroup
+from orchestrator.failure_groups import FailureGroup
 from orchestrator.machine.kinds import EventKind, FailureLevel, Role
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from orchestrator.addresses import format_address
 from orchestrator.db.connection import session
-from orchestrator.db.model import COUNTS, first_failed
+from orchestrator.db.model_of_rows import COUNTS, first_failed
 from orchestrator.db.rows import Row, member, scalar, scalars
 from orchestrator.db.run_rows import run_row
 from orchestrator.machine.kinds import StepKind

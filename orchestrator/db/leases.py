@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.db import moves
 from orchestrator.db.connection import session
-from orchestrator.db.lease import Holder, is_dead
+from orchestrator.db.lease_holder import Holder, is_dead
 from orchestrator.db.rows import Row, scalar, scalars, update
 from orchestrator.db.run_rows import check_own, fenced_row, run_row
 from orchestrator.errors import Busy, LeaseHeld

@@ -17,7 +17,7 @@ from orchestrator.damage import Damaged
 from orchestrator.db import revision
 from orchestrator.db.guard import guarded
 from orchestrator.db.rows import OF_ANOTHER_VERSION, as_row, as_text, scalar
-from orchestrator.db.snapshot import read_snapshot
+from orchestrator.db.unlocked import read_unlocked
 from orchestrator.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -165,7 +165,7 @@ def _connect(path: str, access: Access, writable: bool) -> sqlite3.Connection:
 
 def _snapshot(path: Path) -> bytes:
     try:
-        return read_snapshot(path)
+        return read_unlocked(path)
     except PermissionError as error:
         raise DatabaseError(
             f"You may not read {error.filename}.",

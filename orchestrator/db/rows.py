@@ -79,7 +79,7 @@ def as_row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
 class DamagedJson(dict[str, Any]):
     """An empty object in place of a column's content that is no JSON object: a view then shows less.
 
-    The engine needs the whole content: see `orchestrator.db.model.check_json`.
+    The engine needs the whole content: see `orchestrator.db.model_of_rows.check_json`.
     """
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.db.connection import session
-from orchestrator.db.model import COUNTS, plan_of
-from orchestrator.db.moved import relocation
+from orchestrator.db.liveness import cluster_of, live_jobs, liveness, stopped_by_of
+from orchestrator.db.model_of_rows import COUNTS, plan_of
+from orchestrator.db.relocation import relocation
 from orchestrator.db.rows import Row, member
 from orchestrator.db.run_rows import run_row
-from orchestrator.db.stalled import cluster_of, live_jobs, liveness, stopped_by_of
 from orchestrator.db.views import Event, HolderView, RunView
 from orchestrator.machine.kinds import EventKind, Mode, Wake
 from orchestrator.machine.plan import Plan

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
-from orchestrator.db.model import first_failed, plan_of
+from orchestrator.db.liveness import live_jobs, liveness
+from orchestrator.db.model_of_rows import first_failed, plan_of
 from orchestrator.db.rows import Row, member
 from orchestrator.db.run_rows import run_row
 from orchestrator.db.runs import RUN, all_runs, count_experiments, history, run_view
-from orchestrator.db.stalled import live_jobs, liveness
 from orchestrator.db.step_runs import (
     all_step_runs,
     job_view,

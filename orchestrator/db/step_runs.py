@@ -10,11 +10,11 @@ from pathlib import Path
 from orchestrator.addresses import format_address, parse_address
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
-from orchestrator.db.model import COUNTS, job_of, plan_of
+from orchestrator.db.liveness import live_jobs, liveness
+from orchestrator.db.model_of_rows import COUNTS, job_of, plan_of
 from orchestrator.db.rows import Row, as_parameter, member, scalar
 from orchestrator.db.run_rows import run_row
 from orchestrator.db.runs import RUN, log_dir, sum_so_far
-from orchestrator.db.stalled import live_jobs, liveness
 from orchestrator.db.views import JobView, StepLogs, StepRunView, StepSummary
 from orchestrator.errors import NotFound, NotYet
 from orchestrator.machine.kinds import Mode, StepKind

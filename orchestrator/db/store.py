@@ -19,13 +19,13 @@ from orchestrator.db import migrate, moves
 from orchestrator.db.connection import session
 from orchestrator.db.history import History
 from orchestrator.db.leases import Leases
-from orchestrator.db.model import check_json, job_of, plan_of, step_run_of
-from orchestrator.db.moved import relocation
+from orchestrator.db.model_of_rows import check_json, job_of, plan_of, step_run_of
+from orchestrator.db.relocation import relocation
 from orchestrator.db.rows import Row, insert, member, update
 from orchestrator.db.run_rows import check_own, fenced_row, run_row
 from orchestrator.errors import Busy, DatabaseError, NotFound
 from orchestrator.machine.changes import Change
-from orchestrator.machine.keeping import DEFAULT_MAX_TABLES
+from orchestrator.machine.earlier_tables import DEFAULT_MAX_TABLES
 from orchestrator.machine.kinds import EventKind, Mode, StopSignal
 from orchestrator.machine.model import Run, SuspendedStepRuns, TableThen
 from orchestrator.machine.plan import Plan

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from orchestrator.machine.keeping import DEFAULT_MAX_TABLES
+from orchestrator.machine.earlier_tables import DEFAULT_MAX_TABLES
 from orchestrator.machine.kinds import Doubt, EventKind, Mode, Role, StepKind, Stopping, StopSignal
 from orchestrator.machine.states import (
     JOB_ENDED,

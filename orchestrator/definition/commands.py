@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.experiment_sample import ExperimentSample
-from orchestrator.definition.blocks import DataGenerator
+from orchestrator.definition.data_generators import DataGenerator
 from orchestrator.errors import DefinitionError
 
 if TYPE_CHECKING:

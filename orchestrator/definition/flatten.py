@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from orchestrator.addresses import slug
-from orchestrator.definition.blocks import CollectArrayResults, DataGenerator
+from orchestrator.definition.data_generators import CollectArrayResults, DataGenerator
 from orchestrator.definition.pipeline import ABORT_EARLY, Loop, Step, step_name, timeout_in_seconds, walk
 from orchestrator.definition.resources import SlurmResources
 from orchestrator.machine.kinds import Dependency, StepKind

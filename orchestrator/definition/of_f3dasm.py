@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.data.of_f3dasm import is_of_f3dasm, is_overridden, our_table, take_over, their_sample, their_table
 from orchestrator.definition.block import ChainedBlock, our_block
-from orchestrator.definition.blocks import CollectArrayResults, DataGenerator
+from orchestrator.definition.data_generators import CollectArrayResults, DataGenerator
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
 
 if TYPE_CHECKING:

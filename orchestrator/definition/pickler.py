@@ -15,8 +15,8 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, ClassVar, NamedTuple
 
-from orchestrator.definition.blocks import FunctionDataGenerator
 from orchestrator.definition.bundle import function_of, globals_of
+from orchestrator.definition.data_generators import FunctionDataGenerator
 
 __all__ = ["Main", "dumps", "unpicklable_part"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 from orchestrator.data.of_f3dasm import is_of_f3dasm
 from orchestrator.data.scratch import Keep
 from orchestrator.definition.block import bound_kwargs
-from orchestrator.definition.blocks import DataGenerator
+from orchestrator.definition.data_generators import DataGenerator
 from orchestrator.definition.resources import SlurmResources, time_in_seconds
 from orchestrator.errors import DefinitionError
 from orchestrator.fields import Fields

@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.addresses import parse_address
 from orchestrator.data.scratch import KEEP
 from orchestrator.definition.block import Block, ChainedBlock, LoopBlock, called_function
-from orchestrator.definition.blocks import (
+from orchestrator.definition.data_generators import (
     DataGenerator,
     decorated_function,
     evaluates_one_by_one,

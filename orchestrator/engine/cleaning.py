@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.data.references import DATA_FOLDER
-from orchestrator.db.cleaning import cleanable_runs, delete_run
+from orchestrator.db.deletion import cleanable_runs, delete_run
 from orchestrator.db.runs import find_run
 from orchestrator.db.store import Store
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, NotFound, NotOwner
-from orchestrator.machine.cleaning import Cleanable, Part, ReasonToKeep, Selection, chosen, why_kept
+from orchestrator.machine.cleanable import Cleanable, Part, ReasonToKeep, Selection, chosen, why_kept
 from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = ["Cleaning", "clean", "prepare"]

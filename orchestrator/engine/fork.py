@@ -26,7 +26,7 @@ from orchestrator.engine.cleaning import DELETED
 from orchestrator.engine.code import CheckedPipeline, asks_again, study_change_message
 from orchestrator.engine.create import check_new_key, make_engine_folder
 from orchestrator.engine.kept_tables import about_edits, read_then, tables_then
-from orchestrator.engine.resume import position_of
+from orchestrator.engine.reopen import position_of
 from orchestrator.errors import DataError
 from orchestrator.holes import copy_written
 from orchestrator.machine.plan import Plan

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from orchestrator.data.snapshots import KeptTable, put_back, read_kept, sizes
 from orchestrator.db.store import Store
 from orchestrator.errors import DefinitionError
-from orchestrator.machine.keeping import Began, tables_at
+from orchestrator.machine.earlier_tables import Began, tables_at
 from orchestrator.machine.model import TableThen
 from orchestrator.worker.keeping import names_of_kept, remove_superfluous
 from orchestrator.workspace import RunFolder, Workspace

@@ -1,6 +1,6 @@
 """Hold the lease of a run, send its heartbeat, and watch for a request to cancel.
 
-Whether another process takes the lease over is decided in `orchestrator.db.lease`.
+Whether another process takes the lease over is decided in `orchestrator.db.lease_holder`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.store import Store
 from orchestrator.errors import DatabaseBusy, DatabaseError, NotFound
 

@@ -13,7 +13,7 @@ from orchestrator.data.job_status import JobStatus
 from orchestrator.data.results import read_results
 from orchestrator.db.views import Failure, StepRunView
 from orchestrator.errors import OrchestratorError
-from orchestrator.failures import FailureGroup, group_of
+from orchestrator.failure_groups import FailureGroup, group_of
 from orchestrator.handoff.counts import Counts
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.handoff.manifest import Manifest

@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.atomic import replacing
-from orchestrator.db.cleaning import cleanable_runs
+from orchestrator.db.deletion import cleanable_runs
+from orchestrator.db.exported_rows import import_rows, key_of_salt, rows_of
 from orchestrator.db.runs import find_run
 from orchestrator.db.store import Store
-from orchestrator.db.transfer import import_rows, key_of_salt, rows_of
 from orchestrator.definition.validate import check_key
 from orchestrator.engine.cleaning import DELETED
 from orchestrator.engine.create import check_new_key
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, DefinitionError
-from orchestrator.machine.cleaning import Part, why_kept
+from orchestrator.machine.cleanable import Part, why_kept
 from orchestrator.no_links import private_folder
 from orchestrator.tar_files import Size, add, check_format, extract, not_an_archive, reading, writing
 from orchestrator.version import __version__

@@ -131,7 +131,7 @@ def _bounded(failures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if size > LARGEST // 4:
             rest = failures[number:]
             what = {"type": "other", "message": f"{len(rest)} more causes, in the results", "traceback": ""}
-            from orchestrator.failures import FailureGroup  # Few tasks have so many failures.
+            from orchestrator.failure_groups import FailureGroup  # Few tasks have so many failures.
 
             group = FailureGroup(what)
             for other in rest:

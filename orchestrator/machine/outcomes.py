@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.failures import MAX_ROWS
+from orchestrator.failure_groups import MAX_ROWS
 from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, RefusedHere, Unanswered
 from orchestrator.machine.changes import (
     Change,

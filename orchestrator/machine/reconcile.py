@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.failures import FailureGroup, group_of
+from orchestrator.failure_groups import FailureGroup, group_of
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.changes import (
     Change,

@@ -1,7 +1,7 @@
 """Whether a run is stalled: it is active, and nothing will advance it until a user types a command.
 
 This rule has no second copy. Its input is a `Liveness`. `status`, `list`, `wait` and `logs -f` make it from the records
-(`orchestrator.db.stalled`). `status --refresh`, and `wait` once a minute, add what SLURM lists. A command that has
+(`orchestrator.db.liveness`). `status --refresh`, and `wait` once a minute, add what SLURM lists. A command that has
 submitted a run and ends makes it from the values that it holds. Which command is named is decided in
 `orchestrator.cli.outcome`. A run on this machine that a signal has stopped is stalled, too; `orchestrator.cli.render`
 shows it as stopped (`state_of`), by what `orchestrator.engine.interrupts` has recorded.

@@ -1,7 +1,7 @@
 """The names of `f3dasm.pipeline`: a study of f3dasm changes only the first word of its imports."""
 
 from orchestrator.api import Pipeline
-from orchestrator.definition.blocks import CollectArrayResults
+from orchestrator.definition.data_generators import CollectArrayResults
 from orchestrator.definition.pipeline import Loop, Step
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
 

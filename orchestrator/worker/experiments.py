@@ -16,7 +16,8 @@ from orchestrator.data.numpy_types import is_array
 from orchestrator.data.results import Evaluation, ResultWriter
 from orchestrator.data.scratch import Scratch
 from orchestrator.data.values import check_name, from_jsonable, to_jsonable
-from orchestrator.definition.blocks import (
+from orchestrator.definition.bundle import LoadedStep
+from orchestrator.definition.data_generators import (
     DataGenerator,
     FunctionDataGenerator,
     evaluate,
@@ -25,7 +26,6 @@ from orchestrator.definition.blocks import (
     kwargs_of,
     needs_table,
 )
-from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.expected_outputs import check_declared, check_outputs
 from orchestrator.definition.injection import injected
 from orchestrator.handoff.jobfile import JobFile

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.data.job_status import JobStatus
-from orchestrator.failures import FailureGroup, cause_of, group_of
+from orchestrator.failure_groups import FailureGroup, cause_of, group_of
 from orchestrator.handoff.counts import Counts
 from orchestrator.sha256 import sha256_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.db import migrate
 from orchestrator.db.connection import session
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.rows import insert
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
 from orchestrator.machine.plan import Plan, PlannedLoop, PlannedStep

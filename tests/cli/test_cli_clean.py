@@ -11,7 +11,7 @@ import pytest
 from orchestrator.db.store import Store
 from orchestrator.engine import cleaning
 from orchestrator.errors import DefinitionError
-from orchestrator.machine.cleaning import Cleanable, Part, Selection, age_in_seconds, chosen, why_kept
+from orchestrator.machine.cleanable import Cleanable, Part, Selection, age_in_seconds, chosen, why_kept
 from orchestrator.machine.states import RunState
 
 

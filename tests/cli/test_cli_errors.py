@@ -134,7 +134,7 @@ def not_allowed(cli):
 
 
 def lease_held(cli):
-    from orchestrator.db.lease import Holder
+    from orchestrator.db.lease_holder import Holder
     from orchestrator.db.store import Store
 
     cli("run", "study.py", "--project-job", "r")

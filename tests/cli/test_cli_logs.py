@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.db.connection import session
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.rows import update
 from orchestrator.errors import NotFound
 from orchestrator.machine.plan import Plan, PlannedStep

@@ -20,7 +20,7 @@ from orchestrator.atomic import write_atomically
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.db.connection import session
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.rows import update
 from orchestrator.db.runs import find_run
 from orchestrator.db.status import run_status
@@ -35,7 +35,7 @@ ON_A_NODE = Holder("node7", "its boot", 77, "1", "9")
 def records(workspace, monkeypatch):
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    monkeypatch.setattr("orchestrator.db.lease._host", lambda: "login1")
+    monkeypatch.setattr("orchestrator.db.lease_holder._host", lambda: "login1")
     yield Records(workspace)
     monkeypatch.undo()
     time.tzset()

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from orchestrator.atomic import write_atomically
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import TypedOptions
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.status import run_status
 from orchestrator.workspace import RunFolder
 
@@ -28,7 +28,7 @@ def records(workspace, monkeypatch):
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     # A dead process of this machine: another boot's.
-    monkeypatch.setattr("orchestrator.db.lease._host", lambda: "login1")
+    monkeypatch.setattr("orchestrator.db.lease_holder._host", lambda: "login1")
     yield Records(workspace)
     monkeypatch.undo()
     time.tzset()

@@ -17,7 +17,7 @@ import pytest
 from programs import CONFIG, HEADER, squeue_answer
 
 from orchestrator.db.connection import session
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from orchestrator import ExperimentData
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.data.fold import fold
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.errors import DataError, DefinitionError, NotFound, NotYet
 from orchestrator.machine.plan import Plan, PlannedStep
 

@@ -20,9 +20,9 @@ from run_results import Results, exception
 from orchestrator import Domain, ExperimentData, Loop, Pipeline, Step, datagenerator
 from orchestrator.cli.main import cli
 from orchestrator.cli.reports import columns
-from orchestrator.cli.reports.model import Results as ComparedBy
 from orchestrator.cli.reports.page import page_of
 from orchestrator.cli.reports.reading import read_records
+from orchestrator.cli.reports.report_values import Results as ComparedBy
 from orchestrator.cli.reports.summary import report_of
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.errors import DataError, DefinitionError, NotFound

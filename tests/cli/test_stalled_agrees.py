@@ -14,7 +14,7 @@ from programs import squeue_answer
 
 from orchestrator.db import runs, status, step_runs
 from orchestrator.db.connection import session
-from orchestrator.db.lease import STALE, Holder
+from orchestrator.db.lease_holder import STALE, Holder
 from orchestrator.db.rows import insert
 from orchestrator.engine.cluster import queue_report
 from orchestrator.machine.stalled import ENDING_TIMEOUT

@@ -20,7 +20,7 @@ from rich.live import Live
 
 from orchestrator.cli.status import read_status
 from orchestrator.cli.watch import _Lines, _Screen, progress_line
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import SlurmResources
 from orchestrator.definition.bundle import LoadedStep
-from orchestrator.engine.local.scheduler import LocalScheduler
+from orchestrator.engine.local.local_scheduler import LocalScheduler
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.receipt import receipts_of

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.db import guard, migrate, revision
 from orchestrator.db.connection import session
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.opening import revision_of
 from orchestrator.db.rows import scalar
 from orchestrator.db.store import NewRun, Store

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.db import guard, lease, migrate
+from orchestrator.db import guard, lease_holder, migrate
 from orchestrator.db.connection import session
-from orchestrator.db.lease import STALE, Holder
+from orchestrator.db.lease_holder import STALE, Holder
 from orchestrator.db.rows import insert
 from orchestrator.db.run_rows import latest_key
 from orchestrator.db.store import NewRun, Store
@@ -223,7 +223,8 @@ def test_a_lease_has_one_holder_at_a_time(store, golden):
 
 def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(store, golden):
     code = (
-        f"from orchestrator.db.store import Store; from orchestrator.db.lease import Holder; from pathlib import Path\n"
+        f"from orchestrator.db.store import Store; from orchestrator.db.lease_holder import Holder\n"
+        f"from pathlib import Path\n"
         f"Store(Path({str(store.path)!r})).leases.take('r', Holder.this_process(), 2.0); print('taken', flush=True)\n"
         f"import time; time.sleep(60)"
     )
@@ -266,18 +267,18 @@ def test_the_lease_of_another_machine_must_expire(store, golden):
 
 def test_a_reused_process_id_is_another_process(monkeypatch):
     me = Holder.this_process()
-    assert not lease.is_dead(me, None, 0.0)
-    assert lease.is_dead(Holder(me.host, me.boot, me.pid, "another start"), None, 0.0)
-    assert lease.is_dead(Holder(me.host, "another boot", me.pid, me.pid_start), None, 0.0)
+    assert not lease_holder.is_dead(me, None, 0.0)
+    assert lease_holder.is_dead(Holder(me.host, me.boot, me.pid, "another start"), None, 0.0)
+    assert lease_holder.is_dead(Holder(me.host, "another boot", me.pid, me.pid_start), None, 0.0)
 
 
 def test_a_process_in_another_container_of_this_host_lives_until_its_heartbeat_is_missing():
     boot = Holder.this_process().boot.partition(" ")[0]
     inside = Holder.this_process()._replace(boot=f"{boot} pid:[1]", pid=1, pid_start="1")
-    assert not lease.is_dead(inside, None, 1000.0)
-    assert not lease.is_dead(inside, 1000.0, 1000.0 + STALE - 1)
-    assert lease.is_dead(inside, 1000.0, 1000.0 + STALE)
-    assert lease.silent_for(inside, 1000.0, 1000.0 + lease.SILENT) == lease.SILENT
+    assert not lease_holder.is_dead(inside, None, 1000.0)
+    assert not lease_holder.is_dead(inside, 1000.0, 1000.0 + STALE - 1)
+    assert lease_holder.is_dead(inside, 1000.0, 1000.0 + STALE)
+    assert lease_holder.silent_for(inside, 1000.0, 1000.0 + lease_holder.SILENT) == lease_holder.SILENT
 
 
 def test_requests_need_no_lease(store, fence):

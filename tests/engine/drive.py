@@ -11,10 +11,10 @@ from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster import orchestrate
 from orchestrator.engine.context import Context
 from orchestrator.engine.lease import hold_lease
-from orchestrator.engine.local.scheduler import LocalScheduler
+from orchestrator.engine.local.local_scheduler import LocalScheduler
 from orchestrator.engine.observe import observe
 from orchestrator.engine.progress import Silent
-from orchestrator.engine.resume import reopen
+from orchestrator.engine.reopen import reopen
 from orchestrator.errors import Busy
 from orchestrator.machine.changes import apply
 from orchestrator.machine.reconcile import reconcile

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster import cancel, session, submit

@@ -20,7 +20,7 @@ import pytest
 
 from orchestrator import ExperimentData, Pipeline, Step, datagenerator
 from orchestrator.db import guard
-from orchestrator.db.lease import STALE
+from orchestrator.db.lease_holder import STALE
 from orchestrator.db.runs import find_run
 from orchestrator.engine import commands
 from orchestrator.engine.lease import hold_lease

@@ -7,7 +7,7 @@ import pytest
 from orchestrator import SlurmCluster, SlurmResources
 from orchestrator.atomic import write_atomically
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
-from orchestrator.engine.cluster.scheduler import SlurmScheduler
+from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile

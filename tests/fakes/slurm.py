@@ -12,7 +12,7 @@ from orchestrator import SlurmCluster
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.engine.cluster import orchestrate
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
-from orchestrator.engine.cluster.scheduler import SlurmScheduler
+from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy
 from orchestrator.handoff.claim import claim

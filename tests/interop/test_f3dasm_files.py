@@ -8,7 +8,7 @@ import pytest
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.experiment_sample import ExperimentSample
-from orchestrator.definition.blocks import CollectArrayResults
+from orchestrator.definition.data_generators import CollectArrayResults
 
 # The first of them may have to install f3dasm.
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]

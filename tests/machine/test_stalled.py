@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from orchestrator.db.lease import STALE
+from orchestrator.db.lease_holder import STALE
 from orchestrator.machine.kinds import Doubt, Role
 from orchestrator.machine.model import MAX_IDLE_WAKEUPS, Job, Run, StepRun
 from orchestrator.machine.plan import Plan, PlannedStep

@@ -244,7 +244,9 @@ def test_each_advance_and_each_task_of_an_array_load_little(tmp_path, module, sl
     loaded = all_modules_loaded_by(f"import {module}", tmp_path)
     assert module in loaded
     assert not loaded & ({"shutil", "logging", "textwrap", "traceback", "hashlib", "numpy"} | slow)
-    assert not loaded & {f"orchestrator.{name}" for name in ("definition.pipeline", "definition.blocks", "db.views")}
+    assert not loaded & {
+        f"orchestrator.{name}" for name in ("definition.pipeline", "definition.data_generators", "db.views")
+    }
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["status", "--help"]])

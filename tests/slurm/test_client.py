@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import SlurmCluster
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
-from orchestrator.engine.cluster.scheduler import SlurmScheduler
+from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.machine.answers import Accepted, Refused, RefusedForNow, RefusedHere, Unanswered
 from orchestrator.machine.facts import Seen

@@ -15,8 +15,8 @@ from orchestrator.definition.pipeline import Step
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.engine.cluster.check import print_scripts
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
-from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.engine.cluster.scripts import Scripts
+from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.pipeline import Pipeline
 from orchestrator.workspace import RunFolder
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from orchestrator.failures import MAX_CAUSES, FailureGroup, group_of
+from orchestrator.failure_groups import MAX_CAUSES, FailureGroup, group_of
 from orchestrator.text import is_clean
 from orchestrator.worker.receipts import LONGEST_MESSAGE, LONGEST_TRACEBACK, describe_exception
 

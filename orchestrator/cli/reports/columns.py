@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.cli.reports.model import Axis, Charts, Convergence, Iteration
+from orchestrator.cli.reports.report_values import Axis, Charts, Convergence, Iteration
 from orchestrator.cli.table_text import cell_text
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from orchestrator.cli.failure_causes import FailureCause
-    from orchestrator.cli.reports.model import Axis, Charts, Report, TaskMap, Timeline
+    from orchestrator.cli.reports.report_values import Axis, Charts, Report, TaskMap, Timeline
     from orchestrator.cli.reports.usage import StepUsage
 
 __all__ = ["page_of"]

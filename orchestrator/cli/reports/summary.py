@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.addresses import format_address
 from orchestrator.cli.reports.columns import charts_of, convergence_of
-from orchestrator.cli.reports.model import Best, Parameter, Question, Report, Results
+from orchestrator.cli.reports.report_values import Best, Parameter, Question, Report, Results
 from orchestrator.cli.reports.timeline import task_maps_of, timeline_of
 from orchestrator.cli.table_rows import Rows, best_first, objective_of, rows_of, where
 from orchestrator.cli.table_text import cell_text

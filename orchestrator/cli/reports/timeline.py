@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.cli.reports.model import Span, TaskMap, Timeline
+from orchestrator.cli.reports.report_values import Span, TaskMap, Timeline
 from orchestrator.machine.states import StepRunState
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster.moved import check_not_copied
-from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.engine.cluster.session import hold_lease_on_cluster, make_context, scheduler_of
+from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.errors import Busy, LeaseHeld, SchedulerUnreachable
 from orchestrator.machine.model import Run

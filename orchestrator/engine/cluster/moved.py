@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.db.store import Store
-from orchestrator.engine.cluster.scheduler import SlurmScheduler
+from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.errors import Busy, DefinitionError, OrchestratorError
 from orchestrator.workspace import Workspace
 

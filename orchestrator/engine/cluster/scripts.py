@@ -1,6 +1,6 @@
 """The scripts of a run, and the sbatch command lines in their heads, as shown to the user and as submitted.
 
-The command line of a submission is made in `orchestrator.engine.cluster.scheduler`.
+The command line of a submission is made in `orchestrator.engine.cluster.slurm_scheduler`.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from orchestrator.db.guard import is_local
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.cluster.config import ClusterConfig
-from orchestrator.engine.cluster.scheduler import SlurmScheduler
+from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.engine.context import Context
 from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.progress import Silent

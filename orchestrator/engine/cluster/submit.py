@@ -12,12 +12,12 @@ from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.moved import check_jobs_of_moved_run, check_not_copied
 from orchestrator.engine.cluster.orchestrate import poll
-from orchestrator.engine.cluster.scheduler import SlurmScheduler
 from orchestrator.engine.cluster.session import hold_lease_on_cluster, hold_run, make_context, scheduler_of
+from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.engine.code import CheckedPipeline, replace_code
 from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import interrupted_as
-from orchestrator.engine.resume import reopen, with_resume_hint
+from orchestrator.engine.reopen import reopen, with_resume_hint
 from orchestrator.errors import Busy, RunFailed, SchedulerUnreachable
 from orchestrator.handoff.environment import write_environment
 from orchestrator.machine.model import Run

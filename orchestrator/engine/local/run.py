@@ -10,7 +10,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.db.lease import Holder
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import Decision, advance, observe_and_record
 from orchestrator.engine.code import CheckedPipeline, replace_code
@@ -18,9 +18,9 @@ from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import Interrupts, interrupts
 from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.local.failed import run_failed
-from orchestrator.engine.local.scheduler import LocalScheduler
+from orchestrator.engine.local.local_scheduler import LocalScheduler
 from orchestrator.engine.progress import Console, Progress, Silent, console_now, progress_for, standard_error
-from orchestrator.engine.resume import reopen, with_resume_hint
+from orchestrator.engine.reopen import reopen, with_resume_hint
 from orchestrator.errors import (
     Busy,
     Cancelled,

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from orchestrator.db.connection import session
-from orchestrator.db.model import COUNTS
+from orchestrator.db.model_of_rows import COUNTS
 from orchestrator.db.rows import member
 from orchestrator.db.run_rows import check_own, fenced_row
-from orchestrator.machine.cleaning import Cleanable
+from orchestrator.machine.cleanable import Cleanable
 from orchestrator.machine.states import RunState
 
 __all__ = ["cleanable_runs", "delete_run"]

@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orchestrator.db.lease import Holder, is_dead, silent_for
-from orchestrator.db.model import job_of
+from orchestrator.db.lease_holder import Holder, is_dead, silent_for
+from orchestrator.db.model_of_rows import job_of
 from orchestrator.db.rows import Row, member
 from orchestrator.machine.kinds import Mode, Role, StopSignal, Wake
 from orchestrator.machine.stalled import LeaseHolder, Liveness

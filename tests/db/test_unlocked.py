@@ -12,7 +12,7 @@ import pytest
 from orchestrator.db import migrate, opening
 from orchestrator.db.opening import open_database
 from orchestrator.db.rows import scalar
-from orchestrator.db.snapshot import MAGIC, read_snapshot
+from orchestrator.db.unlocked import MAGIC, read_unlocked
 from orchestrator.errors import DatabaseBusy, DatabaseError
 
 
@@ -78,7 +78,7 @@ def test_what_is_read_while_others_write_is_one_commit(database):
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        pairs = [content_of(read_snapshot(database)) for _ in range(50)]
+        pairs = [content_of(read_unlocked(database)) for _ in range(50)]
     finally:
         stop.set()
         writer.join()
@@ -91,13 +91,13 @@ def test_a_database_that_is_being_written_is_not_read(database):
         connection.execute("CREATE TABLE pair (a, b)")
         connection.execute("BEGIN EXCLUSIVE")
         connection.execute("INSERT INTO pair VALUES (1, 1)")
-        assert content_of(read_snapshot(database)) is None
+        assert content_of(read_unlocked(database)) is None
         connection.execute("ROLLBACK")
     journal = database.with_name("orchestrator.db-journal")
     # As a process leaves it that died while it wrote.
     journal.write_bytes(MAGIC + journal.read_bytes()[len(MAGIC) :])
     with pytest.raises(DatabaseBusy, match="was being written"):
-        read_snapshot(database, seconds=0.05)
+        read_unlocked(database, seconds=0.05)
 
 
 def test_a_fifo_in_place_of_a_journal_does_not_block_a_reader(database, monkeypatch):

@@ -13,8 +13,8 @@ from typing import Any
 from orchestrator.damage import LATEST
 from orchestrator.db import moves
 from orchestrator.db.connection import session
-from orchestrator.db.lease import Holder
-from orchestrator.db.moved import relocation
+from orchestrator.db.lease_holder import Holder
+from orchestrator.db.relocation import relocation
 from orchestrator.db.revision import REVISION
 from orchestrator.db.rows import insert, scalar
 from orchestrator.db.run_rows import run_row

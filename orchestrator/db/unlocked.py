@@ -15,7 +15,7 @@ from typing import NamedTuple
 from orchestrator.damage import check_size, open_regular
 from orchestrator.errors import DatabaseBusy
 
-__all__ = ["read_snapshot"]
+__all__ = ["read_unlocked"]
 
 MAGIC = bytes.fromhex("d9d505f920a163d7")
 """The first bytes of a journal that is needed: SQLite overwrites them with zeros when a transaction has ended."""
@@ -33,7 +33,7 @@ class _Journal(NamedTuple):
     changed_at: int
 
 
-def read_snapshot(path: Path, seconds: float = WAIT) -> bytes:
+def read_unlocked(path: Path, seconds: float = WAIT) -> bytes:
     """Return the content of a database after one of its commits.
 
     Parameters
