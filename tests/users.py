@@ -25,7 +25,13 @@ NAMES = {"owner": "games", "colleague": "man", "stranger": "news"}
 GROUP = "games"
 
 PACKAGES = sysconfig.get_path("purelib")
-ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{PACKAGES}", "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "PYTHONPATH": f"{ROOT}:{PACKAGES}",
+    "COLUMNS": "80",
+    "LC_ALL": "C.UTF-8",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 FILE_SYSTEMS = ("memory", "disk", "two mounts")
 """Where a test is repeated. With two mounts, each user has a mount of one folder, as on two machines of a cluster."""
