@@ -10,7 +10,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from errno import ELOOP, ENXIO
+from errno import EIO, ELOOP, ENOTCONN, ENXIO, ESHUTDOWN, ESTALE, ETIMEDOUT
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -22,6 +22,7 @@ __all__ = [
     "LARGEST",
     "LARGEST_INT",
     "LATEST",
+    "NETWORK_ERRORS",
     "Damaged",
     "check_size",
     "checked_fields",
@@ -41,6 +42,9 @@ LARGEST = 1 << 24
 
 LARGEST_INT = 1 << 63
 """SQLite has no larger integers."""
+
+NETWORK_ERRORS = frozenset({EIO, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT})
+"""Errors of a network file system that does not answer at the moment: the file is not damaged."""
 
 LATEST = 1e11
 """Epoch seconds that no clock shows."""

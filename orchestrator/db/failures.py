@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.addresses import format_address
+from orchestrator.db.model_of_rows import COUNTS
 from orchestrator.db.rows import Row, member
 from orchestrator.db.views import Failure, ResultNote
 from orchestrator.failure_groups import FailureGroup
@@ -16,11 +17,9 @@ from orchestrator.machine.states import FailureKind, JobState, RunState, StepRun
 
 __all__ = ["Cause", "address_of", "group_by_cause", "failures", "notes"]
 
-_COUNT = "(step_run.withdrawn_at IS NULL OR step_run.suspended_after IS NOT NULL)"
-
 # Experiments that an earlier epoch has evaluated and that are accepted are not evaluated again.
 _EVALUATED = f"""(
-    {_COUNT} OR EXISTS (
+    {COUNTS} OR EXISTS (
         SELECT 1 FROM step_run accepting
         WHERE accepting.run_id = step_run.run_id AND accepting.position = step_run.position
           AND accepting.epoch = step_run.epoch + 1 AND accepting.accepts_failed AND accepting.withdrawn_at IS NULL
@@ -99,7 +98,7 @@ def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | Non
     step_run_id : int, optional
         Only the failures of this step run; else of all step runs that are not withdrawn.
     """
-    which = _COUNT if step_run_id is None else "step_run.id = :step_run_id"
+    which = COUNTS if step_run_id is None else "step_run.id = :step_run_id"
     of = {"run_id": run_id, "step_run_id": step_run_id}
     groups: dict[tuple[int, FailureLevel, str | None], _Group] = {}
 
@@ -147,7 +146,7 @@ def notes(connection: sqlite3.Connection, run_id: int, step_run_id: int | None =
     connection, run_id, step_run_id
         As for `failures`.
     """
-    which = _COUNT if step_run_id is None else "step_run.id = :step_run_id"
+    which = COUNTS if step_run_id is None else "step_run.id = :step_run_id"
     found = connection.execute(
         f"{_NOTES} AND {which} ORDER BY event.id", {"run_id": run_id, "step_run_id": step_run_id}
     )

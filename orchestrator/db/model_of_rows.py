@@ -16,7 +16,7 @@ from orchestrator.machine.states import JobState, StepRunState
 
 __all__ = ["COUNTS", "check_json", "first_failed", "job_of", "plan_of", "step_run_of"]
 
-COUNTS = "(withdrawn_at IS NULL OR suspended_after IS NOT NULL)"
+COUNTS = "(step_run.withdrawn_at IS NULL OR step_run.suspended_after IS NOT NULL)"
 """Condition of the step runs that count: they are not withdrawn, or only until a retry has ended."""
 
 _CONVERTED = ("role", "state", "doubt", "rivals", "stopping")

@@ -13,14 +13,13 @@ import sys
 from _pickle import Unpickler  # the module `pickle` has slow classes, too
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from errno import EIO, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
-from orchestrator.damage import LARGEST, Damaged
+from orchestrator.damage import LARGEST, NETWORK_ERRORS, Damaged
 from orchestrator.data.scratch import Keep
 from orchestrator.definition.compiled import read_compiled
 from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free_mp_main, working_in
@@ -35,9 +34,6 @@ __all__ = ["CODE", "MAIN", "MODULES", "Bundle", "LoadedStep", "function_of", "gl
 
 MODULES, MAIN, CODE = "modules.json", "main.pkl", "study.code"
 """Names of files: the kept modules; of the study, the values that importing does not define, and its compiled code."""
-
-TEMPORARY = frozenset({EIO, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT})
-"""Errors of a network file system that does not answer at the moment."""
 
 _UPDATE_HINT = "Bundle the code again: orchestrator resume RUN --update STUDY.py"
 
@@ -301,7 +297,7 @@ def _own_errors(what: str) -> Iterator[None]:
     except MemoryError:
         raise
     except (Exception, SystemExit, EndOfLoading) as error:
-        if isinstance(error, OSError) and error.errno in TEMPORARY:
+        if isinstance(error, OSError) and error.errno in NETWORK_ERRORS:
             raise
         raise StudyError(
             f"{what} can't be imported on {os.uname().nodename}: {type(error).__name__}: {error}", _cure(error)

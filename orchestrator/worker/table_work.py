@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from errno import EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT
+from errno import EAGAIN, ENOMEM
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.damage import NETWORK_ERRORS
 from orchestrator.data.expected import Expected
 from orchestrator.data.files import data_folder
 from orchestrator.data.fold import FoldReport, fold
@@ -51,8 +52,8 @@ __all__ = [
 RecordedManifest = tuple[Path, str]
 """A manifest, and its digest as recorded."""
 
-TEMPORARY = frozenset({EAGAIN, EIO, ENOMEM, ENOTCONN, ESHUTDOWN, ESTALE, ETIMEDOUT})
-"""Errors of a network file system that does not answer at the moment."""
+TEMPORARY = NETWORK_ERRORS | {EAGAIN, ENOMEM}
+"""Errors of the file system after which a table can be read later."""
 
 
 # --- freeze -------------------------------------------------------------------------------------
