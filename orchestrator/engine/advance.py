@@ -59,7 +59,7 @@ def observe_and_record(context: Context) -> Run:
 
 def _act_until_idle(context: Context, run: Run, changes: list[Change], decide_next: Decision) -> Run:
     while True:
-        run, changes, intent = _decide_in_memory(context, run, changes, decide_next)
+        changes, intent = _decide_in_memory(context, run, changes, decide_next)
         run = _write(context, run, changes)
         if intent is None or isinstance(intent, Record):
             return run
@@ -70,10 +70,15 @@ def _act_until_idle(context: Context, run: Run, changes: list[Change], decide_ne
 
 def _decide_in_memory(
     context: Context, run: Run, changes: list[Change], decide_next: Decision
-) -> tuple[Run, list[Change], Intent | None]:
+) -> tuple[list[Change], Intent | None]:
     """Apply changes in memory and decide, until the next intent has an effect outside the records.
 
-    If that is a submission, the changes include the move to `submitting`.
+    Returns
+    -------
+    changes : list of Change
+        All that are to be written before the effect; if it is a submission, with the move to `submitting`.
+    intent : Intent or None
+        What is to be done next.
     """
     model = reduce(apply, changes, run)
     intent = decide_next(model)
@@ -86,8 +91,7 @@ def _decide_in_memory(
         intent = None
     if isinstance(intent, Submit):
         changes = [*changes, submitting(model.job(intent.token))]
-    # The changes are not written yet, so the run is returned as it was given.
-    return run, changes, intent
+    return changes, intent
 
 
 def with_epoch(context: Context, change: Change) -> Change:

@@ -63,6 +63,11 @@ class CheckedPipeline:
     load: Callable[[str], LoadedStep]
 
     @property
+    def study(self) -> str:
+        """The study as an argument of a command."""
+        return format_study(self.study_path, self.study_attr)
+
+    @property
     def notes(self) -> list[str]:
         """What the user should know about the code."""
         return [
@@ -152,12 +157,9 @@ def replace_code(context: Context, checked: CheckedPipeline, begin: Begin) -> Co
     if bundle == record.bundle_digest and checked.plan == record.plan:
         return context
     run = observe_and_record(context)
+    steps = context.store.history.valid_step_runs(record.key)
     again = asks_again(context.folder, record, begin, checked)
-    steps, study = (
-        context.store.history.valid_step_runs(record.key),
-        format_study(checked.study_path, checked.study_attr),
-    )
-    replanned = replan(run, steps, checked.plan, asks_again=again, study=study)
+    replanned = replan(run, steps, checked.plan, asks_again=again, study=checked.study)
     context.store.set_code(
         record.key,
         context.fence,

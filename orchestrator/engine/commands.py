@@ -260,11 +260,8 @@ def preview(
     if checked is not None:
         from orchestrator.engine.code import asks_again
 
-        again, study = (
-            asks_again(workspace.run(key), record, begin, checked),
-            format_study(checked.study_path, checked.study_attr),
-        )
-        replanned = replan(run, steps, plan, asks_again=again, study=study)
+        again = asks_again(workspace.run(key), record, begin, checked)
+        replanned = replan(run, steps, plan, asks_again=again, study=checked.study)
         lines, repeats = announce_new_plan(steps, replanned, plan), repeats_work(steps, replanned.changes)
         run, steps = with_new_plan(run, steps, replanned, plan), steps[: replanned.n_valid]
     changes = reopening(run, steps, begin)

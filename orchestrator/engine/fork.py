@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.addresses import format_study
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import Damaged, open_regular
 from orchestrator.data.files import is_link_of_a_table, opened_snapshot
@@ -107,8 +106,7 @@ def prepare_fork(
     begin = None
     if checked is not None:
         again = asks_again(workspace.run(key), record, WHERE_IT_STOPPED, checked)
-        study = format_study(checked.study_path, checked.study_attr)
-        begin = where_new_steps_begin(run, steps, checked.plan, from_step, asks_again=again, study=study)
+        begin = where_new_steps_begin(run, steps, checked.plan, from_step, asks_again=again, study=checked.study)
     if begin is None:
         if from_step is None:
             position = where_to_fork(run, store.history.first_failed(key))

@@ -31,7 +31,7 @@ from orchestrator.machine.intents import (
     SetDependency,
     Submit,
 )
-from orchestrator.machine.kinds import Role, StepKind
+from orchestrator.machine.kinds import Role
 from orchestrator.machine.model import Job, Run, StepRun, TableThen, blamed_kind
 from orchestrator.machine.states import RunState
 from orchestrator.machine.too_many import stop_after, stop_if_first_fail
@@ -171,7 +171,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         kind=step.kind,
         parallel=step.parallel,
         path=step.path,
-        until_path=slot.until.path if slot.until is not None and step.kind == StepKind.CALL else None,
+        until_path=slot.until_path,
         project_dir=step.project_dir,
         bundle_digest=context.record.bundle_digest or "",
         batch=job.batch,

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from orchestrator.addresses import format_study
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.advance import observe_and_record, with_epoch
 from orchestrator.engine.context import Context
@@ -48,7 +47,7 @@ def reopen(context: Context, begin: Begin) -> None:
 
 def check_same_steps(store: Store, record: RunRecord, checked: CheckedPipeline) -> None:
     """Raise `StudyChanged` if a run that has succeeded has other steps than a pipeline."""
-    plan, study = checked.plan, format_study(checked.study_path, checked.study_attr)
+    plan, study = checked.plan, checked.study
     shapes = [(p.size, [(step.path, step.name) for step in p.steps()]) for p in (record.plan, plan)]
     if shapes[0] != shapes[1]:
         run, steps = store.load(record.key), store.history.valid_step_runs(record.key)

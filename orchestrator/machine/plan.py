@@ -89,7 +89,7 @@ class PlannedLoop(NamedTuple):
     path : str
         As for a step.
     n_iterations : int
-        From 0.
+        Number of iterations; may be 0.
     body : tuple of PlannedStep or PlannedLoop
         The content of one iteration.
     until : PlannedStep or None
@@ -143,6 +143,14 @@ class Slot(NamedTuple):
     def address(self) -> str:
         """The address that a user types: `run@4`, outside loops `run`."""
         return format_address(self.step.name, self.iteration)
+
+    @property
+    def until_path(self) -> str | None:
+        """Path of the `until` that the step's own job calls at its end; None if a job of its own calls it, or none.
+
+        After a parallel step no task has the whole table.
+        """
+        return None if self.until is None or self.step.kind is not StepKind.CALL else self.until.path
 
 
 @value
