@@ -22,12 +22,12 @@ from orchestrator.cli.outcome import next_command, text_and_code
 from orchestrator.cli.render import echo, echo_output, plural, say, to_json
 from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
 from orchestrator.errors import NotFound, NotYet
+from orchestrator.machine.kinds import FailureLevel, Mode
+from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from orchestrator.db.views import Failure, RunView, StepLogs
-from orchestrator.machine.kinds import FailureLevel, Mode
-from orchestrator.machine.states import RunState, StepRunState
 
 __all__ = ["LogFile", "LogList", "command", "logs_of"]
 
@@ -138,16 +138,13 @@ def command(
     _check_task(step_logs.step_run.address, step_logs.step_run.n_tasks or 1, task)
     folder = workspace.run(step_logs.key, step_logs.log_dir).logs
     if as_json:
-        echo(
-            to_json(
-                LogList(step_logs, tuple(LogFile(str(log), number) for log, number in logs_of(folder, step_logs, task)))
-            )
-        )
+        logs = tuple(LogFile(str(log), number) for log, number in logs_of(folder, step_logs, task))
+        echo(to_json(LogList(step_logs, logs)))
         return
     if follow:
         step_logs = _follow(path, folder, step_logs, task)
     else:
-        _print(folder, step_logs, task)
+        _print_logs(folder, step_logs, task)
     if task is None:
         _print_failures(step_logs)
         for note in step_logs.notes:
@@ -259,14 +256,14 @@ def logs_of(folder: Path, step_logs: StepLogs, task: int | None) -> list[tuple[P
     return sorted(logs, key=lambda log: log[1] or 0)
 
 
-def _print(folder: Path, step_logs: StepLogs, task: int | None) -> None:
+def _print_logs(folder: Path, step_logs: StepLogs, task: int | None) -> None:
     logs = logs_of(folder, step_logs, task)
     if not logs:
         _print_no_log(folder, step_logs, task)
         return
     written = [(log, number) for log, number in logs if log.stat().st_size]
     if task is None and len({number for _, number in written}) > MOST_TASKS:
-        written = _select(written, step_logs)
+        written = _of_failed_tasks(written, step_logs)
     for log, number in written:
         if number is not None and task is None:
             echo(f"==> task {number} <==")
@@ -275,7 +272,7 @@ def _print(folder: Path, step_logs: StepLogs, task: int | None) -> None:
         echo(f"{_subject(step_logs, task)} printed nothing.", err=True)
 
 
-def _select(logs: list[tuple[Path, int | None]], step_logs: StepLogs) -> list[tuple[Path, int | None]]:
+def _of_failed_tasks(logs: list[tuple[Path, int | None]], step_logs: StepLogs) -> list[tuple[Path, int | None]]:
     """Return the logs of the first failed tasks, or of the first tasks if none failed."""
     tasks = list(dict.fromkeys(number for _, number in logs))
     failed = {number for failure in step_logs.failures for number in failure.tasks}
@@ -372,7 +369,7 @@ def _follow(path: Path, folder: Path, step_logs: StepLogs, task: int | None) -> 
                 last_printed = log
         if step_logs.step_run.ended_at is not None:
             if last_printed is None:
-                _print(folder, step_logs, task)
+                _print_logs(folder, step_logs, task)
             return step_logs
         if step_logs.stalled:
             run = find_run(path, step_logs.key)

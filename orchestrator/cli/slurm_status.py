@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.render import clock, is_foreign_run, plural, screen_width, shorten, study_argument
+from orchestrator.machine.kinds import Mode
+from orchestrator.machine.states import JobState, RunState
 
 if TYPE_CHECKING:
     from orchestrator.db.views import JobView, RunStatus, RunView
     from orchestrator.engine.cluster.queue_report import QueuedJob, QueueReport
-from orchestrator.machine.kinds import Mode
-from orchestrator.machine.states import JobState, RunState
 
 __all__ = ["queue_lines", "record_lines", "waiting_lines"]
 

@@ -102,7 +102,11 @@ def command(
 
         watch(workspace, key_of(workspace, run))
     status = read_status(workspace, run, now, whole=as_json)
-    report, unanswered = (_ask if refresh else ask_briefly)(workspace.database, status, now)
+    unanswered: SchedulerUnreachable | None = None
+    if refresh:
+        report, unanswered = _ask(workspace.database, status, now)
+    else:
+        report = ask_briefly(workspace.database, status, now)
     status = with_answer(status, report, now)
     if as_json:
         echo(to_json({**json_values(status), "slurm": report} if refresh else status))
@@ -152,7 +156,7 @@ def _ask(path: Path, status: RunStatus, now: float) -> tuple[QueueReport | None,
         return None, error
 
 
-def ask_briefly(path: Path, status: RunStatus, now: float) -> tuple[QueueReport | None, None]:
+def ask_briefly(path: Path, status: RunStatus, now: float) -> QueueReport | None:
     """Return SLURM's answer, for why jobs wait; None if it does not answer soon.
 
     If no job of the run is left although the records show some, they may have died at once. That is believed only if
@@ -163,14 +167,14 @@ def ask_briefly(path: Path, status: RunStatus, now: float) -> tuple[QueueReport 
     is_quiet = not run.holder and now - run.last_event_at >= QUIET
     # squeue is asked for the jobs of this user only.
     if not is_open or is_foreign_run(run) or not (is_quiet or status.now):
-        return None, None
+        return None
     from orchestrator.engine.cluster.queue_report import ask_slurm
 
     try:
         report = ask_slurm(path, status, now, seconds=SECONDS_TO_ASK)
     except (SchedulerUnreachable, Busy):
-        return None, None
-    return report if is_quiet else report._replace(stalled=None), None
+        return None
+    return report if is_quiet else report._replace(stalled=None)
 
 
 def render(

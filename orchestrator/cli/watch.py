@@ -66,7 +66,7 @@ def _show_until_end(workspace: Workspace, key: str, waiting: Waiting, view: _Vie
         began, now = time.monotonic(), time.time()
         status = read_status(workspace, key, now)
         if began - asked_at >= SLURM_POLL_SECONDS:
-            report, _ = ask_briefly(workspace.database, status, now)
+            report = ask_briefly(workspace.database, status, now)
             asked_at = time.monotonic()
         status, shown = visible_values((with_answer(status, report, now), report))
         view.show(status, shown, now)

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name
 from orchestrator.errors import DefinitionError
 from orchestrator.expansion import VARIABLE, home_expanded
+from orchestrator.sha256 import sha256_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
-
-from orchestrator.sha256 import sha256_of
 
 __all__ = [
     "JOB_FILE",
