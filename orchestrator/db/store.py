@@ -163,7 +163,7 @@ class Store:
             **{**values, "plan": plan_of(row), "mode": member(Mode, row.mode), "state": member(RunState, row.state)}
         )
 
-    def own(self, key: str) -> RunRecord:
+    def own_record(self, key: str) -> RunRecord:
         """Return the row of a run of this user.
 
         Raises
@@ -275,7 +275,7 @@ class Store:
             moves.log(connection, row.id, now, EventKind.RESOURCES, why=why)
 
     def set_max_tables(self, key: str, max_tables: int | None) -> None:
-        """Record how many tables of a run are kept; None: all. Needs no lease; raise `NotOwner` as `take_lease`."""
+        """Record how many tables of a run are kept; None: all. Needs no lease; raise `NotOwner` as `Leases.take`."""
         with session(self.path) as connection:
             row = run_row(connection, key)
             check_own(key, row.uid)
@@ -295,7 +295,7 @@ class Store:
             if values:
                 update(connection, "run", values, id=row.id)
 
-    def stop(self, key: str, fence: int, stopped_by: StopSignal, now: float) -> None:
+    def record_stop(self, key: str, fence: int, stopped_by: StopSignal, now: float) -> None:
         """Record the first signal that stops the holder of the lease; it counts until another process takes that."""
         with session(self.path) as connection:
             row = fenced_row(connection, key, fence)
@@ -321,7 +321,7 @@ class Store:
             update(connection, "run", {"cancel_requested_at": None, "cancel_step": None}, id=row.id)
 
     def request_cancel_step(self, key: str, position: int, now: float) -> bool:
-        """Request that the lease holder cancels the open step run. Needs no lease; raise `NotOwner` as `take_lease`.
+        """Request that the lease holder cancels the open step run. Needs no lease; raise `NotOwner` as `Leases.take`.
 
         Returns
         -------
@@ -340,22 +340,15 @@ class Store:
                 moves.log(connection, row.id, now, EventKind.CANCEL_REQUESTED, step_run_id=step_run.id)
             return True
 
-    def hold(self, key: str, now: float, *, is_held: bool) -> bool:
-        """Hold a run, or release it. Needs no lease; raise `NotOwner` as `take_lease`.
-
-        Returns
-        -------
-        bool
-            False if the run has ended, or this changes nothing.
-        """
+    def set_held(self, key: str, now: float, *, is_held: bool) -> None:
+        """Record that a user holds or releases a run, unless it has ended. Needs no lease; raise `NotOwner`."""
         with session(self.path) as connection:
             row = run_row(connection, key)
             check_own(key, row.uid)
             if row.state != RunState.ACTIVE or is_held == (row.held_at is not None):
-                return False
+                return
             update(connection, "run", {"held_at": now if is_held else None}, id=row.id)
             moves.log(connection, row.id, now, EventKind.HOLD, new="held" if is_held else "released")
-            return True
 
 
 def _text(plan: Plan) -> str:

@@ -103,7 +103,7 @@ def clean(workspace: Workspace, cleaning: Cleaning) -> list[str]:
     for target in cleaning.targets:
         key = target.run.key
         try:
-            store.own(key)
+            store.own_record(key)
             with hold_lease(store, key) as fence:
                 # What has changed since it was said is kept.
                 [run] = [run for run in cleanable_runs(workspace.database) if run.key == key]

@@ -78,7 +78,7 @@ def start(
         key = create(store, pipeline, checked, project_job, Mode.LOCAL)
         run_to_end(store, key, checked.load, jobs)
         return key
-    record = store.own(project_job)
+    record = store.own_record(project_job)
     _check_mode(record, Mode.LOCAL)
     if not _nothing_to_do(store, record, pipeline.first_element, checked):
         begin = Begin(_first_position(pipeline, checked.plan.start_of))
@@ -147,7 +147,7 @@ def submit(
         key = create(store, pipeline, checked, project_job, Mode.SLURM, lambda folder: config.stored(folder).to_json())
         hand_over(store, key, say=progress_for().say)
         return key
-    record = store.own(project_job)
+    record = store.own_record(project_job)
     _check_mode(record, Mode.SLURM)
     if not _nothing_to_do(store, record, pipeline.first_element, checked):
         begin = Begin(_first_position(pipeline, checked.plan.start_of))
@@ -202,7 +202,7 @@ def resume(
         The run's key.
     """
     store = Store(workspace.database)
-    record = store.own(key)
+    record = store.own_record(key)
     if as_edited:
         _take_as_edited(store, record)
     checked = _checked(record, update)
@@ -225,7 +225,7 @@ def retry(
         The run's key.
     """
     store = Store(workspace.database)
-    record = store.own(key)
+    record = store.own_record(key)
     # First: before the study is checked.
     reopening(store.load(key), store.history.valid_step_runs(key), RETRY)
     return continue_run(store, record, RETRY, _checked(record, update), jobs)
@@ -251,7 +251,7 @@ def preview(
         New code for it.
     """
     store = Store(workspace.database)
-    record = store.own(key)
+    record = store.own_record(key)
     run, steps = store.load(key), store.history.valid_step_runs(key)
     plan = run.plan if checked is None else checked.plan
     if not isinstance(begin, Begin):
@@ -312,7 +312,7 @@ def _about_new_run(plan: Plan, key: str | None) -> list[str]:
 
 def check_update(workspace: Workspace, key: str, study: Study) -> tuple[CheckedPipeline, ClusterConfig | None]:
     """Check a study with which a run is to continue; also return its cluster, if the run is on one and it names one."""
-    record = Store(workspace.database).own(key)
+    record = Store(workspace.database).own_record(key)
     checked = _checked(record, study)
     assert checked is not None
     if record.mode is not Mode.SLURM or not study.clusters:
@@ -327,7 +327,7 @@ def checked_pipeline(workspace: Workspace, key: str, pipeline: PipelineDefinitio
     """Check a pipeline of this process with which a run is to continue."""
     from orchestrator.engine import code
 
-    record = Store(workspace.database).own(key)
+    record = Store(workspace.database).own_record(key)
     checked = code.check(pipeline, key, None, needs_pickles=record.mode is Mode.SLURM)
     _say_all(checked.notes)
     return checked
@@ -360,7 +360,7 @@ def begin_of(
         If there is no such step, the options exclude each other, or the tables are not kept as they were then.
     """
     store = Store(workspace.database)
-    record = store.own(key)
+    record = store.own_record(key)
     if from_step is None:
         if puts_back:
             raise DefinitionError(
@@ -442,7 +442,7 @@ def advance(workspace: Workspace, key: str, *, job: str | None = None, patience:
         # It polls while the records are locked, too, so nothing is read before.
         orchestrate(store, key, job, os.environ.get("SLURM_JOB_ID", ""), patience, _print_with_time)
         return f"Orchestrator job {job} is done."
-    if store.own(key).mode is Mode.SLURM:
+    if store.own_record(key).mode is Mode.SLURM:
         from orchestrator.engine.cluster.orchestrate import advance_now
 
         return advance_now(store, key)
@@ -468,7 +468,7 @@ def drive(workspace: Workspace, key: str, timeout: float | None) -> None:
     from orchestrator.engine.cluster.drive import drive as drive_to_end
 
     store = Store(workspace.database)
-    if store.own(key).mode is not Mode.SLURM:
+    if store.own_record(key).mode is not Mode.SLURM:
         raise DefinitionError(
             f"Run {key} runs on this machine, where no job has to be submitted.",
             f"To continue it: orchestrator resume {key}",
@@ -479,7 +479,7 @@ def drive(workspace: Workspace, key: str, timeout: float | None) -> None:
 def about_cancel(workspace: Workspace, key: str) -> list[str]:
     """Return what `cancel` will do, in sentences; none for a run that has ended."""
     store = Store(workspace.database)
-    store.own(key)
+    store.own_record(key)
     run = store.load(key)
     if run.has_ended:
         return []
@@ -500,7 +500,7 @@ def cancel(workspace: Workspace, key: str) -> str:
         One sentence: the result.
     """
     store = Store(workspace.database)
-    store.own(key)
+    store.own_record(key)
     run = store.load(key)
     if run.has_ended:
         return f"Nothing to do: run {key} {how_it_ended(run)}."

@@ -101,7 +101,7 @@ def prepare_fork(
         If there is no such step, the run has not reached it, its table is not kept, or the new key can't be used.
     """
     store = Store(workspace.database)
-    record, run, steps = store.own(key), store.load(key), store.history.valid_step_runs(key)
+    record, run, steps = store.own_record(key), store.load(key), store.history.valid_step_runs(key)
     workspace.run(key).check_exists()
     begin = None
     if checked is not None:

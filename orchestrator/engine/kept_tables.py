@@ -126,7 +126,7 @@ def put_tables_back(folder: RunFolder, mark: str, tables: Iterable[TableThen]) -
 def snapshots(workspace: Workspace, key: str) -> tuple[list[Snapshot], int | None]:
     """Return the kept tables of a run, the oldest first, and how many are kept at most; None: all."""
     store = Store(workspace.database)
-    record, run, folder = store.own(key), store.load(key), workspace.run(key)
+    record, run, folder = store.own_record(key), store.load(key), workspace.run(key)
     paths: dict[str, Path] = {name: folder.kept_tables / name for name in names_of_kept(folder, run.mark)}
     needed = sizes(paths)
     found = []
@@ -141,6 +141,6 @@ def snapshots(workspace: Workspace, key: str) -> tuple[list[Snapshot], int | Non
 def change_limit(workspace: Workspace, key: str, max_tables: int | None) -> int:
     """Record how many tables of a run are kept, remove those that are superfluous, and return their number."""
     store = Store(workspace.database)
-    store.own(key)
+    store.own_record(key)
     store.set_max_tables(key, max_tables)
     return len(remove_superfluous(workspace.run(key), store.load(key).mark, max_tables))

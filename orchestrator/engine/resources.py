@@ -64,7 +64,7 @@ def new_resources(workspace: Workspace, key: str, name: str, changes: Mapping[st
         If the run is not on a cluster, has no such step, or a value is not valid.
     """
     store = Store(workspace.database)
-    record, run = store.own(key), store.load(key)
+    record, run = store.own_record(key), store.load(key)
     if record.mode is not Mode.SLURM:
         raise DefinitionError(
             f"Run {key} runs on this machine, which has no resources to request.",

@@ -74,7 +74,7 @@ def hold(workspace: Workspace, key: str) -> str:
     run, store = _own(workspace, key), Store(workspace.database)
     if run.has_ended:
         return f"Nothing to do: run {key} {how_it_ended(run)}."
-    store.hold(key, time.time(), is_held=True)
+    store.set_held(key, time.time(), is_held=True)
     if run.needs_wakeup:
         from orchestrator.engine.cluster.hold import hold_jobs
 
@@ -104,7 +104,7 @@ def release(workspace: Workspace, key: str, *, jobs: int | None = None) -> str |
     run, store = _own(workspace, key), Store(workspace.database)
     if not run.is_held and (run.has_ended or steering.holds_its_jobs(run)):
         return f"Nothing to do: run {key} is not held."
-    store.hold(key, time.time(), is_held=False)
+    store.set_held(key, time.time(), is_held=False)
     try:
         continue_run(store, store.record(key), WHERE_IT_STOPPED, None, jobs)
     except LeaseHeld:
@@ -115,5 +115,5 @@ def release(workspace: Workspace, key: str, *, jobs: int | None = None) -> str |
 
 def _own(workspace: Workspace, key: str) -> Run:
     store = Store(workspace.database)
-    store.own(key)
+    store.own_record(key)
     return store.load(key)

@@ -144,7 +144,7 @@ def archive(workspace: Workspace, key: str, output: Path) -> int:
 
 
 def _check(workspace: Workspace, key: str) -> None:
-    Store(workspace.database).own(key)
+    Store(workspace.database).own_record(key)
     [run] = [run for run in cleanable_runs(workspace.database) if run.key == key]
     kept = why_kept(run, Part.RUN)
     if kept is not None:

@@ -147,7 +147,7 @@ import time
 from orchestrator import Pipeline, Step
 from orchestrator.db.store import Store
 def first(project_dir):
-    Store(project_dir.parent / "orchestrator.db").hold("r", time.time(), is_held=True)
+    Store(project_dir.parent / "orchestrator.db").set_held("r", time.time(), is_held=True)
 def second(project_dir):
     pass
 pipeline = Pipeline("p", [Step(first), Step(second)])

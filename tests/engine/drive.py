@@ -110,7 +110,7 @@ def by_itself(
     with suppress(Busy, Killed), opened() as context:
         orchestrate.advance(context)
     for hold in (True, False) if is_held else ():
-        new.store.hold(KEY, slurm.now, is_held=hold)
+        new.store.set_held(KEY, slurm.now, is_held=hold)
         for _ in range(3):
             with suppress(Busy, Killed), opened() as context:
                 orchestrate.advance(context)

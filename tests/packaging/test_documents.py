@@ -118,6 +118,22 @@ def test_the_functions_that_the_architecture_names_are_in_their_files():
     assert [f"{file}: {name}" for file, name in walks + answers if name not in names_defined_in(ROOT / file)] == []
 
 
+def test_the_modules_that_the_code_names_exist():
+    unknown = []
+    for file in sorted((ROOT / "orchestrator").rglob("*.py")):
+        for name in re.findall(r"`(orchestrator(?:\.\w+)+)`", file.read_text(encoding="utf-8")):
+            path = ROOT / name.replace(".", "/")
+            if not (path.is_dir() or path.with_suffix(".py").exists() or is_defined(path)):
+                unknown.append(f"{file.relative_to(ROOT)}: {name}")
+    assert unknown == []
+
+
+def is_defined(path: Path) -> bool:
+    """Whether a path such as `orchestrator/host/adopt_orphans` is that of a name in a module."""
+    module = path.parent.with_suffix(".py")
+    return module.exists() and path.name in names_defined_in(module)
+
+
 def names_defined_in(file: Path) -> set[str]:
     """Return the functions, classes, methods and variables of a module."""
     names: set[str] = set()

@@ -109,6 +109,6 @@ def hold_run(store: Store, key: str, token: str | None = None, job_id: str | Non
     NotOwner
         If it belongs to another user.
     """
-    scheduler = scheduler_of(store, store.own(key))
+    scheduler = scheduler_of(store, store.own_record(key))
     with hold_lease_on_cluster(store, key, scheduler) as fence:
         yield make_context(store, key, fence, scheduler)._replace(own_token=token, own_id=job_id)

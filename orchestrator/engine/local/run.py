@@ -233,7 +233,7 @@ def _advance_to_end(context: Context, scheduler: LocalScheduler, signals: Interr
 
 
 def _record_stop(context: Context, stopped_by: StopSignal) -> None:
-    context.store.stop(context.key, context.fence, stopped_by, context.clock())
+    context.store.record_stop(context.key, context.fence, stopped_by, context.clock())
 
 
 def _advance_patiently(context: Context, signals: Interrupts) -> Run:
