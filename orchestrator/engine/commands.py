@@ -6,19 +6,22 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.addresses import format_study
+from orchestrator.db.runs import find_run
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
 from orchestrator.engine.reopen import check_same_steps, position_of
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.announce import announce, announce_new_plan, announce_next, repeats_work
+from orchestrator.machine.changes import apply
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import replan, with_new_plan
 from orchestrator.machine.resume_point import is_done
-from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, reopening
+from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, ends_of_jobs, reopening
 from orchestrator.machine.summary import how_it_ended
 from orchestrator.visible import visible
 from orchestrator.workspace import Workspace
@@ -253,6 +256,9 @@ def preview(
     store = Store(workspace.database)
     record = store.own_record(key)
     run, steps = store.load(key), store.history.valid_step_runs(key)
+    if run.live_jobs and find_run(store.path, key).stalled:
+        # The resume will find out that they have ended.
+        run = reduce(apply, ends_of_jobs(run, "no process advances it"), run)
     plan = run.plan if checked is None else checked.plan
     if not isinstance(begin, Begin):
         begin = Begin(None if begin is None else position_of(key, plan, begin))

@@ -162,7 +162,8 @@ def _size(folder: RunFolder) -> Size:
 
 
 def _amount(size: Size) -> str:
-    n_bytes = f"{size.n_bytes / 1e6:.1f} MB" if size.n_bytes >= 1e6 else f"{size.n_bytes / 1e3:.1f} kB"
+    unit, name = next(((unit, name) for unit, name in ((1e6, "MB"), (1e3, "kB")) if size.n_bytes >= unit), (1, ""))
+    n_bytes = f"{size.n_bytes / unit:.1f} {name}" if name else f"{size.n_bytes} B"
     return f"{size.n_files} files ({n_bytes})"
 
 

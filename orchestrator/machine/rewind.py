@@ -32,6 +32,7 @@ __all__ = [
     "ValidStepRun",
     "after_takeover",
     "check_position",
+    "ends_of_jobs",
     "reopening",
     "rewind",
     "where_to_fork",
@@ -62,6 +63,8 @@ class Begin(NamedTuple):
 
 
 WHERE_IT_STOPPED = Begin()
+
+_NOT_DONE = {StepRunState.FAILED: "failed", StepRunState.CANCELLED: "was cancelled"}
 
 
 @value
@@ -116,7 +119,7 @@ def _retry(run: Run, steps: Sequence[ValidStepRun]) -> list[Change]:
     if not run.has_ended:
         raise Busy(
             f"Run {run.key} has not ended, so its failed experiments can't be evaluated again yet.",
-            f"Wait for its end: orchestrator wait {run.key}",
+            f"Wait for its end: orchestrator wait {run.key}\nIf it was stopped: orchestrator resume {run.key}",
         )
     failed = tuple(step.position for step in steps if step.n_failed)
     if not failed:
@@ -222,11 +225,16 @@ def after_takeover(run: Run, why: str) -> list[Change]:
     Its jobs count as ended, and its open step run is withdrawn: the manifest was private to the former owner. Results
     that are recorded are kept.
     """
-    jobs = (*run.live_jobs, *run.orchestrators)
-    changes: list[Change] = [MoveJob(job.token, JobState.CANCELLED, why, FailureKind.CANCELLED) for job in jobs]
+    changes = ends_of_jobs(run, why)
     if run.step_run is None or run.step_run.has_ended:
         return changes
     return [*changes, *rewind(reduce(apply, changes, run), run.step_run.position, why)]
+
+
+def ends_of_jobs(run: Run, why: str) -> list[Change]:
+    """Return the changes by which all jobs of a run count as ended."""
+    jobs = (*run.live_jobs, *run.orchestrators)
+    return [MoveJob(job.token, JobState.CANCELLED, why, FailureKind.CANCELLED) for job in jobs]
 
 
 def check_position(run: Run, position: int, valid: Container[int] | None) -> None:
@@ -245,12 +253,13 @@ def check_position(run: Run, position: int, valid: Container[int] | None) -> Non
         )
     if position <= reached and valid is not None and position not in valid:
         raise DefinitionError(f"Run {run.key} never ran {address}: its loop ended before it.", hint)
-    if last is None or last.state is not StepRunState.FAILED or not reached < position < run.plan.size:
+    how = None if last is None else _NOT_DONE.get(last.state)
+    if how is None or not reached < position < run.plan.size:
         return
-    step, failed = run.plan.slot(position).step, run.plan.slot(last.position).address
+    step, before = run.plan.slot(position).step, run.plan.slot(reached).address
     if step.dependency != Dependency.AFTERANY:
         raise DefinitionError(
-            f"Run {run.key} can't continue from {address}: the step before it, {failed}, failed.",
-            f"Give {step.name!r} dependency='afterany' and resume with --update, or repeat {failed}: "
+            f"Run {run.key} can't continue from {address}: the step before it, {before}, {how}.",
+            f"Give {step.name!r} dependency='afterany' and resume with --update, or repeat {before}: "
             f"orchestrator resume {run.key}",
         )

@@ -117,6 +117,34 @@ def test_the_command_of_the_page_ends_the_run(cli, here, name):
         assert outputs("r") == before
 
 
+def test_a_killed_run_goes_back_to_an_earlier_step(cli, here):
+    write({"PREPARE": KILLED, "ROWS": "3"})
+    assert cli("run", "study.py", "--project-job", "r").code == -9
+    write({})
+    done = here("resume", "r", "--from-step", "create", "--update", "study.py")
+    assert done.code == 0, done.err
+    assert outputs("r") == EVEN
+
+
+def test_a_resume_after_a_cancelled_step_says_that_it_has_to_be_repeated(cli, here):
+    cancels = "subprocess.Popen([sys.executable, '-m', 'orchestrator', 'cancel', 'r', '-y']); signal.pause()"
+    write({"PREPARE": f"if is_first('cancelled'): {cancels}"})
+    assert cli("run", "study.py", "--project-job", "r").code == 4
+    refused = here("resume", "r", "--from-step", "evaluate")
+    assert refused.code == 2
+    assert "the step before it, prepare, was cancelled." in " ".join(refused.err.split())
+    assert here("resume", "r").code == 0
+    assert outputs("r") == EVEN
+
+
+def test_a_retry_of_a_stopped_run_names_the_command_that_continues_it(cli, here):
+    write({"PREPARE": KILLED})
+    assert cli("run", "study.py", "--project-job", "r").code == -9
+    refused = here("retry", "r")
+    assert refused.err.endswith("If it was stopped: orchestrator resume r\n")
+    assert here("resume", "r").code == 0
+
+
 def test_the_page_names_no_other_commands():
     named = {" ".join(words) for row in commands() for words in row}
     # tests/slurm/test_after_a_failure_on_slurm.py types these.
