@@ -73,9 +73,9 @@ def is_dead(holder: Holder, beat_seen_at: float | None, now: float) -> bool:
     Returns
     -------
     bool
-        On this host, whether the process has ended; else, if it is in another container, or if its number may have been
-        used again because the system does not say when processes started, whether it sent no heartbeat for `STALE`
-        seconds.
+        For a process of this host: whether it has ended. Otherwise, whether it has sent no heartbeat for `STALE`
+        seconds. That also counts for a process in another container, and where the system does not say when processes
+        started: then another one may have its number now.
     """
     if holder.host == _host() and _boot_alone(holder.boot) != _boot_alone(_boot()):
         return True

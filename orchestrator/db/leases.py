@@ -18,6 +18,8 @@ from orchestrator.trust import name_of_user
 
 __all__ = ["Leases"]
 
+_NO_HOLDER = {f"lease_{name}": None for name in (*Holder._fields, "taken_at")}
+
 # The leases that threads of this process hold.
 _held: set[tuple[Path, str, int]] = set()
 
@@ -124,8 +126,7 @@ class Leases:
                     f"To find out whether they are left: squeue --jobs={','.join(ids)}\n"
                     f"If none is left: orchestrator takeover {key} --force",
                 )
-            no_holder = {f"lease_{name}": None for name in (*Holder._fields, "taken_at")}
-            update(connection, "run", {**no_holder, "uid": uid, "fence": row.fence + 1}, id=row.id)
+            update(connection, "run", {**_NO_HOLDER, "uid": uid, "fence": row.fence + 1}, id=row.id)
             why = f"taken over from {name_of_user(row.uid)} by {name_of_user(uid)}"
             moves.log(connection, row.id, now, EventKind.OWNER, old=str(row.uid), new=str(uid), why=why)
             return int(row.uid)
@@ -139,9 +140,8 @@ class Leases:
     def release(self, key: str, fence: int) -> None:
         """Release the lease; without effect if another process has taken it over."""
         _held.discard((self.path, key, fence))
-        no_holder = {f"lease_{name}": None for name in (*Holder._fields, "taken_at")}
         with session(self.path) as connection:
-            update(connection, "run", no_holder, key=key, fence=fence)
+            update(connection, "run", _NO_HOLDER, key=key, fence=fence)
 
     def beat(self, key: str, fence: int, now: float) -> None:
         """Record a heartbeat of the holder.
@@ -157,7 +157,7 @@ class Leases:
 
 
 def _add_idle_time(connection: sqlite3.Connection, row: Row, now: float) -> None:
-    """Add the time in which no process has driven a run on this machine; on a cluster its jobs go on without one."""
+    """Add the time in which no process has driven a run on this machine; on a cluster its jobs continue without one."""
     if row.mode != Mode.LOCAL or row.ended_at is not None:
         return
     last_event_at = scalar(connection, "SELECT max(at) FROM event WHERE run_id = ?", (row.id,))

@@ -247,7 +247,7 @@ class JobView(NamedTuple):
     waits_for : str or None
         For an orchestrator job: id of the job that must end before it starts.
     failed_tasks : str
-        The tasks that ended without a receipt, as an index list.
+        The tasks without a receipt of success, as an index list.
     n_finished : int
         Experiments that finished.
     n_failed : int

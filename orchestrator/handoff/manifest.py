@@ -1,8 +1,8 @@
 """The manifest: the experiments of each task, with their inputs, written before the tasks start.
 
-It has a header line of fixed width, one line of fixed width per task with the offset and the SHA-256 of its
-experiments, one line per experiment, and a last line with the outputs that the domain expects. So a task reads only the
-first two parts, whose SHA-256 is recorded, and its own lines.
+Its parts are: a header line; one line per task, with the offset and the SHA-256 of its experiments; one line per
+experiment; and a last line with the outputs that the domain expects. The lines of the first two parts have a fixed
+width, and their SHA-256 is recorded. A task reads only these and its own lines.
 """
 
 # Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.

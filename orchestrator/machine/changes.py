@@ -139,7 +139,7 @@ class MoveJob(NamedTuple):
     at : float or None
         Epoch seconds when the move happened; None if only the time of its recording is known.
     failed_tasks : str
-        Index list of the tasks that ended without a receipt.
+        Index list of the tasks that ended without a receipt of success.
     n_finished, n_failed : int or None
         Numbers of experiments, given when it ends.
     until : bool or None

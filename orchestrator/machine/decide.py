@@ -17,10 +17,10 @@ The questions are asked in this order:
 6. No step is open: open the next one, or finish. A step that failed ends the run, unless the next step has
    `dependency="afterany"`.
 7. The step is pending: skip it, collect, freeze its open experiments into tasks, or plan its first job.
-8. The step is active: submit its planned job; wait for a live one, and cancel its waiting tasks if the others have
-   stopped the step early; after its end retry, plan the next batch, or end the step.
+8. The step is active. Its last job is planned: submit it. It is live: wait, and cancel its waiting tasks if the others
+   have stopped the step early. It has ended: retry it, plan the next batch, or end the step.
 
-While the run is held, what would begin work is left out of this, and what of its jobs waits in the queue is held there.
+While the run is held, nothing of this begins work, and what of its jobs waits in the queue is held there.
 
 A change that only moves records is returned as `Record` and has no effect outside them. Before each effect that can't
 be undone its intent is committed (`submitting`), so that a crash at any point leaves a record of what may have

@@ -60,7 +60,7 @@ class Job(NamedTuple):
     rivals : tuple of str
         The scheduler's ids of other submissions under its token, which must be cancelled.
     failed_tasks : str
-        The tasks that ended without a receipt, as an index list.
+        The tasks without a receipt of success, as an index list.
     n_finished, n_failed : int
         Experiments, from the receipts.
     until : bool or None

@@ -1,4 +1,4 @@
-"""Make the records say what the world says.
+"""Make the records agree with what was observed.
 
 Theory of operation
 -------------------
@@ -15,8 +15,8 @@ For each job that the scheduler should know there is at most one fact. The first
    a job without an id has never arrived and is planned again under the same token; a job with an id is lost.
 5. The scheduler does not answer, or was not asked. Nothing follows.
 
-What is not certain yet is recorded as a doubt with the time of the first answer that left it open (`Doubt`), so that
-the grace is measured across processes. If two submissions carry one token, the fact names the one that counts and its
+What is not certain yet is recorded as a doubt (`Doubt`), with the time of the first answer that left it open. So the
+grace is measured across processes. If two submissions carry one token, the fact names the one that counts and its
 rivals; they are recorded here and cancelled by an intent of `decide`.
 
 Called again with the same facts after its changes were applied, it returns no changes: an advance may die at any point

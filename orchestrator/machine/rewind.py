@@ -52,8 +52,8 @@ class Begin(NamedTuple):
     accepts_failed : bool
         Whether the failed experiments of the step that failed because of them are accepted.
     puts_back : tuple of TableThen or None
-        The tables that are first put back, as they were when the step at the position began; None for a resume that
-        takes them as they are.
+        The tables that are first put back as they were when the step at the position began. None: the tables are taken
+        as they are.
     """
 
     position: int | None = None

@@ -30,8 +30,10 @@ VARIABLES_OF: dict[str, tuple[str, ...]] = {
 """Variables that set or contradict an option of sbatch, besides `SBATCH_` and the option's name."""
 
 NOT_INHERITED = ("array", "clusters", "wait")
-"""Options that a job never takes from the environment: it would become an array, or sbatch would not return, or it
-would go to a cluster that the other programs don't ask (all of them read `SLURM_CLUSTERS`, which is kept)."""
+"""Options that a job never takes from the environment.
+
+It would become an array; sbatch would not return; or the job would go to a cluster that the other programs don't ask.
+`SLURM_CLUSTERS`, which all of them read, is kept."""
 
 
 def for_submission(environment: Mapping[str, str], options: Iterable[str]) -> dict[str, str]:

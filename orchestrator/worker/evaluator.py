@@ -1,8 +1,8 @@
 """The process that evaluates the experiments of a task: a fork of the worker that has loaded the step.
 
 It evaluates one after the other, so that a small experiment costs no process of its own. What it inherits from the
-worker is undone first; it ends without the end of the interpreter, which would wait for threads and processes that an
-experiment has left behind.
+worker is undone first. It ends without the end of the interpreter, because that would wait for threads and processes
+that an experiment has left behind.
 """
 
 from __future__ import annotations

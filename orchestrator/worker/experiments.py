@@ -236,9 +236,10 @@ def _called(
 
     Returns
     -------
-    tuple of _Outcome or None, and callable
-        None if the function has returned something else than a float, or several; then what is called in place of
-        `execute`, which stores that.
+    outcome : _Outcome or None
+        None if the function has returned something else than floats.
+    execute : callable
+        The method `execute` of the generator; without an outcome, a function that stores what was returned instead.
     """
     arguments = generator.arguments_of(entry.inputs, kwargs)
     generator.check_arguments(arguments)

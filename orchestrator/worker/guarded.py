@@ -1,9 +1,9 @@
 """A worker whose script waits for it, so that no other process of Python has to.
 
 On a cluster, the shell of an array's job starts a worker, which may evaluate an experiment in its own process. If that
-process dies, the shell starts a second worker, with the mark that the first one and all its programs have in their
-environment, and with the first one's exit code as the shell has it. The second worker kills these programs, and
-completes the task with processes that are supervised (`orchestrator.worker.supervisor`).
+process dies, the shell starts a second worker. It gets the exit code of the first one, and the mark that the first one
+and all its programs have in their environment. The second worker kills these programs, and completes the task with
+processes that are supervised (`orchestrator.worker.supervisor`).
 """
 
 # Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.

@@ -1,8 +1,8 @@
-"""A small process around a worker that ends all that the worker leaves behind, however the worker ends.
+"""A small process around a worker that kills all that the worker leaves behind, however the worker ends.
 
-The worker forks the processes that run the user's code. If one of these is killed, the worker ends the programs that it
-had started; if the worker is killed, the reaper does; if the reaper is killed, the worker. So nothing survives a
-`kill -9` of any one of them, or of the process that started the reaper.
+The worker forks the processes that run the user's code. If one of these is killed, the worker kills the programs that
+it had started. If the worker is killed, the reaper does that; if the reaper is killed, the worker. So nothing survives
+a `kill -9` of any one of them, or of the process that started the reaper.
 """
 
 from __future__ import annotations

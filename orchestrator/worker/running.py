@@ -1,8 +1,8 @@
 """The file in which a task says what it evaluates, how many experiments have a result, and which ones were cut.
 
-A process that evaluates overwrites the first line at the start of each experiment. So `status` sees how far a task is,
-and after the death of the process, also after a `kill -9` of the whole task, another process can see what was running,
-and where its output begins in the log. The supervisor appends a line for each experiment that was cut, because its
+A process that evaluates overwrites the first line at the start of each experiment. So `status` sees how far a task is.
+After the death of the process, even after a `kill -9` of the whole task, another process sees what was running, and
+where its output begins in the log. The supervisor appends a line for each experiment that was cut, because its
 process died, while no other process writes. So does a process that evaluates several experiments by one call, with
 their rows.
 """

@@ -189,7 +189,7 @@ class SlurmScheduler:
             self._client.scancel([job.scheduler_id], only_waiting=True)
 
     def hold(self, job: Job, *, is_held: bool) -> None:
-        """Let what of a job still waits not start, or release it; what runs continues."""
+        """Hold the tasks of a job that still wait, or release them; what runs continues."""
         if job.scheduler_id and not _is_reused(job, self._client.squeue()):
             self._client.hold(job.scheduler_id, is_held=is_held)
 
