@@ -6,12 +6,13 @@ their own, and are dataclasses only for a user who treats them as such.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from dataclasses import Field
-    from typing import ClassVar
+    from typing import ClassVar, Self
 
 __all__ = ["Fields"]
 
@@ -29,23 +30,45 @@ class _OfDataclass:
 class Fields:
     """A base class whose attributes are compared and shown, except those that begin with an underscore.
 
-    `dataclasses.replace`, `fields` and `asdict` take its objects, too: a field is a parameter of `__init__`. A class
-    that derives from it may be a dataclass.
+    `dataclasses.replace`, `fields` and `asdict` take its objects, too: a field is a parameter of `__init__`. `match`
+    takes them by position, and `copy.replace` changes a copy. A class that derives from it may be a dataclass. If it is
+    none, its attributes are defaults, too, and its `__post_init__` is called.
     """
 
     if TYPE_CHECKING:
         __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+        __match_args__: ClassVar[tuple[str, ...]]
     else:
         __dataclass_fields__ = _OfDataclass()
         __dataclass_params__ = _OfDataclass()
+        __match_args__ = _OfDataclass()
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        base = next((kind for kind in cls.__mro__ if "__init__" in vars(kind) and _is_ours(kind)), None)
+        if base is cls:
+            _show_defaults(cls)
+        elif base is not None and not _is_ours(cls) and not hasattr(vars(base)["__init__"], "__wrapped__"):
+            # Only now, because the objects of most classes are made without derived ones.
+            _take_attributes_of_derived(base)
 
     def __post_init__(self) -> None:
         """Do what the `__init__` of the base does, in an object of a derived class that is a dataclass."""
-        base = next(kind for kind in type(self).__mro__ if "__init__" in vars(kind) and not _is_made(kind))
-        base.__init__(self, **{name: getattr(self, name) for name in _as_dataclass(base).__dataclass_fields__})  # type: ignore[misc,attr-defined]
+        kinds = type(self).__mro__
+        made = next((number for number, kind in enumerate(kinds) if _is_made(kind)), None)
+        if made is None:
+            return
+        base = next(kind for kind in kinds[made:] if "__init__" in vars(kind) and not _is_made(kind))
+        base.__init__(self, **{name: getattr(self, name) for name in base.__match_args__})  # type: ignore[misc,attr-defined]
 
     def _compared(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def __replace__(self, /, **changes: Any) -> Self:
+        """Return a copy with other values of some fields; `copy.replace` calls this."""
+        from dataclasses import replace
+
+        return replace(self, **changes)
 
     def __eq__(self, other: object) -> bool:
         return self._compared() == other._compared() if type(other) is type(self) else NotImplemented
@@ -60,23 +83,76 @@ def _as_dataclass(kind: type) -> type:
     """Return a dataclass with the fields of a class."""
     from dataclasses import field, make_dataclass
     from inspect import Parameter, signature
+    from typing import ClassVar
 
     fields: list[Any] = []
     parameters = signature(kind).parameters.values()
     for parameter in parameters:
         if parameter.kind is not Parameter.VAR_POSITIONAL:
             annotation = kind.__annotations__.get(parameter.name, parameter.annotation)
-            make = {"dict": dict, "list": list}.get(str(annotation).partition("[")[0])
+            first, _, rest = str(annotation).partition("[")
+            make = {"dict": dict, "list": list}.get(first) if rest.count("|") <= 1 else None
             default: dict[str, Any] = {}
             if parameter.default is None and make is not None:  # the default of a parameter, but of no field
                 default = {"default_factory": make}
             elif parameter.default is not Parameter.empty:
                 default = {"default": parameter.default}
             fields.append((parameter.name, annotation, field(**default)))
-    has_many = any(parameter.kind is Parameter.VAR_POSITIONAL for parameter in parameters)
-    return make_dataclass(kind.__name__, fields, kw_only=has_many)
+    names = {name for name, _, _ in fields}
+    for base in kind.__mro__[1:]:
+        if issubclass(base, Fields) and base is not Fields:
+            # A dataclass that derives from this class would take them, too.
+            fields += [(name, ClassVar[Any]) for name in base.__match_args__ if name not in names]
+    return make_dataclass(kind.__name__, fields)
 
 
 def _is_made(kind: type) -> bool:
     """Whether a class is a dataclass, whose `__init__` was made for it."""
-    return "__dataclass_fields__" in vars(kind)
+    return kind is not Fields and "__dataclass_fields__" in vars(kind)
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+def _show_defaults(kind: type) -> None:
+    """Let a class have the defaults of its fields as attributes, as a dataclass does."""
+    init = vars(kind)["__init__"]
+    defaults = dict(zip(reversed(_names(init)), reversed(init.__defaults__ or ()), strict=False))
+    for name, default in (defaults | (init.__kwdefaults__ or {})).items():
+        # None may stand for a new dict or list.
+        if default is not None and not hasattr(kind, name):
+            setattr(kind, name, default)
+
+
+def _names(init: Any) -> list[str]:
+    """Return the parameters that may be positional; those of a function with `*args` may all be."""
+    return list(init.__code__.co_varnames[1 : init.__code__.co_argcount])
+
+
+def _take_attributes_of_derived(base: type) -> None:
+    """Let the `__init__` of a class use the attributes of classes that derive from it, if those are no dataclasses."""
+    init: Callable[..., None] = vars(base)["__init__"]
+    positional = _names(init)
+    names = {*positional, *(init.__kwdefaults__ or ())}
+
+    @wraps(init)
+    def with_attributes(self: Any, *args: Any, **kwargs: Any) -> None:
+        kinds = type(self).__mro__
+        derived = kinds[: kinds.index(base)]
+        if any(map(_is_made, derived)):
+            init(self, *args, **kwargs)
+            return
+        own = {name for kind in derived if not _is_ours(kind) for name in names & vars(kind).keys()}
+        given = {*positional[: len(args)], *kwargs}
+        defaults = {name: _copied(getattr(self, name)) for name in own - given}
+        init(self, *args, **defaults, **kwargs)
+        if any("__post_init__" in vars(kind) for kind in derived):
+            self.__post_init__()
+
+    base.__init__ = with_attributes  # type: ignore[misc]
+
+
+def _copied(value: Any) -> Any:
+    """Return a new list, dict or set, so that no two objects share one."""
+    return value.copy() if type(value) in (list, dict, set) else value

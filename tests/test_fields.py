@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+import subprocess
+import sys
+from dataclasses import InitVar, asdict, dataclass, fields, is_dataclass, replace
 
 import pytest
 
 from orchestrator import Domain, Loop, Pipeline, SlurmCluster, SlurmResources, Step
-from orchestrator.data.parameters import ArrayParameter, CategoricalParameter, ContinuousParameter
+from orchestrator.data.parameters import ArrayParameter, CategoricalParameter, ContinuousParameter, Parameter
 from orchestrator.data.references import Reference
 
 RESOURCES = SlurmResources(time="02:00:00", extra_sbatch={"gres": "gpu:1"})
@@ -111,3 +113,230 @@ def test_what_a_derived_class_adds_is_not_stored():
             self.note = note
 
     assert WithNote("mine", mem="2G").to_json() == SlurmResources(mem="2G").to_json() == WithGpus(mem="2G").to_json()
+
+
+# --- classes that users derive -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", VALUES, ids=KINDS)
+def test_the_fields_can_be_matched_by_position(value):
+    kind = type(value)
+    assert kind.__match_args__ == tuple(field.name for field in fields(kind))
+    match value:
+        case SlurmResources(time, "4G"):
+            assert time == "02:00:00"
+        case Step(_, name, False):
+            assert name == "note"
+        case Loop(n, [Step(block)]):
+            assert (n, block) == (3, note)
+        case Domain({"x": ContinuousParameter(low, high)}):
+            assert (low, high) == (0.0, 1.0)
+        case Pipeline(name):
+            assert name == "p"
+        case CategoricalParameter(["a", *more]):
+            assert more == ["b"]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=KINDS)
+def test_a_copy_with_other_values_is_made_as_by_python_3_13(value):
+    assert value.__replace__() == value
+    assert RESOURCES.__replace__(mem="8G") == replace(RESOURCES, mem="8G")
+
+
+def test_the_default_of_a_field_is_an_attribute_of_its_class():
+    assert (SlurmResources.mem, SlurmCluster.partition, Step.parallel, Loop.n_iterations) == ("4G", "batch", False, 1)
+    assert not hasattr(SlurmResources, "extra_sbatch")
+    assert ContinuousParameter.log is False
+
+
+class LargeByAttributes(SlurmResources):
+    mem = "64G"
+    cpus_per_task: int = 16
+    extra_sbatch = {"gres": "gpu:1"}  # noqa: RUF012 - as a user may write it
+
+
+@dataclass
+class LargeByDataclass(SlurmResources):
+    mem: str = "64G"
+    cpus_per_task: int = 16
+
+
+def test_attributes_of_a_derived_class_are_defaults():
+    large = LargeByAttributes("02:00:00", cpus_per_task=8)
+    assert (large.time, large.mem, large.cpus_per_task) == ("02:00:00", "64G", 8)
+    large.extra_sbatch["gres"] = "gpu:2"
+    assert LargeByAttributes().extra_sbatch == {"gres": "gpu:1"}
+    assert LargeByAttributes(mem="1G").mem == "1G"
+    assert (
+        LargeByAttributes().to_json()
+        == SlurmResources(mem="64G", cpus_per_task=16, extra_sbatch={"gres": "gpu:1"}).to_json()
+    )
+    assert replace(large, mem="2G").cpus_per_task == 8
+    assert pickle.loads(pickle.dumps(large)) == large == copy.deepcopy(large)
+    large = LargeByDataclass("02:00:00", cpus_per_task=8)
+    assert (large.time, large.mem, large.cpus_per_task) == ("02:00:00", "64G", 8)
+    assert (SlurmResources().mem, SlurmResources.mem) == ("4G", "4G")
+
+
+def test_a_value_that_is_not_valid_is_refused_also_as_an_attribute():
+    class Wrong(SlurmResources):
+        max_jobs_per_task = 0
+
+    with pytest.raises(ValueError, match="max_jobs_per_task=0 is not valid"):
+        Wrong()
+    with pytest.raises(TypeError, match="memory"):
+        Wrong(memory="8G")
+
+
+def test_a_method_of_a_derived_loop_is_its_condition():
+    class UntilTen(Loop):
+        n_iterations = 20
+
+        def until(self, data):
+            return len(data) > 9
+
+    loop = UntilTen(steps=[Step(note)])
+    assert (loop.n_iterations, loop.until(range(10)), loop.until([])) == (20, True, False)
+
+
+def test_a_derived_class_may_end_its_initialization_with_post_init():
+    class Gpu(SlurmResources):
+        mem = "64G"
+
+        def __post_init__(self):
+            super().__post_init__()
+            self.extra_sbatch["mem"] = self.mem
+
+    class MoreGpus(Gpu):
+        mem = "128G"
+
+    assert [kind().extra_sbatch for kind in (Gpu, MoreGpus)] == [{"mem": "64G"}, {"mem": "128G"}]
+
+    @dataclass
+    class GpuOfDataclass(SlurmResources):
+        gpus: InitVar[int] = 0
+
+        def __post_init__(self, gpus):
+            super().__post_init__()
+            self.extra_sbatch["gres"] = f"gpu:{gpus}"
+
+    assert GpuOfDataclass(gpus=2).extra_sbatch == {"gres": "gpu:2"}
+    assert GpuOfDataclass().extra_sbatch == {"gres": "gpu:0"}
+
+
+def test_dataclasses_may_derive_from_a_derived_dataclass():
+    @dataclass(kw_only=True)
+    class WithNodes(WithGpus):
+        racks: int
+
+    class Named(WithNodes):
+        def __init__(self, name):
+            super().__init__(gpus=3, racks=2)
+            self.name = name
+
+    resources = WithNodes("03:00:00", gpus=2, racks=1)
+    assert (resources.time, resources.gpus, resources.racks) == ("03:00:00", 2, 1)
+    assert replace(resources, racks=4).gpus == 2
+    assert (Named("n").gpus, Named("n").racks, Named("n").name, Named("n").mem) == (3, 2, "n", "4G")
+
+
+@dataclass
+class WithUnit(ContinuousParameter):
+    unit: str = "m"
+
+
+@dataclass
+class Note(Parameter):
+    author: str = "me"
+
+
+@dataclass
+class OwnedStep(Step):
+    owner: str = ""
+
+
+@dataclass
+class OwnedLoop(Loop):
+    owner: str = ""
+
+
+@dataclass
+class OwnedPipeline(Pipeline):
+    owner: str = ""
+
+
+@dataclass
+class OwnedDomain(Domain):
+    owner: str = ""
+
+
+@dataclass
+class OwnedCluster(SlurmCluster):
+    owner: str = ""
+
+
+DERIVED = [
+    WithUnit(0.5, 1.0, True, "s"),
+    Note(author="you"),
+    OwnedStep(note, "n", owner="x"),
+    OwnedLoop(3, [Step(note)], owner="x"),
+    OwnedPipeline("p", [Step(note)], owner="x"),
+    OwnedDomain({"x": ContinuousParameter(0.0, 1.0)}, owner="x"),
+    OwnedCluster("fast", owner="x"),
+    LargeByDataclass("02:00:00"),
+]
+
+
+@pytest.mark.parametrize("value", DERIVED, ids=lambda value: type(value).__name__)
+def test_a_derived_dataclass_is_one_in_every_way(value):
+    added = [name for name in type(value).__annotations__ if name not in ("mem", "cpus_per_task")]
+    base = type(value).__mro__[1]
+    assert [field.name for field in fields(value)] == [*(field.name for field in fields(base)), *added]
+    assert replace(value) == value == copy.deepcopy(value) == pickle.loads(pickle.dumps(value))
+    assert all(replace(value, **{name: "other"}) != value for name in added)
+    assert all(f"{name}={getattr(value, name)!r}" in repr(value) for name in added)
+
+
+def test_a_derived_parameter_keeps_its_functions():
+    parameter = WithUnit(0.0, 1.0)
+    assert (parameter.to_disk, parameter.store_function, parameter.unit) == (False, None, "m")
+    assert Domain({"x": parameter}).input_space["x"].to_json() == ContinuousParameter(0.0, 1.0).to_json()
+    stored = Note(to_disk=True, load_function=note, author="you")
+    assert (stored.load_function, stored.author) == (note, "you")
+    stored.load_function = None
+    assert stored.load_function is None
+
+
+def test_a_frozen_dataclass_may_not_derive():
+    with pytest.raises(TypeError, match="cannot inherit frozen dataclass from a non-frozen one"):
+
+        @dataclass(frozen=True)
+        class Frozen(SlurmResources):
+            gpus: int = 0
+
+
+def test_a_run_uses_classes_that_the_study_derives(tmp_path):
+    # By value: the study of an interactive session is no module.
+    import cloudpickle
+
+    script = """
+import cloudpickle, sys
+from dataclasses import dataclass
+from orchestrator import SlurmResources, Step
+
+class Large(SlurmResources):
+    mem = "64G"
+    def __post_init__(self):
+        self.time = "09:00:00"
+
+@dataclass
+class Owned(Step):
+    owner: str = ""
+
+step = Owned(print, "n", resources=Large(nodes=2), owner="x")
+sys.stdout.buffer.write(cloudpickle.dumps((step, Large)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    step, large = cloudpickle.loads(done.stdout)
+    assert (step.owner, step.resources.mem, step.resources.time, step.resources.nodes) == ("x", "64G", "09:00:00", 2)
+    assert (large(nodes=3).mem, large().time) == ("64G", "09:00:00")

@@ -50,6 +50,7 @@ class Parameter(Fields):
     type_name: ClassVar[str] = "object"
     own_fields: ClassVar[tuple[str, ...]] = ()
     """Names of the fields that only parameters of this type have."""
+    _functions: tuple[Any, Any, Any] = (None, None, None)
 
     def __init__(
         self,
@@ -76,17 +77,29 @@ class Parameter(Fields):
         function: Callable[..., Any] | None = decode_function(self._functions[0])
         return function
 
+    @store_function.setter
+    def store_function(self, function: Callable[..., Any] | str | None) -> None:
+        self._functions = (function, *self._functions[1:])
+
     @property
     def load_function(self) -> Callable[..., Any] | None:
         """The function that reads a value; None for the default ones."""
         function: Callable[..., Any] | None = decode_function(self._functions[1])
         return function
 
+    @load_function.setter
+    def load_function(self, function: Callable[..., Any] | str | None) -> None:
+        self._functions = (self._functions[0], function, self._functions[2])
+
     @property
     def load_kwargs(self) -> dict[str, Any] | None:
         """Further arguments of the load function."""
         kwargs: dict[str, Any] | None = decode_function(self._functions[2])
         return kwargs
+
+    @load_kwargs.setter
+    def load_kwargs(self, kwargs: dict[str, Any] | str | None) -> None:
+        self._functions = (*self._functions[:2], kwargs)
 
     def refer_to(self, path: str) -> Reference:
         """Return the reference to an object on disk.
