@@ -35,6 +35,7 @@ __all__ = [
     "Busy",
     "Cancelled",
     "DataError",
+    "DamagedRecords",
     "DatabaseBusy",
     "DatabaseError",
     "DatabaseTooNew",
@@ -110,6 +111,10 @@ class DatabaseError(OrchestratorError):
 
 class NotADatabase(DatabaseError):
     """The file is not a database of orchestrator, or its tables are those of another version."""
+
+
+class DamagedRecords(DatabaseError):
+    """A value in the database is one that its column excludes."""
 
 
 class DatabaseTooNew(DatabaseError):

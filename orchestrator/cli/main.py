@@ -13,6 +13,7 @@ with fast_imports():
     from collections.abc import Iterator
     from contextlib import contextmanager
     from importlib import import_module
+    from pathlib import Path
 
     import click
 
@@ -149,7 +150,7 @@ def main() -> None:
     except Exception as error:
         code = 1
         with _if_terminal_exists():
-            _show_other(error, options.text)
+            _show_other(error, options)
     sys.exit(code or 0)
 
 
@@ -163,16 +164,30 @@ def _if_terminal_exists() -> Iterator[None]:
             drop_output(stream)
 
 
-def _show_other(error: Exception, options: str) -> None:
-    """Print an error of the system, of the installation, or a bug."""
+def _show_other(error: Exception, options: TypedOptions) -> None:
+    """Print an error of the system, of the installation, of damaged records, or a bug."""
     if isinstance(error, ModuleNotFoundError) and error.name in REQUIRED_PACKAGES:
         show_missing(error)
     elif isinstance(error, FileNotFoundError) and not _has_current_folder():
         show(OrchestratorError("The current folder has been removed.", "Change to a folder that exists: cd FOLDER"))
     elif isinstance(error, OSError) and error.errno in _FIXABLE_ERRNOS:
-        show_system(error, options)
+        show_system(error, options.text)
+    elif (damage := _damage(options.database)) is not None:
+        show(damage, options=options.text)
     else:
-        show_bug(error, options)
+        show_bug(error, options.text)
+
+
+def _damage(database: Path | None) -> OrchestratorError | None:
+    """Return the error about damaged records, which can cause any other one."""
+    from orchestrator.db.wrong_values import check_values
+
+    if database is not None:
+        try:
+            check_values(database)
+        except OrchestratorError as error:
+            return error
+    return None
 
 
 def _has_current_folder() -> bool:

@@ -40,10 +40,13 @@ class TypedOptions:
         ` --rootdir FOLDER`, ` --db FILE`, or empty: found from the current folder or the environment.
     run : str
         Key of the run that the command is about; empty if it is not known.
+    database : Path or None
+        The database of the workspace; None if it is not known.
     """
 
     text: str = ""
     run: str = ""
+    database: Path | None = None
 
 
 def typed_options() -> str:
@@ -89,13 +92,10 @@ def workspace_of(rootdir: Path | None, db: Path | None) -> Workspace:
     NotFound
         If no workspace is named, and there is none in the current folder or above it.
     """
-    named = _named(rootdir, db)
-    if named is not None:
-        return named
-    found = _upwards()
+    found = _named(rootdir, db) or _upwards()
     if found is None:
         raise _not_found()
-    return found
+    return _noted(found)
 
 
 def group_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,6 +126,14 @@ def new_workspace(rootdir: Path | None, db: Path | None, group: str | None = Non
         from orchestrator.sharing import share
 
         share(workspace, group)
+    return _noted(workspace)
+
+
+def _noted(workspace: Workspace) -> Workspace:
+    """Let unexpected errors be compared with the records of a workspace, and return it."""
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.ensure_object(TypedOptions).database = workspace.database
     return workspace
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from orchestrator.db.migrate import upgrade
 from orchestrator.db.opening import open_database
+from orchestrator.db.wrong_values import naming_wrong_values
 from orchestrator.errors import DatabaseTooOld
 
 __all__ = ["session"]
@@ -53,4 +54,5 @@ def session(path: Path, write: bool = True) -> Iterator[sqlite3.Connection]:
                 raise
             upgrade(path)
             connection = stack.enter_context(open_database(path, "write"))
+        stack.enter_context(naming_wrong_values(connection))
         yield connection

@@ -20,6 +20,7 @@ from orchestrator.db import revision
 from orchestrator.db.guard import file_system, has_kernel_lock
 from orchestrator.db.opening import may_write, open_database, revision_of
 from orchestrator.db.rows import scalar, scalars
+from orchestrator.db.wrong_values import wrong_values
 from orchestrator.errors import DatabaseError
 
 __all__ = [
@@ -154,6 +155,7 @@ def check(path: Path) -> list[str]:
     with open_database(path, "inspect") as connection:
         problems = [line for line in scalars(connection, "PRAGMA integrity_check") if line != "ok"]
         problems += _dangling(connection)
+        problems += wrong_values(connection)
         found = revision_of(connection)
         if found != int(revision.REVISION):
             return [*problems, f"revision {found:04}, needed {revision.REVISION}: orchestrator db upgrade"]

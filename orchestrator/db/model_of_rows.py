@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from orchestrator.db.rows import DamagedJson, Row, member, scalar
-from orchestrator.errors import DatabaseError
+from orchestrator.errors import DamagedRecords
 from orchestrator.machine.kinds import Doubt, Role, Stopping
 from orchestrator.machine.model import Job, StepRun
 from orchestrator.machine.plan import Plan
@@ -61,8 +61,8 @@ def check_json(row: Row) -> None:
             raise _damaged(row, column)
 
 
-def _damaged(row: Row, column: str) -> DatabaseError:
-    return DatabaseError(
+def _damaged(row: Row, column: str) -> DamagedRecords:
+    return DamagedRecords(
         f"The records of run {row.key} are damaged: its {column} can't be read. Its tables and logs are kept.",
         "Restore orchestrator.db from a backup, or run the study again with a new key. Show the other runs: "
         "orchestrator list",

@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from orchestrator.errors import DatabaseError, NotADatabase
+from orchestrator.errors import DamagedRecords, NotADatabase
 from orchestrator.text import to_bytes
 
 __all__ = [
@@ -105,9 +105,9 @@ def member(kind: type[Member], value: Any) -> Member:
         raise damaged(str(error)) from error
 
 
-def damaged(why: str) -> DatabaseError:
+def damaged(why: str) -> DamagedRecords:
     """Return the error about records that the constraints of the tables exclude."""
-    return DatabaseError(f"The records are damaged: {why}.", "List the damage: orchestrator db check")
+    return DamagedRecords(f"The records are damaged: {why}.", "List the damage: orchestrator db check")
 
 
 def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from orchestrator.db.rows import damaged
 from orchestrator.definition.injection import seed_for
 from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe
@@ -148,6 +149,8 @@ def _finish(context: Context, run: Run, to: RunState, why: str | None) -> list[C
 
 
 def _waking(context: Context) -> WakingScheduler:
+    if not hasattr(context.scheduler, "cancel_ids"):
+        raise damaged("a job of a run on this machine has ids of SLURM")
     return cast("WakingScheduler", context.scheduler)
 
 

@@ -24,6 +24,7 @@ from orchestrator.engine.reopen import reopen, with_resume_hint
 from orchestrator.errors import (
     Busy,
     Cancelled,
+    DamagedRecords,
     DatabaseBusy,
     DatabaseError,
     DatabaseTooNew,
@@ -244,7 +245,7 @@ def _advance_patiently(context: Context, signals: Interrupts) -> Run:
             with with_resume_hint(context.key):
                 return advance(context)
         except (DatabaseBusy, DatabaseError, NotFound, TableBusy) as error:
-            if isinstance(error, NotADatabase | DatabaseTooNew | DatabaseTooOld):
+            if isinstance(error, NotADatabase | DatabaseTooNew | DatabaseTooOld | DamagedRecords):
                 raise
             what = "its table" if isinstance(error, TableBusy) else "its records"
             words = f"{error.message.rstrip('.')}. The run continues when {what} can be used; Ctrl-C ends it."
