@@ -19,7 +19,7 @@ from orchestrator.cli.outcome import request_more
 from orchestrator.cli.run_table import RunTable, tables_of
 from orchestrator.errors import OrchestratorError
 from orchestrator.machine.kinds import FailureLevel
-from orchestrator.machine.states import FailureKind, RunState
+from orchestrator.machine.states import FailureKind, requested_kinds
 from orchestrator.machine.value import value
 
 if TYPE_CHECKING:
@@ -331,9 +331,7 @@ def _causes_of_jobs(
 ) -> Iterator[FailureCause]:
     from orchestrator.db.failures import group_by_cause
 
-    requested = {FailureKind.INTERRUPTED} | (
-        {FailureKind.CANCELLED} if status.run.state is RunState.CANCELLED else set()
-    )
+    requested = requested_kinds(status.run.state)
     # Of a step that has failed because experiments have, these say why.
     explained = {None, FailureKind.STOPPED} if has_failed_experiments else set()
     of_jobs = (

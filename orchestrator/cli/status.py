@@ -31,7 +31,7 @@ from orchestrator.cli.slurm_status import queue_lines, record_lines, waiting_lin
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.machine.kinds import FailureLevel, Mode
-from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, RunState
+from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, RunState, requested_kinds
 from orchestrator.trust import name_of_user
 from orchestrator.visible import visible_values
 
@@ -329,8 +329,8 @@ def _experiments(step_run: StepRunView) -> str:
 
 
 def _without_requested(failures: Iterable[Failure], state: RunState) -> list[Failure]:
-    """Leave out what the user stopped with the run; a job that scancel ended is a failure."""
-    requested = {FailureKind.INTERRUPTED} | ({FailureKind.CANCELLED} if state is RunState.CANCELLED else set())
+    """Leave out what the user has stopped with the run."""
+    requested = requested_kinds(state)
     return [failure for failure in failures if failure.kind not in requested]
 
 

@@ -69,7 +69,7 @@ that are retried a fixed number of times, those that the user may have retried, 
 _ENDED_BY_STOP = (FailureKind.CANCELLED, FailureKind.INFRASTRUCTURE)
 """The kinds that the scheduler may give a task that was cancelled because its step stops."""
 
-_WHY_STOPPED = "cancelled in the queue, because its step was stopped"
+_WHY_STOPPED = "cancelled in the queue, because its step stopped early"
 
 
 def reconcile(run: Run, facts: Facts) -> list[Change]:

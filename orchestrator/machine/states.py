@@ -17,6 +17,7 @@ __all__ = [
     "RunState",
     "StepRunState",
     "may_move",
+    "requested_kinds",
 ]
 
 
@@ -134,7 +135,7 @@ class FailureKind(StrEnum):
     INFRASTRUCTURE = "infrastructure"
     """It ended without a receipt, and nothing more exact is known."""
     STOPPED = "stopped"
-    """Its step was stopped: too many experiments failed, or the first ones all failed with the same exception."""
+    """Its step stopped early: too many experiments failed, or the first ones all failed with the same exception."""
     INTERRUPTED = "interrupted"
     """The process that ran it on this machine was interrupted or died."""
 
@@ -152,6 +153,15 @@ CLUSTER_KINDS = frozenset({FailureKind.NODE_FAILURE, FailureKind.PREEMPTED})
 
 CLUSTER_RETRIES = 3
 """Retries of a job after failures of the cluster, in addition to `Step.retries`."""
+
+
+def requested_kinds(state: RunState) -> frozenset[FailureKind]:
+    """Return the kinds that are no failures in a run of this state, because its user has ended the jobs.
+
+    In a run that was not cancelled, a job that was is a failure: someone typed `scancel`.
+    """
+    cancelled = {FailureKind.CANCELLED} if state is RunState.CANCELLED else set[FailureKind]()
+    return frozenset({FailureKind.INTERRUPTED, *cancelled})
 
 
 def may_move(old: StrEnum, new: StrEnum) -> bool:
