@@ -18,6 +18,7 @@ from orchestrator.cli.workspace import examples, typed_options, workspace_of, wo
 from orchestrator.indexes import format_indexes
 from orchestrator.machine.kinds import FailureLevel
 from orchestrator.visible import visible_values
+from orchestrator.wrapping import with_command
 
 if TYPE_CHECKING:
     from orchestrator.cli.failure_causes import FailedExperiment, FailureCause, FailureList
@@ -85,7 +86,8 @@ def render(run: RunView, found: FailureList, options: str = "", width: int = 80)
             [f"{plural(more, 'more cause')}; to see all: orchestrator failures {run.key} --json{options}"]
         )
     if not is_foreign_run(run):
-        paragraphs.append([f"{text}{command}" for text, command in commands_after_failures(run, options)])
+        commands = commands_after_failures(run, options)
+        paragraphs.append([line for text, command in commands for line in with_command("", f"{text}{command}")])
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
 
 

@@ -95,6 +95,10 @@ def commands_after_failures(view: RunView, options: str = "") -> list[tuple[str,
     if not view.n_failed or view.state not in (RunState.SUCCEEDED, RunState.FAILED):
         return []
     commands = [("To evaluate the failed experiments again: ", f"orchestrator retry {view.key}{options}")]
+    if view.study:
+        # The run has stored the code with which they failed.
+        update = f"orchestrator retry {view.key} --update {study_argument(view)}{options}"
+        commands.append(("If you changed the study for that: ", update))
     if view.has_too_many_failed:
         accept = f"orchestrator resume {view.key} --accept-failed{options}"
         commands.append(("To accept the failed experiments and continue: ", accept))

@@ -216,7 +216,7 @@ def test_the_failures_of_a_run(here, workspace):
     assert killed["hosts"] == {os.uname().nodename: 1}
     shown = here("failures").out
     assert "orchestrator logs r evaluate --experiment 3\n" in shown
-    assert shown.splitlines()[-1] == "To evaluate the failed experiments again: orchestrator retry r"
+    assert "\nTo evaluate the failed experiments again: orchestrator retry r\n" in shown
     printed = here("logs", "r", "evaluate", "--experiment", "5").out
     assert printed.endswith("allocating\n")
 

@@ -90,7 +90,7 @@ def test_experiments_whose_program_ended_in_the_same_way_have_one_cause_and_no_l
     assert "4 of 6 experiments failed, 2 causes" in shown
     assert "sh ended with exit code 1" in shown
     assert "sh ended with exit code 2" in shown
-    assert ".py" not in shown
+    assert ".py" not in shown.partition("To evaluate the failed experiments again")[0]
     assert commands_in(shown)[0] == "logs r evaluate --experiment 1"
     log = cli(*commands_in(shown)[0].split())
     assert "experiment 1 failed: CommandFailed: sh ended with exit code 1" in log.err

@@ -80,7 +80,7 @@ def _number(value: float) -> str:
 
 def _steps(report: Report) -> str:
     return ", ".join(
-        name + (f" ({n_planned} times)" if depth else "") for name, depth, n_planned in report.question.steps
+        name + (f" (up to {n_planned} times)" if depth else "") for name, depth, n_planned in report.question.steps
     )
 
 
