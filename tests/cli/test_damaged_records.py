@@ -71,3 +71,25 @@ def test_a_damaged_plan_is_a_named_error(two_runs, damage, golden):
     damage("run", "plan", "{")
     golden(two_runs("status", "r"))
     golden(two_runs("resume", "r"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("runner", {"a": 1}), ("partition", 5), ("log_dir", None), ("env_setup", "module"), ("env_setup", [{}])),
+        *(("grace", "x"), ("wake", []), ("env_vars", []), ("mem_per_cpu", 4)),
+    ],
+)
+def test_a_cluster_with_a_value_of_another_type_is_a_named_error(here, programs, field, value):
+    programs.accepts()
+    here("submit", "slurm.py", "--project-job", "r")
+    with sqlite3.connect(here.workspace / "orchestrator.db") as connection:
+        [(text,)] = connection.execute("SELECT cluster FROM run")
+        cluster = json.loads(text)
+        cluster["cluster"][field] = value
+        connection.execute("UPDATE run SET cluster = ?", (json.dumps(cluster),))
+    connection.close()
+    for words in ("resume r", "advance r", "status r --refresh", "cancel r"):
+        done = here(*words.split())
+        assert "bug in orchestrator" not in done.err, words
+    assert "The records of run r are damaged: its cluster can't be read" in " ".join(here("resume", "r").err.split())

@@ -83,8 +83,44 @@ class ClusterConfig(NamedTuple):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ClusterConfig:
-        """Return the configuration that `to_json` wrote."""
-        return cls(**{**values, "cluster": SlurmCluster.from_json(values["cluster"])})
+        """Return the configuration that `to_json` wrote.
+
+        Raises
+        ------
+        TypeError, ValueError, LookupError, AttributeError
+            If the values are damaged.
+        """
+        config = cls(**{**values, "cluster": SlurmCluster.from_json(values["cluster"])})
+        for holder, types in ((config, _TYPES), (config.cluster, _TYPES_OF_CLUSTER)):
+            for name, kind in types.items():
+                if not isinstance(getattr(holder, name), kind):
+                    raise TypeError(f"its {name} is {getattr(holder, name)!r:.40}")
+        if not all(isinstance(command, str) for command in config.cluster.env_setup):
+            raise TypeError("a command of its env_setup is not text")
+        return config
+
+
+_TYPES: dict[str, Any] = {
+    "orchestrator": dict,
+    "cwd": str,
+    "max_array_size": int | None,
+    "has_accounting": bool,
+    "env_vars": str | None,
+    "environment": str | None,
+    "scripts": dict,
+}
+_TYPES_OF_CLUSTER: dict[str, Any] = {
+    "partition": str | None,
+    "account": str | None,
+    "env_setup": list,
+    "env_vars": dict,
+    "runner": str,
+    "log_dir": str,
+    "mem_per_cpu": str | None,
+    "wake": str,
+    "grace": int | float,
+}
+"""The types that JSON gives the fields."""
 
 
 def orchestrator_resources(given: SlurmResources | None) -> dict[str, Any]:
