@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.console import jobs_option
+from orchestrator.cli.console import echo_run, jobs_option
 from orchestrator.cli.outcome import exit_if_ended
-from orchestrator.cli.render import echo
-from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
+from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 
 __all__ = ["command"]
 
@@ -65,5 +64,5 @@ def command(
         return
     new = make_fork(workspace, fork)
     commands.resume(workspace, new, update=checked, config=config, jobs=jobs, warns=False)
-    echo(f"{workspace.root / new}\nShow its status: orchestrator status {new}{typed_options()}")
+    echo_run(workspace, new)
     exit_if_ended(workspace, new)

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consent import asker, change_options
-from orchestrator.cli.render import echo
-from orchestrator.cli.workspace import examples, group_option, new_workspace, typed_options, workspace_options
+from orchestrator.cli.console import echo_run
+from orchestrator.cli.workspace import examples, group_option, new_workspace, workspace_options
 
 __all__ = ["command"]
 
@@ -66,6 +66,5 @@ def command(
     on = cluster_of(loaded, cluster)
     agrees = asker(dry_run=dry_run, yes=yes)
     key = submit(pipeline, on, workspace, project_job=project_job, study=loaded, probe=probe, agrees=agrees)
-    if key is None:
-        return
-    echo(f"{workspace.root / key}\nShow its status: orchestrator status {key}{typed_options()}")
+    if key is not None:
+        echo_run(workspace, key)
