@@ -15,8 +15,8 @@ _MODULES = {
     "Block": "definition.block",
     "ChainedBlock": "definition.block",
     "CollectArrayResults": "definition.data_generators",
-    "CommandFailed": "definition.commands",
-    "CommandGenerator": "definition.commands",
+    "CommandFailed": "definition.programs",
+    "CommandGenerator": "definition.programs",
     "DataGenerator": "definition.data_generators",
     "Domain": "data.domain",
     "ExperimentData": "data.experiment_data",
@@ -32,7 +32,7 @@ _MODULES = {
     "create_optimizer": "optimization.factory",
     "create_sampler": "definition.samplers",
     "datagenerator": "definition.data_generators",
-    "run_command": "definition.commands",
+    "run_command": "definition.programs",
 }
 
 __all__ = [*sorted(_MODULES)]
@@ -48,14 +48,14 @@ if TYPE_CHECKING:
     from orchestrator.definition.block import Block as Block
     from orchestrator.definition.block import ChainedBlock as ChainedBlock
     from orchestrator.definition.block import LoopBlock as LoopBlock
-    from orchestrator.definition.commands import CommandFailed as CommandFailed
-    from orchestrator.definition.commands import CommandGenerator as CommandGenerator
-    from orchestrator.definition.commands import run_command as run_command
     from orchestrator.definition.data_generators import CollectArrayResults as CollectArrayResults
     from orchestrator.definition.data_generators import DataGenerator as DataGenerator
     from orchestrator.definition.data_generators import datagenerator as datagenerator
     from orchestrator.definition.pipeline import Loop as Loop
     from orchestrator.definition.pipeline import Step as Step
+    from orchestrator.definition.programs import CommandFailed as CommandFailed
+    from orchestrator.definition.programs import CommandGenerator as CommandGenerator
+    from orchestrator.definition.programs import run_command as run_command
     from orchestrator.definition.resources import SlurmCluster as SlurmCluster
     from orchestrator.definition.resources import SlurmResources as SlurmResources
     from orchestrator.definition.samplers import create_sampler as create_sampler

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 from orchestrator.damage import LARGEST, NETWORK_ERRORS, Damaged
 from orchestrator.data.scratch import Keep
 from orchestrator.definition.compiled import read_compiled
-from orchestrator.definition.context import MP_MAIN, PYTHON, ImportContext, free_mp_main, working_in
 from orchestrator.definition.finder import KeptFinder, KeptModule, MetaPath
+from orchestrator.definition.import_context import MP_MAIN, PYTHON, ImportContext, free_mp_main, working_in
 from orchestrator.errors import DataError, NotAllowed, StudyChanged, StudyError
 from orchestrator.loading import EndOfLoading, loading
 from orchestrator.sha256 import sha256_of

@@ -20,7 +20,7 @@ from orchestrator.atomic import PRIVATE, new_folder, write_atomically, write_syn
 from orchestrator.damage import Damaged
 from orchestrator.definition.bundle import CODE, MAIN, MODULES
 from orchestrator.definition.compiled import compiled
-from orchestrator.definition.context import ImportContext
+from orchestrator.definition.import_context import ImportContext
 from orchestrator.definition.later_names import later_names
 from orchestrator.definition.modules import KeptCode, StudySource, import_context, keep_modules
 from orchestrator.definition.pickler import Main, dumps, unpicklable_part

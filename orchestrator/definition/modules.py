@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from orchestrator.definition.context import MP_MAIN, ImportContext
 from orchestrator.definition.finder import KeptModule
+from orchestrator.definition.import_context import MP_MAIN, ImportContext
 from orchestrator.loading import FIRST_FOLDER, name_main
 
 __all__ = [

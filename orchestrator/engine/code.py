@@ -16,8 +16,8 @@ from orchestrator.addresses import format_study
 from orchestrator.db.store import RunRecord
 from orchestrator.definition.bundle import Bundle, LoadedStep
 from orchestrator.definition.bundling import PreparedBundle, prepare_bundle
-from orchestrator.definition.context import working_in
 from orchestrator.definition.flatten import plan_of, steps_by_path
+from orchestrator.definition.import_context import working_in
 from orchestrator.definition.libraries import library_versions
 from orchestrator.definition.modules import changed_modules, main_study
 from orchestrator.definition.pipeline import PipelineDefinition, Step

@@ -18,7 +18,7 @@ import markupsafe._speedups
 import pytest
 
 from orchestrator import ExperimentData
-from orchestrator.definition.context import ImportContext
+from orchestrator.definition.import_context import ImportContext
 from orchestrator.definition.modules import module_name_of
 
 pytestmark = pytest.mark.acceptance
