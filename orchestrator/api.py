@@ -316,9 +316,9 @@ class Pipeline(PipelineDefinition):
         >>> list(pipeline.generate_scripts(SlurmCluster(partition="compute")))
         ['nothing', 'orchestrator']
         """
-        from orchestrator.engine.cluster.check import print_scripts
+        from orchestrator.engine.cluster.check import script_texts
 
-        return print_scripts(self, cluster, project_job, _workspace(rootdir).root)
+        return script_texts(self, cluster, project_job, _workspace(rootdir).root)
 
 
 def _end_import(pipeline: Pipeline) -> None:

@@ -29,13 +29,13 @@ def command(study: str, label: str | None, cluster: str | None, project_job: str
     """
     from orchestrator.definition.flatten import plan_of
     from orchestrator.definition.study import cluster_of, load_study
-    from orchestrator.engine.cluster.check import print_scripts
+    from orchestrator.engine.cluster.check import script_texts
     from orchestrator.errors import NotFound
     from orchestrator.expansion import expanded
 
     loaded = load_study(study)
     workspace = Path(expanded(rootdir or "", "--rootdir"))
-    scripts = print_scripts(loaded.pipeline, cluster_of(loaded, cluster), project_job, workspace)
+    scripts = script_texts(loaded.pipeline, cluster_of(loaded, cluster), project_job, workspace)
     if label is not None and label not in scripts:
         is_step = any(step.label == label for step in plan_of(loaded.pipeline.all_steps).steps())
         why = f"Step {label!r} needs no script: it has no job" if is_step else f"There is no script {label!r}"

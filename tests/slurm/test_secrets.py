@@ -13,7 +13,7 @@ import pytest
 from orchestrator.definition.flatten import plan_of
 from orchestrator.definition.pipeline import Step
 from orchestrator.definition.resources import SlurmCluster
-from orchestrator.engine.cluster.check import print_scripts
+from orchestrator.engine.cluster.check import script_texts
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scripts import Scripts
 from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
@@ -62,7 +62,7 @@ def test_values_of_env_vars_are_only_in_a_private_file(run):
 
 def test_a_script_that_is_only_printed_does_not_contain_them(run, tmp_path):
     pipeline = Pipeline("p", [Step(create, name="a")])
-    texts = print_scripts(pipeline, run[1].cluster, "r", tmp_path)
+    texts = script_texts(pipeline, run[1].cluster, "r", tmp_path)
     assert "env_vars.SHA256" in texts["a"]
     assert SECRET not in "".join(texts.values())
 

@@ -228,8 +228,8 @@ def test_ctrl_c_ends_only_the_process_that_drives(studies):
     # Before it drives, Ctrl-C would only end the start of Python.
     notes = (
         "from pathlib import Path; from orchestrator.cli import main; from orchestrator.engine.cluster import drive; "
-        "hold = drive._Driver.hold_and_advance; "
-        "drive._Driver.hold_and_advance = lambda self: (Path('drives').touch(), hold(self)); main.main()"
+        "hold = drive._Driver.lease_and_advance; "
+        "drive._Driver.lease_and_advance = lambda self: (Path('drives').touch(), hold(self)); main.main()"
     )
     command = [sys.executable, "-c", notes, "wait", "r", "--drive"]
     environment = studies.cluster.environment | studies.variables

@@ -1,4 +1,4 @@
-"""How a pipeline uses a cluster: check it, and print its scripts, before anything is written."""
+"""How a pipeline uses a cluster: check it, and show its scripts, before anything is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.machine.plan import Plan
 from orchestrator.slurm.client import Client, Config
 from orchestrator.workspace import DATABASE, RunFolder
 
-__all__ = ["config_with_limits", "config_for", "print_scripts"]
+__all__ = ["config_with_limits", "config_for", "script_texts"]
 
 
 def config_for(cluster: SlurmCluster | None, pipeline: PipelineDefinition) -> ClusterConfig:
@@ -91,7 +91,7 @@ def _check_arrays(limits: Config, plan: Plan) -> None:
         )
 
 
-def print_scripts(
+def script_texts(
     pipeline: PipelineDefinition, cluster: SlurmCluster, project_job: str, rootdir: Path
 ) -> dict[str, str]:
     """Return the text of each script that a run would submit, by label.

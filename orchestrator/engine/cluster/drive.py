@@ -52,7 +52,7 @@ def drive(store: Store, key: str, *, timeout: float | None, say: Callable[[str],
         driver = _Driver(store, key, end, say, signals)
         while not store.load(key).has_ended and time.monotonic() < end:
             try:
-                driver.hold_and_advance()
+                driver.lease_and_advance()
                 driver.wait_for_change()
             except Busy as error:
                 # Another process advances the run now, or SLURM does not answer.
@@ -81,7 +81,7 @@ class _Driver:
         self._pauses = iter(PAUSES)
         self._is_cancel_requested = threading.Event()
 
-    def hold_and_advance(self) -> None:
+    def lease_and_advance(self) -> None:
         """Advance once; where only login nodes submit, advance until the end of the run.
 
         Then no other process does, and the lease shows to others that this one is there. Otherwise the orchestrator

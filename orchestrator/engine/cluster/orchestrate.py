@@ -10,7 +10,7 @@ from itertools import chain, repeat
 
 from orchestrator.db.store import Store
 from orchestrator.engine.advance import advance
-from orchestrator.engine.cluster.session import hold_run
+from orchestrator.engine.cluster.session import with_lease_on
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy
 from orchestrator.machine.summary import describe, headline
@@ -39,7 +39,7 @@ def advance_now(store: Store, key: str, *, is_tail: bool = False) -> str:
     str
         One sentence: the result.
     """
-    with hold_run(store, key) as context:
+    with with_lease_on(store, key) as context:
         return describe(advance(context._replace(is_tail=is_tail)))
 
 
@@ -59,12 +59,12 @@ def orchestrate(store: Store, key: str, token: str, job_id: str, patience: float
     say : callable
         Called with each line to print.
     """
-    for pause in poll(partial(hold_run, store, key, token, job_id), patience, say, time.monotonic):
+    for pause in poll(partial(with_lease_on, store, key, token, job_id), patience, say, time.monotonic):
         time.sleep(pause)
 
 
 def poll(
-    hold: Callable[[], AbstractContextManager[Context]],
+    lease: Callable[[], AbstractContextManager[Context]],
     patience: float,
     say: Callable[[str], None],
     clock: Callable[[], float],
@@ -73,8 +73,8 @@ def poll(
 
     Parameters
     ----------
-    hold : callable
-        Returns the context in which this process holds the run.
+    lease : callable
+        Returns the block in which this process holds the run's lease.
     patience, say
         See `orchestrate`.
     clock : callable
@@ -82,7 +82,7 @@ def poll(
     """
     end = clock() + patience
     for pause in chain(PAUSES, repeat(PAUSES[-1])):
-        why = _advance_once(hold, say)
+        why = _advance_once(lease, say)
         if why is None:
             return
         if clock() + pause > end:
@@ -92,10 +92,10 @@ def poll(
         yield pause
 
 
-def _advance_once(hold: Callable[[], AbstractContextManager[Context]], say: Callable[[str], None]) -> str | None:
+def _advance_once(lease: Callable[[], AbstractContextManager[Context]], say: Callable[[str], None]) -> str | None:
     """Advance once, and return why another advance is needed; None if none is."""
     try:
-        with hold() as context:
+        with lease() as context:
             run = advance(context)
             is_orchestrator = context.own_token is not None
             why = why_orchestrator_polls(run) if is_orchestrator else why_poll_again(run)

@@ -1,4 +1,4 @@
-"""Hold a run on a cluster: its scheduler, its lease, and the context of one advance."""
+"""What a process needs to advance a run on a cluster: its scheduler, its lease, and the context."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchestrator.errors import DatabaseError, LeaseHeld
 from orchestrator.handoff.environment import read_environment
 from orchestrator.slurm.client import Client
 
-__all__ = ["config_of", "make_context", "hold_lease_on_cluster", "hold_run", "scheduler_of"]
+__all__ = ["config_of", "make_context", "hold_lease_on_cluster", "with_lease_on", "scheduler_of"]
 
 
 def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
@@ -53,6 +53,8 @@ def hold_lease_on_cluster(
 ) -> Iterator[int]:
     """Hold a run's lease; if its holder was part of a job that has ended, take it over at once.
 
+    This does not wait for a holder: `cancel` and the polling of an orchestrator job try it again.
+
     Parameters
     ----------
     store : Store
@@ -63,8 +65,6 @@ def hold_lease_on_cluster(
         Its scheduler.
     on_cancel : callable, optional
         Called once, in another thread, when a user requests to cancel the run.
-
-    This does not wait for a holder: `cancel` and the polling of an orchestrator job try it again.
 
     Raises
     ------
@@ -90,8 +90,8 @@ def _dead_holder(held: LeaseHeld, scheduler: SlurmScheduler) -> Holder | None:
 
 
 @contextmanager
-def hold_run(store: Store, key: str, token: str | None = None, job_id: str | None = None) -> Iterator[Context]:
-    """Hold a run for one advance.
+def with_lease_on(store: Store, key: str, token: str | None = None, job_id: str | None = None) -> Iterator[Context]:
+    """Hold the lease of a run for one advance, and yield the context of it.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.moved import check_jobs_of_moved_run, check_not_copied
 from orchestrator.engine.cluster.orchestrate import poll
-from orchestrator.engine.cluster.session import hold_lease_on_cluster, hold_run, make_context, scheduler_of
+from orchestrator.engine.cluster.session import hold_lease_on_cluster, make_context, scheduler_of, with_lease_on
 from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.engine.code import CheckedPipeline, replace_code
 from orchestrator.engine.context import Context
@@ -148,7 +148,7 @@ def _poll_while(
     is_undecided: Callable[[Run], bool], store: Store, key: str, patience: float, say: Callable[[str], None]
 ) -> Run:
     """Advance repeatedly while `is_undecided` is true, for at most `patience` seconds."""
-    for pause in poll(partial(hold_run, store, key), patience, say, time.monotonic):
+    for pause in poll(partial(with_lease_on, store, key), patience, say, time.monotonic):
         if not is_undecided(store.load(key)):
             break
         time.sleep(pause)
