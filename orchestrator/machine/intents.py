@@ -85,7 +85,7 @@ class CancelWaiting(NamedTuple):
 
 @value
 class HoldJob(NamedTuple):
-    """Ask the scheduler not to start what of a job still waits in the queue, or to release it."""
+    """Ask the scheduler to hold the tasks of a job that still wait in the queue, or to release them."""
 
     token: str
     is_held: bool

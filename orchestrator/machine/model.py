@@ -72,7 +72,7 @@ class Job(NamedTuple):
     stopping : Stopping or None
         How far it is after its tasks have stopped their step early; None if they have not.
     held : bool
-        Whether the scheduler was asked not to start what of it still waits, because the run is held.
+        Whether the scheduler was asked to hold the tasks of it that still wait, because the run is held.
     job_file : str or None
         SHA-256 of its file; None if it has none, or if the process that submitted it died before it recorded that.
     """
