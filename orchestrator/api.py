@@ -160,7 +160,7 @@ class Pipeline(PipelineDefinition):
             Address of the step to run again first: `"evaluate@3"` is the step at iteration 3; a name without iteration
             is iteration 0. By default the run continues where it stopped.
         accept_failed : bool, default False
-            Whether the failed experiments are accepted because of which a step has failed.
+            Whether the failed experiments of the step that failed because of them are accepted.
         update : bool, default False
             Whether the run continues with this pipeline. A loop in it may have more or fewer iterations than before,
             and another `until`; the steps after it run again.
@@ -182,7 +182,7 @@ class Pipeline(PipelineDefinition):
         DefinitionError
             If the run has no such step, or has not reached it; or if there are no failed experiments to accept.
         StudyChanged
-            If a step that has run is missing in this pipeline, or stands elsewhere.
+            If a step that has run is missing in this pipeline, or is at another position.
         LeaseHeld, Busy, RunFailed, Interrupted
             See `run`.
 
@@ -252,7 +252,7 @@ class Pipeline(PipelineDefinition):
             return retry(workspace, key, jobs=jobs)
 
     def status(self, project_job: str | None = None, rootdir: str | Path | None = None) -> RunStatus:
-        """Return the status of a run as the database records it; SLURM is not asked.
+        """Return the status of a run, from the records and the files of tasks that run; SLURM is not asked.
 
         Parameters
         ----------

@@ -67,7 +67,7 @@ def replan(
     Raises
     ------
     StudyChanged
-        If a step that has run is missing in the new plan, or stands elsewhere.
+        If a step that has run is missing in the new plan, or is at another position.
     Busy
         If a step run must be withdrawn, and its job is live.
     """
