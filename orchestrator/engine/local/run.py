@@ -153,26 +153,26 @@ def cancel_local_run(store: Store, key: str) -> Run:
     Busy
         If its step does not stop in time.
     """
-    return _stop(store, key, lambda run: run.has_ended, decide, f"orchestrator cancel {key}")
+    return _cancel(store, key, lambda run: run.has_ended, decide, f"orchestrator cancel {key}")
 
 
 def cancel_local_step(store: Store, key: str, position: int) -> Run:
     """Carry out the requested cancel of the open step run, as `cancel_local_run` does; the run may continue."""
     address = shlex.quote(store.load(key).plan.slot(position).address)
     command = f"orchestrator cancel {key} --step {address}"
-    return _stop(store, key, lambda run: has_stopped_at(run, position), _stop_step, command)
+    return _cancel(store, key, lambda run: has_stopped_at(run, position), _decide_about_cancel, command)
 
 
-def _stop_step(run: Run) -> Intent | None:
+def _decide_about_cancel(run: Run) -> Intent | None:
     """Decide only about the step: a step that follows needs a process that runs it."""
-    stop = cancel_open_step(run)
-    if stop is not None or run.has_ended:
-        return stop
+    cancel = cancel_open_step(run)
+    if cancel is not None or run.has_ended:
+        return cancel
     intent = decide(run)
     return intent if isinstance(intent, Finish) else None
 
 
-def _stop(store: Store, key: str, has_ended: Callable[[Run], bool], decide_next: Decision, command: str) -> Run:
+def _cancel(store: Store, key: str, has_ended: Callable[[Run], bool], decide_next: Decision, command: str) -> Run:
     end = time.monotonic() + CANCEL_WAIT
     while True:
         try:
