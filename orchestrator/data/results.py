@@ -49,7 +49,7 @@ _NUMBER_TYPES = {int, float}
 _STATUSES = frozenset(JobStatus.__members__)
 _ERROR = JobStatus.ERROR.name
 _FINISHED = JobStatus.FINISHED.name
-_FINISHED_KEYS = {"row", "inputs", "status", "outputs", "error", *_NUMBERS}
+_FINISHED_KEYS = ("row", "inputs", "status", "outputs", "error", *_NUMBERS)
 
 LONGEST_LINE = 1 << 28
 """Size of a line in bytes that no result has."""
@@ -111,17 +111,19 @@ def _text_of_plain(line: Mapping[str, Any]) -> str | None:
 
     It is the same as that of the encoder, which takes three times as long. There is a line for each experiment.
     """
-    if line.get("status") != _FINISHED or line.keys() != _FINISHED_KEYS or line["error"] is not None:
+    if tuple(line) != _FINISHED_KEYS:
+        return None
+    row, inputs, status, values, error, started, seconds, cpu, memory = line.values()
+    if status != _FINISHED or error is not None:
         return None
     outputs = []
-    for name, value in line["outputs"].items():
+    for name, value in values.items():
         if type(value) is not float or not isfinite(value):
             return None
         outputs.append(f"{_name(name)}:{value!r}")
     return (
-        f'{{"row":{line["row"]},"inputs":"{line["inputs"]}","status":"FINISHED","outputs":{{{",".join(outputs)}}},'
-        f'"error":null,"started":{line["started"]!r},"seconds":{line["seconds"]!r},"cpu":{line["cpu"]!r},'
-        f'"memory":{line["memory"]!r}}}'
+        f'{{"row":{row},"inputs":"{inputs}","status":"FINISHED","outputs":{{{",".join(outputs)}}},"error":null,'
+        f'"started":{started!r},"seconds":{seconds!r},"cpu":{cpu!r},"memory":{memory!r}}}'
     )
 
 

@@ -279,5 +279,5 @@ def _entry(value: Any, task: int) -> Entry:
     row, digest, inputs, outputs, cuts = entry
     is_one = type(row) is int and -LARGEST_INT < row < LARGEST_INT and type(digest) is str
     has_values = type(inputs) is dict and type(outputs) is dict
-    has_cuts = type(cuts) is list and all(isinstance(kind, str) for kind in cuts)
+    has_cuts = type(cuts) is list and (not cuts or all(isinstance(kind, str) for kind in cuts))
     return entry if is_one and has_values and has_cuts else refuse(f"task {task} is damaged")

@@ -124,6 +124,7 @@ def _begin(task: SupervisedTask, worker: int, handlers: Handlers) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
     atexit._clear()
+    gc.freeze()  # Garbage is not searched for, and open files neither, among the experiments of the task.
     if task.log is not None:
         redirect(task.log)
 

@@ -96,6 +96,8 @@ def left_of_task(folder: RunFolder, job: JobFile, task: int) -> tuple[list[Entry
     entries = Manifest.open(folder.manifest(job.position, job.epoch, job.mark), job.manifest).task(task)
     earlier = _earlier_results(folder, job, task)
     counts = ReceiptCounts()
+    if not earlier:
+        return entries, counts
     for entry in entries:
         line = earlier.get((entry.row, entry.digest))
         if line is not None:

@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,6 @@ from orchestrator.data.values import check_name, from_jsonable, to_jsonable
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.data_generators import (
     DataGenerator,
-    FunctionDataGenerator,
     evaluate,
     evaluates_one_by_one,
     executed_function,
@@ -31,8 +31,9 @@ from orchestrator.definition.injection import injected
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.host import rss_in_mb
-from orchestrator.text import clean, is_clean
+from orchestrator.text import clean
 from orchestrator.worker.log_lines import name_experiment
+from orchestrator.worker.plain_function import PlainFunction
 from orchestrator.worker.receipts import describe_exception, describe_reason
 from orchestrator.worker.surroundings import Surroundings, say_once
 from orchestrator.workspace import RunFolder
@@ -48,8 +49,6 @@ __all__ = [
     "units_of",
     "write_line",
 ]
-
-_PLAIN = {float, int, str, bool}
 
 OPEN, FINISHED, ERROR = JobStatus.OPEN, JobStatus.FINISHED.name, JobStatus.ERROR.name
 
@@ -109,6 +108,7 @@ def evaluated_lines(
     surroundings = Surroundings(said)
     expected = Manifest.open(folder.manifest(job.position, job.epoch, job.mark), job.manifest).expected_outputs()
     evaluation = _Evaluation(folder, job, step, units, expected, ends)
+    must_have = dict.fromkeys(expected or ())
     log_end = position()
     for unit in units:
         log_begin = log_end
@@ -117,7 +117,9 @@ def evaluated_lines(
         name_experiment(unit[0].row if len(unit) == 1 else None)
         try:
             lines, scratch = evaluation.lines_of(unit)
-            _say_missing(said, lines, expected)
+            for line in lines:
+                if not _has_outputs(line, must_have):
+                    _say_missing(said, line, must_have)
             surroundings.put_back(f"experiment {unit[0].row}")
             log_end = position()
         finally:
@@ -176,7 +178,7 @@ class _Evaluation:
         self._all_kwargs, self._passes_id = kwargs, bool(kwargs.get("pass_id"))
         self._kwargs = kwargs_of(kwargs, units[0][0].row)
         self._is_one_by_one = evaluates_one_by_one(step.block)
-        self._function = _plain_function(step.block, expected)
+        self._function = None if self._passes_id else PlainFunction.of(step.block, self._kwargs, expected)
         self._data, self._memory = None, 0.0
         if needs_table(step.block):
             self._data = read_table(self._project_dir)
@@ -185,24 +187,27 @@ class _Evaluation:
     def lines_of(self, unit: list[Entry]) -> tuple[list[Line], Scratch | None]:
         """Evaluate a unit; return its lines, and the scratch folder of a single experiment."""
         if self._is_one_by_one:
-            scratch = Scratch(self._project_dir, str(unit[0].row), self._address, self._keep_scratch)
-            return [self._line_of(unit[0], scratch)], scratch
+            line, scratch = self._line_of(unit[0])
+            return [line], scratch
         call = (self._generator, self._data, unit, self._all_kwargs, self._expected, self._ends)
         return list(_evaluated_by_call(*call)), None
 
-    def _line_of(self, entry: Entry, scratch: Scratch) -> Line:
-        begun, sample = _begun(), None
+    def _line_of(self, entry: Entry) -> tuple[Line, Scratch | None]:
+        begun = _begun()
+        function, outcome, sample, scratch, execute = self._function, None, None, None, None
         error: dict[str, str] | None = None
         try:
-            kwargs = kwargs_of(self._all_kwargs, entry.row) if self._passes_id else self._kwargs
-            outcome = execute = None
-            if self._function is not None and not entry.outputs and _are_plain(entry.inputs):
-                outcome, execute = _called(self._function, entry, kwargs)
+            if function is not None and function.takes(entry):
+                returned = function.returned(entry.inputs)
+                outputs = function.outputs(returned)
+                if outputs is None:
+                    execute = partial(_store_returned, function, returned)
+                else:
+                    outcome = _Outcome(FINISHED, outputs, None)
             if outcome is None:
-                inputs = {name: from_jsonable(value) for name, value in entry.inputs.items()}
-                outputs = {name: from_jsonable(value) for name, value in entry.outputs.items()}
-                sample = ExperimentSample(inputs, outputs, OPEN, self._project_dir, id=entry.row)
-                sample._scratch = scratch
+                scratch = Scratch(self._project_dir, str(entry.row), self._address, self._keep_scratch)
+                sample = self._sample(entry, scratch)
+                kwargs = kwargs_of(self._all_kwargs, entry.row) if self._passes_id else self._kwargs
                 outcome = _outcome(evaluate(self._generator, sample, kwargs, self._expected, execute))
         except self._ends:
             raise
@@ -211,43 +216,21 @@ class _Evaluation:
             outcome, error = _Outcome(ERROR, stored, None), describe_exception(raised)
         line = _line(entry, outcome, error, begun, self._memory, scratch)
         self._memory = line["memory"]
-        return line
+        return line, scratch
+
+    def _sample(self, entry: Entry, scratch: Scratch) -> ExperimentSample:
+        inputs = {name: from_jsonable(value) for name, value in entry.inputs.items()}
+        outputs = {name: from_jsonable(value) for name, value in entry.outputs.items()}
+        sample = ExperimentSample(inputs, outputs, OPEN, self._project_dir, id=entry.row)
+        sample._scratch = scratch
+        return sample
 
 
-def _plain_function(generator: DataGenerator, expected: Sequence[str] | None) -> FunctionDataGenerator | None:
-    """Return a data generator that is only a function, whose outputs need no check but that of their types."""
-    if type(generator) is not FunctionDataGenerator or generator.domain is not None or generator.needs_scratch:
-        return None
-    names = generator.output_names
-    is_declared = expected is None or set(names) <= set(expected)
-    are_names = all(isinstance(name, str) and name and is_clean(name) for name in names)
-    return generator if is_declared and are_names and generator.allow_nan else None
-
-
-def _are_plain(values: Mapping[str, Any]) -> bool:
-    """Whether the JSON of values is the values themselves."""
-    return _PLAIN.issuperset(map(type, values.values()))
-
-
-def _called(
-    generator: FunctionDataGenerator, entry: Entry, kwargs: Mapping[str, Any]
-) -> tuple[_Outcome | None, Callable[..., Any]]:
-    """Call a function without an `ExperimentSample`, which takes longer than all the rest of a trivial experiment.
-
-    Returns
-    -------
-    outcome : _Outcome or None
-        None if the function has returned something else than floats.
-    execute : callable
-        The method `execute` of the generator; without an outcome, a function that stores what was returned instead.
-    """
-    arguments = generator.arguments_of(entry.inputs, kwargs)
-    generator.check_arguments(arguments)
-    returned = generator.f(**arguments)
-    values = returned if type(returned) is tuple else (returned,)
-    if len(values) == len(generator.output_names) and set(map(type, values)) == {float}:
-        return _Outcome(FINISHED, dict(zip(generator.output_names, values, strict=True)), None), generator.execute
-    return None, lambda experiment_sample, **_: generator.store_returned(experiment_sample, returned)
+def _store_returned(
+    function: PlainFunction, returned: Any, experiment_sample: ExperimentSample, **kwargs: Any
+) -> ExperimentSample:
+    """Store what a function has returned, in place of `execute`, which would call it again."""
+    return function.generator.store_returned(experiment_sample, returned)
 
 
 def _outcome(sample: ExperimentSample) -> _Outcome:
@@ -270,14 +253,16 @@ def _stored_before(sample: ExperimentSample, expected: Sequence[str] | None) -> 
     return outputs
 
 
-def _say_missing(said: set[str], lines: Sequence[Line], expected: Sequence[str] | None) -> None:
-    for line in lines:
-        outputs = line["outputs"]
-        if line["status"] != FINISHED or (outputs and (expected is None or outputs.keys() >= set(expected))):
-            continue
-        missing = [name for name in expected or () if name not in outputs]
-        names = f"a value of {', '.join(map(repr, missing))}" if missing else "any output"
-        say_once(said, "missing outputs", f"experiment {line['row']} has finished without {names}.")
+def _has_outputs(line: Line, names: Mapping[str, None]) -> bool:
+    """Whether an experiment has all outputs with these names, or at least one if there are none, or has failed."""
+    outputs = line["outputs"]
+    return bool(outputs and outputs.keys() >= names.keys()) or line["status"] != FINISHED
+
+
+def _say_missing(said: set[str], line: Line, must_have: Mapping[str, None]) -> None:
+    missing = [name for name in must_have if name not in line["outputs"]]
+    names = f"a value of {', '.join(map(repr, missing))}" if missing else "any output"
+    say_once(said, "missing outputs", f"experiment {line['row']} has finished without {names}.")
 
 
 def open_results(path: Path, job: JobFile) -> ResultWriter:

@@ -132,7 +132,7 @@ class Running:
         os.pwrite(self._file, json.dumps(value).encode() + b"\n", os.fstat(self._file).st_size)
 
     def _write(self, text: str) -> None:
-        os.pwrite(self._file, f"{self._done} {text:<{WIDTH - 1 - len(self._done) - 1}}\n".encode(), 0)
+        os.pwrite(self._file, f"{self._done} {text}".ljust(WIDTH - 1).encode() + b"\n", 0)
 
 
 def read_cuts(path: Path, kind: str, why: str) -> list[Cut]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.data.many import many_objects
 from orchestrator.data.results import ResultFile
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.handoff.counts import Counts
@@ -82,10 +83,11 @@ class SupervisedTask:
         self._receipt = begin_receipt()
         self._usage = (0.0, 0.0)
         self._seconds = 0.0
-        left, self._counts = left_of_task(folder, job, number)
+        with many_objects():
+            left, self._counts = left_of_task(folder, job, number)
+            self.left: list[Unit] = units_of(step, left)
         self._receipt.n_earlier = self._counts.n
         self._cuts: defaultdict[Key, list[Cut]] = defaultdict(list)
-        self.left: list[Unit] = units_of(step, left)
         path = folder.job(job.token).running(number, restart)
         here: list[Cut] = []
         if dead_worker is not None and not dead_worker.was_stopped:

@@ -180,6 +180,38 @@ def test_a_function_may_return_another_type_for_each_experiment_and_is_called_on
     assert repr(outputs) == repr(list(map(expected.output_rows(), range(n))))
 
 
+def test_a_function_gets_the_inputs_that_it_names_of_each_experiment_and_kwargs_for_others(workspace, table):
+    @datagenerator(output_names="y")
+    def add(x, b, c=100.0):
+        return x + b + c
+
+    def create(project_dir):
+        inputs = {"x": [1.0, 2.0, 3.0, 4.0], "b": [10.0, 20.0, None, 40.0], "c": [None, 200.0, 300.0, None]}
+        inputs["unused"] = [None, 1.0, 2.0, 3.0]
+        ExperimentData(input_data=inputs, project_dir=project_dir).store()
+
+    def outputs(key, kwargs):
+        steps = [Step(create), Step(add, name="add", parallel=True, kwargs=kwargs, max_failed=1)]
+        Pipeline(steps=steps).run(project_job=key, jobs=1)
+        return [row.get("y") for row in map(table(key).output_rows(), range(4))]
+
+    assert outputs("r", {}) == [111.0, 222.0, None, 144.0]
+    assert outputs("with-kwargs", {"b": 0.5, "c": 7.0}) == [18.0, 222.0, 303.5, 51.0]
+
+
+def test_execute_that_was_set_on_the_object_is_called_in_place_of_the_function(workspace, table):
+    @datagenerator(output_names="y")
+    def double(x):
+        return 2.0 * x
+
+    def execute(experiment_sample, **kwargs):
+        experiment_sample.store("y", experiment_sample.input_data["x"] + 0.5)
+
+    double.execute = execute
+    run(double)
+    assert table("r").to_pandas()[1]["y"].tolist() == [0.5, 1.5, 2.5]
+
+
 def test_a_reason_is_one_of_an_error():
     with pytest.raises(ValueError, match="reason"):
         ExperimentSample({"x": 1.0}).mark("finished", reason="it is good")
