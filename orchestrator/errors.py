@@ -9,6 +9,7 @@
     ├── NotFound                 2   no such workspace, run, step or log
     │   └── NotYet               2   the step of an active run has not started
     ├── DatabaseError            1   the database can't be used
+    │   ├── DamagedRecords       1   a value in it is one that its column excludes
     │   ├── NotADatabase         1   the file is not a database of orchestrator
     │   ├── DatabaseTooNew       1   it was written by a newer version of orchestrator
     │   └── DatabaseTooOld       1   it needs `orchestrator db upgrade`

@@ -61,6 +61,14 @@ def database_error(cli):
     return cli("db", "check")
 
 
+def damaged_records(cli):
+    cli("run", "study.py", "--project-job", "r")
+    with sqlite3.connect(cli.workspace / "orchestrator.db") as connection:
+        connection.execute("UPDATE run SET started_at = 'yesterday'")
+    connection.close()
+    return cli("status", "r")
+
+
 def not_owner(cli):
     cli("run", "study.py", "--project-job", "r")
     with sqlite3.connect(cli.workspace / "orchestrator.db") as connection:
@@ -170,6 +178,7 @@ CASES = [
     pytest.param(errors.StudyChanged, study_changed_of_a_failed_run, 1, id="StudyChanged-of-a-failed-run"),
     pytest.param(errors.NotFound, not_found, 2, id="NotFound"),
     pytest.param(errors.NotYet, not_yet, 2, id="NotYet"),
+    pytest.param(errors.DamagedRecords, damaged_records, 1, id="DamagedRecords"),
     pytest.param(errors.NotADatabase, not_a_database, 1, id="NotADatabase"),
     pytest.param(errors.DatabaseTooNew, too_new, 1, id="DatabaseTooNew"),
     pytest.param(errors.DatabaseTooOld, too_old, 1, id="DatabaseTooOld"),
