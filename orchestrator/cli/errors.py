@@ -6,6 +6,7 @@ Exit codes are in `orchestrator.errors`; `orchestrator.cli.main` ends the proces
 from __future__ import annotations
 
 import errno
+import os
 import shlex
 import sys
 from typing import TextIO
@@ -66,10 +67,30 @@ def show_system(error: OSError, options: str = "") -> None:
             options=options,
         )
         return
+    if (found := _in_the_way(error)) is not None:
+        path, away = shlex.quote(found), shlex.quote(f"{found}.damaged")
+        show(
+            OrchestratorError(
+                f"{found} can't be used: something else is in the place of a file or folder.",
+                f"Move it away: mv {path} {away}\nThen type the command again.",
+            ),
+            options=options,
+        )
+        return
     show(
         OrchestratorError(f"{about}{error.strerror or error}.", "Fix that, then check the run: orchestrator status"),
         options=options,
     )
+
+
+def _in_the_way(error: OSError) -> str | None:
+    """Return the path of what is in the place of a file or folder, if the error says so."""
+    if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP) or not error.filename:
+        return None
+    path = os.fsdecode(error.filename)
+    while not os.path.lexists(path) and os.path.dirname(path) != path:  # noqa: PTH120
+        path = os.path.dirname(path)  # noqa: PTH120
+    return path
 
 
 def show_missing(error: ModuleNotFoundError) -> None:

@@ -34,7 +34,7 @@ NEW_OBJECTS = 50_000
 # Errors that the user or an administrator can fix; any other exception is a bug.
 _FIXABLE_ERRNOS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE),
-    *(errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR),
 }
 
 COMMANDS = {

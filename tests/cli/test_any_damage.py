@@ -10,7 +10,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from itertools import product
+from zlib import crc32
 
 import pytest
 
@@ -94,6 +96,26 @@ def cut(path):
     written(path.read_bytes()[: path.stat().st_size // 2] if path.exists() else b"")(path)
 
 
+def short(path):
+    written(path.read_bytes()[:-1] if path.exists() else b"")(path)
+
+
+def flipped(path):
+    """Change one bit of a file; which one depends on its name and size only."""
+    content = bytearray(path.read_bytes() if path.exists() else b"x")
+    if content:
+        content[crc32(path.name.encode()) % len(content)] ^= 1 << len(content) % 8
+    written(bytes(content))(path)
+
+
+def of_another_user(path):
+    """Replace a file by one of another user, if this one may do so; else by one that others may write to."""
+    written(path.read_bytes() if path.exists() else b"")(path)
+    path.chmod(0o666)
+    with suppress(PermissionError):
+        os.chown(path, 65534, 65534)
+
+
 def grown(path):
     """Let a file end with a hole of a terabyte, as programs leave it that write at a wrong place."""
     with path.open("ab") as file:
@@ -113,6 +135,9 @@ DAMAGES = {
     "missing": lambda path: path.unlink(missing_ok=True),
     "large": lambda path: put_in_place("large", path),
     "grown": grown,
+    "short": short,
+    "flipped": flipped,
+    "of another user": of_another_user,
 }
 
 LOOKS = (
@@ -120,14 +145,59 @@ LOOKS = (
     *("table r", "efficiency r", "snapshots r"),
 )
 
+FOLDERS = {
+    "engine": lambda run: run / ".orchestrator",
+    "jobs": lambda run: run / ".orchestrator/jobs",
+    "job": of_batch("."),
+    "receipts": of_batch("receipts"),
+    "bundles": lambda run: run / ".orchestrator/bundle",
+    "bundle": first(".orchestrator/bundle/*"),
+    "steps": lambda run: run / ".orchestrator/steps",
+    "kept tables": lambda run: run / ".orchestrator/tables",
+    "data": lambda run: run / "experiment_data",
+    "results": lambda run: run / "experiment_data/.results",
+    "generations": lambda run: run / "experiment_data/.generations",
+    "current table": lambda run: run / "experiment_data/.table",
+    "logs": lambda run: run.parent / "logs/r",
+    "run": lambda run: run,
+}
+
+
+def away(path):
+    path.rename(path.with_name(f"{path.name}.away"))
+
+
+def then(put):
+    def replace(path):
+        if os.path.lexists(path):
+            away(path)
+        put(path)
+
+    return replace
+
+
+DAMAGES_OF_FOLDERS = {
+    "missing": then(lambda path: None),
+    "file": then(lambda path: path.write_bytes(b"x")),
+    "empty": then(lambda path: path.mkdir()),
+    "fifo": then(lambda path: os.mkfifo(path)),
+    "loop": then(lambda path: path.symlink_to(path)),
+    "link": then(lambda path: path.symlink_to(f"{path.name}.away")),
+    "open": then(lambda path: (path.mkdir(), path.chmod(0o777))),
+}
+
 CASES = list(product(FILES, DAMAGES))
 SHORT = [(file, list(DAMAGES)[number % len(DAMAGES)]) for number, file in enumerate(FILES)]
+CASES_OF_FOLDERS = list(product(FOLDERS, DAMAGES_OF_FOLDERS))
 
 
 def pytest_generate_tests(metafunc):
     if "damage" in metafunc.fixturenames:
         cases = CASES if metafunc.config.getoption("--examples") > EXAMPLES else SHORT
         metafunc.parametrize(("file", "damage"), cases)
+    if "damage_of_folder" in metafunc.fixturenames:
+        cases = CASES_OF_FOLDERS if metafunc.config.getoption("--examples") > EXAMPLES else CASES_OF_FOLDERS[::13]
+        metafunc.parametrize(("folder", "damage_of_folder"), cases)
 
 
 @pytest.fixture(scope="module")
@@ -166,12 +236,29 @@ def offered_by(done):
     return sorted(found, key=lambda command: command.startswith("orchestrator"))
 
 
-def test_a_damaged_file_is_named_and_what_is_named_to_type_continues_the_run(here, stopped_run, file, damage):
+def copy_of(stopped_run, here):
     for path in stopped_run.iterdir():
         if path.is_dir():
             shutil.copytree(path, here.workspace / path.name, symlinks=True)
         else:
             shutil.copy2(path, here.workspace)
+
+
+def test_a_damaged_folder_is_named_by_each_command_and_other_runs_continue(here, stopped_run, folder, damage_of_folder):
+    copy_of(stopped_run, here)
+    DAMAGES_OF_FOLDERS[damage_of_folder](FOLDERS[folder](here.workspace / "r"))
+    for words in (*LOOKS, "report r", "archive r -o r.tar", "fork r --from evaluate --dry-run", "resume r", *LOOKS):
+        done = here(*words.split())
+        assert is_named(done), (words, done.err)
+        if moves := [command for command in offered_by(done) if command.startswith("mv ")]:
+            subprocess.run(moves[0], shell=True, check=True)
+            assert is_named(here(*words.split()))
+    assert here("status", "other").code == 0
+    assert here("resume", "other").code in (0, 3)
+
+
+def test_a_damaged_file_is_named_and_what_is_named_to_type_continues_the_run(here, stopped_run, file, damage):
+    copy_of(stopped_run, here)
     damaged = FILES[file](here.workspace / "r")
     damaged.parent.mkdir(parents=True, exist_ok=True)
     DAMAGES[damage](damaged)
