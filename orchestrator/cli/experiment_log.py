@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
 from os import SEEK_CUR
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -112,12 +113,15 @@ def print_why_failed(workspace: Workspace, step_logs: StepLogs, row: int) -> Non
             if label != row or record is None or record.error is None:
                 continue
             if (record.step, record.iteration) == (step_run.name, step_run.iteration):
-                # Not with what it has printed, which may be read by a program.
-                error = record.error
-                why = shorten(f"experiment {row} failed: {error['type']}: {error['message']}", screen_width() - 8)
-                echo(f"==> {why} <==", err=True)
-                if error.get("traceback"):
-                    echo(error["traceback"].rstrip(), err=True)
+                _print_error(row, record.error)
+
+
+def _print_error(row: int, error: Mapping[str, str]) -> None:
+    # To standard error: what the experiment has printed may be read by a program.
+    why = shorten(f"experiment {row} failed: {error['type']}: {error['message']}", screen_width() - 8)
+    echo(f"==> {why} <==", err=True)
+    if error.get("traceback"):
+        echo(error["traceback"].rstrip(), err=True)
 
 
 def print_part(log: Path, begin: int = 0, end: int | None = None) -> int:
