@@ -31,19 +31,19 @@ def options_of_commands(options: str) -> Iterator[None]:
         _options.reset(token)
 
 
-def screen_lines(text: str, *, in_terminal: bool) -> list[str]:
+def screen_lines(text: str, *, in_terminal: bool, hanging: str = "") -> list[str]:
     """Return the lines of sentences; each line of the text may end with a command.
 
     The command gets the options that name the workspace, so the text must not contain them. Outside of a terminal
-    nothing is wrapped, because a program may search for a sentence.
+    nothing is wrapped, because a program may search for a sentence. `hanging` begins the further lines of a sentence.
     """
     options = _options.get()
     if not in_terminal:
         return [_with_options(line, options) for line in text.splitlines()]
-    return [line for each in text.splitlines() for line in with_command("", each, options)]
+    return [line for each in text.splitlines() for line in with_command("", each, options, hanging)]
 
 
-def with_command(label: str, text: str, options: str = "") -> list[str]:
+def with_command(label: str, text: str, options: str = "", hanging: str = "") -> list[str]:
     """Return the lines of a text that may end with a command.
 
     Parameters
@@ -54,14 +54,16 @@ def with_command(label: str, text: str, options: str = "") -> list[str]:
         The text.
     options : str, default ""
         Appended to a command of `orchestrator`.
+    hanging : str, default ""
+        Begin of the further lines of the text.
     """
     match = _COMMAND.fullmatch(text)
     if match is None:
-        return wrapped(label, text)
+        return wrapped(label, text, hanging)
     command = _with_options(text, options)[match.start("command") :]
     if len(label + match["text"] + command) <= _width():
         return [f"{label}{match['text']}{command}"]
-    return [*wrapped(label, match["text"].rstrip()), f"  {command}"]
+    return [*wrapped(label, match["text"].rstrip(), hanging), f"  {command}"]
 
 
 def _with_options(text: str, options: str) -> str:
@@ -69,19 +71,18 @@ def _with_options(text: str, options: str) -> str:
     return text + options if match is not None and match["program"] == "orchestrator" else text
 
 
-def wrapped(label: str, text: str) -> list[str]:
+def wrapped(label: str, text: str, hanging: str = "") -> list[str]:
     """Return the lines of a text; an indented paragraph, or an item of a list, stays indented."""
     import textwrap
 
     lines: list[str] = []
     for number, paragraph in enumerate(text.splitlines()):
         indent = re.match(r" *(- )?", paragraph)
-        hanging = " " * len(indent[0]) if indent else ""
         lines += textwrap.wrap(
             paragraph,
             _width(),
             initial_indent=label if number == 0 else "",
-            subsequent_indent=hanging,
+            subsequent_indent=hanging + " " * len(indent[0] if indent else ""),
             break_long_words=False,
             break_on_hyphens=False,
         ) or [""]

@@ -67,7 +67,7 @@ def next_command(view: RunView, *, never_began: bool = False, at: str = "") -> t
     view : RunView
         A run that is held, stopped or stalled, has failed or was cancelled.
     never_began : bool, default False
-        Whether a job ended before it began its work: only `submit` reads the cluster from the study again.
+        Whether a job ended before it began its work: `submit` checks the cluster of the study first.
     at : str, default ""
         Where the run would continue: ` from STEP`.
 

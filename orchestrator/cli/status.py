@@ -407,7 +407,7 @@ def _notes(notes: Sequence[ResultNote], key: str, options: str) -> list[str]:
 
 
 def _never_began(status: RunStatus, report: QueueReport | None) -> bool:
-    """Whether the run stopped because a job ended before it began its work: only `submit` reads the cluster again."""
+    """Whether the run is stalled because a job ended before it began its work: `submit` checks the cluster first."""
     died = report is not None and any(job.never_began for job in report.jobs)
     return died or any(
         failure.kind == FailureKind.NOT_STARTED and not failure.tried_again for failure in status.failures

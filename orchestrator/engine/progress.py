@@ -173,7 +173,9 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Print sentences, if that is possible: the run continues also if its terminal is gone."""
-        line = "\n".join(screen_lines(visible(text), in_terminal=_is_terminal(self._stream)))
+        self._print("\n".join(screen_lines(visible(text), in_terminal=_is_terminal(self._stream))))
+
+    def _print(self, line: str) -> None:
         with suppress(OSError):
             try:
                 print(line, file=self._stream, flush=True)
@@ -240,10 +242,10 @@ class Bars(Lines):
 
     def say(self, text: str) -> None:
         """Print sentences, above the bar if there is one."""
+        lines = "\n".join(screen_lines(visible(text), in_terminal=True, hanging="  "))
         if self._bars is None:
-            super().say(text)
+            self._print(lines)
         else:
-            lines = "\n".join(screen_lines(visible(text), in_terminal=True))
             self._bars.console.print(lines, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:

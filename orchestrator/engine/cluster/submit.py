@@ -127,7 +127,7 @@ def _result(run: Run, record: RunRecord, has_tail: bool) -> str:
 
 
 def _hint_after_failure(record: RunRecord) -> str:
-    """Return what to type after a failure; only `submit` reads the resources and the cluster from the study again."""
+    """Return what to type after a failure; a plain `resume` keeps the resources and the cluster of the run."""
     study = format_study(record.study, record.study_attr)
     return (
         f"After a fix of the study or its cluster: orchestrator submit {study} --project-job {record.key}\n"
