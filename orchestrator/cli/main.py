@@ -20,7 +20,7 @@ with fast_imports():
     from orchestrator import __version__
     from orchestrator.cli.errors import REQUIRED_PACKAGES, show, show_bug, show_missing, show_system, show_usage
     from orchestrator.cli.workspace import TypedOptions, examples
-    from orchestrator.errors import OrchestratorError
+    from orchestrator.errors import DamagedRecords, OrchestratorError
     from orchestrator.host import drop_output, open_streams, print_any_text
 
 __all__ = ["cli", "main"]
@@ -185,8 +185,10 @@ def _damage(database: Path | None) -> OrchestratorError | None:
     if database is not None:
         try:
             check_values(database)
-        except OrchestratorError as error:
+        except DamagedRecords as error:
             return error
+        except OrchestratorError:
+            return None
     return None
 
 

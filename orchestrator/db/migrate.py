@@ -20,7 +20,7 @@ from orchestrator.db import revision
 from orchestrator.db.guard import file_system, has_kernel_lock
 from orchestrator.db.opening import may_write, open_database, revision_of
 from orchestrator.db.rows import scalar, scalars
-from orchestrator.db.wrong_values import wrong_values
+from orchestrator.db.wrong_values import dangling, wrong_values
 from orchestrator.errors import DatabaseError
 
 __all__ = [
@@ -154,7 +154,7 @@ def check(path: Path) -> list[str]:
     """
     with open_database(path, "inspect") as connection:
         problems = [line for line in scalars(connection, "PRAGMA integrity_check") if line != "ok"]
-        problems += _dangling(connection)
+        problems += dangling(connection)
         problems += wrong_values(connection)
         found = revision_of(connection)
         if found != int(revision.REVISION):
@@ -210,10 +210,10 @@ def migrate(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         config.attributes["connection"] = transaction
         command.upgrade(config, "head")
-        if dangling := _dangling(connection):
+        if lost := dangling(connection):
             raise DatabaseError(
-                f"The upgrade was rolled back: after it, {len(dangling)} rows would refer to rows that do not exist. "
-                f"The first: {dangling[0]}.",
+                f"The upgrade was rolled back: after it, {len(lost)} rows would refer to rows that do not exist. "
+                f"The first: {lost[0]}.",
                 "This is a bug: report it, with the database if you can.",
             )
         _stamp(connection)
@@ -223,11 +223,6 @@ def _stamp(connection: sqlite3.Connection) -> None:
     # Both are part of the transaction, so a file never has only a part of a revision.
     connection.execute(f"PRAGMA application_id = {revision.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {int(revision.REVISION)}")
-
-
-def _dangling(connection: sqlite3.Connection) -> list[str]:
-    rows = connection.execute("PRAGMA foreign_key_check")
-    return [f"row {row} of {table} refers to a missing row of {parent}" for table, row, parent, _ in rows]
 
 
 def _back_up(path: Path, found: int) -> Path:

@@ -14,7 +14,7 @@ from orchestrator.db.opening import open_database
 from orchestrator.db.rows import damaged, scalars
 from orchestrator.errors import OrchestratorError
 
-__all__ = ["check_values", "naming_wrong_values", "wrong_values"]
+__all__ = ["check_values", "dangling", "naming_wrong_values", "wrong_values"]
 
 RANGES = {"FLOAT": (0, 1e11), "INTEGER": (-1, 10**15), "BOOLEAN": (0, 1)}
 """What times in seconds, and counts, are between."""
@@ -55,6 +55,12 @@ def _wrong_values(connection: sqlite3.Connection) -> Iterator[str]:
             yield from (f"{column} is {value} in row {row} of the table {table}" for row, value in rows)
 
 
+def dangling(connection: sqlite3.Connection) -> list[str]:
+    """Return what is wrong with each row that refers to a missing row."""
+    rows = connection.execute("PRAGMA foreign_key_check")
+    return [f"row {row} of {table} refers to a missing row of {parent}" for table, row, parent, _ in rows]
+
+
 def check_values(path: Path) -> None:
     """Raise `DatabaseError` if a database has a value that its column or a constraint excludes."""
     with open_database(path, "read") as connection:
@@ -62,8 +68,8 @@ def check_values(path: Path) -> None:
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    found = wrong_values(connection) or [line for line in scalars(connection, "PRAGMA quick_check") if line != "ok"]
-    if found:
+    found = wrong_values(connection) or dangling(connection)
+    if found := found or [line for line in scalars(connection, "PRAGMA quick_check") if line != "ok"]:
         raise damaged(found[0])
 
 

@@ -45,7 +45,7 @@ def pytest_generate_tests(metafunc):
     if "value" in metafunc.fixturenames:
         cases = [(*column, value) for column in COLUMNS for value in VALUES]
         if metafunc.config.getoption("--examples") <= EXAMPLES:
-            cases = cases[:: len(VALUES) * 5 + 1]
+            cases = [*cases[:: len(VALUES) * 5 + 1], ("step_run", "run_id", "large")]
         metafunc.parametrize(("table", "column", "value"), cases)
 
 
