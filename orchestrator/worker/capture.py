@@ -114,14 +114,14 @@ def log_position() -> Iterator[Callable[[], int | None]]:
         yield _position_in_tee
         return
     try:
-        # The user's code may replace descriptor 1, and another descriptor's position is not that of this one.
-        log = os.open("/dev/fd/1", os.O_RDONLY) if stat.S_ISREG(os.fstat(1).st_mode) else None
+        # The user's code may replace descriptor 1.
+        log = os.dup(1) if stat.S_ISREG(os.fstat(1).st_mode) else None
     except OSError:
         log = None
 
     def position() -> int | None:
         flush_output()
-        return None if log is None else os.lseek(log, 0, os.SEEK_END)
+        return None if log is None else os.fstat(log).st_size
 
     try:
         yield position
