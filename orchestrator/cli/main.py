@@ -170,6 +170,9 @@ def _show_other(error: Exception, options: TypedOptions) -> None:
         show_missing(error)
     elif isinstance(error, FileNotFoundError) and not _has_current_folder():
         show(OrchestratorError("The current folder has been removed.", "Change to a folder that exists: cd FOLDER"))
+    elif isinstance(error, MemoryError):
+        why = "There was not enough memory for this command. What was recorded is kept."
+        show(OrchestratorError(why, "Type it again on a machine, or in a job, with more memory."), options=options.text)
     elif isinstance(error, OSError) and error.errno in _FIXABLE_ERRNOS:
         show_system(error, options.text)
     elif (damage := _damage(options.database)) is not None:

@@ -67,6 +67,11 @@ def test_every_required_package_is_listed():
     assert imported - {"click"} == REQUIRED_PACKAGES
 
 
+def test_too_little_memory_is_not_a_bug(broken, capsys, golden):
+    assert broken(MemoryError()) == 1
+    golden(capsys.readouterr())
+
+
 def test_a_missing_file_is_a_bug(broken, capsys, golden):
     assert broken(FileNotFoundError(errno.ENOENT, "No such file", "x")) == 1
     golden(capsys.readouterr())
