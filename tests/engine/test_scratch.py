@@ -121,7 +121,8 @@ def test_no_folder_of_a_try_is_kept_if_none_shall_be(workspace):
 def test_a_resume_that_succeeds_removes_the_folders_of_failed_tries(workspace, table):
     with pytest.raises(RunFailed):
         run(Step(the_second_crashes, name="solve", parallel=True, max_failed=0))
-    assert folders(workspace) == ["solve/1", "solve/1-2"]
+    # Another experiment may have been stopped while it ran: its folder is kept, too.
+    assert {"solve/1", "solve/1-2"} <= set(folders(workspace))
     (workspace / "fixed").touch()
     commands.resume(Workspace.at(workspace), "r")
     assert statuses(table("r")) == ["FINISHED"] * 3
