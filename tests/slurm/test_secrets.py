@@ -13,6 +13,7 @@ import pytest
 from orchestrator.definition.flatten import plan_of
 from orchestrator.definition.pipeline import Step
 from orchestrator.definition.resources import SlurmCluster
+from orchestrator.definition.validate import check_cluster
 from orchestrator.engine.cluster.check import script_texts
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.scripts import Scripts
@@ -107,3 +108,11 @@ def test_a_script_that_was_changed_is_written_again(run):
         path.write_text("touch planted")
     assert SlurmScheduler(folder, recorded, "p", database, shared=False).write_scripts(plan) == written
     assert {path: path.read_text() for path in paths} == before
+
+
+@pytest.mark.parametrize("limit", [None, "4G", 4000])
+def test_a_memory_limit_is_recorded_as_it_was_accepted(limit):
+    cluster = SlurmCluster("p", mem_per_cpu=limit)
+    check_cluster(cluster)
+    config = ClusterConfig(cluster, orchestrator_resources(None), "/")
+    assert ClusterConfig.from_json(json.loads(json.dumps(config.to_json()))).cluster.mem_per_cpu == limit

@@ -116,7 +116,7 @@ _TYPES_OF_CLUSTER: dict[str, Any] = {
     "env_vars": dict,
     "runner": str,
     "log_dir": str,
-    "mem_per_cpu": str | None,
+    "mem_per_cpu": str | int | None,
     "wake": str,
     "grace": int | float,
 }
