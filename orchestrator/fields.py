@@ -7,6 +7,7 @@ their own, and are dataclasses only for a user who treats them as such.
 from __future__ import annotations
 
 from functools import cache, wraps
+from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Fields:
 
     `dataclasses.replace`, `fields` and `asdict` take its objects, too: a field is a parameter of `__init__`. `match`
     takes them by position, and `copy.replace` changes a copy. A class that derives from it may be a dataclass. If it is
-    none, its attributes are defaults, too, and its `__post_init__` is called.
+    none, and derives from none, its attributes are defaults, too, and its `__post_init__` is called.
     """
 
     if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Fields:
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        base = next((kind for kind in cls.__mro__ if "__init__" in vars(kind) and _is_ours(kind)), None)
+        base = _base_of(cls)
         if base is cls:
             _show_defaults(cls)
         elif base is not None and not _is_ours(cls) and not hasattr(vars(base)["__init__"], "__wrapped__"):
@@ -73,6 +74,7 @@ class Fields:
     def __eq__(self, other: object) -> bool:
         return self._compared() == other._compared() if type(other) is type(self) else NotImplemented
 
+    @recursive_repr()
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self._compared().items())
         return f"{type(self).__qualname__}({shown})"
@@ -115,6 +117,11 @@ def _is_ours(kind: type) -> bool:
     return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
+def _base_of(kind: type) -> type | None:
+    """Return the class of ours whose `__init__` is called first."""
+    return next((base for base in kind.__mro__ if "__init__" in vars(base) and _is_ours(base)), None)
+
+
 def _show_defaults(kind: type) -> None:
     """Let a class have the defaults of its fields as attributes, as a dataclass does."""
     init = vars(kind)["__init__"]
@@ -140,17 +147,22 @@ def _take_attributes_of_derived(base: type) -> None:
     def with_attributes(self: Any, *args: Any, **kwargs: Any) -> None:
         kinds = type(self).__mro__
         derived = kinds[: kinds.index(base)]
-        if any(map(_is_made, derived)):
+        if any(map(_is_made, derived)) or _base_of(type(self)) is not base:
             init(self, *args, **kwargs)
             return
         own = {name for kind in derived if not _is_ours(kind) for name in names & vars(kind).keys()}
         given = {*positional[: len(args)], *kwargs}
-        defaults = {name: _copied(getattr(self, name)) for name in own - given}
+        defaults = {name: _copied(getattr(self, name)) for name in own - given if not _is_property(type(self), name)}
         init(self, *args, **defaults, **kwargs)
         if any("__post_init__" in vars(kind) for kind in derived):
             self.__post_init__()
 
     base.__init__ = with_attributes  # type: ignore[misc]
+
+
+def _is_property(kind: type, name: str) -> bool:
+    """Whether a class takes what `__init__` sets as it wants: its value may need that first."""
+    return any(hasattr(type(vars(base).get(name)), "__set__") for base in kind.__mro__)
 
 
 def _copied(value: Any) -> Any:

@@ -197,6 +197,20 @@ def test_a_method_of_a_derived_loop_is_its_condition():
 
     loop = UntilTen(steps=[Step(note)])
     assert (loop.n_iterations, loop.until(range(10)), loop.until([])) == (20, True, False)
+    assert "UntilTen.until of ..." in repr(loop)
+
+
+def test_a_property_of_a_derived_class_takes_what_is_set():
+    class InGigabytes(SlurmResources):
+        @property
+        def mem(self):
+            return f"{self._gigabytes}G"
+
+        @mem.setter
+        def mem(self, text):
+            self._gigabytes = int(text.removesuffix("G"))
+
+    assert [InGigabytes(cpus_per_task=2).mem, InGigabytes(mem="8G").mem] == ["4G", "8G"]
 
 
 def test_a_derived_class_may_end_its_initialization_with_post_init():
@@ -211,6 +225,19 @@ def test_a_derived_class_may_end_its_initialization_with_post_init():
         mem = "128G"
 
     assert [kind().extra_sbatch for kind in (Gpu, MoreGpus)] == [{"mem": "64G"}, {"mem": "128G"}]
+
+    class Other(Parameter):
+        pass
+
+    calls = []
+
+    class Width(ContinuousParameter):
+        def __post_init__(self):
+            calls.append(self.upper_bound - self.lower_bound)
+
+    # Also if another class derives from the base of its base.
+    Width(1.0, 10.0)
+    assert calls == [9.0]
 
     @dataclass
     class GpuOfDataclass(SlurmResources):
