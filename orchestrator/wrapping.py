@@ -17,6 +17,8 @@ WIDEST = 100
 # A command at the end of a line. With a sentence after it, it is part of the text.
 _COMMAND = re.compile(r"(?P<text>.*: )(?P<command>(?P<program>orchestrator|python|pip) (?:(?!\. ).)*)", re.DOTALL)
 
+_NAMES_A_WORKSPACE = re.compile(r" --(rootdir|db) ")
+
 
 _options = ContextVar("options", default="")
 
@@ -68,7 +70,9 @@ def with_command(label: str, text: str, options: str = "", hanging: str = "") ->
 
 def _with_options(text: str, options: str) -> str:
     match = _COMMAND.fullmatch(text)
-    return text + options if match is not None and match["program"] == "orchestrator" else text
+    if match is None or match["program"] != "orchestrator" or _NAMES_A_WORKSPACE.search(match["command"]):
+        return text
+    return text + options
 
 
 def wrapped(label: str, text: str, hanging: str = "") -> list[str]:

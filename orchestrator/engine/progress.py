@@ -17,7 +17,7 @@ from orchestrator.machine.changes import Change
 from orchestrator.machine.model import Run
 from orchestrator.machine.summary import ends_a_step, progress_line, starts_a_batch
 from orchestrator.visible import visible
-from orchestrator.wrapping import screen_lines
+from orchestrator.wrapping import screen_lines, wrapped
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -158,7 +158,7 @@ class Lines:
         for change in changes:
             line = progress_line(run, change)
             if line:
-                self.say(line)
+                self._show(line, has_command=False)
 
     def evaluated(self, n: int) -> None:
         """Print how many experiments have a result, if the last line was printed some time ago."""
@@ -173,7 +173,10 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Print sentences, if that is possible: the run continues also if its terminal is gone."""
-        self._print("\n".join(screen_lines(visible(text), in_terminal=_is_terminal(self._stream))))
+        self._show(text)
+
+    def _show(self, text: str, *, has_command: bool = True) -> None:
+        self._print("\n".join(_lines(text, _is_terminal(self._stream), has_command=has_command)))
 
     def _print(self, line: str) -> None:
         with suppress(OSError):
@@ -240,9 +243,9 @@ class Bars(Lines):
         if self._bars is not None and self._task is not None:
             self._bars.advance(self._task, n)
 
-    def say(self, text: str) -> None:
+    def _show(self, text: str, *, has_command: bool = True) -> None:
         """Print sentences, above the bar if there is one."""
-        lines = "\n".join(screen_lines(visible(text), in_terminal=True, hanging="  "))
+        lines = "\n".join(_lines(text, in_terminal=True, hanging="  ", has_command=has_command))
         if self._bars is None:
             self._print(lines)
         else:
@@ -267,3 +270,10 @@ def progress_for(stream: TextIO | None = None) -> Progress:
 def _is_terminal(stream: TextIO) -> bool:
     """Whether a stream is a terminal; a program may have replaced sys.stderr by one that can only be written to."""
     return hasattr(stream, "isatty") and stream.isatty()
+
+
+def _lines(text: str, in_terminal: bool, *, has_command: bool, hanging: str = "") -> list[str]:
+    """Return the lines of sentences; without a command of ours, what looks like one is a message of the user's code."""
+    if has_command:
+        return screen_lines(visible(text), in_terminal=in_terminal, hanging=hanging)
+    return wrapped("", visible(text), hanging) if in_terminal else visible(text).splitlines()

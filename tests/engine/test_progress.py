@@ -14,6 +14,8 @@ import pytest
 
 from orchestrator import Pipeline, Step, datagenerator
 from orchestrator.engine.progress import Bars, Lines, progress_for
+from orchestrator.errors import RunFailed
+from orchestrator.wrapping import options_of_commands, screen_lines, with_command
 from tests.studies import nothing, store_numbers
 
 
@@ -67,6 +69,28 @@ def test_progress_is_printed_as_plain_lines_without_a_terminal(watch, golden):
     golden(stream.getvalue())
     assert isinstance(progress_for(stream), Lines)
     assert not isinstance(progress_for(stream), Bars)
+
+
+def test_a_message_of_the_study_is_no_command(workspace, monkeypatch):
+    def refuse(project_dir):
+        raise ValueError("the solver said: orchestrator run it with more memory")
+
+    stream = io.StringIO()
+    for module in ("commands", "local.run"):
+        monkeypatch.setattr(f"orchestrator.engine.{module}.progress_for", lambda *_: Lines(stream))
+    pipeline = Pipeline(steps=[Step(refuse)])
+    with options_of_commands(" --rootdir W"), pytest.raises(RunFailed):
+        pipeline.run(project_job="r")
+    assert "the solver said: orchestrator run it with more memory" in stream.getvalue()
+    assert "memory) --rootdir W" not in stream.getvalue()
+
+
+def test_a_command_that_names_a_workspace_gets_no_other():
+    named = "Begin another: orchestrator run STUDY.py --rootdir FOLDER"
+    unnamed = "To continue: orchestrator resume r"
+    with options_of_commands(" --rootdir W"):
+        assert screen_lines(f"{named}\n{unnamed}", in_terminal=False) == [named, f"{unnamed} --rootdir W"]
+        assert with_command("", named, " --rootdir W") == [named]
 
 
 def test_a_bar_counts_experiments_in_a_terminal(watch, terminal):
