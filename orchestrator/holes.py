@@ -47,6 +47,8 @@ def written_parts(file: BinaryIO) -> list[tuple[int, int]]:
     try:
         while end < size:
             begin = file.seek(end, os.SEEK_DATA)
+            if begin >= size:  # it has grown meanwhile
+                break
             end = min(size, file.seek(begin, os.SEEK_HOLE))
             parts.append((begin, end - begin))
     except OSError as error:

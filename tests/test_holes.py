@@ -121,3 +121,14 @@ def test_where_holes_are_not_known_a_file_is_one_part(holed):
         assert written_parts(file) == [(0, TERABYTE)]
         assert not skip_hole(file)
         assert file.tell() == 0
+
+
+def test_a_file_that_grows_meanwhile_has_no_part_beyond_its_size(tmp_path, monkeypatch):
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        file.seek(4 * BLOCK)
+        file.write(b"later")
+    with path.open("rb") as file:
+        before = os.stat_result((*os.fstat(file.fileno())[:6], BLOCK, 0, 0, 0))
+        monkeypatch.setattr(os, "fstat", lambda descriptor: before)
+        assert all(size > 0 for _, size in written_parts(file))

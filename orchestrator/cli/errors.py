@@ -85,12 +85,14 @@ def show_system(error: OSError, options: str = "") -> None:
 
 def _in_the_way(error: OSError) -> str | None:
     """Return the path of what is in the place of a file or folder, if the error says so."""
-    if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP) or not error.filename:
+    if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
+        return None
+    if not isinstance(error.filename, str | bytes):  # it may be a descriptor
         return None
     path = os.fsdecode(error.filename)
     while not os.path.lexists(path) and os.path.dirname(path) != path:  # noqa: PTH120
         path = os.path.dirname(path)  # noqa: PTH120
-    return path
+    return path or None
 
 
 def show_missing(error: ModuleNotFoundError) -> None:

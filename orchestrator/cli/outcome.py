@@ -11,6 +11,7 @@ import click
 
 from orchestrator.cli.render import how_stopped, is_foreign_run, plural, say, study_argument
 from orchestrator.machine.kinds import Mode
+from orchestrator.machine.plan import UNTIL
 from orchestrator.machine.states import FailureKind, RunState
 
 if TYPE_CHECKING:
@@ -106,9 +107,12 @@ def commands_after_failures(view: RunView, options: str = "") -> list[tuple[str,
 
 
 def request_more(run: RunView, step: str, kind: str | None) -> str | None:
-    """Return the command with which the jobs of a step request more of what they lacked; None on this machine."""
+    """Return the command with which the jobs of a step request more of what they lacked; None on this machine.
+
+    Also None for the `until` of a loop: `set` changes the steps of a pipeline.
+    """
     option = _REQUESTS.get(kind or "")
-    if run.mode is not Mode.SLURM or option is None or is_foreign_run(run):
+    if run.mode is not Mode.SLURM or option is None or step == UNTIL or is_foreign_run(run):
         return None
     return f"orchestrator set {run.key} {shlex.quote(step)} {option}"
 

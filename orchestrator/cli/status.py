@@ -438,8 +438,8 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
     about_failed = [
         line
         for text, command in ([] if is_foreign_run(run) else commands_after_failures(run, options))
-        # Of a failed run, that command is among those that continue it.
-        if run.state is RunState.SUCCEEDED or " --update " not in command
+        # If they are why the run failed, `resume --update` is below: it evaluates them again, too.
+        if not run.has_too_many_failed or " --update " not in command
         for line in _with_command(text, command)
     ]
     if run.held_at or (not run.stalled and run.state not in (RunState.FAILED, RunState.CANCELLED)):

@@ -151,3 +151,23 @@ def test_the_page_names_no_other_commands():
     on_slurm = {words for words in named if words.startswith(("set ", "submit "))}
     assert {situation.command for situation in SITUATIONS.values()} == named - on_slurm
     assert len(on_slurm) == 2
+
+
+def test_failed_experiments_of_a_run_that_fails_later_can_be_evaluated_with_the_corrected_study(cli):
+    study = cli.workspace / "later.py"
+    study.write_text(
+        "from orchestrator import Pipeline, Step, datagenerator\n"
+        "from tests.studies import store_numbers\n"
+        '@datagenerator(output_names="y")\n'
+        "def evaluate(x):\n"
+        "    return 1 / x\n"
+        "def last(project_dir):\n"
+        "    raise ValueError('no licence')\n"
+        'pipeline = Pipeline("later", [Step(store_numbers(3)), Step(evaluate), Step(last)])\n'
+    )
+    assert cli("run", "later.py", "--project-job", "r").code == 1
+    retry = f"orchestrator retry r --update {study}"
+    assert retry in cli("status", "r").out
+    study.write_text(study.read_text().replace("1 / x", "x").replace("raise ValueError('no licence')", "pass"))
+    cli(*retry.split()[1:])
+    assert "succeeded" in cli("status", "r").out
