@@ -1,4 +1,8 @@
-"""`Contents`: the cells of a table, the domain that describes them, and the folder of the objects on disk."""
+"""`Contents`: the cells of a table, the domain that describes them, and the folder of the objects on disk.
+
+An object is on disk if its column is `to_disk`, or if a cell refers to a file: a worker writes a large array so
+(`LARGEST_IN_TABLE` in `orchestrator.worker.experiments`).
+"""
 
 from __future__ import annotations
 

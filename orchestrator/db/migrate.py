@@ -1,7 +1,8 @@
 """Create a database, and upgrade one of an older revision.
 
 A new database is created from `schema.sql`, which `scripts/schema` writes from `tables.py`: so the first command in a
-workspace does not import Alembic and SQLAlchemy. They are imported only for an upgrade.
+workspace does not import Alembic and SQLAlchemy. They are imported only for an upgrade, which the first command that
+writes makes (`orchestrator.db.connection`), or `orchestrator db upgrade`. A copy of the database is written first.
 """
 
 from __future__ import annotations

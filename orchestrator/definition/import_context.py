@@ -1,6 +1,7 @@
 """The import context of a run: what Python needs besides the text of modules to import the study as its user did.
 
-Every process that loads the user's code restores it first, so it imports little itself.
+Every process that loads the user's code restores it first, so it imports little itself. The text of modules comes from
+`orchestrator.definition.finder`.
 """
 
 # Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.

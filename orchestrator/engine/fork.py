@@ -1,7 +1,8 @@
 """Fork a run: a new run that begins at one of its steps, with the tables as they were when that step began.
 
-All that the new run needs is copied, so that neither run can break the other. Its folder is made under another name,
-and gets its own just before the run is recorded.
+Which tables these are is decided in `orchestrator.machine.earlier_tables`. All that the new run needs is copied, so
+that neither run can break the other. Its folder is made under another name, and gets its own just before the run is
+recorded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Give a run of another user to this one: its row, and copies of its table and logs.
 
 The files of the former owner stay as they are, under another name. Its code, environment and scripts are not taken
-over: the new owner gives the run code of his own.
+over: the new owner gives the run code of his own. The records that follow are decided by `after_takeover` in
+`orchestrator.machine.rewind`; who may take over a run is checked by `Leases.take_over`.
 """
 
 from __future__ import annotations

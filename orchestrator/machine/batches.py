@@ -23,7 +23,8 @@ class Limits(NamedTuple):
     n_tasks : int or None
         Number of tasks of a parallel step, whatever its resources say; None: the resources decide.
     max_batch_size : int or None
-        Largest number of tasks in one batch; None: only the step's own `max_array_size` is a limit.
+        Largest number of tasks in one batch: on a cluster its `MaxArraySize`, since indexes begin at 0; None: only the
+        step's own `max_array_size` is a limit.
     """
 
     n_tasks: int | None = None
