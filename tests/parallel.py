@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler.protocol import Scheduling
 
-MORE_THAN_CORES = 8
+MORE_THAN_CORES = 6
 """Processes that wait for SLURM while others compute."""
 
 LESS_URGENT = 3

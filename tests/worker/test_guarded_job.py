@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -240,7 +241,8 @@ def test_nothing_survives_sigterm_and_the_experiment_was_not_to_blame(task, to_a
         started = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
         assert str(worker) in started
         for process in started:
-            os.kill(int(process), signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it ended because another one did
+                os.kill(int(process), signal.SIGTERM)
         wait_for(lambda: not any(map(lives, started)))
     job.send_signal(signal.SIGTERM)
     job.communicate(timeout=60)
