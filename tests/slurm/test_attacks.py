@@ -91,21 +91,23 @@ def type_what_status_says(studies: Studies, key: str) -> None:
     studies.orchestrator("resume", key)
 
 
-def process_of_orchestrator(name: str) -> int | None:
+def process_of_orchestrator(studies: Studies, name: str) -> int | None:
     """Find the process of an orchestrator job, of that token or of that run: not its shell, and no tail of a step."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
+            # A run of another test, which was submitted in the same second, has the same key.
+            is_here = (folder / "cwd").samefile(studies.folder)
         except OSError:
             continue
-        if b"--job" in words and name.encode() in words and b"orchestrator" in words:
+        if is_here and b"--job" in words and name.encode() in words and b"orchestrator" in words:
             return int(folder.name)
     return None
 
 
-def signal_orchestrator(name: str, number: signal.Signals) -> bool:
+def signal_orchestrator(studies: Studies, name: str, number: signal.Signals) -> bool:
     """Send a signal to the process of an orchestrator job; return whether it was there to get it."""
-    pid = process_of_orchestrator(name)
+    pid = process_of_orchestrator(studies, name)
     with contextlib.suppress(ProcessLookupError):
         if pid is not None:
             os.kill(pid, number)
@@ -113,9 +115,9 @@ def signal_orchestrator(name: str, number: signal.Signals) -> bool:
     return False
 
 
-def stop_orchestrator(token: str) -> None:
+def stop_orchestrator(studies: Studies, token: str) -> None:
     """Stop the process of an orchestrator job as soon as it runs, so that it is not over before SLURM hears of more."""
-    wait_until(lambda: signal_orchestrator(token, signal.SIGSTOP), every=0.01)
+    wait_until(lambda: signal_orchestrator(studies, token, signal.SIGSTOP), every=0.01)
 
 
 def test_a_run_survives_that_slurm_requeues_its_running_orchestrator_job(studies, golden):
@@ -124,7 +126,7 @@ def test_a_run_survives_that_slurm_requeues_its_running_orchestrator_job(studies
     [first] = waiting(studies)
     token = token_of(studies, first)
     let_go(studies)
-    stop_orchestrator(token)
+    stop_orchestrator(studies, token)
     studies.cluster.scontrol("requeue", first)
     assert "Restarts=1 " in studies.cluster.scontrol("show", "job", first)
     studies.wait(key, seconds=240)
@@ -145,7 +147,7 @@ def test_a_run_survives_the_kill_of_its_orchestrator_job(studies, has_successor)
 
     def is_killed():
         may_be = not has_successor or set(waiting(studies)) - {first}
-        return may_be and signal_orchestrator(key, signal.SIGKILL)
+        return may_be and signal_orchestrator(studies, key, signal.SIGKILL)
 
     wait_until(is_killed)
     wait_until(lambda: studies.status(key)["run"]["state"] != "active" or not studies.cluster.jobs_left())
@@ -399,7 +401,7 @@ def test_a_run_survives_the_preemption_of_its_orchestrator_job(sandbox_like, tmp
     [orchestrator] = waiting(studies)
     token = token_of(studies, orchestrator)
     let_go(studies)
-    stop_orchestrator(token)
+    stop_orchestrator(studies, token)
     cluster.sbatch("--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap", "true")
     wait_until(lambda: "Restarts=1 " in cluster.scontrol("show", "job", orchestrator), 60)
     studies.wait(key, seconds=240)
