@@ -7,8 +7,9 @@ from pathlib import Path
 
 from orchestrator.db.connection import session
 from orchestrator.db.model_of_rows import COUNTS
+from orchestrator.db.ownership import check_own
 from orchestrator.db.rows import member
-from orchestrator.db.run_rows import check_own, fenced_row
+from orchestrator.db.run_rows import fenced_row
 from orchestrator.machine.cleanable import Cleanable
 from orchestrator.machine.states import RunState
 
@@ -44,7 +45,7 @@ def delete_run(path: Path, key: str, fence: int) -> None:
     Raises
     ------
     LeaseHeld
-        If another process has taken over the lease.
+        If another process has taken the lease since.
     NotOwner
         If it belongs to another user.
     """

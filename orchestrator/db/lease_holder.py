@@ -9,11 +9,15 @@ The 180 s of `STALE` begin when a process that was refused the lease first sees 
 from __future__ import annotations
 
 import os
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["STALE", "Holder", "is_dead", "silent_for"]
+from orchestrator.db.rows import Row
+from orchestrator.errors import LeaseHeld
+
+__all__ = ["NO_HOLDER", "STALE", "Holder", "describe", "holder_of", "is_dead", "lease_held", "silent_for"]
 
 STALE = 180.0
 """Seconds after which a process of another host counts as dead, if no heartbeat followed the one that was seen."""
@@ -56,6 +60,33 @@ class Holder(NamedTuple):
         """Return this process as a holder."""
         pid = os.getpid()
         return cls(_host(), _boot(), pid, _start_of(pid) or "", _job_id())
+
+
+NO_HOLDER = {f"lease_{name}": None for name in (*Holder._fields, "taken_at")}
+"""The columns of a run's row while no process holds its lease."""
+
+
+def holder_of(row: Row) -> Holder | None:
+    """Return the process that holds the lease, from the row of a run; None if there is none."""
+    if row.lease_host is None:
+        return None
+    return Holder(row.lease_host, row.lease_boot, row.lease_pid, row.lease_pid_start, row.lease_scheduler_id)
+
+
+def describe(holder: Holder) -> str:
+    """Return the words for a holder in a message."""
+    job_id = f" (job {holder.scheduler_id})" if holder.scheduler_id else ""
+    return f"process {holder.pid} on {holder.host}{job_id}"
+
+
+def lease_held(row: Row, holder: Holder) -> LeaseHeld:
+    """Return the error for a process that is refused the lease of a run."""
+    since = time.strftime("%H:%M:%S", time.localtime(row.lease_taken_at))
+    return LeaseHeld(
+        f"Run {row.key} is being advanced by {describe(holder)}, since {since}.",
+        f"The run continues. Watch it with: orchestrator status {row.key}",
+        holder=holder,
+    )
 
 
 def is_dead(holder: Holder, beat_seen_at: float | None, now: float) -> bool:

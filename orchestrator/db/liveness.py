@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orchestrator.db.lease_holder import Holder, is_dead, silent_for
+from orchestrator.db.lease_holder import holder_of, is_dead, silent_for
 from orchestrator.db.model_of_rows import job_of
 from orchestrator.db.rows import Row, member
 from orchestrator.machine.kinds import Mode, Role, StopSignal, Wake
@@ -58,9 +58,9 @@ def liveness(row: Row, now: float, jobs: Sequence[Row]) -> Liveness:
 
 
 def _holder(row: Row, now: float) -> LeaseHolder | None:
-    if row.lease_host is None:
+    holder = holder_of(row)
+    if holder is None:
         return None
-    holder = Holder(row.lease_host, row.lease_boot, row.lease_pid, row.lease_pid_start, row.lease_scheduler_id)
     return LeaseHolder(
         f"process {holder.pid} on {holder.host}",
         is_dead(holder, row.lease_beat_seen_at, now),

@@ -1,17 +1,15 @@
-"""The row of a run: found by its key, and checked for its owner and for the lease."""
+"""Which run a key means, and whether this process still holds its lease: the row of a run."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 
 from orchestrator.db.connection import session
 from orchestrator.db.rows import Row, as_parameter, scalars
-from orchestrator.errors import LeaseHeld, NotFound, NotOwner
-from orchestrator.trust import name_of_user
+from orchestrator.errors import LeaseHeld, NotFound
 
-__all__ = ["check_own", "fenced_row", "latest_key", "run_row"]
+__all__ = ["fenced_row", "latest_key", "run_row"]
 
 
 def run_row(connection: sqlite3.Connection, key: str | None, query: str = "SELECT * FROM run") -> Row:
@@ -58,20 +56,11 @@ def latest_key(path: Path) -> str:
 
 
 def fenced_row(connection: sqlite3.Connection, key: str, fence: int) -> Row:
-    """Return the row of a run; raise `LeaseHeld` if another process has taken over the lease."""
+    """Return the row of a run; raise `LeaseHeld` if another process has taken the lease since."""
     row = run_row(connection, key)
     if row.fence != fence:
         raise LeaseHeld(
-            f"Another process has taken over run {key}. This process stops.",
+            f"Another process has the lease of run {key} now. This process stops.",
             f"The run continues. Watch it with: orchestrator status {key}",
         )
     return row
-
-
-def check_own(key: str, uid: int) -> None:
-    """Raise `NotOwner` if a run belongs to another user: its code and environment are that user's."""
-    if uid != os.geteuid():
-        raise NotOwner(
-            f"Run {key} belongs to {name_of_user(uid)}. Other users can read it, but not change it.",
-            f"To make it yours, once no process of {name_of_user(uid)} advances it: orchestrator takeover {key}",
-        )

@@ -20,9 +20,10 @@ from orchestrator.db.connection import session
 from orchestrator.db.history import History
 from orchestrator.db.leases import Leases
 from orchestrator.db.model_of_rows import check_json, job_of, plan_of, step_run_of
+from orchestrator.db.ownership import check_own
 from orchestrator.db.relocation import relocation
 from orchestrator.db.rows import Row, insert, member, update
-from orchestrator.db.run_rows import check_own, fenced_row, run_row
+from orchestrator.db.run_rows import fenced_row, run_row
 from orchestrator.errors import Busy, DatabaseError, NotFound
 from orchestrator.machine.changes import Change
 from orchestrator.machine.earlier_tables import DEFAULT_MAX_TABLES
@@ -212,7 +213,7 @@ class Store:
         Raises
         ------
         LeaseHeld
-            If another process has taken over the lease.
+            If another process has taken the lease since.
         ValueError
             If the state machine does not allow a move.
         """

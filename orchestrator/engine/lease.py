@@ -1,6 +1,6 @@
 """Hold the lease of a run, send its heartbeat, and watch for a request to cancel.
 
-Whether another process takes the lease over is decided in `orchestrator.db.lease_holder`.
+When another process may take the lease is decided in `orchestrator.db.lease_holder`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from orchestrator.errors import DatabaseBusy, DatabaseError, NotFound
 __all__ = ["hold_lease"]
 
 BEAT = 15.0
-"""Seconds between two heartbeats; a process of another host takes over after 180 s without one."""
+"""Seconds between two heartbeats; a process of another host may take the lease after 180 s without one."""
 
 CANCEL_POLL = 1.0
 """Seconds between two checks for a request to cancel."""
@@ -45,7 +45,7 @@ def hold_lease(
     beats : bool, default False
         Whether to send a heartbeat without `on_cancel`, too: for work that may take longer than a moment.
     dead_holder : Holder, optional
-        A holder whose job has ended, according to the scheduler; its lease is taken over.
+        A holder whose job has ended, according to the scheduler; its lease is taken at once.
 
     Yields
     ------

@@ -2,7 +2,8 @@
 
 The files of the former owner stay as they are, under another name. Its code, environment and scripts are not taken
 over: the new owner gives the run code of his own. The records that follow are decided by `after_takeover` in
-`orchestrator.machine.rewind`; who may take over a run is checked by `Leases.take_over`.
+`orchestrator.machine.rewind`; whether a run may be
+taken over is decided in `orchestrator.db.ownership`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.data.files import is_link_of_a_table
+from orchestrator.db.ownership import change_owner
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import DataError
@@ -59,7 +61,7 @@ def take_over(workspace: Workspace, key: str, *, force: bool = False) -> str:
     record, folder = store.record(key), _folder(store, key)
     if record.uid == os.geteuid() and not any(_foreign(folder)):
         return f"Nothing to do: run {key} belongs to you."
-    former = name_of_user(store.leases.take_over(key, time.time(), force=force))
+    former = name_of_user(change_owner(store.path, key, time.time(), force=force))
     with hold_lease(store, key) as fence:
         kept = [_adopt(path, mode) for path, mode in _foreign(folder)]
         changes = after_takeover(store.load(key), "taken over")

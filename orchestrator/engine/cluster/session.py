@@ -51,7 +51,7 @@ def make_context(store: Store, key: str, fence: int, scheduler: SlurmScheduler) 
 def hold_lease_on_cluster(
     store: Store, key: str, scheduler: SlurmScheduler, on_cancel: Callable[[], None] | None = None
 ) -> Iterator[int]:
-    """Hold a run's lease; if its holder was part of a job that has ended, take it over at once.
+    """Hold a run's lease; if its holder was part of a job that has ended, take it at once.
 
     This does not wait for a holder: `cancel` and the polling of an orchestrator job try it again.
 
