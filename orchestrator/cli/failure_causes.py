@@ -338,7 +338,7 @@ def _causes_of_jobs(
         failure
         for failure in status.failures
         if failure.what is not FailureLevel.EXPERIMENTS
-        and not failure.tried_again
+        and not failure.was_retried
         and failure.kind not in requested | explained
     )
     for cause in group_by_cause(of_jobs):

@@ -393,7 +393,7 @@ def _print_failures(step_logs: StepLogs) -> None:
 
 def _headline(failure: Failure) -> str:
     kind = f" ({failure.kind})" if failure.kind else ""
-    retried = ", retried" if failure.tried_again else ""
+    retried = ", retried" if failure.was_retried else ""
     if failure.what is FailureLevel.EXPERIMENTS:
         more = ", ..." if failure.n > len(failure.rows) else ""
         return f"{plural(failure.n, 'experiment')} failed: {', '.join(map(str, failure.rows))}{more}"

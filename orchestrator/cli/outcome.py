@@ -49,13 +49,13 @@ def text_and_code(view: RunView) -> tuple[str, ExitCode]:
         case RunState.FAILED:
             return f"Run {key} has failed{why}.", ExitCode.FAILED
     if view.n_failed:
-        return f"Run {key} has succeeded. {_failed_within_limits(view)}", ExitCode.WITH_FAILURES
+        return f"Run {key} has succeeded. {_about_failed(view)}", ExitCode.WITH_FAILURES
     if view.n_failed_step_runs:
         return f"Run {key} has ended{why}.", ExitCode.WITH_FAILURES
     return f"Run {key} has succeeded.", ExitCode.SUCCEEDED
 
 
-def _failed_within_limits(view: RunView) -> str:
+def _about_failed(view: RunView) -> str:
     how = "accepted by the user" if view.has_accepted_failed else "which is within the limits"
     return f"{plural(view.n_failed, 'experiment')} failed, {how}."
 
@@ -130,7 +130,7 @@ def exit_if_ended(workspace: Workspace, key: str) -> None:
     _, code = text_and_code(view)
     if code is ExitCode.WITH_FAILURES and view.n_failed:
         # The end itself was printed by the run.
-        say(_failed_within_limits(view), err=True)
+        say(_about_failed(view), err=True)
         for about, command in commands_after_failures(view):
             say(f"{about}{command}", err=True)
     raise click.exceptions.Exit(code)

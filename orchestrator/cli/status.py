@@ -340,7 +340,7 @@ def _failures(failures: Iterable[Failure], key: str, options: str) -> list[str]:
 
     # A failure of the cluster that was retried needs no action of the user.
     shown = group_by_cause(
-        failure for failure in failures if not (failure.tried_again and failure.kind in CLUSTER_KINDS)
+        failure for failure in failures if not (failure.was_retried and failure.kind in CLUSTER_KINDS)
     )
     if not shown:
         return []
@@ -352,7 +352,7 @@ def _failures(failures: Iterable[Failure], key: str, options: str) -> list[str]:
             f"  and {plural(len(shown) - MOST_FAILURES, 'more cause')}: orchestrator status {key} --json{options}"
         )
     first = shown[0].failures[0]
-    if first.tried_again:
+    if first.was_retried:
         command = f"orchestrator logs {key} {shlex.quote(first.address)}{options}"
         return [*lines, *_with_command("  Logs and tracebacks: ", command)]
     return [*lines, *_with_command("  Inputs and tracebacks: ", f"orchestrator failures {key}{options}")]
@@ -378,7 +378,7 @@ def _text_of(value: object) -> str:
 
 def _affected(cause: Cause, *, with_numbers: bool) -> str:
     first = cause.failures[0]
-    retried = ", retried" if first.tried_again else ""
+    retried = ", retried" if first.was_retried else ""
     if first.what is FailureLevel.EXPERIMENTS:
         numbers = _numbers(cause.rows, cause.n) if with_numbers else ""
         return f"{plural(cause.n, 'experiment')} failed{numbers}"
@@ -410,7 +410,7 @@ def _never_began(status: RunStatus, report: QueueReport | None) -> bool:
     """Whether the run is stalled because a job ended before it began its work: `submit` checks the cluster first."""
     died = report is not None and any(job.never_began for job in report.jobs)
     return died or any(
-        failure.kind == FailureKind.NOT_STARTED and not failure.tried_again for failure in status.failures
+        failure.kind == FailureKind.NOT_STARTED and not failure.was_retried for failure in status.failures
     )
 
 
@@ -476,7 +476,7 @@ def _requests(status: RunStatus, options: str) -> list[str]:
     of_jobs = [
         failure
         for failure in status.failures
-        if failure.what is not FailureLevel.EXPERIMENTS and not failure.tried_again
+        if failure.what is not FailureLevel.EXPERIMENTS and not failure.was_retried
     ]
     commands = dict.fromkeys(request_more(status.run, failure.name, failure.kind) for failure in of_jobs)
     return [

@@ -1,7 +1,7 @@
 """`Contents`: the cells of a table, the domain that describes them, and the folder of the objects on disk.
 
 An object is on disk if its column is `to_disk`, or if a cell refers to a file: a worker writes a large array so
-(`LARGEST_IN_TABLE` in `orchestrator.worker.experiments`).
+(`is_too_large` in `orchestrator.data.values`).
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class Contents(Fields):
             self._set_values("output", name, at, values)
         return report
 
-    def take_over(self, changes: OthersChanges) -> None:
+    def add_changes(self, changes: OthersChanges) -> None:
         """Write what others have changed."""
         for position, (status, values) in changes.updates.items():
             self._set_cells(position, status, values)

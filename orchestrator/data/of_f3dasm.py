@@ -24,7 +24,7 @@ __all__ = [
     "our_domain",
     "our_sample",
     "our_table",
-    "take_over",
+    "copy_values",
     "their_domain",
     "their_sample",
     "their_table",
@@ -105,11 +105,11 @@ def our_sample(sample: Any, label: int, project_dir: Path) -> ExperimentSample:
     if not is_of_f3dasm(sample, "ExperimentSample"):
         raise TypeError(f"it must be an ExperimentSample, not {type(sample).__name__}")
     ours = ExperimentSample(project_dir=project_dir, id=label)
-    take_over(ours, sample)
+    copy_values(ours, sample)
     return ours
 
 
-def take_over(ours: ExperimentSample, theirs: Any) -> None:
+def copy_values(ours: ExperimentSample, theirs: Any) -> None:
     """Give an experiment the inputs, outputs and status of one of f3dasm, or of another one of ours.
 
     Parameters

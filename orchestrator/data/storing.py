@@ -136,14 +136,14 @@ def _merge(data: ExperimentData, origin: Origin) -> State:
     changes = find_changes(data._contents.table, origin.table, theirs._contents.table)
     if changes.updates or changes.added:
         data.domain = theirs.domain + data.domain
-    data._contents.take_over(changes)
+    data._contents.add_changes(changes)
     data._offsets = theirs._offsets
     data._contents.table.stored = {}
     n = len(changes.updates) + len(changes.added)
     if n:
         print(
             f"The table in {data.project_dir} was stored by another process after it was read here; {n} experiments "
-            "were taken over from there.",
+            "were updated from there.",
             file=sys.stderr,
         )
     return theirs._origin.state

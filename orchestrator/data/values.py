@@ -1,4 +1,6 @@
-"""Convert inputs and outputs to JSON and back, bit for bit. For the cells of a CSV file: `orchestrator.data.columns`.
+"""Which values a table keeps: inputs and outputs as JSON and back, bit for bit.
+
+The cells of CSV files are made in `orchestrator.data.columns`.
 
 JSON has numbers, text, true, false, null, lists and objects. A value of another type becomes an object with one key
 that starts with ``$``. NaN and the infinities are written like Python's ``json`` does. NumPy values are recognised
@@ -15,13 +17,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.configurations import is_config, plain
+from orchestrator.data.numpy_types import is_array
 from orchestrator.data.references import Reference
 from orchestrator.text import is_clean
 
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-__all__ = ["check_name", "from_jsonable", "is_missing", "plain_base", "to_jsonable"]
+__all__ = ["check_name", "from_jsonable", "is_missing", "is_too_large", "plain_base", "to_jsonable"]
 
 _PLAIN_NUMPY = {"float64", "int64", "bool", "bool_"}
 _STORED_NUMPY = "biufcmMSU"
@@ -35,6 +38,9 @@ DEEPEST = 100
 
 LONGEST_INT = 4300
 """Number of digits of the longest integer that can be stored: Python itself prints and reads no longer one."""
+
+LARGEST_IN_TABLE = 10_000
+"""Number of elements of an array in a table. A larger one gets a file of its own if a step stores it."""
 
 _IN_A_FILE = "write it to its own file with experiment_sample.store(name, value, to_disk=True)"
 
@@ -96,6 +102,11 @@ def _encode(value: Any, depth: int) -> Any:
         f"{what} of type {kind.__module__}.{kind.__qualname__} can't be stored in the table: use "
         f"{'its value' if isinstance(value, Enum) else 'numbers, text, lists or arrays'}, or {_IN_A_FILE}"
     )
+
+
+def is_too_large(value: Any) -> bool:
+    """Whether a value is an array of numbers that gets a file of its own, and in the table only its name."""
+    return is_array(value) and value.size > LARGEST_IN_TABLE and value.dtype.kind in "biufc"
 
 
 def check_name(name: Any, what: str) -> None:

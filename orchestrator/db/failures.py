@@ -29,7 +29,7 @@ _EVALUATED = f"""(
 _TRIED_AGAIN = """EXISTS (
     SELECT 1 FROM job later
     WHERE later.step_run_id = job.step_run_id AND later.batch = job.batch AND later.attempt > job.attempt
-) AS tried_again"""
+) AS was_retried"""
 
 _EVENTS = f"""
 SELECT position, name, iteration, path, what, why, task, event.detail, {_TRIED_AGAIN}
@@ -77,13 +77,13 @@ class _Group(FailureGroup):
         super().__init__(detail)
         self._place = (address_of(row), row.name, row.path, what, why)
         self.tasks: list[int] = []
-        self.tried_again = what is not FailureLevel.EXPERIMENTS
+        self.was_retried = what is not FailureLevel.EXPERIMENTS
 
     def view(self) -> Failure:
         kind, traceback = self.first.get("kind", "exception"), self.first.get("traceback")
         shown = traceback if isinstance(traceback, str) else None
         kind = kind if isinstance(kind, str) else None
-        return Failure(*self._place, kind, self.n, tuple(self.rows), tuple(self.tasks), self.tried_again, shown)
+        return Failure(*self._place, kind, self.n, tuple(self.rows), tuple(self.tasks), self.was_retried, shown)
 
 
 def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | None = None) -> tuple[Failure, ...]:
@@ -111,19 +111,19 @@ def failures(connection: sqlite3.Connection, run_id: int, step_run_id: int | Non
         failure.add(_count(row.detail) or 1, _labels(row.detail))
         if row.task is not None:
             failure.tasks.append(row.task)
-            failure.tried_again &= bool(row.tried_again)
+            failure.was_retried &= bool(row.was_retried)
     for row in connection.execute(f"{_JOBS} AND {which} ORDER BY job.id", of):
         error = row.detail.get("error")
         more = error if isinstance(error, dict) else {}
         failure = group(row, FailureLevel.STEP, row.reason, {**more, "kind": row.kind})
         failure.add(1, ())
-        failure.tried_again &= bool(row.tried_again)
+        failure.was_retried &= bool(row.was_retried)
     explained = {position for position, what, _ in groups if what is not FailureLevel.EXPERIMENTS}
     for row in connection.execute(f"{_STEPS} AND {which} ORDER BY position", of):
         if row.position not in explained:
             failure = group(row, FailureLevel.STEP, row.reason, {"kind": None})
             failure.add(1, ())
-            failure.tried_again = False
+            failure.was_retried = False
     return tuple(failure.view() for failure in groups.values())
 
 
@@ -177,11 +177,11 @@ def group_by_cause(found: Iterable[Failure]) -> list[Cause]:
     groups: dict[tuple[object, ...], Cause] = {}
     for failure in found:
         without_numbers = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", failure.why or "")
-        key = (failure.tried_again, failure.path, failure.what, failure.kind or "", without_numbers)
+        key = (failure.was_retried, failure.path, failure.what, failure.kind or "", without_numbers)
         cause = groups.setdefault(key, Cause())
         cause.failures.append(failure)
         cause.add(failure.n, failure.rows)
-    return sorted(groups.values(), key=lambda cause: cause.failures[0].tried_again)
+    return sorted(groups.values(), key=lambda cause: cause.failures[0].was_retried)
 
 
 def address_of(row: Row) -> str:

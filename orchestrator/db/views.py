@@ -410,7 +410,7 @@ class Failure(NamedTuple):
         Row labels of the first 100 failed experiments.
     tasks : tuple of int
         The tasks that failed.
-    tried_again : bool
+    was_retried : bool
         Whether all of them were retried.
     traceback : str or None
         Traceback of the first failure.
@@ -427,7 +427,7 @@ class Failure(NamedTuple):
     n: int
     rows: tuple[int, ...]
     tasks: tuple[int, ...]
-    tried_again: bool
+    was_retried: bool
     traceback: str | None
     inputs: Mapping[str, Any] | None = None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.data.of_f3dasm import is_of_f3dasm, is_overridden, our_table, take_over, their_sample, their_table
+from orchestrator.data.of_f3dasm import copy_values, is_of_f3dasm, is_overridden, our_table, their_sample, their_table
 from orchestrator.definition.block import ChainedBlock, our_block
 from orchestrator.definition.data_generators import CollectArrayResults, DataGenerator
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
@@ -41,7 +41,7 @@ class F3dasmGenerator(DataGenerator):
             result = self.theirs.execute(experiment_sample=given, **kwargs)
         if result is not None and result is not given:
             _check_sample(result)
-            take_over(experiment_sample, result)
+            copy_values(experiment_sample, result)
         return experiment_sample
 
 
@@ -64,7 +64,7 @@ def _taken_over(ours: ExperimentSample, theirs: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        take_over(ours, theirs)
+        copy_values(ours, theirs)
 
 
 def _check_sample(result: Any) -> None:

@@ -68,7 +68,7 @@ class Step(Fields):
         the step fails. 1.0: all may fail. None: any number may fail, but not all.
     retries : int, default 0
         Number of retries of a job that ran out of memory or time, or ended for an unknown reason. An experiment whose
-        process died is tried as often, but at least twice.
+        process died has ``retries + 1`` tries, but at least two.
     timeout : str, float or None, default None
         Longest time for one experiment of a DataGenerator: seconds as a number, or text as in `SlurmResources.time`. An
         experiment that takes longer is ended and has failed. None: no limit.

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from orchestrator.db.step_runs import as_started
 from orchestrator.db.views import Failure, JobView, RunStatus, RunView, StepRunView, StepSummary
 from orchestrator.errors import OrchestratorError
-from orchestrator.handoff.claim import claimed_by, is_withdrawn
+from orchestrator.handoff.claim import claimed_by, is_given_up
 from orchestrator.handoff.counts import Counts, read_counts
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import parse_indexes
@@ -142,7 +142,7 @@ def _job_now(folder: JobFolder, job: JobView) -> JobView:
     if job.queued_at is None or job.ended_at is not None:
         return job
     with suppress(OrchestratorError, OSError):
-        if job.started_at is None and claimed_by(folder) is not None and not is_withdrawn(folder):
+        if job.started_at is None and claimed_by(folder) is not None and not is_given_up(folder):
             job = as_started(job, folder.claim.stat().st_mtime)
         if job.role is Role.BATCH:
             job = job._replace(n_tasks_ended=len(receipts_of(folder)))

@@ -77,7 +77,7 @@ def _failure(step_run: StepRunView, group: FailureGroup, inputs: Mapping[str, An
         n=group.n,
         rows=tuple(group.rows),
         tasks=(),
-        tried_again=False,
+        was_retried=False,
         traceback=error.get("traceback"),
         inputs=inputs,
     )

@@ -12,7 +12,7 @@ from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import WakingScheduler
 from orchestrator.engine.table_jobs import collect_into_table, expected_results, fold_tables, freeze_table
 from orchestrator.errors import Busy, DataError
-from orchestrator.handoff.claim import claim, is_withdrawn
+from orchestrator.handoff.claim import claim, is_given_up
 from orchestrator.handoff.environment import LOG_LEVEL, environment_of_jobs
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine import outcomes
@@ -132,7 +132,7 @@ def _cancel_rivals(context: Context, job: Job, ids: tuple[str, ...]) -> list[Cha
 def _claim(context: Context, job: Job) -> bool:
     folder = context.folder.job(job.token)
     try:
-        return is_withdrawn(folder) or claim(folder, job.scheduler_id or "")
+        return is_given_up(folder) or claim(folder, job.scheduler_id or "")
     except DataError:
         return False  # no submission that has not started yet can read it either
 
@@ -183,7 +183,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         first_task=step_run.batch_size * job.batch if step_run.batch_size else 0,
         earlier_tokens=_earlier_tokens(context, step_run, job),
         earlier_kinds={old.token: blamed_kind(old.kind) for old in step_run.jobs},
-        tries=step.tries,
+        max_tries=step.max_tries,
         timeout=step.timeout,
         stop_after=stop_after(step_run, step),
         stop_if_first_fail=stop_if_first_fail(step_run, step),

@@ -12,23 +12,23 @@ from orchestrator.errors import DataError
 from orchestrator.trust import read_private
 from orchestrator.workspace import JobFolder
 
-__all__ = ["claim", "claimed_by", "is_withdrawn", "withdraw", "withdraw_no_longer"]
+__all__ = ["claim", "claimed_by", "is_given_up", "give_up", "allow_again"]
 
-_WITHDRAWN = "withdrawn"
-"""The owner of a job that was given up: not an id of a scheduler."""
+_GIVEN_UP = "given_up"
+"""Claims a job that was given up: not an id of a scheduler."""
 
 LONGEST = 1000
 """Size in bytes that no claim has."""
 
 
-def claim(folder: JobFolder, owner: str) -> bool:
+def claim(folder: JobFolder, submission: str) -> bool:
     """Claim a job for a submission, unless another submission has claimed it.
 
     Parameters
     ----------
     folder : JobFolder
         The job's folder.
-    owner : str
+    submission : str
         The scheduler's id of the submission. All its tasks and restarts share the claim.
 
     Returns
@@ -42,9 +42,9 @@ def claim(folder: JobFolder, owner: str) -> bool:
         If there is a claim that can't be read: another submission may have started.
     """
     if (claimed := claimed_by(folder)) is not None:
-        return claimed == owner
-    create_atomically(folder.claim, owner.encode(), PRIVATE)
-    return claimed_by(folder) == owner
+        return claimed == submission
+    create_atomically(folder.claim, submission.encode(), PRIVATE)
+    return claimed_by(folder) == submission
 
 
 def claimed_by(folder: JobFolder) -> str | None:
@@ -56,17 +56,17 @@ def claimed_by(folder: JobFolder) -> str | None:
         If the file is not a claim.
     """
     try:
-        owner = read_private(folder.claim, LONGEST).decode("ascii", "backslashreplace")
+        claimant = read_private(folder.claim, LONGEST).decode("ascii", "backslashreplace")
         # Without `re`, which each task would have to compile the pattern for.
-        is_id = owner != "" and all(letter.isalnum() or letter in "_.+[]-" for letter in owner)
-        return owner if is_id else refuse(f"it contains {owner[:40]!r}")
+        is_id = claimant != "" and all(letter.isalnum() or letter in "_.+[]-" for letter in claimant)
+        return claimant if is_id else refuse(f"it contains {claimant[:40]!r}")
     except FileNotFoundError:
         return None
     except (Damaged, OSError) as error:
         raise DataError(f"the claim {folder.claim} can't be used: {error}") from error
 
 
-def withdraw(folder: JobFolder) -> None:
+def give_up(folder: JobFolder) -> None:
     """Let no submission of a job start that has not started yet.
 
     Raises
@@ -76,10 +76,10 @@ def withdraw(folder: JobFolder) -> None:
     OSError
         If the claim can't be written.
     """
-    claim(folder, _WITHDRAWN)
+    claim(folder, _GIVEN_UP)
 
 
-def is_withdrawn(folder: JobFolder) -> bool:
+def is_given_up(folder: JobFolder) -> bool:
     """Whether a job was given up before a submission of it has started.
 
     Raises
@@ -87,10 +87,10 @@ def is_withdrawn(folder: JobFolder) -> bool:
     DataError
         If the file is not a claim.
     """
-    return claimed_by(folder) == _WITHDRAWN
+    return claimed_by(folder) == _GIVEN_UP
 
 
-def withdraw_no_longer(folder: JobFolder) -> None:
+def allow_again(folder: JobFolder) -> None:
     """Let a submission of a job start that was given up. Of several, still only one runs it.
 
     Raises
@@ -98,5 +98,5 @@ def withdraw_no_longer(folder: JobFolder) -> None:
     DataError
         If the file is not a claim.
     """
-    if is_withdrawn(folder):
+    if is_given_up(folder):
         folder.claim.unlink(missing_ok=True)

@@ -56,7 +56,7 @@ class JobFile(NamedTuple):
         called on a table that one of these stored.
     earlier_kinds : mapping of str to str
         By token of an earlier attempt: its kind of failure, if an experiment may be to blame, else an empty text.
-    tries : int
+    max_tries : int
         How often an experiment is tried whose process or job dies.
     timeout : float or None
         Seconds after which an experiment is ended.
@@ -114,7 +114,7 @@ class JobFile(NamedTuple):
     # These defaults are never modified.
     earlier_tokens: Sequence[str] = []
     earlier_kinds: Mapping[str, str] = {}
-    tries: int = 2
+    max_tries: int = 2
     timeout: float | None = None
     stop_after: int | None = None
     stop_if_first_fail: int | None = None

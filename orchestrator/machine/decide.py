@@ -223,7 +223,7 @@ def _next_attempt(run: Run, step_run: StepRun, last: Job) -> AddJob:
 def _may_retry(step_run: StepRun, last: Job, retries: int) -> bool:
     """Whether an ended job has attempts left: failures of its batch that are of any of these kinds count together.
 
-    An experiment that ended its process is tried again inside its task: `cut` in `orchestrator.worker.task`.
+    An experiment that ended its process is retried inside its task: `cut` in `orchestrator.worker.task`.
     """
     # An interrupt by the user is not a failure: resuming means to run the job again.
     if last.kind == FailureKind.INTERRUPTED:

@@ -75,8 +75,11 @@ class PlannedStep(NamedTuple):
         return 1
 
     @property
-    def tries(self) -> int:
-        """How often an experiment whose process or job dies is tried; at least twice: the first death may be chance."""
+    def max_tries(self) -> int:
+        """How often an experiment is tried whose process or job dies; at least twice: the first death may be chance.
+
+        Attempts of a job are counted apart: `_may_retry` in `orchestrator.machine.decide`.
+        """
         return max(2, self.retries + 1)
 
 

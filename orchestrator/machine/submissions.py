@@ -13,14 +13,14 @@ from orchestrator.machine.facts import Seen
 __all__ = ["choose"]
 
 
-def choose(seen: Mapping[str, Seen], *, owner: str | None, recorded: str | None) -> str:
+def choose(seen: Mapping[str, Seen], *, claimed_by: str | None, recorded: str | None) -> str:
     """Return which of the scheduler's ids of one job counts.
 
     Parameters
     ----------
     seen : mapping of str to Seen
         How the scheduler lists each id; at least one.
-    owner : str or None
+    claimed_by : str or None
         The submission that has claimed the job. It runs the job; the others end by themselves.
     recorded : str or None
         The recorded id.
@@ -28,11 +28,11 @@ def choose(seen: Mapping[str, Seen], *, owner: str | None, recorded: str | None)
     Returns
     -------
     str
-        The owner if it is among them. Else one that runs, before one that waits, before one that has ended; among
-        equals the recorded id, else the first that was submitted.
+        The one that has claimed the job, if it is listed. Else one that runs, before one that waits, before one that
+        has ended; among equals the recorded id, else the first that was submitted.
     """
-    if owner is not None and owner in seen:
-        return owner
+    if claimed_by is not None and claimed_by in seen:
+        return claimed_by
     return min(seen, key=lambda each: (_PRECEDENCE.index(seen[each]), each != recorded, len(each), each))
 
 

@@ -34,6 +34,7 @@ STATES: dict[str, tuple[Seen, FailureKind | None]] = {
     "COMPLETED": (Seen.OVER, None),
     "CANCELLED": (Seen.OVER, FailureKind.CANCELLED),
     "DEADLINE": (Seen.OVER, FailureKind.TIMEOUT),
+    # What the user's code raised is in a receipt, which counts before this: here the script or Python itself failed.
     "FAILED": (Seen.OVER, FailureKind.INFRASTRUCTURE),
     "OUT_OF_MEMORY": (Seen.OVER, FailureKind.OUT_OF_MEMORY),
     "PREEMPTED": (Seen.OVER, FailureKind.PREEMPTED),  # a job that SLURM requeues is COMPLETING, then PENDING

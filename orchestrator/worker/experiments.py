@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 from orchestrator.addresses import format_address
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
-from orchestrator.data.numpy_types import is_array
 from orchestrator.data.results import Evaluation, ResultWriter
 from orchestrator.data.scratch import Scratch
-from orchestrator.data.values import check_name, from_jsonable, to_jsonable
+from orchestrator.data.values import check_name, from_jsonable, is_too_large, to_jsonable
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.definition.data_generators import (
     DataGenerator,
@@ -51,9 +50,6 @@ __all__ = [
 ]
 
 OPEN, FINISHED, ERROR = JobStatus.OPEN, JobStatus.FINISHED.name, JobStatus.ERROR.name
-
-LARGEST_IN_TABLE = 10_000
-"""Number of elements of an array in a table. A larger one gets a file of its own."""
 
 SHORT = 5e-5
 """Seconds in which no process is started, and hardly any memory is used: asking the kernel for both takes as long."""
@@ -107,7 +103,7 @@ def evaluated_lines(
     said = set() if said is None else said
     surroundings = Surroundings(said)
     expected = Manifest.open(folder.manifest(job.position, job.epoch, job.mark), job.manifest).expected_outputs()
-    evaluation = _Evaluation(folder, job, step, units, expected, ends)
+    evaluator = _UnitEvaluator(folder, job, step, units, expected, ends)
     must_have = dict.fromkeys(expected or ())
     log_end = position()
     for unit in units:
@@ -116,7 +112,7 @@ def evaluated_lines(
             begins(unit, log_begin)
         name_experiment(unit[0].row if len(unit) == 1 else None)
         try:
-            lines, scratch = evaluation.lines_of(unit)
+            lines, scratch = evaluator.lines_of(unit)
             for line in lines:
                 if not _has_outputs(line, must_have):
                     _say_missing(said, line, must_have)
@@ -155,8 +151,8 @@ class _Outcome(NamedTuple):
     reason: str | None
 
 
-class _Evaluation:
-    """How the experiments of a task are evaluated.
+class _UnitEvaluator:
+    """Evaluates the units of a task.
 
     What is the same for all of them is found only once: there may be many, and each may take less than its bookkeeping.
     """
@@ -236,7 +232,7 @@ def _store_returned(
 def _outcome(sample: ExperimentSample) -> _Outcome:
     for name, value in list(sample._output_data.items()):
         check_name(name, "output")
-        if is_array(value) and value.size > LARGEST_IN_TABLE and value.dtype.kind in "biufc":
+        if is_too_large(value):
             sample.store(name, value, to_disk=True)
     outputs = {name: to_jsonable(value) for name, value in sample._output_data.items()}
     return _Outcome(sample.job_status._name_, outputs, sample.reason)

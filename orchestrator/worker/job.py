@@ -139,7 +139,7 @@ def _work(folder: RunFolder, job: JobFile, guarded: bool, dead_worker: FirstWork
     with fast_imports():
         import orchestrator.definition.pipeline  # noqa: F401 - each study imports it, but without `fast_imports`
         from orchestrator.definition.bundle import Bundle
-        from orchestrator.handoff.claim import claim, is_withdrawn
+        from orchestrator.handoff.claim import claim, is_given_up
         from orchestrator.handoff.receipt import has_ended
         from orchestrator.worker.capture import print_at_once
         from orchestrator.worker.execute import run_call, run_until
@@ -148,9 +148,9 @@ def _work(folder: RunFolder, job: JobFile, guarded: bool, dead_worker: FirstWork
     print_at_once()
     _check_cwd(job)
     # All tasks of an array are one submission, but each has its own SLURM_JOB_ID.
-    owner = os.environ.get("SLURM_ARRAY_JOB_ID") if job.parallel else None
-    if not claim(folder.job(job.token), owner or os.environ["SLURM_JOB_ID"]):
-        given_up = is_withdrawn(folder.job(job.token))
+    array_id = os.environ.get("SLURM_ARRAY_JOB_ID") if job.parallel else None
+    if not claim(folder.job(job.token), array_id or os.environ["SLURM_JOB_ID"]):
+        given_up = is_given_up(folder.job(job.token))
         why = "was given up before it started" if given_up else "was submitted twice. The other submission runs it"
         print(f"Job {job.token} {why}.", flush=True)
         return _Done(has_claim=False)

@@ -41,8 +41,8 @@ PATIENCE = 1.0
 """Seconds after SIGTERM until it is passed to the processes that still evaluate: SLURM sends it to all of them."""
 
 
-class _Evaluation:
-    """A process that evaluates a task."""
+class _Process:
+    """A process that evaluates a task, and what is known of it."""
 
     def __init__(self, task: SupervisedTask, pid: int, answers: int, offset: int) -> None:
         self.task, self.pid, self.answers, self.offset = task, pid, answers, offset
@@ -93,7 +93,7 @@ class Supervisor:
         self._tasks: list[SupervisedTask] = []
         self._n_failed = 0
         self._selector = selectors.DefaultSelector()
-        self._evaluations: dict[int, _Evaluation] = {}
+        self._processes: dict[int, _Process] = {}
         self._waiting: deque[SupervisedTask] = deque()
         self._handlers: dict[int, Any] = {}
         self._parent = os.getppid()
@@ -114,7 +114,7 @@ class Supervisor:
         coming = iter(tasks.items())
         with self._signals_handled():
             try:
-                while self._start_some(coming) or self._evaluations:
+                while self._start_some(coming) or self._processes:
                     self._look()
                     if self._must_stop():
                         self._stop(coming)
@@ -128,7 +128,7 @@ class Supervisor:
 
     def _start_some(self, coming: Iterator[tuple[int, Callable[[], SupervisedTask]]]) -> bool:
         """Start processes for tasks until all are busy, and return whether there is anything to wait for."""
-        while self._pass_sigterm_at is None and len(self._evaluations) < self._n_workers:
+        while self._pass_sigterm_at is None and len(self._processes) < self._n_workers:
             task = self._waiting.popleft() if self._waiting else self._next(coming)
             if task is None:
                 break
@@ -136,9 +136,9 @@ class Supervisor:
                 self._fork(task)
             else:
                 task.complete()
-        if self._pass_sigterm_at is not None and not self._evaluations:
+        if self._pass_sigterm_at is not None and not self._processes:
             die_by(signal.SIGTERM)
-        return bool(self._evaluations)
+        return bool(self._processes)
 
     def _next(self, coming: Iterator[tuple[int, Callable[[], SupervisedTask]]]) -> SupervisedTask | None:
         for number, make in coming:
@@ -168,83 +168,83 @@ class Supervisor:
         with suppress(OSError):  # it has ended already, or has done that itself
             os.setpgid(pid, pid)
         os.set_blocking(out, False)
-        evaluation = self._evaluations[pid] = _Evaluation(task, pid, out, offset)
-        self._selector.register(out, selectors.EVENT_READ, evaluation)
+        process = self._processes[pid] = _Process(task, pid, out, offset)
+        self._selector.register(out, selectors.EVENT_READ, process)
 
     def _look(self) -> None:
         """Wait until something happens, and handle it."""
         for key, _ in self._selector.select(self._time_to_wait()):
             self._read(key.data)
         now = time.monotonic()
-        for evaluation in list(self._evaluations.values()):
-            pid, status, usage = os.wait4(evaluation.pid, os.WNOHANG)
+        for process in list(self._processes.values()):
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
-                evaluation.task.add_usage(usage.ru_utime + usage.ru_stime, rss_in_mb(usage.ru_maxrss))
-                self._handle_end(evaluation, status)
-            elif evaluation.task.job.timeout is not None and now >= evaluation.look_at:
-                self._kill_if_late(evaluation, evaluation.task.job.timeout, now)
-            elif self._pass_sigterm_at is not None and now >= self._pass_sigterm_at and not evaluation.has_sigterm:
+                process.task.add_usage(usage.ru_utime + usage.ru_stime, rss_in_mb(usage.ru_maxrss))
+                self._handle_end(process, status)
+            elif process.task.job.timeout is not None and now >= process.look_at:
+                self._kill_if_late(process, process.task.job.timeout, now)
+            elif self._pass_sigterm_at is not None and now >= self._pass_sigterm_at and not process.has_sigterm:
                 # Once: a handler of the user's may take its time to save what it has.
-                evaluation.has_sigterm = True
-                os.kill(evaluation.pid, signal.SIGTERM)
+                process.has_sigterm = True
+                os.kill(process.pid, signal.SIGTERM)
 
     def _time_to_wait(self) -> float:
         times = [POLL]
-        for evaluation in self._evaluations.values():
-            if evaluation.is_closed:
+        for process in self._processes.values():
+            if process.is_closed:
                 times.append(CLOSED_POLL)
-            if evaluation.task.job.timeout is not None:
-                times.append(evaluation.look_at - time.monotonic())
+            if process.task.job.timeout is not None:
+                times.append(process.look_at - time.monotonic())
         return max(0.0, min(times))
 
-    def _read(self, evaluation: _Evaluation) -> bool:
+    def _read(self, process: _Process) -> bool:
         """Read messages, and return whether there may be more."""
         try:
-            content = os.read(evaluation.answers, 65536)
+            content = os.read(process.answers, 65536)
         except BlockingIOError:
             return False
         if not content:
             # Its end follows, unless the user's code has closed the pipe.
-            self._selector.unregister(evaluation.answers)
-            evaluation.is_closed = True
+            self._selector.unregister(process.answers)
+            process.is_closed = True
             return False
-        *lines, evaluation.unread = (evaluation.unread + content).split(b"\n")
+        *lines, process.unread = (process.unread + content).split(b"\n")
         for line in lines:
             message: Answer = json.loads(line)
             if "done" in message:
                 failed = message["n_failed"]
-                evaluation.counts = Counts(message["done"] - failed, failed, message["cause"])
-                self._report(evaluation, message["done"])
+                process.counts = Counts(message["done"] - failed, failed, message["cause"])
+                self._report(process, message["done"])
             else:
-                evaluation.last = message
+                process.last = message
         return True
 
-    def _report(self, evaluation: _Evaluation, n: int) -> None:
-        if n != evaluation.n_done:
-            self._on_done(n - evaluation.n_done)
-            evaluation.n_done = n
+    def _report(self, process: _Process, n: int) -> None:
+        if n != process.n_done:
+            self._on_done(n - process.n_done)
+            process.n_done = n
 
-    def _kill_if_late(self, evaluation: _Evaluation, timeout: float, now: float) -> None:
-        running = evaluation.task.running.now()
+    def _kill_if_late(self, process: _Process, timeout: float, now: float) -> None:
+        running = process.task.running.now()
         if running is None or now - running[1] < timeout:
-            evaluation.look_at = timeout + (now if running is None else running[1])
+            process.look_at = timeout + (now if running is None else running[1])
             return
         # The end of the process is handled when it has come; its result may still be written before.
-        evaluation.look_at, evaluation.late, evaluation.late_after = now + POLL, running[0], now - running[1]
+        process.look_at, process.late, process.late_after = now + POLL, running[0], now - running[1]
         with suppress(ProcessLookupError):
-            os.kill(evaluation.pid, signal.SIGKILL)
+            os.kill(process.pid, signal.SIGKILL)
 
-    def _handle_end(self, evaluation: _Evaluation, status: int) -> None:
-        while not evaluation.is_closed and self._read(evaluation):
+    def _handle_end(self, process: _Process, status: int) -> None:
+        while not process.is_closed and self._read(process):
             pass
-        self._close(evaluation)
-        kill_children(self._not_ours | self._evaluations.keys(), patience=TRACKERS_PATIENCE)
-        kill_group(evaluation.pid)
+        self._close(process)
+        kill_children(self._not_ours | self._processes.keys(), patience=TRACKERS_PATIENCE)
+        kill_group(process.pid)
         if self._pass_sigterm_at is not None:
             return
-        task, before = evaluation.task, evaluation.task.n_done
-        reason = self._record(evaluation, os.waitstatus_to_exitcode(status))
-        self._on_done(task.n_done - before - evaluation.n_done)
+        task, before = process.task, process.task.n_done
+        reason = self._record(process, os.waitstatus_to_exitcode(status))
+        self._on_done(task.n_done - before - process.n_done)
         if reason is not None:
             task.running.close()
             self._on_failed(task.number, reason)
@@ -253,32 +253,32 @@ class Supervisor:
         else:
             task.complete()
 
-    def _close(self, evaluation: _Evaluation) -> None:
-        if not evaluation.is_closed:
+    def _close(self, process: _Process) -> None:
+        if not process.is_closed:
             # A process that it has left behind has the pipe, too.
-            self._selector.unregister(evaluation.answers)
-        os.close(evaluation.answers)
-        del self._evaluations[evaluation.pid]
+            self._selector.unregister(process.answers)
+        os.close(process.answers)
+        del self._processes[process.pid]
 
-    def _record(self, evaluation: _Evaluation, code: int) -> str | None:
+    def _record(self, process: _Process, code: int) -> str | None:
         """Record what a process has evaluated; return why its task can't be completed, or None."""
-        task, last = evaluation.task, evaluation.last
+        task, last = process.task, process.last
         if last is not None and "raised" not in last:
             task.said.update(last["said"])
             task.add_done(last["n_units"], last["n_finished"], last["failures"])
             return None
         before = task.n_done
-        running = task.recover(evaluation.offset)
+        running = task.recover(process.offset)
         if running is None:
             return None if task.n_done > before and (last is None or task.left) else f"its worker {how_it_ended(code)}"
         if last is not None:
             task.cut(running, "crashed", f"its process failed: {last['raised']}")
-        elif evaluation.late is not None:
+        elif process.late is not None:
             # Its end may have come before the signal. Then the experiment that the signal has hit is evaluated again.
-            if evaluation.late in map(key_of, running):
+            if process.late in map(key_of, running):
                 text = f"it ran longer than the timeout of {task.job.timeout:g} s"
-                task.fail(running, "timeout", text, evaluation.late_after)
-        elif code == -signal.SIGKILL and oom_kills() > evaluation.oom_kills:
+                task.fail(running, "timeout", text, process.late_after)
+        elif code == -signal.SIGKILL and oom_kills() > process.oom_kills:
             task.cut(running, "out_of_memory", NO_MEMORY)
         else:
             task.cut(running, "crashed", f"its process {how_it_ended(code)}")
@@ -295,9 +295,7 @@ class Supervisor:
             return False
         if self._others is not None and self._others.have_stopped():
             return True
-        counts = together(
-            [*(task.counts for task in self._tasks), *(each.counts for each in self._evaluations.values())]
-        )
+        counts = together([*(task.counts for task in self._tasks), *(each.counts for each in self._processes.values())])
         if counts.n_failed == self._n_failed:
             return False
         self._n_failed = counts.n_failed
@@ -306,13 +304,13 @@ class Supervisor:
     def _stop(self, coming: Iterator[tuple[int, Callable[[], SupervisedTask]]]) -> None:
         """End what is evaluated, and write the receipts of all tasks that are left, with what they have evaluated."""
         left = list(self._waiting)
-        for evaluation in list(self._evaluations.values()):
-            kill_group(evaluation.pid)
+        for process in list(self._processes.values()):
+            kill_group(process.pid)
             with suppress(ChildProcessError):
-                os.waitpid(evaluation.pid, 0)
-            self._close(evaluation)
-            evaluation.task.recover(evaluation.offset)
-            left.append(evaluation.task)
+                os.waitpid(process.pid, 0)
+            self._close(process)
+            process.task.recover(process.offset)
+            left.append(process.task)
         self._waiting.clear()
         kill_children(self._not_ours)
         while (task := left.pop() if left else self._next(coming)) is not None:
@@ -324,8 +322,8 @@ class Supervisor:
     # --- end of everything -----------------------------------------------------------------------
 
     def _kill_all(self) -> None:
-        for evaluation in list(self._evaluations.values()):
-            kill_group(evaluation.pid)
+        for process in list(self._processes.values()):
+            kill_group(process.pid)
         kill_children(self._not_ours)
 
     @contextmanager

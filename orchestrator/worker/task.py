@@ -1,6 +1,6 @@
 """One task while it is supervised: which of its experiments are left, and what becomes of one whose process died.
 
-An experiment that was cut, because its process died, is tried again as the last one of its task: one that crashes or
+An experiment that was cut, because its process died, is retried as the last one of its task: one that crashes or
 hangs blocks none of the others. After its tries it has failed.
 """
 
@@ -160,7 +160,7 @@ class SupervisedTask:
         return next((unit for unit in self.left if any(key_of(entry) == running[0] for entry in unit)), None)
 
     def cut(self, unit: Unit, kind: str, why: str) -> None:
-        """Record that the process died that evaluated a unit. It is tried again as the last one, or has failed.
+        """Record that the process died that evaluated a unit. It is retried as the last one, or has failed.
 
         Parameters
         ----------
@@ -228,7 +228,7 @@ class SupervisedTask:
             return
         for unit in list(self.left):
             blamed = [cut for cut in self._cuts_of(unit) if cut.kind]
-            if len(blamed) >= self.job.tries:
+            if len(blamed) >= self.job.max_tries:
                 self.fail(unit, blamed[-1].kind, f"{blamed[-1].why}, {len(blamed)} times", self._seconds)
         self.left.sort(key=lambda unit: len(self._cuts_of(unit)))
 

@@ -128,7 +128,7 @@ def the_second_crashes_once(x):
     return x
 
 
-def test_an_experiment_whose_process_died_is_tried_again_after_the_others(workspace, table):
+def test_an_experiment_whose_process_died_is_retried_after_the_others(workspace, table):
     # A step that is not parallel has one task.
     Pipeline(steps=[Step(store_numbers(4)), Step(the_second_crashes_once, timeout=60)]).run(project_job="r")
     assert statuses(table("r")) == ["FINISHED"] * 4

@@ -22,9 +22,9 @@ WAITING = {"11": Seen.QUEUED, "12": Seen.QUEUED, "9": Seen.QUEUED}
 
 
 @pytest.mark.parametrize(
-    ("seen", "owner", "recorded", "chosen"),
+    ("seen", "claimed_by", "recorded", "chosen"),
     [
-        pytest.param(WAITING | {"11": Seen.RUNNING}, "12", "11", "12", id="the owner"),
+        pytest.param(WAITING | {"11": Seen.RUNNING}, "12", "11", "12", id="the one that has claimed the job"),
         pytest.param(WAITING | {"12": Seen.RUNNING}, None, "11", "12", id="one that runs"),
         pytest.param(WAITING | {"9": Seen.OVER}, None, None, "11", id="one that has not ended"),
         pytest.param(WAITING, None, "11", "11", id="the recorded one"),
@@ -32,8 +32,8 @@ WAITING = {"11": Seen.QUEUED, "12": Seen.QUEUED, "9": Seen.QUEUED}
         pytest.param(WAITING, None, None, "9", id="the first"),
     ],
 )
-def test_the_submission_that_counts(seen, owner, recorded, chosen):
-    assert choose(seen, owner=owner, recorded=recorded) == chosen
+def test_the_submission_that_counts(seen, claimed_by, recorded, chosen):
+    assert choose(seen, claimed_by=claimed_by, recorded=recorded) == chosen
 
 
 CALL = PlannedStep("0", "create", label="create")

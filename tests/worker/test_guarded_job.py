@@ -197,8 +197,8 @@ def test_one_experiment_is_evaluated_in_one_process(task, how):
         ("ends itself", "its process was killed by SIGTERM, 2 times"),
     ],
 )
-def test_an_experiment_whose_process_dies_is_tried_again_and_then_has_failed(task, how, why):
-    task.run(how, tries=2)
+def test_an_experiment_whose_process_dies_is_retried_and_then_has_failed(task, how, why):
+    task.run(how, max_tries=2)
     assert began() == 2
     error = task.line()["error"]
     assert (error["type"], error["message"]) == ("crashed", why)
@@ -206,7 +206,7 @@ def test_an_experiment_whose_process_dies_is_tried_again_and_then_has_failed(tas
 
 
 def test_an_experiment_that_crashes_once_finishes(task):
-    task.run("crashes at first", tries=3)
+    task.run("crashes at first", max_tries=3)
     assert task.line()["status"] == "FINISHED"
     assert task.receipt().n_finished == 1
 

@@ -145,7 +145,7 @@ def began(workspace):
 
 def test_a_crash_costs_only_the_experiment_that_crashed(workspace, array):
     (workspace / "crashes").touch()
-    array.run(tries=3)
+    array.run(max_tries=3)
     assert began(workspace) == ["0", "1", "2", "3", "1", "1"]
     receipt = array.receipt()
     assert (receipt.n_experiments, receipt.n_finished, receipt.n_failed) == (4, 3, 1)

@@ -174,7 +174,7 @@ def _with_log(job: QueuedJob, folder: RunFolder, sha256: str | None) -> QueuedJo
 
 def _lines_of(token: str, scheduler_id: str | None, lines: Iterable[Line]) -> list[Line]:
     mine = [line for line in lines if line.has_token(token)]
-    chosen = choose(seen_by_id(mine), owner=None, recorded=scheduler_id) if mine else None
+    chosen = choose(seen_by_id(mine), claimed_by=None, recorded=scheduler_id) if mine else None
     return [line for line in mine if line.job_id == chosen]
 
 

@@ -10,7 +10,7 @@ from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.job_log import last_log_lines
 from orchestrator.engine.cluster.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
 from orchestrator.errors import DataError, DefinitionError, SchedulerUnreachable
-from orchestrator.handoff.claim import claimed_by, is_withdrawn, withdraw, withdraw_no_longer
+from orchestrator.handoff.claim import allow_again, claimed_by, give_up, is_given_up
 from orchestrator.handoff.environment import read_environment
 from orchestrator.handoff.jobfile import JobFile, digest_of, read_jobfile
 from orchestrator.handoff.receipt import receipts_of
@@ -114,7 +114,7 @@ class SlurmScheduler:
     def submit(self, job: JobFile) -> Answer:
         """Submit a job of a step; a parallel batch is an array."""
         with suppress(DataError):  # then the job says so
-            withdraw_no_longer(self.folder.job(job.token))
+            allow_again(self.folder.job(job.token))
         log = self.folder.log(job.label, job.iteration, *((job.token, "%a") if job.parallel else ()))
         try:
             script = self._scripts.of_step(job.label, job.resources, in_loop=bool(job.iteration), parallel=job.parallel)
@@ -173,7 +173,7 @@ class SlurmScheduler:
             if not job.is_orchestrator:
                 # A full disk must not prevent the cancel. A claim that can't be read stops every submission, too.
                 with suppress(DataError, OSError):
-                    withdraw(self.folder.job(job.token))
+                    give_up(self.folder.job(job.token))
         if any(job.scheduler_id is not None for job in jobs):
             listed = self._client.squeue()
             self.cancel_ids([job.scheduler_id for job in jobs if job.scheduler_id and not _is_reused(job, listed)])
@@ -279,10 +279,10 @@ class SlurmScheduler:
         """Return the lines of a job; of several submissions, those of the one that counts."""
         mine = [line for line in lines if line.has_token(job.token)]
         if len({line.job_id for line in mine}) > 1:
-            owner = None
+            claimant = None
             with suppress(DataError):
-                owner = claimed_by(self.folder.job(job.token))
-            chosen = choose(seen_by_id(mine), owner=owner, recorded=job.scheduler_id)
+                claimant = claimed_by(self.folder.job(job.token))
+            chosen = choose(seen_by_id(mine), claimed_by=claimant, recorded=job.scheduler_id)
             mine = [line for line in mine if line.job_id == chosen]
         return mine
 
@@ -315,7 +315,7 @@ class SlurmScheduler:
         """Return why a task has no receipt; how another task ended does not count."""
         kind = FailureKind.INFRASTRUCTURE if line is None else _kind(line) or FailureKind.INFRASTRUCTURE
         job_folder = self.folder.job(file.token)
-        has_begun = claimed_by(job_folder) is not None and not is_withdrawn(job_folder)
+        has_begun = claimed_by(job_folder) is not None and not is_given_up(job_folder)
         if kind is FailureKind.INFRASTRUCTURE and line is not None and not has_begun:
             kind = FailureKind.NOT_STARTED
         # The shell says first what is wrong, then which command failed.
