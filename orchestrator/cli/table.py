@@ -179,7 +179,7 @@ def _write_file(path: Path, frame: pd.DataFrame, write: Callable[[Path], object]
 
 def _check_pyarrow(path: Path) -> None:
     try:
-        import pyarrow  # type: ignore[import-not-found]  # noqa: F401
+        import pyarrow  # noqa: F401
     except ImportError as error:
         raise DataError(
             "--parquet needs pyarrow, which is not installed.",

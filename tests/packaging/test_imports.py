@@ -19,7 +19,7 @@ from orchestrator.workspace import TASK_MARK
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"numpy", "pandas", "scipy", "sqlalchemy", "alembic", "cloudpickle", "rich", "sklearn"}
+HEAVY = {"numpy", "pandas", "scipy", "sqlalchemy", "alembic", "cloudpickle", "rich", "sklearn", "pyarrow"}
 
 NOT_FOR_TASKS = {"hashlib", "pickletools", "platform", "uuid"}
 
