@@ -19,6 +19,7 @@ from orchestrator.errors import NotAllowed
 __all__ = [
     "ENGINE",
     "check_folder",
+    "check_run_folder",
     "is_foreign",
     "is_own",
     "name_of_user",
@@ -39,7 +40,8 @@ def open_private(path: Path) -> BinaryIO:
     """Open a file that only this user can have written.
 
     It must be a regular file of this user that others can't write to. So must its folder and the folders above, up to
-    `.orchestrator`. Each is opened below the one before, so nothing can be put in its place after the check.
+    `.orchestrator`. For the folder of the run above that, `check_run_folder` has the rule. Each is opened below the one
+    before, so nothing can be put in its place after the check.
 
     Raises
     ------
@@ -91,15 +93,40 @@ def check_folder(path: Path) -> None:
             )
 
 
+def check_run_folder(path: Path) -> None:
+    """Raise `NotAllowed` if the folder of a run belongs to another user, or all users may replace what is in it.
+
+    It is made so that only its user can write to it. If the user has let a group write to it, it is used.
+    """
+    _check_run_folder(path, path.stat())
+
+
+def _check_run_folder(path: Path, found: os.stat_result) -> None:
+    mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
+    if found.st_uid != os.geteuid():
+        raise NotAllowed(
+            f"The folder of a run, {path}, belongs to {name_of_user(found.st_uid)} ({mode}), so it is not used.",
+            f"Move it away: mv {_quoted(path)} {_quoted(f'{path}.foreign')}\nThen put yours back.",
+        )
+    if found.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+        raise NotAllowed(
+            f"All users may write to the folder of a run, {path} ({mode}), so it is not used.",
+            f"If its content is right: chmod o-w {_quoted(path)}",
+        )
+
+
 def _open_folder(path: Path) -> int:
-    """Open a folder by way of those above it, from `.orchestrator` on, and check each."""
+    """Open a folder by way of those above it, from the folder of the run on, and check each."""
     parts = path.parts
-    first = len(parts) - parts[::-1].index(ENGINE) if ENGINE in parts else len(parts)
+    is_of_engine = ENGINE in parts
+    first = len(parts) - 1 - parts[::-1].index(ENGINE) if is_of_engine else len(parts)
     at, descriptor = Path(*parts[:first]), None
     for name in ["", *parts[first:]]:
         at /= name
+        is_run_folder = is_of_engine and not name
+        follow = 0 if is_run_folder else os.O_NOFOLLOW
         try:
-            inside = os.open(name or at, FOLDER | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=descriptor)
+            inside = os.open(name or at, FOLDER | os.O_DIRECTORY | os.O_CLOEXEC | follow, dir_fd=descriptor)
         except OSError as error:
             if error.errno in (ELOOP, ENOTDIR):
                 raise Damaged(f"{at} is a link, or no folder") from None
@@ -110,7 +137,8 @@ def _open_folder(path: Path) -> int:
                 os.close(descriptor)
         descriptor = inside
         try:
-            _check_private(at, os.fstat(descriptor))
+            check = _check_run_folder if is_run_folder else _check_private
+            check(at, os.fstat(descriptor))
         except BaseException:
             os.close(descriptor)
             raise
@@ -125,23 +153,24 @@ def _check_private(path: Path, found: os.stat_result) -> None:
             f"{path} belongs to {name_of_user(found.st_uid)} ({mode}), so it is not used.", _hint_for_foreign(path)
         )
     if _may_others_write(found):
-        import shlex  # only for the texts of errors
-
         raise NotAllowed(
             f"Other users may write to {path} ({mode}), so it is not used.",
-            f"If its content is right: chmod go-w {shlex.quote(str(path))}",
+            f"If its content is right: chmod go-w {_quoted(path)}",
         )
 
 
 def _hint_for_foreign(path: Path) -> str:
-    import shlex
-
-    away = shlex.quote(f"{path}.foreign")
-    hint = f"Move it away: mv {shlex.quote(str(path))} {away}"
+    hint = f"Move it away: mv {_quoted(path)} {_quoted(f'{path}.foreign')}"
     if ENGINE not in path.parts:
         return hint
     key = path.parts[len(path.parts) - path.parts[::-1].index(ENGINE) - 2]
-    return f"{hint}\nThen continue the run: orchestrator resume {shlex.quote(key)}"
+    return f"{hint}\nThen continue the run: orchestrator resume {_quoted(key)}"
+
+
+def _quoted(word: str | Path) -> str:
+    import shlex  # only for the texts of errors
+
+    return shlex.quote(str(word))
 
 
 def is_own(path: Path) -> bool:

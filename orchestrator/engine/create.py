@@ -17,9 +17,13 @@ from orchestrator.engine.code import CheckedPipeline
 from orchestrator.errors import DataError, DefinitionError
 from orchestrator.machine.kinds import Mode
 from orchestrator.no_links import private_folder
+from orchestrator.trust import check_run_folder
 from orchestrator.workspace import RunFolder, Workspace
 
-__all__ = ["check_new_key", "create", "make_engine_folder"]
+__all__ = ["FOLDER_OF_RUN", "check_new_key", "create", "make_engine_folder"]
+
+FOLDER_OF_RUN = 0o755
+"""Permissions of the folder of a run, before the user's umask."""
 
 
 def create(
@@ -102,20 +106,24 @@ def make_engine_folder(folder: RunFolder) -> None:
 
 
 def _make_folder(workspace: Path, key: str | None) -> str:
-    """Make the folder of a run and return its key; a folder that the user named may exist."""
+    """Make the folder of a run and return its key; a folder that the user named may exist.
+
+    Only its user can write to a new one: otherwise others could put something else in the place of what it contains.
+    """
     if key is not None:
         try:
-            (workspace / key).mkdir(exist_ok=True)
+            (workspace / key).mkdir(FOLDER_OF_RUN, exist_ok=True)
         except FileExistsError:
             raise DefinitionError(
                 f"project_job={key!r} can't be the name of a run's folder: {workspace} contains a file of that name.",
                 "Use another project_job.",
             ) from None
+        check_run_folder(workspace / key)
         return key
     number = int(time.time())
     while True:
         try:
-            (workspace / str(number)).mkdir()
+            (workspace / str(number)).mkdir(FOLDER_OF_RUN)
         except FileExistsError:
             number += 1
         else:

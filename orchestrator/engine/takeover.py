@@ -19,6 +19,7 @@ from pathlib import Path
 from orchestrator.data.files import is_link_of_a_table
 from orchestrator.db.ownership import change_owner
 from orchestrator.db.store import RunRecord, Store
+from orchestrator.engine.create import FOLDER_OF_RUN
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import DataError
 from orchestrator.holes import copy_written
@@ -79,7 +80,7 @@ def _folder(store: Store, key: str) -> RunFolder:
 
 def _foreign(folder: RunFolder) -> Iterator[tuple[Path, int]]:
     """Yield the folders of a run that belong to another user, with their permissions; each before those in it."""
-    for path, mode in ((folder.path, 0o777), (folder.engine, 0o700), (folder.logs, 0o755)):
+    for path, mode in ((folder.path, FOLDER_OF_RUN), (folder.engine, 0o700), (folder.logs, 0o755)):
         if is_foreign(path):
             yield path, mode
 

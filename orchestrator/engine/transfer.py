@@ -24,7 +24,7 @@ from orchestrator.db.runs import find_run
 from orchestrator.db.store import Store
 from orchestrator.definition.validate import check_key
 from orchestrator.engine.cleaning import DELETED
-from orchestrator.engine.create import check_new_key
+from orchestrator.engine.create import FOLDER_OF_RUN, check_new_key
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, DefinitionError
 from orchestrator.machine.cleanable import Part, why_kept
@@ -239,9 +239,9 @@ def import_run(workspace: Workspace, file: Path, contents: Contents, new_key: st
             _records(tar, file)
             left_out = extract(tar, temporary, FOLDERS, RECORDS, contents.size)
         (temporary / "run").mkdir(exist_ok=True)
-        (temporary / "run").chmod(0o755)
         private_folder(temporary / "run" / folder.engine.name)
-        folder.path.mkdir()  # a folder of that name that has appeared is not replaced
+        folder.path.mkdir(FOLDER_OF_RUN)  # a folder of that name that has appeared is not replaced
+        (temporary / "run").chmod(stat.S_IMODE(folder.path.stat().st_mode))
         (temporary / "run").rename(folder.path)
         if (temporary / "logs").is_dir():
             folder.logs.parent.mkdir(exist_ok=True)

@@ -58,6 +58,7 @@ def test_the_records_and_the_files_of_the_engine_are_private_and_tables_and_logs
     assert len(inside) > 5
     assert {permissions(path) & 0o077 for path in records + [path for path in inside if path.is_file()]} == {0}
     assert permissions(engine) == 0o700
+    assert permissions(engine.parent) == 0o755
     assert not [path for path in private if path.is_symlink()]
     assert permissions(table / ".lock") == 0o600
     assert permissions((table / "output.csv").resolve()) == 0o666
@@ -67,8 +68,8 @@ def test_the_records_and_the_files_of_the_engine_are_private_and_tables_and_logs
 @on_each_file_system
 def test_a_folder_of_the_engine_that_others_could_enter_is_closed_before_it_is_used(study):
     engine = study.workspace / "r" / ".orchestrator"
-    engine.mkdir(parents=True)
-    engine.chmod(0o777)
+    engine.parent.mkdir(mode=0o775)
+    engine.mkdir()
     assert study("run", "study.py", "--project-job", "r").code == 0
     assert permissions(engine) == 0o700
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import sqlite3
 import stat
+import subprocess
 from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -274,6 +275,37 @@ def test_a_file_of_the_engine_is_not_read_through_a_link(engine_file, level):
     replaced.symlink_to(elsewhere)
     with pytest.raises(Damaged):
         read_private(engine_file)
+
+
+def test_the_folder_of_a_run_may_be_a_link_and_writable_for_a_group_and_not_for_all(engine_file, golden):
+    run = engine_file.parents[3]
+    run.chmod(0o775)
+    assert read_private(engine_file) == b"{}"
+    run.rename(elsewhere := run.with_name("elsewhere"))
+    run.symlink_to(elsewhere)
+    assert read_private(engine_file) == b"{}"
+    elsewhere.chmod(0o1777)
+    assert read_private(engine_file) == b"{}"
+    elsewhere.chmod(0o777)
+    with golden.raises(DataError):
+        read_private(engine_file)
+
+
+@as_root
+def test_the_folder_of_a_run_must_belong_to_its_user(engine_file, golden):
+    give_away(engine_file.parents[3])
+    with golden.raises(DataError):
+        read_private(engine_file)
+
+
+def test_a_run_is_not_begun_in_a_folder_that_all_may_write_to(here, golden):
+    (here.workspace / "study.py").write_text(STUDY)
+    (here.workspace / "r").mkdir()
+    (here.workspace / "r").chmod(0o777)
+    refused = here("run", "study.py", "--project-job", "r")
+    golden(refused)
+    subprocess.run(refused.err.rpartition(": ")[2], shell=True, check=True)
+    assert here("run", "study.py", "--project-job", "r").code == 0
 
 
 def is_link(path):

@@ -224,6 +224,8 @@ def test_what_a_member_of_the_group_puts_in_place_of_files_of_a_run_is_not_used(
     users.path.chmod(0o2775)
     owner = users.owner
     owner.write(users.path / "study.py", WAITS.replace("Step(note)", "Step(note, name='a'), Step(note, name='b')"))
+    # The group may write to a folder that was there before the run.
+    owner.run("mkdir", "r", umask=0o002)
     run = owner.started(owner.python, "-m", "orchestrator", "run", "study.py", "--project-job", "r", umask=0o002)
     with run:
         wait_until((users.path / "waits").exists)
@@ -248,6 +250,23 @@ def test_what_a_member_of_the_group_puts_in_place_of_files_of_a_run_is_not_used(
     # The hint says how to continue.
     users.owner.run("sh", "-c", "mv r/.orchestrator r/.foreign && mv r/.away r/.orchestrator")
     assert owner("resume", "r", umask=0o002).code == 0
+
+
+def test_a_folder_that_a_member_of_the_group_puts_in_place_of_that_of_a_run_is_not_used(users):
+    os.chown(users.path, users.owner.uid, users.colleague.groups[0])
+    users.path.chmod(0o2775)
+    owner, colleague = users.owner, users.colleague
+    assert owner("run", "study.py", "--project-job", "r", umask=0o002).code == 1
+    assert "denied" in colleague.run("mv", "r/.orchestrator", "r/.away").stderr
+    assert colleague.run("sh", "-c", "mv r .away && mkdir -m 777 r").returncode == 0
+    wait_until(lambda: (users.path / "r").stat().st_uid == colleague.uid)
+    for command in ("resume r", "resume r --from-step evaluate", "resume r --update study.py"):
+        refused = owner(*command.split())
+        assert refused.code == 1
+        assert f"{users.path}/r, belongs to man (mode 2777)" in one_line(refused)
+    assert owner.run("sh", "-c", f"mv {users.path}/r {users.path}/r.foreign && mv .away r").returncode == 0
+    owner.run("touch", "r/experiment_data/go")
+    assert owner("resume", "r").code == 0
 
 
 def test_other_users_can_open_no_lock(users):
