@@ -23,8 +23,8 @@ __all__ = ["command"]
 def command(run: str | None, keep: str | None, dry_run: bool, yes: bool, rootdir: Path | None, db: Path | None) -> None:
     """Show which tables of a run are kept, as they were.
 
-    When a step begins, its table is kept as hard links, which need space only for files that differ. `fork` and
-    `resume --table-as-then` go back to them. The last 50 are kept by default. RUN defaults to the latest run.
+    When a step begins, its table is copied; files that have not changed need no space. `fork` and
+    `resume --table-as-then` go back to these copies. The last 50 are kept by default. RUN defaults to the latest run.
     """
     from orchestrator.engine.kept_tables import change_limit, snapshots
 

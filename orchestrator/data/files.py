@@ -43,7 +43,6 @@ __all__ = [
     "State",
     "changes_all_the_time",
     "data_folder",
-    "file_of_generation",
     "finish_commit",
     "is_link_of_a_table",
     "locked",
@@ -587,12 +586,6 @@ def _adopt(base: Path) -> None:
 def is_link_of_a_table(path: Path) -> bool:
     """Whether a file is one of the links by which a table is read; they lead to files beside them."""
     return _is_our_link(path) or (path.name == CURRENT and path.is_symlink() and _target(path) is not None)
-
-
-def file_of_generation(base: Path, name: str) -> Path | None:
-    """Return the path of a file in the generation that is the table; None if the file is not a link of ours."""
-    number = _target(base / CURRENT)
-    return base / GENERATIONS / str(number) / name if number is not None and _is_our_link(base / name) else None
 
 
 def _is_our_link(path: Path) -> bool:

@@ -1,7 +1,7 @@
-"""Keep a table as it is now: its four files get a second name, as hard links, which costs nothing while they are used.
+"""Keep a table as it is now: copies of its four files; one that has not changed is a hard link of the last copy.
 
-A generation of a table is never changed in place by this library. A user may edit a file in place, though, and with it
-the one that is kept. So size and time of each file are noted, and such an edit is seen when the table is read again.
+No file is shared with the table itself, because a user may edit that in place. Size and time of each copy are noted, so
+that an edit of the copy is seen when it is read again.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.atomic import new_folder, write_synced
 from orchestrator.damage import Damaged, parse_object, read_small, read_whole
 from orchestrator.data.files import (
     Outrun,
     data_folder,
-    file_of_generation,
     finish_commit,
     locked,
     outrun,
@@ -52,8 +51,17 @@ class KeptTable(NamedTuple):
     edited: list[str]
 
 
-def keep_table(project_dir: Path | str, target: Path) -> None:
+def keep_table(project_dir: Path | str, target: Path, earlier: Iterable[Path] = ()) -> None:
     """Keep the table of a project folder in another folder, unless that exists.
+
+    Parameters
+    ----------
+    project_dir : Path or str
+        Where the table is.
+    target : Path
+        The folder in which it is kept.
+    earlier : iterable of Path
+        Folders of tables that were kept before, the newest first; files that are the same are links of theirs.
 
     Raises
     ------
@@ -62,11 +70,12 @@ def keep_table(project_dir: Path | str, target: Path) -> None:
     """
     if target.exists():
         return
+    last = next((folder for folder in earlier if _notes(folder).get("table") == str(project_dir)), None)
     for _ in range(_TRIES):
         before = state_of(project_dir)
         # A file that was replaced meanwhile is missing, or the table is another one: then once again.
         with suppress(FileNotFoundError, _Changed), new_folder(target) as temporary:
-            _link_files(project_dir, temporary)
+            _copy_files(project_dir, temporary, last)
             if state_of(project_dir) != before:
                 raise _Changed
         if target.exists():
@@ -79,25 +88,33 @@ class _Changed(Exception):
     """The table was stored meanwhile."""
 
 
-def _link_files(project_dir: Path | str, target: Path) -> None:
-    base, notes = data_folder(project_dir), {}
+def _copy_files(project_dir: Path | str, target: Path, last: Path | None) -> None:
+    base, notes = data_folder(project_dir), dict[str, list[int]]()
     for name in TABLE_FILES:
         if not (base / name).exists():
             continue
-        own = file_of_generation(base, name)
-        try:
-            if own is None:  # of another program, which may write into it
-                raise PermissionError
-            os.link(own, target / name)
-        except PermissionError:
-            write_synced(target / name, read_whole(base / name))
-        except FileNotFoundError:
-            raise
-        except OSError:  # no hard links here
-            write_synced(target / name, read_whole(base / name))
+        content = read_whole(base / name)
+        if last is None or not _link_if_same(last / name, target / name, content):
+            write_synced(target / name, content)
         found = (target / name).stat()
         notes[name] = [found.st_size, found.st_mtime_ns]
-    write_synced(target / NOTES, json.dumps(notes).encode())
+    write_synced(target / NOTES, json.dumps({"table": str(project_dir), "files": notes}).encode())
+
+
+def _link_if_same(path: Path, target: Path, content: bytes) -> bool:
+    """Give a file another name, if it has a content; return whether that was done."""
+    with suppress(OSError):  # there is none, or the file system has no hard links
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
+            os.link(path, target)
+            return True
+    return False
+
+
+def _notes(folder: Path) -> dict[str, Any]:
+    try:
+        return parse_object(read_small(folder / NOTES))
+    except (OSError, Damaged, DataError):
+        return {}
 
 
 def read_kept(folder: Path) -> KeptTable:
@@ -109,10 +126,10 @@ def read_kept(folder: Path) -> KeptTable:
         If it can't be read.
     """
     try:
-        notes = parse_object(read_small(folder / NOTES))
+        notes = parse_object(read_small(folder / NOTES))["files"]
         contents = {name: read_whole(folder / name) for name in notes if name in TABLE_FILES}
         edited = [name for name in contents if not _is_as_noted(folder / name, *notes[name])]
-    except (OSError, TypeError, Damaged, DataError) as error:
+    except (OSError, TypeError, ValueError, LookupError, Damaged, DataError) as error:
         raise DataError(f"the table that was kept in {folder} can't be read: {error}") from error
     return KeptTable(contents, edited)
 
@@ -142,18 +159,13 @@ def put_back(project_dir: Path | str, contents: Mapping[str, bytes]) -> None:
 
 
 def sizes(folders: Mapping[str, Path]) -> dict[str, int]:
-    """Return how many bytes of the disk each kept table needs that no other one has, nor a table that is in use."""
-    files = {key: list(_files(folder)) for key, folder in folders.items()}
-    names: dict[tuple[int, int], int] = {}
-    for found in files.values():
-        for stat in found:
-            names[stat.st_dev, stat.st_ino] = names.get((stat.st_dev, stat.st_ino), 0) + 1
+    """Return how many bytes of the disk each kept table needs; a file of several tables counts for the first one."""
     needed, counted = {}, set[tuple[int, int]]()
-    for key, found in files.items():
+    for key, folder in folders.items():
         needed[key] = 0
-        for stat in found:
+        for stat in _files(folder):
             inode = (stat.st_dev, stat.st_ino)
-            if stat.st_nlink == names[inode] and inode not in counted:
+            if inode not in counted:
                 counted.add(inode)
                 needed[key] += stat.st_size
     return needed

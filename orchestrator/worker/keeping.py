@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.data.snapshots import keep_table
+from orchestrator.errors import DataError
 from orchestrator.workspace import RunFolder
 
 __all__ = ["keep", "names_of_kept", "remove_superfluous"]
@@ -30,8 +31,9 @@ def keep(folder: RunFolder, project_dir: str, position: int, epoch: int, mark: s
         How many tables are kept; None: all.
     """
     if max_tables != 0:
-        with suppress(OSError):
-            keep_table(folder.table(project_dir), folder.kept_table(position, epoch, mark))
+        earlier = [folder.kept_tables / name for name in reversed(names_of_kept(folder, mark))]
+        with suppress(OSError, DataError):
+            keep_table(folder.table(project_dir), folder.kept_table(position, epoch, mark), earlier)
             remove_superfluous(folder, mark, max_tables)
 
 

@@ -239,9 +239,26 @@ def test_only_the_last_tables_are_kept_and_the_rule_can_be_changed(place, golden
 
 
 def test_a_table_that_has_not_changed_needs_no_space(place):
-    sizes = {each.address: each.n_bytes for each in snapshots(place, "r")[0]}
-    data = place.root / "r" / "experiment_data"
-    assert sizes["report"] < 1000 < sizes["solve@2"] + sizes["grow@2"]
-    names = ("input.csv", "output.csv", "jobs.csv", "domain.json")
-    [kept] = place.run("r").kept_tables.glob("7.0.*")
-    assert [(kept / name).stat().st_ino for name in names] == [(data / name).stat().st_ino for name in names]
+    def file(position, epoch, name):
+        [kept] = place.run("r").kept_tables.glob(f"{position}.{epoch}.*")
+        return (kept / name).stat().st_ino
+
+    assert file(7, 0, "input.csv") == file(6, 0, "input.csv") != file(5, 0, "input.csv")
+    commands.resume(place, "r", from_step="report")
+    for name in ("input.csv", "output.csv", "jobs.csv", "domain.json"):
+        assert file(7, 1, name) == file(7, 0, name)
+    last = snapshots(place, "r")[0][-1]
+    assert (last.address, last.n_bytes < 500) == ("report", True)
+
+
+@pytest.mark.parametrize("address", ["report", "grow@1"])
+def test_a_table_that_is_edited_in_place_stays_in_a_fork_as_it_was(place, address):
+    """As an editor does, or pandas: they write into the file that is there."""
+    for name in ("input.csv", "output.csv", "jobs.csv", "domain.json"):
+        with (place.root / "r" / "experiment_data" / name).open("r+") as file:
+            file.truncate(0)
+            file.write("gone\n")
+    prepared = prepare_fork(place, "r", address, None)
+    assert not any("edited" in line for line in prepared.lines)
+    new = fork(place, address)
+    assert (inputs(place, new), outputs(place, new)) == (INPUTS, [x * x for x in INPUTS])
