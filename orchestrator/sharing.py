@@ -17,7 +17,7 @@ from orchestrator.errors import DatabaseError, DefinitionError
 from orchestrator.trust import is_own, owner_of, read_private
 from orchestrator.workspace import DATABASE, Workspace
 
-__all__ = ["allow", "is_allowed", "is_shared", "mode_beside", "mode_of_lock", "share"]
+__all__ = ["allow", "check_can_allow", "is_allowed", "is_shared", "mode_beside", "mode_of_lock", "share"]
 
 SHARED = 0o660
 """Permissions of the database, its lock and its journal in a shared workspace."""
@@ -133,15 +133,21 @@ def allow(database: Path) -> Path:
     DatabaseError
         If there is no database, or the record can't be written.
     """
+    file = check_can_allow(database)
+    line = _line(database)
+    lines = _allowed(file)
+    if line not in lines:
+        write_atomically(file, "".join(f"{one}\n" for one in [*lines, line]).encode(errors="surrogateescape"), PRIVATE)
+    return file
+
+
+def check_can_allow(database: Path) -> Path:
+    """Return the file in which `allow` records a database, and raise what it would raise."""
     file = _file_of_allowed()
     if not database.is_file() or "\n" in str(database):
         raise DatabaseError(f"There is no database at {database}.", "Name a database: --db FILE")
     if file is None:
         raise DatabaseError("You have no home folder, so nothing can be recorded.", "Name the database: --db FILE")
-    line = _line(database)
-    lines = _allowed(file)
-    if line not in lines:
-        write_atomically(file, "".join(f"{one}\n" for one in [*lines, line]).encode(errors="surrogateescape"), PRIVATE)
     return file
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from orchestrator.cli.consent import change_options, goes_ahead
 from orchestrator.cli.render import echo, plural, to_json
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
 from orchestrator.errors import DatabaseError
@@ -38,13 +39,19 @@ def command() -> None:
 
 
 @command.command(epilog=examples("orchestrator db upgrade"))
+@change_options
 @workspace_options
-def upgrade(rootdir: Path | None, db: Path | None) -> None:
+def upgrade(dry_run: bool, yes: bool, rootdir: Path | None, db: Path | None) -> None:
     """Upgrade the database to this version, after a backup."""
     from orchestrator.db import migrate
     from orchestrator.db.revision import REVISION
 
     path = workspace_of(rootdir, db).database
+    found = migrate.info(path)
+    lines = [f"Upgrades {path} from revision {found.revision} to {found.needed}. A backup is written beside it first."]
+    shown = lines if int(found.revision) < int(found.needed) else []
+    if not goes_ahead(shown, dry_run=dry_run, yes=yes, asks=False):
+        return
     copy = migrate.upgrade(path)
     if copy is None:
         echo(f"Nothing to do: {path} already has revision {REVISION}.")
@@ -54,14 +61,17 @@ def upgrade(rootdir: Path | None, db: Path | None) -> None:
 
 @command.command(epilog=examples("orchestrator db allow --db /project/study/orchestrator.db"))
 @click.option("--db", "path", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE")
-def allow(path: Path) -> None:
+@change_options
+def allow(path: Path, dry_run: bool, yes: bool) -> None:
     """Use a database of another user when it is found, without naming it.
 
     It is only read, unless its owner shares the workspace with a group of yours.
     """
-    from orchestrator.sharing import allow
+    from orchestrator.sharing import allow, check_can_allow
 
-    echo(f"{path} is used from now on. Recorded in: {allow(path)}")
+    check_can_allow(path)
+    if goes_ahead([f"Records that {path} may be used when it is found."], dry_run=dry_run, yes=yes, asks=False):
+        echo(f"{path} is used from now on. Recorded in: {allow(path)}")
 
 
 @command.command(epilog=examples("orchestrator db info", "orchestrator db info --json"))

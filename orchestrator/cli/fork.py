@@ -27,7 +27,9 @@ __all__ = ["command"]
 )
 @click.option("--project-job", metavar="KEY", help="Key of the new run. [default: that of RUN with a number]")
 @click.option(
-    "--update", metavar="STUDY.py", help="Use the code of this study instead of the code stored with the run."
+    "--update",
+    metavar="STUDY.py",
+    help="Use this study instead of the code stored with the run; also its SlurmCluster.",
 )
 @jobs_option
 @change_options

@@ -34,7 +34,7 @@ Every help page, printed by `python -m orchestrator.cli.reference`.
 | 129, 130, 143 | stopped: the terminal was closed (SIGHUP), Ctrl-C, SIGTERM |
 
 3, 4 and 1 for the run are exit codes of the commands that see its end: `run` and `wait`, and for a run on this machine
-`resume` and `retry`.
+`resume`, `retry`, `fork` and `release`.
 
 The output of `--json` is described in [JSON](json.md).
 """

@@ -17,7 +17,9 @@ __all__ = ["command"]
 @click.command(epilog=examples("orchestrator retry", "orchestrator retry 1795531215 --update study.py"))
 @click.argument("run", required=False)
 @click.option(
-    "--update", metavar="STUDY.py", help="Use the code of this study instead of the code stored with the run."
+    "--update",
+    metavar="STUDY.py",
+    help="Use this study instead of the code stored with the run; also its SlurmCluster.",
 )
 @jobs_option
 @console_options
@@ -43,14 +45,16 @@ def command(
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
+    # First, so that a run without failed experiments is refused before the study is loaded.
     lines, repeats = commands.preview(workspace, key, commands.RETRY)
-    if not goes_ahead(lines, dry_run=dry_run, yes=yes, asks=repeats):
-        return
-    study = None
+    checked, config = None, None
     if update is not None:
         from orchestrator.definition.study import load_study
 
-        study = load_study(update)
-    commands.retry(workspace, key, update=study, jobs=jobs)
+        checked, config = commands.check_update(workspace, key, load_study(update))
+        lines, repeats = commands.preview(workspace, key, commands.RETRY, checked)
+    if not goes_ahead(lines, dry_run=dry_run, yes=yes, asks=repeats):
+        return
+    commands.retry(workspace, key, update=checked, config=config, jobs=jobs)
     echo_run(workspace, key)
     exit_if_ended(workspace, key)

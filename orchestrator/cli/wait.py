@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from orchestrator.cli.consent import change_options, goes_ahead
 from orchestrator.cli.outcome import ExitCode, commands_after_failures, next_command, text_and_code
 from orchestrator.cli.render import is_foreign_run, say
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
@@ -43,8 +44,17 @@ SLURM_POLL_SECONDS = 60.0
 @click.option(
     "--drive", is_flag=True, help="Also advance the run, from this login node: for clusters whose nodes may not submit."
 )
+@change_options
 @workspace_options
-def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path | None, db: Path | None) -> None:
+def command(
+    run: str | None,
+    timeout: float | None,
+    drive: bool,
+    dry_run: bool,
+    yes: bool,
+    rootdir: Path | None,
+    db: Path | None,
+) -> None:
     """Wait until a run has ended; the exit code tells how.
 
     RUN defaults to the latest run. On a cluster, SLURM is asked once a minute whether the run is stalled. With --drive,
@@ -66,7 +76,12 @@ def command(run: str | None, timeout: float | None, drive: bool, rootdir: Path |
     if drive:
         from orchestrator.engine import commands
 
+        if not goes_ahead(commands.about_drive(workspace, key), dry_run=dry_run, yes=yes, asks=False):
+            return
         commands.drive(workspace, key, timeout)
+    elif dry_run:
+        goes_ahead([f"Waits until run {key} has ended, and changes nothing."], dry_run=True, yes=yes, asks=False)
+        return
     waiting = Waiting(workspace, key)
     while (view := waiting.look()) is None:
         if end is not None and time.monotonic() >= end:

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCEPT",
     "RETRY",
+    "about_advance",
     "about_cancel",
+    "about_drive",
     "advance",
     "begin_of",
     "cancel",
@@ -218,9 +220,19 @@ def resume(
 
 
 def retry(
-    workspace: Workspace, key: str, *, update: Study | CheckedPipeline | None = None, jobs: int | None = None
+    workspace: Workspace,
+    key: str,
+    *,
+    update: Study | CheckedPipeline | None = None,
+    config: ClusterConfig | None = None,
+    jobs: int | None = None,
 ) -> str:
     """Evaluate the failed experiments of a run again, with its stored code or with new code.
+
+    Parameters
+    ----------
+    workspace, key, update, config, jobs
+        As for `resume`.
 
     Returns
     -------
@@ -231,7 +243,7 @@ def retry(
     record = store.own_record(key)
     # First: before the study is checked.
     reopening(store.load(key), store.history.valid_step_runs(key), RETRY)
-    return continue_run(store, record, RETRY, _checked(record, update), jobs)
+    return continue_run(store, record, RETRY, _checked(record, update), jobs, config)
 
 
 ACCEPT, RETRY = Begin(accepts_failed=True), Begin(retries_failed=True)
@@ -459,6 +471,31 @@ def advance(workspace: Workspace, key: str, *, job: str | None = None, patience:
     return f"Run {key} {how_it_ended(store.load(key))}."
 
 
+def about_advance(workspace: Workspace, key: str) -> list[str]:
+    """Return what `advance` will do, in sentences; none for a run that has ended."""
+    store = Store(workspace.database)
+    store.own_record(key)
+    run = store.load(key)
+    if run.has_ended or not run.needs_wakeup:
+        return announce_next(run)
+    return [f"Asks SLURM about the jobs of run {key}, and then starts what is next."]
+
+
+def about_drive(workspace: Workspace, key: str) -> list[str]:
+    """Return what `wait --drive` will do, in sentences; none for a run that has ended.
+
+    Raises
+    ------
+    DefinitionError
+        If the run is not on a cluster.
+    """
+    store = Store(workspace.database)
+    _check_on_cluster(store, key)
+    if store.load(key).has_ended:
+        return []
+    return [f"Submits the jobs of run {key} from this process until the run has ended. Ctrl-C ends only the process."]
+
+
 def drive(workspace: Workspace, key: str, timeout: float | None) -> None:
     """Advance a run on a cluster until it has ended or the timeout is over, for a cluster whose nodes may not submit.
 
@@ -474,12 +511,16 @@ def drive(workspace: Workspace, key: str, timeout: float | None) -> None:
     from orchestrator.engine.cluster.drive import drive as drive_to_end
 
     store = Store(workspace.database)
+    _check_on_cluster(store, key)
+    drive_to_end(store, key, timeout=timeout, say=progress_for().say)
+
+
+def _check_on_cluster(store: Store, key: str) -> None:
     if store.own_record(key).mode is not Mode.SLURM:
         raise DefinitionError(
             f"Run {key} runs on this machine, where no job has to be submitted.",
             f"To continue it: orchestrator resume {key}",
         )
-    drive_to_end(store, key, timeout=timeout, say=progress_for().say)
 
 
 def about_cancel(workspace: Workspace, key: str) -> list[str]:

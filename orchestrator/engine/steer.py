@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from orchestrator.db.runs import find_run
 from orchestrator.db.store import Store
 from orchestrator.errors import LeaseHeld
 from orchestrator.machine import steering
@@ -54,7 +55,9 @@ def _continues(key: str) -> str:
 def about_hold(workspace: Workspace, key: str) -> list[str]:
     """Return what `hold` will do, in sentences; none for a run that has ended or is held."""
     run = _own(workspace, key)
-    return [] if run.has_ended or run.is_held else steering.about_hold(run)
+    if run.has_ended or run.is_held:
+        return []
+    return steering.about_hold(run, is_driven=not find_run(workspace.database, key).stalled)
 
 
 def about_release(workspace: Workspace, key: str) -> list[str]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.data.files import is_link_of_a_table
-from orchestrator.db.ownership import change_owner
+from orchestrator.db.ownership import change_owner, owner_to_replace
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.create import FOLDER_OF_RUN
 from orchestrator.engine.lease import hold_lease
@@ -28,10 +28,28 @@ from orchestrator.machine.rewind import after_takeover
 from orchestrator.trust import ENGINE, is_foreign, name_of_user, owner_of
 from orchestrator.workspace import RunFolder, Workspace
 
-__all__ = ["take_over"]
+__all__ = ["about_takeover", "take_over"]
 
 LOCKS = frozenset({".lock"})
 """Files that belong to processes, and not to the run."""
+
+
+def about_takeover(workspace: Workspace, key: str, *, force: bool = False) -> list[str]:
+    """Return what `takeover` will do, in sentences; none for a run that belongs to this user.
+
+    Raises
+    ------
+    LeaseHeld, Busy
+        As `take_over`.
+    """
+    store = Store(workspace.database)
+    uid, folder = owner_to_replace(store.path, key, time.time(), force=force), _folder(store, key)
+    if uid == os.geteuid() and not any(_foreign(folder)):
+        return []
+    lines = [f"Makes run {key} yours. It belongs to {name_of_user(uid)}, who can't change it after that."]
+    if any(_foreign(folder)):
+        lines.append("Copies its tables and logs. The files of the former owner are kept under another name.")
+    return lines
 
 
 def take_over(workspace: Workspace, key: str, *, force: bool = False) -> str:

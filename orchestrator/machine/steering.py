@@ -60,14 +60,24 @@ def about_cancel_step(run: Run, position: int) -> list[str]:
     return [*lines, "The run ends with that, as cancelled. A resume continues the step."]
 
 
-def about_hold(run: Run) -> list[str]:
-    """Return what becomes of a run that is held."""
+def about_hold(run: Run, *, is_driven: bool) -> list[str]:
+    """Return what becomes of a run that is held.
+
+    Parameters
+    ----------
+    run : Run
+        The records.
+    is_driven : bool
+        Whether a process works on it; without effect for a run on a cluster.
+    """
     lines = [f"Holds run {run.key}: no step and no job is started until it is released."]
     for job in run.live_jobs:
         if job.state is JobState.PLANNED or run.step_run is None:
             continue
         address = run.plan.slot(run.step_run.position).address
-        if not run.needs_wakeup:
+        if not run.needs_wakeup and not is_driven:
+            lines.append(f"No process works on step {address} now.")
+        elif not run.needs_wakeup:
             lines.append(f"Step {address} first runs to its end. Then the process that runs it ends.")
         else:
             name = f"job {job.scheduler_id or job.token} ({address})"

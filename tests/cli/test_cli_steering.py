@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import sqlite3
 import sys
 
 import pytest
@@ -120,6 +121,29 @@ def test_update_takes_a_changed_cluster(here, programs):
     done = here("resume", "r", "--update", "slurm.py")
     assert done.code == 0, done.err
     assert "'night'" in str(Store(here.workspace / "orchestrator.db").record("r").cluster)
+
+
+def test_retry_with_update_takes_a_changed_cluster(here, programs):
+    programs.accepts()
+    study = here.workspace / "slurm.py"
+    here("submit", "slurm.py", "--project-job", "r")
+    store = Store(here.workspace / "orchestrator.db")
+    with sqlite3.connect(store.path) as connection:  # as after a run whose experiments have failed
+        connection.execute("UPDATE job SET state = 'succeeded', started_at = 1, ended_at = 1")
+        connection.execute("UPDATE step_run SET state = 'succeeded', kind = 'batch', n_failed = 2, ended_at = 1")
+        connection.execute("UPDATE run SET state = 'succeeded', ended_at = 1")
+    study.write_text(study.read_text().replace("partition=None", "partition='night'"))
+    done = here("retry", "r", "--update", "slurm.py")
+    assert done.code == 0, done.err
+    assert "'night'" in str(store.record("r").cluster)
+
+
+def test_a_killed_run_is_held_without_waiting_for_a_step(cli):
+    killed = LOOP.replace("N", "1").replace('print("reported")', "__import__('os').kill(__import__('os').getpid(), 9)")
+    (cli.workspace / "killed.py").write_text(killed)
+    assert cli("run", "killed.py", "--project-job", "r").code == -9
+    said = cli("hold", "r").err
+    assert ("No process works on step report now." in said, "first runs to its end" in said) == (True, False)
 
 
 def test_a_dry_run_says_what_would_be_done_and_changes_nothing(here, golden):

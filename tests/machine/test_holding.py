@@ -145,6 +145,7 @@ def test_a_held_run_without_jobs_waits_for_the_user_and_for_no_orchestrator_job(
 
 def test_what_a_hold_means_is_said_first(golden):
     for state in (JobState.QUEUED, JobState.RUNNING, JobState.PLANNED):
-        golden("\n".join(about_hold(with_job(state))))
-    golden("\n".join(about_hold(with_job(JobState.RUNNING)._replace(needs_wakeup=False))))
+        golden("\n".join(about_hold(with_job(state), is_driven=True)))
+    for is_driven in (True, False):
+        golden("\n".join(about_hold(with_job(JobState.RUNNING)._replace(needs_wakeup=False), is_driven=is_driven)))
     golden("\n".join(about_release(with_job(JobState.QUEUED, held=True, is_held=True))))
