@@ -80,6 +80,24 @@ def test_many_short_tasks_are_reported():
     assert "40 tasks took less than 4.0 s" in why
 
 
+def test_what_a_run_on_this_machine_does_not_request_is_suggested_and_not_criticized():
+    request = Request(None, None, None, frozenset({"mem", "time", "cpus_per_task"}))
+    [usage] = usage_of([task(cpus=3.9)] * 40, {"solve": request}, {})
+    assert usage.advice == ()
+    assert usage.resources == {"mem": "1280M", "time": "00:05:00", "cpus_per_task": 4}
+    [usage] = usage_of([task()], {"solve": Request(16384.0, None, None, frozenset({"time", "cpus_per_task"}))}, {})
+    assert usage.resources == {"mem": "1280M", "time": "00:05:00"}
+    [why] = usage.advice
+    assert "900 MB of the requested 16 GB" in why
+
+
+def test_the_time_of_each_task_in_the_queue_is_reported():
+    waited = [task(number)._replace(queue_seconds=float(number)) for number in range(1, 6)]
+    [usage] = usage_of(waited, {"solve": Request(None, None, 1)}, {})
+    assert usage.queue_seconds == (3.0, 5.0)
+    assert advice(task()) == ({}, ())
+
+
 @pytest.fixture
 def run(workspace):
     """A real run of two steps on this machine."""
@@ -103,9 +121,13 @@ def test_tasks_of_a_real_run_say_what_they_used(run):
     assert (solve["memory_requested"], solve["seconds_requested"]) == (65536, 86400)
     assert 5 < solve["memory"] < 2000
     assert solve["resources"] == {"mem": "512M", "time": "00:05:00"}
+    assert found["steps"][0]["advice"] == []
     text = output("r")
-    assert 'Next time: SlurmResources(mem="512M", time="00:05:00")' in text
-    assert "those of a run on a cluster" in text
+    assert "Step create" not in text
+    assert "At most" in text.partition("Step solve:")[2]
+    nothing, _, enough = text.partition("On a cluster, this would be enough:\n")
+    assert nothing.endswith("This machine sets no limits. ")
+    assert enough == '  create, solve:\n    SlurmResources(mem="512M", time="00:05:00")\n'
     assert max(map(len, text.splitlines())) <= 80
 
 

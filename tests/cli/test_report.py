@@ -20,11 +20,15 @@ from run_results import Results, exception
 from orchestrator import Domain, ExperimentData, Loop, Pipeline, Step, datagenerator
 from orchestrator.cli.main import cli
 from orchestrator.cli.reports import columns
+from orchestrator.cli.reports.memory import memory_of
 from orchestrator.cli.reports.page import page_of
 from orchestrator.cli.reports.reading import read_records
 from orchestrator.cli.reports.report_values import Results as ComparedBy
 from orchestrator.cli.reports.summary import report_of
+from orchestrator.cli.reports.timeline import task_maps_of
+from orchestrator.cli.reports.usage import TaskUsage
 from orchestrator.cli.workspace import TypedOptions
+from orchestrator.data.records import Record
 from orchestrator.errors import DataError, DefinitionError, NotFound
 from orchestrator.workspace import Workspace
 from tests.browser import program, show, show_replaced
@@ -204,6 +208,53 @@ def test_running_waiting_and_idle_time_are_apart(records, workspace):
     assert {span.row for span in timeline.spans if span.has_failed} == {"evaluate"}
 
 
+def test_the_memory_of_the_task_that_grew_most_is_shown_experiment_by_experiment(results, workspace):
+    for row, memory in enumerate([218.0, 240.0, 323.0]):
+        results.add(row, memory=memory, token="grows", task=4, step="solve", iteration="2")
+    for row, memory in enumerate([218.0, 220.0], start=3):
+        results.add(row, memory=memory, token="grows", task=5, step="solve", iteration="2")
+    results.add(5, memory=900.0, token="alone", step="mesh")
+    found = report(workspace)
+    [line] = found.memory
+    assert (line.step, line.address, line.task, line.n) == ("solve", "solve@2", 4, 3)
+    assert line.points == [(1, 218.0), (2, 240.0), (3, 323.0)]
+    assert 'id="memory"' in page_of(found)
+
+
+def test_of_many_experiments_of_a_task_some_are_in_the_chart_of_its_memory():
+    record = Record("FINISHED", "solve", "", 1, 1.0, 1.0, 0.0, "node07", 0.0, None, "tok", 0)
+    found = [record._replace(started_at=float(at), memory=100.0 + at) for at in range(1000)]
+    [line] = memory_of(reversed(found))
+    assert (line.n, line.points[0], line.points[-1]) == (1000, (1, 100.0), (1000, 1099.0))
+    assert len(line.points) <= 201
+    assert memory_of([None, record, *found[:1]]) == []
+
+
+def test_tasks_say_how_long_they_waited_in_the_queue():
+    task = TaskUsage("solve", "solve", "", 0, 1, T0, 20.0, 20.0, 100.0, None, "node07", 1, 0, False)
+    waited = [task._replace(task=number, queue_seconds=seconds) for number, seconds in enumerate((12.5, None))]
+    [found] = task_maps_of(waited)
+    assert found.cells == [(0, 0, 20.0, 0, 12.5), (1, 0, 20.0, 0, -1.0)]
+
+
+def test_an_input_that_is_sampled_on_a_logarithmic_scale_is_drawn_on_one(workspace):
+    domain = Domain()
+    domain.add_float("load", low=1e3, high=1e4, log=True)
+    domain.add_float("width", low=1e3, high=1e4)
+    domain.add_output("y")
+    rows = [{"load": 1e3 * (row + 1), "width": 1e3 * (row + 1)} for row in range(9)]
+
+    def create(project_dir):
+        ExperimentData(domain, rows).store(project_dir)
+
+    @datagenerator(output_names="y")
+    def evaluate(load, width):
+        return load
+
+    Pipeline("beam", [Step(create), Step(evaluate, parallel=True)]).run(mode="local", project_job="r")
+    assert [(axis.name, axis.is_log) for axis in report(workspace).charts.inputs] == [("load", True), ("width", False)]
+
+
 def test_many_iterations_are_few_spans(records, workspace):
     records.add_run("r", "succeeded", ended_at=T0 + 20_000)
     records.add_many(1000, begin=0.0)
@@ -350,7 +401,8 @@ def assert_is_shown(shown):
     assert shown.facts["scroll_width"] <= shown.facts["width"]
     assert shown.facts["images"] == 0
     expected = {"convergence", "iterations", "scatter-0", "scatter-1", "scatter-2", "parallel", "timeline", "tasks-0"}
-    assert set(shown.facts["ink"]) == expected
+    # On a machine with many CPUs, each task evaluates one experiment: then no memory grows.
+    assert set(shown.facts["ink"]) - {"memory"} == expected
     assert {name: ink for name, ink in shown.facts["ink"].items() if ink < 500} == {}
     text = shown.facts["text"]
     assert "beam <i>" in text
@@ -376,6 +428,15 @@ class TestInABrowser:
         shown = show(workspace / "odd.html")
         assert shown.console == []
         assert min(shown.facts["ink"].values()) > 500
+
+    def test_a_task_whose_memory_grows_is_drawn(self, results, workspace):
+        for row in range(4):
+            results.add(row, memory=218.0 + 35 * row, token="grows")
+        (workspace / "grows.html").write_text(page_of(report(workspace)))
+        shown = show(workspace / "grows.html", width=390)
+        assert shown.console == []
+        assert shown.facts["ink"]["memory"] > 500
+        assert "Memory from one experiment to the next" in shown.facts["text"]
 
     def test_the_largest_can_be_the_best(self, real):
         assert_is_shown(show(real / "largest.html"))

@@ -51,3 +51,7 @@ def test_without_accounting_the_tasks_say_what_they_used(studies):
     found = json.loads(studies.orchestrator("efficiency", key, "--json").stdout)
     assert found["source"] == "tasks"
     assert found["steps"][1]["memory"] > 200
+    for step in found["steps"]:
+        median, longest = step["queue_seconds"]
+        assert 0 <= median <= longest < 600
+    assert "WAITED IN THE QUEUE" in studies.orchestrator("efficiency", key).stdout

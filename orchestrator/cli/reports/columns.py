@@ -29,7 +29,9 @@ BEST = 100
 MOST_ITERATIONS = 2000
 
 LOG_RATIO = 100.0
-"""A positive column gets a logarithmic scale if nine tenths of its values differ by more than this factor."""
+"""A positive column gets a logarithmic scale if nine tenths of its values differ by more than this factor.
+
+An input that the study samples on a logarithmic scale gets one in any case."""
 
 
 def convergence_of(best: Rows, objective: str, *, largest: bool) -> Convergence:
@@ -94,13 +96,16 @@ def charts_of(best: Rows, objective: str, convergence: Convergence) -> Charts:
     names = {iteration.name: at for at, iteration in enumerate(convergence.iterations)}
     drawn = [name for name in best.inputs if _is_drawn(frame[name])][:MOST_INPUTS]
     shown = _some(frame, best, 3 + len(drawn))
+    logs = {
+        str(name) for name, parameter in best.table.data.domain.input_space.items() if getattr(parameter, "log", False)
+    }
     iterations = np.array([names.get(name, len(names) - 1) for name in of_row[shown]], dtype=np.float32)
     return Charts(
         n=len(frame),
         numbers=(shown + 1).astype(np.float32),
         iterations=iterations,
         objective=_axis(objective, frame[objective].iloc[shown]),
-        inputs=[_axis(name, frame[name].iloc[shown]) for name in drawn],
+        inputs=[_axis(name, frame[name].iloc[shown], is_log=name in logs) for name in drawn],
         left_out=[name for name in best.inputs if name not in drawn],
     )
 
@@ -129,10 +134,10 @@ def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
     return column.map(cell_text, na_action="ignore")
 
 
-def _axis(name: str, column: pd.Series[Any]) -> Axis:
+def _axis(name: str, column: pd.Series[Any], *, is_log: bool = False) -> Axis:
     if _is_number(column):
         values = column.to_numpy(dtype=float, na_value=np.nan)
-        return Axis(name, _float32(values), (), _is_log(values))
+        return Axis(name, _float32(values), (), _spans_magnitudes(values) or (is_log and bool(np.nanmin(values) > 0)))
     texts = _texts(column)
     categories = sorted(texts.dropna().unique())
     codes = texts.map({text: at for at, text in enumerate(categories)})
@@ -145,7 +150,7 @@ def _float32(values: NDArray[Any]) -> NDArray[np.float32]:
     return np.where(np.isfinite(narrow), narrow, np.float32(np.nan))
 
 
-def _is_log(values: NDArray[Any]) -> bool:
+def _spans_magnitudes(values: NDArray[Any]) -> bool:
     finite = values[np.isfinite(values)]
     if not len(finite) or finite.min() <= 0:
         return False

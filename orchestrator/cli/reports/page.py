@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.failures import headline, inputs_text, numbers_text
 from orchestrator.cli.render import clock, duration, plural, state_of
-from orchestrator.cli.reports.usage import amount
+from orchestrator.cli.reports.usage import amount, resources_text
 from orchestrator.visible import visible, visible_values
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def page_of(report: Report, *, reload_after: float | None = None) -> str:
         usage=[_usage(step) for step in report.efficiency.steps],
         task_map_titles=[_title(tasks) for tasks in report.task_maps],
         steps=_steps(report),
+        run_has_iterations=any(depth for _, depth, _ in report.question.steps),
         css=text_of("page.css"),
         script=text_of("page.js"),
         echarts=text_of("echarts/echarts.min.js"),
@@ -105,7 +106,7 @@ def _cause(cause: FailureCause) -> Mapping[str, Any]:
 
 def _usage(step: StepUsage) -> Mapping[str, Any]:
     """Return the bars and the advice of one step."""
-    memory, seconds = step.memory_requested, step.seconds_requested
+    memory, seconds, cpus = step.memory_requested, step.seconds_requested, step.cpus_requested
     bars = [
         ("Memory", amount(step.memory), "" if memory is None else amount(memory), _part(step.memory, memory)),
         (
@@ -114,15 +115,15 @@ def _usage(step: StepUsage) -> Mapping[str, Any]:
             "" if seconds is None else duration(seconds),
             _part(step.longest_seconds, seconds),
         ),
-        ("Busy CPUs", f"{step.cpus:.1f}", str(step.cpus_requested), _part(step.cpus, step.cpus_requested)),
+        ("Busy CPUs", f"{step.cpus:.1f}", "" if cpus is None else str(cpus), _part(step.cpus, cpus)),
     ]
-    fields = ", ".join(f"{name}={json.dumps(to)}" for name, to in step.resources.items())
     return {
         "step": step.step,
         "n_tasks": step.n_tasks,
         "bars": bars,
         "advice": step.advice,
-        "resources": f"SlurmResources({fields})" if fields else "",
+        "queue": [duration(seconds) for seconds in step.queue_seconds],
+        "resources": resources_text(step.resources) if step.resources else "",
     }
 
 
@@ -157,6 +158,7 @@ def _data(report: Report, reload_after: float | None) -> dict[str, Any]:
         else [list(iteration.__dict__.values()) for iteration in report.convergence.iterations],
         "charts": None if report.charts is None else _charts(report.charts),
         "timeline": _timeline(report.timeline),
+        "memory": [[line.step, line.address, line.task, list(line.points)] for line in report.memory],
         "tasks": [[tasks.step, list(tasks.rows), tasks.n_columns, list(tasks.cells)] for tasks in report.task_maps],
     }
 
@@ -198,6 +200,7 @@ def _timeline(timeline: Timeline) -> dict[str, Any]:
             span.kind,
             span.label,
             int(span.has_failed),
+            "" if span.label == span.row else span.label.replace(f"{span.row}@", ""),
         ]
         for span in timeline.spans
     ]

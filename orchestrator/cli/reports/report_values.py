@@ -20,6 +20,7 @@ __all__ = [
     "Charts",
     "Convergence",
     "Iteration",
+    "MemoryLine",
     "Parameter",
     "Question",
     "Report",
@@ -243,6 +244,32 @@ class Timeline:
 
 
 @dataclass(frozen=True)
+class MemoryLine:
+    """How the peak memory of a task grew from one experiment to the next.
+
+    Attributes
+    ----------
+    step : str
+        Name of the step; of its tasks, this is the one that grew most.
+    address : str
+        Address of the step run.
+    task : int
+        Number of the task.
+    n : int
+        Number of its experiments.
+    points : sequence of (int, float)
+        Number of the experiment within the task, from 1, and the peak memory in MB until its end; of many experiments,
+        only some.
+    """
+
+    step: str
+    address: str
+    task: int
+    n: int
+    points: Sequence[tuple[int, float]]
+
+
+@dataclass(frozen=True)
 class TaskMap:
     """The tasks of the arrays of a step.
 
@@ -254,8 +281,9 @@ class TaskMap:
         The iterations; or, if there is only one, the numbers of the first tasks of each row.
     n_columns : int
         Number of tasks in a row.
-    cells : sequence of (int, int, float, int)
-        Column, row, seconds, number of failed experiments; -1 if the task itself failed.
+    cells : sequence of (int, int, float, int, float)
+        Column, row, seconds, number of failed experiments (-1 if the task itself failed), and seconds in the queue (-1
+        if not known).
     n_left_out : int
         Number of earlier iterations that are not shown.
     """
@@ -263,7 +291,7 @@ class TaskMap:
     step: str
     rows: Sequence[str]
     n_columns: int
-    cells: Sequence[tuple[int, int, float, int]]
+    cells: Sequence[tuple[int, int, float, int, float]]
     n_left_out: int
 
 
@@ -297,6 +325,8 @@ class Report:
         When what ran.
     task_maps : sequence of TaskMap
         The arrays.
+    memory : sequence of MemoryLine
+        How the memory of the tasks grew, of the steps whose tasks evaluated several experiments.
     failures : FailureList
         What failed.
     efficiency : Efficiency
@@ -319,6 +349,7 @@ class Report:
     charts: Charts | None
     timeline: Timeline
     task_maps: Sequence[TaskMap]
+    memory: Sequence[MemoryLine]
     failures: FailureList
     efficiency: Efficiency
     provenance: Sequence[tuple[str, str]]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.addresses import format_address
 from orchestrator.cli.reports.columns import charts_of, convergence_of
+from orchestrator.cli.reports.memory import memory_of
 from orchestrator.cli.reports.report_values import Best, Parameter, Question, Report, Results
 from orchestrator.cli.reports.timeline import task_maps_of, timeline_of
 from orchestrator.cli.table_rows import Rows, best_first, objective_of, rows_of, where
@@ -107,6 +108,7 @@ def report_of(records: Records, now: float, results: Results = ALL, *, table: Ru
         charts=charts,
         timeline=timeline_of(status.run, status.step_runs, now),
         task_maps=task_maps_of(records.tasks),
+        memory=memory_of(record for one in records.tables for record in one.records),
         failures=records.failures,
         efficiency=records.efficiency,
         provenance=_provenance(status, records.seed, records.tasks),

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.addresses import format_address
 from orchestrator.cli.render import is_foreign_run
 from orchestrator.cli.reports.usage import Efficiency, Request, TaskUsage, usage_of
-from orchestrator.definition.resources import SlurmCluster, memory_in_mb, time_in_seconds
+from orchestrator.definition.resources import (
+    SlurmCluster,
+    SlurmResources,
+    memory_in_mb,
+    option_name,
+    time_in_seconds,
+)
 from orchestrator.errors import DataError, DefinitionError, SchedulerUnreachable
 from orchestrator.handoff.receipt import last_receipt, receipts_of
 from orchestrator.machine.kinds import Mode, StepKind
@@ -17,7 +23,7 @@ from orchestrator.machine.kinds import Mode, StepKind
 if TYPE_CHECKING:
     from orchestrator.cli.run_table import RunTable
     from orchestrator.data.records import Record
-    from orchestrator.db.views import JobView, RunStatus, StepRunView
+    from orchestrator.db.views import JobView, RunStatus, RunView, StepRunView
     from orchestrator.machine.plan import Plan
     from orchestrator.workspace import Workspace
 
@@ -46,7 +52,7 @@ def efficiency_of(
     from orchestrator.db.runs import settings_of
 
     settings = settings_of(workspace.database, status.run.key)
-    requests = requests_of(settings.plan, settings.cluster.get("cluster") or {})
+    requests = requests_of(settings.plan, settings.cluster.get("cluster") or {}, status.run.mode)
     memory = _accounted_memory(status) if ask_slurm else {}
     usage = usage_of(tasks, requests, _kinds_of_failures(status), memory)
     return Efficiency(status.run.key, "sacct" if memory else "tasks", usage)
@@ -96,15 +102,36 @@ def tasks_of(workspace: Workspace, status: RunStatus, tables: Iterable[RunTable]
         task
         for step_run in status.step_runs
         for job in step_run.jobs
-        for task in _of_job(workspace, status.run.key, step_run, job, first_memory)
+        for task in _of_job(workspace, status.run, step_run, job, first_memory)
     ]
 
 
-def requests_of(plan: Plan, cluster: Mapping[str, Any]) -> dict[str, Request]:
-    """Return what the jobs of each step request, by its name, in the order of the pipeline."""
+def requests_of(plan: Plan, cluster: Mapping[str, Any], mode: Mode) -> dict[str, Request]:
+    """Return what the jobs of each step request, by its name, in the order of the pipeline.
+
+    In a run on this machine, the defaults of `SlurmResources` are not requests.
+    """
     fields = SlurmCluster.from_json(cluster) if cluster else SlurmCluster()
     steps = [step for step in plan.steps() if step.kind is not StepKind.UNTIL and not step.collects]
-    return {step.name: _request(step.resources, fields) for step in steps}
+    requests = {step.name: _request(step.resources, fields) for step in steps}
+    if mode is Mode.SLURM:
+        return requests
+    return {step.name: _without_defaults(requests[step.name], step.resources) for step in steps}
+
+
+def _without_defaults(request: Request, resources: Mapping[str, Any]) -> Request:
+    asked, default = SlurmResources(**resources), SlurmResources()
+    unset = {name for name in ("mem", "time", "cpus_per_task") if getattr(asked, name) == getattr(default, name)}
+    options = {option_name(name) for name in asked.extra_sbatch}
+    if asked.mem_per_cpu or options & {"mem", "mem-per-cpu"}:
+        unset.discard("mem")
+    unset -= {option.replace("-", "_") for option in options}
+    return request._replace(
+        memory=None if "mem" in unset else request.memory,
+        seconds=None if "time" in unset else request.seconds,
+        cpus=None if "cpus_per_task" in unset else request.cpus,
+        unset=frozenset(unset),
+    )
 
 
 def _request(resources: Mapping[str, Any], cluster: SlurmCluster) -> Request:
@@ -123,12 +150,13 @@ def _request(resources: Mapping[str, Any], cluster: SlurmCluster) -> Request:
 
 def _of_job(
     workspace: Workspace,
-    key: str,
+    run: RunView,
     step_run: StepRunView,
     job: JobView,
     first_memory: Mapping[tuple[str, int], float],
 ) -> Iterator[TaskUsage]:
-    for task, paths in sorted(receipts_of(workspace.run(key).job(job.token)).items()):
+    queued_at = job.queued_at if run.mode is Mode.SLURM else None
+    for task, paths in sorted(receipts_of(workspace.run(run.key).job(job.token)).items()):
         with suppress(DataError):  # a damaged receipt counts as missing
             receipt = last_receipt(paths)
             yield TaskUsage(
@@ -146,6 +174,7 @@ def _of_job(
                 n_experiments=receipt.n_experiments,
                 n_failed=receipt.n_failed,
                 has_failed=not receipt.succeeded,
+                queue_seconds=None if queued_at is None else max(0.0, receipt.started_at - queued_at),
             )
 
 

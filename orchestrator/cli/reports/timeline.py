@@ -157,5 +157,6 @@ def _wrapped(step: str, tasks: list[TaskUsage]) -> TaskMap:
     return TaskMap(step, [str(first) for first in range(0, n, n_columns)], n_columns, cells[:MOST_CELLS], 0)
 
 
-def _cell(task: TaskUsage) -> tuple[float, int]:
-    return round(task.seconds, 3), -1 if task.has_failed else task.n_failed
+def _cell(task: TaskUsage) -> tuple[float, int, float]:
+    queued = -1.0 if task.queue_seconds is None else round(task.queue_seconds, 1)
+    return round(task.seconds, 3), -1 if task.has_failed else task.n_failed, queued

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
@@ -11,7 +12,7 @@ from orchestrator.cli.render import duration
 from orchestrator.machine.states import FailureKind
 from orchestrator.machine.value import value
 
-__all__ = ["Efficiency", "Request", "StepUsage", "TaskUsage", "amount", "limit", "usage_of"]
+__all__ = ["Efficiency", "Request", "StepUsage", "TaskUsage", "amount", "limit", "resources_text", "usage_of"]
 
 MEMORY_MARGIN, TIME_MARGIN = 1.25, 1.5
 """What is requested, as a multiple of what was used most."""
@@ -41,13 +42,17 @@ class Request(NamedTuple):
         MB of each task; None if the site's default counts.
     seconds : float or None
         Time limit of each task; None for no limit.
-    cpus : int
-        CPUs of each task.
+    cpus : int or None
+        CPUs of each task; None if a run on this machine requests nothing.
+    unset : frozenset of str
+        Fields of `SlurmResources` that the study does not set, in a run on this machine: what they should be on a
+        cluster is suggested, and not advised.
     """
 
     memory: float | None
     seconds: float | None
-    cpus: int
+    cpus: int | None
+    unset: frozenset[str] = frozenset()
 
 
 class TaskUsage(NamedTuple):
@@ -81,6 +86,8 @@ class TaskUsage(NamedTuple):
         Number of its experiments, and of those that failed.
     has_failed : bool
         Whether the task itself has failed.
+    queue_seconds : float or None
+        How long it waited in the queue of the cluster; None on this machine, or if not known.
     """
 
     address: str
@@ -97,6 +104,7 @@ class TaskUsage(NamedTuple):
     n_experiments: int
     n_failed: int
     has_failed: bool
+    queue_seconds: float | None = None
 
 
 @value
@@ -112,21 +120,25 @@ class StepUsage(NamedTuple):
     memory : float
         Peak memory in MB of the task that used most.
     memory_requested : float or None
-        MB that each task requests on a cluster; null if the default of the cluster counts.
+        MB that each task requests on a cluster; null if the default of the cluster counts, or if a run on this machine
+        requests nothing.
     longest_seconds : float
         Duration of the longest task.
     median_seconds : float
         Median of the durations.
     seconds_requested : float or None
-        Time limit of each task on a cluster; null if there is none.
+        Time limit of each task on a cluster; null if there is none, or if a run on this machine requests nothing.
     cpus : float
         CPUs that were busy on average: CPU time divided by time.
-    cpus_requested : int
-        CPUs that each task requests.
+    cpus_requested : int or None
+        CPUs that each task requests; null if a run on this machine requests nothing.
     memory_growth : tuple of float
         MB of a process after its first and after its last experiment, if it has grown; else empty.
+    queue_seconds : tuple of float
+        Median and largest time that its tasks waited in the queue of the cluster; empty on this machine.
     resources : mapping
-        Fields of `SlurmResources` that should change, with their new values.
+        Fields of `SlurmResources` that should change, or that a run on this machine does not request, with their new
+        values.
     advice : tuple of str
         What to change and why, as sentences; empty if the requests fit.
     """
@@ -139,8 +151,9 @@ class StepUsage(NamedTuple):
     median_seconds: float
     seconds_requested: float | None
     cpus: float
-    cpus_requested: int
+    cpus_requested: int | None
     memory_growth: tuple[float, ...]
+    queue_seconds: tuple[float, ...]
     resources: Mapping[str, str | int]
     advice: tuple[str, ...]
 
@@ -210,13 +223,30 @@ def _of_step(
         cpus=sum(task.cpu_seconds for task in tasks) / elapsed if elapsed > 0 else 0.0,
         cpus_requested=request.cpus,
         memory_growth=_largest_growth(tasks),
+        queue_seconds=_queue_seconds(tasks),
         resources={},
         advice=(),
     )
     found = [*_memory(usage, failures), *_time(usage, failures), *_cpus(usage)]
-    resources: dict[str, str | int] = {name: to for name, to, _ in found}
-    sentences = [why for _, _, why in found]
-    return usage._replace(resources=resources, advice=(*sentences, *_growth(usage), *_short(usage)))
+    advised = [change for change in found if change[0] not in request.unset]
+    resources = _of_unset(usage, request.unset) | {name: to for name, to, _ in advised}
+    more = [*_growth(usage), *([] if request.unset else _short(usage))]
+    return usage._replace(resources=resources, advice=(*(why for _, _, why in advised), *more))
+
+
+def _of_unset(usage: StepUsage, names: frozenset[str]) -> dict[str, str | int]:
+    """Return what to request on a cluster, for fields that the study does not set."""
+    suggested: dict[str, str | int] = {}
+    if usage.n_tasks:
+        suggested["mem"] = limit(_rounded_memory(MEMORY_MARGIN * usage.memory))
+        suggested["time"] = _clock(_rounded_seconds(TIME_MARGIN * usage.longest_seconds))
+        suggested |= {name: to for name, to, _ in _cpus(usage)}
+    return {name: to for name, to in suggested.items() if name in names}
+
+
+def _queue_seconds(tasks: Iterable[TaskUsage]) -> tuple[float, ...]:
+    waited = [task.queue_seconds for task in tasks if task.queue_seconds is not None]
+    return (median(waited), max(waited)) if waited else ()
 
 
 def _largest_growth(tasks: Iterable[TaskUsage]) -> tuple[float, ...]:
@@ -270,14 +300,14 @@ def _time(usage: StepUsage, failures: Sequence[str]) -> list[Change]:
 
 
 def _cpus(usage: StepUsage) -> list[Change]:
-    needed = max(1, math.ceil(usage.cpus - 0.1))
-    if usage.longest_seconds < 1 or usage.cpus_requested == needed:
+    needed, requested = max(1, math.ceil(usage.cpus - 0.1)), usage.cpus_requested or 1
+    if usage.longest_seconds < 1 or requested == needed:
         return []
-    busy = f"On average {usage.cpus:.1f} of the {usage.cpus_requested} requested CPUs were busy"
-    if needed < usage.cpus_requested and usage.cpus <= TOO_MUCH * usage.cpus_requested:
+    busy = f"On average {usage.cpus:.1f} of the {requested} requested CPUs were busy"
+    if needed < requested and usage.cpus <= TOO_MUCH * requested:
         return [("cpus_per_task", needed, f"{busy}: the others waited.")]
-    if usage.cpus > usage.cpus_requested + 0.5:
-        asked = "1 CPU was" if usage.cpus_requested == 1 else f"{usage.cpus_requested} CPUs were"
+    if usage.cpus > requested + 0.5:
+        asked = "1 CPU was" if requested == 1 else f"{requested} CPUs were"
         return [("cpus_per_task", needed, f"On average {usage.cpus:.1f} CPUs were busy, but {asked} requested.")]
     return []
 
@@ -299,6 +329,12 @@ def _short(usage: StepUsage) -> list[str]:
         f"Half of the {usage.n_tasks} tasks took less than {usage.median_seconds:.1f} s. On a cluster, give each task "
         "more experiments (max_jobs_per_task): each start of a task costs some seconds."
     ]
+
+
+def resources_text(resources: Mapping[str, str | int]) -> str:
+    """Return fields of `SlurmResources` as Python."""
+    fields = ", ".join(f"{name}={json.dumps(to)}" for name, to in resources.items())
+    return f"SlurmResources({fields})"
 
 
 # --- amounts -------------------------------------------------------------------------------------

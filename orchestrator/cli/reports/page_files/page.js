@@ -213,7 +213,9 @@
             const [from, to] = [api.coord([api.value(1), api.value(0)]), api.coord([api.value(2), api.value(0)])];
             const height = api.size([0, 1])[1] * 0.6;
             const shape = echarts.graphic.clipRectByRect({x: from[0], y: from[1] - height / 2, width: Math.max(1.5, to[0] - from[0]), height}, params.coordSys);
-            return shape && {type: "rect", shape, style: {fill: colour(spans[params.dataIndex])}};
+            const span = spans[params.dataIndex], isWide = shape && shape.width > 8 + 8 * span[6].length;
+            return shape && {type: "rect", shape, style: {fill: colour(span)}, textConfig: {position: "inside"},
+              textContent: {style: {text: isWide && span[3] === "run" ? span[6] : "", fill: c.card, fontSize: 11}}};
           }}],
       };
     });
@@ -231,7 +233,7 @@
         const c = ink();
         const marks = cells.filter(cell => cell[3] !== 0);
         const place = cell => isOne ? `task ${Number(rows[cell[1]]) + cell[0]}` : `task ${cell[0]}` + (rows[cell[1]] ? `, iteration ${rows[cell[1]]}` : "");
-        const about = cell => `${place(cell)}\n${seconds(cell[2])}` + (cell[3] < 0 ? "\nfailed" : cell[3] ? `\n${cell[3]} failed experiments` : "");
+        const about = cell => `${place(cell)}\nran ${seconds(cell[2])}` + (cell[4] < 0 ? "" : `\nwaited ${seconds(cell[4])} in the queue`) + (cell[3] < 0 ? "\nfailed" : cell[3] ? `\n${cell[3]} failed experiments` : "");
         return {
           grid: {left: 70, right: 20, top: 44, bottom: 48},
           tooltip: tooltip(c, p => about(p.value)),
@@ -246,9 +248,26 @@
     });
   }
 
+  function memory() {
+    if (!data.memory.length) return;
+    chart("memory", width => {
+      const c = ink();
+      const colours = data.memory.map((_, at) => at === 0 ? c.accent : mix(c.queue, c.dim, at / data.memory.length));
+      return {
+        grid: {left: 64, right: 20, top: 44, bottom: 48}, legend: {type: "scroll", top: 0, right: 8, textStyle: {color: c.dim}, pageTextStyle: {color: c.dim}, itemWidth: 18},
+        tooltip: tooltip(c, p => { const [, address, task] = data.memory[p.seriesIndex]; return `${cut(address, 30)}, task ${task}\nexperiment ${p.value[0]} of the task: ${short(p.value[1])} MB`; }),
+        xAxis: {type: "value", name: "experiment of the task", min: 1, ...axisStyle(c), ...named("x"), minInterval: 1},
+        yAxis: {type: "value", name: "MB", min: 0, ...axisStyle(c), ...named("y"), axisLabel: {color: c.dim, formatter: short}},
+        series: data.memory.map(([step, , , points], at) => ({type: "line", name: cut(step), data: points, symbol: "circle", symbolSize: 5, showSymbol: points.length < 60,
+          lineStyle: {color: colours[at], width: 2}, itemStyle: {color: colours[at]}})),
+      };
+    });
+  }
+
   experiments();
   timeline();
   tasks();
+  memory();
 
   const redraw = () => drawn.forEach(item => { if (item.made) { item.made.dispose(); item.made = item.make(); } });
   // One after the other, so that the first are seen while the others are drawn.
