@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.addresses import format_study
 from orchestrator.db.runs import find_run
@@ -216,6 +216,10 @@ def resume(
         workspace.run(key).check_exists()
     if begin == WHERE_IT_STOPPED and checked is None and _nothing_to_do(store, record, None, None):
         return key
+    if checked is not None and _preview(store, record, begin, checked).is_idle:
+        # The run keeps the code with which it was made.
+        progress_for().say(f"Nothing to do: run {key} {how_it_ended(store.load(key))}.")
+        return key
     return continue_run(store, record, begin, checked, jobs, config, warns=warns)
 
 
@@ -267,25 +271,41 @@ def preview(
     """
     store = Store(workspace.database)
     record = store.own_record(key)
+    if not isinstance(begin, Begin):
+        plan = record.plan if checked is None else checked.plan
+        begin = Begin(None if begin is None else position_of(key, plan, begin))
+    found = _preview(store, record, begin, checked)
+    return found.lines, found.repeats
+
+
+class _Preview(NamedTuple):
+    """What a resume will do: in sentences, whether it repeats finished work, and whether it does nothing."""
+
+    lines: list[str]
+    repeats: bool
+    is_idle: bool
+
+
+def _preview(store: Store, record: RunRecord, begin: Begin, checked: CheckedPipeline | None) -> _Preview:
+    key, workspace = record.key, store.workspace
     run, steps = store.load(key), store.history.valid_step_runs(key)
     if run.live_jobs and find_run(store.path, key).stalled:
         # The resume will find out that they have ended.
         run = reduce(apply, ends_of_jobs(run, "no process advances it"), run)
-    plan = run.plan if checked is None else checked.plan
-    if not isinstance(begin, Begin):
-        begin = Begin(None if begin is None else position_of(key, plan, begin))
-    lines, repeats = [], False
+    lines, repeats = list[str](), False
     if checked is not None:
-        from orchestrator.engine.code import asks_again
+        from orchestrator.engine.code import asks_again, has_other_code
 
+        plan = checked.plan
         again = asks_again(workspace.run(key), record, begin, checked)
         replanned = replan(run, steps, plan, asks_again=again, study=checked.study)
         lines, repeats = announce_new_plan(steps, replanned, plan), repeats_work(steps, replanned.changes)
         run, steps = with_new_plan(run, steps, replanned, plan), steps[: replanned.n_valid]
     changes = reopening(run, steps, begin)
-    if checked is not None and not lines and not changes and is_done(run.state, None):
+    is_idle = not lines and not changes and is_done(run.state, None)
+    if checked is not None and is_idle and has_other_code(workspace.run(key), record, checked):
         lines = about_other_code(record, checked.study_path)
-    return [*lines, *announce(steps, changes)], repeats or repeats_work(steps, changes)
+    return _Preview([*lines, *announce(steps, changes)], repeats or repeats_work(steps, changes), is_idle)
 
 
 def about_next(workspace: Workspace, key: str) -> list[str]:

@@ -112,6 +112,24 @@ def test_a_longer_loop_is_announced_before_it_runs(here, golden):
     golden(here("run", "study.py", "--project-job", "r"))
 
 
+def test_a_finished_run_keeps_the_code_with_which_it_was_made(here):
+    study = here.workspace / "study.py"
+    study.write_text(LOOP.replace("N", "1"))
+    here("run", "study.py", "--project-job", "r")
+    assert "Attention" not in here("resume", "r", "--update", "study.py").err
+    study.write_text(LOOP.replace("N", "1").replace("reported", "reported again"))
+    for _ in range(2):
+        said = here("resume", "r", "--update", "study.py").err
+        assert ("Attention: run r has succeeded with code that differs" in said, "Nothing to do" in said) == (
+            True,
+            True,
+        )
+    # After it was used, it is the code of the run.
+    study.write_text(LOOP.replace("N", "2").replace("reported", "reported again"))
+    assert "Runs again: report." in here("resume", "r", "--update", "study.py").err
+    assert "Attention" not in here("resume", "r", "--update", "study.py").err
+
+
 def test_update_takes_a_changed_cluster(here, programs):
     programs.accepts()
     here("submit", "slurm.py", "--project-job", "r")
