@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from orchestrator.data.cell_texts import contradicting_row
 from orchestrator.data.csv_files import bad_label
+from orchestrator.data.domain import Domain
 from orchestrator.data.job_status import JobStatus
 from orchestrator.errors import DataError
 
-__all__ = ["check_edited"]
+__all__ = ["check_domain", "check_edited"]
+
+NOTES = frozenset({"columns", "folded", "sha256"})
+"""What is noted in ``domain.json`` beside the domain each time that a table is stored."""
+
+OF_DOMAIN = frozenset({"input_space", "output_space", "found_outputs", "notes"})
+
+
+def check_domain(path: Path, noted: Mapping[str, Any], domain: Domain) -> None:
+    """Raise `DataError` if a ``domain.json`` of ours has lost a name, or has another one. Other values are an edit.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    noted : Mapping
+        Its content.
+    domain : Domain
+        The domain that was read from it.
+    """
+    notes = NOTES & noted.keys()
+    if not notes:  # another program has written it
+        return
+    unknown = noted.keys() - NOTES - OF_DOMAIN - {"stored_by"}
+    if unknown or notes != NOTES:
+        raise _damaged(path, f"it has {min(unknown)!r}" if unknown else f"it has no {min(NOTES - notes)!r}")
+    # As text, because NaN is not equal to itself.
+    written = {name: noted[name] for name in noted if name in OF_DOMAIN}
+    if json.dumps(domain.to_json(), sort_keys=True) != json.dumps(written, sort_keys=True):
+        raise _damaged(path, "a parameter has other fields")
+    for which, space in (("input", domain.input_space), ("output", domain.output_space)):
+        names = noted["columns"][which].keys() - space.keys()
+        if names:
+            raise _damaged(path, f"it has no {which} {min(names)!r}")
 
 
 def check_edited(

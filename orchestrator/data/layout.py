@@ -13,7 +13,7 @@ from orchestrator.data.cell_texts import Encoded, decode_column, encode_column
 from orchestrator.data.column import Column, Columns
 from orchestrator.data.csv_files import csv_parts, labels_of, read_texts
 from orchestrator.data.domain import Domain
-from orchestrator.data.edited import check_edited
+from orchestrator.data.edited import check_domain, check_edited
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.labels import Labels
 from orchestrator.data.noted_csv import is_worth_it, read_noted, read_statuses
@@ -147,7 +147,7 @@ def decode_files(base: Path, files: Mapping[str, BinaryIO], *, as_edited: bool =
     DataError
         If the files can't be decoded, don't belong together, or one was damaged.
     """
-    domain, notes = _decode_domain(base / "domain.json", files["domain.json"].read())
+    domain, notes = _decode_domain(base / "domain.json", files["domain.json"].read(), as_edited)
     inputs = _decode_values(base, "input", files, domain.input_space, notes, as_edited)
     outputs = _decode_values(base, "output", files, domain.output_space, notes, as_edited)
     statuses = _decode_statuses(base, files, notes, as_edited)
@@ -235,7 +235,7 @@ class _Notes:
         return self.changed[name]
 
 
-def _decode_domain(path: Path, content: bytes) -> tuple[Domain, _Notes]:
+def _decode_domain(path: Path, content: bytes, as_edited: bool) -> tuple[Domain, _Notes]:
     try:
         noted = json.loads(content)
         domain = Domain.from_json(noted)
@@ -247,6 +247,8 @@ def _decode_domain(path: Path, content: bytes) -> tuple[Domain, _Notes]:
     except DataError as error:
         raise DataError(f"{path}: {error.message}", error.hint) from error
     try:
+        if not as_edited:
+            check_domain(path, noted, domain)
         columns = {
             which: {name: {key: _text(value) for key, value in note.items()} for name, note in of_file.items()}
             for which, of_file in noted.get("columns", {}).items()
@@ -255,7 +257,7 @@ def _decode_domain(path: Path, content: bytes) -> tuple[Domain, _Notes]:
         folded = {name: int(value) for name, value in noted.get("folded", {}).items()}
         stored_by = noted.get("stored_by")
         return domain, _Notes(columns, digests, folded, None if stored_by is None else _text(stored_by))
-    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path} has a damaged note about the other files: {error}") from error
 
 

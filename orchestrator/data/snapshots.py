@@ -127,9 +127,11 @@ def read_kept(folder: Path) -> KeptTable:
     """
     try:
         notes = parse_object(read_small(folder / NOTES))["files"]
-        contents = {name: read_whole(folder / name) for name in notes if name in TABLE_FILES}
+        if notes.keys() != {name for name in TABLE_FILES if (folder / name).exists()}:
+            raise Damaged(f"{NOTES} does not name the files that are there")
+        contents = {name: read_whole(folder / name) for name in notes}
         edited = [name for name in contents if not _is_as_noted(folder / name, *notes[name])]
-    except (OSError, TypeError, ValueError, LookupError, Damaged, DataError) as error:
+    except (OSError, AttributeError, TypeError, ValueError, LookupError, Damaged, DataError) as error:
         raise DataError(f"the table that was kept in {folder} can't be read: {error}") from error
     return KeptTable(contents, edited)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from orchestrator.atomic import PRIVATE, create_atomically
 from orchestrator.damage import Damaged, refuse
 from orchestrator.errors import DataError
+from orchestrator.sha256 import sha256_of
 from orchestrator.trust import read_private
 from orchestrator.workspace import JobFolder
 
@@ -43,7 +44,7 @@ def claim(folder: JobFolder, submission: str) -> bool:
     """
     if (claimed := claimed_by(folder)) is not None:
         return claimed == submission
-    create_atomically(folder.claim, submission.encode(), PRIVATE)
+    create_atomically(folder.claim, f"{submission} {_checksum(submission)}".encode(), PRIVATE)
     return claimed_by(folder) == submission
 
 
@@ -56,14 +57,17 @@ def claimed_by(folder: JobFolder) -> str | None:
         If the file is not a claim.
     """
     try:
-        claimant = read_private(folder.claim, LONGEST).decode("ascii", "backslashreplace")
-        # Without `re`, which each task would have to compile the pattern for.
-        is_id = claimant != "" and all(letter.isalnum() or letter in "_.+[]-" for letter in claimant)
-        return claimant if is_id else refuse(f"it contains {claimant[:40]!r}")
+        content = read_private(folder.claim, LONGEST).decode("ascii", "backslashreplace")
+        claimant, _, checksum = content.partition(" ")
+        return claimant if claimant and checksum == _checksum(claimant) else refuse(f"it contains {content[:40]!r}")
     except FileNotFoundError:
         return None
     except (Damaged, OSError) as error:
         raise DataError(f"the claim {folder.claim} can't be used: {error}") from error
+
+
+def _checksum(submission: str) -> str:
+    return sha256_of(submission.encode())[:16]
 
 
 def give_up(folder: JobFolder) -> None:

@@ -75,6 +75,11 @@ def why_refused(table):
         ("output.csv", b",y,", b",z,", "it has no column 'y'"),
         ("jobs.csv", b"3,FINISHED", b"3,FINISHEX", "'FINISHEX' in the row 3 is not a status"),
         ("output.csv", b",10.5,", b",10.5", "in the row 7"),
+        ("domain.json", b'"columns"', b'"colulns"', "it has 'colulns'"),
+        ("domain.json", b'"columns": {', b'"columns": {}, "stored_by": {', "has a damaged note"),
+        ("domain.json", b'"folded": {},', b"", "it has no 'folded'"),
+        ("domain.json", b'"upper_bound"', b'"uqper_bound"', "a parameter has other fields"),
+        ("domain.json", b'"output_space": {\n        "y"', b'"output_space": {\n        "x"', "it has no output 'y'"),
     ],
 )
 def test_a_damaged_cell_is_named_and_no_other_cell_changes(table, name, old, new, why):
