@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -83,6 +84,8 @@ def _view(key: str) -> Iterator[_View]:
     from rich.console import Console
     from rich.live import Live
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a program in the background of a shell script
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     screen = _Screen(Live(console=Console(), auto_refresh=False, transient=True, vertical_overflow="ellipsis"), key)
     try:
         with screen.live:

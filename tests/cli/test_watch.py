@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pty
@@ -9,8 +10,10 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,11 +40,12 @@ def evaluate(x):
     while x == 5.0 and not Path("go").exists():
         time.sleep(0.01)
     if x == 1.0:
-        raise ValueError("no mesh")
+        raise ValueError("no mesh " + 12 * "in this part ")
     return x
 
 pipeline = Pipeline("live", [Step(store_numbers(6), name="create"), Step(evaluate, parallel=True, max_failed=2)])
 """
+LONG = b"ValueError: no mesh " + 11 * b"in this part " + b"in this part"
 WATCH = [sys.executable, "-m", "orchestrator", "status", "r", "--watch"]
 
 
@@ -122,17 +126,38 @@ def test_without_a_terminal_lines_are_printed_until_the_run_ends(workspace, run)
     assert "1 experiment failed, which is within the limits" in err
 
 
+def in_terminal(there, *, ignores_ctrl_c=False):
+    """Make a terminal that of this new process, as a shell does."""
+    fcntl.ioctl(there, termios.TIOCSCTTY, 0)
+    if ignores_ctrl_c:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def read_until(terminal, is_there):
+    """Read what is drawn on a terminal until it contains something."""
+    drawn = b""
+    while not is_there(drawn):
+        drawn += os.read(terminal, 65536)
+    return drawn
+
+
 @pytest.mark.acceptance
 @pytest.mark.parametrize("term", ["xterm-256color", "screen"])
-def test_in_a_terminal_ctrl_c_leaves_and_the_run_continues(workspace, run, term):
+@pytest.mark.parametrize("ignores", [False, True])
+def test_in_a_terminal_ctrl_c_leaves_and_the_run_continues(workspace, run, term, ignores):
     here, there = pty.openpty()
-    environment = {**os.environ, "TERM": term}
-    watch = subprocess.Popen(WATCH, stdin=there, stdout=there, stderr=there, env=environment, start_new_session=True)
+    watch = subprocess.Popen(
+        WATCH,
+        stdin=there,
+        stdout=there,
+        stderr=there,
+        env={**os.environ, "TERM": term},
+        start_new_session=True,
+        preexec_fn=partial(in_terminal, there, ignores_ctrl_c=ignores),
+    )
     os.close(there)
-    drawn = b""
-    while drawn.count(b"Ctrl-C leaves") < 2:
-        drawn += os.read(here, 65536)
-    watch.send_signal(signal.SIGINT)
+    drawn = read_until(here, lambda drawn: drawn.count(b"Ctrl-C leaves") >= 2)
+    os.write(here, b"\x03")
     watch.wait(timeout=30)
     with suppress(OSError):  # the other end is closed
         while True:
@@ -143,6 +168,28 @@ def test_in_a_terminal_ctrl_c_leaves_and_the_run_continues(workspace, run, term)
     assert drawn.rstrip().endswith(b"orchestrator status r --watch")
     assert drawn.rfind(b"\x1b[?25h") > drawn.rfind(b"\x1b[?25l")  # the cursor is shown again
     assert run.poll() is None
+
+
+@pytest.mark.acceptance
+def test_the_screen_follows_the_width_of_its_terminal(workspace, run):
+    """A long line is cut at 80 columns, and whole when the terminal has become wider."""
+    here, there = pty.openpty()
+    termios.tcsetwinsize(there, (40, 80))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment["TERM"] = "xterm-256color"
+    watch = subprocess.Popen(WATCH, stdin=there, stdout=there, stderr=there, env=environment, start_new_session=True)
+    try:
+        narrow = read_until(here, lambda drawn: drawn.count(b"Ctrl-C leaves") >= 2)
+        termios.tcsetwinsize(there, (40, 200))
+        wide = read_until(here, lambda drawn: LONG in drawn)
+    finally:
+        watch.kill()
+        watch.wait()
+        os.close(here)
+        os.close(there)
+    assert LONG not in narrow
+    assert LONG[:60] in narrow
+    assert wide.rfind(b"Ctrl-C leaves") > 0
 
 
 def test_watch_and_json_exclude_each_other(workspace):
