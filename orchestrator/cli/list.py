@@ -23,7 +23,7 @@ def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
     from orchestrator.engine.live import live_run
 
     workspace, now = workspace_of(rootdir, db), time.time()
-    runs = [live_run(workspace, run, step_run) for run, step_run in list_runs(workspace.database, now)]
+    runs = [live_run(workspace, run, step_run, now) for run, step_run in list_runs(workspace.database, now)]
     if as_json:
         echo(to_json(runs))
         return

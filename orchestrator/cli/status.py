@@ -31,6 +31,7 @@ from orchestrator.cli.slurm_status import queue_lines, record_lines, waiting_lin
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.machine.kinds import FailureLevel, Mode
+from orchestrator.machine.queue_time import queue_seconds
 from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, RunState, requested_kinds
 from orchestrator.trust import name_of_user
 from orchestrator.visible import visible_values
@@ -60,7 +61,7 @@ SECONDS_TO_ASK = 5.0
 """Time limit of that question."""
 
 SHORT_PAUSE = 1.0
-"""Seconds between a stop and a resume that are not shown as idle time."""
+"""Seconds between a stop and a resume, or in the queue, that are not shown."""
 
 MOST_NUMBERS = 8
 """Experiments or tasks that are listed for one cause."""
@@ -224,8 +225,9 @@ def _headline(run: RunView, now: float, options: str) -> list[str]:
     elif run.stalled:
         lines.append(f"  started {started}, last change {clock(run.last_event_at, now)} (after {took})")
     else:
+        queued = f", of which {duration(run.queue_seconds)} in the queue" if run.queue_seconds >= SHORT_PAUSE else ""
         idle = f", idle for {duration(run.idle_seconds)}" if run.idle_seconds >= SHORT_PAUSE else ""
-        lines.append(f"  started {started}, {'took' if run.ended_at else 'active for'} {took}{idle}")
+        lines.append(f"  started {started}, {'took' if run.ended_at else 'active for'} {took}{queued}{idle}")
     if run.holder and run.state is RunState.ACTIVE and not run.stalled:
         holder = run.holder
         part_of = f" (job {holder.scheduler_id})" if holder.scheduler_id else ""
@@ -266,8 +268,9 @@ def _wrapped(text: str, more: str = "  ") -> list[str]:
     return textwrap.wrap(shorten(text, 4 * screen_width()), screen_width(), initial_indent="  ", subsequent_indent=more)
 
 
-def _steps(steps: Iterable[StepSummary]) -> list[str]:
-    rows = []
+def _steps(steps: Sequence[StepSummary]) -> list[str]:
+    """Write a line for each step; its time in the queue is not in its time."""
+    rows, have_waited = [], sum(step.queue_seconds for step in steps) >= SHORT_PAUSE
     for step in steps:
         count = f"{step.n} of {step.n_planned}" if step.depth else ""
         evaluated = step.n_finished or step.n_failed
@@ -278,10 +281,12 @@ def _steps(steps: Iterable[StepSummary]) -> list[str]:
                 count,
                 str(step.n_finished) if evaluated else "",
                 str(step.n_failed) if step.n_failed else "",
-                duration(step.seconds),
+                *([duration(step.queue_seconds) if step.queue_seconds else ""] if have_waited else []),
+                duration(None if step.seconds is None else max(0.0, step.seconds - step.queue_seconds)),
             ]
         )
-    return table(["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", "TIME"], rows, right=(2, 3, 4, 5), flexible=0)
+    header = ["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", *(["QUEUE"] if have_waited else []), "TIME"]
+    return table(header, rows, right=range(2, len(header)), flexible=0)
 
 
 def _now_and_next(
@@ -290,16 +295,18 @@ def _now_and_next(
     run = status.run
     if run.stalled is not None and run.mode is Mode.LOCAL:
         return []
-    lines = [] if status.now is None else _now(status.now, now, report)
+    lines = [] if status.now is None else _now(status.now, now, report, run.mode)
     lines += record_lines(status, options, is_refreshed=is_refreshed)
     return lines + ([f"Next: {shorten(status.next, screen_width() - 6)}"] if status.next and not run.stalled else [])
 
 
-def _now(step_run: StepRunView, now: float, report: QueueReport | None) -> list[str]:
-    started_at = step_run.started_at or step_run.created_at
-    took = duration(max(0.0, now - started_at))
+def _now(step_run: StepRunView, now: float, report: QueueReport | None, mode: Mode) -> list[str]:
+    seconds = now - (step_run.started_at or step_run.created_at)
+    waited = queue_seconds(step_run.jobs, now) if mode is Mode.SLURM else 0.0
+    is_queued = waited > 0 and all(job.started_at is None for job in step_run.jobs)
+    took = f"in the queue for {duration(waited)}" if is_queued else f"for {duration(max(0.0, seconds - waited))}"
     left = "" if step_run.seconds_left is None else f", about {duration(step_run.seconds_left)} left"
-    lines = [f"Now:  {shorten(step_run.address, 36)}, for {took}{left}"]
+    lines = [f"Now:  {shorten(step_run.address, 36)}, {took}{left}"]
     if step_run.n_all is not None:
         lines.append(f"      {_experiments(step_run)}")
     for job in step_run.jobs:

@@ -30,8 +30,9 @@ from orchestrator.machine.changes import (
     Retry,
     Withdraw,
 )
-from orchestrator.machine.kinds import EventKind
+from orchestrator.machine.kinds import EventKind, Mode
 from orchestrator.machine.plan import Plan
+from orchestrator.machine.queue_time import queue_seconds
 from orchestrator.machine.states import (
     JOB_ENDED,
     RUN_ENDED,
@@ -198,7 +199,7 @@ def _move_step_run(target: Target, move: MoveStepRun) -> None:
     if move.to is StepRunState.ACTIVE:
         values["started_at"] = target.now if move.at is None else move.at
     if move.to in STEP_RUN_ENDED:
-        values["ended_at"] = target.now
+        values |= {"ended_at": target.now, "queue_seconds": _add_queue_time(target, row.id)}
     values |= {
         name: value for name in ("n_finished", "n_failed", "until") if (value := getattr(move, name)) is not None
     }
@@ -210,6 +211,17 @@ def _move_step_run(target: Target, move: MoveStepRun) -> None:
         more = "UPDATE run SET n_failed_step_runs = n_failed_step_runs + 1 WHERE id = ?"
         target.connection.execute(more, (target.run_id,))
     _log(target, EventKind.STEP_RUN, old=old, new=move.to, why=move.why, step_run_id=row.id)
+
+
+def _add_queue_time(target: Target, step_run_id: int) -> float:
+    """Add to a run the time in which an ending step run only waited in the queue, and return it; 0 on this machine."""
+    if scalar(target.connection, "SELECT mode FROM run WHERE id = ?", (target.run_id,)) != Mode.SLURM:
+        return 0.0
+    query = "SELECT queued_at, started_at, ended_at FROM job WHERE step_run_id = ?"
+    waited = queue_seconds(target.connection.execute(query, (step_run_id,)), target.now)
+    more = "UPDATE run SET queue_seconds = queue_seconds + ? WHERE id = ?"
+    target.connection.execute(more, (waited, target.run_id))
+    return waited
 
 
 def _add_job(target: Target, new: AddJob) -> None:

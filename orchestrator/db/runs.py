@@ -200,6 +200,7 @@ def run_view(row: Row, now: float, alive: Liveness, experiments: Row | None, roo
         last_event_at=last,
         seconds=max(0.0, end - (row.started_at or row.created_at) - row.idle_seconds),
         idle_seconds=row.idle_seconds,
+        queue_seconds=row.queue_seconds,
         stalled=stalled,
         stopped_at=row.stopped_at if stalled else None,
         stopped_by=stopped_by_of(row) if stalled else None,

@@ -41,7 +41,8 @@ _SUMS = f"""
 SELECT path, count(*) AS n_step_runs,
     {", ".join(f"sum(state = '{state}') AS n_{state}" for state in StepRunState)},
     {sum_so_far("n_finished")} AS n_finished_experiments, {sum_so_far("n_failed")} AS n_failed_experiments,
-    sum(max(0.0, coalesce(ended_at, :until) - started_at - idle_seconds)) AS seconds
+    sum(max(0.0, coalesce(ended_at, :until) - started_at - idle_seconds)) AS seconds,
+    sum(queue_seconds) AS queue_seconds
 FROM step_run WHERE run_id = :run_id AND {COUNTS} GROUP BY path
 """
 
@@ -177,6 +178,7 @@ def _summary(step: PlannedStep, depth: int, n_planned: int, row: Row | None, n_w
         n_finished=0 if row is None else row.n_finished_experiments,
         n_failed=0 if row is None else row.n_failed_experiments,
         seconds=None if row is None else row.seconds,
+        queue_seconds=0.0 if row is None else row.queue_seconds,
         n_put_back=n_withdrawn,
     )
 

@@ -92,6 +92,8 @@ run = Table(
     Column("ended_at", Float),
     # Time between a stop, or the death of its process, and the process that continued it.
     Column("idle_seconds", Float, nullable=False, server_default="0"),
+    # Time in which the jobs of its ended step runs only waited in the queue of the cluster.
+    Column("queue_seconds", Float, nullable=False, server_default="0"),
     # The lease: the process that advances the run. The fence never decreases.
     Column("fence", Integer, nullable=False, server_default="0"),
     Column("lease_host", Text),
@@ -171,6 +173,8 @@ step_run = Table(
     Column("ended_at", Float),
     # As that of the run, as far as it was while this step was open.
     Column("idle_seconds", Float, nullable=False, server_default="0"),
+    # Recorded at its end: the time in which its jobs only waited in the queue.
+    Column("queue_seconds", Float, nullable=False, server_default="0"),
     Column("withdrawn_at", Float),
     # When a resume forgot the step run: its block is called again, even if the table is already its result.
     Column("forgotten_at", Float),

@@ -85,6 +85,8 @@ class RunView(NamedTuple):
         Duration in seconds, without `idle_seconds`.
     idle_seconds : float
         Seconds between a stop, its end, or the death of its process, and the process that continued it.
+    queue_seconds : float
+        Those of `seconds` in which jobs of its steps were in the queue of the cluster and none ran.
     stalled : str or None
         Why nothing will advance it until the user types a command; null if it is not stalled.
     stopped_at : float or None
@@ -143,6 +145,7 @@ class RunView(NamedTuple):
     last_event_at: float
     seconds: float
     idle_seconds: float
+    queue_seconds: float
     stalled: str | None
     stopped_at: float | None
     stopped_by: StopSignal | None
@@ -194,6 +197,8 @@ class StepSummary(NamedTuple):
         Experiments that have failed so far.
     seconds : float or None
         Total duration of its step runs, in seconds; null before the first.
+    queue_seconds : float
+        Those of `seconds` in which its jobs were in the queue of the cluster and none ran.
     n_put_back : int
         Number of step runs that a resume withdrew.
     n_running : int
@@ -213,6 +218,7 @@ class StepSummary(NamedTuple):
     n_finished: int
     n_failed: int
     seconds: float | None
+    queue_seconds: float
     n_put_back: int
     n_running: int = 0
     n_waiting: int = 0

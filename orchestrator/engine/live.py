@@ -17,7 +17,8 @@ from orchestrator.handoff.claim import claimed_by, is_given_up
 from orchestrator.handoff.counts import Counts, read_counts
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import parse_indexes
-from orchestrator.machine.kinds import Role
+from orchestrator.machine.kinds import Mode, Role
+from orchestrator.machine.queue_time import queue_seconds
 from orchestrator.worker.running import read_progress
 from orchestrator.workspace import JobFolder, RunFolder, Workspace
 
@@ -27,18 +28,33 @@ Counted = TypeVar("Counted", RunView, StepSummary)
 
 
 class _Live(NamedTuple):
-    """An open step run with what is not in the records yet: numbers of experiments, and tasks with failed ones."""
+    """An open step run with what is not in the records yet.
+
+    That are numbers of experiments, tasks with failed ones, and the time in which it only waited in the queue.
+    """
 
     step_run: StepRunView
     n_finished: int
     n_failed: int
     failing: list[tuple[int, Counts, list[str]]]
+    queue_seconds: float
 
 
-def live_run(workspace: Workspace, run: RunView, step_run: StepRunView | None) -> RunView:
-    """Return a run with the experiments that the tasks of its open step run have counted since the last advance."""
-    live = None if step_run is None else _live(workspace.run(run.key), step_run, is_stalled=bool(run.stalled))
-    return run if live is None else _with_counts(run, live)
+def live_run(workspace: Workspace, run: RunView, step_run: StepRunView | None, now: float) -> RunView:
+    """Return a run with the experiments that the tasks of its open step run have counted since the last advance.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Where the run is.
+    run : RunView
+        The run as recorded.
+    step_run : StepRunView or None
+        Its open step run; None if it has none.
+    now : float
+        Epoch seconds.
+    """
+    return run if step_run is None else _with_counts(run, _live(workspace.run(run.key), run, step_run, now))
 
 
 def live_status(workspace: Workspace, status: RunStatus, now: float) -> RunStatus:
@@ -55,10 +71,10 @@ def live_status(workspace: Workspace, status: RunStatus, now: float) -> RunStatu
     """
     if status.now is None:
         return status
-    folder, is_stalled = workspace.run(status.run.key), bool(status.run.stalled)
-    live = _live(folder, status.now, is_stalled=is_stalled)
+    folder = workspace.run(status.run.key)
+    live = _live(folder, status.run, status.now, now)
     step_run = live.step_run
-    if not is_stalled:
+    if not status.run.stalled:
         step_run = step_run._replace(seconds_left=_seconds_left(step_run, now))
     failures = status.failures
     if live.failing:
@@ -77,6 +93,7 @@ def _with_counts(counted: Counted, live: _Live) -> Counted:
     return counted._replace(
         n_finished=counted.n_finished + live.n_finished,
         n_failed=counted.n_failed + live.n_failed,
+        queue_seconds=counted.queue_seconds + live.queue_seconds,
         n_running=live.step_run.n_running,
         n_waiting=live.step_run.n_waiting,
     )
@@ -110,7 +127,7 @@ def _seconds_left(step_run: StepRunView, now: float) -> float | None:
 # --- the files of the tasks ----------------------------------------------------------------------
 
 
-def _live(folder: RunFolder, step_run: StepRunView, *, is_stalled: bool) -> _Live:
+def _live(folder: RunFolder, run: RunView, step_run: StepRunView, now: float) -> _Live:
     jobs = [_job_now(folder.job(job.token), job) for job in step_run.jobs]
     batches: defaultdict[int, list[JobView]] = defaultdict(list)
     for job in jobs:
@@ -123,7 +140,7 @@ def _live(folder: RunFolder, step_run: StepRunView, *, is_stalled: bool) -> _Liv
             for task, counts, is_running in _not_recorded(folder, step_run, attempts):
                 n_finished += counts.n_finished
                 n_failed += counts.n_failed
-                n_running += is_running and not is_stalled
+                n_running += is_running and not run.stalled
                 if counts.n_failed:
                     failing.append((task, counts, [job.token for job in attempts]))
     n_waiting = max(0, step_run.n_waiting - n_finished - n_failed - n_running)
@@ -134,7 +151,8 @@ def _live(folder: RunFolder, step_run: StepRunView, *, is_stalled: bool) -> _Liv
         n_running=n_running,
         n_waiting=n_waiting,
     )
-    return _Live(step_run, n_finished, n_failed, failing)
+    waited = queue_seconds(jobs, run.last_event_at if run.stalled else now) if run.mode is Mode.SLURM else 0.0
+    return _Live(step_run, n_finished, n_failed, failing, waited)
 
 
 def _job_now(folder: JobFolder, job: JobView) -> JobView:

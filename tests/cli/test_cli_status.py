@@ -10,7 +10,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from cli_records import PLAN, T0, Records, documented
+from cli_records import PLAN, T0, Records, documented, on_slurm
 from click.testing import CliRunner
 
 from orchestrator.atomic import write_atomically
@@ -101,6 +101,20 @@ def test_time_in_which_no_process_drove_the_run_is_not_run_time(records, ask, go
     records.add_step_run(0, "succeeded", seconds=2)
     records.add_step_run(1, "succeeded", begin=2, seconds=3590, idle_seconds=3000, n_finished=12)
     golden(ask("status", after=5000))
+
+
+@pytest.mark.parametrize(("state", "started_at"), [("queued", None), ("running", T0 + 150)])
+def test_time_in_the_queue_is_not_the_time_of_a_step(records, ask, golden, monkeypatch, state, started_at):
+    monkeypatch.setattr("orchestrator.cli.status.ask_briefly", lambda *_: None)
+    records.add_run("r", queue_seconds=60, **on_slurm())
+    records.add_step_run(0, "succeeded", seconds=70, queue_seconds=60)
+    records.add_step_run(1, "active", begin=80, n_experiments=9, n_tasks=9)
+    batch = {"role": "batch", "tasks": "0-8", "n_tasks": 9}
+    token = records.add_job(state, begin=80, **{**batch, "started_at": started_at})
+    records.add_orchestrator("queued", "4300", token, queued_at=T0 + 80, started_at=None)
+    golden(ask("status", after=200))
+    [run] = json.loads(ask("list", "--json", after=200))
+    assert (run["seconds"], run["queue_seconds"]) == (200, 60 + (120 if started_at is None else 70))
 
 
 def test_a_run_that_failed_in_an_iteration(records, ask, golden):

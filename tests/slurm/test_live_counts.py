@@ -61,5 +61,10 @@ def test_arrays_are_counted_while_they_run(studies, per_task, counts):
     (studies.folder / "go").touch()
     studies.wait(key, code=3)
     # A task has died, and its second attempt has evaluated what was left.
-    run = studies.status(key)["run"]
+    status = studies.status(key)
+    run, steps = status["run"], status["steps"]
     assert tuple(run[name] for name in names) == (8, 4, 0, 0)
+    # A run and its steps say how long they only waited.
+    assert 0 < run["queue_seconds"] < run["seconds"]
+    assert run["queue_seconds"] == pytest.approx(sum(step["queue_seconds"] for step in steps))
+    assert all(step["queue_seconds"] < step["seconds"] for step in steps)
