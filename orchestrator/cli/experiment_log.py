@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from os import SEEK_CUR
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from orchestrator.addresses import format_address
 from orchestrator.cli.render import echo, echo_output, screen_width, shorten
 from orchestrator.damage import Damaged, open_regular
-from orchestrator.errors import DataError, NotFound
+from orchestrator.errors import DataError, NotFound, NotYet
 from orchestrator.holes import skip_hole
 from orchestrator.workspace import Workspace
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Output",
+    "address_of_experiment",
     "find_output",
     "follow_experiment",
     "print_experiment",
@@ -57,6 +60,54 @@ def find_output(database: Path, step_logs: StepLogs, row: int) -> Output | None:
     jobs = reversed(jobs_of_step(database, step_logs.key, step_logs.step_run.name))
     found = (_of_job(database, step_logs, token, sha256, row) for token, sha256, of in jobs if of == address)
     return next(filter(None, found), None)
+
+
+def address_of_experiment(database: Path, key: str, row: int) -> str:
+    """Return the address of the step run that evaluates an experiment now, or has evaluated it last.
+
+    Raises
+    ------
+    NotFound
+        If it was not evaluated.
+    """
+    from orchestrator.cli.run_table import tables_of
+    from orchestrator.db.status import run_status
+    from orchestrator.db.step_runs import find_step_run
+
+    now = run_status(database, key).now
+    if now is not None and now.n_all is not None:
+        step_logs = find_step_run(database, key, now.address)
+        if find_output(database, step_logs, row) is not None:
+            return now.address
+    found = [
+        record
+        for table in tables_of(Workspace(database), key)
+        for label, record in zip(table.data.labels(), table.records, strict=True)
+        if label == row and record is not None
+    ]
+    if found:
+        last = max(found, key=lambda record: record.started_at)
+        return format_address(last.step, last.iteration)
+    address = _address_in_jobs(database, key, row)
+    if address is None:
+        raise NotFound(
+            f"Run {key} has not evaluated experiment {row}.", f"Show its experiments: orchestrator table {key}"
+        )
+    return address
+
+
+def _address_in_jobs(database: Path, key: str, row: int) -> str | None:
+    """Return the last step run that has evaluated an experiment that is not in the table any more."""
+    from orchestrator.db.runs import step_names
+    from orchestrator.db.step_runs import find_step_run, jobs_of_step
+
+    for name in reversed(step_names(database, key)[1]):
+        with suppress(NotFound, NotYet):
+            step_logs = find_step_run(database, key, name)
+            for token, sha256, address in reversed(jobs_of_step(database, key, name)):
+                if _of_job(database, step_logs, token, sha256, row) is not None:
+                    return address
+    return None
 
 
 def print_experiment(database: Path, step_logs: StepLogs, row: int) -> None:

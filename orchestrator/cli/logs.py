@@ -12,6 +12,7 @@ import click
 
 from orchestrator.addresses import format_address
 from orchestrator.cli.experiment_log import (
+    address_of_experiment,
     find_output,
     follow_experiment,
     print_experiment,
@@ -83,11 +84,11 @@ class LogList(NamedTuple):
     epilog=examples(
         "orchestrator logs evaluate",
         "orchestrator logs 1795531215 evaluate@3 --task 5",
-        "orchestrator logs evaluate --experiment 57",
+        "orchestrator logs --experiment 57",
         "orchestrator logs evaluate -f",
     )
 )
-@click.argument("run_and_step", nargs=-1, metavar="[RUN] STEP[@ITER]")
+@click.argument("run_and_step", nargs=-1, metavar="[RUN] [STEP[@ITER]]")
 @click.option("--task", type=click.IntRange(min=0), metavar="N", help="Print only this task of a parallel step.")
 @click.option(
     "--experiment",
@@ -110,6 +111,7 @@ def command(
     """Print the log of a step, and the tracebacks of its failures.
 
     RUN defaults to the latest run. STEP@3 is iteration 3 of a loop, counted from 0; STEP alone is the latest iteration.
+    With --experiment, STEP defaults to the step that evaluated it last.
     For a parallel step with many tasks, only the logs of failed tasks are printed, with a count of the others. On a
     cluster, the step name `orchestrator` prints the orchestrator log: the messages of all jobs that advanced the run.
     """
@@ -124,14 +126,16 @@ def command(
     path = workspace.database
     run = run_and_step[0] if len(run_and_step) == 2 else None
     if run is None and run_and_step != (ORCHESTRATOR,):
-        _check_step_is_named(path, run_and_step)
-    if run_and_step[-1] == ORCHESTRATOR and _is_on_cluster(path, run):
+        run, step = _run_or_step(path, run_and_step, experiment)
+    else:
+        step = run_and_step[-1]
+    if step == ORCHESTRATOR and _is_on_cluster(path, run):
         _print_orchestrator(path, run, task, follow=follow, as_json=as_json)
         return
     if follow and not as_json:
-        step_logs = _wait_for(path, find_run(path, run).key, run_and_step[-1])
+        step_logs = _wait_for(path, find_run(path, run).key, step)
     else:
-        step_logs = find_step_run(path, run, run_and_step[-1])
+        step_logs = find_step_run(path, run, step)
     if experiment is not None:
         _print_experiment(path, step_logs, experiment, follow=follow, as_json=as_json)
         return
@@ -151,8 +155,14 @@ def command(
             echo(f"==> {note.why} <==")
 
 
-def _check_step_is_named(path: Path, words: tuple[str, ...]) -> None:
-    """Raise `NotFound` if there is no word, or only that of a run."""
+def _run_or_step(path: Path, words: tuple[str, ...], experiment: int | None) -> tuple[str | None, str]:
+    """Return the run and the step that no word or one word names; of an experiment, the step that has evaluated it.
+
+    Raises
+    ------
+    NotFound
+        If it names no step, and there is no experiment whose step is found.
+    """
     from orchestrator.db.runs import step_names
 
     key, names = step_names(path, None)
@@ -160,9 +170,11 @@ def _check_step_is_named(path: Path, words: tuple[str, ...]) -> None:
         try:
             key, names = step_names(path, words[0])
         except NotFound:
-            return
+            return None, words[0]
     elif words:
-        return
+        return None, words[0]
+    if experiment is not None:
+        return key, address_of_experiment(path, key, experiment)
     raise NotFound(
         f"logs needs a step. The steps of run {key}: {', '.join(names)}.",
         f"For example: orchestrator logs {key} {shlex.quote(names[0])}",

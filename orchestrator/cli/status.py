@@ -380,6 +380,8 @@ def _cause(cause: Cause) -> list[str]:
 
 
 def _text_of(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 

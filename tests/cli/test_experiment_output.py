@@ -94,6 +94,7 @@ def test_the_output_of_each_experiment_is_found_by_its_number(cli, parallel):
     for number in range(9):
         out = logs("r", "evaluate", "--experiment", str(number))
         assert printed(out, number), out
+        assert logs("--experiment", str(number)) == logs("r", "--experiment", str(number)) == out
     [log] = json.loads(logs("evaluate", "--experiment", "4", "--json"))["logs"]
     assert printed(Path(log["path"]).read_text()[log["begin"] : log["end"]], 4)
 
@@ -113,6 +114,7 @@ def test_what_a_running_experiment_has_printed_so_far(cli, parallel):
     try:
         wait_until((cli.workspace / "waiting").exists)
         wait_until(lambda: logs("r", "evaluate", "--experiment", "5").endswith("waits"))
+        assert logs("--experiment", "5").endswith("waits")
         command = [*command[:3], "logs", "r", "evaluate", "--experiment", "5", "-f"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
             assert following.stdout.readline() == "begin 5\n"
@@ -153,6 +155,9 @@ pipeline = Pipeline("p", [Loop(2, [Step(more), Step(evaluate, parallel=True)])])
     golden(cli("logs", "r", "evaluate", "--experiment", "7", "-f"))
     golden(cli("logs", "r", "evaluate", "--experiment", "1"))
     golden(cli("logs", "r", "evaluate", "--experiment", "7", "--task", "1"))
+    golden(cli("logs", "--experiment", "7"))
+    # The step that has evaluated it last.
+    assert printed(cli("logs", "r", "--experiment", "1").out, 1)
 
 
 def test_the_level_is_chosen_by_the_environment(cli):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from contextlib import suppress
@@ -92,6 +93,9 @@ def test_experiments_are_counted_while_a_step_works(workspace, script, kind):
     assert failure.rows == tuple(range(1, 12, 3))[:failed]
     assert failure.inputs == {"x": 1.0}
     assert "bad licence" in failure.traceback
+    shown = CliRunner().invoke(cli, ["status"], obj=TypedOptions(), catch_exceptions=False).stdout
+    assert "    ValueError: bad licence\n    experiment 1: x=1\n" in shown
+    assert re.search(r"Now:  evaluate, for .* s, about .* s left\n", shown)
     listed = CliRunner().invoke(cli, ["list", "--json"], obj=TypedOptions(), catch_exceptions=False)
     [run] = json.loads(listed.stdout)
     assert (run["n_finished"], run["n_failed"], run["n_running"], run["n_waiting"]) == COUNTS[kind]
