@@ -7,7 +7,9 @@ task that runs now. Nothing is written. What can't be read now is left as record
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from orchestrator.db.step_runs import as_started
@@ -25,6 +27,9 @@ from orchestrator.workspace import JobFolder, RunFolder, Workspace
 __all__ = ["live_run", "live_status"]
 
 Counted = TypeVar("Counted", RunView, StepSummary)
+
+_Receipts = dict[int, tuple[Path, ...]]
+"""The paths of the receipts of a job, by task."""
 
 
 class _Live(NamedTuple):
@@ -128,7 +133,8 @@ def _seconds_left(step_run: StepRunView, now: float) -> float | None:
 
 
 def _live(folder: RunFolder, run: RunView, step_run: StepRunView, now: float) -> _Live:
-    jobs = [_job_now(folder.job(job.token), job) for job in step_run.jobs]
+    receipts: dict[str, _Receipts] = {}
+    jobs = [_job_now(folder.job(job.token), job, receipts) for job in step_run.jobs]
     batches: defaultdict[int, list[JobView]] = defaultdict(list)
     for job in jobs:
         if job.role is Role.BATCH:
@@ -137,7 +143,7 @@ def _live(folder: RunFolder, run: RunView, step_run: StepRunView, now: float) ->
     failing: list[tuple[int, Counts, list[str]]] = []
     for attempts in batches.values():
         with suppress(OrchestratorError):
-            for task, counts, is_running in _not_recorded(folder, step_run, attempts):
+            for task, counts, is_running in _not_recorded(folder, step_run, attempts, receipts):
                 n_finished += counts.n_finished
                 n_failed += counts.n_failed
                 n_running += is_running and not run.stalled
@@ -155,19 +161,25 @@ def _live(folder: RunFolder, run: RunView, step_run: StepRunView, now: float) ->
     return _Live(step_run, n_finished, n_failed, failing, waited)
 
 
-def _job_now(folder: JobFolder, job: JobView) -> JobView:
-    """Return a job as its files show it: whether it has started, and how many of its tasks have ended."""
+def _job_now(folder: JobFolder, job: JobView, receipts: dict[str, _Receipts]) -> JobView:
+    """Return a job as its files show it: whether it has started, and how many of its tasks have ended.
+
+    Its receipts are kept by its token, so that their folder is listed once.
+    """
     if job.queued_at is None or job.ended_at is not None:
         return job
     with suppress(OrchestratorError, OSError):
         if job.started_at is None and claimed_by(folder) is not None and not is_given_up(folder):
             job = as_started(job, folder.claim.stat().st_mtime)
         if job.role is Role.BATCH:
-            job = job._replace(n_tasks_ended=len(receipts_of(folder)))
+            receipts[job.token] = receipts_of(folder)
+            job = job._replace(n_tasks_ended=len(receipts[job.token]))
     return job
 
 
-def _not_recorded(folder: RunFolder, step_run: StepRunView, attempts: list[JobView]) -> list[tuple[int, Counts, bool]]:
+def _not_recorded(
+    folder: RunFolder, step_run: StepRunView, attempts: list[JobView], receipts: Mapping[str, _Receipts]
+) -> list[tuple[int, Counts, bool]]:
     """Return the tasks of a batch whose experiments are not recorded yet, with their counts, and whether each runs now.
 
     A later attempt at a task counts what an earlier one has evaluated, too. So the largest counts are those of now.
@@ -186,7 +198,9 @@ def _not_recorded(folder: RunFolder, step_run: StepRunView, attempts: list[JobVi
     running: set[int] = set()
     for job in attempts:
         job_folder = folder.job(job.token)
-        ended, counts = receipts_of(job_folder), read_counts(job_folder)
+        known = receipts.get(job.token)
+        ended = receipts_of(job_folder) if known is None else known
+        counts = read_counts(job_folder)
         if job is last and has_ended:
             # Its receipts were read when it ended.
             tasks = [task for task in tasks if task not in ended]
