@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
 
 from orchestrator.db.rows import damaged
@@ -12,7 +13,7 @@ from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import WakingScheduler
 from orchestrator.engine.table_jobs import collect_into_table, expected_results, fold_tables, freeze_table
 from orchestrator.errors import Busy, DataError
-from orchestrator.handoff.claim import claim, is_given_up
+from orchestrator.handoff.claim import claim, claimed_by, is_given_up
 from orchestrator.handoff.environment import LOG_LEVEL, environment_of_jobs
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine import outcomes
@@ -108,10 +109,19 @@ def _submit(context: Context, run: Run, job: Job) -> list[Change]:
     if job.is_orchestrator:
         answer = _waking(context).submit_orchestrator(job.token, job.waits_for or "")
         return outcomes.after_submit(job, answer, in_job=context.in_job)
+    if _was_started(context, job):
+        return outcomes.started_before(job)
     file = _jobfile(context, run, job)
     sha256 = write_jobfile(context.folder.job(job.token).file, file)
     answer = context.scheduler.submit(file)
     return [RecordJobFile(job.token, sha256), *outcomes.after_submit(job, answer, in_job=context.in_job)]
+
+
+def _was_started(context: Context, job: Job) -> bool:
+    folder = context.folder.job(job.token)
+    with suppress(DataError):  # a claim that can't be read: the job says so
+        return claimed_by(folder) is not None and not is_given_up(folder)
+    return False
 
 
 def _cancel(context: Context, run: Run, tokens: tuple[str, ...]) -> list[Change]:

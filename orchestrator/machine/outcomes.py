@@ -45,6 +45,7 @@ __all__ = [
     "freeze_failed",
     "job_held",
     "rivals_cancelled",
+    "started_before",
     "tables_not_put_back",
     "tables_put_back",
     "must_wait",
@@ -100,6 +101,15 @@ def after_submit(job: Job, answer: Answer, *, in_job: bool = False) -> list[Chan
             failed = MoveJob(job.token, JobState.FAILED, reason, FailureKind.REFUSED, failed_tasks=job.tasks)
             # Without an orchestrator job nothing would wake the run, and it would stop silently.
             return [failed, FailRun(f"its orchestrator job was refused: {reason}")] if job.is_orchestrator else [failed]
+
+
+def started_before(job: Job) -> list[Change]:
+    """Return the changes if a job that is to be submitted has been started: an older database was restored.
+
+    What it did belongs to records that are lost. The next attempt has another token.
+    """
+    why = "its job was started before, and the records do not show that: they are older than the files of the run"
+    return [MoveJob(job.token, JobState.FAILED, why, FailureKind.INFRASTRUCTURE, failed_tasks=job.tasks)]
 
 
 def _left_to_login_node(job: Job, reason: str) -> MoveJob:

@@ -93,3 +93,37 @@ def test_a_cluster_with_a_value_of_another_type_is_a_named_error(here, programs,
         done = here(*words.split())
         assert "bug in orchestrator" not in done.err, words
     assert "The records of run r are damaged: its cluster can't be read" in " ".join(here("resume", "r").err.split())
+
+
+RESTORED = """
+from pathlib import Path
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+@datagenerator(output_names="y")
+def evaluate(x):
+    return 2 * x
+def last(project_dir):
+    if not Path("ready").exists():
+        raise ValueError("not ready")
+pipeline = Pipeline("restored", [Step(store_numbers(4), name="create"), Step(evaluate, parallel=True), Step(last)])
+"""
+
+
+@pytest.mark.parametrize("command", ["resume r", "resume r --from-step create", "resume r --from-step evaluate"])
+def test_an_older_database_that_was_restored_is_named_and_resume_continues(here, command):
+    (here.workspace / "study.py").write_text(RESTORED)
+    assert here("run", "study.py", "--project-job", "r").code == 1
+    older = (here.workspace / "orchestrator.db").read_bytes()
+    for words in ("resume r --from-step create --yes", "resume r"):
+        assert here(*words.split()).code == 1
+    (here.workspace / "orchestrator.db").write_bytes(older)
+    (here.workspace / "ready").touch()
+    done = here(*command.split(), *(["--yes"] * ("--from-step" in command)))
+    refused = " ".join(done.err.split())
+    assert done.code == 1
+    assert "records do not show that: they are older than the files of the run" in refused
+    assert "orchestrator resume r" in refused
+    for _ in range(4):
+        done = here("resume", "r")
+    assert done.code == 0, done.err
+    assert here("table", "r", "--csv", "-").out.count("FINISHED") == 4
