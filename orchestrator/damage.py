@@ -14,6 +14,7 @@ from errno import EIO, ELOOP, ENOTCONN, ENXIO, ESHUTDOWN, ESTALE, ETIMEDOUT
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from orchestrator.amounts import size_text
 from orchestrator.errors import DataError
 from orchestrator.holes import first_hole
 from orchestrator.text import clean
@@ -152,7 +153,7 @@ def check_size(file: BinaryIO) -> None:
         return
     hole = first_hole(file)
     if hole < size:
-        refuse(f"it has a size of {_amount(size)}, but nothing was written after byte {hole}")
+        refuse(f"it has a size of {size_text(size)}, but nothing was written after byte {hole}")
     _check_memory(size)
 
 
@@ -163,11 +164,7 @@ def _check_memory(size: int) -> None:
 
     memory = usable_memory()
     if size > memory:
-        refuse(f"it has a size of {_amount(size)}, and only {_amount(memory)} of memory can be used here")
-
-
-def _amount(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
+        refuse(f"it has a size of {size_text(size)}, and only {size_text(memory)} of memory can be used here")
 
 
 _decode = json.JSONDecoder().decode

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from orchestrator.amounts import size_text
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.render import echo, size
+from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 
 __all__ = ["command"]
@@ -39,4 +40,4 @@ def command(
     output = output or Path(f"{key}.tar.gz")
     if goes_ahead(about_archive(workspace, key, output), dry_run=dry_run, yes=yes, asks=False):
         n_bytes = archive(workspace, key, output)
-        echo(f"{output} ({size(n_bytes)})\nTo delete the run here: orchestrator clean {key}{typed_options()}")
+        echo(f"{output} ({size_text(n_bytes)})\nTo delete the run here: orchestrator clean {key}{typed_options()}")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.amounts import size_text
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.render import echo, plural, size
+from orchestrator.cli.render import echo, plural
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.cleanable import Part, Selection, age_in_seconds
@@ -91,7 +92,7 @@ def command(
     if has_work and not left:
         n_bytes = sum(target.n_bytes for target in cleaning.targets)
         what = {Part.RUN: "", Part.LOGS: "the logs of ", Part.RESULT_FILES: "the archived result files of "}[part]
-        echo(f"Deleted {what}{plural(len(cleaning.targets), 'run')}: {size(n_bytes)}.")
+        echo(f"Deleted {what}{plural(len(cleaning.targets), 'run')}: {size_text(n_bytes)}.")
     is_refused = bool(cleaning.kept and runs and not has_work)
     raise click.exceptions.Exit(int(bool(left) or is_refused))
 
@@ -100,11 +101,11 @@ def _lines(cleaning: Cleaning) -> list[str]:
     lines = []
     for target in cleaning.targets[:MOST_NAMED]:
         what = _WHAT[cleaning.part].format(key=target.run.key)
-        lines.append(f"{what} ({plural(target.n_files, 'file')}, {size(target.n_bytes)}).")
+        lines.append(f"{what} ({plural(target.n_files, 'file')}, {size_text(target.n_bytes)}).")
     more = cleaning.targets[MOST_NAMED:]
     if more:
         n_bytes = sum(target.n_bytes for target in more)
-        lines.append(f"Does the same for {plural(len(more), 'more run')} ({size(n_bytes)}).")
+        lines.append(f"Does the same for {plural(len(more), 'more run')} ({size_text(n_bytes)}).")
     lines += [f"Deletes what an earlier clean has left: {path.name}." for path in cleaning.left_over]
     for key, kept in list(cleaning.kept.items())[:MOST_NAMED]:
         lines.append(f"Keeps run {key}: {kept.why}.\n{kept.hint}".rstrip())

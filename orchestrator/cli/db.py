@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from orchestrator.amounts import size_text
 from orchestrator.cli.consent import change_options, goes_ahead
 from orchestrator.cli.render import echo, plural, to_json
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
@@ -117,7 +118,7 @@ def _lines(facts: DatabaseInfo) -> list[str]:
         "file": facts.path,
         "revision": f"{facts.revision}{needs}",
         "runs": "unknown" if facts.runs is None else facts.runs,
-        "size": f"{facts.size / 1024:.0f} KiB",
+        "size": size_text(facts.size),
         "writable": "yes" if facts.writable else "no",
         "lock": f"{_LOCKS[facts.guard]} ({facts.file_system})",
         "sqlite": facts.sqlite,

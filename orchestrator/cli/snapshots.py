@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from orchestrator.amounts import size_text
 from orchestrator.cli.consent import change_options, goes_ahead
-from orchestrator.cli.render import clock, echo, plural, size, table
+from orchestrator.cli.render import clock, echo, plural, table
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 from orchestrator.errors import DefinitionError
 
@@ -32,10 +33,10 @@ def command(run: str | None, keep: str | None, dry_run: bool, yes: bool, rootdir
     key = key_of(workspace, run)
     found, limit = snapshots(workspace, key)
     if keep is None:
-        rows = [[each.address, each.table, clock(each.kept_at, time.time()), size(each.n_bytes)] for each in found]
+        rows = [[each.address, each.table, clock(each.kept_at, time.time()), size_text(each.n_bytes)] for each in found]
         if rows:
             echo("\n".join(table(["STEP", "TABLE", "BEGAN", "SIZE"], rows, right=(3,), flexible=0)))
-        total, most = size(sum(each.n_bytes for each in found)), "all" if limit is None else f"the last {limit}"
+        total, most = size_text(sum(each.n_bytes for each in found)), "all" if limit is None else f"the last {limit}"
         echo(f"{plural(len(found), 'table')} of run {key} kept, {total}. Rule: {most}.")
         return
     max_tables = _number(keep)

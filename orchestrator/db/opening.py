@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from orchestrator.amounts import size_text
 from orchestrator.atomic import PRIVATE
 from orchestrator.damage import Damaged
 from orchestrator.db import revision
@@ -300,4 +301,4 @@ def _free_space(path: Path) -> str:
         room = os.statvfs(path.parent)
     except OSError as error:
         return f"its file system does not answer ({error.strerror})"
-    return f"its file system has {room.f_bavail * room.f_frsize / 2**20:.0f} MiB and {room.f_favail} files left"
+    return f"its file system has {size_text(room.f_bavail * room.f_frsize)} and {room.f_favail} files left"

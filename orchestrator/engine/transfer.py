@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.amounts import size_text
 from orchestrator.atomic import replacing
 from orchestrator.db.deletion import cleanable_runs
 from orchestrator.db.exported_rows import import_rows, key_of_salt, rows_of
@@ -99,7 +100,7 @@ def about_archive(workspace: Workspace, key: str, output: Path) -> list[str]:
     check_format(output)
     size = _size(_folder(workspace, key))
     return [
-        f"Writes run {key} to {output}: its records and {_amount(size)}.",
+        f"Writes run {key} to {output}: its records and {_files_text(size)}.",
         "Left out: the environment and the env_vars of its jobs.",
     ]
 
@@ -161,10 +162,8 @@ def _size(folder: RunFolder) -> Size:
     return Size(sum(1 for _ in _files(folder)), sum(sizes))
 
 
-def _amount(size: Size) -> str:
-    unit, name = next(((unit, name) for unit, name in ((1e6, "MB"), (1e3, "kB")) if size.n_bytes >= unit), (1, ""))
-    n_bytes = f"{size.n_bytes / unit:.1f} {name}" if name else f"{size.n_bytes} B"
-    return f"{size.n_files} files ({n_bytes})"
+def _files_text(size: Size) -> str:
+    return f"{size.n_files} files ({size_text(size.n_bytes)})"
 
 
 def _files(folder: RunFolder) -> Iterator[tuple[Path, str]]:
@@ -212,7 +211,9 @@ def read_contents(workspace: Workspace, file: Path, new_key: str | None) -> Cont
     if os.path.lexists(logs):
         raise DefinitionError(f"There is a folder {logs} already.", "Use another key: --project-job KEY")
     lines = [
-        f"Imports run {rows['run']['key']}" + (f" as {key}" if new_key else "") + f": its records and {_amount(size)}.",
+        f"Imports run {rows['run']['key']}"
+        + (f" as {key}" if new_key else "")
+        + f": its records and {_files_text(size)}.",
         f"Into: {workspace.root}",
         "Only import what you trust: a resume runs the code of the archive, and its table may name code.",
     ]

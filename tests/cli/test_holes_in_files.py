@@ -62,7 +62,7 @@ def test_a_table_with_holes_is_named_by_each_command_and_other_runs_work(here, r
         done = here(*words.split())
         assert done.code == 1, words
         text = " ".join(done.err.split())
-        assert f"{name} can't be used: it has a size of 1099.5 GB, but nothing was written after byte" in text, words
+        assert f"{name} can't be used: it has a size of 1.1 TB, but nothing was written after byte" in text, words
     for words in (
         "status r",
         "list",
