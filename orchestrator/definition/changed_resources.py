@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from orchestrator.definition.resources import SlurmResources, option_name
-from orchestrator.definition.validate import resource_problems
+from orchestrator.definition.validate_resources import resource_problems
 from orchestrator.errors import DefinitionError
 
 __all__ = ["changed_resources", "flat_resources"]

@@ -78,6 +78,7 @@ def test_a_damaged_plan_is_a_named_error(two_runs, damage, golden):
     [
         *(("runner", {"a": 1}), ("partition", 5), ("log_dir", None), ("env_setup", "module"), ("env_setup", [{}])),
         *(("grace", "x"), ("wake", []), ("env_vars", []), ("mem_per_cpu", [4])),
+        *(("grace", -1), ("wake", "never"), ("log_dir", "../logs"), ("runner", "python '")),
     ],
 )
 def test_a_cluster_with_a_value_of_another_type_is_a_named_error(here, programs, field, value):

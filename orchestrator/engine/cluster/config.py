@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.definition.resources import SlurmCluster, SlurmResources
+from orchestrator.definition.validate_resources import cluster_problems
 from orchestrator.sha256 import sha256_of
 from orchestrator.slurm.script import exports
 from orchestrator.text import to_bytes
@@ -91,12 +92,11 @@ class ClusterConfig(NamedTuple):
             If the values are damaged.
         """
         config = cls(**{**values, "cluster": SlurmCluster.from_json(values["cluster"])})
-        for holder, types in ((config, _TYPES), (config.cluster, _TYPES_OF_CLUSTER)):
-            for name, kind in types.items():
-                if not isinstance(getattr(holder, name), kind):
-                    raise TypeError(f"its {name} is {getattr(holder, name)!r:.40}")
-        if not all(isinstance(command, str) for command in config.cluster.env_setup):
-            raise TypeError("a command of its env_setup is not text")
+        for name, kind in _TYPES.items():
+            if not isinstance(getattr(config, name), kind):
+                raise TypeError(f"its {name} is {getattr(config, name)!r:.40}")
+        for problem in cluster_problems(config.cluster):
+            raise ValueError(problem)
         return config
 
 
@@ -108,17 +108,6 @@ _TYPES: dict[str, Any] = {
     "env_vars": str | None,
     "environment": str | None,
     "scripts": dict,
-}
-_TYPES_OF_CLUSTER: dict[str, Any] = {
-    "partition": str | None,
-    "account": str | None,
-    "env_setup": list,
-    "env_vars": dict,
-    "runner": str,
-    "log_dir": str,
-    "mem_per_cpu": str | int | None,
-    "wake": str,
-    "grace": int | float,
 }
 """The types that JSON gives the fields."""
 
