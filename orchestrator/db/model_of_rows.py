@@ -7,12 +7,12 @@ import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
 
-from orchestrator.db.rows import DamagedJson, Row, member, scalar
+from orchestrator.db.rows import DamagedJson, Row, member, one_of, scalar
 from orchestrator.errors import DamagedRecords
 from orchestrator.machine.kinds import Doubt, Role, Stopping
 from orchestrator.machine.model import Job, StepRun
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.states import JobState, StepRunState
+from orchestrator.machine.states import STEP_RUN_FLAWED, JobState, StepRunState
 
 __all__ = ["COUNTS", "check_json", "first_failed", "job_of", "plan_of", "step_run_of"]
 
@@ -91,7 +91,7 @@ def step_run_of(row: Row, jobs: Sequence[Row]) -> StepRun:
 
 def first_failed(connection: sqlite3.Connection, run_id: int) -> int | None:
     """Return the position of the first step run that failed or was cancelled and is not withdrawn."""
-    failed = f"withdrawn_at IS NULL AND state IN ('{StepRunState.FAILED}', '{StepRunState.CANCELLED}')"
+    failed = f"withdrawn_at IS NULL AND {one_of('state', STEP_RUN_FLAWED)}"
     position: int | None = scalar(
         connection, f"SELECT min(position) FROM step_run WHERE run_id = ? AND {failed}", (run_id,)
     )

@@ -6,7 +6,7 @@ import sqlite3
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from orchestrator.db.rows import Row, insert, member, scalar, update
+from orchestrator.db.rows import Row, insert, member, one_of, scalar, update
 from orchestrator.machine.changes import (
     AddJob,
     AddStepRun,
@@ -37,6 +37,7 @@ from orchestrator.machine.states import (
     JOB_ENDED,
     RUN_ENDED,
     STEP_RUN_ENDED,
+    STEP_RUN_FLAWED,
     JobState,
     RunState,
     StepRunState,
@@ -207,7 +208,7 @@ def _move_step_run(target: Target, move: MoveStepRun) -> None:
     if move.to in STEP_RUN_ENDED:
         cancelled = "UPDATE run SET cancel_step = NULL WHERE id = ? AND cancel_step = ?"
         target.connection.execute(cancelled, (target.run_id, move.position))
-    if move.to in (StepRunState.FAILED, StepRunState.CANCELLED):
+    if move.to in STEP_RUN_FLAWED:
         more = "UPDATE run SET n_failed_step_runs = n_failed_step_runs + 1 WHERE id = ?"
         target.connection.execute(more, (target.run_id,))
     _log(target, EventKind.STEP_RUN, old=old, new=move.to, why=move.why, step_run_id=row.id)
@@ -328,9 +329,8 @@ def _restore(target: Target, position: int) -> None:
 
 
 def _count_failed(target: Target) -> None:
-    failed = (
-        "SELECT count(*) FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL AND state IN ('failed', 'cancelled')"
-    )
+    is_flawed = one_of("state", STEP_RUN_FLAWED)
+    failed = f"SELECT count(*) FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL AND {is_flawed}"
     n_failed = scalar(target.connection, failed, (target.run_id,))
     update(target.connection, "run", {"n_failed_step_runs": n_failed}, id=target.run_id)
 

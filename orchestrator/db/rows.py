@@ -28,6 +28,7 @@ __all__ = [
     "damaged",
     "insert",
     "member",
+    "one_of",
     "scalar",
     "scalars",
     "update",
@@ -148,6 +149,11 @@ def _written(values: Mapping[str, Any]) -> list[Any]:
 def _place(written: Any) -> str:
     # The bytes of a text that is not Unicode are stored as text, so that it can be read, compared and printed.
     return "CAST(? AS TEXT)" if isinstance(written, bytes) else "?"
+
+
+def one_of(column: str, values: Iterable[str]) -> str:
+    """Return the condition that a column has one of these values, which are names of ours."""
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
 def as_parameter(value: Any) -> Any:

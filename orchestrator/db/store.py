@@ -22,7 +22,7 @@ from orchestrator.db.leases import Leases
 from orchestrator.db.model_of_rows import check_json, job_of, plan_of, step_run_of
 from orchestrator.db.ownership import check_own
 from orchestrator.db.relocation import relocation
-from orchestrator.db.rows import Row, insert, member, update
+from orchestrator.db.rows import Row, insert, member, one_of, update
 from orchestrator.db.run_rows import fenced_row, run_row
 from orchestrator.errors import Busy, DatabaseError, NotFound
 from orchestrator.machine.changes import Change
@@ -31,7 +31,7 @@ from orchestrator.machine.kinds import EventKind, Mode, StopSignal
 from orchestrator.machine.model import Run, SuspendedStepRuns, TableThen
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import Replanned
-from orchestrator.machine.states import RunState
+from orchestrator.machine.states import STEP_RUN_FLAWED, RunState
 from orchestrator.machine.wording import STOPS
 from orchestrator.workspace import Workspace
 
@@ -359,8 +359,8 @@ def _text(plan: Plan) -> str:
 _LIVE_ORCHESTRATORS = "run_id = ? AND step_run_id IS NULL AND ended_at IS NULL"
 
 
-_SUSPENDED = """
-SELECT *, sum(state IN ('failed', 'cancelled')) OVER () AS n_failed_step_runs
+_SUSPENDED = f"""
+SELECT *, sum({one_of("state", STEP_RUN_FLAWED)}) OVER () AS n_failed_step_runs
 FROM step_run WHERE run_id = ? AND suspended_after = ? ORDER BY position DESC LIMIT 1
 """
 

@@ -27,12 +27,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from orchestrator.db.rows import one_of
 from orchestrator.machine.earlier_tables import DEFAULT_MAX_TABLES
 from orchestrator.machine.kinds import Doubt, EventKind, Mode, Role, StepKind, Stopping, StopSignal
 from orchestrator.machine.states import (
     JOB_ENDED,
     RUN_ENDED,
     STEP_RUN_ENDED,
+    STEP_RUN_FLAWED,
     FailureKind,
     JobState,
     RunState,
@@ -44,13 +46,9 @@ __all__ = ["event", "job", "metadata", "run", "statements", "step_run"]
 metadata = MetaData()
 
 
-def _in(column: str, values: Iterable[str]) -> str:
-    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
-
-
 def _ended(states: Iterable[str], ended: frozenset[str]) -> str:
     in_order = [state for state in states if state in ended]
-    return f"({_in('state', in_order)}) = (ended_at IS NOT NULL)"
+    return f"({one_of('state', in_order)}) = (ended_at IS NOT NULL)"
 
 
 def _json(name: str, *, nullable: bool = False) -> Column[object]:
@@ -122,8 +120,8 @@ run = Table(
     Column("forked_step", Text),
     UniqueConstraint("key", name="run_key"),
     CheckConstraint("key <> '' AND study <> ''", name="run_texts"),
-    CheckConstraint(_in("mode", Mode), name="run_mode"),
-    CheckConstraint(_in("state", RunState), name="run_state"),
+    CheckConstraint(one_of("mode", Mode), name="run_mode"),
+    CheckConstraint(one_of("state", RunState), name="run_state"),
     CheckConstraint(_ended(RunState, RUN_ENDED), name="run_ended"),
     CheckConstraint(
         "first_position >= 0 AND n_failed_step_runs >= 0 AND n_orchestrators >= idle_wakeups AND idle_wakeups >= 0",
@@ -135,7 +133,7 @@ run = Table(
         name="run_lease",
     ),
     CheckConstraint(
-        f"(stopped_at IS NULL) = (stopped_by IS NULL) AND (stopped_by IS NULL OR {_in('stopped_by', StopSignal)})",
+        f"(stopped_at IS NULL) = (stopped_by IS NULL) AND (stopped_by IS NULL OR {one_of('stopped_by', StopSignal)})",
         name="run_stopped",
     ),
 )
@@ -181,8 +179,8 @@ step_run = Table(
     # A retry has withdrawn it only until the step run at this position has ended.
     Column("suspended_after", Integer),
     UniqueConstraint("run_id", "position", "epoch", name="step_run_epoch"),
-    CheckConstraint(_in("kind", StepKind), name="step_run_kind"),
-    CheckConstraint(_in("state", StepRunState), name="step_run_state"),
+    CheckConstraint(one_of("kind", StepKind), name="step_run_kind"),
+    CheckConstraint(one_of("state", StepRunState), name="step_run_state"),
     CheckConstraint(_ended(StepRunState, STEP_RUN_ENDED), name="step_run_ended"),
     CheckConstraint("state NOT IN ('active', 'succeeded') OR started_at IS NOT NULL", name="step_run_started"),
     CheckConstraint("position >= 0 AND epoch >= 0 AND first_attempt >= 1", name="step_run_counts"),
@@ -232,13 +230,13 @@ job = Table(
     UniqueConstraint("token", name="job_token"),
     UniqueConstraint("step_run_id", "batch", "attempt", name="job_attempt"),
     CheckConstraint("token <> '' AND (rivals = '' OR rivals GLOB '[0-9]*')", name="job_texts"),
-    CheckConstraint(_in("role", Role), name="job_role"),
+    CheckConstraint(one_of("role", Role), name="job_role"),
     CheckConstraint(f"(role = '{Role.ORCHESTRATOR}') = (step_run_id IS NULL)", name="job_step_run"),
-    CheckConstraint(f"doubt IS NULL OR {_in('doubt', Doubt)}", name="job_doubt"),
-    CheckConstraint(f"stopping IS NULL OR {_in('stopping', Stopping)}", name="job_stopping"),
-    CheckConstraint(_in("state", JobState), name="job_state"),
+    CheckConstraint(f"doubt IS NULL OR {one_of('doubt', Doubt)}", name="job_doubt"),
+    CheckConstraint(f"stopping IS NULL OR {one_of('stopping', Stopping)}", name="job_stopping"),
+    CheckConstraint(one_of("state", JobState), name="job_state"),
     CheckConstraint(_ended(JobState, JOB_ENDED), name="job_ended"),
-    CheckConstraint(f"kind IS NULL OR {_in('kind', FailureKind)}", name="job_kind"),
+    CheckConstraint(f"kind IS NULL OR {one_of('kind', FailureKind)}", name="job_kind"),
     CheckConstraint(
         "state NOT IN ('queued', 'running', 'succeeded', 'lost') OR scheduler_id IS NOT NULL", name="job_scheduler_id"
     ),
@@ -261,7 +259,7 @@ event = Table(
     Column("new", Text),
     Column("why", Text),
     _json("detail"),
-    CheckConstraint(_in("what", EventKind), name="event_what"),
+    CheckConstraint(one_of("what", EventKind), name="event_what"),
 )
 
 # At each position only one step run is not withdrawn.
@@ -284,7 +282,7 @@ Index(
     "step_run_flawed",
     step_run.c.run_id,
     step_run.c.position,
-    sqlite_where=text("withdrawn_at IS NULL AND state IN ('failed', 'cancelled')"),
+    sqlite_where=text(f"withdrawn_at IS NULL AND {one_of('state', STEP_RUN_FLAWED)}"),
 )
 Index(
     "step_run_suspended_after",

@@ -19,6 +19,7 @@ from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine import outcomes
 from orchestrator.machine.batches import batch_size, divide
 from orchestrator.machine.changes import Change, RecordFreeze, RecordJobFile
+from orchestrator.machine.earlier_jobs import counts_all_epochs, earlier_tokens
 from orchestrator.machine.facts import Facts
 from orchestrator.machine.intents import (
     CancelJobs,
@@ -225,14 +226,8 @@ def _log_level(context: Context) -> str | None:
 
 
 def _earlier_tokens(context: Context, step_run: StepRun, job: Job) -> list[str]:
-    """Return the tokens of the jobs whose work this one must not repeat.
-
-    For a block these are the jobs of every epoch. For a batch, those of this epoch are enough: finished experiments of
-    earlier epochs are in the table, and failed ones are evaluated again.
-    """
-    if job.role is Role.STEP and step_run.epoch:
-        return [token for token in context.store.history.kinds_at(context.key, step_run.position) if token != job.token]
-    return [old.token for old in step_run.jobs if old.batch == job.batch and old.attempt < job.attempt]
+    asks = counts_all_epochs(step_run, job)
+    return earlier_tokens(step_run, job, context.store.history.kinds_at(context.key, step_run.position) if asks else ())
 
 
 def _step_run(run: Run) -> StepRun:

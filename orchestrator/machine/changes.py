@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.machine.kinds import Doubt, EventKind, Role, StepKind, Stopping
 from orchestrator.machine.model import Job, Run, StepRun, TableThen
-from orchestrator.machine.states import JobState, RunState, StepRunState, may_move
+from orchestrator.machine.states import STEP_RUN_FLAWED, JobState, RunState, StepRunState, may_move
 from orchestrator.machine.value import NOTHING, value
 
 __all__ = [
@@ -369,7 +369,7 @@ def apply(run: Run, change: Change) -> Run:
             step_run = _open(run, position)
             _check(step_run.state, to)
             moved = step_run._replace(state=to, reason=change.why, until=change.until)
-            failed = run.n_failed_step_runs + (to in (StepRunState.FAILED, StepRunState.CANCELLED))
+            failed = run.n_failed_step_runs + (to in STEP_RUN_FLAWED)
             has_ended = moved.has_ended and run.cancel_step == position
             cancel_step = None if has_ended else run.cancel_step
             return run._replace(step_run=moved, n_failed_step_runs=failed, cancel_step=cancel_step)

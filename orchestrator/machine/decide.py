@@ -52,6 +52,7 @@ from orchestrator.machine.states import (
     CLUSTER_KINDS,
     CLUSTER_RETRIES,
     RETRYABLE_KINDS,
+    STEP_RUN_FLAWED,
     FailureKind,
     JobState,
     RunState,
@@ -116,7 +117,7 @@ def _continue(run: Run, step_run: StepRun | None) -> Intent | None:
 def _next_step(run: Run, last: StepRun | None) -> Intent:
     position = 0 if last is None else next_position(run, last)
     is_last = position >= run.plan.size
-    if last is not None and last.state in (StepRunState.FAILED, StepRunState.CANCELLED):
+    if last is not None and last.state in STEP_RUN_FLAWED:
         slot = run.plan.slot(last.position)
         if is_last or run.plan.slot(position).step.dependency != Dependency.AFTERANY:
             if last.state is StepRunState.CANCELLED:

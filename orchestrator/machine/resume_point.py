@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from orchestrator.machine.model import Run, StepRun
-from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
+from orchestrator.machine.states import STEP_RUN_FLAWED, FailureKind, JobState, RunState, StepRunState
 
-__all__ = ["STATES_TO_REPEAT", "died_before_resume", "is_done", "where_to_resume"]
-
-STATES_TO_REPEAT = (StepRunState.FAILED, StepRunState.CANCELLED)
-"""States in which a resume repeats a step run."""
+__all__ = ["died_before_resume", "is_done", "where_to_resume"]
 
 _NOT_AGAIN = (FailureKind.EXCEPTION, FailureKind.REFUSED, FailureKind.INTERRUPTED, FailureKind.STOPPED)
 
@@ -44,7 +41,7 @@ def where_to_resume(run: Run, first_failed: int | None) -> int | None:
     last = run.step_run
     if last is None:
         return 0
-    return last.position if last.state in STATES_TO_REPEAT else last.position + 1
+    return last.position if last.state in STEP_RUN_FLAWED else last.position + 1
 
 
 def is_done(state: RunState, first_failed: int | None) -> bool:

@@ -22,8 +22,8 @@ from orchestrator.machine.changes import (
 from orchestrator.machine.decide import unrecorded_success
 from orchestrator.machine.kinds import Dependency, StepKind
 from orchestrator.machine.model import Run, TableThen
-from orchestrator.machine.resume_point import STATES_TO_REPEAT, where_to_resume
-from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
+from orchestrator.machine.resume_point import where_to_resume
+from orchestrator.machine.states import STEP_RUN_FLAWED, FailureKind, JobState, RunState, StepRunState
 from orchestrator.machine.value import value
 
 __all__ = [
@@ -64,8 +64,6 @@ class Begin(NamedTuple):
 
 WHERE_IT_STOPPED = Begin()
 
-_NOT_DONE = {StepRunState.FAILED: "failed", StepRunState.CANCELLED: "was cancelled"}
-
 
 @value
 class ValidStepRun(NamedTuple):
@@ -97,7 +95,7 @@ def reopening(run: Run, steps: Sequence[ValidStepRun], begin: Begin, *, has_new_
         raise Busy(f"Run {run.key} is held.", f"To release it: orchestrator release {run.key}")
     if begin.retries_failed:
         return _retry(run, steps)
-    first_failed = next((step.position for step in steps if step.state in STATES_TO_REPEAT), None)
+    first_failed = next((step.position for step in steps if step.state in STEP_RUN_FLAWED), None)
     if begin.accepts_failed:
         return _accept(run, steps, where_to_resume(run, first_failed))
     position, why = begin.position, "resume"
@@ -130,7 +128,7 @@ def _retry(run: Run, steps: Sequence[ValidStepRun]) -> list[Change]:
     # The steps after the last one that evaluates experiments used all results, so they run again.
     again_from = max(step.position for step in steps if step.kind is StepKind.BATCH) + 1
     last = steps[-1]
-    if last.state in STATES_TO_REPEAT:
+    if last.state in STEP_RUN_FLAWED:
         # The run failed, or was cancelled, at this step: it runs again, too, after those with failed experiments.
         again_from = min(again_from, max(last.position, failed[-1] + 1))
     why = "retry of failed experiments"
@@ -253,7 +251,7 @@ def check_position(run: Run, position: int, valid: Container[int] | None) -> Non
         )
     if position <= reached and valid is not None and position not in valid:
         raise DefinitionError(f"Run {run.key} never ran {address}: its loop ended before it.", hint)
-    how = None if last is None else _NOT_DONE.get(last.state)
+    how = None if last is None else STEP_RUN_FLAWED.get(last.state)
     if how is None or not reached < position < run.plan.size:
         return
     step, before = run.plan.slot(position).step, run.plan.slot(reached).address

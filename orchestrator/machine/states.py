@@ -109,6 +109,9 @@ MOVES: dict[type[StrEnum], dict[str, tuple[str, ...]]] = {
 
 RUN_ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
 STEP_RUN_ENDED = frozenset({StepRunState.SUCCEEDED, StepRunState.FAILED, StepRunState.CANCELLED, StepRunState.SKIPPED})
+STEP_RUN_FLAWED = {StepRunState.FAILED: "failed", StepRunState.CANCELLED: "was cancelled"}
+"""The states of step runs that have ended and must be repeated, and the words for them."""
+
 JOB_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST})
 JOB_WITH_SCHEDULER = frozenset({JobState.SUBMITTING, JobState.QUEUED, JobState.RUNNING})
 
