@@ -25,8 +25,11 @@ __all__ = [
     "cpus_in_quota",
     "die_with_parent",
     "drop_output",
+    "has_width",
     "is_device",
     "is_main_thread",
+    "is_screen",
+    "is_terminal",
     "oom_kills",
     "open_streams",
     "print_any_text",
@@ -180,6 +183,24 @@ def user_name() -> str:
 # --- standard streams ---------------------------------------------------------------------------
 
 
+def is_terminal(stream: IO[Any] | None) -> bool:
+    """Whether a stream is a terminal. It may be closed, or replaced by an object that can only be written to."""
+    try:
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def is_screen(stream: IO[Any] | None) -> bool:
+    """Whether a stream is a terminal that can show colours, and draw a line again."""
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
+
+
+def has_width(stream: IO[Any] | None) -> bool:
+    """Whether lines for a stream have a width: it is a terminal, or the environment variable `COLUMNS` is set."""
+    return is_terminal(stream) or _columns() > 0
+
+
 def terminal_width(default: int) -> int:
     """Return the number of columns of the terminal, as `shutil.get_terminal_size` does, which takes 3 ms to import.
 
@@ -188,13 +209,17 @@ def terminal_width(default: int) -> int:
     default : int
         The answer if there is no terminal, and no environment variable `COLUMNS`.
     """
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns) > 0:
-        return int(columns)
+    if columns := _columns():
+        return columns
     try:
         return os.get_terminal_size(sys.__stdout__.fileno()).columns or default  # type: ignore[union-attr]
     except (AttributeError, ValueError, OSError):
         return default
+
+
+def _columns() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() else 0
 
 
 def open_streams() -> None:

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 
 from orchestrator.host import terminal_width
 
-__all__ = ["options_of_commands", "screen_lines", "with_command", "wrapped"]
+__all__ = ["above_command", "options_of_commands", "screen_lines", "with_command", "wrapped"]
 
 WIDEST = 100
 """Longer lines are hard to read."""
@@ -33,14 +33,15 @@ def options_of_commands(options: str) -> Iterator[None]:
         _options.reset(token)
 
 
-def screen_lines(text: str, *, in_terminal: bool, hanging: str = "") -> list[str]:
+def screen_lines(text: str, *, has_width: bool, hanging: str = "") -> list[str]:
     """Return the lines of sentences; each line of the text may end with a command.
 
-    The command gets the options that name the workspace, so the text must not contain them. Outside of a terminal
-    nothing is wrapped, because a program may search for a sentence. `hanging` begins the further lines of a sentence.
+    The command gets the options that name the workspace, so the text must not contain them. Without a width, as in a
+    file or pipe, nothing is wrapped, because a program may search for a sentence. `hanging` begins the further lines of
+    a sentence.
     """
     options = _options.get()
-    if not in_terminal:
+    if not has_width:
         return [_with_options(line, options) for line in text.splitlines()]
     return [line for each in text.splitlines() for line in with_command("", each, options, hanging)]
 
@@ -63,9 +64,15 @@ def with_command(label: str, text: str, options: str = "", hanging: str = "") ->
     if match is None:
         return wrapped(label, text, hanging)
     command = _with_options(text, options)[match.start("command") :]
-    if len(label + match["text"] + command) <= _width():
-        return [f"{label}{match['text']}{command}"]
-    return [*wrapped(label, match["text"].rstrip(), hanging), f"  {command}"]
+    return above_command(match["text"], command, label, hanging)
+
+
+def above_command(text: str, command: str, label: str = "", hanging: str = "") -> list[str]:
+    """Return the lines of a text and a command after it, which gets a line of its own if they do not fit into one."""
+    if len(label + text + command) <= _width():
+        return [f"{label}{text}{command}"]
+    indent = " " * (len(text) - len(text.lstrip(" ")) + 2)
+    return [*wrapped(label, text.rstrip(), hanging), f"{indent}{command}"]
 
 
 def _with_options(text: str, options: str) -> str:

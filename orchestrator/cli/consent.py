@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.render import echo, say
+from orchestrator.host import is_terminal
 
 __all__ = ["asker", "change_options", "goes_ahead"]
 
@@ -48,7 +49,7 @@ def goes_ahead(lines: Sequence[str], *, dry_run: bool, yes: bool, asks: bool) ->
             echo("There is nothing to do.")
         echo("Nothing was changed (--dry-run).")
         return False
-    if not asks or yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not asks or yes or not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         return True
     if click.confirm("Continue?", err=True):
         return True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.addresses import format_study
-from orchestrator.host import drop_output, is_device, terminal_width
+from orchestrator.host import drop_output, has_width, is_device, is_screen, is_terminal, terminal_width
 from orchestrator.visible import visible
 from orchestrator.wrapping import screen_lines
 
@@ -33,7 +33,6 @@ __all__ = [
     "say",
     "screen_width",
     "shorten",
-    "size",
     "state_of",
     "study_argument",
     "table",
@@ -119,8 +118,7 @@ def echo(text: str = "", *, err: bool = False) -> None:
 
 def say(text: str, *, err: bool = False) -> None:
     """Print sentences, wrapped in a terminal; each line of the text may end with a command, without options."""
-    in_terminal = terminal_width(0) > 0  # or COLUMNS is set
-    for line in screen_lines(text, in_terminal=in_terminal):
+    for line in screen_lines(text, has_width=has_width(sys.stderr if err else sys.stdout)):
         echo(line, err=err)
 
 
@@ -132,7 +130,7 @@ def echo_output(content: bytes) -> int:
     int
         Number of bytes that were printed. On a terminal the last bytes may be the begin of a character.
     """
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         click.echo(content, nl=False)
         return len(content)
     text, n_printed = codecs.utf_8_decode(content, "backslashreplace", False)
@@ -153,15 +151,6 @@ def duration(seconds: float | None) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 86400} d {whole % 86400 // 3600:02} h"
-
-
-def size(n_bytes: float) -> str:
-    """Return a number of bytes as a user reads it."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"
 
 
 def clock(seconds: float | None, now: float) -> str:
@@ -201,7 +190,7 @@ def study_argument(run: RunView) -> str:
 def coloured(state: str, text: str | None = None) -> str:
     """Return a state, coloured if the terminal supports colours."""
     text = state if text is None else text
-    has_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    has_colours = is_screen(sys.stdout) and not os.environ.get("NO_COLOR")
     return f"\x1b[{_COLOURS[state]}m{text}\x1b[0m" if has_colours and state in _COLOURS else text
 
 

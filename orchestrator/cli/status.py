@@ -35,6 +35,7 @@ from orchestrator.machine.queue_time import queue_seconds
 from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, RunState, requested_kinds
 from orchestrator.trust import name_of_user
 from orchestrator.visible import visible_values
+from orchestrator.wrapping import above_command
 
 if TYPE_CHECKING:
     from orchestrator.db.failures import Cause
@@ -244,12 +245,12 @@ def _headline(run: RunView, now: float, options: str) -> list[str]:
 def _pending_end(run: RunView, options: str) -> list[str]:
     if run.held_at and not run.cancel_requested_at and not run.failing:
         since = "  nothing new is started"
-        return [since, *_with_command("  to continue it: ", f"orchestrator release {run.key}{options}")]
+        return [since, *above_command("  to continue it: ", f"orchestrator release {run.key}{options}")]
     if run.cancel_requested_at:
-        return _with_command("  cancel requested; to complete it: ", f"orchestrator cancel {run.key}{options}")
+        return above_command("  cancel requested; to complete it: ", f"orchestrator cancel {run.key}{options}")
     if run.failing:
         why = _wrapped(f"it is failing: {run.failing}")
-        return [*why, *_with_command("  to complete that: ", f"orchestrator advance {run.key}{options}")]
+        return [*why, *above_command("  to complete that: ", f"orchestrator advance {run.key}{options}")]
     if run.login_only and not run.stalled and not run.holder:
         return [
             "  Nodes of this cluster may not submit jobs. Keep this running on a login node:",
@@ -361,8 +362,8 @@ def _failures(failures: Iterable[Failure], key: str, options: str) -> list[str]:
     first = shown[0].failures[0]
     if first.was_retried:
         command = f"orchestrator logs {key} {shlex.quote(first.address)}{options}"
-        return [*lines, *_with_command("  Logs and tracebacks: ", command)]
-    return [*lines, *_with_command("  Inputs and tracebacks: ", f"orchestrator failures {key}{options}")]
+        return [*lines, *above_command("  Logs and tracebacks: ", command)]
+    return [*lines, *above_command("  Inputs and tracebacks: ", f"orchestrator failures {key}{options}")]
 
 
 def _cause(cause: Cause) -> list[str]:
@@ -449,7 +450,7 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
         for text, command in ([] if is_foreign_run(run) else commands_after_failures(run, options))
         # If they are why the run failed, `resume --update` is below: it evaluates them again, too.
         if not run.has_too_many_failed or " --update " not in command
-        for line in _with_command(text, command)
+        for line in above_command(text, command)
     ]
     if run.held_at or (not run.stalled and run.state not in (RunState.FAILED, RunState.CANCELLED)):
         return about_failed
@@ -458,25 +459,25 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
     resume = f"orchestrator resume {run.key}{options}"
     never_began = _never_began(status, report)
     about, command = next_command(run, never_began=never_began, at=at)
-    lines = _with_command(about, f"{command}{options}")
+    lines = above_command(about, f"{command}{options}")
     if is_foreign_run(run):
         return lines
     lines = [*_requests(status, options), *lines]
     if run.stalled and run.mode is Mode.SLURM:
-        lines = [*_with_command("Orchestrator log: ", f"orchestrator logs {run.key} orchestrator{options}"), *lines]
+        lines = [*above_command("Orchestrator log: ", f"orchestrator logs {run.key} orchestrator{options}"), *lines]
     if never_began or (run.stalled and run.login_only):
         return lines
     again = f"orchestrator submit {study_argument(run)} --project-job {run.key}{options}"
     before = _step_that_stores(status) if has_failed else None
     again_from = resume if before is None else f"{resume} --from-step {shlex.quote(before)}"
     if before is not None:
-        lines += _with_command("To repeat the step before it, too: ", again_from)
+        lines += above_command("To repeat the step before it, too: ", again_from)
     if run.study and has_failed and any(failure.kind in _OF_THE_STUDY for failure in status.failures):
         # The run has stored the code that failed: a plain resume would fail again.
-        lines += _with_command("If you changed the study for that: ", f"{again_from} --update {study_argument(run)}")
+        lines += above_command("If you changed the study for that: ", f"{again_from} --update {study_argument(run)}")
     if run.study and any(failure.kind == FailureKind.REFUSED for failure in status.failures) and has_failed:
         # It has also stored the resources and the cluster.
-        lines += _with_command("If you changed its resources or the cluster for that: ", again)
+        lines += above_command("If you changed its resources or the cluster for that: ", again)
     return [*lines, *about_failed]
 
 
@@ -492,12 +493,5 @@ def _requests(status: RunStatus, options: str) -> list[str]:
         line
         for command in commands
         if command
-        for line in _with_command("To request more first: ", f"{command}{options}")
+        for line in above_command("To request more first: ", f"{command}{options}")
     ]
-
-
-def _with_command(text: str, command: str) -> list[str]:
-    """Write a text and a command; the command stays on one line, so that it can be copied."""
-    if len(text + command) <= screen_width():
-        return [text + command]
-    return [text.rstrip(), " " * (len(text) - len(text.lstrip()) + 2) + command]

@@ -15,7 +15,7 @@ import click
 from orchestrator.cli.render import echo, echo_output, plural, say, to_json
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
 from orchestrator.errors import DataError
-from orchestrator.host import terminal_width
+from orchestrator.host import is_terminal, terminal_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,7 @@ def command(
 def _default_rows(best: str | None) -> int | None:
     if best is not None:
         return BEST
-    return ON_TERMINAL if sys.stdout.isatty() else None
+    return ON_TERMINAL if is_terminal(sys.stdout) else None
 
 
 def _print(rows: Rows, n_rows: int | None, names: list[str] | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -16,6 +15,7 @@ from orchestrator.cli.render import duration, echo, say, shorten
 from orchestrator.cli.status import ask_briefly, read_status, render, with_answer
 from orchestrator.cli.wait import Waiting
 from orchestrator.cli.workspace import typed_options
+from orchestrator.host import is_screen
 from orchestrator.visible import visible_values
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _show_until_end(workspace: Workspace, key: str, waiting: Waiting, view: _Vie
 
 @contextmanager
 def _view(key: str) -> Iterator[_View]:
-    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+    if not is_screen(sys.stdout):
         yield _Lines()
         return
     from rich.console import Console

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["Column", "Columns", "Numbers"]
+__all__ = ["Column", "Columns", "Numbers", "may_have_changed"]
 
 _TYPES = {"f": float, "i": int, "b": bool}
 _PLAIN = {float, int, bool, str, type(None)}
@@ -320,3 +320,8 @@ class Column:
 
 Columns: TypeAlias = dict[str, Column]
 """The columns of the inputs or the outputs by their names."""
+
+
+def may_have_changed(columns: Columns) -> bool:
+    """Whether a cell is an object that the user's code can change without the table, such as a list."""
+    return any(column.has_objects() for column in columns.values())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from orchestrator.data.cell_texts import Encoded, decode_column, encode_column
-from orchestrator.data.column import Column, Columns
+from orchestrator.data.column import Column, Columns, may_have_changed
 from orchestrator.data.csv_files import csv_parts, labels_of, read_texts
 from orchestrator.data.domain import Domain
 from orchestrator.data.edited import check_domain, check_edited
@@ -87,7 +87,7 @@ def encode_files(stored: StoredTable) -> Files:
     now: dict[str, StoredFile] = {}
     for which in ("input", "output", "jobs"):
         name = f"{which}.csv"
-        if name in table.stored and not _may_have_changed(table, which):
+        if name in table.stored and not (which != "jobs" and may_have_changed(table.columns(which))):
             files[name], now[name] = None, table.stored[name]
             continue
         encoded = {"0": _encoded_statuses(table)} if which == "jobs" else _encoded(which, table.columns(which))
@@ -101,11 +101,6 @@ def encode_files(stored: StoredTable) -> Files:
     domain["sha256"] = {name: file.digest for name, file in now.items()}
     files["domain.json"] = json.dumps(domain, indent=4).encode()
     return Files(files, now)
-
-
-def _may_have_changed(table: Table, which: str) -> bool:
-    """Whether the inputs or outputs have a cell that the user's code can change without the table, such as a list."""
-    return which != "jobs" and any(column.has_objects() for column in table.columns(which).values())
 
 
 def _encoded(which: str, columns: Columns) -> dict[str, Encoded]:

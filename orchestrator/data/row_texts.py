@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from orchestrator.data.cell_texts import texts_of_numbers
-from orchestrator.data.column import Column, Columns, Numbers
+from orchestrator.data.column import Column, Numbers, may_have_changed
 from orchestrator.data.float_texts import texts_of_floats
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.parameters import Parameter
@@ -82,22 +82,17 @@ def digests_of(table: Table, texts: Mapping[str, _Texts] | None = None) -> list[
     """Return `inputs_digest` of each row; the texts of the cells in some columns can be given."""
     global _last
     stored = table.stored.get("input.csv")
-    if stored is not None and _last is not None and _last[0] == stored and not _may_have_changed(table.inputs):
+    if stored is not None and _last is not None and _last[0] == stored and not may_have_changed(table.inputs):
         return _last[1].split()
     columns = {name: _digest_texts(table.inputs[name], (texts or {}).get(name)) for name in sorted(table.inputs)}
     digests = [sha256_of(text.encode("ascii"))[:16] for text in _joined(columns, len(table))]
-    if stored is not None and not _may_have_changed(table.inputs):
+    if stored is not None and not may_have_changed(table.inputs):
         _last = stored, " ".join(digests)
     return digests
 
 
 _last: tuple[StoredFile, str] | None = None
 """The file of inputs whose digests were made last, and these: a step freezes a table and then folds results into it."""
-
-
-def _may_have_changed(columns: Columns) -> bool:
-    """Whether a cell can be changed without the table, such as a list."""
-    return any(column.has_objects() for column in columns.values())
 
 
 def _joined(columns: Mapping[str, _Texts], n: int) -> list[str]:

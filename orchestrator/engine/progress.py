@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from orchestrator.host import drop_output
+from orchestrator.host import drop_output, is_screen, is_terminal
 from orchestrator.machine.changes import Change
 from orchestrator.machine.model import Run
 from orchestrator.machine.summary import ends_a_step, progress_line, starts_a_batch
@@ -176,7 +176,8 @@ class Lines:
         self._show(text)
 
     def _show(self, text: str, *, has_command: bool = True) -> None:
-        self._print("\n".join(_lines(text, _is_terminal(self._stream), has_command=has_command)))
+        # In a file, each sentence is one line, as in other logs, also if COLUMNS is set.
+        self._print("\n".join(_lines(text, is_terminal(self._stream), has_command=has_command)))
 
     def _print(self, line: str) -> None:
         with suppress(OSError):
@@ -245,7 +246,7 @@ class Bars(Lines):
 
     def _show(self, text: str, *, has_command: bool = True) -> None:
         """Print sentences, above the bar if there is one."""
-        lines = "\n".join(_lines(text, in_terminal=True, hanging="  ", has_command=has_command))
+        lines = "\n".join(_lines(text, wraps=True, hanging="  ", has_command=has_command))
         if self._bars is None:
             self._print(lines)
         else:
@@ -263,17 +264,12 @@ def progress_for(stream: TextIO | None = None) -> Progress:
     if console_now() is Console.NOTHING:
         return Errors(stream)
     stream = sys.stderr if stream is None else stream
-    has_bars = _is_terminal(stream) and os.environ.get("TERM") != "dumb" and console_now() is Console.PROGRESS
+    has_bars = is_screen(stream) and console_now() is Console.PROGRESS
     return Bars(stream) if has_bars else Lines(stream)
 
 
-def _is_terminal(stream: TextIO) -> bool:
-    """Whether a stream is a terminal; a program may have replaced sys.stderr by one that can only be written to."""
-    return hasattr(stream, "isatty") and stream.isatty()
-
-
-def _lines(text: str, in_terminal: bool, *, has_command: bool, hanging: str = "") -> list[str]:
+def _lines(text: str, wraps: bool, *, has_command: bool, hanging: str = "") -> list[str]:
     """Return the lines of sentences; without a command of ours, what looks like one is a message of the user's code."""
     if has_command:
-        return screen_lines(visible(text), in_terminal=in_terminal, hanging=hanging)
-    return wrapped("", visible(text), hanging) if in_terminal else visible(text).splitlines()
+        return screen_lines(visible(text), has_width=wraps, hanging=hanging)
+    return wrapped("", visible(text), hanging) if wraps else visible(text).splitlines()

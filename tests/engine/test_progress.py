@@ -89,7 +89,7 @@ def test_a_command_that_names_a_workspace_gets_no_other():
     named = "Begin another: orchestrator run STUDY.py --rootdir FOLDER"
     unnamed = "To continue: orchestrator resume r"
     with options_of_commands(" --rootdir W"):
-        assert screen_lines(f"{named}\n{unnamed}", in_terminal=False) == [named, f"{unnamed} --rootdir W"]
+        assert screen_lines(f"{named}\n{unnamed}", has_width=False) == [named, f"{unnamed} --rootdir W"]
         assert with_command("", named, " --rootdir W") == [named]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from orchestrator.addresses import format_address
 from orchestrator.definition.bundle import LoadedStep
@@ -23,6 +23,7 @@ from orchestrator.errors import DataError, StudyError
 from orchestrator.handoff.claim import claim
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import has_ended
+from orchestrator.host import is_terminal
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.answers import Accepted
 from orchestrator.machine.batches import Limits
@@ -213,7 +214,7 @@ class LocalScheduler:
         hook, ask = sys.breakpointhook, builtins.input
         if hook is sys.__breakpointhook__:
             sys.breakpointhook = partial(_refuse, "breakpoint()")
-        if _is_terminal(sys.stdin):
+        if is_terminal(sys.stdin):
             builtins.input = partial(_refuse, "input()")
         try:
             yield
@@ -250,14 +251,6 @@ def _size(log: Path) -> int:
         return log.stat().st_size
     except OSError:
         return 0
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    """Whether a user may type into a stream, which may be closed."""
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:
-        return False
 
 
 def _refuse(what: str, *arguments: object, **more: object) -> NoReturn:
