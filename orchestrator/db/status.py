@@ -127,7 +127,8 @@ def _after(plan: Plan, last: Row | None) -> int:
         return plan.size
     position = plan.after(last.position, last.until)
     # The `until` of a loop is not a step of the user.
-    return position + (position < plan.size and plan.slot(position).step.kind is StepKind.UNTIL)
+    is_question = position < plan.size and plan.slot(position).step.kind is StepKind.UNTIL
+    return plan.after(position, False) if is_question else position
 
 
 def _resume_from(
@@ -136,9 +137,9 @@ def _resume_from(
     if row.state == RunState.ACTIVE:
         open_ = last is not None and (last.ended_at is None or last.state == StepRunState.CANCELLED)
         return None if stalled is None else address_of(last) if last is not None and open_ else _next(plan, row, last)
-    at = None if last is None else StepRun(last.position, state=member(StepRunState, last.state))
+    at = None if last is None else StepRun(last.position, state=member(StepRunState, last.state), until=last.until)
     stopped = Run(row.key, row.salt, plan, member(RunState, row.state), step_run=at)
     first = where_to_resume(stopped, first_failed(connection, row.id))
-    if last is not None and first == last.position + 1:
+    if last is not None and first is not None and first > last.position:
         first = _after(plan, last)
     return plan.slot(first).address if first is not None and first < plan.size else None

@@ -1,8 +1,8 @@
 """A pipeline, flattened: which step at which iteration stands at which position.
 
 The row of a run stores the plan of its pipeline. Positions are computed from it, so that a loop of a million iterations
-costs nothing until an iteration begins. A loop with an `until` has one extra slot at the end of each iteration, for the
-case that `until` is called by a job of its own.
+costs nothing until an iteration begins. Each iteration of a loop has one extra slot at its end, for an `until` that is
+called by a job of its own. A loop without `until` has it, too, so that a run can continue when the loop gets one.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ class PlannedLoop(NamedTuple):
     @property
     def iteration_size(self) -> int:
         """Number of positions that one iteration takes."""
-        return sum(element.size for element in self.body) + (self.until is not None)
+        size = sum(element.size for element in self.body)
+        return size + 1 if size or self.until is not None else 0
 
     @property
     def size(self) -> int:
@@ -133,6 +134,8 @@ class Slot(NamedTuple):
         The `until` of the innermost loop if this is the last step of an iteration: the step's process may call it.
     element : int
         Index of the top-level element that the position belongs to.
+    is_used : bool
+        False for the slot of an `until` that the loop does not have.
     """
 
     position: int
@@ -141,6 +144,7 @@ class Slot(NamedTuple):
     loop_end: int | None = None
     until: PlannedStep | None = None
     element: int = 0
+    is_used: bool = True
 
     @property
     def address(self) -> str:
@@ -224,13 +228,28 @@ class Plan(NamedTuple):
             Below the plan's size.
         until : bool or None
             The answer of the loop's `until` there. True leaves the loop. After False from the step's own process the
-            slot of `until` is skipped. None: it was not called there.
+            slot of `until` is skipped. None: it was not called there. The answer of an `until` that the loop no longer
+            has is without effect.
         """
         slot = self.slot(position)
+        is_question = slot.step.kind == StepKind.UNTIL
+        if slot.until is None and not (is_question and slot.is_used):
+            until = None
         if until is True and slot.loop_end is not None:
-            return slot.loop_end
-        skips_until = until is False and slot.step.kind is not StepKind.UNTIL
-        return position + 2 if skips_until else position + 1
+            return self._from(slot.loop_end)
+        skips_until = until is False and not is_question
+        return self._from(position + 2 if skips_until else position + 1)
+
+    def before(self, position: int) -> int:
+        """Return the last position before one that can have a step run; -1 if there is none."""
+        while (position := position - 1) >= 0 and not self.slot(position).is_used:
+            pass
+        return position
+
+    def _from(self, position: int) -> int:
+        while position < self.size and not self.slot(position).is_used:
+            position += 1
+        return position
 
     def start_of(self, element: int) -> int:
         """Return the first position of a top-level element; for the index after the last, the size of the plan."""
@@ -307,10 +326,11 @@ def _slot(element: PlannedStep | PlannedLoop, start: int, position: int, prefix:
     index = (position - start) // element.iteration_size
     iteration = f"{prefix}.{index}" if prefix else str(index)
     begin = start + index * element.iteration_size
-    body_end = begin + element.iteration_size - (element.until is not None)
+    body_end = begin + element.iteration_size - 1
     end = start + element.size
-    if position == body_end and element.until is not None:
-        return Slot(position, element.until, iteration, end)
+    if position == body_end:
+        question = element.until or PlannedStep(f"{element.path}.{UNTIL}", UNTIL, StepKind.UNTIL)
+        return Slot(position, question, iteration, end, is_used=element.until is not None)
     for inner in element.body:
         if position < begin + inner.size:
             found = _slot(inner, begin, position, iteration)
@@ -358,7 +378,7 @@ def _place(elements: tuple[PlannedStep | PlannedLoop, ...], path: str, iteration
                 return start
         elif path.startswith(f"{element.path}.") and iteration and iteration[0] < element.n_iterations:
             begin = start + iteration[0] * element.iteration_size
-            if element.until is not None and element.until.path == path and len(iteration) == 1:
+            if path == f"{element.path}.{UNTIL}" and len(iteration) == 1:
                 return begin + element.iteration_size - 1
             return _place(element.body, path, iteration[1:], begin)
         start += element.size

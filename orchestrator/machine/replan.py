@@ -14,7 +14,7 @@ from orchestrator.errors import StudyChanged
 from orchestrator.machine.changes import Change, ForgetAnswer, MoveRun
 from orchestrator.machine.kinds import StepKind
 from orchestrator.machine.model import Run, StepRun
-from orchestrator.machine.plan import UNTIL, Plan, Slot
+from orchestrator.machine.plan import Plan, Slot
 from orchestrator.machine.rewind import ValidStepRun, rewind
 from orchestrator.machine.states import RunState
 from orchestrator.machine.value import value
@@ -79,7 +79,7 @@ def replan(
     first = _first_position(run, new)
     n = _n_that_fit(run, steps, new, first, study)
     removed = tuple(step for step in steps[n:] if _place(new, run.plan.slot(step.position)) is None)
-    answered_at = _last_answer(run, steps[:n]) if asks_again else None
+    answered_at = _last_answer(run, steps[:n], new) if asks_again else None
     if answered_at is not None:
         position = steps[answered_at].position
         if steps[answered_at].kind is StepKind.UNTIL:
@@ -172,7 +172,9 @@ def _n_that_fit(run: Run, steps: Sequence[ValidStepRun], new: Plan, first: int, 
     for n, step in enumerate(steps):
         old = run.plan.slot(step.position)
         place = _place(new, old)
-        follows = before is None or before.position < first or _next(new, before) == step.position
+        if place == step.position and not new.slot(place).is_used:
+            continue  # an `until` that the loop no longer has
+        follows = before is None or before.position < first or step.position in _next_ones(new, before)
         if place != step.position or not follows:
             _check_change(run, old, new, study)
             return n
@@ -184,6 +186,14 @@ def _next(new: Plan, step: ValidStepRun) -> int:
     return new.after(step.position, step.until)
 
 
+def _next_ones(new: Plan, step: ValidStepRun) -> tuple[int, ...]:
+    """Return which positions may follow a step run; a loop that got an `until` was not asked between iterations."""
+    position = _next(new, step)
+    if position < new.size and new.slot(position).step.kind == StepKind.UNTIL:
+        return position, new.after(position, False)
+    return (position,)
+
+
 def _place(new: Plan, old: Slot) -> int | None:
     """Return the position of a step in the same iteration of the new plan; None if it has none."""
     place = new.place(old.step.path, old.iteration)
@@ -193,14 +203,8 @@ def _place(new: Plan, old: Slot) -> int | None:
 def _check_change(run: Run, old: Slot, new: Plan, study: str) -> None:
     """Raise `StudyChanged` if a step run does not fit. A loop of another length is accepted as the reason."""
     known = {step.path: step for step, *_ in new.walk()}
-    added = {path for path, step in known.items() if step.kind is StepKind.UNTIL}
-    added -= {step.path for step, *_ in run.plan.walk()}
-    has_new_question = any(old.step.path.startswith(path.removesuffix(UNTIL)) for path in added)
-    if has_new_question or (old.step.kind is StepKind.UNTIL and old.step.path not in known):
-        raise StudyChanged(
-            f"Run {run.key} can't continue with the new pipeline: a loop that has run can't get an until, or lose it.",
-            "For a loop that never ends early: until=lambda data: False",
-        )
+    if old.step.kind is StepKind.UNTIL:
+        return
     step, verb = known.get(old.step.path), "submit" if run.needs_wakeup else "run"
     if step is None or step.name != old.step.name:
         raise StudyChanged(
@@ -209,11 +213,16 @@ def _check_change(run: Run, old: Slot, new: Plan, study: str) -> None:
         )
 
 
-def _last_answer(run: Run, steps: Sequence[ValidStepRun]) -> int | None:
-    """Return the index of the step run whose answer ended the last loop; None if the last loop ended otherwise."""
+def _last_answer(run: Run, steps: Sequence[ValidStepRun], new: Plan) -> int | None:
+    """Return the index of the step run whose answer ended the last loop; None if the last loop ended otherwise.
+
+    Also None if the loop no longer has an `until`.
+    """
     for n in range(len(steps) - 1, -1, -1):
         if steps[n].until:
-            return n
+            slot = new.slot(steps[n].position)
+            is_asked = slot.is_used if slot.step.kind is StepKind.UNTIL else slot.until is not None
+            return n if is_asked else None
         if run.plan.slot(steps[n].position).iteration:
             return None
     return None

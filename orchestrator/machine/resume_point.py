@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.machine.decide import next_position
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.states import STEP_RUN_FLAWED, FailureKind, JobState, RunState, StepRunState
 
@@ -41,7 +42,7 @@ def where_to_resume(run: Run, first_failed: int | None) -> int | None:
     last = run.step_run
     if last is None:
         return 0
-    return last.position if last.state in STEP_RUN_FLAWED else last.position + 1
+    return last.position if last.state in STEP_RUN_FLAWED else next_position(run, last)
 
 
 def is_done(state: RunState, first_failed: int | None) -> bool:

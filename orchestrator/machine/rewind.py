@@ -19,7 +19,7 @@ from orchestrator.machine.changes import (
     Withdraw,
     apply,
 )
-from orchestrator.machine.decide import unrecorded_success
+from orchestrator.machine.decide import next_position, unrecorded_success
 from orchestrator.machine.kinds import Dependency, StepKind
 from orchestrator.machine.model import Run, TableThen
 from orchestrator.machine.resume_point import where_to_resume
@@ -241,7 +241,7 @@ def check_position(run: Run, position: int, valid: Container[int] | None) -> Non
     reached = -1 if last is None else last.position
     address = run.plan.slot(position).address if position < run.plan.size else "its end"
     hint = f"To continue from where it stopped: orchestrator resume {run.key}"
-    if position > reached + 1:
+    if position > (0 if last is None else max(reached + 1, next_position(run, last))):
         raise DefinitionError(f"Run {run.key} has not reached {address}, so it can't continue from there.", hint)
     if position < run.first_position and position <= reached:
         first = run.plan.slot(run.first_position).address if run.first_position < run.plan.size else "its end"

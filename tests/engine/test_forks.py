@@ -179,9 +179,9 @@ def test_an_edit_in_place_of_a_kept_table_is_said(place):
     [solved] = [each for each in snapshots(place, "r")[0] if each.address == "solve@1"]
     assert solved.table == "."
     store = Store(place.database)
-    [folder] = place.run("r").kept_tables.glob("5.0.*")  # report finds the table that is there
+    [folder] = place.run("r").kept_tables.glob("7.0.*")  # report finds the table that is there
     assert not any("edited" in line for line in prepare_fork(place, "r", "grow@1", None).lines)
-    path = place.run("r").kept_table(3, 0, store.load("r").mark) / "output.csv"
+    path = place.run("r").kept_table(4, 0, store.load("r").mark) / "output.csv"
     with path.open("a") as file:
         file.write("\n")
     lines = prepare_fork(place, "r", "grow@1", None).lines
@@ -243,10 +243,10 @@ def test_a_table_that_has_not_changed_needs_no_space(place):
         [kept] = place.run("r").kept_tables.glob(f"{position}.{epoch}.*")
         return (kept / name).stat().st_ino
 
-    assert file(7, 0, "input.csv") == file(6, 0, "input.csv") != file(5, 0, "input.csv")
+    assert file(10, 0, "input.csv") == file(8, 0, "input.csv") != file(7, 0, "input.csv")
     commands.resume(place, "r", from_step="report")
     for name in ("input.csv", "output.csv", "jobs.csv", "domain.json"):
-        assert file(7, 1, name) == file(7, 0, name)
+        assert file(10, 1, name) == file(10, 0, name)
     last = snapshots(place, "r")[0][-1]
     assert (last.address, last.n_bytes < 500) == ("report", True)
 

@@ -108,6 +108,50 @@ def test_another_until_is_called_again(workspace, rows, as_job):
     assert lines(workspace, "reported") == [3, 5]
 
 
+def until_study(n, until, as_job, inner=1):
+    """A study whose `until` is called by a job of its own, or by the process of the last step."""
+    changed = study(n, until=until, inner=inner)
+    if not as_job:
+        changed.steps[1].steps.append(Step(lambda project_dir: None, name="look"))
+    return changed
+
+
+@pytest.mark.parametrize("as_job", [False, True])
+def test_a_loop_gets_an_until_and_loses_it(workspace, rows, as_job):
+    until_study(2, None, as_job).run(project_job="r")
+    # It has not ended early, so nothing runs again.
+    until_study(2, lambda data: len(data) > 4, as_job).resume("r", update=True)
+    assert (lines(workspace, "evaluated"), lines(workspace, "reported")) == ([0, 11, 12], [3])
+    until_study(9, lambda data: len(data) > 4, as_job).resume("r", update=True)
+    assert (lines(workspace, "evaluated"), lines(workspace, "reported")) == ([0, 11, 12, 13, 14], [3, 5])
+    until_study(5, None, as_job).resume("r", update=True)
+    assert (lines(workspace, "evaluated"), lines(workspace, "reported")) == ([0, 11, 12, 13, 14, 15], [3, 5, 6])
+    assert rows("SELECT state FROM run") == ["succeeded"]
+    # It has ended early now: after the last iteration it is called.
+    until_study(9, lambda data: True, as_job).resume("r", update=True)
+    assert (lines(workspace, "evaluated"), lines(workspace, "reported")) == ([0, 11, 12, 13, 14, 15], [3, 5, 6, 6])
+
+
+@pytest.mark.parametrize("as_job", [False, True])
+def test_a_loop_that_failed_gets_an_until(workspace, rows, as_job):
+    (workspace / "fail").touch()
+    with pytest.raises(RunFailed):
+        until_study(5, None, as_job).run(project_job="r")
+    (workspace / "fail").unlink()
+    until_study(5, lambda data: len(data) > 3, as_job).run(project_job="r")
+    assert (lines(workspace, "evaluated"), lines(workspace, "reported")) == ([0, 11, 12, 12, 13], [4])
+    assert rows("SELECT name || iteration FROM step_run WHERE withdrawn_at IS NULL ORDER BY position")[-1] == "report"
+
+
+def test_a_loop_around_a_loop_gets_an_until_and_loses_it(workspace, rows):
+    until_study(2, None, True, inner=2).run(project_job="r")
+    until_study(4, lambda data: len(data) > 6, True, inner=2).resume("r", update=True)
+    assert lines(workspace, "evaluated") == [0, 11, 12, 13, 14, 15, 16]
+    until_study(4, None, True, inner=2).resume("r", update=True)
+    assert lines(workspace, "evaluated")[7:] == [17, 18]
+    assert rows("SELECT state FROM run") == ["succeeded"]
+
+
 def test_steps_can_be_added_at_the_end(workspace):
     study(2, after=()).run(project_job="r")
     study(2).resume("r", update=True)
@@ -118,7 +162,6 @@ def test_steps_can_be_added_at_the_end(workspace):
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param(lambda: study(2, until=lambda data: True), id="new-until"),
         pytest.param(lambda: study(2, after=(Step(report, name="summary"),)), id="other-name"),
         pytest.param(lambda: Pipeline(steps=study(2).steps[:1]), id="no-loop"),
     ],

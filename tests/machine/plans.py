@@ -28,6 +28,11 @@ steps = st.builds(
 untils = st.none() | st.builds(planned_step, path=st.uuids().map(str), name=st.just("until"), kind=st.just("until"))
 
 
+def used(plan):
+    """Return the positions that can have a step run: not those of an `until` that a loop does not have."""
+    return [position for position in range(plan.size) if plan.slot(position).is_used]
+
+
 def loops(bodies):
     return st.builds(
         PlannedLoop,

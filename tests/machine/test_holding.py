@@ -69,8 +69,8 @@ def test_a_step_without_a_live_job_is_cancelled_at_once():
 
 def test_only_the_open_step_can_be_cancelled(golden):
     loop = PlannedLoop("0", 3, (FIRST._replace(path="0.0"),))
-    run = Run("r", "salt", Plan((loop, NEXT)), step_run=StepRun(1, state=StepRunState.ACTIVE))
-    assert step_to_cancel(run, "solve") == step_to_cancel(run, "solve@1") == 1
+    run = Run("r", "salt", Plan((loop, NEXT)), step_run=StepRun(2, state=StepRunState.ACTIVE))
+    assert step_to_cancel(run, "solve") == step_to_cancel(run, "solve@1") == 2
     for address, error in {"solve@2": NotYet, "report": NotYet, "nothing": DefinitionError}.items():
         with golden.raises(error):
             step_to_cancel(run, address)

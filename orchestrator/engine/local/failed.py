@@ -68,5 +68,5 @@ def _step_that_stores(run: Run, failed: StepRun) -> str | None:
     """Return the step before one that had no table to work on: it has to store one."""
     if not failed.position or run.plan.slot(failed.position).step.collects:
         return None
-    slot = run.plan.slot(failed.position - 1)
+    slot = run.plan.slot(run.plan.before(failed.position))
     return slot.address if slot.step.kind is StepKind.CALL and not slot.step.collects else None
