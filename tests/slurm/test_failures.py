@@ -248,6 +248,7 @@ def hopeless(x):
     raise RuntimeError("no licence")
 
 
+few = SlurmResources(max_jobs_per_task={per_task}, max_concurrent=2)
 pipeline = Pipeline("hopeless", steps=[
     Step(create, name="create"),
     Step(hopeless, name="run", parallel=True),
@@ -270,29 +271,30 @@ def hopeless(x):
         raise RuntimeError(f"no licence for {{x}}")
     return 2 * x
 
+few = SlurmResources(max_jobs_per_task={per_task}, max_concurrent=2)
 pipeline = Pipeline("hopeless", steps=[
-    Step(create, name="create", kwargs={{"n": 60}}),
-    Step(hopeless, name="run", parallel=True, resources=SlurmResources(max_jobs_per_task={per_task})),
+    Step(create, name="create", kwargs={{"n": 24}}),
+    Step(hopeless, name="run", parallel=True, resources=few),
 ])
 """
 
 
-@pytest.mark.parametrize("per_task", [1, 20])
+@pytest.mark.parametrize("per_task", [1, 8])
 def test_an_array_stops_when_its_first_experiments_fail_in_the_same_way(studies, per_task):
     key = studies.submit(ALL_FAIL.format(per_task=per_task))
     printed = studies.wait(key, code=1)
     assert "experiments all failed with the same exception" in printed
     assert "not evaluated" in printed
     n = len((studies.folder / "evaluated").read_text().split())
-    assert 5 <= n < 60
+    assert 5 <= n < 24
     (job,) = studies.jobs(key, "run")
     assert (job["state"], job["kind"]) == ("failed", "stopped")
     assert "no licence" in studies.orchestrator("status", key).stdout
     (studies.folder / "licence").touch()
     studies.orchestrator("retry", key)
     studies.wait(key)
-    assert studies.outputs(key) == [2 * x for x in range(60)]
-    assert len((studies.folder / "evaluated").read_text().split()) == n + 60
+    assert studies.outputs(key) == [2 * x for x in range(24)]
+    assert len((studies.folder / "evaluated").read_text().split()) == n + 24
 
 
 def test_a_parallel_step_without_open_experiments_is_skipped_and_one_without_a_table_fails(studies, golden):
@@ -387,7 +389,7 @@ def needs_licence(x):
 
 few = SlurmResources(max_concurrent=2, max_jobs_per_task=1, max_array_size={size})
 pipeline = Pipeline("stops", steps=[
-    Step(create, name="create", kwargs={{"n": 40}}),
+    Step(create, name="create", kwargs={{"n": 24}}),
     Step(needs_licence, name="run", parallel=True, resources=few, {options}),
 ])
 """
@@ -397,7 +399,7 @@ pipeline = Pipeline("stops", steps=[
     ("options", "why"), [("", "all failed with the same exception"), ("max_failed=3", "more than max_failed=3")]
 )
 def test_a_step_that_stops_early_takes_its_waiting_tasks_out_of_the_queue(studies, options, why):
-    key = studies.submit(STOPS.format(options=options, size=30))
+    key = studies.submit(STOPS.format(options=options, size=18))
     printed = studies.wait(key, code=1)
 
     assert why in printed
@@ -405,11 +407,11 @@ def test_a_step_that_stops_early_takes_its_waiting_tasks_out_of_the_queue(studie
     assert (array["state"], array["kind"]) == ("failed", "stopped")
     # Those that had not started when the step stopped did not start at all.
     folder = studies.folder / key / ".orchestrator" / "jobs"
-    assert len(list(folder.glob("*/receipts/*"))) - 1 <= 15
-    assert studies.status(key)["steps"][-1]["n_failed"] <= 15
+    assert len(list(folder.glob("*/receipts/*"))) - 1 <= 12
+    assert studies.status(key)["steps"][-1]["n_failed"] <= 12
     wait_until(lambda: not studies.cluster.jobs_left(), 15)
 
     (studies.folder / "licence").touch()
     studies.orchestrator("resume", key)
     studies.wait(key)
-    assert studies.outputs(key) == [2 * x for x in range(40)]
+    assert studies.outputs(key) == [2 * x for x in range(24)]

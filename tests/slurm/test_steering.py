@@ -140,9 +140,10 @@ class Grow(Block):
         return data + rows(10 * (iteration + 1), len(data))
 
 
+two_each = SlurmResources(max_jobs_per_task=2)
 pipeline = Pipeline("growing", steps=[
     Step(create, name="create", kwargs={"n": 2}),
-    Loop(3, [Step(Grow(), name="grow"), Step(double, name="run", parallel=True)]),
+    Loop(3, [Step(Grow(), name="grow"), Step(double, name="run", parallel=True, resources=two_each)]),
 ])
 """
 
