@@ -57,10 +57,12 @@ class Boundaries:
         What it was killed before or after.
     is_on : bool
         Whether what happens is done by a process that may be killed.
+    is_over : bool
+        Whether another sweep kills at all that follows.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, dies_here: Callable[[int], bool] = lambda n: False) -> None:
-        self.n, self.died, self.is_on, self.is_dead = 0, "", False, False
+        self.n, self.died, self.is_on, self.is_over, self.is_dead = 0, "", False, False, False
         self._monkeypatch, self._dies_here = monkeypatch, dies_here
         self.watch(Store, "write")
         self.watch(Path, "rename")
@@ -113,7 +115,7 @@ class Boundaries:
 
     def _boundary(self, where: str) -> None:
         self._live()
-        if not self.is_on:
+        if not self.is_on or self.is_over:
             return
         self.n += 1
         if self._dies_here(self.n):

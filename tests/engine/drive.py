@@ -83,7 +83,7 @@ def by_itself(
 ) -> tuple[FakeSlurm, int]:
     """Advance once; from then on only the jobs of the cluster do, and the user where nothing else would.
 
-    With `is_held` the user holds the run before that, and releases it after a while.
+    With `is_held` the user holds the run before that, and releases it after a while; boundaries are counted until then.
 
     Returns
     -------
@@ -115,6 +115,7 @@ def by_itself(
             with suppress(Busy, Killed), opened() as context:
                 orchestrate.advance(context)
             slurm.tick()
+    boundaries.is_over = is_held
     for _ in range(400):
         if not slurm.queue.live:
             run = new.store.load(KEY)
