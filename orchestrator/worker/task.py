@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.data.many import many_objects
-from orchestrator.data.results import ResultFile
+from orchestrator.data.results import ResultFile, expect_many_lines
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.handoff.counts import Counts
 from orchestrator.handoff.jobfile import JobFile
@@ -32,6 +32,9 @@ from orchestrator.workspace import RunFolder
 __all__ = ["SupervisedTask", "key_of"]
 
 Unit = list[Entry]
+
+MANY = 5000
+"""Number of experiments from which the import of the fast encoder of results saves time."""
 
 
 class SupervisedTask:
@@ -86,6 +89,8 @@ class SupervisedTask:
         with many_objects():
             left, self._counts = left_of_task(folder, job, number)
             self.left: list[Unit] = units_of(step, left)
+        if len(left) >= MANY:
+            expect_many_lines()
         self._receipt.n_earlier = self._counts.n
         self._cuts: defaultdict[Key, list[Cut]] = defaultdict(list)
         path = folder.job(job.token).running(number, restart)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import zlib
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -271,9 +272,10 @@ any_line = st.builds(
 )
 
 
-@given(st.data())
-def test_lines_are_read_as_columns_as_they_are_read_one_by_one(tmp_path_factory, data):
-    lines = [frame(line) for line in data.draw(st.lists(any_line, max_size=6))]
+@given(st.data(), st.booleans())
+def test_lines_are_read_as_columns_as_they_are_read_one_by_one(tmp_path_factory, data, are_many):
+    with encoder(are_many=are_many):
+        lines = [frame(line) for line in data.draw(st.lists(any_line, max_size=6))]
     if lines and data.draw(st.booleans()):
         lines[0] = lines[0].replace(b"0", b"1", 1)
     is_read_as_one_by_one(tmp_path_factory.mktemp("results") / "r", lines)
@@ -302,11 +304,49 @@ def test_other_json_than_a_task_writes_is_read_in_the_same_way_with_the_right_ch
     is_read_as_one_by_one(tmp_path / "r", lines)
 
 
-@pytest.mark.parametrize("value", [0.1, -0.0, 1e300, 5e-324, math.nan, math.inf, 1, True, None, "x", [1.5], {"a": 1}])
-def test_a_line_is_the_same_json_whichever_values_it_has(value):
+@contextmanager
+def encoder(*, are_many):
+    """Encode lines as a task of a few experiments does, or one of many."""
+    before, results._dumps = results._dumps, None
+    try:
+        if are_many:
+            results.expect_many_lines()
+        yield
+    finally:
+        results._dumps = before
+
+
+numbers_and_texts = [
+    0.1,
+    -0.0,
+    1e300,
+    1e16,
+    1e-7,
+    5e-324,
+    1,
+    2**53 + 1,
+    2**64,
+    10**400,
+    True,
+    "x",
+    "null",
+    "é\ud800",
+    "",
+]
+
+
+@pytest.mark.parametrize("are_many", [False, True])
+@pytest.mark.parametrize(
+    "value",
+    [*numbers_and_texts, math.nan, math.inf, -math.inf, None, [1.5, [math.nan]], {"a": {"b": None}}, {"$tuple": [1]}],
+)
+def test_a_line_has_the_same_values_however_many_there_are(value, are_many):
     numbers = {"started": 1795531215.25, "seconds": 2e-06, "cpu": 0.0, "memory": 33.4}
     result = {**line(0, error=None), "outputs": {'a "name" é': 0.5, "y": value}, **numbers}
-    assert frame(result)[18:-1].decode() == json.dumps(result, separators=(",", ":"))
+    with encoder(are_many=are_many):
+        whole = frame(result)
+    assert repr(unframe(whole)) == repr(result)  # NaN is not equal to itself
+    assert repr(list(results._checked([whole]))) == repr([(whole, result)])
 
 
 def test_a_file_is_read_again_only_if_it_has_changed(tmp_path, monkeypatch):
