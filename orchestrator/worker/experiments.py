@@ -116,7 +116,7 @@ def evaluated_lines(
             for line in lines:
                 if not _has_outputs(line, must_have):
                     _say_missing(said, line, must_have)
-            surroundings.put_back(f"experiment {unit[0].row}")
+            surroundings.put_back("experiment", unit[0].row)
             log_end = position()
         finally:
             name_experiment(None)
@@ -189,22 +189,33 @@ class _UnitEvaluator:
         return list(_evaluated_by_call(*call)), None
 
     def _line_of(self, entry: Entry) -> tuple[Line, Scratch | None]:
-        begun = _begun()
-        function, outcome, sample, scratch, execute = self._function, None, None, None, None
-        error: dict[str, str] | None = None
+        begun, function = _begun(), self._function
+        if function is None or not function.takes(entry):
+            return self._line_of_sample(entry, begun)
         try:
-            if function is not None and function.takes(entry):
-                returned = function.returned(entry.inputs)
-                outputs = function.outputs(returned)
-                if outputs is None:
-                    execute = partial(_store_returned, function, returned)
-                else:
-                    outcome = _Outcome(FINISHED, outputs, None)
-            if outcome is None:
-                scratch = Scratch(self._project_dir, str(entry.row), self._address, self._keep_scratch)
-                sample = self._sample(entry, scratch)
-                kwargs = kwargs_of(self._all_kwargs, entry.row) if self._passes_id else self._kwargs
-                outcome = _outcome(evaluate(self._generator, sample, kwargs, self._expected, execute))
+            returned = function.returned(entry.inputs)
+            outputs = function.outputs(returned)
+        except self._ends:
+            raise
+        except BaseException as raised:
+            line = _measured(entry, ERROR, {}, describe_exception(raised), begun, self._memory)
+        else:
+            if outputs is None:
+                return self._line_of_sample(entry, begun, partial(_store_returned, function, returned))
+            line = _measured(entry, FINISHED, outputs, None, begun, self._memory)
+        self._memory = line["memory"]
+        return line, None
+
+    def _line_of_sample(
+        self, entry: Entry, begun: _Begun, execute: Callable[..., ExperimentSample] | None = None
+    ) -> tuple[Line, Scratch]:
+        """Evaluate an experiment as an `ExperimentSample`, by its data generator or by `execute`, if given."""
+        scratch = Scratch(self._project_dir, str(entry.row), self._address, self._keep_scratch)
+        sample, error = None, None
+        try:
+            sample = self._sample(entry, scratch)
+            kwargs = kwargs_of(self._all_kwargs, entry.row) if self._passes_id else self._kwargs
+            outcome = _outcome(evaluate(self._generator, sample, kwargs, self._expected, execute))
         except self._ends:
             raise
         except BaseException as raised:
@@ -306,13 +317,27 @@ def _line(
     scratch : Scratch, optional
         Its scratch folder.
     """
-    started, clock, cpu = begun
-    seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
     status, outputs, reason = outcome
+    line = _measured(entry, status, outputs, error, begun, memory)
     if status == ERROR and error is None:
         error = describe_reason(reason or "the data generator marked the experiment as failed")
     if error is not None and scratch is not None:
         name_scratch(error, scratch)
+    line["error"] = error
+    return line
+
+
+def _measured(
+    entry: Entry,
+    status: str,
+    outputs: dict[str, Any],
+    error: dict[str, str] | None,
+    begun: _Begun,
+    memory: float,
+) -> Line:
+    """Return the line of an experiment that ends now; the parameters are those of `_line`."""
+    started, clock, cpu = begun
+    seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
     return {
         "row": entry.row,
         "inputs": entry.digest,

@@ -33,6 +33,7 @@ class PlainFunction:
         self.generator = generator
         self._f, self._names = generator.f, generator.output_names
         self._kwargs = kwargs
+        self._name = self._names[0] if len(self._names) == 1 else None
         self._usual: tuple[str, ...] | None = None
 
     @classmethod
@@ -67,7 +68,7 @@ class PlainFunction:
     def returned(self, inputs: Mapping[str, Any]) -> Any:
         """Return what the function returns for an experiment."""
         if tuple(inputs) == self._usual:
-            return self._f(**{**self._kwargs, **inputs})
+            return self._f(**{**self._kwargs, **inputs}) if self._kwargs else self._f(**inputs)
         arguments = self.generator.arguments_of(inputs, self._kwargs)
         self.generator.check_arguments(arguments)
         if self.generator.takes(list(inputs)):  # so do the next experiments with the same names
@@ -76,6 +77,8 @@ class PlainFunction:
 
     def outputs(self, returned: Any) -> dict[str, float] | None:
         """Return the outputs by name, if the function has returned floats, as many as it has outputs; else None."""
+        if type(returned) is float and self._name is not None:
+            return {self._name: returned}
         values = returned if type(returned) is tuple else (returned,)
         if len(values) != len(self._names) or {*map(type, values)} != {float}:
             return None

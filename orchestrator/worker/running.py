@@ -67,25 +67,25 @@ class Running:
         private_folders(path.parent)
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE)
-        self._done = "0 0"
+        self._n_finished = self._n_failed = 0
         self.alone_since: int | None = None
         self.clear()
 
     def count(self, n_finished: int, n_failed: int) -> None:
         """Set how many experiments of the task have a result; it is written with the next line."""
-        self._done = f"{n_finished} {n_failed}"
+        self._n_finished, self._n_failed = n_finished, n_failed
 
     def begin(self, unit: Sequence[Entry], log_begin: int | None) -> None:
         """Say that experiments begin now, which are evaluated at once, and where their output begins in the log."""
         if len(unit) > 1:
             self._append([entry.row for entry in unit])
-        begin = NO_LOG if log_begin is None else log_begin
-        alone = "" if self.alone_since is None else f" {self.alone_since}"
-        self._write(f"{unit[0].row} {unit[0].digest} {time.monotonic():.6f} {begin}{alone}")
+        entry, begin = unit[0], NO_LOG if log_begin is None else log_begin
+        text = b"%d %s %.6f %d" % (entry.row, entry.digest.encode(), time.monotonic(), begin)
+        self._write(text if self.alone_since is None else b"%s %d" % (text, self.alone_since))
 
     def clear(self) -> None:
         """Say that no experiment is evaluated."""
-        self._write("")
+        self._write(b"")
 
     def now(self) -> tuple[Key, float] | None:
         """Return the experiment that is evaluated, and when it began on the monotonic clock; None if there is none."""
@@ -131,8 +131,9 @@ class Running:
     def _append(self, value: Sequence[Any]) -> None:
         os.pwrite(self._file, json.dumps(value).encode() + b"\n", os.fstat(self._file).st_size)
 
-    def _write(self, text: str) -> None:
-        os.pwrite(self._file, f"{self._done} {text}".ljust(WIDTH - 1).encode() + b"\n", 0)
+    def _write(self, text: bytes) -> None:
+        line = b"%d %d %s" % (self._n_finished, self._n_failed, text)
+        os.pwrite(self._file, line.ljust(WIDTH - 1) + b"\n", 0)
 
 
 def read_cuts(path: Path, kind: str, why: str) -> list[Cut]:

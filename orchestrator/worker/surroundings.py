@@ -53,15 +53,17 @@ class Surroundings:
         self._has_signals = is_main_thread()
         self._handlers = list(map(_signal.getsignal, _NUMBERS))
 
-    def put_back(self, what: str) -> None:
+    def put_back(self, what: str, row: int | None = None) -> None:
         """Restore the surroundings.
 
         Parameters
         ----------
         what : str
             What may have changed them; the subject of the sentence that is said then.
+        row : int, optional
+            The row of the experiment that it is.
         """
-        changed = []
+        changed: list[str] = []
         if self._folder is not None and _folder() != self._folder:
             changed.append("the working folder")
             with suppress(OSError):  # the folder was removed: the next experiment finds that out
@@ -77,7 +79,8 @@ class Surroundings:
             changed.append("sys.argv")
             sys.argv[:] = self._arguments
         for kind in changed:
-            say_once(self._said, kind, f"{what} changed {kind}, which was put back.")
+            name = what if row is None else f"{what} {row}"
+            say_once(self._said, kind, f"{name} changed {kind}, which was put back.")
 
     def _put_back_signals(self) -> list[str]:
         if not self._has_signals:
