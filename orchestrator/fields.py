@@ -46,12 +46,10 @@ class Fields:
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        base = _base_of(cls)
-        if base is cls:
-            _show_defaults(cls)
-        elif base is not None and not _is_ours(cls) and not hasattr(vars(base)["__init__"], "__wrapped__"):
-            # Only now, because the objects of most classes are made without derived ones.
-            _take_attributes_of_derived(base)
+        if _is_ours(cls) and "__init__" in vars(cls):
+            init = vars(cls)["__init__"]
+            _show_defaults(cls, init)
+            cls.__init__ = _with_attributes(cls, init)  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         """Do what the `__init__` of the base does, in an object of a derived class that is a dataclass."""
@@ -122,9 +120,8 @@ def _base_of(kind: type) -> type | None:
     return next((base for base in kind.__mro__ if "__init__" in vars(base) and _is_ours(base)), None)
 
 
-def _show_defaults(kind: type) -> None:
+def _show_defaults(kind: type, init: Any) -> None:
     """Let a class have the defaults of its fields as attributes, as a dataclass does."""
-    init = vars(kind)["__init__"]
     defaults = dict(zip(reversed(_names(init)), reversed(init.__defaults__ or ()), strict=False))
     for name, default in (defaults | (init.__kwdefaults__ or {})).items():
         # None may stand for a new dict or list.
@@ -137,17 +134,16 @@ def _names(init: Any) -> list[str]:
     return list(init.__code__.co_varnames[1 : init.__code__.co_argcount])
 
 
-def _take_attributes_of_derived(base: type) -> None:
-    """Let the `__init__` of a class use the attributes of classes that derive from it, if those are no dataclasses."""
-    init: Callable[..., None] = vars(base)["__init__"]
+def _with_attributes(base: type, init: Callable[..., None]) -> Callable[..., None]:
+    """Return the `__init__` of a class, which uses the attributes of derived classes that are no dataclasses."""
     positional = _names(init)
     names = {*positional, *(init.__kwdefaults__ or ())}
 
     @wraps(init)
     def with_attributes(self: Any, *args: Any, **kwargs: Any) -> None:
         kinds = type(self).__mro__
-        derived = kinds[: kinds.index(base)]
-        if any(map(_is_made, derived)) or _base_of(type(self)) is not base:
+        derived = () if type(self) is base else kinds[: kinds.index(base)]
+        if all(map(_is_ours, derived)) or any(map(_is_made, derived)) or _base_of(type(self)) is not base:
             init(self, *args, **kwargs)
             return
         own = {name for kind in derived if not _is_ours(kind) for name in names & vars(kind).keys()}
@@ -157,7 +153,7 @@ def _take_attributes_of_derived(base: type) -> None:
         if any("__post_init__" in vars(kind) for kind in derived):
             self.__post_init__()
 
-    base.__init__ = with_attributes  # type: ignore[misc]
+    return with_attributes
 
 
 def _is_property(kind: type, name: str) -> bool:

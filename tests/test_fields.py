@@ -178,6 +178,16 @@ def test_attributes_of_a_derived_class_are_defaults():
     assert (SlurmResources().mem, SlurmResources.mem) == ("4G", "4G")
 
 
+def test_a_class_is_not_changed_when_another_one_derives_from_it():
+    before = dict(vars(Step))
+
+    class Owned(Step):
+        parallel = True
+
+    assert Owned(note).parallel
+    assert dict(vars(Step)) == before
+
+
 def test_a_value_that_is_not_valid_is_refused_also_as_an_attribute():
     class Wrong(SlurmResources):
         max_jobs_per_task = 0
