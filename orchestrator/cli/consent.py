@@ -24,8 +24,9 @@ def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def asker(*, dry_run: bool, yes: bool) -> Callable[..., bool]:
     """Return `goes_ahead` for a command that may create a run, which is announced by a dry run only."""
 
-    def agrees(lines: Sequence[str], *, is_new: bool, asks: bool) -> bool:
-        return goes_ahead([] if is_new and not dry_run else lines, dry_run=dry_run, yes=yes, asks=asks)
+    def agrees(lines: Sequence[str], *, is_new: bool, asks: bool, otherwise: Sequence[str] = ()) -> bool:
+        shown = (lines or otherwise) if dry_run else [] if is_new else lines
+        return goes_ahead(shown, dry_run=dry_run, yes=yes, asks=asks)
 
     return agrees
 

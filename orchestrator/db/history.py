@@ -101,14 +101,17 @@ class History:
             ]
 
     def began(self, key: str, position: int = 0) -> list[tuple[int, int, bool]]:
-        """Return position and epoch of the step runs from a position on, and whether each has begun, in order.
+        """Return position and epoch of the step runs from a position on, and whether a job of each has begun, in order.
 
         For each position the first epoch counts that is not forgotten.
         """
         query = """
-            SELECT position, min(epoch) AS epoch, started_at IS NOT NULL AS has_begun FROM step_run
-            WHERE run_id = ? AND position >= ? AND forgotten_at IS NULL AND kind != ?
-            GROUP BY position ORDER BY position
+            SELECT position, min(epoch) AS epoch, has_begun FROM (
+                SELECT position, epoch, EXISTS (
+                    SELECT 1 FROM job WHERE step_run_id = step_run.id AND started_at IS NOT NULL
+                ) AS has_begun
+                FROM step_run WHERE run_id = ? AND position >= ? AND forgotten_at IS NULL AND kind != ?
+            ) GROUP BY position ORDER BY position
         """
         with session(self.path) as connection:
             rows = connection.execute(query, (run_row(connection, key).id, position, StepKind.UNTIL))

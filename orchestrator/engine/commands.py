@@ -327,9 +327,12 @@ def about_other_code(record: RunRecord, study: str | None) -> list[str]:
 
 
 class Agrees(Protocol):
-    """Says what will be done, and returns whether to do it; `asks` if finished work is repeated."""
+    """Says what will be done, and returns whether to do it; `asks` if finished work is repeated.
 
-    def __call__(self, lines: Sequence[str], *, is_new: bool, asks: bool) -> bool:
+    A dry run says `otherwise` if there are no lines: what continues.
+    """
+
+    def __call__(self, lines: Sequence[str], *, is_new: bool, asks: bool, otherwise: Sequence[str] = ()) -> bool:
         """Return whether to do it."""
 
 
@@ -338,7 +341,7 @@ def _agrees(agrees: Agrees | None, workspace: Workspace, key: str, begin: Begin,
     if agrees is None:
         _say_all(lines)
         return True
-    return agrees(lines, is_new=False, asks=repeats)
+    return agrees(lines, is_new=False, asks=repeats, otherwise=about_next(workspace, key))
 
 
 def _about_new_run(plan: Plan, key: str | None) -> list[str]:
@@ -498,7 +501,8 @@ def about_advance(workspace: Workspace, key: str) -> list[str]:
     run = store.load(key)
     if run.has_ended or not run.needs_wakeup:
         return announce_next(run)
-    return [f"Asks SLURM about the jobs of run {key}, and then starts what is next."]
+    then = ". It is held: nothing new is started." if run.is_held else ", and then starts what is next."
+    return [f"Asks SLURM about the jobs of run {key}{then}"]
 
 
 def about_drive(workspace: Workspace, key: str) -> list[str]:

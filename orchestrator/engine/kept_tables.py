@@ -61,11 +61,17 @@ def tables_then(store: Store, key: str, position: int) -> dict[str, TableThen | 
         If a table is no longer kept.
     """
     run, folder = store.load(key), store.workspace.run(key)
-    began = [
-        Began(found, epoch, has_begun, folder.kept_table(found, epoch, run.mark).is_dir())
-        for found, epoch, has_begun in store.history.began(key, position)
-    ]
+    began = []
+    for found, epoch, is_recorded in store.history.began(key, position):
+        is_kept = folder.kept_table(found, epoch, run.mark).is_dir()
+        has_begun = is_recorded or is_kept or _is_claimed(store, folder, key, found)
+        began.append(Began(found, epoch, has_begun, is_kept))
     return tables_at(run.plan, position, began, key)
+
+
+def _is_claimed(store: Store, folder: RunFolder, key: str, position: int) -> bool:
+    """Whether a job of a step has begun that is still recorded as queued."""
+    return any(folder.job(token).claim.exists() for token in store.history.kinds_at(key, position))
 
 
 def read_then(folder: RunFolder, mark: str, then: TableThen) -> KeptTable:

@@ -157,7 +157,7 @@ def where_to_fork(run: Run, first_failed: int | None) -> int:
     """
     position = where_to_resume(run, first_failed)
     if run.state is RunState.ACTIVE:
-        position = 0 if run.step_run is None else run.step_run.position
+        position = _stands_at(run)
     if position is None or position >= run.plan.size:
         raise DefinitionError(
             f"Run {run.key} has succeeded, so a fork needs the step with which it begins, or a longer pipeline.",
@@ -165,6 +165,14 @@ def where_to_fork(run: Run, first_failed: int | None) -> int:
             f"With a longer loop, or more steps: orchestrator fork {run.key} --update STUDY.py",
         )
     return position
+
+
+def _stands_at(run: Run) -> int:
+    """Return the position of the open step run, or of the one that comes next."""
+    last = run.step_run
+    if last is None:
+        return 0
+    return next_position(run, last) if last.has_ended else last.position
 
 
 def _last_address(run: Run) -> str:
@@ -241,7 +249,8 @@ def check_position(run: Run, position: int, valid: Container[int] | None) -> Non
     reached = -1 if last is None else last.position
     address = run.plan.slot(position).address if position < run.plan.size else "its end"
     hint = f"To continue from where it stopped: orchestrator resume {run.key}"
-    if position > (0 if last is None else max(reached + 1, next_position(run, last))):
+    is_between = last is not None and last.has_ended
+    if position > (max(reached + 1, _stands_at(run)) if is_between else _stands_at(run)):
         raise DefinitionError(f"Run {run.key} has not reached {address}, so it can't continue from there.", hint)
     if position < run.first_position and position <= reached:
         first = run.plan.slot(run.first_position).address if run.first_position < run.plan.size else "its end"

@@ -28,6 +28,8 @@ def headline(run: Run) -> str:
     """Return one line: what a run waits for, or how it ended."""
     if run.state is not RunState.ACTIVE:
         return f"run {run.key}: {run.state}" + (f" ({run.reason})" if run.reason else "")
+    if run.is_held and not run.live_jobs:
+        return f"run {run.key}: held"
     if run.step_run is None or not run.live_jobs:
         return f"run {run.key}: no job is live"
     address, job = run.plan.slot(run.step_run.position).address, run.live_jobs[0]

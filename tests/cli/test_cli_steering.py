@@ -156,6 +156,41 @@ def test_retry_with_update_takes_a_changed_cluster(here, programs):
     assert "'night'" in str(store.record("r").cluster)
 
 
+def test_a_step_that_waits_in_the_queue_can_be_forked_and_the_next_one_not(here, programs):
+    programs.accepts()
+    (here.workspace / "two.py").write_text(
+        (here.workspace / "slurm.py")
+        .read_text()
+        .replace("[Step(nothing)]", "[Step(nothing), Step(nothing, name='report')]")
+    )
+    here("submit", "two.py", "--project-job", "r")
+    for words in ((), ("--from", "nothing")):
+        assert "New run r-2: begins with nothing, as it is in run r." in here("fork", "r", *words, "--dry-run").out
+    for words in (("fork", "r", "--from", "report"), ("resume", "r", "--from-step", "report")):
+        refused = here(*words)
+        assert (refused.code, "has not reached report" in refused.err) == (2, True)
+    # The task has begun, and the records do not know it yet.
+    [job] = (here.workspace / "r" / ".orchestrator" / "jobs").iterdir()
+    (job / "claim").write_text("x")
+    assert "as it was when nothing began is not kept any more" in here("fork", "r", "--dry-run").err
+
+
+def test_a_dry_run_of_a_run_that_was_stopped_says_with_what_it_continues(here):
+    (here.workspace / "stops.py").write_text(
+        LOOP.replace("N", "1").replace('print("reported")', "raise KeyboardInterrupt")
+    )
+    assert here("run", "stops.py", "--project-job", "r").code == 130
+    for words in (("run", "stops.py", "--project-job", "r"), ("resume", "r")):
+        assert here(*words, "--dry-run").out.startswith("Continues run r with report.\n")
+
+
+def test_a_held_run_that_is_advanced_says_that_it_is_held(here, programs):
+    programs.accepts()
+    here("submit", "slurm.py", "--project-job", "r")
+    here("hold", "r")
+    assert "It is held: nothing new is started." in here("advance", "r").err
+
+
 def test_a_killed_run_is_held_without_waiting_for_a_step(cli):
     killed = LOOP.replace("N", "1").replace('print("reported")', "__import__('os').kill(__import__('os').getpid(), 9)")
     (cli.workspace / "killed.py").write_text(killed)
