@@ -1,4 +1,4 @@
-"""What this host gives a process: CPUs, the name of its user, and an end together with its parent.
+"""What this host gives a process: CPUs, memory, a terminal, the name of its user, and an end with its parent.
 
 Linux, macOS and containers differ in what they offer; every difference is handled here or in
 `orchestrator.db.lease_holder` (which process is dead) and `orchestrator.db.guard` (which file system is local).

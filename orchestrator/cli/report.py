@@ -103,8 +103,8 @@ def _write(
     """
     from orchestrator.atomic import write_atomically
     from orchestrator.cli.reports.page import page_of
-    from orchestrator.cli.reports.reading import read_records
-    from orchestrator.cli.reports.summary import report_of
+    from orchestrator.cli.reports.report_content import report_of
+    from orchestrator.cli.reports.report_records import read_records
 
     now = time.time()
     records = read_records(workspace, key, now, ask_slurm=not watch)

@@ -52,7 +52,7 @@ def command(
     changed. The change is recorded with the run; the study is not changed. It holds for all iterations of the
     step, and for retries of failed jobs, until `resume --update` or `submit` takes the resources of the study again.
     """
-    from orchestrator.engine.resources import new_resources, set_resources
+    from orchestrator.engine.set_resources import new_resources, set_resources
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)

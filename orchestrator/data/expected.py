@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.data.many import many_objects
+from orchestrator.data.many_objects import many_objects
 from orchestrator.data.references import DATA_FOLDER
 from orchestrator.data.results import ResultReader
 from orchestrator.errors import DataError

@@ -1,4 +1,9 @@
-"""`ExperimentData`: the experiments of a study, as a table in memory and as files on disk."""
+"""`ExperimentData`: the experiments of a study, as a table in memory and as files on disk.
+
+Its methods have f3dasm's names and the documentation for users. What they do is decided in one module for each noun:
+`contents` (the cells), `positions` (which rows are selected), `parts` (columns), `frames` and `representations` (other
+packages), `sources` (what a table is created from), `reading`, `storing`, `matching` (results), `records`.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.data.expected import Expected, await_results
 from orchestrator.data.files import Outrun, data_folder, finish_commit, locked, outrun, result_folders, write_table
-from orchestrator.data.many import many_objects
+from orchestrator.data.many_objects import many_objects
 from orchestrator.data.matching import FoldReport
 from orchestrator.data.results import ResultReader, frame
 

@@ -200,7 +200,7 @@ def _their_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _their_reference(reference: Reference) -> Any:
-    from orchestrator.data.functions import decode_function
+    from orchestrator.data.load_functions import decode_function
 
     cls = import_module(f"{F3DASM}._src._io").ReferenceValue
     load_function, load_kwargs = (decode_function(f) for f in (reference.load_function, reference.load_kwargs))

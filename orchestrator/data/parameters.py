@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from orchestrator.data.configurations import plain
-from orchestrator.data.functions import decode_function, encode_function
+from orchestrator.data.load_functions import decode_function, encode_function
 from orchestrator.data.references import Reference
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.data.files import data_folder
-from orchestrator.data.many import many_objects
+from orchestrator.data.many_objects import many_objects
 from orchestrator.data.results import ResultFile
 from orchestrator.data.row_texts import digests_of
 

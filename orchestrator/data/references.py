@@ -11,7 +11,7 @@ from types import FunctionType
 from typing import Any, BinaryIO
 
 from orchestrator.atomic import replacing
-from orchestrator.data.functions import ALLOW, allows_everything, decode_function, encode_function
+from orchestrator.data.load_functions import ALLOW, allows_everything, decode_function, encode_function
 from orchestrator.errors import DataError, NotAllowed
 from orchestrator.fields import Fields
 from orchestrator.loading import main_name

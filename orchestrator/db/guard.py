@@ -1,4 +1,4 @@
-"""The lock around each access to the database.
+"""The guard: the lock around each access to the database, and when it is one of the kernel or one of hard links.
 
 On a local file system it is a lock of the kernel, which is released when its holder dies. On other file systems fcntl
 and flock may have no effect on other machines, so the lock is made of hard links and has a heartbeat. The lock is
@@ -11,26 +11,21 @@ The first of the others leaves a file; from then on, the server, too, uses the l
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import ENOENT, ESTALE
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.atomic import PRIVATE
+from orchestrator.db.file_systems import is_local
 from orchestrator.errors import DatabaseBusy, DatabaseError
 from orchestrator.kernel_lock import POLL, KernelLock
 from orchestrator.sharing import mode_beside
 
-__all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "guarded", "is_local", "has_kernel_lock"]
-
-LOCAL_FILE_SYSTEMS = frozenset(
-    "bcachefs btrfs ext2 ext3 ext4 f2fs jfs overlay ramfs reiserfs tmpfs xfs zfs".split()  # noqa: SIM905
-)
+__all__ = ["guarded", "has_kernel_lock"]
 
 # In seconds. The wait is longer than the stale time, because each waiting process counts that from its own start.
 WAIT = 90.0
@@ -39,8 +34,6 @@ STALE = 30.0
 
 LONGEST_HOLD = 5.0
 """Seconds for which a lock of the kernel is held at most: a transaction takes milliseconds."""
-
-MOUNTS = Path("/proc/self/mountinfo")
 
 
 @contextmanager
@@ -180,32 +173,3 @@ class _LockOfGroup(_HardLinkLock):
 
 
 L = TypeVar("L", KernelLock, _HardLinkLock)
-
-
-def is_local(folder: Path) -> bool:
-    """Whether a folder is on a file system of this machine alone; False if that is not known."""
-    return file_system(folder) in LOCAL_FILE_SYSTEMS
-
-
-@lru_cache(maxsize=64)
-def file_system(folder: Path) -> str:
-    """Return the type of the file system that a folder is on; empty if the system does not say."""
-    with suppress(OSError):
-        return file_system_in(MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"), os.path.realpath(folder))
-    return ""
-
-
-def file_system_in(mountinfo: str, folder: str) -> str:
-    """Return the type of the file system of a folder, from the text of `/proc/<pid>/mountinfo`."""
-    best, found = -1, ""
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        fields = left.split()
-        if len(fields) < 5 or not right:
-            continue
-        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
-        inside = folder == point or folder.startswith(point.rstrip("/") + "/")
-        # Of two mounts at the same point, the later one hides the earlier one.
-        if inside and len(point) >= best:
-            best, found = len(point), right.split()[0]
-    return found

@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 from orchestrator.atomic import PRIVATE, replacing
 from orchestrator.db import revision
-from orchestrator.db.guard import file_system, has_kernel_lock
+from orchestrator.db.file_systems import file_system
+from orchestrator.db.guard import has_kernel_lock
 from orchestrator.db.opening import may_write, open_database, revision_of
 from orchestrator.db.rows import scalar, scalars
 from orchestrator.db.wrong_values import dangling, wrong_values

@@ -179,7 +179,7 @@ def _summary(step: PlannedStep, depth: int, n_planned: int, row: Row | None, n_w
         n_failed=0 if row is None else row.n_failed_experiments,
         seconds=None if row is None else row.seconds,
         queue_seconds=0.0 if row is None else row.queue_seconds,
-        n_put_back=n_withdrawn,
+        n_withdrawn=n_withdrawn,
     )
 
 

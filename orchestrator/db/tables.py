@@ -55,6 +55,7 @@ def _json(name: str, *, nullable: bool = False) -> Column[object]:
     return Column(name, JSON(none_as_null=True), nullable=nullable)
 
 
+# A run: one execution of a pipeline, with its plan, its lease and what its user has requested.
 run = Table(
     "run",
     metadata,
@@ -138,6 +139,7 @@ run = Table(
     ),
 )
 
+# A step run: one step at one iteration in one epoch.
 step_run = Table(
     "step_run",
     metadata,
@@ -189,6 +191,7 @@ step_run = Table(
     ),
 )
 
+# A job: one unit of work for the scheduler. `kind` is the kind of its failure.
 job = Table(
     "job",
     metadata,
@@ -245,6 +248,7 @@ job = Table(
     CheckConstraint(f"role = '{Role.ORCHESTRATOR}' OR waits_for IS NULL", name="job_waits_for"),
 )
 
+# An event: one entry of the history of a run, a step run, a job or a task.
 event = Table(
     "event",
     metadata,

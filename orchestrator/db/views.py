@@ -199,7 +199,7 @@ class StepSummary(NamedTuple):
         Total duration of its step runs, in seconds; null before the first.
     queue_seconds : float
         Those of `seconds` in which its jobs were in the queue of the cluster and none ran.
-    n_put_back : int
+    n_withdrawn : int
         Number of step runs that a resume withdrew.
     n_running : int
         Experiments that are evaluated now.
@@ -219,7 +219,7 @@ class StepSummary(NamedTuple):
     n_failed: int
     seconds: float | None
     queue_seconds: float
-    n_put_back: int
+    n_withdrawn: int
     n_running: int = 0
     n_waiting: int = 0
 

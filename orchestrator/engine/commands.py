@@ -17,12 +17,12 @@ from orchestrator.engine.reopen import check_same_steps, position_of
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.announce import announce, announce_new_plan, announce_next, repeats_work
 from orchestrator.machine.changes import apply
+from orchestrator.machine.headlines import how_it_ended
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import replan, with_new_plan
 from orchestrator.machine.resume_point import is_done
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, ends_of_jobs, reopening
-from orchestrator.machine.summary import how_it_ended
 from orchestrator.visible import visible
 from orchestrator.workspace import Workspace
 

@@ -202,7 +202,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
         seeds_samplers=run.plan.seed is not None,
         name=step.name,
         label=step.label,
-        expected={} if job.role is Role.BATCH else _expected(context, run, step_run),
+        expected_results={} if job.role is Role.BATCH else _expected_results(context, run, step_run),
         manifest=step_run.manifest,
         max_tables=run.max_tables,
         threads=int(step.resources.get("cpus_per_task", 1)),
@@ -214,7 +214,7 @@ def _jobfile(context: Context, run: Run, job: Job) -> JobFile:
     )
 
 
-def _expected(context: Context, run: Run, step_run: StepRun) -> dict[str, int]:
+def _expected_results(context: Context, run: Run, step_run: StepRun) -> dict[str, int]:
     project_dir = run.plan.slot(step_run.position).step.project_dir
     return expected_results(context, run, step_run.position).get(project_dir, {})
 

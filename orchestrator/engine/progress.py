@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from orchestrator.host import drop_output, is_screen, is_terminal
 from orchestrator.machine.changes import Change
+from orchestrator.machine.headlines import ends_a_step, progress_line, starts_a_batch
 from orchestrator.machine.model import Run
-from orchestrator.machine.summary import ends_a_step, progress_line, starts_a_batch
 from orchestrator.visible import visible
 from orchestrator.wrapping import screen_lines, wrapped
 

@@ -8,10 +8,10 @@ from orchestrator.db.runs import find_run
 from orchestrator.db.store import Store
 from orchestrator.errors import LeaseHeld
 from orchestrator.machine import steering
+from orchestrator.machine.headlines import how_it_ended
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.model import Run
 from orchestrator.machine.rewind import WHERE_IT_STOPPED
-from orchestrator.machine.summary import how_it_ended
 from orchestrator.workspace import Workspace
 
 __all__ = ["about_cancel_step", "about_hold", "about_release", "cancel_step", "hold", "release"]

@@ -76,7 +76,7 @@ class JobFile(NamedTuple):
         Number of CPUs of a task.
     max_tables : int or None
         How many tables of the run are kept; None: all.
-    expected : mapping of str to int
+    expected_results : mapping of str to int
         By the tokens of the jobs of the last parallel step, joined by commas: the number of experiments in their
         receipts.
     manifest : str or None
@@ -124,7 +124,7 @@ class JobFile(NamedTuple):
     label: str = ""
     threads: int = 1
     max_tables: int | None = None
-    expected: Mapping[str, Any] = {}
+    expected_results: Mapping[str, Any] = {}
     manifest: str | None = None
     resources: Mapping[str, Any] = {}
     database: str | None = None

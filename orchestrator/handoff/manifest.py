@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from orchestrator.atomic import PRIVATE, replacing
 from orchestrator.damage import LARGEST, LARGEST_INT, Damaged, parse_json, parse_object, read_limited, refuse
-from orchestrator.data.many import many_objects
+from orchestrator.data.many_objects import many_objects
 from orchestrator.errors import DataError
 from orchestrator.sha256 import sha256_of
 from orchestrator.trust import open_private

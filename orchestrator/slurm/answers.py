@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, RefusedHere, Unanswered
-from orchestrator.slurm.parse import job_id
+from orchestrator.slurm.parse import submitted_id
 
 __all__ = ["is_unreachable", "judge", "messages_of", "problems_of_scancel", "was_not_asked"]
 
@@ -55,7 +55,7 @@ def judge(returncode: int, stdout: str, stderr: str) -> Answer:
         What sbatch printed.
     """
     message = messages_of(stderr, stdout)
-    found = job_id(stdout)
+    found = submitted_id(stdout)
     if returncode == 0 and found is not None:
         return Accepted(found)
     # A shell around sbatch ends with 128 + signal; sbatch itself ends with 255 for a wrong option.

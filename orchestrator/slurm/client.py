@@ -1,4 +1,4 @@
-"""Call SLURM's programs. No other module starts them.
+"""How SLURM is asked: the only module that starts its programs.
 
 Each query is one call, independent of the number of jobs. If a program is missing, fails or does not end in time,
 `SchedulerUnreachable` is raised: then nothing is known about the jobs.
@@ -30,7 +30,7 @@ from orchestrator.slurm.parse import (
 )
 from orchestrator.slurm.variables import cluster_variables, for_query, for_submission
 
-__all__ = ["Client", "Config"]
+__all__ = ["Client", "SlurmConfig"]
 
 SECONDS_TO_SUBMIT = 300.0  # sbatch itself retries for two minutes when the queue is full
 SECONDS_TO_ASK = 60.0
@@ -39,7 +39,7 @@ PROGRAMS = ("sbatch", "squeue", "scancel", "scontrol")
 HINT = "Nothing was changed. Retry when SLURM answers. Check with: squeue --me"
 
 
-class Config(NamedTuple):
+class SlurmConfig(NamedTuple):
     """The configuration of a cluster, as far as it is needed.
 
     Attributes
@@ -246,7 +246,7 @@ class Client:
         if done.returncode != 0 and is_unreachable(message):
             raise SchedulerUnreachable(f"scontrol failed: {message}", HINT)
 
-    def config(self) -> Config:
+    def config(self) -> SlurmConfig:
         """Return the configuration of the cluster.
 
         Raises
@@ -259,7 +259,7 @@ class Client:
             max_array_size, storage = int(values["MaxArraySize"]), values["AccountingStorageType"]
         except (KeyError, ValueError) as error:
             raise SchedulerUnreachable(f"SLURM's configuration can't be read: {error}.", HINT) from error
-        return Config(max_array_size, storage not in ("", "(null)", "accounting_storage/none"))
+        return SlurmConfig(max_array_size, storage not in ("", "(null)", "accounting_storage/none"))
 
     @property
     def _environment(self) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Parse the output of SLURM's programs. Output that can't be parsed is an error, and never means "no jobs".
+"""What the output of SLURM's programs says. Output that can't be parsed is an error, and never means "no jobs".
 
 Names may contain anything, even line breaks, so lines do not separate records: each record of squeue
 begins with `RECORD`, fields are separated by `FIELD`, and free text comes last. The header proves that the output is
@@ -25,7 +25,7 @@ __all__ = [
     "Line",
     "config_values",
     "is_live",
-    "job_id",
+    "submitted_id",
     "peak_memory",
     "sacct_lines",
     "squeue_lines",
@@ -98,8 +98,8 @@ class Line(NamedTuple):
         return min(in_comment) if in_comment and tokens & self.tokens else None
 
 
-def job_id(text: str) -> str | None:
-    """Return the job's id from the output of `sbatch --parsable`; None if there is none. Other lines are ignored.
+def submitted_id(text: str) -> str | None:
+    """Return the id of a job from the output of `sbatch --parsable`; None if there is none. Other lines are ignored.
 
     A line without its newline may have lost digits.
     """

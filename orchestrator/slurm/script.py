@@ -1,4 +1,6 @@
-"""Write the script of a job. All values are computed here; the template only inserts them.
+"""What the script of a job contains: its options of sbatch, its environment and its command.
+
+All values are computed here; the template only inserts them.
 
 The name of a job is not in its script: `options_of` in `orchestrator.engine.cluster.scripts`.
 """

@@ -219,7 +219,7 @@ def _fold_results(folder: RunFolder, job: JobFile, receipt: Receipt) -> Path:
 
     project_dir = folder.table(job.project_dir)
     project_dir.mkdir(parents=True, exist_ok=True)
-    receipt.n_quarantined = len(fold(project_dir, expected=expected_of(job.expected)).quarantined)
+    receipt.n_quarantined = len(fold(project_dir, expected=expected_of(job.expected_results)).quarantined)
     return project_dir
 
 

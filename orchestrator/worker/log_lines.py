@@ -57,5 +57,9 @@ def current_experiment() -> int | None:
 
 
 def is_of_a_library(path: str) -> bool:
-    """Whether a file of code belongs to the standard library or to an installed package."""
+    """Whether a file of code belongs to the standard library or to an installed package.
+
+    `is_installed` in `orchestrator.definition.modules` also knows folders of another environment; it takes an import of
+    `sysconfig`, which a task does not need.
+    """
     return path.startswith(STANDARD_LIBRARY) or any(part in path for part in LIBRARIES)

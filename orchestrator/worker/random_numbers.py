@@ -7,18 +7,16 @@ gets another seed at each fork by itself.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from orchestrator.worker.log_lines import is_of_a_library
 
 __all__ = ["draw_own_numbers", "unseeded_generators"]
 
 ENTROPY_OF_SYSTEM = 1 << 64
 """NumPy asks the system for 128 bits where no seed is given; a seed that a user writes is shorter."""
-
-LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}", f"{Path(os.__file__).parent}{os.sep}")
 
 
 def unseeded_generators() -> list[Any]:
@@ -50,5 +48,5 @@ def _has_entropy_of_system(bits: Any) -> bool:
 def _values_of_modules() -> Iterator[Any]:
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
-        if isinstance(file, str) and not any(part in file for part in LIBRARIES):
+        if isinstance(file, str) and not is_of_a_library(file):
             yield from list(vars(module).values())

@@ -25,7 +25,7 @@ from orchestrator.damage import NETWORK_ERRORS
 from orchestrator.data.expected import Expected
 from orchestrator.data.files import data_folder
 from orchestrator.data.fold import FoldReport, fold
-from orchestrator.data.many import many_objects
+from orchestrator.data.many_objects import many_objects
 from orchestrator.data.results import read_results
 from orchestrator.errors import Busy, DataError, OrchestratorError, TableBusy
 from orchestrator.handoff.manifest import Entry, Manifest, lines_of, tasks_for, write_manifest

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data.many import many_objects
+from orchestrator.data.many_objects import many_objects
 from orchestrator.data.results import ResultFile, expect_many_lines
 from orchestrator.definition.bundle import LoadedStep
 from orchestrator.handoff.counts import Counts

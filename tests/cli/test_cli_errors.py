@@ -12,7 +12,7 @@ from cli_records import Records
 
 from orchestrator import errors
 from orchestrator.cli.errors import show
-from orchestrator.data.functions import decode_function
+from orchestrator.data.load_functions import decode_function
 
 
 def printed(error):

@@ -15,7 +15,7 @@ from orchestrator.engine import commands, steer, transfer
 from orchestrator.engine.cluster.session import config_of
 from orchestrator.engine.fork import make_fork, prepare_fork
 from orchestrator.engine.local import run as local_run
-from orchestrator.engine.resources import set_resources
+from orchestrator.engine.set_resources import set_resources
 from orchestrator.workspace import Workspace
 from tests.engine.boundaries import Boundaries
 from tests.fakes.queue import Killed

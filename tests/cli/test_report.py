@@ -19,12 +19,12 @@ from run_results import Results, exception
 
 from orchestrator import Domain, ExperimentData, Loop, Pipeline, Step, datagenerator
 from orchestrator.cli.main import cli
-from orchestrator.cli.reports import columns
+from orchestrator.cli.reports import charts as charts_module
 from orchestrator.cli.reports.memory import memory_of
 from orchestrator.cli.reports.page import page_of
-from orchestrator.cli.reports.reading import read_records
+from orchestrator.cli.reports.report_content import report_of
+from orchestrator.cli.reports.report_records import read_records
 from orchestrator.cli.reports.report_values import Results as ComparedBy
-from orchestrator.cli.reports.summary import report_of
 from orchestrator.cli.reports.timeline import task_maps_of
 from orchestrator.cli.reports.usage import TaskUsage
 from orchestrator.cli.workspace import TypedOptions
@@ -168,8 +168,8 @@ def test_infinite_and_missing_values_and_names_of_ours_are_no_trouble(workspace)
 
 
 def test_of_too_many_experiments_some_are_shown_with_the_best(results, workspace, monkeypatch):
-    monkeypatch.setattr(columns, "MOST_NUMBERS", 4 * 4)
-    monkeypatch.setattr(columns, "BEST", 1)
+    monkeypatch.setattr(charts_module, "MOST_NUMBERS", 4 * 4)
+    monkeypatch.setattr(charts_module, "BEST", 1)
     charts = report(workspace).charts
     assert (charts.n, list(charts.numbers)) == (5, [1, 3, 4, 5])
     assert list(charts.objective.values) == [5, 4, 1, 2]

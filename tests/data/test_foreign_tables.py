@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Domain, ExperimentData
-from orchestrator.data.functions import ALLOW, decode_function, encode_function
+from orchestrator.data.load_functions import ALLOW, decode_function, encode_function
 from orchestrator.errors import NotAllowed
 
 

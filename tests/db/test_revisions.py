@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.db import guard, migrate, revision
+from orchestrator.db import file_systems, guard, migrate, revision
 from orchestrator.db.connection import session
 from orchestrator.db.lease_holder import Holder
 from orchestrator.db.opening import revision_of
@@ -169,8 +169,8 @@ def test_the_file_system_is_found_by_the_longest_mount(folder, kind):
         "25 24 8:2 / /scratch/local rw - xfs /dev/sdb rw\n"
         "26 22 0:42 / /with\\040space rw - tmpfs tmpfs rw\n"
     )
-    assert guard.file_system_in(mounts, folder) == kind
-    assert (kind in guard.LOCAL_FILE_SYSTEMS) == (kind in ("xfs", "tmpfs", "ext4"))
+    assert file_systems.file_system_in(mounts, folder) == kind
+    assert (kind in file_systems.LOCAL_FILE_SYSTEMS) == (kind in ("xfs", "tmpfs", "ext4"))
 
 
 def test_a_file_system_without_locks_is_reported(path, monkeypatch, golden):

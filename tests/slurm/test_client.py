@@ -17,7 +17,7 @@ from orchestrator.machine.answers import Accepted, Refused, RefusedForNow, Refus
 from orchestrator.machine.facts import Seen
 from orchestrator.slurm import client as module
 from orchestrator.slurm.answers import judge
-from orchestrator.slurm.client import Client, Config
+from orchestrator.slurm.client import Client, SlurmConfig
 from orchestrator.slurm.parse import FIELD, SACCT_FIELDS
 from orchestrator.slurm.states import meaning
 from orchestrator.slurm.variables import for_query, for_submission
@@ -240,7 +240,7 @@ def test_what_slurm_complains_about_beside_an_answer_is_shown_once(programs, cap
     for _ in range(2):
         assert client.squeue() == []
         assert client.sacct(["1"], None) == []
-        assert client.config() == Config(5, has_accounting=True)
+        assert client.config() == SlurmConfig(5, has_accounting=True)
         assert client.set_dependency("1", "2") is True
         client.scancel(["1"])
         assert client.sbatch(["x.sh"], []) == Accepted("7")
@@ -462,7 +462,7 @@ def test_variables_of_the_user_and_of_the_surrounding_job_do_not_reach_a_new_job
 @pytest.mark.slurm
 def test_a_cluster_without_accounting_is_recognised(sandbox):
     client = Client(sandbox.environment)
-    assert client.config() == Config(1001, has_accounting=False)
+    assert client.config() == SlurmConfig(1001, has_accounting=False)
     assert client.missing_program() is None
     with pytest.raises(SchedulerUnreachable, match="Slurm accounting storage is disabled"):
         client.sacct(["1"], None)

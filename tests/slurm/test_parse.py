@@ -17,11 +17,11 @@ from orchestrator.slurm.parse import (
     RECORD,
     Line,
     config_values,
-    job_id,
     peak_memory,
     sacct_lines,
     seen_by_id,
     squeue_lines,
+    submitted_id,
     token_of_name,
 )
 
@@ -68,7 +68,7 @@ def only(lines, job, index=None):
     ],
 )
 def test_the_job_id_is_found_among_other_lines_of_a_cluster(text, found):
-    assert job_id(text) == found
+    assert submitted_id(text) == found
 
 
 # --- squeue --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the report of a run says, as values. `orchestrator.cli.reports.summary` makes them, and `page` writes them."""
+"""What the report of a run says, as values. `report_content` makes them, `page` writes them."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from orchestrator.engine.cluster.scripts import Scripts, all_scripts
 from orchestrator.errors import DefinitionError
 from orchestrator.expansion import expanded, unset_variables
 from orchestrator.machine.plan import Plan
-from orchestrator.slurm.client import Client, Config
+from orchestrator.slurm.client import Client, SlurmConfig
 from orchestrator.workspace import DATABASE, RunFolder
 
 __all__ = ["config_with_limits", "config_for", "script_texts"]
@@ -79,7 +79,7 @@ def _check_runner(cluster: SlurmCluster) -> None:
         )
 
 
-def _check_arrays(limits: Config, plan: Plan) -> None:
+def _check_arrays(limits: SlurmConfig, plan: Plan) -> None:
     """Raise `DefinitionError` if a step is parallel, and the cluster has no job arrays."""
     parallel = next((step.name for step in plan.steps() if step.parallel), None)
     if limits.max_array_size < 2 and parallel is not None:

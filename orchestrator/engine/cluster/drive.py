@@ -18,8 +18,8 @@ from orchestrator.engine.cluster.session import hold_lease_on_cluster, make_cont
 from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import Interrupts, interrupted_as, interrupts
 from orchestrator.errors import Busy, DefinitionError
+from orchestrator.machine.headlines import headline
 from orchestrator.machine.model import Run
-from orchestrator.machine.summary import headline
 
 __all__ = ["drive"]
 

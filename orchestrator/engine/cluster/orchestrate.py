@@ -13,7 +13,7 @@ from orchestrator.engine.advance import advance
 from orchestrator.engine.cluster.session import with_lease_on
 from orchestrator.engine.context import Context
 from orchestrator.errors import Busy
-from orchestrator.machine.summary import describe, headline
+from orchestrator.machine.headlines import describe, headline
 from orchestrator.machine.wakeup import end_of_orchestrator, why_orchestrator_polls, why_poll_again
 
 __all__ = ["advance_now", "poll", "orchestrate"]

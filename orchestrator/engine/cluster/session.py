@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-from orchestrator.db.guard import is_local
+from orchestrator.db.file_systems import is_local
 from orchestrator.db.lease_holder import Holder
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.cluster.config import ClusterConfig

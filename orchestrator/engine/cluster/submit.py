@@ -20,12 +20,12 @@ from orchestrator.engine.interrupts import interrupted_as
 from orchestrator.engine.reopen import reopen, with_resume_hint
 from orchestrator.errors import Busy, RunFailed, SchedulerUnreachable
 from orchestrator.handoff.environment import write_environment
+from orchestrator.machine.headlines import describe
 from orchestrator.machine.model import Run
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.resume_point import died_before_resume
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin
 from orchestrator.machine.stalled import liveness_of, why_stalled
-from orchestrator.machine.summary import describe
 from orchestrator.machine.wakeup import is_in_doubt, why_poll_again
 
 __all__ = ["hand_over"]

@@ -38,13 +38,13 @@ from orchestrator.errors import (
 )
 from orchestrator.host import usable_cpus
 from orchestrator.machine.decide import cancel_open_step, decide
+from orchestrator.machine.headlines import how_it_ended
 from orchestrator.machine.intents import Finish, Intent
 from orchestrator.machine.kinds import StopSignal
 from orchestrator.machine.model import Run
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin
 from orchestrator.machine.states import FailureKind
 from orchestrator.machine.steering import has_stopped_at
-from orchestrator.machine.summary import how_it_ended
 from orchestrator.machine.wording import STOPS
 
 if TYPE_CHECKING:

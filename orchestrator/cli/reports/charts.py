@@ -1,4 +1,4 @@
-"""The columns of a table that the charts of a report show."""
+"""Which experiments and columns the charts of a report show, and how the best objective converged."""
 
 from __future__ import annotations
 

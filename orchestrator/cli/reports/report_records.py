@@ -1,11 +1,11 @@
-"""Read all that a report of a run needs."""
+"""Read all that a report of a run needs: status, tables, tasks, failures and usage."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.failure_causes import failures_of
-from orchestrator.cli.reports.summary import Records
+from orchestrator.cli.reports.report_content import Records
 from orchestrator.cli.reports.tasks import efficiency_of, tasks_of
 from orchestrator.cli.run_table import tables_of
 from orchestrator.db.runs import settings_of

@@ -1,4 +1,4 @@
-"""Make the report of a run from its records. Pure: what is read is in `Records`."""
+"""What the report of a run contains, made from its records. Pure: what is read is in `Records`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.addresses import format_address
-from orchestrator.cli.reports.columns import charts_of, convergence_of
+from orchestrator.cli.reports.charts import charts_of, convergence_of
 from orchestrator.cli.reports.memory import memory_of
 from orchestrator.cli.reports.report_values import Best, Parameter, Question, Report, Results
 from orchestrator.cli.reports.timeline import task_maps_of, timeline_of
