@@ -16,6 +16,7 @@ from typing import BinaryIO
 __all__ = [
     "PRIVATE",
     "create_atomically",
+    "created_synced",
     "new_folder",
     "private_folders",
     "replacing",
@@ -141,16 +142,26 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def write_synced(path: Path, content: bytes, mode: int = ANY) -> None:
-    """Write a new file into a folder that is not in use yet.
+    """Write a new file as of `created_synced`."""
+    with created_synced(path, mode) as file:
+        file.write(content)
+
+
+@contextmanager
+def created_synced(path: Path, mode: int = ANY) -> Iterator[BinaryIO]:
+    """Open a new file in a folder that is not in use yet; at the end of the block it is on the disk.
 
     Parameters
     ----------
     path : Path
         The file, which must not exist.
-    content : bytes
-        The whole content.
     mode : int, default 0o666
         Permissions, before the user's umask.
+
+    Yields
+    ------
+    BinaryIO
+        The file, to write it.
 
     Raises
     ------
@@ -158,7 +169,7 @@ def write_synced(path: Path, content: bytes, mode: int = ANY) -> None:
         If the file exists, or can't be written.
     """
     with _created(path, mode) as file:
-        file.write(content)
+        yield file
         _sync(file)
 
 

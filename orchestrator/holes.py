@@ -10,7 +10,7 @@ import os
 from errno import ENXIO
 from typing import BinaryIO
 
-__all__ = ["copy_written", "first_hole", "skip_hole", "written_parts"]
+__all__ = ["CHUNK", "copy_written", "first_hole", "skip_hole", "written_parts"]
 
 CHUNK = 1 << 20
 """Bytes that are copied at once."""

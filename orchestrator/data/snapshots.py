@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from orchestrator.atomic import new_folder, write_synced
-from orchestrator.damage import Damaged, parse_object, read_small, read_whole
+from orchestrator.atomic import created_synced, new_folder, write_synced
+from orchestrator.damage import Damaged, open_regular, parse_object, read_small, read_whole
 from orchestrator.data.files import (
     Outrun,
     data_folder,
@@ -28,6 +28,7 @@ from orchestrator.data.files import (
 )
 from orchestrator.data.references import TABLE_FILES
 from orchestrator.errors import DataError
+from orchestrator.holes import CHUNK, copy_written
 
 __all__ = ["KeptTable", "keep_table", "put_back", "read_kept", "sizes"]
 
@@ -93,21 +94,38 @@ def _copy_files(project_dir: Path | str, target: Path, last: Path | None) -> Non
     for name in TABLE_FILES:
         if not (base / name).exists():
             continue
-        content = read_whole(base / name)
-        if last is None or not _link_if_same(last / name, target / name, content):
-            write_synced(target / name, content)
+        try:
+            with open_regular(base / name, follow=True) as source:
+                _copy_file(source, target / name, last and last / name)
+        except Damaged as error:
+            raise OSError(f"{base / name}: {error}") from error
         found = (target / name).stat()
         notes[name] = [found.st_size, found.st_mtime_ns]
     write_synced(target / NOTES, json.dumps({"table": str(project_dir), "files": notes}).encode())
 
 
-def _link_if_same(path: Path, target: Path, content: bytes) -> bool:
-    """Give a file another name, if it has a content; return whether that was done."""
-    with suppress(OSError):  # there is none, or the file system has no hard links
-        if path.stat().st_size == len(content) and path.read_bytes() == content:
-            os.link(path, target)
-            return True
-    return False
+def _copy_file(source: BinaryIO, target: Path, last: Path | None) -> None:
+    """Copy an open file; if the last copy has the same content, give that another name instead."""
+    if last is not None:
+        # There may be no last copy, and the file system may have no hard links.
+        with suppress(OSError, Damaged), open_regular(last) as kept:
+            if _have_same_content(source, kept):
+                os.link(last, target)
+                return
+    with created_synced(target) as copy:
+        copy_written(source, copy)
+
+
+def _have_same_content(one: BinaryIO, other: BinaryIO) -> bool:
+    if os.fstat(one.fileno()).st_size != os.fstat(other.fileno()).st_size:
+        return False
+    try:
+        while content := one.read(CHUNK):
+            if content != other.read(CHUNK):
+                return False
+        return True
+    finally:
+        one.seek(0)
 
 
 def _notes(folder: Path) -> dict[str, Any]:
