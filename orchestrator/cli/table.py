@@ -16,6 +16,7 @@ from orchestrator.cli.render import echo, echo_output, plural, say, to_json
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
 from orchestrator.errors import DataError
 from orchestrator.host import is_terminal, terminal_width
+from orchestrator.text import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,13 +159,15 @@ def _plain_cell(cell: Any) -> Any:
         return None
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
-    return cell if isinstance(cell, str | int | float) else json.dumps(cell, default=str)
+    if isinstance(cell, str):
+        return clean(cell)  # no file accepts a lone surrogate
+    return cell if isinstance(cell, int | float) else json.dumps(cell, default=str)
 
 
 def _write_file(path: Path, frame: pd.DataFrame, write: Callable[[Path], object]) -> None:
     """Write a file aside and rename it, so that an error leaves the old one."""
-    # Its end is that of the name: pandas compresses a file by that.
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    # Its end is that of the name: pandas compresses a file by that. No other user can guess it and put a link there.
+    aside = path.with_name(f".{os.urandom(8).hex()}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
