@@ -1,12 +1,12 @@
-"""How an amount of data is written for a user.
+"""How amounts are written for a user: a number of bytes, and a number of things.
 
-Amounts on disk are in units of 1000, as of `ls --si`. Memory that a job requests or has used is in SLURM's units of
+Sizes on disk are in units of 1000, as of `ls --si`. Memory that a job requests or has used is in SLURM's units of
 1024: `memory_in_mb` in `orchestrator.definition.resources`.
 """
 
 from __future__ import annotations
 
-__all__ = ["size_text"]
+__all__ = ["plural", "size_text"]
 
 
 def size_text(n_bytes: float) -> str:
@@ -16,3 +16,8 @@ def size_text(n_bytes: float) -> str:
             return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.1f} TB"
+
+
+def plural(n: int, thing: str) -> str:
+    """Return a number with its noun: `1 task`, `2 tasks`."""
+    return f"{n} {thing}{'' if n == 1 else 's'}"

@@ -43,7 +43,7 @@ __all__ = [
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PARENT_POLL = 0.5
-"""Seconds between two looks at the parent, where the kernel does not report its end."""
+"""Seconds between two checks of the parent, where the kernel does not report its end."""
 
 WATCH = "looks for the parent"
 """Name of the thread that does that."""

@@ -208,7 +208,7 @@ def _opened(log: Path) -> BinaryIO:
         return open_regular(log, follow=True)
     except Damaged as error:
         raise DataError(
-            f"The log {log} can't be read: {error}.", f"Look at it: ls -l {shlex.quote(str(log))}"
+            f"The log {log} can't be read: {error}.", f"Show its permissions: ls -l {shlex.quote(str(log))}"
         ) from error
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.addresses import format_study
+from orchestrator.amounts import plural
 from orchestrator.host import drop_output, has_width, is_device, is_screen, is_terminal, terminal_width
 from orchestrator.visible import visible
 from orchestrator.wrapping import screen_lines
@@ -175,11 +176,6 @@ def truncate(text: str, width: int) -> str:
 def screen_width() -> int:
     """Return the width of the terminal, but at least 80 columns; of a pipe 80, or what COLUMNS says."""
     return max(WIDTH, terminal_width(WIDTH))
-
-
-def plural(n: int, thing: str) -> str:
-    """Return a number with its noun: `1 task`, `2 tasks`."""
-    return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
 def study_argument(run: RunView) -> str:

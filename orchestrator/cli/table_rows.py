@@ -233,7 +233,7 @@ def objective_of(rows: Rows, command: str) -> str:
     if not numbers:
         raise NotFound(
             f"The table of run {rows.key} has no output that is a number.",
-            f"Look at it: orchestrator table {rows.key}",
+            f"Show it: orchestrator table {rows.key}",
         )
     raise NotFound(
         f"The table of run {rows.key} has several outputs: {', '.join(numbers)}.",
@@ -256,7 +256,7 @@ def best_first(rows: Rows, name: str, *, largest: bool) -> Rows:
         numbers = ", ".join(other for other in rows.outputs if _is_number(rows.frame[other]))
         raise DefinitionError(
             f"The column {name!r} does not contain numbers.",
-            f"Outputs that are numbers: {numbers}" if numbers else f"Look at the table: orchestrator table {rows.key}",
+            f"Outputs that are numbers: {numbers}" if numbers else f"Show the table: orchestrator table {rows.key}",
         )
     finished = rows.frame[(rows.frame[rows.status] == "FINISHED") & rows.frame[name].notna()]
     return rows.with_frame(finished.sort_values(name, ascending=not largest, kind="stable"))

@@ -83,7 +83,7 @@ def command(
         goes_ahead([f"Waits until run {key} has ended, and changes nothing."], dry_run=True, yes=yes, asks=False)
         return
     waiting = Waiting(workspace, key)
-    while (view := waiting.look()) is None:
+    while (view := waiting.poll()) is None:
         if end is not None and time.monotonic() >= end:
             say(f"Run {key} has not ended after {timeout:g} s.", err=True)
             raise click.exceptions.Exit(ExitCode.TIMED_OUT)
@@ -92,7 +92,7 @@ def command(
 
 
 class Waiting:
-    """Looks whether a run has ended, or will not continue by itself.
+    """Asks repeatedly whether a run has ended, or will not continue by itself.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Waiting:
         self._queue = _Queue(self._path, key)
         self._looked_stalled = False
 
-    def look(self) -> RunView | None:
+    def poll(self) -> RunView | None:
         """Return the run if it has ended, or is stalled; None while it continues."""
         from orchestrator.db.runs import find_run
 

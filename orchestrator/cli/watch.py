@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["progress_line", "watch"]
 
 POLL_SECONDS = 1.0
-"""Seconds between two looks; ten times as long as a look takes, if that is longer."""
+"""Seconds between two polls; ten times as long as a poll takes, if that is longer."""
 
 SLURM_POLL_SECONDS = 15.0
 """Seconds between two queries to SLURM."""
@@ -63,7 +63,7 @@ def _show_until_end(workspace: Workspace, key: str, waiting: Waiting, view: _Vie
     report: QueueReport | None = None
     asked_at = -SLURM_POLL_SECONDS
     while True:
-        ended = waiting.look()
+        ended = waiting.poll()
         began, now = time.monotonic(), time.time()
         status = read_status(workspace, key, now)
         if began - asked_at >= SLURM_POLL_SECONDS:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.amounts import size_text
+from orchestrator.amounts import plural, size_text
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import Damaged, open_regular
 from orchestrator.data.files import is_link_of_a_table, opened_snapshot
@@ -131,7 +131,7 @@ def prepare_fork(
         lines.append(f"Its table is that of run {key} when {run.plan.slot(begin.at_tables).address} began.")
     lines += [line for table in tables.values() if table is not None for line in about_edits(table)]
     if copied:
-        n = f"{len(copied)} other file{'s' if len(copied) > 1 else ''}"
+        n = plural(len(copied), "other file")
         lines.append(f"Copies {n} ({size_text(sum(copied))}) of the run's folder as they are now.")
     if update is not None:
         lines.append(f"It gets the code of {update}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.amounts import plural
 from orchestrator.machine.changes import AddStepRun, Change, ForgetAnswer, RequestTables, Retry, Withdraw
 from orchestrator.machine.decide import next_position
 from orchestrator.machine.kinds import StepKind
@@ -102,7 +103,7 @@ def repeats_work(steps: Sequence[ValidStepRun], changes: Sequence[Change]) -> bo
 
 
 def _experiments(n: int) -> str:
-    return f"{n} failed experiment{'s' if n > 1 else ''}"
+    return plural(n, "failed experiment")
 
 
 def _named(steps: Sequence[ValidStepRun]) -> str:

@@ -9,6 +9,7 @@ or a job. `orchestrator.db.store` writes the rest of a run's row: its lease, cod
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from orchestrator.amounts import plural
 from orchestrator.machine.kinds import Doubt, EventKind, Role, StepKind, Stopping
 from orchestrator.machine.model import Job, Run, StepRun, TableThen
 from orchestrator.machine.states import STEP_RUN_FLAWED, JobState, RunState, StepRunState, may_move
@@ -317,8 +318,7 @@ class Note(NamedTuple):
 
 def quarantined(n: int, *, token: str | None = None, position: int | None = None) -> "list[Change]":
     """Return the note that results were quarantined when they were folded; without any, no note."""
-    results = f"{n} result{'s' if n > 1 else ''}"
-    why = f"{results} moved to .archive/quarantine: damaged, or no open experiment has these inputs"
+    why = f"{plural(n, 'result')} moved to .archive/quarantine: damaged, or no open experiment has these inputs"
     return [Note(EventKind.RESULTS_QUARANTINED, why, token, position, detail={"n": n})] if n else []
 
 

@@ -29,6 +29,7 @@ happened.
 
 from __future__ import annotations
 
+from orchestrator.amounts import plural
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.batches import tasks_of_batch
 from orchestrator.machine.changes import AddJob, AddStepRun, Change, MoveJob, MoveStepRun, Restore
@@ -142,7 +143,7 @@ def next_position(run: Run, last: StepRun) -> int:
 
 def _count_of_failed_steps(run: Run) -> str | None:
     n = run.n_failed_step_runs
-    return f"{n} step{'s' if n > 1 else ''} did not succeed" if n else None
+    return f"{plural(n, 'step')} did not succeed" if n else None
 
 
 # --- one step ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.amounts import plural
 from orchestrator.machine.changes import AddJob, Change, MoveRun, MoveStepRun, Note, RecordFreeze
 from orchestrator.machine.kinds import EventKind, Role, StepKind
 from orchestrator.machine.model import Run
@@ -64,10 +65,6 @@ _STATE_WORDS = {
 }
 
 
-def _counted(n: int, thing: str) -> str:
-    return f"{n} {thing}{'' if n == 1 else 's'}"
-
-
 def progress_line(run: Run, change: Change) -> str | None:
     """Return what a change means for the user; None if it needs no line."""
     match change:
@@ -76,12 +73,12 @@ def progress_line(run: Run, change: Change) -> str | None:
             if slot.step.kind is StepKind.UNTIL:
                 return None
             why = f" ({change.why})" if change.why else ""
-            n = f", {_counted(change.n_finished, 'experiment')}" if change.n_finished else ""
+            n = f", {plural(change.n_finished, 'experiment')}" if change.n_finished else ""
             return f"{slot.address}: {_STATE_WORDS[to]}{n}{why}"
         case Note(what=what, position=position, why=why) if what in _SHOWN_NOTES:
             # A note about a job comes just before the end of its step, whose line has the address.
             return why if position is None else f"{run.plan.slot(position).address}: {why}"
         case RecordFreeze(position=position, n_experiments=n_experiments) if n_experiments:
-            return f"{run.plan.slot(position).address}: {_counted(n_experiments, 'open experiment')}"
+            return f"{run.plan.slot(position).address}: {plural(n_experiments, 'open experiment')}"
         case _:
             return None

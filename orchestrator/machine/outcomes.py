@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from orchestrator.amounts import plural
 from orchestrator.failure_groups import MAX_ROWS
 from orchestrator.machine.answers import Accepted, Answer, Refused, RefusedForNow, RefusedHere, Unanswered
 from orchestrator.machine.changes import (
@@ -240,7 +241,7 @@ def _active(position: int, since: float) -> MoveStepRun:
 
 
 def _files_left(position: int, rows: Sequence[int], why: str) -> Note:
-    files = f"{len(rows)} file{'s' if len(rows) > 1 else ''} ({', '.join(map(str, rows[:MAX_ROWS_SHOWN]))}"
+    files = f"{plural(len(rows), 'file')} ({', '.join(map(str, rows[:MAX_ROWS_SHOWN]))}"
     files += ", ...)" if len(rows) > MAX_ROWS_SHOWN else ")"
     detail = {"n": len(rows), "rows": list(rows[:MAX_ROWS])}
     return Note(EventKind.FILES_LEFT, f"{files} left in experiment_sample: {why}", position=position, detail=detail)

@@ -18,7 +18,7 @@ from orchestrator.workspace import JobFolder
 __all__ = ["Others", "must_stop", "stop_if_needed"]
 
 LOOK_EVERY = 2.0
-"""Seconds between two looks whether another task has stopped the batch."""
+"""Seconds between two checks whether another task has stopped the batch."""
 
 
 def must_stop(job: JobFile, counts: Counts) -> bool:

@@ -32,7 +32,7 @@ from orchestrator.worker.task import SupervisedTask, key_of
 __all__ = ["Supervisor"]
 
 POLL = 0.2
-"""Seconds between two looks at the processes, in case one dies without closing its pipe."""
+"""Seconds between two polls of the processes, in case one dies without closing its pipe."""
 
 CLOSED_POLL = 0.005
 """The same after it has closed its pipe."""
@@ -115,7 +115,7 @@ class Supervisor:
         with self._signals_handled():
             try:
                 while self._start_some(coming) or self._processes:
-                    self._look()
+                    self._poll()
                     if self._must_stop():
                         self._stop(coming)
             finally:
@@ -171,7 +171,7 @@ class Supervisor:
         process = self._processes[pid] = _Process(task, pid, out, offset)
         self._selector.register(out, selectors.EVENT_READ, process)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """Wait until something happens, and handle it."""
         for key, _ in self._selector.select(self._time_to_wait()):
             self._read(key.data)
