@@ -12,6 +12,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from cli_records import T0, Records
 from click.testing import CliRunner
@@ -437,6 +439,26 @@ class TestInABrowser:
         assert shown.console == []
         assert shown.facts["ink"]["memory"] > 500
         assert "Memory from one experiment to the next" in shown.facts["text"]
+
+    @pytest.mark.slow
+    def test_all_of_100_000_experiments_are_drawn_and_take_less_than_5_mb(self, records, workspace):
+        records.add_run("r", "succeeded")
+        domain = Domain()
+        for name in ("a", "b", "c", "d"):
+            domain.add_float(name, low=0.0, high=1.0)
+        domain.add_output("y")
+        numbers = np.random.default_rng(1)
+        inputs = pd.DataFrame(numbers.random((100_000, 4)), columns=["a", "b", "c", "d"])
+        outputs = pd.DataFrame({"y": (inputs["a"] - 0.3) ** 2 + inputs["b"]})
+        ExperimentData(domain, inputs, outputs, project_dir=workspace / "r").store()
+        found = report(workspace)
+        assert len(found.charts.numbers) == found.charts.n == 100_000
+        (workspace / "large.html").write_text(page_of(found))
+        assert (workspace / "large.html").stat().st_size < 5_000_000
+        shown = show(workspace / "large.html")
+        assert shown.console == []
+        assert set(shown.facts["ink"]) >= {"convergence", "scatter-0", "scatter-3", "parallel"}
+        assert min(shown.facts["ink"].values()) > 500
 
     def test_the_largest_can_be_the_best(self, real):
         assert_is_shown(show(real / "largest.html"))

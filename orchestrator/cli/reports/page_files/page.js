@@ -168,7 +168,7 @@
     const lines = ordered.map((i, rank) => [...axes.map(axis => Number.isNaN(axis.values[i]) ? "-" : axis.categories.length ? axis.categories[axis.values[i]] : axis.values[i]),
       rank / Math.max(1, ordered.length - 1)]);
     const place = document.getElementById("parallel");
-    if (place) place.style.minWidth = `${axes.length * 92}px`;
+    if (place) place.style.minWidth = `${axes.length * 82}px`;
     chart("parallel", width => {
       const c = ink();
       const colours = [...Array.from({length: 9}, (_, part) => mix(c.idle, c.accent, part / 8)), c.bad];
