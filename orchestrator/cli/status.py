@@ -204,7 +204,7 @@ def render(
         _steps(status.steps),
         _now_and_next(status, now, options, None if has_answer else report, is_refreshed=is_refreshed),
         queue_lines(run, report, now, options) if report is not None and has_answer else [],
-        _failures(_without_requested(status.failures, run.state), run.key, options),
+        _failures(_shown(status.failures, run), run.key, options),
         _notes(status.notes, run.key, options),
         _next_commands(status, options, report),
     ]
@@ -336,10 +336,16 @@ def _experiments(step_run: StepRunView) -> str:
 # --- what failed ---------------------------------------------------------------------------------
 
 
-def _without_requested(failures: Iterable[Failure], state: RunState) -> list[Failure]:
-    """Leave out what the user has stopped with the run."""
-    requested = requested_kinds(state)
-    return [failure for failure in failures if failure.kind not in requested]
+def _shown(failures: Iterable[Failure], run: RunView) -> list[Failure]:
+    """Leave out what the user has stopped with the run, and a step whose failure the headline and its causes say."""
+    requested = requested_kinds(run.state)
+    found = [failure for failure in failures if failure.kind not in requested]
+    explained = {failure.address for failure in found if failure.what is not FailureLevel.STEP}
+    return [failure for failure in found if not (failure.address in explained and _is_in_headline(failure, run))]
+
+
+def _is_in_headline(failure: Failure, run: RunView) -> bool:
+    return failure.what is FailureLevel.STEP and bool(failure.why) and (run.reason or "").endswith(failure.why or "")
 
 
 def _failures(failures: Iterable[Failure], key: str, options: str) -> list[str]:
