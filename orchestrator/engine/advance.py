@@ -11,12 +11,13 @@ from functools import reduce
 from orchestrator.engine.context import Context
 from orchestrator.engine.observe import observe, own_facts
 from orchestrator.engine.perform import perform
-from orchestrator.machine.changes import AddStepRun, Change, apply, submitting
+from orchestrator.machine.changes import AddStepRun, Change, MoveStepRun, apply, submitting
 from orchestrator.machine.decide import decide
 from orchestrator.machine.intents import Intent, Record, Submit
 from orchestrator.machine.model import Run
 from orchestrator.machine.outcomes import must_wait
 from orchestrator.machine.reconcile import reconcile
+from orchestrator.machine.states import StepRunState
 from orchestrator.machine.wakeup import ensure_wakeup, is_for_login_node
 
 __all__ = ["Decision", "advance", "observe_and_record", "with_epoch"]
@@ -83,7 +84,7 @@ def _decide_in_memory(
     model = reduce(apply, changes, run)
     intent = decide_next(model)
     while isinstance(intent, Record):
-        more = [with_epoch(context, change) for change in intent.changes]
+        more = [_with_all_counts(context, model, with_epoch(context, change)) for change in intent.changes]
         changes = [*changes, *more]
         model = reduce(apply, more, model)
         intent = decide_next(model)
@@ -101,6 +102,17 @@ def with_epoch(context: Context, change: Change) -> Change:
     epoch, first_attempt, accepts_failed = context.store.history.next_epoch(context.key, change.position)
     accepts_failed = accepts_failed or change.accepts_failed
     return change._replace(epoch=epoch, first_attempt=first_attempt, accepts_failed=accepts_failed)
+
+
+def _with_all_counts(context: Context, run: Run, change: Change) -> Change:
+    """Return a change with the experiments that tasks have evaluated before they died, if it ends their step."""
+    is_end = isinstance(change, MoveStepRun) and change.to in (StepRunState.FAILED, StepRunState.CANCELLED)
+    if not isinstance(change, MoveStepRun) or not is_end or run.step_run is None or change.n_finished is None:
+        return change
+    from orchestrator.engine.live import counts_without_receipts
+
+    n_finished, n_failed = counts_without_receipts(context.folder, run.step_run)
+    return change._replace(n_finished=change.n_finished + n_finished, n_failed=(change.n_failed or 0) + n_failed)
 
 
 def _write(context: Context, run: Run, changes: list[Change]) -> Run:

@@ -7,7 +7,7 @@ task that runs now. Nothing is written. What can't be read now is left as record
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -20,11 +20,12 @@ from orchestrator.handoff.counts import Counts, read_counts
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import parse_indexes
 from orchestrator.machine.kinds import Mode, Role
+from orchestrator.machine.model import Job, StepRun
 from orchestrator.machine.queue_time import queue_seconds
 from orchestrator.worker.running import read_progress
 from orchestrator.workspace import JobFolder, RunFolder, Workspace
 
-__all__ = ["live_run", "live_status"]
+__all__ = ["counts_without_receipts", "live_run", "live_status"]
 
 Counted = TypeVar("Counted", RunView, StepSummary)
 
@@ -143,7 +144,8 @@ def _live(folder: RunFolder, run: RunView, step_run: StepRunView, now: float) ->
     failing: list[tuple[int, Counts, list[str]]] = []
     for attempts in batches.values():
         with suppress(OrchestratorError):
-            for task, counts, is_running in _not_recorded(folder, step_run, attempts, receipts):
+            has_ended = attempts[-1].ended_at is not None
+            for task, counts, is_running in _not_recorded(folder, step_run, attempts, receipts, has_ended=has_ended):
                 n_finished += counts.n_finished
                 n_failed += counts.n_failed
                 n_running += is_running and not run.stalled
@@ -177,8 +179,32 @@ def _job_now(folder: JobFolder, job: JobView, receipts: dict[str, _Receipts]) ->
     return job
 
 
+def counts_without_receipts(folder: RunFolder, step_run: StepRun) -> tuple[int, int]:
+    """Return the numbers of experiments that finished and failed in tasks of ended jobs that have left no receipt.
+
+    They are in the table, but not in the counts of the jobs, because a later attempt at a task counts them again.
+    """
+    n_finished = n_failed = 0
+    batches: defaultdict[int, list[Job]] = defaultdict(list)
+    for job in step_run.jobs:
+        if job.role is Role.BATCH:
+            batches[job.batch].append(job)
+    for attempts in batches.values():
+        if attempts[-1].has_ended:
+            with suppress(OrchestratorError):
+                for _, counts, _ in _not_recorded(folder, step_run, attempts, {}, has_ended=True):
+                    n_finished += counts.n_finished
+                    n_failed += counts.n_failed
+    return n_finished, n_failed
+
+
 def _not_recorded(
-    folder: RunFolder, step_run: StepRunView, attempts: list[JobView], receipts: Mapping[str, _Receipts]
+    folder: RunFolder,
+    step_run: StepRunView | StepRun,
+    attempts: Sequence[JobView | Job],
+    receipts: Mapping[str, _Receipts],
+    *,
+    has_ended: bool,
 ) -> list[tuple[int, Counts, bool]]:
     """Return the tasks of a batch whose experiments are not recorded yet, with their counts, and whether each runs now.
 
@@ -190,7 +216,6 @@ def _not_recorded(
         If a folder can't be listed now.
     """
     last = attempts[-1]
-    has_ended = last.ended_at is not None
     tasks = parse_indexes(last.failed_tasks if has_ended else last.tasks)
     if not tasks:
         return []
@@ -225,7 +250,7 @@ def _number(counts: Counts) -> int:
     return counts.n
 
 
-def _all_finished(step_run: StepRunView, task: int) -> Counts:
+def _all_finished(step_run: StepRunView | StepRun, task: int) -> Counts:
     """Return the counts of a task of which all experiments have finished; `tasks_for` deals them in turn."""
     n, n_tasks = step_run.n_experiments or 0, step_run.n_tasks or 1
     return Counts(n // n_tasks + (task < n % n_tasks))

@@ -12,6 +12,7 @@ from contextlib import suppress
 import pytest
 from click.testing import CliRunner
 
+from orchestrator import ExperimentData
 from orchestrator.cli.main import cli
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.db.status import run_status
@@ -149,3 +150,37 @@ def test_what_a_user_may_not_read_is_left_as_recorded(workspace, script):
     jobs.chmod(0o700)
     (workspace / "go").touch()
     process.communicate(timeout=60)
+
+
+DIES = """
+import os
+import signal
+from orchestrator import Pipeline, Step, datagenerator
+from tests.studies import store_numbers
+
+@datagenerator(output_names="y")
+def evaluate(x):
+    if x == 29.0:
+        os.kill(os.getppid(), signal.SIGKILL)  # its worker, so that the task leaves no receipt
+        signal.pause()
+    if x % 3 == 1:
+        raise ValueError("bad licence")
+    return x * x
+
+step = Step(evaluate, name="evaluate", parallel=True, max_failed=1.0, abort_early=False)
+pipeline = Pipeline("dies", [Step(store_numbers(40), name="create"), step])
+if __name__ == "__main__":
+    pipeline.run(project_job="r", jobs=1)
+"""
+
+
+def test_the_counts_of_a_failed_step_are_those_of_its_table_though_a_task_died(workspace, script):
+    script(DIES).communicate(timeout=60)
+    status = status_of(workspace)
+    assert status.run.state == "failed"
+    assert "task failed" in [failure.what for failure in status.failures]
+    statuses = [status.name for status in ExperimentData.from_file(workspace / "r").statuses()]
+    counts = (statuses.count("FINISHED"), statuses.count("ERROR"))
+    assert 0 < statuses.count("OPEN") < 40
+    assert (status.run.n_finished, status.run.n_failed) == counts
+    assert [(step.n_finished, step.n_failed) for step in status.steps] == [(0, 0), counts]
