@@ -91,6 +91,7 @@ def live_status(workspace: Workspace, status: RunStatus, now: float) -> RunStatu
         run=_with_counts(status.run, live),
         steps=tuple(_with_counts(step, live) if step.path == step_run.path else step for step in status.steps),
         now=step_run,
+        step_runs=tuple(step_run if each.id == step_run.id else each for each in status.step_runs),
         failures=failures,
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from cli_records import T0, Records
+from cli_records import T0, Records, on_slurm
 from click.testing import CliRunner
 from run_results import Results, exception
 
@@ -32,6 +32,7 @@ from orchestrator.cli.reports.usage import TaskUsage
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.data.records import Record
 from orchestrator.errors import DataError, DefinitionError, NotFound
+from orchestrator.handoff.claim import claim
 from orchestrator.workspace import Workspace
 from tests.browser import program, show, show_replaced
 
@@ -208,6 +209,19 @@ def test_running_waiting_and_idle_time_are_apart(records, workspace):
     assert timeline.rows == ["create", "evaluate"]
     assert [(span.begin, span.end) for span in timeline.spans if span.kind == "idle"] == [(0, 10), (30, 40), (90, 100)]
     assert {span.row for span in timeline.spans if span.has_failed} == {"evaluate"}
+
+
+def test_an_array_that_has_begun_since_the_records_were_written_does_not_wait_any_more(records, workspace):
+    records.add_run("r", **on_slurm())
+    records.add_step_run(1, "active", begin=10, n_experiments=2, n_tasks=2)
+    batch = {"role": "batch", "tasks": "0-1", "n_tasks": 2, "started_at": None}
+    token = records.add_job("queued", begin=10, **batch)
+    records.add_orchestrator("queued", "4300", token, queued_at=T0 + 10, started_at=None)
+    assert report(workspace).timeline.seconds == {"run": 0, "queue": 7190, "idle": 10}
+    folder = Workspace.at(workspace).run("r").job(token)
+    claim(folder, "4242.1")
+    os.utime(folder.claim, (T0 + 70, T0 + 70))
+    assert report(workspace).timeline.seconds == {"run": 7130, "queue": 60, "idle": 10}
 
 
 def test_the_memory_of_the_task_that_grew_most_is_shown_experiment_by_experiment(results, workspace):

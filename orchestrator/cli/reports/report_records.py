@@ -10,6 +10,7 @@ from orchestrator.cli.reports.tasks import efficiency_of, tasks_of
 from orchestrator.cli.run_table import tables_of
 from orchestrator.db.runs import settings_of
 from orchestrator.db.status import run_status
+from orchestrator.engine.live import live_status
 
 if TYPE_CHECKING:
     from orchestrator.workspace import Workspace
@@ -38,7 +39,7 @@ def read_records(workspace: Workspace, key: str, now: float, *, ask_slurm: bool 
     DataError
         If a table can't be read.
     """
-    status = run_status(workspace.database, key, now, whole=True)
+    status = live_status(workspace, run_status(workspace.database, key, now, whole=True), now)
     tables = tables_of(workspace, key)
     tasks = tasks_of(workspace, status, tables)
     return Records(
