@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.cluster.queue_report import QueueReport
     from orchestrator.workspace import Workspace
 
-__all__ = ["ask_briefly", "command", "read_status", "render", "with_answer"]
+__all__ = ["ask_briefly", "command", "is_queued", "read_status", "render", "with_answer"]
 
 MOST_FAILURES = MOST_NOTES = 5
 """Causes of failures, and notes on results that are not in the table, that are shown; `--json` has all."""
@@ -301,11 +301,17 @@ def _now_and_next(
     return lines + ([f"Next: {shorten(status.next, screen_width() - 6)}"] if status.next and not run.stalled else [])
 
 
+def is_queued(step_run: StepRunView, mode: Mode) -> bool:
+    """Whether the jobs of a step run are in the queue of the cluster, and none has started."""
+    is_accepted = any(job.queued_at is not None for job in step_run.jobs)
+    return mode is Mode.SLURM and is_accepted and all(job.started_at is None for job in step_run.jobs)
+
+
 def _now(step_run: StepRunView, now: float, report: QueueReport | None, mode: Mode) -> list[str]:
     seconds = now - (step_run.started_at or step_run.created_at)
     waited = queue_seconds(step_run.jobs, now) if mode is Mode.SLURM else 0.0
-    is_queued = waited > 0 and all(job.started_at is None for job in step_run.jobs)
-    took = f"in the queue for {duration(waited)}" if is_queued else f"for {duration(max(0.0, seconds - waited))}"
+    ran = f"for {duration(max(0.0, seconds - waited))}"
+    took = f"in the queue for {duration(waited)}" if is_queued(step_run, mode) else ran
     left = "" if step_run.seconds_left is None else f", about {duration(step_run.seconds_left)} left"
     lines = [f"Now:  {shorten(step_run.address, 36)}, {took}{left}"]
     if step_run.n_all is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 import click
 
 from orchestrator.cli.render import duration, echo, say, shorten
-from orchestrator.cli.status import ask_briefly, read_status, render, with_answer
+from orchestrator.cli.status import ask_briefly, is_queued, read_status, render, with_answer
 from orchestrator.cli.wait import Waiting
 from orchestrator.cli.workspace import typed_options
 from orchestrator.host import is_screen
@@ -141,7 +141,8 @@ def progress_line(status: RunStatus, now: float) -> str:
     begin = f"{time.strftime('%H:%M:%S', time.localtime(now))} {run.key}"
     if step_run is None:
         return f"{begin}: {run.state}"
-    line = f"{begin}: {shorten(step_run.address, 40)} {step_run.state}"
+    state = "in the queue" if is_queued(step_run, run.mode) else step_run.state
+    line = f"{begin}: {shorten(step_run.address, 40)} {state}"
     if step_run.n_all is not None:
         n_done = step_run.n_finished + step_run.n_failed
         failed = f" ({step_run.n_failed} failed)" if step_run.n_failed else ""

@@ -24,6 +24,7 @@ from rich.live import Live
 from orchestrator.cli.status import read_status
 from orchestrator.cli.watch import _Lines, _Screen, progress_line
 from orchestrator.db.lease_holder import Holder
+from orchestrator.machine.kinds import Mode
 from orchestrator.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +103,12 @@ def test_the_line(status):
     assert progress_line(status, T0 + 60) == (
         "06:01:00 r: evaluate active, 122 of 320 experiments done (2 failed), 0 running"
     )
+
+
+def test_the_line_of_a_step_that_waits_in_the_queue(status):
+    jobs = tuple(job._replace(started_at=None) for job in status.now.jobs)
+    queued = status._replace(run=status.run._replace(mode=Mode.SLURM), now=status.now._replace(jobs=jobs, n_all=None))
+    assert progress_line(queued, T0 + 60) == "06:01:00 r: evaluate in the queue"
 
 
 def test_lines_are_printed_only_when_something_has_changed(status, capsys):
