@@ -53,6 +53,8 @@ def page_of(report: Report, *, reload_after: float | None = None) -> str:
     )
     environment.filters |= {"duration": duration, "amount": amount, "plural": plural, "number": _number}
 
+    usage = [_usage(step) for step in report.efficiency.steps]
+
     def text_of(name: str) -> Markup:
         return Markup((FILES / name).read_text(encoding="utf-8"))
 
@@ -64,7 +66,8 @@ def page_of(report: Report, *, reload_after: float | None = None) -> str:
         made=clock(report.made_at, 0.0),
         causes=[_cause(cause) for cause in report.failures.causes[:MOST_CAUSES]],
         n_more_causes=max(0, len(report.failures.causes) - MOST_CAUSES),
-        usage=[_usage(step) for step in report.efficiency.steps],
+        usage=usage,
+        has_bars=any(part is not None for step in usage for *_, part in step["bars"]),
         task_map_titles=[_title(tasks) for tasks in report.task_maps],
         steps=_steps(report),
         run_has_iterations=any(depth for _, depth, _ in report.question.steps),
