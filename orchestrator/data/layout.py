@@ -19,6 +19,7 @@ from orchestrator.data.labels import Labels
 from orchestrator.data.noted_csv import is_worth_it, read_noted, read_statuses
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.table import StoredFile, Table
+from orchestrator.data.unquoted_csv import read_unquoted, read_unquoted_statuses
 from orchestrator.errors import DataError
 from orchestrator.sha256 import sha256_of, sha256_of_file
 
@@ -179,6 +180,10 @@ def _decode_values(
         if read is not None:
             return read
     content = _content(file)
+    if is_changed is False and columns is not None:
+        read = read_unquoted(content, columns)
+        if read is not None:
+            return read
     labels, texts = read_texts(content, str(path))
     if is_changed and not as_edited:
         check_edited(path, content, labels, texts, columns)
@@ -196,6 +201,10 @@ def _decode_statuses(
         if read is not None:
             return read
     content = _content(file)
+    if is_changed is False:
+        read = read_unquoted_statuses(content)
+        if read is not None:
+            return read
     labels, texts = read_texts(content, str(path))
     if is_changed and not as_edited:
         check_edited(path, content, labels, texts, None)

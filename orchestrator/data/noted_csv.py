@@ -1,6 +1,7 @@
 """Read a CSV file that is as it was stored, with pandas' parser: the notes on its columns say what its texts are.
 
-The numbers are those that Python reads in the texts, bit for bit. A file that differs from what was stored is read by
+The numbers are those that Python reads in the texts, bit for bit. Most smaller files are read by
+`orchestrator.data.unquoted_csv`, without pandas. A file that differs from what was stored is read by
 `orchestrator.data.csv_files`, text by text.
 """
 
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["is_worth_it", "read_noted", "read_statuses"]
 
-LARGE = 500_000
+LARGE = 5_000_000
 """Size in bytes from which pandas is imported to read a file."""
 
 _DTYPES = {"float": "float64", "int": "Int64", "bool": "boolean"}
 
 
 def is_worth_it(size: int) -> bool:
-    """Whether pandas reads files of this size faster than Python, if its import counts."""
+    """Whether pandas reads files of this size faster than Python does, if its import counts."""
     return "pandas" in sys.modules or size >= LARGE
 
 

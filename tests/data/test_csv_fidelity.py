@@ -2,6 +2,8 @@ import io
 import json
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from orchestrator.data.csv_files import csv_parts, read_csv
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.labels import Labels
+from orchestrator.data.unquoted_csv import read_unquoted
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 
@@ -46,6 +49,31 @@ def test_every_cell_is_read_as_it_was_written(cells):
     for name in ("a", "b,\n"):
         back = decode_column(read[name], json.loads(json.dumps(encoded.note)), None)
         assert repr(back) == repr(cells)
+
+
+@pytest.mark.slow
+@settings(max_examples=2 * settings.default.max_examples)
+@given(columns)
+def test_a_file_without_quotation_marks_is_read_as_it_was_written(cells):
+    encoded = encode_column(Column(cells))
+    content = b"".join(csv_parts(Labels(range(len(cells))), {"a": encoded, "b": encoded}))
+    read = read_unquoted(content, dict.fromkeys("ab", json.loads(json.dumps(encoded.note))))
+    if b'"' in content:
+        assert read is None
+        return
+    assert list(read[0]) == list(range(len(cells)))
+    for name in "ab":
+        assert repr(read[1][name].cells()) == repr(cells)
+    for changed in (content[:-1], content + b"7,\n", content.replace(b",a,", b",c,"), b""):
+        assert read_unquoted(changed, dict.fromkeys("ab", encoded.note)) is None
+
+
+def test_a_table_of_many_experiments_is_read_without_pandas(tmp_path):
+    ExperimentData(input_data=[{"x": row / 7, "n": row} for row in range(20_000)], project_dir=tmp_path).store()
+    code = "import sys; from orchestrator import ExperimentData; data = ExperimentData.from_file(sys.argv[1]); "
+    code += "print(len(data), data.get_experiment_sample(7).input_data, 'pandas' in sys.modules)"
+    read = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert read.stdout == "20000 {'x': 1.0, 'n': 7} False\n"
 
 
 VALUES = {

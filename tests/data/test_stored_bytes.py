@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.data import layout
+from orchestrator.data import layout, unquoted_csv
 from orchestrator.data.column import Numbers
 from orchestrator.data.experiment_data import ExperimentData
 
@@ -82,13 +82,15 @@ def stored(seed, folder):
     }
 
 
-@pytest.fixture(params=["arrays, pandas' parser", "lists, Python's parser"])
+@pytest.fixture(params=["arrays, pandas' parser", "arrays, without pandas", "lists, Python's parser"])
 def how(request, monkeypatch):
     """Hold and read all tables as long ones, or as short ones of a process that has not imported NumPy and pandas."""
-    is_long = request.param.startswith("arrays")
-    monkeypatch.setattr(layout, "is_worth_it", lambda size: is_long)
-    if not is_long:
+    monkeypatch.setattr(layout, "is_worth_it", lambda size: request.param.endswith("pandas' parser"))
+    monkeypatch.setattr(unquoted_csv, "MANY", 0)
+    if request.param.startswith("lists"):
         monkeypatch.setattr(Numbers, "of", lambda cells: None)
+        for name in ("read_unquoted", "read_unquoted_statuses"):
+            monkeypatch.setattr(layout, name, lambda *given: None)
 
 
 @pytest.mark.slow
