@@ -34,6 +34,7 @@ from typing import NamedTuple
 
 from orchestrator.addresses import format_address
 from orchestrator.errors import DataError
+from orchestrator.table_folder import ARCHIVE, DATA_FOLDER, RESULTS
 from orchestrator.trust import ENGINE
 
 __all__ = ["DATABASE", "LOG_DIR", "TASK_MARK", "JobFolder", "RunFolder", "Workspace", "relocated", "root_of_bundles"]
@@ -278,7 +279,7 @@ class RunFolder(NamedTuple):
 
     def result_files(self, project_dir: str, token: str) -> list[Path]:
         """Return the result files of a job, also those that are folded into the table."""
-        archive = self._results(project_dir).with_name(".archive")
+        archive = self._results(project_dir).with_name(ARCHIVE)
         folders = [self.results(project_dir, token), *sorted(archive.glob(f"{token}*"))]
         return [path for folder in folders for path in sorted(folder.glob("*.jsonl"))]
 
@@ -288,7 +289,7 @@ class RunFolder(NamedTuple):
         return folder.is_dir() and any(folder.iterdir())
 
     def _results(self, project_dir: str) -> Path:
-        return self.table(project_dir) / "experiment_data" / ".results"
+        return self.table(project_dir) / DATA_FOLDER / RESULTS
 
     @property
     def logs(self) -> Path:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.data.many_objects import many_objects
-from orchestrator.data.references import DATA_FOLDER
 from orchestrator.data.results import ResultReader
 from orchestrator.errors import DataError
+from orchestrator.table_folder import ARCHIVE, DATA_FOLDER, RESULTS
 
 __all__ = ["Expected", "await_results"]
 
@@ -62,7 +62,7 @@ def await_results(project_dir: Path | str, expected: Iterable[Expected], reader:
         while (n := _n_found(base, one, reader)) < one.n_experiments:
             if time.monotonic() > end:
                 raise DataError(
-                    f"results are missing in {base / '.results'}: the receipts of the tasks count {one.n_experiments} "
+                    f"results are missing in {base / RESULTS}: the receipts of the tasks count {one.n_experiments} "
                     f"experiments, but {n} can be read there (of the jobs {', '.join(one.tokens)}).",
                     "If another machine has written them, retry later: orchestrator resume\n"
                     "If they were deleted, evaluate the experiments again: orchestrator resume --from-step STEP",
@@ -71,8 +71,8 @@ def await_results(project_dir: Path | str, expected: Iterable[Expected], reader:
 
 
 def _n_found(base: Path, expected: Expected, reader: ResultReader) -> int:
-    new = [folder for token in expected.tokens for folder in _folders(base / ".results", token)]
-    folded = [folder for token in expected.tokens for folder in _folders(base / ".archive", token)]
+    new = [folder for token in expected.tokens for folder in _folders(base / RESULTS, token)]
+    folded = [folder for token in expected.tokens for folder in _folders(base / ARCHIVE, token)]
     if folded and not new:
         return expected.n_experiments  # it was checked when they were folded
     results: set[tuple[int, str]] = set()

@@ -17,13 +17,12 @@ from orchestrator.data.references import Reference, keep_file, write_object
 from orchestrator.data.scratch import Scratch
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
+from orchestrator.table_folder import SAMPLE_FOLDER
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["SAMPLE_FOLDER", "ExperimentSample", "Reader"]
-
-SAMPLE_FOLDER = "experiment_sample"
+__all__ = ["ExperimentSample", "Reader"]
 
 
 Reader: TypeAlias = "tuple[Callable[[int], dict[str, Any]], Callable[[int], dict[str, Any]]]"

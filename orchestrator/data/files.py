@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from orchestrator.atomic import sync_folder, write_atomically, write_synced
 from orchestrator.damage import Damaged, check_size, open_regular, parse_object, read_small
-from orchestrator.data.references import DATA_FOLDER, TABLE_FILES
 from orchestrator.errors import DataError, TableBusy
 from orchestrator.kernel_lock import KernelLock
 from orchestrator.sharing import mode_of_lock
+from orchestrator.table_folder import ARCHIVE, DATA_FOLDER, LOCK, QUARANTINE, RESULTS, TABLE_FILES
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -41,6 +41,7 @@ __all__ = [
     "Outrun",
     "Snapshot",
     "State",
+    "all_result_files",
     "changes_all_the_time",
     "data_folder",
     "finish_commit",
@@ -125,10 +126,19 @@ def result_folders(project_dir: Path | str) -> list[Path]:
     base = data_folder(project_dir)
     consumed = _consumed(base)
     try:
-        names = sorted(path.name for path in (base / ".results").iterdir())
+        names = sorted(path.name for path in (base / RESULTS).iterdir())
     except FileNotFoundError:
         return []
-    return [base / ".results" / name for name in names if name not in consumed]
+    return [base / RESULTS / name for name in names if name not in consumed]
+
+
+def all_result_files(project_dir: Path | str) -> Iterator[Path]:
+    """Yield the result files of a table, also those that are folded.
+
+    In this order, because a fold moves a file from the first folder to the second: it may be missing when it is read.
+    """
+    for folder in (RESULTS, ARCHIVE):
+        yield from sorted((data_folder(project_dir) / folder).glob("*/*.jsonl"))
 
 
 def state_of(project_dir: Path | str) -> State:
@@ -296,7 +306,7 @@ def _link_again(path: Path) -> str:
 
 def _all_of(project_dir: Path | str) -> tuple[State, list[str] | None]:
     try:
-        results = sorted(path.name for path in (data_folder(project_dir) / ".results").iterdir())
+        results = sorted(path.name for path in (data_folder(project_dir) / RESULTS).iterdir())
     except FileNotFoundError:
         return state_of(project_dir), None
     return state_of(project_dir), results
@@ -362,7 +372,7 @@ def locked(project_dir: Path | str) -> Iterator[None]:
     base = data_folder(project_dir)
     base.mkdir(parents=True, exist_ok=True)
     try:
-        lock = _acquired(base / ".lock", mode_of_lock(base))
+        lock = _acquired(base / LOCK, mode_of_lock(base))
     except TimeoutError as error:
         raise TableBusy(f"another process stores the table in {base}", "Retry the command later.") from error
     except PermissionError as error:
@@ -373,7 +383,7 @@ def locked(project_dir: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (EISDIR, ELOOP):
             raise
-        raise _in_the_way(base / ".lock") from error
+        raise _in_the_way(base / LOCK) from error
     try:
         yield
     finally:
@@ -456,7 +466,7 @@ def write_table(
         _archive_consumed(base)
         _adopt(base)
         for name, content in (quarantine or {}).items():
-            write_atomically(base / ".archive" / "quarantine" / name, content)
+            write_atomically(base / ARCHIVE / QUARANTINE / name, content)
         number = _number(base) + 1
         _commit(base, number, contents, [Path(folder).name for folder in consumed])
     except OSError as error:
@@ -612,12 +622,12 @@ def _archive_consumed(base: Path) -> None:
 
 
 def _archive(base: Path, name: str) -> None:
-    (base / ".archive").mkdir(exist_ok=True)
-    target, number = base / ".archive" / name, 0
+    (base / ARCHIVE).mkdir(exist_ok=True)
+    target, number = base / ARCHIVE / name, 0
     while target.exists():
         number += 1
-        target = base / ".archive" / f"{name}.{number}"
-    (base / ".results" / name).rename(target)
+        target = base / ARCHIVE / f"{name}.{number}"
+    (base / RESULTS / name).rename(target)
 
 
 def _remove_old(base: Path, number: int) -> None:

@@ -16,6 +16,7 @@ from orchestrator.data.files import Outrun, data_folder, finish_commit, locked, 
 from orchestrator.data.many_objects import many_objects
 from orchestrator.data.matching import FoldReport
 from orchestrator.data.results import ResultReader, frame
+from orchestrator.table_folder import RESULTS
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -88,7 +89,7 @@ def _fold(project_dir: Path, more: Callable[[ExperimentData], int] | None, reade
 
 def _quarantine(project_dir: Path | str, report: FoldReport) -> dict[str, bytes]:
     """Return the quarantined lines by the path of their result file."""
-    base = data_folder(project_dir) / ".results"
+    base = data_folder(project_dir) / RESULTS
     contents: dict[str, bytes] = defaultdict(bytes)
     for result in report.quarantined:
         name = str(Path(result["file"]).relative_to(base))

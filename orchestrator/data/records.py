@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.data.files import data_folder
+from orchestrator.data.files import all_result_files
 from orchestrator.data.many_objects import many_objects
 from orchestrator.data.results import ResultFile
 from orchestrator.data.row_texts import digests_of
@@ -128,13 +128,10 @@ def _last(records: Sequence[Record], status: str) -> Record | None:
 def _read(project_dir: Path) -> Mapping[Key, list[Record]]:
     """Return the records in all result files of a table, by experiment."""
     found: dict[Key, list[Record]] = defaultdict(list)
-    base = data_folder(project_dir)
-    # In this order: a fold moves files from the first to the second.
-    for folder in (".results", ".archive"):
-        for path in sorted((base / folder).glob("*/*.jsonl")):
-            with suppress(FileNotFoundError):
-                for key, record in _records_in(ResultFile.read(path)):
-                    found[key].append(record)
+    for path in all_result_files(project_dir):
+        with suppress(FileNotFoundError):
+            for key, record in _records_in(ResultFile.read(path)):
+                found[key].append(record)
     return found
 
 

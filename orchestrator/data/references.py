@@ -15,12 +15,10 @@ from orchestrator.data.load_functions import ALLOW, allows_everything, decode_fu
 from orchestrator.errors import DataError, NotAllowed
 from orchestrator.fields import Fields
 from orchestrator.loading import main_name
+from orchestrator.table_folder import DATA_FOLDER, TABLE_FILES
 from orchestrator.trust import is_own, others_may_write, owner_of
 
-__all__ = ["DATA_FOLDER", "OF_F3DASM", "TABLE_FILES", "Reference", "copy_objects", "keep_file", "write_object"]
-
-DATA_FOLDER = "experiment_data"
-TABLE_FILES = ("domain.json", "input.csv", "output.csv", "jobs.csv")
+__all__ = ["OF_F3DASM", "Reference", "copy_objects", "keep_file", "write_object"]
 
 
 class Reference(Fields):

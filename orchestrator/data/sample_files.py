@@ -7,9 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.data.experiment_sample import SAMPLE_FOLDER, ExperimentSample
+from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.values import is_missing
 from orchestrator.errors import DataError
+from orchestrator.table_folder import SAMPLE_FOLDER
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData

@@ -22,6 +22,8 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import Literal, get_args
 
+from orchestrator.table_folder import SCRATCH
+
 __all__ = ["KEEP", "Keep", "Scratch"]
 
 Keep = Literal["on_error", "always", "never"]
@@ -55,7 +57,7 @@ class Scratch:
 
     @property
     def _above(self) -> list[Path]:
-        top = self._project_dir / "scratch"
+        top = self._project_dir / SCRATCH
         return [top, top / self._step] if self._step else [top]
 
     @property

@@ -26,9 +26,9 @@ from orchestrator.data.files import (
     state_of,
     write_table,
 )
-from orchestrator.data.references import TABLE_FILES
 from orchestrator.errors import DataError
 from orchestrator.holes import CHUNK, copy_written
+from orchestrator.table_folder import TABLE_FILES
 
 __all__ = ["KeptTable", "keep_table", "put_back", "read_kept", "sizes"]
 

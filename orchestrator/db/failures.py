@@ -26,13 +26,13 @@ _EVALUATED = f"""(
     ) AND what = '{FailureLevel.EXPERIMENTS}'
 )"""
 
-_TRIED_AGAIN = """EXISTS (
+_RETRIED = """EXISTS (
     SELECT 1 FROM job later
     WHERE later.step_run_id = job.step_run_id AND later.batch = job.batch AND later.attempt > job.attempt
 ) AS was_retried"""
 
 _EVENTS = f"""
-SELECT position, name, iteration, path, what, why, task, event.detail, {_TRIED_AGAIN}
+SELECT position, name, iteration, path, what, why, task, event.detail, {_RETRIED}
 FROM event JOIN step_run ON event.step_run_id = step_run.id LEFT JOIN job ON event.job_id = job.id
 WHERE event.run_id = :run_id AND what IN ('{FailureLevel.EXPERIMENTS}', '{FailureLevel.TASK}')
 """
@@ -58,7 +58,7 @@ WHERE event.run_id = :run_id AND (
 
 # The failed tasks of a batch have their own events, unless SLURM refused the whole batch.
 _JOBS = f"""
-SELECT position, name, iteration, path, job.reason, job.kind, detail, {_TRIED_AGAIN}
+SELECT position, name, iteration, path, job.reason, job.kind, detail, {_RETRIED}
 FROM job JOIN step_run ON job.step_run_id = step_run.id
 WHERE job.run_id = :run_id AND job.state IN ('{JobState.FAILED}', '{JobState.LOST}')
 AND (role = '{Role.STEP}' OR job.kind = '{FailureKind.REFUSED}')

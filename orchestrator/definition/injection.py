@@ -8,7 +8,10 @@ from typing import Any
 from orchestrator.definition.parameters_of import parameters_of
 from orchestrator.sha256 import sha256_of
 
-__all__ = ["injected", "is_seed", "seed_for"]
+__all__ = ["INJECTED", "injected", "is_seed", "seed_for"]
+
+INJECTED = ("iteration", "project_job", "seed")
+"""Names of the parameters that get a value."""
 
 
 def injected(function: Callable[..., Any], supplied: Container[str], values: Mapping[str, Any]) -> dict[str, Any]:

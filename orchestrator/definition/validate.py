@@ -20,18 +20,17 @@ from orchestrator.definition.data_generators import (
     executed_function,
     kwargs_of,
 )
-from orchestrator.definition.injection import is_seed
+from orchestrator.definition.injection import INJECTED, is_seed
 from orchestrator.definition.pipeline import DEPENDENCIES, Loop, Step, step_name, timeout_in_seconds, walk
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.definition.validate_resources import cluster_problems, resource_problems
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.plan import UNTIL
+from orchestrator.table_folder import DATA_FOLDER, SAMPLE_FOLDER
 
 __all__ = ["check_cluster", "check_key", "check_pipeline"]
 
-INJECTED = ("iteration", "project_job", "seed")
 RESERVED_KEYS = ("logs",)
-TABLE_FOLDERS = ("experiment_data", "experiment_sample")
 
 # A key is part of commands that the user types or copies: it contains no character that a shell interprets.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -310,5 +309,5 @@ def _folder_problems(project_dir: Any) -> Iterator[str]:
         yield f"project_dir={str(project_dir)!r} is not valid; use printable names that don't begin with '.'"
     elif any(len(part.encode()) > 255 for part in path.parts):
         yield f"project_dir={str(project_dir)!r} is not valid; use names of at most 255 bytes"
-    elif any(part in TABLE_FOLDERS for part in path.parts):
+    elif any(part in (DATA_FOLDER, SAMPLE_FOLDER) for part in path.parts):
         yield f"project_dir={str(project_dir)!r} is reserved for the files of tables; use another name"

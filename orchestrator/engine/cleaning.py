@@ -17,19 +17,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.data.references import DATA_FOLDER
 from orchestrator.db.deletion import cleanable_runs, delete_run
 from orchestrator.db.runs import find_run
 from orchestrator.db.store import Store
 from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, NotFound, NotOwner
 from orchestrator.machine.cleanable import Cleanable, Part, ReasonToKeep, Selection, chosen, why_kept
+from orchestrator.table_folder import ARCHIVE, DATA_FOLDER
 from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = ["Cleaning", "clean", "prepare"]
-
-ARCHIVE = ".archive"
-"""The folder of the result files that are in a table."""
 
 DELETED = ".deleted-"
 """How the names of folders begin that are being deleted."""

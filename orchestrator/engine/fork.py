@@ -20,7 +20,6 @@ from orchestrator.amounts import plural, size_text
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import Damaged, open_regular
 from orchestrator.data.files import is_link_of_a_table, opened_snapshot
-from orchestrator.data.references import DATA_FOLDER, TABLE_FILES
 from orchestrator.data.snapshots import KeptTable, put_back
 from orchestrator.db.store import NewRun, RunRecord, Store
 from orchestrator.engine.cleaning import DELETED
@@ -33,13 +32,11 @@ from orchestrator.holes import copy_written
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import NewSteps, where_new_steps_begin
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, check_position, where_to_fork
+from orchestrator.table_folder import DATA_FOLDER, RESULTS, SCRATCH, TABLE_FILES
 from orchestrator.trust import ENGINE, read_private
 from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = ["Fork", "make_fork", "prepare_fork"]
-
-SCRATCH = "scratch"
-"""The folder of the files of experiments, which are not copied."""
 
 
 class Fork(NamedTuple):
@@ -215,7 +212,7 @@ def _copy_table(source: Path, target: Path) -> None:
     with suppress(FileNotFoundError), opened_snapshot(source) as snapshot:
         put_back(target, {name: file.read() for name, file in snapshot.files.items()})
         for path in snapshot.results:
-            to = target / DATA_FOLDER / ".results" / path.parent.name / path.name
+            to = target / DATA_FOLDER / RESULTS / path.parent.name / path.name
             to.parent.mkdir(parents=True, exist_ok=True)
             _copy_file(path, to)
 

@@ -25,13 +25,11 @@ from orchestrator.errors import DataError
 from orchestrator.holes import copy_written
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.rewind import after_takeover
+from orchestrator.table_folder import LOCK
 from orchestrator.trust import ENGINE, is_foreign, name_of_user, owner_of
 from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = ["about_takeover", "take_over"]
-
-LOCKS = frozenset({".lock"})
-"""Files that belong to processes, and not to the run."""
 
 
 def about_takeover(workspace: Workspace, key: str, *, force: bool = False) -> list[str]:
@@ -153,7 +151,7 @@ def _copy_files(source: Path, target: Path) -> None:
 
 
 def _is_regular(name: str, folder: int) -> bool:
-    return name not in LOCKS and stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    return name != LOCK and stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
 
 
 def _copy_file(name: str, folder: int, target: Path) -> None:

@@ -30,6 +30,7 @@ from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, DefinitionError
 from orchestrator.machine.cleanable import Part, why_kept
 from orchestrator.no_links import private_folder
+from orchestrator.table_folder import LOCK
 from orchestrator.tar_files import Size, add, check_format, extract, not_an_archive, reading, writing
 from orchestrator.version import __version__
 from orchestrator.workspace import RunFolder, Workspace
@@ -39,7 +40,7 @@ __all__ = ["Contents", "Imported", "about_archive", "archive", "import_run", "re
 FOLDERS = ("run", "logs")
 """The folders of an archive."""
 
-SECRET, LOCK = "env_vars.", ".lock"
+SECRET = "env_vars."
 """Files that are left out: how the name begins of those with `env_vars`, and the locks of tables."""
 
 RECORDS = "orchestrator.json"

@@ -17,7 +17,7 @@ from orchestrator.workspace import JobFolder
 
 __all__ = ["Others", "must_stop", "stop_if_needed"]
 
-LOOK_EVERY = 2.0
+POLL = 2.0
 """Seconds between two checks whether another task has stopped the batch."""
 
 
@@ -86,5 +86,5 @@ class Others:
         """Whether another task has stopped the batch; looked up every two seconds, or now."""
         if not now and time.monotonic() < self._look_at:
             return False
-        self._look_at = time.monotonic() + LOOK_EVERY
+        self._look_at = time.monotonic() + POLL
         return self._folder.stop.exists()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.damage import NETWORK_ERRORS
 from orchestrator.data.expected import Expected
-from orchestrator.data.files import data_folder
+from orchestrator.data.files import all_result_files, data_folder
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.many_objects import many_objects
 from orchestrator.data.results import read_results
@@ -278,11 +278,9 @@ def _recorded_failures(project_dir: Path) -> set[tuple[int, str]]:
 
 def _lines_of(project_dir: Path) -> Iterator[Mapping[str, Any]]:
     """Yield all lines of the result files of a table, also of those that are in the table."""
-    base = data_folder(project_dir)
-    for folder in (".results", ".archive"):
-        for path in sorted((base / folder).glob("*/*.jsonl")):
-            with suppress(FileNotFoundError):  # it was moved from one to the other
-                yield from read_results(path)
+    for path in all_result_files(project_dir):
+        with suppress(FileNotFoundError):
+            yield from read_results(path)
 
 
 def _cuts_of(folder: RunFolder, kinds: Mapping[str, str]) -> dict[tuple[int, str], list[str]]:
@@ -436,7 +434,7 @@ def _translated_errors(project_dir: Path) -> Iterator[None]:
     except AssertionError:
         raise  # a bug of the orchestrator
     except Exception as error:
-        raise _translated(project_dir / "experiment_data", error) from error
+        raise _translated(data_folder(project_dir), error) from error
 
 
 def no_table(project_dir: Path) -> DataError:

@@ -16,8 +16,8 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.data.references import TABLE_FILES
 from orchestrator.db.store import Store
+from orchestrator.table_folder import TABLE_FILES
 from tests.temporary import short_root
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,27 @@
+"""The names of what is in the folder of a table, and beside it: where the results, the archive and the lock are."""
+
+__all__ = ["ARCHIVE", "DATA_FOLDER", "LOCK", "QUARANTINE", "RESULTS", "SAMPLE_FOLDER", "SCRATCH", "TABLE_FILES"]
+
+DATA_FOLDER = "experiment_data"
+"""The folder of a table, in the folder that a step is called with."""
+
+TABLE_FILES = ("domain.json", "input.csv", "output.csv", "jobs.csv")
+"""The files of a table, as f3dasm names them."""
+
+RESULTS = ".results"
+"""In the folder of a table: the result files that are not folded yet, in a folder for each job."""
+
+ARCHIVE = ".archive"
+"""In the folder of a table: the result files that are folded, and what was set aside."""
+
+QUARANTINE = "quarantine"
+"""In the archive: results of which no open experiment has the inputs."""
+
+LOCK = ".lock"
+"""In the folder of a table: the lock of those that store it."""
+
+SAMPLE_FOLDER = "experiment_sample"
+"""Beside the folder of a table: the sample files of f3dasm."""
+
+SCRATCH = "scratch"
+"""Beside the folder of a table: the scratch folders of its experiments."""
