@@ -267,11 +267,9 @@ def _end_of_call(step_run: StepRun, job: Job) -> MoveStepRun:
 
 
 def _end_of_batches(step_run: StepRun, slot: Slot) -> MoveStepRun:
-    """Return how a step run ends after all its batches.
+    """Return how a step run ends after all its batches: `_why_failed` says when it has failed.
 
-    It fails only if tasks, too many experiments or all of the first ones failed, or if experiments have no result.
-
-    It is judged on all its experiments, also on those that an earlier epoch has evaluated.
+    All its experiments count, also those that were evaluated in an earlier epoch.
     """
     n_finished, n_failed = step_run.n_finished, step_run.n_failed
     why = _why_failed(step_run, slot, n_finished, n_failed)
@@ -290,6 +288,11 @@ def _ended_early(step_run: StepRun, slot: Slot) -> bool:
 
 
 def _why_failed(step_run: StepRun, slot: Slot, n_finished: int, n_failed: int) -> str | None:
+    """Return why a step run has failed after all its batches; None if it has not.
+
+    It has failed if a task has no attempts left, if experiments have no result, or if too many experiments or all of
+    the first ones failed.
+    """
     n_all = max(n_experiments_of(step_run), n_finished + n_failed)
     if _ended_early(step_run, slot):
         why = too_many_failed(slot.step.max_failed, n_finished, n_failed, n_all)
