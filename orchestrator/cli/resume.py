@@ -78,8 +78,10 @@ def command(
         checked, config = commands.check_update(workspace, key, load_study(update))
     begin = commands.begin_of(workspace, key, checked, from_step, accepts_failed=accept_failed, puts_back=table_as_then)
     lines, repeats = commands.preview(workspace, key, begin, checked)
-    if dry_run and not lines:
-        lines = commands.about_next(workspace, key)
+    if dry_run:
+        lines = lines or commands.about_next(workspace, key)
+    if dry_run and checked is None:
+        lines += commands.about_stored_code(workspace, key, begin)
     if not goes_ahead(lines, dry_run=dry_run, yes=yes, asks=repeats):
         return
     commands.resume(

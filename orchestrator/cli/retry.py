@@ -53,6 +53,8 @@ def command(
 
         checked, config = commands.check_update(workspace, key, load_study(update))
         lines, repeats = commands.preview(workspace, key, commands.RETRY, checked)
+    elif dry_run:
+        lines += commands.about_stored_code(workspace, key, commands.RETRY)
     if not goes_ahead(lines, dry_run=dry_run, yes=yes, asks=repeats):
         return
     commands.retry(workspace, key, update=checked, config=config, jobs=jobs)

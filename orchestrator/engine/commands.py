@@ -39,6 +39,7 @@ __all__ = [
     "about_advance",
     "about_cancel",
     "about_drive",
+    "about_stored_code",
     "advance",
     "begin_of",
     "cancel",
@@ -286,6 +287,9 @@ class _Preview(NamedTuple):
     is_idle: bool
 
 
+_NEW_CODE = "Attention: the study has changed. What runs now uses the new code; results are kept."
+
+
 def _preview(store: Store, record: RunRecord, begin: Begin, checked: CheckedPipeline | None) -> _Preview:
     key, workspace = record.key, store.workspace
     run, steps = store.load(key), store.history.valid_step_runs(key)
@@ -303,9 +307,18 @@ def _preview(store: Store, record: RunRecord, begin: Begin, checked: CheckedPipe
         run, steps = with_new_plan(run, steps, replanned, plan), steps[: replanned.n_valid]
     changes = reopening(run, steps, begin)
     is_idle = not lines and not changes and is_done(run.state, None)
-    if checked is not None and is_idle and has_other_code(workspace.run(key), record, checked):
-        lines = about_other_code(record, checked.study_path)
+    if checked is not None and has_other_code(workspace.run(key), record, checked):
+        lines = about_other_code(record, checked.study_path) if is_idle else [_NEW_CODE, *lines]
     return _Preview([*lines, *announce(steps, changes)], repeats or repeats_work(steps, changes), is_idle)
+
+
+def about_stored_code(workspace: Workspace, key: str, begin: Begin) -> list[str]:
+    """Return that the study has changed, for a resume that uses the stored code; nothing if it has not."""
+    from orchestrator.engine.code import study_change_message
+
+    store = Store(workspace.database)
+    change = study_change_message(workspace.run(key), store.own_record(key), begin)
+    return [] if change is None else change.splitlines()
 
 
 def about_next(workspace: Workspace, key: str) -> list[str]:

@@ -11,6 +11,7 @@ from orchestrator.engine.advance import observe_and_record, with_epoch
 from orchestrator.engine.context import Context
 from orchestrator.engine.table_jobs import table_was_changed
 from orchestrator.errors import Busy, DefinitionError, StudyChanged
+from orchestrator.machine.announce import announce_new_plan
 from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import replan
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, reopening
@@ -51,10 +52,11 @@ def check_same_steps(store: Store, record: RunRecord, checked: CheckedPipeline) 
     shapes = [(p.size, [(step.path, step.name) for step in p.steps()]) for p in (record.plan, plan)]
     if shapes[0] != shapes[1]:
         run, steps = store.load(record.key), store.history.valid_step_runs(record.key)
-        replan(run, steps, plan, asks_again=False, study=study)  # raises it for a plan with which it can't continue
+        replanned = replan(run, steps, plan, asks_again=False, study=study)  # may raise it, too
+        would = " ".join(announce_new_plan(steps, replanned, plan))
         raise StudyChanged(
-            f"Run {record.key} has succeeded, but its steps are not those of this pipeline.",
-            f"Show what would run with it: orchestrator resume {record.key} --update {study} --dry-run\n"
+            f"Run {record.key} has succeeded, but its steps are not those of this pipeline. Nothing runs."
+            + (f"\nAn update does this: {would}" if would else ""),
             f"To continue the run with it: orchestrator resume {record.key} --update {study}\n"
             f"In Python: pipeline.resume({record.key!r}, update=True)",
         )

@@ -130,6 +130,22 @@ def test_a_finished_run_keeps_the_code_with_which_it_was_made(here):
     assert "Attention" not in here("resume", "r", "--update", "study.py").err
 
 
+@pytest.mark.parametrize("words", [("run", "study.py", "--project-job", "r"), ("resume", "r", "--update", "study.py")])
+def test_an_edited_study_of_a_run_that_failed_is_said_before_it_runs(here, words):
+    study = here.workspace / "study.py"
+    study.write_text(LOOP.replace("N", "2").replace('print("reported")', "1 / 0"))
+    assert here("run", "study.py", "--project-job", "r").code == 1
+    assert "Attention" not in here(*words, "--dry-run").out
+    assert "has changed" not in here("resume", "r", "--dry-run").out
+    study.write_text(LOOP.replace("N", "2"))
+    # A resume without --update uses the stored code, and a dry run says that.
+    dry = here("resume", "r", "--dry-run").out
+    assert ("study.py has changed" in dry, "--update" in dry, "Runs again: report." in dry) == (True, True, True)
+    for said in (here(*words, "--dry-run").out, here(*words).err):
+        assert said.index("Attention: the study has changed.") < said.index("Runs again: report.")
+    assert here("status", "r", "--json").out.count("succeeded") > 1
+
+
 def test_update_takes_a_changed_cluster(here, programs):
     programs.accepts()
     here("submit", "slurm.py", "--project-job", "r")
