@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator import Domain, ExperimentData, ExperimentSample
 from orchestrator.damage import LARGEST, Damaged, check_size, read_whole, written_part
-from orchestrator.data.snapshots import keep_table, read_kept
+from orchestrator.data.kept_table import keep_table, read_kept
 from orchestrator.errors import DataError
 from tests.damage import put_in_place
 

@@ -27,11 +27,11 @@ def command(run: str | None, keep: str | None, dry_run: bool, yes: bool, rootdir
     When a step begins, its table is copied; files that have not changed need no space. `fork` and
     `resume --table-as-then` go back to these copies. The last 50 are kept by default. RUN defaults to the latest run.
     """
-    from orchestrator.engine.kept_tables import change_limit, snapshots
+    from orchestrator.engine.kept_tables import change_limit, listed_tables
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
-    found, limit = snapshots(workspace, key)
+    found, limit = listed_tables(workspace, key)
     if keep is None:
         rows = [[each.address, each.table, clock(each.kept_at, time.time()), size_text(each.n_bytes)] for each in found]
         if rows:

@@ -13,7 +13,7 @@ from orchestrator.addresses import format_study
 from orchestrator.db.runs import find_run
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
-from orchestrator.engine.reopen import check_same_steps, position_of
+from orchestrator.engine.resume import check_same_steps, position_of
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.announce import announce, announce_new_plan, announce_next, repeats_work
 from orchestrator.machine.changes import apply

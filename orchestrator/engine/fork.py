@@ -20,13 +20,13 @@ from orchestrator.amounts import plural, size_text
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import Damaged, open_regular
 from orchestrator.data.files import is_link_of_a_table, opened_snapshot
-from orchestrator.data.snapshots import KeptTable, put_back
+from orchestrator.data.kept_table import KeptTable, put_back
 from orchestrator.db.store import NewRun, RunRecord, Store
 from orchestrator.engine.cleaning import DELETED
 from orchestrator.engine.code import CheckedPipeline, asks_again, study_change_message
 from orchestrator.engine.create import check_new_key, make_engine_folder
 from orchestrator.engine.kept_tables import about_edits, read_then, tables_then
-from orchestrator.engine.reopen import position_of
+from orchestrator.engine.resume import position_of
 from orchestrator.errors import DataError
 from orchestrator.holes import copy_written
 from orchestrator.machine.plan import Plan

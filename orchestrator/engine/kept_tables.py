@@ -6,27 +6,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.data.snapshots import KeptTable, put_back, read_kept, sizes
+from orchestrator.data.kept_table import KeptTable, put_back, read_kept, sizes
 from orchestrator.db.store import Store
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.earlier_tables import Began, tables_at
 from orchestrator.machine.model import TableThen
-from orchestrator.worker.keeping import names_of_kept, remove_superfluous
+from orchestrator.worker.keep_tables import names_of_kept, remove_superfluous
 from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = [
-    "Snapshot",
+    "ListedTable",
     "about_edits",
     "change_limit",
     "put_tables_back",
     "read_then",
-    "snapshots",
+    "listed_tables",
     "tables_then",
     "tables_to_put_back",
 ]
 
 
-class Snapshot(NamedTuple):
+class ListedTable(NamedTuple):
     """A kept table, as `snapshots` shows it.
 
     Attributes
@@ -129,7 +129,7 @@ def put_tables_back(folder: RunFolder, mark: str, tables: Iterable[TableThen]) -
         put_back(folder.table(then.project_dir), read_then(folder, mark, then).contents)
 
 
-def snapshots(workspace: Workspace, key: str) -> tuple[list[Snapshot], int | None]:
+def listed_tables(workspace: Workspace, key: str) -> tuple[list[ListedTable], int | None]:
     """Return the kept tables of a run, the oldest first, and how many are kept at most; None: all."""
     store = Store(workspace.database)
     record, run, folder = store.own_record(key), store.load(key), workspace.run(key)
@@ -140,7 +140,7 @@ def snapshots(workspace: Workspace, key: str) -> tuple[list[Snapshot], int | Non
         position = name.partition(".")[0]
         if position.isdecimal() and int(position) < run.plan.size:
             slot = run.plan.slot(int(position))
-            found.append(Snapshot(slot.address, slot.step.project_dir, path.stat().st_mtime, needed[name]))
+            found.append(ListedTable(slot.address, slot.step.project_dir, path.stat().st_mtime, needed[name]))
     return found, record.max_tables
 
 

@@ -1,6 +1,6 @@
 """Which of the kept tables of a run shows a table as it was when a step began, and how many are kept by default.
 
-A step that begins keeps its table and deletes those that are too many: `keep` in `orchestrator.worker.keeping`.
+A step that begins keeps its table and deletes those that are too many: `keep` in `orchestrator.worker.keep_tables`.
 """
 
 from __future__ import annotations

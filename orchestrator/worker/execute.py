@@ -180,7 +180,7 @@ def run_call(
 
     def work(receipt: Receipt) -> None:
         project_dir = _fold_results(folder, job, receipt)
-        from orchestrator.worker.keeping import keep  # a task of an array keeps none
+        from orchestrator.worker.keep_tables import keep  # a task of an array keeps none
 
         keep(folder, job.project_dir, job.position, job.epoch, job.mark, job.max_tables)
         if isinstance(block, Block):

@@ -29,7 +29,7 @@ from orchestrator.data.many_objects import many_objects
 from orchestrator.data.results import read_results
 from orchestrator.errors import Busy, DataError, OrchestratorError, TableBusy
 from orchestrator.handoff.manifest import Entry, Manifest, lines_of, tasks_for, write_manifest
-from orchestrator.worker.keeping import keep
+from orchestrator.worker.keep_tables import keep
 from orchestrator.worker.running import read_cuts
 from orchestrator.workspace import RunFolder
 

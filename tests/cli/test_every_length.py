@@ -13,8 +13,8 @@ import pytest
 from orchestrator import ExperimentData
 from orchestrator.damage import Damaged
 from orchestrator.data.files import data_folder
+from orchestrator.data.kept_table import read_kept
 from orchestrator.data.records import records_of
-from orchestrator.data.snapshots import read_kept
 from orchestrator.definition.bundle import Bundle
 from orchestrator.errors import OrchestratorError
 from orchestrator.handoff.claim import claimed_by

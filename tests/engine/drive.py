@@ -14,7 +14,7 @@ from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.local.local_scheduler import LocalScheduler
 from orchestrator.engine.observe import observe
 from orchestrator.engine.progress import Silent
-from orchestrator.engine.reopen import reopen
+from orchestrator.engine.resume import reopen
 from orchestrator.errors import Busy
 from orchestrator.machine.changes import apply
 from orchestrator.machine.reconcile import reconcile

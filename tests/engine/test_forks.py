@@ -10,7 +10,7 @@ from orchestrator import Block, ExperimentData, Loop, Pipeline, Step, datagenera
 from orchestrator.db.store import Store
 from orchestrator.engine import commands
 from orchestrator.engine.fork import make_fork, prepare_fork
-from orchestrator.engine.kept_tables import change_limit, snapshots
+from orchestrator.engine.kept_tables import change_limit, listed_tables
 from orchestrator.errors import DefinitionError, RunFailed
 from orchestrator.workspace import Workspace
 from tests.studies import store_numbers
@@ -176,7 +176,7 @@ def test_files_of_steps_are_copied_but_not_scratch_or_what_links_lead_to(place, 
 
 
 def test_an_edit_in_place_of_a_kept_table_is_said(place):
-    [solved] = [each for each in snapshots(place, "r")[0] if each.address == "solve@1"]
+    [solved] = [each for each in listed_tables(place, "r")[0] if each.address == "solve@1"]
     assert solved.table == "."
     store = Store(place.database)
     [folder] = place.run("r").kept_tables.glob("7.0.*")  # report finds the table that is there
@@ -214,7 +214,7 @@ def test_a_table_that_did_not_exist_then_is_not_put_back(place, golden):
 
 
 def test_only_the_last_tables_are_kept_and_the_rule_can_be_changed(place, golden):
-    found, limit = snapshots(place, "r")
+    found, limit = listed_tables(place, "r")
     assert limit == 50
     assert [each.address for each in found] == [
         "create",
@@ -227,15 +227,15 @@ def test_only_the_last_tables_are_kept_and_the_rule_can_be_changed(place, golden
         "report",
     ]
     assert change_limit(place, "r", 3) == 5
-    assert [each.address for each in snapshots(place, "r")[0]] == ["grow@2", "solve@2", "report"]
+    assert [each.address for each in listed_tables(place, "r")[0]] == ["grow@2", "solve@2", "report"]
     with golden.raises(DefinitionError):
         prepare_fork(place, "r", "solve@1", None)
     assert inputs(place, fork(place, "grow@2")) == INPUTS
     commands.resume(place, "r", from_step="grow@2", puts_back=True)
-    assert [each.address for each in snapshots(place, "r")[0]] == ["grow@2", "solve@2", "report"]
+    assert [each.address for each in listed_tables(place, "r")[0]] == ["grow@2", "solve@2", "report"]
     assert change_limit(place, "r", 0) == 3
     commands.resume(place, "r", from_step="report")
-    assert snapshots(place, "r") == ([], 0)
+    assert listed_tables(place, "r") == ([], 0)
 
 
 def test_a_table_that_has_not_changed_needs_no_space(place):
@@ -247,7 +247,7 @@ def test_a_table_that_has_not_changed_needs_no_space(place):
     commands.resume(place, "r", from_step="report")
     for name in ("input.csv", "output.csv", "jobs.csv", "domain.json"):
         assert file(10, 1, name) == file(10, 0, name)
-    last = snapshots(place, "r")[0][-1]
+    last = listed_tables(place, "r")[0][-1]
     assert (last.address, last.n_bytes < 500) == ("report", True)
 
 

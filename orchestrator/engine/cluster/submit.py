@@ -17,7 +17,7 @@ from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.engine.code import CheckedPipeline, replace_code
 from orchestrator.engine.context import Context
 from orchestrator.engine.interrupts import interrupted_as
-from orchestrator.engine.reopen import reopen, with_resume_hint
+from orchestrator.engine.resume import reopen, with_resume_hint
 from orchestrator.errors import Busy, RunFailed, SchedulerUnreachable
 from orchestrator.handoff.environment import write_environment
 from orchestrator.machine.headlines import describe

@@ -20,7 +20,7 @@ from orchestrator.engine.lease import hold_lease
 from orchestrator.engine.local.failed import run_failed
 from orchestrator.engine.local.local_scheduler import LocalScheduler
 from orchestrator.engine.progress import Console, Progress, Silent, console_now, progress_for, standard_error
-from orchestrator.engine.reopen import reopen, with_resume_hint
+from orchestrator.engine.resume import reopen, with_resume_hint
 from orchestrator.errors import (
     Busy,
     Cancelled,

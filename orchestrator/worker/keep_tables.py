@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.data.snapshots import keep_table
+from orchestrator.data.kept_table import keep_table
 from orchestrator.errors import DataError
 from orchestrator.workspace import RunFolder
 

@@ -1,4 +1,4 @@
-"""Resume a run: from which position, and which steps are repeated."""
+"""Resume a run: withdraw what is repeated, and begin at the position that the user names or where it stopped."""
 
 from __future__ import annotations
 
