@@ -7,10 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.main import COMMANDS
 from orchestrator.machine.states import MOVES, FailureKind, JobState, RunState, StepRunState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,3 +157,28 @@ def test_python_in_documents_compiles(document):
 
 def python_blocks(document: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+
+
+SAME_NAME = {"answers", "errors", "factory", "of_f3dasm", "rows", "states", "tail", "workspace"}
+"""Modules of two folders that do the same for what their folder is about."""
+
+
+def test_a_module_has_a_name_that_only_a_command_has_too():
+    modules = [file for file in sorted((ROOT / "orchestrator").rglob("*.py")) if not file.stem.startswith("__")]
+    names = Counter(file.stem for file in modules)
+    assert {name for name, n in names.items() if n > 1} - set(COMMANDS) <= SAME_NAME
+
+
+def test_the_guide_for_contributors_names_each_module_beside_the_folders():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    modules = sorted(file.name for file in (ROOT / "orchestrator").glob("[a-z]*.py"))
+    assert [name for name in modules if f"orchestrator/{name}" not in guide and name != "version.py"] == []
+
+
+def test_each_module_says_what_it_is_about():
+    silent = [
+        str(file.relative_to(ROOT))
+        for file in sorted((ROOT / "orchestrator").rglob("*.py"))
+        if not ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) and file.name != "__main__.py"
+    ]
+    assert silent == []
