@@ -293,6 +293,38 @@ def test_resources_are_changed_only_if_they_are_valid_and_the_run_is_on_a_cluste
     golden(here("set", "r", "nothing", "--mem", "10G"))
 
 
+BATCH_ON_CLUSTER = """
+from orchestrator import SlurmCluster
+cluster = SlurmCluster(partition=None, account=None)
+from batch import pipeline
+"""
+
+
+def test_each_field_that_is_set_reaches_the_script(here, programs):
+    programs.accepts()
+    (here.workspace / "array.py").write_text(BATCH_ON_CLUSTER)
+    here("submit", "array.py", "--project-job", "r")
+    store = Store(here.workspace / "orchestrator.db")
+
+    def resources():
+        return next(step.resources for step in store.load("r").plan.steps() if step.name == "evaluate")
+
+    for option, value in (
+        ("time", "1-12"),
+        ("mem", "7G"),
+        ("cpus-per-task", "3"),
+        ("nodes", "2"),
+        ("ntasks", "2"),
+        ("mem-per-cpu", "2G"),
+    ):
+        assert here("set", "r", "evaluate", f"--{option}", value).code == 0
+        [name] = [name for name in config_of(store.record("r")).scripts if name.startswith("evaluate.")]
+        [script] = (here.workspace / "r").rglob(name)
+        assert f"#SBATCH --{option}={value}\n" in script.read_text()
+    assert here("set", "r", "evaluate", "--max-concurrent", "5").code == 0
+    assert resources()["max_concurrent"] == 5
+
+
 NESTED = """
 from orchestrator import Loop, Pipeline, SlurmCluster, Step
 from tests.studies import nothing

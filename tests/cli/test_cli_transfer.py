@@ -72,6 +72,24 @@ def test_a_run_is_the_same_after_its_import_and_can_be_continued(here, other, su
     assert "edited" not in fork.err
 
 
+def test_a_run_of_another_user_belongs_to_the_one_who_imports_it(here, other):
+    here("run", "batch.py", "--project-job", "r")
+    here("archive", "r", "-o", "r.tar.gz")
+    forged(Path("r.tar.gz"), Path("other.tar.gz"), lambda rows: rows["run"].update(uid=1))
+    named = ("--rootdir", str(other))
+    assert here("import", "other.tar.gz", *named).code == 0
+    assert "belongs to" not in here("status", "r", *named).out
+    assert here("retry", "r", *named).code == 3
+
+
+def test_a_run_that_was_archived_and_deleted_comes_back_to_its_workspace(here):
+    here("run", "batch.py", "--project-job", "r")
+    here("archive", "r", "-o", "r.tar.gz")
+    assert here("clean", "r").code == 0
+    assert here("import", "r.tar.gz").code == 0
+    assert here("resume", "r", "--from-step", "look@1").code == 3
+
+
 def test_what_archive_and_import_do_is_said_first(here, other, golden):
     here("run", "study.py", "--project-job", "r")
     golden.replace(here.workspace, "<workspace>")
