@@ -45,6 +45,9 @@ class Kept:
     def close(self) -> None:
         self._connection.rollback()
 
+    def __del__(self) -> None:
+        self._connection.close()
+
 
 class Boundaries:
     """Counts the boundaries of a run; at those that `dies_here` names, the process that advances is killed.
