@@ -26,7 +26,6 @@ from orchestrator.db.views import RunStatus, RunView, StepRunView
 from orchestrator.machine.kinds import Role, StepKind
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import Plan
-from orchestrator.machine.resume_point import where_to_resume
 from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.workspace import Workspace
 
@@ -137,6 +136,8 @@ def _resume_from(
     if row.state == RunState.ACTIVE:
         open_ = last is not None and (last.ended_at is None or last.state == StepRunState.CANCELLED)
         return None if stalled is None else address_of(last) if last is not None and open_ else _next(plan, row, last)
+    from orchestrator.machine.resume_point import where_to_resume  # all that decides, which other runs do not need
+
     at = None if last is None else StepRun(last.position, state=member(StepRunState, last.state), until=last.until)
     stopped = Run(row.key, row.salt, plan, member(RunState, row.state), step_run=at)
     first = where_to_resume(stopped, first_failed(connection, row.id))
