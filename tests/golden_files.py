@@ -106,7 +106,10 @@ class Golden:
         text = re.sub(r"(Traceback \(most recent call last\):\n)(?:  .*\n)+", r"\1  <frames>\n", text)
         if not exact:
             text = re.sub(rf" *(?<![\w.]){DURATION}", " <duration>", text)
-            text = re.sub(r" +TIME\b", " TIME", text)
+            # The time in the queue of a cluster is shown if it was long.
+            text = text.replace(", of which <duration> in the queue", "")
+            text = re.sub(r"<duration> <duration>$", "<duration>", text, flags=re.MULTILINE)
+            text = re.sub(r"( +QUEUE)? +TIME\b", " TIME", text)
             text = re.sub(r"\b(?:\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?|\d\d:\d\d:\d\d)\b", "<time>", text)
             text = re.sub(r"\b\d{10}\b", "<key>", text)
             text = re.sub(r"\bprocess \d+\b", "process <pid>", text)

@@ -104,6 +104,8 @@ def test_a_golden_file_is_read_as_it_was_written(tmp_path):
         ("evaluate  active    3 min 05 s", "evaluate  active <duration>"),
         ("began 06:00:02, took 1.3 s", "began <time>, took <duration>"),
         ("STEP      TIME", "STEP TIME"),
+        ("STEP     QUEUE  TIME\na  active  2 s  1 s", "STEP TIME\na  active <duration>"),
+        ("took 3.0 s, of which 2.0 s in the queue", "took <duration>"),
         ("began 2026-11-24 06:00, for 12 s", "began <time>, for <duration>"),
         ("Run 1795500000 failed", "Run <key> failed"),
         ("version 1.3 said", "version 1.3 said"),
