@@ -4,7 +4,7 @@
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -104,7 +104,7 @@ def evaluated_lines(
     surroundings = Surroundings(said)
     expected = Manifest.open(folder.manifest(job.position, job.epoch, job.mark), job.manifest).expected_outputs()
     evaluator = _UnitEvaluator(folder, job, step, units, expected, ends)
-    must_have = dict.fromkeys(expected or ())
+    must_have = dict.fromkeys(expected or ()).keys()  # in this order; if there are none, any output
     log_end = position()
     for unit in units:
         log_begin = log_end
@@ -114,7 +114,7 @@ def evaluated_lines(
         try:
             lines, scratch = evaluator.lines_of(unit)
             for line in lines:
-                if not _has_outputs(line, must_have):
+                if not (line["outputs"] and line["outputs"].keys() >= must_have) and line["status"] == FINISHED:
                     _say_missing(said, line, must_have)
             surroundings.put_back("experiment", unit[0].row)
             log_end = position()
@@ -260,13 +260,7 @@ def _stored_before(sample: ExperimentSample, expected: Sequence[str] | None) -> 
     return outputs
 
 
-def _has_outputs(line: Line, names: Mapping[str, None]) -> bool:
-    """Whether an experiment has all outputs with these names, or at least one if there are none, or has failed."""
-    outputs = line["outputs"]
-    return bool(outputs and outputs.keys() >= names.keys()) or line["status"] != FINISHED
-
-
-def _say_missing(said: set[str], line: Line, must_have: Mapping[str, None]) -> None:
+def _say_missing(said: set[str], line: Line, must_have: Collection[str]) -> None:
     missing = [name for name in must_have if name not in line["outputs"]]
     names = f"a value of {', '.join(map(repr, missing))}" if missing else "any output"
     say_once(said, "missing outputs", f"experiment {line['row']} has finished without {names}.")
