@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from orchestrator import Domain, ExperimentData, ExperimentSample
+from orchestrator import Domain, ExperimentData, ExperimentSample, design
 from orchestrator.data import waiting
 from orchestrator.data.parameters import (
     CategoricalParameter,
@@ -161,6 +161,27 @@ def test_domains_from_names_and_bounds():
     for bounds, n in (([[1, 2, 3]], None), ([[0, 1]], 2)):
         with pytest.raises(ValueError, match="bounds must have two numbers"):
             make_nd_continuous_domain(bounds, n)
+
+
+def test_the_type_of_an_input_says_how_to_propose_a_value():
+    domain = Domain()
+    domain.add_float("x", 0.5, 2.0, log=True)
+    domain.add_int("n", 1, 9, step=2)
+    domain.add_category("c", ["a", "b"])
+    domain.add_constant("k", 7)
+    domain.add_array("v", shape=3, low=0.0, high=1.0)
+    domain.add_parameter("any")
+    assert {name: type(parameter) for name, parameter in domain.input_space.items()} == {
+        "x": design.ContinuousParameter,
+        "n": design.DiscreteParameter,
+        "c": design.CategoricalParameter,
+        "k": design.ConstantParameter,
+        "v": design.ArrayParameter,
+        "any": design.Parameter,
+    }
+    x, n, c, k = (domain.input_space[name] for name in "xnck")
+    assert (x.lower_bound, x.upper_bound, x.log) == (0.5, 2.0, True)
+    assert (n.lower_bound, n.upper_bound, n.step, c.categories, k.value) == (1, 9, 2, ["a", "b"], 7)
 
 
 @pytest.mark.parametrize(

@@ -283,11 +283,24 @@ OF_F3DASM = {
 }
 
 
+INSIDE_F3DASM = {
+    "orchestrator.design": {
+        "ArrayParameter",
+        "CategoricalParameter",
+        "ConstantParameter",
+        "ContinuousParameter",
+        "DiscreteParameter",
+        "Parameter",
+    },
+}
+"""Names that f3dasm's documentation imports from its inside."""
+
+
 @pytest.mark.parametrize("name", OF_F3DASM)
 def test_a_submodule_has_the_names_that_it_has_in_f3dasm(tmp_path, name):
     assert not modules_loaded_by(f"exec('from {name} import *')", tmp_path) & NOT_FOR_STUDIES
     module = import_module(name)
-    assert set(module.__all__) == OF_F3DASM[name]
+    assert set(module.__all__) == OF_F3DASM[name] | INSIDE_F3DASM.get(name, set())
     for public in OF_F3DASM[name] & set(orchestrator.__all__):
         assert getattr(module, public) is getattr(orchestrator, public)
 
