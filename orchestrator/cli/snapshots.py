@@ -41,9 +41,8 @@ def command(run: str | None, keep: str | None, dry_run: bool, yes: bool, rootdir
         return
     max_tables = _number(keep)
     n = 0 if max_tables is None else max(0, len(found) - max_tables)
-    lines = [
-        f"Keeps {'all tables' if max_tables is None else f'the last {max_tables} tables'} of run {key} from now on."
-    ]
+    kept = {None: "all tables", 0: "no table", 1: "the last table"}.get(max_tables, f"the last {max_tables} tables")
+    lines = [f"Keeps {kept} of run {key} from now on."]
     if n:
         lines.append(f"Deletes {plural(n, 'table')} that {'is' if n == 1 else 'are'} older.")
     if goes_ahead(lines, dry_run=dry_run, yes=yes, asks=n > 0):

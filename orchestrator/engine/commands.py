@@ -513,7 +513,7 @@ def about_advance(workspace: Workspace, key: str) -> list[str]:
     store.own_record(key)
     run = store.load(key)
     if run.has_ended or not run.needs_wakeup:
-        return announce_next(run)
+        return [f"Run {key} is held: nothing is started."] if run.is_held else announce_next(run)
     then = ". It is held: nothing new is started." if run.is_held else ", and then starts what is next."
     return [f"Asks SLURM about the jobs of run {key}{then}"]
 

@@ -164,7 +164,7 @@ def _size(folder: RunFolder) -> Size:
 
 
 def _files_text(size: Size) -> str:
-    return f"{size.n_files} files ({size_text(size.n_bytes)})"
+    return f"{size.n_files} files and folders ({size_text(size.n_bytes)})"
 
 
 def _files(folder: RunFolder) -> Iterator[tuple[Path, str]]:
