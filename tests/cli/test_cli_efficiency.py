@@ -44,6 +44,13 @@ def test_what_is_close_to_its_limit_gets_more():
     assert advice(task(seconds=175))[0] == {"time": "00:05:00"}
 
 
+def test_what_was_over_its_limit_and_not_killed_gets_more():
+    changes, [memory, time] = advice(task(memory=2000, seconds=600))
+    assert changes == {"mem": "2560M", "time": "00:15:00"}
+    assert memory == "A task used 1.95 GB of memory, but requested 1 GB: a cluster that enforces the limit kills it."
+    assert time == "The longest task took 10 min 00 s, but requested 3 min 00 s: a cluster ends it then."
+
+
 def test_what_was_killed_at_its_limit_gets_twice_as_much():
     assert advice(task(), failures=["out_of_memory"])[0] == {"mem": "2G"}
     assert advice(task(), failures=["timeout"])[0] == {"time": "00:06:00"}

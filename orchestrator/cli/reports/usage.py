@@ -274,6 +274,9 @@ def _memory(usage: StepUsage, failures: Sequence[str]) -> list[Change]:
     if not usage.memory:
         return []
     new = _rounded_memory(MEMORY_MARGIN * usage.memory)
+    if usage.memory > requested:
+        why = f"A task used {amount(usage.memory)} of memory, but requested {amount(requested)}"
+        return [("mem", limit(new), f"{why}: a cluster that enforces the limit kills it.")]
     used = f"At most {amount(usage.memory)} of the requested {amount(requested)} of memory were used"
     if usage.memory > TOO_CLOSE * requested:
         return [("mem", limit(new), f"{used}: that is close to the limit.")]
@@ -291,6 +294,9 @@ def _time(usage: StepUsage, failures: Sequence[str]) -> list[Change]:
     new = _rounded_seconds(TIME_MARGIN * usage.longest_seconds)
     if not usage.longest_seconds:
         return []
+    if usage.longest_seconds > requested:
+        why = f"The longest task took {duration(usage.longest_seconds)}, but requested {duration(requested)}"
+        return [("time", _clock(new), f"{why}: a cluster ends it then.")]
     longest = f"The longest task took {duration(usage.longest_seconds)} of the requested {duration(requested)}"
     if usage.longest_seconds > TOO_CLOSE * requested:
         return [("time", _clock(new), f"{longest}: that is close to the limit.")]
