@@ -206,7 +206,7 @@ def _end_job(job: Job, fact: JobFact, tasks: list[int], ended: JobState | None =
     move = MoveJob(
         job.token,
         JobState.SUCCEEDED,
-        at=_end_time(fact, receipts),
+        at=_end_time(fact, receipts, is_complete=len(receipts) == len(tasks)),
         n_finished=sum(receipt.n_finished for receipt in receipts),
         n_failed=sum(receipt.n_failed for receipt in receipts),
         until=next((receipt.until for receipt in receipts if receipt.until is not None), None),
@@ -252,8 +252,12 @@ def _failed_tasks(job: Job, fact: JobFact, tasks: list[int]) -> dict[int, tuple[
     return failed
 
 
-def _end_time(fact: JobFact, receipts: list[ReceiptFact]) -> float | None:
-    return max((receipt.ended_at for receipt in receipts), default=fact.ended_at)
+def _end_time(fact: JobFact, receipts: list[ReceiptFact], *, is_complete: bool) -> float | None:
+    """Return when a job ended; None if it is not known. A task that left no receipt may have ended after all others."""
+    last = max((receipt.ended_at for receipt in receipts), default=fact.ended_at)
+    if is_complete or last is None or fact.ended_at is None:
+        return last
+    return max(fact.ended_at, last)
 
 
 def _detail(receipts: list[ReceiptFact]) -> dict[str, Any]:

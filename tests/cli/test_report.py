@@ -31,6 +31,7 @@ from orchestrator.cli.reports.timeline import task_maps_of
 from orchestrator.cli.reports.usage import TaskUsage
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.data.records import Record
+from orchestrator.db.status import run_status
 from orchestrator.errors import DataError, DefinitionError, NotFound
 from orchestrator.handoff.claim import claim
 from orchestrator.workspace import Workspace
@@ -251,6 +252,21 @@ def test_tasks_say_how_long_they_waited_in_the_queue():
     waited = [task._replace(task=number, queue_seconds=seconds) for number, seconds in enumerate((12.5, None))]
     [found] = task_maps_of(waited)
     assert found.cells == [(0, 0, 20.0, 0, 12.5), (1, 0, 20.0, 0, -1.0)]
+
+
+def test_a_task_that_was_killed_is_on_the_map_unless_a_later_attempt_succeeded(records, workspace):
+    records.add_run("r", "failed", **on_slurm())
+    records.add_step_run(1, "failed", begin=10, seconds=100, n_experiments=3, n_tasks=3)
+    batch = {"role": "batch", "begin": 10, "kind": "timeout", "scheduler_id": "7"}
+    records.add_job("failed", seconds=60, tasks="0-2", n_tasks=3, started_at=T0 + 10, failed_tasks="1-2", **batch)
+    records.add_job(
+        "failed", seconds=90, attempt=2, tasks="1-2", n_tasks=2, started_at=T0 + 70, failed_tasks="2", **batch
+    )
+    task = TaskUsage("evaluate", "evaluate", "", 0, 1, T0, 5.0, 5.0, 100.0, None, "node07", 1, 0, False)
+    evaluated = [task, task._replace(task=1, attempt=2, seconds=8.0)]
+    [found] = task_maps_of(evaluated, run_status(Workspace.at(workspace).database, "r", T0 + 200, whole=True).step_runs)
+    cells = {column: (seconds, n_failed) for column, _, seconds, n_failed, _ in found.cells}
+    assert cells == {0: (5.0, 0), 1: (8.0, 0), 2: (30.0, -1)}
 
 
 def test_an_input_that_is_sampled_on_a_logarithmic_scale_is_drawn_on_one(workspace):

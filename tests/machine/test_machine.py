@@ -696,6 +696,25 @@ def test_a_job_that_was_cancelled_while_it_waited_never_ran():
     assert [(change.to, change.at) for change in changes] == [(JobState.RUNNING, 1.0), (JobState.CANCELLED, 5.0)]
 
 
+@pytest.mark.parametrize(
+    ("n_receipts", "ended_at", "at"),
+    [
+        (1, 500.0, 500.0),  # the other task was killed later
+        (1, 15.0, 20.0),  # the clock of the node is ahead
+        (1, None, 20.0),
+        (0, 500.0, 500.0),
+        (2, 500.0, 20.0),  # the scheduler needs some time for the end of a job
+    ],
+)
+def test_a_job_ends_with_its_last_task_also_if_that_left_no_receipt(n_receipts, ended_at, at):
+    batch = job(JobState.RUNNING, role="batch", tasks="0-1")
+    fact = JobFact(
+        Seen.OVER, kind="timeout", ended_at=ended_at, receipts={task: receipt() for task in range(n_receipts)}
+    )
+    _, changes = seen(run_with(BATCH, batch, n_tasks=2), fact)
+    assert [change.at for change in changes if isinstance(change, MoveJob)] == [at]
+
+
 def test_a_submission_that_left_receipts_was_accepted():
     batch = job(JobState.SUBMITTING, role="batch", tasks="0-1")
     run, _ = seen(run_with(BATCH, batch, n_tasks=2), JobFact(Seen.ABSENT, receipts={0: receipt(n_finished=1)}), grace=0)

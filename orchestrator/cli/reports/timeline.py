@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.cli.reports.report_values import Span, TaskMap, Timeline
-from orchestrator.machine.states import StepRunState
+from orchestrator.indexes import parse_indexes
+from orchestrator.machine.kinds import Role
+from orchestrator.machine.states import FailureKind, StepRunState
 
 if TYPE_CHECKING:
     from orchestrator.cli.reports.usage import TaskUsage
-    from orchestrator.db.views import RunView, StepRunView
+    from orchestrator.db.views import JobView, RunView, StepRunView
 
 __all__ = ["task_maps_of", "timeline_of"]
 
@@ -25,6 +27,9 @@ MOST_CELLS = 20_000
 """Number of tasks that a map shows."""
 
 LEAST_TASKS = 2
+
+NOT_TO_BLAME = frozenset({FailureKind.STOPPED, FailureKind.CANCELLED, FailureKind.INTERRUPTED})
+"""Tasks that ended for one of these reasons have not failed themselves."""
 
 
 class _Time(NamedTuple):
@@ -127,12 +132,56 @@ def _length(times: Iterable[_Time]) -> float:
 # --- tasks ---------------------------------------------------------------------------------------
 
 
-def task_maps_of(tasks: Iterable[TaskUsage]) -> list[TaskMap]:
-    """Return a map for each step with several tasks. Of several attempts of a task, the last one counts."""
+def task_maps_of(tasks: Iterable[TaskUsage], step_runs: Iterable[StepRunView] = ()) -> list[TaskMap]:
+    """Return a map for each step with several tasks. Of several attempts of a task, the last one counts.
+
+    Parameters
+    ----------
+    tasks : iterable of TaskUsage
+        The tasks that have said how long they ran.
+    step_runs : iterable of StepRunView
+        The step runs: their jobs name the tasks that were killed.
+    """
     by_step: dict[str, dict[tuple[str, int], TaskUsage]] = {}
     for task in tasks:
         by_step.setdefault(task.step, {})[task.iteration, task.task] = task
+    for killed in _killed(step_runs):
+        known = by_step.setdefault(killed.step, {})
+        at = killed.iteration, killed.task
+        if at not in known or known[at].attempt < killed.attempt:
+            known[at] = killed
     return [_map(step, list(found.values())) for step, found in by_step.items() if _has_arrays(found.values())]
+
+
+def _killed(step_runs: Iterable[StepRunView]) -> Iterator[TaskUsage]:
+    """Yield the tasks of arrays that have failed; how long they ran is that of their job."""
+    for step_run in step_runs:
+        for job in step_run.jobs:
+            if job.role is Role.BATCH and job.kind not in NOT_TO_BLAME:
+                for task in parse_indexes(job.failed_tasks):
+                    yield _failed_task(step_run, job, task)
+
+
+def _failed_task(step_run: StepRunView, job: JobView, task: int) -> TaskUsage:
+    from orchestrator.cli.reports.usage import TaskUsage
+
+    started_at = job.started_at or job.ended_at or 0.0
+    return TaskUsage(
+        address=step_run.address,
+        step=step_run.name,
+        iteration=step_run.iteration,
+        task=task,
+        attempt=job.attempt,
+        started_at=started_at,
+        seconds=max(0.0, (job.ended_at or started_at) - started_at),
+        cpu_seconds=0.0,
+        memory=0.0,
+        first_memory=None,
+        host="",
+        n_experiments=0,
+        n_failed=0,
+        has_failed=True,
+    )
 
 
 def _has_arrays(tasks: Iterable[TaskUsage]) -> bool:
