@@ -242,7 +242,7 @@
           visualMap: {min: 0, max: most, dimension: 2, seriesIndex: 0, calculable: false, orient: "horizontal", right: 8, top: 0, itemHeight: 100, itemWidth: 10,
             inRange: {color: [c.low, c.high]}, text: [seconds(most), "0 s"], textStyle: {color: c.dim}},
           series: [{type: "heatmap", data: cells, progressive: 0, itemStyle: {borderColor: c.card, borderWidth: cells.length > 3000 ? 0 : 1}},
-            {type: "scatter", data: marks, symbolSize: 7, symbol: cell => cell[3] < 0 ? "path://M0 0L2 0L5 3L8 0L10 0L10 2L7 5L10 8L10 10L8 10L5 7L2 10L0 10L0 8L3 5L0 2Z" : "circle", itemStyle: {color: c.bad, borderColor: c.card, borderWidth: 1}}],
+            {type: "scatter", data: marks, symbolSize: cell => cell[3] < 0 ? 12 : 8, symbol: cell => cell[3] < 0 ? "path://M0 0L2 0L5 3L8 0L10 0L10 2L7 5L10 8L10 10L8 10L5 7L2 10L0 10L0 8L3 5L0 2Z" : "circle", itemStyle: {color: c.bad, borderColor: c.card, borderWidth: 1}}],
         };
       });
     });
