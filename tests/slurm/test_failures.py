@@ -248,7 +248,6 @@ def hopeless(x):
     raise RuntimeError("no licence")
 
 
-few = SlurmResources(max_jobs_per_task={per_task}, max_concurrent=2)
 pipeline = Pipeline("hopeless", steps=[
     Step(create, name="create"),
     Step(hopeless, name="run", parallel=True),
