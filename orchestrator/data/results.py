@@ -419,31 +419,44 @@ class ResultFile(NamedTuple):
         ResultFile
             Its lines. What is no regular file has one damaged line.
         """
-        from orchestrator.data.result_lines import Lines, runs_of  # Few tasks read results.
-
-        lines, damaged = Lines(), list[bytes]()
-        n_torn, end, block = 0, offset, b"\n"
-        evaluation: Evaluation | None = None
+        content, end, block = _Content(), offset, b"\n"
         try:
             with open_regular(Path(path)) as file:
                 file.seek(offset)
                 for block in _blocks(file):
-                    for run in runs_of(block):
-                        if run.is_plain and lines.add_plain(run):
-                            continue
-                        for line, value in _checked(run.lines()):
-                            if isinstance(value, Evaluation):
-                                evaluation = value
-                            elif value is not None:
-                                lines.add(value)
-                            elif _is_cut(line):
-                                n_torn += 1
-                            else:
-                                damaged.append(line[:MOST_SHOWN])
+                    content.add(block)
                 end = file.tell() - (0 if block.endswith(b"\n") else len(block))
         except Damaged as error:
-            damaged.append(str(error).encode())
-        return cls(Path(path), lines, n_torn, end, damaged, evaluation)
+            content.damaged.append(str(error).encode())
+        return cls(Path(path), content.lines, content.n_torn, end, content.damaged, content.evaluation)
+
+
+class _Content:
+    """What was read of a file; the attributes are those of `ResultFile`."""
+
+    def __init__(self) -> None:
+        from orchestrator.data.result_lines import Lines, runs_of  # Few tasks read results.
+
+        self.lines, self.damaged, self.n_torn = Lines(), list[bytes](), 0
+        self.evaluation: Evaluation | None = None
+        self._runs_of = runs_of
+
+    def add(self, block: bytes) -> None:
+        """Add lines."""
+        for run in self._runs_of(block):
+            if not (run.is_plain and self.lines.add_plain(run)):
+                for line, value in _checked(run.lines()):
+                    self._add_line(line, value)
+
+    def _add_line(self, line: bytes, value: Evaluation | dict[str, Any] | None) -> None:
+        if isinstance(value, Evaluation):
+            self.evaluation = value
+        elif value is not None:
+            self.lines.add(value)
+        elif _is_cut(line):
+            self.n_torn += 1
+        else:
+            self.damaged.append(line[:MOST_SHOWN])
 
 
 class ResultReader:
