@@ -175,19 +175,26 @@ def _decode_values(
     path, columns = base / f"{which}.csv", notes.columns.get(which)
     file = files[path.name]
     is_changed = notes.has_changed(path.name, file)
-    if is_changed is False and columns is not None and is_worth_it(_size(file)):
-        read = read_noted(file, columns)
+    if is_changed is False and columns is not None:
+        read = _read_noted(file, columns)
         if read is not None:
             return read
     content = _content(file)
-    if is_changed is False and columns is not None:
-        read = read_unquoted(content, columns)
-        if read is not None:
-            return read
     labels, texts = read_texts(content, str(path))
     if is_changed and not as_edited:
         check_edited(path, content, labels, texts, columns)
     return labels_of(labels), _decode_columns(path, texts, columns or {}, space)
+
+
+def _read_noted(file: BinaryIO, notes: Mapping[str, dict[str, str]]) -> tuple[Labels, Columns] | None:
+    """Read a file that has not changed, in the fastest way; None if it contradicts the notes, or Python is faster."""
+    read = None
+    if not is_worth_it(_size(file), is_quoted=False):
+        read = read_unquoted(_content(file), notes)
+        file.seek(0)
+    if read is None and is_worth_it(_size(file), is_quoted=True):
+        read = read_noted(file, notes)
+    return read
 
 
 def _decode_statuses(
@@ -196,15 +203,12 @@ def _decode_statuses(
     path = base / "jobs.csv"
     file = files[path.name]
     is_changed = notes.has_changed(path.name, file)
-    if is_changed is False and is_worth_it(_size(file)):
-        read = read_statuses(file)
+    if is_changed is False:
+        with_pandas = is_worth_it(_size(file), is_quoted=False)
+        read = read_statuses(file) if with_pandas else read_unquoted_statuses(_content(file))
         if read is not None:
             return read
     content = _content(file)
-    if is_changed is False:
-        read = read_unquoted_statuses(content)
-        if read is not None:
-            return read
     labels, texts = read_texts(content, str(path))
     if is_changed and not as_edited:
         check_edited(path, content, labels, texts, None)

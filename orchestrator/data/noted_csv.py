@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 
 __all__ = ["is_worth_it", "read_noted", "read_statuses"]
 
-LARGE = 5_000_000
-"""Size in bytes from which pandas is imported to read a file."""
+LARGE = 500_000
+"""Size in bytes from which pandas is imported to read a file that has quotation marks."""
+
+VERY_LARGE = 10 * LARGE
+"""Size in bytes from which pandas is imported to read any file."""
 
 _DTYPES = {"float": "float64", "int": "Int64", "bool": "boolean"}
 
 
-def is_worth_it(size: int) -> bool:
-    """Whether pandas reads files of this size faster than Python does, if its import counts."""
-    return "pandas" in sys.modules or size >= LARGE
+def is_worth_it(size: int, *, is_quoted: bool) -> bool:
+    """Whether pandas reads a file of this size, with or without quotation marks, faster, if its import counts."""
+    return "pandas" in sys.modules or size >= (LARGE if is_quoted else VERY_LARGE)
 
 
 def read_noted(file: BinaryIO, notes: Mapping[str, dict[str, str]]) -> tuple[Labels, Columns] | None:

@@ -85,7 +85,8 @@ def stored(seed, folder):
 @pytest.fixture(params=["arrays, pandas' parser", "arrays, without pandas", "lists, Python's parser"])
 def how(request, monkeypatch):
     """Hold and read all tables as long ones, or as short ones of a process that has not imported NumPy and pandas."""
-    monkeypatch.setattr(layout, "is_worth_it", lambda size: request.param.endswith("pandas' parser"))
+    with_pandas = request.param.endswith("pandas' parser")
+    monkeypatch.setattr(layout, "is_worth_it", lambda size, *, is_quoted: with_pandas)
     monkeypatch.setattr(unquoted_csv, "MANY", 0)
     if request.param.startswith("lists"):
         monkeypatch.setattr(Numbers, "of", lambda cells: None)
