@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
-from errno import ELOOP, ENXIO, EPERM
+from errno import ELOOP, ENOTDIR, ENXIO, EPERM
 from pathlib import Path
 
 from orchestrator.errors import DataError
+from orchestrator.trust import check_links
 
-__all__ = ["append_to", "folder_of_logs", "private_folder"]
+__all__ = ["append_to", "folder_of_logs", "make_and_open", "private_folder"]
 
 
 def private_folder(path: Path) -> None:
@@ -40,14 +42,52 @@ def private_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_and_open(above: Path, names: Iterable[str]) -> int:
+    """Create folders, each in the one before, and return a descriptor of the last one.
+
+    Parameters
+    ----------
+    above : Path
+        The folder that contains the first one. It must exist, and may be a link.
+    names : iterable of str
+        Names of the folders.
+
+    Raises
+    ------
+    OSError
+        If one can't be created, is a link or no folder.
+    """
+    descriptor = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for name in names:
+        above /= name
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(name, dir_fd=descriptor)
+            inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+        except OSError as error:
+            if error.errno in (ELOOP, ENOTDIR):
+                raise NotADirectoryError(ENOTDIR, "it is a link, or no folder: remove it", str(above)) from None
+            raise
+        finally:
+            os.close(descriptor)
+        descriptor = inside
+    return descriptor
+
+
 def folder_of_logs(path: Path) -> None:
     """Create a folder in which only this user can create files, and so links; others may read it.
 
-    A folder that exists is not changed: it may be shared on purpose.
+    A folder that exists is not changed: it may be shared on purpose. It, and the one above, may be links of this user.
+
+    Raises
+    ------
+    NotAllowed
+        If one of the two is a link of another user.
     """
     with suppress(FileExistsError):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o755)
+    check_links(path.parent, path)
 
 
 def append_to(path: Path) -> int:

@@ -19,9 +19,11 @@ from orchestrator.errors import NotAllowed
 __all__ = [
     "ENGINE",
     "check_folder",
+    "check_links",
     "check_run_folder",
     "is_foreign",
     "is_own",
+    "is_planted",
     "name_of_user",
     "open_private",
     "others_may_write",
@@ -84,12 +86,16 @@ def read_private(path: Path, largest: int = LARGEST) -> bytes:
 
 def check_folder(path: Path) -> None:
     """Raise `NotAllowed` if other users can put files, and so links, into a folder, or have put a link in its place."""
-    for found in (path.lstat(), path.stat()):
-        if not stat.S_ISLNK(found.st_mode):
-            _check_private(path, found)
-        elif found.st_uid != os.geteuid():
+    check_links(path)
+    _check_private(path, path.stat())
+
+
+def check_links(*paths: Path) -> None:
+    """Raise `NotAllowed` if one of the paths is a link of another user. Links of this user are used."""
+    for path in paths:
+        if is_planted(path):
             raise NotAllowed(
-                f"{path} is a link of {name_of_user(found.st_uid)}, so it is not used.", _hint_for_foreign(path)
+                f"{path} is a link of {name_of_user(path.lstat().st_uid)}, so it is not used.", _hint_for_foreign(path)
             )
 
 
@@ -179,6 +185,14 @@ def is_own(path: Path) -> bool:
     This holds for root, too: root can read files of other users, but must not run code from them.
     """
     return _uid(path) == os.geteuid()
+
+
+def is_planted(path: Path) -> bool:
+    """Whether a path is a link of another user than this process's, which may lead to files of this user."""
+    with suppress(OSError):
+        found = path.lstat()
+        return stat.S_ISLNK(found.st_mode) and found.st_uid != os.geteuid()
+    return False
 
 
 def is_foreign(path: Path, beside: Path | None = None) -> bool:

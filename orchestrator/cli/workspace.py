@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from orchestrator.errors import DatabaseError, NotFound
-from orchestrator.trust import is_foreign, is_own, others_may_write, owner_of
+from orchestrator.trust import is_foreign, is_own, is_planted, others_may_write, owner_of
 from orchestrator.workspace import DATABASE, Workspace
 from orchestrator.wrapping import options_of_commands
 
@@ -197,7 +197,7 @@ def _upwards() -> Workspace | None:
         path = folder / DATABASE
         is_safe = is_safe and is_own(folder)
         if _exists(path):
-            is_found = (is_safe and is_own(path) and path.is_file()) or is_allowed(path)
+            is_found = (is_safe and is_own(path) and not is_planted(path) and path.is_file()) or is_allowed(path)
             return Workspace(path) if is_found else None
         is_safe = is_safe and not others_may_write(folder)
     return None
@@ -232,6 +232,8 @@ def _exists(path: Path) -> bool:
 def _why_not_used(path: Path) -> str:
     if not is_own(path):
         return f"it belongs to {owner_of(path)}"
+    if is_planted(path):
+        return "it is a link of another user"
     if not is_own(path.parent):
         return f"its folder belongs to {owner_of(path.parent)}"
     return "a folder on the path to it belongs to another user, or other users may write to it"

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from errno import EISDIR, ELOOP, ENOENT, ENOSYS, ENOTDIR
+from itertools import chain, count
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -30,8 +31,10 @@ from orchestrator.atomic import sync_folder, write_atomically, write_synced
 from orchestrator.damage import Damaged, check_size, open_regular, parse_object, read_small
 from orchestrator.errors import DataError, TableBusy
 from orchestrator.kernel_lock import KernelLock
+from orchestrator.no_links import make_and_open
 from orchestrator.sharing import mode_of_lock
 from orchestrator.table_folder import ARCHIVE, DATA_FOLDER, LOCK, QUARANTINE, RESULTS, TABLE_FILES
+from orchestrator.trust import check_links
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -125,11 +128,19 @@ def result_folders(project_dir: Path | str) -> list[Path]:
     """
     base = data_folder(project_dir)
     consumed = _consumed(base)
+    return [base / RESULTS / name for name in _folders_of_results(base) or () if name not in consumed]
+
+
+def _folders_of_results(base: Path) -> list[str] | None:
+    """Return the names of all folders of results; None if there is no place for them. Links lead to files of others."""
+    path = base / RESULTS
+    if path.is_symlink():
+        raise DataError(f"{path} is a link, so it is not used.", f"Remove it: rm {quote(str(path))}")
     try:
-        names = sorted(path.name for path in (base / RESULTS).iterdir())
+        with os.scandir(path) as found:
+            return sorted(entry.name for entry in found if not entry.is_symlink())
     except FileNotFoundError:
-        return []
-    return [base / RESULTS / name for name in names if name not in consumed]
+        return None
 
 
 def all_result_files(project_dir: Path | str) -> Iterator[Path]:
@@ -305,10 +316,7 @@ def _link_again(path: Path) -> str:
 
 
 def _all_of(project_dir: Path | str) -> tuple[State, list[str] | None]:
-    try:
-        results = sorted(path.name for path in (data_folder(project_dir) / RESULTS).iterdir())
-    except FileNotFoundError:
-        return state_of(project_dir), None
+    results = _folders_of_results(data_folder(project_dir))
     return state_of(project_dir), results
 
 
@@ -371,6 +379,7 @@ def locked(project_dir: Path | str) -> Iterator[None]:
     """
     base = data_folder(project_dir)
     base.mkdir(parents=True, exist_ok=True)
+    check_links(base.parent, base)
     try:
         lock = _acquired(base / LOCK, mode_of_lock(base))
     except TimeoutError as error:
@@ -466,6 +475,7 @@ def write_table(
         _archive_consumed(base)
         _adopt(base)
         for name, content in (quarantine or {}).items():
+            os.close(make_and_open(base, [ARCHIVE, QUARANTINE, *Path(name).parent.parts]))
             write_atomically(base / ARCHIVE / QUARANTINE / name, content)
         number = _number(base) + 1
         _commit(base, number, contents, [Path(folder).name for folder in consumed])
@@ -622,12 +632,22 @@ def _archive_consumed(base: Path) -> None:
 
 
 def _archive(base: Path, name: str) -> None:
-    (base / ARCHIVE).mkdir(exist_ok=True)
-    target, number = base / ARCHIVE / name, 0
-    while target.exists():
-        number += 1
-        target = base / ARCHIVE / f"{name}.{number}"
-    (base / RESULTS / name).rename(target)
+    with ExitStack() as opened:
+        results = os.open(base / RESULTS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        opened.callback(os.close, results)
+        archive = make_and_open(base, [ARCHIVE])
+        opened.callback(os.close, archive)
+        names = chain([name], (f"{name}.{number}" for number in count(1)))
+        new = next(new for new in names if _is_free(new, archive))
+        os.rename(name, new, src_dir_fd=results, dst_dir_fd=archive)
+
+
+def _is_free(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _remove_old(base: Path, number: int) -> None:

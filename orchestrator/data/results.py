@@ -23,7 +23,10 @@ from orchestrator.data.references import Reference
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
 from orchestrator.holes import skip_hole
+from orchestrator.no_links import make_and_open
 from orchestrator.sha256 import sha256_of
+from orchestrator.table_folder import DATA_FOLDER
+from orchestrator.trust import check_links
 
 if TYPE_CHECKING:
     from orchestrator.data.result_lines import Lines
@@ -322,8 +325,7 @@ class ResultWriter:
         self._synced = 0.0
 
     def __enter__(self) -> "ResultWriter":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        self._fd = _open_below(self.path)
         size = os.fstat(self._fd).st_size
         self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
         self._first = b"" if size else self._first
@@ -375,6 +377,20 @@ class ResultWriter:
         finally:
             os.close(self._fd)
             self._fd = -1
+
+
+def _open_below(path: Path) -> int:
+    """Open a result file to append to it. Below the folder of the table no link is followed."""
+    parts = path.parent.parts
+    first = len(parts) - parts[::-1].index(DATA_FOLDER) if DATA_FOLDER in parts else len(parts)
+    above = Path(*parts[:first])
+    above.mkdir(parents=True, exist_ok=True)
+    check_links(above)
+    folder = make_and_open(above, parts[first:])
+    try:
+        return os.open(path.name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 class ResultFile(NamedTuple):

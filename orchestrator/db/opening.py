@@ -30,7 +30,7 @@ from orchestrator.errors import (
 )
 from orchestrator.sharing import is_shared
 from orchestrator.text import clean
-from orchestrator.trust import is_foreign, owner_of
+from orchestrator.trust import is_foreign, is_planted, owner_of
 
 __all__ = ["Access", "may_write", "open_database", "revision_of"]
 
@@ -78,8 +78,13 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
     DatabaseBusy
         If other processes used it for too long.
     """
-    path = Path(os.path.realpath(path))
     writes = access in ("write", "upgrade")
+    if writes and is_planted(path):
+        raise DatabaseError(
+            f"{path} is a link of another user, and may lead to a workspace that you do not mean.",
+            f"Remove it: rm {shlex.quote(str(path))}",
+        )
+    path = Path(os.path.realpath(path))
     _check_owner(path, writes)
     _check_exists(path, access)
     # Where several users write, one that only reads must not stop the others.

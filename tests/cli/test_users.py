@@ -269,6 +269,55 @@ def test_a_folder_that_a_member_of_the_group_puts_in_place_of_that_of_a_run_is_n
     assert owner("resume", "r").code == 0
 
 
+PLANTED = {
+    "logs of the run": ("chmod g+w logs; ln -s {private} logs/r", "resume r"),
+    "logs": ("mv logs .away; ln -s {private} logs", "resume r"),
+    "table": ("mv r/experiment_data r/.away; ln -s {private} r/experiment_data", "resume r --from-step create --yes"),
+    "results": ("mv r/experiment_data/.results r/.away; ln -s {private} r/experiment_data/.results", "resume r"),
+    "results of a job": (
+        "ln -s {private} r/experiment_data/.results/aaaaaaaaaa",
+        "resume r --from-step evaluate --yes",
+    ),
+    "archive": (
+        "mv r/experiment_data/.archive r/.away; ln -s {private} r/experiment_data/.archive",
+        "resume r --from-step create --yes",
+    ),
+    "database": ("rm orchestrator.db; ln -s {private}/orchestrator.db orchestrator.db", "run study.py --project-job n"),
+}
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("users", ["memory"], indirect=True)
+@pytest.mark.parametrize("place", PLANTED)
+def test_links_of_a_member_of_the_group_lead_no_run_to_private_files(users, place):
+    os.chown(users.path, users.owner.uid, users.colleague.groups[0])
+    users.path.chmod(0o2775)
+    owner, private = users.owner, users.owner.home / "private"
+    owner.run("mkdir", "-m", "700", str(private))
+    owner.write(private / "study.py", STUDY)
+    owner.write(private / "0.0.jsonl", "private")
+    assert owner("run", "study.py", "--project-job", "x", "--rootdir", ".", folder=private).code == 1
+    # The group may write to a folder that was there before the run.
+    owner.run("mkdir", "r", umask=0o002)
+    owner("run", "study.py", "--project-job", "r", "--rootdir", ".", umask=0o002)
+    owner.run("mkdir", "-p", "r/experiment_data/.results", umask=0o002)
+    owner.run("touch", "r/experiment_data/go")
+    if place == "logs of the run":
+        owner.run("rm", "-r", "logs/r")
+    before = contents(private)
+    commands, words = PLANTED[place]
+    planted = users.colleague.run("sh", "-c", commands.format(private=private), umask=0o002)
+    assert planted.returncode == 0, planted.stderr
+    done = owner(*words.split(), umask=0o002)
+    assert "bug in orchestrator" not in done.err
+    assert contents(private) == before
+    if place not in ("a job", "archive"):  # these are not needed
+        assert (done.code, "link" in done.err) == (1, True), done.err
+
+
 def test_other_users_can_open_no_lock(users):
     assert users.owner("run", "study.py", "--project-job", "r", umask=0).code == 1
     locks = [path for path in users.path.rglob("*") if path.suffix in (".guard", ".lock") or path.name == ".lock"]
