@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["HIDDEN", "redacted"]
+__all__ = ["HIDDEN", "is_secret", "redacted"]
 
 HIDDEN = "***"
 """Stands in place of a value."""
@@ -13,6 +13,11 @@ HIDDEN = "***"
 _SECRET = re.compile(r"token|key|secret|pass|pwd|credential", re.IGNORECASE)
 _ASSIGNED = re.compile(r"([^=\s/]+)=(.*)", re.DOTALL)
 _IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
+
+
+def is_secret(name: str) -> bool:
+    """Whether a value with this name may be a secret."""
+    return _SECRET.search(name) is not None
 
 
 def redacted(words: Sequence[str]) -> list[str]:
@@ -27,9 +32,9 @@ def redacted(words: Sequence[str]) -> list[str]:
         named = _ASSIGNED.fullmatch(word)
         if hides_next and not word.startswith("-"):
             shown.append(HIDDEN)
-        elif named is not None and _SECRET.search(named[1]):
+        elif named is not None and is_secret(named[1]):
             shown.append(f"{named[1]}={HIDDEN}")
         else:
             shown.append(_IN_ADDRESS.sub(HIDDEN, word))
-        hides_next = word.startswith("-") and named is None and _SECRET.search(word) is not None
+        hides_next = word.startswith("-") and named is None and is_secret(word)
     return shown

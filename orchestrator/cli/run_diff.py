@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.cli.run_table import RunTable, tables_of
 from orchestrator.errors import OrchestratorError
 from orchestrator.machine.value import value
+from orchestrator.redact import HIDDEN, is_secret
 
 if TYPE_CHECKING:
     from orchestrator.db.runs import RunSettings
@@ -287,7 +288,7 @@ def _arguments(step: str, one: Sequence[_Value], other: Sequence[_Value]) -> lis
             continue
         parts = one[begin:end], other[start:stop]
         name = next((each.name for each in (*parts[0], *parts[1]) if each.name), "arguments")
-        mine, theirs = (_text(", ".join(each.text for each in part)) if part else None for part in parts)
+        mine, theirs = (_text(", ".join(each.shown for each in part)) if part else None for part in parts)
         found.append(Difference(f"{step}: {name}", mine, theirs))
     return found[:MOST_ARGUMENTS]
 
@@ -297,6 +298,10 @@ class _Value(NamedTuple):
 
     name: str
     text: str
+
+    @property
+    def shown(self) -> str:
+        return HIDDEN if is_secret(self.name) else self.text
 
 
 def _values_in(content: bytes, study: str) -> list[_Value]:

@@ -140,3 +140,24 @@ def test_an_unknown_run(run, here, golden):
     run("one")
     golden(here("diff", "one", "two"))
     golden(here("diff", "one"))
+
+
+WITH_TOKEN = """
+import os
+from orchestrator import Pipeline, Step
+def fetch(project_dir, api_token, size): ...
+step = Step(fetch, kwargs={"api_token": os.environ["FETCH"], "size": int(os.environ["SIZE"])})
+pipeline = Pipeline("fetch", [step])
+"""
+
+
+def test_secrets_in_the_arguments_of_steps_are_not_shown(run, here, monkeypatch):
+    for key, secret, size in (("one", "aaa111", "1"), ("two", "bbb222", "2")):
+        monkeypatch.setenv("FETCH", secret)
+        monkeypatch.setenv("SIZE", size)
+        run(key, WITH_TOKEN)
+    shown = here("diff", "one", "two").out
+    assert "api_token" in shown
+    assert "size" in shown
+    printed = shown + here("diff", "one", "two", "--json").out + here("status", "one", "--json").out
+    assert not [secret for secret in ("aaa111", "bbb222") if secret in printed]
