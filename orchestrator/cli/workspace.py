@@ -14,6 +14,7 @@ import click
 
 from orchestrator.errors import DatabaseError, NotFound
 from orchestrator.trust import is_foreign, is_own, is_planted, others_may_write, owner_of
+from orchestrator.visible import visible
 from orchestrator.workspace import DATABASE, Workspace
 from orchestrator.wrapping import options_of_commands
 
@@ -80,7 +81,7 @@ def workspace_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _record(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
     if value is not None:
-        context.ensure_object(TypedOptions).text = f" --{option.name} {shlex.quote(str(value))}"
+        context.ensure_object(TypedOptions).text = f" --{option.name} {visible(shlex.quote(str(value)))}"
     return value
 
 

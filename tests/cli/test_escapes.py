@@ -172,6 +172,8 @@ def test_errors_show_escapes(here, capsys):
     assert "\\x1b]52" in printed
     assert strange(here("run", f"none{NOISE}.py").err) == []
     assert strange(here("logs", "a\x1b[2J", "b").err) == []
+    for option in ("--db", "--rootdir"):
+        assert strange(here("status", option, "a\x1b[2J").err) == []
 
 
 @pytest.mark.parametrize("kind", [Lines, Bars])
