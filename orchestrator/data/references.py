@@ -16,7 +16,7 @@ from orchestrator.errors import DataError, NotAllowed
 from orchestrator.fields import Fields
 from orchestrator.loading import main_name
 from orchestrator.table_folder import DATA_FOLDER, TABLE_FILES
-from orchestrator.trust import is_own, others_may_write, owner_of
+from orchestrator.trust import check_links, is_own, others_may_write, owner_of
 
 __all__ = ["OF_F3DASM", "Reference", "copy_objects", "keep_file", "write_object"]
 
@@ -181,6 +181,7 @@ def _target(base: Path, name: str, identity: str) -> Path:
     base.mkdir(parents=True, exist_ok=True)
     # Not writable for others, whatever the umask: otherwise it would not be loaded.
     target.parent.mkdir(mode=0o755, exist_ok=True)
+    check_links(base, target.parent)
     if target.exists() or any(target.parent.glob(f"{identity}.*")):
         # A row that has been renumbered may refer to the existing file.
         target = target.with_name(f"{identity}-{os.urandom(4).hex()}")
@@ -246,6 +247,7 @@ def copy_objects(paths: Iterable[str], origin: Path, target: Path) -> None:
         if not old.exists():
             raise DataError(f"{old}, which the table names, does not exist.", "Restore it from a copy.")
         new.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        check_links(target / DATA_FOLDER, new.parent)
         with replacing(new) as file:
             file.write(old.read_bytes())
 

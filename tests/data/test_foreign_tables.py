@@ -137,3 +137,20 @@ def test_a_file_of_another_user_is_not_loaded(table):
     os.chown(file, 54321, 54321)
     with pytest.raises(NotAllowed, match="belongs to uid 54321"):
         mesh(table)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make links of another user")
+def test_no_object_is_written_to_where_a_link_of_another_user_leads(table, tmp_path):
+    private = tmp_path / "private"
+    private.mkdir()
+    link = table / "experiment_data" / "mesh"
+    link.rename(tmp_path / "away")
+    link.symlink_to(private)
+    sample = ExperimentData.from_file(table).get_experiment_sample(0)
+    sample.store("mesh", {"nodes": 4}, to_disk=True)
+    assert len(list(private.iterdir())) == 1  # a link of this user
+    os.chown(link, 54321, 54321, follow_symlinks=False)
+    sample = ExperimentData.from_file(table).get_experiment_sample(0)
+    with pytest.raises(NotAllowed, match="is a link of uid 54321"):
+        sample.store("mesh", {"nodes": 5}, to_disk=True)
+    assert len(list(private.iterdir())) == 1
