@@ -1,7 +1,7 @@
 """`ExperimentData`: the experiments of a study, as a table in memory and as files on disk.
 
 Its methods have f3dasm's names and the documentation for users. What they do is decided in one module for each noun:
-`contents` (the cells), `positions` (which rows are selected), `parts` (columns), `frames` and `representations` (other
+`contents` (the cells), `positions` (which rows are selected), `changed_columns`, `frames` and `representations` (other
 packages), `sources` (what a table is created from), `reading`, `storing`, `matching` (results), `records`.
 """
 
@@ -427,7 +427,7 @@ class ExperimentData:
         >>> len(ExperimentData.from_file("project"))
         1
         """
-        from orchestrator.data.waiting import found
+        from orchestrator.data.wait_for_table import found
 
         def read(folder: Path) -> ExperimentData:
             return cls.load(folder, as_edited=as_edited)[0]
@@ -806,7 +806,7 @@ class ExperimentData:
         ExperimentData or None
             The changed copy; None with `in_place=True`.
         """
-        from orchestrator.data.parts import replace_missing
+        from orchestrator.data.changed_columns import replace_missing
 
         return self._apply(lambda data: replace_missing(data._contents, value), in_place)
 
@@ -825,7 +825,7 @@ class ExperimentData:
         ExperimentData or None
             The changed copy; None with `in_place=True`.
         """
-        from orchestrator.data.parts import round_floats
+        from orchestrator.data.changed_columns import round_floats
 
         return self._apply(lambda data: round_floats(data._contents, decimals), in_place)
 
@@ -878,7 +878,7 @@ class ExperimentData:
         KeyError
             If there is neither an input nor an output of this name.
         """
-        from orchestrator.data.parts import only_parameter
+        from orchestrator.data.changed_columns import only_parameter
 
         return self._of(only_parameter(self._contents, name))
 
@@ -902,7 +902,7 @@ class ExperimentData:
         KeyError
             If there is no such input.
         """
-        from orchestrator.data.parts import move_parameter
+        from orchestrator.data.changed_columns import move_parameter
 
         return self._apply(lambda data: move_parameter(data._contents, name, "output"), in_place)
 
@@ -926,7 +926,7 @@ class ExperimentData:
         KeyError
             If there is no such output.
         """
-        from orchestrator.data.parts import move_parameter
+        from orchestrator.data.changed_columns import move_parameter
 
         return self._apply(lambda data: move_parameter(data._contents, name, "input"), in_place)
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.data.expected import Expected, await_results
+from orchestrator.data.expected_results import Expected, await_results
 from orchestrator.data.files import Outrun, data_folder, finish_commit, locked, outrun, result_folders, write_table
 from orchestrator.data.many_objects import many_objects
 from orchestrator.data.matching import FoldReport

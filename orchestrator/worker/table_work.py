@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.damage import NETWORK_ERRORS
-from orchestrator.data.expected import Expected
+from orchestrator.data.expected_results import Expected
 from orchestrator.data.files import all_result_files, data_folder
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.many_objects import many_objects

@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from orchestrator.data import expected as expected_module
+from orchestrator.data import expected_results as expected_module
 from orchestrator.data import files
-from orchestrator.data.expected import Expected
+from orchestrator.data.expected_results import Expected
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.results import ResultFile, ResultWriter, inputs_digest, read_results, unframe

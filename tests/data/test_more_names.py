@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator import Domain, ExperimentData, ExperimentSample, design
-from orchestrator.data import waiting
+from orchestrator.data import wait_for_table
 from orchestrator.data.parameters import (
     CategoricalParameter,
     ConstantParameter,
@@ -126,14 +126,14 @@ def test_a_table_is_awaited(data, tmp_path, monkeypatch):
         if len(pauses) == 2:
             data.store(tmp_path / "late")
 
-    monkeypatch.setattr(waiting.time, "sleep", sleep)
+    monkeypatch.setattr(wait_for_table.time, "sleep", sleep)
     with pytest.raises(FileNotFoundError):
         ExperimentData.from_file(tmp_path / "late")
     with pytest.raises(FileNotFoundError):
         ExperimentData.from_file(tmp_path / "late", wait_for_creation=True, max_tries=2)
     assert len(pauses) == 1
     assert len(ExperimentData.from_file(tmp_path / "late", wait_for_creation=True)) == 3
-    assert pauses == [waiting.PAUSE] * 2
+    assert pauses == [wait_for_table.PAUSE] * 2
 
 
 def test_a_table_from_a_configuration(data, tmp_path):

@@ -97,7 +97,7 @@ def the_last_removes_the_results(x):
 
 @pytest.mark.parametrize("following", ["a step", "collecting", "a parallel step", "the end"])
 def test_no_step_continues_without_the_results_that_its_tasks_have_reported(workspace, monkeypatch, following):
-    monkeypatch.setattr("orchestrator.data.expected.WAIT", 0.0)
+    monkeypatch.setattr("orchestrator.data.expected_results.WAIT", 0.0)
     monkeypatch.setattr("orchestrator.engine.local.run.usable_cpus", lambda: 1)
     called = []
     steps = {

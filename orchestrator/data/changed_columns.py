@@ -1,4 +1,4 @@
-"""Parts of a table: one column alone, an input that becomes an output, values that are replaced everywhere."""
+"""Tables with changed columns: one column alone, an input that becomes an output, values that are replaced."""
 
 from __future__ import annotations
 
