@@ -17,7 +17,6 @@ from orchestrator.machine.intents import Intent, Record, Submit
 from orchestrator.machine.model import Run
 from orchestrator.machine.outcomes import must_wait
 from orchestrator.machine.reconcile import reconcile
-from orchestrator.machine.states import StepRunState
 from orchestrator.machine.wakeup import ensure_wakeup, is_for_login_node
 
 __all__ = ["Decision", "advance", "observe_and_record", "with_epoch"]
@@ -106,8 +105,9 @@ def with_epoch(context: Context, change: Change) -> Change:
 
 def _with_all_counts(context: Context, run: Run, change: Change) -> Change:
     """Return a change with the experiments that tasks have evaluated before they died, if it ends their step."""
-    is_end = isinstance(change, MoveStepRun) and change.to in (StepRunState.FAILED, StepRunState.CANCELLED)
-    if not isinstance(change, MoveStepRun) or not is_end or run.step_run is None or change.n_finished is None:
+    if not isinstance(change, MoveStepRun) or not change.is_flawed:
+        return change
+    if run.step_run is None or change.n_finished is None:
         return change
     from orchestrator.engine.live import counts_without_receipts
 

@@ -87,6 +87,11 @@ class MoveStepRun(NamedTuple):
     until: bool | None = None
     at: float | None = None
 
+    @property
+    def is_flawed(self) -> bool:
+        """Whether the step run failed or was cancelled."""
+        return self.to in STEP_RUN_FLAWED
+
 
 @value
 class RecordFreeze(NamedTuple):
