@@ -34,7 +34,7 @@ def command(as_json: bool, rootdir: Path | None, db: Path | None) -> None:
         [
             run.key,
             state_of(run),
-            shorten(run.name, 40),
+            shorten(run.name, 40) + (f" (fork of {run.forked_from})" if run.forked_from else ""),
             clock(run.started_at or run.created_at, now),
             duration(run.seconds),
             str(run.n_finished),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import sqlite3
@@ -403,6 +404,18 @@ def test_a_run_is_forked_step_a_step_and_its_kept_tables_are_shown(here, golden)
     golden(here("resume", "r", "--from-step", "solve@2", "--table-as-then", "--dry-run"))
     assert here("resume", "r", "--from-step", "solve@2", "--table-as-then").code == 0
     golden(here("resume", "r", "--from-step", "grow@1", "--table-as-then"))
+
+
+def test_a_fork_shows_the_run_that_it_was_made_of(here):
+    (here.workspace / "growing.py").write_text(GROWING.replace("FACTOR", "1"))
+    here("run", "growing.py", "--project-job", "r")
+    here("fork", "r", "--from", "solve@1")
+    [fork, run] = here("list").out.splitlines()[1:]
+    assert ("(fork of r)" in fork, "fork" in run) == (True, False)
+    assert "forked from run r at solve@1" in here("status", "r-2").out
+    shown = [json.loads(here(*words, "--json").out) for words in (("list",), ("status", "r-2"))]
+    shown[1] = shown[1]["run"]
+    assert [(each["forked_from"], each["forked_step"]) for each in (shown[0][0], shown[1])] == [("r", "solve@1")] * 2
 
 
 def test_an_edited_study_is_said_before_a_fork_and_used_only_with_update(here, golden):
