@@ -19,7 +19,9 @@ __all__ = ["announce", "announce_new_plan", "announce_next", "repeats_work"]
 MOST_SHOWN = 4
 """Step runs that are named; of more only the first and the last are."""
 
-_ONLY_OPEN = "Experiments that have a result now are not evaluated again; with --table-as-then they are."
+_ONLY_OPEN = "Experiments that have a result now are not evaluated again; with resume --table-as-then they are."
+
+_TABLE_AS_NOW = "It begins with the table as it is now; with resume --table-as-then, as it was then."
 
 
 def announce(steps: Sequence[ValidStepRun], changes: Sequence[Change]) -> list[str]:
@@ -40,8 +42,8 @@ def announce(steps: Sequence[ValidStepRun], changes: Sequence[Change]) -> list[s
             case Withdraw(position=position, forgets=is_named) if position not in accepted:
                 again = [step for step in steps if step.position >= position]
                 lines += [f"Runs again: {_named(again)}."] if again else []
-                if again and is_named and not puts_back and again[0].kind is StepKind.BATCH:
-                    lines.append(_ONLY_OPEN)
+                if again and is_named and not puts_back:
+                    lines += _about_the_table(again[0], is_first=again[0] is steps[0])
             case Retry(positions, until, _):
                 failed = [step for step in steps if step.position in positions]
                 n = sum(step.n_failed for step in failed)
@@ -56,6 +58,13 @@ def announce(steps: Sequence[ValidStepRun], changes: Sequence[Change]) -> list[s
                 step = next(step for step in steps if step.position == position)
                 lines.append(f"Accepts: {_experiments(step.n_failed)} of {step.address}.")
     return lines
+
+
+def _about_the_table(step: ValidStepRun, *, is_first: bool) -> list[str]:
+    """Return with which table a named step runs again; nothing for the first one, which began without a table."""
+    if step.kind is StepKind.BATCH:
+        return [_ONLY_OPEN]
+    return [] if is_first else [_TABLE_AS_NOW]
 
 
 def announce_next(run: Run) -> list[str]:

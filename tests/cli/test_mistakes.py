@@ -227,7 +227,7 @@ def test_another_study_can_only_be_a_new_run_as_the_error_says(here, words):
 def test_a_resume_from_a_step_that_evaluates_says_that_results_are_kept_and_how_they_are_not(here):
     run(here, STUDY)
     announced = here("resume", "r", "--from-step", "evaluate", "--dry-run").out
-    said = "Experiments that have a result now are not evaluated again; with --table-as-then they are."
+    said = "Experiments that have a result now are not evaluated again; with resume --table-as-then they are."
     assert said in " ".join(announced.split())
     put_back = here("resume", "r", "--from-step", "evaluate", "--table-as-then")
     assert "not evaluated again" not in put_back.err
