@@ -26,8 +26,8 @@
         └── Cancelled            4   the run was cancelled by another process
 
 The `hint` of an error holds the next command to type. Only `orchestrator.cli.errors` prints errors.
-`orchestrator.cli.main` ends the process with the exit code of the error. A run that has ended gives the exit codes of
-`orchestrator.cli.outcome`.
+`orchestrator.cli.main` ends the process with the exit code of the error. Which code `wait` has, and a run that has
+succeeded, is decided in `orchestrator.cli.outcome`.
 """
 
 from __future__ import annotations

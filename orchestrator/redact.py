@@ -1,4 +1,8 @@
-"""Leave out of a command line what may be a secret."""
+"""Hide what may be a secret: in a command line, and a value that has a name, as `diff` shows them.
+
+The values of the `env_vars` of a cluster do not come here. They are not in the records: `ClusterConfig.stored` in
+`orchestrator.engine.cluster.config`.
+"""
 
 from __future__ import annotations
 

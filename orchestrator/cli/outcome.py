@@ -1,4 +1,8 @@
-"""How a run ended, as text and as an exit code: the same for `run`, `resume`, `retry` and `wait`."""
+"""How a run ended, as text and as an exit code: for `wait`, and for a run on this machine that has succeeded.
+
+`run`, `resume` and `retry` on this machine raise an error if the run fails, is cancelled or stopped. It has the same
+exit code: `RunFailed`, `Cancelled` and `Interrupted` in `orchestrator.errors`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Matching: which row of a table each result belongs to.
 
 Between evaluation and collection, a block may sort the table, drop rows or create them again. A label alone therefore
-does not identify the experiment of a result; its inputs do.
+does not identify the experiment of a result; its inputs do. A result that no row has the inputs of is quarantined:
+`orchestrator.data.fold` moves it to a file of its own.
 """
 
 from __future__ import annotations

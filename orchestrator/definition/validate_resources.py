@@ -92,8 +92,13 @@ def _env_problems(setup: Any, variables: Any) -> Iterator[str]:
     for name, value in variables.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             yield f"env_vars: {name!r} is not a valid name; use letters, digits and _, with no digit first"
-        if isinstance(value, bool) or not isinstance(value, str | int | float) or "\0" in str(value):
-            yield f"env_vars[{name!r}]={value!r} is not valid; use text or a number"
+        # A value may be a secret, and what is printed here may be kept in a log: so it is not printed.
+        if value is None or isinstance(value, bool):
+            yield f"env_vars[{name!r}]={value} is not valid; use text or a number"
+        elif not isinstance(value, str | int | float):
+            yield f"env_vars[{name!r}] is of type {type(value).__name__}; use text or a number"
+        elif "\0" in str(value):
+            yield f"env_vars[{name!r}] contains a NUL character; remove it"
 
 
 def _runner_problems(runner: Any) -> Iterator[str]:

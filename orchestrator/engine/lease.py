@@ -1,6 +1,8 @@
 """Hold the lease of a run, send its heartbeat, and watch for a request to cancel.
 
-When another process may take the lease is decided in `orchestrator.db.lease_holder`.
+It does not wait for another process: while that holds the lease, `LeaseHeld` is raised at once. An orchestrator job
+tries again for a while (`orchestrator.engine.cluster.orchestrate`). When a process may take the lease of another one is
+decided in `orchestrator.db.lease_holder`.
 """
 
 from __future__ import annotations

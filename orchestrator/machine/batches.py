@@ -53,8 +53,8 @@ class Division(NamedTuple):
 def divide(step: PlannedStep, limits: Limits) -> Division:
     """Return how a step's open experiments are divided into tasks.
 
-    A step that is not parallel is one task. `max_jobs_per_task` experiments go to one task; if it is None, all tasks go
-    into one array.
+    A step that is not parallel is one task. At most `max_jobs_per_task` experiments go to one task; if it is None,
+    all tasks go into one array.
     """
     if not step.parallel:
         return Division(max_tasks=1)

@@ -214,7 +214,7 @@ def _next_batch(run: Run, step_run: StepRun, slot: Slot) -> AddJob | None:
 
 
 def _next_attempt(run: Run, step_run: StepRun, last: Job) -> AddJob:
-    """Plan the next attempt, for the failed tasks only."""
+    """Plan the next attempt, for the failed tasks only. It requests the same resources."""
     attempt = last.attempt + 1
     token = token_for(run.salt, last.role, step_run.position, last.batch, attempt)
     tasks = last.failed_tasks or last.tasks
@@ -225,6 +225,7 @@ def _next_attempt(run: Run, step_run: StepRun, last: Job) -> AddJob:
 def _may_retry(step_run: StepRun, last: Job, retries: int) -> bool:
     """Whether an ended job has attempts left: failures of its batch that are of any of these kinds count together.
 
+    Which kinds are retried is `RETRYABLE_KINDS` in `orchestrator.machine.states`.
     An experiment that ended its process is retried inside its task: `cut` in `orchestrator.worker.task`.
     """
     # An interrupt by the user is not a failure: resuming means to run the job again.

@@ -10,7 +10,8 @@ For each job that the scheduler should know there is at most one fact. The first
 1. All receipts are there. The job has ended, whatever the scheduler says: it may lag behind.
 2. The scheduler lists the job as live. It is queued or running. A state that is unknown here counts as live.
 3. The scheduler says that the job is over. Each task without a receipt has failed, with the scheduler's reason. On a
-   shared file system receipts of other machines may appear late, so this is believed after the grace only.
+   shared file system receipts of other machines may appear late, so this is believed after the grace only
+   (`SlurmCluster.grace`; 0 s on this machine).
 4. The scheduler answers, and the job is not listed. One such answer proves nothing. After a second one, a grace later,
    a job without an id has never arrived and is planned again under the same token; a job with an id is lost.
 5. The scheduler does not answer, or was not asked. Nothing follows.

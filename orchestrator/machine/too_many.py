@@ -1,6 +1,8 @@
 """How many failed experiments are too many for a step.
 
-The tasks themselves apply `stop_after` and `stop_if_first_fail` while they evaluate: `orchestrator.worker.stopping`.
+`_why_failed` in `orchestrator.machine.decide` applies `too_many_failed` when a step ends, without the failures that the
+user has accepted. The tasks themselves apply `stop_after` and `stop_if_first_fail` while they evaluate:
+`orchestrator.worker.stopping`.
 """
 
 from __future__ import annotations

@@ -291,7 +291,7 @@ def _shell_word(word: str) -> str:
 def _double_quoted(text: str) -> str:
     """Return a value in double quotes, in which the shell expands only variables."""
     if "\0" in text:
-        raise DefinitionError(f"env_vars: {text!r} is not a valid value.", "Remove the NUL character.")
+        raise DefinitionError("A value of env_vars contains a NUL character.", "Remove the character.")
     literals, variables = re.split(VARIABLE, text), re.findall(VARIABLE, text)
     quoted = [re.sub(r'([\\"`$])', r"\\\1", literal) for literal in literals]
     return '"' + "".join(a + b for a, b in zip(quoted, [*variables, ""], strict=True)) + '"'
