@@ -314,7 +314,7 @@ def test_links_of_a_member_of_the_group_lead_no_run_to_private_files(users, plac
     done = owner(*words.split(), umask=0o002)
     assert "bug in orchestrator" not in done.err
     assert contents(private) == before
-    if place not in ("a job", "archive"):  # these are not needed
+    if place not in ("results of a job", "archive"):  # these are not needed
         assert (done.code, "link" in done.err) == (1, True), done.err
 
 
