@@ -71,12 +71,15 @@ def keep_table(project_dir: Path | str, target: Path, earlier: Iterable[Path] = 
     """
     if target.exists():
         return
-    last = next((folder for folder in earlier if _notes(folder).get("table") == str(project_dir)), None)
+    # Relative, so that the copies are found again in a workspace that was moved.
+    table = os.path.relpath(project_dir, target.parent)
+    last = next((folder for folder in earlier if _notes(folder).get("table") == table), None)
     for _ in range(_TRIES):
         before = state_of(project_dir)
         # A file that was replaced meanwhile is missing, or the table is another one: then once again.
         with suppress(FileNotFoundError, _Changed), new_folder(target) as temporary:
-            _copy_files(project_dir, temporary, last)
+            notes = _copy_files(project_dir, temporary, last)
+            write_synced(temporary / NOTES, json.dumps({"table": table, "files": notes}).encode())
             if state_of(project_dir) != before:
                 raise _Changed
         if target.exists():
@@ -89,7 +92,8 @@ class _Changed(Exception):
     """The table was stored meanwhile."""
 
 
-def _copy_files(project_dir: Path | str, target: Path, last: Path | None) -> None:
+def _copy_files(project_dir: Path | str, target: Path, last: Path | None) -> dict[str, list[int]]:
+    """Copy the files of a table, and return size and time of each copy."""
     base, notes = data_folder(project_dir), dict[str, list[int]]()
     for name in TABLE_FILES:
         if not (base / name).exists():
@@ -101,7 +105,7 @@ def _copy_files(project_dir: Path | str, target: Path, last: Path | None) -> Non
             raise OSError(f"{base / name}: {error}") from error
         found = (target / name).stat()
         notes[name] = [found.st_size, found.st_mtime_ns]
-    write_synced(target / NOTES, json.dumps({"table": str(project_dir), "files": notes}).encode())
+    return notes
 
 
 def _copy_file(source: BinaryIO, target: Path, last: Path | None) -> None:

@@ -31,21 +31,21 @@ def keep(folder: RunFolder, project_dir: str, position: int, epoch: int, mark: s
         How many tables are kept; None: all.
     """
     if max_tables != 0:
-        earlier = [folder.kept_tables / name for name in reversed(names_of_kept(folder, mark))]
         with suppress(OSError, DataError):
+            earlier = [folder.kept_tables / name for name in reversed(names_of_kept(folder, mark))]
             keep_table(folder.table(project_dir), folder.kept_table(position, epoch, mark), earlier)
             remove_superfluous(folder, mark, max_tables)
 
 
 def remove_superfluous(folder: RunFolder, mark: str, max_tables: int | None) -> list[str]:
-    """Remove the kept tables that are superfluous, and return their names."""
+    """Remove the kept tables that are superfluous, and return their names; also what a killed process had begun."""
     names = names_of_kept(folder, mark)
     removed = [] if max_tables is None else names[: max(0, len(names) - max_tables)]
-    if removed:
+    if paths := [*(folder.kept_tables / name for name in removed), *folder.kept_tables.glob(".*.tmp")]:
         from shutil import rmtree  # a slow import, and each freeze comes here
 
-        for name in removed:
-            rmtree(folder.kept_tables / name, ignore_errors=True)
+        for path in paths:
+            rmtree(path, ignore_errors=True)
     return removed
 
 

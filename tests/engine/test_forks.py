@@ -12,6 +12,8 @@ from orchestrator.engine import commands
 from orchestrator.engine.fork import make_fork, prepare_fork
 from orchestrator.engine.kept_tables import change_limit, listed_tables
 from orchestrator.errors import DefinitionError, RunFailed
+from orchestrator.machine.states import RunState
+from orchestrator.worker.keep_tables import keep
 from orchestrator.workspace import Workspace
 from tests.studies import store_numbers
 
@@ -249,6 +251,33 @@ def test_a_table_that_has_not_changed_needs_no_space(place):
         assert file(10, 1, name) == file(10, 0, name)
     last = listed_tables(place, "r")[0][-1]
     assert (last.address, last.n_bytes < 500) == ("report", True)
+
+
+def test_a_table_is_not_copied_again_after_the_workspace_was_moved(place):
+    elsewhere = place.root.with_name(f"{place.root.name}-elsewhere")
+    place.root.rename(elsewhere)
+    try:
+        keep(Workspace.at(elsewhere).run("r"), ".", 11, 0, Store(elsewhere / "orchestrator.db").load("r").mark, None)
+    finally:
+        elsewhere.rename(place.root)
+    first, second = (next(place.run("r").kept_tables.glob(f"{position}.0.*")) for position in (10, 11))
+    assert (first / "input.csv").stat().st_ino == (second / "input.csv").stat().st_ino
+
+
+def test_what_a_killed_process_left_of_a_table_is_removed(place):
+    left = place.run("r").kept_tables / ".0123456789abcdef.tmp"
+    left.mkdir()
+    (left / "input.csv").write_text("half")
+    commands.resume(place, "r", from_step="report")
+    assert not left.exists()
+
+
+def test_a_step_runs_although_its_table_cannot_be_kept(place):
+    shutil.rmtree(place.run("r").kept_tables)
+    place.run("r").kept_tables.touch()
+    EVALUATED.clear()
+    commands.resume(place, "r", from_step="solve@2")
+    assert Store(place.database).load("r").state is RunState.SUCCEEDED
 
 
 @pytest.mark.parametrize("address", ["report", "grow@1"])
