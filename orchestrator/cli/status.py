@@ -58,7 +58,7 @@ MOST_FAILURES = MOST_NOTES = 5
 QUIET = 10.0
 """Seconds without a change of the records after which SLURM's answer says whether the run is alive."""
 
-SECONDS_TO_ASK = 5.0
+SECONDS_TO_ASK_BRIEFLY = 5.0
 """Time limit of that question."""
 
 SHORT_PAUSE = 1.0
@@ -173,7 +173,7 @@ def ask_briefly(path: Path, status: RunStatus, now: float) -> QueueReport | None
     from orchestrator.engine.cluster.queue_report import ask_slurm
 
     try:
-        report = ask_slurm(path, status, now, seconds=SECONDS_TO_ASK)
+        report = ask_slurm(path, status, now, seconds=SECONDS_TO_ASK_BRIEFLY)
     except (SchedulerUnreachable, Busy):
         return None
     return report if is_quiet else report._replace(stalled=None)

@@ -1,4 +1,7 @@
-"""Storing: write a table over the one that it was made from, and keep what others have stored since."""
+"""Storing: write a table over the one that it was made from, and keep what others have stored since.
+
+Which rows and values count if both have changed is decided in `orchestrator.data.merging`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Resume a run: withdraw what is repeated, and begin at the position that the user names or where it stopped."""
+"""Resume a run: withdraw what is repeated, and begin at the position that the user names or where it stopped.
+
+What is withdrawn, and when a resume is refused, is decided in `orchestrator.machine.rewind`.
+"""
 
 from __future__ import annotations
 

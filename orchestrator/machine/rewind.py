@@ -1,4 +1,7 @@
-"""Withdraw step runs, so that `decide` continues from there. An address such as `run@4` is found by `Plan.find`."""
+"""Withdraw step runs, so that `decide` continues from there; or refuse a resume: a held run, live jobs, a later step.
+
+An address such as `run@4` is found by `Plan.find`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it means to cancel a step of a run, or to hold the run, in sentences before it is done."""
+"""What it means to cancel a step, to hold a run, or to give a step other resources: in sentences before it is done."""
 
 from __future__ import annotations
 

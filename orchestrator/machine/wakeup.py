@@ -31,7 +31,9 @@ def ensure_wakeup(run: Run) -> Intent | None:
     Returns
     -------
     Intent or None
-        None if a job will wake it, or if there is no job yet whose end could.
+        None if a job will wake it, or if there is no job yet whose end could. Also if no job should: the run has ended,
+        is failing, being cancelled, held without a job, or driven from a login node; or this has been given up after
+        `MAX_IDLE_WAKEUPS` without progress (`is_progress` in `orchestrator.machine.changes`).
     """
     if not run.needs_wakeup or run.state is not RunState.ACTIVE or run.cancel_requested or run.failing is not None:
         return None

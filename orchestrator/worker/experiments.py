@@ -91,7 +91,8 @@ def evaluated_lines(
     said : set of str, optional
         What was said in the log before; see `Surroundings`.
     ends : tuple of exception classes, default (KeyboardInterrupt,)
-        Which exceptions of the user's code are raised. All others are recorded as the failure of an experiment.
+        Which exceptions of the user's code are raised. All others are recorded as the failure of an experiment. A
+        parallel task raises none: `orchestrator.worker.evaluator`.
 
     Yields
     ------

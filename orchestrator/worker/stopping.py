@@ -1,7 +1,8 @@
 """Whether a batch stops, because too many of its experiments have failed, or the first ones in the same way.
 
 `orchestrator.machine.too_many` has computed the numbers, which are in the job file. The tasks of a job array know of
-each other by the files of `orchestrator.handoff.counts`; there is nothing to list while all goes well.
+each other by the files of `orchestrator.handoff.counts`; there is nothing to list while all goes well. Which failures
+are the same is decided by `cause_of` in `orchestrator.failure_groups`.
 """
 
 # Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.

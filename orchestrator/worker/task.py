@@ -229,6 +229,7 @@ class SupervisedTask:
         self.running.count(self._counts.n_finished, self._counts.n_failed)
 
     def _try_cut_ones_last(self) -> None:
+        """Put those that ended their process behind the others; fail those tried `PlannedStep.max_tries` times."""
         if not self._cuts:
             return
         for unit in list(self.left):
