@@ -110,6 +110,26 @@ def test_values_that_were_edited_are_taken(table):
     assert data.get_experiment_sample(5).is_status("error")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "name", "upper"),
+    [
+        (b'"upper_bound": 2.0', b'"upper_bound": 3', "x", 3.0),
+        (b'"upper_bound": 2.0', b'"upper_bound": 2.5', "x", 2.5),
+        (b'"upper_bound": 2.0', b'"upper_bound": 12345678901234567890', "x", 12345678901234567890.0),
+        (b'"upper_bound": 2.0', b'"upper_bound": Infinity', "x", float("inf")),
+        (b'"upper_bound": 1.0', b'"upper_bound": 2', "a", 2.0),
+        (b'"upper_bound": 9', b'"upper_bound": 12', "n", 12),
+        (b'"upper_bound": 9', b'"upper_bound": 12.0', "n", 12),
+        (b'"upper_bound": 9', b'"upper_bound": 1.2e1', "n", 12),
+    ],
+)
+def test_a_bound_that_was_edited_is_taken(table, old, new, name, upper):
+    content = (table / "domain.json").read_bytes()
+    assert old in content
+    (table / "domain.json").write_bytes(content.replace(old, new))
+    assert ExperimentData.from_file(table.parent).domain.input_space[name].upper_bound == upper
+
+
 def test_pandas_can_write_a_file_again(table):
     for name in ("input.csv", "output.csv"):
         frame = pd.read_csv(table / name, index_col=0, dtype=str, keep_default_na=False)
