@@ -339,8 +339,9 @@ def test_secrets_of_the_command_line_are_left_out(records, workspace):
     argv = ["orchestrator", "run", "study.py", "--token", "hunter2", "API_KEY=hunter3"]
     libraries = {"numpy": "2.1.0"}
     came_from = {"argv": argv, "git": "1f2e3d", "python": "3.12", "host": "login1", "libraries": libraries}
-    records.add_run("r", "active", provenance=came_from)
+    records.add_run("r", "active", provenance=came_from, bundle_digest="5" * 64)
     found = dict(report(workspace).provenance)
+    assert found["SHA-256 of its code"] == "5" * 64
     assert found["command"] == "orchestrator run study.py --token *** API_KEY=***"
     assert (found["git commit"], found["host"], found["libraries"]) == ("1f2e3d", "login1", "numpy 2.1.0")
     assert "depend on the key r" in found["seed"]

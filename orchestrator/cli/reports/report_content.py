@@ -49,6 +49,8 @@ class Records(NamedTuple):
         Requested and used resources.
     seed : int or None
         The pipeline's seed; None: seeds depend on the run's key.
+    code : str or None
+        Digest of the code that the run keeps; None: it keeps none.
     """
 
     status: RunStatus
@@ -57,6 +59,7 @@ class Records(NamedTuple):
     failures: FailureList
     efficiency: Efficiency
     seed: int | None
+    code: str | None
 
 
 def report_of(records: Records, now: float, results: Results = ALL, *, table: RunTable | None = None) -> Report:
@@ -111,7 +114,7 @@ def report_of(records: Records, now: float, results: Results = ALL, *, table: Ru
         memory=memory_of(record for one in records.tables for record in one.records),
         failures=records.failures,
         efficiency=records.efficiency,
-        provenance=_provenance(status, records.seed, records.tasks),
+        provenance=_provenance(status, records),
     )
 
 
@@ -173,8 +176,8 @@ def _best(best: Rows, objective: str) -> Best:
     )
 
 
-def _provenance(status: RunStatus, seed: int | None, tasks: Sequence[TaskUsage]) -> Sequence[tuple[str, str]]:
-    run, known = status.run, status.provenance
+def _provenance(status: RunStatus, records: Records) -> Sequence[tuple[str, str]]:
+    run, known, seed = status.run, status.provenance, records.seed
     argv = known.get("argv")
     command = " ".join(redacted([str(word) for word in argv])) if isinstance(argv, list | tuple) else ""
     values = [
@@ -183,10 +186,11 @@ def _provenance(status: RunStatus, seed: int | None, tasks: Sequence[TaskUsage])
         ("command", command),
         ("folder", known.get("folder")),
         ("git commit", known.get("git")),
+        ("SHA-256 of its code", records.code),
         ("seed", f"{seed}" if seed is not None else f"none; the random numbers of a step depend on the key {run.key}"),
         ("user", known.get("user")),
         ("host", known.get("host")),
-        ("hosts of the tasks", _hosts(tasks)),
+        ("hosts of the tasks", _hosts(records.tasks)),
         ("orchestrator", known.get("orchestrator")),
         ("Python", known.get("python")),
         ("libraries", _libraries(known.get("libraries"))),

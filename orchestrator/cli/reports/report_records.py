@@ -42,11 +42,13 @@ def read_records(workspace: Workspace, key: str, now: float, *, ask_slurm: bool 
     status = live_status(workspace, run_status(workspace.database, key, now, whole=True), now)
     tables = tables_of(workspace, key)
     tasks = tasks_of(workspace, status, tables)
+    settings = settings_of(workspace.database, key)
     return Records(
         status=status,
         tables=tables,
         tasks=tasks,
         failures=failures_of(workspace, status, tables),
         efficiency=efficiency_of(workspace, status, tasks, ask_slurm=ask_slurm),
-        seed=settings_of(workspace.database, key).plan.seed,
+        seed=settings.plan.seed,
+        code=settings.bundle_digest,
     )

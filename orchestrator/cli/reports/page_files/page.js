@@ -148,11 +148,11 @@
       };
     }));
 
-    parallel(inputs, objective, n);
+    parallel(inputs, objective, n, nGroups, i => groupOf(iterations[i]));
   }
 
   const MOST_LINES = 800;
-  function parallel(inputs, objective, n) {
+  function parallel(inputs, objective, n, nGroups, groupOf) {
     // A tenth are the best ones, the others an even choice.
     const sign = data.largest ? -1 : 1;
     let chosen = Uint32Array.from({length: n}, (_, i) => i);
@@ -163,15 +163,17 @@
       document.getElementById("parallel-note")?.append(` It shows ${MOST_LINES} experiments: the best ${nBest}, and an even choice of the others.`);
     }
     const axes = [...inputs, {...objective, categories: []}];
-    // The best lines are drawn last, so that they are on top.
+    // The best line is drawn last, so that it is on top.
     const ordered = Array.from(chosen).sort((a, b) => sign * (objective.values[b] - objective.values[a]));
-    const lines = ordered.map((i, rank) => [...axes.map(axis => Number.isNaN(axis.values[i]) ? "-" : axis.categories.length ? axis.categories[axis.values[i]] : axis.values[i]),
-      rank / Math.max(1, ordered.length - 1)]);
+    const lines = ordered.map(i => axes.map(axis => Number.isNaN(axis.values[i]) ? "-" : axis.categories.length ? axis.categories[axis.values[i]] : axis.values[i]));
     const place = document.getElementById("parallel");
     if (place) place.style.minWidth = `${axes.length * 82}px`;
     chart("parallel", width => {
       const c = ink();
-      const colours = [...Array.from({length: 9}, (_, part) => mix(c.idle, c.accent, part / 8)), c.bad];
+      // As in the scatter plots: the iteration; where there is one only, how good an experiment is.
+      const colour = (i, rank) => nGroups > 1 ? mix(c.early, c.late, groupOf(i) / (nGroups - 1)) : mix(c.idle, c.accent, rank / lines.length);
+      const opacity = lines.length > 300 ? 0.3 : 0.55, best = lines.length - 1;
+      const style = (i, rank) => rank === best ? {color: c.bad, width: 3, opacity: 1} : {color: colour(i, rank), width: 1, opacity};
       return {
         parallel: {left: 46, right: 60, top: 56, bottom: 24, parallelAxisDefault: {...axisStyle(c), nameGap: 22}},
         parallelAxis: axes.map((axis, dim) => ({
@@ -179,8 +181,7 @@
           axisLabel: {color: c.text, formatter: axis.categories.length ? text => cut(text, 12) : short, textBorderColor: c.card, textBorderWidth: 3},
           areaSelectStyle: {color: c.accent, borderColor: c.accent, opacity: 0.25},
         })),
-        visualMap: {show: false, dimension: axes.length, min: 0, max: 1, inRange: {color: colours}},
-        series: [{type: "parallel", data: lines, lineStyle: {width: 1, opacity: lines.length > 300 ? 0.3 : 0.55}, progressive: 0,
+        series: [{type: "parallel", data: lines.map((value, rank) => ({value, lineStyle: style(ordered[rank], rank)})), progressive: 0,
           inactiveOpacity: 0.02, activeOpacity: 0.9}],
       };
     });
