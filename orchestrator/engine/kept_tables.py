@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.data.kept_table import KeptTable, put_back, read_kept, sizes
 from orchestrator.db.store import Store
-from orchestrator.errors import DefinitionError
+from orchestrator.errors import DataError, DefinitionError
+from orchestrator.handoff.claim import has_begun
 from orchestrator.machine.earlier_tables import Began, tables_at
 from orchestrator.machine.model import TableThen
 from orchestrator.worker.keep_tables import names_of_kept, remove_superfluous
@@ -64,14 +66,16 @@ def tables_then(store: Store, key: str, position: int) -> dict[str, TableThen | 
     began = []
     for found, epoch, is_recorded in store.history.began(key, position):
         is_kept = folder.kept_table(found, epoch, run.mark).is_dir()
-        has_begun = is_recorded or is_kept or _is_claimed(store, folder, key, found)
-        began.append(Began(found, epoch, has_begun, is_kept))
+        is_begun = is_recorded or is_kept or _has_begun_unrecorded(store, folder, key, found)
+        began.append(Began(found, epoch, is_begun, is_kept))
     return tables_at(run.plan, position, began, key)
 
 
-def _is_claimed(store: Store, folder: RunFolder, key: str, position: int) -> bool:
-    """Whether a job of a step has begun that is still recorded as queued."""
-    return any(folder.job(token).claim.exists() for token in store.history.kinds_at(key, position))
+def _has_begun_unrecorded(store: Store, folder: RunFolder, key: str, position: int) -> bool:
+    """Whether a job of a step has begun that is still recorded as queued; not one that was given up before."""
+    with suppress(DataError):  # a claim that can't be read: a submission may have started
+        return any(has_begun(folder.job(token)) for token in store.history.kinds_at(key, position))
+    return True
 
 
 def read_then(folder: RunFolder, mark: str, then: TableThen) -> KeptTable:

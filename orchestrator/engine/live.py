@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from orchestrator.db.step_runs import as_started
 from orchestrator.db.views import Failure, JobView, RunStatus, RunView, StepRunView, StepSummary
 from orchestrator.errors import OrchestratorError
-from orchestrator.handoff.claim import claimed_by, is_given_up
+from orchestrator.handoff.claim import has_begun
 from orchestrator.handoff.counts import Counts, read_counts
 from orchestrator.handoff.receipt import receipts_of
 from orchestrator.indexes import parse_indexes
@@ -172,7 +172,7 @@ def _job_now(folder: JobFolder, job: JobView, receipts: dict[str, _Receipts]) ->
     if job.queued_at is None or job.ended_at is not None:
         return job
     with suppress(OrchestratorError, OSError):
-        if job.started_at is None and claimed_by(folder) is not None and not is_given_up(folder):
+        if job.started_at is None and has_begun(folder):
             job = as_started(job, folder.claim.stat().st_mtime)
         if job.role is Role.BATCH:
             receipts[job.token] = receipts_of(folder)

@@ -13,7 +13,7 @@ from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import WakingScheduler
 from orchestrator.engine.table_jobs import collect_into_table, expected_results, fold_tables, freeze_table
 from orchestrator.errors import Busy, DataError
-from orchestrator.handoff.claim import claim, claimed_by, is_given_up
+from orchestrator.handoff.claim import claim, has_begun, is_given_up
 from orchestrator.handoff.environment import LOG_LEVEL, environment_of_jobs
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine import outcomes
@@ -121,7 +121,7 @@ def _submit(context: Context, run: Run, job: Job) -> list[Change]:
 def _was_started(context: Context, job: Job) -> bool:
     folder = context.folder.job(job.token)
     with suppress(DataError):  # a claim that can't be read: the job says so
-        return claimed_by(folder) is not None and not is_given_up(folder)
+        return has_begun(folder)
     return False
 
 

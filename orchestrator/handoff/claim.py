@@ -13,7 +13,7 @@ from orchestrator.sha256 import sha256_of
 from orchestrator.trust import read_private
 from orchestrator.workspace import JobFolder
 
-__all__ = ["claim", "claimed_by", "is_given_up", "give_up", "allow_again"]
+__all__ = ["claim", "claimed_by", "has_begun", "is_given_up", "give_up", "allow_again"]
 
 _GIVEN_UP = "given_up"
 """Claims a job that was given up: not an id of a scheduler."""
@@ -92,6 +92,17 @@ def is_given_up(folder: JobFolder) -> bool:
         If the file is not a claim.
     """
     return claimed_by(folder) == _GIVEN_UP
+
+
+def has_begun(folder: JobFolder) -> bool:
+    """Whether a submission of a job has started, as far as this machine sees.
+
+    Raises
+    ------
+    DataError
+        If the file is not a claim.
+    """
+    return claimed_by(folder) not in (None, _GIVEN_UP)
 
 
 def allow_again(folder: JobFolder) -> None:

@@ -192,6 +192,19 @@ def test_a_step_that_waits_in_the_queue_can_be_forked_and_the_next_one_not(here,
     assert "as it was when nothing began is not kept any more" in here("fork", "r", "--dry-run").err
 
 
+def test_a_step_that_was_cancelled_in_the_queue_has_not_begun(here, programs):
+    programs.accepts()
+    here("submit", "slurm.py", "--project-job", "r")
+    assert here("cancel", "r").code == 0
+    back = ("resume", "r", "--from-step", "nothing", "--table-as-then")
+    for _ in range(2):
+        for words in (("fork", "r"), ("fork", "r", "--from", "nothing"), back):
+            done = here(*words, "--dry-run")
+            assert (done.code, done.err) == (0, ""), done
+        assert here("resume", "r").code == 0
+        assert here("cancel", "r").code == 0
+
+
 def test_a_dry_run_of_a_run_that_was_stopped_says_with_what_it_continues(here):
     (here.workspace / "stops.py").write_text(
         LOOP.replace("N", "1").replace('print("reported")', "raise KeyboardInterrupt")

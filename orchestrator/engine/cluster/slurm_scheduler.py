@@ -10,7 +10,7 @@ from orchestrator.engine.cluster.config import ClusterConfig
 from orchestrator.engine.cluster.job_log import last_log_lines
 from orchestrator.engine.cluster.scripts import ORCHESTRATOR, Script, Scripts, all_scripts, options_of
 from orchestrator.errors import DataError, DefinitionError, SchedulerUnreachable
-from orchestrator.handoff.claim import allow_again, claimed_by, give_up, is_given_up
+from orchestrator.handoff.claim import allow_again, claimed_by, give_up, has_begun
 from orchestrator.handoff.environment import read_environment
 from orchestrator.handoff.jobfile import JobFile, digest_of, read_jobfile
 from orchestrator.handoff.receipt import receipts_of
@@ -315,8 +315,7 @@ class SlurmScheduler:
         """Return why a task has no receipt; how another task ended does not count."""
         kind = FailureKind.INFRASTRUCTURE if line is None else _kind(line) or FailureKind.INFRASTRUCTURE
         job_folder = self.folder.job(file.token)
-        has_begun = claimed_by(job_folder) is not None and not is_given_up(job_folder)
-        if kind is FailureKind.INFRASTRUCTURE and line is not None and not has_begun:
+        if kind is FailureKind.INFRASTRUCTURE and line is not None and not has_begun(job_folder):
             kind = FailureKind.NOT_STARTED
         # The shell says first what is wrong, then which command failed.
         n_lines = LINES_OF_SHELL if kind is FailureKind.NOT_STARTED else 1
