@@ -45,6 +45,8 @@ def about_takeover(workspace: Workspace, key: str, *, force: bool = False) -> li
     if uid == os.geteuid() and not any(_foreign(folder)):
         return []
     lines = [f"Makes run {key} yours. It belongs to {name_of_user(uid)}, who can't change it after that."]
+    if uid == os.geteuid():  # a takeover that was interrupted
+        lines = [f"Ends the takeover of run {key}. It is recorded as yours, but files of it belong to another user."]
     if any(_foreign(folder)):
         lines.append("Copies its tables and logs. The files of the former owner are kept under another name.")
     return lines
@@ -78,12 +80,14 @@ def take_over(workspace: Workspace, key: str, *, force: bool = False) -> str:
     record, folder = store.record(key), _folder(store, key)
     if record.uid == os.geteuid() and not any(_foreign(folder)):
         return f"Nothing to do: run {key} belongs to you."
-    former = name_of_user(change_owner(store.path, key, time.time(), force=force))
+    former = change_owner(store.path, key, time.time(), force=force)
     with hold_lease(store, key) as fence:
         kept = [_adopt(path, mode) for path, mode in _foreign(folder)]
         changes = after_takeover(store.load(key), "taken over")
         store.write(key, fence, changes, time.time())
-    lines = [f"Run {key} belongs to you now; it belonged to {former}."]
+    lines = [f"Run {key} belongs to you now."]
+    if former != os.geteuid():
+        lines = [f"Run {key} belongs to you now; it belonged to {name_of_user(former)}."]
     lines += [f"The former files are kept in {path}" for path in kept]
     return "\n".join([*lines, _how_to_continue(folder, record)])
 

@@ -387,3 +387,20 @@ def test_which_other_users_may_write(tmp_path, monkeypatch, mode, group, members
     monkeypatch.setattr("grp.getgrgid", lambda gid: SimpleNamespace(gr_name=group, gr_mem=members))
     tmp_path.chmod(mode)
     assert trust.others_may_write(tmp_path) is others
+
+
+@as_root
+def test_a_takeover_that_was_killed_after_the_records_says_that_only_the_files_are_left(below, here):
+    assert here("run", "study.py", "--project-job", "r").code == 0
+    folders = [here.workspace / "r", here.workspace / "logs" / "r"]
+    for path in [each for folder in folders for each in (folder, *folder.rglob("*"))]:
+        os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
+    dry = here("takeover", "r", "--dry-run")
+    assert dry.code == 0
+    first = "Ends the takeover of run r. It is recorded as yours, but files of it belong to another user. "
+    assert one_line(dry.out).startswith(f"{first}Copies its tables and logs.")
+    done = here("takeover", "r")
+    assert done.code == 0, done.err
+    assert done.out.startswith("Run r belongs to you now.\n")
+    assert [folder.stat().st_uid for folder in folders] == 2 * [os.geteuid()]
+    assert here("takeover", "r").out == "Nothing to do: run r belongs to you.\n"
