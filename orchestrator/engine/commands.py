@@ -86,10 +86,11 @@ def start(
         return key
     record = store.own_record(project_job)
     _check_mode(record, Mode.LOCAL)
-    if not _nothing_to_do(store, record, pipeline.first_element, checked):
-        begin = Begin(_first_position(pipeline, checked.plan.start_of))
-        if not _agrees(agrees, workspace, project_job, begin, checked):
-            return None
+    idle = _about_idle(store, record, pipeline.first_element, checked)
+    begin = Begin(_first_position(pipeline, checked.plan.start_of))
+    if not _agrees(agrees, workspace, project_job, begin, checked, idle):
+        return None
+    if not idle:
         run_to_end(store, project_job, checked.load, jobs, begin=begin, checked=checked)
     return project_job
 
@@ -144,21 +145,21 @@ def submit(
     _say_all(checked.notes)
     config = config_with_limits(cluster, pipeline, checked.plan)
     store = Store(workspace.database)
-    is_new = project_job is None or not store.has(project_job)
-    about = _about_new_run(checked.plan, project_job)
-    if is_new and agrees is not None and not agrees(about, is_new=True, asks=False):
-        return None
-    _probe(config, checked, workspace, in_job=probe)
-    if project_job is None or is_new:
+    if project_job is None or not store.has(project_job):
+        if agrees is not None and not agrees(_about_new_run(checked.plan, project_job), is_new=True, asks=False):
+            return None
+        _probe(config, checked, workspace, in_job=probe)
         key = create(store, pipeline, checked, project_job, Mode.SLURM, lambda folder: config.stored(folder).to_json())
         hand_over(store, key, say=progress_for().say)
         return key
     record = store.own_record(project_job)
     _check_mode(record, Mode.SLURM)
-    if not _nothing_to_do(store, record, pipeline.first_element, checked):
-        begin = Begin(_first_position(pipeline, checked.plan.start_of))
-        if not _agrees(agrees, workspace, project_job, begin, checked):
-            return None
+    idle = _about_idle(store, record, pipeline.first_element, checked)
+    begin = Begin(_first_position(pipeline, checked.plan.start_of))
+    if not _agrees(agrees, workspace, project_job, begin, checked, idle):
+        return None
+    if not idle:
+        _probe(config, checked, workspace, in_job=probe)
         say = progress_for().say
         hand_over(store, project_job, say=say, is_resume=True, begin=begin, checked=checked, config=config)
     return project_job
@@ -215,7 +216,8 @@ def resume(
     begin = begin_of(workspace, key, checked, from_step, accepts_failed=accepts_failed, puts_back=puts_back)
     if checked is None:
         workspace.run(key).check_exists()
-    if begin == WHERE_IT_STOPPED and checked is None and _nothing_to_do(store, record, None, None):
+    if begin == WHERE_IT_STOPPED and checked is None and (idle := _about_idle(store, record, None, None)):
+        _say_all(idle)
         return key
     if checked is not None and _preview(store, record, begin, checked).is_idle:
         # The run keeps the code with which it was made.
@@ -317,7 +319,10 @@ def about_stored_code(workspace: Workspace, key: str, begin: Begin) -> list[str]
     from orchestrator.engine.code import study_change_message
 
     store = Store(workspace.database)
-    change = study_change_message(workspace.run(key), store.own_record(key), begin)
+    record = store.own_record(key)
+    if begin == WHERE_IT_STOPPED and (idle := _about_idle(store, record, None, None)):
+        return idle
+    change = study_change_message(workspace.run(key), record, begin)
     return [] if change is None else change.splitlines()
 
 
@@ -349,7 +354,14 @@ class Agrees(Protocol):
         """Return whether to do it."""
 
 
-def _agrees(agrees: Agrees | None, workspace: Workspace, key: str, begin: Begin, checked: CheckedPipeline) -> bool:
+def _agrees(
+    agrees: Agrees | None, workspace: Workspace, key: str, begin: Begin, checked: CheckedPipeline, idle: list[str]
+) -> bool:
+    """Return whether to continue a run, or to leave one as it is that has nothing to do."""
+    if idle:
+        agreed = agrees is None or agrees([], is_new=False, asks=False, otherwise=idle)
+        _say_all(idle if agreed else [])
+        return agreed
     lines, repeats = preview(workspace, key, begin, checked)
     if agrees is None:
         _say_all(lines)
@@ -636,18 +648,19 @@ def _first_position(pipeline: PipelineDefinition, start_of: Callable[[int], int]
     return None if pipeline.first_element is None else start_of(pipeline.first_element)
 
 
-def _nothing_to_do(store: Store, record: RunRecord, first_element: int | None, checked: CheckedPipeline | None) -> bool:
+def _about_idle(
+    store: Store, record: RunRecord, first_element: int | None, checked: CheckedPipeline | None
+) -> list[str]:
+    """Return that a run has nothing to do, and whether other code would have; nothing if it has something to do."""
     from orchestrator.engine.code import has_other_code, study_change_message
 
     if first_element is not None or not is_done(record.state, store.history.first_failed(record.key)):
-        return False
+        return []
     folder, study = store.workspace.run(record.key), record.study
     if checked is None:
         is_other = study_change_message(folder, record) is not None
     else:
         check_same_steps(store, record, checked)
         is_other, study = has_other_code(folder, record, checked), checked.study_path
-    if is_other:
-        _say_all(about_other_code(record, study))
-    progress_for().say(f"Nothing to do: run {record.key} {how_it_ended(store.load(record.key))}.")
-    return True
+    other = about_other_code(record, study) if is_other else []
+    return [*other, f"Nothing to do: run {record.key} {how_it_ended(store.load(record.key))}."]

@@ -147,6 +147,44 @@ def test_an_edited_study_of_a_run_that_failed_is_said_before_it_runs(here, words
     assert here("status", "r", "--json").out.count("succeeded") > 1
 
 
+def test_a_dry_run_of_a_run_that_has_succeeded_says_that_nothing_runs(here):
+    study = here.workspace / "study.py"
+    study.write_text(LOOP.replace("N", "2"))
+    assert here("run", "study.py", "--project-job", "r").code == 0
+    verbs = [("run", "study.py", "--project-job", "r"), ("resume", "r")]
+    for words in verbs:
+        dry = here(*words, "--dry-run")
+        said = "Nothing to do: run r has succeeded.\nNothing was changed (--dry-run).\n"
+        assert (dry.code, dry.out, dry.err) == (0, said, ""), dry
+    study.write_text(LOOP.replace("N", "2").replace("reported", "reported again"))
+    for words in verbs:
+        dry = here(*words, "--dry-run")
+        flat = " ".join(dry.out.split())
+        assert (dry.code, "the run continues" in flat, "Nothing runs again." in flat) == (0, False, True), dry
+        assert flat.endswith("Nothing to do: run r has succeeded. Nothing was changed (--dry-run).")
+        # The same as without --dry-run.
+        assert flat.removesuffix(" Nothing was changed (--dry-run).") == " ".join(here(*words).err.split())
+
+
+def test_a_dry_run_of_a_run_that_has_ended_with_failures_ends_with_0(here, study):
+    study(2)
+    words = ("run", "study.py", "--project-job", "r")
+    assert here(*words).code == 3
+    dry = here(*words, "--dry-run")
+    assert (dry.code, dry.out.splitlines()[-1]) == (0, "Nothing was changed (--dry-run)."), dry
+    assert here(*words).code == 3
+
+
+def test_a_dry_run_submits_no_probe(here, programs):
+    programs.accepts()
+    words = ("submit", "slurm.py", "--project-job", "r", "--probe", "--dry-run")
+    assert here("submit", "slurm.py", "--project-job", "r").code == 0
+    here("cancel", "r")
+    n_before = len(programs.called("sbatch"))
+    assert here(*words).code == 0
+    assert len(programs.called("sbatch")) == n_before
+
+
 def test_update_takes_a_changed_cluster(here, programs):
     programs.accepts()
     here("submit", "slurm.py", "--project-job", "r")
