@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import pytest
 
-from orchestrator.data import sample_files
+from orchestrator.data import kept_table, sample_files
 from orchestrator.db import leases, opening
 from orchestrator.db.store import Store
 from tests.fakes.queue import Killed
@@ -68,8 +68,9 @@ class Boundaries:
         self.n, self.died, self.is_on, self.is_over, self.is_dead = 0, "", False, False, False
         self._monkeypatch, self._dies_here = monkeypatch, dies_here
         self.watch(Store, "write")
-        self.watch(Path, "rename")
+        self.watch(os, "rename")  # also those of pathlib
         self.watch(os, "link")
+        self.watch(kept_table, "write_synced")
         self.watch(sample_files, "remove_collected")
         # The process dies, not the machine: written files remain.
         monkeypatch.setattr(os, "fsync", lambda descriptor: None)
