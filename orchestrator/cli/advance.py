@@ -32,10 +32,13 @@ def command(
 
     RUN defaults to the latest run.
     """
-    from orchestrator.engine.commands import about_advance, advance
+    from orchestrator.engine.commands import about_advance, advance, check_free
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
     # An orchestrator job does not read the records first: they may be locked.
-    if job is not None or goes_ahead(about_advance(workspace, key), dry_run=dry_run, yes=yes, asks=False):
-        say(advance(workspace, key, job=job, patience=patience))
+    if job is None:
+        check_free(workspace, key, dry_run=dry_run)
+        if not goes_ahead(about_advance(workspace, key), dry_run=dry_run, yes=yes, asks=False):
+            return
+    say(advance(workspace, key, job=job, patience=patience))

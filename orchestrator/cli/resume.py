@@ -71,6 +71,7 @@ def command(
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
+    commands.check_free(workspace, key, dry_run=dry_run)
     checked, config = None, None
     if update is not None:
         from orchestrator.definition.study import load_study

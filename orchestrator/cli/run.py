@@ -49,9 +49,10 @@ def command(
     of `wait`.
     """
     from orchestrator.definition.study import load_study
-    from orchestrator.engine.commands import start
+    from orchestrator.engine.commands import check_free, start
 
     workspace = new_workspace(rootdir, db, group)
+    check_free(workspace, project_job, dry_run=dry_run)
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
     agrees = asker(dry_run=dry_run, yes=yes)

@@ -58,9 +58,10 @@ def command(
     the KEY of an existing run, that run continues with the current study and cluster.
     """
     from orchestrator.definition.study import cluster_of, load_study
-    from orchestrator.engine.commands import submit
+    from orchestrator.engine.commands import check_free, submit
 
     workspace = new_workspace(rootdir, db, group)
+    check_free(workspace, project_job, dry_run=dry_run)
     loaded = load_study(study)
     pipeline = loaded.pipeline if from_step is None else loaded.pipeline.from_step(from_step)
     on = cluster_of(loaded, cluster)

@@ -76,9 +76,19 @@ class Leases:
                     )
                 _held.add((self.path, key, row.fence + 1))
                 return int(row.fence) + 1
-            if row.lease_beat_seen_at is None:
-                # The first refused process records when it saw this heartbeat; `STALE` counts from then.
-                update(connection, "run", {"lease_beat_seen_at": now}, id=row.id)
+            _record_seen(connection, row, now)
+        raise lease_held(row, old)
+
+    def check(self, key: str, holder: Holder, now: float, *, dry_run: bool) -> None:
+        """Raise what `take` would raise, and take nothing. A dry run writes nothing either."""
+        with session(self.path) as connection:
+            row = run_row(connection, key)
+            check_own(key, row.uid)
+            old = holder_of(row)
+            if old is None or self._has_lost(old, row, holder, now):
+                return
+            if not dry_run:
+                _record_seen(connection, row, now)
         raise lease_held(row, old)
 
     def _has_lost(self, old: Holder, row: Row, holder: Holder, now: float) -> bool:
@@ -104,6 +114,12 @@ class Leases:
         with session(self.path) as connection:
             row = fenced_row(connection, key, fence)
             update(connection, "run", {"lease_beat_at": now, "lease_beat_seen_at": None}, id=row.id)
+
+
+def _record_seen(connection: sqlite3.Connection, row: Row, now: float) -> None:
+    """Record when the first refused process saw the last heartbeat; `STALE` counts from then."""
+    if row.lease_beat_seen_at is None:
+        update(connection, "run", {"lease_beat_seen_at": now}, id=row.id)
 
 
 def _add_idle_time(connection: sqlite3.Connection, row: Row, now: float) -> None:

@@ -10,11 +10,12 @@ from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.addresses import format_study
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.runs import find_run
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.progress import progress_for
 from orchestrator.engine.resume import check_same_steps, position_of
-from orchestrator.errors import DefinitionError
+from orchestrator.errors import DefinitionError, LeaseHeld
 from orchestrator.machine.announce import announce, announce_new_plan, announce_next, repeats_work
 from orchestrator.machine.changes import apply
 from orchestrator.machine.headlines import how_it_ended
@@ -23,6 +24,7 @@ from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import replan, with_new_plan
 from orchestrator.machine.resume_point import is_done
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, ends_of_jobs, reopening
+from orchestrator.machine.states import RunState
 from orchestrator.visible import visible
 from orchestrator.workspace import Workspace
 
@@ -43,6 +45,7 @@ __all__ = [
     "advance",
     "begin_of",
     "cancel",
+    "check_free",
     "check_update",
     "checked_pipeline",
     "continue_run",
@@ -517,6 +520,28 @@ def advance(workspace: Workspace, key: str, *, job: str | None = None, patience:
         return f"Nothing to do: run {key} {how_it_ended(run)}."
     resume(workspace, key)
     return f"Run {key} {how_it_ended(store.load(key))}."
+
+
+def check_free(workspace: Workspace, key: str | None, *, dry_run: bool) -> None:
+    """Raise `LeaseHeld` if another process advances a run, before it is said what this one would do.
+
+    A run that does not exist, or has ended, is advanced by none.
+    """
+    store = Store(workspace.database)
+    if key is None or not store.has(key):
+        return
+    record = store.own_record(key)
+    if record.state is not RunState.ACTIVE:
+        return
+    try:
+        store.leases.check(key, Holder.this_process(), time.time(), dry_run=dry_run)
+    except LeaseHeld as held:
+        if record.mode is Mode.SLURM:
+            from orchestrator.engine.cluster.session import dead_holder, scheduler_of
+
+            if dead_holder(held, scheduler_of(store, record)) is not None:
+                return
+        raise
 
 
 def about_advance(workspace: Workspace, key: str) -> list[str]:

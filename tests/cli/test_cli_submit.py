@@ -388,7 +388,18 @@ def test_a_run_that_another_process_advances(here, cluster, monkeypatch, golden)
     store = Store(here.workspace / "orchestrator.db")
     store.leases.take("r", Holder("login2", "its boot", 4242, "1"), 1e9)
     for command in ("submit slurm.py --project-job r", "resume r", "advance r"):
-        golden(here(*command.split()))
+        done, dry = here(*command.split()), here(*command.split(), "--dry-run")
+        golden(done)
+        assert (dry.code, dry.out, dry.err) == (done.code, done.out, done.err)
+
+
+def test_a_run_whose_process_was_part_of_a_job_that_has_ended_continues(here, cluster):
+    here("submit", "slurm.py", "--project-job", "r")
+    store = Store(here.workspace / "orchestrator.db")
+    store.leases.take("r", Holder("node7", "its boot", 77, "1", "9"), 1e9)
+    dry = here("advance", "r", "--dry-run")
+    assert (dry.code, dry.out.splitlines()[0].startswith("Asks SLURM about the jobs of run r")) == (0, True), dry
+    assert here("advance", "r").code == 0
 
 
 def test_a_run_of_this_machine_does_not_continue_on_a_cluster(here, cluster, golden):

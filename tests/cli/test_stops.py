@@ -118,6 +118,18 @@ def test_a_dry_run_says_with_which_step_a_stopped_run_continues(run):
     assert said.stdout == "Continues run r with call.\nNothing was changed (--dry-run).\n"
 
 
+def test_no_command_says_that_it_continues_a_run_that_another_process_advances(workspace, run):
+    process = run("call")
+    for words in ("advance r", "resume r", "resume r --from-step create", "run study.py --project-job r"):
+        for options in ((), ("--dry-run",)):
+            done = orchestrator(*words.split(), *options)
+            assert (done.returncode, done.stdout) == (75, ""), (words, done)
+            assert done.stderr.startswith(f"Error: Run r is being advanced by process {process.pid} "), (words, done)
+    (workspace / "go").touch()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("kind", ["parallel", "call"])
 @pytest.mark.parametrize("number", STOPS)
 def test_a_signal_stops_a_run_which_can_be_resumed(workspace, run, number, kind):

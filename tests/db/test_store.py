@@ -265,6 +265,22 @@ def test_the_lease_of_another_machine_must_expire(store, golden):
     assert rows(store, "run")[0]["lease_pid"] == os.getpid()
 
 
+def test_a_check_of_the_lease_takes_nothing_and_counts_as_a_refusal_unless_it_is_a_dry_run(store):
+    me, far = Holder.this_process(), Holder("far", "boot", 1, "1")
+    store.leases.check("r", me, 0.0, dry_run=False)
+    assert rows(store, "run")[0]["lease_pid"] is None
+    store.leases.take("r", far, 0.0)
+    before = rows(store, "run")
+    with pytest.raises(LeaseHeld):
+        store.leases.check("r", me, 1000.0, dry_run=True)
+    assert rows(store, "run") == before
+    for now, dry_run in ((2000.0, False), (2000.0 + STALE - 1, True)):
+        with pytest.raises(LeaseHeld):
+            store.leases.check("r", me, now, dry_run=dry_run)
+    store.leases.check("r", me, 2000.0 + STALE, dry_run=True)
+    assert rows(store, "run")[0]["lease_pid"] == 1
+
+
 def test_a_reused_process_id_is_another_process(monkeypatch):
     me = Holder.this_process()
     assert not lease_holder.is_dead(me, None, 0.0)

@@ -18,7 +18,7 @@ from orchestrator.errors import DatabaseError, LeaseHeld
 from orchestrator.handoff.environment import read_environment
 from orchestrator.slurm.client import Client
 
-__all__ = ["config_of", "make_context", "hold_lease_on_cluster", "with_lease_on", "scheduler_of"]
+__all__ = ["config_of", "dead_holder", "make_context", "hold_lease_on_cluster", "with_lease_on", "scheduler_of"]
 
 
 def scheduler_of(store: Store, record: RunRecord) -> SlurmScheduler:
@@ -75,14 +75,15 @@ def hold_lease_on_cluster(
         try:
             fence = stack.enter_context(hold_lease(store, key, on_cancel, beats=True))
         except LeaseHeld as held:
-            dead_holder = _dead_holder(held, scheduler)
-            if dead_holder is None:
+            dead = dead_holder(held, scheduler)
+            if dead is None:
                 raise
-            fence = stack.enter_context(hold_lease(store, key, on_cancel, beats=True, dead_holder=dead_holder))
+            fence = stack.enter_context(hold_lease(store, key, on_cancel, beats=True, dead_holder=dead))
         yield fence
 
 
-def _dead_holder(held: LeaseHeld, scheduler: SlurmScheduler) -> Holder | None:
+def dead_holder(held: LeaseHeld, scheduler: SlurmScheduler) -> Holder | None:
+    """Return the holder of a lease if it was part of a job that has ended; None if it may live."""
     holder = held.holder
     if not isinstance(holder, Holder) or holder.scheduler_id is None:
         return None
