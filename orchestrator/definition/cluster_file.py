@@ -1,4 +1,8 @@
-"""The configuration of a cluster in a YAML file, or of OmegaConf, as plain values."""
+"""The configuration of a cluster in a YAML file, or of OmegaConf, as plain values.
+
+A value of `env_vars` may be a secret, and an error may be kept in a log. So no error quotes a line of the file, and
+none is chained to one that does.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,9 @@ LARGEST, MOST_VALUES = 1 << 20, 100_000
 # In their values `${NAME}` is an environment variable, unless NAME is a key of the file.
 _SHELL_FIELDS = ("env_setup", "env_vars", "log_dir", "runner")
 _SHELL_VARIABLE = re.compile(r"(?<!\\)\$\{[#!]?(\w+)(?=\}|:?[-+=?]|[#%/^,@\[])")
+# In a message of PyYAML: from the first quoted text on that is longer than a character and no kind of token.
+_QUOTED = re.compile(r" '(?!\\?.'|<).*", re.DOTALL)
+_NAME = re.compile(r"^[\w-]*")
 _INTERPOLATION = re.compile(r"(?<!\\)\$\{[^}]*\}?")
 
 _WORDS = "|".join(f"{word}|{word.title()}|{word.upper()}" for word in ("yes", "no", "true", "false", "on", "off"))
@@ -52,7 +59,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in keys:
-                text = f"found duplicate key {key.value}"
+                text = f"found duplicate key {_NAME.findall(key.value)[0]}"
                 raise yaml.constructor.ConstructorError(
                     "while constructing a mapping", node.start_mark, text, key.start_mark
                 )
@@ -87,9 +94,15 @@ def read_cluster_file(path: Path) -> Any:
         if not isinstance(values, dict):
             return {} if values is None else values
         escaped = {key: _escape(value, values) if key in _SHELL_FIELDS else value for key, value in values.items()}
-        interpolations = [found[0] for text in _texts(escaped) if (found := _INTERPOLATION.search(text))]
+        interpolations = [
+            f"an interpolation in {key}" if key == "env_vars" else found[0]
+            for key, value in escaped.items()
+            for text in _texts(value)
+            if (found := _INTERPOLATION.search(text))
+        ]
     except (OSError, ValueError, yaml.YAMLError, RecursionError, Damaged) as error:
-        raise DefinitionError(f"The cluster can't be read from {path}: {error}") from error
+        why = _without_quotes(error) if isinstance(error, yaml.MarkedYAMLError) else error
+        raise DefinitionError(f"The cluster can't be read from {path}: {why}") from None
     if interpolations:
         return resolve(escaped, interpolations[0], path)
     return _map_texts(escaped, lambda text: text.replace(r"\${", "${"))
@@ -105,11 +118,20 @@ def _load(path: Path) -> Any:
             return None
         _check_size(node, {})
         return loader.construct_document(node)
-    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         # PyYAML itself does not check that a value fits its tag, as in `!!int ''`.
-        refuse(f"a value does not fit its tag: {error}")
+        refuse("a value does not fit its tag")
     finally:
         loader.dispose()
+
+
+def _without_quotes(error: yaml.MarkedYAMLError) -> str:
+    """Return what is wrong, and in which line, without the line and without names and tags in it."""
+    for mark in (error.context_mark, error.problem_mark):
+        if mark is not None:
+            mark.buffer = None
+    error.context, error.problem = (text and _QUOTED.sub("", text) for text in (error.context, error.problem))
+    return str(error)
 
 
 def _check_size(node: yaml.Node, known: dict[int, int]) -> int:
@@ -160,7 +182,9 @@ def resolve(config: Any, what: str = "the DictConfig", path: Path | None = None)
     try:
         return OmegaConf.to_container(OmegaConf.create(config) if isinstance(config, dict) else config, resolve=True)
     except OmegaConfBaseException as error:
-        raise DefinitionError(f"The cluster can't be read{where}: {error}") from error
+        is_secret = re.search(r"\benv_vars\b", error.full_key or "")
+        why = f"{error.full_key} contains an interpolation that can't be resolved" if is_secret else error
+        raise DefinitionError(f"The cluster can't be read{where}: {why}") from None
 
 
 def _escape(value: Any, keys: dict[Any, Any]) -> Any:

@@ -87,12 +87,18 @@ def _env_problems(setup: Any, variables: Any) -> Iterator[str]:
     elif any("\0" in command or "\r" in command for command in setup):
         yield "env_setup: a command contains a NUL or a carriage return; remove it"
     if not isinstance(variables, Mapping):
-        yield f"env_vars={variables!r} is not valid; use a dict of names and values"
+        # A value may be a secret, and what is printed here may be kept in a log: so it is not printed.
+        yield f"env_vars is of type {type(variables).__name__}; use a dict of names and values"
         return
     for name, value in variables.items():
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            yield f"env_vars: {name!r} is not a valid name; use letters, digits and _, with no digit first"
-        # A value may be a secret, and what is printed here may be kept in a log: so it is not printed.
+        if not isinstance(name, str):
+            yield f"env_vars: a name is of type {type(name).__name__}; use text"
+            continue
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            # As in {"NAME=value"} and {NAME:value}, where the value is a part of the name.
+            begin = re.findall("^[A-Za-z0-9_]*", name)[0]
+            yield f"env_vars: the name that begins with {begin!r} is not valid; use letters and _, then also digits"
+            continue
         if value is None or isinstance(value, bool):
             yield f"env_vars[{name!r}]={value} is not valid; use text or a number"
         elif not isinstance(value, str | int | float):

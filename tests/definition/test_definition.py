@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -366,6 +367,50 @@ def test_a_file_without_a_valid_cluster_is_refused(tmp_path, text, golden):
     path.write_text(text)
     with golden.raises(DefinitionError):
         SlurmCluster.from_yaml(path)
+
+
+SECRETS = [
+    "{A: SECRET, A: SECRET}",
+    "{SECRET=1: 1, A=SECRET: 2, A=SECRET: 3}",
+    "{A: 'SECRET}",
+    "{A: *SECRET}",
+    "{A: !SECRET x}",
+    "{A: !SECRET!x y}",
+    "{A: !!python/name:SECRET x}",
+    "{A: &SECRET 1, B: &SECRET 2}",
+    "{A: SECRET: 1}",
+    "{A: @SECRET}",
+    '{A: "\\SECRET"}',
+    "{A: !!int SECRET}",
+    "{A: !!float SECRET}",
+    "{A: !!bool SECRET}",
+    "{A: !!binary SECRETé}",
+    "{A: 'a${SECRET'}",
+    "{A: '${SECRET x}'}",
+    "{A: '${oc.env:SECRET}'}",
+    "{<<: SECRET}",
+    "SECRET",
+    "[SECRET]",
+    "[A: SECRET]",
+    "{A=SECRET}",
+    "{A:SECRET}",
+    "{A: [SECRET]}",
+    "{? [SECRET] : 1}",
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_no_error_contains_a_value_of_env_vars(tmp_path, text, is_installed, monkeypatch):
+    if not is_installed:
+        monkeypatch.setitem(sys.modules, "omegaconf", None)
+    path = tmp_path / "cluster.yaml"
+    path.write_text("env_vars: " + text.replace("SECRET", "s3cr3tpw"), encoding="utf-8")
+    with pytest.raises(DefinitionError) as refused:
+        check_cluster(SlurmCluster.from_yaml(path))
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "s3cr3tpw"[1:] not in shown
+    assert "env_vars" in shown or "line 1, column" in shown or "fit its tag" in shown
 
 
 BOMBS = {

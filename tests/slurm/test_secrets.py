@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from orchestrator.definition.resources import SlurmCluster
 from orchestrator.definition.validate import check_cluster
 from orchestrator.engine.cluster.check import script_texts
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
+from orchestrator.engine.cluster.probe import _script, probe_here
 from orchestrator.engine.cluster.scripts import Scripts
 from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.pipeline import Pipeline
@@ -74,6 +76,15 @@ def test_a_job_gets_them_as_they_were_given(run):
     assert done.stdout.splitlines() == [SECRET, 'here "x" $(id) é']
 
 
+@pytest.mark.parametrize("option", ["x", "v", "xv"])
+def test_no_log_contains_them_although_env_setup_traces_the_commands(run, option):
+    folder, config, _ = run
+    given = config._replace(cluster=replace(config.cluster, env_setup=[f"set -{option}", "echo it is traced"]))
+    done = execute(of_step(given.stored(folder), folder))
+    assert done.stdout.splitlines()[:2] == ["it is traced", SECRET]
+    assert ("echo it is traced" in done.stderr, SECRET in done.stderr) == (True, False)
+
+
 @pytest.mark.parametrize("how", ["changed", "removed"])
 def test_a_job_does_not_start_with_others(run, how):
     folder, _, stored = run
@@ -116,3 +127,15 @@ def test_a_memory_limit_is_recorded_as_it_was_accepted(limit):
     check_cluster(cluster)
     config = ClusterConfig(cluster, orchestrator_resources(None), "/")
     assert ClusterConfig.from_json(json.loads(json.dumps(config.to_json()))).cluster.mem_per_cpu == limit
+
+
+def test_no_error_of_the_probe_contains_them(run, monkeypatch):
+    _, config, _ = run
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    cluster = replace(config.cluster, env_setup=["set -xv"], runner="/no/such/python")
+    said = []
+    probe_here(config._replace(cluster=cluster), None, said.append)
+    assert ("/no/such/python" in said[0], SECRET in said[0]) == (True, False)
+    script = _script(config._replace(cluster=cluster), {}, None)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert ("/no/such/python" in done.stderr, SECRET in done.stderr) == (True, False)
