@@ -1,5 +1,8 @@
 """Whose files are trusted: only those of the user that this process runs as. Other users could write anything.
 
+Folders and links of root are trusted, too: root can write anything in any case, and sets links such as `logs` to a
+scratch disk.
+
 This is asked of the database and the workspace (`orchestrator.cli.workspace`, `orchestrator.db.opening`). The engine's
 own files are read with `open_private` and `read_private`, which ask it of the open file and of its folders.
 """
@@ -24,6 +27,7 @@ __all__ = [
     "is_foreign",
     "is_own",
     "is_planted",
+    "is_trusted_folder",
     "name_of_user",
     "open_private",
     "others_may_write",
@@ -91,7 +95,7 @@ def check_folder(path: Path) -> None:
 
 
 def check_links(*paths: Path) -> None:
-    """Raise `NotAllowed` if one of the paths is a link of another user. Links of this user are used."""
+    """Raise `NotAllowed` if one of the paths is a link of another user. Links of this user and of root are used."""
     for path in paths:
         if is_planted(path):
             raise NotAllowed(
@@ -109,7 +113,7 @@ def check_run_folder(path: Path) -> None:
 
 def _check_run_folder(path: Path, found: os.stat_result) -> None:
     mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
-    if found.st_uid != os.geteuid():
+    if not _is_trusted(found):
         raise NotAllowed(
             f"The folder of a run, {path}, belongs to {name_of_user(found.st_uid)} ({mode}), so it is not used.",
             f"Move it away: mv {_quoted(path)} {_quoted(f'{path}.foreign')}\nThen put yours back.",
@@ -154,7 +158,7 @@ def _open_folder(path: Path) -> int:
 
 def _check_private(path: Path, found: os.stat_result) -> None:
     mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
-    if found.st_uid != os.geteuid():
+    if not _is_trusted(found):
         raise NotAllowed(
             f"{path} belongs to {name_of_user(found.st_uid)} ({mode}), so it is not used.", _hint_for_foreign(path)
         )
@@ -188,11 +192,24 @@ def is_own(path: Path) -> bool:
 
 
 def is_planted(path: Path) -> bool:
-    """Whether a path is a link of another user than this process's, which may lead to files of this user."""
+    """Whether a path is a link of another user, not of root, which may lead to files of this user."""
     with suppress(OSError):
         found = path.lstat()
-        return stat.S_ISLNK(found.st_mode) and found.st_uid != os.geteuid()
+        return stat.S_ISLNK(found.st_mode) and not _is_trusted(found)
     return False
+
+
+def is_trusted_folder(path: Path) -> bool:
+    """Whether a folder exists and belongs to this process's user, or to root and others may not write to it."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_uid == os.geteuid() or (found.st_uid == 0 and not _may_others_write(found))
+    return False
+
+
+def _is_trusted(found: os.stat_result) -> bool:
+    """Whether the owner of a file is this process's user, or that of a folder or link is root."""
+    return found.st_uid == os.geteuid() or (found.st_uid == 0 and not stat.S_ISREG(found.st_mode))
 
 
 def is_foreign(path: Path, beside: Path | None = None) -> bool:

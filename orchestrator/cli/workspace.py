@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from orchestrator.errors import DatabaseError, NotFound
-from orchestrator.trust import is_foreign, is_own, is_planted, others_may_write, owner_of
+from orchestrator.trust import is_foreign, is_own, is_planted, is_trusted_folder, others_may_write, owner_of
 from orchestrator.visible import visible
 from orchestrator.workspace import DATABASE, Workspace
 from orchestrator.wrapping import options_of_commands
@@ -140,7 +140,7 @@ def _noted(workspace: Workspace) -> Workspace:
 
 def _in_current_folder() -> Workspace:
     here = Path.cwd()
-    if not is_own(here):
+    if not is_trusted_folder(here):
         raise DatabaseError(
             f"The folder {here} belongs to {owner_of(here)}, who can change the files of a run there.",
             "Change to a folder of your own, or name this one: --rootdir .",
@@ -196,7 +196,7 @@ def _upwards() -> Workspace | None:
     here, is_safe = Path.cwd(), True
     for folder in (here, *here.parents):
         path = folder / DATABASE
-        is_safe = is_safe and is_own(folder)
+        is_safe = is_safe and is_trusted_folder(folder)
         if _exists(path):
             is_found = (is_safe and is_own(path) and not is_planted(path) and path.is_file()) or is_allowed(path)
             return Workspace(path) if is_found else None
@@ -235,6 +235,6 @@ def _why_not_used(path: Path) -> str:
         return f"it belongs to {owner_of(path)}"
     if is_planted(path):
         return "it is a link of another user"
-    if not is_own(path.parent):
+    if not is_trusted_folder(path.parent):
         return f"its folder belongs to {owner_of(path.parent)}"
     return "a folder on the path to it belongs to another user, or other users may write to it"

@@ -318,6 +318,37 @@ def test_links_of_a_member_of_the_group_lead_no_run_to_private_files(users, plac
         assert (done.code, "link" in done.err) == (1, True), done.err
 
 
+@pytest.mark.parametrize("users", ["memory"], indirect=True)
+def test_links_and_folders_of_root_are_used(users):
+    owner, above = users.owner, users.path.parent / "above"
+    scratch = owner.home / "scratch"
+    owner.run("mkdir", str(scratch))
+    (users.path / "logs").symlink_to(scratch)
+    assert (users.path / "logs").lstat().st_uid == 0
+    # An administrator has made the folder of a project, and that of the run.
+    above.mkdir()
+    os.chown(above, 0, owner.gid)
+    above.chmod(0o770)
+    for folder in (users.path, above):
+        owner.write(folder / "study.py", STUDY)
+        (folder / "r").mkdir()
+        os.chown(folder / "r", 0, owner.gid)
+        (folder / "r").chmod(0o775)
+        assert "not yet" in one_line(owner("run", "study.py", "--project-job", "r", folder=folder))
+        owner.run("touch", "r/experiment_data/go", folder=folder)
+        continued = owner("resume", "r", folder=folder)
+        assert continued.code == 0, continued.err
+    assert "a table of four" in (scratch / "r" / "create.log").read_text()
+    # All may write there, so others can put links into it.
+    above.chmod(0o777)
+    assert "above belongs to root" in one_line(owner("run", "study.py", folder=above))
+    (users.path / "logs").unlink()
+    (users.path / "logs").symlink_to(scratch)
+    os.chown(users.path / "logs", users.stranger.uid, users.stranger.gid, follow_symlinks=False)
+    refused = owner("resume", "r", "--from-step", "create")
+    assert (refused.code, "is a link of news" in one_line(refused)) == (1, True), refused.err
+
+
 def test_other_users_can_open_no_lock(users):
     assert users.owner("run", "study.py", "--project-job", "r", umask=0).code == 1
     locks = [path for path in users.path.rglob("*") if path.suffix in (".guard", ".lock") or path.name == ".lock"]
