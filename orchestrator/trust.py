@@ -103,20 +103,29 @@ def check_links(*paths: Path) -> None:
             )
 
 
-def check_run_folder(path: Path) -> None:
+def check_run_folder(path: Path, *, is_new: bool = False) -> None:
     """Raise `NotAllowed` if the folder of a run belongs to another user, or all users may replace what is in it.
 
-    It is made so that only its user can write to it. If the user has let a group write to it, it is used.
+    It is made so that only its user can write to it. If the user has let a group write to it, it is used. One that does
+    not exist is not refused.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    is_new : bool, default False
+        Whether the run does not exist yet, so that it can have another folder.
     """
-    _check_run_folder(path, path.stat())
+    with suppress(FileNotFoundError):
+        _check_run_folder(path, path.stat(), is_new=is_new)
 
 
-def _check_run_folder(path: Path, found: os.stat_result) -> None:
+def _check_run_folder(path: Path, found: os.stat_result, *, is_new: bool = False) -> None:
     mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
     if not _is_trusted(found):
         raise NotAllowed(
             f"The folder of a run, {path}, belongs to {name_of_user(found.st_uid)} ({mode}), so it is not used.",
-            f"Move it away: mv {_quoted(path)} {_quoted(f'{path}.foreign')}\nThen put yours back.",
+            "Use another key: --project-job KEY" if is_new else _hint_for_foreign_run(path),
         )
     if found.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
         raise NotAllowed(
@@ -167,6 +176,14 @@ def _check_private(path: Path, found: os.stat_result) -> None:
             f"Other users may write to {path} ({mode}), so it is not used.",
             f"If its content is right: chmod go-w {_quoted(path)}",
         )
+
+
+def _hint_for_foreign_run(path: Path) -> str:
+    return (
+        f"If it is the folder of your run, take over what is in it: orchestrator takeover {_quoted(path.name)}\n"
+        f"If it is in the place of yours, move it away: mv {_quoted(path)} {_quoted(f'{path}.foreign')}\n"
+        "Then put yours back."
+    )
 
 
 def _hint_for_foreign(path: Path) -> str:

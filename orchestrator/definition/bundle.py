@@ -27,7 +27,7 @@ from orchestrator.definition.import_context import MP_MAIN, PYTHON, ImportContex
 from orchestrator.errors import DataError, NotAllowed, StudyChanged, StudyError
 from orchestrator.loading import EndOfLoading, loading
 from orchestrator.sha256 import sha256_of
-from orchestrator.trust import open_private
+from orchestrator.trust import check_run_folder, open_private
 from orchestrator.workspace import relocated, root_of_bundles
 
 __all__ = ["CODE", "MAIN", "MODULES", "Bundle", "LoadedStep", "function_of", "globals_of"]
@@ -189,6 +189,8 @@ class Bundle:
             with open_private(self._folder / name) as file:
                 return file.read(size + 1)  # a longer one has another digest
         except NotAllowed as error:
+            # New code would be stored in the same folder.
+            check_run_folder(self._folder.parents[2])
             raise NotAllowed(error.message, f"{error.hint}\n{_UPDATE_HINT}") from None
         except OSError as error:
             raise DataError(f"the run's code can't be read: {error}.", _UPDATE_HINT) from error

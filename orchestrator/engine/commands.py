@@ -25,6 +25,7 @@ from orchestrator.machine.replan import replan, with_new_plan
 from orchestrator.machine.resume_point import is_done
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, ends_of_jobs, reopening
 from orchestrator.machine.states import RunState
+from orchestrator.trust import check_run_folder
 from orchestrator.visible import visible
 from orchestrator.workspace import Workspace
 
@@ -82,12 +83,13 @@ def start(
     _say_all(checked.notes)
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
+        _check_new_folder(workspace, project_job)
         if agrees is not None and not agrees(_about_new_run(checked.plan, project_job), is_new=True, asks=False):
             return None
         key = create(store, pipeline, checked, project_job, Mode.LOCAL)
         run_to_end(store, key, checked.load, jobs)
         return key
-    record = store.own_record(project_job)
+    record = _usable_record(store, project_job)
     _check_mode(record, Mode.LOCAL)
     idle = _about_idle(store, record, pipeline.first_element, checked)
     begin = Begin(_first_position(pipeline, checked.plan.start_of))
@@ -149,13 +151,14 @@ def submit(
     config = config_with_limits(cluster, pipeline, checked.plan)
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
+        _check_new_folder(workspace, project_job)
         if agrees is not None and not agrees(_about_new_run(checked.plan, project_job), is_new=True, asks=False):
             return None
         _probe(config, checked, workspace, in_job=probe)
         key = create(store, pipeline, checked, project_job, Mode.SLURM, lambda folder: config.stored(folder).to_json())
         hand_over(store, key, say=progress_for().say)
         return key
-    record = store.own_record(project_job)
+    record = _usable_record(store, project_job)
     _check_mode(record, Mode.SLURM)
     idle = _about_idle(store, record, pipeline.first_element, checked)
     begin = Begin(_first_position(pipeline, checked.plan.start_of))
@@ -212,7 +215,7 @@ def resume(
         The run's key.
     """
     store = Store(workspace.database)
-    record = store.own_record(key)
+    record = _usable_record(store, key)
     if as_edited:
         _take_as_edited(store, record)
     checked = _checked(record, update)
@@ -250,7 +253,7 @@ def retry(
         The run's key.
     """
     store = Store(workspace.database)
-    record = store.own_record(key)
+    record = _usable_record(store, key)
     # First: before the study is checked.
     reopening(store.load(key), store.history.valid_step_runs(key), RETRY)
     return continue_run(store, record, RETRY, _checked(record, update), jobs, config)
@@ -276,7 +279,7 @@ def preview(
         New code for it.
     """
     store = Store(workspace.database)
-    record = store.own_record(key)
+    record = _usable_record(store, key)
     if not isinstance(begin, Begin):
         plan = record.plan if checked is None else checked.plan
         begin = Begin(None if begin is None else position_of(key, plan, begin))
@@ -322,7 +325,7 @@ def about_stored_code(workspace: Workspace, key: str, begin: Begin) -> list[str]
     from orchestrator.engine.code import study_change_message
 
     store = Store(workspace.database)
-    record = store.own_record(key)
+    record = _usable_record(store, key)
     if begin == WHERE_IT_STOPPED and (idle := _about_idle(store, record, None, None)):
         return idle
     change = study_change_message(workspace.run(key), record, begin)
@@ -381,7 +384,7 @@ def _about_new_run(plan: Plan, key: str | None) -> list[str]:
 
 def check_update(workspace: Workspace, key: str, study: Study) -> tuple[CheckedPipeline, ClusterConfig | None]:
     """Check a study with which a run is to continue; also return its cluster, if the run is on one and it names one."""
-    record = Store(workspace.database).own_record(key)
+    record = _usable_record(Store(workspace.database), key)
     checked = _checked(record, study)
     assert checked is not None
     if record.mode is not Mode.SLURM or not study.clusters:
@@ -396,7 +399,7 @@ def checked_pipeline(workspace: Workspace, key: str, pipeline: PipelineDefinitio
     """Check a pipeline of this process with which a run is to continue."""
     from orchestrator.engine import code
 
-    record = Store(workspace.database).own_record(key)
+    record = _usable_record(Store(workspace.database), key)
     checked = code.check(pipeline, key, None, needs_pickles=record.mode is Mode.SLURM)
     _say_all(checked.notes)
     return checked
@@ -429,7 +432,7 @@ def begin_of(
         If there is no such step, the options exclude each other, or the tables are not kept as they were then.
     """
     store = Store(workspace.database)
-    record = store.own_record(key)
+    record = _usable_record(store, key)
     if from_step is None:
         if puts_back:
             raise DefinitionError(
@@ -651,6 +654,18 @@ def _say_all(notes: Iterable[str]) -> None:
 
 def _print_with_time(text: str) -> None:
     print(visible(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"), flush=True)
+
+
+def _usable_record(store: Store, key: str) -> RunRecord:
+    """Return the row of a run of this user; raise `NotAllowed` if the run's folder is not used."""
+    record = store.own_record(key)
+    check_run_folder(store.workspace.run(key).path)
+    return record
+
+
+def _check_new_folder(workspace: Workspace, key: str | None) -> None:
+    if key is not None:
+        check_run_folder(workspace.root / key, is_new=True)
 
 
 def _take_as_edited(store: Store, record: RunRecord) -> None:

@@ -118,7 +118,7 @@ def _make_folder(workspace: Path, key: str | None) -> str:
                 f"project_job={key!r} can't be the name of a run's folder: {workspace} contains a file of that name.",
                 "Use another project_job.",
             ) from None
-        check_run_folder(workspace / key)
+        check_run_folder(workspace / key, is_new=True)
         return key
     number = int(time.time())
     while True:

@@ -308,6 +308,65 @@ def test_a_run_is_not_begun_in_a_folder_that_all_may_write_to(here, golden):
     assert here("run", "study.py", "--project-job", "r").code == 0
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "resume r",
+        "resume r --from-step note",
+        "resume r --update study.py",
+        "retry r",
+        "retry r --update study.py",
+        "run study.py --project-job r",
+    ],
+)
+def test_a_run_whose_folder_all_may_write_to_is_refused_before_anything_is_recorded(here, command):
+    fails = STUDY.replace('.write_text("done")', ".read_text()")
+    (here.workspace / "study.py").write_text(fails)
+    assert here("run", "study.py", "--project-job", "r").code == 1
+    run = here.workspace / "r"
+    run.chmod(0o777)
+    before = here("status", "r", "--json").out
+    for words in (f"{command} --dry-run", command):
+        refused = here(*words.split())
+        assert (refused.code, refused.out) == (1, "")
+        said = f"Error: All users may write to the folder of a run, {run} (mode 0777), so it is not used. "
+        assert one_line(refused.err) == f"{said}Next: If its content is right: chmod o-w {run}"
+    assert here("status", "r", "--json").out == before
+    subprocess.run(refused.err.rpartition(": ")[2], shell=True, check=True)
+    (run / "note.txt").touch()
+    assert here("resume", "r").code == 0
+
+
+@as_root
+def test_a_new_run_in_the_folder_of_another_user_is_refused_in_a_dry_run_too(here, golden):
+    (here.workspace / "study.py").write_text(STUDY)
+    (here.workspace / "pre").mkdir()
+    give_away(here.workspace / "pre")
+    command = "run study.py --project-job"
+    refused = [here(*f"{command} pre {option}".split()) for option in ("--dry-run", "")]
+    assert refused[0].err == refused[1].err
+    golden(refused[1])
+    assert not (here.workspace / "orchestrator.db").exists()
+    assert here(*f"{command} KEY".split()).code == 0
+
+
+@as_root
+def test_a_run_of_this_user_in_the_folder_of_another_user_is_taken_over(here, golden):
+    (here.workspace / "study.py").write_text(STUDY.replace('.write_text("done")', ".read_text()"))
+    assert here("run", "study.py", "--project-job", "r").code == 1
+    run = give_away(here.workspace / "r")
+    (run / "note.txt").touch()
+    refused = here("resume", "r")
+    golden(refused)
+    assert here("resume", "r", "--dry-run").err == refused.err
+    takeover = next(line for line in refused.err.splitlines() if "orchestrator takeover" in line)
+    golden(here(*takeover.rpartition("orchestrator ")[2].split(), "--dry-run"), "dry_run")
+    taken = here(*takeover.rpartition("orchestrator ")[2].split())
+    assert taken.code == 0, taken.err
+    assert run.stat().st_uid == os.geteuid()
+    assert here(*taken.out.rpartition("orchestrator ")[2].split()).code == 0
+
+
 def is_link(path):
     """Whether a path is a link; None while a second mount still knows another kind of file there."""
     with suppress(OSError):
