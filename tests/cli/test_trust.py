@@ -337,6 +337,15 @@ def test_a_run_whose_folder_all_may_write_to_is_refused_before_anything_is_recor
     assert here("resume", "r").code == 0
 
 
+def test_a_run_whose_folder_is_opened_for_all_while_it_runs_fails_and_resume_says_how_to_continue(here):
+    opens = STUDY.replace('(project_dir / "note.txt").write_text("done")', "project_dir.chmod(0o777)")
+    (here.workspace / "study.py").write_text(opens)
+    failed = here("run", "study.py", "--project-job", "r")
+    assert (failed.code, "so it is not used. Next: " in one_line(failed.err)) == (1, True)
+    refused = here("resume", "r")
+    assert refused.err.splitlines()[-1] == f"Next: If its content is right: chmod o-w {here.workspace}/r"
+
+
 @as_root
 def test_a_new_run_in_the_folder_of_another_user_is_refused_in_a_dry_run_too(here, golden):
     (here.workspace / "study.py").write_text(STUDY)

@@ -114,7 +114,7 @@ def _with_files(store: Store, key: str, fence: int, plan: Plan) -> SlurmSchedule
 
 def _result(run: Run, record: RunRecord, has_tail: bool) -> str:
     if run.has_failed:
-        raise RunFailed(f"Run {run.key} failed: {run.reason}.", _hint_after_failure(record))
+        raise RunFailed(f"Run {run.key} failed: {str(run.reason).removesuffix('.')}.", _hint_after_failure(record))
     why = why_poll_again(run)
     if why is not None and not _will_be_advanced(run, has_tail):
         drive = f"On a login node: orchestrator wait {run.key} --drive"

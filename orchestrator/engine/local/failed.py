@@ -23,7 +23,7 @@ def run_failed(store: Store, run: Run) -> RunFailed:
     """Return the error of a run that has failed."""
     step_run = run.step_run
     failed = step_run if step_run is not None and step_run.has_failed else None
-    message = f"Run {run.key} failed: {run.reason}."
+    message = f"Run {run.key} failed: {str(run.reason).removesuffix('.')}."
     cause = "" if failed is None or not failed.n_failed else _first_cause(store, run, failed)
     hints = [*_look(run, failed), *_continue(run, failed, store.record(run.key))]
     return RunFailed(f"{message}\n{cause}" if cause else message, "\n".join(hints))
