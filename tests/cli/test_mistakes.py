@@ -232,7 +232,7 @@ def test_a_resume_from_a_step_that_evaluates_says_that_results_are_kept_and_how_
     put_back = here("resume", "r", "--from-step", "evaluate", "--table-as-then")
     assert "not evaluated again" not in put_back.err
     assert "6 open experiments" in put_back.err
-    assert "There is nothing to do.\n" in here("resume", "r", "--dry-run").out
+    assert "Nothing to do: run r has succeeded.\n" in here("resume", "r", "--dry-run").out
 
 
 def test_a_run_whose_folder_was_deleted_says_so_and_can_be_removed(here):
