@@ -122,8 +122,14 @@ class Boundaries:
         if not self.is_on or self.is_over:
             return
         self.n += 1
-        if self._dies_here(self.n):
-            self.is_dead, self.died = True, where
+        # What copies the world renames folders, too.
+        self.is_on = False
+        try:
+            self.is_dead = self._dies_here(self.n)
+        finally:
+            self.is_on = True
+        if self.is_dead:
+            self.died = where
             raise Killed
 
     def go_on(self) -> None:
