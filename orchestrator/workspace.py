@@ -208,13 +208,14 @@ class RunFolder(NamedTuple):
         """Folder of the bundles: all code that the run has had."""
         return self.engine / "bundle"
 
-    def check_exists(self) -> None:
-        """Raise `DataError` if the folder was removed, or moved away."""
+    def check_exists(self, *, has_ended: bool = True) -> None:
+        """Raise `DataError` if the folder was removed, or moved away; only a run that has ended can be deleted."""
         if not self.path.is_dir():
-            raise DataError(
-                f"The folder of run {self.key} is missing: {self.path}.",
-                f"Put it back, or delete the rest of the run: orchestrator clean {self.key}",
-            )
+            delete = f"delete the rest of the run: orchestrator clean {self.key}"
+            hint = f"Put it back, or {delete}"
+            if not has_ended:
+                hint = f"Put it back, or end the run: orchestrator cancel {self.key}\nAfter that, {delete}"
+            raise DataError(f"The folder of run {self.key} is missing: {self.path}.", hint)
 
     def bundle(self, digest: str) -> Path:
         """Return the folder of a bundle.

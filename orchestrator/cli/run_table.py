@@ -10,6 +10,7 @@ import click
 
 from orchestrator.cli.workspace import name_run
 from orchestrator.errors import NotFound, OrchestratorError
+from orchestrator.machine.states import RunState
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -72,6 +73,8 @@ def one_table(workspace: Workspace, key: str, project_dir: str | None = None) ->
     DataError
         If it can't be read.
     """
+    from orchestrator.db.runs import find_run
+
     names = _names(workspace, key)
     if project_dir is None and len(names) > 1:
         raise NotFound(
@@ -82,7 +85,8 @@ def one_table(workspace: Workspace, key: str, project_dir: str | None = None) ->
         has = f"Its tables: {', '.join(names)}" if names else f"Show its status: orchestrator status {key}"
         raise NotFound(f"Run {key} has no table {project_dir!r}.", has)
     if not names:
-        workspace.run(key).check_exists()
+        has_ended = find_run(workspace.database, key).state is not RunState.ACTIVE
+        workspace.run(key).check_exists(has_ended=has_ended)
         raise NotFound(f"Run {key} has no table yet, or it was deleted.", f"Show its status: orchestrator status {key}")
     return _read(workspace, key, project_dir or names[0])
 

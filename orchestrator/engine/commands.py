@@ -221,7 +221,7 @@ def resume(
     checked = _checked(record, update)
     begin = begin_of(workspace, key, checked, from_step, accepts_failed=accepts_failed, puts_back=puts_back)
     if checked is None:
-        workspace.run(key).check_exists()
+        workspace.run(key).check_exists(has_ended=record.state is not RunState.ACTIVE)
     if begin == WHERE_IT_STOPPED and checked is None and (idle := _about_idle(store, record, None, None)):
         _say_all(idle)
         return key

@@ -101,7 +101,7 @@ def prepare_fork(
     """
     store = Store(workspace.database)
     record, run, steps = store.own_record(key), store.load(key), store.history.valid_step_runs(key)
-    workspace.run(key).check_exists()
+    workspace.run(key).check_exists(has_ended=run.has_ended)
     begin = None
     if checked is not None:
         again = asks_again(workspace.run(key), record, WHERE_IT_STOPPED, checked)

@@ -246,6 +246,18 @@ def test_a_run_whose_folder_was_deleted_says_so_and_can_be_removed(here):
     assert here("clean", "r").code == 0
 
 
+def test_a_run_that_has_not_ended_and_whose_folder_was_deleted_is_first_cancelled(here):
+    run(here, STUDY)
+    with closing(sqlite3.connect("orchestrator.db")) as connection:
+        connection.execute("UPDATE run SET state = 'active', ended_at = NULL")
+        connection.commit()
+    shutil.rmtree("r")
+    said = here("resume", "r").err
+    offered = [line.rpartition("orchestrator ")[2].split() for line in said.splitlines() if "orchestrator " in line]
+    assert offered == [["cancel", "r"], ["clean", "r"]]
+    assert [here(*words).code for words in offered] == [0, 0]
+
+
 def test_a_hint_names_the_run_that_the_command_is_about(here):
     run(here, STUDY)
     table = Path("r/experiment_data/input.csv")
