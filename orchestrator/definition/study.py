@@ -203,7 +203,7 @@ class _ScriptLoader(SourceFileLoader):
 def _spec_in_package(name: str, path: Path, root: Path) -> ModuleSpec | None:
     """Import the package of a module, and return the module's spec."""
     try:
-        with _reported(path, root), loading(again=False):
+        with _reported(path, root, name), loading(again=False):
             return find_spec(name)
     except EndOfLoading:
         raise StudyError(
@@ -229,7 +229,7 @@ def _import(path: Path, spec: ModuleSpec) -> tuple[ModuleType, PipelineDefinitio
     before, sys.modules[spec.name] = sys.modules.get(spec.name), module
     argv, sys.argv = sys.argv, [str(path)]
     try:
-        with _reported(path, path.parent), loading(again=False):
+        with _reported(path, path.parent, spec.name), loading(again=False):
             spec.loader.exec_module(module)
     except EndOfLoading as end:
         run = end.pipeline
@@ -251,7 +251,7 @@ def _import(path: Path, spec: ModuleSpec) -> tuple[ModuleType, PipelineDefinitio
 
 
 @contextmanager
-def _reported(path: Path, folder: Path) -> Iterator[None]:
+def _reported(path: Path, folder: Path, module: str) -> Iterator[None]:
     """Turn an exception of the study into a `StudyError`."""
     try:
         yield
@@ -260,8 +260,18 @@ def _reported(path: Path, folder: Path) -> Iterator[None]:
     except BaseException as error:  # a study may call exit(), too
         raise StudyError(
             f"{path.name} can't be imported: {type(error).__name__}: {_message(error)}{_line(error, path, folder)}.",
-            f"Fix it, and check with: python {path}",
+            f"Fix it, and check {_how_to_check(path, module)}",
         ) from error
+
+
+def _how_to_check(path: Path, module: str) -> str:
+    """Return how to import a study without orchestrator: a module of a package can't be run as a file."""
+    words = module.split(".")
+    if len(words) == 1:
+        return f"with: python {path}"
+    root = path.absolute().parents[len(words) - 1] if path.is_file() else Path.cwd()
+    place = "with" if root == Path.cwd() else f"in the folder {root} with"
+    return f"{place}: python -m {module}"
 
 
 def _message(error: BaseException) -> str:

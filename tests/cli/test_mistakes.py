@@ -122,6 +122,18 @@ def test_what_is_no_study_is_named(here, name, why):
     assert why in " ".join(refused.err.split())
 
 
+def test_a_study_in_a_package_is_checked_as_a_module(here):
+    package = Path("beams/fibre")
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "study.py").write_text("from . import missing\n")
+    refused = " ".join(here("run", "beams/fibre/study.py").err.split())
+    assert f"check in the folder {Path('beams').absolute()} with: python -m fibre.study" in refused
+    (package / "study.py").rename(package / "other.py")
+    Path("beams/fibre").rename("fibre")
+    assert "check with: python -m fibre.other" in " ".join(here("run", "fibre/other.py").err.split())
+
+
 def test_a_misspelt_command_is_corrected_and_a_folder_without_a_workspace_says_how_to_get_one(here):
     assert "Did you mean run?" in here("rum", "study.py").err
     assert "orchestrator run STUDY.py" in here("status").err
