@@ -213,6 +213,12 @@ def _not_found() -> NotFound:
             "Change to the folder of a workspace, or name it: --rootdir FOLDER\n"
             "The first run in a folder creates one: orchestrator run STUDY.py",
         )
+    if not os.access(found, os.R_OK):
+        files = f"{shlex.quote(str(found))} {shlex.quote(f'{found}-journal')}"
+        return NotFound(
+            f"{found} was not used: {_why_not_used(found)}, and you may not read it.",
+            f"Use a workspace of your own: --rootdir FOLDER\nIts owner can let you read it with: chmod go+r {files}",
+        )
     return NotFound(
         f"{found} was not used: {_why_not_used(found)}.",
         f"To read it nevertheless, name it: --db {shlex.quote(str(found))}\n"

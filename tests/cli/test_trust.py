@@ -15,10 +15,11 @@ import pytest
 
 from orchestrator import Pipeline, trust
 from orchestrator.atomic import PRIVATE, private_folders, write_atomically
+from orchestrator.cli.workspace import workspace_of
 from orchestrator.damage import Damaged
 from orchestrator.definition.bundle import Bundle
 from orchestrator.definition.bundling import prepare_bundle
-from orchestrator.errors import DatabaseError, DataError, NotAllowed
+from orchestrator.errors import DatabaseError, DataError, NotAllowed, NotFound
 from orchestrator.handoff.environment import read_environment, write_environment
 from orchestrator.handoff.jobfile import JobFile, digest_of, read_jobfile, write_jobfile
 from orchestrator.machine.kinds import StepKind
@@ -65,6 +66,16 @@ def test_a_database_above_is_used(below, here):
     assert here("run", "study.py", "--project-job", "r").code == 0
     assert not (below / "orchestrator.db").exists()
     assert "first" in here("list").out
+
+
+@as_root
+def test_a_database_of_another_user_that_may_not_be_read_is_not_offered(below, here, monkeypatch):
+    give_away(here.workspace / "orchestrator.db")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read every file
+    with pytest.raises(NotFound, match="and you may not read it") as refused:
+        workspace_of(None, None)
+    assert "--db" not in refused.value.hint
+    assert f"chmod go+r {here.workspace}/orchestrator.db " in refused.value.hint
 
 
 @as_root
