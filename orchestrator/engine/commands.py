@@ -337,14 +337,20 @@ def about_next(workspace: Workspace, key: str) -> list[str]:
     return announce_next(Store(workspace.database).load(key))
 
 
-def about_other_code(record: RunRecord, study: str | None) -> list[str]:
-    """Return what to type to run the code of a study that is not the one with which a run has succeeded."""
+def about_other_code(record: RunRecord, study: str | None, *, is_loaded: bool = True) -> list[str]:
+    """Return what to type to run the code of a study that is not the one with which a run has succeeded.
+
+    A study that is not loaded may have a loop with more or fewer iterations.
+    """
     name = format_study(study, None)
+    has_loop = any(visit.depth for visit in record.plan.walk())
+    update = f"If a loop is longer or shorter now, continue with: orchestrator resume {record.key} --update {name}"
     again = f"orchestrator resume {record.key} --from-step {shlex.quote(next(record.plan.steps()).name)}"
     verb = "run" if record.mode is Mode.LOCAL else "submit"
     return [
         f"Attention: run {record.key} has succeeded with code that differs from {study or 'the study'} as it is now. "
         "Nothing runs again.",
+        *([update] if has_loop and not is_loaded else []),
         f"To run its steps again with the new code: {again} --update {name}",
         f"To start a new run with it: orchestrator {verb} {name}",
     ]
@@ -702,5 +708,5 @@ def _about_idle(
     else:
         check_same_steps(store, record, checked)
         is_other, study = has_other_code(folder, record, checked), checked.study_path
-    other = about_other_code(record, study) if is_other else []
+    other = about_other_code(record, study, is_loaded=checked is not None) if is_other else []
     return [*other, f"Nothing to do: run {record.key} {how_it_ended(store.load(record.key))}."]
