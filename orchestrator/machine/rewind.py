@@ -179,7 +179,10 @@ def _stands_at(run: Run) -> int:
 
 
 def _last_address(run: Run) -> str:
+    """Return the address of the last step; not that of an `until`, after which nothing may be left to do."""
     position = 0 if run.step_run is None else run.step_run.position
+    while position and run.plan.slot(position).step.kind is StepKind.UNTIL:
+        position -= 1
     return shlex.quote(run.plan.slot(position).address)
 
 

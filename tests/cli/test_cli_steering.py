@@ -113,6 +113,36 @@ def test_a_longer_loop_is_announced_before_it_runs(here, golden):
     golden(here("run", "study.py", "--project-job", "r"))
 
 
+def test_a_resume_after_the_loop_has_become_longer_offers_the_command_that_continues_with_it(here):
+    study = here.workspace / "study.py"
+    study.write_text(LOOP.replace("N", "2"))
+    here("run", "study.py", "--project-job", "r")
+    study.write_text(LOOP.replace("N", "3"))
+    offered = f"orchestrator resume r --update {study}"
+    assert offered in here("resume", "r").err.splitlines()[1]
+    assert "look@2" in here(*offered.split()[1:], "--dry-run").out
+
+
+UNTIL = """
+from orchestrator import Domain, ExperimentData, Loop, Pipeline, Step
+def look(project_dir):
+    domain = Domain()
+    domain.add_float("x")
+    ExperimentData(domain=domain, input_data=[{"x": 1.0}]).store(project_dir)
+def enough(data):
+    return True
+pipeline = Pipeline("p", [Loop(3, [Step(look)], until=enough)])
+"""
+
+
+def test_a_fork_is_not_offered_at_the_until_that_ended_the_loop(here):
+    (here.workspace / "study.py").write_text(UNTIL)
+    assert here("run", "study.py", "--project-job", "r").code == 0
+    offered = "orchestrator fork r --from look@0"
+    assert offered in here("fork", "r").err
+    assert "New run r-2: begins with look@0" in here(*offered.split()[1:], "--dry-run").out
+
+
 def test_a_finished_run_keeps_the_code_with_which_it_was_made(here):
     study = here.workspace / "study.py"
     study.write_text(LOOP.replace("N", "1"))
