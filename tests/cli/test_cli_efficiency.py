@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from cli_records import Records, documented
+from cli_records import T0, Records, documented, on_slurm
 from click.testing import CliRunner
 
 from orchestrator import Pipeline, SlurmResources, Step
 from orchestrator.cli.main import cli
 from orchestrator.cli.reports.usage import Request, TaskUsage, usage_of
 from orchestrator.cli.workspace import TypedOptions
+from orchestrator.machine.plan import Plan, PlannedStep
 from tests.studies import square, store_numbers
 
 
@@ -136,6 +137,19 @@ def test_tasks_of_a_real_run_say_what_they_used(run):
     assert nothing.endswith("This machine sets no limits. ")
     assert enough == '  create, solve:\n    SlurmResources(mem="512M", time="00:05:00")\n'
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_limit_that_was_changed_after_a_task_reached_it_is_not_taken_for_the_one_that_it_reached(workspace):
+    plan = Plan((PlannedStep("0", "solve", label="solve", resources={"time": "00:05:00"}),))
+    records = Records(workspace, plan)
+    records.add_run("r", "failed", **on_slurm())
+    records.add_step_run(0, "failed")
+    records.add_job("failed", kind="timeout", seconds=20)
+    assert "ended after its time limit of 5 min 00 s" in " ".join(output("r").split())
+    records.add_event("resources", at=T0 + 60, why="solve: time=00:05:00")
+    assert "time limit" not in output("r")
+    records.add_job("failed", kind="timeout", begin=100, attempt=2)
+    assert "ended after its time limit of 5 min 00 s" in " ".join(output("r").split())
 
 
 def test_a_run_without_ended_tasks_has_no_advice(workspace):

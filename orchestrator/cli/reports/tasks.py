@@ -18,7 +18,8 @@ from orchestrator.definition.resources import (
 )
 from orchestrator.errors import DataError, DefinitionError, SchedulerUnreachable
 from orchestrator.handoff.receipt import last_receipt, receipts_of
-from orchestrator.machine.kinds import Mode, StepKind
+from orchestrator.machine.kinds import EventKind, Mode, StepKind
+from orchestrator.machine.states import FailureKind
 
 if TYPE_CHECKING:
     from orchestrator.cli.run_table import RunTable
@@ -220,7 +221,34 @@ def _first_memory(tables: Iterable[RunTable]) -> dict[tuple[str, int], float]:
 
 
 def _kinds_of_failures(status: RunStatus) -> dict[str, list[str]]:
+    """Return the kinds of failures of each step, without those at a limit that `set` has changed since."""
+    changed = _limits_changed(status)
     kinds: dict[str, list[str]] = {}
     for step_run in status.step_runs:
-        kinds.setdefault(step_run.name, []).extend(job.kind for job in step_run.jobs if job.kind)
+        kinds.setdefault(step_run.name, []).extend(
+            job.kind
+            for job in step_run.jobs
+            if job.kind and job.planned_at >= changed.get((step_run.name, job.kind), 0.0)
+        )
     return kinds
+
+
+_LIMITS: dict[str, FailureKind] = {
+    "mem": FailureKind.OUT_OF_MEMORY,
+    "mem_per_cpu": FailureKind.OUT_OF_MEMORY,
+    "time": FailureKind.TIMEOUT,
+}
+"""The fields of `SlurmResources` that are limits, and the failure of a task that reaches one."""
+
+
+def _limits_changed(status: RunStatus) -> dict[tuple[str, str], float]:
+    """Return when `set` last changed a limit, by step and kind of failure."""
+    changed: dict[tuple[str, str], float] = {}
+    for event in status.history:
+        if event.what is EventKind.RESOURCES and event.why:
+            step, _, fields = event.why.partition(": ")
+            for field in fields.split(", "):
+                kind = _LIMITS.get(field.partition("=")[0])
+                if kind is not None:
+                    changed[step, kind] = max(event.happened_at, changed.get((step, kind), 0.0))
+    return changed
