@@ -51,6 +51,16 @@ def test_resume_of_an_active_run_prints_the_same(here, cluster, golden):
     golden(done)
 
 
+def test_a_second_submission_of_an_active_run_says_that_nothing_was_submitted(here, cluster):
+    first = here("submit", "slurm.py", "--project-job", "r")
+    assert "exists already" not in first.err
+    queue_of_first_run(cluster, here.workspace)
+    n_submitted = len(cluster.called("sbatch"))
+    again = here("submit", "slurm.py", "--project-job", "r")
+    assert (again.code, len(cluster.called("sbatch"))) == (0, n_submitted)
+    assert "Run r exists already and is active; nothing new was submitted.\n" in again.err
+
+
 def test_a_submission_from_python_prints_what_to_type(here, cluster, golden):
     (here.workspace / "go.py").write_text(
         "from slurm import cluster, pipeline\n"

@@ -26,6 +26,7 @@ from orchestrator.machine.plan import Plan
 from orchestrator.machine.resume_point import died_before_resume
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin
 from orchestrator.machine.stalled import liveness_of, why_stalled
+from orchestrator.machine.states import JobState
 from orchestrator.machine.wakeup import is_in_doubt, why_poll_again
 
 __all__ = ["hand_over"]
@@ -83,6 +84,7 @@ def hand_over(
     with interruptible:
         check_not_copied(store, key)
         scheduler = scheduler_of(store, store.record(key))
+        before = _in_queue(store.load(key))
         with hold_lease_on_cluster(store, key, scheduler) as fence:
             check_jobs_of_moved_run(store, key, scheduler)
             store.relocate(key, fence)
@@ -99,7 +101,16 @@ def hand_over(
                 run = _advance(make_context(store, key, fence, scheduler), is_resume, begin, None)
         if _is_failing(run):
             run = _poll_while(_is_failing, store, key, scheduler.grace + EXTRA_WAIT, say)
-        say(_result(run, context.record, scheduler.has_tail))
+        result = _result(run, context.record, scheduler.has_tail)
+        if is_resume and before and _in_queue(run) == before:
+            say(f"Run {key} exists already and is active; nothing new was submitted.")
+        say(result)
+
+
+def _in_queue(run: Run) -> set[str]:
+    """Return the tokens of the jobs of a run that SLURM has accepted, and that have not ended."""
+    jobs = (*run.live_jobs, *run.orchestrators)
+    return {job.token for job in jobs if job.state in (JobState.QUEUED, JobState.RUNNING)}
 
 
 def _with_files(store: Store, key: str, fence: int, plan: Plan) -> SlurmScheduler:
