@@ -218,6 +218,10 @@ def read_contents(workspace: Workspace, file: Path, new_key: str | None) -> Cont
         f"Into: {workspace.root}",
         "Only import what you trust: a resume runs the code of the archive, and its table may name code.",
     ]
+    study = rows["run"].get("study")
+    if isinstance(study, str) and not os.path.isfile(study):  # noqa: PTH113 - it may hold any characters
+        rows["run"] |= {"study": None, "study_attr": None}
+        lines.append(f"Its study {study} is not here: where a command has STUDY.py, give your own path.")
     if (rows["run"]["cluster"] or {}).get("env_vars"):
         lines.append("Its env_vars are not in the archive: continue it with resume --update STUDY.py")
     return Contents(rows, size, lines)

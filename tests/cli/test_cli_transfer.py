@@ -82,6 +82,17 @@ def test_a_run_of_another_user_belongs_to_the_one_who_imports_it(here, other):
     assert here("retry", "r", *named).code == 3
 
 
+def test_a_study_that_is_not_on_this_machine_is_not_named_as_if_it_were(here, other):
+    here("run", "batch.py", "--project-job", "r")
+    here("archive", "r", "-o", "r.tar.gz")
+    (here.workspace / "batch.py").rename("mine.py")
+    named = ("--rootdir", str(other))
+    imported = here("import", "r.tar.gz", *named)
+    assert "batch.py is not here: where a command has STUDY.py, give your own path." in " ".join(imported.err.split())
+    assert "batch.py" not in here("status", "r", *named).out
+    assert here("resume", "r", "--update", "mine.py", "--dry-run", *named).code == 0
+
+
 def test_a_run_that_was_archived_and_deleted_comes_back_to_its_workspace(here):
     here("run", "batch.py", "--project-job", "r")
     here("archive", "r", "-o", "r.tar.gz")
