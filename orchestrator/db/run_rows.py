@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from orchestrator.db.connection import session
-from orchestrator.db.rows import Row, as_parameter, scalars
+from orchestrator.db.rows import Row, as_parameter, scalar, scalars
 from orchestrator.errors import LeaseHeld, NotFound
 
 __all__ = ["fenced_row", "latest_key", "run_row"]
@@ -35,11 +35,19 @@ def run_row(connection: sqlite3.Connection, key: str | None, query: str = "SELEC
         return row
     known = scalars(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 4")
     if not known:
-        raise NotFound("There is no run in this workspace yet.", "Start one: orchestrator run STUDY.py")
+        raise NotFound(
+            f"There is no run in this workspace yet.{_place(connection)}", "Start one: orchestrator run STUDY.py"
+        )
     raise NotFound(
-        f"There is no run {key!r} in this workspace. Its latest runs: {', '.join(known)}.",
+        f"There is no run {key!r} in this workspace. Its latest runs: {', '.join(known)}.{_place(connection)}",
         "List all runs: orchestrator list",
     )
+
+
+def _place(connection: sqlite3.Connection) -> str:
+    """Return a line with the folder of the workspace; nothing for a copy in memory."""
+    file = scalar(connection, "SELECT file FROM pragma_database_list WHERE name = 'main'")
+    return f"\nThe workspace is {Path(file).parent}." if file else ""
 
 
 def latest_key(path: Path) -> str:

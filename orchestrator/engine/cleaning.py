@@ -73,7 +73,8 @@ def prepare(workspace: Workspace, selection: Selection, part: Part) -> Cleaning:
     now = time.time()
     runs = cleanable_runs(workspace.database)
     for key in set(selection.keys) - {run.key for run in runs}:
-        raise NotFound(f"There is no run {key!r} in this workspace.", "List all runs: orchestrator list")
+        what = f"There is no run {key!r} in this workspace.\nThe workspace is {workspace.root}."
+        raise NotFound(what, "List all runs: orchestrator list")
     targets, kept = [], {}
     for run in chosen(runs, selection, now):
         why = why_kept(run, part)
