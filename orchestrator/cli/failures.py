@@ -13,12 +13,12 @@ import click
 
 from orchestrator.addresses import parse_address
 from orchestrator.cli.outcome import commands_after_failures
-from orchestrator.cli.render import echo, is_foreign_run, plural, screen_width, shorten, to_json
+from orchestrator.cli.render import echo, is_foreign_run, plural, screen_width, shorten, state_of, to_json
 from orchestrator.cli.workspace import examples, typed_options, workspace_of, workspace_options
 from orchestrator.indexes import format_indexes
 from orchestrator.machine.kinds import FailureLevel
 from orchestrator.visible import visible_values
-from orchestrator.wrapping import with_command
+from orchestrator.wrapping import above_command, with_command
 
 if TYPE_CHECKING:
     from orchestrator.cli.failure_causes import FailedExperiment, FailureCause, FailureList
@@ -56,8 +56,13 @@ def command(run: str | None, as_json: bool, rootdir: Path | None, db: Path | Non
     if as_json:
         echo(to_json(found))
         return
+    if not found.causes:
+        from orchestrator.cli.status import ask_briefly, with_answer
+
+        now = time.time()
+        status = with_answer(status, ask_briefly(workspace.database, status, now), now)
     shown: FailureList = visible_values(found)
-    click.echo(render(status.run, shown, typed_options(), screen_width()))
+    click.echo(render(visible_values(status.run), shown, typed_options(), screen_width()))
 
 
 def render(run: RunView, found: FailureList, options: str = "", width: int = 80) -> str:
@@ -76,7 +81,10 @@ def render(run: RunView, found: FailureList, options: str = "", width: int = 80)
     """
     name = f" ({shorten(run.name, 30)})" if run.name else ""
     if not found.causes:
-        return f"Run {run.key}{name}: no failures"
+        if state_of(run) != "stalled":
+            return f"Run {run.key}{name}: no failures"
+        lines = textwrap.wrap(f"Run {run.key}{name}: no failures, but it is stalled: {run.stalled}", width)
+        return "\n".join([*lines, *above_command("To see what to do: ", f"orchestrator status {run.key}{options}")])
     summary = f"{found.n_failed} of {plural(found.n_experiments, 'experiment')} failed" if found.n_failed else run.state
     paragraphs = [[f"Run {run.key}{name}: {summary}, {plural(len(found.causes), 'cause')}"]]
     paragraphs += [_cause(cause, run, options, width) for cause in found.causes[:MOST_CAUSES]]

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from orchestrator.db.views import JobView, RunStatus, RunView
     from orchestrator.engine.cluster.queue_report import QueuedJob, QueueReport
 
-__all__ = ["queue_lines", "record_lines", "waiting_lines"]
+__all__ = ["queue_lines", "record_lines", "stuck_lines", "waiting_lines"]
 
 
-def record_lines(found: RunStatus, options: str, *, is_refreshed: bool) -> list[str]:
-    """Write which orchestrator job waits for which job, and how to ask SLURM."""
+def record_lines(found: RunStatus, options: str, *, has_answer: bool) -> list[str]:
+    """Write which orchestrator job waits for which job, and, without SLURM's whole answer, how to ask SLURM."""
     unfinished = [job for job in found.orchestrators if job.ended_at is None]
     lines = [f"      {shorten(_orchestrator(job), screen_width() - 6)}" for job in unfinished]
     is_on_cluster = found.run.mode is Mode.SLURM and found.run.state is RunState.ACTIVE
-    if is_on_cluster and not is_refreshed and not is_foreign_run(found.run):
+    if is_on_cluster and not has_answer and not is_foreign_run(found.run):
         last = clock(found.run.last_event_at, found.run.last_event_at)
         command = f"orchestrator status {found.run.key} --refresh{options}"
         text = f"      As recorded at {last}. To ask SLURM: "
@@ -58,10 +58,12 @@ def queue_lines(run: RunView, report: QueueReport, now: float, options: str) -> 
             lines += [f"      {shorten(line, screen_width() - 6)}" for line in job.log_end]
     if not report.jobs:
         lines.append("  no job of this run is in the queue")
-    for job in report.jobs:
-        if job.stuck:
-            lines += _stuck(job, job.stuck, run, options)
-    return lines + _without_orchestrator_job(run, report, options)
+    return lines + stuck_lines(run, report, options) + _without_orchestrator_job(run, report, options)
+
+
+def stuck_lines(run: RunView, report: QueueReport, options: str) -> list[str]:
+    """Write what to type for each job that will not start by itself."""
+    return [line for job in report.jobs if job.stuck for line in _stuck(job, job.stuck, run, options)]
 
 
 def _job(job: QueuedJob) -> str:
@@ -75,9 +77,16 @@ def _job(job: QueuedJob) -> str:
     return f"{name}: {', '.join(parts)}" + ("; recorded as ended" if job.has_ended else "")
 
 
+_MEANINGS = {
+    "PartitionConfig": "No node of its partition has the CPUs, or the memory, that it requests.",
+}
+"""What a reason of SLURM means that does not say it."""
+
+
 def _stuck(job: QueuedJob, stuck: str, run: RunView, options: str) -> list[str]:
     """Write what to type for a job that will never start by itself."""
     what = f"Job {job.scheduler_id} will not start by itself: {stuck}."
+    meaning = _MEANINGS.get(stuck)
     reason = stuck.lower().replace("_", " ")
     if "heldadmin" in reason:
         return [what, "  An administrator of the cluster holds it: ask for its release."]
@@ -85,6 +94,7 @@ def _stuck(job: QueuedJob, stuck: str, run: RunView, options: str) -> list[str]:
         return [what, f"  To release it: scontrol release {job.scheduler_id}"]
     return [
         what,
+        *([] if meaning is None else [f"  {meaning}"]),
         "  Fix its resources or the cluster in the study, then type:",
         f"    orchestrator cancel {run.key}{options}",
         f"    orchestrator submit {study_argument(run)} --project-job {run.key}{options}",

@@ -27,11 +27,12 @@ from orchestrator.cli.render import (
     table,
     to_json,
 )
-from orchestrator.cli.slurm_status import queue_lines, record_lines, waiting_lines
+from orchestrator.cli.slurm_status import queue_lines, record_lines, stuck_lines, waiting_lines
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 from orchestrator.errors import Busy, SchedulerUnreachable
 from orchestrator.machine.kinds import FailureLevel, Mode
 from orchestrator.machine.queue_time import queue_seconds
+from orchestrator.machine.stalled import NO_JOB_LEFT
 from orchestrator.machine.states import CLUSTER_KINDS, FailureKind, RunState, requested_kinds
 from orchestrator.trust import name_of_user
 from orchestrator.visible import visible_values
@@ -202,13 +203,20 @@ def render(
     paragraphs = [
         _headline(run, now, options),
         _steps(status.steps),
-        _now_and_next(status, now, options, None if has_answer else report, is_refreshed=is_refreshed),
-        queue_lines(run, report, now, options) if report is not None and has_answer else [],
+        _now_and_next(status, now, options, None if has_answer else report, has_answer=has_answer or is_refreshed),
+        _slurm(run, report, now, options, is_whole=has_answer),
         _failures(_shown(status.failures, run), run.key, options),
         _notes(status.notes, run.key, options),
         _next_commands(status, options, report),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
+
+
+def _slurm(run: RunView, report: QueueReport | None, now: float, options: str, *, is_whole: bool) -> list[str]:
+    """Write SLURM's answer, or of it only what to type for jobs that will not start by themselves."""
+    if report is None:
+        return []
+    return queue_lines(run, report, now, options) if is_whole else stuck_lines(run, report, options)
 
 
 def _headline(run: RunView, now: float, options: str) -> list[str]:
@@ -291,13 +299,14 @@ def _steps(steps: Sequence[StepSummary]) -> list[str]:
 
 
 def _now_and_next(
-    status: RunStatus, now: float, options: str, report: QueueReport | None, *, is_refreshed: bool
+    status: RunStatus, now: float, options: str, report: QueueReport | None, *, has_answer: bool
 ) -> list[str]:
     run = status.run
     if run.stalled is not None and run.mode is Mode.LOCAL:
         return []
-    lines = [] if status.now is None else _now(status.now, now, report, run.mode)
-    lines += record_lines(status, options, is_refreshed=is_refreshed)
+    is_over = run.stalled is not None and NO_JOB_LEFT in run.stalled
+    lines = [] if status.now is None else _now(status.now, now, report, run.mode, is_over=is_over)
+    lines += record_lines(status, options, has_answer=has_answer)
     return lines + ([f"Next: {shorten(status.next, screen_width() - 6)}"] if status.next and not run.stalled else [])
 
 
@@ -307,7 +316,7 @@ def is_queued(step_run: StepRunView, mode: Mode) -> bool:
     return mode is Mode.SLURM and is_accepted and all(job.started_at is None for job in step_run.jobs)
 
 
-def _now(step_run: StepRunView, now: float, report: QueueReport | None, mode: Mode) -> list[str]:
+def _now(step_run: StepRunView, now: float, report: QueueReport | None, mode: Mode, *, is_over: bool) -> list[str]:
     seconds = now - (step_run.started_at or step_run.created_at)
     waited = queue_seconds(step_run.jobs, now) if mode is Mode.SLURM else 0.0
     ran = f"for {duration(max(0.0, seconds - waited))}"
@@ -315,7 +324,7 @@ def _now(step_run: StepRunView, now: float, report: QueueReport | None, mode: Mo
     left = "" if step_run.seconds_left is None else f", about {duration(step_run.seconds_left)} left"
     lines = [f"Now:  {shorten(step_run.address, 36)}, {took}{left}"]
     if step_run.n_all is not None:
-        lines.append(f"      {_experiments(step_run)}")
+        lines.append(f"      {_experiments(step_run, is_over=is_over)}")
     for job in step_run.jobs:
         if job.ended_at is None:
             tasks = ""
@@ -329,11 +338,11 @@ def _now(step_run: StepRunView, now: float, report: QueueReport | None, mode: Mo
     return lines
 
 
-def _experiments(step_run: StepRunView) -> str:
+def _experiments(step_run: StepRunView, *, is_over: bool) -> str:
     counts = (
         (step_run.n_finished, "finished"),
         (step_run.n_failed, "failed"),
-        (step_run.n_running, "running"),
+        (step_run.n_running, "were running" if is_over else "running"),
         (step_run.n_waiting, "waiting"),
     )
     return ", ".join(f"{n} {what}" for n, what in counts if n) + f", of {plural(step_run.n_all or 0, 'experiment')}"

@@ -19,7 +19,10 @@ from orchestrator.machine.states import JobState, RunState
 from orchestrator.machine.value import value
 from orchestrator.machine.wording import STOPS, in_doubt, not_submitted
 
-__all__ = ["ENDING_TIMEOUT", "LeaseHolder", "Liveness", "as_listed", "liveness_of", "why_stalled"]
+__all__ = ["ENDING_TIMEOUT", "NO_JOB_LEFT", "LeaseHolder", "Liveness", "as_listed", "liveness_of", "why_stalled"]
+
+NO_JOB_LEFT = "none of its jobs is in the queue"
+"""Why a run is stalled whose jobs are all gone."""
 
 ENDING_TIMEOUT = 240.0
 """Seconds for which a process that ends a run polls; a lease holder on another host counts as dead before that."""
@@ -180,7 +183,7 @@ def _why_not_woken(run: Liveness) -> str | None:
         return None
     job = next(iter(run.live), None)
     if job is None:
-        return "none of its jobs is in the queue"
+        return NO_JOB_LEFT
     if _is_in_queue(job):
         return None if _will_have_tail(run) else f"no job waits for the end of job {job.scheduler_id}"
     if job.is_missing:

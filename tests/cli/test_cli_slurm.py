@@ -283,6 +283,29 @@ def test_a_job_that_never_starts_by_itself_and_what_to_type(records, ask, progra
     golden(ask("status", "--refresh"))
 
 
+def test_a_job_that_no_node_can_run_is_explained_also_without_refresh(records, ask, programs):
+    token = evaluating(records, "queued")
+    wakes = records.add_orchestrator("queued", "2", "3")
+    programs.says(
+        "squeue",
+        squeue_answer(
+            ("3_[0-19]", "PENDING", "PartitionConfig", token), ("2", "PENDING", "Dependency", wakes, "orchestrator")
+        ),
+    )
+    for shown in (ask("status"), ask("status", "--refresh")):
+        assert "Job 3 will not start by itself: PartitionConfig.\n  No node of its partition has the CPUs" in shown
+        assert "orchestrator cancel r\n" in shown
+
+
+def test_the_failures_of_a_run_without_any_say_that_it_is_stalled(records, ask, programs):
+    evaluating(records)
+    records.add_orchestrator("queued", "2", "3")
+    programs.says("squeue", squeue_answer())
+    shown = ask("failures")
+    assert "no failures, but it is stalled: none of its jobs is in the queue" in " ".join(shown.split())
+    assert "To see what to do: orchestrator status r" in shown
+
+
 def test_without_an_answer_the_records_are_shown_and_the_error_is_raised(records, ask, programs, golden):
     evaluating(records)
     records.add_orchestrator("queued", "2", "3")
