@@ -18,6 +18,7 @@ from programs import squeue_answer
 
 from orchestrator.atomic import write_atomically
 from orchestrator.cli.main import cli
+from orchestrator.cli.status import render
 from orchestrator.cli.workspace import TypedOptions
 from orchestrator.db.connection import session
 from orchestrator.db.lease_holder import Holder
@@ -25,6 +26,7 @@ from orchestrator.db.rows import update
 from orchestrator.db.runs import find_run
 from orchestrator.db.status import run_status
 from orchestrator.errors import Busy, NotFound, SchedulerUnreachable
+from orchestrator.machine.stalled import NO_JOB_LEFT
 from orchestrator.workspace import RunFolder
 
 HERE = Holder("login1", "another boot", 4242, "1")
@@ -295,6 +297,16 @@ def test_a_job_that_no_node_can_run_is_explained_also_without_refresh(records, a
     for shown in (ask("status"), ask("status", "--refresh")):
         assert "Job 3 will not start by itself: PartitionConfig.\n  No node of its partition has the CPUs" in shown
         assert "orchestrator cancel r\n" in shown
+
+
+def test_experiments_of_a_run_without_jobs_are_not_said_to_run(records):
+    evaluating(records)
+    status = run_status(records.path, "r", T0 + 60)
+    assert status.now is not None
+    status = status._replace(now=status.now._replace(n_running=4, n_waiting=16))
+    assert "4 running, 16 waiting, of 20 experiments" in render(status, T0 + 60)
+    stalled = status._replace(run=status.run._replace(stalled=NO_JOB_LEFT))
+    assert "4 were running, 16 waiting, of 20 experiments" in render(stalled, T0 + 60)
 
 
 def test_the_failures_of_a_run_without_any_say_that_it_is_stalled(records, ask, programs):
