@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.of_f3dasm import is_of_f3dasm, our_table, their_table
 from orchestrator.definition.block import Block
 from orchestrator.errors import DefinitionError
+from orchestrator.optimization.checks import check_output, refuse_options
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
 
 __all__ = ["TreeParzen", "tpesampler"]
+
+_USUAL_OPTIONS = frozenset(["n_startup_trials", "n_ei_candidates", "multivariate", "group", "constant_liar", "gamma"])
+"""Options that are known without the import of Optuna, which takes time; every process that imports a study pays it."""
 
 
 class TreeParzen(Block):
@@ -68,13 +73,14 @@ class TreeParzen(Block):
         Raises
         ------
         DefinitionError
-            If an input of the domain can't be optimized.
+            If an input of the domain can't be optimized, or there are outputs, but not the one to minimize.
         """
         from orchestrator.data.experiment_sample import ExperimentSample
 
         if is_of_f3dasm(data, "ExperimentData"):
             return their_table(self.call(our_table(data), n_samples, **kwargs))  # type: ignore[no-any-return]
         space = _space(data)
+        check_output(data, self.output_name)
         result = data.copy()
         n = self.n_samples if n_samples is None else n_samples
         with _quiet():
@@ -253,11 +259,16 @@ def tpesampler(output_name: str = "y", n_samples: int = 1, seed: int | None = No
     Raises
     ------
     DefinitionError
-        If Optuna is not installed, or `n_samples` is not positive.
+        If Optuna is not installed, `n_samples` is not positive, or an option does not exist.
     """
     if find_spec("optuna") is None:
         raise DefinitionError(
             "The optimizer 'tpesampler' needs Optuna, which is not installed.",
             "Install it: pip install 'slurm-orchestrator[optuna]'",
         )
+    if not _USUAL_OPTIONS.issuperset(options):
+        from optuna.samplers import TPESampler
+
+        unknown = [name for name in options if name not in signature(TPESampler).parameters]
+        refuse_options("tpesampler", unknown, ("output_name", "n_samples", "seed"))
     return TreeParzen(output_name, n_samples, seed, **options)

@@ -6,6 +6,7 @@ missing, it stops, and this point is proposed. So nothing is kept but the table 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from orchestrator.definition.block import Block
 from orchestrator.definition.data_generators import DataGenerator, FunctionDataGenerator, evaluate
 from orchestrator.definition.of_f3dasm import our_step_block
 from orchestrator.errors import DataError, DefinitionError
+from orchestrator.optimization.checks import check_output, refuse_options
 from orchestrator.optimization.vectors import Inputs, domain_bounds, optimized_names
 
 if TYPE_CHECKING:
@@ -27,6 +29,15 @@ __all__ = ["Minimizer", "cg", "lbfgsb", "nelder_mead"]
 
 _WITH_BOUNDS = ("L-BFGS-B", "Nelder-Mead")
 _WITHOUT_GRADIENT = ("Nelder-Mead",)
+
+_USUAL_OPTIONS = {
+    "CG": {"disp", "eps", "gtol", "maxiter", "norm"},
+    "L-BFGS-B": {"disp", "eps", "ftol", "gtol", "maxcor", "maxfun", "maxiter", "maxls"},
+    "Nelder-Mead": {"adaptive", "disp", "fatol", "initial_simplex", "maxfev", "maxiter", "xatol"},
+}
+"""Options that are known without the import of SciPy, which takes time; every process that imports a study pays it."""
+
+_OWN_OPTIONS = ("data_generator", "output_name", "input_name", "bounds", "grad_f")
 
 
 class Minimizer(Block):
@@ -74,6 +85,7 @@ class Minimizer(Block):
                 f"data_generator must be a DataGenerator, not {type(data_generator).__name__}.",
                 "Use @datagenerator(output_names=...) on the function.",
             )
+        _check_options(method, hyperparameters)
         self.method, self.data_generator = method, data_generator
         self.output_name, self.input_name = output_name, input_name
         self.bounds, self.grad_f, self.hyperparameters = bounds, grad_f, hyperparameters
@@ -96,7 +108,8 @@ class Minimizer(Block):
         Raises
         ------
         DefinitionError
-            If the table has no experiment to start from, or an input can't be optimized.
+            If the table has no experiment to start from, an input can't be optimized, or there are outputs, but not the
+            one to minimize.
         DataError
             If an experiment that the gradient needs has failed.
         """
@@ -108,6 +121,7 @@ class Minimizer(Block):
         if self.data_generator is not None:
             self._minimize_here(result)
             return result
+        check_output(data, self.output_name)
         inputs, start = self._inputs_and_start(result)
         known = self._known(result, inputs)
         for point in self._needed(result, inputs, start, known):
@@ -259,6 +273,30 @@ class Minimizer(Block):
             return float(generator.f(inputs.argument(x)))  # as in f3dasm, its parameter may have any name
         sample = evaluate(generator, ExperimentSample(inputs.sample(x), project_dir=data.project_dir), {})
         return float(sample.output_data[self.output_name])
+
+
+def _check_options(method: str, options: Mapping[str, Any]) -> None:
+    unusual = [name for name in options if name not in _USUAL_OPTIONS[method]]
+    refuse_options(method, [name for name in unusual if not _has_option(method, name)], _OWN_OPTIONS)
+
+
+def _has_option(method: Any, name: str) -> bool:
+    from scipy.optimize import OptimizeWarning, minimize
+
+    def function(x: Any) -> float:
+        return 0.0
+
+    options: Any = {name: None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", OptimizeWarning)
+        try:
+            minimize(function, [0.0], method=method, options=options)
+        except OptimizeWarning:  # about an unknown name, before its value is used
+            return False
+        except (TypeError, ValueError):
+            return True
+    return True
 
 
 class _Needs(Exception):

@@ -285,3 +285,35 @@ def test_wrong_arguments_are_refused(golden):
         create_optimizer("cg", data_generator=len)
     with golden.raises(DefinitionError):
         create_optimizer("tpesampler", n_samples=0)
+
+
+@pytest.mark.parametrize("name", [*METHODS, pytest.param("tpesampler", marks=NEEDS_OPTUNA)])
+def test_an_output_that_the_domain_does_not_declare_is_refused_when_the_optimizer_is_called(name):
+    optimizer = create_optimizer(name, output_name="yy")
+    with pytest.raises(DefinitionError, match="There is no output 'yy' to minimize; there is: y") as refused:
+        optimizer.call(start(x=1.0))
+    assert "output_name='y'" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [*METHODS, pytest.param("tpesampler", marks=NEEDS_OPTUNA)])
+def test_an_output_that_no_result_has_is_refused_and_unknown_before_the_first_result(name):
+    data = ExperimentData(domain=Domain(start(x=1.0).domain.input_space), input_data=[{"x": 1.0}])
+    optimizer = create_optimizer(name, output_name="yy")
+    optimizer.call(data)
+    with pytest.raises(DefinitionError, match="There is no output 'yy' to minimize; there is: y"):
+        optimizer.call(sphere.call(data))
+
+
+@pytest.mark.parametrize("name", [*METHODS, pytest.param("tpesampler", marks=NEEDS_OPTUNA)])
+def test_an_option_that_does_not_exist_is_refused_when_the_optimizer_is_created(name):
+    with pytest.raises(DefinitionError, match="has no option 'outputname'") as refused:
+        create_optimizer(name, outputname="y")
+    assert "Did you mean 'output_name'?" in str(refused.value)
+
+
+@NEEDS_OPTUNA
+def test_all_options_of_the_libraries_are_taken():
+    tpesampler(warn_independent_sampling=False, n_startup_trials=3)
+    lbfgsb(iprint=-1, maxiter=3)
+    cg(return_all=False)
+    nelder_mead(return_all=False, xatol=1e-3)
