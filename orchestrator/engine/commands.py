@@ -13,6 +13,7 @@ from orchestrator.addresses import format_study
 from orchestrator.db.lease_holder import Holder
 from orchestrator.db.runs import find_run
 from orchestrator.db.store import RunRecord, Store
+from orchestrator.engine.lost_table import check_table
 from orchestrator.engine.progress import progress_for
 from orchestrator.engine.resume import check_same_steps, position_of
 from orchestrator.errors import DefinitionError, LeaseHeld
@@ -436,6 +437,8 @@ def begin_of(
     ------
     DefinitionError
         If there is no such step, the options exclude each other, or the tables are not kept as they were then.
+    DataError
+        If the table was deleted of the step at which the run stopped.
     """
     store = Store(workspace.database)
     record = _usable_record(store, key)
@@ -445,6 +448,7 @@ def begin_of(
                 "--table-as-then needs a step to go back to.",
                 f"Name it: orchestrator resume {record.key} --from-step STEP@ITER --table-as-then",
             )
+        check_table(store, key)
         return Begin(accepts_failed=accepts_failed)
     if accepts_failed:
         raise DefinitionError(
@@ -476,6 +480,8 @@ def continue_run(
     from orchestrator.engine import code
 
     key, folder = record.key, store.workspace.run(record.key)
+    if begin == WHERE_IT_STOPPED:
+        check_table(store, key)
     change = code.study_change_message(folder, record, begin) if checked is None and warns else None
     if change is not None:
         progress_for().say(change)

@@ -219,7 +219,12 @@ def _fold_results(folder: RunFolder, job: JobFile, receipt: Receipt) -> Path:
 
     project_dir = folder.table(job.project_dir)
     project_dir.mkdir(parents=True, exist_ok=True)
-    receipt.n_quarantined = len(fold(project_dir, expected=expected_of(job.expected_results)).quarantined)
+    try:
+        receipt.n_quarantined = len(fold(project_dir, expected=expected_of(job.expected_results)).quarantined)
+    except FileNotFoundError:
+        from orchestrator.worker.table_work import results_without_table
+
+        raise results_without_table(project_dir, job.run_key) from None
     return project_dir
 
 

@@ -14,6 +14,7 @@ Functions import what needs NumPy, because a fold with nothing to do then costs 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ __all__ = [
     "freeze",
     "is_outdated",
     "no_table",
+    "results_without_table",
     "take_as_edited",
 ]
 
@@ -442,6 +444,16 @@ def no_table(project_dir: Path) -> DataError:
     return DataError(
         f"there is no table in {project_dir / 'experiment_data'}: no step has stored one, or it was deleted.",
         "A step before this one must store a table: ExperimentData(...).store(project_dir)",
+    )
+
+
+def results_without_table(project_dir: Path, key: str) -> DataError:
+    """Return the error of a step that finds results, but no table."""
+    table = data_folder(project_dir)
+    return DataError(
+        f"{table} has results of experiments, but no table: it was deleted.",
+        f"To see which tables can be put back: orchestrator snapshots {key}\n"
+        f"To do without the results: rm -r {shlex.quote(str(table))}",
     )
 
 

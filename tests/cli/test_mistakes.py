@@ -317,3 +317,35 @@ def test_a_step_that_began_without_a_table_is_repeated_by_the_command_that_is_of
     assert refused.code == 2
     for command in commands_in(refused.err):
         assert here(*command.split()).code == 0
+
+
+def test_a_run_whose_table_was_deleted_is_refused_at_once_with_the_command_that_puts_it_back(here):
+    broken = STUDY.replace("return x * 2", "raise ValueError('the mesh is too coarse')")
+    run(here, broken)
+    table = Path("r/experiment_data")
+    shutil.rmtree(table)
+    log = sorted(Path("r").rglob("*.log"))
+    for more in ((), ("--dry-run",), ("--accept-failed",)):
+        refused = here("resume", "r", *more)
+        assert refused.code == 1
+        words = " ".join(refused.err.split())
+        assert "The table of run r is missing: " in words
+        assert "It was deleted after evaluate had begun." in words
+    assert sorted(Path("r").rglob("*.log")) == log
+    [command] = commands_in(refused.err)
+    assert command == "resume r --from-step evaluate --table-as-then"
+    write()
+    assert here(*command.split(), "--update", "study.py").code == 0
+    assert here("best", "r").out.startswith("Run r (mistakes): smallest y of 6 finished experiments")
+
+
+def test_results_without_their_table_are_said_in_a_sentence(here):
+    run(here, STUDY)
+    table = Path("r/experiment_data")
+    shutil.rmtree(table)
+    (table / ".results" / "token").mkdir(parents=True)
+    (table / ".results" / "token" / "0.jsonl").write_bytes(b"")
+    refused = here("resume", "r", "--from-step", "create", "--yes")
+    words = " ".join(refused.err.split())
+    assert "has results of experiments, but no table: it was deleted" in words + here("failures", "r").out
+    assert "FileNotFoundError" not in refused.err
