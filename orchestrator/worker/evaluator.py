@@ -24,7 +24,7 @@ from orchestrator.worker.capture import log_position, redirect
 from orchestrator.worker.ending import complete_files, remember_files
 from orchestrator.worker.experiments import SHORT, evaluated_lines, open_results, write_line
 from orchestrator.worker.log_lines import log_lines
-from orchestrator.worker.processes import left_children
+from orchestrator.worker.processes import is_full_disk, left_children
 from orchestrator.worker.receipt_counts import ReceiptCounts
 from orchestrator.worker.receipts import describe_exception
 from orchestrator.worker.stopping import must_stop
@@ -86,7 +86,8 @@ def evaluate_in_this_process(
         The task.
     answers : int
         Descriptor of the pipe to the worker, to which lines of JSON are written: `{"done": number of experiments}`, and
-        last the counts, or `{"raised": text}` if something else than an experiment failed.
+        last the counts, or `{"raised": text, "is_full": whether the disk is full}` if something else than an experiment
+        failed.
     worker : int
         The worker.
     handlers : mapping of int to handler
@@ -109,7 +110,8 @@ def evaluate_in_this_process(
             print_exc()
         with suppress(OSError):
             described = describe_exception(error)
-            _answer(answers, {"raised": f"{described['type']}: {described['message']}"})
+            raised = f"{described['type']}: {described['message']}"
+            _answer(answers, {"raised": raised, "is_full": is_full_disk(error)})
     finally:
         with suppress(Exception):
             sys.stdout.flush()

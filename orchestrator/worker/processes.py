@@ -13,18 +13,21 @@ import signal
 import time
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
 from orchestrator.host import adopt_orphans, children
 
 __all__ = [
     "NO_MEMORY",
+    "NO_SPACE",
     "TRACKERS_PATIENCE",
     "die_by",
     "kill_children",
     "kill_programs",
     "killing_programs",
     "how_it_ended",
+    "is_full_disk",
     "kill_group",
     "left_children",
     "trackers",
@@ -39,8 +42,16 @@ TRACKERS_PATIENCE = 1.0
 NO_MEMORY = "its process was killed because there was no memory left"
 """What became of a process, as a clause."""
 
+NO_SPACE = "no space is left on the disk"
+"""Why a task can't be completed, as the begin of a clause."""
+
 GRACE = 0.05
 """Seconds for which a process may outlive its experiment, because it is just ending."""
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that a disk is full, or a quota used up."""
+    return isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)
 
 
 # The child processes from before the block of `killing_programs`; None outside of one.

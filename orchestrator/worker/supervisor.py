@@ -24,7 +24,16 @@ from orchestrator.handoff.counts import Counts, together
 from orchestrator.host import adopt_orphans, children, oom_kills, rss_in_mb
 from orchestrator.worker.ending import flush_files
 from orchestrator.worker.evaluator import Answer, Inherited, evaluate_in_this_process
-from orchestrator.worker.processes import NO_MEMORY, TRACKERS_PATIENCE, die_by, how_it_ended, kill_children, kill_group
+from orchestrator.worker.processes import (
+    NO_MEMORY,
+    NO_SPACE,
+    TRACKERS_PATIENCE,
+    die_by,
+    how_it_ended,
+    is_full_disk,
+    kill_children,
+    kill_group,
+)
 from orchestrator.worker.running import Key
 from orchestrator.worker.stopping import Others, stop_if_needed
 from orchestrator.worker.task import SupervisedTask, key_of
@@ -39,6 +48,16 @@ CLOSED_POLL = 0.005
 
 PATIENCE = 1.0
 """Seconds after SIGTERM until it is passed to the processes that still evaluate: SLURM sends it to all of them."""
+
+
+def _why_full(error: OSError, task: SupervisedTask | None = None) -> str:
+    """Return that the disk is full, after which no experiment of a task is to blame; raise any other error."""
+    if not is_full_disk(error):
+        raise error
+    if task is not None:
+        task.running.clear()
+    where = task.results.parent if task is not None else error.filename
+    return f"{NO_SPACE} of {where}" if where else NO_SPACE
 
 
 class _Process:
@@ -135,7 +154,7 @@ class Supervisor:
             if task.left:
                 self._fork(task)
             else:
-                task.complete()
+                self._complete(task)
         if self._pass_sigterm_at is not None and not self._processes:
             die_by(signal.SIGTERM)
         return bool(self._processes)
@@ -146,6 +165,9 @@ class Supervisor:
                 task = make()
             except DataError as error:
                 self._on_failed(number, error.message)
+                continue
+            except OSError as error:
+                self._on_failed(number, _why_full(error))
                 continue
             self._tasks.append(task)
             self._on_done(task.n_done)
@@ -243,7 +265,10 @@ class Supervisor:
         if self._pass_sigterm_at is not None:
             return
         task, before = process.task, process.task.n_done
-        reason = self._record(process, os.waitstatus_to_exitcode(status))
+        try:
+            reason = self._record(process, os.waitstatus_to_exitcode(status))
+        except OSError as error:
+            reason = _why_full(error, task)
         self._on_done(task.n_done - before - process.n_done)
         if reason is not None:
             task.running.close()
@@ -251,7 +276,15 @@ class Supervisor:
         elif task.left:
             self._waiting.appendleft(task)
         else:
+            self._complete(task)
+
+    def _complete(self, task: SupervisedTask) -> None:
+        try:
             task.complete()
+        except OSError as error:
+            reason = _why_full(error, task)
+            task.running.close()
+            self._on_failed(task.number, reason)
 
     def _close(self, process: _Process) -> None:
         if not process.is_closed:
@@ -269,6 +302,9 @@ class Supervisor:
             return None
         before = task.n_done
         running = task.recover(process.offset)
+        if last is not None and last["is_full"]:
+            task.running.clear()  # the experiment is not to blame
+            return f"{NO_SPACE} of {task.results.parent}"
         if running is None:
             return None if task.n_done > before and (last is None or task.left) else f"its worker {how_it_ended(code)}"
         if last is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -25,6 +26,7 @@ from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import read_receipt
 from orchestrator.worker import supervisor
+from orchestrator.worker.running import read_cuts
 from orchestrator.worker.table_work import Request, freeze
 from orchestrator.worker.task import SupervisedTask
 from orchestrator.workspace import RunFolder
@@ -319,3 +321,28 @@ def test_a_task_ends_after_what_its_study_does_at_the_end_of_the_interpreter(wor
     assert Path("text").read_text() == "all"
     assert Path("exited").exists()
     assert Path("finished").exists() == has_thread
+
+
+@pytest.mark.parametrize("where", ["a result", "the receipt", "the file of the task"])
+def test_a_full_disk_fails_the_task_and_is_no_try_of_an_experiment(array, monkeypatch, where):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    job = read_jobfile(array.folder.job(array.submit()).file)
+    failed = []
+    with monkeypatch.context() as patch:
+        if where == "a result":
+            patch.setattr("orchestrator.worker.evaluator.write_line", full)
+        elif where == "the receipt":
+            patch.setattr("orchestrator.worker.task.end_task", full)
+        else:
+            patch.setattr("orchestrator.worker.task.Running", full)
+        here = supervisor.Supervisor(1, lambda n: None, lambda *why: failed.append(why), ends_at_once=True)
+        here.run({0: lambda: SupervisedTask(array.folder, job, 0, LoadedStep(evaluate, {}))})
+    [(task, why)] = failed
+    assert task == 0
+    assert why.startswith("no space is left on the disk")
+    for path in array.folder.job(job.token).running_of(0):
+        assert read_cuts(path, "crashed", "its process died") == []
+    array.run(["infrastructure"])
+    assert array.receipt().n_finished == 4
