@@ -459,6 +459,14 @@ def _step_that_stores(status: RunStatus) -> str | None:
     )
 
 
+def _first_if_undeclared(status: RunStatus) -> str | None:
+    """Return the first step if an output was not in the domain, which was stored with the table."""
+    from orchestrator.definition.expected_outputs import UNDECLARED
+
+    found = any(UNDECLARED in (failure.why or "") for failure in status.failures)
+    return status.steps[0].name if found else None
+
+
 def _may_store(before: StepSummary, step: StepSummary) -> bool:
     has_evaluated = before.n_finished or before.n_failed
     return step.needs_job and before.needs_job and not (has_evaluated or before.depth or step.depth)
@@ -489,9 +497,9 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
     if never_began or (run.stalled and run.login_only):
         return lines
     again = f"orchestrator submit {study_argument(run)} --project-job {run.key}{options}"
-    before = _step_that_stores(status) if has_failed else None
+    before = _step_that_stores(status) or _first_if_undeclared(status) if has_failed else None
     again_from = resume if before is None else f"{resume} --from-step {shlex.quote(before)}"
-    if before is not None:
+    if before is not None and not _first_if_undeclared(status):
         lines += above_command("To repeat the step before it, too: ", again_from)
     if run.study and has_failed and any(failure.kind in _OF_THE_STUDY for failure in status.failures):
         # The run has stored the code that failed: a plain resume would fail again.

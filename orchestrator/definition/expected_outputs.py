@@ -12,7 +12,10 @@ from typing import Any
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.values import is_missing
 
-__all__ = ["check_declared", "check_outputs", "check_values"]
+__all__ = ["UNDECLARED", "check_declared", "check_outputs", "check_values"]
+
+UNDECLARED = "which the domain does not declare"
+"""Words of the error of such an output. The domain is stored with the table, so new code alone does not change it."""
 
 
 def check_declared(who: str, names: Iterable[str], expected: Sequence[str] | None) -> None:
@@ -36,8 +39,9 @@ def check_declared(who: str, names: Iterable[str], expected: Sequence[str] | Non
         if expected is not None and name not in expected:
             declared = ", ".join(map(repr, expected))
             raise ValueError(
-                f"{who} stores the output {name!r}, which the domain does not declare; it declares {declared}. "
-                f"Use one of these names, or add it to the domain: domain.add_output({name!r})"
+                f"{who} stores the output {name!r}, {UNDECLARED}; it declares {declared}. "
+                f"Use one of these names, or add it to the domain: domain.add_output({name!r}). "
+                "A run has stored its domain: the step that creates the table must run again, too"
             )
 
 

@@ -349,3 +349,13 @@ def test_results_without_their_table_are_said_in_a_sentence(here):
     words = " ".join(refused.err.split())
     assert "has results of experiments, but no table: it was deleted" in words + here("failures", "r").out
     assert "FileNotFoundError" not in refused.err
+
+
+def test_an_output_that_was_added_to_the_domain_is_taken_by_the_command_that_is_offered(here):
+    refused = run(here, STUDY.replace('output_names="y"', 'output_names="z"'))
+    assert "A run has stored its domain" in " ".join(refused.err.split())
+    write(STUDY.replace('output_names="y"', 'output_names="z"').replace('add_output("y")', 'add_output("z")'))
+    commands = [command for command in commands_in(refused.err) if "--update" in command]
+    assert [command.split(" /")[0] for command in commands] == ["resume r --from-step create --update"]
+    assert "resume r --from-step create --update" in here("status", "r").out
+    assert here(*commands[0].split(), "--yes").code == 0

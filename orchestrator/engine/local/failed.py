@@ -8,6 +8,7 @@ from orchestrator.addresses import format_study
 from orchestrator.db.failures import group_by_cause
 from orchestrator.db.step_runs import find_step_run
 from orchestrator.db.store import RunRecord, Store
+from orchestrator.definition.expected_outputs import UNDECLARED
 from orchestrator.errors import RunFailed
 from orchestrator.machine.kinds import FailureLevel, StepKind
 from orchestrator.machine.model import Run, StepRun
@@ -25,7 +26,7 @@ def run_failed(store: Store, run: Run) -> RunFailed:
     failed = step_run if step_run is not None and step_run.has_failed else None
     message = f"Run {run.key} failed: {str(run.reason).removesuffix('.')}."
     cause = "" if failed is None or not failed.n_failed else _first_cause(store, run, failed)
-    hints = [*_look(run, failed), *_continue(run, failed, store.record(run.key))]
+    hints = [*_look(run, failed), *_continue(run, failed, store.record(run.key), cause)]
     return RunFailed(f"{message}\n{cause}" if cause else message, "\n".join(hints))
 
 
@@ -49,13 +50,15 @@ def _look(run: Run, failed: StepRun | None) -> list[str]:
     return [f"See the traceback: orchestrator logs {run.key} {shlex.quote(run.plan.slot(failed.position).address)}"]
 
 
-def _continue(run: Run, failed: StepRun | None, record: RunRecord) -> list[str]:
+def _continue(run: Run, failed: StepRun | None, record: RunRecord, cause: str) -> list[str]:
     resume = f"orchestrator resume {run.key}"
     lines, again = [f"To continue after a fix: {resume}"], resume
     before = None if failed is None or failed.jobs else _step_that_stores(run, failed)
     if before is not None:
         again += f" --from-step {shlex.quote(before)}"
         lines.append(f"To repeat the step before it, too: {again}")
+    elif UNDECLARED in cause:
+        again += f" --from-step {shlex.quote(run.plan.slot(0).address)}"
     if record.study:
         # The run has stored the code that failed: a plain resume would fail again.
         lines.append(f"If you changed the study: {again} --update {format_study(record.study, record.study_attr)}")
