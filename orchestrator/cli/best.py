@@ -64,14 +64,17 @@ def command(
     if as_json:
         echo(to_json(best.as_json()[:n]))
     else:
-        _print(view, best, name, n, largest=largest)
+        n_finished = int((rows.frame[rows.status] == "FINISHED").sum())
+        _print(view, best, name, n, n_finished, largest=largest)
 
 
-def _print(run: RunView, best: Rows, name: str, n: int, *, largest: bool) -> None:
+def _print(run: RunView, best: Rows, name: str, n: int, n_finished: int, *, largest: bool) -> None:
     title = f" ({shorten(run.name, 30)})" if run.name else ""
     which = "largest" if largest else "smallest"
-    counted = plural(len(best.frame), "finished experiment")
-    echo(f"Run {run.key}{title}: {which} {name} of {counted}\n")
+    counted = plural(n_finished, "finished experiment")
+    n_without = n_finished - len(best.frame)
+    without = f"; {n_without} {'has' if n_without == 1 else 'have'} no value of {name}" if n_without else ""
+    echo(f"Run {run.key}{title}: {which} {name} of {counted}{without}\n")
     if n == 1:
         _print_one(run, best, name)
     else:

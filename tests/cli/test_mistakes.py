@@ -359,3 +359,8 @@ def test_an_output_that_was_added_to_the_domain_is_taken_by_the_command_that_is_
     assert [command.split(" /")[0] for command in commands] == ["resume r --from-step create --update"]
     assert "resume r --from-step create --update" in here("status", "r").out
     assert here(*commands[0].split(), "--yes").code == 0
+
+
+def test_experiments_without_a_value_are_counted_by_best(here):
+    run(here, STUDY.replace("return x * 2", "return x * 2 if x < 4 else float('nan')"))
+    assert here("best").out.startswith("Run r (mistakes): smallest y of 6 finished experiments; 2 have no value of y\n")
