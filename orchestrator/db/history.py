@@ -16,6 +16,9 @@ from orchestrator.machine.states import StepRunState
 
 __all__ = ["History", "LatestStepRun"]
 
+RecordedAt = tuple[int, int, str]
+"""Position and epoch of a step run, and the digest of its manifest."""
+
 
 class LatestStepRun(NamedTuple):
     """A step run, and the results of its jobs.
@@ -146,6 +149,40 @@ class History:
         with session(self.path) as connection:
             rows = connection.execute(query, (run_row(connection, key).id, position))
             return {str(row.epoch): row.manifest for row in rows}
+
+    def manifests_before_a_move(self, key: str, position: int) -> tuple[list[RecordedAt], list[RecordedAt]]:
+        """Return the manifests that a step had at other positions, before a loop became longer, and those that count.
+
+        Parameters
+        ----------
+        key : str
+            The run's key.
+        position : int
+            Where the step is now.
+
+        Returns
+        -------
+        moved : list of tuple
+            Position, epoch and digest of the manifests of this step in this iteration at other positions.
+        counted : list of tuple
+            The same of all step runs before it that are not withdrawn; empty if nothing has moved.
+        """
+        moved = """
+            SELECT each.position, each.epoch, each.manifest FROM step_run AS mine
+            JOIN step_run AS each USING (run_id, path, iteration, name)
+            WHERE mine.run_id = ? AND mine.position = ? AND mine.withdrawn_at IS NULL
+            AND each.position != mine.position AND each.withdrawn_at IS NOT NULL AND each.manifest IS NOT NULL
+        """
+        counted = """
+            SELECT position, epoch, manifest FROM step_run
+            WHERE run_id = ? AND position < ? AND withdrawn_at IS NULL AND manifest IS NOT NULL
+        """
+        with session(self.path) as connection:
+            values = (run_row(connection, key).id, position)
+            found = [(row.position, row.epoch, row.manifest) for row in connection.execute(moved, values)]
+            if not found:
+                return [], []
+            return found, [(row.position, row.epoch, row.manifest) for row in connection.execute(counted, values)]
 
     def latest_step_runs(self, key: str, before: int | None, n: int) -> list[LatestStepRun]:
         """Return the last step runs of a run, the last first, with the experiments that receipts count.

@@ -44,6 +44,10 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, division: Divisi
         # A retry evaluates accepted failures again, and accepts those that are left.
         is_repeated = context.store.history.accepts_failed(context.key, step_run.position, step_run.epoch - 1)
         request.reopens_failed = not step_run.accepts_failed or is_repeated
+    moved, counted = context.store.history.manifests_before_a_move(context.key, step_run.position)
+    request.moved += map(list, moved)
+    of_table = (each for each in counted if run.plan.slot(each[0]).step.project_dir == request.project_dir)
+    request.counted += map(list, of_table)
     request.expected.update(expected_results(context, run, step_run.position).get(request.project_dir, {}))
     if context.may_load_tables:
         return freeze(context.folder, request)

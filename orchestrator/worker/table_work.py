@@ -83,6 +83,10 @@ class Request:
         Whether experiments that failed in an earlier epoch are evaluated again.
     expected : dict of str to int
         The results that must be there; as `JobFile.expected`.
+    moved : list of [int, int, str]
+        Position, epoch and digest of the manifests of the step at other positions, before a loop became longer.
+    counted : list of [int, int, str]
+        The same of the step runs that count the results of their experiments themselves.
     max_tables : int or None
         How many tables of the run are kept; None: all.
     """
@@ -97,6 +101,8 @@ class Request:
     manifests: dict[str, str] = field(default_factory=dict)
     reopens_failed: bool = True
     expected: dict[str, int] = field(default_factory=dict)
+    moved: list[list[Any]] = field(default_factory=list)
+    counted: list[list[Any]] = field(default_factory=list)
     max_tables: int | None = None
 
 
@@ -152,8 +158,30 @@ def freeze(folder: RunFolder, request: Request) -> Frozen:
             write_manifest(path, tasks_for(lines, request.per_task, request.max_tasks), expected)
     manifest = Manifest.open(path)
     with _translated_errors(project_dir):
-        before = _counts_before(project_dir, manifest, earlier)
-    return Frozen(manifest.n_experiments, manifest.n_tasks, manifest.sha256, n_quarantined, *before)
+        n_finished, n_failed = _counts_before(project_dir, manifest, earlier)
+        if request.moved:
+            moved, counted = (_recorded(folder, request, each) for each in (request.moved, request.counted))
+            n_finished += _finished_before_a_move(project_dir, moved, [(path, manifest.sha256), *earlier, *counted])
+    return Frozen(manifest.n_experiments, manifest.n_tasks, manifest.sha256, n_quarantined, n_finished, n_failed)
+
+
+def _recorded(folder: RunFolder, request: Request, manifests: Sequence[Sequence[Any]]) -> list[RecordedManifest]:
+    return [(folder.manifest(position, epoch, request.mark), sha256) for position, epoch, sha256 in manifests]
+
+
+def _finished_before_a_move(
+    project_dir: Path, moved: Sequence[RecordedManifest], counted: Sequence[RecordedManifest]
+) -> int:
+    """Return how many experiments finished that the step evaluated at another position, and no other step counts.
+
+    Failed ones are not judged again.
+    """
+    from orchestrator.data.experiment_data import ExperimentData
+    from orchestrator.data.job_status import JobStatus
+    from orchestrator.data.row_texts import keys_with
+
+    evaluated = _keys_in(moved) - _keys_in(counted)
+    return len(keys_with(ExperimentData.from_file(project_dir), JobStatus.FINISHED) & evaluated) if evaluated else 0
 
 
 def _counts_before(project_dir: Path, manifest: Manifest, earlier: Sequence[RecordedManifest]) -> tuple[int, int]:

@@ -59,6 +59,18 @@ def test_a_finished_loop_becomes_longer_and_the_steps_after_it_run_again(workspa
     ]
 
 
+def test_the_results_of_a_step_after_a_loop_that_became_longer_are_counted_as_in_the_table(workspace, table):
+    def pipeline(n):
+        loop = Loop(n, [Step(evaluate, name="evaluate"), Step(Add(), name="add")])
+        return Pipeline(steps=[Step(store_numbers(2)), loop, Step(evaluate, name="last")])
+
+    for n in (2, 4, 3, 5):
+        pipeline(n).run(project_job="r") if n == 2 else pipeline(n).resume("r", update=True)
+        finished = sum(status.name == "FINISHED" for status in table("r").statuses())
+        if n != 3:  # what a shorter loop leaves out is counted by no step
+            assert pipeline(n).status("r").run.n_finished == finished
+
+
 def test_a_finished_loop_becomes_shorter_and_its_experiments_stay(workspace, rows, table):
     study(3).run(project_job="r")
     study(1).resume("r", update=True)
