@@ -315,6 +315,10 @@ class PipelineDefinition(Fields):
         return list(_flattened(_our_elements(self.steps), 0, 1))
 
     def _element(self, step: int | str) -> int:
+        if not isinstance(self.steps, list | tuple):
+            raise DefinitionError(
+                f"The steps of a pipeline must be a list, not {type(self.steps).__name__}.", "Use steps=[...]."
+            )
         if isinstance(step, str):
             ours = _our_elements(self.steps)
             named = [(step_name(found), path) for path, found in walk(ours) if isinstance(found, Step)]

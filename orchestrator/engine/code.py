@@ -97,7 +97,7 @@ def check(
     DefinitionError
         If anything can't work; the message lists everything that must change.
     """
-    steps = list(pipeline.all_steps)
+    steps = pipeline.all_steps
     check_pipeline(pipeline.name, steps, pipeline.resources, pipeline.seed)
     if project_job is not None:
         check_key(project_job)

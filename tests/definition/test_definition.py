@@ -39,10 +39,12 @@ from orchestrator.definition.bundle import Bundle
 from orchestrator.definition.bundling import prepare_bundle
 from orchestrator.definition.flatten import plan_of, steps_by_path
 from orchestrator.definition.injection import injected, seed_for
-from orchestrator.definition.pipeline import step_name
+from orchestrator.definition.pipeline import PipelineDefinition, step_name
 from orchestrator.definition.resources import memory_in_mb, time_in_seconds
 from orchestrator.definition.study import load_study
 from orchestrator.definition.validate import check_cluster, check_key, check_pipeline
+from orchestrator.engine.cluster.check import script_texts
+from orchestrator.engine.code import check
 from orchestrator.errors import DataError, DefinitionError, StudyError
 from orchestrator.machine.plan import Plan
 from tests.isolation import as_in_a_process_of_its_own
@@ -140,6 +142,20 @@ def test_a_refusal_says_what_to_change(golden):
     for label, steps in REFUSED.items():
         with golden.raises(DefinitionError, label):
             check_pipeline("p", steps)
+
+
+@pytest.mark.parametrize("steps", [Step(nothing), {"a": Step(nothing)}, "ab", 3, (step for step in [Step(nothing)])])
+def test_steps_that_are_no_list_are_refused_at_every_level(steps):
+    sentence = f"must be a list, not {type(steps).__name__}"
+    for run in (
+        lambda: check(PipelineDefinition("p", steps), None, None),
+        lambda: script_texts(PipelineDefinition("p", steps), SlurmCluster(), "r", Path.cwd()),
+        lambda: check(PipelineDefinition("p", [Loop(2, steps)]), None, None),
+        lambda: Pipeline("p", steps).run(),
+        lambda: Pipeline("p", steps).from_step("nothing"),
+    ):
+        with pytest.raises(DefinitionError, match=sentence):
+            run()
 
 
 def test_all_errors_are_reported_at_once(golden):

@@ -101,7 +101,7 @@ def script_texts(
     DefinitionError
         If something can't work.
     """
-    steps = list(pipeline.all_steps)
+    steps = pipeline.all_steps
     check_pipeline(pipeline.name, steps, pipeline.resources)
     check_key(project_job)
     config = config_for(cluster, pipeline)
