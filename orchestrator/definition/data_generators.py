@@ -267,7 +267,8 @@ def datagenerator(
     ValueError
         If `output_names` is empty, has a name twice, or a name that can't be written to a file.
     TypeError
-        If a name is not text.
+        If `output_names` is neither text nor a sequence, as in `@datagenerator` without parentheses; or a name is not
+        text.
 
     Examples
     --------
@@ -278,6 +279,12 @@ def datagenerator(
     (4.0, 8.0)
     >>> step = Step(powers, parallel=True, kwargs={"offset": 1.0})
     """
+    if not isinstance(output_names, Iterable):
+        above = f" above {output_names.__name__}" if hasattr(output_names, "__name__") else ""
+        raise TypeError(
+            "datagenerator needs output_names, the names of the values that the function returns: "
+            f'write @datagenerator(output_names="y"){above}'
+        )
     names = [output_names] if isinstance(output_names, str) else list(output_names)
     if not all(names) or not names:
         raise ValueError("datagenerator needs output_names: one name for each value that the function returns")

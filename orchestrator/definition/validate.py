@@ -211,7 +211,8 @@ def _block_problems(step: Step) -> Iterator[str]:
     elif not isinstance(step.parallel, bool):
         yield f"parallel={step.parallel!r} is not valid; use True or False"
     elif step.parallel and not isinstance(block, DataGenerator):
-        yield "parallel=True needs a DataGenerator; any other block would run in every task"
+        above = ': write @datagenerator(output_names="y") above it' if inspect.isfunction(block) else ""
+        yield f"parallel=True needs a DataGenerator; any other block would run in every task{above}"
     elif isinstance(step.kwargs, Mapping):
         yield from _argument_problems(step)
 

@@ -144,6 +144,13 @@ def test_a_refusal_says_what_to_change(golden):
             check_pipeline("p", steps)
 
 
+def test_a_decorator_without_parentheses_says_how_to_write_it():
+    with pytest.raises(TypeError, match=r'write @datagenerator\(output_names="y"\) above nothing'):
+        datagenerator(nothing)
+    with pytest.raises(TypeError, match=r'write @datagenerator\(output_names="y"\)$'):
+        datagenerator(None)
+
+
 @pytest.mark.parametrize("steps", [Step(nothing), {"a": Step(nothing)}, "ab", 3, (step for step in [Step(nothing)])])
 def test_steps_that_are_no_list_are_refused_at_every_level(steps):
     sentence = f"must be a list, not {type(steps).__name__}"
