@@ -199,9 +199,9 @@ class Domain(Fields):
         ValueError
             If a value occurs twice, or is NaN.
         TypeError
-            If a value has another type.
+            If a value has another type, or if `categories` is a text, or no list at all.
         """
-        self._add_input(name, CategoricalParameter(list(categories)))
+        self._add_input(name, CategoricalParameter(categories))
 
     def add_constant(self, name: str, value: Any) -> None:
         """Add an input with a constant value.

@@ -281,7 +281,7 @@ class CategoricalParameter(Parameter):
     ValueError
         If a value occurs twice, or is NaN.
     TypeError
-        If a value has another type.
+        If a value has another type, or if `categories` is a text, or no list at all.
     """
 
     type_name: ClassVar[str] = "category"
@@ -289,6 +289,8 @@ class CategoricalParameter(Parameter):
 
     def __init__(self, categories: Iterable[Any] = ()) -> None:
         super().__init__()
+        if isinstance(categories, str | bytes) or not isinstance(categories, Iterable):
+            raise TypeError(f"the categories must be a list of values, not {categories!r}: write [{categories!r}]")
         self.categories = [_stored_value(value, "category") for value in categories]
         if len(set(self.categories)) != len(self.categories):
             raise ValueError(f"the categories have a duplicate value: {self.categories}")

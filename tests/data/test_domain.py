@@ -168,6 +168,9 @@ def test_members_of_enums_are_categories_by_the_text_or_number_that_they_are(tmp
         ([10**5000], ValueError, "more than 4300 digits"),
         ([Solver.CG, "cg"], ValueError, "duplicate"),
         ([None, None], ValueError, "duplicate"),
+        ("abc", TypeError, r"must be a list of values, not 'abc': write \['abc'\]"),
+        (None, TypeError, "must be a list of values, not None"),
+        (3, TypeError, r"write \[3\]"),
     ],
 )
 def test_a_category_that_would_not_come_back_is_refused(categories, error, words):
