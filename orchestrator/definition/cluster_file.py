@@ -16,7 +16,10 @@ import yaml
 from orchestrator.damage import Damaged, open_regular, read_limited, refuse
 from orchestrator.errors import DefinitionError
 
-__all__ = ["read_cluster_file", "resolve"]
+__all__ = ["HINT", "read_cluster_file", "resolve"]
+
+HINT = "Give a YAML file with fields of SlurmCluster, such as partition: NAME, one on each line"
+"""What to do if a cluster can't be read."""
 
 LARGEST, MOST_VALUES = 1 << 20, 100_000
 """Bytes and values that the file of a cluster may have."""
@@ -102,7 +105,7 @@ def read_cluster_file(path: Path) -> Any:
         ]
     except (OSError, ValueError, yaml.YAMLError, RecursionError, Damaged) as error:
         why = _without_quotes(error) if isinstance(error, yaml.MarkedYAMLError) else error
-        raise DefinitionError(f"The cluster can't be read from {path}: {why}") from None
+        raise DefinitionError(f"The cluster can't be read from {path}: {why}", HINT) from None
     if interpolations:
         return resolve(escaped, interpolations[0], path)
     return _map_texts(escaped, lambda text: text.replace(r"\${", "${"))
@@ -184,7 +187,7 @@ def resolve(config: Any, what: str = "the DictConfig", path: Path | None = None)
     except OmegaConfBaseException as error:
         is_secret = re.search(r"\benv_vars\b", error.full_key or "")
         why = f"{error.full_key} contains an interpolation that can't be resolved" if is_secret else error
-        raise DefinitionError(f"The cluster can't be read{where}: {why}") from None
+        raise DefinitionError(f"The cluster can't be read{where}: {why}", HINT) from None
 
 
 def _escape(value: Any, keys: dict[Any, Any]) -> Any:

@@ -249,7 +249,9 @@ def _mapping(config: Any) -> Mapping[str, Any]:
 
         config = resolve(config)
     if not isinstance(config, Mapping):
-        raise DefinitionError(f"The configuration of a cluster must be a mapping, not {type(config).__name__}.")
+        from orchestrator.definition.cluster_file import HINT
+
+        raise DefinitionError(f"The configuration of a cluster must be a mapping, not {type(config).__name__}.", HINT)
     return config
 
 
