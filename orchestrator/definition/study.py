@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -107,11 +108,22 @@ def load_study(source: str) -> Study:
                 run, path, start, spec.name, next((n for n, p in pipelines.items() if p is run), None), clusters
             )
         known = ", ".join(pipelines) or "none"
+        if not pipelines and _has_guard(path):
+            raise StudyError(
+                f'{path.name} defines no pipeline outside of its `if __name__ == "__main__":`, which is not run here.',
+                "Define pipeline = Pipeline(...) above that line; only its run() belongs below it.",
+            )
         raise StudyError(
             f"{path.name} defines no pipeline named {name!r}; its pipelines: {known}.",
             f"Define pipeline = Pipeline(...) in it, or name one: {path.name}:NAME",
         )
     return Study(pipelines[name], path, start, spec.name, name, clusters)
+
+
+def _has_guard(path: Path) -> bool:
+    """Whether a file has an `if __name__ == "__main__":`."""
+    text = path.read_bytes()
+    return re.search(rb"""^if\s+\(?__name__\s*==\s*["']__main__["']""", text, re.MULTILINE) is not None
 
 
 def cluster_of(study: Study, file: str | None) -> SlurmCluster:
