@@ -261,5 +261,9 @@ def create_sampler(sampler: Any, **parameters: Any) -> Block:
     if name not in _FACTORIES:
         known = ", ".join(f"{name}_sampler" for name in _FACTORIES)
         raise DefinitionError(f"There is no sampler {sampler!r}.", f"Use one of: {known}")
+    setting = "stepsize_continuous_parameters" if name == "grid" else "seed"
+    wrong = [key for key in parameters if key != setting]
+    if wrong:
+        raise TypeError(f"the sampler {sampler!r} has no parameter {wrong[0]!r}; its only one is {setting!r}")
     created: Block = _FACTORIES[name](**parameters)
     return created

@@ -151,6 +151,13 @@ def test_a_decorator_without_parentheses_says_how_to_write_it():
         datagenerator(None)
 
 
+def test_a_parameter_that_a_sampler_does_not_have_is_named():
+    with pytest.raises(TypeError, match="the sampler 'latin' has no parameter 'sed'; its only one is 'seed'"):
+        create_sampler("latin", sed=3)
+    with pytest.raises(TypeError, match="its only one is 'stepsize_continuous_parameters'"):
+        create_sampler("grid", seed=3)
+
+
 @pytest.mark.parametrize("steps", [Step(nothing), {"a": Step(nothing)}, "ab", 3, (step for step in [Step(nothing)])])
 def test_steps_that_are_no_list_are_refused_at_every_level(steps):
     sentence = f"must be a list, not {type(steps).__name__}"
@@ -818,6 +825,7 @@ PIPELINE = "from orchestrator import Pipeline, Step\ndef f(project_dir): pass\n"
     [
         pytest.param("x = 1\n", id="no pipeline"),
         pytest.param(PIPELINE + "a = Pipeline('a', [Step(f)])\nb = Pipeline('b', [Step(f)])\n", id="two pipelines"),
+        pytest.param(PIPELINE + "if __name__ == '__main__':\n    p = Pipeline('a', [Step(f)])\n", id="guard"),
         pytest.param("import nowhere\n", id="import"),
         pytest.param("def f(:\n", id="syntax"),
         pytest.param("exit(3)\n", id="exit"),
