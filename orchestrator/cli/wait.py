@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -30,6 +30,14 @@ SLURM_POLL_SECONDS = 60.0
 """Seconds between two queries to SLURM."""
 
 
+class _Seconds(click.FloatRange):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a number of seconds, 0 or more. An hour is --timeout 3600", param, ctx)
+
+
 @click.command(
     epilog=examples(
         "orchestrator wait",
@@ -39,7 +47,7 @@ SLURM_POLL_SECONDS = 60.0
 )
 @click.argument("run", required=False)
 @click.option(
-    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop waiting after this time. [default: never]"
+    "--timeout", type=_Seconds(min=0), metavar="SECONDS", help="Stop waiting after this time. [default: never]"
 )
 @click.option(
     "--drive", is_flag=True, help="Also advance the run, from this login node: for clusters whose nodes may not submit."

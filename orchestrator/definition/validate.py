@@ -132,14 +132,19 @@ def check_key(project_job: str) -> None:
 
 def _problems(steps: Any) -> Iterator[str]:
     yield from _level_problems(steps, "the pipeline")
+    places: dict[str, list[str]] = {}  # of each problem: steps with the same resources have the same ones
     for path, element in walk(steps):
         if isinstance(element, Loop):
-            yield from (f"loop {path}: {problem}" for problem in _loop_problems(element))
-            yield from _level_problems(element.steps, f"loop {path}")
+            places |= {f"loop {path}: {problem}": [] for problem in _loop_problems(element)}
+            places |= {problem: [] for problem in _level_problems(element.steps, f"loop {path}")}
         elif isinstance(element, Step):
-            yield from (f"step {path} ({step_name(element)!r}): {problem}" for problem in _step_problems(element))
+            for problem in dict.fromkeys(_step_problems(element)):
+                places.setdefault(problem, []).append(f"{path} ({step_name(element)!r})")
         else:
-            yield f"element {path} is a {type(element).__name__}, not a Step or Loop: wrap it in Step(...)"
+            places[f"element {path} is a {type(element).__name__}, not a Step or Loop: wrap it in Step(...)"] = []
+    for problem, steps_with_it in places.items():
+        steps_of = f"step{'s' if len(steps_with_it) > 1 else ''} {', '.join(steps_with_it)}: " if steps_with_it else ""
+        yield f"{steps_of}{problem}"
 
 
 def _level_problems(steps: Any, owner: str) -> Iterator[str]:

@@ -81,6 +81,7 @@ def test_logs_print_what_was_printed_and_why_it_failed(cli, golden):
         "logs r sleep",
         "logs r nothing --task 3",
         "status x",
+        "wait --timeout 1h",
         "resume r --from-step sleep",
         "logs a b c",
         "status --rootdir . --db x",

@@ -172,6 +172,14 @@ def test_steps_that_are_no_list_are_refused_at_every_level(steps):
             run()
 
 
+def test_what_is_wrong_with_several_steps_is_said_once():
+    shared = SlurmResources(time="soon")
+    with pytest.raises(DefinitionError, match="one thing must change") as refused:
+        check_pipeline("p", [Step(square, "a", resources=shared), Loop(2, [Step(square, "b", resources=shared)])])
+    assert "steps 0 ('a'), 1.0 ('b'): time='soon' is not a valid time" in str(refused.value)
+    assert str(refused.value).count("soon") == 1
+
+
 def test_all_errors_are_reported_at_once(golden):
     with golden.raises(DefinitionError):
         check_pipeline("p", [Step(nothing, retries=-1), Loop(-1, [Step(square)])])
