@@ -6,7 +6,9 @@ no file, database or terminal accepts.
 
 from __future__ import annotations
 
-__all__ = ["clean", "cut", "is_clean", "to_bytes"]
+from collections.abc import Iterable
+
+__all__ = ["clean", "cut", "did_you_mean", "is_clean", "to_bytes"]
 
 
 def is_clean(text: str) -> bool:
@@ -51,3 +53,11 @@ def cut(text: str, longest: int) -> str:
         return text
     half = longest // 2
     return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question with the most similar of the known words, and a space after it; empty if none is similar."""
+    from difflib import get_close_matches
+
+    similar = get_close_matches(word, list(known), 1)
+    return f"Did you mean {similar[0]}? " if similar else ""

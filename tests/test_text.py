@@ -7,7 +7,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.text import clean, cut, is_clean, to_bytes
+from orchestrator.text import clean, cut, did_you_mean, is_clean, to_bytes
 
 any_text = st.text(st.characters() | st.sampled_from("\0\ud800\udce9"))
 
@@ -35,3 +35,8 @@ def test_of_a_long_text_the_middle_is_left_out_and_that_is_said():
     text = "a" * 500 + "b" * 49_999_000 + "c" * 500
     assert cut(text, 1000) == "a" * 500 + "\n... 49999000 characters left out ...\n" + "c" * 500
     assert cut(text[:1000], 1000) == text[:1000]
+
+
+def test_a_similar_word_is_asked_for_and_no_other():
+    assert did_you_mean("simulat", ["create", "simulate"]) == "Did you mean simulate? "
+    assert did_you_mean("zzz", ["create", "simulate"]) == ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.cli.run_table import RunTable
 from orchestrator.errors import DefinitionError, NotFound
 from orchestrator.machine.value import value
+from orchestrator.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,7 +204,8 @@ def selected(rows: Rows, names: Sequence[str]) -> Rows:
     missing = [name for name in names if name not in (EXPERIMENT, *known)]
     if missing:
         raise NotFound(
-            f"The table has no column {missing[0]!r}.", f"The columns are: {', '.join([EXPERIMENT, *known])}"
+            f"The table has no column {missing[0]!r}.",
+            f"{did_you_mean(missing[0], known)}The columns are: {', '.join([EXPERIMENT, *known])}",
         )
     return rows.with_frame(rows.frame[list(dict.fromkeys(name for name in names if name != EXPERIMENT))])
 

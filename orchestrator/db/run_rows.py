@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.db.connection import session
 from orchestrator.db.rows import Row, as_parameter, scalar, scalars
 from orchestrator.errors import LeaseHeld, NotFound
+from orchestrator.text import did_you_mean
 
 __all__ = ["fenced_row", "latest_key", "run_row"]
 
@@ -33,13 +34,14 @@ def run_row(connection: sqlite3.Connection, key: str | None, query: str = "SELEC
     row: Row | None = connection.execute(latest if key is None else this_one, {"key": as_parameter(key)}).fetchone()
     if row is not None:
         return row
-    known = scalars(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 4")
+    known = scalars(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 100")
     if not known:
         raise NotFound(
             f"There is no run in this workspace yet.{_place(connection)}", "Start one: orchestrator run STUDY.py"
         )
     raise NotFound(
-        f"There is no run {key!r} in this workspace. Its latest runs: {', '.join(known)}.{_place(connection)}",
+        f"There is no run {key!r} in this workspace. {did_you_mean(str(key), known)}"
+        f"Its latest runs: {', '.join(known[:4])}.{_place(connection)}",
         "List all runs: orchestrator list",
     )
 

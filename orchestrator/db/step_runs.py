@@ -124,9 +124,8 @@ def _at_address(connection: sqlite3.Connection, run_id: int, address: str) -> tu
 
 
 def _not_run(connection: sqlite3.Connection, row: Row, address: str, name: str, plan: Plan) -> NotFound:
-    names = list(dict.fromkeys(step.name for step in plan.steps()))
-    if name not in names or plan.find(address) is None:
-        return NotFound(f"Run {row.key} has no step {address!r}.", f"Its steps are: {', '.join(names)}")
+    if plan.find(address) is None or all(step.name != name for step in plan.steps()):
+        return NotFound(f"Run {row.key} has no step {address!r}.", plan.existing(address))
     iterations = "SELECT iteration FROM step_run WHERE run_id = ? AND name = ? ORDER BY position DESC LIMIT 1"
     last = scalar(connection, iterations, (row.id, name))
     known = f" The last one that ran is {format_address(name, last)}." if last else ""

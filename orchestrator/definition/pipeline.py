@@ -17,6 +17,7 @@ from orchestrator.definition.data_generators import DataGenerator
 from orchestrator.definition.resources import SlurmResources, time_in_seconds
 from orchestrator.errors import DefinitionError
 from orchestrator.fields import Fields
+from orchestrator.text import did_you_mean
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -325,8 +326,11 @@ class PipelineDefinition(Fields):
             for name, path in named:
                 if name == step:
                     return int(path.partition(".")[0])
-            known = ", ".join(name for name, _ in named)
-            raise DefinitionError(f"from_step: no step has the name {step!r}.", f"The steps are: {known}")
+            names = [name for name, _ in named]
+            raise DefinitionError(
+                f"from_step: no step has the name {step!r}.",
+                f"{did_you_mean(step, names)}The steps are: {', '.join(names)}",
+            )
         if isinstance(step, bool) or not isinstance(step, int):
             raise DefinitionError(
                 f"from_step: {step!r} is neither an index nor a name.", "Use an integer, or the name of a step."

@@ -75,6 +75,5 @@ def position_of(key: str, plan: Plan, address: str) -> int:
     """
     position = plan.find(address)
     if position is None:
-        names = ", ".join(dict.fromkeys(step.name for step in plan.steps()))
-        raise DefinitionError(f"Run {key} has no step {address!r}.", f"Its steps are: {names}")
+        raise DefinitionError(f"Run {key} has no step {address!r}.", plan.existing(address))
     return position

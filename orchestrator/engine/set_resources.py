@@ -98,8 +98,7 @@ def _steps_of(key: str, plan: Plan, name: str) -> list[PlannedStep]:
             f"Resources belong to a step, not to one iteration of it: {name!r}.",
             f"Use its name alone: {alone}",
         )
-    names = ", ".join(dict.fromkeys(step.name for step in steps))
-    raise DefinitionError(f"Run {key} has no step {name!r}.", f"Its steps are: {names}")
+    raise DefinitionError(f"Run {key} has no step {name!r}.", plan.existing(name))
 
 
 def _named(config: ClusterConfig, resources: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from orchestrator.addresses import format_address, parse_address
 from orchestrator.machine.kinds import Dependency, StepKind
 from orchestrator.machine.value import NOTHING, value
+from orchestrator.text import did_you_mean
 
 __all__ = ["UNTIL", "Plan", "PlannedLoop", "PlannedStep", "Slot", "Visit"]
 
@@ -291,6 +292,19 @@ class Plan(NamedTuple):
         found = _find_exactly(self.elements, name, [int(p) for p in iteration.split(".")], 0)
         return self._find_name(address) if found is None else found
 
+    def existing(self, address: str) -> str:
+        """Return which steps or iterations exist, for an error about an address at which nothing is found."""
+        name, iteration = parse_address(address)
+        names = dict.fromkeys(step.name for step in self.steps())
+        if not iteration or name not in names:
+            return f"{did_you_mean(name, names)}Its steps are: {', '.join(names)}"
+        ranges = dict.fromkeys(_iterations(self.elements, name, 0, ""))
+        if not ranges:
+            return f"The loop of step {name} has no iterations"
+        if not any(ranges):
+            return f"Step {name} is not in a loop: name it without an iteration"
+        return f"The iterations of step {name} are: {', '.join(filter(None, ranges))}"
+
     def place(self, path: str, iteration: str) -> int | None:
         """Return the position of a step, or of the `until` of a loop, by its path in the definition and its iteration.
 
@@ -369,6 +383,17 @@ def _find_exactly(
                 return begin + element.iteration_size - 1
         start += element.size
     return None
+
+
+def _iterations(elements: tuple[PlannedStep | PlannedLoop, ...], name: str, depth: int, last: str) -> Iterator[str]:
+    """Yield the first and last iteration of each step of this name, such as `0 to 3`; empty for one in no loop."""
+    for element in elements:
+        if isinstance(element, PlannedLoop):
+            inner = f"{last}.{element.n_iterations - 1}".lstrip(".")
+            yield from _iterations(element.body if element.size else (), name, depth + 1, inner)
+        elif element.name == name:
+            first = ".".join("0" * depth)
+            yield first if first == last else f"{first} to {last}"
 
 
 def _place(elements: tuple[PlannedStep | PlannedLoop, ...], path: str, iteration: list[int], start: int) -> int | None:

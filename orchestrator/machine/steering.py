@@ -36,8 +36,7 @@ def step_to_cancel(run: Run, address: str) -> int:
         If another step is open.
     """
     if run.plan.find(address) is None:
-        names = ", ".join(dict.fromkeys(step.name for step in run.plan.steps()))
-        raise DefinitionError(f"Run {run.key} has no step {address!r}.", f"Its steps are: {names}")
+        raise DefinitionError(f"Run {run.key} has no step {address!r}.", run.plan.existing(address))
     show = f"Show what it does: orchestrator status {run.key}"
     step_run = run.step_run
     if run.has_ended or step_run is None or step_run.has_ended:

@@ -264,6 +264,19 @@ def test_steps_are_named_by_their_blocks():
     assert Step("run", True, block=square).parallel is True
 
 
+def test_an_error_about_an_address_says_which_there_are():
+    loops = Loop(2, [Loop(3, [Step(nothing, name="mesh")]), Step(nothing, name="solve")])
+    never = Loop(0, [Step(nothing, name="never")])
+    plan = plan_of([Step(nothing, name="create"), Loop(4, [Step(square, name="simulate")]), loops, never])
+    assert plan.existing("simulate@7") == "The iterations of step simulate are: 0 to 3"
+    assert plan.existing("mesh@2") == "The iterations of step mesh are: 0.0 to 1.2"
+    assert plan.existing("create@1") == "Step create is not in a loop: name it without an iteration"
+    assert plan.existing("never@0") == "The loop of step never has no iterations"
+    assert plan.existing("simulat@7").startswith("Did you mean simulate? Its steps are: create, simulate, mesh")
+    with pytest.raises(DefinitionError, match=r"Did you mean nothing\? The steps are: nothing"):
+        Pipeline("p", [Step(nothing)]).from_step("nothng")
+
+
 def test_labels_are_those_of_f3dasm():
     plan = plan_of([Step(nothing, name="create"), Loop(2, [Step(square, name="run it!")])])
     assert [step.label for step in plan.steps()] == ["create", "loop1_run-it"]
