@@ -70,6 +70,11 @@ class RunRecord(NewRun):
     cancel_step: int | None
     held_at: float | None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run has ended: it is not active."""
+        return self.state is not RunState.ACTIVE
+
 
 class Store:
     """The records of a workspace. No connection stays open between two calls.

@@ -25,7 +25,6 @@ from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import replan, with_new_plan
 from orchestrator.machine.resume_point import is_done
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin, ends_of_jobs, reopening
-from orchestrator.machine.states import RunState
 from orchestrator.trust import check_run_folder
 from orchestrator.visible import visible
 from orchestrator.workspace import Workspace
@@ -222,7 +221,7 @@ def resume(
     checked = _checked(record, update)
     begin = begin_of(workspace, key, checked, from_step, accepts_failed=accepts_failed, puts_back=puts_back)
     if checked is None:
-        workspace.run(key).check_exists(has_ended=record.state is not RunState.ACTIVE)
+        workspace.run(key).check_exists(has_ended=record.has_ended)
     if begin == WHERE_IT_STOPPED and checked is None and (idle := _about_idle(store, record, None, None)):
         _say_all(idle)
         return key
@@ -546,7 +545,7 @@ def check_free(workspace: Workspace, key: str | None, *, dry_run: bool) -> None:
     if key is None or not store.has(key):
         return
     record = store.own_record(key)
-    if record.state is not RunState.ACTIVE:
+    if record.has_ended:
         return
     try:
         store.leases.check(key, Holder.this_process(), time.time(), dry_run=dry_run)
