@@ -105,6 +105,11 @@ class Job(NamedTuple):
         return self.state in JOB_ENDED
 
     @property
+    def is_accepted(self) -> bool:
+        """Whether the scheduler has accepted it, and it has not ended."""
+        return self.state in (JobState.QUEUED, JobState.RUNNING)
+
+    @property
     def is_orchestrator(self) -> bool:
         """Whether it is an orchestrator job."""
         return self.role == Role.ORCHESTRATOR

@@ -26,7 +26,6 @@ from orchestrator.machine.plan import Plan
 from orchestrator.machine.resume_point import died_before_resume
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, Begin
 from orchestrator.machine.stalled import liveness_of, why_stalled
-from orchestrator.machine.states import JobState
 from orchestrator.machine.wakeup import is_in_doubt, why_poll_again
 
 __all__ = ["hand_over"]
@@ -109,8 +108,7 @@ def hand_over(
 
 def _in_queue(run: Run) -> set[str]:
     """Return the tokens of the jobs of a run that SLURM has accepted, and that have not ended."""
-    jobs = (*run.live_jobs, *run.orchestrators)
-    return {job.token for job in jobs if job.state in (JobState.QUEUED, JobState.RUNNING)}
+    return {job.token for job in (*run.live_jobs, *run.orchestrators) if job.is_accepted}
 
 
 def _with_files(store: Store, key: str, fence: int, plan: Plan) -> SlurmScheduler:
