@@ -8,7 +8,6 @@ from contextlib import suppress
 from orchestrator.db.store import Store
 from orchestrator.errors import DataError, DefinitionError
 from orchestrator.machine.kinds import StepKind
-from orchestrator.machine.states import StepRunState
 from orchestrator.table_folder import DATA_FOLDER, TABLE_FILES
 
 __all__ = ["check_table"]
@@ -23,7 +22,7 @@ def check_table(store: Store, key: str) -> None:
         If the table was deleted, and can be put back as it was.
     """
     run, steps = store.load(key), store.history.valid_step_runs(key)
-    if not steps or steps[-1].state in (StepRunState.SUCCEEDED, StepRunState.SKIPPED):
+    if not steps or steps[-1].is_done:
         return
     step = run.plan.slot(steps[-1].position).step
     table = store.workspace.run(key).table(step.project_dir) / DATA_FOLDER

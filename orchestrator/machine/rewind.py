@@ -79,6 +79,11 @@ class ValidStepRun(NamedTuple):
     n_failed: int = 0
     until: bool | None = None
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing of it is left to do."""
+        return self.state in (StepRunState.SUCCEEDED, StepRunState.SKIPPED)
+
 
 def reopening(run: Run, steps: Sequence[ValidStepRun], begin: Begin, *, has_new_table: bool = False) -> list[Change]:
     """Return the changes after which the run continues, as `rewind` does.
