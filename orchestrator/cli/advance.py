@@ -32,7 +32,8 @@ def command(
 
     RUN defaults to the latest run.
     """
-    from orchestrator.engine.commands import about_advance, advance, check_free
+    from orchestrator.engine.commands import advance, check_free
+    from orchestrator.engine.preview import about_advance
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)

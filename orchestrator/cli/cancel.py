@@ -26,7 +26,8 @@ def command(run: str | None, step: str | None, dry_run: bool, yes: bool, rootdir
     After its step was cancelled, the run continues if the next step has dependency="afterany". Otherwise it ends. RUN
     defaults to the latest run.
     """
-    from orchestrator.engine.commands import about_cancel, cancel
+    from orchestrator.engine.commands import cancel
+    from orchestrator.engine.preview import about_cancel
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)

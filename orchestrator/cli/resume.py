@@ -68,6 +68,7 @@ def command(
     its `until` may be another function; the steps after the loop run again. RUN defaults to the latest run.
     """
     from orchestrator.engine import commands
+    from orchestrator.engine.preview import about_next, about_stored_code, preview
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
@@ -78,11 +79,11 @@ def command(
 
         checked, config = commands.check_update(workspace, key, load_study(update))
     begin = commands.begin_of(workspace, key, checked, from_step, accepts_failed=accept_failed, puts_back=table_as_then)
-    lines, repeats = commands.preview(workspace, key, begin, checked)
+    lines, repeats = preview(workspace, key, begin, checked)
     if dry_run:
-        lines = lines or commands.about_next(workspace, key)
+        lines = lines or about_next(workspace, key)
     if dry_run and checked is None:
-        lines += commands.about_stored_code(workspace, key, begin)
+        lines += about_stored_code(workspace, key, begin)
     if not goes_ahead(lines, dry_run=dry_run, yes=yes, asks=repeats):
         return
     commands.resume(

@@ -42,19 +42,20 @@ def command(
     has failed also continues with what is left. RUN defaults to the latest run.
     """
     from orchestrator.engine import commands
+    from orchestrator.engine.preview import about_stored_code, preview
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
     # First, so that a run without failed experiments is refused before the study is loaded.
-    lines, repeats = commands.preview(workspace, key, commands.RETRY)
+    lines, repeats = preview(workspace, key, commands.RETRY)
     checked, config = None, None
     if update is not None:
         from orchestrator.definition.study import load_study
 
         checked, config = commands.check_update(workspace, key, load_study(update))
-        lines, repeats = commands.preview(workspace, key, commands.RETRY, checked)
+        lines, repeats = preview(workspace, key, commands.RETRY, checked)
     elif dry_run:
-        lines += commands.about_stored_code(workspace, key, commands.RETRY)
+        lines += about_stored_code(workspace, key, commands.RETRY)
     if not goes_ahead(lines, dry_run=dry_run, yes=yes, asks=repeats):
         return
     commands.retry(workspace, key, update=checked, config=config, jobs=jobs)

@@ -83,8 +83,9 @@ def command(
     end = None if timeout is None else time.monotonic() + timeout
     if drive:
         from orchestrator.engine import commands
+        from orchestrator.engine.preview import about_drive
 
-        if not goes_ahead(commands.about_drive(workspace, key), dry_run=dry_run, yes=yes, asks=False):
+        if not goes_ahead(about_drive(workspace, key), dry_run=dry_run, yes=yes, asks=False):
             return
         commands.drive(workspace, key, timeout)
     elif dry_run:
