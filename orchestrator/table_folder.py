@@ -1,6 +1,20 @@
 """The names of what is in the folder of a table, and beside it: where the results, the archive and the lock are."""
 
-__all__ = ["ARCHIVE", "DATA_FOLDER", "LOCK", "QUARANTINE", "RESULTS", "SAMPLE_FOLDER", "SCRATCH", "TABLE_FILES"]
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = [
+    "ARCHIVE",
+    "DATA_FOLDER",
+    "LOCK",
+    "QUARANTINE",
+    "RESULTS",
+    "SAMPLE_FOLDER",
+    "SCRATCH",
+    "TABLE_FILES",
+    "data_folder",
+]
 
 DATA_FOLDER = "experiment_data"
 """The folder of a table, in the folder that a step is called with."""
@@ -25,3 +39,8 @@ SAMPLE_FOLDER = "experiment_sample"
 
 SCRATCH = "scratch"
 """Beside the folder of a table: the scratch folders of its experiments."""
+
+
+def data_folder(project_dir: Path | str) -> Path:
+    """Return the folder of the table, ``<project_dir>/experiment_data``."""
+    return Path(project_dir) / DATA_FOLDER

@@ -115,8 +115,8 @@ def _command() -> str:
 
 
 def _names(workspace: Workspace, key: str) -> list[str]:
-    from orchestrator.data.files import data_folder
     from orchestrator.db.runs import project_dirs
+    from orchestrator.table_folder import data_folder
 
     folder, names = workspace.run(key), project_dirs(workspace.database, key)
     return [name for name in names if (data_folder(folder.table(name)) / "domain.json").exists()]

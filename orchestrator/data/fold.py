@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.data.expected_results import Expected, await_results
-from orchestrator.data.files import Outrun, data_folder, finish_commit, locked, outrun, result_folders, write_table
+from orchestrator.data.generations import Outrun, finish_commit, outrun, write_table
 from orchestrator.data.many_objects import many_objects
 from orchestrator.data.matching import FoldReport
+from orchestrator.data.result_folders import result_folders
 from orchestrator.data.results import ResultReader, frame
-from orchestrator.table_folder import RESULTS
+from orchestrator.data.table_lock import locked
+from orchestrator.table_folder import RESULTS, data_folder
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData

@@ -16,19 +16,13 @@ from typing import Any, BinaryIO, NamedTuple
 
 from orchestrator.atomic import created_synced, new_folder, write_synced
 from orchestrator.damage import Damaged, open_regular, parse_object, read_small, read_whole
-from orchestrator.data.files import (
-    Outrun,
-    data_folder,
-    finish_commit,
-    locked,
-    outrun,
-    result_folders,
-    state_of,
-    write_table,
-)
+from orchestrator.data.generations import Outrun, finish_commit, outrun, write_table
+from orchestrator.data.result_folders import result_folders
+from orchestrator.data.snapshots import state_of
+from orchestrator.data.table_lock import locked
 from orchestrator.errors import DataError
 from orchestrator.holes import CHUNK, copy_written
-from orchestrator.table_folder import TABLE_FILES
+from orchestrator.table_folder import TABLE_FILES, data_folder
 
 __all__ = ["KeptTable", "keep_table", "put_back", "read_kept", "sizes"]
 

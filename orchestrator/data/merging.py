@@ -11,9 +11,9 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.data.files import State
 from orchestrator.data.job_status import JobStatus
 from orchestrator.data.results import inputs_digest
+from orchestrator.data.snapshots import State
 from orchestrator.data.table import Table
 from orchestrator.errors import DataError
 

@@ -8,12 +8,13 @@ from errno import ESTALE
 from pathlib import Path
 
 from orchestrator.data.contents import Contents
-from orchestrator.data.files import READ_TRIES, Snapshot, changes_all_the_time, data_folder, opened_snapshot
 from orchestrator.data.layout import StoredTable, decode_files
 from orchestrator.data.matching import FoldReport
 from orchestrator.data.merging import Origin
 from orchestrator.data.results import ResultReader
+from orchestrator.data.snapshots import READ_TRIES, Snapshot, changes_all_the_time, opened_snapshot
 from orchestrator.errors import DataError
+from orchestrator.table_folder import data_folder
 
 __all__ = ["Stored", "read_stored"]
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.data.files import all_result_files
 from orchestrator.data.many_objects import many_objects
+from orchestrator.data.result_folders import all_result_files
 from orchestrator.data.results import ResultFile
 from orchestrator.data.row_texts import digests_of
 

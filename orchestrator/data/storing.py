@@ -10,9 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.data.files import Outrun, State, locked, outrun, state_of, write_table
+from orchestrator.data.generations import Outrun, outrun, write_table
 from orchestrator.data.merging import Origin, find_changes
 from orchestrator.data.references import copy_objects
+from orchestrator.data.snapshots import State, state_of
+from orchestrator.data.table_lock import locked
 from orchestrator.errors import DataError
 from orchestrator.loading import is_loading_again
 

@@ -19,8 +19,9 @@ from typing import NamedTuple
 from orchestrator.amounts import plural, size_text
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import Damaged, open_regular
-from orchestrator.data.files import is_link_of_a_table, opened_snapshot
 from orchestrator.data.kept_table import KeptTable, put_back
+from orchestrator.data.snapshots import opened_snapshot
+from orchestrator.data.table_links import is_link_of_a_table
 from orchestrator.db.store import NewRun, RunRecord, Store
 from orchestrator.engine.cleaning import DELETED
 from orchestrator.engine.code import CheckedPipeline, asks_again, study_change_message

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.data.files import is_link_of_a_table
+from orchestrator.data.table_links import is_link_of_a_table
 from orchestrator.db.ownership import change_owner, owner_to_replace
 from orchestrator.db.store import RunRecord, Store
 from orchestrator.engine.create import FOLDER_OF_RUN

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.damage import NETWORK_ERRORS
 from orchestrator.data.expected_results import Expected
-from orchestrator.data.files import all_result_files, data_folder
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.many_objects import many_objects
+from orchestrator.data.result_folders import all_result_files
 from orchestrator.data.results import read_results
 from orchestrator.errors import Busy, DataError, OrchestratorError, TableBusy
 from orchestrator.handoff.manifest import Entry, Manifest, lines_of, tasks_for, write_manifest
+from orchestrator.table_folder import data_folder
 from orchestrator.worker.keep_tables import keep
 from orchestrator.worker.running import read_cuts
 from orchestrator.workspace import RunFolder

@@ -12,7 +12,6 @@ import pytest
 
 from orchestrator import ExperimentData
 from orchestrator.damage import Damaged
-from orchestrator.data.files import data_folder
 from orchestrator.data.kept_table import read_kept
 from orchestrator.data.records import records_of
 from orchestrator.definition.bundle import Bundle
@@ -22,6 +21,7 @@ from orchestrator.handoff.environment import read_environment, write_environment
 from orchestrator.handoff.jobfile import digest_of, read_jobfile
 from orchestrator.handoff.manifest import Manifest
 from orchestrator.handoff.receipt import read_receipt
+from orchestrator.table_folder import data_folder
 from orchestrator.workspace import RunFolder
 from tests.conftest import EXAMPLES
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from orchestrator.data import expected_results as expected_module
-from orchestrator.data import files
+from orchestrator.data import generations
 from orchestrator.data.expected_results import Expected
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.fold import FoldReport, fold
 from orchestrator.data.results import ResultFile, ResultWriter, inputs_digest, read_results, unframe
+from orchestrator.data.snapshots import stored_by
 from orchestrator.data.values import to_jsonable
 from orchestrator.errors import DataError
 from tests.damage import IN_ITS_PLACE, put_in_place
@@ -232,7 +233,7 @@ def test_a_crash_after_the_commit_is_finished_by_the_next_fold(tmp_path, data, m
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_archive_consumed", die)
+        patch.setattr(generations, "archive_consumed", die)
         with pytest.raises(KeyboardInterrupt):
             fold(tmp_path)
     assert outputs(ExperimentData.from_file(tmp_path))[0] == 10
@@ -264,9 +265,9 @@ def test_folding_keeps_which_job_stored_the_table_and_a_user_who_stores_it_does_
     data.store()
     write(tmp_path, result(1, {"x": 2}, 20))
     assert fold(tmp_path).n_folded == 1
-    assert files.stored_by(tmp_path) == "job"
+    assert stored_by(tmp_path) == "job"
     ExperimentData.from_file(tmp_path).store()
-    assert files.stored_by(tmp_path) is None
+    assert stored_by(tmp_path) is None
 
 
 def test_a_damaged_line_counts_as_missing_and_is_reported(tmp_path, data):

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from orchestrator.data import files, merging, storing
 from orchestrator.data import fold as fold_module
+from orchestrator.data import generations, merging, storing
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.experiment_sample import ExperimentSample
-from orchestrator.data.files import data_folder
 from orchestrator.data.fold import fold
 from orchestrator.data.results import ResultWriter, inputs_digest
+from orchestrator.data.snapshots import stored_by
 from orchestrator.errors import DataError
+from orchestrator.table_folder import data_folder
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def test_a_job_that_was_given_up_does_not_store(project):
         with pytest.raises(DataError, match="was stored by another process while this step had it"):
             storing.store_result(result, first, project, "first")
     assert rows(project) == before
-    assert files.stored_by(project) == "second"
+    assert stored_by(project) == "second"
 
 
 def test_two_writers_whose_locks_do_not_see_each_other_lose_no_result(project, monkeypatch):
@@ -194,7 +195,7 @@ def test_two_writers_whose_locks_do_not_see_each_other_lose_no_result(project, m
     monkeypatch.setattr(fold_module, "locked", node_local)
     evaluate(project, 0, 1, 2)
     mine = ExperimentData.from_file(data_folder(project).parent)
-    real, slow = files._commit, threading.Event()
+    real, slow = generations._commit, threading.Event()
     stored, reached = threading.Event(), threading.Event()
 
     def commit(*args):
@@ -204,7 +205,7 @@ def test_two_writers_whose_locks_do_not_see_each_other_lose_no_result(project, m
             stored.wait(30)
         real(*args)
 
-    monkeypatch.setattr(files, "_commit", commit)
+    monkeypatch.setattr(generations, "_commit", commit)
     folding = threading.Thread(target=fold, args=(project,))
     folding.start()
     assert reached.wait(30)

@@ -31,8 +31,8 @@ from orchestrator import (
 )
 from orchestrator.cli.status import render
 from orchestrator.data.experiment_sample import ExperimentSample
-from orchestrator.data.files import result_folders
 from orchestrator.data.fold import FoldReport
+from orchestrator.data.result_folders import result_folders
 from orchestrator.data.results import ResultWriter, inputs_digest
 from orchestrator.data.sample_files import read_sample_files
 from orchestrator.db.status import run_status
@@ -321,7 +321,7 @@ def test_a_run_waits_while_another_process_locks_its_table_and_then_continues(wo
     def release(seconds):
         held.pop().close()
 
-    monkeypatch.setattr("orchestrator.data.files._LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("orchestrator.data.table_lock._LOCK_SECONDS", 0.05)
     monkeypatch.setattr("orchestrator.engine.local.run.time.sleep", lambda seconds: release(seconds) if held else None)
     Pipeline(steps=[Step(store_numbers(2)), Step(hold), Step(square, parallel=True)]).run(project_job="r")
     assert not held

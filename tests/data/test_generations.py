@@ -10,13 +10,15 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from orchestrator.data import files
+from orchestrator.data import generations
 from orchestrator.data.experiment_data import ExperimentData
-from orchestrator.data.files import data_folder, opened_snapshot
 from orchestrator.data.fold import fold
+from orchestrator.data.result_folders import result_folders
 from orchestrator.data.results import ResultWriter, inputs_digest
+from orchestrator.data.snapshots import opened_snapshot
 from orchestrator.errors import Busy, DataError
 from orchestrator.kernel_lock import KernelLock
+from orchestrator.table_folder import TABLE_FILES, data_folder
 from tests.damage import NOT_JSON
 
 CALLS = ("mkdir", "open", "fsync", "rename", "unlink", "rmdir", "link", "symlink")
@@ -157,7 +159,7 @@ def test_a_table_whose_process_died_before_the_last_rename_can_be_read_and_is_fi
 ):
     table(tmp_path, 1.0).store()
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_finish", lambda base, number: None)
+        patch.setattr(generations, "_finish", lambda base, number: None)
         table(tmp_path, 2.0).store()
     before = sorted(path for path in tmp_path.rglob("*"))
     read = ExperimentData.from_file(tmp_path)
@@ -171,7 +173,7 @@ def test_a_table_whose_process_died_before_the_last_rename_can_be_read_and_is_fi
 def test_a_step_begins_with_the_table_whose_process_died_before_the_last_rename(tmp_path, monkeypatch):
     table(tmp_path, 1.0).store()
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_finish", lambda base, number: None)
+        patch.setattr(generations, "_finish", lambda base, number: None)
         table(tmp_path, 2.0).store()
     fold(tmp_path)
     assert value(tmp_path) == 2.0
@@ -192,7 +194,7 @@ def test_all_four_files_change_by_one_rename(tmp_path, monkeypatch):
     data.store()
     assert set(seen) == {(3, 1.0), (1, 2.0)}
     assert seen == sorted(seen, reverse=True)
-    for name in files.TABLE_FILES:
+    for name in TABLE_FILES:
         assert (data_folder(tmp_path) / name).is_symlink()
 
 
@@ -208,7 +210,7 @@ def test_files_of_another_program_are_replaced_without_a_moment_between_two_tabl
     table(tmp_path / "ours", 1.0).store()
     shutil.copytree(tmp_path / "ours" / "experiment_data", tmp_path / "experiment_data")  # copies what links name
     base = data_folder(tmp_path)
-    assert not any((base / name).is_symlink() for name in files.TABLE_FILES)
+    assert not any((base / name).is_symlink() for name in TABLE_FILES)
     seen = []
     real = os.rename
 
@@ -327,7 +329,7 @@ def test_a_table_whose_lock_belongs_to_another_user_is_reported(tmp_path, monkey
 
 def test_a_table_is_busy_while_another_program_holds_the_lock_of_filelock(tmp_path, monkeypatch):
     table(tmp_path, 1.0).store()
-    monkeypatch.setattr("orchestrator.data.files._LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("orchestrator.data.table_lock._LOCK_SECONDS", 0.05)
     with FileLock(data_folder(tmp_path) / ".lock"), pytest.raises(Busy, match="another process stores the table"):
         table(tmp_path, 2.0).store()
     table(tmp_path, 3.0).store()
@@ -375,7 +377,7 @@ def test_a_damaged_note_about_consumed_results_is_an_error_that_says_what_to_typ
     table(tmp_path, 1).store(tmp_path)
     commit = data_folder(tmp_path) / ".table" / "commit.json"
     commit.write_bytes(content) if content is not None else os.mkfifo(commit)
-    for use in (lambda folder: opened_snapshot(folder).__enter__(), files.result_folders, table(tmp_path, 3).store):
+    for use in (lambda folder: opened_snapshot(folder).__enter__(), result_folders, table(tmp_path, 3).store):
         with pytest.raises(DataError, match=r"commit.json can't be used: .* To use the table .*: rm ") as raised:
             use(tmp_path)
     subprocess.run(raised.value.message.rpartition(": ")[2], shell=True, check=True)
