@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.version import __version__
-from tests.environments import ENVIRONMENT, PIP, make_environment
+from tests.environments import PIP, build_wheel, make_environment
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
@@ -56,7 +56,8 @@ def succeed(command: list[str | Path], **options) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    succeed([*PIP, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], env=ENVIRONMENT)
+    done = build_wheel(ROOT, folder)
+    assert done.returncode == 0, done.stderr
     [wheel] = folder.glob("*.whl")
     return wheel
 
