@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -44,31 +43,17 @@ def files(studies: Studies, key: str) -> Files:
     return studies.files(key) | ({best.name: best.read_text()} if best.exists() else {})
 
 
-@pytest.fixture(scope="module")
-def files_here() -> Callable[[Studies, str], Files]:
-    """Return a function that runs a study here, once for both clusters, and returns its files."""
-    known: dict[str, Files] = {}
-
-    def run(studies: Studies, study: str) -> Files:
-        if study not in known:
-            studies.orchestrator("run", study, "--project-job", "local")
-            known[study] = files(studies, "local")
-        return known[study]
-
-    return run
-
-
 @pytest.mark.parametrize("site", ["studies", "studies_with_accounting"])
-def test_the_quickstart_gives_the_same_table(request, site, files_here):
+def test_the_quickstart_gives_the_same_table(request, site):
     studies = request.getfixturevalue(site)
     study = studies.write("\ncluster = SlurmCluster()", head=(EXAMPLES / "quickstart.py").read_text())
     study.write_text(study.read_text().replace("    Step,\n", "    SlurmCluster,\n    Step,\n"))
 
     key = studies.submit(name=study.name)
-    here = files_here(studies, study.name)
+    studies.orchestrator("run", study.name, "--project-job", "local")
     studies.wait(key, seconds=240)
 
-    assert files(studies, key) == here
+    assert files(studies, key) == files(studies, "local")
     steps = studies.step_runs(key)
     assert [(name, step["state"], step["n_finished"]) for name, step in steps.items()] == [
         ("create", "succeeded", 0),
@@ -80,9 +65,8 @@ def test_the_quickstart_gives_the_same_table(request, site, files_here):
     assert "best of 40 experiments" in studies.orchestrator("logs", key, "report").stdout
 
 
-@pytest.mark.parametrize("site", ["studies", "studies_with_accounting"])
-def test_the_digits_study_gives_the_same_table(request, site, files_here):
-    studies = request.getfixturevalue(site)
+def test_the_digits_study_gives_the_same_table(studies_with_accounting):
+    studies = studies_with_accounting
     head = changed(
         "digits_svm.py",
         # Five of the ten digits.
@@ -91,9 +75,10 @@ def test_the_digits_study_gives_the_same_table(request, site, files_here):
     study = studies.write(ON_CLUSTER, name="digits.py", head=head)
 
     key = studies.submit(name=study.name)
-    here = files_here(studies, study.name)
+    studies.orchestrator("run", study.name, "--project-job", "here_digits")
     studies.wait(key, seconds=240)
 
+    here = files(studies, "here_digits")
     assert files(studies, key) == here
     assert json.loads(here["best.json"])["evaluations"] == 18
     rounds = [[f"{step}@{i}" for step in ("propose", "evaluate", "collect")] for i in range(2)]
