@@ -16,16 +16,16 @@ from contextlib import contextmanager, suppress
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
-from orchestrator.host import adopt_orphans, children
+from orchestrator.host import adopt_orphans, children, oom_kills
 
 __all__ = [
-    "NO_MEMORY",
     "NO_SPACE",
     "TRACKERS_PATIENCE",
     "die_by",
     "kill_children",
     "kill_programs",
     "killing_programs",
+    "how_it_died",
     "how_it_ended",
     "is_full_disk",
     "kill_group",
@@ -38,9 +38,6 @@ LONGEST = 5.0
 
 TRACKERS_PATIENCE = 1.0
 """Seconds in which the resource trackers of a process that has ended may remove its shared memory."""
-
-NO_MEMORY = "its process was killed because there was no memory left"
-"""What became of a process, as a clause."""
 
 NO_SPACE = "no space is left on the disk"
 """Why a task can't be completed, as the begin of a clause."""
@@ -145,6 +142,28 @@ def how_it_ended(code: int) -> str:
         known = -code in signal.Signals.__members__.values()
         return f"was killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
     return f"ended with exit code {code}"
+
+
+def how_it_died(code: int, oom_kills_before: int | None) -> tuple[str, str]:
+    """Return the kind of failure of an experiment whose process has died, and what became of the process.
+
+    Parameters
+    ----------
+    code : int
+        Exit code of the process, as Python has it.
+    oom_kills_before : int or None
+        What `oom_kills` returned when the process began; None if that is not known. It counts the whole host, so that
+        a process that something else has killed is taken for one without memory if another one had none meanwhile.
+
+    Returns
+    -------
+    kind, why : str
+        `out_of_memory` or `crashed`, and a clause. A kind of failure of an experiment is the type of its error, and not
+        a `FailureKind`, which is that of a job or task.
+    """
+    if code == -signal.SIGKILL and oom_kills_before is not None and oom_kills() > oom_kills_before:
+        return "out_of_memory", "its process was killed because there was no memory left"
+    return "crashed", f"its process {how_it_ended(code)}"
 
 
 def die_by(number: int) -> None:

@@ -36,7 +36,8 @@ class Cut(NamedTuple):
     key : tuple of int and str
         Row and digest of the experiment.
     kind : str
-        Kind of the failure; empty if it is not known, or not due to the experiment.
+        Kind of the failure of the experiment (`orchestrator.worker.processes.how_it_died`), or of its job; empty if it
+        is not known, or not due to the experiment.
     why : str
         What became of the process, as a clause.
     log_begin : int or None

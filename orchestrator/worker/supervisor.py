@@ -25,10 +25,10 @@ from orchestrator.host import adopt_orphans, children, oom_kills, rss_in_mb
 from orchestrator.worker.ending import flush_files
 from orchestrator.worker.evaluator import Answer, Inherited, evaluate_in_this_process
 from orchestrator.worker.processes import (
-    NO_MEMORY,
     NO_SPACE,
     TRACKERS_PATIENCE,
     die_by,
+    how_it_died,
     how_it_ended,
     is_full_disk,
     kill_children,
@@ -314,10 +314,8 @@ class Supervisor:
             if process.late in map(key_of, running):
                 text = f"it ran longer than the timeout of {task.job.timeout:g} s"
                 task.fail(running, "timeout", text, process.late_after)
-        elif code == -signal.SIGKILL and oom_kills() > process.oom_kills:
-            task.cut(running, "out_of_memory", NO_MEMORY)
         else:
-            task.cut(running, "crashed", f"its process {how_it_ended(code)}")
+            task.cut(running, *how_it_died(code, process.oom_kills))
         return None
 
     # --- too many failed experiments -------------------------------------------------------------

@@ -1,12 +1,12 @@
 """One task while it is supervised: which of its experiments are left, and what becomes of one whose process died.
 
 An experiment that was cut, because its process died, is retried as the last one of its task: one that crashes or
-hangs blocks none of the others. After its tries it has failed.
+hangs blocks none of the others. After its tries it has failed. Whether it crashed or had no memory is decided in
+`orchestrator.worker.processes` (`how_it_died`).
 """
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,10 @@ from orchestrator.handoff.counts import Counts
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.manifest import Entry
 from orchestrator.handoff.receipt import Receipt
-from orchestrator.host import oom_kills
 from orchestrator.worker.execute import end_task, left_of_task, stop_task
 from orchestrator.worker.experiments import name_scratch, open_results, scratch_of, units_of
 from orchestrator.worker.guarded import FirstWorker
-from orchestrator.worker.processes import NO_MEMORY, how_it_ended
+from orchestrator.worker.processes import how_it_died
 from orchestrator.worker.receipts import begin_receipt
 from orchestrator.worker.running import Cut, Key, Running, alone_since, read_cuts
 from orchestrator.workspace import RunFolder
@@ -96,7 +95,7 @@ class SupervisedTask:
         path = folder.job(job.token).running(number, restart)
         here: list[Cut] = []
         if dead_worker is not None and not dead_worker.was_stopped:
-            here = read_cuts(path, *_why_it_died(path, dead_worker))
+            here = read_cuts(path, *how_it_died(dead_worker.exit_code, alone_since(path)))
         self.running = Running(path)
         for cut in self._earlier_cuts(left):
             self._cuts[cut.key].append(cut)
@@ -253,14 +252,6 @@ class SupervisedTask:
                 # Where their output begins in another log does not count here.
                 cuts += [cut._replace(log_begin=None) for cut in read_cuts(path, kind, _WHY.get(kind, ""))]
         return cuts
-
-
-def _why_it_died(path: Path, dead_worker: FirstWorker) -> tuple[str, str]:
-    """Return the kind of the failure of the experiment that the first worker has evaluated, and what became of it."""
-    before = alone_since(path)
-    if dead_worker.exit_code == -signal.SIGKILL and before is not None and oom_kills() > before:
-        return "out_of_memory", NO_MEMORY
-    return "crashed", f"its process {how_it_ended(dead_worker.exit_code)}"
 
 
 _WHY: Mapping[str, str] = {

@@ -23,8 +23,8 @@ from orchestrator.handoff.receipt import read_receipt
 from orchestrator.slurm.script import JOB_FILE, TOKEN, render, values
 from orchestrator.slurm.variables import for_submission
 from orchestrator.worker.guarded import FirstWorker, guard_of, is_guarded
-from orchestrator.worker.running import Running
-from orchestrator.worker.task import _why_it_died
+from orchestrator.worker.processes import how_it_died
+from orchestrator.worker.running import Running, alone_since
 from orchestrator.workspace import TASK_MARK, RunFolder
 from tests.engine.test_interruptions import wait_for
 from tests.manifests import write_entries
@@ -311,9 +311,26 @@ def test_an_experiment_that_is_killed_while_the_host_has_no_memory_left_is_out_o
     running.close()
     first, kinds = FirstWorker("mark", 128 + signal.SIGKILL, False), []
     for number in (3, 4):
-        monkeypatch.setattr("orchestrator.worker.task.oom_kills", lambda number=number: number)
-        kinds.append(_why_it_died(tmp_path / "0", first)[0])
+        monkeypatch.setattr("orchestrator.worker.processes.oom_kills", lambda number=number: number)
+        kinds.append(how_it_died(first.exit_code, alone_since(tmp_path / "0"))[0])
     assert kinds == ["crashed", "out_of_memory"]
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "died"),
+    [
+        (-signal.SIGKILL, 3, ("out_of_memory", "its process was killed because there was no memory left")),
+        (-signal.SIGKILL, 4, ("crashed", "its process was killed by SIGKILL")),
+        (-signal.SIGKILL, None, ("crashed", "its process was killed by SIGKILL")),
+        (-signal.SIGSEGV, 3, ("crashed", "its process was killed by SIGSEGV")),
+        (9, 3, ("crashed", "its process ended with exit code 9")),
+    ],
+)
+def test_only_a_process_that_was_killed_while_the_kernel_had_no_memory_for_one_is_out_of_memory(
+    monkeypatch, code, before, died
+):
+    monkeypatch.setattr("orchestrator.worker.processes.oom_kills", lambda: 4)
+    assert how_it_died(code, before) == died
 
 
 def test_a_job_inside_another_one_is_not_guarded_by_its_script(monkeypatch):

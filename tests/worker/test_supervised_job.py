@@ -25,7 +25,7 @@ from orchestrator.definition.bundling import prepare_bundle
 from orchestrator.handoff.jobfile import JobFile, read_jobfile, write_jobfile
 from orchestrator.handoff.manifest import Entry, Manifest
 from orchestrator.handoff.receipt import read_receipt
-from orchestrator.worker import supervisor
+from orchestrator.worker import processes, supervisor
 from orchestrator.worker.running import read_cuts
 from orchestrator.worker.table_work import Request, freeze
 from orchestrator.worker.task import SupervisedTask
@@ -236,7 +236,8 @@ def supervised_here(array, **more):
 
 def test_a_process_that_the_kernel_has_killed_for_its_memory_is_called_so(workspace, array, monkeypatch):
     counted = iter(range(100))
-    monkeypatch.setattr(supervisor, "oom_kills", lambda: next(counted))
+    for module in (supervisor, processes):
+        monkeypatch.setattr(module, "oom_kills", lambda: next(counted))
     (workspace / "crashes").touch()
     monkeypatch.setattr(os, "abort", lambda: os.kill(os.getpid(), signal.SIGKILL))
     supervised_here(array)
