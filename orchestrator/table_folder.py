@@ -29,7 +29,7 @@ ARCHIVE = ".archive"
 """In the folder of a table: the result files that are folded, and what was set aside."""
 
 QUARANTINE = "quarantine"
-"""In the archive: results of which no open experiment has the inputs."""
+"""In the archive: results that belong to no row (`match_results` in `orchestrator.data.matching`)."""
 
 LOCK = ".lock"
 """In the folder of a table: the lock of those that store it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["clean", "cut", "did_you_mean", "is_clean", "to_bytes"]
+__all__ = ["clean", "did_you_mean", "is_clean", "shortened", "to_bytes"]
 
 
 def is_clean(text: str) -> bool:
@@ -39,7 +39,7 @@ def to_bytes(text: str) -> bytes:
         return clean(text).encode()
 
 
-def cut(text: str, longest: int) -> str:
+def shortened(text: str, longest: int) -> str:
     """Return a text without its middle if it is too long; a line there says how many characters are left out.
 
     Parameters

@@ -3,6 +3,9 @@
 Folders and links of root are trusted, too: root can write anything in any case, and sets links such as `logs` to a
 scratch disk.
 
+Others may write (`others_may_write`) if all users may, or a group that does not belong to this user alone
+(`_is_group_of_one`). A group that shares a workspace on purpose: `orchestrator.sharing`.
+
 This is asked of the database and the workspace (`orchestrator.cli.workspace`, `orchestrator.db.opening`). The engine's
 own files are read with `open_private` and `read_private`, which ask it of the open file and of its folders.
 """
@@ -282,7 +285,11 @@ def _may_others_write(found: os.stat_result) -> bool:
 
 
 def _is_group_of_one(gid: int) -> bool:
-    """Whether a group has only this user: many systems have one for each user, which may write by default."""
+    """Whether a group belongs to this user alone: many systems have one for each user, which may write by default.
+
+    It does if it is the user's primary group, has the user's name, and lists no other user. `gr_mem` does not list the
+    users with this as their primary group. So a group of another name may have further users, and does not count.
+    """
     import grp
     import pwd
 

@@ -7,7 +7,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.text import clean, cut, did_you_mean, is_clean, to_bytes
+from orchestrator.text import clean, did_you_mean, is_clean, shortened, to_bytes
 
 any_text = st.text(st.characters() | st.sampled_from("\0\ud800\udce9"))
 
@@ -33,8 +33,8 @@ def test_every_text_has_bytes_and_a_path_its_own(text):
 
 def test_of_a_long_text_the_middle_is_left_out_and_that_is_said():
     text = "a" * 500 + "b" * 49_999_000 + "c" * 500
-    assert cut(text, 1000) == "a" * 500 + "\n... 49999000 characters left out ...\n" + "c" * 500
-    assert cut(text[:1000], 1000) == text[:1000]
+    assert shortened(text, 1000) == "a" * 500 + "\n... 49999000 characters left out ...\n" + "c" * 500
+    assert shortened(text[:1000], 1000) == text[:1000]
 
 
 def test_a_similar_word_is_asked_for_and_no_other():

@@ -1,4 +1,8 @@
-"""`orchestrator status`."""
+"""`orchestrator status`.
+
+Which command continues a run, and which ones follow failed experiments, is decided in `orchestrator.cli.outcome`, also
+for `wait` and `logs`.
+"""
 
 from __future__ import annotations
 
@@ -247,28 +251,7 @@ def _headline(run: RunView, now: float, options: str) -> list[str]:
         lines.append(f"  forked from run {run.forked_from} at {run.forked_step}")
     if is_foreign_run(run):
         return [*lines, f"  belongs to {name_of_user(run.uid)}: you can read it, but not change it"]
-    return lines + (_pending_end(run, options) if run.state is RunState.ACTIVE else [])
-
-
-def _pending_end(run: RunView, options: str) -> list[str]:
-    if run.held_at and not run.cancel_requested_at and not run.failing:
-        since = "  nothing new is started"
-        return [since, *above_command("  to continue it: ", f"orchestrator release {run.key}{options}")]
-    if run.cancel_requested_at:
-        return above_command("  cancel requested; to complete it: ", f"orchestrator cancel {run.key}{options}")
-    if run.failing:
-        why = _wrapped(f"it is failing: {run.failing}")
-        return [*why, *above_command("  to complete that: ", f"orchestrator advance {run.key}{options}")]
-    if run.login_only and not run.stalled and not run.holder:
-        return [
-            "  Nodes of this cluster may not submit jobs. Keep this running on a login node:",
-            f"    {_drive(run, options)}",
-        ]
-    return []
-
-
-def _drive(run: RunView, options: str) -> str:
-    return f"orchestrator wait {run.key} --drive{options}"
+    return lines + (_commands_of_active_run(run, options) if run.state is RunState.ACTIVE else [])
 
 
 def _wrapped(text: str, more: str = "  ") -> list[str]:
@@ -437,6 +420,28 @@ def _notes(notes: Sequence[ResultNote], key: str, options: str) -> list[str]:
 # --- commands to type ----------------------------------------------------------------------------
 
 
+def _commands_of_active_run(run: RunView, options: str) -> list[str]:
+    """Write what to type for an active run that waits for its user: held, ending, or driven from a login node."""
+    if run.held_at and not run.cancel_requested_at and not run.failing:
+        since = "  nothing new is started"
+        return [since, *above_command("  to continue it: ", f"orchestrator release {run.key}{options}")]
+    if run.cancel_requested_at:
+        return above_command("  cancel requested; to complete it: ", f"orchestrator cancel {run.key}{options}")
+    if run.failing:
+        why = _wrapped(f"it is failing: {run.failing}")
+        return [*why, *above_command("  to complete that: ", f"orchestrator advance {run.key}{options}")]
+    if run.login_only and not run.stalled and not run.holder:
+        return [
+            "  Nodes of this cluster may not submit jobs. Keep this running on a login node:",
+            f"    {_drive(run, options)}",
+        ]
+    return []
+
+
+def _drive(run: RunView, options: str) -> str:
+    return f"orchestrator wait {run.key} --drive{options}"
+
+
 def _never_began(status: RunStatus, report: QueueReport | None) -> bool:
     """Whether the run is stalled because a job ended before it began its work: `submit` checks the cluster first."""
     died = report is not None and any(job.never_began for job in report.jobs)
@@ -473,6 +478,7 @@ def _may_store(before: StepSummary, step: StepSummary) -> bool:
 
 
 def _next_commands(status: RunStatus, options: str, report: QueueReport | None) -> list[str]:
+    """Write what to type for a run that has ended or does not continue by itself; which: `orchestrator.cli.outcome`."""
     run = status.run
     about_failed = [
         line

@@ -456,7 +456,7 @@ class ExperimentData:
         table : ExperimentData
             The table.
         report : FoldReport
-            Counts of the folded results, and the results of which no open experiment has the inputs.
+            Counts of the folded results, and the results that belong to no experiment.
 
         Raises
         ------
@@ -481,7 +481,7 @@ class ExperimentData:
         Returns
         -------
         FoldReport
-            Counts of the folded results, and the results of which no open experiment has the inputs.
+            Counts of the folded results, and the results that belong to no experiment.
         """
         return self._contents.fold(result_files)
 

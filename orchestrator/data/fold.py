@@ -50,8 +50,7 @@ def fold(
     Returns
     -------
     FoldReport
-        Counts of the folded results. Those of which no open experiment has the inputs are written to
-        ``.archive/quarantine``.
+        Counts of the folded results. Those that belong to no row are written to ``.archive/quarantine``.
 
     Raises
     ------

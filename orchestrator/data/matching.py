@@ -1,7 +1,8 @@
 """Matching: which row of a table each result belongs to.
 
 Between evaluation and collection, a block may sort the table, drop rows or create them again. A label alone therefore
-does not identify the experiment of a result; its inputs do. A result that no row has the inputs of is quarantined:
+does not identify the experiment of a result; its inputs do, by their digest (`inputs_digest` in
+`orchestrator.data.results`). `match_results` has the rule. A result that belongs to no row is quarantined:
 `orchestrator.data.fold` moves it to a file of its own.
 """
 
@@ -39,8 +40,8 @@ class FoldReport:
     n_torn : int
         Number of incomplete lines. They are skipped: a killed task was writing them.
     quarantined : list of dict
-        Results of which no open experiment has the inputs. The key ``file`` holds the path of the result file.
-        Of a damaged line, the key ``damaged`` holds its begin.
+        Results that belong to no row (`match_results`). The key ``file`` holds the path of the result file. Of a
+        damaged line, the key ``damaged`` holds its begin.
     """
 
     n_folded: int = 0
@@ -71,7 +72,12 @@ class Matches(NamedTuple):
 
 
 def match_results(table: Table, result_files: Iterable[ResultFile]) -> Matches:
-    """Find the row of each result. A finished row keeps the result that it has.
+    """Find the row of each result.
+
+    It is the row with its label, if that has its inputs, too. Otherwise it is a finished row with its inputs and
+    exactly its outputs, which has it from an earlier fold; else the first row with its inputs that is not finished. No
+    row is found for two results. A finished row keeps the result that it has: another one is neither used nor
+    quarantined. A result without a row is quarantined.
 
     Parameters
     ----------

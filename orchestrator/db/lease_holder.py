@@ -2,6 +2,9 @@
 
 `leases` takes and releases the lease; `orchestrator.engine.lease` holds it and sends the heartbeat.
 
+On a cluster, a holder in a job that has ended, as SLURM says, is dead at once: `hold_lease_on_cluster` in
+`orchestrator.engine.cluster.session`.
+
 The 180 s of `STALE` begin when a process that was refused the lease first sees the heartbeat: `Leases.take` in
 `orchestrator.db.leases`.
 """

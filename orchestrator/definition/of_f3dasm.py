@@ -1,4 +1,7 @@
-"""Steps, generators and settings of f3dasm as ours, so that a study may import them from f3dasm."""
+"""Blocks, generators and settings of f3dasm as ours, so that a study may import them from f3dasm.
+
+What an object of f3dasm is, and how tables, experiments and domains are converted: `orchestrator.data.of_f3dasm`.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ def freeze_table(context: Context, run: Run, step_run: StepRun, division: Divisi
         kinds = context.store.history.kinds_at(context.key, step_run.position)
         request.earlier_kinds.update((token, blamed_kind(kind)) for token, kind in kinds.items())
         request.manifests.update(context.store.history.manifests_at(context.key, step_run.position))
-        # A retry evaluates accepted failures again, and accepts those that are left.
+        # A retry repeats a step whose failed experiments were accepted: it evaluates these again, and those that fail
+        # again stay accepted.
         is_repeated = context.store.history.accepts_failed(context.key, step_run.position, step_run.epoch - 1)
         request.reopens_failed = not step_run.accepts_failed or is_repeated
     moved, counted = context.store.history.manifests_before_a_move(context.key, step_run.position)

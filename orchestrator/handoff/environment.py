@@ -3,6 +3,11 @@
 The environment of a job differs: SLURM, `env_setup`, `env_vars` and the user's code change it. If each job passed on
 its own, the changes would add up from step to step. What an experiment changes is put back by
 `orchestrator.worker.surroundings`.
+
+Nothing is left out here. Which variables sbatch, and so the jobs, don't get is decided by `for_submission` in
+`orchestrator.slurm.variables`. `SLURM_CONF` and `SLURM_CLUSTERS` are those of the process that submits
+(`Client.sbatch` in `orchestrator.slurm.client`). On the node the script changes it, in this order: `env_setup`, the
+number of threads, `env_vars` (`orchestrator/slurm/templates/job.sh.j2`).
 """
 
 from __future__ import annotations

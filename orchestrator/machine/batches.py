@@ -1,7 +1,7 @@
-"""How open experiments are divided into tasks, and tasks into batches.
+"""How large tasks and batches are: into how many tasks open experiments are divided, and how many a batch has.
 
-Which experiments are open is decided in `orchestrator.worker.table_work`; `tasks_for` in
-`orchestrator.handoff.manifest` distributes them to the tasks.
+Which experiments are open is decided in `orchestrator.worker.table_work`, and which of them get into the same task by
+`tasks_for` in `orchestrator.handoff.manifest`: it deals them in turn.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from orchestrator.machine.value import value
 
 __all__ = ["Division", "Limits", "batch_size", "divide", "tasks_of_batch"]
 
+# The defaults of `SlurmResources` in `orchestrator.definition.resources`, with which a plan is recorded.
+_MAX_ARRAY_SIZE, _MAX_JOBS_PER_TASK = 900, 1
+
 
 @value
 class Limits(NamedTuple):
@@ -21,7 +24,8 @@ class Limits(NamedTuple):
     Attributes
     ----------
     n_tasks : int or None
-        Number of tasks of a parallel step, whatever its resources say; None: the resources decide.
+        Number of tasks of a parallel step, whatever its resources say: on this machine `TASKS_PER_WORKER` for each
+        worker (`orchestrator.engine.local.local_scheduler`). None: the resources decide.
     max_batch_size : int or None
         Largest number of tasks in one batch: on a cluster its `MaxArraySize`, since indexes begin at 0; None: only the
         step's own `max_array_size` is a limit.
@@ -60,7 +64,7 @@ def divide(step: PlannedStep, limits: Limits) -> Division:
         return Division(max_tasks=1)
     if limits.n_tasks is not None:
         return Division(max_tasks=limits.n_tasks)
-    per_task = step.resources.get("max_jobs_per_task", 1)
+    per_task = step.resources.get("max_jobs_per_task", _MAX_JOBS_PER_TASK)
     return Division(max_tasks=batch_size(step, limits)) if per_task is None else Division(per_task=int(per_task))
 
 
@@ -68,7 +72,7 @@ def batch_size(step: PlannedStep, limits: Limits) -> int:
     """Return the number of tasks that may go into one batch."""
     if limits.n_tasks is not None:
         return limits.n_tasks
-    size = int(step.resources.get("max_array_size", 900))
+    size = int(step.resources.get("max_array_size", _MAX_ARRAY_SIZE))
     return size if limits.max_batch_size is None else min(size, limits.max_batch_size)
 
 

@@ -305,7 +305,7 @@ class Plan(NamedTuple):
             return f"Step {name} is not in a loop: name it without an iteration"
         return f"The iterations of step {name} are: {', '.join(filter(None, ranges))}"
 
-    def place(self, path: str, iteration: str) -> int | None:
+    def position_of(self, path: str, iteration: str) -> int | None:
         """Return the position of a step, or of the `until` of a loop, by its path in the definition and its iteration.
 
         Returns
@@ -314,7 +314,7 @@ class Plan(NamedTuple):
             None if there is no such step, or the loops around it have fewer iterations.
         """
         indexes = [int(index) for index in iteration.split(".")] if iteration else []
-        return _place(self.elements, path, indexes, 0)
+        return _position_of(self.elements, path, indexes, 0)
 
     def _find_name(self, name: str) -> int | None:
         start = 0
@@ -396,7 +396,9 @@ def _iterations(elements: tuple[PlannedStep | PlannedLoop, ...], name: str, dept
             yield first if first == last else f"{first} to {last}"
 
 
-def _place(elements: tuple[PlannedStep | PlannedLoop, ...], path: str, iteration: list[int], start: int) -> int | None:
+def _position_of(
+    elements: tuple[PlannedStep | PlannedLoop, ...], path: str, iteration: list[int], start: int
+) -> int | None:
     for element in elements:
         if isinstance(element, PlannedStep):
             if element.path == path and not iteration:
@@ -405,7 +407,7 @@ def _place(elements: tuple[PlannedStep | PlannedLoop, ...], path: str, iteration
             begin = start + iteration[0] * element.iteration_size
             if path == f"{element.path}.{UNTIL}" and len(iteration) == 1:
                 return begin + element.iteration_size - 1
-            return _place(element.body, path, iteration[1:], begin)
+            return _position_of(element.body, path, iteration[1:], begin)
         start += element.size
     return None
 

@@ -60,7 +60,8 @@ def replan(
     new : Plan
         The new plan.
     asks_again : bool
-        Whether the `until` that has ended the last loop is called again, because its code may have changed.
+        Whether the `until` that has ended the last loop is called again, because its code may have changed: decided by
+        `asks_again` in `orchestrator.engine.code`.
     study : str, default "STUDY.py"
         The study with the new plan, as an argument of a command.
 
@@ -78,7 +79,7 @@ def replan(
         )
     first = _first_position(run, new)
     n = _n_that_fit(run, steps, new, first, study)
-    removed = tuple(step for step in steps[n:] if _place(new, run.plan.slot(step.position)) is None)
+    removed = tuple(step for step in steps[n:] if _new_position(new, run.plan.slot(step.position)) is None)
     answered_at = _last_answer(run, steps[:n], new) if asks_again else None
     if answered_at is not None:
         position = steps[answered_at].position
@@ -163,19 +164,26 @@ def _first_position(run: Run, new: Plan) -> int:
     if run.first_position >= old.size:
         return new.size
     slot = old.slot(run.first_position)
-    place = _place(new, slot)
-    return new.start_of(slot.element) if place is None else place
+    position = _new_position(new, slot)
+    return new.start_of(slot.element) if position is None else position
 
 
 def _n_that_fit(run: Run, steps: Sequence[ValidStepRun], new: Plan, first: int, study: str) -> int:
+    """Return how many step runs still count: each is at its position, and may follow the one before (`_next_ones`).
+
+    Raises
+    ------
+    StudyChanged
+        If the first one that does not count has no step in the new plan.
+    """
     before: ValidStepRun | None = None
     for n, step in enumerate(steps):
         old = run.plan.slot(step.position)
-        place = _place(new, old)
-        if place == step.position and not new.slot(place).is_used:
+        position = _new_position(new, old)
+        if position == step.position and not new.slot(position).is_used:
             continue  # an `until` that the loop no longer has
         follows = before is None or before.position < first or step.position in _next_ones(new, before)
-        if place != step.position or not follows:
+        if position != step.position or not follows:
             _check_change(run, old, new, study)
             return n
         before = step
@@ -194,10 +202,10 @@ def _next_ones(new: Plan, step: ValidStepRun) -> tuple[int, ...]:
     return (position,)
 
 
-def _place(new: Plan, old: Slot) -> int | None:
+def _new_position(new: Plan, old: Slot) -> int | None:
     """Return the position of a step in the same iteration of the new plan; None if it has none."""
-    place = new.place(old.step.path, old.iteration)
-    return place if place is not None and new.slot(place).step.name == old.step.name else None
+    position = new.position_of(old.step.path, old.iteration)
+    return position if position is not None and new.slot(position).step.name == old.step.name else None
 
 
 def _check_change(run: Run, old: Slot, new: Plan, study: str) -> None:

@@ -1,5 +1,8 @@
 """The states of runs, step runs and jobs, and the only moves between them.
 
+Why jobs fail is here, too. Which failure is retried, and how often, is decided by `_may_retry` in
+`orchestrator.machine.decide`.
+
 The constraints of the database are made from the enums, the guards of `orchestrator.db.moves` from the table `MOVES`.
 `scripts/state-diagram` prints both into `docs/concepts/states.md`, with the sentence below each state.
 """
@@ -10,8 +13,10 @@ from enum import StrEnum
 
 __all__ = [
     "BLAMED_KINDS",
-    "RETRYABLE_KINDS",
+    "CLUSTER_KINDS",
+    "CLUSTER_RETRIES",
     "MOVES",
+    "RETRYABLE_KINDS",
     "FailureKind",
     "JobState",
     "RunState",
@@ -93,13 +98,8 @@ MOVES: dict[type[StrEnum], dict[str, tuple[str, ...]]] = {
         # planned: refused for now, or it never arrived; it is submitted again under the same token
         "submitting": ("planned", "queued", "failed", "cancelled"),
         "queued": ("running", "failed", "cancelled", "lost"),
-        "running": (
-            "queued",
-            "succeeded",
-            "failed",
-            "cancelled",
-            "lost",
-        ),  # queued: SLURM requeued it
+        # queued: SLURM has requeued it
+        "running": ("queued", "succeeded", "failed", "cancelled", "lost"),
         "succeeded": (),
         "failed": (),
         "cancelled": (),
@@ -146,7 +146,9 @@ class FailureKind(StrEnum):
 RETRYABLE_KINDS = frozenset(
     {FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT, FailureKind.NOT_STARTED, FailureKind.INFRASTRUCTURE}
 )
-"""The kinds that are retried as often as `Step.retries` says. An exception of the step is not among them."""
+"""The kinds that are retried as often as `Step.retries` says. An exception of the step is not among them.
+
+`_may_retry` in `orchestrator.machine.decide` counts the retries."""
 
 BLAMED_KINDS = RETRYABLE_KINDS - {FailureKind.NOT_STARTED}
 """The kinds for which an experiment may be to blame that was evaluated when a job ended."""

@@ -223,6 +223,7 @@ def _template() -> Template:
 
 
 def _memory(asked: SlurmResources, cluster: SlurmCluster) -> dict[str, str]:
+    """Return the option that requests memory: for each CPU if the step or the cluster says so, else for the node."""
     if asked.mem_per_cpu is not None:
         return {"mem-per-cpu": asked.mem_per_cpu}
     if cluster.mem_per_cpu is not None:
@@ -231,6 +232,7 @@ def _memory(asked: SlurmResources, cluster: SlurmCluster) -> dict[str, str]:
 
 
 def _cpus(asked: SlurmResources, cluster: SlurmCluster) -> int:
+    """Return the number of CPUs: of a cluster that allocates memory per CPU, as many as it takes to get the memory."""
     if asked.mem_per_cpu is not None or cluster.mem_per_cpu is None:
         return asked.cpus_per_task
     return max(asked.cpus_per_task, math.ceil(_whole_mb(asked.mem) / _whole_mb(cluster.mem_per_cpu)))

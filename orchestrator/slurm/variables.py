@@ -2,6 +2,8 @@
 
 In a job, sbatch passes variables of this job (`SLURM_ARRAY_TASK_ID`, ...) to the new one. The user's own settings
 (`SQUEUE_PARTITION`, `SBATCH_TIMELIMIT`, ...) would hide jobs, or replace options of a script.
+
+The environment that a run stores for its jobs, from which sbatch gets the rest: `orchestrator.handoff.environment`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Count the experiments of a receipt, and group the failed ones by cause."""
+"""Count the experiments of a receipt, and group the failed ones by cause (`orchestrator.failure_groups`)."""
 
 from __future__ import annotations
 

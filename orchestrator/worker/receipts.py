@@ -1,4 +1,8 @@
-"""Begin and end a receipt, and describe an exception for it."""
+"""Begin and end a receipt, and describe an exception for it: how long its text may be, and where it was raised.
+
+How many different errors of experiments are in it is decided in `orchestrator.failure_groups` (`MAX_CAUSES`), and what
+else is, and when it is believed, in `orchestrator.handoff.receipt`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from orchestrator.handoff.counts import Counts, write_counts
 from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.host import rss_in_mb
-from orchestrator.text import clean, cut
+from orchestrator.text import clean, shortened
 from orchestrator.worker.log_lines import is_of_a_library
 from orchestrator.workspace import RunFolder
 
@@ -93,7 +97,7 @@ def describe_exception(error: BaseException) -> dict[str, str]:
         line where the user's code, or a library that it has called, raised it; empty if this package raised it.
     """
     return {
-        "type": cut(clean(str(type(error).__name__)), LONGEST_TYPE),
+        "type": shortened(clean(str(type(error).__name__)), LONGEST_TYPE),
         "message": _text(lambda: str(error), LONGEST_MESSAGE),
         "traceback": _text(lambda: _traceback(error), LONGEST_TRACEBACK),
         "place": clean(_place(error))[-LONGEST_MESSAGE:],
@@ -102,7 +106,7 @@ def describe_exception(error: BaseException) -> dict[str, str]:
 
 def describe_reason(reason: str) -> dict[str, str]:
     """Describe why a data generator has marked an experiment as an error, as `describe_exception` does."""
-    return {"type": "marked", "message": clean(cut(str(reason), LONGEST_MESSAGE)), "traceback": ""}
+    return {"type": "marked", "message": clean(shortened(str(reason), LONGEST_MESSAGE)), "traceback": ""}
 
 
 def _place(error: BaseException) -> str:
@@ -138,4 +142,4 @@ def _text(function: Callable[[], str], longest: int) -> str:
     except BaseException as broken:  # the user's exception may raise anything when it is asked for its text
         return f"(the text can't be shown: {type(broken).__name__})"
     # First shorter, because a message may have many megabytes.
-    return clean(cut(text, longest))
+    return clean(shortened(text, longest))

@@ -6,8 +6,10 @@ of its own, and also brings in the files of f3dasm's array tasks.
 An error in a table fails the step that needs the table: otherwise each advance would find it again, and the run would
 never end. An error of the file system that may pass is retried instead.
 
-Which steps a retry repeats is decided in `orchestrator.machine.rewind`, and whether it evaluates accepted failures
-again in `orchestrator.engine.table_jobs` (`freeze_table`).
+Only a repeated step evaluates failed experiments again: those of the manifests of its earlier epochs
+(`_failed_earlier`). Which step a resume repeats is decided by `where_to_resume` in
+`orchestrator.machine.resume_point`, which ones a retry repeats by `_retry` in `orchestrator.machine.rewind`, and
+whether accepted failures are evaluated again by `freeze_table` in `orchestrator.engine.table_jobs`.
 
 Functions import what needs NumPy, because a fold with nothing to do then costs nothing.
 """

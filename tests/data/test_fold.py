@@ -183,6 +183,14 @@ def test_an_output_on_disk_is_recognised_when_its_result_is_folded_twice(tmp_pat
         assert list(data.jobs) == ["FINISHED", "OPEN"]
 
 
+def test_another_result_for_a_finished_row_is_neither_used_nor_quarantined(tmp_path, data):
+    first = write(tmp_path, result(0, {"x": 1}, 10))
+    other = write(tmp_path, result(0, {"x": 1}, 11), token="other")
+    for path in (first, other):
+        assert data.fold([ResultFile.read(path)]).quarantined == []
+    assert outputs(data) == {0: 10, 1: None, 2: None}
+
+
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
 def test_a_success_overrides_an_error(tmp_path, data, order):
     lines = [

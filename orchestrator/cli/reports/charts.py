@@ -95,7 +95,7 @@ def charts_of(best: Rows, objective: str, convergence: Convergence) -> Charts:
     frame, of_row = _in_order(best)
     names = {iteration.name: at for at, iteration in enumerate(convergence.iterations)}
     drawn = [name for name in best.inputs if _is_drawn(frame[name])][:MOST_INPUTS]
-    shown = _some(frame, best, 3 + len(drawn))
+    shown = _shown_positions(frame, best, 3 + len(drawn))
     logs = {
         str(name) for name, parameter in best.table.data.domain.input_space.items() if getattr(parameter, "log", False)
     }
@@ -110,7 +110,7 @@ def charts_of(best: Rows, objective: str, convergence: Convergence) -> Charts:
     )
 
 
-def _some(frame: pd.DataFrame, best: Rows, n_columns: int) -> NDArray[np.int64]:
+def _shown_positions(frame: pd.DataFrame, best: Rows, n_columns: int) -> NDArray[np.int64]:
     """Return the positions of all experiments; of too many, every so many, and the best hundred."""
     most = MOST_NUMBERS // n_columns
     if len(frame) <= most:

@@ -12,7 +12,7 @@ from orchestrator.definition.expected_outputs import UNDECLARED
 from orchestrator.errors import RunFailed
 from orchestrator.machine.kinds import FailureLevel, StepKind
 from orchestrator.machine.model import Run, StepRun
-from orchestrator.text import cut
+from orchestrator.text import shortened
 
 __all__ = ["run_failed"]
 
@@ -38,7 +38,7 @@ def _first_cause(store: Store, run: Run, failed: StepRun) -> str:
     most = max(causes, key=lambda cause: cause.n, default=None)
     if most is None or not most.failures[0].why:
         return ""
-    why = cut(" ".join(most.failures[0].why.split()), LONGEST_CAUSE)
+    why = shortened(" ".join(most.failures[0].why.split()), LONGEST_CAUSE)
     return why if len(causes) == 1 else f"{most.n} of them: {why}"
 
 
