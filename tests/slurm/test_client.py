@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from orchestrator import SlurmCluster
 from orchestrator.engine.cluster.config import ClusterConfig, orchestrator_resources
 from orchestrator.engine.cluster.slurm_scheduler import SlurmScheduler
 from orchestrator.errors import SchedulerUnreachable
+from orchestrator.handoff.environment import read_environment, write_environment
 from orchestrator.machine.answers import Accepted, Refused, RefusedForNow, RefusedHere, Unanswered
 from orchestrator.machine.facts import Seen
 from orchestrator.slurm import client as module
@@ -169,6 +171,21 @@ def test_variables_of_the_surrounding_job_are_not_passed_on():
 def test_a_variable_does_not_override_our_options(option, variable):
     assert for_submission(SITE | {variable: "x"}, []) == SITE | {variable: "x"}
     assert for_submission(SITE | {variable: "x"}, ["chdir", option]) == SITE
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["changed", "missing"])
+def test_no_job_is_submitted_without_the_environment_that_was_stored_for_it(tmp_path, is_there):
+    """With that of the process that submits, it would be refused for now: there is no sbatch."""
+    folder = RunFolder(tmp_path, "r")
+    client = Client({"PATH": str(tmp_path)}, partial(read_environment, folder, write_environment(folder)))
+    folder.environment.write_text("{}")
+    if not is_there:
+        folder.environment.unlink()
+    site = ClusterConfig(SlurmCluster(), orchestrator_resources(None), str(tmp_path))
+    scheduler = SlurmScheduler(folder, site, "p", tmp_path / "db", shared=False, client=client)
+    answer = scheduler.submit_orchestrator("t", "7")
+    assert isinstance(answer, Refused)
+    assert answer.reason.startswith(f"The environment of the jobs in {folder.environment} can't be used: ")
 
 
 @pytest.mark.parametrize("variable", ["SBATCH_ARRAY_INX", "SBATCH_WAIT", "SBATCH_CLUSTERS"])
