@@ -16,9 +16,9 @@ from orchestrator.data.columns import plain_cell, plain_cells
 from orchestrator.data.domain import Domain
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.named_rows import Rows, rows_with, samples
 from orchestrator.data.parameters import Parameter
 from orchestrator.data.references import Reference, write_object
-from orchestrator.data.rows import Rows, rows_with, samples
 from orchestrator.data.table import Table
 from orchestrator.data.values import check_name, from_jsonable
 from orchestrator.fields import Fields

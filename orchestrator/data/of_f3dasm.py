@@ -1,7 +1,7 @@
 """Objects of f3dasm: recognised by the names of their classes, without an import of f3dasm, and converted.
 
 f3dasm is imported only where an object of f3dasm is at hand. Its process has imported it then. What a pipeline makes of
-blocks and resources of f3dasm: `our_step_block` and `our_settings` in `orchestrator.definition.of_f3dasm`.
+blocks and resources of f3dasm: `our_step_block` and `our_settings` in `orchestrator.definition.f3dasm_blocks`.
 """
 
 from __future__ import annotations

@@ -298,7 +298,7 @@ class PipelineDefinition(Fields):
     @property
     def resources(self) -> SlurmResources | None:
         """`orchestrator_resources`; those of f3dasm as ours."""
-        from orchestrator.definition.of_f3dasm import our_settings
+        from orchestrator.definition.f3dasm_blocks import our_settings
 
         ours: SlurmResources | None = our_settings(SlurmResources, self.orchestrator_resources)
         return ours
@@ -374,7 +374,7 @@ def _our_element(element: Any) -> Any:
     if isinstance(element, Loop):
         return _changed(element, steps=_our_elements(element.steps))
     if isinstance(element, Step):
-        from orchestrator.definition.of_f3dasm import our_settings, our_step_block
+        from orchestrator.definition.f3dasm_blocks import our_settings, our_step_block
 
         resources = our_settings(SlurmResources, element.resources)
         block = our_step_block(element.block)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.definition.bundle import is_ours
+from orchestrator.definition.f3dasm_blocks import our_settings
 from orchestrator.definition.import_context import MP_MAIN, free_mp_main
 from orchestrator.definition.modules import StudySource, module_name_of
-from orchestrator.definition.of_f3dasm import our_settings
 from orchestrator.definition.pipeline import PipelineDefinition, our_pipeline
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import OrchestratorError, StudyError

@@ -1,4 +1,4 @@
-"""The receipt: the file in which a task says how it ended. `orchestrator.worker.receipts` makes it."""
+"""The receipt: the file in which a task says how it ended. `orchestrator.worker.receipt_writer` begins and ends it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answers of a scheduler to a submission, as values. `orchestrator.slurm.answers` makes them of SLURM's text."""
+"""The answers of a scheduler to a submission, as values. `orchestrator.slurm.messages` makes them of SLURM's text."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from orchestrator.data.of_f3dasm import is_of_f3dasm, our_table, their_table
 from orchestrator.data.values import from_jsonable, to_jsonable
 from orchestrator.definition.block import Block
 from orchestrator.definition.data_generators import DataGenerator, FunctionDataGenerator, evaluate
-from orchestrator.definition.of_f3dasm import our_step_block
+from orchestrator.definition.f3dasm_blocks import our_step_block
 from orchestrator.errors import DataError, DefinitionError
 from orchestrator.optimization.checks import check_output, refuse_options
 from orchestrator.optimization.vectors import Inputs, domain_bounds, optimized_names

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from orchestrator.errors import SchedulerUnreachable
 from orchestrator.machine.answers import Answer, RefusedForNow, RefusedHere, Unanswered
-from orchestrator.slurm.answers import is_unreachable, judge, messages_of, problems_of_scancel, was_not_asked
+from orchestrator.slurm.messages import is_unreachable, judge, messages_of, problems_of_scancel, was_not_asked
 from orchestrator.slurm.parse import (
     FIELD,
     MEMORY_FIELDS,

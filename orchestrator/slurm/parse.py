@@ -4,7 +4,7 @@ Names may contain anything, even line breaks, so lines do not separate records: 
 begins with `RECORD`, fields are separated by `FIELD`, and free text comes last. The header proves that the output is
 from the program itself: output without it is refused. A wrapper of the site may print lines before it.
 
-What unexpected output of sbatch means is decided in `orchestrator.slurm.answers`.
+What unexpected output of sbatch means is decided in `orchestrator.slurm.messages`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Set
 from typing import NamedTuple
 
 from orchestrator.machine.facts import Seen
-from orchestrator.slurm.states import meaning
+from orchestrator.slurm.job_states import meaning
 
 __all__ = [
     "FIELD",

@@ -26,7 +26,7 @@ from orchestrator.worker.experiments import SHORT, evaluated_lines, open_results
 from orchestrator.worker.log_lines import log_lines
 from orchestrator.worker.processes import is_full_disk, left_children
 from orchestrator.worker.receipt_counts import ReceiptCounts
-from orchestrator.worker.receipts import describe_exception
+from orchestrator.worker.receipt_writer import describe_exception
 from orchestrator.worker.stopping import must_stop
 from orchestrator.worker.surroundings import say_once
 from orchestrator.worker.task import SupervisedTask

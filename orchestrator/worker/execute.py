@@ -24,7 +24,7 @@ from orchestrator.worker.capture import log_position
 from orchestrator.worker.experiments import Line, evaluated_lines, open_results, read_table, units_of, write_line
 from orchestrator.worker.log_lines import log_lines
 from orchestrator.worker.receipt_counts import ReceiptCounts
-from orchestrator.worker.receipts import begin_receipt, describe_exception, end_receipt
+from orchestrator.worker.receipt_writer import begin_receipt, describe_exception, end_receipt
 from orchestrator.worker.running import Running
 from orchestrator.worker.stopping import must_stop
 from orchestrator.workspace import RunFolder

@@ -33,7 +33,7 @@ from orchestrator.host import rss_in_mb
 from orchestrator.text import clean
 from orchestrator.worker.log_lines import name_experiment
 from orchestrator.worker.plain_function import PlainFunction
-from orchestrator.worker.receipts import describe_exception, describe_reason
+from orchestrator.worker.receipt_writer import describe_exception, describe_reason
 from orchestrator.worker.surroundings import Surroundings, say_once
 from orchestrator.workspace import RunFolder
 

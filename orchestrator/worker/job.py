@@ -143,7 +143,7 @@ def _work(folder: RunFolder, job: JobFile, guarded: bool, dead_worker: FirstWork
         from orchestrator.handoff.receipt import has_ended
         from orchestrator.worker.capture import print_at_once
         from orchestrator.worker.execute import run_call, run_until
-        from orchestrator.worker.receipts import fail_receipt
+        from orchestrator.worker.receipt_writer import fail_receipt
 
     print_at_once()
     _check_cwd(job)

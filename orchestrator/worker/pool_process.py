@@ -19,7 +19,7 @@ from orchestrator.definition.bundle import Bundle, LoadedStep
 from orchestrator.errors import StudyError
 from orchestrator.handoff.jobfile import JobFile, read_jobfile
 from orchestrator.worker.capture import redirect
-from orchestrator.worker.receipts import fail_receipt
+from orchestrator.worker.receipt_writer import fail_receipt
 from orchestrator.worker.supervisor import Supervisor
 from orchestrator.worker.task import SupervisedTask
 from orchestrator.workspace import RunFolder

@@ -24,7 +24,7 @@ from orchestrator.worker.execute import end_task, left_of_task, stop_task
 from orchestrator.worker.experiments import name_scratch, open_results, scratch_of, units_of
 from orchestrator.worker.guarded import FirstWorker
 from orchestrator.worker.processes import how_it_died
-from orchestrator.worker.receipts import begin_receipt
+from orchestrator.worker.receipt_writer import begin_receipt
 from orchestrator.worker.running import Cut, Key, Running, alone_since, read_cuts
 from orchestrator.workspace import RunFolder
 

@@ -883,7 +883,7 @@ def test_new_code_for_other_steps_is_refused(workspace, golden):
 
 def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, monkeypatch):
     """The process dies after the table was stored and before the receipt was written."""
-    from orchestrator.worker import receipts
+    from orchestrator.worker import receipt_writer
 
     class Grow(Block):
         def call(self, data):
@@ -892,7 +892,7 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, monkeyp
     class PowerCutError(BaseException):
         pass
 
-    written = receipts.write_receipt
+    written = receipt_writer.write_receipt
     pipeline = Pipeline(steps=[Step(store_numbers(2)), Step(Grow(), name="grow")])
 
     def write(path, receipt):
@@ -900,10 +900,10 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, monkeyp
             raise PowerCutError
         written(path, receipt)
 
-    monkeypatch.setattr(receipts, "write_receipt", write)
+    monkeypatch.setattr(receipt_writer, "write_receipt", write)
     with pytest.raises(PowerCutError):
         pipeline.run(project_job="r")
-    monkeypatch.setattr(receipts, "write_receipt", written)
+    monkeypatch.setattr(receipt_writer, "write_receipt", written)
     pipeline.run(project_job="r")
     assert len(table("r")) == 3
 
@@ -911,9 +911,9 @@ def test_a_block_is_not_called_twice_on_its_own_result(workspace, table, monkeyp
 @pytest.fixture
 def grown(workspace, table, monkeypatch):
     """Return a pipeline whose block adds a row; its run was cancelled between table and receipt."""
-    from orchestrator.worker import receipts
+    from orchestrator.worker import receipt_writer
 
-    written = receipts.write_receipt
+    written = receipt_writer.write_receipt
 
     class Grow(Block):
         def call(self, data):
@@ -927,7 +927,7 @@ def grown(workspace, table, monkeypatch):
 
     pipeline = Pipeline(steps=[Step(store_numbers(2)), Step(Grow(), name="grow")])
     with monkeypatch.context() as patch:
-        patch.setattr(receipts, "write_receipt", write)
+        patch.setattr(receipt_writer, "write_receipt", write)
         with pytest.raises(Interrupted):
             pipeline.run(project_job="r")
     return pipeline

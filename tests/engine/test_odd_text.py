@@ -14,7 +14,7 @@ from orchestrator import Pipeline, Step
 from orchestrator.cli.status import render
 from orchestrator.db.status import run_status
 from orchestrator.errors import DefinitionError, RunFailed
-from tests.worker.test_receipts import ODD
+from tests.worker.test_receipt_writer import ODD
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +22,7 @@ STUDY = """
 import threading
 import numpy as np
 from orchestrator import Domain, ExperimentData, Pipeline, Step, datagenerator
-from tests.worker.test_receipts import ODD
+from tests.worker.test_receipt_writer import ODD
 class Mine(BaseException):
     pass
 def values():

@@ -187,7 +187,7 @@ def python_blocks(document: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
 
 
-SAME_NAME = {"answers", "errors", "factory", "of_f3dasm", "rows", "states", "tail", "workspace"}
+SAME_NAME = {"errors", "factory", "tail", "workspace"}
 """Modules of two folders that do the same for what their folder is about."""
 
 

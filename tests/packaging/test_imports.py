@@ -37,8 +37,11 @@ NEVER_IN_A_TASK = (
         "traceback",
         "weakref",
     }
-    | {f"orchestrator.data.{name}" for name in ("column", "contents", "files", "layout", "rows", "table")}
-    | {f"orchestrator.{name}" for name in ("definition.samplers", "definition.of_f3dasm", "machine.kinds", "sharing")}
+    | {f"orchestrator.data.{name}" for name in ("column", "contents", "files", "layout", "named_rows", "table")}
+    | {
+        f"orchestrator.{name}"
+        for name in ("definition.samplers", "definition.f3dasm_blocks", "machine.kinds", "sharing")
+    }
     | {f"orchestrator.worker.{name}" for name in ("log_handler", "openmp", "random_numbers", "supervisor")}
     | {"orchestrator.db", "orchestrator.slurm", "orchestrator.engine"}
 )

@@ -18,10 +18,10 @@ from orchestrator.handoff.environment import read_environment, write_environment
 from orchestrator.machine.answers import Accepted, Refused, RefusedForNow, RefusedHere, Unanswered
 from orchestrator.machine.facts import Seen
 from orchestrator.slurm import client as module
-from orchestrator.slurm.answers import judge
 from orchestrator.slurm.client import Client, SlurmConfig
+from orchestrator.slurm.job_states import meaning
+from orchestrator.slurm.messages import judge
 from orchestrator.slurm.parse import FIELD, SACCT_FIELDS
-from orchestrator.slurm.states import meaning
 from orchestrator.slurm.variables import for_query, for_submission
 from orchestrator.workspace import RunFolder
 from tests.slurm.sandboxes import wait_until

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.machine.answers import Accepted
-from orchestrator.slurm.answers import judge
+from orchestrator.slurm.messages import judge
 from orchestrator.slurm.parse import (
     FIELD,
     MEMORY_FIELDS,

@@ -6,8 +6,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from orchestrator.definition.f3dasm_blocks import our_settings
 from orchestrator.definition.flatten import plan_of
-from orchestrator.definition.of_f3dasm import our_settings
 from orchestrator.definition.pipeline import PipelineDefinition
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.definition.validate import check_cluster, check_key, check_pipeline

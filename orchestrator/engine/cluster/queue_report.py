@@ -22,8 +22,8 @@ from orchestrator.machine.states import FailureKind
 from orchestrator.machine.submissions import choose
 from orchestrator.machine.value import value
 from orchestrator.slurm.client import Client
+from orchestrator.slurm.job_states import is_stuck, meaning
 from orchestrator.slurm.parse import Line, is_live, seen_by_id
-from orchestrator.slurm.states import is_stuck, meaning
 from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = ["QueueReport", "QueueState", "QueuedJob", "ask_slurm"]

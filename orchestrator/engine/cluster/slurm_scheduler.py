@@ -25,8 +25,8 @@ from orchestrator.machine.states import FailureKind
 from orchestrator.machine.submissions import choose
 from orchestrator.no_links import folder_of_logs
 from orchestrator.slurm.client import Client
+from orchestrator.slurm.job_states import meaning
 from orchestrator.slurm.parse import Line, is_live, seen_by_id
-from orchestrator.slurm.states import meaning
 from orchestrator.trust import check_folder
 from orchestrator.workspace import RunFolder
 

@@ -191,7 +191,7 @@ class LocalScheduler:
                 self.has_printed = format_address(job.name, job.iteration)
 
     def _run_with_output(self, job: JobFile) -> dict[int, tuple[str, str]]:
-        from orchestrator.worker.receipts import fail_receipt
+        from orchestrator.worker.receipt_writer import fail_receipt
         from orchestrator.worker.surroundings import put_back_after
 
         try:

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.machine.facts import Seen
 from orchestrator.machine.states import FailureKind
-from orchestrator.slurm.states import STATES, is_stuck, meaning
+from orchestrator.slurm.job_states import STATES, is_stuck, meaning
 
 # Of SLURM 22.05's and 25.05's documents: base states, then flags that are shown in their place.
 WORDS = [

@@ -1,6 +1,7 @@
-"""Whether SLURM accepted a submission, from the output of sbatch.
+"""What the messages of SLURM's programs mean: whether SLURM accepted a submission, was reached, could cancel a job.
 
-What an answer means for the run is decided in `orchestrator.machine.outcomes`.
+The answers as values are in `orchestrator.machine.answers`; what an answer means for the run is decided in
+`orchestrator.machine.outcomes`.
 """
 
 from __future__ import annotations

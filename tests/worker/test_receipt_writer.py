@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.failure_groups import MAX_CAUSES, FailureGroup, group_of
 from orchestrator.text import is_clean
-from orchestrator.worker.receipts import LONGEST_MESSAGE, LONGEST_TRACEBACK, describe_exception
+from orchestrator.worker.receipt_writer import LONGEST_MESSAGE, LONGEST_TRACEBACK, describe_exception
 
 ROOM = 100  # for the line that says what is left out
 

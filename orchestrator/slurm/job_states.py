@@ -1,4 +1,4 @@
-"""The meaning of SLURM's job states, and of its reasons why a job waits."""
+"""The meaning of SLURM's job states, and of its reasons why a job waits. Our states: `orchestrator.machine.states`."""
 
 from __future__ import annotations
 
