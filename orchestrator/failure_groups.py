@@ -1,4 +1,7 @@
-"""Groups of failures with the same cause: the error, how often it happened, and the first experiments it affects."""
+"""Groups of failures with the same cause: the error, how often it happened, and the first experiments it affects.
+
+Which failures the command `failures` shows as one is decided in `orchestrator.cli.failure_causes`.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Which values a table keeps: inputs and outputs as JSON and back, bit for bit.
 
-The cells of CSV files are made in `orchestrator.data.columns`.
+The cells of a table in memory are made in `orchestrator.data.contents`, the texts of CSV files in
+`orchestrator.data.cell_texts`.
 
 JSON has numbers, text, true, false, null, lists and objects. A value of another type becomes an object with one key
 that starts with ``$``. NaN and the infinities are written like Python's ``json`` does. NumPy values are recognised

@@ -13,6 +13,7 @@ __all__ = ["LOCAL_FILE_SYSTEMS", "file_system", "file_system_in", "is_local"]
 LOCAL_FILE_SYSTEMS = frozenset(
     "bcachefs btrfs ext2 ext3 ext4 f2fs jfs overlay ramfs reiserfs tmpfs xfs zfs".split()  # noqa: SIM905
 )
+"""File systems that only one machine uses. Any other one, also an unknown one, counts as shared."""
 
 MOUNTS = Path("/proc/self/mountinfo")
 

@@ -106,6 +106,7 @@ def _collects(blocks: Iterable[Any]) -> bool:
 
 
 def _our_generator(theirs: Any) -> F3dasmGenerator:
+    """Return a data generator as one of ours; if its class has a `call` of its own, that gets the whole table."""
     if is_overridden(theirs, "call"):
         return _TableGenerator(theirs)
     return _ArmedGenerator(theirs) if is_overridden(theirs, "arm") else F3dasmGenerator(theirs)

@@ -90,6 +90,7 @@ def _planned(element: Step | Loop, path: str, loops: str, labels: set[str]) -> P
 
 
 def _collects(step: Step) -> bool:
+    """Whether a step only collects, so that it needs no job: with `cleanup`, and with the default resources."""
     is_plain = type(step.block) is CollectArrayResults and step.block.cleanup
     # Other resources than the defaults need a job that requests them.
     return is_plain and step.resources == SlurmResources()

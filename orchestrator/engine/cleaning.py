@@ -115,6 +115,13 @@ def clean(workspace: Workspace, cleaning: Cleaning) -> list[str]:
 
 
 def _clean(store: Store, target: Target, part: Part, fence: int) -> list[str]:
+    """Delete the result files or the logs of a run; else its records, its folder and its logs.
+
+    Returns
+    -------
+    list of str
+        What could not be deleted, as sentences.
+    """
     folder, key = target.folder, target.run.key
     if part is Part.RESULT_FILES:
         return [line for path in _result_files(folder) for line in _remove(path)]

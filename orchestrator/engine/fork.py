@@ -179,6 +179,7 @@ def _why(error: OSError) -> str:
 
 
 def _key(store: Store, key: str, new: str | None) -> str:
+    """Return the key of a fork: the given one, else that of its run with the first free number, from `KEY-2` on."""
     root = store.workspace.root
     if new is None:
         number = 2

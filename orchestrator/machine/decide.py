@@ -116,6 +116,10 @@ def _continue(run: Run, step_run: StepRun | None) -> Intent | None:
 
 
 def _next_step(run: Run, last: StepRun | None) -> Intent:
+    """Return what follows a step run that has ended.
+
+    After one that failed or was cancelled the run ends, unless a step with the dependency `afterany` follows.
+    """
     position = 0 if last is None else next_position(run, last)
     is_last = position >= run.plan.size
     if last is not None and last.state in STEP_RUN_FLAWED:
@@ -150,6 +154,7 @@ def _count_of_failed_steps(run: Run) -> str | None:
 
 
 def _start_step(run: Run, step_run: StepRun, slot: Slot) -> Intent:
+    """Return how a step run without jobs begins; one before `Run.first_position` is skipped, because of `from_step`."""
     position = step_run.position
     if position < run.first_position:
         return Record((MoveStepRun(position, StepRunState.SKIPPED, "from_step"),))
@@ -181,6 +186,11 @@ def _some_failed(step_run: StepRun) -> str | None:
 
 
 def _continue_step(run: Run, step_run: StepRun, slot: Slot) -> Intent | None:
+    """Return what a step run with jobs does next; only its last job may be unfinished.
+
+    If the tasks have stopped the step (`orchestrator.worker.stopping`), those that still wait in the queue are
+    cancelled, those that run end by themselves, and no batch follows.
+    """
     last = step_run.jobs[-1]
     if last.state is JobState.PLANNED:
         return Submit(last.token)
@@ -261,6 +271,7 @@ def unrecorded_success(run: Run) -> MoveStepRun | None:
 
 
 def _end_of_call(step_run: StepRun, job: Job) -> MoveStepRun:
+    """Return how a step without batches ends: it has failed if its last job has not succeeded."""
     if job.state is JobState.SUCCEEDED:
         return MoveStepRun(step_run.position, StepRunState.SUCCEEDED, until=job.until)
     why = job.reason or f"its job ended as {job.state}"
@@ -323,6 +334,7 @@ def _hold(run: Run) -> HoldJob | None:
 
 
 def _begins_work(intent: Intent | None) -> bool:
+    """Whether an intent starts something new, so that it waits while the run is held; all others are carried out."""
     if isinstance(intent, Record):
         return any(isinstance(change, (AddStepRun, AddJob)) for change in intent.changes)
     return isinstance(intent, (Submit, Freeze, Collect, PutBackTables))

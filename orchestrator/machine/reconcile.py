@@ -124,6 +124,7 @@ def _reconcile_job(job: Job, fact: JobFact, facts: Facts) -> list[Change]:
 
 
 def _moves_to_queued(job: Job, fact: JobFact) -> list[Change]:
+    """Return the move that adopts a job whose submission was interrupted; nothing for one that is recorded."""
     if job.state is not JobState.SUBMITTING:
         return []
     return [MoveJob(job.token, JobState.QUEUED, scheduler_id=fact.scheduler_id or job.token)]
@@ -168,6 +169,11 @@ def _submissions(job: Job, fact: JobFact) -> list[Change]:
 
 
 def _reconcile_absent(job: Job, fact: JobFact, facts: Facts, tasks: list[int]) -> list[Change]:
+    """Return the changes of a job that the scheduler does not list.
+
+    It is in doubt for the grace. If it is still absent then, one whose submission was interrupted, without a receipt,
+    never arrived, and is submitted again; any other one is lost.
+    """
     if not _grace_has_passed(job, Doubt.UNLISTED, facts):
         return _record_doubt(job, Doubt.UNLISTED, facts)
     if job.state is JobState.SUBMITTING and not fact.receipts:

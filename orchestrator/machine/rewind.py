@@ -1,6 +1,7 @@
 """Withdraw step runs, so that `decide` continues from there; or refuse a resume: a held run, live jobs, a later step.
 
-An address such as `run@4` is found by `Plan.find`.
+An address such as `run@4` is found by `Plan.find`. Where a resume without one begins is decided in
+`orchestrator.machine.resume_point`. A resume whose table was deleted is refused by `orchestrator.engine.lost_table`.
 """
 
 from __future__ import annotations
@@ -122,6 +123,11 @@ def reopening(run: Run, steps: Sequence[ValidStepRun], begin: Begin, *, has_new_
 
 
 def _retry(run: Run, steps: Sequence[ValidStepRun]) -> list[Change]:
+    """Return the changes that repeat each step run with failed experiments.
+
+    All step runs after the last parallel one are repeated, too: they have used all results. Of a run that failed or was
+    cancelled, so are those from its last step on. The others are kept.
+    """
     if not run.has_ended:
         raise Busy(
             f"Run {run.key} has not ended, so its failed experiments can't be evaluated again yet.",
@@ -144,6 +150,10 @@ def _retry(run: Run, steps: Sequence[ValidStepRun]) -> list[Change]:
 
 
 def _accept(run: Run, steps: Sequence[ValidStepRun], position: int | None) -> list[Change]:
+    """Return the changes that repeat the step at which the run failed, and accept all its failed experiments.
+
+    Those of other steps are not accepted. The step must have failed, and have failed experiments.
+    """
     step = next((step for step in steps if step.position == position), None)
     if step is None or step.state is not StepRunState.FAILED or not step.n_failed:
         raise DefinitionError(

@@ -106,6 +106,7 @@ MOVES: dict[type[StrEnum], dict[str, tuple[str, ...]]] = {
         "lost": (),
     },
 }
+"""Which states may follow each state."""
 
 RUN_ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
 STEP_RUN_ENDED = frozenset({StepRunState.SUCCEEDED, StepRunState.FAILED, StepRunState.CANCELLED, StepRunState.SKIPPED})

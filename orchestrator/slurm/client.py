@@ -34,6 +34,8 @@ __all__ = ["Client", "SlurmConfig"]
 
 SECONDS_TO_SUBMIT = 300.0  # sbatch itself retries for two minutes when the queue is full
 SECONDS_TO_ASK = 60.0
+"""Time limit of every other program."""
+
 IDS_PER_CALL = 500
 PROGRAMS = ("sbatch", "squeue", "scancel", "scontrol")
 HINT = "Nothing was changed. Retry when SLURM answers. Check with: squeue --me"

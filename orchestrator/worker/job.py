@@ -217,6 +217,7 @@ def _check_cwd(job: JobFile) -> None:
 
 
 def _is_last(folder: RunFolder, job: JobFile) -> bool:
+    """Whether all tasks of the job have a receipt. Two tasks may find that; the lease lets one of them advance."""
     from orchestrator.handoff.receipt import receipts_of
 
     try:

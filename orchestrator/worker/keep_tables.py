@@ -1,4 +1,7 @@
-"""Keep the table with which a step run begins, so that a user can go back to it."""
+"""Keep the table with which a step run begins, so that a user can go back to it.
+
+How many are kept by default, and which of them a resume or a fork begins with: `orchestrator.machine.earlier_tables`.
+"""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from orchestrator.handoff.environment import LOG_LEVEL
 __all__ = ["DEFAULT", "current_experiment", "is_of_a_library", "log_lines", "name_experiment"]
 
 DEFAULT = "INFO"
+"""The level from which log records are shown, if neither the submitter nor the environment says another one."""
 
 STANDARD_LIBRARY = f"{Path(os.__file__).parent}{os.sep}"
 LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")

@@ -121,6 +121,7 @@ def _shown_positions(frame: pd.DataFrame, best: Rows, n_columns: int) -> NDArray
 
 
 def _is_drawn(column: pd.Series[Any]) -> bool:
+    """Whether an input is drawn: it has several values and, unless they are numbers, at most `MOST_CATEGORIES`."""
     if _is_number(column):
         return column.nunique() > 1
     return 1 < len(_texts(column).dropna().unique()) <= MOST_CATEGORIES

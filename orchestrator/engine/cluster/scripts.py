@@ -235,6 +235,7 @@ def options_of(label: str, token: str, pipeline: str, log: Path) -> list[str]:
 
 
 def _patience(time: str | None) -> int:
+    """Return the seconds for which an orchestrator job polls: until `TIME_TO_STOP` before its limit, or half of it."""
     limit = None if time is None else time_in_seconds(time)
     # For SLURM, too, zero means no limit.
     return max(limit - TIME_TO_STOP, limit // 2) if limit else 600

@@ -135,6 +135,11 @@ class SlurmScheduler:
     def _sbatch(
         self, script: Script, label: str, token: str, log: Path, more: Sequence[str], job_file: str | None = None
     ) -> Answer:
+        """Submit a script: sbatch gets the options that differ between jobs, its path, the token and the digest.
+
+        The other options are in the script (`orchestrator.slurm.script`). Without a safe folder for the log, or without
+        the environment that was stored for the jobs, the job is refused.
+        """
         words = [token] if job_file is None else [token, job_file]
         arguments = [*options_of(label, token, self._pipeline, log), *more, str(script.path), *words]
         try:
@@ -398,6 +403,9 @@ def _quoted(message: str) -> str:
 
 
 def _array(job: JobFile) -> str:
-    """Return the tasks of a batch as indexes of its array. They start at 0 in each batch, since SLURM limits them."""
+    """Return the tasks of a batch as indexes of its array, of which at most `max_concurrent` run at the same time.
+
+    They start at 0 in each batch, since SLURM limits them.
+    """
     indexes = format_indexes(task - job.first_task for task in parse_indexes(job.tasks))
     return f"{indexes}%{job.resources['max_concurrent']}"

@@ -32,6 +32,7 @@ END_WAIT = 10.0
 """Seconds for which a worker process may take to end all that it has started."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Variables that libraries read once: here they are set to `cpus_per_task`, on a cluster by the script of a job."""
 
 Failed = dict[int, tuple[str, str]]
 

@@ -110,6 +110,10 @@ def _run_and_report(
     checked: CheckedPipeline | None,
     progress: Progress,
 ) -> None:
+    """Advance a run to its end, and report that.
+
+    At most `jobs` experiments are evaluated at the same time; by default as many as `usable_cpus` says.
+    """
     prints_output = console_now() is Console.OUTPUT
     folder = store.workspace.run(key)
     n_workers = jobs or usable_cpus()
