@@ -1,6 +1,7 @@
 """Why the experiments, tasks and steps of a run have failed: grouped by exception and place, with inputs and hosts.
 
 Experiments are those that have failed in the tables now. An experiment that failed and later succeeded is none.
+How many errors of a task are recorded, and which are the same for the tasks: `orchestrator.failure_groups`.
 """
 
 from __future__ import annotations

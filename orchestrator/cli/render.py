@@ -89,7 +89,11 @@ def is_foreign_run(run: RunView) -> bool:
 
 
 def state_of(run: RunView) -> str:
-    """Return the state of a run, or that it is held, stopped or stalled."""
+    """Return the state of a run, or that it is held, stopped or stalled.
+
+    It is stopped if a signal has ended its process (`orchestrator.engine.interrupts`), and stalled as `why_stalled` in
+    `orchestrator.machine.stalled` says.
+    """
     return "held" if run.held_at else "stopped" if run.stopped_at else "stalled" if run.stalled else run.state
 
 

@@ -2,6 +2,8 @@
 
 No file is shared with the table itself, because a user may edit that in place. Size and time of each copy are noted, so
 that an edit of the copy is seen when it is read again.
+
+When a table is kept: `orchestrator.worker.keep_tables`. Which copy is used: `orchestrator.machine.earlier_tables`.
 """
 
 from __future__ import annotations

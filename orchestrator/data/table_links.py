@@ -1,4 +1,7 @@
-"""The links by which the files of a table are read, and the numbers of its generations."""
+"""The links by which the files of a table are read, and the numbers of its generations.
+
+When a generation is made and removed is decided in `orchestrator.data.generations`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The paths of a run after its workspace was moved: those that are recorded are of the old place."""
+"""The paths of a run after its workspace was moved: those that are recorded are of the old place.
+
+A workspace that was copied, or moved while jobs were in the queue: `orchestrator.engine.cluster.moved`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Flatten the steps and loops of a pipeline to a plan, which is stored in the run's row."""
+"""Flatten the steps and loops of a pipeline to a plan, which is stored in the run's row.
+
+Which step follows in a plan is decided in `orchestrator.machine.plan`.
+"""
 
 from __future__ import annotations
 

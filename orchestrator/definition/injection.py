@@ -1,4 +1,7 @@
-"""Values that a block gets if it has a parameter of their name: iteration, project_job, seed."""
+"""Values that a block gets if it has a parameter of their name: iteration, project_job, seed.
+
+Which samplers and optimizers get the seed, too, is decided in `orchestrator.definition.samplers`.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ DEPENDENCIES: tuple[str, ...] = get_args(Dependency)
 
 
 ABORT_EARLY = 5
-"""Number of first experiments that must not all fail with the same exception."""
+"""Number of first experiments that must not all fail with the same exception.
+
+The rule is applied in `orchestrator.worker.stopping` and `orchestrator.machine.decide` (`_why_failed`)."""
 
 
 class Step(Fields):

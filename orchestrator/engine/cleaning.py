@@ -1,5 +1,7 @@
 """Delete what ended runs have left: their records, folders and logs, or only parts of them.
 
+Which runs may be deleted is decided in `orchestrator.machine.cleanable`.
+
 A link is never followed, and only what belongs to this user is deleted. The folder of a run is first renamed, then its
 records are deleted, then its files: a process that dies between them leaves nothing that looks like a run, and the next
 `clean` deletes the rest.

@@ -1,4 +1,7 @@
-"""What a command will do to a run, in sentences that are shown before it does it. Nothing is changed here."""
+"""What a command will do to a run, in sentences that are shown before it does it. Nothing is changed here.
+
+The sentences about a resume: `orchestrator.machine.announce`. Whether a command asks: `orchestrator.cli.consent`.
+"""
 
 from __future__ import annotations
 

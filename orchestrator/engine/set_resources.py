@@ -1,4 +1,7 @@
-"""Change the resources of a step of a recorded run, or of its orchestrator jobs, for later jobs."""
+"""Change the resources of a step of a recorded run, or of its orchestrator jobs, for later jobs.
+
+What that means for jobs that wait or run: `about_resources` in `orchestrator.machine.steering`.
+"""
 
 from __future__ import annotations
 

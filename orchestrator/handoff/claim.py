@@ -2,6 +2,7 @@
 
 The answer to a submission may be lost, and the job may arrive long after that. So the process that cancels a job claims
 it first: a submission that starts later finds the claim, and does nothing.
+Which submission then counts in the records is decided in `orchestrator.machine.submissions`.
 """
 
 from __future__ import annotations

@@ -55,9 +55,9 @@ def tasks_for(lines: Sequence[T], per_task: int | None, max_tasks: int | None) -
     lines : sequence
         The experiments.
     per_task : int or None
-        Maximum number of experiments in each task.
+        Maximum number of experiments in each task: decided by `divide` in `orchestrator.machine.batches`.
     max_tasks : int or None
-        Maximum number of tasks if `per_task` is None.
+        Maximum number of tasks if `per_task` is None, decided there, too.
 
     Returns
     -------

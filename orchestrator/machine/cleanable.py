@@ -1,4 +1,7 @@
-"""Which runs `clean` may delete, and which it keeps and why."""
+"""Which runs `clean` may delete, and which it keeps and why.
+
+What it deletes of them is decided in `orchestrator.engine.cleaning`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How long a step run only waited in the queue of the cluster. Pure."""
+"""How long a step run only waited in the queue of the cluster. Pure.
+
+The time in which no process has driven a run on this machine is counted in `orchestrator.db.leases`.
+"""
 
 from __future__ import annotations
 

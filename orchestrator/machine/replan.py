@@ -195,7 +195,10 @@ def _next(new: Plan, step: ValidStepRun) -> int:
 
 
 def _next_ones(new: Plan, step: ValidStepRun) -> tuple[int, ...]:
-    """Return which positions may follow a step run; a loop that got an `until` was not asked between iterations."""
+    """Return which positions may follow a step run in the new plan.
+
+    If a loop has got an `until` since, the step runs of its next iteration still count: it was not called before them.
+    """
     position = _next(new, step)
     if position < new.size and new.slot(position).step.kind == StepKind.UNTIL:
         return position, new.after(position, False)

@@ -1,7 +1,8 @@
 """Which of several submissions of one job counts.
 
 A submission whose answer was lost may have arrived. If it is then submitted again under the same token, the scheduler
-has the job twice. Whether a submission arrived at all is decided in `orchestrator.machine.reconcile`.
+has the job twice. Only the one that claims the job runs it (`orchestrator.handoff.claim`). Whether a submission arrived
+at all is decided in `orchestrator.machine.reconcile`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 A fork has the random number generators of its worker, in the same state: without this, all tasks would draw the same
 numbers where the study has set no seed. A seed that the study has set when it was imported holds. Python's own `random`
 gets another seed at each fork by itself.
+The seed of a step: `seed_for` in `orchestrator.definition.injection`.
 """
 
 from __future__ import annotations

@@ -138,6 +138,17 @@ def test_each_answer_of_the_map_is_in_its_file():
     assert wrong == []
 
 
+def test_each_function_of_the_map_says_its_rule():
+    silent = set()
+    for _, files, names in ROWS:
+        wanted = {name.rpartition(".")[2] for name in re.findall(r"`([\w.]+)`", names)}
+        for file in re.findall(r"`(orchestrator/[\w/]+\.py)`", files):
+            for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+                is_function = isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in wanted
+                silent |= {f"{file}: {node.name}"} if is_function and not ast.get_docstring(node) else set()
+    assert silent == set()
+
+
 def test_no_question_of_the_map_is_there_twice():
     assert [question for question, n in Counter(question for question, *_ in ROWS).items() if n > 1] == []
 

@@ -1,4 +1,7 @@
-"""Hold the jobs of a run on a cluster in the queue."""
+"""Hold the jobs of a run on a cluster in the queue.
+
+What a held run still does is decided in `orchestrator.machine.decide` (`_hold`, `_begins_work`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A workspace that was moved or copied while jobs of its runs were in the queue."""
+"""A workspace that was moved or copied while jobs of its runs were in the queue.
+
+The recorded paths of a moved workspace are corrected by `orchestrator.db.relocation`.
+"""
 
 from __future__ import annotations
 

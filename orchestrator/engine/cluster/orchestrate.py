@@ -1,4 +1,7 @@
-"""Advance a run on a cluster: once, from anywhere, or repeatedly, as its orchestrator job does."""
+"""Advance a run on a cluster: once, from anywhere, or repeatedly, as its orchestrator job does.
+
+How long an orchestrator job polls is an argument in its script: `_patience` in `orchestrator.engine.cluster.scripts`.
+"""
 
 from __future__ import annotations
 
