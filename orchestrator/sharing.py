@@ -1,7 +1,8 @@
 """Workspaces that a group shares on purpose, and databases of other users that this user has allowed.
 
 A workspace is shared if its database and its folder are writable for a group, and the folder gives that group to what
-is created in it. Nothing else makes these permissions: all that is made without `--group` is private.
+is created in it, and if this user has said so: with `--group`, or `orchestrator db allow`. In a folder of a group, any
+member can make a file with these permissions, also one of another user: it is enough to rename it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from orchestrator.errors import DatabaseError, DefinitionError
 from orchestrator.trust import is_own, owner_of, read_private
 from orchestrator.workspace import DATABASE, Workspace
 
-__all__ = ["allow", "check_can_allow", "is_allowed", "is_shared", "mode_beside", "mode_of_lock", "share"]
+__all__ = [
+    "allow",
+    "check_can_allow",
+    "is_allowed",
+    "is_shared",
+    "mode_beside",
+    "mode_of_lock",
+    "seems_shared",
+    "share",
+]
 
 SHARED = 0o660
 """Permissions of the database, its lock and its journal in a shared workspace."""
@@ -26,7 +36,7 @@ FOLDER = 0o2770
 
 
 def share(workspace: Workspace, name: str) -> None:
-    """Create the database of a new workspace for all members of a group; one that they share already is not changed.
+    """Create the database of a new workspace for all members of a group, or use the one that they share already.
 
     Raises
     ------
@@ -36,14 +46,18 @@ def share(workspace: Workspace, name: str) -> None:
         If there is a database that is not shared with the group, or the folder belongs to another user.
     """
     gid, database = _gid_of(name), workspace.database
-    if os.path.lexists(database):
-        if _group_of(database) != gid:
-            raise DatabaseError(
-                f"{database} exists, and is not shared with the group {name}.",
-                "Leave --group out, or create another workspace: --rootdir FOLDER",
-            )
-        return
-    root = workspace.root
+    if not os.path.lexists(database):
+        _create(workspace, gid)
+    elif _group_of(database) != gid:
+        raise DatabaseError(
+            f"{database} exists, and is not shared with the group {name}.",
+            "Leave --group out, or create another workspace: --rootdir FOLDER",
+        )
+    allow(database)
+
+
+def _create(workspace: Workspace, gid: int) -> None:
+    root, database = workspace.root, workspace.database
     root.mkdir(parents=True, exist_ok=True)
     if not is_own(root):
         raise DatabaseError(
@@ -63,7 +77,12 @@ def share(workspace: Workspace, name: str) -> None:
 
 
 def is_shared(database: Path) -> bool:
-    """Whether a database is shared with a group that this user is a member of."""
+    """Whether this user and a group share a database on purpose."""
+    return seems_shared(database) and is_allowed(database)
+
+
+def seems_shared(database: Path) -> bool:
+    """Whether a database has the permissions of one that a group shares that this user is a member of."""
     return _group_of(database) in (os.getegid(), *os.getgroups())
 
 
@@ -121,7 +140,9 @@ def _gid_of(name: str) -> int:
 
 
 def allow(database: Path) -> Path:
-    """Record that a database is used when it is found, although another user could have placed it.
+    """Record that a database is used when it is found, and with the group that shares it.
+
+    Another user could have placed it.
 
     Returns
     -------
@@ -158,7 +179,7 @@ def is_allowed(database: Path) -> bool:
 
 
 def _line(database: Path) -> str:
-    return f"{database.stat().st_uid} {database.parent.resolve() / database.name}"
+    return f"{database.stat().st_uid} {database.resolve()}"
 
 
 def _file_of_allowed() -> Path | None:

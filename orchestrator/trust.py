@@ -31,6 +31,7 @@ __all__ = [
     "is_own",
     "is_planted",
     "is_trusted_folder",
+    "lets_others_write",
     "name_of_user",
     "open_private",
     "others_may_write",
@@ -75,7 +76,7 @@ def open_private(path: Path) -> BinaryIO:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise Damaged("it is no regular file")
-        _check_private(path, found)
+        _check_private(path, found, _lets_others_write(found))
     except BaseException:
         os.close(descriptor)
         raise
@@ -94,7 +95,8 @@ def read_private(path: Path, largest: int = LARGEST) -> bytes:
 def check_folder(path: Path) -> None:
     """Raise `NotAllowed` if other users can put files, and so links, into a folder, or have put a link in its place."""
     check_links(path)
-    _check_private(path, path.stat())
+    found = path.stat()
+    _check_private(path, found, _may_others_write(found))
 
 
 def check_links(*paths: Path) -> None:
@@ -159,8 +161,11 @@ def _open_folder(path: Path) -> int:
                 os.close(descriptor)
         descriptor = inside
         try:
-            check = _check_run_folder if is_run_folder else _check_private
-            check(at, os.fstat(descriptor))
+            found = os.fstat(descriptor)
+            if is_run_folder:
+                _check_run_folder(at, found)
+            else:
+                _check_private(at, found, _lets_others_write(found))
         except BaseException:
             os.close(descriptor)
             raise
@@ -168,13 +173,13 @@ def _open_folder(path: Path) -> int:
     return descriptor
 
 
-def _check_private(path: Path, found: os.stat_result) -> None:
+def _check_private(path: Path, found: os.stat_result, may_others_write: bool) -> None:
     mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
     if not _is_trusted(found):
         raise NotAllowed(
             f"{path} belongs to {name_of_user(found.st_uid)} ({mode}), so it is not used.", _hint_for_foreign(path)
         )
-    if _may_others_write(found):
+    if may_others_write:
         raise NotAllowed(
             f"Other users may write to {path} ({mode}), so it is not used.",
             f"If its content is right: chmod go-w {_quoted(path)}",
@@ -282,6 +287,18 @@ def _may_others_write(found: os.stat_result) -> bool:
     if found.st_mode & stat.S_IWOTH:
         return True
     return bool(found.st_mode & stat.S_IWGRP) and not _is_group_of_one(found.st_gid)
+
+
+def lets_others_write(path: Path) -> bool:
+    """Whether the permissions of a file that is made private let its group or all users write to it.
+
+    This holds for a group with only this user, too: the system may not know all its members.
+    """
+    return _lets_others_write(path.stat())
+
+
+def _lets_others_write(found: os.stat_result) -> bool:
+    return bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def _is_group_of_one(gid: int) -> bool:

@@ -28,9 +28,9 @@ from orchestrator.errors import (
     NotFound,
     OrchestratorError,
 )
-from orchestrator.sharing import is_shared
+from orchestrator.sharing import is_shared, seems_shared
 from orchestrator.text import clean
-from orchestrator.trust import is_foreign, is_planted, owner_of
+from orchestrator.trust import is_foreign, is_own, is_planted, lets_others_write, owner_of
 
 __all__ = ["Access", "may_write", "open_database", "revision_of"]
 
@@ -38,6 +38,9 @@ Access = Literal["write", "read", "inspect", "upgrade"]
 """`inspect` reads any revision; `upgrade` writes any revision up to ours, or creates the file."""
 
 BUSY_TIMEOUT = 30.0
+
+BESIDE = ("-journal", "-wal", "-shm")
+"""How the files end whose content SQLite applies to a database: also a `-wal`, which we never make."""
 
 MIN_SIZE = 512
 """Bytes of the smallest database. SQLite treats a smaller file as an empty one, and overwrites it."""
@@ -85,7 +88,8 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
             f"Remove it: rm {shlex.quote(str(path))}",
         )
     path = Path(os.path.realpath(path))
-    _check_owner(path, writes)
+    if writes and not is_shared(path):
+        _check_owner(path)
     _check_exists(path, access)
     # Where several users write, one that only reads must not stop the others.
     writable = may_write(path) and not (access == "read" and is_shared(path))
@@ -95,6 +99,9 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
             "Ask its owner for permission, or use another workspace: --rootdir FOLDER",
         )
     with guarded(path) if writable else nullcontext():
+        if writable and not is_shared(path):
+            for end in BESIDE:
+                _check_beside(path.with_name(path.name + end), path)
         try:
             with closing(_connect(str(path), access, writable)) as connection:
                 connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
@@ -113,30 +120,47 @@ def open_database(path: Path, access: Access) -> Iterator[sqlite3.Connection]:
 def may_write(path: Path) -> bool:
     """Whether this user may write to a database and to its folder, where journal and guard are.
 
-    False for the database of another user, whatever its permissions are, unless it is shared with a group on purpose.
+    False for the database of another user, and for one that others may write to, unless it is shared with a group on
+    purpose.
     """
-    may = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
-    return may and (not is_foreign(path) or is_shared(path))
+    exists = path.exists()
+    may = os.access(path.parent, os.W_OK) and (not exists or os.access(path, os.W_OK))
+    return may and (not exists or is_shared(path) or not (is_foreign(path) or lets_others_write(path)))
 
 
-def _check_owner(path: Path, writes: bool) -> None:
-    """Raise `DatabaseError` if another user owns the database that is to be written, or only its journal."""
-    if is_shared(path):
-        return
-    if writes and is_foreign(path):
+def _check_owner(path: Path) -> None:
+    """Raise `DatabaseError` if another user can have written a database."""
+    name = shlex.quote(str(path))
+    allow = f"\nIf you share it with a group: orchestrator db allow --db {name}" if seems_shared(path) else ""
+    if is_foreign(path):
         raise DatabaseError(
             f"{path} belongs to {owner_of(path)}. Runs of another user's database are not executed.",
-            "Use a workspace of your own: --rootdir FOLDER\n"
-            f"To read this one: orchestrator status --db {shlex.quote(str(path))}",
+            f"Use a workspace of your own: --rootdir FOLDER\nTo read this one: orchestrator status --db {name}{allow}",
         )
-    journal = path.with_name(f"{path.name}-journal")
-    # SQLite applies a journal to the database whatever user wrote it; as root it first gives it to the owner.
-    if is_foreign(journal, beside=path):
+    if is_own(path) and lets_others_write(path):
         raise DatabaseError(
-            f"{journal} belongs to {owner_of(journal)}, but the database does not: "
-            "SQLite would apply its content to the database.",
-            "Ask the owner, or move the journal to another folder.",
+            f"Other users may write to {path}, so its runs are not executed.",
+            f"If its content is right: chmod go-w {name}{allow}",
         )
+
+
+def _check_beside(file: Path, database: Path) -> None:
+    """Raise `DatabaseError` if another user can have written a journal.
+
+    SQLite applies it to the database whatever user wrote it; as root it first gives it to the owner.
+    """
+    if file.is_symlink():
+        why = "is a link"
+    elif is_foreign(file, beside=database):
+        why = f"belongs to {owner_of(file)}, but the database does not"
+    elif file.exists() and lets_others_write(file):
+        why = "can be written by other users"
+    else:
+        return
+    raise DatabaseError(
+        f"{file} {why}: SQLite would apply its content to the database.",
+        f"Move it away: mv {shlex.quote(str(file))} {shlex.quote(f'{file}.foreign')}",
+    )
 
 
 def revision_of(connection: sqlite3.Connection) -> int:

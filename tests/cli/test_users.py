@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import sqlite3
 import stat
+from contextlib import closing
+from pathlib import Path
 from subprocess import PIPE
 
 import pytest
@@ -269,6 +274,52 @@ def test_a_folder_that_a_member_of_the_group_puts_in_place_of_that_of_a_run_is_n
     assert owner("resume", "r").code == 0
 
 
+# Commands of a member of the group, in the folder of a private workspace.
+RECORDS = {
+    "a database that looks shared": "cp {prepared} new; chmod 660 new; mv -f new orchestrator.db",
+    "a file of the owner as the database": "cat {prepared} > notes.txt; mv notes.txt orchestrator.db",
+    "a write-ahead log": "cp {prepared}-wal orchestrator.db-wal; chmod 666 orchestrator.db-wal",
+    "a file of the owner as the log": "cat {prepared}-wal > notes.txt; mv notes.txt orchestrator.db-wal",
+    "a hard link as the log": "cat {prepared}-wal > notes.txt; ln notes.txt orchestrator.db-wal",
+    "a file of the owner as the journal": "mv orchestrator.db-journal .away; mv notes.txt orchestrator.db-journal",
+    "a link as the journal": "mv orchestrator.db-journal .away; ln -s notes.txt orchestrator.db-journal",
+}
+
+
+@pytest.mark.parametrize("users", ["memory"], indirect=True)
+@pytest.mark.parametrize("planted", RECORDS)
+def test_records_that_a_member_of_the_group_has_written_are_not_used(users, planted):
+    os.chown(users.path, users.owner.uid, users.colleague.groups[0])
+    users.path.chmod(0o2775)
+    owner, colleague, database = users.owner, users.colleague, users.path / "orchestrator.db"
+    assert owner("run", "study.py", "--project-job", "r", umask=0o002).code == 1
+    owner.run("touch", "notes.txt", "r/experiment_data/go", umask=0o002)
+    prepared = colleague.home / "prepared.db"
+    shutil.copy(database, prepared)
+    with closing(sqlite3.connect(prepared, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("UPDATE run SET name = 'planted'")
+        shutil.copy(f"{prepared}-wal", f"{prepared}-kept")
+        connection.execute("PRAGMA journal_mode = DELETE")
+    Path(f"{prepared}-kept").rename(f"{prepared}-wal")
+    for path in colleague.home.iterdir():
+        os.chown(path, colleague.uid, colleague.gid)
+    done = colleague.run("sh", "-c", RECORDS[planted].format(prepared=prepared), umask=0)
+    assert done.returncode == 0, done.stderr
+    before = {path.name: path.read_bytes() for path in users.path.glob("orchestrator.db*")}
+    for where in ([], ["--rootdir", "."], ["--db", "orchestrator.db"]):
+        for command in ("resume r", "cancel r", "run study.py --project-job n", "status r"):
+            refused = owner(*command.split(), *where, umask=0o002)
+            if command != "status r":
+                assert refused.code in (1, 2), (command, refused)
+                assert re.search("belongs to man|write to|written by other|a link", one_line(refused)), (
+                    command,
+                    refused,
+                )
+            assert "bug in orchestrator" not in refused.err
+    assert {path.name: path.read_bytes() for path in users.path.glob("orchestrator.db*")} == before
+
+
 PLANTED = {
     "logs of the run": ("chmod g+w logs; ln -s {private} logs/r", "resume r"),
     "logs": ("mv logs .away; ln -s {private} logs", "resume r"),
@@ -373,9 +424,13 @@ def test_a_workspace_is_shared_with_a_group_and_no_one_else(shared):
     assert files.pop("orchestrator.db") == 0o660
     assert {mode & 0o007 for mode in files.values()} == {0}
     assert stat.S_IMODE(shared.path.stat().st_mode) & 0o2777 == 0o2775
-    # It must be named, or allowed once.
+    # It must be named to be read, and allowed once for more.
     assert colleague("list").code == 2
     assert "orchestrator db allow" in one_line(colleague("list"))
+    assert "double" in colleague("list", "--rootdir", ".").out
+    refused = colleague("run", "study.py", "--rootdir", ".")
+    assert refused.code == 1
+    assert "orchestrator db allow" in one_line(refused)
     assert colleague("db", "allow", "--db", "orchestrator.db").code == 0
     assert "double" in colleague("list").out
     assert stranger("list", "--rootdir", ".").code == 1
@@ -409,6 +464,7 @@ def test_a_member_writes_the_report_of_a_run_of_another(shared):
 
 def test_members_of_the_group_run_studies_at_the_same_time(shared):
     runs = {}
+    assert shared.colleague("db", "allow", "--db", "orchestrator.db").code == 0
     for user, key in ((shared.owner, "one"), (shared.colleague, "two"), (shared.owner, "three")):
         study = user.write(user.home / f"{key}.py", STUDY.replace('"evaluated-', f'"{user.home}/{key}-'))
         command = ("-m", "orchestrator", "run", str(study), "--project-job", key, "--rootdir", ".")
@@ -424,6 +480,7 @@ def test_members_of_the_group_run_studies_at_the_same_time(shared):
 def test_a_member_takes_over_a_run_of_the_group(shared):
     colleague = shared.colleague
     named = ("--rootdir", ".")
+    assert colleague("db", "allow", "--db", "orchestrator.db").code == 0
     taken = colleague("takeover", "r", *named)
     assert taken.code == 0, taken.err
     # On a second machine it takes a while until a folder that was exchanged is seen.

@@ -14,6 +14,7 @@ from orchestrator.db.opening import open_database
 from orchestrator.db.rows import scalar
 from orchestrator.db.unlocked import MAGIC, read_unlocked
 from orchestrator.errors import DatabaseBusy, DatabaseError
+from orchestrator.sharing import allow
 
 
 @pytest.fixture
@@ -46,9 +47,11 @@ def test_a_reader_that_stays_in_its_transaction_does_not_stop_a_writer(database,
         assert reader.execute("SELECT count(*) FROM run").fetchone() == before
 
 
-def test_a_reader_in_a_shared_workspace_holds_no_lock(database):
+def test_a_reader_in_a_shared_workspace_holds_no_lock(database, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     database.chmod(0o660)
     database.parent.chmod(0o2770)
+    allow(database)
     with open_database(database, "read") as reader:
         assert scalar(reader, "SELECT count(*) FROM run") == 0
         # A second connection of this process would wait for the guard of the first one.
