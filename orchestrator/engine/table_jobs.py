@@ -114,7 +114,7 @@ def fold_tables(context: Context, run: Run) -> int:
     Returns
     -------
     int
-        Number of results that match no open experiment and were quarantined.
+        Number of results that belong to no row and were quarantined.
 
     Raises
     ------

@@ -41,7 +41,7 @@ class Receipt(Fields):
     error : mapping or None
         `type`, `message` and `traceback` of the exception of a step.
     n_quarantined : int
-        Number of results that were quarantined before the step: no open experiment has their inputs.
+        Number of results that were quarantined before the step: they belong to no row.
     until : bool or None
         What the `until` of the loop returned.
     max_rss_mb, cpu_seconds : float

@@ -323,7 +323,7 @@ class Note(NamedTuple):
 
 def quarantined(n: int, *, token: str | None = None, position: int | None = None) -> "list[Change]":
     """Return the note that results were quarantined when they were folded; without any, no note."""
-    why = f"{plural(n, 'result')} moved to .archive/quarantine: damaged, or no open experiment has these inputs"
+    why = f"{plural(n, 'result')} moved to .archive/quarantine: damaged, or no unfinished experiment has these inputs"
     return [Note(EventKind.RESULTS_QUARANTINED, why, token, position, detail={"n": n})] if n else []
 
 

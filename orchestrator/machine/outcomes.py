@@ -187,7 +187,7 @@ def after_collect(
     since : float
         Epoch seconds when it started.
     n_quarantined : int
-        Results that match no open experiment.
+        Results that belong to no row of the table.
     unmatched : mapping of str to sequence of int
         By reason, the rows whose files were not collected.
     """

@@ -120,7 +120,7 @@ class Frozen:
     sha256 : str
         Digest of the manifest.
     n_quarantined : int
-        Number of results that were quarantined: no open experiment has their inputs.
+        Number of results that were quarantined: they belong to no row.
     n_finished_before, n_failed_before : int
         Number of experiments of earlier epochs that are not in the manifest, by their status in the table.
     """
@@ -376,7 +376,7 @@ class Collected:
     Attributes
     ----------
     n_quarantined : int
-        Number of results that were quarantined: no open experiment has their inputs.
+        Number of results that were quarantined: they belong to no row.
     unmatched : dict of str to list of int
         By reason: numbers of the files of f3dasm's tasks that belong to no row. These files are not changed.
     """

@@ -124,7 +124,7 @@ def test_a_damaged_line_of_results_is_reported_and_its_experiment_can_be_evaluat
     )
     assert [status.name for status in table("r").statuses()] == ["FINISHED", "OPEN", "FINISHED", "FINISHED"]
     [why] = rows("SELECT why FROM event WHERE what = 'results quarantined'")
-    assert why == "2 results moved to .archive/quarantine: damaged, or no open experiment has these inputs"
+    assert why == "2 results moved to .archive/quarantine: damaged, or no unfinished experiment has these inputs"
     commands.resume(Workspace.at(workspace), "r", from_step="evaluate")
     assert ys(table("r")) == [0.0, 1.0, 4.0, 9.0]
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import plans, used
 
+from orchestrator.definition.resources import SlurmResources
 from orchestrator.errors import Busy, DefinitionError
 from orchestrator.indexes import format_indexes, parse_indexes
 from orchestrator.machine.batches import Division, Limits, batch_size, divide, tasks_of_batch
@@ -168,6 +169,12 @@ def test_a_move_to_a_state_of_another_machine_is_refused(golden):
     assert not may_move(RunState.ACTIVE, JobState.FAILED)
     with golden.raises(ValueError):
         apply(Run("r", "", Plan(()), RunState.FAILED), MoveRun(RunState.SUCCEEDED))
+
+
+def test_a_plan_without_sizes_has_the_defaults_of_the_resources():
+    plain, planned = (PlannedStep("0", "a", parallel=True, resources=each) for each in ({}, SlurmResources().to_json()))
+    sizes = [(divide(step, Limits()), batch_size(step, Limits())) for step in (plain, planned)]
+    assert sizes[0] == sizes[1]
 
 
 # --- decide --------------------------------------------------------------------------------------

@@ -200,6 +200,17 @@ exec {real} "$@"
 """
 
 
+def test_a_run_whose_stored_environment_was_changed_fails_and_continues_in_that_of_the_shell(studies):
+    key = submit(studies, "both")
+    environment = studies.folder / key / ".orchestrator" / "environment.json"
+    environment.write_text("{}")
+    let_go(studies)
+    assert f"{environment} can't be used: it was changed after it was written" in studies.wait(key, code=1)
+    studies.orchestrator("resume", key)
+    studies.wait(key)
+    check_the_results(studies, key)
+
+
 @pytest.fixture
 def socket_times_out(studies: Studies, tmp_path_factory: pytest.TempPathFactory):
     """Return a function that makes the nth sbatch, from anywhere, answer that its socket timed out."""
