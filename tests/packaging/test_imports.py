@@ -37,7 +37,10 @@ NEVER_IN_A_TASK = (
         "traceback",
         "weakref",
     }
-    | {f"orchestrator.data.{name}" for name in ("column", "contents", "files", "layout", "named_rows", "table")}
+    | {
+        f"orchestrator.data.{name}"
+        for name in ("column", "contents", "generations", "layout", "named_rows", "snapshots", "table")
+    }
     | {
         f"orchestrator.{name}"
         for name in ("definition.samplers", "definition.f3dasm_blocks", "machine.kinds", "sharing")
@@ -82,7 +85,7 @@ def test_import_loads_nothing_heavy(tmp_path):
 def test_the_public_names_load_nothing_that_only_the_use_of_a_table_needs(tmp_path):
     loaded = all_modules_loaded_by("exec('from orchestrator import *')", tmp_path)
     assert "orchestrator.data.experiment_data" in loaded
-    assert not loaded & {f"orchestrator.data.{name}" for name in ("files", "layout", "matching", "sources")}
+    assert not loaded & {f"orchestrator.data.{name}" for name in ("generations", "layout", "matching", "snapshots", "sources")}
 
 
 @pytest.mark.parametrize("name", ["*", *orchestrator.__all__])
