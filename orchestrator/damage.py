@@ -257,15 +257,13 @@ _CHECKS: dict[str, Check] = {
 """Whether a JSON value fits a field, by the type in the field's annotation. Integers and numbers are not negative."""
 
 
-def checked_fields(
-    kind: type | Callable[..., Any], values: Mapping[str, Any], required: Iterable[str]
-) -> dict[str, Any]:
-    """Check the values of the fields of a class, or of the parameters of its `__init__`.
+def checked_fields(kind: type, values: Mapping[str, Any], required: Iterable[str]) -> dict[str, Any]:
+    """Check the values of the fields of a class.
 
     Parameters
     ----------
-    kind : type or callable
-        The class, or its `__init__`.
+    kind : type
+        The class.
     values : mapping
         JSON values by the name of the field.
     required : iterable of str
@@ -281,7 +279,7 @@ def checked_fields(
     Damaged
         If a field is missing or unknown, or a value does not fit the type of its field.
     """
-    annotations = {name: _name_of(of) for name, of in kind.__annotations__.items() if name != "return"}
+    annotations = {name: _name_of(of) for name, of in kind.__annotations__.items()}
     for name in required:
         if name not in values:
             raise Damaged(f"it has no {name}")

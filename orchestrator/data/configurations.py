@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import MISSING, fields
 from typing import Any
 
 from orchestrator.errors import DefinitionError
 
-__all__ = ["instantiate", "is_config", "plain"]
+__all__ = ["fill_defaults", "instantiate", "is_config", "plain"]
 
 
 def is_config(value: Any) -> bool:
@@ -23,6 +24,13 @@ def plain(value: Any) -> Any:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(value, resolve=True)
+
+
+def fill_defaults(value: Any) -> None:
+    """Replace None, which a configuration may have, in fields of a dataclass whose default is a new dict or list."""
+    for field in fields(value):
+        if getattr(value, field.name) is None and field.default_factory is not MISSING:
+            setattr(value, field.name, field.default_factory())
 
 
 def instantiate(config: Any, **arguments: Any) -> Any:

@@ -7,6 +7,7 @@ An object is on disk if its column is `to_disk`, or if a cell refers to a file: 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from orchestrator.data.parameters import Parameter
 from orchestrator.data.references import Reference, write_object
 from orchestrator.data.table import Table
 from orchestrator.data.values import check_name, from_jsonable
-from orchestrator.fields import Fields
 
 if TYPE_CHECKING:
     from orchestrator.data.matching import FoldReport
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Contents"]
 
 
-class Contents(Fields):
+@dataclass
+class Contents:
     """A table in a domain: values become cells when they are written, and cells become values when they are read.
 
     Attributes
@@ -44,10 +45,9 @@ class Contents(Fields):
         The folder that these paths are relative to.
     """
 
-    def __init__(self, domain: Domain, table: Table, project_dir: Path) -> None:
-        self.domain = domain
-        self.table = table
-        self.project_dir = project_dir
+    domain: Domain
+    table: Table
+    project_dir: Path
 
     def space(self, which: str) -> dict[str, Parameter]:
         """Return the parameters of the inputs or the outputs, by name."""

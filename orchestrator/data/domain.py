@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.atomic import write_atomically
 from orchestrator.damage import read_whole
-from orchestrator.data.configurations import plain
+from orchestrator.data.configurations import fill_defaults, plain
 from orchestrator.data.of_f3dasm import our_domain, their_domain
 from orchestrator.data.parameters import (
     PARAMETER_TYPES,
@@ -27,7 +28,6 @@ from orchestrator.data.parameters import (
 )
 from orchestrator.data.values import check_name
 from orchestrator.errors import DataError
-from orchestrator.fields import Fields
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,8 @@ __all__ = [
 ]
 
 
-class Domain(Fields):
+@dataclass
+class Domain:
     """The inputs and outputs of a study.
 
     Parameters
@@ -69,20 +70,14 @@ class Domain(Fields):
     (['x', 'method'], ['y'])
     """
 
-    def __init__(
-        self,
-        input_space: dict[str, Parameter] | None = None,
-        output_space: dict[str, Parameter] | None = None,
-        found_outputs: set[str] | None = None,
-        notes: dict[str, Any] | None = None,
-    ) -> None:
-        self.input_space: dict[str, Parameter] = {} if input_space is None else input_space
-        self.output_space: dict[str, Parameter] = {} if output_space is None else output_space
-        self.found_outputs: set[str] = set() if found_outputs is None else found_outputs
-        self.notes: dict[str, Any] = {} if notes is None else notes
+    input_space: dict[str, Parameter] = field(default_factory=dict)
+    output_space: dict[str, Parameter] = field(default_factory=dict)
+    found_outputs: set[str] = field(default_factory=set, compare=False, repr=False)
+    notes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    def _compared(self) -> dict[str, Any]:
-        return {"input_space": self.input_space, "output_space": self.output_space}
+    def __post_init__(self) -> None:
+        """Replace None by a new dict or set."""
+        fill_defaults(self)
 
     @property
     def input_names(self) -> list[str]:

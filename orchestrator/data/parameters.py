@@ -6,7 +6,8 @@ Names and JSON are those of f3dasm's ``domain.json``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from orchestrator.data.configurations import plain
@@ -14,7 +15,6 @@ from orchestrator.data.load_functions import decode_function, encode_function
 from orchestrator.data.references import Reference
 from orchestrator.data.values import from_jsonable, is_missing, to_jsonable
 from orchestrator.errors import DataError
-from orchestrator.fields import Fields
 
 __all__ = [
     "PARAMETER_TYPES",
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-class Parameter(Fields):
+class Parameter:
     """An input or output of any type.
 
     Parameters
@@ -50,6 +50,7 @@ class Parameter(Fields):
     type_name: ClassVar[str] = "object"
     own_fields: ClassVar[tuple[str, ...]] = ()
     """Names of the fields that only parameters of this type have."""
+    to_disk = False
     _functions: tuple[Any, Any, Any] = (None, None, None)
 
     def __init__(
@@ -183,10 +184,10 @@ class Parameter(Fields):
         return self
 
     def __repr__(self) -> str:
-        own = ", ".join(f"{name}={value!r}" for name, value in self._own_fields().items())
-        return f"{type(self).__name__}({own or f'to_disk={self.to_disk}'})"
+        return f"{type(self).__name__}(to_disk={self.to_disk})"
 
 
+@dataclass(eq=False)
 class ContinuousParameter(Parameter):
     """A float input.
 
@@ -208,12 +209,15 @@ class ContinuousParameter(Parameter):
     type_name: ClassVar[str] = "float"
     own_fields: ClassVar[tuple[str, ...]] = ("lower_bound", "upper_bound", "log")
 
-    def __init__(self, lower_bound: float = -math.inf, upper_bound: float = math.inf, log: bool = False) -> None:
-        super().__init__()
-        self.lower_bound = float(lower_bound)
-        self.upper_bound = float(upper_bound)
-        self.log = log
-        if log and self.lower_bound <= 0:
+    lower_bound: float = -math.inf
+    upper_bound: float = math.inf
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        self.lower_bound = float(self.lower_bound)
+        self.upper_bound = float(self.upper_bound)
+        if self.log and self.lower_bound <= 0:
             raise ValueError(f"log=True needs a lower bound above 0, not {self.lower_bound}")
         _check_range(self.lower_bound, self.upper_bound)
 
@@ -230,6 +234,7 @@ class ContinuousParameter(Parameter):
         return ContinuousParameter(low, max(self.upper_bound, other.upper_bound), self.log)
 
 
+@dataclass(eq=False)
 class DiscreteParameter(Parameter):
     """An integer input: `lower_bound`, `lower_bound` + `step`, ... up to `upper_bound`.
 
@@ -251,11 +256,15 @@ class DiscreteParameter(Parameter):
     type_name: ClassVar[str] = "int"
     own_fields: ClassVar[tuple[str, ...]] = ("lower_bound", "upper_bound", "step")
 
-    def __init__(self, lower_bound: int = 0, upper_bound: int = 1, step: int = 1) -> None:
-        super().__init__()
-        self.lower_bound = _whole(lower_bound)
-        self.upper_bound = _whole(upper_bound)
-        self.step = _whole(step)
+    lower_bound: int = 0
+    upper_bound: int = 1
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the bounds and the step."""
+        self.lower_bound = _whole(self.lower_bound)
+        self.upper_bound = _whole(self.upper_bound)
+        self.step = _whole(self.step)
         _check_range(self.lower_bound, self.upper_bound)
         if self.step <= 0:
             raise ValueError(f"the step must be positive, not {self.step}")
@@ -268,6 +277,7 @@ class DiscreteParameter(Parameter):
         return self
 
 
+@dataclass(eq=False)
 class CategoricalParameter(Parameter):
     """An input that has one of several values.
 
@@ -287,11 +297,14 @@ class CategoricalParameter(Parameter):
     type_name: ClassVar[str] = "category"
     own_fields: ClassVar[tuple[str, ...]] = ("categories",)
 
-    def __init__(self, categories: Iterable[Any] = ()) -> None:
-        super().__init__()
-        if isinstance(categories, str | bytes) or not isinstance(categories, Iterable):
-            raise TypeError(f"the categories must be a list of values, not {categories!r}: write [{categories!r}]")
-        self.categories = [_stored_value(value, "category") for value in categories]
+    categories: Sequence[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        given: Any = self.categories
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+            raise TypeError(f"the categories must be a list of values, not {given!r}: write [{given!r}]")
+        self.categories = [_stored_value(value, "category") for value in given]
         if len(set(self.categories)) != len(self.categories):
             raise ValueError(f"the categories have a duplicate value: {self.categories}")
 
@@ -315,6 +328,7 @@ class CategoricalParameter(Parameter):
         return CategoricalParameter(list(dict.fromkeys([*self.categories, *more])))
 
 
+@dataclass(eq=False)
 class ConstantParameter(Parameter):
     """An input with a constant value.
 
@@ -334,9 +348,11 @@ class ConstantParameter(Parameter):
     type_name: ClassVar[str] = "constant"
     own_fields: ClassVar[tuple[str, ...]] = ("value",)
 
-    def __init__(self, value: Any = None) -> None:
-        super().__init__()
-        self.value = _stored_value(value, "constant")
+    value: Any = None
+
+    def __post_init__(self) -> None:
+        """Check the value."""
+        self.value = _stored_value(self.value, "constant")
 
     def to_categorical(self) -> CategoricalParameter:
         """Return an input whose only value is this one."""
@@ -353,6 +369,7 @@ class ConstantParameter(Parameter):
         return CategoricalParameter([self.value]) + other
 
 
+@dataclass(eq=False)
 class ArrayParameter(Parameter):
     """An array of floats as one input.
 
@@ -374,14 +391,18 @@ class ArrayParameter(Parameter):
     type_name: ClassVar[str] = "array"
     own_fields: ClassVar[tuple[str, ...]] = ("shape", "lower_bound", "upper_bound")
 
-    def __init__(self, shape: Any = (), lower_bound: Any = -math.inf, upper_bound: Any = math.inf) -> None:
-        super().__init__()
-        sizes = [shape] if isinstance(shape, int) else shape
+    shape: Any = ()
+    lower_bound: Any = -math.inf
+    upper_bound: Any = math.inf
+
+    def __post_init__(self) -> None:
+        """Check the shape and the bounds."""
+        sizes = [self.shape] if isinstance(self.shape, int) else self.shape
         self.shape = tuple(int(size) for size in sizes)
         if not self.shape or min(self.shape) <= 0:
             raise ValueError(f"the shape must consist of positive sizes, not {list(self.shape)}")
-        self.lower_bound = _plain_bound(lower_bound)
-        self.upper_bound = _plain_bound(upper_bound)
+        self.lower_bound = _plain_bound(self.lower_bound)
+        self.upper_bound = _plain_bound(self.upper_bound)
 
     def _own_fields(self) -> dict[str, Any]:
         return {**super()._own_fields(), "shape": list(self.shape)}

@@ -6,6 +6,7 @@ import _pickle as pickle  # the module `pickle` has slow classes, too
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
 from typing import Any, BinaryIO
@@ -13,7 +14,6 @@ from typing import Any, BinaryIO
 from orchestrator.atomic import replacing
 from orchestrator.data.load_functions import ALLOW, allows_everything, decode_function, encode_function
 from orchestrator.errors import DataError, NotAllowed
-from orchestrator.fields import Fields
 from orchestrator.loading import main_name
 from orchestrator.table_folder import DATA_FOLDER, TABLE_FILES
 from orchestrator.trust import check_links, is_own, others_may_write, owner_of
@@ -21,7 +21,8 @@ from orchestrator.trust import check_links, is_own, others_may_write, owner_of
 __all__ = ["OF_F3DASM", "Reference", "copy_objects", "keep_file", "write_object"]
 
 
-class Reference(Fields):
+@dataclass
+class Reference:
     """An object on disk.
 
     Parameters
@@ -35,15 +36,9 @@ class Reference(Fields):
         Further arguments of the load function, or their text by `encode_function`.
     """
 
-    def __init__(
-        self,
-        path: str,
-        load_function: Callable[..., Any] | str | None = None,
-        load_kwargs: dict[str, Any] | str | None = None,
-    ) -> None:
-        self.path = path
-        self.load_function = load_function
-        self.load_kwargs = load_kwargs
+    path: str
+    load_function: Callable[..., Any] | str | None = None
+    load_kwargs: dict[str, Any] | str | None = None
 
     def load(self, project_dir: Path) -> Any:
         """Read the object.

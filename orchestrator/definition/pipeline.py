@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args, overload
 
+from orchestrator.data.configurations import fill_defaults
 from orchestrator.data.of_f3dasm import is_of_f3dasm
 from orchestrator.data.scratch import Keep
 from orchestrator.definition.block import bound_kwargs
 from orchestrator.definition.data_generators import DataGenerator
 from orchestrator.definition.resources import SlurmResources, time_in_seconds
 from orchestrator.errors import DefinitionError
-from orchestrator.fields import Fields
 from orchestrator.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -46,7 +48,30 @@ ABORT_EARLY = 5
 The rule is applied in `orchestrator.worker.stopping` and `orchestrator.machine.decide` (`_why_failed`)."""
 
 
-class Step(Fields):
+@dataclass
+class _StepFields:
+    """The fields of a step, in the order of f3dasm."""
+
+    block: Any
+    name: str = ""
+    parallel: bool = False
+    resources: SlurmResources = field(default_factory=SlurmResources)
+    dependency: Dependency = "afterok"
+    project_dir: str = "."
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    max_failed: int | float | None = None
+    retries: int = 0
+    timeout: str | float | None = None
+    keep_scratch: Keep = "on_error"
+    abort_early: int | bool = ABORT_EARLY
+
+    def __post_init__(self) -> None:
+        fill_defaults(self)
+        if self.dependency not in DEPENDENCIES:
+            raise ValueError(f"Invalid dependency {self.dependency!r}: use 'afterok' or 'afterany'.")
+
+
+class Step(_StepFields):
     """A step of a pipeline.
 
     Parameters
@@ -87,7 +112,7 @@ class Step(Fields):
     ValueError
         If `dependency` is another text.
     TypeError
-        If there are too many positional arguments, or two blocks.
+        If there are too many positional arguments, two blocks or none.
 
     Examples
     --------
@@ -98,19 +123,6 @@ class Step(Fields):
     >>> step = Step(evaluate, parallel=True, resources=resources, retries=2, timeout="00:10:00")
     >>> collect = Step(CollectArrayResults(), dependency="afterany")
     """
-
-    block: Any
-    name: str
-    parallel: bool
-    resources: SlurmResources
-    dependency: Dependency
-    project_dir: str
-    kwargs: dict[str, Any]
-    max_failed: int | float | None
-    retries: int
-    timeout: str | float | None
-    keep_scratch: Keep
-    abort_early: int | bool
 
     @overload
     def __init__(
@@ -147,49 +159,15 @@ class Step(Fields):
         abort_early: int | bool = ABORT_EARLY,
     ) -> None: ...
 
-    def __init__(
-        self,
-        *args: Any,
-        block: Any = None,
-        name: str = "",
-        parallel: bool = False,
-        resources: SlurmResources | None = None,
-        dependency: Dependency = "afterok",
-        project_dir: str = ".",
-        kwargs: dict[str, Any] | None = None,
-        max_failed: int | float | None = None,
-        retries: int = 0,
-        timeout: str | float | None = None,
-        keep_scratch: Keep = "on_error",
-        abort_early: int | bool = ABORT_EARLY,
-    ) -> None:
-        given: dict[str, Any] = {
-            "block": block,
-            "name": name,
-            "parallel": parallel,
-            "resources": SlurmResources() if resources is None else resources,
-            "dependency": dependency,
-            "project_dir": project_dir,
-            "kwargs": {} if kwargs is None else kwargs,
-            "max_failed": max_failed,
-            "retries": retries,
-            "timeout": timeout,
-            "keep_scratch": keep_scratch,
-            "abort_early": abort_early,
-        }
-        names_first = block is not None and len(args) > 0 and isinstance(args[0], str)
-        order = ["name", "parallel"] if names_first else list(given)
-        if len(args) > len(order):
-            raise TypeError(f"Step takes at most {len(order)} positional arguments here, not {len(args)}")
-        if block is not None and args and not names_first:
-            raise TypeError("Step got two blocks: the first argument, and block=...")
-        for key, value in {**given, **dict(zip(order, args, strict=False))}.items():
-            setattr(self, key, value)
-        if self.dependency not in DEPENDENCIES:
-            raise ValueError(f"Invalid dependency {self.dependency!r}: use 'afterok' or 'afterany'.")
+    @wraps(_StepFields.__init__, assigned=())  # type: ignore[misc]  # so that `help` shows the fields
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if "block" in kwargs and args and isinstance(args[0], str):
+            args = (kwargs.pop("block"), *args)
+        super().__init__(*args, **kwargs)
 
 
-class Loop(Fields):
+@dataclass
+class Loop:
     """Steps that are repeated.
 
     Parameters
@@ -210,15 +188,13 @@ class Loop(Fields):
     >>> loop = Loop(20, steps=[more], until=is_good_enough)
     """
 
-    def __init__(
-        self,
-        n_iterations: int = 1,
-        steps: list[Any] | None = None,
-        until: Callable[[ExperimentData], bool] | None = None,
-    ) -> None:
-        self.n_iterations = n_iterations
-        self.steps: list[Any] = [] if steps is None else steps
-        self.until = until
+    n_iterations: int = 1
+    steps: list[Any] = field(default_factory=list)
+    until: Callable[[ExperimentData], bool] | None = None
+
+    def __post_init__(self) -> None:
+        """Replace None by a new list."""
+        fill_defaults(self)
 
 
 class _Origin:
@@ -229,7 +205,8 @@ class _Origin:
         self.element = element
 
 
-class PipelineDefinition(Fields):
+@dataclass
+class PipelineDefinition:
     """The steps of a pipeline in order, without methods that run them.
 
     Parameters
@@ -244,19 +221,17 @@ class PipelineDefinition(Fields):
         The seed of the whole study, from 0 to 2**64 - 1. By default seeds depend on the run's key.
     """
 
-    _origin: _Origin | None = None
+    # Without an annotation it is not a field.
+    _origin = cast("_Origin | None", None)
 
-    def __init__(
-        self,
-        name: str = "",
-        steps: list[Step | Loop] | None = None,
-        orchestrator_resources: SlurmResources | None = None,
-        seed: int | None = None,
-    ) -> None:
-        self.name = name
-        self.steps: list[Step | Loop] = [] if steps is None else steps
-        self.orchestrator_resources = orchestrator_resources
-        self.seed = seed
+    def __post_init__(self) -> None:
+        """Replace None by a new list."""
+        fill_defaults(self)
+
+    name: str = ""
+    steps: list[Step | Loop] = field(default_factory=list)
+    orchestrator_resources: SlurmResources | None = None
+    seed: int | None = None
 
     def from_step(self, step: int | str) -> Self:
         """Return a pipeline that begins at a later step.
@@ -370,8 +345,6 @@ def _our_element(element: Any) -> Any:
     if is_of_f3dasm(element, "Loop"):
         return Loop(element.n_iterations, _our_elements(element.steps))
     if is_of_f3dasm(element, "Step"):
-        from dataclasses import fields
-
         element = Step(**{one.name: getattr(element, one.name) for one in fields(element)})
     if isinstance(element, Loop):
         return _changed(element, steps=_our_elements(element.steps))

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.data.configurations import fill_defaults
 from orchestrator.errors import DefinitionError
-from orchestrator.fields import Fields
 from orchestrator.workspace import LOG_DIR
 
 __all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "option_name", "time_in_seconds"]
 
 
-class SlurmResources(Fields):
+@dataclass
+class SlurmResources:
     """Resources that each job of a step requests from SLURM.
 
     Parameters
@@ -53,40 +55,19 @@ class SlurmResources(Fields):
     >>> step = Step(create_sampler("latin"), resources=resources, kwargs={"n_samples": 1000})
     """
 
-    time: str
-    mem: str
-    cpus_per_task: int
-    nodes: int
-    max_array_size: int
-    max_concurrent: int
-    max_jobs_per_task: int | None
-    extra_sbatch: dict[str, Any]
-    ntasks: int
-    mem_per_cpu: str | None
+    time: str = "01:00:00"
+    mem: str = "4G"
+    cpus_per_task: int = 1
+    nodes: int = 1
+    max_array_size: int = 900
+    max_concurrent: int = 64
+    max_jobs_per_task: int | None = 1
+    extra_sbatch: dict[str, Any] = field(default_factory=dict)
+    ntasks: int = 1
+    mem_per_cpu: str | None = None
 
-    def __init__(
-        self,
-        time: str = "01:00:00",
-        mem: str = "4G",
-        cpus_per_task: int = 1,
-        nodes: int = 1,
-        max_array_size: int = 900,
-        max_concurrent: int = 64,
-        max_jobs_per_task: int | None = 1,
-        extra_sbatch: dict[str, Any] | None = None,
-        ntasks: int = 1,
-        mem_per_cpu: str | None = None,
-    ) -> None:
-        self.time = time
-        self.mem = mem
-        self.cpus_per_task = cpus_per_task
-        self.nodes = nodes
-        self.max_array_size = max_array_size
-        self.max_concurrent = max_concurrent
-        self.max_jobs_per_task = max_jobs_per_task
-        self.extra_sbatch = {} if extra_sbatch is None else extra_sbatch
-        self.ntasks = ntasks
-        self.mem_per_cpu = mem_per_cpu
+    def __post_init__(self) -> None:
+        """Check the values."""
         _make_plain(self)
         if self.max_jobs_per_task is not None and self.max_jobs_per_task < 1:
             raise ValueError(
@@ -98,7 +79,8 @@ class SlurmResources(Fields):
         return {name: _plain(getattr(self, name)) for name in SlurmResources.__annotations__}
 
 
-class SlurmCluster(Fields):
+@dataclass
+class SlurmCluster:
     """Settings of a SLURM cluster, the same for all jobs.
 
     Parameters
@@ -132,37 +114,18 @@ class SlurmCluster(Fields):
     >>> key = pipeline.run(mode="slurm", cluster=cluster)  # doctest: +SKIP
     """
 
-    partition: str | None
-    account: str | None
-    env_setup: list[str]
-    env_vars: dict[str, str]
-    runner: str
-    log_dir: str
-    mem_per_cpu: str | None
-    wake: Literal["both", "job"]
-    grace: float
+    partition: str | None = "batch"
+    account: str | None = "default"
+    env_setup: list[str] = field(default_factory=list)
+    env_vars: dict[str, str] = field(default_factory=dict)
+    runner: str = "python"
+    log_dir: str = LOG_DIR
+    mem_per_cpu: str | None = None
+    wake: Literal["both", "job"] = "both"
+    grace: float = 90.0
 
-    def __init__(
-        self,
-        partition: str | None = "batch",
-        account: str | None = "default",
-        env_setup: list[str] | None = None,
-        env_vars: dict[str, str] | None = None,
-        runner: str = "python",
-        log_dir: str = LOG_DIR,
-        mem_per_cpu: str | None = None,
-        wake: Literal["both", "job"] = "both",
-        grace: float = 90.0,
-    ) -> None:
-        self.partition = partition
-        self.account = account
-        self.env_setup = [] if env_setup is None else env_setup
-        self.env_vars = {} if env_vars is None else env_vars
-        self.runner = runner
-        self.log_dir = log_dir
-        self.mem_per_cpu = mem_per_cpu
-        self.wake = wake
-        self.grace = grace
+    def __post_init__(self) -> None:
+        """Use dicts and lists of Python."""
         _make_plain(self)
 
     @classmethod
@@ -195,7 +158,7 @@ class SlurmCluster(Fields):
         """
         values = dict(_mapping(config))
         values.pop("enabled", None)
-        known = list(vars(cls()))
+        known = [one.name for one in fields(cls)]
         unknown = sorted(set(values) - set(known), key=str)
         if unknown:
             raise DefinitionError(
@@ -224,10 +187,11 @@ class SlurmCluster(Fields):
         return cls(**values)
 
 
-def _make_plain(fields_of: SlurmResources | SlurmCluster) -> None:
+def _make_plain(settings: SlurmResources | SlurmCluster) -> None:
     """Replace containers, such as those of a Hydra configuration, by dicts and lists, which are stored as JSON."""
-    for name, value in vars(fields_of).items():
-        setattr(fields_of, name, _plain(value))
+    fill_defaults(settings)
+    for name, value in vars(settings).items():
+        setattr(settings, name, _plain(value))
 
 
 def _plain(value: Any) -> Any:

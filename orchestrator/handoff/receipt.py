@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import LARGEST, LARGEST_INT, Damaged, checked_fields, cleaned, parse_object, refuse
 from orchestrator.errors import Busy, DataError
-from orchestrator.fields import Fields
 from orchestrator.sha256 import sha256_of
 from orchestrator.trust import read_private
 from orchestrator.workspace import JobFolder
@@ -20,7 +20,8 @@ __all__ = ["Receipt", "has_ended", "last_receipt", "read_receipt", "receipts_of"
 SUCCEEDED, FAILED = "succeeded", "failed"
 
 
-class Receipt(Fields):
+@dataclass(eq=False, repr=False)  # more methods would cost each task time
+class Receipt:
     """How a task ended.
 
     Attributes
@@ -50,43 +51,23 @@ class Receipt(Fields):
         The exception of a step, only in the process that raised it; not written to the file.
     """
 
-    def __init__(
-        self,
-        state: str,
-        started_at: float,
-        ended_at: float,
-        host: str = "",
-        pid: int = 0,
-        n_experiments: int = 0,
-        n_finished: int = 0,
-        n_failed: int = 0,
-        n_earlier: int = 0,
-        failures: list[dict[str, Any]] | None = None,
-        kind: str | None = None,
-        error: Mapping[str, str] | None = None,
-        n_quarantined: int = 0,
-        until: bool | None = None,
-        max_rss_mb: float = 0.0,
-        cpu_seconds: float = 0.0,
-        exception: BaseException | None = None,
-    ) -> None:
-        self.state = state
-        self.started_at = started_at
-        self.ended_at = ended_at
-        self.host = host
-        self.pid = pid
-        self.n_experiments = n_experiments
-        self.n_finished = n_finished
-        self.n_failed = n_failed
-        self.n_earlier = n_earlier
-        self.failures: list[dict[str, Any]] = [] if failures is None else failures
-        self.kind = kind
-        self.error = error
-        self.n_quarantined = n_quarantined
-        self.until = until
-        self.max_rss_mb = max_rss_mb
-        self.cpu_seconds = cpu_seconds
-        self.exception = exception
+    state: str
+    started_at: float
+    ended_at: float
+    host: str = ""
+    pid: int = 0
+    n_experiments: int = 0
+    n_finished: int = 0
+    n_failed: int = 0
+    n_earlier: int = 0
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    kind: str | None = None
+    error: Mapping[str, str] | None = None
+    n_quarantined: int = 0
+    until: bool | None = None
+    max_rss_mb: float = 0.0
+    cpu_seconds: float = 0.0
+    exception: BaseException | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -154,7 +135,7 @@ def read_receipt(path: Path) -> Receipt:
     try:
         written = parse_object(read_private(path))
         checksum = written.pop(CHECKSUM, None)
-        values = checked_fields(Receipt.__init__, cleaned(written), REQUIRED)
+        values = checked_fields(Receipt, cleaned(written), REQUIRED)
         _check(values)
         if checksum != _checksum(written):
             refuse("its checksum is not that of its content")
