@@ -26,7 +26,7 @@ STALE = 180.0
 """Seconds after which a process of another host counts as dead, if no heartbeat followed the one that was seen."""
 
 SILENT = 600.0
-"""Seconds since the last heartbeat, by two clocks, after which commands that only read report it."""
+"""Seconds since the last heartbeat, by two clocks, after which commands that only read show the run as stalled."""
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 

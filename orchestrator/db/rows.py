@@ -114,7 +114,7 @@ def damaged(why: str) -> DamagedRecords:
 def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
     """Insert a row, and return its id."""
     written = _written(values)
-    places = ", ".join(map(_place, written))
+    places = ", ".join(map(_placeholder, written))
     done = connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", written)
     assert done.lastrowid is not None
     return done.lastrowid
@@ -123,7 +123,7 @@ def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]
 def update(connection: sqlite3.Connection, table: str, values: Mapping[str, Any], **where: Any) -> int:
     """Update the rows whose columns have the values `where`, and return their number."""
     written = _written(values)
-    new = ", ".join(f"{column} = {_place(value)}" for column, value in zip(values, written, strict=True))
+    new = ", ".join(f"{column} = {_placeholder(value)}" for column, value in zip(values, written, strict=True))
     old = " AND ".join(f"{column} = ?" for column in where)
     done = connection.execute(f"UPDATE {table} SET {new} WHERE {old}", [*written, *where.values()])
     return done.rowcount
@@ -146,7 +146,7 @@ def _written(values: Mapping[str, Any]) -> list[Any]:
     return [json.dumps(value) if isinstance(value, dict) else as_parameter(value) for value in values.values()]
 
 
-def _place(written: Any) -> str:
+def _placeholder(written: Any) -> str:
     # The bytes of a text that is not Unicode are stored as text, so that it can be read, compared and printed.
     return "CAST(? AS TEXT)" if isinstance(written, bytes) else "?"
 

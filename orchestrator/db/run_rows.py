@@ -37,16 +37,16 @@ def run_row(connection: sqlite3.Connection, key: str | None, query: str = "SELEC
     known = scalars(connection, "SELECT key FROM run ORDER BY id DESC LIMIT 100")
     if not known:
         raise NotFound(
-            f"There is no run in this workspace yet.{_place(connection)}", "Start one: orchestrator run STUDY.py"
+            f"There is no run in this workspace yet.{_folder_line(connection)}", "Start one: orchestrator run STUDY.py"
         )
     raise NotFound(
         f"There is no run {key!r} in this workspace. {did_you_mean(str(key), known)}"
-        f"Its latest runs: {', '.join(known[:4])}.{_place(connection)}",
+        f"Its latest runs: {', '.join(known[:4])}.{_folder_line(connection)}",
         "List all runs: orchestrator list",
     )
 
 
-def _place(connection: sqlite3.Connection) -> str:
+def _folder_line(connection: sqlite3.Connection) -> str:
     """Return a line with the folder of the workspace; nothing for a copy in memory."""
     file = scalar(connection, "SELECT file FROM pragma_database_list WHERE name = 'main'")
     return f"\nThe workspace is {Path(file).parent}." if file else ""

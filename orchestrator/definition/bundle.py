@@ -158,15 +158,15 @@ class Bundle:
 
     def _kept(self, index: dict[str, Any]) -> dict[str, KeptModule]:
         kept = {name: KeptModule(*values) for name, values in json.loads(self._read_checked(MODULES, index)).items()}
-        here = self._place(index)
+        here = self._to_new_path(index)
         return kept if here is None else {name: module.moved(here) for name, module in kept.items()}
 
     def _context(self, index: dict[str, Any]) -> ImportContext:
         context = ImportContext(**index["context"])
-        here = self._place(index)
+        here = self._to_new_path(index)
         return context if here is None else context.moved(here)
 
-    def _place(self, index: dict[str, Any]) -> Callable[[str], str] | None:
+    def _to_new_path(self, index: dict[str, Any]) -> Callable[[str], str] | None:
         """Return the function that turns a recorded path into one of now; None if the workspace was not moved."""
         root = root_of_bundles(self._folder.parent)
         return None if index["root"] == root else partial(relocated, old_root=index["root"], root=root)
