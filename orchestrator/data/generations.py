@@ -21,8 +21,8 @@ from pathlib import Path
 from shlex import quote
 
 from orchestrator.atomic import sync_folder, write_atomically, write_synced
+from orchestrator.data.open_table import State, opened_file, state_of
 from orchestrator.data.result_folders import archive_consumed, write_consumed
-from orchestrator.data.snapshots import State, opened_file, state_of
 from orchestrator.data.table_links import (
     CURRENT,
     GENERATIONS,

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, NamedTuple
 from orchestrator.atomic import created_synced, new_folder, write_synced
 from orchestrator.damage import Damaged, open_regular, parse_object, read_small, read_whole
 from orchestrator.data.generations import Outrun, finish_commit, outrun, write_table
+from orchestrator.data.open_table import state_of
 from orchestrator.data.result_folders import result_folders
-from orchestrator.data.snapshots import state_of
 from orchestrator.data.table_lock import locked
 from orchestrator.errors import DataError
 from orchestrator.holes import CHUNK, copy_written

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.data.job_status import JobStatus
+from orchestrator.data.open_table import State
 from orchestrator.data.results import inputs_digest
-from orchestrator.data.snapshots import State
 from orchestrator.data.table import Table
 from orchestrator.errors import DataError
 

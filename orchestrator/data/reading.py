@@ -11,8 +11,8 @@ from orchestrator.data.contents import Contents
 from orchestrator.data.layout import StoredTable, decode_files
 from orchestrator.data.matching import FoldReport
 from orchestrator.data.merging import Origin
+from orchestrator.data.open_table import READ_TRIES, OpenTable, changes_all_the_time, opened_table
 from orchestrator.data.results import ResultReader
-from orchestrator.data.snapshots import READ_TRIES, Snapshot, changes_all_the_time, opened_snapshot
 from orchestrator.errors import DataError
 from orchestrator.table_folder import data_folder
 
@@ -76,34 +76,34 @@ def read_stored(
     DataError
         If the files can't be read, or don't belong together.
     """
-    stored, snapshot = _decoded(project_dir, as_edited)
+    stored, opened = _decoded(project_dir, as_edited)
     contents = Contents(stored.domain, stored.table, project_dir)
     contents.adopt(stored.table)
     names = None if folders is None else {folder.name for folder in folders}
-    paths = [path for path in snapshot.results if names is None or path.parent.name in names]
+    paths = [path for path in opened.results if names is None or path.parent.name in names]
     # Lines that the stored table contains are not folded again: the user may have changed their rows since.
     reader = ResultReader() if reader is None else reader
     files = [reader.read(path, stored.folded.get(_name(path), 0)) for path in paths]
     report = contents.fold(files)
     offsets = {**stored.folded, **{_name(file.path): file.end for file in files}}
-    return Stored(contents, stored.stored_by, offsets, Origin(snapshot.state, contents.table.copy()), report)
+    return Stored(contents, stored.stored_by, offsets, Origin(opened.state, contents.table.copy()), report)
 
 
-def _decoded(project_dir: Path, as_edited: bool) -> tuple[StoredTable, Snapshot]:
+def _decoded(project_dir: Path, as_edited: bool) -> tuple[StoredTable, OpenTable]:
     for _ in range(READ_TRIES):
-        with opened_snapshot(project_dir) as snapshot:
+        with opened_table(project_dir) as opened:
             try:
-                stored = decode_files(data_folder(project_dir), snapshot.files, as_edited=as_edited)
+                stored = decode_files(data_folder(project_dir), opened.files, as_edited=as_edited)
             except DataError:
-                if snapshot.is_unchanged():
+                if opened.is_unchanged():
                     raise
                 continue
             except OSError as error:
                 if error.errno != ESTALE:  # another machine has removed the files: there is a newer table
                     raise
                 continue
-            if snapshot.is_unchanged():
-                return stored, snapshot
+            if opened.is_unchanged():
+                return stored, opened
     raise changes_all_the_time(project_dir)
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.data.generations import Outrun, outrun, write_table
 from orchestrator.data.merging import Origin, find_changes
+from orchestrator.data.open_table import State, state_of
 from orchestrator.data.references import copy_objects
-from orchestrator.data.snapshots import State, state_of
 from orchestrator.data.table_lock import locked
 from orchestrator.errors import DataError
 from orchestrator.loading import is_loading_again

@@ -20,7 +20,7 @@ from orchestrator.amounts import plural, size_text
 from orchestrator.atomic import PRIVATE, write_atomically
 from orchestrator.damage import Damaged, open_regular
 from orchestrator.data.kept_table import KeptTable, put_back
-from orchestrator.data.snapshots import opened_snapshot
+from orchestrator.data.open_table import opened_table
 from orchestrator.data.table_links import is_link_of_a_table
 from orchestrator.db.store import NewRun, RunRecord, Store
 from orchestrator.engine.cleaning import DELETED
@@ -211,9 +211,9 @@ def _copy_folder(source: RunFolder, target: RunFolder, fork: Fork) -> None:
 
 def _copy_table(source: Path, target: Path) -> None:
     """Copy a table as it is, with the results that are not folded yet."""
-    with suppress(FileNotFoundError), opened_snapshot(source) as snapshot:
-        put_back(target, {name: file.read() for name, file in snapshot.files.items()})
-        for path in snapshot.results:
+    with suppress(FileNotFoundError), opened_table(source) as opened:
+        put_back(target, {name: file.read() for name, file in opened.files.items()})
+        for path in opened.results:
             to = target / DATA_FOLDER / RESULTS / path.parent.name / path.name
             to.parent.mkdir(parents=True, exist_ok=True)
             _copy_file(path, to)

@@ -230,7 +230,7 @@ def _fold_results(folder: RunFolder, job: JobFile, receipt: Receipt) -> Path:
 
 def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[str, Any]) -> None:
     from orchestrator.data.experiment_data import ExperimentData
-    from orchestrator.data.snapshots import stored_by
+    from orchestrator.data.open_table import stored_by
     from orchestrator.data.storing import store_result
 
     data = read_table(project_dir)

@@ -10,8 +10,8 @@ from orchestrator.data import generations
 from orchestrator.data.expected_results import Expected
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.fold import FoldReport, fold
+from orchestrator.data.open_table import stored_by
 from orchestrator.data.results import ResultFile, ResultWriter, inputs_digest, read_results, unframe
-from orchestrator.data.snapshots import stored_by
 from orchestrator.data.values import to_jsonable
 from orchestrator.errors import DataError
 from tests.damage import IN_ITS_PLACE, put_in_place

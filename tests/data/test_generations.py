@@ -13,9 +13,9 @@ from filelock import FileLock
 from orchestrator.data import generations
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.fold import fold
+from orchestrator.data.open_table import opened_table
 from orchestrator.data.result_folders import result_folders
 from orchestrator.data.results import ResultWriter, inputs_digest
-from orchestrator.data.snapshots import opened_snapshot
 from orchestrator.errors import Busy, DataError
 from orchestrator.kernel_lock import KernelLock
 from orchestrator.table_folder import TABLE_FILES, data_folder
@@ -377,7 +377,7 @@ def test_a_damaged_note_about_consumed_results_is_an_error_that_says_what_to_typ
     table(tmp_path, 1).store(tmp_path)
     commit = data_folder(tmp_path) / ".table" / "commit.json"
     commit.write_bytes(content) if content is not None else os.mkfifo(commit)
-    for use in (lambda folder: opened_snapshot(folder).__enter__(), result_folders, table(tmp_path, 3).store):
+    for use in (lambda folder: opened_table(folder).__enter__(), result_folders, table(tmp_path, 3).store):
         with pytest.raises(DataError, match=r"commit.json can't be used: .* To use the table .*: rm ") as raised:
             use(tmp_path)
     subprocess.run(raised.value.message.rpartition(": ")[2], shell=True, check=True)

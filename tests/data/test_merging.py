@@ -12,8 +12,8 @@ from orchestrator.data import generations, merging, storing
 from orchestrator.data.experiment_data import ExperimentData
 from orchestrator.data.experiment_sample import ExperimentSample
 from orchestrator.data.fold import fold
+from orchestrator.data.open_table import stored_by
 from orchestrator.data.results import ResultWriter, inputs_digest
-from orchestrator.data.snapshots import stored_by
 from orchestrator.errors import DataError
 from orchestrator.table_folder import data_folder
 

@@ -28,7 +28,7 @@ NEVER_IN_A_TASK = (
     | {"textwrap", "threading", "traceback"}
     | {
         f"orchestrator.data.{name}"
-        for name in ("column", "contents", "generations", "layout", "named_rows", "snapshots", "table")
+        for name in ("column", "contents", "generations", "layout", "named_rows", "open_table", "table")
     }
     | {
         f"orchestrator.{name}"
@@ -75,7 +75,7 @@ def test_the_public_names_load_nothing_that_only_the_use_of_a_table_needs(tmp_pa
     loaded = all_modules_loaded_by("exec('from orchestrator import *')", tmp_path)
     assert "orchestrator.data.experiment_data" in loaded
     assert not loaded & {
-        f"orchestrator.data.{name}" for name in ("generations", "layout", "matching", "snapshots", "sources")
+        f"orchestrator.data.{name}" for name in ("generations", "layout", "matching", "open_table", "sources")
     }
 
 

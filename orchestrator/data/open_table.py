@@ -29,11 +29,11 @@ from orchestrator.table_folder import TABLE_FILES, data_folder
 
 __all__ = [
     "READ_TRIES",
-    "Snapshot",
+    "OpenTable",
     "State",
     "changes_all_the_time",
     "opened_file",
-    "opened_snapshot",
+    "opened_table",
     "state_of",
     "stored_by",
 ]
@@ -59,7 +59,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class OpenTable:
     """The files of a table at one moment.
 
     Attributes
@@ -82,7 +82,7 @@ class Snapshot:
 
 
 @contextmanager
-def opened_snapshot(project_dir: Path | str) -> Iterator[Snapshot]:
+def opened_table(project_dir: Path | str) -> Iterator[OpenTable]:
     """Open the four files of the same table, without a lock.
 
     Parameters
@@ -92,7 +92,7 @@ def opened_snapshot(project_dir: Path | str) -> Iterator[Snapshot]:
 
     Yields
     ------
-    Snapshot
+    OpenTable
         The files, and the paths of the result files.
 
     Raises
@@ -115,7 +115,7 @@ def opened_snapshot(project_dir: Path | str) -> Iterator[Snapshot]:
                     raise
                 continue
             if _all_of(project_dir) == before:
-                yield Snapshot(opened, results, before[0])
+                yield OpenTable(opened, results, before[0])
                 return
         time.sleep(0.01)
     raise changes_all_the_time(project_dir)
