@@ -46,3 +46,8 @@ try:
             sys.exit(__doc__)
 except OrchestratorError as error:
     sys.exit(str(error))
+except OSError as error:
+    from orchestrator.worker.processes import why_full
+
+    # Where no receipt can be written, the log still says why.
+    sys.exit(why_full(error))

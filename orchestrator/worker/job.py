@@ -188,10 +188,13 @@ def _evaluate(
     if guarded and task.is_alone:
         from orchestrator.worker.alone import evaluate_alone
 
-        evaluate_alone(task)
-        # Before the receipt: a task that has one, and has not told the others, has only finished experiments.
-        stop_if_needed(job, task.counts, others)
-        task.complete()
+        try:
+            evaluate_alone(task)
+            # Before the receipt: a task that has one, and has not told the others, has only finished experiments.
+            stop_if_needed(job, task.counts, others)
+            task.complete()
+        except OSError as error:
+            raise DataError(task.why_full(error)) from error
     else:
         _supervise(task, others)
     return _Done(must_advance=others is not None and others.is_first_to_stop)

@@ -31,6 +31,7 @@ __all__ = [
     "kill_group",
     "left_children",
     "trackers",
+    "why_full",
 ]
 
 LONGEST = 5.0
@@ -49,6 +50,14 @@ GRACE = 0.05
 def is_full_disk(error: BaseException) -> bool:
     """Whether an error says that a disk is full, or a quota used up."""
     return isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)
+
+
+def why_full(error: OSError, folder: object = None) -> str:
+    """Return that the disk of a folder is full, by default that of the file in the error; raise any other error."""
+    if not is_full_disk(error):
+        raise error
+    where = folder or error.filename
+    return f"{NO_SPACE} of {where}" if where else NO_SPACE
 
 
 # The child processes from before the block of `killing_programs`; None outside of one.

@@ -94,12 +94,19 @@ def describe_exception(error: BaseException) -> dict[str, str]:
     dict of str to str
         `type`, `message` and `traceback`: clean text. The traceback begins with the user's code. If the message is
         longer than 2,000 characters, or the traceback longer than 20,000, its middle is left out. `place`: file and
-        line where the user's code, or a library that it has called, raised it; empty if this package raised it.
+        line where the user's code, or a library that it has called, raised it; empty if this package raised it. The
+        message and the traceback end with advice on an error that says little about what to do (`advice_on`).
     """
+    from orchestrator.worker.advice import advice_on  # Few tasks need it.
+
+    message, traceback = _text(lambda: str(error), LONGEST_MESSAGE), _text(lambda: _traceback(error), LONGEST_TRACEBACK)
+    if advice := advice_on(error):
+        message = f"{message} ({advice})" if message else advice
+        traceback += f"Advice: {advice}.\n"
     return {
         "type": shortened(clean(str(type(error).__name__)), LONGEST_TYPE),
-        "message": _text(lambda: str(error), LONGEST_MESSAGE),
-        "traceback": _text(lambda: _traceback(error), LONGEST_TRACEBACK),
+        "message": message,
+        "traceback": traceback,
         "place": clean(_place(error))[-LONGEST_MESSAGE:],
     }
 
@@ -131,7 +138,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def _is_no_users(file: str) -> bool:
-    return file.startswith((OURS, "<frozen importlib")) or file == import_module.__code__.co_filename
+    return file.startswith((OURS, "<frozen ")) or file == import_module.__code__.co_filename
 
 
 def _text(function: Callable[[], str], longest: int) -> str:

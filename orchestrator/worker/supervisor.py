@@ -30,9 +30,9 @@ from orchestrator.worker.processes import (
     die_by,
     how_it_died,
     how_it_ended,
-    is_full_disk,
     kill_children,
     kill_group,
+    why_full,
 )
 from orchestrator.worker.running import Key
 from orchestrator.worker.stopping import Others, stop_if_needed
@@ -48,16 +48,6 @@ CLOSED_POLL = 0.005
 
 PATIENCE = 1.0
 """Seconds after SIGTERM until it is passed to the processes that still evaluate: SLURM sends it to all of them."""
-
-
-def _why_full(error: OSError, task: SupervisedTask | None = None) -> str:
-    """Return that the disk is full, after which no experiment of a task is to blame; raise any other error."""
-    if not is_full_disk(error):
-        raise error
-    if task is not None:
-        task.running.clear()
-    where = task.results.parent if task is not None else error.filename
-    return f"{NO_SPACE} of {where}" if where else NO_SPACE
 
 
 class _Process:
@@ -167,7 +157,7 @@ class Supervisor:
                 self._on_failed(number, error.message)
                 continue
             except OSError as error:
-                self._on_failed(number, _why_full(error))
+                self._on_failed(number, why_full(error))
                 continue
             self._tasks.append(task)
             self._on_done(task.n_done)
@@ -268,7 +258,7 @@ class Supervisor:
         try:
             reason = self._record(process, os.waitstatus_to_exitcode(status))
         except OSError as error:
-            reason = _why_full(error, task)
+            reason = task.why_full(error)
         self._on_done(task.n_done - before - process.n_done)
         if reason is not None:
             task.running.close()
@@ -282,7 +272,7 @@ class Supervisor:
         try:
             task.complete()
         except OSError as error:
-            reason = _why_full(error, task)
+            reason = task.why_full(error)
             task.running.close()
             self._on_failed(task.number, reason)
 

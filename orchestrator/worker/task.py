@@ -23,7 +23,7 @@ from orchestrator.handoff.receipt import Receipt
 from orchestrator.worker.execute import end_task, left_of_task, stop_task
 from orchestrator.worker.experiments import name_scratch, open_results, scratch_of, units_of
 from orchestrator.worker.guarded import FirstWorker
-from orchestrator.worker.processes import how_it_died
+from orchestrator.worker.processes import how_it_died, why_full
 from orchestrator.worker.receipt_writer import begin_receipt
 from orchestrator.worker.running import Cut, Key, Running, alone_since, read_cuts
 from orchestrator.workspace import RunFolder
@@ -223,6 +223,12 @@ class SupervisedTask:
         job, number, restart = self.job, self.number, self._restart
         stop_task(self.folder, job, number, restart, self._receipt, self._counts, self._usage)
         self.running.stop()
+
+    def why_full(self, error: OSError) -> str:
+        """Return that the disk is full, after which no experiment is to blame; raise any other error."""
+        reason = why_full(error, self.results.parent)
+        self.running.clear()
+        return reason
 
     def _tell_counts(self) -> None:
         self.running.count(self._counts.n_finished, self._counts.n_failed)

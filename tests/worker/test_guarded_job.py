@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Step, datagenerator
-from orchestrator.data.results import ResultFile, inputs_digest
+from orchestrator.data.results import ResultFile, ResultWriter, inputs_digest
 from orchestrator.definition.bundling import prepare_bundle
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.handoff.manifest import Entry
@@ -84,6 +85,14 @@ def crash_at_first(x):
     return x
 
 
+def fill_the_disk(x):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ResultWriter.write = full
+    return x
+
+
 BEHAVIOURS = {
     "returns": lambda x: x,
     "raises": lambda x: 1 / 0,
@@ -92,6 +101,7 @@ BEHAVIOURS = {
     "exits with 0": lambda x: os._exit(0),
     "exits with 113": lambda x: os._exit(3),
     "ends itself": lambda x: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(600),
+    "fills the disk": fill_the_disk,
     "waits": wait_with_a_program,
     "saves": save_on_sigterm,
     "ends on SIGTERM": end_on_sigterm,
@@ -344,3 +354,11 @@ def test_an_error_of_the_job_itself_is_printed_once(task):
     task.run("returns", code=1, cwd="/nowhere")
     job = task.restart(0)
     assert job.communicate(timeout=60)[1].count("/nowhere") == 1
+
+
+def test_a_full_disk_is_printed_once_by_name_and_no_experiment_is_to_blame(task):
+    printed = task.run("fills the disk", code=1)
+    folder = task.folder.results(".", "token")
+    assert printed.splitlines()[-1] == f"no space is left on the disk of {folder}"
+    assert "Traceback" not in printed
+    assert began() == 1

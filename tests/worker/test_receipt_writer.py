@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import getpass
+import io
 import json
+import os
+import pdb
+import pickle
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +134,61 @@ def test_the_place_of_an_exception_is_the_last_line_of_the_users_code(function):
 
 def test_an_exception_that_was_not_raised_has_no_place():
     assert describe_exception(ValueError("no"))["place"] == ""
+
+
+def _leaves():
+    exit(3)
+
+
+def _types():
+    return input("value? ")
+
+
+def _types_a_secret():
+    return getpass.fallback_getpass(stream=io.StringIO())
+
+
+def _debugs():
+    pdb.Pdb(stdin=io.StringIO(), stdout=io.StringIO()).set_trace()
+    return 0
+
+
+def _measures_the_terminal():
+    with Path(os.devnull).open() as file:
+        return os.get_terminal_size(file.fileno())
+
+
+def _described(function, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(BaseException) as raised:
+        function()
+    return describe_exception(raised.value)
+
+
+def test_the_place_of_an_exit_is_the_line_of_the_user(monkeypatch):
+    described = _described(_leaves, monkeypatch)
+    assert described["place"] == f"{__file__}:{_leaves.__code__.co_firstlineno + 1}"
+    assert described["message"].startswith("3 (exit() is a failure here: ")
+
+
+@pytest.mark.filterwarnings("ignore::getpass.GetPassWarning")
+@pytest.mark.parametrize("function", [_types, _types_a_secret, _debugs, _measures_the_terminal])
+def test_what_needs_a_terminal_fails_with_advice(function, monkeypatch):
+    described = _described(function, monkeypatch)
+    assert "a job has no terminal" in described["message"]
+    assert "Advice: a job has no terminal" in described["traceback"].splitlines()[-1]
+
+
+def test_the_end_of_a_file_is_not_about_a_terminal(monkeypatch):
+    described = _described(lambda: pickle.loads(b""), monkeypatch)
+    assert described["message"] == "Ran out of input"
+    assert "terminal" not in described["traceback"]
+
+
+def _fills_the_disk():
+    raise OSError(errno.ENOSPC, "No space left on device", "/scratch/a")
+
+
+def test_a_full_disk_is_named(monkeypatch):
+    message = _described(_fills_the_disk, monkeypatch)["message"]
+    assert message.endswith("(no space is left on the disk of /scratch/a, or the quota is used up: make room)")
