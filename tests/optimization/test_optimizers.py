@@ -314,6 +314,6 @@ def test_an_option_that_does_not_exist_is_refused_when_the_optimizer_is_created(
 @NEEDS_OPTUNA
 def test_all_options_of_the_libraries_are_taken():
     tpesampler(warn_independent_sampling=False, n_startup_trials=3)
-    lbfgsb(iprint=-1, maxiter=3)
+    lbfgsb(maxcor=5, maxiter=3)
     cg(return_all=False)
     nelder_mead(return_all=False, xatol=1e-3)
