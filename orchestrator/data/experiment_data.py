@@ -8,6 +8,7 @@ packages), `sources` (what a table is created from), `reading`, `storing`, `matc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -644,8 +645,6 @@ class ExperimentData:
 
     def __copy__(self) -> Self:
         """Return a table with the same rows. Its domain and its folder can be replaced."""
-        from copy import copy
-
         data = type(self).__new__(type(self))
         data.__dict__.update({**self.__dict__, "_contents": copy(self._contents)})
         return data

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -389,8 +390,6 @@ class ExperimentSample:
 
     def _copy(self) -> ExperimentSample:
         """Return a copy, for f3dasm's own data generators."""
-        from copy import deepcopy
-
         values = (deepcopy(self._input_data), deepcopy(self._output_data))
         return ExperimentSample(*values, self.job_status, self.project_dir, id=self.id)
 

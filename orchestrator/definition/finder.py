@@ -5,6 +5,7 @@ resources are found. Only its text, and so its code, is the kept one. If its pla
 """
 
 # Without `from __future__ import annotations`: NamedTuple would compile each annotation, in each task.
+import linecache
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,6 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple, cast
 
-from orchestrator.after_import import after_import
 from orchestrator.loading import EndOfLoading, loading
 
 __all__ = ["KeptFinder", "KeptModule", "MetaPath"]
@@ -145,14 +145,12 @@ class _KeptText:
         return cast("CodeType", to_code(self.kept.text, self.kept.origin))
 
     def exec_module(self, module: ModuleType) -> None:
-        after_import("linecache", self._show_in_tracebacks)
+        self._show_in_tracebacks()
         with loading(again=True), suppress(EndOfLoading):
             super().exec_module(module)  # type: ignore[misc]
 
     def _show_in_tracebacks(self) -> None:
         """Let tracebacks show this text, although the file may have been edited."""
-        import linecache
-
         text, origin = self.kept.text or "", self.kept.origin or ""
         linecache.cache[origin] = (len(text), None, [f"{line}\n" for line in text.split("\n")], origin)
 

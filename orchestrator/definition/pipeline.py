@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args, overload
@@ -365,8 +366,6 @@ def _changed(element: Any, **values: Any) -> Any:
     """Return a copy of an element with other values; without a check, which `validate` makes."""
     if all(getattr(element, name) is value for name, value in values.items()):
         return element
-    from copy import copy
-
     changed = copy(element)
     vars(changed).update(values)
     return changed
