@@ -345,13 +345,16 @@ def _tables(name: str, one: RunTable | None, other: RunTable | None) -> tuple[li
     facts = [_facts(table) for table in (one, other)]
     differences = [each._replace(name=f"{title}{each.name}") for each in _different(*facts)]
     both = rows[0].keys() & rows[1].keys()
-    for side, mine, theirs in ((0, rows[0], rows[1]), (1, rows[1], rows[0])):
-        n_alone = sum(max(0, len(places) - len(theirs.get(digest, ()))) for digest, places in mine.items())
-        if n_alone:
-            sides = [str(n_alone) if which == side else None for which in (0, 1)]
-            differences.append(Difference(f"{title}inputs that only one run has", *sides))
+    alone = [_n_alone(*rows), _n_alone(*reversed(rows))]
+    if any(alone):
+        differences.append(Difference(f"{title}experiments that only this run has", *map(str, alone)))
     pairs = [(rows[0][digest][0], rows[1][digest][0]) for digest in both]
     return differences, list(_outputs(name, one, other, sorted(pairs)))
+
+
+def _n_alone(one: Mapping[str, Sequence[int]], other: Mapping[str, Sequence[int]]) -> int:
+    """Return the number of rows whose inputs the other table does not have, or has fewer times."""
+    return sum(max(0, len(places) - len(other.get(digest, ()))) for digest, places in one.items())
 
 
 def _by_digest(table: RunTable) -> dict[str, list[int]]:

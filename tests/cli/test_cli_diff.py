@@ -161,3 +161,11 @@ def test_secrets_in_the_arguments_of_steps_are_not_shown(run, here, monkeypatch)
     assert "size" in shown
     printed = shown + here("diff", "one", "two", "--json").out + here("status", "one", "--json").out
     assert not [secret for secret in ("aaa111", "bbb222") if secret in printed]
+
+
+def test_experiments_that_only_one_run_has_are_counted_in_one_line(run, here):
+    run("one")
+    run("two", STUDY.replace("numbers(4)", "numbers(2)").replace("numbers(1, first=len(data))", "numbers(1, first=9)"))
+    found = json.loads(here("diff", "one", "two", "--json").out)
+    [line] = [each for each in found["tables"] if "only" in each["name"]]
+    assert (line["name"], line["one"], line["other"]) == ("experiments that only this run has", "4", "2")
