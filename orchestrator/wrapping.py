@@ -15,7 +15,8 @@ WIDEST = 100
 """Longer lines are hard to read."""
 
 # A command at the end of a line. With a sentence after it, it is part of the text.
-_COMMAND = re.compile(r"(?P<text>.*: )(?P<command>(?P<program>orchestrator|python|pip) (?:(?!\. ).)*)", re.DOTALL)
+_PROGRAMS = "orchestrator|python|pip|mv|rm|cp|ln|ls|cd|chmod|kill|export|module|squeue|scontrol"
+_COMMAND = re.compile(rf"(?P<text>.*: )(?P<command>(?P<program>{_PROGRAMS}) (?:(?!\. ).)*)", re.DOTALL)
 
 _NAMES_A_WORKSPACE = re.compile(r" --(rootdir|db) ")
 
