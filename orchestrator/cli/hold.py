@@ -27,7 +27,7 @@ def command(run: str | None, dry_run: bool, yes: bool, rootdir: Path | None, db:
 
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
+    nothing = steer.nothing_to_hold(workspace, key)
     lines = steer.about_hold(workspace, key)
-    shown = lines if lines or not dry_run else [f"Nothing to do: run {key} has ended, or is held already."]
-    if goes_ahead(shown, dry_run=dry_run, yes=yes, asks=False):
+    if goes_ahead([nothing] if nothing and dry_run else lines, dry_run=dry_run, yes=yes, asks=False):
         say(steer.hold(workspace, key))

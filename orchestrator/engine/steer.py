@@ -14,7 +14,7 @@ from orchestrator.machine.model import Run
 from orchestrator.machine.rewind import WHERE_IT_STOPPED
 from orchestrator.workspace import Workspace
 
-__all__ = ["about_cancel_step", "about_hold", "about_release", "cancel_step", "hold", "release"]
+__all__ = ["about_cancel_step", "about_hold", "about_release", "cancel_step", "hold", "nothing_to_hold", "release"]
 
 
 def about_cancel_step(workspace: Workspace, key: str, address: str) -> list[str]:
@@ -53,11 +53,25 @@ def _continues(key: str) -> str:
 
 
 def about_hold(workspace: Workspace, key: str) -> list[str]:
-    """Return what `hold` will do, in sentences; none for a run that has ended or is held."""
+    """Return what `hold` will do, in sentences; none if it has nothing to do."""
     run = _own(workspace, key)
-    if run.has_ended or run.is_held:
+    if _nothing_to_hold(run) is not None:
         return []
     return steering.about_hold(run, is_driven=not find_run(workspace.database, key).stalled)
+
+
+def nothing_to_hold(workspace: Workspace, key: str) -> str | None:
+    """Return that `hold` has nothing to do, and why; None if it has something to do."""
+    return _nothing_to_hold(_own(workspace, key))
+
+
+def _nothing_to_hold(run: Run) -> str | None:
+    if run.has_ended:
+        return f"Nothing to do: run {run.key} {how_it_ended(run)}."
+    # SLURM may not have answered when the jobs of the run were to be held.
+    if run.is_held and steering.holds_its_jobs(run):
+        return f"Nothing to do: run {run.key} is held already. To continue it: orchestrator release {run.key}"
+    return None
 
 
 def about_release(workspace: Workspace, key: str) -> list[str]:
@@ -75,8 +89,8 @@ def hold(workspace: Workspace, key: str) -> str:
         One sentence: the result.
     """
     run, store = _own(workspace, key), Store(workspace.database)
-    if run.has_ended:
-        return f"Nothing to do: run {key} {how_it_ended(run)}."
+    if (nothing := _nothing_to_hold(run)) is not None:
+        return nothing
     store.set_held(key, time.time(), is_held=True)
     if run.needs_wakeup:
         from orchestrator.engine.cluster.hold import hold_jobs

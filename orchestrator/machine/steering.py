@@ -87,7 +87,7 @@ def about_hold(run: Run, *, is_driven: bool) -> list[str]:
 def about_release(run: Run) -> list[str]:
     """Return what becomes of a held run that is released."""
     held = ", ".join(job.scheduler_id or job.token for job in run.live_jobs if job.held)
-    return [f"Releases run {run.key}" + (f", and job {held} in the queue." if held else ".")]
+    return [f"Releases run {run.key}" + (f", and what of job {held} is held in the queue." if held else ".")]
 
 
 def how_cancelled(name: str, position: int, steps: Sequence[ValidStepRun]) -> str:

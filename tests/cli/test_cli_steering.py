@@ -342,6 +342,14 @@ def test_an_ended_run_is_neither_held_nor_released_and_has_no_step_to_cancel(her
     golden(here("cancel", "r", "--step", "nothing"))
 
 
+def test_a_run_that_is_held_already_is_not_called_ended(here, programs):
+    programs.accepts()
+    here("submit", "slurm.py", "--project-job", "r")
+    here("hold", "r")
+    tried = here("hold", "r", "--dry-run").out
+    assert tried.startswith("Nothing to do: run r is held already. To continue it: orchestrator release r\n")
+
+
 def test_a_job_on_a_cluster_is_held_and_its_step_cancelled_only_when_that_is_said(here, programs, golden):
     programs.accepts()
     here("submit", "slurm.py", "--project-job", "r")
