@@ -22,6 +22,7 @@ with fast_imports():
     from orchestrator.cli.workspace import TypedOptions, examples
     from orchestrator.errors import DamagedRecords, OrchestratorError
     from orchestrator.host import drop_output, open_streams, print_any_text
+    from orchestrator.text import did_you_mean
 
 __all__ = ["cli", "main"]
 
@@ -95,12 +96,10 @@ class _Lazy(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            from difflib import get_close_matches
-
-            similar = get_close_matches(args[0], COMMANDS, 1)
+            similar = did_you_mean(args[0], COMMANDS)
             if not similar or "?" in error.message:
                 raise
-            raise click.UsageError(f"{error.message} Did you mean {similar[0]}?", ctx) from error
+            raise click.UsageError(f"{error.message} {similar}".rstrip(), ctx) from error
 
 
 @click.group(

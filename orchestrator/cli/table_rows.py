@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -184,9 +185,11 @@ def where(rows: Rows, condition: str) -> Rows:
         why = str(error).partition("\n")[0] or type(error).__name__
         if isinstance(error, AttributeError) and "visit_" in why:
             why = "it has an operator that conditions don't have"
+        columns = [EXPERIMENT, *map(str, rows.frame.columns)]
+        undefined = re.match(r"name '(.+)' is not defined", why)
         raise DefinitionError(
             f"--where {condition!r} can't be used: {why}.",
-            f"The columns are: {', '.join([EXPERIMENT, *map(str, rows.frame.columns)])}\n"
+            f"{did_you_mean(undefined[1], columns) if undefined else ''}The columns are: {', '.join(columns)}\n"
             f"For example: orchestrator table {rows.key} --where \"{rows.status} == 'ERROR'\"",
         ) from error
     return rows.with_frame(rows.frame[mask.to_numpy(dtype=bool)])

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.datageneration import functions
 from orchestrator.definition.data_generators import DataGenerator, FunctionDataGenerator, datagenerator
 from orchestrator.errors import DefinitionError
+from orchestrator.text import did_you_mean
 
 __all__ = ["create_datagenerator"]
 
@@ -53,14 +54,15 @@ def create_datagenerator(
     name = names.get(str(data_generator).lower().translate(str.maketrans("", "", " -_.")))
     if name is None:
         all_names = ", ".join(functions.__all__)
-        raise DefinitionError(f"There is no benchmark function {data_generator!r}.", f"Use one of: {all_names}")
+        hint = f"{did_you_mean(str(data_generator), functions.__all__)}Use one of: {all_names}"
+        raise DefinitionError(f"There is no benchmark function {data_generator!r}.", hint)
     function = getattr(functions, name)
     if not parameters:
         return datagenerator(output_names)(function)
     known = [parameter for parameter in inspect.signature(function).parameters if parameter != "x"]
     unknown = [parameter for parameter in parameters if parameter not in known]
     if unknown:
-        hint = f"Use: {', '.join(known)}" if known else "It has none."
+        hint = f"{did_you_mean(unknown[0], known)}Use: {', '.join(known)}" if known else "It has none."
         raise DefinitionError(f"{name} has no parameter {unknown[0]!r}.", hint)
     with_parameters = partial(function, **parameters)
     with_parameters.__name__ = name  # type: ignore[attr-defined]

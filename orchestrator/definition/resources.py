@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from orchestrator.data.configurations import fill_defaults
 from orchestrator.errors import DefinitionError
+from orchestrator.text import did_you_mean
 from orchestrator.workspace import LOG_DIR
 
 __all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "option_name", "time_in_seconds"]
@@ -162,7 +163,8 @@ class SlurmCluster:
         unknown = sorted(set(values) - set(known), key=str)
         if unknown:
             raise DefinitionError(
-                f"SlurmCluster has no field {', '.join(map(repr, unknown))}.", f"Its fields are: {', '.join(known)}"
+                f"SlurmCluster has no field {', '.join(map(repr, unknown))}.",
+                f"{did_you_mean(str(unknown[0]), known)}Its fields are: {', '.join(known)}",
             )
         return cls(**values)
 

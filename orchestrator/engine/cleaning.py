@@ -26,6 +26,7 @@ from orchestrator.engine.lease import hold_lease
 from orchestrator.errors import Busy, DataError, NotFound, NotOwner
 from orchestrator.machine.cleanable import Cleanable, Part, ReasonToKeep, Selection, chosen, why_kept
 from orchestrator.table_folder import ARCHIVE, DATA_FOLDER
+from orchestrator.text import did_you_mean
 from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = ["Cleaning", "clean", "prepare"]
@@ -74,9 +75,10 @@ def prepare(workspace: Workspace, selection: Selection, part: Part) -> Cleaning:
     """
     now = time.time()
     runs = cleanable_runs(workspace.database)
-    for key in set(selection.keys) - {run.key for run in runs}:
+    known = [run.key for run in runs]
+    for key in set(selection.keys) - set(known):
         what = f"There is no run {key!r} in this workspace.\nThe workspace is {workspace.root}."
-        raise NotFound(what, "List all runs: orchestrator list")
+        raise NotFound(what, f"{did_you_mean(key, known)}List all runs: orchestrator list")
     targets, kept = [], {}
     for run in chosen(runs, selection, now):
         why = why_kept(run, part)

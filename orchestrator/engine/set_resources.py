@@ -21,6 +21,7 @@ from orchestrator.errors import DefinitionError, LeaseHeld
 from orchestrator.machine.kinds import Mode
 from orchestrator.machine.plan import Plan, PlannedStep
 from orchestrator.machine.steering import about_orchestrator_resources, about_resources
+from orchestrator.text import did_you_mean
 from orchestrator.workspace import Workspace
 
 __all__ = ["NewResources", "new_resources", "set_resources"]
@@ -101,7 +102,8 @@ def _steps_of(key: str, plan: Plan, name: str) -> list[PlannedStep]:
             f"Resources belong to a step, not to one iteration of it: {name!r}.",
             f"Use its name alone: {alone}",
         )
-    raise DefinitionError(f"Run {key} has no step {name!r}.", plan.existing(name))
+    similar = did_you_mean(name, [ORCHESTRATOR])
+    raise DefinitionError(f"Run {key} has no step {name!r}.", f"{similar}{plan.existing(name)}")
 
 
 def _named(config: ClusterConfig, resources: Mapping[str, Any]) -> dict[str, Any]:

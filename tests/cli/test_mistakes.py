@@ -364,3 +364,17 @@ def test_an_output_that_was_added_to_the_domain_is_taken_by_the_command_that_is_
 def test_experiments_without_a_value_are_counted_by_best(here):
     run(here, STUDY.replace("return x * 2", "return x * 2 if x < 4 else float('nan')"))
     assert here("best").out.startswith("Run r (mistakes): smallest y of 6 finished experiments; 2 have no value of y\n")
+
+
+def test_a_word_that_is_almost_right_is_suggested(here, programs):
+    here("run", "batch.py", "--project-job", "beam")
+    programs.accepts()
+    here("submit", "slurm.py", "--project-job", "cluster")
+    for meant, words in {
+        "beam": ("clean", "beem"),
+        "status": ("table", "beam", "--where", "stauts == 'ERROR'"),
+        "seconds": ("table", "beam", "--columns", "second"),
+        "y": ("best", "beam", "--output", "yy"),
+        "orchestrator": ("set", "cluster", "orchestrater", "--mem", "8G"),
+    }.items():
+        assert f"Did you mean {meant}?" in here(*words).err, words
