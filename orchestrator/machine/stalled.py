@@ -4,7 +4,8 @@ This rule has no second copy. Its input is a `Liveness`. `status`, `list`, `wait
 (`orchestrator.db.liveness`). `status --refresh`, and `wait` once a minute, add what SLURM lists. A command that has
 submitted a run and ends makes it from the values that it holds. Which command is named is decided in
 `orchestrator.cli.outcome`. A run on this machine that a signal has stopped is stalled, too; `orchestrator.cli.render`
-shows it as stopped (`state_of`), by what `orchestrator.engine.interrupts` has recorded.
+shows it as stopped (`state_of`), by what `orchestrator.engine.interrupts` has recorded. When a lease holder is dead or
+silent is decided in `orchestrator.db.lease_holder`.
 """
 
 from __future__ import annotations
