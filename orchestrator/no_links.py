@@ -86,8 +86,10 @@ def folder_of_logs(path: Path) -> None:
     """
     with suppress(FileExistsError):
         path.parent.mkdir(parents=True, exist_ok=True)
+    check_links(path.parent)  # before a folder is created where it leads
+    with suppress(FileExistsError):
         path.mkdir(mode=0o755)
-    check_links(path.parent, path)
+    check_links(path)
 
 
 def append_to(path: Path) -> int:

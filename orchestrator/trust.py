@@ -111,8 +111,8 @@ def check_links(*paths: Path) -> None:
 def check_run_folder(path: Path, *, is_new: bool = False) -> None:
     """Raise `NotAllowed` if the folder of a run belongs to another user, or all users may replace what is in it.
 
-    It is made so that only its user can write to it. If the user has let a group write to it, it is used. One that does
-    not exist is not refused.
+    A link of another user is refused, too. The folder is made so that only its user can write to it. If the user has
+    let a group write to it, it is used. One that does not exist is not refused.
 
     Parameters
     ----------
@@ -121,6 +121,7 @@ def check_run_folder(path: Path, *, is_new: bool = False) -> None:
     is_new : bool, default False
         Whether the run does not exist yet, so that it can have another folder.
     """
+    check_links(path)
     with suppress(FileNotFoundError):
         _check_run_folder(path, path.stat(), is_new=is_new)
 
@@ -148,6 +149,8 @@ def _open_folder(path: Path) -> int:
     for name in ["", *parts[first:]]:
         at /= name
         is_run_folder = is_of_engine and not name
+        if is_run_folder:
+            check_links(at)
         follow = 0 if is_run_folder else os.O_NOFOLLOW
         try:
             inside = os.open(name or at, FOLDER | os.O_DIRECTORY | os.O_CLOEXEC | follow, dir_fd=descriptor)

@@ -34,7 +34,7 @@ from orchestrator.machine.plan import Plan
 from orchestrator.machine.replan import NewSteps, where_new_steps_begin
 from orchestrator.machine.rewind import WHERE_IT_STOPPED, check_position, where_to_fork
 from orchestrator.table_folder import DATA_FOLDER, RESULTS, SCRATCH, TABLE_FILES
-from orchestrator.trust import ENGINE, read_private
+from orchestrator.trust import ENGINE, check_run_folder, read_private
 from orchestrator.workspace import RunFolder, Workspace
 
 __all__ = ["Fork", "make_fork", "prepare_fork"]
@@ -103,6 +103,7 @@ def prepare_fork(
     store = Store(workspace.database)
     record, run, steps = store.own_record(key), store.load(key), store.history.valid_step_runs(key)
     workspace.run(key).check_exists(has_ended=run.has_ended)
+    check_run_folder(workspace.run(key).path)
     begin = None
     if checked is not None:
         again = asks_again(workspace.run(key), record, WHERE_IT_STOPPED, checked)

@@ -27,11 +27,13 @@ from orchestrator.definition.validate import check_key
 from orchestrator.engine.cleaning import DELETED
 from orchestrator.engine.create import FOLDER_OF_RUN, check_new_key
 from orchestrator.engine.lease import hold_lease
+from orchestrator.engine.preview import usable_record
 from orchestrator.errors import Busy, DataError, DefinitionError
 from orchestrator.machine.cleanable import Part, why_kept
 from orchestrator.no_links import private_folder
 from orchestrator.table_folder import LOCK
 from orchestrator.tar_files import Size, add, check_format, extract, not_an_archive, reading, writing
+from orchestrator.trust import check_links
 from orchestrator.version import __version__
 from orchestrator.workspace import RunFolder, Workspace
 
@@ -146,7 +148,8 @@ def archive(workspace: Workspace, key: str, output: Path) -> int:
 
 
 def _check(workspace: Workspace, key: str) -> None:
-    Store(workspace.database).own_record(key)
+    usable_record(Store(workspace.database), key)
+    check_links(_folder(workspace, key).logs.parent, _folder(workspace, key).logs)
     [run] = [run for run in cleanable_runs(workspace.database) if run.key == key]
     kept = why_kept(run, Part.RUN)
     if kept is not None:
@@ -176,7 +179,10 @@ def _files(folder: RunFolder) -> Iterator[tuple[Path, str]]:
             for each in sorted([*folders, *names]):
                 path = Path(where, each)
                 is_secret = path in secret or path.name.startswith(SECRET) or path.name == LOCK
-                mode = path.lstat().st_mode
+                try:
+                    mode = path.lstat().st_mode
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
                 is_known = stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
                 if is_known and not is_secret:
                     yield path, f"{name}/{path.relative_to(root)}"

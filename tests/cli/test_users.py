@@ -334,11 +334,16 @@ PLANTED = {
         "resume r --from-step create --yes",
     ),
     "database": ("rm orchestrator.db; ln -s {private}/orchestrator.db orchestrator.db", "run study.py --project-job n"),
+    "folder of the run": ("mv r .away; ln -s {private} r", "resume r --from-step create --yes"),
+    "folder of a run that is archived": ("mv r .away; ln -s {private} r", "archive r --yes"),
+    "logs of a run that is archived": ("mv logs .away; ln -s {private} logs", "archive r --yes"),
+    "folder of a run that is forked": ("mv r .away; ln -s {private} r", "fork r --from create --yes"),
+    "folder of a new run": ("ln -s {private} n", "run study.py --project-job n"),
 }
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 @pytest.mark.parametrize("users", ["memory"], indirect=True)
