@@ -1,7 +1,8 @@
 """The functions that a table's files name, as the text of a pickle, like f3dasm's.
 
 A table is data: another user may have written it. So a pickle in its files may only name things, not call them, and
-what it names must not come from Python's own library, where functions such as `os.system` run commands.
+what it names must not come from Python's own library, where functions such as `os.system` run commands. Nor may it be
+reached by way of a package that has imported it, as by `pandas.io.common` and `os.system`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import _pickle as pickle  # the module `pickle` has slow classes, too
 import io
 import os
 import sys
-from types import FunctionType
+from collections.abc import Iterator
+from types import FunctionType, ModuleType
 from typing import Any
 
 from orchestrator.errors import NotAllowed
@@ -99,9 +101,29 @@ class _Names(pickle.Unpickler):
 
             if name in OF_F3DASM:
                 return OF_F3DASM[name]
-        if module.partition(".")[0] in sys.stdlib_module_names and (module, name) not in _READERS:
-            raise NotAllowed(f"the table's files name {module}.{name} to load an object.", _HINT)
-        return super().find_class(module, name)
+        if (module, name) in _READERS:
+            return super().find_class(module, name)
+        if not _is_of_library(module):
+            found = super().find_class(module, name)
+            if not any(map(_comes_from_library, _on_the_way(module, name))):
+                return found
+        raise NotAllowed(f"the table's files name {module}.{name} to load an object.", _HINT)
+
+
+def _on_the_way(module: str, name: str) -> Iterator[Any]:
+    """Yield what each part of a name with dots names."""
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part)
+        yield found
+
+
+def _comes_from_library(found: Any) -> bool:
+    return isinstance(found, ModuleType) or _is_of_library(getattr(found, "__module__", None))
+
+
+def _is_of_library(module: Any) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] in sys.stdlib_module_names
 
 
 _HINT = (

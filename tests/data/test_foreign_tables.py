@@ -90,6 +90,15 @@ def test_a_table_names_no_function_of_the_standard_library(table, function):
     assert list((table / "experiment_data" / "mesh").glob("*.pkl"))
 
 
+@pytest.mark.parametrize("name", ["os.system", "os.environ.copy", "defaultdict", "os"])
+def test_a_table_names_no_function_of_the_standard_library_by_way_of_a_package(name):
+    module = "pandas.io.common"
+    words = (b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name))
+    text = b"\x80\x04" + b"".join(words) + b"\x93."
+    with pytest.raises(NotAllowed, match=f"name {module}.{name} to load"):
+        decode_function(text.hex())
+
+
 def test_functions_that_read_files_and_those_of_packages_can_be_named():
     import numpy as np
 
