@@ -275,6 +275,8 @@ def _agrees(
         agreed = agrees is None or agrees([], is_new=False, asks=False, otherwise=idle)
         _say_all(idle if agreed else [])
         return agreed
+    if begin == WHERE_IT_STOPPED:
+        check_table(Store(workspace.database), key)
     lines, repeats = preview(workspace, key, begin, checked)
     if agrees is None:
         _say_all(lines)

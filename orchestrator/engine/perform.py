@@ -9,6 +9,7 @@ from typing import cast
 from orchestrator.db.rows import damaged
 from orchestrator.definition.injection import seed_for
 from orchestrator.engine.context import Context
+from orchestrator.engine.lost_table import has_table
 from orchestrator.engine.observe import observe
 from orchestrator.engine.scheduler import WakingScheduler
 from orchestrator.engine.table_jobs import collect_into_table, expected_results, fold_tables, freeze_table
@@ -17,6 +18,7 @@ from orchestrator.handoff.claim import claim, has_begun, is_given_up
 from orchestrator.handoff.environment import LOG_LEVEL, environment_of_jobs
 from orchestrator.handoff.jobfile import JobFile, write_jobfile
 from orchestrator.machine import outcomes
+from orchestrator.machine.answers import Refused
 from orchestrator.machine.batches import batch_size, divide
 from orchestrator.machine.changes import Change, RecordFreeze, RecordJobFile
 from orchestrator.machine.earlier_jobs import counts_all_epochs, earlier_tokens
@@ -107,11 +109,17 @@ def _put_back(context: Context, run: Run, tables: Sequence[TableThen]) -> list[C
 
 
 def _submit(context: Context, run: Run, job: Job) -> list[Change]:
+    """Submit a job, unless it was started before, or its results could not be collected because there is no table."""
     if job.is_orchestrator:
         answer = _waking(context).submit_orchestrator(job.token, job.waits_for or "")
         return outcomes.after_submit(job, answer, in_job=context.in_job)
     if _was_started(context, job):
         return outcomes.started_before(job)
+    project_dir = run.plan.slot(_step_run(run).position).step.project_dir
+    if job.role is Role.BATCH and not has_table(context.folder, project_dir):
+        from orchestrator.worker.table_work import no_table  # rarely needed
+
+        return outcomes.after_submit(job, Refused(_clause(no_table(context.folder.table(project_dir)))))
     file = _jobfile(context, run, job)
     sha256 = write_jobfile(context.folder.job(job.token).file, file)
     answer = context.scheduler.submit(file)

@@ -339,6 +339,38 @@ def test_a_run_whose_table_was_deleted_is_refused_at_once_with_the_command_that_
     assert here("best", "r").out.startswith("Run r (mistakes): smallest y of 6 finished experiments")
 
 
+def test_without_a_kept_table_a_deleted_one_is_made_again_and_no_experiment_is_evaluated_before(here):
+    run(here, STUDY.replace("return x * 2", "raise ValueError('the mesh is too coarse')"))
+    assert here("snapshots", "r", "--keep", "0", "--yes").code == 0
+    shutil.rmtree("r/experiment_data")
+    write()
+    log = sorted(Path("r").rglob("*.log"))
+    for words in (["resume", "r"], ["resume", "r", "--dry-run"], ["run", "study.py", "--project-job", "r"]):
+        refused = here(*words)
+        assert refused.code == 1
+        assert "no earlier one is kept" in " ".join(refused.err.split())
+    assert sorted(Path("r").rglob("*.log")) == log
+    [command] = commands_in(refused.err)
+    assert here(*command.split(), "--update", "study.py").code == 0
+
+
+TABLE_LOST = """
+    import os, shutil
+    from pathlib import Path
+    with Path("tries").open("a") as file:
+        file.write("x")
+    shutil.rmtree("r/experiment_data")
+    os.kill(os.getppid(), 9)
+"""
+
+
+def test_a_step_whose_table_is_deleted_while_it_runs_is_not_retried_without_it(here):
+    text = STUDY.replace("    return x * 2\n", TABLE_LOST.lstrip("\n")).replace("range(6)", "range(1)")
+    failed = run(here, text.replace("parallel=True", "parallel=True, retries=2"))
+    assert "there is no table in" in " ".join(failed.err.split())
+    assert Path("tries").read_text() == "x"
+
+
 def test_results_without_their_table_are_said_in_a_sentence(here):
     run(here, STUDY)
     table = Path("r/experiment_data")
