@@ -206,7 +206,7 @@ def render(
     has_answer = report is not None and (is_refreshed or report.stalled is not None)
     paragraphs = [
         _headline(run, now, options),
-        _steps(status.steps),
+        [*_steps(status.steps), *_removed(status)],
         _now_and_next(status, now, options, None if has_answer else report, has_answer=has_answer or is_refreshed),
         _slurm(run, report, now, options, is_whole=has_answer),
         _failures(_shown(status.failures, run), run.key, options),
@@ -279,6 +279,15 @@ def _steps(steps: Sequence[StepSummary]) -> list[str]:
         )
     header = ["STEP", "STATE", "ITERATIONS", "FINISHED", "FAILED", *(["QUEUE"] if have_waited else []), "TIME"]
     return table(header, rows, right=range(2, len(header)), flexible=0)
+
+
+def _removed(status: RunStatus) -> list[str]:
+    """Write how many experiments no step counts, because a loop has become shorter."""
+    n_finished, n_failed = status.n_removed_finished, status.n_removed_failed
+    if not n_finished + n_failed:
+        return []
+    counts = f"{n_finished} finished" + (f", {n_failed} failed" if n_failed else "")
+    return _wrapped(f"not counted: {counts}, in iterations that are no longer in the pipeline")
 
 
 def _now_and_next(

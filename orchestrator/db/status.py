@@ -19,6 +19,7 @@ from orchestrator.db.step_runs import (
     jobs_of,
     open_step_runs,
     orchestrators,
+    removed_experiments,
     step_run_view,
     summaries,
 )
@@ -64,6 +65,7 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
         end = (run.started_at or run.created_at) + run.seconds + row.idle_seconds
         last: Row | None = connection.execute(_LATEST, (row.id,)).fetchone()
         current = last if last is not None and last.ended_at is None else None
+        removed = removed_experiments(connection, row.id, plan)
         waiting = tuple(job_view(job) for job in live if job.role == Role.ORCHESTRATOR)
         return RunStatus(
             run=run,
@@ -79,6 +81,8 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
             history=history(connection, row.id) if whole else (),
             provenance=row.provenance,
             liveness=alive,
+            n_removed_finished=removed[0],
+            n_removed_failed=removed[1],
         )
 
 

@@ -163,6 +163,19 @@ def summaries(connection: sqlite3.Connection, run_id: int, plan: Plan, until: fl
     )
 
 
+def removed_experiments(connection: sqlite3.Connection, run_id: int, plan: Plan) -> tuple[int, int]:
+    """Return how many experiments finished and failed in step runs whose iteration the plan no longer has.
+
+    A loop that has become shorter leaves them. The latest epoch includes what the earlier ones have evaluated.
+    """
+    query = (
+        "SELECT name, iteration, max(epoch), n_finished, n_failed FROM step_run "
+        f"WHERE run_id = ? AND NOT {COUNTS} AND n_finished + n_failed > 0 GROUP BY path, iteration"
+    )
+    removed = [row for row in connection.execute(query, (run_id,)) if plan.find(address_of(row)) is None]
+    return sum(row.n_finished for row in removed), sum(row.n_failed for row in removed)
+
+
 def _summary(step: PlannedStep, depth: int, n_planned: int, row: Row | None, n_withdrawn: int) -> StepSummary:
     counts = {state: 0 if row is None else row[f"n_{state}"] for state in _MOST_IMPORTANT_FIRST}
     return StepSummary(

@@ -521,6 +521,10 @@ class RunStatus(NamedTuple):
         Origin of the run: versions, git commit, arguments, host, user, folder.
     liveness : Liveness
         What `stalled` is derived from.
+    n_removed_finished : int
+        Experiments that have finished in iterations that the pipeline no longer has; `steps` does not count them.
+    n_removed_failed : int
+        Experiments that have failed in such iterations.
     """
 
     run: RunView
@@ -535,6 +539,8 @@ class RunStatus(NamedTuple):
     history: tuple[Event, ...]
     provenance: Mapping[str, Any]
     liveness: Liveness
+    n_removed_finished: int = 0
+    n_removed_failed: int = 0
 
 
 @value

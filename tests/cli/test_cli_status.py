@@ -342,3 +342,17 @@ def test_list_shows_runs_side_by_side(records, ask, golden):
 
 def test_list_of_an_empty_workspace(ask, golden):
     golden(ask("list"))
+
+
+def test_experiments_of_a_loop_that_became_shorter_are_said(records, ask):
+    records.add_run("r", "succeeded")
+    records.add_step_run(1, "succeeded", n_finished=5)
+    gone = {"withdrawn_at": T0 + 9, "n_finished": 3, "n_failed": 1}
+    for epoch in (0, 1):  # the second try includes what the first one has evaluated
+        records.add_step_run(3, "succeeded", **gone, iteration="1000", epoch=epoch)
+    # The pipeline still has this one: it is evaluated again.
+    records.add_step_run(6, "succeeded", **gone)
+    line = "  not counted: 3 finished, 1 failed, in iterations that are no longer in the\n  pipeline\n"
+    assert line in ask("status", after=60)
+    status = json.loads(ask("status", "--json", after=60))
+    assert (status["n_removed_finished"], status["n_removed_failed"]) == (3, 1)
