@@ -55,7 +55,16 @@ if TYPE_CHECKING:
     from orchestrator.engine.cluster.queue_report import QueueReport
     from orchestrator.workspace import Workspace
 
-__all__ = ["ask_briefly", "command", "is_queued", "read_status", "render", "with_answer"]
+__all__ = [
+    "SECONDS_TO_ASK_BRIEFLY",
+    "ask_briefly",
+    "command",
+    "is_queued",
+    "is_silent",
+    "read_status",
+    "render",
+    "with_answer",
+]
 
 MOST_FAILURES = MOST_NOTES = 5
 """Causes of failures, and notes on results that are not in the table, that are shown; `--json` has all."""
@@ -169,11 +178,8 @@ def ask_briefly(path: Path, status: RunStatus, now: float) -> QueueReport | None
     If no job of the run is left although the records show some, they may have died at once. That is believed only if
     the records have not changed for some time.
     """
-    run = status.run
-    is_open = run.mode is Mode.SLURM and run.state is RunState.ACTIVE and not run.stalled
-    is_quiet = not run.holder and now - run.last_event_at >= QUIET
-    # squeue is asked for the jobs of this user only.
-    if not is_open or is_foreign_run(run) or not (is_quiet or status.now):
+    is_quiet = _is_quiet(status.run, now)
+    if not _can_be_asked_about(status.run) or not (is_quiet or status.now):
         return None
     from orchestrator.engine.cluster.queue_report import ask_slurm
 
@@ -182,6 +188,21 @@ def ask_briefly(path: Path, status: RunStatus, now: float) -> QueueReport | None
     except (SchedulerUnreachable, Busy):
         return None
     return report if is_quiet else report._replace(stalled=None)
+
+
+def is_silent(run: RunView, now: float) -> bool:
+    """Whether only SLURM's answer says if a run that is active in the records is alive."""
+    return _can_be_asked_about(run) and _is_quiet(run, now)
+
+
+def _can_be_asked_about(run: RunView) -> bool:
+    # squeue is asked for the jobs of this user only.
+    is_open = run.mode is Mode.SLURM and run.state is RunState.ACTIVE and not run.stalled
+    return is_open and not is_foreign_run(run)
+
+
+def _is_quiet(run: RunView, now: float) -> bool:
+    return not run.holder and now - run.last_event_at >= QUIET
 
 
 def render(

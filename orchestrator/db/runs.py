@@ -139,8 +139,8 @@ def settings_of(path: Path, key: str | None) -> RunSettings:
 # --- rows ----------------------------------------------------------------------------------------
 
 
-def all_runs(connection: sqlite3.Connection, now: float, root: str) -> dict[int, RunView]:
-    """Return all runs by the number of their row, the latest first.
+def all_runs(connection: sqlite3.Connection, now: float, root: str) -> dict[int, tuple[RunView, Liveness]]:
+    """Return all runs by the number of their row, the latest first, each with what decides whether it is stalled.
 
     Parameters
     ----------
@@ -154,9 +154,8 @@ def all_runs(connection: sqlite3.Connection, now: float, root: str) -> dict[int,
     rows = connection.execute(f"{RUN} ORDER BY id DESC").fetchall()
     counts = {row.run_id: row for row in connection.execute(f"{_EXPERIMENTS} GROUP BY run_id")}
     live = live_jobs(connection, rows)
-    return {
-        row.id: run_view(row, now, liveness(row, now, live.get(row.id, ())), counts.get(row.id), root) for row in rows
-    }
+    alive = {row.id: liveness(row, now, live.get(row.id, ())) for row in rows}
+    return {row.id: (run_view(row, now, alive[row.id], counts.get(row.id), root), alive[row.id]) for row in rows}
 
 
 def count_experiments(connection: sqlite3.Connection, run_id: int) -> Row:

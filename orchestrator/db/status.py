@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.db.connection import session
 from orchestrator.db.failures import address_of, failures, notes
@@ -27,10 +28,11 @@ from orchestrator.db.views import RunStatus, RunView, StepRunView
 from orchestrator.machine.kinds import Role, StepKind
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.machine.plan import Plan
+from orchestrator.machine.stalled import Liveness
 from orchestrator.machine.states import RunState, StepRunState
 from orchestrator.workspace import Workspace
 
-__all__ = ["list_runs", "run_status"]
+__all__ = ["ListedRun", "list_runs", "run_status"]
 
 _LATEST = "SELECT * FROM step_run WHERE run_id = ? AND withdrawn_at IS NULL ORDER BY position DESC LIMIT 1"
 
@@ -86,8 +88,26 @@ def run_status(path: Path, key: str | None, now: float | None = None, *, whole: 
         )
 
 
-def list_runs(path: Path, now: float | None = None) -> list[tuple[RunView, StepRunView | None]]:
-    """Return all runs, the latest first, each with its open step run; None if it has none.
+class ListedRun(NamedTuple):
+    """A run of a list.
+
+    Attributes
+    ----------
+    run : RunView
+        The run as recorded.
+    step_run : StepRunView or None
+        Its open step run; None if it has none.
+    liveness : Liveness
+        What decides whether it is stalled.
+    """
+
+    run: RunView
+    step_run: StepRunView | None
+    liveness: Liveness
+
+
+def list_runs(path: Path, now: float | None = None) -> list[ListedRun]:
+    """Return all runs, the latest first.
 
     Parameters
     ----------
@@ -100,7 +120,7 @@ def list_runs(path: Path, now: float | None = None) -> list[tuple[RunView, StepR
     with session(path, write=False) as connection:
         runs = all_runs(connection, now, Workspace(path).real_root)
         open_ = open_step_runs(connection)
-    return [(run, open_.get(number)) for number, run in runs.items()]
+    return [ListedRun(run, open_.get(number), alive) for number, (run, alive) in runs.items()]
 
 
 # --- what comes next -----------------------------------------------------------------------------

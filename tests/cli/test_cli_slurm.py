@@ -61,7 +61,7 @@ def evaluating(records, state="running", **more):
     """20 tasks of evaluate are job 3."""
     run = {name: more.pop(name) for name in ("holder", "idle_wakeups", "n_orchestrators") if name in more}
     cluster = more.pop("cluster", {})
-    records.add_run("r", **on_slurm(**cluster), **run)
+    records.add_run(more.pop("key", "r"), **on_slurm(**cluster), **run)
     records.add_step_run(0, "succeeded", seconds=2)
     records.add_job("succeeded", scheduler_id="1")
     records.add_step_run(1, "active", begin=2, n_experiments=20, n_tasks=20, batch_size=20)
@@ -238,6 +238,44 @@ def test_a_run_whose_jobs_slurm_does_not_know_is_stalled(records, ask, programs,
     programs.says("squeue", squeue_answer())
     golden(ask("status"))
     golden(ask("status", "--refresh"))
+
+
+def test_a_list_asks_slurm_once_which_silent_runs_are_stalled(records, ask, programs):
+    """It says the same as `status`, however many runs there are."""
+    records.add_run("ended", "succeeded", **on_slurm())
+    for key in ("gone", "alive"):
+        token = evaluating(records, key=key)
+    programs.says("squeue", squeue_answer(("3_[0-19]", "PENDING", "Priority", token)))
+    before = records.path.read_bytes()
+    rows = [line.split()[:2] for line in ask("list").splitlines()[1:]]
+    assert rows == [["alive", "active"], ["gone", "stalled"], ["ended", "succeeded"]]
+    assert len(programs.called("squeue")) == 1
+    listed = {run["key"]: run["stalled"] for run in json.loads(ask("list", "--json"))}
+    assert listed == {"alive": None, "gone": NO_JOB_LEFT, "ended": None}
+    for key, why in listed.items():
+        assert json.loads(ask("status", key, "--json"))["run"]["stalled"] == why
+    assert records.path.read_bytes() == before
+
+
+def test_a_list_does_not_ask_slurm_about_runs_that_are_not_silent(records, ask, programs):
+    records.add_run("here")
+    evaluating(records, "planned", key="stalled", n_orchestrators=6, idle_wakeups=5)
+    evaluating(records, key="advanced", holder=ON_A_NODE)
+    programs.says("squeue", squeue_answer())
+    ask("list")
+    evaluating(records, key="new")
+    ask("list", after=5)
+    assert not programs.called("squeue")
+
+
+def test_a_list_says_what_is_not_known_if_slurm_does_not_answer(records, ask, programs, golden):
+    for key in ("a", "b"):
+        evaluating(records, key=key)
+    programs.says("squeue", err="slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", code=1)
+    ask("list")
+    done = CliRunner().invoke(cli, ["list"], obj=TypedOptions(" --rootdir x"), catch_exceptions=False)
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [["b", "active"], ["a", "active"]]
+    golden(done.stderr)
 
 
 def test_a_run_without_tail_is_stalled_if_its_orchestrator_job_is_gone(records, ask, programs, golden):

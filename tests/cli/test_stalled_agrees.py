@@ -131,7 +131,7 @@ def test_all_commands_agree_in_every_case(records, monkeypatch):
 
 
 def compare(path, cases, monkeypatch):
-    listed = {run.key: run.stalled for run, _ in status.list_runs(path)}
+    listed = {listed.run.key: listed.run.stalled for listed in status.list_runs(path)}
     assert sorted(listed) == sorted(cases.keys)
     assert {why is None for why in listed.values()} == {True, False}
     for key in cases.keys:

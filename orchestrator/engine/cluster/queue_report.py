@@ -1,4 +1,4 @@
-"""Compare the jobs of a run with the queue of SLURM: one call of squeue, and nothing is written."""
+"""Compare the jobs of a run, or of several, with the queue of SLURM: one call of squeue, and nothing is written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from orchestrator.slurm.job_states import is_stuck, meaning
 from orchestrator.slurm.parse import Line, is_live, seen_by_id
 from orchestrator.workspace import RunFolder, Workspace
 
-__all__ = ["QueueReport", "QueueState", "QueuedJob", "ask_slurm"]
+__all__ = ["QueueReport", "QueueState", "QueuedJob", "ask_slurm", "why_stalled_now"]
 
 LOG_LINES = 4
 """Last lines of a log that are shown."""
@@ -148,6 +148,33 @@ def ask_slurm(path: Path, found: RunStatus, now: float, *, seconds: float | None
     tokens = {token for line in others for token in line.tokens}
     jobs += _unlisted(others, ended_by_token(path, found.run.key, tokens) if tokens else {})
     return QueueReport(now, why_stalled(_as_listed(found.liveness, lines)), tuple(jobs))
+
+
+def why_stalled_now(runs: Sequence[Liveness], *, seconds: float) -> list[str | None]:
+    """Call squeue once, and return for each run why nothing will advance it; None if something will.
+
+    Parameters
+    ----------
+    runs : sequence of Liveness
+        The runs as recorded, without lease holders.
+    seconds : float
+        Time limit of the call.
+
+    Raises
+    ------
+    SchedulerUnreachable
+        If SLURM does not answer.
+    """
+    lines = Client(seconds_to_ask=seconds).squeue()
+    of_token: dict[str, list[Line]] = {}
+    for line in lines:
+        for token in line.tokens:
+            of_token.setdefault(token, []).append(line)
+    return [why_stalled(_as_listed(run, _lines_of_run(run, of_token))) for run in runs]
+
+
+def _lines_of_run(run: Liveness, of_token: Mapping[str, Sequence[Line]]) -> list[Line]:
+    return [line for job in (*run.live, *run.orchestrators) for line in of_token.get(job.token, ())]
 
 
 def _what(found: RunStatus, job: JobView) -> str:
