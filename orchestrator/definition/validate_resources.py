@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator.definition.resources import SlurmCluster, SlurmResources, memory_in_mb, option_name, time_in_seconds
 from orchestrator.errors import DefinitionError
+from orchestrator.redact import redacted
 
 __all__ = ["cluster_problems", "resource_problems"]
 
@@ -83,7 +84,7 @@ def cluster_problems(cluster: SlurmCluster) -> Iterator[str]:
 
 def _env_problems(setup: Any, variables: Any) -> Iterator[str]:
     if not isinstance(setup, list | tuple) or not all(isinstance(command, str) for command in setup):
-        yield f"env_setup={setup!r} is not valid; use a list of shell commands"
+        yield f"env_setup={_shown(setup)} is not valid; use a list of shell commands"
     elif any("\0" in command or "\r" in command for command in setup):
         yield "env_setup: a command contains a NUL or a carriage return; remove it"
     if not isinstance(variables, Mapping):
@@ -107,13 +108,22 @@ def _env_problems(setup: Any, variables: Any) -> Iterator[str]:
             yield f"env_vars[{name!r}] contains a NUL character; remove it"
 
 
+def _shown(value: Any) -> str:
+    """Return commands as they may be printed, because what is printed may be kept in a log."""
+    if isinstance(value, str):
+        return repr(" ".join(redacted(value.split(" "))))
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(value) if value is None or isinstance(value, bool | int | float) else f"<{type(value).__name__}>"
+
+
 def _runner_problems(runner: Any) -> Iterator[str]:
     try:
         words = shlex.split(runner) if isinstance(runner, str) else []
     except ValueError:  # a quote is not closed
         words = []
     if not words or not runner.isprintable():
-        yield f"runner={runner!r} is not valid; use a command that runs Python on the node: 'python', 'uv run'"
+        yield f"runner={_shown(runner)} is not valid; use a command that runs Python on the node: 'python', 'uv run'"
 
 
 def _log_dir_problems(log_dir: Any) -> Iterator[str]:

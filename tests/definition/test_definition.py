@@ -672,6 +672,14 @@ UNUSABLE = [
 ]
 
 
+@pytest.mark.parametrize("wrong", [{"env_setup": "export API_TOKEN=abc"}, {"runner": "A_KEY=abc python '"}])
+def test_a_secret_in_an_invalid_command_is_not_printed(wrong):
+    with pytest.raises(DefinitionError) as refused:
+        check_cluster(SlurmCluster(**wrong))
+    assert "abc" not in str(refused.value)
+    assert "***" in str(refused.value)
+
+
 def test_an_invalid_cluster_is_refused(golden):
     for changes in UNUSABLE:
         with golden.raises(DefinitionError, repr(changes)):
