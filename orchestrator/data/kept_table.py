@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from orchestrator.atomic import created_synced, new_folder, write_synced
+from orchestrator.atomic import PRIVATE, created_synced, new_folder, write_synced
 from orchestrator.damage import Damaged, open_regular, parse_object, read_small, read_whole
 from orchestrator.data.generations import Outrun, finish_commit, outrun, write_table
 from orchestrator.data.open_table import state_of
@@ -75,7 +75,7 @@ def keep_table(project_dir: Path | str, target: Path, earlier: Iterable[Path] = 
         # A file that was replaced meanwhile is missing, or the table is another one: then once again.
         with suppress(FileNotFoundError, _Changed), new_folder(target) as temporary:
             notes = _copy_files(project_dir, temporary, last)
-            write_synced(temporary / NOTES, json.dumps({"table": table, "files": notes}).encode())
+            write_synced(temporary / NOTES, json.dumps({"table": table, "files": notes}).encode(), PRIVATE)
             if state_of(project_dir) != before:
                 raise _Changed
         if target.exists():
@@ -112,7 +112,7 @@ def _copy_file(source: BinaryIO, target: Path, last: Path | None) -> None:
             if _have_same_content(source, kept):
                 os.link(last, target)
                 return
-    with created_synced(target) as copy:
+    with created_synced(target, PRIVATE) as copy:
         copy_written(source, copy)
 
 

@@ -51,8 +51,8 @@ def test_the_records_and_the_files_of_the_engine_are_private_and_tables_and_logs
     records = sorted(study.workspace.glob("orchestrator.db*"))
     assert len(records) >= 2  # with several mounts, the lock is no file that stays
     engine = study.workspace / "r" / ".orchestrator"
-    # A table that is kept for `fork` consists of hard links to files of the table; the folder keeps them private.
-    inside = [engine, *(path for path in engine.rglob("*") if path.parent.parent != engine / "tables")]
+    inside = [engine, *engine.rglob("*")]
+    assert [path for path in inside if path.parent.parent == engine / "tables"]
     table = study.workspace / "r" / "experiment_data"
     private = [*records, *inside, table / ".lock"]
     assert len(inside) > 5
