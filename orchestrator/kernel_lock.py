@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from contextlib import suppress
 from errno import EACCES, EAGAIN, ENOSYS
 from pathlib import Path
-
-from orchestrator.atomic import PRIVATE
 
 __all__ = ["POLL", "KernelLock"]
 
@@ -31,7 +30,7 @@ class KernelLock:
     path : Path
         The file; it is created if it does not exist, and stays.
     mode : int
-        Its permissions. Others than those of a private file are set whatever the umask.
+        Its permissions, whatever the umask; another mode of a file of this user is changed.
     """
 
     def __init__(self, path: Path, mode: int) -> None:
@@ -60,8 +59,7 @@ class KernelLock:
         self._process = os.getpid()
         # Stored before the lock is acquired, so that `release` can release it after an interrupt.
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, self._mode)
-        if self._mode != PRIVATE and os.fstat(self._fd).st_uid == os.geteuid():
-            os.fchmod(self._fd, self._mode)
+        _set_mode(self._fd, self._mode)
         try:
             while not _is_locked(self._fd):
                 if time.monotonic() > end:
@@ -85,6 +83,14 @@ class KernelLock:
             with suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
+
+
+def _set_mode(fd: int, mode: int) -> None:
+    """Set the permissions of a file of this user: the umask, or a `chmod` of all files, may have given it others."""
+    found = os.fstat(fd)
+    if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != mode:
+        with suppress(PermissionError):  # some file systems have the same permissions for all files
+            os.fchmod(fd, mode)
 
 
 def _is_locked(fd: int) -> bool:

@@ -65,6 +65,15 @@ def test_the_records_and_the_files_of_the_engine_are_private_and_tables_and_logs
     assert {permissions(log) for log in (study.workspace / "logs" / "r").glob("*.log")} == {0o666}
 
 
+def test_a_lock_that_others_can_open_is_closed_when_it_is_used(study):
+    # As by `chmod go+r orchestrator.db*`. Who can open a lock can hold it.
+    assert study("run", "study.py", "--project-job", "r").code == 0
+    guard = study.workspace / "orchestrator.db.guard"
+    guard.chmod(0o644)
+    assert study("status", "r").code == 0
+    assert permissions(guard) == 0o600
+
+
 @on_each_file_system
 def test_a_folder_of_the_engine_that_others_could_enter_is_closed_before_it_is_used(study):
     engine = study.workspace / "r" / ".orchestrator"
