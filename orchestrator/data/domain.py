@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -305,9 +306,15 @@ class Domain:
         ------
         KeyError
             If an output of this name exists.
+
+        Warns
+        -----
+        UserWarning
+            If an input has this name.
         """
         check_name(name, "output")
         if name not in self.output_space:
+            _warn_if_shared(name, self.input_space)
             self.output_space[name] = Parameter(to_disk, **functions)
         elif not exist_ok:
             raise KeyError(f"the domain already has an output {name!r}")
@@ -322,13 +329,15 @@ class Domain:
             Name of the output.
         """
         if name not in self.output_space:
-            self.add_output(name)
+            check_name(name, "output")
+            self.output_space[name] = Parameter()
             self.found_outputs.add(name)
 
     def _add_input(self, name: str, parameter: Parameter) -> None:
         check_name(name, "input")
         if name in self.input_space:
             raise KeyError(f"the domain already has an input {name!r}")
+        _warn_if_shared(name, self.output_space)
         self.input_space[name] = parameter
 
     def to_json(self) -> dict[str, Any]:
@@ -484,6 +493,16 @@ class Domain:
         """
         path = Path(filename).with_suffix(".json")
         write_atomically(path, json.dumps(self.to_json(), indent=4).encode())
+
+
+def _warn_if_shared(name: str, others: Mapping[str, Parameter]) -> None:
+    """Warn of an input and an output of one name, which f3dasm allows."""
+    if name in others:
+        warnings.warn(
+            f"{name!r} is both an input and an output: experiment_sample.get({name!r}) returns the input. "
+            "Give the output another name.",
+            stacklevel=3,
+        )
 
 
 def make_nd_continuous_domain(bounds: Any, dimensionality: int | None = None) -> Domain:

@@ -240,3 +240,13 @@ def test_a_bound_of_an_integer_input_may_have_any_type_of_number():
     domain = Domain()
     domain.add_int("n", np.int8(1), 3.0)
     assert domain.input_space["n"].to_json()["upper_bound"] == 3
+
+
+def test_an_input_and_an_output_of_one_name_are_allowed_with_a_warning():
+    domain = Domain()
+    domain.add_float("x", 0, 1)
+    with pytest.warns(UserWarning, match="'x' is both an input and an output"):
+        domain.add_output("x")
+    domain.add_output("y")
+    with pytest.warns(UserWarning, match="'y' is both an input and an output"):
+        domain.add_int("y", 0, 3)
