@@ -8,6 +8,7 @@ import click
 
 from orchestrator.amounts import size_text
 from orchestrator.cli.consent import change_options, goes_ahead
+from orchestrator.cli.output_file import make_folder_of
 from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, typed_options, workspace_of, workspace_options
 
@@ -39,5 +40,6 @@ def command(
     key = key_of(workspace, run)
     output = output or Path(f"{key}.tar.gz")
     if goes_ahead(about_archive(workspace, key, output), dry_run=dry_run, yes=yes, asks=False):
+        make_folder_of(output)
         n_bytes = archive(workspace, key, output)
         echo(f"{output} ({size_text(n_bytes)})\nTo delete the run here: orchestrator clean {key}{typed_options()}")

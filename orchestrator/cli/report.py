@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.output_file import make_folder_of
 from orchestrator.cli.render import echo
 from orchestrator.cli.workspace import examples, key_of, workspace_of, workspace_options
 from orchestrator.errors import DataError, NotFound
@@ -118,6 +119,7 @@ def _write(
     report = report_of(records, now, results, table=table)
     text = page_of(report, reload_after=SECONDS if watch and _is_active(report.run) else None)
     try:
+        make_folder_of(path)
         write_atomically(path, text.encode("utf-8"))
     except OSError as error:
         raise DataError(

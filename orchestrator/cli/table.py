@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.output_file import make_folder_of
 from orchestrator.cli.render import echo, echo_output, plural, say, to_json
 from orchestrator.cli.workspace import examples, workspace_of, workspace_options
 from orchestrator.errors import DataError
@@ -169,7 +170,7 @@ def _write_file(path: Path, frame: pd.DataFrame, write: Callable[[Path], object]
     # Its end is that of the name: pandas compresses a file by that. No other user can guess it and put a link there.
     aside = path.with_name(f".{os.urandom(8).hex()}.{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder_of(path)
         try:
             write(aside)
             aside.replace(path)

@@ -41,6 +41,17 @@ def other():
         yield Path(folder)
 
 
+@pytest.mark.parametrize(
+    "words", ["archive r -o new/below/file.tar", "report r -o new/below/r.html", "table r --csv new/below/t.csv"]
+)
+def test_a_folder_that_is_made_for_a_file_is_said(here, words):
+    here("run", "batch.py", "--project-job", "r")
+    made = here(*words.split())
+    assert made.code == 0
+    assert "Made the folder new/below.\n" in made.err
+    assert "Made the folder" not in here(*words.replace("below/", "below/2").split()).err
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_run_is_the_same_after_its_import_and_can_be_continued(here, other, suffix):
     if suffix == "tar.zst":
