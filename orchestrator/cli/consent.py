@@ -22,10 +22,12 @@ def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def asker(*, dry_run: bool, yes: bool) -> Callable[..., bool]:
-    """Return `goes_ahead` for a command that may create a run, which is announced by a dry run only."""
+    """Return `goes_ahead` for a command that may create a run, which is not announced if the console is quiet."""
+    from orchestrator.engine.progress import Console, console_now
 
     def agrees(lines: Sequence[str], *, is_new: bool, asks: bool, otherwise: Sequence[str] = ()) -> bool:
-        shown = (lines or otherwise) if dry_run else [] if is_new else lines
+        is_quiet = is_new and console_now() is Console.NOTHING
+        shown = (lines or otherwise) if dry_run else [] if is_quiet else lines
         return goes_ahead(shown, dry_run=dry_run, yes=yes, asks=asks)
 
     return agrees

@@ -79,7 +79,8 @@ def start(
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
         _check_new_folder(workspace, project_job)
-        if agrees is not None and not agrees(about_new_run(checked.plan, project_job), is_new=True, asks=False):
+        about = about_new_run(checked.plan, project_job, Mode.LOCAL, pipeline.first_element)
+        if agrees is not None and not agrees(about, is_new=True, asks=False):
             return None
         key = create(store, pipeline, checked, project_job, Mode.LOCAL)
         run_to_end(store, key, checked.load, jobs)
@@ -147,7 +148,8 @@ def submit(
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
         _check_new_folder(workspace, project_job)
-        if agrees is not None and not agrees(about_new_run(checked.plan, project_job), is_new=True, asks=False):
+        about = about_new_run(checked.plan, project_job, Mode.SLURM, pipeline.first_element)
+        if agrees is not None and not agrees(about, is_new=True, asks=False):
             return None
         _probe(config, checked, workspace, in_job=probe)
         key = create(store, pipeline, checked, project_job, Mode.SLURM, lambda folder: config.stored(folder).to_json())

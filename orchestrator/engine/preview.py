@@ -158,12 +158,27 @@ def about_other_code(record: RunRecord, study: str | None, *, is_loaded: bool = 
     ]
 
 
-def about_new_run(plan: Plan, key: str | None) -> list[str]:
-    """Return that a new run will be made, and its steps."""
+def about_new_run(plan: Plan, key: str | None, mode: Mode, first_element: int | None) -> list[str]:
+    """Return that a new run will be made, its steps, where it begins, and on a cluster what its jobs request."""
     names = [
         f"{step.name} ({n} times)" if n > 1 else step.name for step, _, _, n in plan.walk() if step in plan.steps()
     ]
-    return [f"New run{f' {key}' if key else ''}: {', '.join(names)}."]
+    lines = [f"New run{f' {key}' if key else ''}: {', '.join(names)}."]
+    if first_element:
+        lines.append(f"Begins with {plan.slot(plan.start_of(first_element)).address}.")
+    return lines if mode is Mode.LOCAL else [*lines, *_requests(plan)]
+
+
+def _requests(plan: Plan) -> list[str]:
+    """Return what the jobs of the steps request; steps that request the same share a line."""
+    by_request: dict[str, list[str]] = {}
+    for step in plan.steps():
+        if not step.collects:  # it needs no job
+            asked = step.resources
+            memory = f"mem_per_cpu {asked['mem_per_cpu']}" if asked.get("mem_per_cpu") else f"mem {asked['mem']}"
+            request = f"time {asked['time']}, {memory}, cpus_per_task {asked['cpus_per_task']}"
+            by_request.setdefault(request, []).append(step.name)
+    return [f"Each job of {', '.join(dict.fromkeys(names))} requests {what}." for what, names in by_request.items()]
 
 
 def about_advance(workspace: Workspace, key: str) -> list[str]:

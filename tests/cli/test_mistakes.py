@@ -410,3 +410,9 @@ def test_a_word_that_is_almost_right_is_suggested(here, programs):
         "orchestrator": ("set", "cluster", "orchestrater", "--mem", "8G"),
     }.items():
         assert f"Did you mean {meant}?" in here(*words).err, words
+
+
+def test_a_new_run_says_where_it_begins(cli):
+    write()
+    said = cli("run", "study.py", "--project-job", "r", "--from-step", "evaluate", "--dry-run")
+    assert said.out.startswith("New run r: create, evaluate, collect.\nBegins with evaluate.\n")
