@@ -244,6 +244,8 @@ def decode_noted(texts: Sequence[str], note: dict[str, str]) -> list[Any]:
         return [None if code == "-" else _DECODE[code](text) for text, code in zip(texts, codes, strict=True)]
     if kind == "array":
         return [None if text == "" else _decode_array(text, note["dtype"]) for text in texts]
+    if kind in ("float", "int") and any("_" in text for text in texts):
+        raise ValueError("Python reads 1_0 as a number, but a table contains no such text")
     decode = _DECODE[{"float": "f", "int": "i", "bool": "b", "json": "j"}[kind]]
     return [None if text == "" else decode(text) for text in texts]
 

@@ -69,6 +69,8 @@ def why_refused(table):
     [
         ("input.csv", b"3,0.42857142857142855", b"3,0.4285714285714285O", "'0.4285714285714285O' in the row 3"),
         ("input.csv", b"\n3,0.42857142857142855,3,", b"\n3,0.42857142857142855,1.5,", "'1.5' in the row 3"),
+        ("input.csv", b"3,0.42857142857142855", b"3,0.4285714285714_855", "'0.4285714285714_855' in the row 3"),
+        ("output.csv", b",10.5,", b",1_0.5,", "'1_0.5' in the row 7"),
         ("input.csv", b"\n3,", b"\nzz,", "the label 'zz' is not an integer"),
         ("input.csv", b"\n3,", b"\n2,", "the label '2' is not an integer, or occurs twice"),
         ("output.csv", b'""z"": 4', b'""z"": ', "in the row 4"),
