@@ -69,7 +69,7 @@ def _nothing_to_hold(run: Run) -> str | None:
     if run.has_ended:
         return f"Nothing to do: run {run.key} {how_it_ended(run)}."
     # SLURM may not have answered when the jobs of the run were to be held.
-    if run.is_held and steering.holds_its_jobs(run):
+    if run.is_held and (not run.needs_wakeup or steering.holds_its_jobs(run)):
         return f"Nothing to do: run {run.key} is held already. To continue it: orchestrator release {run.key}"
     return None
 
