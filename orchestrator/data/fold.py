@@ -15,10 +15,10 @@ from orchestrator.data.expected_results import Expected, await_results
 from orchestrator.data.generations import Outrun, finish_commit, outrun, write_table
 from orchestrator.data.many_objects import many_objects
 from orchestrator.data.matching import FoldReport
-from orchestrator.data.result_folders import result_folders
+from orchestrator.data.result_folders import check_folder, result_folders
 from orchestrator.data.results import ResultReader, frame
 from orchestrator.data.table_lock import locked
-from orchestrator.table_folder import RESULTS, data_folder
+from orchestrator.table_folder import ARCHIVE, RESULTS, data_folder
 
 if TYPE_CHECKING:
     from orchestrator.data.experiment_data import ExperimentData
@@ -63,6 +63,9 @@ def fold(
     """
     finish_commit(project_dir)
     reader = ResultReader()
+    # Before results are waited for that can't be there, and before a table is stored whose results can't be archived.
+    for name in (RESULTS, ARCHIVE):
+        check_folder(data_folder(project_dir) / name)
     await_results(project_dir, expected, reader)
     if more is None and not result_folders(project_dir):
         return FoldReport()

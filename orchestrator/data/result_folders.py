@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from itertools import chain, count
@@ -21,6 +22,7 @@ from orchestrator.table_folder import ARCHIVE, RESULTS, data_folder
 __all__ = [
     "all_result_files",
     "archive_consumed",
+    "check_folder",
     "result_folder_names",
     "result_folders",
     "unfolded_result_files",
@@ -52,13 +54,26 @@ def result_folders(project_dir: Path | str) -> list[Path]:
 def result_folder_names(base: Path) -> list[str] | None:
     """Return the names of all folders of results; None if there is no place for them. Links lead to files of others."""
     path = base / RESULTS
-    if path.is_symlink():
-        raise DataError(f"{path} is a link, so it is not used.", f"Remove it: rm {quote(str(path))}")
+    check_folder(path)
     try:
         with os.scandir(path) as found:
             return sorted(entry.name for entry in found if not entry.is_symlink())
     except FileNotFoundError:
         return None
+
+
+def check_folder(path: Path) -> None:
+    """Raise DataError if a link, which leads to files of others, or a file is in the place of a folder of results."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    name = quote(str(path))
+    if stat.S_ISLNK(mode):
+        raise DataError(f"{path} is a link, so it is not used.", f"Remove it: rm {name}")
+    if not stat.S_ISDIR(mode):
+        away = f"mv {name} {quote(f'{path}.damaged')}"
+        raise DataError(f"{path} is not a folder, but results belong there.", f"Move it away: {away}")
 
 
 def unfolded_result_files(project_dir: Path | str) -> list[Path]:

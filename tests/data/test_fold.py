@@ -1,4 +1,6 @@
 import json
+import re
+import subprocess
 import threading
 import time
 
@@ -77,6 +79,21 @@ def test_results_that_are_missing_are_an_error_that_names_the_job(tmp_path, data
         fold(tmp_path, expected=[Expected(["tok", "retry"], 3)])
     assert len(ExperimentData.from_file(tmp_path).select_with_status("open")) == 3 - len(set(lines))
     assert not (tmp_path / "experiment_data" / ".archive").exists()
+
+
+@pytest.mark.parametrize("folder", [".results", ".archive"])
+@pytest.mark.parametrize("what", ["fifo", "large", "link", "loop"])
+def test_what_is_in_the_place_of_a_folder_of_results_is_named_at_once_and_its_command_works(
+    tmp_path, data, folder, what, monkeypatch
+):
+    monkeypatch.setattr(expected_module.time, "sleep", lambda _: pytest.fail("it waits"))
+    put_in_place(what, tmp_path / "experiment_data" / folder)
+    expected = [Expected(("tok",), 1)]
+    with pytest.raises(DataError, match=re.escape(str(tmp_path / "experiment_data" / folder))) as caught:
+        fold(tmp_path, expected=expected)
+    subprocess.run(caught.value.hint.partition(": ")[2], shell=True, check=True)
+    write(tmp_path, result(0, {"x": 1}, 10))
+    assert fold(tmp_path, expected=expected).n_folded == 1
 
 
 def test_a_damaged_result_is_not_a_missing_one(tmp_path, data):
