@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import DefinitionError, NotYet
+from orchestrator.indexes import parse_indexes
 from orchestrator.machine.decide import next_position
 from orchestrator.machine.kinds import Dependency
-from orchestrator.machine.model import Run, StepRun
+from orchestrator.machine.model import Job, Run, StepRun
 from orchestrator.machine.plan import PlannedStep
 from orchestrator.machine.rewind import ValidStepRun
 from orchestrator.machine.states import JobState, StepRunState
@@ -79,14 +80,23 @@ def about_hold(run: Run, *, is_driven: bool) -> list[str]:
         elif not run.needs_wakeup:
             lines.append(f"Step {address} first runs to its end. Then the process that runs it ends.")
         else:
-            name = f"job {job.scheduler_id or job.token} ({address})"
-            lines.append(f"What of {name} waits in the queue is held there; what runs continues to its end.")
+            name = f"{job.scheduler_id or job.token} ({address})"
+            lines.append(
+                f"What of job {name} waits in the queue is held there; what runs continues to its end."
+                if _may_wait(job)
+                else f"Job {name} runs, and continues to its end."
+            )
     return lines
+
+
+def _may_wait(job: Job) -> bool:
+    """Whether a part of a job may still wait in the queue: it has not started, or has several tasks."""
+    return job.state is not JobState.RUNNING or len(parse_indexes(job.tasks)) > 1
 
 
 def about_release(run: Run) -> list[str]:
     """Return what becomes of a held run that is released."""
-    held = ", ".join(job.scheduler_id or job.token for job in run.live_jobs if job.held)
+    held = ", ".join(job.scheduler_id or job.token for job in run.live_jobs if job.held and _may_wait(job))
     return [f"Releases run {run.key}" + (f", and what of job {held} is held in the queue." if held else ".")]
 
 

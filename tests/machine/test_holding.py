@@ -24,9 +24,9 @@ FIRST, NEXT = PlannedStep("0", "solve", kind=StepKind.BATCH), PlannedStep("1", "
 AFTERANY = NEXT._replace(dependency=Dependency.AFTERANY)
 
 
-def with_job(state, *, after=NEXT, **fields):
+def with_job(state, *, after=NEXT, tasks="0-3", **fields):
     """Return a run on a cluster whose first step has a job."""
-    job = Job("t", Role.BATCH, state=state, scheduler_id="7", tasks="0-3", held=fields.pop("held", False))
+    job = Job("t", Role.BATCH, state=state, scheduler_id="7", tasks=tasks, held=fields.pop("held", False))
     step_run = StepRun(0, state=StepRunState.ACTIVE, n_experiments=4, n_tasks=4, batch_size=4, jobs=(job,))
     return Run("r", "salt", Plan((FIRST, after)), step_run=step_run, needs_wakeup=True, login_only="no", **fields)
 
@@ -149,3 +149,9 @@ def test_what_a_hold_means_is_said_first(golden):
     for is_driven in (True, False):
         golden("\n".join(about_hold(with_job(JobState.RUNNING)._replace(needs_wakeup=False), is_driven=is_driven)))
     golden("\n".join(about_release(with_job(JobState.QUEUED, held=True, is_held=True))))
+
+
+def test_nothing_of_a_job_of_one_task_that_runs_is_said_to_wait_in_the_queue():
+    run = with_job(JobState.RUNNING, tasks="0", held=True, is_held=True)
+    assert about_hold(run, is_driven=False)[1] == "Job 7 (solve) runs, and continues to its end."
+    assert about_release(run) == ["Releases run r."]
