@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.db.deletion import cleanable_runs, delete_run
+from orchestrator.db.lease_holder import Holder, describe
 from orchestrator.db.runs import find_run
 from orchestrator.db.store import Store
 from orchestrator.engine.lease import hold_lease
-from orchestrator.errors import Busy, DataError, NotFound, NotOwner
+from orchestrator.errors import Busy, DataError, LeaseHeld, NotFound, NotOwner
 from orchestrator.machine.cleanable import Cleanable, Part, ReasonToKeep, Selection, chosen, why_kept
 from orchestrator.table_folder import ARCHIVE, DATA_FOLDER
 from orchestrator.text import did_you_mean
@@ -82,6 +83,8 @@ def prepare(workspace: Workspace, selection: Selection, part: Part) -> Cleaning:
     targets, kept = [], {}
     for run in chosen(runs, selection, now):
         why = why_kept(run, part)
+        if why is None:
+            why = _why_in_use(workspace, run.key, now)
         if why is not None:
             kept[run.key] = why
             continue
@@ -91,6 +94,16 @@ def prepare(workspace: Workspace, selection: Selection, part: Part) -> Cleaning:
             targets.append(Target(run, folder, len(sizes), sum(size.st_size for size in sizes)))
     left_over = [path for path in workspace.root.glob(f"{DELETED}*") if _is_own_folder(path)]
     return Cleaning(part, targets, kept, left_over if part is Part.RUN else [])
+
+
+def _why_in_use(workspace: Workspace, key: str, now: float) -> ReasonToKeep | None:
+    """Return that another process holds the lease of a run, as one that archives it does; None if none does."""
+    try:
+        Store(workspace.database).leases.check(key, Holder.this_process(), now, dry_run=True)
+    except LeaseHeld as held:
+        holder = describe(held.holder) if isinstance(held.holder, Holder) else "another process"
+        return ReasonToKeep(f"it is used by {holder}")
+    return None
 
 
 def clean(workspace: Workspace, cleaning: Cleaning) -> list[str]:

@@ -87,6 +87,7 @@ def start(
         return key
     record = usable_record(store, project_job)
     _check_mode(record, Mode.LOCAL)
+    check_free(workspace, project_job, dry_run=agrees is not None)
     idle = about_idle(store, record, pipeline.first_element, checked)
     begin = Begin(_first_position(pipeline, checked.plan.start_of))
     if not _agrees(agrees, workspace, project_job, begin, checked, idle):
@@ -157,6 +158,7 @@ def submit(
         return key
     record = usable_record(store, project_job)
     _check_mode(record, Mode.SLURM)
+    check_free(workspace, project_job, dry_run=agrees is not None)
     idle = about_idle(store, record, pipeline.first_element, checked)
     begin = Begin(_first_position(pipeline, checked.plan.start_of))
     if not _agrees(agrees, workspace, project_job, begin, checked, idle):
@@ -377,6 +379,7 @@ def continue_run(
     from orchestrator.engine import code
 
     key, folder = record.key, store.workspace.run(record.key)
+    check_free(store.workspace, key, dry_run=False)
     if begin == WHERE_IT_STOPPED:
         check_table(store, key)
     change = code.study_change_message(folder, record, begin) if checked is None and warns else None

@@ -21,6 +21,7 @@ from orchestrator.amounts import size_text
 from orchestrator.atomic import replacing
 from orchestrator.db.deletion import cleanable_runs
 from orchestrator.db.exported_rows import import_rows, key_of_salt, rows_of
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.runs import find_run
 from orchestrator.db.store import Store
 from orchestrator.definition.validate import check_key
@@ -91,11 +92,12 @@ def about_archive(workspace: Workspace, key: str, output: Path) -> list[str]:
     Raises
     ------
     Busy
-        If the run has not ended.
+        If the run has not ended, or another process holds its lease.
     DefinitionError
         If the file exists, or its name does not say how to compress it.
     """
     _check(workspace, key)
+    Store(workspace.database).leases.check(key, Holder.this_process(), time.time(), dry_run=True)
     if output.exists():
         raise DefinitionError(f"{output} exists already.", "Use another name: -o FILE")
     if output.absolute().is_relative_to(workspace.run(key).path):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from dataclasses import replace
 
 import pytest
 
+from orchestrator.db.lease_holder import Holder
 from orchestrator.db.store import Store
 from orchestrator.engine import cleaning
 from orchestrator.errors import DefinitionError
@@ -109,6 +111,18 @@ def test_a_run_is_deleted_with_its_records_folder_and_logs_and_no_other(here, go
     golden(shown(here("clean", "b")))
     # The key is free again.
     assert here("run", "study.py", "--project-job", "b").code == 0
+
+
+@pytest.mark.parametrize("verb", ["clean", "archive"])
+def test_a_dry_run_says_that_another_process_uses_the_run(here, verb):
+    here("run", "study.py", "--project-job", "r")
+    store = Store(here.workspace / "orchestrator.db")
+    store.leases.take("r", Holder("login2", "its boot", 4242, "1"), time.time())
+    for words in ((verb, "r", "--dry-run"), (verb, "r")):
+        done = here(*words)
+        assert done.code or "--dry-run" in words
+        assert "by process 4242 on login2" in " ".join((done.out + done.err).split())
+        assert "Deletes" not in done.out + done.err
 
 
 def test_runs_are_chosen_by_state_and_age(here, golden):

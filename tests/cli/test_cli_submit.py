@@ -19,6 +19,9 @@ from programs import CONFIG, HEADER, squeue_answer
 from orchestrator.db.connection import session
 from orchestrator.db.lease_holder import Holder
 from orchestrator.db.store import Store
+from orchestrator.engine.commands import resume
+from orchestrator.errors import LeaseHeld
+from orchestrator.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -401,6 +404,17 @@ def test_a_run_that_another_process_advances(here, cluster, monkeypatch, golden)
         done, dry = here(*command.split()), here(*command.split(), "--dry-run")
         golden(done)
         assert (dry.code, dry.out, dry.err) == (done.code, done.out, done.err)
+
+
+def test_a_study_that_has_changed_is_not_said_of_a_run_that_another_process_advances(here, cluster, capsys):
+    here("submit", "slurm.py", "--project-job", "r")
+    workspace = Workspace.at(here.workspace)
+    Store(workspace.database).leases.take("r", Holder("login2", "its boot", 4242, "1"), 1e9)
+    with (here.workspace / "slurm.py").open("a") as study:
+        study.write("more = 1\n")
+    with pytest.raises(LeaseHeld):
+        resume(workspace, "r")
+    assert "changed" not in capsys.readouterr().err
 
 
 def test_a_run_whose_process_was_part_of_a_job_that_has_ended_continues(here, cluster):
