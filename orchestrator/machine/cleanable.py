@@ -1,4 +1,4 @@
-"""Which runs `clean` may delete, and which it keeps and why.
+"""Which runs `clean` chooses, by key, state and time since their end, and which of them it keeps and why.
 
 What it deletes of them is decided in `orchestrator.engine.cleaning`.
 """

@@ -164,7 +164,10 @@ class Minimizer(Block):
         return data.input_rows()(len(data) - 1)
 
     def _known(self, data: ExperimentData, inputs: Inputs) -> dict[bytes, float | None]:
-        """Return the value of each point that the table has: None if it is not yet known, NaN if it has failed."""
+        """Return the value of each point that the table has: None if it is not yet known, NaN if it has failed.
+
+        If a point is there twice, a value counts more than an open experiment, and that more than a failed one.
+        """
         known: dict[bytes, float | None] = {}
         values, results = data.input_rows(), data.output_rows()
         for position, status in enumerate(data.statuses()):
@@ -176,7 +179,8 @@ class Minimizer(Block):
                 value = float("nan")
             elif status is JobStatus.FINISHED:
                 value = float(results(position).get(self.output_name, "nan"))
-            known.setdefault(inputs.key(vector), value)
+            key = inputs.key(vector)
+            known[key] = max(known.get(key, value), value, key=_how_known)
         return known
 
     def _needed(
@@ -221,6 +225,7 @@ class Minimizer(Block):
         return []
 
     def _checked(self, value: float | None, point: np.ndarray, has_gradient: bool) -> float:
+        """Return a value; if it is missing, infinity for the method without a gradient, and an error for the others."""
         if value is not None and value == value:
             return value
         if has_gradient:
@@ -297,6 +302,13 @@ def _has_option(method: Any, name: str) -> bool:
         except (TypeError, ValueError):
             return True
     return True
+
+
+def _how_known(value: float | None) -> int:
+    """Return a larger number for a value than for one that is not yet known, and the smallest one for a failure."""
+    if value is None:
+        return 1
+    return 2 if value == value else 0
 
 
 class _Needs(Exception):

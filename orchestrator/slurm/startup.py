@@ -1,4 +1,7 @@
-"""Whether jobs can start Python, from what `env_setup`, `runner` and a line of Python print in the shell of a job."""
+"""Why jobs can't start Python, from what `env_setup`, `runner` and a line of Python print in the shell of a job.
+
+Also whether that is certain on all nodes, so that `submit` refuses it, or may be different there: then it is only said.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,9 @@ class Trouble(NamedTuple):
 
 def trouble_in(text: str, runner: str, cwd: str, where: str) -> Trouble | None:
     """Return why jobs would not start, from what the probe printed; None if they would.
+
+    It is certain for another version of Python, a missing module `orchestrator`, and a missing file below the working
+    folder or the home folder, which nodes share. Anything else may be different on a node.
 
     Parameters
     ----------

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from orchestrator.handoff.environment import LOG_LEVEL
 from orchestrator.worker import log_lines
+from orchestrator.worker.library_code import is_of_a_library
 
 __all__ = ["handler_above_root"]
 
@@ -53,8 +54,9 @@ class _Handler(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(where)s: %(message)s", "%Y-%m-%d %H:%M:%S"))
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is shown: not one of a library below INFO, and not one that another handler shows."""
         # At the level DEBUG, some libraries write thousands of lines a second.
-        is_noise = record.levelno < logging.INFO and log_lines.is_of_a_library(record.pathname)
+        is_noise = record.levelno < logging.INFO and is_of_a_library(record.pathname)
         return not is_noise and not _has_another_handler(record.name)
 
     def emit(self, record: logging.LogRecord) -> None:

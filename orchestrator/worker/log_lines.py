@@ -9,18 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from orchestrator.after_import import after_import, not_after_import
 from orchestrator.handoff.environment import LOG_LEVEL
 
-__all__ = ["DEFAULT", "current_experiment", "is_of_a_library", "log_lines", "name_experiment"]
+__all__ = ["DEFAULT", "current_experiment", "log_lines", "name_experiment"]
 
 DEFAULT = "INFO"
 """The level from which log records are shown, if neither the submitter nor the environment says another one."""
-
-STANDARD_LIBRARY = f"{Path(os.__file__).parent}{os.sep}"
-LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 _experiment: int | None = None
 
@@ -55,12 +51,3 @@ def name_experiment(row: int | None) -> None:
 def current_experiment() -> int | None:
     """Return the experiment that log lines name."""
     return _experiment
-
-
-def is_of_a_library(path: str) -> bool:
-    """Whether a file of code belongs to the standard library or to an installed package.
-
-    `is_installed` in `orchestrator.definition.modules` also knows folders of another environment; it takes an import of
-    `sysconfig`, which a task does not need.
-    """
-    return path.startswith(STANDARD_LIBRARY) or any(part in path for part in LIBRARIES)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.worker.log_lines import is_of_a_library
+from orchestrator.worker.library_code import is_of_a_library
 
 __all__ = ["draw_own_numbers", "unseeded_generators"]
 

@@ -20,7 +20,7 @@ from orchestrator.handoff.jobfile import JobFile
 from orchestrator.handoff.receipt import Receipt, write_receipt
 from orchestrator.host import rss_in_mb
 from orchestrator.text import clean, shortened
-from orchestrator.worker.log_lines import is_of_a_library
+from orchestrator.worker.library_code import is_of_a_library
 from orchestrator.workspace import RunFolder
 
 __all__ = ["begin_receipt", "describe_exception", "describe_reason", "end_receipt", "fail_receipt"]
@@ -94,7 +94,8 @@ def describe_exception(error: BaseException) -> dict[str, str]:
     dict of str to str
         `type`, `message` and `traceback`: clean text. The traceback begins with the user's code. If the message is
         longer than 2,000 characters, or the traceback longer than 20,000, its middle is left out. `place`: file and
-        line where the user's code, or a library that it has called, raised it; empty if this package raised it. The
+        line of the last line of the user's code in the traceback; without one, that of a library; empty if this package
+        raised it. The
         message and the traceback end with advice on an error that says little about what to do (`advice_on`).
     """
     from orchestrator.worker.advice import advice_on  # Few tasks need it.

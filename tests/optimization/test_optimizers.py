@@ -138,6 +138,14 @@ def test_a_search_continues_from_a_stored_table_as_if_nothing_had_happened(tmp_p
     assert data.to_pandas()[0].equals(undisturbed.to_pandas()[0])
 
 
+def test_of_two_experiments_at_a_point_the_value_counts_and_not_the_failure():
+    """A user adds a failed experiment again: a gradient finds the new result."""
+    data = start(x=0.4, z=1.0)
+    data.mark(0, "error")
+    data += valley.call(start(x=0.4, z=1.0))
+    assert best(search(cg(), valley, data)) < best(data)
+
+
 def test_a_failed_experiment_is_avoided_by_nelder_mead_and_an_error_for_a_gradient(golden):
     @datagenerator(output_names="y")
     def fails(x, z):

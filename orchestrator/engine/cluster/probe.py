@@ -1,4 +1,8 @@
-"""Try `env_setup` and `runner` before a run is recorded: on this machine, or in a job of a minute."""
+"""Try `env_setup` and `runner` before a run is recorded: on this machine, or in a job of a minute.
+
+What fails here is refused if it is certain that it fails on nodes, too (`trouble_in` in `orchestrator.slurm.startup`),
+and else only said; so is a timeout, and all of it with `SBATCH_EXPORT=NONE`. What fails in a job is refused.
+"""
 
 from __future__ import annotations
 
