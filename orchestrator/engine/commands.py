@@ -79,7 +79,7 @@ def start(
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
         _check_new_folder(workspace, project_job)
-        about = about_new_run(checked.plan, project_job, Mode.LOCAL, pipeline.first_element)
+        about = about_new_run(workspace, checked.plan, project_job, Mode.LOCAL, pipeline.first_element)
         if agrees is not None and not agrees(about, is_new=True, asks=False):
             return None
         key = create(store, pipeline, checked, project_job, Mode.LOCAL)
@@ -149,7 +149,7 @@ def submit(
     store = Store(workspace.database)
     if project_job is None or not store.has(project_job):
         _check_new_folder(workspace, project_job)
-        about = about_new_run(checked.plan, project_job, Mode.SLURM, pipeline.first_element)
+        about = about_new_run(workspace, checked.plan, project_job, Mode.SLURM, pipeline.first_element)
         if agrees is not None and not agrees(about, is_new=True, asks=False):
             return None
         _probe(config, checked, workspace, in_job=probe)

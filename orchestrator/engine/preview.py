@@ -6,12 +6,14 @@ The sentences about a resume: `orchestrator.machine.announce`. Whether a command
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from functools import reduce
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.addresses import format_study
 from orchestrator.db.runs import find_run
 from orchestrator.db.store import RunRecord, Store
+from orchestrator.definition.resources import option_name
 from orchestrator.engine.resume import check_same_steps, position_of
 from orchestrator.errors import DefinitionError
 from orchestrator.machine.announce import announce, announce_new_plan, announce_next, repeats_work
@@ -158,15 +160,23 @@ def about_other_code(record: RunRecord, study: str | None, *, is_loaded: bool = 
     ]
 
 
-def about_new_run(plan: Plan, key: str | None, mode: Mode, first_element: int | None) -> list[str]:
-    """Return that a new run will be made, its steps, where it begins, and on a cluster what its jobs request."""
+def about_new_run(
+    workspace: Workspace, plan: Plan, key: str | None, mode: Mode, first_element: int | None
+) -> list[str]:
+    """Return that a new run will be made: its steps, where it begins, its folder, and what its jobs request."""
     names = [
         f"{step.name} ({n} times)" if n > 1 else step.name for step, _, _, n in plan.walk() if step in plan.steps()
     ]
     lines = [f"New run{f' {key}' if key else ''}: {', '.join(names)}."]
     if first_element:
         lines.append(f"Begins with {plan.slot(plan.start_of(first_element)).address}.")
+    lines.append(f"Its folder: {workspace.root / key}" if key else f"Its folder is a new one in {workspace.root}")
     return lines if mode is Mode.LOCAL else [*lines, *_requests(plan)]
+
+
+_MEMORY = {"mem", "mem_per_cpu", "mem_per_gpu"}
+_SHOWN = _MEMORY | {"time", "cpus_per_task", "nodes", "ntasks", "gres", "gpus", "partition", "account", "qos"}
+"""What a job waits or pays for; other options of sbatch say nothing about that."""
 
 
 def _requests(plan: Plan) -> list[str]:
@@ -174,11 +184,23 @@ def _requests(plan: Plan) -> list[str]:
     by_request: dict[str, list[str]] = {}
     for step in plan.steps():
         if not step.collects:  # it needs no job
-            asked = step.resources
-            memory = f"mem_per_cpu {asked['mem_per_cpu']}" if asked.get("mem_per_cpu") else f"mem {asked['mem']}"
-            request = f"time {asked['time']}, {memory}, cpus_per_task {asked['cpus_per_task']}"
+            request = ", ".join(f"{name} {value}" for name, value in _requested(step.resources).items())
             by_request.setdefault(request, []).append(step.name)
     return [f"Each job of {', '.join(dict.fromkeys(names))} requests {what}." for what, names in by_request.items()]
+
+
+def _requested(resources: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the requests that are shown, by their name; an option in `extra_sbatch` replaces a field, as in a job."""
+    memory = "mem_per_cpu" if resources.get("mem_per_cpu") else "mem"
+    found = {name: resources[name] for name in ("time", memory, "cpus_per_task")}
+    found |= {name: resources[name] for name in ("nodes", "ntasks") if resources.get(name, 1) != 1}
+    for option, value in resources.get("extra_sbatch", {}).items():
+        name = option_name(option).replace("-", "_")
+        if name in _MEMORY:
+            found = {other: found[other] for other in found if other not in _MEMORY}
+        if name in _SHOWN:
+            found[name] = value
+    return {name: value for name, value in found.items() if value is not None and value is not False}
 
 
 def about_advance(workspace: Workspace, key: str) -> list[str]:

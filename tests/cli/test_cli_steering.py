@@ -539,3 +539,16 @@ def test_each_printed_command_has_the_options_that_name_the_workspace_once(here,
             if ": orchestrator " in line or line.startswith("  orchestrator "):
                 assert line.endswith(options), (words, line)
                 assert line.count(options) == 1, (words, line)
+
+
+def test_a_new_run_says_what_its_jobs_request_also_with_options_of_sbatch(here, programs):
+    programs.accepts()
+    study, text = here.workspace / "slurm.py", (here.workspace / "slurm.py").read_text()
+    options = '{"time": "3-00", "mem-per-gpu": "8G", "--gres": "gpu:2", "comment": "a-secret"}'
+    resources = f"SlurmResources(cpus_per_task=4, nodes=2, extra_sbatch={options})"
+    text = text.replace("Step(nothing)", f"Step(nothing, resources={resources})")
+    study.write_text(text.replace("import Pipeline", "import SlurmResources, Pipeline"))
+    said = " ".join(here("submit", "slurm.py", "--project-job", "r", "--dry-run").out.split())
+    expected = "time 3-00, cpus_per_task 4, nodes 2, mem_per_gpu 8G, gres gpu:2."
+    assert f"Each job of nothing requests {expected}" in said
+    assert "a-secret" not in said

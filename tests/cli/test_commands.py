@@ -246,7 +246,8 @@ def test_a_key_that_is_a_file_and_a_workspace_inside_a_file(cli, golden):
     done = cli("run", "study.py", "--rootdir", "other.py/inside")
     golden(done)
     refused = cli("run", "study.py", "--rootdir", "/proc/inside").err
-    assert refused.startswith("New run: nothing.\nError: The folder /proc/inside can't be")
+    announced = "New run: nothing.\nIts folder is a new one in /proc/inside\n"
+    assert refused.startswith(f"{announced}Error: The folder /proc/inside can't be")
 
 
 def test_colours_are_only_for_terminals_that_support_them(monkeypatch):

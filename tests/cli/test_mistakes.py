@@ -416,3 +416,4 @@ def test_a_new_run_says_where_it_begins(cli):
     write()
     said = cli("run", "study.py", "--project-job", "r", "--from-step", "evaluate", "--dry-run")
     assert said.out.startswith("New run r: create, evaluate, collect.\nBegins with evaluate.\n")
+    assert f"\nIts folder: {cli.workspace / 'r'}\n" in said.out
