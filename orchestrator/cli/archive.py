@@ -39,7 +39,7 @@ def command(
     workspace = workspace_of(rootdir, db)
     key = key_of(workspace, run)
     output = output or Path(f"{key}.tar.gz")
-    if goes_ahead(about_archive(workspace, key, output), dry_run=dry_run, yes=yes, asks=False):
+    if goes_ahead(about_archive(workspace, key, output, dry_run=dry_run), dry_run=dry_run, yes=yes, asks=False):
         make_folder_of(output)
         n_bytes = archive(workspace, key, output)
         echo(f"{output} ({size_text(n_bytes)})\nTo delete the run here: orchestrator clean {key}{typed_options()}")

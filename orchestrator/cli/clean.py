@@ -82,7 +82,7 @@ def command(
     workspace = workspace_of(rootdir, db)
     part = Part.LOGS if logs else Part.RESULT_FILES if result_files else Part.RUN
     selection = Selection(runs, states, None if older_than is None else age_in_seconds(older_than))
-    cleaning = prepare(workspace, selection, part)
+    cleaning = prepare(workspace, selection, part, dry_run=dry_run)
     has_work = bool(cleaning.targets or cleaning.left_over)
     if not goes_ahead(_lines(cleaning), dry_run=dry_run, yes=yes, asks=has_work):
         return

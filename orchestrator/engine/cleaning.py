@@ -66,8 +66,8 @@ class Cleaning(NamedTuple):
     left_over: list[Path]
 
 
-def prepare(workspace: Workspace, selection: Selection, part: Part) -> Cleaning:
-    """Return what `clean` will delete; nothing is changed.
+def prepare(workspace: Workspace, selection: Selection, part: Part, *, dry_run: bool) -> Cleaning:
+    """Return what `clean` will delete; nothing of a run is changed.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def prepare(workspace: Workspace, selection: Selection, part: Part) -> Cleaning:
     for run in chosen(runs, selection, now):
         why = why_kept(run, part)
         if why is None:
-            why = _why_in_use(workspace, run.key, now)
+            why = _why_in_use(workspace, run.key, now, dry_run=dry_run)
         if why is not None:
             kept[run.key] = why
             continue
@@ -96,10 +96,10 @@ def prepare(workspace: Workspace, selection: Selection, part: Part) -> Cleaning:
     return Cleaning(part, targets, kept, left_over if part is Part.RUN else [])
 
 
-def _why_in_use(workspace: Workspace, key: str, now: float) -> ReasonToKeep | None:
+def _why_in_use(workspace: Workspace, key: str, now: float, *, dry_run: bool) -> ReasonToKeep | None:
     """Return that another process holds the lease of a run, as one that archives it does; None if none does."""
     try:
-        Store(workspace.database).leases.check(key, Holder.this_process(), now, dry_run=True)
+        Store(workspace.database).leases.check(key, Holder.this_process(), now, dry_run=dry_run)
     except LeaseHeld as held:
         holder = describe(held.holder) if isinstance(held.holder, Holder) else "another process"
         return ReasonToKeep(f"it is used by {holder}")

@@ -86,7 +86,7 @@ class Imported(NamedTuple):
 # --- write ---------------------------------------------------------------------------------------
 
 
-def about_archive(workspace: Workspace, key: str, output: Path) -> list[str]:
+def about_archive(workspace: Workspace, key: str, output: Path, *, dry_run: bool) -> list[str]:
     """Return what `archive` will do, in sentences.
 
     Raises
@@ -97,7 +97,7 @@ def about_archive(workspace: Workspace, key: str, output: Path) -> list[str]:
         If the file exists, or its name does not say how to compress it.
     """
     _check(workspace, key)
-    Store(workspace.database).leases.check(key, Holder.this_process(), time.time(), dry_run=True)
+    Store(workspace.database).leases.check(key, Holder.this_process(), time.time(), dry_run=dry_run)
     if output.exists():
         raise DefinitionError(f"{output} exists already.", "Use another name: -o FILE")
     if output.absolute().is_relative_to(workspace.run(key).path):

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.db.lease_holder import Holder
+from orchestrator.db.lease_holder import STALE, Holder
 from orchestrator.db.store import Store
 from orchestrator.engine import cleaning
 from orchestrator.errors import DefinitionError
@@ -171,12 +171,29 @@ def test_what_must_not_be_deleted_is_kept(here, golden, values):
     assert n_rows(here.workspace)[0] == 1
 
 
+@pytest.mark.parametrize("verb", [["clean", "r"], ["archive", "r", "-o", "r.tar"]], ids=["clean", "archive"])
+def test_a_silent_process_of_another_host_does_not_keep_a_run_for_ever(here, verb):
+    here("run", "study.py", "--project-job", "r")
+    lease = {"host": "login9", "boot": "b", "pid": 77, "pid_start": "1", "taken_at": 0.0, "beat_at": 0.0}
+    change(here.workspace, **{f"lease_{name}": value for name, value in lease.items()})
+    before = (here.workspace / "orchestrator.db").read_bytes()
+    here(*verb, "--dry-run")
+    assert (here.workspace / "orchestrator.db").read_bytes() == before
+    assert here(*verb).code
+    connection = sqlite3.connect(here.workspace / "orchestrator.db")
+    [(seen_at,)] = connection.execute("SELECT lease_beat_seen_at FROM run")
+    connection.close()
+    assert seen_at is not None  # its silence counts from then
+    change(here.workspace, lease_beat_seen_at=seen_at - STALE)
+    assert here(*verb).code == 0
+
+
 def test_a_run_that_becomes_active_after_it_was_named_is_kept(here, monkeypatch):
     here("run", "study.py", "--project-job", "r")
     said = cleaning.prepare
 
-    def then_resumed(*arguments):
-        prepared = said(*arguments)
+    def then_resumed(*arguments, **options):
+        prepared = said(*arguments, **options)
         change(here.workspace, state="active", ended_at=None)
         return prepared
 
