@@ -5,10 +5,11 @@ Which failures the command `failures` shows as one is decided in `orchestrator.c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["MAX_CAUSES", "MAX_ROWS", "FailureGroup", "cause_of", "group_of"]
+__all__ = ["MAX_CAUSES", "MAX_ROWS", "FailureGroup", "cause_of", "group_of", "without_numbers"]
 
 MAX_ROWS = 100
 """Number of experiments or files that are recorded by their labels; of the others only the count is recorded."""
@@ -16,6 +17,9 @@ MAX_ROWS = 100
 
 MAX_CAUSES = 100
 """Number of different causes that are recorded for each task and each job; of the others only the count is recorded."""
+
+
+_NUMBER = re.compile(r"[+-]?(?:\d[\d.]*(?:e[+-]?\d+)?|\b(?:inf|nan)\b)", re.IGNORECASE)
 
 
 class FailureGroup:
@@ -74,3 +78,8 @@ def cause_of(failure: Mapping[str, Any]) -> str:
     """Return type and place of the exception of a failure, whatever its message; empty if it was no exception."""
     place = failure.get("place")
     return f"{failure.get('type')} at {place}" if place else ""
+
+
+def without_numbers(message: str) -> str:
+    """Return a message in which all numbers are the same: messages with the values of an experiment are one cause."""
+    return _NUMBER.sub("#", message)

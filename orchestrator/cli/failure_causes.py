@@ -19,6 +19,7 @@ from orchestrator.cli.logs import logs_of
 from orchestrator.cli.outcome import request_more
 from orchestrator.cli.run_table import RunTable, tables_of
 from orchestrator.errors import OrchestratorError
+from orchestrator.failure_groups import without_numbers
 from orchestrator.machine.kinds import FailureLevel
 from orchestrator.machine.states import FailureKind, requested_kinds
 from orchestrator.machine.value import value
@@ -227,7 +228,7 @@ def _key(found: _Found) -> tuple[str, ...]:
     message, place = re.sub(r", \d+ times$", "", error["message"]), error.get("place", "")
     if error["type"] in ENDS_OF_PROCESSES:
         return found.step, error["type"], place, message
-    return found.step, error["type"], place, "" if place else re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", message)
+    return found.step, error["type"], place, "" if place else without_numbers(message)
 
 
 def _failed(label: int, inputs: Mapping[str, Any], record: Record | None) -> FailedExperiment:

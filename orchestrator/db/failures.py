@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from orchestrator.addresses import format_address
 from orchestrator.db.model_of_rows import COUNTS
 from orchestrator.db.rows import Row, member
 from orchestrator.db.views import Failure, ResultNote
-from orchestrator.failure_groups import FailureGroup
+from orchestrator.failure_groups import FailureGroup, without_numbers
 from orchestrator.machine.kinds import EventKind, FailureLevel, Role
 from orchestrator.machine.states import FailureKind, JobState, RunState, StepRunState
 
@@ -176,8 +175,8 @@ def group_by_cause(found: Iterable[Failure]) -> list[Cause]:
     """Group failures by cause; those that were retried come last."""
     groups: dict[tuple[object, ...], Cause] = {}
     for failure in found:
-        without_numbers = re.sub(r"[\d.]+(?:e[+-]?\d+)?", "#", failure.why or "")
-        key = (failure.was_retried, failure.path, failure.what, failure.kind or "", without_numbers)
+        why = without_numbers(failure.why or "")
+        key = (failure.was_retried, failure.path, failure.what, failure.kind or "", why)
         cause = groups.setdefault(key, Cause())
         cause.failures.append(failure)
         cause.add(failure.n, failure.rows)
