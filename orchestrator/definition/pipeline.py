@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, fields
 from functools import wraps
@@ -99,8 +100,9 @@ class Step(_StepFields):
         Number of retries of a job that ran out of memory or time, or ended for an unknown reason. An experiment whose
         process died has ``retries + 1`` tries, but at least two.
     timeout : str, float or None, default None
-        Longest time for one experiment of a DataGenerator: seconds as a number, or text as in `SlurmResources.time`. An
-        experiment that takes longer is ended and has failed. None: no limit.
+        Longest time for one experiment of a DataGenerator: seconds as a number, or text as in `SlurmResources.time`, so
+        that 30 is 30 seconds and "30" is 30 minutes. An experiment that takes longer is ended and has failed. None: no
+        limit.
     keep_scratch : {"on_error", "always", "never"}, default "on_error"
         Which `scratch_dir` of experiments are kept when they end: those of failed experiments, all, or none.
     abort_early : int or bool, default 5
@@ -396,15 +398,17 @@ def timeout_in_seconds(timeout: str | float | None) -> float | None:
     DefinitionError
         If it is not a valid time.
     """
+    seconds: float | None = math.nan
     if timeout is None or isinstance(timeout, str):
-        seconds: float | None = None if timeout is None else time_in_seconds(timeout)
-    else:
-        is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-        seconds = float(timeout) if is_number else math.nan
+        with suppress(DefinitionError):
+            seconds = None if timeout is None else time_in_seconds(timeout)
+    elif isinstance(timeout, int | float) and not isinstance(timeout, bool):
+        seconds = float(timeout)
     # inf is no number of seconds that a clock could reach.
     if seconds is not None and not 0 < seconds < math.inf:
         raise DefinitionError(
-            f"timeout={timeout!r} is not valid", "use a number of seconds above 0, text such as '00:10:00', or None"
+            f"timeout={timeout!r} is not valid",
+            "use a number of seconds above 0, text such as '00:10:00' (HH:MM:SS) or '10' (minutes), or None",
         )
     return seconds
 

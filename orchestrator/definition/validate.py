@@ -295,7 +295,7 @@ def _timeout_problems(step: Step) -> Iterator[str]:
     try:
         timeout_in_seconds(step.timeout)
     except DefinitionError as error:
-        yield f"{error.message.replace('time=', 'timeout=', 1)}; {error.hint}"
+        yield f"{error.message}; {error.hint}"
     if step.timeout is None:
         return
     if not isinstance(step.block, DataGenerator):
