@@ -241,8 +241,12 @@ class Store:
         now: float,
         why: str,
         replanned: Replanned,
+        changed_resources: Sequence[str] = (),
     ) -> None:
-        """Replace the plan and the code of a run, and withdraw the step runs that no longer fit, in one transaction."""
+        """Replace the plan and the code of a run, and withdraw the step runs that no longer fit, in one transaction.
+
+        `changed_resources` says of each step which resources are new, as the `why` of `set_plan` does.
+        """
         with session(self.path) as connection:
             row = fenced_row(connection, key, fence)
             values = {
@@ -254,6 +258,8 @@ class Store:
             }
             update(connection, "run", {**relocation(row, self.workspace.real_root), **values}, id=row.id)
             moves.log(connection, row.id, now, EventKind.CODE, old=row.bundle_digest, new=bundle_digest, why=why)
+            for changed in changed_resources:
+                moves.log(connection, row.id, now, EventKind.RESOURCES, why=changed)
             target = moves.Target(connection, row.id, plan, now)
             for change in replanned.changes:
                 moves.apply(target, change)

@@ -16,6 +16,7 @@ from orchestrator.addresses import format_study
 from orchestrator.db.store import RunRecord
 from orchestrator.definition.bundle import Bundle, LoadedStep
 from orchestrator.definition.bundling import PreparedBundle, prepare_bundle
+from orchestrator.definition.changed_resources import flat_resources
 from orchestrator.definition.flatten import plan_of, steps_by_path
 from orchestrator.definition.import_context import working_in
 from orchestrator.definition.libraries import library_versions
@@ -170,8 +171,22 @@ def replace_code(context: Context, checked: CheckedPipeline, begin: Begin) -> Co
         now=context.clock(),
         why="new code",
         replanned=replanned,
+        changed_resources=_changed_resources(record.plan, checked.plan),
     )
     return context._replace(record=context.store.record(record.key))
+
+
+def _changed_resources(old: Plan, new: Plan) -> list[str]:
+    """Return for each step with other resources its name and the new values, as `set` records them."""
+    before = {step.name: flat_resources(step.resources) for step in old.steps()}
+    changed: dict[str, str] = {}
+    for step in new.steps():
+        after = flat_resources(step.resources)
+        was = before.get(step.name, after)
+        fields = [f"{name}={after.get(name)}" for name in {**was, **after} if was.get(name) != after.get(name)]
+        if fields:
+            changed[step.name] = f"{step.name}: {', '.join(fields)}"
+    return list(changed.values())
 
 
 def asks_again(folder: RunFolder, record: RunRecord, begin: Begin, checked: CheckedPipeline) -> bool:

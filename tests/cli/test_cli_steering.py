@@ -552,3 +552,18 @@ def test_a_new_run_says_what_its_jobs_request_also_with_options_of_sbatch(here, 
     expected = "time 3-00, cpus_per_task 4, nodes 2, mem_per_gpu 8G, gres gpu:2."
     assert f"Each job of nothing requests {expected}" in said
     assert "a-secret" not in said
+
+
+def test_a_limit_that_new_code_changes_is_recorded_as_that_of_set_is(here):
+    study = """
+from orchestrator import Pipeline, SlurmResources, Step
+from tests.studies import nothing
+limits = SlurmResources(time="5", mem="1G")
+pipeline = Pipeline("p", [Step(nothing, name="a", resources=limits), Step(nothing, name="b")])
+"""
+    (here.workspace / "limits.py").write_text(study)
+    here("run", "limits.py", "--project-job", "r")
+    (here.workspace / "limits.py").write_text(study.replace('time="5", mem="1G"', 'time="10", mem="8G"'))
+    assert here("resume", "r", "--from-step", "a", "--update", "limits.py", "-y").code == 0
+    history = json.loads(here("status", "r", "--json").out)["history"]
+    assert [event["why"] for event in history if event["what"] == "resources"] == ["a: time=10, mem=8G"]

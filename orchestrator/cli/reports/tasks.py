@@ -221,7 +221,7 @@ def _first_memory(tables: Iterable[RunTable]) -> dict[tuple[str, int], float]:
 
 
 def _kinds_of_failures(status: RunStatus) -> dict[str, list[str]]:
-    """Return the kinds of failures of each step, without those at a limit that `set` has changed since."""
+    """Return the kinds of failures of each step, without those at a limit that the user has changed since."""
     changed = _limits_changed(status)
     kinds: dict[str, list[str]] = {}
     for step_run in status.step_runs:
@@ -242,7 +242,7 @@ _LIMITS: dict[str, FailureKind] = {
 
 
 def _limits_changed(status: RunStatus) -> dict[tuple[str, str], float]:
-    """Return when `set` last changed a limit, by step and kind of failure."""
+    """Return when `set`, or new code, last changed a limit, by step and kind of failure."""
     changed: dict[tuple[str, str], float] = {}
     for event in status.history:
         if event.what is EventKind.RESOURCES and event.why:
