@@ -181,7 +181,7 @@ class Loop:
         The steps of one iteration.
     until : callable, optional
         `until(data) -> bool` is called with the ExperimentData after each iteration; the loop ends when it returns
-        True.
+        True. None is an error: a `return` is missing.
 
     Examples
     --------

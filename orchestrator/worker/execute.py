@@ -252,7 +252,11 @@ def _call_block(project_dir: Path, job: JobFile, block: Block, kwargs: Mapping[s
 
 
 def _call_until(project_dir: Path, until: Callable[..., Any]) -> bool:
-    return bool(until(read_table(project_dir)))
+    answer = until(read_table(project_dir))
+    if answer is None:
+        name = getattr(until, "__name__", type(until).__name__)
+        raise TypeError(f"until={name} returns None. Let it return True or False; maybe a return is missing")
+    return bool(answer)
 
 
 def _with_receipt(folder: RunFolder, job: JobFile, work: Callable[[Receipt], None]) -> Receipt:

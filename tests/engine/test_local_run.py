@@ -535,6 +535,18 @@ def test_a_question_that_raises_fails_as_its_own_step(workspace, rows, golden):
     assert grown.read_text() == "x"
 
 
+def test_a_question_without_an_answer_fails(workspace, rows, golden):
+    """A forgotten `return` would otherwise let all iterations run."""
+
+    def forgets(data):
+        len(data)
+
+    loop = Loop(3, steps=[Step(square, parallel=True)], until=forgets)
+    with golden.raises(RunFailed, exact=False):
+        Pipeline(steps=[Step(store_numbers(1)), loop]).run(jobs=1)
+    assert rows("SELECT name, state FROM step_run")[-1] == ("until", "failed")
+
+
 def test_a_step_without_open_experiments_says_so(workspace, rows):
     Pipeline(steps=[Step(store_numbers(0)), Step(square, parallel=True)]).run()
     assert rows("SELECT state, reason FROM step_run WHERE kind = 'batch'") == [("skipped", "no open experiments")]
