@@ -94,6 +94,8 @@ class ExperimentData:
         self._offsets: dict[str, int] = {}
         # The stored table that this one was made from.
         self._origin: Origin | None = None
+        # The same for folders in which it was before.
+        self._earlier_origins: dict[Path, Origin] = {}
 
     @classmethod
     def _of(cls, contents: Contents, like: ExperimentData | None = None) -> Self:
@@ -102,6 +104,7 @@ class ExperimentData:
         data._contents = contents
         if like is not None:
             data._offsets, data._origin = dict(like._offsets), like._origin
+            data._earlier_origins = dict(like._earlier_origins)
         return data
 
     @classmethod
@@ -113,7 +116,7 @@ class ExperimentData:
 
     def _take(self, positions: Sequence[int]) -> Self:
         data = self._of(self._contents.with_table(self._table.take(positions)))
-        data._origin = self._origin
+        data._origin, data._earlier_origins = self._origin, dict(self._earlier_origins)
         return data
 
     @property
@@ -365,8 +368,11 @@ class ExperimentData:
     @project_dir.setter
     def project_dir(self, project_dir: Path | str) -> None:
         # The same folder may have several names: by a link, or by "..".
-        if _absolute(project_dir).resolve() != self.project_dir.resolve():
-            self._offsets, self._origin, self._table.stored = {}, None, {}
+        before, after = self.project_dir.resolve(), _absolute(project_dir).resolve()
+        if after != before:
+            if self._origin is not None:
+                self._earlier_origins[before] = self._origin
+            self._offsets, self._origin, self._table.stored = {}, self._earlier_origins.get(after), {}
         self._contents.project_dir = _absolute(project_dir)
 
     def set_project_dir(self, project_dir: Path | str, in_place: bool = False) -> ExperimentData | None:

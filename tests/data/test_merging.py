@@ -56,6 +56,18 @@ def test_results_that_came_in_after_a_table_was_read_stay(project):
     assert mine == ExperimentData.from_file(project)
 
 
+@pytest.mark.parametrize("select", [False, True])
+def test_results_stay_that_came_in_while_the_table_was_stored_elsewhere(project, tmp_path_factory, select):
+    mine = ExperimentData.from_file(project)
+    mine.store(tmp_path_factory.mktemp("elsewhere"))
+    evaluate(project, 0, 1, 2)
+    fold(project)
+    if select:
+        mine = mine.select([0, 1, 2, 3])
+    mine.store(project)
+    assert rows(project) == done(0, 1, 2)
+
+
 @pytest.mark.parametrize(
     "change",
     [
