@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.datageneration import functions
 from orchestrator.definition.data_generators import DataGenerator, FunctionDataGenerator, datagenerator
+from orchestrator.definition.f3dasm_blocks import our_step_block
 from orchestrator.errors import DefinitionError
 from orchestrator.text import did_you_mean
 
@@ -24,7 +25,7 @@ def create_datagenerator(
     ----------
     data_generator : str or DataGenerator
         Name of a function in `orchestrator.datageneration.functions`, in upper or lower case; spaces, hyphens and
-        underscores don't matter. A data generator is returned unchanged.
+        underscores don't matter. A data generator is returned unchanged, also one of f3dasm.
     output_names : str or sequence of str, default "y"
         Name of the output.
     **parameters : Any
@@ -48,8 +49,9 @@ def create_datagenerator(
     >>> create_datagenerator("sphere").call(data).to_pandas()[1]["y"].tolist()
     [5.0]
     """
-    if isinstance(data_generator, DataGenerator):
-        return data_generator
+    block = our_step_block(data_generator)
+    if isinstance(block, DataGenerator):
+        return block
     names = {name.replace("_", ""): name for name in functions.__all__}
     name = names.get(str(data_generator).lower().translate(str.maketrans("", "", " -_.")))
     if name is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.definition.block import Block
+from orchestrator.data.configurations import instantiate, is_config
+from orchestrator.definition.block import Block, our_block
 from orchestrator.errors import DefinitionError
 from orchestrator.optimization.optuna_blocks import tpesampler
 from orchestrator.optimization.scipy_blocks import cg, lbfgsb, nelder_mead
@@ -20,7 +21,7 @@ _FACTORIES: dict[str, Callable[..., Block]] = {
 }
 
 
-def create_optimizer(optimizer: str | Block, **hyperparameters: Any) -> Block:
+def create_optimizer(optimizer: Any, **hyperparameters: Any) -> Block:
     """Create an optimizer by name: a block that proposes experiments, from the results that the table has.
 
     An optimizer keeps nothing in memory: what it proposes follows from the table and its seed. So a run that is
@@ -28,9 +29,9 @@ def create_optimizer(optimizer: str | Block, **hyperparameters: Any) -> Block:
 
     Parameters
     ----------
-    optimizer : {"tpesampler", "cg", "lbfgsb", "nelder_mead"} or Block
+    optimizer : {"tpesampler", "cg", "lbfgsb", "nelder_mead"}, Block or DictConfig
         The tree-structured Parzen estimator of Optuna; the conjugate gradients, L-BFGS-B or Nelder-Mead of SciPy. A
-        block is returned unchanged.
+        block is returned unchanged, also one of f3dasm. Hydra instantiates a `DictConfig`.
     **hyperparameters : Any
         `output_name`, the output to minimize, by default "y"; `n_samples`, `seed` and the options of the sampler for
         "tpesampler"; `input_name`, `bounds`, `grad_f`, `data_generator` and the options of the method for the others.
@@ -51,8 +52,9 @@ def create_optimizer(optimizer: str | Block, **hyperparameters: Any) -> Block:
     >>> steps = [Step(generator, name="evaluate", parallel=True), Step(optimizer, name="propose")]
     >>> loop = Loop(50, steps, until=optimizer.has_converged)
     """
-    if isinstance(optimizer, Block):
-        return optimizer
+    block = our_block(instantiate(optimizer, **hyperparameters) if is_config(optimizer) else optimizer)
+    if isinstance(block, Block):
+        return block
     names = {name.replace("_", ""): name for name in _FACTORIES}
     name = names.get(str(optimizer).lower().translate(str.maketrans("", "", " -_")))
     if name is None:

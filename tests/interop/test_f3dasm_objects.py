@@ -264,6 +264,10 @@ check(orchestrator.create_sampler("sobol_sampler").call(theirs(), n_samples=1), 
 check(f3dasm.create_sampler("sobol_sampler").call(ours(), n_samples=1), orchestrator, 3, False)
 check(f3dasm.create_sampler("grid_sampler", stepsize_continuous_parameters=0.5).call(ours()), orchestrator, 4, False)
 check(orchestrator.create_optimizer("tpesampler", output_name="y").call(OURS.call(theirs())).select([0, 1]), f3dasm)
+proposes = orchestrator.create_optimizer(f3dasm.create_optimizer("tpesampler", output_name="y"))
+proposes.arm(OURS.call(ours()))
+check(proposes.call(OURS.call(ours())).select([0, 1]), orchestrator)
+check(orchestrator.create_datagenerator(THEIRS).call(ours()), orchestrator)
 assert orchestrator.ExperimentData(domain=theirs().domain).domain == ours().domain
 assert ours().domain + theirs().domain == ours().domain
 for mixed in (lambda: theirs() + ours(), lambda: f3dasm.ExperimentData(domain=ours().domain)):

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from scipy.optimize import minimize
 
 from orchestrator import (
@@ -283,6 +284,12 @@ def test_an_optimizer_is_created_by_the_names_of_f3dasm(name):
     optimizer = create_optimizer(name, output_name="y")
     assert isinstance(optimizer, Block)
     assert create_optimizer(optimizer) is optimizer
+
+
+def test_hydra_instantiates_an_optimizer():
+    config = OmegaConf.create({"_target_": "orchestrator.optimization.nelder_mead", "output_name": "w"})
+    optimizer = create_optimizer(config, maxiter=3)
+    assert (optimizer.method, optimizer.output_name, optimizer.hyperparameters) == ("Nelder-Mead", "w", {"maxiter": 3})
 
 
 @NEEDS_OPTUNA
