@@ -21,6 +21,7 @@ with fast_imports():
     from orchestrator.cli.errors import REQUIRED_PACKAGES, show, show_bug, show_missing, show_system, show_usage
     from orchestrator.cli.workspace import TypedOptions, examples
     from orchestrator.errors import DamagedRecords, OrchestratorError
+    from orchestrator.hidden_modules import hidden_module
     from orchestrator.host import drop_output, open_streams, print_any_text
     from orchestrator.text import did_you_mean
 
@@ -147,9 +148,13 @@ def main() -> None:
         drop_output(sys.stdout)
         code = 0
     except Exception as error:
-        code = 1
+        hidden = hidden_module(error)
+        code = 1 if hidden is None else hidden.exit_code
         with _if_terminal_exists():
-            _show_other(error, options)
+            if hidden is None:
+                _show_other(error, options)
+            else:
+                show(hidden, options=options.text)
     sys.exit(code or 0)
 
 

@@ -22,6 +22,7 @@ from orchestrator.definition.modules import StudySource, module_name_of
 from orchestrator.definition.pipeline import PipelineDefinition, our_pipeline
 from orchestrator.definition.resources import SlurmCluster
 from orchestrator.errors import OrchestratorError, StudyError
+from orchestrator.hidden_modules import hidden_module
 from orchestrator.loading import EndOfLoading, current_folder, loading
 
 if TYPE_CHECKING:
@@ -270,6 +271,9 @@ def _reported(path: Path, folder: Path, module: str) -> Iterator[None]:
     except (OrchestratorError, KeyboardInterrupt, EndOfLoading):
         raise
     except BaseException as error:  # a study may call exit(), too
+        hidden = hidden_module(error)
+        if hidden is not None:
+            raise hidden from error
         raise StudyError(
             f"{path.name} can't be imported: {type(error).__name__}: {_message(error)}{_line(error, path, folder)}.",
             f"Fix it, and check {_how_to_check(path, module)}",
