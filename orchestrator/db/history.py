@@ -10,6 +10,7 @@ from orchestrator.db.connection import session
 from orchestrator.db.model_of_rows import COUNTS, first_failed
 from orchestrator.db.rows import Row, member, scalar, scalars
 from orchestrator.db.run_rows import run_row
+from orchestrator.machine.earlier_tables import Recorded
 from orchestrator.machine.kinds import StepKind
 from orchestrator.machine.rewind import ValidStepRun
 from orchestrator.machine.states import StepRunState
@@ -103,22 +104,28 @@ class History:
                 for row in rows
             ]
 
-    def began(self, key: str, position: int = 0) -> list[tuple[int, int, bool]]:
-        """Return position and epoch of the step runs from a position on, and whether a job of each has begun, in order.
+    def began(self, key: str, position: int = 0) -> list[Recorded]:
+        """Return the step runs from a position on, in the order in which they were recorded, also forgotten ones.
 
-        For each position the first epoch counts that is not forgotten.
+        A position counts if it has one that is not forgotten, and then only with the step of that one.
         """
         query = """
-            SELECT position, min(epoch) AS epoch, has_begun FROM (
-                SELECT position, epoch, EXISTS (
-                    SELECT 1 FROM job WHERE step_run_id = step_run.id AND started_at IS NOT NULL
-                ) AS has_begun
-                FROM step_run WHERE run_id = ? AND position >= ? AND forgotten_at IS NULL AND kind != ?
-            ) GROUP BY position ORDER BY position
+            SELECT position, epoch, forgotten_at, state, EXISTS (
+                SELECT 1 FROM job WHERE step_run_id = each.id AND started_at IS NOT NULL
+            ) AS has_begun
+            FROM step_run AS each WHERE run_id = ? AND position >= ? AND kind != ? AND EXISTS (
+                SELECT 1 FROM step_run AS mine WHERE mine.run_id = each.run_id AND mine.position = each.position
+                AND mine.name = each.name AND mine.iteration = each.iteration AND mine.forgotten_at IS NULL
+            ) ORDER BY id
         """
         with session(self.path) as connection:
             rows = connection.execute(query, (run_row(connection, key).id, position, StepKind.UNTIL))
-            return [(row.position, row.epoch, bool(row.has_begun)) for row in rows]
+            return [
+                Recorded(
+                    row.position, row.epoch, row.forgotten_at, bool(row.has_begun), row.state != StepRunState.SKIPPED
+                )
+                for row in rows
+            ]
 
     def accepts_failed(self, key: str, position: int, epoch: int) -> bool:
         """Whether the user has accepted the failed experiments of a step run."""

@@ -11,7 +11,7 @@ from orchestrator.data.kept_table import KeptTable, put_back, read_kept, sizes
 from orchestrator.db.store import Store
 from orchestrator.errors import DataError, DefinitionError
 from orchestrator.handoff.claim import has_begun
-from orchestrator.machine.earlier_tables import Began, tables_at
+from orchestrator.machine.earlier_tables import Began, first_ones, tables_at
 from orchestrator.machine.model import TableThen
 from orchestrator.worker.keep_tables import names_of_kept, remove_superfluous
 from orchestrator.workspace import RunFolder, Workspace
@@ -64,10 +64,10 @@ def tables_then(store: Store, key: str, position: int) -> dict[str, TableThen | 
     """
     run, folder = store.load(key), store.workspace.run(key)
     began = []
-    for found, epoch, is_recorded in store.history.began(key, position):
-        is_kept = folder.kept_table(found, epoch, run.mark).is_dir()
-        is_begun = is_recorded or is_kept or _has_begun_unrecorded(store, folder, key, found)
-        began.append(Began(found, epoch, is_begun, is_kept))
+    for first in first_ones(store.history.began(key, position)):
+        is_kept = folder.kept_table(first.position, first.epoch, run.mark).is_dir()
+        is_begun = first.has_begun or is_kept or _has_begun_unrecorded(store, folder, key, first.position)
+        began.append(Began(first.position, first.epoch, is_begun, is_kept))
     return tables_at(run.plan, position, began, key)
 
 

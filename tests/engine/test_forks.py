@@ -205,6 +205,27 @@ def test_a_resume_from_a_step_can_begin_with_the_table_as_it_was(place, rows):
     assert len(inputs(place, "r")) == 32
 
 
+def test_a_step_that_was_only_skipped_since_begins_with_the_table_of_when_it_had_work(place):
+    for _ in range(2):
+        commands.resume(place, "r", from_step="solve@2")
+    assert not EVALUATED
+    commands.resume(place, "r", from_step="solve@2", puts_back=True)
+    assert INPUTS[8:] == EVALUATED
+    assert inputs(place, "r") == INPUTS
+    assert outputs(place, "r") == [x * x for x in INPUTS]
+
+
+def test_a_step_that_had_work_again_begins_with_the_table_of_that_time(place):
+    commands.resume(place, "r", from_step="grow@2")
+    again = EVALUATED.copy()
+    assert len(again) == 16
+    commands.resume(place, "r", from_step="solve@2")
+    assert again == EVALUATED
+    commands.resume(place, "r", from_step="solve@2", puts_back=True)
+    assert again * 2 == EVALUATED
+    assert len(inputs(place, "r")) == 32
+
+
 def test_a_table_that_did_not_exist_then_is_not_put_back(place, golden):
     with golden.raises(DefinitionError):
         commands.resume(place, "r", from_step="create", puts_back=True)
