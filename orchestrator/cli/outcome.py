@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from orchestrator.db.views import RunView
     from orchestrator.workspace import Workspace
 
-__all__ = ["ExitCode", "commands_after_failures", "exit_if_ended", "next_command", "request_more", "text_and_code"]
+__all__ = [
+    "ExitCode",
+    "commands_after_failures",
+    "exit_if_ended",
+    "has_full_disk",
+    "next_command",
+    "request_more",
+    "text_and_code",
+]
 
 _REQUESTS: dict[str, str] = {FailureKind.OUT_OF_MEMORY: "--mem SIZE", FailureKind.TIMEOUT: "--time TIME"}
 
@@ -91,8 +99,16 @@ def next_command(view: RunView, *, never_began: bool = False, at: str = "") -> t
         return about, f"orchestrator submit {study_argument(view)} --project-job {key}"
     if view.stalled and view.login_only:
         return f"To continue{at}, on a login node: ", f"orchestrator wait {key} --drive"
-    about = "Fix the cause, then continue" if view.state is RunState.FAILED else "To continue"
+    cause = "Make room" if has_full_disk(view) else "Fix the cause"
+    about = f"{cause}, then continue" if view.state is RunState.FAILED else "To continue"
     return f"{about}{at}: ", f"orchestrator resume {key}"
+
+
+def has_full_disk(view: RunView) -> bool:
+    """Whether a run has failed because its disk is full: then nothing in its study is wrong."""
+    from orchestrator.worker.processes import NO_SPACE
+
+    return view.state is RunState.FAILED and NO_SPACE in (view.reason or "")
 
 
 def commands_after_failures(view: RunView, options: str = "") -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.outcome import commands_after_failures, next_command, request_more
+from orchestrator.cli.outcome import commands_after_failures, has_full_disk, next_command, request_more
 from orchestrator.cli.render import (
     clock,
     coloured,
@@ -532,6 +532,8 @@ def _next_commands(status: RunStatus, options: str, report: QueueReport | None) 
         lines = [*above_command("Orchestrator log: ", f"orchestrator logs {run.key} orchestrator{options}"), *lines]
     if never_began or (run.stalled and run.login_only):
         return lines
+    if has_full_disk(run):
+        return [*lines, *about_failed]
     again = f"orchestrator submit {study_argument(run)} --project-job {run.key}{options}"
     before = _step_that_stores(status) or _first_if_undeclared(status) if has_failed else None
     again_from = resume if before is None else f"{resume} --from-step {shlex.quote(before)}"

@@ -33,7 +33,9 @@ from orchestrator.data.results import read_results
 from orchestrator.errors import Busy, DataError, OrchestratorError, TableBusy
 from orchestrator.handoff.manifest import Entry, Manifest, lines_of, tasks_for, write_manifest
 from orchestrator.table_folder import data_folder
+from orchestrator.worker.advice import advice_on
 from orchestrator.worker.keep_tables import keep
+from orchestrator.worker.processes import is_full_disk
 from orchestrator.worker.running import read_cuts
 from orchestrator.workspace import RunFolder
 
@@ -492,6 +494,11 @@ def _translated(table: Path, error: Exception) -> OrchestratorError:
     cause = error.__cause__ if isinstance(error, DataError) else error
     if isinstance(cause, OSError) and cause.errno in TEMPORARY:
         return TableBusy(f"The table in {table} can't be reached now: {cause.strerror}.", "Retry the command later.")
+    if isinstance(cause, OSError) and is_full_disk(cause):
+        return DataError(
+            f"the table in {table} can't be used: {advice_on(cause)}.",
+            "Make room, then type the command again.",
+        )
     if isinstance(cause, MemoryError):
         return Busy(
             f"There is too little memory here for the table in {table}.",

@@ -338,6 +338,25 @@ def test_an_unusable_table_fails_the_step_that_needs_it(workspace, golden):
             Pipeline(steps=[Step(store_numbers(1)), Step(damage), step]).run()
 
 
+def test_a_full_disk_names_no_step_to_repeat_and_a_resume_continues(workspace, monkeypatch, golden, table):
+    def grow(project_dir):
+        data = ExperimentData.from_file(project_dir)
+        (data + ExperimentData(domain=data.domain, input_data=[{"x": 7.0}])).store(project_dir)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("orchestrator.worker.table_work.write_manifest", full)
+        with golden.raises(RunFailed, exact=False):
+            Pipeline(steps=[Step(store_numbers(2)), Step(grow), Step(square, name="next")]).run(project_job="r")
+    shown = render(run_status(workspace / "orchestrator.db", "r"), 0.0)
+    assert shown.endswith("Make room, then continue from next: orchestrator resume r")
+    assert "--from-step" not in shown
+    commands.resume(Workspace.at(workspace), "r")
+    assert [status.name for status in table("r").statuses()] == ["FINISHED"] * 3
+
+
 def test_a_step_accepts_its_name_as_the_first_argument(workspace, rows):
     Pipeline(steps=[Step("make", block=store_numbers(1)), Step("run", block=square)]).run()
     assert rows("SELECT name FROM step_run") == ["make", "run"]

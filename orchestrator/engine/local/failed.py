@@ -13,6 +13,7 @@ from orchestrator.errors import RunFailed
 from orchestrator.machine.kinds import FailureLevel, StepKind
 from orchestrator.machine.model import Run, StepRun
 from orchestrator.text import shortened
+from orchestrator.worker.processes import NO_SPACE
 
 __all__ = ["run_failed"]
 
@@ -52,6 +53,8 @@ def _look(run: Run, failed: StepRun | None) -> list[str]:
 
 def _continue(run: Run, failed: StepRun | None, record: RunRecord, cause: str) -> list[str]:
     resume = f"orchestrator resume {run.key}"
+    if NO_SPACE in str(run.reason):
+        return [f"Make room, then continue: {resume}"]
     lines, again = [f"To continue after a fix: {resume}"], resume
     before = None if failed is None or failed.jobs else _step_that_stores(run, failed)
     if before is not None:
