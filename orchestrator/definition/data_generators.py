@@ -51,7 +51,7 @@ class DataGenerator(Block):
     Attributes
     ----------
     allow_nan : bool, default True
-        Whether an output may be a missing value (None or NaN), or an array with NaN. With False, the experiment fails.
+        Whether an output may be a missing value (None, NaN), or an array, list or dict with NaN. With False, it fails.
     """
 
     allow_nan: bool = True
@@ -255,7 +255,7 @@ def datagenerator(
     domain : Domain, optional
         Its outputs with `to_disk` are written to their own files.
     allow_nan : bool, default True
-        Whether an output may be a missing value (None or NaN), or an array with NaN. With False, the experiment fails.
+        Whether an output may be a missing value (None, NaN), or an array, list or dict with NaN. With False, it fails.
 
     Returns
     -------

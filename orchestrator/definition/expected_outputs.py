@@ -77,7 +77,7 @@ def check_outputs(
 
 
 def check_values(who: str, outputs: Mapping[str, Any]) -> None:
-    """Check that no output is a missing value, or an array with one.
+    """Check that no output is a missing value, or an array, list or dict with NaN.
 
     Raises
     ------
@@ -91,6 +91,12 @@ def check_values(who: str, outputs: Mapping[str, Any]) -> None:
 
 
 def _has_nan(value: Any) -> bool:
+    if isinstance(value, complex):
+        return value != value
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return any((item is not None and is_missing(item)) or _has_nan(item) for item in value)
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, numpy.ndarray) or value.dtype.kind not in "fc":
         return False

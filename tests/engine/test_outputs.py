@@ -217,6 +217,26 @@ def test_a_reason_is_one_of_an_error():
         ExperimentSample({"x": 1.0}).mark("finished", reason="it is good")
 
 
+@pytest.mark.parametrize(
+    "value", [[1.0, float("nan")], {"a": (np.float64("nan"),)}, complex("nan"), {"b": [np.full(2, np.nan)]}]
+)
+def test_nan_inside_an_output_fails_the_experiment_with_allow_nan_false(value):
+    @datagenerator(output_names=["y", "z"], allow_nan=False)
+    def strict(x):
+        return value, x
+
+    with pytest.raises(ValueError, match="allow_nan=False, but its output 'y'"):
+        strict.execute(ExperimentSample({"x": 1.0}))
+
+
+def test_none_inside_an_output_is_a_value():
+    @datagenerator(output_names=["y", "z"], allow_nan=False)
+    def strict(x):
+        return [None, {"unit": None}], x
+
+    assert strict.execute(ExperimentSample({"x": 1.0})).output_data["y"] == [None, {"unit": None}]
+
+
 @pytest.mark.parametrize("value", [float("nan"), None, np.array([1.0, np.nan])], ids=["NaN", "None", "an array"])
 def test_a_missing_value_fails_the_experiment_only_with_allow_nan_false(workspace, table, value, golden):
     class Stores(DataGenerator):
