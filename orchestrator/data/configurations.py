@@ -1,14 +1,19 @@
-"""Configurations of Hydra: recognised without an import of OmegaConf, and converted to plain values."""
+"""Arguments of dataclasses; configurations of Hydra: recognised without OmegaConf, and converted to plain values."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import MISSING, fields
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from orchestrator.errors import DefinitionError
+from orchestrator.text import did_you_mean
 
-__all__ = ["fill_defaults", "instantiate", "is_config", "plain"]
+__all__ = ["fill_defaults", "instantiate", "is_config", "names_unknown", "plain"]
+
+T = TypeVar("T")
 
 
 def is_config(value: Any) -> bool:
@@ -31,6 +36,23 @@ def fill_defaults(value: Any) -> None:
     for field in fields(value):
         if getattr(value, field.name) is None and field.default_factory is not MISSING:
             setattr(value, field.name, field.default_factory())
+
+
+def names_unknown(cls: type[T]) -> type[T]:
+    """Let a dataclass name the most similar field for an unknown argument, and itself as the user calls it."""
+    of_dataclass = cast("Callable[..., None]", cls.__init__)
+    known = [field.name for field in fields(cast("Any", cls)) if field.init]
+
+    @wraps(of_dataclass)
+    def init(self: T, *args: Any, **kwargs: Any) -> None:
+        unknown = next((name for name in kwargs if name not in known), None)
+        if unknown is not None:
+            hint = f"{did_you_mean(unknown, known)}Its arguments are: {', '.join(known)}"
+            raise TypeError(f"{type(self).__name__} has no argument {unknown!r}. {hint}")
+        of_dataclass(self, *args, **kwargs)
+
+    cast("Any", cls).__init__ = init
+    return cls
 
 
 def instantiate(config: Any, **arguments: Any) -> Any:

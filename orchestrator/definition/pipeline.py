@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args, overload
 
-from orchestrator.data.configurations import fill_defaults
+from orchestrator.data.configurations import fill_defaults, names_unknown
 from orchestrator.data.of_f3dasm import is_of_f3dasm
 from orchestrator.data.scratch import Keep
 from orchestrator.definition.block import bound_kwargs
@@ -50,6 +50,7 @@ ABORT_EARLY = 5
 The rule is applied in `orchestrator.worker.stopping` and `orchestrator.machine.decide` (`_why_failed`)."""
 
 
+@names_unknown
 @dataclass
 class _StepFields:
     """The fields of a step, in the order of f3dasm."""
@@ -169,6 +170,7 @@ class Step(_StepFields):
         super().__init__(*args, **kwargs)
 
 
+@names_unknown
 @dataclass
 class Loop:
     """Steps that are repeated.
@@ -208,6 +210,7 @@ class _Origin:
         self.element = element
 
 
+@names_unknown
 @dataclass
 class PipelineDefinition:
     """The steps of a pipeline in order, without methods that run them.

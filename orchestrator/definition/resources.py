@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.data.configurations import fill_defaults
+from orchestrator.data.configurations import fill_defaults, names_unknown
 from orchestrator.errors import DefinitionError
 from orchestrator.text import did_you_mean
 from orchestrator.workspace import LOG_DIR
@@ -17,6 +17,7 @@ from orchestrator.workspace import LOG_DIR
 __all__ = ["SlurmCluster", "SlurmResources", "memory_in_mb", "option_name", "time_in_seconds"]
 
 
+@names_unknown
 @dataclass
 class SlurmResources:
     """Resources that each job of a step requests from SLURM.
@@ -80,6 +81,7 @@ class SlurmResources:
         return {name: _plain(getattr(self, name)) for name in SlurmResources.__annotations__}
 
 
+@names_unknown
 @dataclass
 class SlurmCluster:
     """Settings of a SLURM cluster, the same for all jobs.

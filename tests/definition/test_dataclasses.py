@@ -316,3 +316,19 @@ sys.stdout.buffer.write(cloudpickle.dumps((step, Large)))
     step, large = cloudpickle.loads(done.stdout)
     assert (step.owner, step.resources.time, step.resources.nodes) == ("x", "09:00:00", 2)
     assert (large(nodes=3).nodes, large().time) == (3, "09:00:00")
+
+
+@pytest.mark.parametrize(
+    ("cls", "wrong", "right"),
+    [
+        (Step, "paralell", "parallel"),
+        (Loop, "untill", "until"),
+        (Pipeline, "stpes", "steps"),
+        (SlurmResources, "cpu_per_task", "cpus_per_task"),
+        (SlurmCluster, "acount", "account"),
+    ],
+)
+def test_an_argument_that_a_class_does_not_have_is_named_with_the_most_similar_one(cls, wrong, right):
+    with pytest.raises(TypeError) as caught:
+        cls(**{wrong: 1})
+    assert str(caught.value).startswith(f"{cls.__name__} has no argument {wrong!r}. Did you mean {right}? ")
